@@ -1,0 +1,47 @@
+"""What a committed change looks like to everybody who hangs off it."""
+
+from msgspec import Struct
+
+from taskyard.core.fairness import ReadyTask
+from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.states import Reason, TaskState
+
+
+class Change(Struct, frozen=True):
+    """One committed step in the life of a task."""
+
+    kind: str
+    """``submitted``, ``due``, ``assigned``, ``started``, ``succeeded``, ``failed``, ``dead``,
+    ``retrying``, ``requeued``, ``kill_requested``, ``cancelled``, ``expired``, ``fired``,
+    ``rescheduled``, ``reprioritized``, ``refused`` (a report whose lease no longer held),
+    ``deleted``."""
+    at: Instant
+    task_id: TaskId
+    seq: int
+    workspace: WorkspaceName
+    group: GroupName
+    state: TaskState
+    """After the change."""
+    was: TaskState | None = None
+    """Before it; None for a submit."""
+    attempt_id: AttemptId | None = None
+    attempt_number: int | None = None
+    reason: Reason | None = None
+    ready: ReadyTask | None = None
+    """With state ``queued``: what the scheduler needs, so that it need not ask the store."""
+
+
+class Event(Struct, frozen=True):
+    """One line of a task's history."""
+
+    number: int
+    """Counts 1, 2, 3 … within the task."""
+    kind: str
+    """See :class:`Change`."""
+    at: Instant
+    attempt_id: AttemptId | None = None
+    actor: str | None = None
+    """Who asked for it, such as ``token ci``; None when the engine did it by itself."""
+    detail: str | None = None
+    """More for people, in one line."""

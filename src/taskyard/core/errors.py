@@ -1,0 +1,91 @@
+"""What can go wrong, named by condition. Every error a caller may meet derives from these.
+
+The docstring of a class is its default message; data is kept in attributes. A dialect maps these
+to its own wire errors in its ``errors.py``.
+"""
+
+from typing import Any
+
+
+class TaskyardError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+
+
+class InvalidInput(TaskyardError):
+    """The request breaks a rule; the caller's fault."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = field
+        """Dotted path of the offending member, such as ``retry.max_attempts``; may be empty."""
+        self.problem = problem
+        super().__init__(f"{field}: {problem}" if field else problem)
+
+
+class NotFound(TaskyardError):
+    """There is no such object in this workspace."""
+
+    def __init__(self, kind: str, key: str) -> None:
+        self.kind = kind
+        self.key = key
+        super().__init__(f"no {kind} {key!r} in this workspace")
+
+
+class Conflict(TaskyardError):
+    """The request contradicts the present state; the caller may look again and decide anew."""
+
+
+class IllegalTransition(Conflict):
+    """A state does not allow an event."""
+
+    def __init__(self, kind: str, state: str, event: str) -> None:
+        self.kind = kind
+        self.state = state
+        self.event = event
+        super().__init__(f"a {kind} that is {state} cannot {event}")
+
+
+class StaleLease(Conflict):
+    """The report's lease does not hold any more; whatever it reports on must be killed."""
+
+
+class NotAuthenticated(TaskyardError):
+    """No valid credential was presented."""
+
+
+class NotAllowed(TaskyardError):
+    """The credential is valid but does not cover this action."""
+
+
+class Overloaded(TaskyardError):
+    """More arrived than can be taken in now; try again later."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class Unavailable(TaskyardError):
+    """The service cannot do this now through no fault of the caller: stopping, or store closed."""
+
+
+class StorageFull(Unavailable):
+    """The disk is full; nothing was stored."""
+
+
+class StoreInUse(TaskyardError):
+    """Another process has this data directory open."""
+
+    def __init__(self, path: str, owner: dict[str, Any] | None = None) -> None:
+        self.path = path
+        self.owner = owner
+        by = f" by process {owner['pid']}" if owner and "pid" in owner else ""
+        super().__init__(
+            f"data directory {path} is in use{by}; stop that server or choose another --data"
+        )
+
+
+class StoreDamaged(TaskyardError):
+    """The store cannot be read: damaged, or written by a newer version."""

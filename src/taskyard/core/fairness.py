@@ -1,0 +1,357 @@
+"""Which ready task goes next: fair between workspaces, by priority and age within one.
+
+The state is a bounded window onto what is ready: of every queue (workspace and group) the first
+few tasks, of every workspace a heap of its queues' heads. So one decision costs the same whether
+a thousand or a million tasks wait. Sans I/O: the service feeds changes in and takes plans out.
+"""
+
+from bisect import insort
+from collections.abc import Mapping, Sequence
+from heapq import heappop, heappush
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from taskyard.core.explain import Wait
+from taskyard.core.ids import GroupName, IncarnationId, TaskId, WorkerId, WorkspaceName
+from taskyard.core.instants import Instant, seconds_between
+from taskyard.core.placement import Room, choose_worker, why_no_room
+from taskyard.core.resources import Resources
+
+WINDOW: Final = 128
+"""Tasks of one queue held in memory at most."""
+LOOK_PAST: Final = 32
+"""Heads without room that are passed over in one workspace before it has to wait."""
+RESERVE_AFTER_S: Final = 30.0
+"""A head that found no room for so long gets a worker kept free for it."""
+
+
+class QueueKey(NamedTuple):
+    """A queue of ready tasks."""
+
+    workspace: WorkspaceName
+    group: GroupName
+
+
+class ReadyTask(Struct, frozen=True):
+    """What the scheduler has to know of a queued task."""
+
+    seq: int
+    id: TaskId
+    workspace: WorkspaceName
+    group: GroupName
+    priority: int
+    resources: Resources
+    queued_at: Instant
+    expires_at: Instant | None = None
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Sorts before the rank of every task that goes later in its workspace."""
+        return (-self.priority, self.seq)
+
+
+class Chosen(NamedTuple):
+    """One line of a plan."""
+
+    task: ReadyTask
+    worker_id: WorkerId
+    incarnation: IncarnationId
+
+
+class _Queue:
+    """One group's window and its limits."""
+
+    __slots__ = ("in_heap", "limit", "more", "paused", "running", "skipped", "window")
+
+    def __init__(self) -> None:
+        self.window: list[tuple[tuple[int, int], ReadyTask]] = []
+        self.more = False
+        """The store may hold ready tasks behind the window."""
+        self.skipped = 0
+        """Counts tasks left outside, so that a refill read before one does not miss it."""
+        self.running = 0
+        self.paused = False
+        self.limit: int | None = None
+        self.in_heap: tuple[int, int] | None = None
+        """Rank under which the workspace's heap knows this queue; older entries are void."""
+
+    def blocked(self) -> bool:
+        return self.paused or (self.limit is not None and self.running >= self.limit)
+
+
+class _Workspace:
+    __slots__ = ("heap", "limit", "running", "served")
+
+    def __init__(self) -> None:
+        self.heap: list[tuple[tuple[int, int], QueueKey]] = []
+        self.running = 0
+        self.limit: int | None = None
+        self.served = 0
+
+
+class ReadyQueues:
+    """All that is ready, as far as the next decisions need to know it."""
+
+    def __init__(self) -> None:
+        self._queues: dict[QueueKey, _Queue] = {}
+        self._workspaces: dict[WorkspaceName, _Workspace] = {}
+        self._starved: dict[QueueKey, _Queue] = {}
+        self._stuck: dict[int, ReadyTask] = {}
+        self._limits: dict[WorkspaceName, int] = {}
+        self._served = 0
+
+    # -- what is ready -----------------------------------------------------------------------
+
+    def add(self, task: ReadyTask) -> None:
+        """A task became ready. Adding one twice changes nothing."""
+        key = QueueKey(task.workspace, task.group)
+        queue = self._queue(key)
+        entry = (task.rank, task)
+        window = queue.window
+        if queue.more and (not window or entry[0] > window[-1][0]):
+            queue.skipped += 1
+            if not window:
+                self._starved[key] = queue
+            return
+        if not window or entry[0] > window[-1][0]:
+            window.append(entry)
+        elif any(rank == entry[0] for rank, _ in window):
+            return
+        else:
+            insort(window, entry, key=_rank)
+        if len(window) > WINDOW:
+            window.pop()
+            queue.more = True
+            queue.skipped += 1
+        self._offer(key, queue)
+
+    def remove(self, workspace: WorkspaceName, group: GroupName, seq: int) -> None:
+        """A task is not ready any more (cancelled, expired, put off); unknown ones are ignored."""
+        key = QueueKey(workspace, group)
+        self._stuck.pop(seq, None)
+        queue = self._queues.get(key)
+        if queue is None:
+            return
+        queue.window = [entry for entry in queue.window if entry[0][1] != seq]
+        self._settle(key, queue)
+
+    def mark_more(self, key: QueueKey) -> None:
+        """The store holds ready tasks of this queue that were never added."""
+        queue = self._queue(key)
+        queue.more = True
+        if not queue.window:
+            self._starved[key] = queue
+
+    def starved(self) -> list[tuple[QueueKey, int]]:
+        """Queues whose window ran dry while the store holds more; each with a mark for refill."""
+        return [(key, queue.skipped) for key, queue in self._starved.items()]
+
+    def refill(
+        self, key: QueueKey, mark: int, tasks: Sequence[ReadyTask], *, complete: bool
+    ) -> None:
+        """Tasks read from the store, first to last, in answer to :meth:`starved`.
+
+        ``complete`` says that the store held no more than these when it was read.
+        """
+        queue = self._queue(key)
+        known = {seq for (_, seq), _ in queue.window}
+        queue.window.extend((task.rank, task) for task in tasks if task.seq not in known)
+        queue.window.sort(key=_rank)
+        queue.more = not complete or queue.skipped != mark or len(queue.window) > WINDOW
+        del queue.window[WINDOW:]
+        if queue.window or not queue.more:
+            self._starved.pop(key, None)
+        self._settle(key, queue)
+
+    # -- what is running ---------------------------------------------------------------------
+
+    def began(self, key: QueueKey) -> None:
+        """An attempt of this queue holds room that no plan of ours gave it (after a restart)."""
+        self._queue(key).running += 1
+        self._workspace(key.workspace).running += 1
+
+    def ended(self, key: QueueKey) -> None:
+        """An attempt of this queue gave back its room, or a planned one did not come about."""
+        queue = self._queue(key)
+        queue.running -= 1
+        self._workspace(key.workspace).running -= 1
+        self._settle(key, queue)
+
+    # -- limits ------------------------------------------------------------------------------
+
+    def set_group(self, key: QueueKey, *, paused: bool, limit: int | None) -> None:
+        """A group's settings, as stored."""
+        queue = self._queue(key)
+        queue.paused, queue.limit = paused, limit
+        self._settle(key, queue)
+
+    def set_workspaces(self, limits: Mapping[WorkspaceName, int]) -> None:
+        """How many attempts of each workspace may run at once; all others have no limit."""
+        for name, workspace in self._workspaces.items():
+            workspace.limit = limits.get(name)
+        self._limits = dict(limits)
+
+    # -- decisions ---------------------------------------------------------------------------
+
+    def plan(self, rooms: Sequence[Room], now: Instant, most: int) -> list[Chosen]:
+        """Choose up to ``most`` tasks and their workers, and count them as running.
+
+        The rooms given are not changed. A choice that cannot be carried out has to be given back
+        with :meth:`ended`, and its task with :meth:`add` if it is still ready.
+        """
+        free = {room.worker_id: room for room in rooms if room.accepting}
+        reserved = self._reserve(free, now)
+        plan: list[Chosen] = []
+        passed: list[tuple[QueueKey, _Queue]] = []
+        looked: dict[WorkspaceName, int] = {}
+        while len(plan) < most and free:
+            name = self._next_workspace(looked)
+            if name is None:
+                break
+            workspace = self._workspaces[name]
+            key, queue, task = self._head(workspace)
+            candidates = [
+                room for room in free.values() if reserved.get(room.worker_id, task.seq) == task.seq
+            ]
+            room = choose_worker(task.resources, candidates)
+            heappop(workspace.heap)
+            queue.in_heap = None
+            if room is None:
+                self._stuck[task.seq] = task
+                passed.append((key, queue))
+                looked[name] = looked.get(name, 0) + 1
+                continue
+            queue.window.pop(0)
+            self._stuck.pop(task.seq, None)
+            queue.running += 1
+            workspace.running += 1
+            self._served += 1
+            workspace.served = self._served
+            free[room.worker_id] = room.minus(task.resources)
+            plan.append(Chosen(task, room.worker_id, room.incarnation))
+            self._settle(key, queue)
+        for key, queue in passed:
+            self._settle(key, queue)
+        return plan
+
+    def explain(self, task: ReadyTask, rooms: Sequence[Room], now: Instant) -> Wait:
+        """Why a ready task was not chosen, by the same rules in the same order."""
+        key = QueueKey(task.workspace, task.group)
+        queue, workspace = self._queue(key), self._workspace(task.workspace)
+        if queue.paused:
+            return Wait("group_paused", f"group {task.group!r} is paused")
+        if queue.blocked():
+            return Wait(
+                "group_limit",
+                f"group {task.group!r} is at its limit of {queue.limit}",
+                {"limit": queue.limit, "running": queue.running},
+            )
+        if _at_limit(workspace):
+            return Wait(
+                "workspace_limit",
+                f"workspace {task.workspace!r} is at its limit of {workspace.limit}",
+                {"limit": workspace.limit, "running": workspace.running},
+            )
+        free = {room.worker_id: room for room in rooms if room.accepting}
+        reserved = self._reserve(dict(free), now)
+        room = choose_worker(task.resources, list(free.values()))
+        if room is None:
+            return why_no_room(task.resources, rooms)
+        if reserved.get(room.worker_id, task.seq) != task.seq:
+            return Wait(
+                "reserved_for_other",
+                f"worker {room.worker_id} is kept free for a larger task that waits longer",
+                {"worker": room.worker_id},
+            )
+        if queue.window and queue.window[0][0] < task.rank:
+            return Wait("behind", f"others of group {task.group!r} go first")
+        return Wait("starting", "is about to be placed on a worker")
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _queue(self, key: QueueKey) -> _Queue:
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = _Queue()
+        return queue
+
+    def _workspace(self, name: WorkspaceName) -> _Workspace:
+        workspace = self._workspaces.get(name)
+        if workspace is None:
+            workspace = self._workspaces[name] = _Workspace()
+            workspace.limit = self._limits.get(name)
+        return workspace
+
+    def _offer(self, key: QueueKey, queue: _Queue) -> None:
+        """Have the workspace's heap know this queue's present head, if it may go."""
+        if not queue.window or queue.blocked():
+            queue.in_heap = None
+            return
+        rank = queue.window[0][0]
+        if queue.in_heap != rank:
+            queue.in_heap = rank
+            heappush(self._workspace(key.workspace).heap, (rank, key))
+
+    def _settle(self, key: QueueKey, queue: _Queue) -> None:
+        """Bring heap and bookkeeping in line after any change to a queue."""
+        self._offer(key, queue)
+        if queue.window:
+            return
+        if queue.more:
+            self._starved[key] = queue
+        elif queue.running <= 0 and not queue.paused and queue.limit is None:
+            self._queues.pop(key, None)
+            self._starved.pop(key, None)
+
+    def _next_workspace(self, looked: dict[WorkspaceName, int]) -> WorkspaceName | None:
+        """The one with the fewest running attempts, then the one served longest ago."""
+        best: tuple[int, int] | None = None
+        choice: WorkspaceName | None = None
+        for name, workspace in self._workspaces.items():
+            if not workspace.heap or looked.get(name, 0) > LOOK_PAST or _at_limit(workspace):
+                continue
+            share = (workspace.running, workspace.served)
+            if (best is None or share < best) and self._has_head(workspace):
+                best, choice = share, name
+        return choice
+
+    def _has_head(self, workspace: _Workspace) -> bool:
+        """Drop void entries from the top of a heap; whether anything is left."""
+        heap = workspace.heap
+        while heap:
+            rank, key = heap[0]
+            queue = self._queues.get(key)
+            if queue is not None and queue.in_heap == rank and queue.window[0][0] == rank:
+                return True
+            heappop(heap)
+        return False
+
+    def _head(self, workspace: _Workspace) -> tuple[QueueKey, _Queue, ReadyTask]:
+        key = workspace.heap[0][1]
+        queue = self._queues[key]
+        return key, queue, queue.window[0][1]
+
+    def _reserve(self, free: dict[WorkerId, Room], now: Instant) -> dict[WorkerId, int]:
+        """Workers kept free for heads that found no room for long: worker to task ``seq``."""
+        reserved: dict[WorkerId, int] = {}
+        for seq, task in sorted(self._stuck.items()):
+            if seconds_between(task.queued_at, now) < RESERVE_AFTER_S:
+                continue
+            able = [
+                room
+                for name, room in free.items()
+                if name not in reserved and room.total.fits(task.resources)
+            ]
+            if able:
+                most_free = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
+                reserved[most_free.worker_id] = seq
+        return reserved
+
+
+def _rank(entry: tuple[tuple[int, int], ReadyTask]) -> tuple[int, int]:
+    return entry[0]
+
+
+def _at_limit(workspace: _Workspace) -> bool:
+    return workspace.limit is not None and workspace.running >= workspace.limit

@@ -1,0 +1,24 @@
+"""The kinds of identifiers. Each is text; the type says which kind a function wants."""
+
+from typing import NewType
+
+TaskId = NewType("TaskId", str)
+"""UUID version 7 in canonical form; sorts by submission time."""
+
+AttemptId = NewType("AttemptId", str)
+"""UUID version 7 in canonical form."""
+
+WorkspaceName = NewType("WorkspaceName", str)
+"""The tenant boundary; ``[a-z0-9][a-z0-9_-]{0,62}``."""
+
+GroupName = NewType("GroupName", str)
+"""The free-form name tasks are filed under; 1 to 255 characters."""
+
+WorkerId = NewType("WorkerId", str)
+"""Stable name of a machine's worker; survives restarts of its process."""
+
+IncarnationId = NewType("IncarnationId", str)
+"""One life of a worker process; never reused."""
+
+LeaseToken = NewType("LeaseToken", str)
+"""Proof of the right to report on an attempt; unguessable, void once the lease is fenced."""

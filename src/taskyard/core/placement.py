@@ -1,0 +1,86 @@
+"""Which worker has room for a task, and if none has, why not."""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from taskyard.core.explain import Wait
+from taskyard.core.ids import IncarnationId, WorkerId
+from taskyard.core.resources import Capacity, Resources
+
+GIB = 1 << 30
+
+
+class Room(Struct, frozen=True):
+    """A worker as a place to run: what it offers in all, and what is free."""
+
+    worker_id: WorkerId
+    incarnation: IncarnationId
+    total: Capacity
+    free: Capacity
+    accepting: bool = True
+    """Whether it takes new attempts at all."""
+
+    def minus(self, asked: Resources) -> "Room":
+        """The same worker after one more attempt."""
+        return Room(
+            self.worker_id, self.incarnation, self.total, self.free.minus(asked), self.accepting
+        )
+
+    def plus(self, returned: Resources) -> "Room":
+        """The same worker after one attempt gave back its room."""
+        return Room(
+            self.worker_id, self.incarnation, self.total, self.free.plus(returned), self.accepting
+        )
+
+
+def choose_worker(asked: Resources, rooms: Iterable[Room]) -> Room | None:
+    """The least loaded worker with room, by share of slots in use; None if there is none."""
+    best: Room | None = None
+    best_load = 0.0
+    for room in rooms:
+        if not room.free.fits(asked):
+            continue
+        load = 1.0 - room.free.slots / max(1, room.total.slots)
+        if best is None or load < best_load:
+            best, best_load = room, load
+    return best
+
+
+def why_no_room(asked: Resources, rooms: Sequence[Room]) -> Wait:
+    """The reason why :func:`choose_worker` found none: names the need and the largest gap."""
+    accepting = [room for room in rooms if room.accepting]
+    if not accepting:
+        return Wait("no_worker", "no worker takes tasks now")
+    if asked.memory_bytes is not None:
+        need = asked.memory_bytes
+        best = max(accepting, key=lambda room: room.free.memory_bytes)
+        if best.free.memory_bytes < need:
+            total = max(room.total.memory_bytes for room in accepting)
+            never = f"; no worker has more than {_gib(total)} in all" if total < need else ""
+            return Wait(
+                "no_room",
+                f"needs {_gib(need)} of memory, largest gap {_gib(best.free.memory_bytes)} "
+                f"on worker {best.worker_id}{never}",
+                {"needs_bytes": need, "largest_gap_bytes": max(0, best.free.memory_bytes)},
+            )
+    if asked.cpu_millis is not None:
+        need = asked.cpu_millis
+        best = max(accepting, key=lambda room: room.free.cpu_millis)
+        if best.free.cpu_millis < need:
+            total = max(room.total.cpu_millis for room in accepting)
+            never = f"; no worker has more than {total / 1000:g} in all" if total < need else ""
+            return Wait(
+                "no_room",
+                f"needs {need / 1000:g} cores, largest gap {max(0, best.free.cpu_millis) / 1000:g} "
+                f"on worker {best.worker_id}{never}",
+                {"needs_cpu": need / 1000, "largest_gap_cpu": max(0, best.free.cpu_millis) / 1000},
+            )
+    if all(room.free.slots < 1 for room in accepting):
+        slots = sum(room.total.slots for room in accepting)
+        return Wait("no_room", f"all {slots} slots are taken", {"slots": slots})
+    return Wait("no_room", "no single worker has enough cores, memory and slots free at once")
+
+
+def _gib(size: int) -> str:
+    return f"{max(0, size) / GIB:.1f} GiB" if size >= GIB // 10 else f"{max(0, size) >> 20} MiB"

@@ -1,0 +1,72 @@
+"""Hides what looks like a credential wherever settings of a task are shown.
+
+This is a courtesy to people who put credentials into plain settings; real secrets belong into the
+workspace's secret store, and only their references are ever shown.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from taskyard.core.tasks import SecretRef, Task
+
+HIDDEN: Final = "***"
+"""Stands in place of a hidden value."""
+
+SECRET_WORDS: Final = (
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "key",
+    "credential",
+    "client_id",
+    "auth",
+)
+"""A name that contains one of these, in any case, hides its value."""
+
+_HEADER_WORDS: Final = ("cookie", "signature")
+
+
+def redact_env(
+    env: Mapping[str, str | SecretRef], words: Sequence[str] = SECRET_WORDS
+) -> dict[str, str | SecretRef]:
+    """The environment with values of secret-looking names hidden; references stay visible."""
+    return {
+        name: value if isinstance(value, SecretRef) or not _looks_secret(name, words) else HIDDEN
+        for name, value in env.items()
+    }
+
+
+def redact_headers(
+    headers: Mapping[str, str], words: Sequence[str] = SECRET_WORDS
+) -> dict[str, str]:
+    """Request headers with those hidden that carry credentials, such as Authorization, Cookie."""
+    every = (*words, *_HEADER_WORDS)
+    return {
+        name: HIDDEN if _looks_secret(name.replace("-", "_"), every) else value
+        for name, value in headers.items()
+    }
+
+
+def redact_task(task: Task, words: Sequence[str] = SECRET_WORDS) -> Task:
+    """The task as it may be shown: environment and webhook headers redacted."""
+    spec = task.spec
+    if not spec.work.env and not any(hook.headers for hook in spec.webhooks):
+        return task
+    return replace(
+        task,
+        spec=replace(
+            spec,
+            work=replace(spec.work, env=redact_env(spec.work.env, words)),
+            webhooks=tuple(
+                replace(hook, headers=redact_headers(hook.headers, words)) for hook in spec.webhooks
+            ),
+        ),
+    )
+
+
+def _looks_secret(name: str, words: Sequence[str]) -> bool:
+    lowered = name.lower()
+    return any(word.lower() in lowered for word in words)

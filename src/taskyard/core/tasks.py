@@ -1,0 +1,143 @@
+"""What somebody asked for: the specification of a task, and the task as stored."""
+
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.resources import Resources
+from taskyard.core.retry import RetryPolicy
+from taskyard.core.schedule import CatchUp
+from taskyard.core.states import Reason, TaskState
+
+
+class SecretRef(Struct, frozen=True, forbid_unknown_fields=True):
+    """Stands for a stored secret's value in an environment; resolved when an attempt starts."""
+
+    secret: str
+    """Name of a secret of the task's workspace."""
+
+
+class Command(Struct, frozen=True, omit_defaults=True, tag="command", tag_field="runtime"):
+    """A program to run directly (``argv``) or through ``/bin/sh -c`` (``shell``); never both."""
+
+    argv: tuple[str, ...] = ()
+    """Program and arguments; the program is looked up in the ``PATH`` of the task."""
+    shell: str | None = None
+    env: dict[str, str | SecretRef] = {}
+    cwd: str | None = None
+    """Absolute working directory; a private, empty one that ends with the attempt when None."""
+    stdin: str | None = None
+    """Text given on standard input; ``/dev/null`` when None."""
+    user: str | None = None
+    """Unprivileged user to run as; the worker's own when None. Needs a worker run by root."""
+    isolate: bool = False
+    """Run inside bubblewrap: own mount, pid and ipc name spaces, system directories read-only."""
+
+
+Work = Command
+"""What an attempt executes. A union over the runtimes, told apart by ``runtime``."""
+
+
+class WebhookEvent(StrEnum):
+    """Moments in the life of a task that a webhook can ask for."""
+
+    STARTED = "started"
+    """An attempt began to run."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """The task ended as failed or dead."""
+    FINISHED = "finished"
+    """The task reached any terminal state."""
+
+
+class Webhook(Struct, frozen=True, omit_defaults=True):
+    """Where to report moments of a task's life."""
+
+    url: str
+    events: tuple[WebhookEvent, ...] = (WebhookEvent.FINISHED,)
+    headers: dict[str, str] = {}
+
+
+class TaskSpec(Struct, frozen=True, omit_defaults=True):
+    """One thing somebody asked to have done. Dialects translate into this; nothing else submits."""
+
+    work: Work
+    group: GroupName = GroupName("default")
+    name: str | None = None
+    priority: int = 0
+    """-100 to 100; higher starts first within its workspace."""
+    resources: Resources = Resources()
+    timeout_s: float | None = None
+    """Seconds one attempt may run; no limit when None."""
+    kill_signal: str = "SIGTERM"
+    """Signal that asks an attempt to end; whatever is left after the grace is killed outright."""
+    kill_grace_s: float = 10.0
+    """Seconds between the signal and the kill; 0 kills at once."""
+    retry: RetryPolicy = RetryPolicy()
+    start_at: Instant | None = None
+    cron: str | None = None
+    """Five-field cron expression; the task becomes a recurring one that never runs itself."""
+    timezone: str = "UTC"
+    """IANA zone that ``cron`` is read in."""
+    catch_up: CatchUp = CatchUp.ONE
+    expires_at: Instant | None = None
+    """After this an attempt must not start any more: the task ends as expired."""
+    idempotency_key: str | None = None
+    """A second submit with the same key in the same workspace answers with the first task."""
+    rerun_if_lost: bool = True
+    """Whether an attempt may run again when its worker was lost in the middle."""
+    log_limit_bytes: int | None = None
+    """Bytes kept of each output stream of an attempt; the worker's default when None."""
+    labels: dict[str, str] = {}
+    metadata: dict[str, Any] = {}
+    """Free data of the submitter; stored, returned, never looked at."""
+    webhooks: tuple[Webhook, ...] = ()
+
+
+class NewTask(Struct, frozen=True):
+    """A validated task on its way into the store; the service has chosen id, state and times."""
+
+    id: TaskId
+    workspace: WorkspaceName
+    spec: TaskSpec
+    state: TaskState
+    """``queued``, or ``scheduled`` for a delayed or recurring task."""
+    created_at: Instant
+    start_at: Instant | None = None
+    """When a scheduled task becomes ready; for a recurring one its next firing."""
+    schedule_id: TaskId | None = None
+    """The recurring task this one is a firing of."""
+    due_at: Instant | None = None
+    """The firing time this task stands for; unique per ``schedule_id``."""
+    retry_of: TaskId | None = None
+    """The ended task this one repeats on request."""
+
+
+class Task(Struct, frozen=True):
+    """A task as stored."""
+
+    seq: int
+    """Position in the order of acceptance; orders tasks of equal priority."""
+    id: TaskId
+    workspace: WorkspaceName
+    spec: TaskSpec
+    """As submitted, except that ``priority`` and the schedule show later changes."""
+    state: TaskState
+    created_at: Instant
+    attempt_count: int = 0
+    start_at: Instant | None = None
+    """When a scheduled or retrying task becomes ready, or a recurring one fires next."""
+    current_attempt: AttemptId | None = None
+    """The one attempt that holds a lease now; None unless running."""
+    kill_requested_at: Instant | None = None
+    finished_at: Instant | None = None
+    reason: Reason | None = None
+    """Why the task ended, or why its last attempt failed while it waits to be retried."""
+    message: str | None = None
+    """The same for people."""
+    schedule_id: TaskId | None = None
+    due_at: Instant | None = None
+    retry_of: TaskId | None = None

@@ -1,0 +1,19 @@
+"""What the outside can do to us, named by condition."""
+
+from taskyard.core.errors import TaskyardError
+
+
+class PortError(TaskyardError):
+    """Something outside the engine failed."""
+
+
+class RuntimeUnavailable(PortError):
+    """Attempts of this kind cannot be run on this machine."""
+
+
+class WorkerUnreachable(PortError):
+    """The worker is not connected now."""
+
+
+class TransportClosed(PortError):
+    """The connection between engine and workers was closed on our side."""

@@ -1,0 +1,52 @@
+"""The log port: byte-addressed output of attempts, while they run and afterwards."""
+
+from enum import StrEnum
+from typing import Protocol
+
+from msgspec import Struct
+
+from taskyard.core.attempts import StreamSize
+from taskyard.core.ids import AttemptId
+
+
+class Stream(StrEnum):
+    """The two outputs of an attempt."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+class Chunk(Struct, frozen=True):
+    """A run of bytes of one stream."""
+
+    stream: Stream
+    offset: int
+    """Where ``data`` begins in the stream."""
+    data: bytes
+
+
+class LogStore(Protocol):
+    """Reads what attempts have written. Unknown attempts read as empty streams of size 0."""
+
+    async def size(self, attempt_id: AttemptId, stream: Stream) -> StreamSize:
+        """How much can be read now, and how much was dropped for being over the limit."""
+        ...
+
+    async def read(self, attempt_id: AttemptId, stream: Stream, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes from ``offset``; empty at or past the present end."""
+        ...
+
+    async def changed(
+        self, attempt_id: AttemptId, timeout_s: float, seen_bytes: int | None = None
+    ) -> bool:
+        """Wait until a stream may have grown; False after ``timeout_s`` without growth.
+
+        ``seen_bytes`` is what the caller last saw both streams hold together: if they hold anything
+        else by now it answers at once, so that no growth is missed between looking and waiting.
+        Many waiters on one attempt cost no more than one.
+        """
+        ...
+
+    async def delete(self, attempt_ids: list[AttemptId]) -> None:
+        """Remove all output of these attempts; unknown ones are ignored."""
+        ...

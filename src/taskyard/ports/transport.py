@@ -1,0 +1,89 @@
+"""The transport port: orders from the engine to workers, reports and heartbeats back."""
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from taskyard.core.attempts import Attempt, Report
+from taskyard.core.ids import IncarnationId, LeaseToken, WorkerId
+from taskyard.core.instants import Instant
+from taskyard.core.resources import Capacity
+from taskyard.ports.runtime import Assignment, KillOrder
+
+
+class Hello(Struct, frozen=True):
+    """What a worker says when it joins."""
+
+    worker_id: WorkerId
+    incarnation: IncarnationId
+    hostname: str
+    version: str
+    capacity: Capacity
+    runtimes: tuple[str, ...]
+
+
+class Heartbeat(Struct, frozen=True):
+    """What a worker says every second."""
+
+    worker_id: WorkerId
+    incarnation: IncarnationId
+    at: Instant
+
+
+class EngineEnd(Protocol):
+    """What a worker may call on the engine."""
+
+    async def joined(self, hello: Hello) -> list[Attempt]:
+        """Register this incarnation; answers with the unended attempts this worker should hold.
+
+        Earlier incarnations of the same worker are fenced as speakers, but attempts they held keep
+        their leases and belong to the new one.
+        """
+        ...
+
+    async def beat(self, heartbeat: Heartbeat) -> bool:
+        """Renew this worker's leases. False: it is fenced and has to join anew."""
+        ...
+
+    async def report(self, reports: list[Report]) -> list[LeaseToken]:
+        """Store what happened; answers with the leases that do not hold any more (to be killed).
+
+        Returns only when everything else is committed: then the worker may release the attempts.
+        """
+        ...
+
+    async def resolve(self, attempt: Attempt) -> Assignment | None:
+        """The assignment of an attempt to adopt; None if its task is gone."""
+        ...
+
+
+class WorkerEnd(Protocol):
+    """What the engine may call on a worker."""
+
+    async def assign(self, assignments: list[Assignment]) -> None:
+        """Take these on; returns when they are accepted, not when they run."""
+        ...
+
+    async def kill(self, orders: list[KillOrder]) -> None:
+        """Begin these kills; unknown attempts are ignored."""
+        ...
+
+
+class Transport(Protocol):
+    """Connects one engine with its workers. Raises ``TransportClosed`` after :meth:`close`."""
+
+    async def serve(self, engine: EngineEnd) -> None:
+        """Begin to take calls for the engine."""
+        ...
+
+    async def connect(self, worker_id: WorkerId, worker: WorkerEnd) -> EngineEnd:
+        """Attach a worker; answers with the engine it may call."""
+        ...
+
+    async def to_worker(self, worker_id: WorkerId) -> WorkerEnd:
+        """The other end of a worker. Raises ``WorkerUnreachable`` if it is not connected."""
+        ...
+
+    async def close(self) -> None:
+        """Detach everybody."""
+        ...

@@ -1,0 +1,82 @@
+"""The store port of webhooks: an outbox of messages.
+
+Rows come in by the task store, in the very transaction of the state change they report; this port
+is for whoever sends them and looks at them. Someone else's delivery is an unknown one.
+"""
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from taskyard.core.access import AuditEntry
+from taskyard.core.ids import TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.webhooks import Delivery, DeliveryState, Try
+
+DUE_OF_HOST = 8
+"""Due deliveries to one host in one answer, at most: a slow one must not hide all others."""
+
+
+class DueDelivery(Struct, frozen=True):
+    """What it takes to send one message."""
+
+    id: str
+    workspace: WorkspaceName
+    host: str
+    url: str
+    headers: dict[str, str]
+    """As given by the submitter: may hold credentials, never log them."""
+    body: bytes
+    failed_tries: int
+    """Since it was created or last redelivered."""
+
+
+class WebhookStore(Protocol):
+    """Deliveries, their tries, and the workspaces' signing keys (sealed)."""
+
+    async def due(self, now: Instant, limit: int) -> tuple[list[DueDelivery], Instant | None]:
+        """Pending deliveries to try now, the longest due first, few of each host.
+
+        Also answers when the next one becomes due after ``now``; None for never.
+        """
+        ...
+
+    async def record_try(
+        self, delivery_id: str, made: Try, state: DeliveryState, next_at: Instant | None
+    ) -> None:
+        """Note a try and what it led to; nothing happens unless the delivery is pending."""
+        ...
+
+    async def redeliver(
+        self, workspace: WorkspaceName, delivery_id: str, now: Instant, entry: AuditEntry
+    ) -> Delivery:
+        """Make it pending and due, with all its tries granted anew. Raises ``NotFound``."""
+        ...
+
+    async def delivery(self, workspace: WorkspaceName, delivery_id: str) -> Delivery:
+        """One delivery with its tries. Raises ``NotFound``."""
+        ...
+
+    async def deliveries(
+        self,
+        workspace: WorkspaceName,
+        state: DeliveryState | None,
+        before: int | None,
+        limit: int,
+    ) -> list[Delivery]:
+        """Newest first, with numbers below ``before``; without tries."""
+        ...
+
+    async def deliveries_of(
+        self, workspace: WorkspaceName, task_id: TaskId, limit: int
+    ) -> list[Delivery]:
+        """Those of one task, oldest first, with tries; empty for a task without any."""
+        ...
+
+    async def signing_key(self, workspace: WorkspaceName) -> bytes | None:
+        """The sealed key of a workspace, if it has one."""
+        ...
+
+    async def add_signing_key(self, workspace: WorkspaceName, sealed: bytes, now: Instant) -> bytes:
+        """Keep a key unless there is one already; answers with the one that is kept."""
+        ...

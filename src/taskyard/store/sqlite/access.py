@@ -1,0 +1,245 @@
+"""Tokens, users, secrets and the audit trail in SQLite.
+
+Existence is checked before each insert instead of catching a constraint's error: an error of the
+driver would fail everybody in the writer's batch, and with one writer the check cannot go stale.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import structs
+
+from taskyard.core.access import AuditEntry, Role, Token, User
+from taskyard.core.errors import Conflict, NotFound
+from taskyard.core.ids import WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.ports.access import SealedValue, SecretRecord, StoredToken, StoredUser
+from taskyard.store.sqlite.database import Readers, queries
+from taskyard.store.sqlite.writer import Writer
+
+AUDIT_KEPT: Final = 100_000
+"""Entries of the audit trail kept for each workspace."""
+
+_TRIM_EVERY: Final = 64
+"""Looking for entries to drop costs too much to do at each one; a few more than the limit stay."""
+
+_LAST: Final = 2**63 - 1
+_Q: Final = queries("access")
+
+
+class SqliteAccessStore:
+    """Implements the token, user, secret and audit stores."""
+
+    def __init__(self, writer: Writer, readers: Readers, audit_kept: int = AUDIT_KEPT) -> None:
+        """Prepare; ``audit_kept`` is how many entries of each workspace's audit trail stay."""
+        self._writer = writer
+        self._readers = readers
+        self._audit_kept = audit_kept
+
+    async def add_token(self, token: Token, digest: bytes, entry: AuditEntry) -> None:
+        """See ``TokenStore``."""
+
+        def operation(connection: sqlite3.Connection) -> None:
+            if connection.execute(_Q.find_token.sql, {"id": token.id}).fetchone():
+                raise Conflict(f"there is a token {token.id!r} already")
+            connection.execute(
+                _Q.insert_token.sql,
+                {**structs.asdict(token), "role": int(token.role), "digest": digest},
+            )
+            self._append(connection, entry)
+
+        await self._writer.run(operation)
+
+    async def find_token(self, token_id: str) -> StoredToken | None:
+        """See ``TokenStore``."""
+
+        def operation(connection: sqlite3.Connection) -> StoredToken | None:
+            row = connection.execute(_Q.find_token.sql, {"id": token_id}).fetchone()
+            return StoredToken(_token(row), row[8]) if row else None
+
+        return await self._readers.run(operation)
+
+    async def tokens(self, workspace: WorkspaceName, after: str | None, limit: int) -> list[Token]:
+        """See ``TokenStore``."""
+        return [
+            _token(row) for row in await self._page(_Q.list_tokens.sql, workspace, after, limit)
+        ]
+
+    async def revoke_token(
+        self, workspace: WorkspaceName, token_id: str, now: Instant, entry: AuditEntry
+    ) -> Token:
+        """See ``TokenStore``."""
+
+        def operation(connection: sqlite3.Connection) -> Token:
+            row = connection.execute(_Q.find_token.sql, {"id": token_id}).fetchone()
+            if row is None or row[2] != workspace:
+                raise NotFound("token", token_id)
+            if connection.execute(_Q.revoke_token.sql, {"id": token_id, "now": now}).rowcount:
+                self._append(connection, entry)
+            return _token(connection.execute(_Q.find_token.sql, {"id": token_id}).fetchone())
+
+        return await self._writer.run(operation)
+
+    async def note_uses(self, uses: Mapping[str, Instant]) -> None:
+        """See ``TokenStore``."""
+        rows = [{"id": token_id, "at": at} for token_id, at in uses.items()]
+
+        def operation(connection: sqlite3.Connection) -> None:
+            connection.executemany(_Q.note_use.sql, rows)
+
+        await self._writer.run(operation)
+
+    async def add_user(self, user: User, password_hash: str, entry: AuditEntry) -> None:
+        """See ``UserStore``."""
+
+        def operation(connection: sqlite3.Connection) -> None:
+            if connection.execute(_Q.find_user.sql, {"name": user.name}).fetchone():
+                raise Conflict(f"the user name {user.name!r} is taken")
+            connection.execute(
+                _Q.insert_user.sql,
+                {
+                    **structs.asdict(user),
+                    "role": int(user.role),
+                    "password_hash": password_hash,
+                },
+            )
+            self._append(connection, entry)
+
+        await self._writer.run(operation)
+
+    async def find_user(self, name: str) -> StoredUser | None:
+        """See ``UserStore``."""
+
+        def operation(connection: sqlite3.Connection) -> StoredUser | None:
+            row = connection.execute(_Q.find_user.sql, {"name": name}).fetchone()
+            return StoredUser(_user(row), row[4]) if row else None
+
+        return await self._readers.run(operation)
+
+    async def users(self, workspace: WorkspaceName, after: str | None, limit: int) -> list[User]:
+        """See ``UserStore``."""
+        return [_user(row) for row in await self._page(_Q.list_users.sql, workspace, after, limit)]
+
+    async def remove_user(self, workspace: WorkspaceName, name: str, entry: AuditEntry) -> None:
+        """See ``UserStore``."""
+        await self._change(
+            _Q.delete_user.sql, {"workspace": workspace, "name": name}, "user", entry
+        )
+
+    async def set_password(
+        self, workspace: WorkspaceName, name: str, password_hash: str, entry: AuditEntry
+    ) -> None:
+        """See ``UserStore``."""
+        values = {"workspace": workspace, "name": name, "password_hash": password_hash}
+        await self._change(_Q.set_password.sql, values, "user", entry)
+
+    async def put_secret(
+        self, workspace: WorkspaceName, name: str, value: bytes, now: Instant, entry: AuditEntry
+    ) -> bool:
+        """See ``SecretStore``."""
+        key = {"workspace": workspace, "name": name}
+
+        def operation(connection: sqlite3.Connection) -> bool:
+            known = connection.execute(_Q.secret_exists.sql, key).fetchone()
+            connection.execute(_Q.put_secret.sql, {**key, "value": value, "now": now})
+            self._append(connection, entry)
+            return known is None
+
+        return await self._writer.run(operation)
+
+    async def secrets(
+        self, workspace: WorkspaceName, after: str | None, limit: int
+    ) -> list[SecretRecord]:
+        """See ``SecretStore``."""
+        rows = await self._page(_Q.list_secrets.sql, workspace, after, limit)
+        return [SecretRecord(*row) for row in rows]
+
+    async def sealed(self, workspace: WorkspaceName, names: Sequence[str]) -> dict[str, bytes]:
+        """See ``SecretStore``."""
+
+        def operation(connection: sqlite3.Connection) -> dict[str, bytes]:
+            found = {}
+            for name in names:
+                key = {"workspace": workspace, "name": name}
+                if row := connection.execute(_Q.sealed_secret.sql, key).fetchone():
+                    found[name] = row[0]
+            return found
+
+        return await self._readers.run(operation)
+
+    async def delete_secret(self, workspace: WorkspaceName, name: str, entry: AuditEntry) -> None:
+        """See ``SecretStore``."""
+        await self._change(
+            _Q.delete_secret.sql, {"workspace": workspace, "name": name}, "secret", entry
+        )
+
+    async def sample(self) -> SealedValue | None:
+        """See ``SecretStore``."""
+
+        def operation(connection: sqlite3.Connection) -> SealedValue | None:
+            row = connection.execute(_Q.sample_sealed.sql).fetchone()
+            return SealedValue(*row) if row else None
+
+        return await self._readers.run(operation)
+
+    async def append(self, entry: AuditEntry) -> None:
+        """See ``AuditStore``."""
+        await self._writer.run(lambda connection: self._append(connection, entry))
+
+    async def audit(
+        self, workspace: WorkspaceName, before: int | None, limit: int
+    ) -> list[AuditEntry]:
+        """See ``AuditStore``."""
+        key = {
+            "workspace": workspace,
+            "before": _LAST if before is None else before,
+            "limit": limit,
+        }
+
+        def operation(connection: sqlite3.Connection) -> list[AuditEntry]:
+            rows = connection.execute(_Q.list_audit.sql, key).fetchall()
+            return [AuditEntry(*row) for row in rows]
+
+        return await self._readers.run(operation)
+
+    async def _page(
+        self, sql: str, workspace: WorkspaceName, after: str | None, limit: int
+    ) -> list[Any]:
+        key = {"workspace": workspace, "after": after or "", "limit": limit}
+        return await self._readers.run(lambda connection: connection.execute(sql, key).fetchall())
+
+    async def _change(self, sql: str, values: dict[str, str], kind: str, entry: AuditEntry) -> None:
+        def operation(connection: sqlite3.Connection) -> None:
+            if not connection.execute(sql, values).rowcount:
+                raise NotFound(kind, values["name"])
+            self._append(connection, entry)
+
+        await self._writer.run(operation)
+
+    def _append(self, connection: sqlite3.Connection, entry: AuditEntry) -> None:
+        append_audit(connection, entry, self._audit_kept)
+
+
+def append_audit(connection: sqlite3.Connection, entry: AuditEntry, kept: int = AUDIT_KEPT) -> None:
+    """Add an audit entry inside somebody's transaction; its number is given by the database."""
+    row = connection.execute(_Q.append_audit.sql, structs.asdict(entry))
+    if (row.lastrowid or 0) % _TRIM_EVERY == 0:
+        connection.execute(_Q.trim_audit.sql, {"workspace": entry.workspace, "keep": kept})
+
+
+def _token(row: Sequence[Any]) -> Token:
+    return Token(
+        id=row[0],
+        name=row[1],
+        workspace=row[2],
+        role=Role(row[3]),
+        created_at=row[4],
+        expires_at=row[5],
+        revoked_at=row[6],
+        last_used_at=row[7],
+    )
+
+
+def _user(row: Sequence[Any]) -> User:
+    return User(name=row[0], workspace=row[1], role=Role(row[2]), created_at=row[3])

@@ -1,0 +1,282 @@
+"""What the engine itself does to tasks, on SQLite."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from taskyard.core.attempts import Attempt, Report
+from taskyard.core.changes import Change
+from taskyard.core.fairness import ReadyTask
+from taskyard.core.ids import (
+    AttemptId,
+    GroupName,
+    IncarnationId,
+    LeaseToken,
+    WorkerId,
+    WorkspaceName,
+)
+from taskyard.core.instants import Instant
+from taskyard.core.resources import Capacity
+from taskyard.core.states import AttemptState, TaskState
+from taskyard.ports.store import Backlog, Placed, Placement, WorkerRecord
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.due import run_due
+from taskyard.store.sqlite.moves import append_event
+from taskyard.store.sqlite.prune import prune
+from taskyard.store.sqlite.reports import apply_report, lose_attempt
+from taskyard.store.sqlite.rows import attempt_of, ready_of, task_of, text
+from taskyard.store.sqlite.session import Session
+
+_SQL: Final = queries("dispatch")
+_TASKS: Final = queries("tasks")
+_capacity: Final = msgspec.json.Decoder(Capacity).decode
+_runtimes: Final = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+class SqliteDispatch:
+    """Implements ``ports.store.DispatchStore``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def backlogs(self) -> list[Backlog]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute(_SQL.backlogs.sql).fetchall())
+        return [Backlog(*row) for row in rows]
+
+    async def counts(self) -> dict[tuple[WorkspaceName, TaskState], int]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute(_SQL.all_counts.sql).fetchall())
+        return {(WorkspaceName(w), TaskState(state)): total for w, state, total in rows}
+
+    async def ready(
+        self,
+        workspace: WorkspaceName,
+        group: GroupName,
+        after: tuple[int, int] | None,
+        limit: int,
+    ) -> list[ReadyTask]:
+        """See the port."""
+        parameters: dict[str, object] = {
+            "workspace": workspace,
+            "group_name": group,
+            "limit": limit,
+        }
+        sql = _SQL.ready.sql
+        if after is not None:
+            sql = _SQL.ready_behind.sql
+            parameters["priority"], parameters["seq"] = after
+        rows = await self._session.read(lambda c: c.execute(sql, parameters).fetchall())
+        return [ready_of(workspace, group, row) for row in rows]
+
+    async def place(
+        self, placements: Sequence[Placement], now: Instant
+    ) -> tuple[list[Placed], list[Change]]:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> tuple[list[Placed], list[Change]]:
+            placed = [
+                one
+                for placement in placements
+                if (one := self._place(connection, placement, now)) is not None
+            ]
+            return placed, [_assigned(one, now) for one in placed]
+
+        return await self._session.write(write)
+
+    def _place(
+        self, connection: sqlite3.Connection, placement: Placement, now: Instant
+    ) -> Placed | None:
+        parameters = {"seq": placement.seq, "attempt_id": placement.attempt_id}
+        row = connection.execute(_SQL.place_task.sql, parameters).fetchone()
+        if row is None:
+            return None
+        task = task_of(row)
+        attempt = Attempt(
+            id=placement.attempt_id,
+            task_id=task.id,
+            workspace=task.workspace,
+            number=task.attempt_count,
+            worker_id=placement.worker_id,
+            incarnation=placement.incarnation,
+            lease_token=placement.lease_token,
+            lease_expires_at=placement.lease_expires_at,
+            resources=task.spec.resources,
+            state=AttemptState.ASSIGNED,
+            assigned_at=now,
+        )
+        connection.execute(
+            _SQL.insert_attempt.sql,
+            (
+                attempt.id,
+                task.seq,
+                task.id,
+                task.workspace,
+                attempt.number,
+                attempt.worker_id,
+                attempt.incarnation,
+                attempt.lease_token,
+                attempt.lease_expires_at,
+                attempt.state.value,
+                now,
+                text(attempt.resources),
+            ),
+        )
+        self._session.counters.move(
+            task.workspace, task.spec.group, TaskState.QUEUED, TaskState.RUNNING
+        )
+        append_event(
+            connection, task.seq, "assigned", now, attempt.id, detail=f"to {attempt.worker_id}"
+        )
+        return Placed(attempt, task)
+
+    async def apply(
+        self, reports: Sequence[Report], now: Instant, chances: Sequence[float]
+    ) -> tuple[list[Change], list[LeaseToken]]:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> tuple[list[Change], list[LeaseToken]]:
+            changes: list[Change] = []
+            refused: list[LeaseToken] = []
+            for report, chance in zip(reports, chances, strict=True):
+                change, holds = apply_report(
+                    connection, self._session.counters, report, now, chance
+                )
+                if change is not None:
+                    changes.append(change)
+                if not holds:
+                    refused.append(report.lease_token)
+            return changes, refused
+
+        return await self._session.write(write)
+
+    async def next_due(self) -> Instant | None:
+        """See the port."""
+        (moment,) = await self._session.read(lambda c: c.execute(_SQL.next_due.sql).fetchone())
+        return Instant(moment) if moment is not None else None
+
+    async def due(self, now: Instant, limit: int) -> list[Change]:
+        """See the port."""
+        return await self._session.write(
+            lambda connection: run_due(connection, self._session, now, limit)
+        )
+
+    async def join(self, worker: WorkerRecord) -> list[Attempt]:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> list[Attempt]:
+            connection.execute(
+                _SQL.upsert_worker.sql,
+                {
+                    "id": worker.id,
+                    "incarnation": worker.incarnation,
+                    "hostname": worker.hostname,
+                    "version": worker.version,
+                    "capacity": text(worker.capacity),
+                    "runtimes": text(worker.runtimes),
+                    "joined_at": worker.joined_at,
+                    "beat_at": worker.beat_at,
+                    "state": worker.state,
+                },
+            )
+            parameters = {"worker_id": worker.id, "incarnation": worker.incarnation}
+            connection.execute(_SQL.adopt_attempts.sql, parameters)
+            rows = connection.execute(_TASKS.attempts_unended.sql, {"worker_id": worker.id})
+            return [attempt_of(row) for row in rows]
+
+        return await self._session.write(write)
+
+    async def renew(
+        self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant, until: Instant
+    ) -> bool:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> bool:
+            parameters = {"worker_id": worker_id, "incarnation": incarnation, "now": now}
+            if connection.execute(_SQL.renew_worker.sql, parameters).rowcount != 1:
+                return False
+            connection.execute(_SQL.renew_leases.sql, {"worker_id": worker_id, "until": until})
+            return True
+
+        return await self._session.write(write)
+
+    async def lose(
+        self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant
+    ) -> list[Change]:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> list[Change]:
+            parameters = {"worker_id": worker_id, "incarnation": incarnation}
+            if connection.execute(_SQL.lose_worker.sql, parameters).rowcount != 1:
+                return []
+            rows = connection.execute(
+                _TASKS.attempts_unended.sql, {"worker_id": worker_id}
+            ).fetchall()
+            changes = (
+                lose_attempt(connection, self._session.counters, attempt_of(row), now)
+                for row in rows
+            )
+            return [change for change in changes if change is not None]
+
+        return await self._session.write(write)
+
+    async def workers(self) -> list[WorkerRecord]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute(_SQL.all_workers.sql).fetchall())
+        return [
+            WorkerRecord(
+                id=row[0],
+                incarnation=row[1],
+                hostname=row[2],
+                version=row[3],
+                capacity=_capacity(row[4]),
+                runtimes=_runtimes(row[5]),
+                joined_at=row[6],
+                beat_at=row[7],
+                state=row[8],
+            )
+            for row in rows
+        ]
+
+    async def running(self) -> list[tuple[Attempt, GroupName]]:
+        """See the port."""
+
+        def read(connection: sqlite3.Connection) -> list[tuple[Attempt, GroupName]]:
+            found = []
+            for row in connection.execute(_TASKS.attempts_unended.sql, {"worker_id": None}):
+                attempt = attempt_of(row)
+                (group,) = connection.execute(_SQL.group_of.sql, (attempt.task_id,)).fetchone()
+                found.append((attempt, GroupName(group)))
+            return found
+
+        return await self._session.read(read)
+
+    async def prune(
+        self,
+        now: Instant,
+        older_than: Instant | None,
+        keep_count: int | None,
+        limit: int,
+    ) -> tuple[int, list[AttemptId]]:
+        """See the port."""
+        return await self._session.write(
+            lambda c: prune(c, self._session.counters, now, older_than, keep_count, limit)
+        )
+
+
+def _assigned(placed: Placed, now: Instant) -> Change:
+    task, attempt = placed.task, placed.attempt
+    return Change(
+        kind="assigned",
+        at=now,
+        task_id=task.id,
+        seq=task.seq,
+        workspace=task.workspace,
+        group=task.spec.group,
+        state=TaskState.RUNNING,
+        was=TaskState.QUEUED,
+        attempt_id=attempt.id,
+        attempt_number=attempt.number,
+    )

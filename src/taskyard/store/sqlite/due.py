@@ -1,0 +1,142 @@
+"""What the passing of time does to waiting tasks: they become ready, fire, or expire."""
+
+import sqlite3
+from typing import Final
+from uuid import UUID, uuid5
+
+import msgspec
+
+from taskyard.core.changes import Change
+from taskyard.core.ids import TaskId
+from taskyard.core.instants import Instant, rfc3339
+from taskyard.core.schedule import firings_due
+from taskyard.core.states import Reason, TaskEvent, TaskState
+from taskyard.core.tasks import NewTask, TaskSpec
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.inserts import insert_many
+from taskyard.store.sqlite.moves import append_event, move, mover_of, ready
+from taskyard.store.sqlite.rows import Row, new_task_row, spec_of
+from taskyard.store.sqlite.session import Session
+
+_SQL: Final = queries("dispatch")
+_TASKS: Final = queries("tasks")
+FIRINGS_AT_ONCE: Final = 100
+"""Missed firings made up for in one transaction, for each recurring task."""
+
+
+def run_due(
+    connection: sqlite3.Connection, session: Session, now: Instant, limit: int
+) -> list[Change]:
+    """Do what is due, up to about ``limit`` changes."""
+    changes = _expire(connection, session, now, limit)
+    rows = connection.execute(_SQL.due_tasks.sql, {"now": now, "limit": limit}).fetchall()
+    for row in rows:
+        spec = spec_of(row[9])
+        if row[8]:
+            changes += _fire(connection, session, row, spec, now)
+            continue
+        mover = mover_of(row[0], row[1], row[2], row[4], spec, row[5], row[3])
+        changes.append(move(connection, session.counters, mover, TaskEvent.DUE, "due", now))
+    return changes
+
+
+def _expire(
+    connection: sqlite3.Connection, session: Session, now: Instant, limit: int
+) -> list[Change]:
+    rows = connection.execute(_SQL.expired_tasks.sql, {"now": now, "limit": limit}).fetchall()
+    changes = []
+    for row in rows:
+        spec = spec_of(row[5])
+        mover = mover_of(row[0], row[1], row[2], row[4], spec, spec.priority, row[3])
+        late = spec.expires_at
+        changes.append(
+            move(
+                connection,
+                session.counters,
+                mover,
+                TaskEvent.EXPIRE,
+                "expired",
+                now,
+                reason=Reason.EXPIRED,
+                message=f"expired at {rfc3339(late)}" if late is not None else "expired",
+            )
+        )
+    return changes
+
+
+def _fire(
+    connection: sqlite3.Connection, session: Session, row: Row, spec: TaskSpec, now: Instant
+) -> list[Change]:
+    """Create a task for each firing owed, and move the recurring task to its next one.
+
+    Both in one transaction, guarded by the firing time that was waited for: no firing time ever
+    yields two tasks, and none is skipped by a crash in between.
+    """
+    seq, task_id, due_at = row[0], row[1], row[6]
+    owed, next_at = firings_due(
+        spec.cron or "", spec.timezone, due_at, now, spec.catch_up, FIRINGS_AT_ONCE
+    )
+    if next_at is None:
+        mover = mover_of(seq, task_id, row[2], row[4], spec, row[5], row[3])
+        ended = move(
+            connection,
+            session.counters,
+            mover,
+            TaskEvent.EXPIRE,
+            "expired",
+            now,
+            reason=Reason.EXPIRED,
+            message="has no further firing",
+        )
+        return [*_create(connection, session, task_id, row, spec, owed, now), ended]
+    parameters = {"seq": seq, "next_at": next_at, "due_at": due_at}
+    if connection.execute(_SQL.advance_recurring.sql, parameters).rowcount != 1:
+        return []
+    return _create(connection, session, task_id, row, spec, owed, now)
+
+
+def _create(
+    connection: sqlite3.Connection,
+    session: Session,
+    schedule_id: TaskId,
+    row: Row,
+    spec: TaskSpec,
+    owed: list[Instant],
+    now: Instant,
+) -> list[Change]:
+    single = msgspec.structs.replace(
+        spec, cron=None, start_at=None, idempotency_key=None, priority=row[5]
+    )
+    changes = []
+    for due_at in owed:
+        # Derived, not drawn: the same firing has the same id whoever creates it.
+        new = NewTask(
+            id=TaskId(str(uuid5(UUID(schedule_id), str(due_at)))),
+            workspace=row[2],
+            spec=single,
+            state=TaskState.QUEUED,
+            created_at=now,
+            schedule_id=schedule_id,
+            due_at=due_at,
+        )
+        session.last_seq += 1
+        seq = session.last_seq
+        insert_many(connection, _TASKS.insert_task.sql, [new_task_row(seq, new)])
+        for label, value in single.labels.items():
+            connection.execute(_TASKS.insert_label.sql, (new.workspace, label, value, seq))
+        append_event(connection, seq, "submitted", now, detail=f"firing of {schedule_id}")
+        session.counters.add(new.workspace, single.group, new.state)
+        mover = mover_of(seq, new.id, new.workspace, new.state, single, single.priority)
+        changes.append(
+            Change(
+                kind="fired",
+                at=now,
+                task_id=new.id,
+                seq=seq,
+                workspace=new.workspace,
+                group=single.group,
+                state=new.state,
+                ready=ready(mover, now),
+            )
+        )
+    return changes

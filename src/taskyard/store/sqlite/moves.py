@@ -1,0 +1,168 @@
+"""The one way a stored task changes state: guarded, counted, and told in its history."""
+
+import sqlite3
+from typing import Any, Final
+
+from msgspec import Struct
+
+from taskyard.core.changes import Change
+from taskyard.core.errors import IllegalTransition
+from taskyard.core.fairness import ReadyTask
+from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.resources import Resources
+from taskyard.core.states import TERMINAL, Reason, TaskEvent, TaskState, next_task_state
+from taskyard.core.tasks import TaskSpec
+from taskyard.core.webhooks import events_of
+from taskyard.store.sqlite.counters import Counters
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.rows import attempt_of, task_of
+from taskyard.store.sqlite.webhooks import enqueue
+
+_QUERIES: Final = queries("tasks")
+
+
+class Mover(Struct, frozen=True):
+    """A task about to change: what of its row the change depends on."""
+
+    seq: int
+    id: TaskId
+    workspace: WorkspaceName
+    group: GroupName
+    state: TaskState
+    priority: int = 0
+    resources: Resources = Resources()
+    expires_at: Instant | None = None
+    webhooks: bool = False
+    """Whether anybody wants to be told."""
+
+
+def mover_of(
+    seq: int,
+    task_id: str,
+    workspace: str,
+    state: str,
+    spec: TaskSpec,
+    priority: int,
+    group: str | None = None,
+) -> Mover:
+    """From columns of the task's row and its decoded specification."""
+    return Mover(
+        seq,
+        TaskId(task_id),
+        WorkspaceName(workspace),
+        GroupName(group) if group is not None else spec.group,
+        TaskState(state),
+        priority,
+        spec.resources,
+        spec.expires_at,
+        bool(spec.webhooks),
+    )
+
+
+def append_event(
+    connection: sqlite3.Connection,
+    seq: int,
+    kind: str,
+    at: Instant,
+    attempt_id: AttemptId | None = None,
+    actor: str | None = None,
+    detail: str | None = None,
+) -> None:
+    """Add a line to a task's history."""
+    connection.execute(
+        _QUERIES.append_event.sql,
+        {
+            "seq": seq,
+            "at": at,
+            "kind": kind,
+            "attempt_id": attempt_id,
+            "actor": actor,
+            "detail": detail,
+        },
+    )
+
+
+def move(
+    connection: sqlite3.Connection,
+    counters: Counters,
+    mover: Mover,
+    event: TaskEvent,
+    kind: str,
+    now: Instant,
+    *,
+    start_at: Instant | None = None,
+    reason: Reason | None = None,
+    message: str | None = None,
+    failed: bool = False,
+    attempt_id: AttemptId | None = None,
+    attempt_number: int | None = None,
+    actor: str | None = None,
+    detail: str | None = None,
+) -> Change:
+    """Change a task's state by the table, in its row, the counters and its history.
+
+    Raises:
+        IllegalTransition: the table has no such event for the state, or the row has moved on.
+    """
+    state = next_task_state(mover.state, event)
+    parameters: dict[str, Any] = {
+        "seq": mover.seq,
+        "was": mover.state.value,
+        "state": state.value,
+        "queued_at": now if state is TaskState.QUEUED else None,
+        "start_at": start_at,
+        "current_attempt": attempt_id if state is TaskState.RUNNING else None,
+        "finished_at": now if state in TERMINAL else None,
+        "reason": reason,
+        "message": message,
+        "failed": int(failed),
+    }
+    if connection.execute(_QUERIES.move_task.sql, parameters).rowcount != 1:
+        raise IllegalTransition("task", mover.state, event)
+    counters.move(mover.workspace, mover.group, mover.state, state)
+    append_event(connection, mover.seq, kind, now, attempt_id, actor, detail or message)
+    change = Change(
+        kind=kind,
+        at=now,
+        task_id=mover.id,
+        seq=mover.seq,
+        workspace=mover.workspace,
+        group=mover.group,
+        state=state,
+        was=mover.state,
+        attempt_id=attempt_id,
+        attempt_number=attempt_number,
+        reason=reason,
+        ready=ready(mover, now) if state is TaskState.QUEUED else None,
+    )
+    if mover.webhooks:
+        tell(connection, change)
+    return change
+
+
+def tell(connection: sqlite3.Connection, change: Change) -> None:
+    """Write the deliveries that a change gives rise to, in its own transaction."""
+    events = events_of(change)
+    if not events:
+        return
+    row = connection.execute(_QUERIES.task_by_seq.sql, {"seq": change.seq}).fetchone()
+    attempt = None
+    if change.attempt_id is not None:
+        found = connection.execute(_QUERIES.attempt_by_id.sql, {"id": change.attempt_id}).fetchone()
+        attempt = attempt_of(found) if found is not None else None
+    enqueue(connection, task_of(row), attempt, events, change.at)
+
+
+def ready(mover: Mover, queued_at: Instant) -> ReadyTask:
+    """What the scheduler has to know once this task is queued."""
+    return ReadyTask(
+        mover.seq,
+        mover.id,
+        mover.workspace,
+        mover.group,
+        mover.priority,
+        mover.resources,
+        queued_at,
+        mover.expires_at,
+    )

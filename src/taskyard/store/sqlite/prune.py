@@ -1,0 +1,49 @@
+"""Retention: removes ended tasks, and gives their space back to the file system."""
+
+import sqlite3
+from typing import Final
+
+from taskyard.core.ids import AttemptId
+from taskyard.core.instants import Instant
+from taskyard.store.sqlite.counters import Counters
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.tasks import remove
+
+_SQL: Final = queries("dispatch")
+_PAGES_AT_ONCE: Final = 2000
+
+
+def prune(
+    connection: sqlite3.Connection,
+    counters: Counters,
+    now: Instant,
+    older_than: Instant | None,
+    keep_count: int | None,
+    limit: int,
+) -> tuple[int, list[AttemptId]]:
+    """See ``ports.store.DispatchStore.prune``."""
+    removed: list[AttemptId] = []
+    left = limit
+    for workspace, total in connection.execute(_SQL.ended_counts.sql).fetchall():
+        seqs: list[int] = []
+        if older_than is not None:
+            seqs = _prunable(connection, workspace, older_than, left)
+        if keep_count is not None and total - len(seqs) > keep_count:
+            surplus = min(total - keep_count, left)
+            seqs = _prunable(connection, workspace, Instant(now + 1), surplus)
+        for seq in seqs:
+            group, state = connection.execute(_SQL.group_and_state.sql, (seq,)).fetchone()
+            removed += remove(connection, seq)
+            counters.add(workspace, group, state, -1)
+        left -= len(seqs)
+        if left <= 0:
+            break
+    connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+    return limit - left, removed
+
+
+def _prunable(
+    connection: sqlite3.Connection, workspace: str, older_than: Instant, limit: int
+) -> list[int]:
+    parameters = {"workspace": workspace, "older_than": older_than, "limit": limit}
+    return [row[0] for row in connection.execute(_SQL.prunable.sql, parameters)]

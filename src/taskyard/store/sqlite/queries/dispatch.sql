@@ -1,0 +1,117 @@
+-- name: backlogs
+-- Every queue with ready tasks, from the kept counters.
+SELECT workspace, group_name, total FROM task_counts WHERE state = 'queued' AND total > 0;
+
+-- name: all_counts
+SELECT workspace, state, sum(total) FROM task_counts GROUP BY workspace, state;
+
+-- name: ready
+-- Queued tasks of one group, in the order in which they go.
+SELECT seq, id, priority, cpu_millis, memory_bytes, queued_at, expires_at
+FROM tasks
+WHERE workspace = :workspace AND group_name = :group_name AND state = 'queued'
+ORDER BY priority DESC, seq LIMIT :limit;
+
+-- name: ready_behind
+-- The same, behind a position.
+SELECT seq, id, priority, cpu_millis, memory_bytes, queued_at, expires_at
+FROM tasks
+WHERE workspace = :workspace AND group_name = :group_name AND state = 'queued'
+  AND (priority < :priority OR (priority = :priority AND seq > :seq))
+ORDER BY priority DESC, seq LIMIT :limit;
+
+-- name: place_task
+-- Gives a task to an attempt, if it is still queued.
+UPDATE tasks SET state = 'running', current_attempt = :attempt_id,
+       attempt_count = attempt_count + 1, start_at = NULL, reason = NULL, message = NULL
+WHERE seq = :seq AND state = 'queued'
+RETURNING seq, id, workspace, spec, state, created_at, attempt_count, start_at, current_attempt,
+       kill_requested_at, finished_at, reason, message, schedule_id, due_at, retry_of, priority;
+
+-- name: insert_attempt
+INSERT INTO attempts (id, task_seq, task_id, workspace, number, worker_id, incarnation, lease_token,
+                      lease_expires_at, state, assigned_at, resources)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: attempt_with_task
+-- An attempt with what its end is decided by.
+SELECT a.lease_token, a.state, a.number, a.finished_at, a.started_at,
+       t.seq, t.id, t.workspace, t.group_name, t.state, t.priority, t.current_attempt,
+       t.kill_requested_at, t.failure_count, t.expires_at, t.spec
+FROM attempts AS a JOIN tasks AS t ON t.seq = a.task_seq WHERE a.id = ?;
+
+-- name: start_attempt
+UPDATE attempts SET state = 'running', started_at = ?, handle = ?
+WHERE id = ? AND state = 'assigned' AND lease_token = ?;
+
+-- name: end_attempt
+UPDATE attempts SET state = ?, started_at = coalesce(started_at, ?), finished_at = ?, exit_code = ?,
+       signal = ?, reason = ?, message = ?, outcome = ?
+WHERE id = ? AND finished_at IS NULL AND lease_token = ?;
+
+-- name: fold_output
+INSERT OR REPLACE INTO folded_output (attempt_id, stream, data) VALUES (?, ?, ?);
+
+-- name: next_due$
+-- The earliest moment at which anything waiting changes by itself.
+SELECT min(moment) FROM (
+    SELECT min(start_at) AS moment FROM tasks WHERE state IN ('scheduled', 'retrying')
+    UNION ALL
+    SELECT min(expires_at) FROM tasks
+    WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying'));
+
+-- name: due_tasks
+SELECT seq, id, workspace, group_name, state, priority, start_at, expires_at, recurring, spec
+FROM tasks WHERE state IN ('scheduled', 'retrying') AND start_at <= :now
+ORDER BY start_at LIMIT :limit;
+
+-- name: expired_tasks
+SELECT seq, id, workspace, group_name, state, recurring
+FROM tasks
+WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying') AND expires_at < :now
+LIMIT :limit;
+
+-- name: advance_recurring
+UPDATE tasks SET start_at = :next_at WHERE seq = :seq AND state = 'scheduled' AND start_at = :due_at;
+
+-- name: upsert_worker
+INSERT INTO workers (id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state)
+VALUES (:id, :incarnation, :hostname, :version, :capacity, :runtimes, :joined_at, :beat_at, :state)
+ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, hostname = excluded.hostname,
+    version = excluded.version, capacity = excluded.capacity, runtimes = excluded.runtimes,
+    joined_at = excluded.joined_at, beat_at = excluded.beat_at, state = excluded.state;
+
+-- name: adopt_attempts
+-- A new incarnation of a worker takes over what the one before it held.
+UPDATE attempts SET incarnation = :incarnation WHERE worker_id = :worker_id AND finished_at IS NULL;
+
+-- name: renew_worker
+UPDATE workers SET beat_at = :now
+WHERE id = :worker_id AND incarnation = :incarnation AND state != 'lost';
+
+-- name: renew_leases
+UPDATE attempts SET lease_expires_at = :until WHERE worker_id = :worker_id AND finished_at IS NULL;
+
+-- name: lose_worker
+UPDATE workers SET state = 'lost' WHERE id = :worker_id AND incarnation = :incarnation;
+
+-- name: all_workers
+SELECT id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state
+FROM workers ORDER BY id;
+
+-- name: ended_counts
+-- How many ended tasks each workspace keeps.
+SELECT workspace, sum(total) FROM task_counts
+WHERE state IN ('succeeded', 'failed', 'dead', 'cancelled', 'expired') GROUP BY workspace;
+
+-- name: prunable
+-- The ended tasks of a workspace that ended first.
+SELECT seq FROM tasks
+WHERE workspace = :workspace AND finished_at IS NOT NULL AND finished_at < :older_than
+ORDER BY finished_at LIMIT :limit;
+
+-- name: group_of
+SELECT group_name FROM tasks WHERE id = ?;
+
+-- name: group_and_state
+SELECT group_name, state FROM tasks WHERE seq = ?;

@@ -1,0 +1,123 @@
+-- name: insert_task
+-- A new task. Positional, because many are bound at once.
+INSERT INTO tasks (seq, id, workspace, group_name, name, state, priority, cpu_millis, memory_bytes,
+                   created_at, queued_at, start_at, expires_at, schedule_id, due_at, retry_of,
+                   idempotency_key, recurring, spec)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_first_event
+-- The first line of a new task's history.
+INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: append_event
+-- One more line of a task's history.
+INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
+VALUES (:seq, (SELECT coalesce(max(number), 0) + 1 FROM events WHERE task_seq = :seq),
+        :at, :kind, :attempt_id, :actor, :detail);
+
+-- name: insert_label
+INSERT OR IGNORE INTO task_labels (workspace, key, value, task_seq) VALUES (?, ?, ?, ?);
+
+-- name: last_seq$
+-- Where the order of acceptance continues.
+SELECT coalesce(max(seq), 0) FROM tasks;
+
+-- name: task_by_key
+-- The task an idempotency key stands for.
+SELECT id, state, seq FROM tasks WHERE workspace = :workspace AND idempotency_key = :key;
+
+-- name: task_by_id
+SELECT seq, id, workspace, spec, state, created_at, attempt_count, start_at, current_attempt,
+       kill_requested_at, finished_at, reason, message, schedule_id, due_at, retry_of, priority
+FROM tasks WHERE id = :id;
+
+-- name: task_by_seq
+SELECT seq, id, workspace, spec, state, created_at, attempt_count, start_at, current_attempt,
+       kill_requested_at, finished_at, reason, message, schedule_id, due_at, retry_of, priority
+FROM tasks WHERE seq = :seq;
+
+-- name: task_where
+-- The head of a listing; the conditions are put together from the filters asked for.
+SELECT seq, id, workspace, spec, state, created_at, attempt_count, start_at, current_attempt,
+       kill_requested_at, finished_at, reason, message, schedule_id, due_at, retry_of, priority
+FROM tasks;
+
+-- name: attempts_of_task
+SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
+       resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
+       handle, outcome
+FROM attempts WHERE task_seq = :seq ORDER BY number;
+
+-- name: attempt_by_id
+SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
+       resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
+       handle, outcome
+FROM attempts WHERE id = :id;
+
+-- name: attempts_unended
+SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
+       resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
+       handle, outcome
+FROM attempts WHERE finished_at IS NULL AND worker_id = coalesce(:worker_id, worker_id);
+
+-- name: events_of_task
+SELECT number, kind, at, attempt_id, actor, detail
+FROM events WHERE task_seq = :seq AND number > :after ORDER BY number LIMIT :limit;
+
+-- name: folded_output
+SELECT data FROM folded_output WHERE attempt_id = :attempt_id AND stream = :stream;
+
+-- name: counts_of_workspace
+SELECT state, sum(total) FROM task_counts WHERE workspace = :workspace GROUP BY state;
+
+-- name: counts_of_group
+SELECT state, total FROM task_counts WHERE workspace = :workspace AND group_name = :group_name;
+
+-- name: ahead
+-- How many queued tasks of a group go before one, counted up to a limit.
+SELECT count(*) FROM (
+    SELECT 1 FROM tasks
+    WHERE workspace = :workspace AND group_name = :group_name AND state = 'queued'
+      AND (priority > :priority OR (priority = :priority AND seq < :seq))
+    LIMIT :limit);
+
+-- name: move_task
+-- The one statement that changes a task's state; the old state is its guard.
+UPDATE tasks SET state = :state, queued_at = :queued_at, start_at = :start_at,
+       current_attempt = :current_attempt, finished_at = :finished_at, reason = :reason,
+       message = :message, failure_count = failure_count + :failed,
+       kill_requested_at = CASE WHEN :state = 'running' THEN kill_requested_at END
+WHERE seq = :seq AND state = :was;
+
+-- name: request_kill
+UPDATE tasks SET kill_requested_at = coalesce(kill_requested_at, :now)
+WHERE seq = :seq AND state = 'running';
+
+-- name: set_priority
+UPDATE tasks SET priority = :priority WHERE seq = :seq AND state IN ('scheduled', 'queued', 'retrying');
+
+-- name: set_schedule
+UPDATE tasks SET spec = :spec WHERE seq = :seq;
+
+-- name: delete_task
+DELETE FROM tasks WHERE seq = :seq;
+
+-- name: delete_events
+DELETE FROM events WHERE task_seq = :seq;
+
+-- name: delete_labels
+DELETE FROM task_labels WHERE task_seq = :seq;
+
+-- name: delete_folded
+DELETE FROM folded_output WHERE attempt_id IN (SELECT id FROM attempts WHERE task_seq = :seq);
+
+-- name: delete_attempts
+DELETE FROM attempts WHERE task_seq = :seq RETURNING id;
+
+-- name: add_to_count
+INSERT INTO task_counts (workspace, group_name, state, total) VALUES (?, ?, ?, ?)
+ON CONFLICT (workspace, group_name, state) DO UPDATE SET total = total + excluded.total;
+
+-- name: drop_zero_counts
+DELETE FROM task_counts WHERE total = 0 AND workspace = ? AND group_name = ? AND state = ?;

@@ -1,0 +1,111 @@
+-- name: enqueue!
+-- One message; one that is there already stays as it is.
+INSERT INTO webhook_deliveries
+    (id, workspace, task_id, attempt_id, event, url, host, headers, body, state, created_at, next_at)
+VALUES
+    (:id, :workspace, :task_id, :attempt_id, :event, :url, :host, :headers, :body, 'pending',
+     :now, :now)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: due
+-- Due messages, longest due first, at most :of_host of each host. Walks from host to host by the
+-- index, so that a thousand messages for one slow host cost no more than a few.
+WITH RECURSIVE hosts (host) AS (
+    SELECT min(host) FROM webhook_deliveries WHERE state = 'pending'
+    UNION ALL
+    SELECT (
+        SELECT min(d.host) FROM webhook_deliveries AS d
+        WHERE d.state = 'pending' AND d.host > hosts.host
+    )
+    FROM hosts WHERE hosts.host IS NOT NULL
+)
+SELECT d.id, d.workspace, d.host, d.url, d.headers, d.body, d.failed_tries
+FROM hosts CROSS JOIN webhook_deliveries AS d ON d.number IN (
+    SELECT p.number FROM webhook_deliveries AS p
+    WHERE p.state = 'pending' AND p.host = hosts.host AND p.next_at <= :now
+    ORDER BY p.next_at LIMIT :of_host
+)
+WHERE hosts.host IS NOT NULL
+ORDER BY d.next_at, d.number LIMIT :limit;
+
+-- name: next_due^
+-- When the next message becomes due after now.
+SELECT min(next_at) FROM webhook_deliveries WHERE state = 'pending' AND next_at > :now;
+
+-- name: pending_number^
+-- The number and the tries so far of a pending message.
+SELECT number, attempt_count FROM webhook_deliveries WHERE id = :id AND state = 'pending';
+
+-- name: record_result!
+-- What a try led to.
+UPDATE webhook_deliveries SET
+    state = :state, next_at = :next_at, delivered_at = :delivered_at,
+    attempt_count = attempt_count + 1, failed_tries = failed_tries + 1,
+    last_status = :status, last_error = :error
+WHERE number = :number;
+
+-- name: insert_try!
+-- One try.
+INSERT INTO webhook_tries (delivery, number, at, duration_ms, status, error, answer)
+VALUES (:delivery, :number, :at, :duration_ms, :status, :error, :answer);
+
+-- name: trim_tries!
+-- Drops all tries up to a number.
+DELETE FROM webhook_tries WHERE delivery = :delivery AND number <= :number;
+
+-- name: redeliver!
+-- Pending and due again, with all tries granted anew.
+UPDATE webhook_deliveries
+SET state = 'pending', next_at = :now, delivered_at = NULL, failed_tries = 0
+WHERE workspace = :workspace AND id = :id;
+
+-- name: delivery^
+-- One message of this workspace.
+SELECT number, id, workspace, task_id, attempt_id, event, url, state, created_at, attempt_count,
+    next_at, delivered_at, last_status, last_error
+FROM webhook_deliveries WHERE workspace = :workspace AND id = :id;
+
+-- name: deliveries
+-- A page of a workspace's messages, newest first.
+SELECT number, id, workspace, task_id, attempt_id, event, url, state, created_at, attempt_count,
+    next_at, delivered_at, last_status, last_error
+FROM webhook_deliveries WHERE workspace = :workspace AND number < :before
+ORDER BY number DESC LIMIT :limit;
+
+-- name: deliveries_in_state
+-- The same, those in one state.
+SELECT number, id, workspace, task_id, attempt_id, event, url, state, created_at, attempt_count,
+    next_at, delivered_at, last_status, last_error
+FROM webhook_deliveries WHERE workspace = :workspace AND state = :state AND number < :before
+ORDER BY number DESC LIMIT :limit;
+
+-- name: deliveries_of_task
+-- The messages about one task, oldest first.
+SELECT number, id, workspace, task_id, attempt_id, event, url, state, created_at, attempt_count,
+    next_at, delivered_at, last_status, last_error
+FROM webhook_deliveries WHERE task_id = :task_id AND workspace = :workspace
+ORDER BY number LIMIT :limit;
+
+-- name: tries
+-- The tries of one message, oldest first.
+SELECT at, duration_ms, status, error, answer FROM webhook_tries
+WHERE delivery = :delivery ORDER BY number;
+
+-- name: forget_tries!
+-- Removes the tries of all messages about a task.
+DELETE FROM webhook_tries WHERE delivery IN (
+    SELECT number FROM webhook_deliveries WHERE task_id = :task_id
+);
+
+-- name: forget_deliveries!
+-- Removes all messages about a task.
+DELETE FROM webhook_deliveries WHERE task_id = :task_id;
+
+-- name: signing_key^
+-- The sealed signing key of a workspace.
+SELECT value FROM webhook_keys WHERE workspace = :workspace;
+
+-- name: add_signing_key!
+-- Keeps a key unless there is one already.
+INSERT INTO webhook_keys (workspace, value, created_at) VALUES (:workspace, :value, :now)
+ON CONFLICT (workspace) DO NOTHING;

@@ -1,0 +1,144 @@
+"""Applies what workers report about attempts, each if its lease still holds."""
+
+import sqlite3
+from typing import Final
+
+from taskyard.core.attempts import Attempt, Ended, Report, Started
+from taskyard.core.changes import Change
+from taskyard.core.ids import AttemptId, GroupName
+from taskyard.core.instants import Instant
+from taskyard.core.outcome import verdict
+from taskyard.core.states import AttemptState, Reason, TaskState
+from taskyard.store.sqlite.counters import Counters
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.moves import append_event, move, mover_of, tell
+from taskyard.store.sqlite.rows import Row, outcome_text, spec_of, text
+
+_SQL: Final = queries("dispatch")
+
+
+def apply_report(
+    connection: sqlite3.Connection,
+    counters: Counters,
+    report: Report,
+    now: Instant,
+    chance: float,
+) -> tuple[Change | None, bool]:
+    """Apply one report; answers with the change, if any, and whether the lease held.
+
+    A report that was applied before changes nothing and is no refusal: its answer got lost.
+    """
+    row = connection.execute(_SQL.attempt_with_task.sql, (report.attempt_id,)).fetchone()
+    if row is None:
+        return None, False
+    token, state, seq, current = row[0], AttemptState(row[1]), row[5], row[11]
+    if isinstance(report, Ended) and token == report.lease_token and state is report.state:
+        return None, True
+    if token != report.lease_token or row[3] is not None or current != report.attempt_id:
+        kind = "an end" if isinstance(report, Ended) else "a start"
+        append_event(
+            connection,
+            seq,
+            "refused",
+            now,
+            report.attempt_id,
+            detail=f"late report of {kind}: the lease did not hold any more",
+        )
+        return None, False
+    if isinstance(report, Started):
+        return _start(connection, report, row), True
+    return end_attempt(connection, counters, report, row, now, chance), True
+
+
+def _start(connection: sqlite3.Connection, report: Started, row: Row) -> Change | None:
+    handle = text(report.handle) if report.handle else None
+    parameters = (report.at, handle, report.attempt_id, report.lease_token)
+    if connection.execute(_SQL.start_attempt.sql, parameters).rowcount != 1:
+        return None
+    append_event(connection, row[5], "started", report.at, report.attempt_id)
+    change = Change(
+        kind="started",
+        at=report.at,
+        task_id=row[6],
+        seq=row[5],
+        workspace=row[7],
+        group=row[8],
+        state=TaskState.RUNNING,
+        was=TaskState.RUNNING,
+        attempt_id=report.attempt_id,
+        attempt_number=row[2],
+    )
+    if spec_of(row[15]).webhooks:
+        tell(connection, change)
+    return change
+
+
+def end_attempt(
+    connection: sqlite3.Connection,
+    counters: Counters,
+    report: Ended,
+    row: Row,
+    now: Instant,
+    chance: float,
+) -> Change:
+    """Store how an attempt ended, and do to its task what follows from it."""
+    connection.execute(
+        _SQL.end_attempt.sql,
+        (
+            report.state.value,
+            report.started_at,
+            report.at,
+            report.exit_code,
+            report.signal,
+            report.reason,
+            report.message,
+            outcome_text(report),
+            report.attempt_id,
+            report.lease_token,
+        ),
+    )
+    for stream, data in report.folded.items():
+        connection.execute(_SQL.fold_output.sql, (report.attempt_id, stream, data))
+    spec = spec_of(row[15])
+    decided = verdict(
+        report,
+        spec,
+        attempt_number=row[2],
+        failures_before=row[13],
+        kill_requested=row[12] is not None,
+        now=now,
+        chance=chance,
+    )
+    mover = mover_of(row[5], row[6], row[7], row[9], spec, row[10], GroupName(row[8]))
+    return move(
+        connection,
+        counters,
+        mover,
+        decided.event,
+        decided.kind,
+        now,
+        start_at=decided.start_at,
+        reason=decided.reason,
+        message=decided.message,
+        failed=decided.failed,
+        attempt_id=report.attempt_id,
+        attempt_number=row[2],
+    )
+
+
+def lose_attempt(
+    connection: sqlite3.Connection, counters: Counters, attempt: Attempt, now: Instant
+) -> Change | None:
+    """End an attempt whose worker is gone; its token is void from here on."""
+    row = connection.execute(_SQL.attempt_with_task.sql, (AttemptId(attempt.id),)).fetchone()
+    if row is None or row[11] != attempt.id:
+        return None
+    lost = Ended(
+        attempt_id=attempt.id,
+        lease_token=attempt.lease_token,
+        at=now,
+        state=AttemptState.LOST,
+        reason=Reason.WORKER_LOST,
+        message=f"worker {attempt.worker_id} was lost",
+    )
+    return end_attempt(connection, counters, lost, row, now, 0.5)

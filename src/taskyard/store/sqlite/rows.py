@@ -1,0 +1,140 @@
+"""Between rows and records: the only place that knows the order of columns."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from taskyard.core.attempts import Attempt, Ended, KillReport, StreamSize, Usage
+from taskyard.core.fairness import ReadyTask
+from taskyard.core.ids import GroupName, TaskId, WorkspaceName
+from taskyard.core.resources import Resources
+from taskyard.core.states import AttemptState, Reason, TaskState
+from taskyard.core.tasks import NewTask, Task, TaskSpec
+
+encode: Final = msgspec.json.Encoder().encode
+_spec: Final = msgspec.json.Decoder(TaskSpec).decode
+_resources: Final = msgspec.json.Decoder(Resources).decode
+_handle: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+Row = Sequence[Any]
+
+
+class Outcome(Struct, frozen=True, omit_defaults=True):
+    """What of an ended attempt is only ever read together; kept as one JSON column."""
+
+    kill_report: KillReport | None = None
+    usage: Usage | None = None
+    stdout: StreamSize = StreamSize()
+    stderr: StreamSize = StreamSize()
+
+
+_outcome: Final = msgspec.json.Decoder(Outcome).decode
+_NO_RESOURCES: Final = Resources()
+_NO_OUTCOME: Final = Outcome()
+
+
+def text(value: object) -> str:
+    """A record as JSON text."""
+    return encode(value).decode()
+
+
+def spec_of(column: str) -> TaskSpec:
+    """The specification in a ``spec`` column."""
+    return _spec(column)
+
+
+def task_of(row: Row) -> Task:
+    """A task from the columns that ``task_by_id`` names."""
+    spec = _spec(row[3])
+    if spec.priority != row[16]:
+        spec = msgspec.structs.replace(spec, priority=row[16])
+    return Task(
+        seq=row[0],
+        id=row[1],
+        workspace=row[2],
+        spec=spec,
+        state=TaskState(row[4]),
+        created_at=row[5],
+        attempt_count=row[6],
+        start_at=row[7],
+        current_attempt=row[8],
+        kill_requested_at=row[9],
+        finished_at=row[10],
+        reason=Reason(row[11]) if row[11] is not None else None,
+        message=row[12],
+        schedule_id=row[13],
+        due_at=row[14],
+        retry_of=row[15],
+    )
+
+
+def attempt_of(row: Row) -> Attempt:
+    """An attempt from the columns that ``attempt_by_id`` names."""
+    outcome = _outcome(row[18]) if row[18] is not None else _NO_OUTCOME
+    return Attempt(
+        id=row[0],
+        task_id=row[1],
+        workspace=row[2],
+        number=row[3],
+        worker_id=row[4],
+        incarnation=row[5],
+        lease_token=row[6],
+        lease_expires_at=row[7],
+        resources=_resources(row[8]),
+        state=AttemptState(row[9]),
+        assigned_at=row[10],
+        started_at=row[11],
+        finished_at=row[12],
+        exit_code=row[13],
+        signal=row[14],
+        reason=Reason(row[15]) if row[15] is not None else None,
+        message=row[16],
+        handle=_handle(row[17]) if row[17] is not None else {},
+        kill_report=outcome.kill_report,
+        usage=outcome.usage,
+        stdout=outcome.stdout,
+        stderr=outcome.stderr,
+    )
+
+
+def outcome_text(ended: Ended) -> str | None:
+    """The ``outcome`` column of an ended attempt; None if there is nothing to say."""
+    outcome = Outcome(ended.kill_report, ended.usage, ended.stdout, ended.stderr)
+    return None if outcome == _NO_OUTCOME else text(outcome)
+
+
+def ready_of(workspace: WorkspaceName, group: GroupName, row: Row) -> ReadyTask:
+    """A ready task from the columns that ``ready`` names."""
+    resources = _NO_RESOURCES
+    if row[3] is not None or row[4] is not None:
+        resources = Resources(cpu_millis=row[3], memory_bytes=row[4])
+    return ReadyTask(row[0], TaskId(row[1]), workspace, group, row[2], resources, row[5], row[6])
+
+
+def new_task_row(seq: int, task: NewTask) -> tuple[Any, ...]:
+    """The values of ``insert_task``."""
+    spec = task.spec
+    resources = spec.resources
+    return (
+        seq,
+        task.id,
+        task.workspace,
+        spec.group,
+        spec.name,
+        task.state.value,
+        spec.priority,
+        resources.cpu_millis,
+        resources.memory_bytes,
+        task.created_at,
+        task.created_at if task.state is TaskState.QUEUED else None,
+        task.start_at,
+        spec.expires_at,
+        task.schedule_id,
+        task.due_at,
+        task.retry_of,
+        spec.idempotency_key,
+        int(spec.cron is not None),
+        encode(spec).decode(),
+    )

@@ -1,0 +1,84 @@
+"""The embedded store as one thing to open and close."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from taskyard.store.sqlite.counters import Counters
+from taskyard.store.sqlite.database import (
+    FILE_NAME,
+    DirectoryLock,
+    Readers,
+    connect,
+    migrate,
+    queries,
+)
+from taskyard.store.sqlite.dispatch import SqliteDispatch
+from taskyard.store.sqlite.groups import SqliteGroups
+from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.tasks import SqliteTasks
+from taskyard.store.sqlite.writer import Writer
+
+_SQL: Final = queries("tasks")
+
+
+class SqliteStore:
+    """One data directory's store. Its parts implement the store ports."""
+
+    def __init__(
+        self,
+        directory: Path,
+        on_commit: Callable[[int, float], None] = lambda _size, _seconds: None,
+    ) -> None:
+        """Prepare, without touching the disk.
+
+        Args:
+            directory: the data directory; made if missing.
+            on_commit: told the size of each shared commit and the seconds it took.
+        """
+        self._path = directory / FILE_NAME
+        self._lock = DirectoryLock(directory)
+        counters = Counters()
+        self.writer = Writer(
+            lambda: connect(self._path), on_commit, counters.flush, counters.forget
+        )
+        self._readers = Readers(self._path)
+        self.session = Session(self.writer, self._readers, counters)
+        self.tasks = SqliteTasks(self.session)
+        self.dispatch = SqliteDispatch(self.session)
+        self.groups = SqliteGroups(self.session)
+
+    async def open(self) -> None:
+        """Take the directory, bring the schema up to date, begin to serve.
+
+        Raises:
+            StoreInUse: another process has the directory open.
+            StoreDamaged: the file is damaged, or of a newer version.
+            StorageFull: there is no room even to begin.
+        """
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._prepare)
+        self.writer.start(loop)
+        self.session.last_seq = await self.writer.run(_last_seq)
+
+    def _prepare(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock.acquire()
+        try:
+            migrate(self._path)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    async def close(self) -> None:
+        """Commit what is waiting, close, give the directory back. May be called twice."""
+        await self.writer.close()
+        await asyncio.get_running_loop().run_in_executor(None, self._readers.close)
+        self._lock.release()
+
+
+def _last_seq(connection: sqlite3.Connection) -> int:
+    (last,) = connection.execute(_SQL.last_seq.sql).fetchone()
+    return int(last)

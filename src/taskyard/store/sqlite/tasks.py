@@ -1,0 +1,325 @@
+"""Tasks as their owners see them, on SQLite."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from taskyard.core.attempts import Attempt
+from taskyard.core.changes import Change, Event
+from taskyard.core.errors import IllegalTransition, NotFound
+from taskyard.core.fairness import ReadyTask
+from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.schedule import CatchUp
+from taskyard.core.states import TERMINAL, WAITING, Reason, TaskEvent, TaskState, next_task_state
+from taskyard.core.tasks import NewTask, Task
+from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.inserts import insert_many
+from taskyard.store.sqlite.listing import list_tasks
+from taskyard.store.sqlite.moves import Mover, append_event, move, mover_of, ready
+from taskyard.store.sqlite.rows import attempt_of, new_task_row, task_of, text
+from taskyard.store.sqlite.session import Session
+
+_SQL: Final = queries("tasks")
+_DELETE_ORDER: Final = ("delete_events", "delete_labels", "delete_folded")
+
+
+class SqliteTasks:
+    """Implements ``ports.store.TaskStore``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def submit(self, tasks: Sequence[NewTask], actor: str | None) -> list[Submitted]:
+        """See the port."""
+        # An insert of fresh rows cannot fail half-way but with the whole batch, so the common
+        # case does without a savepoint; keys that are known are found before the first write.
+        return await self._session.writer.run(
+            lambda connection: self._submit(connection, tasks, actor), atomic=False
+        )
+
+    def _submit(
+        self, connection: sqlite3.Connection, tasks: Sequence[NewTask], actor: str | None
+    ) -> list[Submitted]:
+        session = self._session
+        results: list[Submitted] = []
+        fresh: list[tuple[int, NewTask]] = []
+        keys: dict[tuple[str, str], Submitted] = {}
+        for task in tasks:
+            key = task.spec.idempotency_key
+            if key is not None:
+                known = keys.get((task.workspace, key)) or _known(connection, task.workspace, key)
+                if known is not None:
+                    results.append(known)
+                    continue
+            session.last_seq += 1
+            fresh.append((session.last_seq, task))
+            stored = Submitted(task.id, task.state, session.last_seq, created=True)
+            results.append(stored)
+            if key is not None:
+                keys[task.workspace, key] = msgspec.structs.replace(stored, created=False)
+        insert_many(connection, _SQL.insert_task.sql, [new_task_row(s, task) for s, task in fresh])
+        insert_many(
+            connection,
+            _SQL.insert_first_event.sql,
+            [(seq, 1, task.created_at, "submitted", None, actor, None) for seq, task in fresh],
+        )
+        for seq, task in fresh:
+            for label, value in task.spec.labels.items():
+                connection.execute(_SQL.insert_label.sql, (task.workspace, label, value, seq))
+            session.counters.add(task.workspace, task.spec.group, task.state)
+        return results
+
+    async def task(self, workspace: WorkspaceName, task_id: TaskId) -> Task:
+        """See the port."""
+        return await self._session.read(lambda connection: find(connection, workspace, task_id))
+
+    async def list_tasks(self, query: TaskQuery) -> TaskPage:
+        """See the port."""
+        return await self._session.read(lambda connection: list_tasks(connection, query))
+
+    async def counts(
+        self, workspace: WorkspaceName, group: GroupName | None = None
+    ) -> dict[TaskState, int]:
+        """See the port."""
+        sql = _SQL.counts_of_workspace.sql if group is None else _SQL.counts_of_group.sql
+        parameters = {"workspace": workspace, "group_name": group}
+        rows = await self._session.read(lambda c: c.execute(sql, parameters).fetchall())
+        return {TaskState(state): total for state, total in rows if total}
+
+    async def attempts(self, workspace: WorkspaceName, task_id: TaskId) -> list[Attempt]:
+        """See the port."""
+
+        def read(connection: sqlite3.Connection) -> list[Attempt]:
+            task = find(connection, workspace, task_id)
+            rows = connection.execute(_SQL.attempts_of_task.sql, {"seq": task.seq})
+            return [attempt_of(row) for row in rows]
+
+        return await self._session.read(read)
+
+    async def attempt(self, workspace: WorkspaceName, attempt_id: AttemptId) -> Attempt:
+        """See the port."""
+        row = await self._session.read(
+            lambda c: c.execute(_SQL.attempt_by_id.sql, {"id": attempt_id}).fetchone()
+        )
+        if row is None or row[2] != workspace:
+            raise NotFound("attempt", attempt_id)
+        return attempt_of(row)
+
+    async def events(
+        self, workspace: WorkspaceName, task_id: TaskId, after: int, limit: int
+    ) -> list[Event]:
+        """See the port."""
+
+        def read(connection: sqlite3.Connection) -> list[Event]:
+            task = find(connection, workspace, task_id)
+            parameters = {"seq": task.seq, "after": after, "limit": limit}
+            return [Event(*row) for row in connection.execute(_SQL.events_of_task.sql, parameters)]
+
+        return await self._session.read(read)
+
+    async def cancel(
+        self, workspace: WorkspaceName, task_ids: Sequence[TaskId], now: Instant, actor: str
+    ) -> tuple[list[CancelOutcome], list[Change]]:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> tuple[list[CancelOutcome], list[Change]]:
+            changes: list[Change] = []
+            outcomes = [
+                self._cancel(connection, workspace, task_id, now, actor, changes)
+                for task_id in task_ids
+            ]
+            return outcomes, changes
+
+        return await self._session.write(write)
+
+    def _cancel(
+        self,
+        connection: sqlite3.Connection,
+        workspace: WorkspaceName,
+        task_id: TaskId,
+        now: Instant,
+        actor: str,
+        changes: list[Change],
+    ) -> CancelOutcome:
+        try:
+            task = find(connection, workspace, task_id)
+        except NotFound:
+            return CancelOutcome(task_id, "unknown")
+        if task.state in TERMINAL:
+            return CancelOutcome(task_id, "ended")
+        if task.state in WAITING:
+            changes.append(
+                move(
+                    connection,
+                    self._session.counters,
+                    _mover(task),
+                    TaskEvent.CANCEL,
+                    "cancelled",
+                    now,
+                    reason=Reason.KILLED,
+                    message="cancelled before it ran" if not task.attempt_count else "cancelled",
+                    actor=actor,
+                )
+            )
+            return CancelOutcome(task_id, "cancelled")
+        if task.kill_requested_at is None:
+            connection.execute(_SQL.request_kill.sql, {"seq": task.seq, "now": now})
+            append_event(connection, task.seq, "kill_requested", now, task.current_attempt, actor)
+            changes.append(_unmoved(task, "kill_requested", now))
+        row = connection.execute(_SQL.attempt_by_id.sql, {"id": task.current_attempt}).fetchone()
+        return CancelOutcome(
+            task_id, "killing", attempt_of(row), task.spec.kill_signal, task.spec.kill_grace_s
+        )
+
+    async def set_priority(
+        self, workspace: WorkspaceName, task_id: TaskId, priority: int, now: Instant, actor: str
+    ) -> list[Change]:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> list[Change]:
+            task = find(connection, workspace, task_id)
+            if task.state not in WAITING:
+                raise IllegalTransition("task", task.state, "change its priority")
+            connection.execute(_SQL.set_priority.sql, {"seq": task.seq, "priority": priority})
+            append_event(
+                connection,
+                task.seq,
+                "reprioritized",
+                now,
+                actor=actor,
+                detail=f"{task.spec.priority} to {priority}",
+            )
+            spec = msgspec.structs.replace(task.spec, priority=priority)
+            change = _unmoved(msgspec.structs.replace(task, spec=spec), "reprioritized", now)
+            return [change]
+
+        return await self._session.write(write)
+
+    async def reschedule(
+        self,
+        workspace: WorkspaceName,
+        task_id: TaskId,
+        start_at: Instant,
+        now: Instant,
+        actor: str,
+        cron: str | None = None,
+        timezone: str | None = None,
+        catch_up: CatchUp | None = None,
+    ) -> list[Change]:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> list[Change]:
+            task = find(connection, workspace, task_id)
+            next_task_state(task.state, TaskEvent.RESCHEDULE)
+            spec = msgspec.structs.replace(
+                task.spec,
+                start_at=None if task.spec.cron else start_at,
+                cron=cron or task.spec.cron,
+                timezone=timezone or task.spec.timezone,
+                catch_up=catch_up or task.spec.catch_up,
+            )
+            connection.execute(_SQL.set_schedule.sql, {"seq": task.seq, "spec": text(spec)})
+            return [
+                move(
+                    connection,
+                    self._session.counters,
+                    _mover(task),
+                    TaskEvent.RESCHEDULE,
+                    "rescheduled",
+                    now,
+                    start_at=start_at,
+                    actor=actor,
+                )
+            ]
+
+        return await self._session.write(write)
+
+    async def delete(
+        self, workspace: WorkspaceName, task_ids: Sequence[TaskId], now: Instant
+    ) -> tuple[list[AttemptId], list[Change]]:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> tuple[list[AttemptId], list[Change]]:
+            tasks = [find(connection, workspace, task_id) for task_id in dict.fromkeys(task_ids)]
+            for task in tasks:
+                if task.state not in TERMINAL:
+                    raise IllegalTransition("task", task.state, "be deleted")
+            attempts: list[AttemptId] = []
+            for task in tasks:
+                attempts += remove(connection, task.seq)
+                self._session.counters.add(workspace, task.spec.group, task.state, -1)
+            return attempts, [_unmoved(task, "deleted", now) for task in tasks]
+
+        return await self._session.write(write)
+
+    async def folded(self, attempt_id: AttemptId, stream: str) -> bytes | None:
+        """See the port."""
+        parameters = {"attempt_id": attempt_id, "stream": stream}
+        row = await self._session.read(
+            lambda c: c.execute(_SQL.folded_output.sql, parameters).fetchone()
+        )
+        return row[0] if row is not None else None
+
+    async def ahead_of(self, task: Task, limit: int) -> int:
+        """See the port."""
+        parameters: dict[str, Any] = {
+            "workspace": task.workspace,
+            "group_name": task.spec.group,
+            "priority": task.spec.priority,
+            "seq": task.seq,
+            "limit": limit,
+        }
+        (count,) = await self._session.read(
+            lambda c: c.execute(_SQL.ahead.sql, parameters).fetchone()
+        )
+        return int(count)
+
+
+def find(connection: sqlite3.Connection, workspace: WorkspaceName, task_id: TaskId) -> Task:
+    """A workspace's task. Raises ``NotFound``, also for somebody else's."""
+    row = connection.execute(_SQL.task_by_id.sql, {"id": task_id}).fetchone()
+    if row is None or row[2] != workspace:
+        raise NotFound("task", task_id)
+    return task_of(row)
+
+
+def remove(connection: sqlite3.Connection, seq: int) -> list[AttemptId]:
+    """Remove a task with all that belongs to it; answers whose logs to delete."""
+    parameters = {"seq": seq}
+    for name in _DELETE_ORDER:
+        connection.execute(getattr(_SQL, name).sql, parameters)
+    rows = connection.execute(_SQL.delete_attempts.sql, parameters).fetchall()
+    connection.execute(_SQL.delete_task.sql, parameters)
+    return [AttemptId(row[0]) for row in rows]
+
+
+def _known(connection: sqlite3.Connection, workspace: WorkspaceName, key: str) -> Submitted | None:
+    row = connection.execute(_SQL.task_by_key.sql, {"workspace": workspace, "key": key}).fetchone()
+    return None if row is None else Submitted(row[0], TaskState(row[1]), row[2], created=False)
+
+
+def _mover(task: Task) -> Mover:
+    return mover_of(task.seq, task.id, task.workspace, task.state, task.spec, task.spec.priority)
+
+
+def _unmoved(task: Task, kind: str, now: Instant) -> Change:
+    """A change that leaves the state alone."""
+    waiting: ReadyTask | None = None
+    if task.state is TaskState.QUEUED:
+        waiting = ready(_mover(task), task.created_at)
+    return Change(
+        kind=kind,
+        at=now,
+        task_id=task.id,
+        seq=task.seq,
+        workspace=task.workspace,
+        group=task.spec.group,
+        state=task.state,
+        was=task.state,
+        attempt_id=task.current_attempt,
+        ready=waiting,
+    )

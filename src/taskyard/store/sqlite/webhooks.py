@@ -1,0 +1,240 @@
+"""The outbox of webhook messages in SQLite.
+
+:func:`enqueue` and :func:`forget` run inside the task store's own transactions, so that a message
+exists exactly if the change that it reports was committed.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from taskyard.core.access import AuditEntry
+from taskyard.core.attempts import Attempt
+from taskyard.core.errors import NotFound
+from taskyard.core.ids import TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.redaction import SECRET_WORDS
+from taskyard.core.tasks import Task, WebhookEvent
+from taskyard.core.webhook_payload import payload
+from taskyard.core.webhooks import Delivery, DeliveryState, Try, delivery_id, host_of
+from taskyard.ports.webhooks import DUE_OF_HOST, DueDelivery
+from taskyard.store.sqlite.access import append_audit
+from taskyard.store.sqlite.database import Readers, queries
+from taskyard.store.sqlite.writer import Writer
+
+TRIES_KEPT: Final = 50
+"""Tries of one delivery that stay to be looked at; redelivering could add to them without end."""
+
+_LAST: Final = 2**63 - 1
+_Q: Final = queries("webhooks")
+
+
+def enqueue(
+    connection: sqlite3.Connection,
+    task: Task,
+    attempt: Attempt | None,
+    events: Sequence[WebhookEvent],
+    now: Instant,
+    words: Sequence[str] = SECRET_WORDS,
+) -> int:
+    """Add the messages that these events of a task give rise to; call it in their transaction.
+
+    ``task`` and ``attempt`` are as they are after the change. Doing it twice adds nothing.
+    Answers with how many messages there are to send: the sender is to be poked if any.
+    """
+    count = 0
+    bodies: dict[WebhookEvent, bytes] = {}
+    for position, webhook in enumerate(task.spec.webhooks):
+        for event in events:
+            if event not in webhook.events:
+                continue
+            if event not in bodies:
+                bodies[event] = payload(task, attempt, event, now, words)
+            attempt_id = None if attempt is None else attempt.id
+            cursor = connection.execute(
+                _Q.enqueue.sql,
+                {
+                    "id": delivery_id(task.id, event, attempt_id, position),
+                    "workspace": task.workspace,
+                    "task_id": task.id,
+                    "attempt_id": attempt_id,
+                    "event": event.value,
+                    "url": webhook.url,
+                    "host": host_of(webhook.url),
+                    "headers": msgspec.json.encode(webhook.headers).decode(),
+                    "body": bodies[event],
+                    "now": now,
+                },
+            )
+            count += cursor.rowcount
+    return count
+
+
+def forget(connection: sqlite3.Connection, task_ids: Iterable[TaskId]) -> None:
+    """Remove all messages about tasks that are being removed, sent or not."""
+    keys = [{"task_id": task_id} for task_id in task_ids]
+    connection.executemany(_Q.forget_tries.sql, keys)
+    connection.executemany(_Q.forget_deliveries.sql, keys)
+
+
+class SqliteWebhookStore:
+    """Implements the webhook store."""
+
+    def __init__(self, writer: Writer, readers: Readers) -> None:
+        self._writer = writer
+        self._readers = readers
+
+    async def due(self, now: Instant, limit: int) -> tuple[list[DueDelivery], Instant | None]:
+        """See ``WebhookStore``."""
+        key = {"now": now, "limit": limit, "of_host": DUE_OF_HOST}
+
+        def operation(
+            connection: sqlite3.Connection,
+        ) -> tuple[list[DueDelivery], Instant | None]:
+            rows = connection.execute(_Q.due.sql, key).fetchall()
+            (next_at,) = connection.execute(_Q.next_due.sql, {"now": now}).fetchone()
+            return [_due(row) for row in rows], next_at
+
+        return await self._readers.run(operation)
+
+    async def record_try(
+        self, delivery_id: str, made: Try, state: DeliveryState, next_at: Instant | None
+    ) -> None:
+        """See ``WebhookStore``."""
+        values = msgspec.structs.asdict(made)
+        delivered_at = made.at if state is DeliveryState.DELIVERED else None
+
+        def operation(connection: sqlite3.Connection) -> None:
+            row = connection.execute(_Q.pending_number.sql, {"id": delivery_id}).fetchone()
+            if row is None:
+                return
+            number, tries = row
+            result = {
+                "number": number,
+                "state": state.value,
+                "next_at": next_at,
+                "delivered_at": delivered_at,
+                "status": made.status,
+                "error": made.error,
+            }
+            connection.execute(_Q.record_result.sql, result)
+            connection.execute(
+                _Q.insert_try.sql, {**values, "delivery": number, "number": tries + 1}
+            )
+            if tries >= TRIES_KEPT:
+                oldest = {"delivery": number, "number": tries + 1 - TRIES_KEPT}
+                connection.execute(_Q.trim_tries.sql, oldest)
+
+        await self._writer.run(operation)
+
+    async def redeliver(
+        self, workspace: WorkspaceName, delivery_id: str, now: Instant, entry: AuditEntry
+    ) -> Delivery:
+        """See ``WebhookStore``."""
+        key = {"workspace": workspace, "id": delivery_id}
+
+        def operation(connection: sqlite3.Connection) -> Delivery:
+            if not connection.execute(_Q.redeliver.sql, {**key, "now": now}).rowcount:
+                raise NotFound("delivery", delivery_id)
+            append_audit(connection, entry)
+            return _with_tries(connection, connection.execute(_Q.delivery.sql, key).fetchone())
+
+        return await self._writer.run(operation)
+
+    async def delivery(self, workspace: WorkspaceName, delivery_id: str) -> Delivery:
+        """See ``WebhookStore``."""
+        key = {"workspace": workspace, "id": delivery_id}
+
+        def operation(connection: sqlite3.Connection) -> Delivery:
+            row = connection.execute(_Q.delivery.sql, key).fetchone()
+            if row is None:
+                raise NotFound("delivery", delivery_id)
+            return _with_tries(connection, row)
+
+        return await self._readers.run(operation)
+
+    async def deliveries(
+        self,
+        workspace: WorkspaceName,
+        state: DeliveryState | None,
+        before: int | None,
+        limit: int,
+    ) -> list[Delivery]:
+        """See ``WebhookStore``."""
+        key = {
+            "workspace": workspace,
+            "before": _LAST if before is None else before,
+            "limit": limit,
+        }
+        sql = _Q.deliveries.sql
+        if state is not None:
+            sql, key["state"] = _Q.deliveries_in_state.sql, state.value
+
+        def operation(connection: sqlite3.Connection) -> list[Delivery]:
+            return [_delivery(row) for row in connection.execute(sql, key)]
+
+        return await self._readers.run(operation)
+
+    async def deliveries_of(
+        self, workspace: WorkspaceName, task_id: TaskId, limit: int
+    ) -> list[Delivery]:
+        """See ``WebhookStore``."""
+        key = {"workspace": workspace, "task_id": task_id, "limit": limit}
+
+        def operation(connection: sqlite3.Connection) -> list[Delivery]:
+            rows = connection.execute(_Q.deliveries_of_task.sql, key).fetchall()
+            return [_with_tries(connection, row) for row in rows]
+
+        return await self._readers.run(operation)
+
+    async def signing_key(self, workspace: WorkspaceName) -> bytes | None:
+        """See ``WebhookStore``."""
+
+        def operation(connection: sqlite3.Connection) -> bytes | None:
+            row = connection.execute(_Q.signing_key.sql, {"workspace": workspace}).fetchone()
+            return row[0] if row else None
+
+        return await self._readers.run(operation)
+
+    async def add_signing_key(self, workspace: WorkspaceName, sealed: bytes, now: Instant) -> bytes:
+        """See ``WebhookStore``."""
+        key = {"workspace": workspace}
+
+        def operation(connection: sqlite3.Connection) -> bytes:
+            connection.execute(_Q.add_signing_key.sql, {**key, "value": sealed, "now": now})
+            kept: bytes = connection.execute(_Q.signing_key.sql, key).fetchone()[0]
+            return kept
+
+        return await self._writer.run(operation)
+
+
+def _due(row: Sequence[Any]) -> DueDelivery:
+    headers = msgspec.json.decode(row[4], type=dict[str, str])
+    return DueDelivery(row[0], row[1], row[2], row[3], headers, row[5], row[6])
+
+
+def _delivery(row: Sequence[Any], tries: tuple[Try, ...] = ()) -> Delivery:
+    return Delivery(
+        number=row[0],
+        id=row[1],
+        workspace=row[2],
+        task_id=row[3],
+        attempt_id=row[4],
+        event=WebhookEvent(row[5]),
+        url=row[6],
+        state=DeliveryState(row[7]),
+        created_at=row[8],
+        attempt_count=row[9],
+        next_at=row[10],
+        delivered_at=row[11],
+        last_status=row[12],
+        last_error=row[13],
+        tries=tries,
+    )
+
+
+def _with_tries(connection: sqlite3.Connection, row: Sequence[Any]) -> Delivery:
+    rows = connection.execute(_Q.tries.sql, {"delivery": row[0]})
+    return _delivery(row, tuple(Try(*made) for made in rows))
