@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -47,10 +48,11 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
+@cache
 def queries(name: str) -> Any:
     """The named queries of one ``queries/NAME.sql``."""
     text = resources.files("taskyard.store.sqlite").joinpath("queries", f"{name}.sql").read_text()
-    return aiosql.from_str(text, "sqlite3")
+    return aiosql.from_str(text, "sqlite3", mandatory_parameters=False)
 
 
 def migrate(path: Path) -> None:

@@ -1,6 +1,6 @@
 """Pages of tasks: keyset pagination whose cost does not grow with the table.
 
-The order is that of acceptance. Whatever the filters, one index walk yields candidates in that
+The order is that of acceptance. Whatever the filters, walks over indexes yield candidates in that
 order; filters that no index answers (text, several labels, times) are tested on candidates, and a
 page looks at a bounded number of them. A page that ran out of its share is short and says where
 to go on.
@@ -15,32 +15,28 @@ from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.rows import task_of
 
 _SQL: Final = queries("tasks")
-LOOK_AT: Final = 20_000
+LOOK_AT: Final = 5_000
 """Candidates one page may look at."""
 
 
 def list_tasks(connection: sqlite3.Connection, query: TaskQuery) -> TaskPage:
     """The page that a query asks for."""
-    direction = "ASC" if query.oldest_first else "DESC"
-    candidates, parameters = _candidates(query, direction)
+    walk, parameters = _walk(query)
     tests, more = _tests(query)
-    parameters.update(more)
+    # The limit inside keeps the order of the walk, and CROSS JOIN keeps the walk outside. The
+    # filters run inside SQLite, so that rows which fail them never cost the interpreter.
     rows = connection.execute(
-        f"SELECT seq, {tests} FROM ({candidates} LIMIT :look_at)",
-        parameters | {"look_at": LOOK_AT},
-    )
-    seqs: list[int] = []
-    seen = 0
-    last: int | None = None
-    for seq, passes in rows:
-        seen += 1
-        if passes:
-            if len(seqs) == query.limit:
-                return _page(connection, seqs, seqs[-1])
-            seqs.append(seq)
-        last = seq
-    rows.close()
-    return _page(connection, seqs, last if seen == LOOK_AT else None)
+        f"SELECT seq FROM ({walk} LIMIT :look_at) CROSS JOIN tasks ON seq = position "
+        f"WHERE {tests} LIMIT :one_more",
+        parameters | more | {"look_at": LOOK_AT, "one_more": query.limit + 1},
+    ).fetchall()
+    seqs: list[int] = [row[0] for row in rows[: query.limit]]
+    if len(rows) > query.limit:
+        return _page(connection, seqs, seqs[-1])
+    last = connection.execute(
+        f"{walk} LIMIT 1 OFFSET :look_at", parameters | {"look_at": LOOK_AT - 1}
+    ).fetchone()
+    return _page(connection, seqs, last[0] if last is not None else None)
 
 
 def _page(connection: sqlite3.Connection, seqs: list[int], next_seq: int | None) -> TaskPage:
@@ -49,43 +45,33 @@ def _page(connection: sqlite3.Connection, seqs: list[int], next_seq: int | None)
     return TaskPage([task_of(row) for row in found], next_seq)
 
 
-def _candidates(query: TaskQuery, direction: str) -> tuple[str, dict[str, Any]]:
-    """SQL that yields tasks in order of ``seq``, lazily: it stops where the reader stops."""
-    parameters: dict[str, Any] = {"workspace": query.workspace, "after": query.after_seq}
-    behind = ""
-    if query.after_seq is not None:
-        behind = f" AND seq {'>' if query.oldest_first else '<'} :after"
+def _walk(query: TaskQuery) -> tuple[str, dict[str, Any]]:
+    """SQL that yields positions in order, lazily: it stops where the reader stops."""
+    parameters: dict[str, Any] = {"workspace": query.workspace}
+    where, column, source = "workspace = :workspace", "seq", "tasks"
+    branches = [""]
     if query.labels:
         key, value = next(iter(query.labels.items()))
         parameters |= {"key": key, "value": value}
-        walks = [
-            "SELECT task_seq AS position FROM task_labels WHERE workspace = :workspace "
-            f"AND key = :key AND value = :value{behind.replace('seq', 'task_seq')}"
-        ]
+        where += " AND key = :key AND value = :value"
+        column, source = "task_seq", "task_labels"
     elif query.schedule_id is not None:
         parameters["schedule_id"] = query.schedule_id
-        walks = [
-            "SELECT seq AS position FROM tasks "
-            f"WHERE schedule_id = :schedule_id AND workspace = :workspace{behind}"
-        ]
+        where += " AND schedule_id = :schedule_id"
     else:
         # One walk for each state, merged: so the indexes that serve a filter by state serve the
         # listing of everything as well, and an insert has one index less to keep.
-        where = "workspace = :workspace"
         if query.group is not None:
             parameters["group_name"] = query.group
             where += " AND group_name = :group_name"
-        walks = [
-            f"SELECT seq AS position FROM tasks WHERE {where} AND state = '{state}'{behind}"
-            for state in sorted(query.states or TaskState)
-        ]
-    merged = " UNION ALL ".join(walks)
-    # CROSS JOIN keeps the walk outside, so that its order is the order of the result.
-    return (
-        f"SELECT tasks.* FROM ({merged} ORDER BY position {direction}) CROSS JOIN tasks "
-        "ON tasks.seq = position",
-        parameters,
+        branches = [f" AND state = '{state}'" for state in sorted(query.states or TaskState)]
+    if query.after_seq is not None:
+        parameters["after"] = query.after_seq
+        where += f" AND {column} {'>' if query.oldest_first else '<'} :after"
+    merged = " UNION ALL ".join(
+        f"SELECT {column} AS position FROM {source} WHERE {where}{branch}" for branch in branches
     )
+    return f"{merged} ORDER BY position {'ASC' if query.oldest_first else 'DESC'}", parameters
 
 
 def _tests(query: TaskQuery) -> tuple[str, dict[str, Any]]:
@@ -113,8 +99,8 @@ def _tests(query: TaskQuery) -> tuple[str, dict[str, Any]]:
     for number, (key, value) in enumerate(query.labels.items()):
         parameters[f"key{number}"], parameters[f"value{number}"] = key, value
         tests.append(
-            "EXISTS (SELECT 1 FROM task_labels WHERE workspace = :workspace "
-            f"AND key = :key{number} AND value = :value{number} AND task_seq = seq)"
+            "EXISTS (SELECT 1 FROM task_labels WHERE task_labels.workspace = :workspace "
+            f"AND key = :key{number} AND value = :value{number} AND task_seq = tasks.seq)"
         )
     if query.text is not None:
         parameters["text"] = query.text

@@ -28,7 +28,7 @@ WHERE seq = :seq AND state = 'queued'
 RETURNING seq, id, workspace, spec, state, created_at, attempt_count, start_at, current_attempt,
        kill_requested_at, finished_at, reason, message, schedule_id, due_at, retry_of, priority;
 
--- name: insert_attempt
+-- name: insert_attempt!
 INSERT INTO attempts (id, task_seq, task_id, workspace, number, worker_id, incarnation, lease_token,
                       lease_expires_at, state, assigned_at, resources)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
@@ -40,16 +40,16 @@ SELECT a.lease_token, a.state, a.number, a.finished_at, a.started_at,
        t.kill_requested_at, t.failure_count, t.expires_at, t.spec
 FROM attempts AS a JOIN tasks AS t ON t.seq = a.task_seq WHERE a.id = ?;
 
--- name: start_attempt
+-- name: start_attempt!
 UPDATE attempts SET state = 'running', started_at = ?, handle = ?
 WHERE id = ? AND state = 'assigned' AND lease_token = ?;
 
--- name: end_attempt
+-- name: end_attempt!
 UPDATE attempts SET state = ?, started_at = coalesce(started_at, ?), finished_at = ?, exit_code = ?,
        signal = ?, reason = ?, message = ?, outcome = ?
 WHERE id = ? AND finished_at IS NULL AND lease_token = ?;
 
--- name: fold_output
+-- name: fold_output!
 INSERT OR REPLACE INTO folded_output (attempt_id, stream, data) VALUES (?, ?, ?);
 
 -- name: next_due$
@@ -71,28 +71,28 @@ FROM tasks
 WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying') AND expires_at < :now
 LIMIT :limit;
 
--- name: advance_recurring
+-- name: advance_recurring!
 UPDATE tasks SET start_at = :next_at WHERE seq = :seq AND state = 'scheduled' AND start_at = :due_at;
 
--- name: upsert_worker
+-- name: upsert_worker!
 INSERT INTO workers (id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state)
 VALUES (:id, :incarnation, :hostname, :version, :capacity, :runtimes, :joined_at, :beat_at, :state)
 ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, hostname = excluded.hostname,
     version = excluded.version, capacity = excluded.capacity, runtimes = excluded.runtimes,
     joined_at = excluded.joined_at, beat_at = excluded.beat_at, state = excluded.state;
 
--- name: adopt_attempts
+-- name: adopt_attempts!
 -- A new incarnation of a worker takes over what the one before it held.
 UPDATE attempts SET incarnation = :incarnation WHERE worker_id = :worker_id AND finished_at IS NULL;
 
--- name: renew_worker
+-- name: renew_worker!
 UPDATE workers SET beat_at = :now
 WHERE id = :worker_id AND incarnation = :incarnation AND state != 'lost';
 
--- name: renew_leases
+-- name: renew_leases!
 UPDATE attempts SET lease_expires_at = :until WHERE worker_id = :worker_id AND finished_at IS NULL;
 
--- name: lose_worker
+-- name: lose_worker!
 UPDATE workers SET state = 'lost' WHERE id = :worker_id AND incarnation = :incarnation;
 
 -- name: all_workers

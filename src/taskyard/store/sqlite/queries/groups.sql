@@ -11,13 +11,13 @@ ORDER BY n.name;
 -- name: group_settings
 SELECT paused, concurrency_limit FROM groups WHERE workspace = :workspace AND name = :name;
 
--- name: put_group
+-- name: put_group!
 INSERT INTO groups (workspace, name, paused, concurrency_limit)
 VALUES (:workspace, :name, :paused, :concurrency_limit)
 ON CONFLICT (workspace, name)
 DO UPDATE SET paused = excluded.paused, concurrency_limit = excluded.concurrency_limit;
 
--- name: put_workspace
+-- name: put_workspace!
 INSERT INTO workspaces (name, concurrency_limit) VALUES (:name, :concurrency_limit)
 ON CONFLICT (name) DO UPDATE SET concurrency_limit = excluded.concurrency_limit;
 

@@ -1,22 +1,22 @@
--- name: insert_task
+-- name: insert_task!
 -- A new task. Positional, because many are bound at once.
 INSERT INTO tasks (seq, id, workspace, group_name, name, state, priority, cpu_millis, memory_bytes,
                    created_at, queued_at, start_at, expires_at, schedule_id, due_at, retry_of,
                    idempotency_key, recurring, spec)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- name: insert_first_event
+-- name: insert_first_event!
 -- The first line of a new task's history.
 INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
--- name: append_event
+-- name: append_event!
 -- One more line of a task's history.
 INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
 VALUES (:seq, (SELECT coalesce(max(number), 0) + 1 FROM events WHERE task_seq = :seq),
         :at, :kind, :attempt_id, :actor, :detail);
 
--- name: insert_label
+-- name: insert_label!
 INSERT OR IGNORE INTO task_labels (workspace, key, value, task_seq) VALUES (?, ?, ?, ?);
 
 -- name: last_seq$
@@ -82,7 +82,7 @@ SELECT count(*) FROM (
       AND (priority > :priority OR (priority = :priority AND seq < :seq))
     LIMIT :limit);
 
--- name: move_task
+-- name: move_task!
 -- The one statement that changes a task's state; the old state is its guard.
 UPDATE tasks SET state = :state, queued_at = :queued_at, start_at = :start_at,
        current_attempt = :current_attempt, finished_at = :finished_at, reason = :reason,
@@ -90,34 +90,34 @@ UPDATE tasks SET state = :state, queued_at = :queued_at, start_at = :start_at,
        kill_requested_at = CASE WHEN :state = 'running' THEN kill_requested_at END
 WHERE seq = :seq AND state = :was;
 
--- name: request_kill
+-- name: request_kill!
 UPDATE tasks SET kill_requested_at = coalesce(kill_requested_at, :now)
 WHERE seq = :seq AND state = 'running';
 
--- name: set_priority
+-- name: set_priority!
 UPDATE tasks SET priority = :priority WHERE seq = :seq AND state IN ('scheduled', 'queued', 'retrying');
 
--- name: set_schedule
+-- name: set_schedule!
 UPDATE tasks SET spec = :spec WHERE seq = :seq;
 
--- name: delete_task
+-- name: delete_task!
 DELETE FROM tasks WHERE seq = :seq;
 
--- name: delete_events
+-- name: delete_events!
 DELETE FROM events WHERE task_seq = :seq;
 
--- name: delete_labels
+-- name: delete_labels!
 DELETE FROM task_labels WHERE task_seq = :seq;
 
--- name: delete_folded
+-- name: delete_folded!
 DELETE FROM folded_output WHERE attempt_id IN (SELECT id FROM attempts WHERE task_seq = :seq);
 
 -- name: delete_attempts
 DELETE FROM attempts WHERE task_seq = :seq RETURNING id;
 
--- name: add_to_count
+-- name: add_to_count!
 INSERT INTO task_counts (workspace, group_name, state, total) VALUES (?, ?, ?, ?)
 ON CONFLICT (workspace, group_name, state) DO UPDATE SET total = total + excluded.total;
 
--- name: drop_zero_counts
+-- name: drop_zero_counts!
 DELETE FROM task_counts WHERE total = 0 AND workspace = ? AND group_name = ? AND state = ?;
