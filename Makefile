@@ -1,0 +1,43 @@
+# The recipes everybody uses: people, pre-commit and CI alike.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test check format bench bench-peers docs clean
+
+# Installs into a local environment, once; again when the dependencies change.
+$(STAMP): pyproject.toml
+	@$(PYTHON) --version >/dev/null 2>&1 || python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Taskyard needs Python 3.11 or newer: install it, or say PYTHON=/path/to/python3"; exit 1; }
+	@if [ ! -x $(BIN)/python ]; then \
+	  ($(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)) 2>/dev/null \
+	  || { echo "making a virtual environment failed; on Debian: apt-get install python3-venv"; exit 1; }; fi
+	@echo "Installing into $(VENV) (a minute at first) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . -r requirements-dev.txt
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python -m demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy src tests benchmarks demo
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+bench-peers: $(STAMP)
+	$(BIN)/python -m benchmarks --only peers
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
