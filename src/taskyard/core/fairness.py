@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
-from msgspec import Struct
-
 from taskyard.core.explain import Wait
-from taskyard.core.ids import GroupName, IncarnationId, TaskId, WorkerId, WorkspaceName
+from taskyard.core.ids import GroupName, IncarnationId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant, seconds_between
 from taskyard.core.placement import Room, choose_worker, why_no_room
-from taskyard.core.resources import Resources
+from taskyard.core.queues import Queue, QueueKey, ReadyTask, Workspace
+
+__all__ = ["WINDOW", "Chosen", "QueueKey", "ReadyQueues", "ReadyTask"]
 
 WINDOW: Final = 128
 """Tasks of one queue held in memory at most."""
@@ -24,31 +24,6 @@ LOOK_PAST: Final = 32
 """Heads without room that are passed over in one workspace before it has to wait."""
 RESERVE_AFTER_S: Final = 30.0
 """A head that found no room for so long gets a worker kept free for it."""
-
-
-class QueueKey(NamedTuple):
-    """A queue of ready tasks."""
-
-    workspace: WorkspaceName
-    group: GroupName
-
-
-class ReadyTask(Struct, frozen=True):
-    """What the scheduler has to know of a queued task."""
-
-    seq: int
-    id: TaskId
-    workspace: WorkspaceName
-    group: GroupName
-    priority: int
-    resources: Resources
-    queued_at: Instant
-    expires_at: Instant | None = None
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        """Sorts before the rank of every task that goes later in its workspace."""
-        return (-self.priority, self.seq)
 
 
 class Chosen(NamedTuple):
@@ -59,44 +34,13 @@ class Chosen(NamedTuple):
     incarnation: IncarnationId
 
 
-class _Queue:
-    """One group's window and its limits."""
-
-    __slots__ = ("in_heap", "limit", "more", "paused", "running", "skipped", "window")
-
-    def __init__(self) -> None:
-        self.window: list[tuple[tuple[int, int], ReadyTask]] = []
-        self.more = False
-        """The store may hold ready tasks behind the window."""
-        self.skipped = 0
-        """Counts tasks left outside, so that a refill read before one does not miss it."""
-        self.running = 0
-        self.paused = False
-        self.limit: int | None = None
-        self.in_heap: tuple[int, int] | None = None
-        """Rank under which the workspace's heap knows this queue; older entries are void."""
-
-    def blocked(self) -> bool:
-        return self.paused or (self.limit is not None and self.running >= self.limit)
-
-
-class _Workspace:
-    __slots__ = ("heap", "limit", "running", "served")
-
-    def __init__(self) -> None:
-        self.heap: list[tuple[tuple[int, int], QueueKey]] = []
-        self.running = 0
-        self.limit: int | None = None
-        self.served = 0
-
-
 class ReadyQueues:
     """All that is ready, as far as the next decisions need to know it."""
 
     def __init__(self) -> None:
-        self._queues: dict[QueueKey, _Queue] = {}
-        self._workspaces: dict[WorkspaceName, _Workspace] = {}
-        self._starved: dict[QueueKey, _Queue] = {}
+        self._queues: dict[QueueKey, Queue] = {}
+        self._workspaces: dict[WorkspaceName, Workspace] = {}
+        self._starved: dict[QueueKey, Queue] = {}
         self._stuck: dict[int, ReadyTask] = {}
         self._limits: dict[WorkspaceName, int] = {}
         self._served = 0
@@ -143,6 +87,16 @@ class ReadyQueues:
         if not queue.window:
             self._starved[key] = queue
 
+    def reread(self, key: QueueKey) -> None:
+        """What is known of this queue may be wrong: forget it, and have it read anew."""
+        queue = self._queue(key)
+        for _, task in queue.window:
+            self._stuck.pop(task.seq, None)
+        queue.window = []
+        queue.more = True
+        queue.skipped += 1
+        self._settle(key, queue)
+
     def starved(self) -> list[tuple[QueueKey, int]]:
         """Queues whose window ran dry while the store holds more; each with a mark for refill."""
         return [(key, queue.skipped) for key, queue in self._starved.items()]
@@ -168,8 +122,10 @@ class ReadyQueues:
 
     def began(self, key: QueueKey) -> None:
         """An attempt of this queue holds room that no plan of ours gave it (after a restart)."""
-        self._queue(key).running += 1
+        queue = self._queue(key)
+        queue.running += 1
         self._workspace(key.workspace).running += 1
+        self._settle(key, queue)
 
     def ended(self, key: QueueKey) -> None:
         """An attempt of this queue gave back its room, or a planned one did not come about."""
@@ -203,7 +159,7 @@ class ReadyQueues:
         free = {room.worker_id: room for room in rooms if room.accepting}
         reserved = self._reserve(free, now)
         plan: list[Chosen] = []
-        passed: list[tuple[QueueKey, _Queue]] = []
+        passed: list[tuple[QueueKey, Queue]] = []
         looked: dict[WorkspaceName, int] = {}
         while len(plan) < most and free:
             name = self._next_workspace(looked)
@@ -211,10 +167,11 @@ class ReadyQueues:
                 break
             workspace = self._workspaces[name]
             key, queue, task = self._head(workspace)
-            candidates = [
-                room for room in free.values() if reserved.get(room.worker_id, task.seq) == task.seq
-            ]
-            room = choose_worker(task.resources, candidates)
+            if task.expires_at is not None and task.expires_at <= now:
+                # It must not start any more; whoever watches the time will see to its end.
+                self.remove(key.workspace, key.group, task.seq)
+                continue
+            room = choose_worker(task.resources, _open_to(task, free, reserved))
             heappop(workspace.heap)
             queue.in_heap = None
             if room is None:
@@ -238,7 +195,8 @@ class ReadyQueues:
     def explain(self, task: ReadyTask, rooms: Sequence[Room], now: Instant) -> Wait:
         """Why a ready task was not chosen, by the same rules in the same order."""
         key = QueueKey(task.workspace, task.group)
-        queue, workspace = self._queue(key), self._workspace(task.workspace)
+        queue = self._queues.get(key) or Queue()
+        workspace = self._workspace(task.workspace)
         if queue.paused:
             return Wait("group_paused", f"group {task.group!r} is paused")
         if queue.blocked():
@@ -247,18 +205,19 @@ class ReadyQueues:
                 f"group {task.group!r} is at its limit of {queue.limit}",
                 {"limit": queue.limit, "running": queue.running},
             )
-        if _at_limit(workspace):
+        if workspace.at_limit():
             return Wait(
                 "workspace_limit",
                 f"workspace {task.workspace!r} is at its limit of {workspace.limit}",
                 {"limit": workspace.limit, "running": workspace.running},
             )
         free = {room.worker_id: room for room in rooms if room.accepting}
-        reserved = self._reserve(dict(free), now)
-        room = choose_worker(task.resources, list(free.values()))
-        if room is None:
-            return why_no_room(task.resources, rooms)
-        if reserved.get(room.worker_id, task.seq) != task.seq:
+        reserved = self._reserve(free, now)
+        candidates = _open_to(task, free, reserved)
+        if choose_worker(task.resources, candidates) is None:
+            room = choose_worker(task.resources, free.values())
+            if room is None:
+                return why_no_room(task.resources, rooms)
             return Wait(
                 "reserved_for_other",
                 f"worker {room.worker_id} is kept free for a larger task that waits longer",
@@ -266,24 +225,30 @@ class ReadyQueues:
             )
         if queue.window and queue.window[0][0] < task.rank:
             return Wait("behind", f"others of group {task.group!r} go first")
+        if self._passed_over(task, free, reserved) > LOOK_PAST:
+            return Wait(
+                "behind",
+                f"more than {LOOK_PAST} other groups of workspace {task.workspace!r} go first, "
+                "and find no room",
+            )
         return Wait("starting", "is about to be placed on a worker")
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _queue(self, key: QueueKey) -> _Queue:
+    def _queue(self, key: QueueKey) -> Queue:
         queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[key] = _Queue()
+            queue = self._queues[key] = Queue()
         return queue
 
-    def _workspace(self, name: WorkspaceName) -> _Workspace:
+    def _workspace(self, name: WorkspaceName) -> Workspace:
         workspace = self._workspaces.get(name)
         if workspace is None:
-            workspace = self._workspaces[name] = _Workspace()
+            workspace = self._workspaces[name] = Workspace()
             workspace.limit = self._limits.get(name)
         return workspace
 
-    def _offer(self, key: QueueKey, queue: _Queue) -> None:
+    def _offer(self, key: QueueKey, queue: Queue) -> None:
         """Have the workspace's heap know this queue's present head, if it may go."""
         if not queue.window or queue.blocked():
             queue.in_heap = None
@@ -293,7 +258,7 @@ class ReadyQueues:
             queue.in_heap = rank
             heappush(self._workspace(key.workspace).heap, (rank, key))
 
-    def _settle(self, key: QueueKey, queue: _Queue) -> None:
+    def _settle(self, key: QueueKey, queue: Queue) -> None:
         """Bring heap and bookkeeping in line after any change to a queue."""
         self._offer(key, queue)
         if queue.window:
@@ -309,14 +274,14 @@ class ReadyQueues:
         best: tuple[int, int] | None = None
         choice: WorkspaceName | None = None
         for name, workspace in self._workspaces.items():
-            if not workspace.heap or looked.get(name, 0) > LOOK_PAST or _at_limit(workspace):
+            if not workspace.heap or looked.get(name, 0) > LOOK_PAST or workspace.at_limit():
                 continue
             share = (workspace.running, workspace.served)
             if (best is None or share < best) and self._has_head(workspace):
                 best, choice = share, name
         return choice
 
-    def _has_head(self, workspace: _Workspace) -> bool:
+    def _has_head(self, workspace: Workspace) -> bool:
         """Drop void entries from the top of a heap; whether anything is left."""
         heap = workspace.heap
         while heap:
@@ -327,16 +292,41 @@ class ReadyQueues:
             heappop(heap)
         return False
 
-    def _head(self, workspace: _Workspace) -> tuple[QueueKey, _Queue, ReadyTask]:
+    def _head(self, workspace: Workspace) -> tuple[QueueKey, Queue, ReadyTask]:
         key = workspace.heap[0][1]
         queue = self._queues[key]
         return key, queue, queue.window[0][1]
+
+    def _may_go(self, task: ReadyTask) -> bool:
+        """Whether only room keeps a task waiting: room kept free for any other would be wasted."""
+        queue = self._queues.get(QueueKey(task.workspace, task.group))
+        return (
+            queue is not None
+            and not queue.blocked()
+            and bool(queue.window)
+            and queue.window[0][1].seq == task.seq
+            and not self._workspace(task.workspace).at_limit()
+        )
+
+    def _passed_over(
+        self, task: ReadyTask, free: dict[WorkerId, Room], reserved: dict[WorkerId, int]
+    ) -> int:
+        """How many heads of the task's workspace go before it and find no room."""
+        heads: set[QueueKey] = set()
+        for rank, key in self._workspace(task.workspace).heap:
+            queue = self._queues.get(key)
+            if queue is None or queue.in_heap != rank or rank >= task.rank:
+                continue
+            head = queue.window[0][1]
+            if choose_worker(head.resources, _open_to(head, free, reserved)) is None:
+                heads.add(key)
+        return len(heads)
 
     def _reserve(self, free: dict[WorkerId, Room], now: Instant) -> dict[WorkerId, int]:
         """Workers kept free for heads that found no room for long: worker to task ``seq``."""
         reserved: dict[WorkerId, int] = {}
         for seq, task in sorted(self._stuck.items()):
-            if seconds_between(task.queued_at, now) < RESERVE_AFTER_S:
+            if seconds_between(task.queued_at, now) < RESERVE_AFTER_S or not self._may_go(task):
                 continue
             able = [
                 room
@@ -353,5 +343,8 @@ def _rank(entry: tuple[tuple[int, int], ReadyTask]) -> tuple[int, int]:
     return entry[0]
 
 
-def _at_limit(workspace: _Workspace) -> bool:
-    return workspace.limit is not None and workspace.running >= workspace.limit
+def _open_to(
+    task: ReadyTask, free: Mapping[WorkerId, Room], reserved: Mapping[WorkerId, int]
+) -> list[Room]:
+    """Workers that are not kept free for another task."""
+    return [room for name, room in free.items() if reserved.get(name, task.seq) == task.seq]

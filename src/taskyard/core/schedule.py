@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -58,6 +59,8 @@ def firings_due(
     """
     owed: list[Instant] = []
     firing: Instant | None = due_at
+    if policy is not CatchUp.ALL:
+        firing = _skip_ahead(expression, timezone, due_at, now)
     while firing is not None and firing <= now:
         if policy is CatchUp.ALL and len(owed) == limit:
             return owed, firing
@@ -70,8 +73,24 @@ def firings_due(
     return owed, firing
 
 
+def _skip_ahead(expression: str, timezone: str, due_at: Instant, now: Instant) -> Instant:
+    """A firing at or before the last one owed: a year of missed minutes is not walked through."""
+    for span in _SPANS:
+        start = Instant(now - span)
+        if start <= due_at:
+            break
+        firing = next_firing(expression, timezone, start)
+        if firing is not None and firing <= now:
+            return firing
+    return due_at
+
+
 GRACE = 60_000_000
 """Microseconds a firing may be late and still count as on time."""
+
+_HOUR: Final = 3_600_000_000
+_SPANS: Final = (_HOUR, 24 * _HOUR, 31 * 24 * _HOUR, 366 * 24 * _HOUR)
+"""How far back to look for the last firing owed, nearest first."""
 
 
 def _zone(name: str) -> ZoneInfo:

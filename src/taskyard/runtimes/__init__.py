@@ -1,0 +1,1 @@
+"""Runtimes: adapters that execute one kind of work each."""

@@ -1,0 +1,1 @@
+"""Use cases: what the engine does, in terms of the ports."""

@@ -1,0 +1,1 @@
+"""Transports: adapters that carry orders to workers and reports back."""

@@ -1,0 +1,1 @@
+"""The worker: accepts assignments, supervises attempts, keeps their logs, heartbeats."""

@@ -1,0 +1,25 @@
+"""The command runtime: programs in sessions and cgroups of their own, run by a shepherd process.
+
+Two processes work together. The *shepherd* (:mod:`.shepherd`) is small, long-lived and imports
+nothing but the standard library; it is the parent of every command, so that commands and their
+exit codes survive the death of the Taskyard process. The *client* (:mod:`.runtime`) lives inside
+the worker and implements the runtime port by talking to the shepherd over a Unix socket, one JSON
+object per line.
+
+What one attempt leaves in its directory:
+
+``stdout``, ``stderr``
+    Its output, written by the command itself.
+``meta.json``
+    ``{"log_limit_bytes": N}`` for readers of the output; there before the command starts.
+``attempt.jsonl``
+    What the shepherd remembers across its own death, a line of JSON for each step: what is about
+    to be started and where its processes will be found, written before the spawn; its pid and
+    start time, written after it; and how it ended, before anybody is told. Its first line is what
+    keeps an attempt from ever being started twice.
+``work``
+    The private working directory; emptied when the attempt is released.
+
+A command that moves itself to another cgroup (which takes root) leaves its cage; nothing short of
+an own user name space prevents that.
+"""

@@ -89,7 +89,14 @@ class SqliteDispatch:
     def _place(
         self, connection: sqlite3.Connection, placement: Placement, now: Instant
     ) -> Placed | None:
-        parameters = {"seq": placement.seq, "attempt_id": placement.attempt_id}
+        parameters = {
+            "seq": placement.seq,
+            "task_id": placement.task_id,
+            "attempt_id": placement.attempt_id,
+            "worker_id": placement.worker_id,
+            "incarnation": placement.incarnation,
+            "now": now,
+        }
         row = connection.execute(_SQL.place_task.sql, parameters).fetchone()
         if row is None:
             return None

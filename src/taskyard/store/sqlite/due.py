@@ -31,6 +31,8 @@ def run_due(
     changes = _expire(connection, session, now, limit)
     rows = connection.execute(_SQL.due_tasks.sql, {"now": now, "limit": limit}).fetchall()
     for row in rows:
+        if len(changes) >= limit:
+            break
         spec = spec_of(row[9])
         if row[8]:
             changes += _fire(connection, session, row, spec, now)
@@ -46,8 +48,8 @@ def _expire(
     rows = connection.execute(_SQL.expired_tasks.sql, {"now": now, "limit": limit}).fetchall()
     changes = []
     for row in rows:
-        spec = spec_of(row[5])
-        mover = mover_of(row[0], row[1], row[2], row[4], spec, spec.priority, row[3])
+        spec = spec_of(row[6])
+        mover = mover_of(row[0], row[1], row[2], row[4], spec, row[5], row[3])
         late = spec.expires_at
         changes.append(
             move(
@@ -109,6 +111,10 @@ def _create(
     )
     changes = []
     for due_at in owed:
+        # A clock or a schedule that was turned back may come by a firing time once more.
+        parameters = {"schedule_id": schedule_id, "due_at": due_at}
+        if connection.execute(_SQL.fired.sql, parameters).fetchone() is not None:
+            continue
         # Derived, not drawn: the same firing has the same id whoever creates it.
         new = NewTask(
             id=TaskId(str(uuid5(UUID(schedule_id), str(due_at)))),

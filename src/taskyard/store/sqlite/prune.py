@@ -22,6 +22,8 @@ def prune(
     limit: int,
 ) -> tuple[int, list[AttemptId]]:
     """See ``ports.store.DispatchStore.prune``."""
+    # The counts below have to include what earlier operations of this batch did.
+    counters.flush(connection)
     removed: list[AttemptId] = []
     left = limit
     for workspace, total in connection.execute(_SQL.ended_counts.sql).fetchall():

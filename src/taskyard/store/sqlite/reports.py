@@ -8,7 +8,7 @@ from taskyard.core.changes import Change
 from taskyard.core.ids import AttemptId, GroupName
 from taskyard.core.instants import Instant
 from taskyard.core.outcome import verdict
-from taskyard.core.states import AttemptState, Reason, TaskState
+from taskyard.core.states import ENDED_ATTEMPT, AttemptState, Reason, TaskState
 from taskyard.store.sqlite.counters import Counters
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.moves import append_event, move, mover_of, tell
@@ -32,7 +32,7 @@ def apply_report(
     if row is None:
         return None, False
     token, state, seq, current = row[0], AttemptState(row[1]), row[5], row[11]
-    if isinstance(report, Ended) and token == report.lease_token and state is report.state:
+    if token == report.lease_token and _applied_before(report, state):
         return None, True
     if token != report.lease_token or row[3] is not None or current != report.attempt_id:
         kind = "an end" if isinstance(report, Ended) else "a start"
@@ -48,6 +48,13 @@ def apply_report(
     if isinstance(report, Started):
         return _start(connection, report, row), True
     return end_attempt(connection, counters, report, row, now, chance), True
+
+
+def _applied_before(report: Report, state: AttemptState) -> bool:
+    """Whether an attempt in this state has heard this report before, under the same lease."""
+    if isinstance(report, Ended):
+        return state is report.state
+    return state in ENDED_ATTEMPT and state is not AttemptState.LOST
 
 
 def _start(connection: sqlite3.Connection, report: Started, row: Row) -> Change | None:

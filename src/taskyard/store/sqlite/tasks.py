@@ -8,7 +8,7 @@ import msgspec
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
-from taskyard.core.errors import IllegalTransition, NotFound
+from taskyard.core.errors import IllegalTransition, InvalidInput, NotFound
 from taskyard.core.fairness import ReadyTask
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
@@ -22,6 +22,7 @@ from taskyard.store.sqlite.listing import list_tasks
 from taskyard.store.sqlite.moves import Mover, append_event, move, mover_of, ready
 from taskyard.store.sqlite.rows import attempt_of, new_task_row, task_of, text
 from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.webhooks import forget
 
 _SQL: Final = queries("tasks")
 _DELETE_ORDER: Final = ("delete_events", "delete_labels", "delete_folded")
@@ -61,7 +62,11 @@ class SqliteTasks:
             results.append(stored)
             if key is not None:
                 keys[task.workspace, key] = msgspec.structs.replace(stored, created=False)
-        insert_many(connection, _SQL.insert_task.sql, [new_task_row(s, task) for s, task in fresh])
+        try:
+            rows = [new_task_row(seq, task) for seq, task in fresh]
+        except UnicodeEncodeError as error:
+            raise InvalidInput("", "contains text that is not valid Unicode") from error
+        insert_many(connection, _SQL.insert_task.sql, rows)
         insert_many(
             connection,
             _SQL.insert_first_event.sql,
@@ -293,7 +298,8 @@ def remove(connection: sqlite3.Connection, seq: int) -> list[AttemptId]:
     for name in _DELETE_ORDER:
         connection.execute(getattr(_SQL, name).sql, parameters)
     rows = connection.execute(_SQL.delete_attempts.sql, parameters).fetchall()
-    connection.execute(_SQL.delete_task.sql, parameters)
+    (task_id,) = connection.execute(_SQL.delete_task.sql, parameters).fetchone()
+    forget(connection, [TaskId(task_id)])
     return [AttemptId(row[0]) for row in rows]
 
 

@@ -21,10 +21,15 @@ WHERE workspace = :workspace AND group_name = :group_name AND state = 'queued'
 ORDER BY priority DESC, seq LIMIT :limit;
 
 -- name: place_task
--- Gives a task to an attempt, if it is still queued.
+-- Gives a task to an attempt, if it is still queued and its worker is still the one it was.
+-- Without the latter an attempt could be given to a worker just lost, and nobody would notice.
 UPDATE tasks SET state = 'running', current_attempt = :attempt_id,
        attempt_count = attempt_count + 1, start_at = NULL, reason = NULL, message = NULL
-WHERE seq = :seq AND state = 'queued'
+WHERE seq = :seq AND id = :task_id AND state = 'queued'
+  AND (expires_at IS NULL OR expires_at > :now)
+  AND EXISTS (SELECT 1 FROM workers
+              WHERE workers.id = :worker_id AND incarnation = :incarnation
+                AND workers.state = 'ready')
 RETURNING seq, id, workspace, spec, state, created_at, attempt_count, start_at, current_attempt,
        kill_requested_at, finished_at, reason, message, schedule_id, due_at, retry_of, priority;
 
@@ -63,16 +68,20 @@ SELECT min(moment) FROM (
 -- name: due_tasks
 SELECT seq, id, workspace, group_name, state, priority, start_at, expires_at, recurring, spec
 FROM tasks WHERE state IN ('scheduled', 'retrying') AND start_at <= :now
-ORDER BY start_at LIMIT :limit;
+ORDER BY start_at, seq LIMIT :limit;
 
 -- name: expired_tasks
-SELECT seq, id, workspace, group_name, state, recurring
+SELECT seq, id, workspace, group_name, state, priority, spec
 FROM tasks
-WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying') AND expires_at < :now
-LIMIT :limit;
+WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying') AND expires_at <= :now
+ORDER BY expires_at, seq LIMIT :limit;
 
 -- name: advance_recurring!
 UPDATE tasks SET start_at = :next_at WHERE seq = :seq AND state = 'scheduled' AND start_at = :due_at;
+
+-- name: fired
+-- Whether a firing of a recurring task was made before, and still exists.
+SELECT 1 FROM tasks WHERE schedule_id = :schedule_id AND due_at = :due_at;
 
 -- name: upsert_worker!
 INSERT INTO workers (id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state)

@@ -100,8 +100,8 @@ UPDATE tasks SET priority = :priority WHERE seq = :seq AND state IN ('scheduled'
 -- name: set_schedule!
 UPDATE tasks SET spec = :spec WHERE seq = :seq;
 
--- name: delete_task!
-DELETE FROM tasks WHERE seq = :seq;
+-- name: delete_task
+DELETE FROM tasks WHERE seq = :seq RETURNING id;
 
 -- name: delete_events!
 DELETE FROM events WHERE task_seq = :seq;

@@ -1,0 +1,76 @@
+"""What the scheduler remembers: the window onto one queue, and the order of a workspace's queues.
+
+The parts of :class:`taskyard.core.fairness.ReadyQueues`, which alone changes them.
+"""
+
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from taskyard.core.ids import GroupName, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.resources import Resources
+
+
+class QueueKey(NamedTuple):
+    """A queue of ready tasks."""
+
+    workspace: WorkspaceName
+    group: GroupName
+
+
+class ReadyTask(Struct, frozen=True):
+    """What the scheduler has to know of a queued task."""
+
+    seq: int
+    id: TaskId
+    workspace: WorkspaceName
+    group: GroupName
+    priority: int
+    resources: Resources
+    queued_at: Instant
+    expires_at: Instant | None = None
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Sorts before the rank of every task that goes later in its workspace."""
+        return (-self.priority, self.seq)
+
+
+class Queue:
+    """One group's window and its limits."""
+
+    __slots__ = ("in_heap", "limit", "more", "paused", "running", "skipped", "window")
+
+    def __init__(self) -> None:
+        self.window: list[tuple[tuple[int, int], ReadyTask]] = []
+        self.more = False
+        """The store may hold ready tasks behind the window."""
+        self.skipped = 0
+        """Counts tasks left outside, so that a refill read before one does not miss it."""
+        self.running = 0
+        self.paused = False
+        self.limit: int | None = None
+        self.in_heap: tuple[int, int] | None = None
+        """Rank under which the workspace's heap knows this queue; older entries are void."""
+
+    def blocked(self) -> bool:
+        """Whether nothing of it may go now, whatever room there is."""
+        return self.paused or (self.limit is not None and self.running >= self.limit)
+
+
+class Workspace:
+    """One workspace's queues by their heads, its limit and its share."""
+
+    __slots__ = ("heap", "limit", "running", "served")
+
+    def __init__(self) -> None:
+        self.heap: list[tuple[tuple[int, int], QueueKey]] = []
+        self.running = 0
+        self.limit: int | None = None
+        self.served = 0
+        """When it was last given something, as a count of all that was given."""
+
+    def at_limit(self) -> bool:
+        """Whether nothing of it may go now, whatever room there is."""
+        return self.limit is not None and self.running >= self.limit

@@ -1,0 +1,140 @@
+"""The lines between the runtime and its shepherd, as the runtime sees them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from taskyard.core.attempts import Ended, KillReport, StreamSize, Usage
+from taskyard.core.ids import AttemptId, LeaseToken
+from taskyard.core.instants import Instant
+from taskyard.core.states import AttemptState, Reason
+from taskyard.core.tasks import SecretRef
+from taskyard.ports.runtime import Assignment, KillOrder
+from taskyard.runtimes.command.environment import environment
+
+
+class HelloEvent(Struct, frozen=True, tag="hello", tag_field="event"):
+    """The shepherd introduces itself."""
+
+    protocol: int
+    pid: int
+    method: str
+    """How trees are killed: ``cgroup`` or ``session``."""
+    enforced: tuple[str, ...]
+    """Which of ``cpu``, ``memory`` and ``pids`` it can limit."""
+
+
+class StartedEvent(Struct, frozen=True, tag="started", tag_field="event"):
+    """An attempt runs."""
+
+    attempt_id: AttemptId
+    at: Instant
+    handle: dict[str, Any]
+
+
+class End(Struct, frozen=True):
+    """How an attempt ended; also the last line of the attempt's record."""
+
+    at: Instant
+    state: AttemptState
+    started_at: Instant | None = None
+    reason: Reason | None = None
+    message: str | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    kill_report: KillReport | None = None
+    usage: Usage | None = None
+    stdout: StreamSize = StreamSize()
+    stderr: StreamSize = StreamSize()
+
+    def report(self, attempt_id: AttemptId, lease_token: LeaseToken) -> Ended:
+        """The same as a report to the engine."""
+        return Ended(
+            attempt_id=attempt_id,
+            lease_token=lease_token,
+            **{name: getattr(self, name) for name in self.__struct_fields__},
+        )
+
+
+class EndedEvent(Struct, frozen=True, tag="ended", tag_field="event"):
+    """An attempt is over."""
+
+    attempt_id: AttemptId
+    ended: End
+
+
+class ListEvent(Struct, frozen=True, tag="list", tag_field="event"):
+    """Everything the shepherd holds."""
+
+    items: list[dict[str, Any]]
+
+
+Event = HelloEvent | StartedEvent | EndedEvent | ListEvent
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def decode(line: bytes) -> Event:
+    """Raises ``msgspec.MsgspecError`` for what no shepherd of this version says."""
+    return _decoder.decode(line)
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """One line."""
+    return _encoder.encode(message) + b"\n"
+
+
+def begin_line(
+    assignment: Assignment, directory: Path, *, adopt: bool, begun: bool = False
+) -> bytes:
+    """The request to start an attempt, or to adopt it."""
+    work = assignment.work
+    given = {name: value for name, value in work.env.items() if isinstance(value, str)}
+    startable = not any(isinstance(value, SecretRef) for value in work.env.values())
+    resources = assignment.resources
+    place = os.path.abspath(directory)  # noqa: PTH100 - hot path
+    return encode(
+        {
+            "op": "adopt" if adopt else "start",
+            "attempt_id": assignment.attempt_id,
+            "directory": place,
+            "argv": ["/bin/sh", "-c", work.shell] if work.shell is not None else work.argv,
+            "env": environment(
+                task_id=assignment.task_id,
+                attempt_id=assignment.attempt_id,
+                number=assignment.number,
+                group=assignment.group,
+                workspace=assignment.workspace,
+                home=place + "/work",
+                user=work.user,
+                given=given,
+            ),
+            "cwd": work.cwd,
+            "stdin": work.stdin is not None,
+            "user": work.user,
+            "isolate": work.isolate,
+            "limits": (resources.cpu_millis, resources.memory_bytes, resources.pids),
+            "timeout_s": assignment.timeout_s,
+            "kill_signal": assignment.kill_signal,
+            "kill_grace_s": assignment.kill_grace_s,
+            "log_limit_bytes": assignment.log_limit_bytes,
+            "begun": begun,
+            "startable": startable,
+        }
+    )
+
+
+def kill_line(order: KillOrder) -> bytes:
+    """The request to kill an attempt."""
+    return encode(
+        {
+            "op": "kill",
+            "attempt_id": order.attempt_id,
+            "signal": order.signal,
+            "grace_s": order.grace_s,
+        }
+    )

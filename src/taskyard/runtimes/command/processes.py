@@ -1,0 +1,101 @@
+"""Looking at processes through ``/proc``."""
+
+import os
+from typing import NamedTuple
+
+from taskyard.runtimes.command.protocol import MARK
+
+
+class Process(NamedTuple):
+    """One line of the process table."""
+
+    pid: int
+    parent: int
+    group: int
+    session: int
+    state: str
+    """One letter; ``Z`` and ``X`` are dead."""
+    start_ticks: int
+    """Clock ticks from boot to its start: tells it from a later process with the same pid."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still do anything."""
+        return self.state not in {"Z", "X"}
+
+
+def process(pid: int) -> Process | None:
+    """The process with this pid; None if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 - hot path
+            text = file.read()
+    except OSError:
+        return None
+    # The name in parentheses may itself contain spaces and parentheses.
+    fields = text[text.rfind(b")") + 2 :].split(None, 20)
+    if len(fields) < 20:
+        return None
+    return Process(
+        pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[0].decode(), int(fields[19])
+    )
+
+
+def table() -> dict[int, Process]:
+    """Every process there is, by pid."""
+    found = (process(int(name)) for name in os.listdir("/proc") if name.isdecimal())  # noqa: PTH208 - hot path
+    return {one.pid: one for one in found if one is not None}
+
+
+def own_children() -> list[int] | None:
+    """Pids of this (single-threaded) process's children, dead ones too.
+
+    None where the kernel does not keep the list.
+    """
+    pid = os.getpid()
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb", buffering=0) as file:  # noqa: PTH123 - hot path
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return None
+
+
+def is_marked(pid: int, attempt_id: str) -> bool:
+    """Whether a process was given the environment of this attempt."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 - hot path
+            environment = file.read()
+    except OSError:
+        return False
+    return f"{MARK}={attempt_id}".encode() in environment.split(b"\0")
+
+
+def holds(pid: int, directory: str) -> bool:
+    """Whether a process works in a directory, or has one of its files as a standard stream."""
+    inside = directory.rstrip("/") + "/"
+    for name in ("cwd", "fd/0", "fd/1", "fd/2"):
+        try:
+            target = os.readlink(f"/proc/{pid}/{name}")  # noqa: PTH115 - hot path
+        except OSError:
+            continue
+        if target.startswith(inside):
+            return True
+    return False
+
+
+def command_line(pid: int) -> str:
+    """The command line of a process in one line of text; empty once it is dead."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:  # noqa: PTH123 - hot path
+            text = file.read(4096)
+    except OSError:
+        return ""
+    return text.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+
+
+def boot_id() -> str:
+    """Names this run of the kernel; pids and ticks of another one mean nothing."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123 - no pathlib in the shepherd
+            return file.read().strip()
+    except OSError:
+        return ""

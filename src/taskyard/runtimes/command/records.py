@@ -1,0 +1,103 @@
+"""What a shepherd writes into an attempt's directory, to be remembered across its own death.
+
+Attempt directories are recycled, see :mod:`taskyard.worker.directories`, because making and
+deleting files is what running a short command would spend most of its time on. So nothing here
+creates or removes files if it can do without: the record of an attempt is one file that grows by
+a line with each step of its life, and is empty before the first.
+"""
+
+import json
+import os
+from typing import Final
+
+from taskyard.runtimes.command.protocol import Json
+
+RECORD: Final = "attempt.jsonl"
+META: Final = "meta.json"
+_MODE: Final = 0o600
+
+
+class Claim:
+    """The record of an attempt that is being started, open for its second line."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def add(self, facts: Json) -> None:
+        """Write what is known once it runs. Raises ``OSError``."""
+        _write_line(self._fd, facts)
+
+    def close(self) -> None:
+        """Has to be called."""
+        os.close(self._fd)
+
+
+def claim(directory: str, intent: Json) -> Claim | None:
+    """Note that an attempt is about to be started, before anything happens.
+
+    None if that was noted before: it must not be started again. There is one shepherd for a
+    directory, so looking and writing need not be one step. Raises ``OSError``.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    fd = os.open(f"{directory}/{RECORD}", flags, _MODE)
+    try:
+        if os.fstat(fd).st_size > 0:
+            os.close(fd)
+            return None
+        _write_line(fd, intent)
+    except OSError:
+        os.ftruncate(fd, 0)
+        os.close(fd)
+        raise
+    return Claim(fd)
+
+
+def add_end(directory: str, ended: Json) -> None:
+    """Note how an attempt ended. Raises ``OSError``."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+    fd = os.open(f"{directory}/{RECORD}", flags)
+    try:
+        _write_line(fd, {"ended": ended})
+    finally:
+        os.close(fd)
+
+
+def read(directory: str) -> Json | None:
+    """All lines in one object, the end under ``ended``; None if it was never claimed.
+
+    A line that did not survive a crash of the machine in one piece is left out.
+    """
+    try:
+        with open(f"{directory}/{RECORD}", "rb") as file:  # noqa: PTH123 - no pathlib in the shepherd
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    if not text:
+        return None
+    record: Json = {}
+    for line in text.splitlines():
+        try:
+            record.update(json.loads(line))
+        except ValueError:
+            break
+    return record
+
+
+def write_meta(directory: str, log_limit_bytes: int) -> None:
+    """Tell readers of the output where to stop. Raises ``OSError``."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    fd = os.open(f"{directory}/{META}", flags, _MODE)
+    try:
+        length = os.write(fd, b'{"log_limit_bytes": %d}\n' % log_limit_bytes)
+        if os.fstat(fd).st_size != length:
+            os.ftruncate(fd, length)
+    finally:
+        os.close(fd)
+
+
+def _write_line(fd: int, content: Json) -> None:
+    line = json.dumps(content).encode() + b"\n"
+    if os.write(fd, line) != len(line):
+        raise OSError(28, "no room for the whole line")

@@ -1,0 +1,268 @@
+"""The command runtime: hands attempts to a shepherd and reports what becomes of them."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import msgspec
+import structlog
+
+from taskyard.core.attempts import Ended, Started
+from taskyard.core.ids import AttemptId
+from taskyard.ports.errors import RuntimeUnavailable
+from taskyard.ports.runtime import Assignment, KillOrder, Listener
+from taskyard.runtimes.command.cleaning import Cleaning
+from taskyard.runtimes.command.link import Link, ShepherdPlace
+from taskyard.runtimes.command.messages import (
+    EndedEvent,
+    Event,
+    HelloEvent,
+    StartedEvent,
+    begin_line,
+    encode,
+    kill_line,
+)
+
+_log = structlog.get_logger(__name__)
+
+_UNSENT_MAX_BYTES: Final = 8 * 1024 * 1024
+_RETRY_MIN_S: Final = 0.05
+_RETRY_MAX_S: Final = 2.0
+_CLOSE_TIMEOUT_S: Final = 5.0
+
+
+class _Held:
+    """An attempt this runtime has to report on."""
+
+    __slots__ = ("assignment", "begun", "directory", "ended", "order", "started")
+
+    def __init__(self, assignment: Assignment, directory: Path, *, begun: bool) -> None:
+        self.assignment = assignment
+        self.directory = directory
+        self.begun = begun
+        """Whether it is known to have run; then it is never started (again)."""
+        self.started = False
+        """Whether ``started`` was reported."""
+        self.ended = False
+        self.order: KillOrder | None = None
+
+
+class CommandRuntime:
+    """Runs commands through a shepherd process. Implements the runtime port.
+
+    Args:
+        directory: Where the shepherd has its socket, lock and log; made if missing. One shepherd
+            serves one directory.
+        use_cgroups: False relies on sessions alone, as happens by itself without cgroups.
+        linger_s: Seconds that an idle shepherd stays after the last client has gone.
+    """
+
+    def __init__(self, directory: Path, *, use_cgroups: bool = True, linger_s: float = 5.0) -> None:
+        self._place = ShepherdPlace(
+            directory.absolute(), use_cgroups=use_cgroups, linger_s=linger_s
+        )
+        self._held: dict[AttemptId, _Held] = {}
+        self._listener: Listener | None = None
+        self._link: Link | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
+        self._has_unsent = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._cleaning = Cleaning()
+        self.shepherd: HelloEvent | None = None
+        """Who the shepherd is and what it can enforce; None before :meth:`open`."""
+
+    async def open(self, listener: Listener) -> None:
+        """Find or start the shepherd. Raises ``RuntimeUnavailable``."""
+        if self._keeper is not None:
+            return
+        if not await anyio.Path("/proc/self/stat").exists():
+            raise RuntimeUnavailable("commands need a system with /proc, such as Linux")
+        self._listener = listener
+        link = await self._place.connect()
+        self._attach(link)
+        self._keeper = asyncio.create_task(self._keep(link), name="command runtime")
+
+    def _attach(self, link: Link) -> None:
+        """Use a new connection, and tell its shepherd about everything held."""
+        self.shepherd = link.hello
+        self._take_unsent()
+        for held in self._held.values():
+            if not held.ended:
+                self._unsent.append(
+                    begin_line(held.assignment, held.directory, adopt=True, begun=held.begun)
+                )
+                if held.order is not None:
+                    self._unsent.append(kill_line(held.order))
+        self._has_unsent.set()
+        self._link = link
+        if link.hello.method != "cgroup":
+            _log.warning("commands run without cgroups: no limits, kill by session")
+
+    async def start(self, assignment: Assignment, directory: Path) -> None:
+        """Begin an attempt; cheap, and many at once go to the shepherd in one piece."""
+        await self._begin(assignment, directory, adopt=False, begun=False)
+
+    async def adopt(self, assignment: Assignment, directory: Path, handle: dict[str, Any]) -> None:
+        """Take over an attempt of an earlier incarnation."""
+        await self._begin(assignment, directory, adopt=True, begun=bool(handle))
+
+    async def _begin(
+        self, assignment: Assignment, directory: Path, *, adopt: bool, begun: bool
+    ) -> None:
+        known = self._held.get(assignment.attempt_id)
+        if known is None:
+            place = directory
+            if assignment.work.stdin is not None:
+                await anyio.to_thread.run_sync(_write_stdin, place, assignment.work.stdin)
+            held = self._held[assignment.attempt_id] = _Held(assignment, place, begun=begun)
+        else:
+            # The same attempt under another lease; what was reported under the old one is moot.
+            held = known
+            held.assignment = assignment
+            held.started = held.ended = False
+            adopt, begun = True, begun or held.begun
+        line = begin_line(assignment, held.directory, adopt=adopt, begun=begun)
+        await self._put(line)
+
+    async def kill(self, order: KillOrder) -> None:
+        """Have the shepherd kill an attempt."""
+        held = self._held.get(order.attempt_id)
+        if held is None or held.ended:
+            return
+        held.order = order
+        await self._put(kill_line(order))
+
+    async def keep_only(self, attempt_ids: frozenset[AttemptId]) -> None:
+        """Kill everything the shepherd holds but these: what earlier incarnations left behind."""
+        await self._put(encode({"op": "keep", "attempt_ids": sorted(attempt_ids)}))
+
+    async def release(self, attempt_id: AttemptId) -> None:
+        """Forget an ended attempt and empty its working directory.
+
+        Its record stays until its directory goes or is recycled.
+        """
+        held = self._held.pop(attempt_id, None)
+        if held is None:
+            return
+        await self._put(encode({"op": "release", "attempt_id": attempt_id}))
+        await self._cleaning.clean(held.directory)
+
+    async def close(self) -> None:
+        """Let go of the shepherd, which goes on alone with whatever runs."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is None:
+            return
+        with anyio.move_on_after(_CLOSE_TIMEOUT_S):
+            await self._flush()
+        keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeper
+        self._held.clear()
+
+    async def _put(self, line: bytes) -> None:
+        """Send a line soon. Without a shepherd nothing is kept: the next one is told everything."""
+        if self._link is None:
+            return
+        await self._has_room.wait()
+        self._unsent.append(line)
+        self._unsent_bytes += len(line)
+        self._has_unsent.set()
+        if self._unsent_bytes > _UNSENT_MAX_BYTES:
+            self._has_room.clear()
+
+    def _take_unsent(self) -> bytes:
+        data = b"".join(self._unsent)
+        self._unsent.clear()
+        self._unsent_bytes = 0
+        self._has_unsent.clear()
+        self._has_room.set()
+        return data
+
+    async def _flush(self) -> None:
+        if self._link is not None and self._unsent:
+            with contextlib.suppress(ConnectionError):
+                await self._link.send(self._take_unsent())
+
+    async def _keep(self, link: Link | None) -> None:
+        """Talk to the shepherd; start another whenever it is gone."""
+        pause_s = _RETRY_MIN_S
+        while True:
+            try:
+                if link is None:
+                    link = await self._place.connect()
+                    self._attach(link)
+                    _log.info("connected to the shepherd again", pid=link.hello.pid)
+                pause_s = _RETRY_MIN_S
+                await self._talk(link)
+                _log.warning("the shepherd is gone; starting another one")
+            except RuntimeUnavailable as error:
+                _log.error("no shepherd", error=str(error), retry_in_s=pause_s)
+                await anyio.sleep(pause_s)
+                pause_s = min(pause_s * 2, _RETRY_MAX_S)
+            except Exception:  # noqa: BLE001 - top of the loop: nothing may end it but close
+                _log.exception("talking to the shepherd failed", retry_in_s=pause_s)
+                await anyio.sleep(pause_s)
+            link = None
+
+    async def _talk(self, link: Link) -> None:
+        """Serve one connection until it ends."""
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._send, link)
+                while (event := await self._receive(link)) is not None:
+                    self._hear(event)
+                group.cancel_scope.cancel()
+        finally:
+            self._link = None
+            self._has_room.set()
+            link.close()
+
+    async def _send(self, link: Link) -> None:
+        while True:
+            await self._has_unsent.wait()
+            try:
+                await link.send(self._take_unsent())
+            except ConnectionError:
+                # The receiving side sees the same, and ends the connection for both.
+                return
+
+    async def _receive(self, link: Link) -> Event | None:
+        try:
+            return await link.receive()
+        except msgspec.MsgspecError as error:
+            raise RuntimeUnavailable(f"the shepherd does not make sense: {error}") from error
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, StartedEvent):
+            held = self._held.get(event.attempt_id)
+            if held is not None and not held.started and not held.ended:
+                held.started = held.begun = True
+                self._report(held.assignment, event)
+        elif isinstance(event, EndedEvent):
+            held = self._held.get(event.attempt_id)
+            if held is not None and not held.ended:
+                held.ended = True
+                self._report(held.assignment, event)
+
+    def _report(self, assignment: Assignment, event: StartedEvent | EndedEvent) -> None:
+        listener = self._listener
+        if listener is None:
+            return
+        lease = assignment.lease_token
+        if isinstance(event, StartedEvent):
+            listener.started(Started(event.attempt_id, lease, event.at, event.handle))
+        else:
+            ended: Ended = event.ended.report(event.attempt_id, lease)
+            listener.ended(ended)
+
+
+def _write_stdin(directory: Path, text: str) -> None:
+    path = directory / "stdin"
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,181 @@
+"""Holding an attempt together without cgroups: its session, its descendants, its marks."""
+
+import contextlib
+import os
+import signal
+from typing import Final
+
+from taskyard.runtimes.command import processes
+from taskyard.runtimes.command.processes import Process
+from taskyard.runtimes.command.protocol import Json
+
+_STOP_ROUNDS: Final = 10
+_CHASE_ROUNDS: Final = 200
+
+
+class Roster:
+    """Who is who among the shepherd's children."""
+
+    __slots__ = ("alive", "mains")
+
+    def __init__(self) -> None:
+        self.mains: dict[int, str] = {}
+        """Attempt ids by pid of the main processes it spawned and has not waited for."""
+        self.alive: set[str] = set()
+        """Attempts whose trees may have processes."""
+
+
+class SessionTree:
+    """Finds the processes of an attempt by what ties them to it.
+
+    Those are: the session it began, descent from a member, the attempt's id in the environment, a
+    working directory or standard stream in the attempt's directory. The shepherd is a subreaper,
+    so an orphan of any attempt is its child. An orphan that bears no mark at all belongs to the
+    last attempt that is left of those that may have begot it, and is killed with that one.
+    """
+
+    __slots__ = ("_adopted", "_attempt_id", "_directory", "_pid", "_roster", "_ticks")
+    method = "session"
+
+    def __init__(self, attempt_id: str, directory: str, roster: Roster, *, adopted: bool) -> None:
+        self._attempt_id = attempt_id
+        self._directory = directory
+        self._roster = roster
+        self._adopted = adopted
+        """Whether another shepherd spawned it: then its orphans are not our children."""
+        self._pid = 0
+        self._ticks = 0
+
+    @property
+    def name(self) -> str:
+        """The attempt's id."""
+        return self._attempt_id
+
+    def record(self) -> Json:
+        """Nothing: the main process is recorded anyway."""
+        return {}
+
+    def prepare(self) -> None:
+        """Nothing to do."""
+
+    def enter(self) -> None:
+        """Nothing to do."""
+
+    def leave(self) -> None:
+        """Nothing to do."""
+
+    def born(self, pid: int, start_ticks: int) -> None:
+        """Remember the leader of the session."""
+        self._pid = pid
+        self._ticks = start_ticks
+
+    def limit(self) -> bool:
+        """There is nothing that could limit the tree."""
+        return True
+
+    def pids(self) -> list[int]:
+        """Processes alive that are tied to the attempt."""
+        return [member.pid for member in self._members()]
+
+    def is_empty(self) -> bool:
+        """Whether nobody is left; cheap when the shepherd has no children it does not know."""
+        if not self._adopted and self._pid not in self._roster.mains:
+            # The main process is gone, so whatever it left behind is our child by now.
+            children = processes.own_children()
+            if children is not None and not set(children) - set(self._roster.mains):
+                return True
+        return not self._members()
+
+    def kill(self) -> int:
+        """Stop all members so that nobody forks away, then kill them."""
+        stopped: dict[int, Process] = {}
+        for _ in range(_STOP_ROUNDS):
+            new = [one for one in self._members() if one.pid not in stopped]
+            if not new:
+                break
+            for one in new:
+                stopped[one.pid] = one
+                _signal(one.pid, signal.SIGSTOP)
+        for one in stopped.values():
+            _signal(one.pid, signal.SIGKILL)
+        return len(stopped) + self._chase(set(stopped))
+
+    def _chase(self, killed: set[int]) -> int:
+        """Kill orphans the moment they become our children.
+
+        Catches chains in which every process forks the next one and exits, quicker than the
+        process table can be read.
+        """
+        count = 0
+        if self._adopted:
+            return count
+        for _ in range(_CHASE_ROUNDS):
+            children = processes.own_children() or []
+            orphans = set(children) - set(self._roster.mains) - killed
+            mine = [pid for pid in orphans if self._is_mine(pid)]
+            if not mine:
+                break
+            for pid in mine:
+                _signal(pid, signal.SIGKILL)
+            killed.update(mine)
+            count += len(mine)
+        return count
+
+    def _is_mine(self, pid: int) -> bool:
+        with contextlib.suppress(ProcessLookupError):
+            return (
+                os.getsid(pid) == self._pid
+                or processes.is_marked(pid, self._attempt_id)
+                or processes.holds(pid, self._directory)
+            )
+        return False
+
+    def _members(self) -> list[Process]:
+        table = processes.table()
+        mains = self._roster.mains
+        members = {one.pid for one in table.values() if self._is_tied(one, table)}
+        grown = True
+        while grown:
+            born = {
+                one.pid
+                for one in table.values()
+                if one.parent in members and one.pid not in members and one.pid not in mains
+            }
+            members |= born
+            grown = bool(born)
+        return [table[pid] for pid in sorted(members) if table[pid].alive]
+
+    def _is_tied(self, one: Process, table: dict[int, Process]) -> bool:
+        owner = self._roster.mains.get(one.pid)
+        if owner is not None:
+            return owner == self._attempt_id
+        if one.session == self._pid:
+            # A session of another process that got the same pid later is not ours.
+            leader = table.get(self._pid)
+            return leader is None or leader.start_ticks == self._ticks
+        if one.start_ticks < self._ticks or one.pid == os.getpid() or not one.alive:
+            return False
+        if not self._adopted and one.parent != os.getpid():
+            return False
+        return (
+            processes.is_marked(one.pid, self._attempt_id)
+            or processes.holds(one.pid, self._directory)
+            or (not self._adopted and self._roster.alive <= {self._attempt_id})
+        )
+
+    def oom_kills(self) -> int:
+        """Nobody counts."""
+        return 0
+
+    def memory_peak(self) -> int | None:
+        """Nobody counts."""
+        return None
+
+    def close(self) -> bool:
+        """Nothing is held."""
+        return True
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)

@@ -1,0 +1,232 @@
+"""Spawning the main process of an attempt, and saying in clear words why it cannot be done."""
+
+import contextlib
+import errno
+import os
+import pwd
+import signal
+import subprocess
+from typing import Final, NamedTuple
+
+from taskyard.runtimes.command.protocol import Json
+from taskyard.runtimes.command.sandbox import SandboxMissing, sandboxed
+
+_MACHINE_TROUBLE: Final = {
+    errno.EAGAIN,
+    errno.ENOMEM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EROFS,
+}
+
+
+_DEFAULT_SIGNALS: Final = (signal.SIGPIPE, signal.SIGXFSZ)
+"""What the interpreter ignores, and commands must not."""
+
+
+class SpawnFailed(Exception):
+    """The work cannot be started."""
+
+    def __init__(self, message: str, *, trouble: bool = False) -> None:
+        self.trouble = trouble
+        """Whether it is the machine's fault and not the task's."""
+        super().__init__(message)
+
+
+class Identity(NamedTuple):
+    """Whom to run as."""
+
+    uid: int
+    gid: int
+
+
+def spawn(request: Json, null: int) -> int:
+    """Start the command of a request; answers with its pid.
+
+    ``null`` is an open ``/dev/null``. The caller has made sure that this process is where the
+    child shall be born, and waits for the child. Raises :class:`SpawnFailed`.
+    """
+    directory: str = request["directory"]
+    identity = _identity(request["user"])
+    try:
+        work = f"{directory}/work"
+        _make_work(work, identity)
+        cwd: str = request["cwd"] or work
+        if request["cwd"]:
+            _check_directory(cwd)
+        argv: list[str] = request["argv"]
+        program = _find(argv[0], request["env"].get("PATH", ""), cwd)
+        if request["isolate"]:
+            argv = sandboxed([program, *argv[1:]], cwd, work)
+            program = argv[0]
+    except SandboxMissing as error:
+        raise SpawnFailed(str(error)) from error
+    except OSError as error:
+        raise _trouble(error) from error
+    opened: list[int] = []
+    try:
+        stdin = null
+        if request["stdin"]:
+            stdin = os.open(f"{directory}/stdin", os.O_RDONLY | os.O_CLOEXEC)
+            opened.append(stdin)
+        stdout = _open_output(f"{directory}/stdout", identity)
+        opened.append(stdout)
+        stderr = _open_output(f"{directory}/stderr", identity)
+        opened.append(stderr)
+        return _start(program, argv, cwd, request["env"], (stdin, stdout, stderr), identity)
+    except OSError as error:
+        raise _explained(error, program, cwd, request["user"]) from error
+    except ValueError as error:
+        raise SpawnFailed(f"the command cannot be passed to the system: {error}") from error
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def _start(
+    program: str,
+    argv: list[str],
+    cwd: str,
+    env: dict[str, str],
+    streams: tuple[int, int, int],
+    identity: Identity | None,
+) -> int:
+    if identity is None:
+        return _spawn_in(cwd, program, argv, env, streams)
+    # A change of user takes a full fork, which costs three times as much.
+    process = subprocess.Popen(  # noqa: S603 - running what was asked for is the purpose
+        argv,
+        executable=program,
+        cwd=cwd,
+        env=env,
+        stdin=streams[0],
+        stdout=streams[1],
+        stderr=streams[2],
+        close_fds=True,
+        start_new_session=True,
+        user=identity.uid,
+        group=identity.gid,
+        extra_groups=[],
+    )
+    # The shepherd waits for all its children at once; this object must not try to, or complain.
+    process.returncode = 0
+    return process.pid
+
+
+def _spawn_in(
+    cwd: str, program: str, argv: list[str], env: dict[str, str], streams: tuple[int, int, int]
+) -> int:
+    # posix_spawn cannot change directory, so this process goes there and back. Nothing else is
+    # inherited: every descriptor of this process closes on exec.
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            os.chdir(cwd)
+        except OSError as error:
+            raise SpawnFailed(
+                f"working directory {cwd} cannot be entered: {error.strerror}"
+            ) from error
+        return os.posix_spawn(
+            program,
+            argv,
+            env,
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+def _identity(user: str | None) -> Identity | None:
+    if user is None:
+        return None
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+        identity = Identity(entry.pw_uid, entry.pw_gid)
+    except (KeyError, OverflowError):
+        if not user.isdecimal() or int(user) >= 2**32 - 1:
+            raise SpawnFailed(f"no such user: {user}") from None
+        identity = Identity(int(user), int(user))
+    if os.geteuid() == identity.uid:
+        return None
+    if os.geteuid() != 0:
+        raise SpawnFailed(f"running as user {user} needs a worker that is run by root")
+    return identity
+
+
+def _make_work(path: str, identity: Identity | None) -> None:
+    # It may be there from an attempt before, which left it as it was, in a recycled directory.
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)  # noqa: PTH102 - no pathlib in the shepherd
+    if identity is not None:
+        os.chown(path, identity.uid, identity.gid)
+
+
+def _check_directory(path: str) -> None:
+    if not os.path.isdir(path):  # noqa: PTH112 - no pathlib in the shepherd
+        problem = "is not a directory" if os.path.lexists(path) else "does not exist"
+        raise SpawnFailed(f"working directory {path} {problem}")
+
+
+def _open_output(path: str, identity: Identity | None) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o600)
+    if identity is not None:
+        # Programs open /dev/stdout again, which needs rights on the file itself.
+        os.fchown(fd, identity.uid, identity.gid)
+    return fd
+
+
+def _find(program: str, search_path: str, cwd: str) -> str:
+    """The file that ``program`` stands for, looked up as a shell does."""
+    if "/" in program:
+        candidates = [os.path.join(cwd, program)]  # noqa: PTH118 - no pathlib in the shepherd
+    else:
+        candidates = [f"{place or cwd}/{program}" for place in search_path.split(":")]
+    refused = None
+    for candidate in candidates:
+        if os.access(candidate, os.X_OK):
+            if not os.path.isdir(candidate):  # noqa: PTH112 - no pathlib in the shepherd
+                return candidate
+            refused = refused or candidate
+        elif os.path.lexists(candidate):
+            refused = refused or candidate
+    if refused is None:
+        where = "" if "/" in program else f" in PATH ({search_path})"
+        raise SpawnFailed(f"no such program: {program or repr(program)}{where}")
+    if os.path.isdir(refused):  # noqa: PTH112 - no pathlib in the shepherd
+        raise SpawnFailed(f"program {refused} is a directory")
+    if os.path.exists(refused):  # noqa: PTH110 - no pathlib in the shepherd
+        raise SpawnFailed(f"program {refused} is not executable")
+    raise SpawnFailed(f"program {refused} is a broken link")
+
+
+def _explained(error: OSError, program: str, cwd: str, user: str | None) -> SpawnFailed:
+    as_user = f" as user {user}" if user else ""
+    if error.filename is not None and str(error.filename) == cwd:
+        return SpawnFailed(f"working directory {cwd} cannot be entered: {error.strerror}")
+    match error.errno:
+        case errno.E2BIG:
+            text = "arguments and environment together are too long for this system"
+        case errno.ENOENT:
+            text = f"the interpreter that {program} asks for does not exist"
+        case errno.ENOEXEC:
+            text = f"program {program} has no format this system can execute"
+        case errno.EACCES | errno.EPERM:
+            text = f"no permission to execute {program}{as_user}"
+        case number if number in _MACHINE_TROUBLE:
+            return _trouble(error)
+        case _:
+            text = f"program {program} cannot be executed{as_user}: {error.strerror}"
+    return SpawnFailed(text)
+
+
+def _trouble(error: OSError) -> SpawnFailed:
+    what = f" ({error.filename})" if error.filename else ""
+    return SpawnFailed(f"the machine cannot start it: {error.strerror}{what}", trouble=True)

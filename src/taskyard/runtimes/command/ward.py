@@ -1,0 +1,243 @@
+"""One attempt in the care of a shepherd: from its spawn to the proof that nothing of it is left."""
+
+import contextlib
+import os
+import signal
+import time
+from typing import Final
+
+from taskyard.runtimes.command import processes
+from taskyard.runtimes.command.output import Output
+from taskyard.runtimes.command.protocol import Json
+from taskyard.runtimes.command.timers import Timer
+from taskyard.runtimes.command.tree import Tree
+
+_SETTLE_S: Final = 0.05
+"""How long processes that got the polite signal together with the main one may outlive it."""
+_GIVE_UP_S: Final = 5.0
+"""How long to go on killing before whatever is left is listed as survivors."""
+_PAUSE_MIN_S: Final = 0.0005
+_PAUSE_MAX_S: Final = 0.02
+
+
+class Kill:
+    """A kill under way."""
+
+    __slots__ = (
+        "cause",
+        "count",
+        "force_at",
+        "forced",
+        "give_up_at",
+        "pause_s",
+        "requested_at",
+        "settling",
+        "signal",
+    )
+
+    def __init__(self, cause: str, signal_name: str | None, force_at: float) -> None:
+        self.cause = cause
+        """``killed`` (asked for), ``timeout``, or ``leftovers`` (the main process had ended)."""
+        self.signal = signal_name
+        self.force_at = force_at
+        """When to stop being polite, on the monotonic clock."""
+        self.requested_at = wall_now()
+        self.forced = False
+        self.settling = False
+        self.count = 0
+        self.give_up_at = 0.0
+        self.pause_s = _PAUSE_MIN_S
+
+
+class Ward:
+    """A running attempt. It is asked to look around by :meth:`advance`, and says when next."""
+
+    __slots__ = (
+        "_isolated",
+        "_status",
+        "_usage",
+        "attempt_id",
+        "directory",
+        "exited",
+        "handle",
+        "kill",
+        "message",
+        "output",
+        "over",
+        "pid",
+        "reason",
+        "started_at",
+        "timeout",
+        "timeout_s",
+        "timer",
+        "tree",
+    )
+
+    def __init__(self, attempt_id: str, directory: str, tree: Tree, output: Output) -> None:
+        self.attempt_id = attempt_id
+        self.directory = directory
+        self.tree = tree
+        self.output = output
+        self.pid = 0
+        """0 until the main process was spawned."""
+        self.started_at: int | None = None
+        """Microseconds since the epoch."""
+        self.handle: Json = {}
+        self.exited = False
+        """Whether the main process is gone."""
+        self.over = False
+        """Whether :meth:`ended` may be asked."""
+        self.kill: Kill | None = None
+        self.timer: Timer | None = None
+        """The next look around."""
+        self.timeout: Timer | None = None
+        self.timeout_s: float | None = None
+        self.reason: str | None = None
+        """Why it could not be started, or ``out_of_memory`` if that was seen in another way."""
+        self.message: str | None = None
+        self._status: int | None = None
+        self._usage: Json = {}
+        self._isolated = False
+
+    def born(self, pid: int, start_ticks: int, started_at: int, *, isolated: bool) -> None:
+        """The main process runs (or ran, when an earlier shepherd spawned it)."""
+        self.pid = pid
+        self.started_at = started_at
+        self._isolated = isolated
+        self.tree.born(pid, start_ticks)
+
+    def main_exited(self, status: int | None, usage: Json) -> None:
+        """The main process is gone; with its wait status, or None if nobody can know it."""
+        self.exited = True
+        self._status = status
+        self._usage = usage
+
+    def order(self, cause: str, signal_name: str, grace_s: float, now: float) -> None:
+        """Begin a kill, or shorten the grace of one under way."""
+        polite = signal_name != "SIGKILL" and grace_s > 0
+        force_at = now + grace_s if polite else now
+        if self.kill is None:
+            self.kill = Kill(cause, signal_name if polite else None, force_at)
+        else:
+            if self.kill.cause == "leftovers":
+                return
+            self.kill.force_at = min(self.kill.force_at, force_at)
+        if polite and not self.exited and not self.kill.forced:
+            self._signal(signal_name)
+
+    def _signal(self, name: str) -> None:
+        number = signal.Signals.__members__.get(name, signal.SIGTERM)
+        if not self._isolated:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+            return
+        # bubblewrap itself would die of the signal at once and take the command's grace away.
+        for pid in self.tree.pids():
+            if pid != self.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+    def advance(self, now: float) -> float | None:
+        """Do what is due, and set ``over`` when nothing is left.
+
+        Also over is an attempt whose processes have outlived every try to kill them. Answers when
+        to look again; None when only an exit can change anything.
+        """
+        kill = self.kill
+        if self.exited:
+            if self.tree.is_empty():
+                self.over = True
+                return None
+            if kill is None:
+                kill = self.kill = Kill("leftovers", None, now)
+            elif not kill.forced and not kill.settling:
+                kill.settling = True
+                kill.force_at = min(kill.force_at, now + _SETTLE_S)
+        if kill is None:
+            return None
+        if kill.forced and now >= kill.give_up_at:
+            self.over = True
+            return None
+        if now >= kill.force_at:
+            alive = self.tree.kill()
+            if not kill.forced:
+                kill.forced = True
+                kill.count = alive
+                kill.give_up_at = now + _GIVE_UP_S
+        elif not kill.settling:
+            return kill.force_at
+        kill.pause_s = min(kill.pause_s * 2, _PAUSE_MAX_S)
+        return now + kill.pause_s
+
+    def ended(self) -> Json:
+        """How it ended: the members of ``Ended``, without ids."""
+        state, reason, message = self._outcome()
+        code = _exit_code(self._status)
+        peak = self.tree.memory_peak()
+        usage = self._usage if peak is None else self._usage | {"memory_peak_bytes": peak}
+        return {
+            "at": wall_now(),
+            "started_at": self.started_at,
+            "state": state,
+            "reason": reason,
+            "message": message,
+            "exit_code": code if code is not None and code >= 0 else None,
+            "signal": _signal_name(-code) if code is not None and code < 0 else None,
+            "kill_report": self._kill_report(),
+            "usage": usage or None,
+            **self.output.finish(),
+        }
+
+    def _outcome(self) -> tuple[str, str | None, str | None]:
+        code = _exit_code(self._status)
+        cause = self.kill.cause if self.kill else None
+        if self.reason == "runtime_trouble":
+            return "failed", self.reason, self.message
+        if cause == "killed":
+            return "killed", "killed", "killed on request"
+        if cause == "timeout":
+            return "failed", "timeout", f"ran longer than its limit of {self.timeout_s:g} s"
+        if self.reason is not None:
+            return "failed", self.reason, self.message
+        if code == 0:
+            return "succeeded", None, None
+        if self.tree.oom_kills():
+            return "failed", "out_of_memory", "needed more memory than its limit"
+        if code is None:
+            return "lost", "exit_unknown", "ended while nobody was there to see its exit code"
+        if code > 0:
+            return "failed", "exit_code", f"exited with code {code}"
+        return "failed", "signal", f"died of {_signal_name(-code)}"
+
+    def _kill_report(self) -> Json | None:
+        kill = self.kill
+        if kill is None:
+            return None
+        survivors = self.tree.pids()
+        return {
+            "requested_at": kill.requested_at,
+            "done_at": wall_now(),
+            "signal": kill.signal,
+            "forced": kill.forced,
+            "method": self.tree.method,
+            "killed_count": kill.count,
+            "survivors": [
+                {"pid": pid, "command": processes.command_line(pid)} for pid in survivors
+            ],
+        }
+
+
+def wall_now() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+def _exit_code(status: int | None) -> int | None:
+    return None if status is None else os.waitstatus_to_exitcode(status)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"

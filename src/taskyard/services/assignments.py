@@ -1,0 +1,53 @@
+"""Turns a placed attempt into everything its worker needs, secrets included."""
+
+from msgspec.structs import replace
+
+from taskyard.core.attempts import Attempt
+from taskyard.core.tasks import SecretRef, Task
+from taskyard.ports.runtime import Assignment
+from taskyard.services.secrets import Secrets
+
+
+class Assignments:
+    """Builds assignments; what it returns is never stored or logged."""
+
+    def __init__(self, secrets: Secrets, log_limit_bytes: int) -> None:
+        """Prepare.
+
+        Args:
+            secrets: where references in environments are resolved.
+            log_limit_bytes: kept of each stream when the task does not say.
+        """
+        self._secrets = secrets
+        self._log_limit_bytes = log_limit_bytes
+
+    async def build(self, task: Task, attempt: Attempt) -> Assignment:
+        """The assignment of an attempt at a task.
+
+        Raises:
+            NotFound: the task refers to a secret that its workspace does not have.
+        """
+        spec, work = task.spec, task.spec.work
+        names = {value.secret for value in work.env.values() if isinstance(value, SecretRef)}
+        if names:
+            values = await self._secrets.resolve(task.workspace, names)
+            env: dict[str, str | SecretRef] = {
+                name: values[value.secret] if isinstance(value, SecretRef) else value
+                for name, value in work.env.items()
+            }
+            work = replace(work, env=env)
+        limit = spec.log_limit_bytes
+        return Assignment(
+            attempt_id=attempt.id,
+            task_id=task.id,
+            workspace=task.workspace,
+            group=spec.group,
+            number=attempt.number,
+            lease_token=attempt.lease_token,
+            work=work,
+            resources=spec.resources,
+            timeout_s=spec.timeout_s,
+            kill_signal=spec.kill_signal,
+            kill_grace_s=spec.kill_grace_s,
+            log_limit_bytes=self._log_limit_bytes if limit is None else limit,
+        )

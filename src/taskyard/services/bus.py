@@ -1,0 +1,222 @@
+"""The announcement of committed changes inside one process.
+
+Whoever commits calls :meth:`Bus.publish`; the scheduler, watchers, followers and webhooks hang off
+it. Publishing never waits: a listener is called at once, a subscriber that reads too slowly loses
+changes and learns how many (:class:`Gap`), and a waiter on one task costs a dictionary look-up.
+
+A bus belongs to one event loop; nothing here may be called from another thread.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+import anyio
+import structlog
+from msgspec import Struct
+
+from taskyard.core.changes import Change
+from taskyard.core.errors import Unavailable
+from taskyard.core.ids import GroupName, TaskId, WorkspaceName
+
+Listener = Callable[[Sequence[Change]], None]
+"""Called with every batch as it is published; must return quickly and not wait."""
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+class Gap(Struct, frozen=True):
+    """Stands in a subscription for changes its reader was too slow to take."""
+
+    missed: int
+    """How many; at least 1."""
+
+
+class Subscription:
+    """The changes one subscriber has yet to read; iterate over it. Made by :meth:`Bus.subscribe`.
+
+    Iteration ends once the bus is closed and everything before that was read. One reader only.
+    """
+
+    def __init__(self, predicate: Callable[[Change], bool] | None, buffer: int) -> None:
+        self._predicate = predicate
+        self._buffer = buffer
+        self._waiting: deque[Change] = deque()
+        self._missed = 0
+        self._closed = False
+        self._wake: anyio.Event | None = None
+
+    def _offer(self, changes: Iterable[Change]) -> None:
+        """Take what the predicate wants.
+
+        After the first loss everything is lost until the reader has emptied the buffer: it then
+        sees one gap in the right place instead of many small ones.
+        """
+        for change in changes:
+            if self._predicate is not None and not self._predicate(change):
+                continue
+            if self._missed or len(self._waiting) >= self._buffer:
+                self._missed += 1
+            else:
+                self._waiting.append(change)
+        if self._waiting or self._missed:
+            self._rouse()
+
+    def _close(self) -> None:
+        self._closed = True
+        self._rouse()
+
+    def _rouse(self) -> None:
+        if self._wake is not None:
+            self._wake.set()
+
+    def __aiter__(self) -> "Subscription":
+        return self
+
+    async def __anext__(self) -> Change | Gap:
+        while True:
+            if self._waiting:
+                return self._waiting.popleft()
+            if self._missed:
+                missed, self._missed = self._missed, 0
+                return Gap(missed)
+            if self._closed:
+                raise StopAsyncIteration
+            self._wake = anyio.Event()
+            try:
+                await self._wake.wait()
+            finally:
+                self._wake = None
+
+
+class Bus:
+    """Announces committed changes to everybody in this process who wants to know."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+        self._wide: set[Subscription] = set()
+        self._narrow: dict[TaskId, set[Subscription]] = {}
+        # Weak: an event lives as long as somebody waits for it, so that no waiter has to
+        # sign off and tasks that never change again leave nothing behind.
+        self._events: WeakValueDictionary[TaskId, anyio.Event] = WeakValueDictionary()
+        self._closed = False
+
+    def publish(self, changes: Sequence[Change]) -> None:
+        """Announce committed changes, in order. Never waits and never raises.
+
+        A listener that raises is reported in the log; everybody else still hears.
+        """
+        for listener in tuple(self._listeners):
+            try:
+                listener(changes)
+            except Exception:
+                log.exception("bus_listener_failed", listener=repr(listener))
+        for subscription in self._wide:
+            subscription._offer(changes)  # noqa: SLF001 - the bus fills its subscriptions
+        if self._narrow or self._events:
+            for change in changes:
+                self._tell_task(change)
+
+    def _tell_task(self, change: Change) -> None:
+        for subscription in self._narrow.get(change.task_id, ()):
+            subscription._offer((change,))  # noqa: SLF001 - as in publish
+        event = self._events.pop(change.task_id, None)
+        if event is not None:
+            event.set()
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` with every batch from now on; answers with what ends that."""
+        self._listeners.append(listener)
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return stop
+
+    @asynccontextmanager
+    async def subscribe(
+        self,
+        *,
+        workspace: WorkspaceName | None = None,
+        group: GroupName | None = None,
+        task_id: TaskId | None = None,
+        predicate: Callable[[Change], bool] | None = None,
+        buffer: int = 1000,
+    ) -> AsyncIterator[Subscription]:
+        """Changes from the moment of entering on, as an asynchronous iterator.
+
+        ``workspace``, ``group``, ``task_id`` and ``predicate`` each narrow it down. At most
+        ``buffer`` changes wait for the reader; see :class:`Gap`.
+        """
+
+        def wanted(change: Change) -> bool:
+            return (
+                (workspace is None or change.workspace == workspace)
+                and (group is None or change.group == group)
+                and (predicate is None or predicate(change))
+            )
+
+        everything = workspace is None and group is None and predicate is None
+        subscription = Subscription(None if everything else wanted, buffer)
+        if self._closed:
+            subscription._close()  # noqa: SLF001 - as in publish
+        if task_id is None:
+            self._wide.add(subscription)
+        else:
+            self._narrow.setdefault(task_id, set()).add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._wide.discard(subscription)
+            if task_id is not None and (rest := self._narrow.get(task_id)) is not None:
+                rest.discard(subscription)
+                if not rest:
+                    del self._narrow[task_id]
+
+    def changed(self, task_id: TaskId) -> anyio.Event:
+        """An event that is set by the task's next change, or by :meth:`close`.
+
+        Ask for it *before* looking at the task, so that no change falls in between. All waiters on
+        one task share one event. Keep a reference to it while waiting.
+        """
+        event = self._events.get(task_id)
+        if event is None:
+            event = anyio.Event()
+            if self._closed:
+                event.set()
+            else:
+                self._events[task_id] = event
+        return event
+
+    async def wait_for(self, task_id: TaskId, look: Callable[[], Awaitable[T | None]]) -> T:
+        """Call ``look`` now and after every change of the task until it answers with something.
+
+        The caller sets the deadline. Raises ``Unavailable`` if the bus is closed before.
+        """
+        while True:
+            event = self.changed(task_id)
+            found = await look()
+            if found is not None:
+                return found
+            if self._closed:
+                raise Unavailable("the service is stopping")
+            await event.wait()
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """End all subscriptions and wake all waiters, for a shutdown. May be called twice."""
+        self._closed = True
+        for subscription in (*self._wide, *(s for some in self._narrow.values() for s in some)):
+            subscription._close()  # noqa: SLF001 - as in publish
+        for event in list(self._events.values()):
+            event.set()
+        self._events.clear()

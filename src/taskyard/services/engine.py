@@ -1,0 +1,34 @@
+"""The engine as the dialects see it: its services, wired together."""
+
+from dataclasses import dataclass
+
+from taskyard.ports.clock import Clock
+from taskyard.services.access import Access
+from taskyard.services.audit import Audit
+from taskyard.services.bus import Bus
+from taskyard.services.dispatch import Dispatch
+from taskyard.services.follow import Follow
+from taskyard.services.groups import Groups
+from taskyard.services.logs import Logs
+from taskyard.services.secrets import Secrets
+from taskyard.services.tasks import Tasks
+from taskyard.services.webhooks import Webhooks
+from taskyard.services.why import Why
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One engine; every dialect is a view of it."""
+
+    tasks: Tasks
+    groups: Groups
+    why: Why
+    logs: Logs
+    follow: Follow
+    dispatch: Dispatch
+    access: Access
+    secrets: Secrets
+    audit: Audit
+    webhooks: Webhooks
+    bus: Bus
+    clock: Clock

@@ -1,0 +1,96 @@
+"""What workers may call: joining, heartbeats, and reports about attempts."""
+
+from taskyard.core.attempts import Attempt, Report
+from taskyard.core.errors import NotFound, StaleLease
+from taskyard.core.ids import IncarnationId, LeaseToken
+from taskyard.core.instants import Instant, after
+from taskyard.ports.clock import Clock, Ids
+from taskyard.ports.runtime import Assignment
+from taskyard.ports.store import DispatchStore, TaskStore, WorkerRecord
+from taskyard.ports.transport import Heartbeat, Hello
+from taskyard.services.assignments import Assignments
+from taskyard.services.bus import Bus
+from taskyard.services.dispatch import LEASE_S, Dispatch
+from taskyard.services.kill import Kill
+from taskyard.services.rooms import Rooms
+
+RENEW_EVERY_S = 5.0
+"""How often leases are renewed in the store; in between, heartbeats are kept in memory."""
+
+
+class Reception:
+    """Implements ``ports.transport.EngineEnd``."""
+
+    def __init__(
+        self,
+        store: DispatchStore,
+        tasks: TaskStore,
+        assignments: Assignments,
+        dispatch: Dispatch,
+        kill: Kill,
+        rooms: Rooms,
+        bus: Bus,
+        clock: Clock,
+        ids: Ids,
+    ) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._assignments = assignments
+        self._dispatch = dispatch
+        self._kill = kill
+        self._rooms = rooms
+        self._bus = bus
+        self._clock = clock
+        self._ids = ids
+        self._renewed: dict[IncarnationId, Instant] = {}
+
+    async def joined(self, hello: Hello) -> list[Attempt]:
+        """See the port."""
+        now = self._clock.now()
+        record = WorkerRecord(
+            id=hello.worker_id,
+            incarnation=hello.incarnation,
+            hostname=hello.hostname,
+            version=hello.version,
+            capacity=hello.capacity,
+            runtimes=hello.runtimes,
+            joined_at=now,
+            beat_at=now,
+        )
+        attempts = await self._store.join(record)
+        for attempt in attempts:
+            task = await self._tasks.task(attempt.workspace, attempt.task_id)
+            if task.kill_requested_at is not None:
+                await self._kill.resume(attempt, task.spec.kill_signal, task.spec.kill_grace_s)
+        self._dispatch.joined(record)
+        return attempts
+
+    async def beat(self, heartbeat: Heartbeat) -> bool:
+        """See the port."""
+        now = self._clock.now()
+        if not self._rooms.beat(heartbeat.worker_id, heartbeat.incarnation, now):
+            return False
+        renewed = self._renewed.get(heartbeat.incarnation)
+        if renewed is not None and now < after(renewed, RENEW_EVERY_S):
+            return True
+        self._renewed = {heartbeat.incarnation: now}
+        return await self._store.renew(
+            heartbeat.worker_id, heartbeat.incarnation, now, after(now, LEASE_S)
+        )
+
+    async def report(self, reports: list[Report]) -> list[LeaseToken]:
+        """See the port."""
+        chances = [self._ids.chance() for _ in reports]
+        changes, refused = await self._store.apply(reports, self._clock.now(), chances)
+        self._bus.publish(changes)
+        return refused
+
+    async def resolve(self, attempt: Attempt) -> Assignment | None:
+        """See the port. A secret that is gone by now does not matter to work that already runs."""
+        try:
+            task = await self._tasks.task(attempt.workspace, attempt.task_id)
+        except NotFound:
+            return None
+        if task.current_attempt != attempt.id:
+            raise StaleLease
+        return await self._assignments.build(task, attempt)

@@ -1,0 +1,85 @@
+"""Notices workers that fell silent, and has their attempts run elsewhere."""
+
+from collections.abc import Callable
+
+import structlog
+
+from taskyard.core.errors import Overloaded, Unavailable
+from taskyard.core.ids import WorkerId
+from taskyard.ports.clock import Clock
+from taskyard.ports.store import DispatchStore, WorkerRecord
+from taskyard.services.bus import Bus
+from taskyard.services.dispatch import Dispatch
+from taskyard.services.kill import Kill
+from taskyard.services.rooms import Rooms
+
+TICK_S = 0.5
+SILENCE_S = 2.0
+"""A worker beats every second; on one machine two lost beats are no accident."""
+RETURN_S = 15.0
+"""How long a worker that was here before a restart of the engine may take to join again."""
+
+log = structlog.get_logger(__name__)
+
+
+class Rescue:
+    """A loop that looks twice a second."""
+
+    def __init__(
+        self,
+        store: DispatchStore,
+        dispatch: Dispatch,
+        kill: Kill,
+        rooms: Rooms,
+        bus: Bus,
+        clock: Clock,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._dispatch = dispatch
+        self._kill = kill
+        self._rooms = rooms
+        self._bus = bus
+        self._clock = clock
+        self._monotonic = monotonic
+        self._awaited: dict[WorkerId, WorkerRecord] = {}
+        self._began = 0.0
+
+    async def load(self) -> None:
+        """Learn which workers may come back. Call once, before ``run``."""
+        records = await self._store.workers()
+        self._awaited = {record.id: record for record in records if record.state != "lost"}
+        self._began = self._monotonic()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        last = self._monotonic()
+        while True:
+            await self._clock.sleep(TICK_S)
+            now = self._monotonic()
+            # Whoever was itself kept from running cannot tell who else was silent meanwhile.
+            delayed, last = now - last > 2 * TICK_S, now
+            if delayed:
+                continue
+            try:
+                await self._look()
+            except (Unavailable, Overloaded) as error:
+                log.warning("rescue_paused", reason=str(error))
+
+    async def _look(self) -> None:
+        for record in self._rooms.silent(SILENCE_S):
+            await self._lose(record)
+        here = {record.id for record, _ in self._rooms.workers()}
+        for worker_id in here & self._awaited.keys():
+            del self._awaited[worker_id]
+        if self._awaited and self._monotonic() - self._began > RETURN_S:
+            for record in self._awaited.values():
+                await self._lose(record)
+            self._awaited.clear()
+        await self._kill.repeat()
+
+    async def _lose(self, record: WorkerRecord) -> None:
+        log.warning("worker_lost", worker_id=record.id, incarnation=record.incarnation)
+        self._dispatch.left(record.id)
+        changes = await self._store.lose(record.id, record.incarnation, self._clock.now())
+        self._bus.publish(changes)

@@ -1,0 +1,92 @@
+"""The workers that are here, what each has free, and which attempt holds what."""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from taskyard.core.fairness import QueueKey
+from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
+from taskyard.core.instants import Instant
+from taskyard.core.placement import Room
+from taskyard.core.resources import Capacity, Resources
+from taskyard.ports.store import WorkerRecord
+
+
+class Held(Struct, frozen=True):
+    """Room that an attempt occupies until it has ended."""
+
+    worker_id: WorkerId
+    key: QueueKey
+    resources: Resources
+
+
+class _Present:
+    __slots__ = ("beat", "record", "room")
+
+    def __init__(self, record: WorkerRecord, room: Room, beat: float) -> None:
+        self.record = record
+        self.room = room
+        self.beat = beat
+
+
+class Rooms:
+    """In memory only: rebuilt from the store and from what workers say when they join."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._present: dict[WorkerId, _Present] = {}
+        self._held: dict[AttemptId, Held] = {}
+
+    def join(self, record: WorkerRecord) -> None:
+        """A worker is here; what attempts hold on it already is counted."""
+        room = Room(record.id, record.incarnation, record.capacity, record.capacity)
+        for held in self._held.values():
+            if held.worker_id == record.id:
+                room = room.minus(held.resources)
+        self._present[record.id] = _Present(record, room, self._monotonic())
+
+    def leave(self, worker_id: WorkerId) -> None:
+        """A worker is gone; unknown ones are ignored."""
+        self._present.pop(worker_id, None)
+
+    def beat(self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant) -> bool:
+        """A worker gave a sign of life; False unless it is here in this incarnation."""
+        present = self._present.get(worker_id)
+        if present is None or present.record.incarnation != incarnation:
+            return False
+        present.beat = self._monotonic()
+        present.record = replace(present.record, beat_at=now)
+        return True
+
+    def silent(self, seconds: float) -> list[WorkerRecord]:
+        """Workers that gave no sign of life for longer than this."""
+        limit = self._monotonic() - seconds
+        return [one.record for one in self._present.values() if one.beat < limit]
+
+    def hold(self, attempt_id: AttemptId, held: Held) -> None:
+        """An attempt takes room, on a worker that is here or is awaited."""
+        self._held[attempt_id] = held
+        present = self._present.get(held.worker_id)
+        if present is not None:
+            present.room = present.room.minus(held.resources)
+
+    def free(self, attempt_id: AttemptId) -> Held | None:
+        """An attempt gave back what it held; None if it held nothing."""
+        held = self._held.pop(attempt_id, None)
+        if held is not None and (present := self._present.get(held.worker_id)) is not None:
+            present.room = present.room.plus(held.resources)
+        return held
+
+    def rooms(self) -> list[Room]:
+        """All workers here, as places to run."""
+        return [one.room for one in self._present.values()]
+
+    def workers(self) -> list[tuple[WorkerRecord, Capacity]]:
+        """All workers here, each with what is free."""
+        return [(one.record, one.room.free) for one in self._present.values()]
+
+    @property
+    def held_count(self) -> int:
+        """Attempts that hold room."""
+        return len(self._held)

@@ -1,0 +1,194 @@
+"""Encrypts values at rest: AES-256-GCM, each bound to what it belongs to, under one master key.
+
+The key is in a file of its own beside the store (or given by setting), so that a copy of the
+database alone gives nothing away. It is made when the first value is sealed and never overwritten;
+a store that has sealed values while the key is missing or another one is refused, since going on
+with a new key would lose them for good.
+"""
+
+import base64
+import binascii
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+import anyio
+import anyio.to_thread
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from taskyard.core.errors import Unavailable
+from taskyard.core.ids import WorkspaceName
+from taskyard.ports.access import SealedValue
+
+KEY_BYTES: Final = 32
+FILE_NAME: Final = "secret.key"
+_VERSION: Final = b"\x01"
+_NONCE_BYTES: Final = 12
+
+
+class SecretKeyMissing(Unavailable):
+    """The store holds encrypted values, but the key they were encrypted with is not there."""
+
+
+class SecretKeyWrong(Unavailable):
+    """The key is not the one that the store's values were encrypted with, or cannot be read."""
+
+
+class KeySource(Protocol):
+    """Where the master key comes from. Both calls may block."""
+
+    def read(self) -> bytes | None:
+        """The key; None if there is none yet. Raises :class:`SecretKeyWrong`."""
+        ...
+
+    def create(self) -> bytes:
+        """Make one durably and return it; return the present one if somebody was faster."""
+        ...
+
+
+class KeyFile:
+    """The master key as a file that its owner alone can read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> bytes | None:
+        """See :class:`KeySource`."""
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SecretKeyWrong(f"the key file cannot be read: {error}") from error
+        return decode_key(content, str(self._path))
+
+    def create(self) -> bytes:
+        """See :class:`KeySource`. Written aside and linked into place: there is never half a key,
+        and never one that replaces another.
+        """
+        key = secrets.token_bytes(KEY_BYTES)
+        beside = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(base64.b64encode(key) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(beside, self._path)
+        except FileExistsError:
+            present = self.read()
+            if present is None:
+                raise SecretKeyWrong("the key file vanished while it was being made") from None
+            return present
+        finally:
+            beside.unlink()
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return key
+
+
+class GivenKey:
+    """The master key as a setting: base64 of 32 bytes."""
+
+    def __init__(self, text: str) -> None:
+        """Raises :class:`SecretKeyWrong` if it is not that."""
+        self._key = decode_key(text.encode(), "the given secret key")
+
+    def read(self) -> bytes | None:
+        """See :class:`KeySource`."""
+        return self._key
+
+    def create(self) -> bytes:
+        """See :class:`KeySource`."""
+        return self._key
+
+
+class Sealing:
+    """Seals and opens values once the key was found to fit the store."""
+
+    def __init__(
+        self, source: KeySource, sample: Callable[[], Awaitable[SealedValue | None]]
+    ) -> None:
+        """Prepare; ``sample`` answers with any sealed value of the store, to try the key on."""
+        self._source = source
+        self._sample = sample
+        self._cipher: AESGCM | None = None
+        self._loading = anyio.Lock()
+
+    async def check(self) -> None:
+        """Refuse to go on with a key that is missing or wrong; for the start of a server.
+
+        Raises :class:`SecretKeyMissing` or :class:`SecretKeyWrong`. Makes no key.
+        """
+        await self._load(create=False)
+
+    async def seal(self, kind: str, workspace: WorkspaceName, name: str, value: bytes) -> bytes:
+        """The value encrypted, for this owner only. Raises as :meth:`check`."""
+        cipher = await self._load(create=True)
+        if cipher is None:
+            raise SecretKeyMissing
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return _VERSION + nonce + cipher.encrypt(nonce, value, _owner(kind, workspace, name))
+
+    async def open(self, sealed: SealedValue) -> bytes:
+        """The plain value. Raises as :meth:`check`."""
+        cipher = await self._load(create=False)
+        if cipher is None:
+            raise SecretKeyMissing
+        return _open(cipher, sealed)
+
+    async def _load(self, *, create: bool) -> AESGCM | None:
+        if self._cipher is not None:
+            return self._cipher
+        async with self._loading:
+            if self._cipher is None:
+                key = await anyio.to_thread.run_sync(self._source.read)
+                sample = await self._sample()
+                if key is None and sample is not None:
+                    raise SecretKeyMissing(
+                        "the store holds secrets, but their key is missing; "
+                        "put the file secret.key back or give the key by setting"
+                    )
+                if key is None:
+                    if not create:
+                        return None
+                    key = await anyio.to_thread.run_sync(self._source.create)
+                cipher = AESGCM(key)
+                if sample is not None:
+                    _open(cipher, sample)
+                self._cipher = cipher
+            return self._cipher
+
+
+def decode_key(text: bytes, where: str) -> bytes:
+    """The key behind its base64 text. Raises :class:`SecretKeyWrong`, without quoting it."""
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise SecretKeyWrong(f"{where} is not base64 of {KEY_BYTES} bytes")
+    return key
+
+
+def _open(cipher: AESGCM, sealed: SealedValue) -> bytes:
+    version, rest = sealed.value[:1], sealed.value[1:]
+    nonce, text = rest[:_NONCE_BYTES], rest[_NONCE_BYTES:]
+    if version != _VERSION:
+        raise SecretKeyWrong(f"a {sealed.kind} was sealed by a newer version of Taskyard")
+    try:
+        return cipher.decrypt(nonce, text, _owner(sealed.kind, sealed.workspace, sealed.name))
+    except (InvalidTag, ValueError) as error:
+        raise SecretKeyWrong(
+            f"the {sealed.kind} {sealed.name!r} of {sealed.workspace} does not open with this key"
+        ) from error
+
+
+def _owner(kind: str, workspace: WorkspaceName, name: str) -> bytes:
+    return f"taskyard\0{kind}\0{workspace}\0{name}".encode()

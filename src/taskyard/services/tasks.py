@@ -1,0 +1,318 @@
+"""Tasks as callers see them: submit, look, cancel, retry, change, delete, wait."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import anyio
+import msgspec
+
+from taskyard.core.access import Caller, Role
+from taskyard.core.attempts import Attempt
+from taskyard.core.changes import Change, Event
+from taskyard.core.errors import Conflict, InvalidInput
+from taskyard.core.fairness import ReadyTask
+from taskyard.core.ids import GroupName, TaskId
+from taskyard.core.instants import Instant
+from taskyard.core.schedule import CatchUp, check_cron, next_firing
+from taskyard.core.states import TERMINAL, TaskState
+from taskyard.core.tasks import NewTask, Task, TaskSpec
+from taskyard.ports.clock import Clock, Ids
+from taskyard.ports.http import HttpSender
+from taskyard.ports.logs import LogStore
+from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery, TaskStore
+from taskyard.services.access import require
+from taskyard.services.audit import Audit
+from taskyard.services.bus import Bus
+from taskyard.services.kill import Kill
+from taskyard.services.load import Load
+from taskyard.services.validate import check_spec
+
+RETRYABLE: Final = TERMINAL - {TaskState.SUCCEEDED}
+CANCEL_BATCH: Final = 500
+
+
+class Tasks:
+    """Everything a caller may do with tasks of its workspace."""
+
+    def __init__(
+        self,
+        store: TaskStore,
+        logs: LogStore,
+        bus: Bus,
+        kill: Kill,
+        load: Load,
+        clock: Clock,
+        ids: Ids,
+        sender: HttpSender,
+        audit: Audit,
+    ) -> None:
+        self._store = store
+        self._logs = logs
+        self._bus = bus
+        self._kill = kill
+        self._load = load
+        self._clock = clock
+        self._ids = ids
+        self._sender = sender
+        self._audit = audit
+
+    async def submit(self, caller: Caller, spec: TaskSpec) -> tuple[Task, bool]:
+        """Store a task, and return it once it is on disk, with whether it is new.
+
+        It is not new when its idempotency key was known: then the earlier task is returned.
+
+        Raises:
+            NotAllowed: the caller may not write.
+            InvalidInput: the specification breaks a rule.
+            Overloaded: too much is waiting.
+            StorageFull: nothing was stored.
+        """
+        new = self._prepare(caller, spec)
+        self._load.admit(caller.workspace, 1)
+        (stored,) = await self._store.submit((new,), caller.actor)
+        if not stored.created:
+            return await self._store.task(caller.workspace, stored.task_id), False
+        self._bus.publish((_submitted(new, stored),))
+        return _as_stored(new, stored), True
+
+    async def submit_many(self, caller: Caller, specs: Sequence[TaskSpec]) -> list[Submitted]:
+        """Store all of these tasks or none. Raises as :meth:`submit`, fields led by ``tasks.N``."""
+        news = []
+        for position, spec in enumerate(specs):
+            try:
+                news.append(self._prepare(caller, spec))
+            except InvalidInput as error:
+                raise InvalidInput(f"tasks.{position}.{error.field}", error.problem) from error
+        self._load.admit(caller.workspace, len(news))
+        stored = await self._store.submit(news, caller.actor)
+        self._bus.publish(
+            [_submitted(new, one) for new, one in zip(news, stored, strict=True) if one.created]
+        )
+        return stored
+
+    async def get(self, caller: Caller, task_id: TaskId) -> Task:
+        """Raises ``NotFound``."""
+        return await self._store.task(caller.workspace, task_id)
+
+    async def page(self, query: TaskQuery) -> TaskPage:
+        """One page; ``query.workspace`` has to be the caller's."""
+        return await self._store.list_tasks(query)
+
+    async def counts(self, caller: Caller, group: GroupName | None = None) -> dict[TaskState, int]:
+        """Tasks of the workspace, or of one of its groups, by state."""
+        return await self._store.counts(caller.workspace, group)
+
+    async def attempts(self, caller: Caller, task_id: TaskId) -> list[Attempt]:
+        """First to last. Raises ``NotFound``."""
+        return await self._store.attempts(caller.workspace, task_id)
+
+    async def events(
+        self, caller: Caller, task_id: TaskId, after: int = 0, limit: int = 100
+    ) -> list[Event]:
+        """The history, oldest first, behind event number ``after``. Raises ``NotFound``."""
+        return await self._store.events(caller.workspace, task_id, after, limit)
+
+    async def cancel(
+        self,
+        caller: Caller,
+        task_ids: Sequence[TaskId],
+        signal: str | None = None,
+        grace_s: float | None = None,
+    ) -> list[CancelOutcome]:
+        """Cancel tasks that wait, kill those that run; one outcome each, in order.
+
+        Returns when the kills are ordered; their proof comes with the end of the attempts.
+        ``signal`` and ``grace_s`` replace what the tasks say. Raises ``NotAllowed``.
+        """
+        require(caller, Role.WRITE)
+        outcomes, changes = await self._store.cancel(
+            caller.workspace, task_ids, self._clock.now(), caller.actor
+        )
+        self._bus.publish(changes)
+        await self._kill.order(outcomes, signal, grace_s)
+        return outcomes
+
+    async def cancel_group(
+        self,
+        caller: Caller,
+        group: GroupName,
+        signal: str | None = None,
+        grace_s: float | None = None,
+    ) -> list[CancelOutcome]:
+        """Cancel every task of a group that has not ended, batch by batch. Raises as ``cancel``."""
+        require(caller, Role.WRITE)
+        outcomes: list[CancelOutcome] = []
+        after: int | None = None
+        while True:
+            page = await self._store.list_tasks(
+                TaskQuery(
+                    workspace=caller.workspace,
+                    states=frozenset(TaskState) - TERMINAL,
+                    group=group,
+                    oldest_first=True,
+                    limit=CANCEL_BATCH,
+                    after_seq=after,
+                )
+            )
+            if page.tasks:
+                ids = [task.id for task in page.tasks]
+                outcomes += await self.cancel(caller, ids, signal, grace_s)
+            if page.next_seq is None:
+                await self._audit.done(caller, "task.cancel_group", group, f"{len(outcomes)} tasks")
+                return outcomes
+            after = page.next_seq
+
+    async def retry(self, caller: Caller, task_id: TaskId) -> Task:
+        """Submit an ended task anew, to run now. Raises ``NotFound``, ``NotAllowed``, ``Conflict``.
+
+        The old task stays as it ended (a terminal state is final, ADR 0005); the new one names it
+        in ``retry_of``. Idempotency key, schedule and expiry are not taken over.
+        """
+        require(caller, Role.WRITE)
+        task = await self._store.task(caller.workspace, task_id)
+        if task.state not in RETRYABLE:
+            raise Conflict(f"a task that is {task.state} cannot be retried")
+        spec = msgspec.structs.replace(
+            task.spec, start_at=None, cron=None, expires_at=None, idempotency_key=None
+        )
+        new = msgspec.structs.replace(self._prepare(caller, spec), retry_of=task_id)
+        self._load.admit(caller.workspace, 1)
+        (stored,) = await self._store.submit((new,), caller.actor)
+        self._bus.publish((_submitted(new, stored),))
+        return _as_stored(new, stored)
+
+    async def set_priority(self, caller: Caller, task_id: TaskId, priority: int) -> Task:
+        """Raises ``NotFound``, ``NotAllowed``, ``IllegalTransition`` unless the task waits."""
+        require(caller, Role.WRITE)
+        changes = await self._store.set_priority(
+            caller.workspace, task_id, priority, self._clock.now(), caller.actor
+        )
+        self._bus.publish(changes)
+        return await self._store.task(caller.workspace, task_id)
+
+    async def reschedule(
+        self,
+        caller: Caller,
+        task_id: TaskId,
+        start_at: Instant | None = None,
+        cron: str | None = None,
+        timezone: str | None = None,
+        catch_up: CatchUp | None = None,
+    ) -> Task:
+        """Give a waiting task another start, or a recurring one another rule.
+
+        Raises ``NotFound``, ``NotAllowed``, ``InvalidInput``, and ``IllegalTransition`` unless the
+        task waits.
+        """
+        require(caller, Role.WRITE)
+        task = await self._store.task(caller.workspace, task_id)
+        now = self._clock.now()
+        if task.spec.cron is None:
+            if cron is not None or timezone is not None or catch_up is not None:
+                raise InvalidInput("cron", "this task does not recur; submit a new one that does")
+            if start_at is None:
+                raise InvalidInput("start_at", "is required")
+        else:
+            if start_at is not None:
+                raise InvalidInput("start_at", "this task recurs; change its cron")
+            rule, zone = cron or task.spec.cron, timezone or task.spec.timezone
+            check_cron(rule, zone)
+            start_at = next_firing(rule, zone, now)
+            if start_at is None:
+                raise InvalidInput("cron", "never fires")
+        changes = await self._store.reschedule(
+            caller.workspace, task_id, start_at, now, caller.actor, cron, timezone, catch_up
+        )
+        self._bus.publish(changes)
+        return await self._store.task(caller.workspace, task_id)
+
+    async def delete(self, caller: Caller, task_ids: Sequence[TaskId]) -> None:
+        """Remove ended tasks with their history and logs; all of them or none.
+
+        Raises ``NotFound``, ``NotAllowed``, ``IllegalTransition`` if one has not ended.
+        """
+        require(caller, Role.WRITE)
+        attempt_ids, changes = await self._store.delete(
+            caller.workspace, task_ids, self._clock.now()
+        )
+        self._bus.publish(changes)
+        await self._logs.delete(attempt_ids)
+        for task_id in task_ids:
+            await self._audit.done(caller, "task.delete", task_id)
+
+    async def wait(self, caller: Caller, task_id: TaskId, timeout_s: float) -> Task:
+        """The task once it has ended, or as it is after ``timeout_s``. Raises ``NotFound``."""
+        task = await self._store.task(caller.workspace, task_id)
+
+        async def ended() -> Task | None:
+            nonlocal task
+            task = await self._store.task(caller.workspace, task_id)
+            return task if task.state in TERMINAL else None
+
+        with anyio.move_on_after(timeout_s):
+            await self._bus.wait_for(task_id, ended)
+        return task
+
+    def _prepare(self, caller: Caller, spec: TaskSpec) -> NewTask:
+        require(caller, Role.WRITE)
+        check_spec(spec)
+        for position, webhook in enumerate(spec.webhooks):
+            self._sender.check_url(webhook.url, f"webhooks.{position}.url")
+        now = self._clock.now()
+        state, start_at = TaskState.QUEUED, spec.start_at
+        if spec.cron is not None:
+            state, start_at = TaskState.SCHEDULED, next_firing(spec.cron, spec.timezone, now)
+        elif start_at is not None:
+            if start_at > now:
+                state = TaskState.SCHEDULED
+            else:
+                start_at = None
+        return NewTask(
+            id=self._ids.task(),
+            workspace=caller.workspace,
+            spec=spec,
+            state=state,
+            created_at=now,
+            start_at=start_at,
+        )
+
+
+def _submitted(new: NewTask, stored: Submitted) -> Change:
+    return Change(
+        kind="submitted",
+        at=new.created_at,
+        task_id=new.id,
+        seq=stored.seq,
+        workspace=new.workspace,
+        group=new.spec.group,
+        state=new.state,
+        ready=ready_task(new, stored.seq) if new.state is TaskState.QUEUED else None,
+    )
+
+
+def ready_task(new: NewTask, seq: int) -> ReadyTask:
+    """What the scheduler has to know of a new task that is ready at once."""
+    spec = new.spec
+    return ReadyTask(
+        seq,
+        new.id,
+        new.workspace,
+        spec.group,
+        spec.priority,
+        spec.resources,
+        new.created_at,
+        spec.expires_at,
+    )
+
+
+def _as_stored(new: NewTask, stored: Submitted) -> Task:
+    return Task(
+        seq=stored.seq,
+        id=new.id,
+        workspace=new.workspace,
+        spec=new.spec,
+        state=new.state,
+        created_at=new.created_at,
+        start_at=new.start_at,
+        retry_of=new.retry_of,
+    )

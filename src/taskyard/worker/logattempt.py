@@ -1,0 +1,272 @@
+"""The output of one attempt as it lies on disk.
+
+``stdout`` and ``stderr`` are written by the work itself. ``meta.json`` says how many bytes of each
+are kept: while the work runs a file may grow past that (whatever is beyond is no part of the
+stream). ``seal.json`` exists only for an attempt that ended with bytes dropped. Its appearance is
+the one instant at which the stream gets its last line, the marker that says so: the marker is
+made from the seal when it is read, never written behind the kept bytes, so that no crash can leave
+half of it or two.
+
+Everything here is synchronous. Nothing is held open.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from taskyard.core.attempts import StreamSize
+from taskyard.ports.logs import Stream
+from taskyard.worker.archive import ArchiveIndex, ArchiveReader, read_index, write_archive
+
+META: Final = "meta.json"
+SEAL: Final = "seal.json"
+# NOFOLLOW and NONBLOCK: whatever the work may have put in the place of its output, no link is
+# followed out of the directory, and no pipe waited for.
+_OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_NOWAIT: Final = getattr(os, "RWF_NOWAIT", None)
+_SMALL_BYTES: Final = 65536
+_NOTHING: Final = StreamSize()
+
+
+class _Meta(Struct):
+    log_limit_bytes: int
+
+
+class Cut(Struct, frozen=True):
+    """Where a stream was cut off."""
+
+    kept_bytes: int
+    """Bytes of the work itself that are kept."""
+    dropped_bytes: int
+    """Bytes of the work that are not; at least 1."""
+
+    @property
+    def marker(self) -> bytes:
+        """The line that ends the stream."""
+        return b"\n[taskyard: output limit reached, %d bytes dropped]\n" % self.dropped_bytes
+
+    @property
+    def size(self) -> StreamSize:
+        """What the stream measures with its marker."""
+        return StreamSize(self.kept_bytes + len(self.marker), self.dropped_bytes)
+
+
+class AttemptOutput:
+    """Reads, and at the end seals and compresses, what one attempt has written.
+
+    May be used by several threads at once, but sealed and compressed by
+    one at a time.
+    """
+
+    def __init__(self, directory: Path, archives: ArchiveReader) -> None:
+        self.directory = directory
+        self._paths = {stream: f"{directory}/{stream.value}" for stream in Stream}
+        self._pair = (self._paths[Stream.STDOUT], self._paths[Stream.STDERR])
+        self._meta = f"{directory}/{META}"
+        self._seal = f"{directory}/{SEAL}"
+        self._archives = archives
+        self._limit: int | None = None
+        self._indexes: dict[Stream, ArchiveIndex] = {}
+
+    def limit(self) -> int | None:
+        """Bytes kept of each stream; None as long as there is no ``meta.json``."""
+        if self._limit is None:
+            content = _content(self._meta)
+            if content is None:
+                return None
+            try:
+                self._limit = msgspec.json.decode(content, type=_Meta).log_limit_bytes
+            except msgspec.DecodeError:
+                # Caught in the middle of being written: the work has not begun.
+                return None
+        return self._limit
+
+    def cuts(self) -> dict[Stream, Cut]:
+        """Where the streams of an ended attempt were cut off, if they were."""
+        content = _content(self._seal)
+        return {} if content is None else msgspec.json.decode(content, type=dict[Stream, Cut])
+
+    def grown(self) -> tuple[int, int]:
+        """Kept bytes of both plain files now; differs from before when there is news."""
+        limit = self.limit()
+        out, err = (_length(path) or 0 for path in self._pair)
+        return (out, err) if limit is None else (min(out, limit), min(err, limit))
+
+    def size(self, stream: Stream) -> StreamSize:
+        """How much can be read now, and how much was dropped."""
+        length = _length(self._paths[stream])
+        if length is None:
+            index = self._index(stream)
+            if index is None:
+                return _NOTHING
+            return StreamSize(index.size_bytes, index.dropped_bytes)
+        cut = self.cuts().get(stream)
+        if cut is not None:
+            return cut.size
+        limit = self.limit()
+        kept = length if limit is None else min(length, limit)
+        return StreamSize(kept, length - kept)
+
+    def read(self, stream: Stream, offset: int, length: int, *, patient: bool) -> bytes:
+        """Up to ``length`` bytes from ``offset``; short only at the present end.
+
+        Raises ``BlockingIOError`` unless ``patient`` if the disk would have to be waited for.
+        """
+        try:
+            descriptor = os.open(self._paths[stream], _OPEN)
+        except FileNotFoundError:
+            return self._read_archive(stream, offset, length, patient=patient)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return b""
+            raise
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return b""
+            cut = self.cuts().get(stream)
+            limit = self.limit() if cut is None else cut.kept_bytes
+            kept = status.st_size if limit is None else min(status.st_size, limit)
+            wanted = min(length, kept - offset)
+            data = _read(descriptor, offset, wanted, patient=patient) if wanted > 0 else b""
+        finally:
+            os.close(descriptor)
+        if cut is not None and len(data) < length and offset + len(data) >= cut.kept_bytes:
+            begin = offset + len(data) - cut.kept_bytes
+            data += cut.marker[begin : begin + length - len(data)]
+        return data
+
+    def seal(self, reported: dict[Stream, int], *, patient: bool) -> dict[Stream, StreamSize]:
+        """Settle both streams for good, now that nobody writes any more, and return their sizes.
+
+        ``reported`` has the bytes the runtime counted as dropped; what a runtime left in the file
+        beyond the limit is found here, and given back to the disk. May be repeated.
+        Raises ``BlockingIOError`` unless ``patient`` if anything has to be written for that.
+        """
+        cuts = self.cuts()
+        limit = self.limit()
+        sizes: dict[Stream, StreamSize] = {}
+        surplus: list[Stream] = []
+        fresh = False
+        for stream, path in self._paths.items():
+            length = _length(path)
+            if length is None:
+                sizes[stream] = self.size(stream)
+                continue
+            if stream not in cuts:
+                kept = length if limit is None else min(length, limit)
+                dropped = max(length - kept, reported.get(stream, 0))
+                if not dropped:
+                    sizes[stream] = StreamSize(length)
+                    continue
+                cuts[stream] = Cut(kept, dropped)
+                fresh = True
+            sizes[stream] = cuts[stream].size
+            if length > cuts[stream].kept_bytes:
+                surplus.append(stream)
+        if (fresh or surplus) and not patient:
+            raise BlockingIOError(errno.EAGAIN, "there is a seal to write")
+        if fresh:
+            self._write_seal(cuts)
+        for stream in surplus:
+            os.truncate(self._paths[stream], cuts[stream].kept_bytes)
+        return sizes
+
+    def _write_seal(self, cuts: dict[Stream, Cut]) -> None:
+        new = Path(f"{self._seal}.new")
+        with new.open("wb") as file:
+            file.write(msgspec.json.encode(cuts))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._seal)
+
+    def compress(self, stream: Stream, halted: Callable[[], bool]) -> None:
+        """Replace a finished plain file by an archive. Raises as ``write_archive``."""
+        path = self._paths[stream]
+        length = _length(path)
+        if length is None:
+            return
+        size = self.size(stream)
+
+        def read(offset: int, length: int) -> bytes:
+            return self.read(stream, offset, length, patient=True)
+
+        def outdated() -> bool:
+            # What a kill has not reached yet, on a fenced attempt, may still be writing.
+            return halted() or _length(path) != length
+
+        write_archive(
+            self.directory,
+            stream.value,
+            read,
+            size.stored_bytes,
+            size.dropped_bytes,
+            halted=outdated,
+        )
+
+    def _index(self, stream: Stream) -> ArchiveIndex | None:
+        index = self._indexes.get(stream)
+        if index is None:
+            index = read_index(self.directory, stream.value)
+            if index is not None:
+                self._indexes[stream] = index
+        return index
+
+    def _read_archive(self, stream: Stream, offset: int, length: int, *, patient: bool) -> bytes:
+        index = self._index(stream)
+        if index is None or offset >= index.size_bytes or length <= 0:
+            return b""
+        if not patient:
+            raise BlockingIOError(errno.EAGAIN, "unpacking takes a while")
+        try:
+            return self._archives.read(self.directory, stream.value, index, offset, length)
+        except FileNotFoundError:
+            return b""
+
+
+def _length(path: str) -> int | None:
+    """Length of a regular file; None if there is none."""
+    try:
+        status = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - a third of Path's cost
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _content(path: str) -> bytes | None:
+    try:
+        descriptor = os.open(path, _OPEN)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return os.read(descriptor, _SMALL_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int, offset: int, length: int, *, patient: bool) -> bytes:
+    if patient:
+        parts: list[bytes] = []
+        while length > 0 and (part := os.pread(descriptor, length, offset)):
+            parts.append(part)
+            offset += len(part)
+            length -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+    if _NOWAIT is None:
+        raise BlockingIOError(errno.EAGAIN, "this system cannot tell whether it would wait")
+    buffer = bytearray(length)
+    try:
+        count = os.preadv(descriptor, [buffer], offset, _NOWAIT)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL):
+            raise BlockingIOError(errno.EAGAIN, "not in memory") from error
+        raise
+    if count < length:
+        raise BlockingIOError(errno.EAGAIN, "not all in memory")
+    return bytes(buffer)

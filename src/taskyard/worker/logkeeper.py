@@ -1,0 +1,216 @@
+"""What becomes of an attempt's output once the attempt is over.
+
+Little output travels with the report into the store, and its directory goes; much output is
+compressed; what is in between stays as it is.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import anyio
+import msgspec
+import structlog
+from anyio import to_thread
+from anyio.lowlevel import checkpoint
+
+from taskyard.core.attempts import Ended, StreamSize
+from taskyard.core.ids import AttemptId
+from taskyard.ports.logs import Stream
+from taskyard.worker.archive import Halted
+from taskyard.worker.logattempt import AttemptOutput
+from taskyard.worker.logfiles import LogFiles
+
+FOLD_BYTES: Final = 16 << 10
+COMPRESS_BYTES: Final = 256 << 10
+_BATCH: Final = 100
+_MOST_REMOVABLE: Final = 10_000
+
+log = structlog.get_logger(__name__)
+
+
+class LogKeeper:
+    """Settles, folds, compresses and deletes output. Belongs to one event loop.
+
+    The order for each attempt is :meth:`finish`, then the report to the engine, then
+    :meth:`stored`. A crash anywhere in between is made good by :meth:`sweep`.
+    """
+
+    def __init__(
+        self,
+        files: LogFiles,
+        *,
+        fold_bytes: int = FOLD_BYTES,
+        compress_bytes: int = COMPRESS_BYTES,
+        compressors: int = 1,
+    ) -> None:
+        """``fold_bytes`` is for both streams together, ``compress_bytes`` for each alone."""
+        self._files = files
+        self._fold_bytes = fold_bytes
+        self._compress_bytes = compress_bytes
+        self._compressors = compressors
+        # In order and without doubles. Each entry stands for a file larger than compress_bytes,
+        # so the disk is full long before this is large.
+        self._large: dict[AttemptId, None] = {}
+        self._removable: list[AttemptId] = []
+        self._wake = anyio.Event()
+        self._halting = False
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to work in the background. May be called twice."""
+        if self._running is None:
+            self._halting = False
+            self._running = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Return when nothing is worked on any more; what was left is found by the next sweep."""
+        running, self._running = self._running, None
+        if running is not None:
+            self._halting = True
+            self._rouse()
+            await running
+
+    async def finish(self, attempt_id: AttemptId, ended: Ended) -> Ended:
+        """The report with its stream sizes and, if there is little output, the output itself.
+
+        Call it when nothing of the attempt is alive, before the report goes out. May be repeated.
+        Raises ``OSError`` if the disk does.
+        """
+        output = self._files.output(attempt_id)
+        if output is None:
+            return ended
+        reported = {
+            Stream.STDOUT: ended.stdout.dropped_bytes,
+            Stream.STDERR: ended.stderr.dropped_bytes,
+        }
+        try:
+            sizes = output.seal(reported, patient=False)
+        except BlockingIOError:
+            sizes = await to_thread.run_sync(lambda: output.seal(reported, patient=True))
+        if any(size.dropped_bytes for size in sizes.values()):
+            self._files.touch(attempt_id)
+        return msgspec.structs.replace(
+            ended,
+            stdout=sizes[Stream.STDOUT],
+            stderr=sizes[Stream.STDERR],
+            folded=self._fold(output, sizes),
+        )
+
+    def _fold(self, output: AttemptOutput, sizes: dict[Stream, StreamSize]) -> dict[str, bytes]:
+        # In the loop although it reads: this little was written a moment ago and is in memory.
+        if sum(size.stored_bytes for size in sizes.values()) > self._fold_bytes:
+            return {}
+        return {
+            stream.value: output.read(stream, 0, size.stored_bytes, patient=True)
+            for stream, size in sizes.items()
+            if size.stored_bytes
+        }
+
+    async def stored(self, ended: Ended) -> None:
+        """The engine has committed this report, as :meth:`finish` made it.
+
+        Not for a report that was refused: its output stays where it is, as evidence.
+        """
+        sizes = (ended.stdout.stored_bytes, ended.stderr.stored_bytes)
+        if sum(sizes) == sum(len(data) for data in ended.folded.values()):
+            await self._remove(ended.attempt_id)
+        elif max(sizes) > self._compress_bytes:
+            self._large[ended.attempt_id] = None
+            self._rouse()
+
+    async def delete(self, attempt_ids: Iterable[AttemptId]) -> None:
+        """Remove all output of these attempts; unknown ones are ignored."""
+        await self._files.delete(list(attempt_ids))
+
+    async def sweep(
+        self,
+        in_hand: Callable[[AttemptId], bool],
+        folded: Callable[[AttemptId, str], Awaitable[bytes | None]] | None = None,
+    ) -> None:
+        """Take up what an earlier process left half-done; once, after the worker has joined.
+
+        ``in_hand`` says whether a report on the attempt is still to come; such a one is left
+        alone. It must be true before the attempt's directory is made. With ``folded``, which asks
+        the store for output kept there, directories whose whole output it has are removed;
+        without, they stay until their task is deleted.
+        """
+        for attempt_id in await to_thread.run_sync(self._files.attempt_ids):
+            await checkpoint()
+            output = self._files.output(attempt_id)
+            if output is None or in_hand(attempt_id):
+                continue
+            sizes = {stream: output.size(stream).stored_bytes for stream in Stream}
+            if max(output.grown()) > self._compress_bytes:
+                self._large[attempt_id] = None
+                self._rouse()
+            elif folded is not None and sum(sizes.values()) <= self._fold_bytes:
+                kept = [await folded(attempt_id, s.value) for s, size in sizes.items() if size]
+                if None not in kept and not in_hand(attempt_id):
+                    await self._remove(attempt_id)
+
+    async def _remove(self, attempt_id: AttemptId) -> None:
+        while len(self._removable) >= _MOST_REMOVABLE and self._running is not None:
+            await self._wake.wait()
+        self._removable.append(attempt_id)
+        self._rouse()
+
+    def _rouse(self) -> None:
+        self._wake.set()
+        self._wake = anyio.Event()
+
+    async def _run(self) -> None:
+        # What an earlier process was about to delete may still be lying there.
+        try:
+            await to_thread.run_sync(self._files.empty_trash)
+        except OSError:
+            log.exception("log_removal_failed")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._clean)
+            for _ in range(self._compressors):
+                tasks.start_soon(self._compress)
+
+    async def _clean(self) -> None:
+        while not self._halting:
+            if not self._removable:
+                await self._wake.wait()
+                continue
+            batch = self._removable[:_BATCH]
+            await to_thread.run_sync(self._remove_all, batch)
+            for attempt_id in batch:
+                self._files.forget(attempt_id)
+            del self._removable[: len(batch)]
+            self._rouse()
+
+    def _remove_all(self, attempt_ids: list[AttemptId]) -> None:
+        for attempt_id in attempt_ids:
+            try:
+                self._files.remove(attempt_id)
+            except OSError:
+                # What is left is found by the next sweep, or goes with its task.
+                log.exception("log_removal_failed", attempt_id=attempt_id)
+
+    async def _compress(self) -> None:
+        while not self._halting:
+            if not self._large:
+                await self._wake.wait()
+                continue
+            attempt_id = next(iter(self._large))
+            del self._large[attempt_id]
+            output = self._files.output(attempt_id)
+            if output is None:
+                continue
+            try:
+                await to_thread.run_sync(self._compress_both, output)
+            except Halted:
+                log.info("log_compression_halted", attempt_id=attempt_id)
+            except FileNotFoundError:
+                log.debug("log_deleted_meanwhile", attempt_id=attempt_id)
+            except Exception:
+                # Top of the loop: the output stays plain, complete and readable.
+                log.exception("log_compression_failed", attempt_id=attempt_id)
+
+    def _compress_both(self, output: AttemptOutput) -> None:
+        for stream, length in zip(Stream, output.grown(), strict=True):
+            if length > self._compress_bytes:
+                output.compress(stream, lambda: self._halting)

@@ -1,0 +1,155 @@
+"""Getting reports to the engine: gathered, in order, until they are stored."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import anyio
+import structlog
+from anyio.abc import TaskStatus
+
+from taskyard.core.attempts import Ended, Report, Started
+from taskyard.core.ids import AttemptId, LeaseToken
+
+_log = structlog.get_logger(__name__)
+
+_BATCH_MAX: Final = 512
+_RETRY_MIN_S: Final = 0.05
+_RETRY_MAX_S: Final = 2.0
+_UNSETTLED_BATCHES_MAX: Final = 16
+
+
+class OutputKeeper(Protocol):
+    """Who looks after the output of attempts that have ended."""
+
+    async def finish(self, attempt_id: AttemptId, ended: Ended) -> Ended:
+        """Complete a report with what is known of the output, and the output itself if small."""
+        ...
+
+    async def stored(self, ended: Ended) -> None:
+        """The engine has stored this report."""
+        ...
+
+
+class Reporting:
+    """The listener of a worker's runtimes.
+
+    Three stages work at the same time, each on what the one before has gathered meanwhile:
+    completing reports with their output, delivering them, and letting go of what was stored.
+    At most two reports come from each attempt held, so what waits here is bounded by those.
+
+    Args:
+        keeper: Completes reports.
+        deliver: Hands reports to the engine; answers with leases that do not hold any more.
+        refused: Told which leases those are.
+        release: Lets go of ended attempts; gets for each whether its report was stored (True) or
+            refused.
+    """
+
+    def __init__(
+        self,
+        keeper: OutputKeeper,
+        deliver: Callable[[list[Report]], Awaitable[list[LeaseToken]]],
+        refused: Callable[[frozenset[LeaseToken]], Awaitable[None]],
+        release: Callable[[list[tuple[Ended, bool]]], Awaitable[None]],
+    ) -> None:
+        self._keeper = keeper
+        self._deliver = deliver
+        self._refused = refused
+        self._release = release
+        self._raw: list[Report] = []
+        self._ready: list[Report] = []
+        self._delivering = False
+        self._finishing = False
+        self._has_raw = anyio.Event()
+        self._has_ready = anyio.Event()
+        self._idle = anyio.Event()
+
+    def started(self, event: Started) -> None:
+        """Take in a report."""
+        self._take(event)
+
+    def ended(self, event: Ended) -> None:
+        """Take in a report."""
+        self._take(event)
+
+    def _take(self, report: Report) -> None:
+        self._raw.append(report)
+        self._has_raw.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything taken in was delivered."""
+        return not (self._raw or self._ready or self._finishing or self._delivering)
+
+    async def flushed(self) -> None:
+        """Return once everything taken in so far was delivered."""
+        while not self.is_idle:
+            self._idle = anyio.Event()
+            await self._idle.wait()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Work until cancelled."""
+        send, receive = anyio.create_memory_object_stream[list[tuple[Ended, bool]]](
+            _UNSETTLED_BATCHES_MAX
+        )
+        async with send, receive, anyio.create_task_group() as group:
+            group.start_soon(self._finish_all)
+            group.start_soon(self._deliver_all, send.send)
+            task_status.started()
+            async for batch in receive:
+                try:
+                    await self._release(batch)
+                except Exception:  # noqa: BLE001 - top of the loop: one attempt must not stop all
+                    _log.exception("letting go of ended attempts failed")
+
+    async def _finish_all(self) -> None:
+        while True:
+            await self._has_raw.wait()
+            self._has_raw = anyio.Event()
+            batch, self._raw = self._raw, []
+            self._finishing = True
+            for report in batch:
+                done = await self._finish(report) if isinstance(report, Ended) else report
+                self._ready.append(done)
+                self._has_ready.set()
+            self._finishing = False
+
+    async def _finish(self, ended: Ended) -> Ended:
+        try:
+            return await self._keeper.finish(ended.attempt_id, ended)
+        except Exception:  # noqa: BLE001 - top of the loop: the end itself must be reported
+            _log.exception("looking at the output failed", attempt_id=ended.attempt_id)
+            return ended
+
+    async def _deliver_all(
+        self, settle: Callable[[list[tuple[Ended, bool]]], Awaitable[None]]
+    ) -> None:
+        while True:
+            await self._has_ready.wait()
+            self._delivering = True
+            batch, self._ready = self._ready[:_BATCH_MAX], self._ready[_BATCH_MAX:]
+            if not self._ready:
+                self._has_ready = anyio.Event()
+            stale = await self._deliver_surely(batch)
+            if stale:
+                await self._refused(stale)
+            ended = [
+                (report, report.lease_token not in stale)
+                for report in batch
+                if isinstance(report, Ended)
+            ]
+            if ended:
+                await settle(ended)
+            self._delivering = False
+            if self.is_idle:
+                self._idle.set()
+
+    async def _deliver_surely(self, batch: list[Report]) -> frozenset[LeaseToken]:
+        pause_s = _RETRY_MIN_S
+        while True:
+            try:
+                return frozenset(await self._deliver(batch))
+            except Exception as error:  # noqa: BLE001 - whatever it is, a report must not be lost
+                _log.warning("reporting failed", error=repr(error), retry_in_s=pause_s)
+            await anyio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _RETRY_MAX_S)

@@ -1,0 +1,323 @@
+"""The worker: accepts assignments, supervises attempts, reports, heartbeats."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Final, Protocol, runtime_checkable
+
+import anyio
+import structlog
+
+from taskyard.core.attempts import Attempt, Ended, Report
+from taskyard.core.errors import Unavailable
+from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
+from taskyard.core.resources import Capacity
+from taskyard.core.states import AttemptState, Reason
+from taskyard.ports.clock import Clock, Ids
+from taskyard.ports.errors import RuntimeUnavailable
+from taskyard.ports.runtime import Assignment, KillOrder, Runtime
+from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, Transport
+from taskyard.worker.directories import AttemptDirectories
+from taskyard.worker.reporting import OutputKeeper, Reporting
+
+_log = structlog.get_logger(__name__)
+
+HEARTBEAT_S: Final = 1.0
+_BEAT_TIMEOUT_S: Final = 5.0
+_FLUSH_TIMEOUT_S: Final = 5.0
+
+
+@runtime_checkable
+class Sweeping(Protocol):
+    """A runtime that may find work nobody wants any more, left behind by earlier incarnations."""
+
+    async def keep_only(self, attempt_ids: frozenset[AttemptId]) -> None:
+        """Kill everything but these."""
+        ...
+
+
+class _Holding:
+    """An attempt this worker has accepted and not yet let go of."""
+
+    __slots__ = ("assignment", "begun", "runtime")
+
+    def __init__(self, assignment: Assignment, runtime: Runtime) -> None:
+        self.assignment = assignment
+        self.runtime = runtime
+        self.begun = anyio.Event()
+        """Set once the runtime has it, and can be told to kill it."""
+
+
+class Worker:
+    """One worker. :meth:`start` returns when it is ready, :meth:`stop` when it is done.
+
+    Args:
+        worker_id: Stable name.
+        hostname: For people.
+        version: Of Taskyard, for people.
+        capacity: What it offers, see :func:`taskyard.worker.machine.capacity`.
+        runtimes: By the ``runtime`` tag of the work they execute. Those that are not available on
+            this machine are left out with a warning.
+        transport: How to reach the engine.
+        clock: Wall time.
+        ids: Names its incarnations: one for each time it joins.
+        directories: Where attempts have their directories.
+        keeper: Looks after output. Its background work is started and stopped by its owner.
+    """
+
+    def __init__(
+        self,
+        worker_id: WorkerId,
+        *,
+        hostname: str,
+        version: str,
+        capacity: Capacity,
+        runtimes: Mapping[str, Runtime],
+        transport: Transport,
+        clock: Clock,
+        ids: Ids,
+        directories: AttemptDirectories,
+        keeper: OutputKeeper,
+    ) -> None:
+        self.worker_id = worker_id
+        self.capacity = capacity
+        self._hostname = hostname
+        self._version = version
+        self._offered = dict(runtimes)
+        self._runtimes: dict[str, Runtime] = {}
+        self._transport = transport
+        self._clock = clock
+        self._ids = ids
+        self._directories = directories
+        self._keeper = keeper
+        self._held: dict[AttemptId, _Holding] = {}
+        self._reporting = Reporting(keeper, self._deliver, self._kill_refused, self._let_go)
+        self._engine: EngineEnd | None = None
+        self._incarnation = IncarnationId("")
+        self._running: asyncio.Task[None] | None = None
+        self._accepts = False
+
+    @property
+    def incarnation(self) -> IncarnationId:
+        """The present incarnation; empty before the first :meth:`start`."""
+        return self._incarnation
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """Tags of the runtimes that are available."""
+        return tuple(sorted(self._runtimes))
+
+    def holds(self, attempt_id: AttemptId) -> bool:
+        """Whether a report on this attempt is still to come or to be stored."""
+        return attempt_id in self._held
+
+    async def start(self) -> None:
+        """Open the runtimes, join the engine, take over what earlier incarnations left.
+
+        Raises ``RuntimeUnavailable`` if no runtime can be opened, ``OSError`` if there is no
+        place for directories, and whatever joining raises.
+        """
+        if self._running is not None:
+            return
+        try:
+            await self._directories.open()
+            await self._open_runtimes()
+            self._engine = await self._transport.connect(self.worker_id, self)
+            self._accepts = True
+            attempts = await self._join()
+        except BaseException:
+            self._accepts = False
+            with anyio.CancelScope(shield=True):
+                await self._close_runtimes()
+            raise
+        ready = asyncio.get_running_loop().create_future()
+        self._running = asyncio.create_task(self._run(attempts, ready), name="worker")
+        await ready
+
+    async def stop(self) -> None:
+        """Accept nothing more, deliver what is to be reported, leave running work alone."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        self._accepts = False
+        with anyio.move_on_after(_FLUSH_TIMEOUT_S):
+            await self._reporting.flushed()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        await self._close_runtimes()
+        self._held.clear()
+
+    async def assign(self, assignments: list[Assignment]) -> None:
+        """Take these on. Raises ``Unavailable`` when stopping."""
+        if not self._accepts:
+            raise Unavailable("the worker is stopping")
+        new = [one for one in assignments if one.attempt_id not in self._held]
+        holdings = [holding for one in new if (holding := self._hold(one)) is not None]
+        if not await self._make_directories(holdings):
+            return
+        for holding in holdings:
+            path = self._directories.path(holding.assignment.attempt_id)
+            try:
+                await holding.runtime.start(holding.assignment, path)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the attempt must end
+                self._fail(holding.assignment, f"cannot be started: {error!r}")
+            holding.begun.set()
+
+    async def kill(self, orders: list[KillOrder]) -> None:
+        """Begin these kills."""
+        for order in orders:
+            holding = self._held.get(order.attempt_id)
+            if holding is not None:
+                await holding.begun.wait()
+                await holding.runtime.kill(order)
+
+    async def _open_runtimes(self) -> None:
+        for tag, runtime in self._offered.items():
+            try:
+                await runtime.open(self._reporting)
+            except RuntimeUnavailable as error:
+                _log.warning("runtime not available", runtime=tag, error=str(error))
+                if len(self._offered) == 1:
+                    raise
+            else:
+                self._runtimes[tag] = runtime
+        if not self._runtimes:
+            raise RuntimeUnavailable("no runtime is available on this machine")
+
+    async def _close_runtimes(self) -> None:
+        for runtime in self._runtimes.values():
+            await runtime.close()
+        self._runtimes.clear()
+
+    async def _join(self) -> list[Attempt]:
+        self._incarnation = self._ids.incarnation()
+        hello = Hello(
+            worker_id=self.worker_id,
+            incarnation=self._incarnation,
+            hostname=self._hostname,
+            version=self._version,
+            capacity=self.capacity,
+            runtimes=self.runtimes,
+        )
+        return await self._present_engine.joined(hello)
+
+    @property
+    def _present_engine(self) -> EngineEnd:
+        if self._engine is None:
+            raise Unavailable("the worker is not connected")
+        return self._engine
+
+    async def _run(self, attempts: list[Attempt], ready: asyncio.Future[None]) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                await group.start(self._reporting.run)
+                await self._take_over(attempts)
+                ready.set_result(None)
+                await self._beat()
+        except Exception as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+    async def _beat(self) -> None:
+        while True:
+            await self._clock.sleep(HEARTBEAT_S)
+            beat = Heartbeat(self.worker_id, self._incarnation, self._clock.now())
+            try:
+                with anyio.fail_after(_BEAT_TIMEOUT_S):
+                    holds = await self._present_engine.beat(beat)
+                if not holds:
+                    _log.warning("fenced; joining anew", incarnation=self._incarnation)
+                    await self._take_over(await self._join())
+            except Exception as error:  # noqa: BLE001 - top of the loop: the next beat tries again
+                _log.warning("heartbeat failed", error=repr(error))
+
+    async def _take_over(self, attempts: list[Attempt]) -> None:
+        """Hold exactly what the engine says this worker holds."""
+        wanted = {attempt.id for attempt in attempts}
+        for attempt_id, holding in list(self._held.items()):
+            if attempt_id not in wanted:
+                await self._kill_outright(holding)
+        for attempt in attempts:
+            try:
+                await self._adopt(attempt)
+            except Exception:  # noqa: BLE001 - one attempt must not keep the others waiting
+                _log.exception("taking over failed", attempt_id=attempt.id)
+        for runtime in self._runtimes.values():
+            if isinstance(runtime, Sweeping):
+                await runtime.keep_only(frozenset(self._held))
+
+    async def _adopt(self, attempt: Attempt) -> None:
+        known = self._held.get(attempt.id)
+        if known is not None and known.assignment.lease_token == attempt.lease_token:
+            return
+        assignment = await self._present_engine.resolve(attempt)
+        if assignment is None:
+            return
+        holding = self._hold(assignment)
+        if holding is None or not await self._make_directories([holding]):
+            return
+        path = self._directories.path(attempt.id)
+        await holding.runtime.adopt(assignment, path, attempt.handle)
+        holding.begun.set()
+
+    def _hold(self, assignment: Assignment) -> _Holding | None:
+        tag = type(assignment.work).__struct_config__.tag
+        runtime = self._runtimes.get(str(tag))
+        if runtime is None:
+            self._fail(assignment, f"this worker cannot run a {tag} now")
+            return None
+        holding = self._held[assignment.attempt_id] = _Holding(assignment, runtime)
+        return holding
+
+    async def _make_directories(self, holdings: list[_Holding]) -> bool:
+        try:
+            await self._directories.make([one.assignment.attempt_id for one in holdings])
+        except OSError as error:
+            for holding in holdings:
+                self._fail(holding.assignment, f"it cannot have a directory: {error.strerror}")
+                holding.begun.set()
+            return False
+        return True
+
+    def _fail(self, assignment: Assignment, message: str) -> None:
+        """End an attempt that never reached its runtime."""
+        ended = Ended(
+            attempt_id=assignment.attempt_id,
+            lease_token=assignment.lease_token,
+            at=self._clock.now(),
+            state=AttemptState.FAILED,
+            reason=Reason.RUNTIME_TROUBLE,
+            message=message,
+        )
+        self._reporting.ended(ended)
+
+    async def _deliver(self, reports: list[Report]) -> list[LeaseToken]:
+        return await self._present_engine.report(reports)
+
+    async def _kill_refused(self, leases: frozenset[LeaseToken]) -> None:
+        for holding in list(self._held.values()):
+            if holding.assignment.lease_token in leases:
+                await self._kill_outright(holding)
+
+    async def _kill_outright(self, holding: _Holding) -> None:
+        await holding.begun.wait()
+        assignment = holding.assignment
+        await holding.runtime.kill(
+            KillOrder(assignment.attempt_id, assignment.lease_token, "SIGKILL", 0.0)
+        )
+
+    async def _let_go(self, ended: list[tuple[Ended, bool]]) -> None:
+        """Release attempts whose end is stored, or refused for good."""
+        async with anyio.create_task_group() as group:
+            for report, _ in ended:
+                holding = self._held.get(report.attempt_id)
+                if holding is not None and holding.assignment.lease_token == report.lease_token:
+                    group.start_soon(holding.runtime.release, report.attempt_id)
+        for report, is_stored in ended:
+            holding = self._held.get(report.attempt_id)
+            if holding is not None and holding.assignment.lease_token == report.lease_token:
+                del self._held[report.attempt_id]
+            if is_stored:
+                await self._keeper.stored(report)
