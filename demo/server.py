@@ -26,7 +26,7 @@ def served() -> Iterator[Client]:
     command = ["up", "--dev", "--data", str(directory), "--port", str(port)]
     with (directory / "server.log").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "taskyard.cli.main", *command], stdout=output, stderr=output
+            [sys.executable, "-m", "taskyard", *command], stdout=output, stderr=output
         )
     try:
         with Client(f"http://127.0.0.1:{port}", token="dev") as client:

@@ -46,7 +46,7 @@ class Served:
         command = ["up", "--dev", "--data", str(self.data), "--port", str(self.port)]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "taskyard.cli.main", *command, *self._options],
+                [sys.executable, "-m", "taskyard", *command, *self._options],
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,

@@ -32,7 +32,7 @@ def states_page() -> str:
     """The whole page, in Markdown."""
     task = diagram(TASK_TRANSITIONS, (TaskState.SCHEDULED, TaskState.QUEUED), sorted(TERMINAL))
     attempt = diagram(ATTEMPT_TRANSITIONS, (AttemptState.ASSIGNED,), sorted(ENDED_ATTEMPT))
-    return "\n".join((_HEAD, "## Tasks\n", task, "## Attempts\n", attempt)).rstrip() + "\n"
+    return f"{_HEAD}\n## Tasks\n\n{task}\n## Attempts\n\n{attempt}".rstrip() + "\n"
 
 
 def diagram(

@@ -22,6 +22,8 @@ WINDOW: Final = 128
 """Tasks of one queue held in memory at most."""
 LOOK_PAST: Final = 32
 """Heads without room that are passed over in one workspace before it has to wait."""
+SLACK: Final = 64
+"""Void entries that a heap may hold beyond one for each queue."""
 RESERVE_AFTER_S: Final = 30.0
 """A head that found no room for so long gets a worker kept free for it."""
 
@@ -256,7 +258,14 @@ class ReadyQueues:
         rank = queue.window[0][0]
         if queue.in_heap != rank:
             queue.in_heap = rank
-            heappush(self._workspace(key.workspace).heap, (rank, key))
+            workspace = self._workspace(key.workspace)
+            heappush(workspace.heap, (rank, key))
+            if len(workspace.heap) > 2 * len(self._queues) + SLACK:
+                self._sweep(workspace)
+
+    def _sweep(self, workspace: Workspace) -> None:
+        """Rid a heap of void entries, which heads that keep changing would pile up."""
+        workspace.heap = sorted({entry for entry in workspace.heap if self._holds(entry)})
 
     def _settle(self, key: QueueKey, queue: Queue) -> None:
         """Bring heap and bookkeeping in line after any change to a queue."""
@@ -285,12 +294,16 @@ class ReadyQueues:
         """Drop void entries from the top of a heap; whether anything is left."""
         heap = workspace.heap
         while heap:
-            rank, key = heap[0]
-            queue = self._queues.get(key)
-            if queue is not None and queue.in_heap == rank and queue.window[0][0] == rank:
+            if self._holds(heap[0]):
                 return True
             heappop(heap)
         return False
+
+    def _holds(self, entry: tuple[tuple[int, int], QueueKey]) -> bool:
+        """Whether an entry of a heap still stands for its queue's head."""
+        rank, key = entry
+        queue = self._queues.get(key)
+        return queue is not None and queue.in_heap == rank
 
     def _head(self, workspace: Workspace) -> tuple[QueueKey, Queue, ReadyTask]:
         key = workspace.heap[0][1]
@@ -314,10 +327,9 @@ class ReadyQueues:
         """How many heads of the task's workspace go before it and find no room."""
         heads: set[QueueKey] = set()
         for rank, key in self._workspace(task.workspace).heap:
-            queue = self._queues.get(key)
-            if queue is None or queue.in_heap != rank or rank >= task.rank:
+            if rank >= task.rank or not self._holds((rank, key)):
                 continue
-            head = queue.window[0][1]
+            head = self._queues[key].window[0][1]
             if choose_worker(head.resources, _open_to(head, free, reserved)) is None:
                 heads.add(key)
         return len(heads)

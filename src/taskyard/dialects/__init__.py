@@ -1,0 +1,1 @@
+"""Dialects: HTTP APIs as views of the one engine. They translate, and own nothing."""

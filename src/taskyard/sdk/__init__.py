@@ -1,0 +1,32 @@
+"""The Python client of Taskyard's native API.
+
+It knows the HTTP contract and nothing else of Taskyard::
+
+    from taskyard.sdk import Client
+
+    with Client("http://127.0.0.1:8000", token="dev") as client:
+        task = client.submit(["make", "report"], group="reports", timeout_s=600)
+        for record in client.follow(task.id):
+            ...
+        print(client.wait(task.id).state)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from taskyard.sdk.client import Client
+from taskyard.sdk.errors import TaskyardError
+from taskyard.sdk.models import Exit, Output, Task
+
+if TYPE_CHECKING:
+    from taskyard.sdk.async_client import AsyncClient
+
+__all__ = ["AsyncClient", "Client", "Exit", "Output", "Task", "TaskyardError"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the asynchronous client when it is asked for: short programs do without asyncio."""
+    if name == "AsyncClient":
+        from taskyard.sdk.async_client import AsyncClient  # noqa: PLC0415 - see above
+
+        return AsyncClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""The server: assembles everything into one process and serves it."""

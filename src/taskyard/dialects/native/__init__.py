@@ -1,0 +1,1 @@
+"""The native dialect: Taskyard's own API under ``/api/v1``."""

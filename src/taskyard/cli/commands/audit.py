@@ -1,0 +1,41 @@
+"""``taskyard audit``."""
+
+from datetime import UTC, datetime
+from itertools import islice
+
+from taskyard.cli.connection import Connection
+from taskyard.cli.output import plain, print_json, print_table
+from taskyard.cli.quantities import tell_moment
+
+
+def audit(
+    *,
+    limit: int = 50,
+    connection: Connection = Connection(),  # noqa: B008 - frozen
+) -> None:
+    """Print who did what in the workspace.
+
+    Args:
+        limit: How many entries at most.
+        connection: Which server.
+    """
+    with connection.open() as client:
+        entries = list(islice(client.audit(min(max(limit, 1), 500)), limit))
+    if connection.as_json:
+        print_json(entries)
+        return
+    now = datetime.now(UTC)
+    print_table(
+        ("WHEN", "WHO", "WHAT", "TARGET", "OUTCOME", "FROM"),
+        (
+            (
+                plain(tell_moment(entry.at, now)),
+                plain(entry.actor),
+                plain(entry.action),
+                plain(entry.target),
+                plain(entry.outcome),
+                plain(entry.address),
+            )
+            for entry in entries
+        ),
+    )

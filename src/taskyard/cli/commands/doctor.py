@@ -1,0 +1,68 @@
+"""``taskyard doctor``."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from taskyard.cli import exits
+from taskyard.cli.configuration import look_around
+from taskyard.cli.doctor.cgroups import check_cgroups
+from taskyard.cli.doctor.clock import check_clock, check_zones
+from taskyard.cli.doctor.disk import check_data
+from taskyard.cli.doctor.finding import Finding, Status
+from taskyard.cli.doctor.interpreter import check_files, check_python, check_sqlite
+from taskyard.cli.doctor.programs import check_bubblewrap, check_engines
+from taskyard.cli.doctor.server import check_server
+from taskyard.cli.output import on_terminal, plain, print_json, print_table
+
+_COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
+
+
+def doctor(
+    *,
+    data: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    json: bool = False,
+) -> int:
+    """Check this machine and say what to do; exits with 1 when something fails.
+
+    Args:
+        data: Data directory to check.
+        host: Address the server would listen on.
+        port: Port the server would listen on.
+        json: Print JSON, as is done anyway when the output is no terminal.
+    """
+    directory = Path(data or look_around().data)
+    findings = list(_findings(directory, host, port))
+    if json or not on_terminal():
+        print_json(findings)
+    else:
+        from rich.text import Text  # noqa: PLC0415 - slow to load, and only this needs it
+
+        print_table(
+            ("", "CHECK", "FOUND", "WHAT TO DO"),
+            (
+                (
+                    Text(each.status.value, style=_COLOURS[each.status]),
+                    plain(each.check),
+                    plain(each.detail),
+                    plain(each.what_to_do),
+                )
+                for each in findings
+            ),
+        )
+    failed = any(each.status is Status.FAIL for each in findings)
+    return exits.FAILED if failed else exits.OK
+
+
+def _findings(data: Path, host: str, port: int) -> Iterator[Finding]:
+    yield check_python()
+    yield check_sqlite()
+    yield check_files()
+    yield from check_data(data)
+    yield check_clock()
+    yield check_zones()
+    yield from check_cgroups()
+    yield check_bubblewrap()
+    yield check_engines()
+    yield check_server(data, host, port)

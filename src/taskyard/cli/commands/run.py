@@ -1,0 +1,112 @@
+"""``taskyard run``."""
+
+import signal
+from collections.abc import Callable
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from taskyard.cli import exits
+from taskyard.cli.connection import Connection
+from taskyard.cli.errors import Misuse
+from taskyard.cli.last import remember
+from taskyard.cli.output import note, print_json, say
+from taskyard.cli.stream import Interrupted, TaskStream, ask, can_ask, emit
+from taskyard.cli.task_options import TaskOptions, command_of
+from taskyard.cli.verdict import exit_code, sentence
+from taskyard.sdk.client import Client
+from taskyard.sdk.models import Exit
+
+_QUESTION = "[d]etach, [k]ill, [c]ontinue?"
+
+
+def run(
+    *command: str,
+    shell: Annotated[str | None, Parameter(name=["--shell", "-s"])] = None,
+    detach: Annotated[bool, Parameter(name=["--detach", "-d"])] = False,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"])] = False,
+    options: TaskOptions = TaskOptions(),  # noqa: B008 - frozen
+    connection: Connection = Connection(),  # noqa: B008 - frozen
+) -> int:
+    """Run a command: taskyard run [options] -- COMMAND ARGUMENT...
+
+    Streams its output and exits as it does. Ctrl-C asks whether to detach or to kill.
+
+    Args:
+        command: Program and arguments, behind --.
+        shell: A shell command line instead, such as 'make | tee log'.
+        detach: Print the task's id and leave it running.
+        quiet: No remarks about how it ended.
+        options: What else to say about the task.
+        connection: Which server.
+    """
+    wanted = command_of(command, shell)
+    if wanted is None:
+        raise Misuse("nothing to run", what_to_do="Give a command behind --, or --shell.")
+    members = options.members()
+    if "cron" in members and not detach:
+        raise Misuse(
+            "a recurring task has no output of its own",
+            what_to_do="Use 'taskyard cron add', or --detach.",
+        )
+    with connection.open() as client:
+        # Whoever interrupts between submit and follow would leave a task nobody knows of.
+        with _held():
+            task = client.submit(wanted, **members)
+            remember(task.id)
+        if detach:
+            if connection.json:
+                print_json(task)
+            else:
+                say(task.id)
+            return exits.OK
+        return _attend(client, task.id, None if quiet else note)
+
+
+class _held:  # noqa: N801 - reads as a statement
+    """Holds back SIGINT and SIGTERM; they arrive when the block is left."""
+
+    def __enter__(self) -> None:
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+
+    def __exit__(self, *_: object) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+
+def _attend(client: Client, task_id: str, remark: Callable[[str], None] | None) -> int:
+    """Stream a task to its end, or until somebody detaches; the exit code."""
+    stream = TaskStream(client, task_id)
+    last: Exit | None = None
+    killing = False
+    with stream.signals(signal.SIGINT, signal.SIGTERM):
+        for item in stream:
+            if isinstance(item, Interrupted):
+                choice = _choose(item.number, killing)
+                if choice == "d":
+                    note(f"detached; go on with: taskyard logs -f {task_id}")
+                    return 128 + item.number
+                if choice == "k":
+                    killing = True
+                    client.cancel(task_id)
+            elif isinstance(item, Exit):
+                last = item
+            else:
+                try:
+                    emit(item)
+                except BrokenPipeError:
+                    # As the command itself would end if it wrote to that pipe.
+                    client.cancel(task_id)
+                    raise
+    task = client.get(task_id)
+    if remark is not None and task.state != "succeeded":
+        remark(f"taskyard: {sentence(task)}")
+    return exit_code(last, task)
+
+
+def _choose(number: int, killing: bool) -> str:
+    """``d`` detaches, ``k`` kills, anything else goes on."""
+    if killing:
+        return "d"
+    if number == signal.SIGINT and can_ask():
+        return ask(_QUESTION) or "k"
+    return "k"

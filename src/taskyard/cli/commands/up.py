@@ -1,0 +1,83 @@
+"""``taskyard up``."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from taskyard.cli import exits
+from taskyard.cli.errors import Misuse, Stop
+from taskyard.cli.quantities import size_bytes
+
+
+def up(
+    *,
+    data: Path | None = None,
+    host: str | None = None,
+    port: Annotated[int | None, Parameter(name=["--port", "-p"])] = None,
+    listen: tuple[str, ...] = (),
+    dev: bool = False,
+    config: Path | None = None,
+    log_format: Literal["json", "console"] | None = None,
+    log_level: Literal["debug", "info", "warning", "error"] | None = None,
+    slots: int | None = None,
+    cpu: float | None = None,
+    memory: str | None = None,
+) -> int:
+    """Start the server and its worker; they stop on Ctrl-C, and commands run on.
+
+    Args:
+        data: Data directory; ./taskyard-data otherwise. An old one is migrated.
+        host: Address to listen on; 127.0.0.1 otherwise.
+        port: Port to listen on; 8000 otherwise.
+        listen: NAME=HOST:PORT gives one API its own address at the root; repeatable.
+        dev: Well-known credentials (token dev), on loopback only.
+        config: Configuration file.
+        log_format: How to log.
+        log_level: What to log.
+        slots: How many tasks the worker runs at once.
+        cpu: Cores the worker offers.
+        memory: Memory the worker offers, such as 4GiB.
+    """
+    for each in listen:
+        name, equals, address = each.partition("=")
+        if not (equals and name and address.rpartition(":")[2].isdecimal()):
+            raise Misuse(f"--listen: {each!r} has to be NAME=HOST:PORT")
+    overrides: dict[str, Any] = {
+        "data": data,
+        "host": host,
+        "port": port,
+        "listen": listen or None,
+        "dev": dev or None,
+        "log_format": log_format,
+        "log_level": log_level,
+        "worker_slots": slots,
+        "worker_cpu": cpu,
+        "worker_memory_bytes": None if memory is None else size_bytes(memory, "--memory"),
+    }
+    overrides = {name: value for name, value in overrides.items() if value is not None}
+    return _serve(config, overrides)
+
+
+def _serve(config: Path | None, overrides: dict[str, Any]) -> int:
+    from taskyard.core.errors import (  # noqa: PLC0415 - the server's parts load slowly
+        InvalidInput,
+        StorageFull,
+        StoreInUse,
+        TaskyardError,
+    )
+    from taskyard.server.run import serve  # noqa: PLC0415 - as above
+    from taskyard.server.settings import Settings  # noqa: PLC0415 - as above
+
+    try:
+        serve(Settings.load(config, overrides))
+    except InvalidInput as error:
+        raise Stop(str(error), exits.USAGE) from error
+    except (StoreInUse, StorageFull) as error:
+        raise Stop(str(error), exits.TRY_AGAIN) from error
+    except TaskyardError as error:
+        raise Stop(str(error), exits.TROUBLE) from error
+    except OSError as error:
+        hint = "Is the address in use? Choose another --port, or --data that can be written."
+        raise Stop(f"the server cannot start: {error}", exits.TROUBLE, what_to_do=hint) from error
+    return exits.OK

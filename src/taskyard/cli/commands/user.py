@@ -1,0 +1,85 @@
+"""``taskyard user``."""
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from cyclopts import App
+
+from taskyard.cli.administration import add_user
+from taskyard.cli.connection import Connection
+from taskyard.cli.hidden_input import read_hidden
+from taskyard.cli.output import plain, print_json, print_table, say
+from taskyard.cli.quantities import tell_moment
+
+app = App(name="user", help="Users with passwords.")
+
+Role = Literal["read", "write", "operate", "admin"]
+
+
+@app.command
+def add(
+    name: str,
+    *,
+    role: Role,
+    password_stdin: bool = False,
+    connection: Connection = Connection(),  # noqa: B008 - frozen
+) -> None:
+    """Add a user. Works with and without a running server.
+
+    Args:
+        name: Name to sign in with.
+        role: What the user may do.
+        password_stdin: Read the password from standard input; it is asked for otherwise.
+        connection: Which server or data directory, and with --workspace, where.
+    """
+    password = read_hidden(password_stdin, "Password", "--password-stdin")
+    user = add_user(connection, name, password, role)
+    if connection.as_json:
+        print_json(user)
+    else:
+        say(f"added {user.name} ({user.role})")
+
+
+@app.command
+def ls(
+    *,
+    connection: Connection = Connection(),  # noqa: B008 - frozen
+) -> None:
+    """List users.
+
+    Args:
+        connection: Which server.
+    """
+    with connection.open() as client:
+        users = list(client.users())
+    if connection.as_json:
+        print_json(users)
+        return
+    now = datetime.now(UTC)
+    print_table(
+        ("NAME", "ROLE", "CREATED"),
+        (
+            (plain(user.name), plain(user.role), plain(tell_moment(user.created_at, now)))
+            for user in users
+        ),
+    )
+
+
+@app.command
+def rm(
+    name: str,
+    *,
+    connection: Connection = Connection(),  # noqa: B008 - frozen
+) -> None:
+    """Remove a user.
+
+    Args:
+        name: Name of the user.
+        connection: Which server.
+    """
+    with connection.open() as client:
+        client.remove_user(name)
+    if connection.as_json:
+        print_json({"removed": name})
+    else:
+        say(f"removed {name}")

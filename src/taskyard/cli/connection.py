@@ -1,0 +1,77 @@
+"""The flags that every client command has, and the client they lead to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from taskyard.cli import exits
+from taskyard.cli.configuration import look_around
+from taskyard.cli.errors import Misuse, Stop
+from taskyard.cli.output import on_terminal
+from taskyard.cli.target import Target, find_target
+from taskyard.sdk.client import Client
+
+
+@Parameter(name="*", group="Server")
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """Which server, as whom, and how to print."""
+
+    url: Annotated[str | None, Parameter(name="--url")] = None
+    """Server address: http://HOST:PORT, https://HOST or unix:/PATH (else TASKYARD_URL)."""
+    token: Annotated[str | None, Parameter(name="--token")] = None
+    """Access token (else TASKYARD_TOKEN)."""
+    data: Annotated[str | None, Parameter(name="--data")] = None
+    """Data directory whose server to use (else TASKYARD_DATA, else ./taskyard-data)."""
+    workspace: Annotated[str | None, Parameter(name=["--workspace", "-w"])] = None
+    """Workspace, where the server runs on this machine; elsewhere the credential names it."""
+    json: Annotated[bool, Parameter(name="--json")] = False
+    """Print JSON, as is done anyway when the output is no terminal."""
+
+    def target(self) -> Target:
+        """The server these flags, the environment and the files lead to. May raise ``Stop``."""
+        return find_target(self.url, self.token, self.data, look_around())
+
+    @contextmanager
+    def open(self, timeout_s: float = 30.0) -> Iterator[Client]:
+        """A client of that server; checks that it speaks for the workspace asked for."""
+        with open_client(self.target(), self.workspace, timeout_s) as client:
+            yield client
+
+    @property
+    def as_json(self) -> bool:
+        """Whether to print JSON."""
+        return self.json or not on_terminal()
+
+
+@contextmanager
+def open_client(target: Target, workspace: str | None, timeout_s: float = 30.0) -> Iterator[Client]:
+    """A client of a target.
+
+    Raises :class:`Stop` when the credential belongs to another workspace than ``workspace``.
+    """
+    try:
+        client = Client(
+            target.url,
+            target.token,
+            target.user,
+            target.password,
+            timeout_s,
+            workspace=workspace if target.local else None,
+        )
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+    with client:
+        if workspace is not None and not target.local:
+            actual = client.me().workspace
+            if actual != workspace:
+                raise Stop(
+                    f"this credential belongs to workspace {actual!r}, not {workspace!r}",
+                    exits.NOT_ALLOWED,
+                    what_to_do="Use a credential of that workspace, or --data on the server's "
+                    "machine.",
+                )
+        yield client

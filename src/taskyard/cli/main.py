@@ -1,0 +1,115 @@
+"""The ``taskyard`` program: its commands, and what becomes of their errors."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from taskyard import __version__
+from taskyard.cli import exits
+from taskyard.cli.errors import Stop
+
+_RUNNING: Final = Group.create_ordered("Tasks")
+_SETTINGS: Final = Group.create_ordered("Workspace")
+_MACHINE: Final = Group.create_ordered("Machine")
+
+COMMANDS: Final = (
+    ("run", "run:run", "Run a command, stream its output, exit as it does.", _RUNNING),
+    ("submit", "submit:submit", "Submit a command, or many tasks from a file.", _RUNNING),
+    ("ls", "ls:ls", "List tasks.", _RUNNING),
+    ("show", "show:show", "Show a task and its attempts.", _RUNNING),
+    ("logs", "logs:logs", "Print output, or follow it.", _RUNNING),
+    ("wait", "wait:wait", "Wait until tasks have ended.", _RUNNING),
+    ("why", "why:why", "Tell why a task is where it is.", _RUNNING),
+    ("kill", "kill:kill", "Cancel or kill tasks, with proof.", _RUNNING),
+    ("retry", "retry:retry", "Submit ended tasks anew.", _RUNNING),
+    ("rm", "rm:rm", "Remove ended tasks and their output.", _RUNNING),
+    ("events", "events:events", "Follow changes live, or print a task's history.", _RUNNING),
+    ("cron", "cron:app", "Recurring tasks.", _SETTINGS),
+    ("group", "group:app", "Groups: pause, resume, limit.", _SETTINGS),
+    ("webhook", "webhook:app", "Webhook deliveries.", _SETTINGS),
+    ("token", "token:app", "Access tokens.", _SETTINGS),
+    ("user", "user:app", "Users with passwords.", _SETTINGS),
+    ("secret", "secret:app", "Secrets for the environments of tasks.", _SETTINGS),
+    ("audit", "audit:audit", "Print who did what.", _SETTINGS),
+    ("up", "up:up", "Start the server.", _MACHINE),
+    ("worker", "worker:app", "Workers.", _MACHINE),
+    ("doctor", "doctor:doctor", "Check this machine, and say what to do.", _MACHINE),
+    ("version", "version:version", "Print the version.", _MACHINE),
+)
+"""Name, place below ``taskyard.cli.commands``, help, and where help lists it."""
+
+
+def build() -> App:
+    """The program; its commands are imported when they are called."""
+    app = App(
+        name="taskyard",
+        help="A durable task execution service: submit, run, watch, retry, kill with proof.",
+        version=__version__,
+        default_parameter=Parameter(negative=(), show_default=False),
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+    )
+    for name, place, words, group in COMMANDS:
+        app.command(f"taskyard.cli.commands.{place}", name=name, help=words, group=group)
+    return app
+
+
+def main() -> None:
+    """Run the command line and exit the process; the entry point."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; answers with its exit code, see :mod:`taskyard.cli.exits`."""
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    as_json = "--json" in own
+    failed = exits.TROUBLE if arguments[:1] == ["run"] else None
+    _skip_httpx_program()
+    try:
+        result: Any = build()(list(arguments))
+        sys.stdout.flush()
+    except CycloptsError as error:
+        words = " ".join(str(error).split())
+        hint = "See 'taskyard --help', or --help behind a command."
+        return _report(Stop(words, exits.USAGE, what_to_do=hint), as_json)
+    except Stop as stop:
+        code = failed if failed is not None and stop.code != exits.USAGE else stop.code
+        return _report(stop, as_json, code)
+    except BrokenPipeError:
+        # Python would complain again when it flushes standard output at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.BROKEN_PIPE
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except Exception as error:
+        from taskyard.cli.refusals import stop_for  # noqa: PLC0415 - needs the client's errors
+
+        if "TASKYARD_DEBUG" in os.environ:
+            raise
+        end_of_it = stop_for(error)
+        return _report(end_of_it, as_json, end_of_it.code if failed is None else failed)
+    return result if isinstance(result, int) else exits.OK
+
+
+def _report(stop: Stop, as_json: bool, code: int | None = None) -> int:
+    code = stop.code if code is None else code
+    if as_json:
+        import msgspec  # noqa: PLC0415 - not needed by most runs of 'version'
+
+        document = {"error": stop.message, "what_to_do": stop.what_to_do, "exit_code": code}
+        line = msgspec.json.encode(document).decode()
+    else:
+        end = "" if stop.message.endswith((".", "!", "?")) or not stop.what_to_do else "."
+        line = f"taskyard: {stop.message}{end} {stop.what_to_do}".rstrip()
+    sys.stderr.write(line + "\n")
+    return code
+
+
+def _skip_httpx_program() -> None:
+    """Keep ``import httpx`` from loading its own command line, a third of our start-up time."""
+    if "httpx" not in sys.modules:
+        sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: not there

@@ -1,0 +1,118 @@
+"""Follows a task in a thread of its own, so that signals are answered while output is awaited."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from types import FrameType
+
+from taskyard.cli.output import write_error, write_out
+from taskyard.sdk.client import Client
+from taskyard.sdk.models import Exit, Output
+
+PATIENCE_S = 300.0
+"""How long a follower waits for a server that went away; restarts are shorter."""
+_AHEAD = 64
+"""Records read before the terminal has taken the earlier ones."""
+
+Record = Output | Exit
+
+
+class Interrupted:
+    """Somebody sent a signal that asks us to end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class Ended:
+    """There is nothing more to follow, or following failed."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+
+class TaskStream:
+    """Records of a task, mixed with signals, in one queue.
+
+    ``SimpleQueue`` can be put to from within a signal handler; the semaphore bounds it.
+    """
+
+    def __init__(self, client: Client, task_id: str) -> None:
+        self._client = client
+        self._task_id = task_id
+        self._queue: SimpleQueue[Record | Interrupted | Ended] = SimpleQueue()
+        self._room = threading.Semaphore(_AHEAD)
+        # A daemon: after a detach it may hang in a read that nobody waits for any more.
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __iter__(self) -> Iterator[Record | Interrupted]:
+        """Records and interruptions until the task has ended. Raises what following raised."""
+        self._thread.start()
+        while True:
+            item = self._queue.get()
+            if isinstance(item, Ended):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+            if not isinstance(item, Interrupted):
+                self._room.release()
+
+    @contextmanager
+    def signals(self, *numbers: int) -> Iterator[None]:
+        """Turn these signals into :class:`Interrupted` while the block runs."""
+
+        def note(number: int, _frame: FrameType | None) -> None:
+            self._queue.put(Interrupted(number))
+
+        before = {number: signal.signal(number, note) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _follow(self) -> None:
+        try:
+            for record in self._client.follow_task(self._task_id, patience_s=PATIENCE_S):
+                self._room.acquire()
+                self._queue.put(record)
+            self._queue.put(Ended())
+        except Exception as error:  # noqa: BLE001 - carried over to the main thread and raised there
+            self._queue.put(Ended(error))
+
+
+def emit(output: Output) -> None:
+    """The bytes to our own stream of the same name."""
+    if output.stream == "stderr":
+        write_error(output.data)
+    else:
+        write_out(output.data)
+
+
+def ask(question: str) -> str | None:
+    """The first letter of an answer typed at the terminal, in lower case.
+
+    None without a terminal. Ctrl-C and end of file answer ``d``.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Path("/dev/tty").open("r+b", buffering=0) as terminal:
+            terminal.write(f"\n{question} ".encode())
+            line = terminal.readline()
+    except OSError:
+        return None
+    except KeyboardInterrupt:
+        return "d"
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return line.decode("utf-8", "replace").strip().lower()[:1] if line else "d"
+
+
+def can_ask() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin.isatty() or sys.stderr.isatty()

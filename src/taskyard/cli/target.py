@@ -1,0 +1,123 @@
+"""Finding the server: which address, with which credential, and how we know."""
+
+import socket
+from pathlib import Path
+
+import msgspec
+
+from taskyard.cli import exits
+from taskyard.cli.configuration import Surroundings
+from taskyard.cli.errors import Stop
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+_PROBE_S = 2.0
+
+
+class ServerFile(msgspec.Struct, frozen=True):
+    """``server.json`` in a data directory: who runs on it."""
+
+    pid: int
+    url: str | None = None
+    control: str | None = None
+    dev: bool = False
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A server to talk to."""
+
+    url: str
+    token: str | None = None
+    user: str | None = None
+    password: str | None = None
+    local: bool = False
+    """At the control socket: admin of any workspace, without a credential."""
+    found: str = ""
+    """How it was found, for messages."""
+
+
+def read_server_file(data: Path) -> ServerFile | None:
+    """Who runs, or ran, on a data directory; None when nobody does."""
+    try:
+        return msgspec.json.decode((data / "server.json").read_bytes(), type=ServerFile)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise Stop(
+            f"{data / 'server.json'} cannot be read: {error}",
+            exits.UNREACHABLE,
+            what_to_do="Name the server with --url and --token.",
+        ) from error
+
+
+def control_socket(data: Path, server: ServerFile) -> Path | None:
+    """The control socket of a running server; None if it does not answer us."""
+    path = data / (server.control or "control.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_S)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return None
+    return path
+
+
+def find_target(
+    url: str | None, token: str | None, data: str | None, around: Surroundings
+) -> Target:
+    """The server to talk to: flags, then environment, then configuration, then data directory.
+
+    A configured credential goes to the configured server only. Raises :class:`Stop` when nothing
+    is found.
+    """
+    wanted = url or (None if data else around.url)
+    if wanted is not None:
+        return _with_credential(wanted, token, around, "--url" if url else "TASKYARD_URL")
+    if data is None and around.config.url is not None:
+        config = around.config
+        if token or around.token or around.user:
+            return _with_credential(str(config.url), token, around, str(around.config_path))
+        return Target(
+            str(config.url),
+            config.token,
+            None if config.token else config.user,
+            config.password,
+            found=str(around.config_path),
+        )
+    return _on_directory(Path(data or around.data), token, around)
+
+
+def _with_credential(url: str, token: str | None, around: Surroundings, found: str) -> Target:
+    token = token or around.token
+    if token is not None:
+        return Target(url, token, found=found)
+    if around.user is not None:
+        return Target(url, user=around.user, password=around.password, found=found)
+    if url == around.config.url:
+        config = around.config
+        user = None if config.token else config.user
+        return Target(url, config.token, user, config.password, found=found)
+    return Target(url, found=found)
+
+
+def _on_directory(data: Path, token: str | None, around: Surroundings) -> Target:
+    server = read_server_file(data)
+    found = f"the server on {data}"
+    if token or around.token or around.user:
+        url = (server.url if server else None) or DEFAULT_URL
+        return _with_credential(url, token, around, found)
+    if server is None:
+        raise Stop(
+            f"no server found: none runs on {data}, and none is named",
+            exits.UNREACHABLE,
+            what_to_do="Start one with 'taskyard up', or name one with --url or TASKYARD_URL.",
+        )
+    path = control_socket(data, server)
+    if path is not None:
+        return Target(f"unix:{path.absolute()}", local=True, found=found)
+    if server.dev:
+        return Target(server.url or DEFAULT_URL, "dev", found=found)
+    raise Stop(
+        f"the server on {data} (process {server.pid}) does not answer at its control socket",
+        exits.UNREACHABLE,
+        what_to_do=f"Start it with 'taskyard up --data {data}', or use --url and --token.",
+    )

@@ -1,0 +1,186 @@
+"""Everything that can be said about a task, as flags, and the specification they make."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from cyclopts import Parameter
+
+from taskyard.cli.errors import Misuse
+from taskyard.cli.quantities import moment_or_duration, seconds
+
+SECRET_PREFIX = "@secret:"  # noqa: S105 - the mark of a reference, not a secret
+Repeated = tuple[str, ...]
+
+
+@Parameter(name="*", group="Task")
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions:
+    """The members of a task besides its command."""
+
+    env: Annotated[Repeated, Parameter(name=["--env", "-e"])] = ()
+    """NAME=VALUE of the environment; NAME=@secret:SECRET refers to a stored secret; repeatable."""
+    cwd: str | None = None
+    """Absolute working directory; a private, empty one otherwise."""
+    stdin_file: Annotated[str | None, Parameter(name="--stdin-file", allow_leading_hyphen=True)] = (
+        None
+    )
+    """File given on standard input; - passes on our own."""
+    group: Annotated[str | None, Parameter(name=["--group", "-g"])] = None
+    """Name the task is filed under."""
+    name: Annotated[str | None, Parameter(name=["--name", "-n"])] = None
+    """Name of the task."""
+    priority: Annotated[int | None, Parameter(name=["--priority", "-p"])] = None
+    """-100 to 100; higher starts first."""
+    cpu: float | None = None
+    """Cores to reserve and not to exceed."""
+    memory: str | None = None
+    """Memory to reserve and not to exceed, such as 512MiB."""
+    pids: int | None = None
+    """Processes and threads at most."""
+    timeout: str | None = None
+    """How long one attempt may run, such as 30s or 2h."""
+    retries: int | None = None
+    """How often to try again after a failure."""
+    backoff: str | None = None
+    """First wait before trying again, such as 1s, or first and longest: 1s..5m."""
+    at: str | None = None
+    """When to start, such as 2026-12-01T08:00 (local time unless it names a zone)."""
+    start_in: Annotated[str | None, Parameter(name="--in")] = None
+    """How long from now to start, such as 30s."""
+    cron: str | None = None
+    """Run again and again: five fields, such as '0 8 * * *'."""
+    tz: str | None = None
+    """Time zone of --cron, such as Europe/Berlin."""
+    catch_up: Literal["none", "one", "all"] | None = None
+    """What becomes of firings missed while the server was down."""
+    expires: str | None = None
+    """Do not start after this time, or this long from now."""
+    key: str | None = None
+    """Idempotency key: a second submit with it answers with the first task."""
+    label: Annotated[Repeated, Parameter(name=["--label", "-l"])] = ()
+    """KEY=VALUE; repeatable."""
+    metadata: str | None = None
+    """A JSON object that is kept with the task."""
+    user: str | None = None
+    """Unprivileged user to run as."""
+    isolate: bool = False
+    """Run inside bubblewrap."""
+    signal: str | None = None
+    """Signal that asks it to end, such as SIGINT."""
+    grace: str | None = None
+    """How long it may take to end before it is killed outright."""
+    no_rerun: bool = False
+    """Do not run again when the worker was lost in the middle."""
+    log_limit: str | None = None
+    """How much of each output stream to keep, such as 100MiB."""
+    webhook: Repeated = ()
+    """URL to report to; repeatable."""
+    webhook_on: Repeated = ()
+    """When to report: started, succeeded, failed, finished; repeatable."""
+
+    def members(self) -> dict[str, Any]:
+        """The members of the API's task specification, without those not given.
+
+        Raises :class:`Misuse` for what cannot be read; rules are the server's to check.
+        """
+        members: dict[str, Any] = {
+            "env": self._env(),
+            "cwd": self.cwd,
+            "stdin": self._stdin(),
+            "group": self.group,
+            "name": self.name,
+            "priority": self.priority,
+            "resources": _given(cpu=self.cpu, memory=self.memory, pids=self.pids),
+            "timeout_s": _seconds(self.timeout, "--timeout"),
+            "retry": self._retry(),
+            "start_at": None if self.at is None else moment_or_duration(self.at, "--at"),
+            "start_in_s": _seconds(self.start_in, "--in"),
+            "cron": self.cron,
+            "timezone": self.tz,
+            "catch_up": self.catch_up,
+            "expires_at": (
+                None if self.expires is None else moment_or_duration(self.expires, "--expires")
+            ),
+            "idempotency_key": self.key,
+            "labels": pairs(self.label, "--label"),
+            "metadata": self._metadata(),
+            "user": self.user,
+            "isolate": self.isolate or None,
+            "kill": _given(signal=self.signal, grace_s=_seconds(self.grace, "--grace")),
+            "rerun_if_lost": False if self.no_rerun else None,
+            "log_limit": self.log_limit,
+            "webhooks": [
+                {"url": url, **_given(events=list(self.webhook_on) or None)} for url in self.webhook
+            ],
+        }
+        return {name: value for name, value in members.items() if value not in (None, {}, [])}
+
+    def _env(self) -> dict[str, Any]:
+        return {
+            name: (
+                {"secret": value.removeprefix(SECRET_PREFIX)}
+                if value.startswith(SECRET_PREFIX)
+                else value
+            )
+            for name, value in pairs(self.env, "--env").items()
+        }
+
+    def _stdin(self) -> str | None:
+        if self.stdin_file is None:
+            return None
+        try:
+            if self.stdin_file == "-":
+                return sys.stdin.buffer.read().decode()
+            return Path(self.stdin_file).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Misuse(f"--stdin-file: {self.stdin_file} cannot be read: {error}") from error
+
+    def _retry(self) -> dict[str, Any]:
+        if self.retries is not None and self.retries < 0:
+            raise Misuse("--retries: cannot be negative")
+        least, _, most = (self.backoff or "").partition("..")
+        least_s = _seconds(least or None, "--backoff")
+        most_s = _seconds(most or None, "--backoff")
+        return _given(
+            max_attempts=None if self.retries is None else self.retries + 1,
+            backoff_min_s=least_s,
+            backoff_max_s=most_s,
+        )
+
+    def _metadata(self) -> dict[str, Any] | None:
+        if self.metadata is None:
+            return None
+        try:
+            return msgspec.json.decode(self.metadata, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise Misuse(f"--metadata: is no JSON object: {error}") from error
+
+
+def command_of(arguments: Sequence[str], shell: str | None) -> list[str] | str | None:
+    """The command as the API takes it; None when none was given. Raises :class:`Misuse` for two."""
+    if shell is not None and arguments:
+        raise Misuse("give a command after -- or a shell line with --shell, not both")
+    return shell if shell is not None else (list(arguments) or None)
+
+
+def pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
+    """``NAME=VALUE`` texts as a dictionary."""
+    read: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise Misuse(f"{flag}: {text!r} has to be NAME=VALUE")
+        read[name] = value
+    return read
+
+
+def _seconds(text: str | None, flag: str) -> float | None:
+    return None if text is None else seconds(text, flag)
+
+
+def _given(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}

@@ -1,0 +1,145 @@
+"""Tasks and attempts as people see them."""
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from taskyard.cli.output import clean, coloured, plain, print_facts, print_table, say
+from taskyard.cli.quantities import tell_duration, tell_moment, tell_size
+from taskyard.sdk.models import Attempt, KillReport, Task
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+TASK_COLUMNS = ("ID", "STATE", "GROUP", "NAME", "TRIES>", "CREATED", "TOOK>", "COMMAND")
+
+
+def command_line(task: Task, limit: int = 0) -> str:
+    """The command as one would type it, cut to ``limit`` characters if that is not 0."""
+    line = task.command if isinstance(task.command, str) else shlex.join(task.command)
+    line = " ".join(clean(line).split())
+    return line if not limit or len(line) <= limit else line[: limit - 1] + "…"
+
+
+def task_rows(tasks: Iterable[Task]) -> Iterator[Sequence["RenderableType"]]:
+    """Rows under :data:`TASK_COLUMNS`."""
+    now = datetime.now(UTC)
+    for task in tasks:
+        yield (
+            plain(task.id),
+            coloured(task.state),
+            plain(task.group),
+            plain(task.name),
+            plain(task.attempt_count or ""),
+            plain(tell_moment(task.created_at, now)),
+            plain(span(task.created_at, task.finished_at)),
+            plain(command_line(task, 60)),
+        )
+
+
+def span(start: datetime | None, end: datetime | None) -> str:
+    """How long something took; empty while it is not over."""
+    if start is None or end is None:
+        return ""
+    return tell_duration(max(0.0, (end - start).total_seconds()))
+
+
+def print_task(task: Task) -> None:
+    """All facts of a task."""
+    now = datetime.now(UTC)
+    retry = f"{task.retry.max_attempts} attempts" if task.retry.max_attempts > 1 else None
+    print_facts(
+        [
+            ("id", task.id),
+            ("state", task.state),
+            ("reason", task.reason),
+            ("message", task.message),
+            ("command", command_line(task)),
+            ("name", task.name),
+            ("group", task.group),
+            ("workspace", task.workspace),
+            ("priority", task.priority or None),
+            ("directory", task.cwd),
+            ("environment", " ".join(_environment(task))),
+            ("user", task.user),
+            ("resources", _resources(task)),
+            ("time limit", tell_duration(task.timeout_s) if task.timeout_s else None),
+            ("retries", retry),
+            ("schedule", f"{task.cron} ({task.timezone})" if task.cron else None),
+            ("starts", _when(task.start_at, now)),
+            ("expires", _when(task.expires_at, now)),
+            ("created", _when(task.created_at, now)),
+            ("finished", _when(task.finished_at, now)),
+            ("exit code", task.exit_code),
+            ("labels", " ".join(f"{key}={value}" for key, value in task.labels.items())),
+            ("firing of", task.schedule_id),
+            ("retry of", task.retry_of),
+        ]
+    )
+
+
+def _environment(task: Task) -> Iterator[str]:
+    for name, value in task.env.items():
+        shown = value if isinstance(value, str) else f"@secret:{value.secret}"
+        yield f"{name}={shlex.quote(shown)}"
+
+
+def _resources(task: Task) -> str:
+    asked = task.resources
+    memory = tell_size(asked.memory) if isinstance(asked.memory, int) else asked.memory
+    parts: list[tuple[str, Any]] = [("cpu", asked.cpu), ("memory", memory), ("pids", asked.pids)]
+    return ", ".join(f"{name} {value}" for name, value in parts if value)
+
+
+def _when(at: datetime | None, now: datetime) -> str | None:
+    if at is None:
+        return None
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z} ({tell_moment(at, now)})"
+
+
+def print_attempts(attempts: Sequence[Attempt]) -> None:
+    """A table of attempts, and the proof of every kill."""
+    print_table(
+        ("TRY>", "STATE", "WORKER", "TOOK>", "EXIT", "CPU>", "MEMORY>", "OUTPUT>", "MESSAGE"),
+        (
+            (
+                plain(attempt.number),
+                coloured(attempt.state),
+                plain(attempt.worker_id),
+                plain(span(attempt.started_at, attempt.finished_at)),
+                plain(attempt.signal or attempt.exit_code),
+                plain(_cpu(attempt)),
+                plain(tell_size(attempt.usage.memory_peak_bytes if attempt.usage else None)),
+                plain(tell_size(attempt.stdout.stored_bytes + attempt.stderr.stored_bytes)),
+                plain(attempt.message or attempt.reason),
+            )
+            for attempt in attempts
+        ),
+    )
+    for attempt in attempts:
+        if attempt.kill_report is not None:
+            say(f"attempt {attempt.number}: {tell_kill(attempt.kill_report)}")
+
+
+def _cpu(attempt: Attempt) -> str:
+    usage = attempt.usage
+    if usage is None or usage.cpu_user_s is None:
+        return ""
+    return tell_duration(usage.cpu_user_s + (usage.cpu_system_s or 0))
+
+
+def tell_kill(report: KillReport) -> str:
+    """The proof of a kill in one sentence."""
+    took = tell_duration(max(0.0, (report.done_at - report.requested_at).total_seconds()))
+    if report.forced:
+        polite = f"{report.signal} was not enough; " if report.signal else ""
+        how = f"{polite}{report.killed_count} processes killed outright ({report.method})"
+    else:
+        how = f"ended after {report.signal or 'the request'}"
+    left = (
+        "SURVIVORS: " + ", ".join(f"{each.pid} {clean(each.command)}" for each in report.survivors)
+        if report.survivors
+        else "no survivors"
+    )
+    return f"{how} in {took}; {left}"

@@ -1,0 +1,66 @@
+// What a task was asked to do, as the server gives it: secret-looking values are already hidden.
+
+import { pairs } from "./attempt.js";
+import { el } from "./element.js";
+import { bytes, clock, commandText, duration, timeElement } from "./format.js";
+import { address } from "./router.js";
+
+/** @param {any} value of an environment entry: text, or a reference to a secret */
+function envValue(value) {
+  return typeof value === "object" && value !== null ? el("em", { class: "dim" }, `secret ${value.secret}`) : el("code", null, value);
+}
+
+/** @param {number | string} size bytes, or text with a unit */
+function sizeText(size) {
+  return typeof size === "number" ? bytes(size) : size;
+}
+
+/** @param {any} retry */
+function retryText(retry) {
+  if (!retry || retry.max_attempts <= 1) return "never";
+  return `up to ${retry.max_attempts} attempts, after ${duration(retry.backoff_min_s)} to ${duration(retry.backoff_max_s)}, × ${retry.factor}`;
+}
+
+/**
+ * Everything about a task that does not change while it runs.
+ * @param {any} task
+ */
+export function definition(task) {
+  const { resources = {}, kill = {} } = task;
+  const env = Object.entries(task.env ?? {});
+  const labels = Object.entries(task.labels ?? {});
+  const metadata = Object.keys(task.metadata ?? {}).length > 0 ? JSON.stringify(task.metadata, null, 2) : null;
+  return el("div", { class: "definition" },
+    el("pre", { class: "command", tabindex: "0", "aria-label": "Command" }, typeof task.command === "string" ? task.command : commandText(task.command)),
+    pairs([
+      ["Group", el("a", { href: address(["tasks"], { group: task.group }) }, task.group)],
+      ["Priority", String(task.priority)],
+      ["Created", timeElement(task.created_at)],
+      ["Starts", task.start_at && timeElement(task.start_at)],
+      ["Cron", task.cron && el("span", null, el("code", null, task.cron), ` ${task.timezone}, missed firings: ${task.catch_up}`)],
+      ["Due", task.due_at && timeElement(task.due_at)],
+      ["Ended", task.finished_at && timeElement(task.finished_at)],
+      ["Expires", task.expires_at && clock(task.expires_at)],
+      ["Schedule", task.schedule_id && el("a", { href: address(["tasks", task.schedule_id]) }, task.schedule_id)],
+      ["Retry of", task.retry_of && el("a", { href: address(["tasks", task.retry_of]) }, task.retry_of)],
+      ["CPU", resources.cpu ? `${resources.cpu} cores` : null],
+      ["Memory", resources.memory ? sizeText(resources.memory) : null],
+      ["Processes", resources.pids ? `at most ${resources.pids}` : null],
+      ["Time limit", task.timeout_s ? duration(task.timeout_s) : "none"],
+      ["Kill", `${kill.signal ?? "SIGTERM"}, then outright after ${duration(kill.grace_s ?? 10)}`],
+      ["Retries", retryText(task.retry)],
+      ["If its worker is lost", task.rerun_if_lost === false ? "not run again" : "run again"],
+      ["Directory", task.cwd ? el("code", null, task.cwd) : "private, empty"],
+      ["User", task.user],
+      ["Isolated", task.isolate ? "yes" : null],
+      ["Output limit", task.log_limit !== null && task.log_limit !== undefined ? sizeText(task.log_limit) : null],
+      ["Idempotency key", task.idempotency_key && el("code", null, task.idempotency_key)],
+      ["Labels", labels.length > 0 && el("span", { class: "badges" }, labels.map(([key, value]) =>
+        el("a", { class: "badge plain", href: address(["tasks"], { label: `${key}:${value}` }) }, `${key}: ${value}`)))],
+      ["Workspace", task.workspace],
+    ]),
+    env.length > 0 && el("details", { open: env.length <= 8 }, el("summary", null, `Environment (${env.length})`),
+      el("dl", { class: "pairs mono" }, env.map(([name, value]) => [el("dt", null, name), el("dd", null, envValue(value))]))),
+    task.stdin && el("details", null, el("summary", null, "Standard input"), el("pre", { class: "command" }, task.stdin)),
+    metadata && el("details", null, el("summary", null, "Metadata"), el("pre", { class: "command" }, metadata)));
+}

@@ -1,0 +1,163 @@
+"""Tasks, attempts and their kin into wire form."""
+
+from typing import Final
+
+from taskyard.core.attempts import Attempt
+from taskyard.core.changes import Change, Event
+from taskyard.core.explain import Explanation
+from taskyard.core.resources import Resources
+from taskyard.core.retry import RetryPolicy
+from taskyard.core.tasks import Task
+from taskyard.dialects.native.schemas_tasks import (
+    AttemptAnswer,
+    ChangeAnswer,
+    EventAnswer,
+    KillAnswer,
+    KillReportAnswer,
+    ResourcesAnswer,
+    RetryAnswer,
+    StreamAnswer,
+    SurvivorAnswer,
+    TaskAnswer,
+    UsageAnswer,
+    WebhookAnswer,
+    WhyAnswer,
+)
+from taskyard.dialects.native.times import wire_time
+from taskyard.services.redaction import redact_env, redact_headers
+
+_NO_RESOURCES: Final = Resources()
+_NO_RESOURCES_ANSWER: Final = ResourcesAnswer(None, None, None)
+_NO_RETRY: Final = RetryPolicy()
+_NO_RETRY_ANSWER: Final = RetryAnswer(1, 1.0, 3600.0, 2.0, 0.1)
+
+
+def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
+    """A task as answered, with values of secret-looking variables and headers hidden."""
+    spec, work = task.spec, task.spec.work
+    resources, retry = spec.resources, spec.retry
+    return TaskAnswer(
+        id=task.id,
+        workspace=task.workspace,
+        state=task.state,
+        created_at=wire_time(task.created_at),
+        start_at=wire_time(task.start_at),
+        finished_at=wire_time(task.finished_at),
+        attempt_count=task.attempt_count,
+        current_attempt=task.current_attempt,
+        kill_requested_at=wire_time(task.kill_requested_at),
+        reason=task.reason,
+        message=task.message,
+        exit_code=exit_code,
+        schedule_id=task.schedule_id,
+        due_at=wire_time(task.due_at),
+        retry_of=task.retry_of,
+        command=work.argv if work.shell is None else work.shell,
+        env=redact_env(work.env) if work.env else {},
+        cwd=work.cwd,
+        stdin=work.stdin,
+        user=work.user,
+        isolate=work.isolate,
+        group=spec.group,
+        name=spec.name,
+        priority=spec.priority,
+        resources=_NO_RESOURCES_ANSWER if resources == _NO_RESOURCES else _resources(resources),
+        timeout_s=spec.timeout_s,
+        kill=KillAnswer(spec.kill_signal, spec.kill_grace_s),
+        retry=_NO_RETRY_ANSWER
+        if retry == _NO_RETRY
+        else RetryAnswer(
+            retry.max_attempts,
+            retry.backoff_min_s,
+            retry.backoff_max_s,
+            retry.factor,
+            retry.jitter,
+        ),
+        cron=spec.cron,
+        timezone=spec.timezone,
+        catch_up=spec.catch_up,
+        expires_at=wire_time(spec.expires_at),
+        idempotency_key=spec.idempotency_key,
+        rerun_if_lost=spec.rerun_if_lost,
+        log_limit=spec.log_limit_bytes,
+        labels=spec.labels,
+        metadata=spec.metadata,
+        webhooks=[WebhookAnswer(w.url, w.events, redact_headers(w.headers)) for w in spec.webhooks],
+    )
+
+
+def _resources(resources: Resources) -> ResourcesAnswer:
+    millis = resources.cpu_millis
+    return ResourcesAnswer(
+        None if millis is None else millis / 1000, resources.memory_bytes, resources.pids
+    )
+
+
+def attempt_answer(attempt: Attempt) -> AttemptAnswer:
+    """An attempt as answered; leases and handles are nobody's business."""
+    report, usage = attempt.kill_report, attempt.usage
+    return AttemptAnswer(
+        id=attempt.id,
+        task_id=attempt.task_id,
+        number=attempt.number,
+        worker_id=attempt.worker_id,
+        state=attempt.state,
+        assigned_at=wire_time(attempt.assigned_at),
+        started_at=wire_time(attempt.started_at),
+        finished_at=wire_time(attempt.finished_at),
+        exit_code=attempt.exit_code,
+        signal=attempt.signal,
+        reason=attempt.reason,
+        message=attempt.message,
+        kill_report=None
+        if report is None
+        else KillReportAnswer(
+            requested_at=wire_time(report.requested_at),
+            done_at=wire_time(report.done_at),
+            signal=report.signal,
+            forced=report.forced,
+            method=report.method,
+            killed_count=report.killed_count,
+            survivors=[SurvivorAnswer(one.pid, one.command) for one in report.survivors],
+        ),
+        usage=None
+        if usage is None
+        else UsageAnswer(usage.cpu_user_s, usage.cpu_system_s, usage.memory_peak_bytes),
+        stdout=StreamAnswer(attempt.stdout.stored_bytes, attempt.stdout.dropped_bytes),
+        stderr=StreamAnswer(attempt.stderr.stored_bytes, attempt.stderr.dropped_bytes),
+    )
+
+
+def event_answer(event: Event) -> EventAnswer:
+    """One line of history as answered."""
+    return EventAnswer(
+        event.number, event.kind, wire_time(event.at), event.attempt_id, event.actor, event.detail
+    )
+
+
+def why_answer(explanation: Explanation) -> WhyAnswer:
+    """An explanation as answered."""
+    return WhyAnswer(
+        task_id=explanation.task_id,
+        state=explanation.state,
+        summary=explanation.summary,
+        code=explanation.code,
+        detail=explanation.detail,
+        ahead=explanation.ahead,
+        story=explanation.story,
+    )
+
+
+def change_answer(change: Change) -> ChangeAnswer:
+    """A change as streamed."""
+    return ChangeAnswer(
+        kind=change.kind,
+        at=wire_time(change.at),
+        task_id=change.task_id,
+        group=change.group,
+        state=change.state,
+        was=change.was,
+        attempt_id=change.attempt_id,
+        attempt_number=change.attempt_number,
+        reason=change.reason,
+    )

@@ -1,0 +1,234 @@
+"""One way to declare a route: what it takes and answers, for the code and its description alike.
+
+:func:`operation` makes a Litestar route handler of a controller's method. The method names the
+types of its query and body in its annotation, ``call: Call[Query, Body]``; they are decoded
+strictly (Litestar's own typed arguments turn text into numbers), refused with a problem document,
+and described in the OpenAPI document from that same annotation.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar import Controller, Request
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp, Receive, Scope
+
+from taskyard.core.access import Caller, Role
+from taskyard.core.ids import TaskId
+from taskyard.dialects.native.answers import Answer
+from taskyard.dialects.native.bodies import read_body
+from taskyard.dialects.native.callers import caller_of
+from taskyard.dialects.native.errors import (
+    invalid_input,
+    malformed,
+    problem_of,
+    request_id_of,
+    undecodable,
+)
+from taskyard.dialects.native.native import Native, native_of
+from taskyard.services.engine import Engine
+
+Q = TypeVar("Q")
+Q_co = TypeVar("Q_co", covariant=True)
+B_co = TypeVar("B_co", covariant=True)
+
+OPERATION_KEY: Final = "operation"
+"""Where a route handler's ``opt`` keeps its :class:`Operation`."""
+SLASH: Final = "\udc2f"
+"""Stands for an encoded slash inside a path segment; no decoded text contains it."""
+_QUERY_MEMBERS: Final = 64
+
+
+class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A route without query parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Q_co, B_co]):
+    """One authenticated, decoded request."""
+
+    native: Native
+    caller: Caller
+    scope: Scope
+    query: Q_co
+    body: B_co
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that is asked."""
+        return self.native.engine
+
+    @property
+    def task_id(self) -> TaskId:
+        """The task named in the path."""
+        return TaskId(self.path("task_id"))
+
+    def path(self, name: str) -> str:
+        """A segment of the path, decoded."""
+        segment: str = self.scope["path_params"][name]
+        return segment.replace(SLASH, "/")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What the description says of a route."""
+
+    name: str
+    summary: str
+    role: Role
+    answers: dict[int, Any]
+    """Document type by status; None for an empty answer, a media type for anything else."""
+    fails: tuple[int, ...]
+    query: Any
+    body: Any
+    body_required: bool
+    token_in_query: bool
+
+
+Method = Callable[[Any, Call[Any, Any]], Awaitable[ASGIApp]]
+
+
+def operation(
+    method: str,
+    path: str,
+    answers: dict[int, Any],
+    *,
+    role: Role = Role.READ,
+    fails: tuple[int, ...] = (),
+    token_in_query: bool = False,
+) -> Callable[[Method], HTTPRouteHandler]:
+    """Make a route of a controller's method; its docstring's first line is the summary.
+
+    Args:
+        method: HTTP method; GET serves HEAD too.
+        path: below the controller's, in Litestar's notation.
+        answers: document types by status.
+        role: what a caller has to be; for the description, as services decide.
+        fails: statuses of errors beyond those every route may answer with.
+        token_in_query: whether ``?access_token=`` is a credential here.
+    """
+
+    def decorate(function: Method) -> HTTPRouteHandler:
+        query_type, body_type, required = types_of(function)
+        has_query = query_type is not NoQuery
+        decoder = None if body_type is NoneType else msgspec.json.Decoder(body_type)
+        described = Operation(
+            name=function.__name__,
+            summary=(function.__doc__ or "").strip().splitlines()[0],
+            role=role,
+            answers=answers,
+            fails=fails,
+            query=query_type,
+            body=None if decoder is None else body_type,
+            body_required=required,
+            token_in_query=token_in_query,
+        )
+        no_query = NoQuery()
+
+        async def handle(self: Controller, request: Request[Any, Any, Any]) -> Answer:
+            scope, receive = request.scope, request.receive
+            try:
+                native = native_of(scope)
+                pairs = query_pairs(scope["query_string"]) if scope["query_string"] else {}
+                token = pairs.pop("access_token", None) if token_in_query else None
+                caller = await caller_of(native, scope, token if isinstance(token, str) else None)
+                query = decode_query(pairs, query_type) if has_query or pairs else no_query
+                body = None
+                if decoder is not None:
+                    body = await _decode(native, scope, receive, decoder, required)
+                return await function(  # type: ignore[return-value]  # any ASGI application
+                    self, Call(native, caller, scope, query, body)
+                )
+            except Exception as error:  # noqa: BLE001 - the top of a request
+                return problem_of(error, request_id_of(scope["headers"]))
+
+        handle.__name__ = function.__name__
+        handle.__doc__ = function.__doc__
+        return HTTPRouteHandler(
+            path,
+            http_method=["GET", "HEAD"] if method == "GET" else [method],  # type: ignore[list-item]  # its literals
+            status_code=200,  # unused: answers bring their own
+            opt={OPERATION_KEY: described},
+            include_in_schema=False,
+        )(handle)
+
+    return decorate
+
+
+def types_of(function: Callable[..., Any]) -> tuple[Any, Any, bool]:
+    """Query type, body type and whether the body has to be there, from the annotation."""
+    query, body = get_args(get_type_hints(function)["call"])
+    if isinstance(body, UnionType):
+        (body,) = [one for one in get_args(body) if one is not NoneType]
+        return query, body, False
+    return query, body, body is not NoneType
+
+
+async def _decode(
+    native: Native,
+    scope: Scope,
+    receive: Receive,
+    decoder: msgspec.json.Decoder[Any],
+    required: bool,
+) -> Any:
+    body = await read_body(scope["headers"], receive, native.max_body_bytes)
+    if not body and not required:
+        return None
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise undecodable(error, body) from error
+
+
+def query_pairs(query_string: bytes) -> dict[str, str | list[str]]:
+    """Parameters by name; a list for one given more than once. Raises ``Refusal`` (400)."""
+    try:
+        pairs = parse_qsl(
+            query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=_QUERY_MEMBERS
+        )
+    except ValueError as error:
+        raise malformed(f"the query has more than {_QUERY_MEMBERS} parameters") from error
+    found: dict[str, str | list[str]] = {}
+    for name, value in pairs:
+        before = found.get(name)
+        if before is None:
+            found[name] = value
+        elif isinstance(before, list):
+            before.append(value)
+        else:
+            found[name] = [before, value]
+    return found
+
+
+@cache
+def _repeatable(kind: Any) -> tuple[str, ...]:
+    """Names of the parameters that may be given more than once."""
+    info = msgspec.inspect.type_info(kind)
+    names = []
+    for one in info.fields if isinstance(info, msgspec.inspect.StructType) else ():
+        type_ = one.type
+        while isinstance(type_, msgspec.inspect.Metadata):
+            type_ = type_.type
+        if isinstance(type_, msgspec.inspect.ListType):
+            names.append(one.encode_name)
+    return tuple(names)
+
+
+def decode_query(pairs: dict[str, str | list[str]], kind: type[Q]) -> Q:
+    """Query parameters by their declaration. Raises ``Refusal`` (400) naming the wrong one."""
+    for name in _repeatable(kind):  # type: ignore[arg-type]  # a class is hashable
+        value = pairs.get(name)
+        if isinstance(value, str):
+            pairs[name] = [value]
+    try:
+        return msgspec.convert(pairs, kind, strict=False)
+    except msgspec.ValidationError as error:
+        wrong = invalid_input(str(error))
+        if wrong.field and isinstance(pairs.get(wrong.field), list):
+            raise malformed("was given more than once", wrong.field) from error
+        raise malformed(wrong.problem, wrong.field or None) from error

@@ -1,0 +1,50 @@
+"""Cursors: opaque to callers, checked against damage, valid for ever."""
+
+import base64
+import binascii
+import hashlib
+from typing import Final
+
+from taskyard.dialects.native.errors import malformed
+
+DEFAULT_LIMIT: Final = 50
+MAX_LIMIT: Final = 500
+_CHECK: Final = 6
+"""Bytes that tell a mistyped cursor. No secret: a position shows nothing a caller may not see."""
+
+
+def make_cursor(kind: str, position: int | str) -> str:
+    """A cursor for lists of this kind that continues behind a position."""
+    payload = str(position).encode()
+    return base64.urlsafe_b64encode(_check(kind, payload) + payload).rstrip(b"=").decode()
+
+
+def read_cursor(kind: str, cursor: str) -> str:
+    """The position in a cursor. Raises ``Refusal`` (400) unless it was made for such a list."""
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
+        payload = raw[_CHECK:]
+        text = payload.decode()
+    except (binascii.Error, ValueError) as error:
+        raise _wrong() from error
+    if raw[:_CHECK] != _check(kind, payload) or make_cursor(kind, text) != cursor:
+        raise _wrong()
+    return text
+
+
+def read_number(kind: str, cursor: str) -> int | None:
+    """The number in a cursor, None for no cursor. Raises ``Refusal`` (400)."""
+    return int(read_cursor(kind, cursor)) if cursor else None
+
+
+def read_text(kind: str, cursor: str) -> str | None:
+    """The text in a cursor, None for no cursor. Raises ``Refusal`` (400)."""
+    return read_cursor(kind, cursor) if cursor else None
+
+
+def _check(kind: str, payload: bytes) -> bytes:
+    return hashlib.blake2b(payload, digest_size=_CHECK, person=kind.encode()[:16]).digest()
+
+
+def _wrong() -> Exception:
+    return malformed("this cursor was not made for this list", "cursor")

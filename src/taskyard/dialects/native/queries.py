@@ -1,0 +1,97 @@
+"""Query parameters of routes, declared once for decoding and for the description."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from taskyard.core.states import TaskState
+from taskyard.dialects.native.paging import DEFAULT_LIMIT, MAX_LIMIT
+
+Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="Items on a page, at most.")]
+Cursor = Annotated[
+    str, Meta(min_length=1, max_length=1024, description="`next_cursor` of the page before.")
+]
+Moment = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]
+Filter = Annotated[str, Meta(min_length=1, max_length=255)]
+Number = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Offset = Annotated[int, Meta(ge=0, le=1 << 53)]
+StartOffset = Annotated[
+    int, Meta(ge=-1, le=1 << 53, description="Offset to begin at; -1 leaves the stream out.")
+]
+
+
+class PageQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which page of a list."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor = ""
+
+
+class TasksQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which tasks to list."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor = ""
+    state: Annotated[list[TaskState], Meta(max_length=16)] = []
+    group: Filter = ""
+    label: Annotated[
+        list[Annotated[str, Meta(pattern=r"^[^:]+:", max_length=512, examples=["team:x"])]],
+        Meta(max_length=16, description="`key:value`; all must hold."),
+    ] = []
+    text: Filter = ""
+    created_after: Moment = ""
+    created_before: Moment = ""
+    schedule: Annotated[
+        str, Meta(min_length=1, max_length=64, description="Firings of a recurring task.")
+    ] = ""
+    order: Annotated[str, Meta(pattern=r"^(newest|oldest)$")] = "newest"
+
+
+class CountsQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which tasks to count."""
+
+    group: Filter = ""
+
+
+class WaitQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long to wait for a task's end."""
+
+    timeout_s: Annotated[float, Meta(ge=0, le=60)] = 60.0
+
+
+class CancelQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether to wait for the end of what is cancelled."""
+
+    wait: Annotated[float, Meta(ge=0, le=60, description="Seconds to wait for the end.")] = 0.0
+
+
+class LogQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which part of a stream."""
+
+    attempt: Number | None = None
+    offset: Offset | None = None
+    length: Offset | None = None
+    download: bool = False
+
+
+class FollowQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where to begin to follow."""
+
+    attempt: Number | None = None
+    stdout: StartOffset = 0
+    stderr: StartOffset = 0
+
+
+class ChangesQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which changes to stream."""
+
+    group: Filter = ""
+    task: Annotated[str, Meta(min_length=1, max_length=64)] = ""
+
+
+class DeliveriesQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which deliveries to list."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor = ""
+    state: Annotated[str, Meta(pattern=r"^(pending|delivered|failed)?$")] = ""

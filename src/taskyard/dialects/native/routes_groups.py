@@ -1,0 +1,110 @@
+"""Groups and the workspace: pausing, limits, counts."""
+
+from typing import Final
+
+from litestar import Controller
+from msgspec import UNSET
+
+from taskyard.core.access import Role
+from taskyard.core.errors import InvalidInput
+from taskyard.core.ids import GroupName
+from taskyard.dialects.native.answers import Answer, json_answer
+from taskyard.dialects.native.operation import Call, NoQuery, operation
+from taskyard.dialects.native.paging import make_cursor, read_text
+from taskyard.dialects.native.queries import PageQuery
+from taskyard.dialects.native.schemas_rest import (
+    GroupAnswer,
+    GroupPageAnswer,
+    GroupPatch,
+    WorkspaceAnswer,
+    WorkspacePatch,
+)
+from taskyard.ports.store import GroupRecord
+
+GROUPS: Final = "groups"
+
+
+class GroupRoutes(Controller):
+    """Everything under ``/groups``."""
+
+    path = "/groups"
+    tags = ("Groups",)
+
+    @operation("GET", "/", {200: GroupPageAnswer})
+    async def list_groups(self, call: Call[PageQuery, None]) -> Answer:
+        """A page of groups, in order of name."""
+        limit, after = call.query.limit, read_text(GROUPS, call.query.cursor)
+        found = await call.engine.groups.page(call.caller, after, limit + 1)
+        cursor = make_cursor(GROUPS, found[limit - 1].name) if len(found) > limit else None
+        return json_answer(GroupPageAnswer([group_answer(one) for one in found[:limit]], cursor))
+
+    @operation("GET", "/{name:str}", {200: GroupAnswer}, fails=(404,))
+    async def get_group(self, call: Call[NoQuery, None]) -> Answer:
+        """One group; one never heard of has no tasks and no limits."""
+        return json_answer(group_answer(await call.engine.groups.get(call.caller, _name(call))))
+
+    @operation("PATCH", "/{name:str}", {200: GroupAnswer}, role=Role.OPERATE, fails=(404, 507))
+    async def change_group(self, call: Call[NoQuery, GroupPatch]) -> Answer:
+        """Pause, resume or limit a group."""
+        patch = call.body
+        limit = patch.concurrency_limit
+        record = await call.engine.groups.set(
+            call.caller,
+            _name(call),
+            paused=None if patch.paused is UNSET else patch.paused,
+            concurrency_limit=None if limit is UNSET else limit,
+            clear_limit=limit is None,
+        )
+        return json_answer(group_answer(record))
+
+    @operation("POST", "/{name:str}/pause", {200: GroupAnswer}, role=Role.OPERATE, fails=(404, 507))
+    async def pause_group(self, call: Call[NoQuery, None]) -> Answer:
+        """Start nothing more of a group; what runs goes on."""
+        record = await call.engine.groups.set(call.caller, _name(call), paused=True)
+        return json_answer(group_answer(record))
+
+    @operation(
+        "POST", "/{name:str}/resume", {200: GroupAnswer}, role=Role.OPERATE, fails=(404, 507)
+    )
+    async def resume_group(self, call: Call[NoQuery, None]) -> Answer:
+        """Start tasks of a group again."""
+        record = await call.engine.groups.set(call.caller, _name(call), paused=False)
+        return json_answer(group_answer(record))
+
+
+class WorkspaceRoutes(Controller):
+    """The caller's own workspace."""
+
+    path = "/workspace"
+    tags = ("Workspace",)
+
+    @operation("GET", "/", {200: WorkspaceAnswer})
+    async def get_workspace(self, call: Call[NoQuery, None]) -> Answer:
+        """The caller's workspace, its limit and its tasks by state."""
+        return json_answer(await _workspace(call))
+
+    @operation("PATCH", "/", {200: WorkspaceAnswer}, role=Role.ADMIN, fails=(507,))
+    async def change_workspace(self, call: Call[NoQuery, WorkspacePatch]) -> Answer:
+        """Limit how many attempts of the workspace run at once."""
+        await call.engine.groups.set_workspace_limit(call.caller, call.body.concurrency_limit)
+        return json_answer(await _workspace(call))
+
+
+def group_answer(record: GroupRecord) -> GroupAnswer:
+    """A group as answered."""
+    return GroupAnswer(record.name, record.paused, record.concurrency_limit, record.counts)
+
+
+async def _workspace(call: Call[NoQuery, object]) -> WorkspaceAnswer:
+    limit = await call.engine.groups.workspace_limit(call.caller)
+    counts = await call.engine.tasks.counts(call.caller)
+    return WorkspaceAnswer(
+        call.caller.workspace, limit, {str(state): count for state, count in counts.items()}
+    )
+
+
+def _name(call: Call[NoQuery, object]) -> GroupName:
+    name = call.path("name")
+    if len(name) > 255 or any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+        raise InvalidInput("name", "needs 1 to 255 characters, none of them a control character")
+    return GroupName(name)

@@ -1,0 +1,61 @@
+"""Live changes of the workspace's tasks."""
+
+from typing import Final
+
+import anyio
+import msgspec
+from litestar import Controller
+from litestar.types import ASGIApp
+
+from taskyard.core.ids import GroupName, TaskId
+from taskyard.dialects.native.answers_tasks import change_answer
+from taskyard.dialects.native.operation import Call, operation
+from taskyard.dialects.native.push import EventStream, Message, Source, socket
+from taskyard.dialects.native.queries import ChangesQuery
+from taskyard.dialects.native.schemas_tasks import GapAnswer
+from taskyard.services.bus import Gap
+
+PING_S: Final = 15.0
+"""Seconds without a change after which a stream shows a sign of life."""
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class LiveRoutes(Controller):
+    """Everything under ``/events``."""
+
+    path = "/events"
+    tags = ("Live changes",)
+
+    @operation("GET", "/stream", {200: "text/event-stream"}, token_in_query=True)
+    async def stream_changes(self, call: Call[ChangesQuery, None]) -> ASGIApp:
+        """Every change of the workspace's tasks from now on, as server-sent events."""
+        return EventStream(call.native, _changes(call))
+
+    @socket("/ws")
+    async def stream_changes_socket(self, call: Call[ChangesQuery, None]) -> Source:
+        """Every change of the workspace's tasks from now on, over a WebSocket."""
+        return _changes(call)
+
+
+async def _changes(call: Call[ChangesQuery, None]) -> Source:
+    query = call.query
+    async with call.engine.bus.subscribe(
+        workspace=call.caller.workspace,
+        group=GroupName(query.group) if query.group else None,
+        task_id=TaskId(query.task) if query.task else None,
+    ) as subscription:
+        # Headers at once: whoever sees them knows that no later change is missed.
+        yield None
+        while True:
+            change = None
+            with anyio.move_on_after(PING_S):
+                try:
+                    change = await anext(subscription)
+                except StopAsyncIteration:
+                    return
+            if change is None:
+                yield None
+            elif isinstance(change, Gap):
+                yield Message("gap", _ENCODER.encode(GapAnswer(change.missed)))
+            else:
+                yield Message("change", _ENCODER.encode(change_answer(change)))

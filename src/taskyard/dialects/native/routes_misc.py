@@ -1,0 +1,67 @@
+"""Workers, the caller, the version."""
+
+from litestar import Controller
+
+from taskyard.core.resources import Capacity
+from taskyard.dialects.native.answers import Answer, json_answer
+from taskyard.dialects.native.operation import Call, NoQuery, operation
+from taskyard.dialects.native.routes_access import role_word
+from taskyard.dialects.native.schemas_rest import (
+    CapacityAnswer,
+    MeAnswer,
+    VersionAnswer,
+    WorkerAnswer,
+    WorkersAnswer,
+)
+from taskyard.dialects.native.times import wire_time
+from taskyard.ports.store import WorkerRecord
+
+
+class MiscRoutes(Controller):
+    """What belongs to no other resource."""
+
+    path = "/"
+    tags = ("The rest",)
+
+    @operation("GET", "/workers", {200: WorkersAnswer})
+    async def list_workers(self, call: Call[NoQuery, None]) -> Answer:
+        """All workers, their room, and how much of it is taken."""
+        return json_answer(
+            WorkersAnswer([worker_answer(*one) for one in call.engine.dispatch.workers()])
+        )
+
+    @operation("GET", "/me", {200: MeAnswer})
+    async def get_me(self, call: Call[NoQuery, None]) -> Answer:
+        """Who is asking."""
+        caller = call.caller
+        return json_answer(MeAnswer(caller.actor, caller.workspace, role_word(caller.role)))
+
+    @operation("GET", "/version", {200: VersionAnswer})
+    async def get_version(self, call: Call[NoQuery, None]) -> Answer:
+        """What is running here."""
+        return json_answer(VersionAnswer(call.native.version, "v1", dev=call.native.dev))
+
+
+def worker_answer(record: WorkerRecord, free: Capacity) -> WorkerAnswer:
+    """A worker as answered."""
+    total = record.capacity
+    used = Capacity(
+        total.slots - free.slots,
+        total.cpu_millis - free.cpu_millis,
+        total.memory_bytes - free.memory_bytes,
+    )
+    return WorkerAnswer(
+        id=record.id,
+        hostname=record.hostname,
+        state=record.state,
+        version=record.version,
+        capacity=_capacity(total),
+        used=_capacity(used),
+        runtimes=record.runtimes,
+        joined_at=wire_time(record.joined_at),
+        beat_at=wire_time(record.beat_at),
+    )
+
+
+def _capacity(capacity: Capacity) -> CapacityAnswer:
+    return CapacityAnswer(capacity.slots, capacity.cpu_millis / 1000, capacity.memory_bytes)

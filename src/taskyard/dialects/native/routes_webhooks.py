@@ -1,0 +1,95 @@
+"""Webhook deliveries: look, redeliver; the key they are signed with."""
+
+from typing import Final
+
+from litestar import Controller
+
+from taskyard.core.access import Role
+from taskyard.core.webhooks import Delivery, DeliveryState
+from taskyard.dialects.native.answers import Answer, json_answer
+from taskyard.dialects.native.operation import Call, NoQuery, operation
+from taskyard.dialects.native.paging import make_cursor, read_number
+from taskyard.dialects.native.queries import DeliveriesQuery
+from taskyard.dialects.native.schemas_rest import (
+    DeliveriesAnswer,
+    DeliveryAnswer,
+    DeliveryPageAnswer,
+    SigningKeyAnswer,
+    TryAnswer,
+)
+from taskyard.dialects.native.times import wire_time
+
+DELIVERIES: Final = "deliveries"
+
+
+class WebhookRoutes(Controller):
+    """Deliveries, below ``/webhooks`` and below a task."""
+
+    path = "/"
+    tags = ("Webhooks",)
+
+    @operation("GET", "/tasks/{task_id:str}/webhooks", {200: DeliveriesAnswer}, fails=(404,))
+    async def list_task_deliveries(self, call: Call[NoQuery, None]) -> Answer:
+        """Deliveries of a task, oldest first."""
+        await call.engine.tasks.get(call.caller, call.task_id)
+        found = await call.engine.webhooks.of_task(call.caller, call.task_id)
+        return json_answer(DeliveriesAnswer([delivery_answer(one) for one in found]))
+
+    @operation("GET", "/webhooks/deliveries", {200: DeliveryPageAnswer})
+    async def list_deliveries(self, call: Call[DeliveriesQuery, None]) -> Answer:
+        """A page of deliveries, newest first, without their tries."""
+        query = call.query
+        found = await call.engine.webhooks.deliveries(
+            call.caller,
+            DeliveryState(query.state) if query.state else None,
+            read_number(DELIVERIES, query.cursor),
+            query.limit + 1,
+        )
+        more = len(found) > query.limit
+        cursor = make_cursor(DELIVERIES, found[query.limit - 1].number) if more else None
+        items = [delivery_answer(one) for one in found[: query.limit]]
+        return json_answer(DeliveryPageAnswer(items, cursor))
+
+    @operation("GET", "/webhooks/deliveries/{delivery_id:str}", {200: DeliveryAnswer}, fails=(404,))
+    async def get_delivery(self, call: Call[NoQuery, None]) -> Answer:
+        """One delivery, with its tries."""
+        found = await call.engine.webhooks.delivery(call.caller, call.path("delivery_id"))
+        return json_answer(delivery_answer(found))
+
+    @operation(
+        "POST",
+        "/webhooks/deliveries/{delivery_id:str}/redeliver",
+        {200: DeliveryAnswer},
+        role=Role.OPERATE,
+        fails=(404, 507),
+    )
+    async def redeliver(self, call: Call[NoQuery, None]) -> Answer:
+        """Send a message once more, whatever became of it before."""
+        found = await call.engine.webhooks.redeliver(call.caller, call.path("delivery_id"))
+        return json_answer(delivery_answer(found))
+
+    @operation("GET", "/webhooks/signing-key", {200: SigningKeyAnswer}, role=Role.ADMIN)
+    async def get_signing_key(self, call: Call[NoQuery, None]) -> Answer:
+        """The key that requests of this workspace are signed with."""
+        return json_answer(SigningKeyAnswer(await call.engine.webhooks.signing_key(call.caller)))
+
+
+def delivery_answer(delivery: Delivery) -> DeliveryAnswer:
+    """A delivery as answered."""
+    return DeliveryAnswer(
+        id=delivery.id,
+        task_id=delivery.task_id,
+        event=delivery.event,
+        url=delivery.url,
+        state=delivery.state,
+        attempt_count=delivery.attempt_count,
+        next_at=wire_time(delivery.next_at),
+        created_at=wire_time(delivery.created_at),
+        delivered_at=wire_time(delivery.delivered_at),
+        last_status=delivery.last_status,
+        last_error=delivery.last_error,
+        tries=[
+            TryAnswer(wire_time(one.at), one.status, one.error, one.duration_ms)
+            for one in delivery.tries
+        ],
+    )

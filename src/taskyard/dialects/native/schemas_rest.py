@@ -1,0 +1,240 @@
+"""Wire form of groups, workers, webhooks, access and the rest."""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from taskyard.dialects.native.schemas_submit import TEXT
+from taskyard.dialects.native.schemas_tasks import Uuid, When
+
+RoleWord = Literal["read", "write", "operate", "admin"]
+Limit = Annotated[int, Meta(ge=1, le=1_000_000)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["ci"])]
+
+
+class GroupAnswer(Struct):
+    """A group: its settings and its tasks by state."""
+
+    name: str
+    paused: bool
+    concurrency_limit: int | None
+    counts: dict[str, int]
+
+
+class GroupPageAnswer(Struct):
+    """A page of groups, by name."""
+
+    items: list[GroupAnswer]
+    next_cursor: str | None
+
+
+class GroupPatch(Struct, forbid_unknown_fields=True):
+    """Changes to a group."""
+
+    paused: bool | UnsetType = UNSET
+    concurrency_limit: Limit | UnsetType | None = UNSET
+
+
+class WorkspaceAnswer(Struct):
+    """The caller's workspace."""
+
+    name: str
+    concurrency_limit: int | None
+    counts: dict[str, int]
+
+
+class WorkspacePatch(Struct, forbid_unknown_fields=True):
+    """Changes to the workspace."""
+
+    concurrency_limit: Limit | None
+
+
+class CapacityAnswer(Struct):
+    """Room on a worker."""
+
+    slots: int
+    cpu: float
+    """Cores."""
+    memory_bytes: int
+
+
+class WorkerAnswer(Struct):
+    """A worker, its room, and how much of it is taken."""
+
+    id: str
+    hostname: str
+    state: str
+    version: str
+    capacity: CapacityAnswer
+    used: CapacityAnswer
+    runtimes: tuple[str, ...]
+    joined_at: When
+    beat_at: When
+
+
+class WorkersAnswer(Struct):
+    """All workers."""
+
+    items: list[WorkerAnswer]
+
+
+class TryAnswer(Struct):
+    """One request of a delivery."""
+
+    at: When
+    status: int | None
+    error: str | None
+    duration_ms: int
+
+
+class DeliveryAnswer(Struct):
+    """The report of one moment to one webhook."""
+
+    id: str
+    task_id: Uuid
+    event: str
+    url: str
+    state: str
+    attempt_count: int
+    next_at: When | None
+    created_at: When
+    delivered_at: When | None
+    last_status: int | None
+    last_error: str | None
+    tries: list[TryAnswer]
+    """Left empty in pages."""
+
+
+class DeliveriesAnswer(Struct):
+    """All deliveries of a task."""
+
+    items: list[DeliveryAnswer]
+
+
+class DeliveryPageAnswer(Struct):
+    """A page of deliveries."""
+
+    items: list[DeliveryAnswer]
+    next_cursor: str | None
+
+
+class SigningKeyAnswer(Struct):
+    """What webhook requests of this workspace are signed with."""
+
+    key: str
+
+
+class TokenAnswer(Struct):
+    """A token, without its secret."""
+
+    id: str
+    name: str
+    workspace: str
+    role: RoleWord
+    created_at: When
+    expires_at: When | None
+    revoked_at: When | None
+    last_used_at: When | None
+
+
+class NewTokenAnswer(TokenAnswer):
+    """A token just made; ``token`` is shown this once."""
+
+    token: str
+
+
+class TokenPageAnswer(Struct):
+    """A page of tokens."""
+
+    items: list[TokenAnswer]
+    next_cursor: str | None
+
+
+class NewToken(Struct, forbid_unknown_fields=True):
+    """A token to make."""
+
+    name: Name
+    role: RoleWord
+    expires_in_s: Annotated[float, Meta(ge=1, le=315_360_000)] | None = None
+
+
+class UserAnswer(Struct):
+    """Somebody who signs in with name and password."""
+
+    name: str
+    workspace: str
+    role: RoleWord
+    created_at: When
+
+
+class UserPageAnswer(Struct):
+    """A page of users."""
+
+    items: list[UserAnswer]
+    next_cursor: str | None
+
+
+class NewUser(Struct, forbid_unknown_fields=True):
+    """A user to add."""
+
+    name: Name
+    password: Annotated[str, Meta(min_length=8, max_length=256)]
+    role: RoleWord
+
+
+class SecretAnswer(Struct):
+    """A stored secret; its value is never shown."""
+
+    name: str
+    created_at: When
+    updated_at: When
+
+
+class SecretPageAnswer(Struct):
+    """A page of secrets."""
+
+    items: list[SecretAnswer]
+    next_cursor: str | None
+
+
+class NewSecret(Struct, forbid_unknown_fields=True):
+    """A secret's value."""
+
+    value: Annotated[str, Meta(max_length=65_536, pattern=TEXT)]
+
+
+class AuditAnswer(Struct):
+    """One successful write or one refused attempt at it."""
+
+    number: int
+    at: When
+    actor: str
+    action: str
+    target: str | None
+    outcome: str
+    address: str | None
+    detail: str | None
+
+
+class AuditPageAnswer(Struct):
+    """A page of the audit trail, newest first."""
+
+    items: list[AuditAnswer]
+    next_cursor: str | None
+
+
+class MeAnswer(Struct):
+    """Who is asking."""
+
+    actor: str
+    workspace: str
+    role: RoleWord
+
+
+class VersionAnswer(Struct, omit_defaults=True):
+    """What is running."""
+
+    version: str
+    api: str
+    dev: bool = False
+    """True when the server runs with well-known credentials."""

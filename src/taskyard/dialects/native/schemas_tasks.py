@@ -1,0 +1,256 @@
+"""Wire form of tasks, attempts, events and explanations as they are answered."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from taskyard.core.schedule import CatchUp
+from taskyard.core.states import AttemptState, Reason, TaskState
+from taskyard.core.tasks import SecretRef, WebhookEvent
+
+When = Annotated[
+    str,
+    Meta(
+        examples=["2026-11-22T03:04:05.000006Z"],
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+"""An instant in RFC 3339, UTC, with microseconds."""
+Uuid = Annotated[
+    str,
+    Meta(
+        examples=["0199f3a2-7c1e-7d3a-9b8e-3f2d1c0b4a59"],
+        extra_json_schema={"format": "uuid"},
+    ),
+]
+
+
+class ResourcesAnswer(Struct):
+    """What an attempt reserves and may not exceed."""
+
+    cpu: float | None
+    """Cores."""
+    memory: int | None
+    """Bytes."""
+    pids: int | None
+
+
+class KillAnswer(Struct):
+    """How an attempt is asked to end."""
+
+    signal: str
+    grace_s: float
+
+
+class RetryAnswer(Struct):
+    """How often a task is tried."""
+
+    max_attempts: int
+    backoff_min_s: float
+    backoff_max_s: float
+    factor: float
+    jitter: float
+
+
+class WebhookAnswer(Struct):
+    """Where moments of the task's life are reported."""
+
+    url: str
+    events: tuple[WebhookEvent, ...]
+    headers: dict[str, str]
+
+
+class TaskAnswer(Struct):
+    """A task: what was submitted, and where it is."""
+
+    id: Uuid
+    workspace: str
+    state: TaskState
+    created_at: When
+    start_at: When | None
+    finished_at: When | None
+    attempt_count: int
+    current_attempt: Uuid | None
+    kill_requested_at: When | None
+    reason: Reason | None
+    message: str | None
+    exit_code: int | None
+    """Of the last attempt; filled in where one task is asked for."""
+    schedule_id: Uuid | None
+    due_at: When | None
+    retry_of: Uuid | None
+    command: tuple[str, ...] | str
+    env: dict[str, str | SecretRef]
+    cwd: str | None
+    stdin: str | None
+    user: str | None
+    isolate: bool
+    group: str
+    name: str | None
+    priority: int
+    resources: ResourcesAnswer
+    timeout_s: float | None
+    kill: KillAnswer
+    retry: RetryAnswer
+    cron: str | None
+    timezone: str
+    catch_up: CatchUp
+    expires_at: When | None
+    idempotency_key: str | None
+    rerun_if_lost: bool
+    log_limit: int | None
+    labels: dict[str, str]
+    metadata: dict[str, Any]
+    webhooks: list[WebhookAnswer]
+
+
+class TaskPageAnswer(Struct):
+    """A page of tasks."""
+
+    items: list[TaskAnswer]
+    next_cursor: str | None
+
+
+class SubmittedAnswer(Struct):
+    """What became of one task of a batch."""
+
+    id: Uuid
+    state: TaskState
+    created: bool
+    """False: the idempotency key was known, and this is the task it stands for."""
+
+
+class BatchAnswer(Struct):
+    """What became of a batch, in order."""
+
+    items: list[SubmittedAnswer]
+
+
+class CountsAnswer(Struct):
+    """Tasks by state; states without tasks are left out."""
+
+    counts: dict[str, int]
+
+
+class CancelAnswer(Struct):
+    """What a request to cancel one task led to."""
+
+    task_id: str
+    outcome: Literal["cancelled", "killing", "ended", "unknown"]
+
+
+class CancelManyAnswer(Struct):
+    """One outcome for each task."""
+
+    items: list[CancelAnswer]
+
+
+class SurvivorAnswer(Struct):
+    """A process that outlived a kill."""
+
+    pid: int
+    command: str
+
+
+class KillReportAnswer(Struct):
+    """Proof of a kill."""
+
+    requested_at: When
+    done_at: When
+    signal: str | None
+    forced: bool
+    method: str
+    killed_count: int
+    survivors: list[SurvivorAnswer]
+
+
+class UsageAnswer(Struct):
+    """What an attempt consumed."""
+
+    cpu_user_s: float | None
+    cpu_system_s: float | None
+    memory_peak_bytes: int | None
+
+
+class StreamAnswer(Struct):
+    """Length of one output stream."""
+
+    stored_bytes: int
+    dropped_bytes: int
+
+
+class AttemptAnswer(Struct):
+    """One try at a task."""
+
+    id: Uuid
+    task_id: Uuid
+    number: int
+    worker_id: str
+    state: AttemptState
+    assigned_at: When
+    started_at: When | None
+    finished_at: When | None
+    exit_code: int | None
+    signal: str | None
+    reason: Reason | None
+    message: str | None
+    kill_report: KillReportAnswer | None
+    usage: UsageAnswer | None
+    stdout: StreamAnswer
+    stderr: StreamAnswer
+
+
+class AttemptsAnswer(Struct):
+    """All attempts, first to last."""
+
+    items: list[AttemptAnswer]
+
+
+class EventAnswer(Struct):
+    """One line of a task's history."""
+
+    number: int
+    kind: str
+    at: When
+    attempt_id: Uuid | None
+    actor: str | None
+    detail: str | None
+
+
+class EventPageAnswer(Struct):
+    """A page of history, oldest first."""
+
+    items: list[EventAnswer]
+    next_cursor: str | None
+
+
+class WhyAnswer(Struct):
+    """Why a task is where it is."""
+
+    task_id: Uuid
+    state: TaskState
+    summary: str
+    code: str
+    detail: dict[str, Any]
+    ahead: int | None
+    story: tuple[str, ...]
+
+
+class ChangeAnswer(Struct, tag="change", tag_field="type"):
+    """One committed step in the life of a task, as it is streamed."""
+
+    kind: str
+    at: When
+    task_id: Uuid
+    group: str
+    state: TaskState
+    was: TaskState | None
+    attempt_id: Uuid | None
+    attempt_number: int | None
+    reason: Reason | None
+
+
+class GapAnswer(Struct, tag="gap", tag_field="type"):
+    """Stands for changes a slow reader missed."""
+
+    missed: int

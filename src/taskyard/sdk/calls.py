@@ -1,0 +1,342 @@
+"""Every request of the native API as a value, and how its answer is read. No I/O.
+
+Both clients send these, so that paths, members and decoding exist once.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+import msgspec
+
+from taskyard.sdk import models
+from taskyard.sdk.errors import Unreadable
+
+T = TypeVar("T")
+Query = dict[str, str | int | float | Sequence[str] | None]
+
+BASE = "/api/v1"
+MAX_WAIT_S = 60.0
+"""The longest the server holds a request that waits."""
+
+
+class Call(msgspec.Struct, Generic[T], frozen=True):
+    """One request, ready to be sent, and how to read its answer."""
+
+    method: str
+    path: str
+    read: Callable[[bytes], T]
+    query: Query = {}
+    body: bytes | None = None
+    repeatable: bool = True
+    """Whether sending it twice is the same as sending it once."""
+    extra_s: float = 0.0
+    """Seconds the server may take on top of the usual timeout, because it was asked to wait."""
+
+    @property
+    def parameters(self) -> list[tuple[str, str]]:
+        """The query as pairs; members that are None are left out, lists repeat their name."""
+        pairs: list[tuple[str, str]] = []
+        for name, value in self.query.items():
+            if value is None:
+                continue
+            if isinstance(value, str | int | float):
+                pairs.append((name, str(value)))
+            else:
+                pairs.extend((name, each) for each in value)
+        return pairs
+
+
+@lru_cache
+def _reader(kind: Any) -> Callable[[bytes], Any]:
+    decoder = msgspec.json.Decoder(kind)
+
+    def read(body: bytes) -> Any:
+        try:
+            return decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Unreadable(f"the answer is not what the API promises: {error}") from error
+
+    return read
+
+
+class _Items(msgspec.Struct, Generic[T], frozen=True):
+    items: tuple[T, ...]
+
+
+def _items(kind: Any) -> Callable[[bytes], tuple[Any, ...]]:
+    read = _reader(_Items[kind])
+    return lambda body: tuple(read(body).items)
+
+
+def _nothing(_body: bytes) -> None:
+    return None
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _task(task_id: str, rest: str = "") -> str:
+    return f"{BASE}/tasks/{quote(task_id, safe='')}{rest}"
+
+
+def keyed(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The specification with an idempotency key, so that a repeated submit never doubles."""
+    key = spec.get("idempotency_key") or f"sdk-{uuid4().hex}"
+    return {**{name: value for name, value in spec.items() if value is not None}, **_key(key)}
+
+
+def _key(key: Any) -> dict[str, Any]:
+    return {"idempotency_key": key}
+
+
+def submit(spec: Mapping[str, Any]) -> Call[models.Task]:
+    """Submit one task."""
+    return Call("POST", f"{BASE}/tasks", _reader(models.Task), body=_json(keyed(spec)))
+
+
+def submit_many(specs: Iterable[Mapping[str, Any]]) -> Call[tuple[models.Submitted, ...]]:
+    """Submit up to 1000 tasks, all or none."""
+    body = _json({"tasks": [keyed(spec) for spec in specs]})
+    return Call("POST", f"{BASE}/tasks/batch", _items(models.Submitted), body=body)
+
+
+def get(task_id: str) -> Call[models.Task]:
+    """One task."""
+    return Call("GET", _task(task_id), _reader(models.Task))
+
+
+def page(query: Query) -> Call[models.Page[models.Task]]:
+    """One page of tasks."""
+    return Call("GET", f"{BASE}/tasks", _reader(models.Page[models.Task]), query=query)
+
+
+def counts(group: str | None) -> Call[dict[str, int]]:
+    """Task counts by state."""
+
+    class Counts(msgspec.Struct, frozen=True):
+        counts: dict[str, int]
+
+    read = _reader(Counts)
+    return Call(
+        "GET", f"{BASE}/tasks/counts", lambda body: dict(read(body).counts), {"group": group}
+    )
+
+
+def attempts(task_id: str) -> Call[tuple[models.Attempt, ...]]:
+    """All attempts of a task."""
+    return Call("GET", _task(task_id, "/attempts"), _items(models.Attempt))
+
+
+def events(task_id: str, cursor: str | None, limit: int) -> Call[models.Page[models.Event]]:
+    """One page of a task's history."""
+    read = _reader(models.Page[models.Event])
+    return Call("GET", _task(task_id, "/events"), read, {"cursor": cursor, "limit": limit})
+
+
+def why(task_id: str) -> Call[models.Why]:
+    """Why a task is where it is."""
+    return Call("GET", _task(task_id, "/why"), _reader(models.Why))
+
+
+def cancel(task_id: str, signal: str | None, grace_s: float | None) -> Call[models.Outcome]:
+    """Cancel a waiting task, or begin to kill a running one."""
+    body = _json(_given(signal=signal, grace_s=grace_s))
+    return Call("POST", _task(task_id, "/cancel"), _reader(models.Outcome), body=body)
+
+
+def cancel_many(ids: Sequence[str] | None, group: str | None) -> Call[tuple[models.Outcome, ...]]:
+    """Cancel up to 1000 tasks by id, or all unended ones of a group."""
+    body = _json({"group": group} if ids is None else {"ids": list(ids)})
+    return Call("POST", f"{BASE}/tasks/cancel", _items(models.Outcome), body=body)
+
+
+def retry(task_id: str) -> Call[models.Task]:
+    """Submit an ended task anew. Not repeatable: each makes another task."""
+    return Call("POST", _task(task_id, "/retry"), _reader(models.Task), repeatable=False)
+
+
+def delete(task_id: str) -> Call[None]:
+    """Remove an ended task and its logs."""
+    return Call("DELETE", _task(task_id), _nothing)
+
+
+def update(task_id: str, members: Mapping[str, Any]) -> Call[models.Task]:
+    """Change a waiting task."""
+    return Call("PATCH", _task(task_id), _reader(models.Task), body=_json(members))
+
+
+def wait(task_id: str, timeout_s: float) -> Call[models.Task]:
+    """The task once it has ended, or as it is after ``timeout_s`` (at most 60)."""
+    timeout_s = max(0.0, min(timeout_s, MAX_WAIT_S))
+    return Call(
+        "GET",
+        _task(task_id, "/wait"),
+        _reader(models.Task),
+        {"timeout_s": timeout_s},
+        extra_s=timeout_s,
+    )
+
+
+def logs(
+    task_id: str, stream: str, attempt: int | None, offset: int, length: int | None
+) -> Call[bytes]:
+    """Bytes of one output stream; at most 8 MiB for each answer."""
+    query: Query = {"attempt": attempt, "offset": offset, "length": length}
+    return Call("GET", _task(task_id, f"/logs/{quote(stream, safe='')}"), bytes, query)
+
+
+def groups(cursor: str | None, limit: int) -> Call[models.Page[models.Group]]:
+    """One page of groups."""
+    read = _reader(models.Page[models.Group])
+    return Call("GET", f"{BASE}/groups", read, {"cursor": cursor, "limit": limit})
+
+
+def _group(name: str, rest: str = "") -> str:
+    return f"{BASE}/groups/{quote(name, safe='')}{rest}"
+
+
+def group(name: str) -> Call[models.Group]:
+    """One group."""
+    return Call("GET", _group(name), _reader(models.Group))
+
+
+def pause(name: str) -> Call[models.Group]:
+    """Start nothing more of a group."""
+    return Call("POST", _group(name, "/pause"), _reader(models.Group))
+
+
+def resume(name: str) -> Call[models.Group]:
+    """Start tasks of a group again."""
+    return Call("POST", _group(name, "/resume"), _reader(models.Group))
+
+
+def set_group_limit(name: str, limit: int | None) -> Call[models.Group]:
+    """Limit how many tasks of a group run at once; None for no limit."""
+    body = _json({"concurrency_limit": limit})
+    return Call("PATCH", _group(name), _reader(models.Group), body=body)
+
+
+def workspace() -> Call[models.Workspace]:
+    """The credential's workspace."""
+    return Call("GET", f"{BASE}/workspace", _reader(models.Workspace))
+
+
+def set_workspace_limit(limit: int | None) -> Call[models.Workspace]:
+    """Limit how many tasks of the workspace run at once; None for no limit."""
+    body = _json({"concurrency_limit": limit})
+    return Call("PATCH", f"{BASE}/workspace", _reader(models.Workspace), body=body)
+
+
+def workers() -> Call[tuple[models.Worker, ...]]:
+    """All workers."""
+    return Call("GET", f"{BASE}/workers", _items(models.Worker))
+
+
+def deliveries(
+    state: str | None, cursor: str | None, limit: int
+) -> Call[models.Page[models.Delivery]]:
+    """One page of webhook deliveries."""
+    query: Query = {"state": state, "cursor": cursor, "limit": limit}
+    read = _reader(models.Page[models.Delivery])
+    return Call("GET", f"{BASE}/webhooks/deliveries", read, query)
+
+
+def delivery(delivery_id: str) -> Call[models.Delivery]:
+    """One webhook delivery."""
+    path = f"{BASE}/webhooks/deliveries/{quote(delivery_id, safe='')}"
+    return Call("GET", path, _reader(models.Delivery))
+
+
+def redeliver(delivery_id: str) -> Call[models.Delivery | None]:
+    """Deliver once more. Not repeatable: each is another delivery."""
+    path = f"{BASE}/webhooks/deliveries/{quote(delivery_id, safe='')}/redeliver"
+    read = _reader(models.Delivery)
+    return Call("POST", path, lambda body: read(body) if body else None, repeatable=False)
+
+
+def tokens(cursor: str | None, limit: int) -> Call[models.Page[models.Token]]:
+    """One page of tokens, without their secrets."""
+    query: Query = {"cursor": cursor, "limit": limit}
+    return Call("GET", f"{BASE}/tokens", _reader(models.Page[models.Token]), query)
+
+
+def create_token(name: str, role: str, expires_in_s: float | None) -> Call[models.Token]:
+    """Create a token; the answer's ``token`` is its secret, shown this once."""
+    body = _json(_given(name=name, role=role, expires_in_s=expires_in_s))
+    return Call("POST", f"{BASE}/tokens", _reader(models.Token), body=body, repeatable=False)
+
+
+def revoke_token(token_id: str) -> Call[None]:
+    """Make a token worthless."""
+    return Call("DELETE", f"{BASE}/tokens/{quote(token_id, safe='')}", _nothing)
+
+
+def users(cursor: str | None, limit: int) -> Call[models.Page[models.User]]:
+    """One page of users."""
+    query: Query = {"cursor": cursor, "limit": limit}
+    return Call("GET", f"{BASE}/users", _reader(models.Page[models.User]), query)
+
+
+def add_user(name: str, password: str, role: str) -> Call[models.User]:
+    """Add a user."""
+    body = _json({"name": name, "password": password, "role": role})
+    return Call("POST", f"{BASE}/users", _reader(models.User), body=body, repeatable=False)
+
+
+def remove_user(name: str) -> Call[None]:
+    """Remove a user."""
+    return Call("DELETE", f"{BASE}/users/{quote(name, safe='')}", _nothing)
+
+
+class _Named(msgspec.Struct, frozen=True):
+    name: str
+
+
+def secrets() -> Call[tuple[str, ...]]:
+    """The names of stored secrets, whether the server lists them bare or as objects."""
+    read = _items(str | _Named)
+    return Call(
+        "GET",
+        f"{BASE}/secrets",
+        lambda body: tuple(each if isinstance(each, str) else each.name for each in read(body)),
+    )
+
+
+def set_secret(name: str, value: str) -> Call[None]:
+    """Store a secret, or replace it."""
+    path = f"{BASE}/secrets/{quote(name, safe='')}"
+    return Call("PUT", path, _nothing, body=_json({"value": value}))
+
+
+def remove_secret(name: str) -> Call[None]:
+    """Remove a secret."""
+    return Call("DELETE", f"{BASE}/secrets/{quote(name, safe='')}", _nothing)
+
+
+def audit(cursor: str | None, limit: int) -> Call[models.Page[models.AuditEntry]]:
+    """One page of the audit trail."""
+    query: Query = {"cursor": cursor, "limit": limit}
+    return Call("GET", f"{BASE}/audit", _reader(models.Page[models.AuditEntry]), query)
+
+
+def me() -> Call[models.Me]:
+    """Who the credential says we are."""
+    return Call("GET", f"{BASE}/me", _reader(models.Me))
+
+
+def version() -> Call[models.Version]:
+    """The server's version."""
+    return Call("GET", f"{BASE}/version", _reader(models.Version))
+
+
+def health() -> Call[dict[str, Any]]:
+    """What the server says of itself; needs no credential."""
+    return Call("GET", "/health", _reader(dict[str, Any]))
+
+
+def _given(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}

@@ -1,0 +1,146 @@
+"""Puts one server together: the store, the engine, and a worker of its own; starts and stops them.
+
+Started in the order in which each needs the one before; stopped the other way round. Commands are
+left running: they belong to the shepherd, and the next server takes them over.
+"""
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+import structlog
+
+from taskyard import __version__
+from taskyard.core.errors import Unavailable
+from taskyard.core.ids import WorkerId
+from taskyard.runtimes.command.runtime import CommandRuntime
+from taskyard.server.clock import SystemClock, SystemIds
+from taskyard.server.metrics import CountedSender, Metrics
+from taskyard.server.outbound import Outbound
+from taskyard.server.settings import Settings
+from taskyard.server.wiring import Adapters, Wired, wire
+from taskyard.services.engine import Engine
+from taskyard.store.sqlite.store import SqliteStore
+from taskyard.transport.local.transport import LocalTransport
+from taskyard.worker.directories import AttemptDirectories
+from taskyard.worker.logfiles import LogFiles
+from taskyard.worker.logkeeper import LogKeeper
+from taskyard.worker.machine import capacity
+from taskyard.worker.worker import Worker
+
+WORKER: Final = WorkerId("local")
+"""The worker inside the server; the same in every life, so that it finds its attempts again."""
+USES_EVERY_S: Final = 60.0
+STOP_S: Final = 15.0
+"""Seconds for one part to stop."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Yard:
+    """A running server without its listeners."""
+
+    engine: Engine
+    worker: Worker
+    metrics: Metrics
+    wired: Wired
+
+    def checks(self) -> dict[str, bool]:
+        """What has to be true for it to be given work."""
+        return {
+            "store": not self.engine.bus.closed,
+            "worker": bool(self.engine.dispatch.workers()),
+        }
+
+
+@asynccontextmanager
+async def assemble(settings: Settings) -> AsyncIterator[Yard]:
+    """A running server without its listeners.
+
+    Raises:
+        StoreInUse: another process serves this data directory.
+        StoreDamaged: the store cannot be read.
+        StorageFull: there is no room.
+        SecretKeyMissing, SecretKeyWrong: stored secrets could not be opened.
+        RuntimeUnavailable: commands cannot be run here.
+    """
+    data = settings.data.absolute()
+    metrics, clock, ids = Metrics(), SystemClock(), SystemIds()
+    async with AsyncExitStack() as stack:
+        store = SqliteStore(data, metrics.on_commit)
+        await store.open()
+        stack.push_async_callback(_last, store.close)
+
+        files = LogFiles(data / "attempts")
+        transport = LocalTransport()
+        stack.push_async_callback(_last, transport.close)
+        sender = CountedSender(Outbound(allow_private=settings.webhooks_may_go_private), metrics)
+        stack.push_async_callback(_last, sender.close)
+        wired = wire(settings, Adapters(store, files, transport, sender, clock, ids), metrics)
+        engine = wired.engine
+        stack.callback(engine.bus.close)
+        await wired.sealing.check()
+        await wired.tally.load(store.dispatch)
+        await engine.dispatch.load()
+        await wired.rescue.load()
+        metrics.watch(wired.tally.by_workspace, engine.dispatch.workers)
+        await transport.serve(wired.reception)
+
+        keeper = LogKeeper(files)
+        worker = Worker(
+            WORKER,
+            hostname=socket.gethostname(),
+            version=__version__,
+            capacity=capacity(
+                settings.worker_slots,
+                None if settings.worker_cpu is None else round(settings.worker_cpu * 1000),
+                settings.worker_memory_bytes,
+            ),
+            runtimes={"command": CommandRuntime(data / "shepherd")},
+            transport=transport,
+            clock=clock,
+            ids=ids,
+            directories=AttemptDirectories(data / "attempts"),
+            keeper=keeper,
+        )
+        loops = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(loops.cancel_scope.cancel)
+        for loop in (
+            engine.dispatch.run,
+            wired.due.run,
+            wired.rescue.run,
+            wired.prune.run,
+            metrics.measure_lag,
+        ):
+            loops.start_soon(loop)
+        loops.start_soon(_write_uses, engine)
+        await engine.webhooks.start(loops)
+        stack.push_async_callback(_last, engine.webhooks.stop)
+        await keeper.start()
+        stack.push_async_callback(_last, keeper.stop)
+        await worker.start()
+        stack.push_async_callback(_last, worker.stop)
+        loops.start_soon(keeper.sweep, worker.holds, store.tasks.folded)
+        yield Yard(engine, worker, metrics, wired)
+
+
+async def _write_uses(engine: Engine) -> None:
+    """Note now and then when tokens were last used."""
+    while True:
+        await anyio.sleep(USES_EVERY_S)
+        try:
+            await engine.access.write_uses()
+        except Unavailable as error:
+            log.warning("token_uses_not_written", reason=str(error))
+
+
+async def _last(end: Callable[[], Awaitable[None]]) -> None:
+    """End a part, also when everything is being cancelled, and not for ever."""
+    with anyio.move_on_after(STOP_S, shield=True) as scope:
+        await end()
+    if scope.cancelled_caught:
+        log.error("stop_timed_out", part=getattr(end, "__qualname__", repr(end)))

@@ -1,0 +1,47 @@
+"""Whether the server lives, and whether it can be given work."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, Router, get
+from msgspec import Struct
+
+Checks = Callable[[], dict[str, bool]]
+"""What has to be true for the server to be ready, by name."""
+
+
+class Health(Struct):
+    """The answer of ``/health``."""
+
+    live: bool
+    ready: bool
+    checks: dict[str, bool]
+
+
+def health_router(checks: Checks) -> Router:
+    """``/health``, ``/health/live`` and ``/health/ready``; none needs a credential."""
+
+    @get(["/health", "/health/ready"], include_in_schema=False, sync_to_thread=False)
+    def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
+        del request
+        found = checks()
+        return _answer(Health(live=True, ready=all(found.values()), checks=found))
+
+    @get("/health/live", include_in_schema=False, sync_to_thread=False)
+    def live() -> Response[bytes]:
+        return Response(b'{"live":true}', media_type="application/json", headers=_NO_STORE)
+
+    return Router("/", route_handlers=[ready, live])
+
+
+_NO_STORE = {"cache-control": "no-store"}
+
+
+def _answer(health: Health) -> Response[bytes]:
+    return Response(
+        msgspec.json.encode(health),
+        status_code=200 if health.ready else 503,
+        media_type="application/json",
+        headers=_NO_STORE,
+    )

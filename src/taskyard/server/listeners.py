@@ -1,0 +1,253 @@
+"""Listeners: bound sockets, each served by a uvicorn server of its own."""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httptools
+import uvicorn
+from litestar.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from taskyard.core.errors import Unavailable
+from taskyard.dialects.native.native import LOCAL_KEY
+
+HEADER_BYTES: Final = 32 << 10
+HEADER_COUNT: Final = 128
+HEADERS_S: Final = 20.0
+"""Seconds a client may take to send the headers of a request."""
+KEEP_ALIVE_S: Final = 75
+MOST_CONNECTIONS: Final = 8192
+BACKLOG: Final = 2048
+_TOO_LARGE: Final = (
+    b'{"type":"about:blank#headers-too-large","title":"Request headers too large","status":431,'
+    b'"detail":"request headers have at most 32768 bytes and 128 lines"}'
+)
+_NOT_HTTP: Final = (
+    b'{"type":"about:blank#malformed-body","title":"Malformed request","status":400,'
+    b'"detail":"this is not a valid HTTP request"}'
+)
+_LATE: Final = (
+    b'{"type":"about:blank#request-timeout","title":"Request timeout","status":408,'
+    b'"detail":"the request headers did not arrive in time"}'
+)
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with limits on headers: their size, their number, their time."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Decided by uvicorn from the handlers of the whole process; costs a µs for each request.
+        self.access_log = False
+        self._in_headers = False
+        self._began_now = False
+        self._late_bytes = 0
+        self._header_bytes = 0
+        self._too_large = False
+        self._header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Give a client that says nothing no longer than one between two requests."""
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timers."""
+        self._unset_keepalive_if_required()
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; a header that grows without an end is noticed before it is complete."""
+        self._began_now = False
+        super().data_received(data)
+        if not self._in_headers or self.transport.is_closing():
+            return
+        # The parser shows a header only once it is whole, so unfinished ones are counted here.
+        if not self._began_now:
+            self._late_bytes += len(data)
+            if self._late_bytes > HEADER_BYTES:
+                self._refuse(431, _TOO_LARGE)
+                return
+        if self._header_timer is None:
+            self._header_timer = self.loop.call_later(HEADERS_S, self._headers_late)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._in_headers = self._began_now = True
+        self._header_bytes = self._late_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the target arrived."""
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header arrived."""
+        super().on_header(name, value)
+        self._count(len(name) + len(value) + 4)
+
+    def on_headers_complete(self) -> None:
+        """All headers are here."""
+        self._in_headers = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser could not read, or what was too much."""
+        del msg
+        if self._too_large:
+            self._refuse(431, _TOO_LARGE)
+        else:
+            self._refuse(400, _NOT_HTTP)
+
+    def _count(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > HEADER_BYTES or len(self.headers) > HEADER_COUNT:
+            self._too_large = True
+            raise httptools.HttpParserError("headers too large")
+
+    def _headers_late(self) -> None:
+        self._header_timer = None
+        if not self.transport.is_closing():
+            self._refuse(408, _LATE)
+
+    def _refuse(self, status: int, body: bytes) -> None:
+        self._stop_timer()
+        head = f"HTTP/1.1 {status} {_PHRASES[status]}\r\n".encode()
+        head += b"content-type: application/problem+json\r\nconnection: close\r\n"
+        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        self.transport.close()
+
+    def _stop_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+
+_PHRASES: Final = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+}
+
+
+class Listener:
+    """One bound socket and the server that accepts on it."""
+
+    def __init__(self, sock: socket.socket, app: ASGIApp, shutdown_s: float) -> None:
+        """Prepare to serve ``app`` on a bound socket."""
+        self.socket = sock
+        config = uvicorn.Config(
+            app,
+            http=BoundedProtocol,
+            ws="websockets-sansio",
+            ws_max_size=64 << 10,
+            ws_per_message_deflate=False,
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=max(1, round(shutdown_s)),
+        )
+        self._server = _Server(config)
+
+    async def serve(self) -> None:
+        """Accept until :meth:`stop`; returns when connections are closed."""
+        await self._server.serve([self.socket])
+
+    def stop(self) -> None:
+        """Accept no more, let requests under way end. May be called twice."""
+        self._server.should_exit = True
+
+    @property
+    def started(self) -> bool:
+        """Whether connections are accepted."""
+        return self._server.started
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to whoever runs several of them."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind_tcp(host: str, port: int) -> socket.socket:
+    """A listening address. Raises ``OSError`` that names the address and what is wrong with it."""
+    try:
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
+        )
+    except socket.gaierror as error:
+        raise OSError(error.errno, f"cannot listen on {host!r}: {error.strerror}") from error
+    family, kind, protocol, _, address = found[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        # Now, and not once the store is open: a second server must fail before it touches a thing.
+        bound.listen(BACKLOG)
+    except OSError as error:
+        bound.close()
+        known = {errno.EADDRINUSE: "the address is in use"}
+        said = known.get(error.errno or 0, error.strerror)
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {said}") from error
+    bound.setblocking(False)
+    return bound
+
+
+def bind_unix(path: Path) -> socket.socket | None:
+    """A listening Unix socket that its owner alone can reach; None if the path is too long.
+
+    Replaces what is there: call it only while holding the lock of the directory.
+    """
+    path.unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        bound.bind(str(path))
+    except OSError as error:
+        bound.close()
+        if "too long" in str(error):
+            return None
+        raise
+    finally:
+        os.umask(before)
+    bound.listen(BACKLOG)
+    bound.setblocking(False)
+    return bound
+
+
+def local_admin(app: ASGIApp) -> ASGIApp:
+    """The application for a socket whose every caller owns the data directory."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"][LOCAL_KEY] = True
+        await app(scope, receive, send)
+
+    return serve
+
+
+async def started(listeners: list[Listener], timeout_s: float = 10.0) -> None:
+    """Wait until all of them accept connections. Raises ``Unavailable`` after ``timeout_s``."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while not all(one.started for one in listeners):
+        if asyncio.get_running_loop().time() > deadline:
+            raise Unavailable("the listeners did not start in time")
+        await asyncio.sleep(0.005)

@@ -1,0 +1,178 @@
+"""Serves until told to stop: signals, listeners, and the file that says who serves."""
+
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+import structlog
+
+from taskyard import __version__
+from taskyard.dialects.native.native import Native
+from taskyard.dialects.native.streams import Streams
+from taskyard.server.addresses import Address, url_of
+from taskyard.server.app import Served, dashboard_pages, dialect_app, main_app
+from taskyard.server.assemble import Yard, assemble
+from taskyard.server.dialects import DIALECTS
+from taskyard.server.listeners import Listener, bind_tcp, bind_unix, local_admin, started
+from taskyard.server.logging import configure_logging
+from taskyard.server.settings import Settings
+
+SERVER_FILE: Final = "server.json"
+CONTROL_SOCKET: Final = "control.sock"
+STREAMS_S: Final = 3.0
+"""Seconds that streams get to say goodbye."""
+HARD_EXIT: Final = 130
+MOST_FILES: Final = 65_536
+
+log = structlog.get_logger(__name__)
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; a second one ends the process at once. Blocks; returns 0.
+
+    Raises:
+        OSError: an address cannot be listened on, or the data directory cannot be used.
+        TaskyardError: whatever :func:`taskyard.server.assemble.assemble` raises.
+    """
+    configure_logging(settings.log_format, settings.log_level)
+    _raise_file_limit()
+    try:
+        anyio.run(run, settings, backend="asyncio", backend_options={"use_uvloop": True})
+    except BaseExceptionGroup as group:
+        raise _only(group) from group
+    return 0
+
+
+async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
+    """Serve until a signal, or until cancelled. Raises as :func:`serve`."""
+    # Bound first: whoever starts a second server by mistake is told before anything is touched.
+    main = bind_tcp(settings.host, settings.port)
+    addresses = settings.listeners()
+    others = [(one, bind_tcp(one.host, one.port)) for one in addresses]
+    async with assemble(settings) as yard:
+        streams = Streams(settings.max_streams)
+
+        def native(prefix: str) -> Native:
+            return Native(yard.engine, streams, prefix, settings.max_body_bytes, dev=settings.dev)
+
+        served = Served(native, yard.metrics, yard.checks, dashboard_pages(), settings.access_log)
+        app = main_app(served)
+        listeners = [Listener(main, app, settings.shutdown_s)]
+        for address, bound in others:
+            own = dialect_app(served, DIALECTS[address.dialect])
+            listeners.append(Listener(bound, own, settings.shutdown_s))
+        control_path = settings.data.absolute() / CONTROL_SOCKET
+        control = bind_unix(control_path)
+        if control is None:
+            log.warning("no_control_socket", reason="its path is too long", path=str(control_path))
+        else:
+            listeners.append(Listener(control, local_admin(app), settings.shutdown_s))
+        url = url_of(settings.host, main.getsockname()[1])
+        stop = Stop(yard, streams, listeners)
+        async with _listening(listeners), _server_file(settings, url, control is not None):
+            _greet(settings, url, [one.getsockname()[1] for _, one in others], addresses)
+            if ready is not None:
+                ready.set()
+            try:
+                await _until_signal()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await stop.gracefully()
+        if control is not None:
+            control_path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How serving ends."""
+
+    yard: Yard
+    streams: Streams
+    listeners: list[Listener]
+
+    async def gracefully(self) -> None:
+        """End streams with a word, wake whoever waits, take no more requests."""
+        log.info("stopping")
+        await self.streams.close(STREAMS_S)
+        self.yard.engine.bus.close()
+        for one in self.listeners:
+            one.stop()
+
+
+@asynccontextmanager
+async def _listening(listeners: list[Listener]) -> AsyncIterator[None]:
+    async with anyio.create_task_group() as tasks:
+        for one in listeners:
+            tasks.start_soon(one.serve)
+        await started(listeners)
+        yield
+
+
+@asynccontextmanager
+async def _server_file(settings: Settings, url: str, control: bool) -> AsyncIterator[None]:
+    """Say in the data directory who serves it, and take that back at the end."""
+    path = anyio.Path(settings.data.absolute() / SERVER_FILE)
+    beside = path.with_name(f".{SERVER_FILE}.{os.getpid()}")
+    content = {
+        "pid": os.getpid(),
+        "url": url,
+        "control": CONTROL_SOCKET if control else None,
+        "dev": settings.dev,
+    }
+    await beside.write_text(json.dumps(content), encoding="utf-8")
+    await beside.replace(path)
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await path.unlink(missing_ok=True)
+
+
+async def _until_signal() -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for received in signals:
+            log.info("signal", name=signal.Signals(received).name)
+            break
+    # From here on a second signal ends the process, whatever it is waiting for.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit_now)
+
+
+def _exit_now(_number: int, _frame: object) -> None:
+    os._exit(HARD_EXIT)
+
+
+def _greet(settings: Settings, url: str, ports: list[int], addresses: list[Address]) -> None:
+    lines = [f"Taskyard {__version__} is up: {url}", f"  data       {settings.data}"]
+    for address, port in zip(addresses, ports, strict=True):
+        lines.append(f"  {address.dialect:<10} {url_of(address.host, port)}")
+    if settings.dev:
+        lines.append("  token      dev   (well-known credentials: for development only)")
+        lines.append("  users      admin/admin (everything), guest/guest (read only)")
+    lines.append("Stop it with Ctrl-C; running commands go on.")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _raise_file_limit() -> None:
+    """Let each connection and follower have its descriptor, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Not more: commands inherit it, and some programs go through every possible descriptor.
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error inside nested groups, or the group if there are several."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

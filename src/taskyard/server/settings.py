@@ -1,0 +1,174 @@
+"""The settings of a server: one frozen object, read and checked once, then passed down.
+
+They come from a TOML file, then the environment (``TASKYARD_`` and the name in capitals), then the
+command line; the later ones win. Nothing else reads the environment.
+"""
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from taskyard.core.errors import InvalidInput
+from taskyard.dialects.native.errors import invalid_input
+from taskyard.dialects.native.sizes import size_bytes
+from taskyard.server.addresses import Address, parse_listen
+
+PREFIX: Final = "TASKYARD_"
+CONFIG_NAME: Final = "taskyard.toml"
+CLIENT_MEMBERS: Final = frozenset({"url", "token", "user", "password"})
+"""Members of the file that the command line reads, and the server does not."""
+_MOST_BYTES: Final = 1 << 50
+
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything a server can be told. Documented in ``docs/reference/settings.md``."""
+
+    data: Path = Path("taskyard-data")
+    """Data directory; made if missing, migrated if old."""
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    """Address the main listener is bound to."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    """Its port; 0 lets the system choose."""
+    listen: tuple[str, ...] = ()
+    """More listeners, each ``DIALECT=HOST:PORT``: one dialect at the root of its own address."""
+    dev: bool = False
+    """Well-known credentials, on loopback only; webhooks may go to private addresses."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """``auto`` is ``console`` on a terminal and ``json`` otherwise."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    access_log: bool = False
+    """Log a line for each request."""
+    worker_slots: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    """Attempts the worker runs at once; found out from the machine when None."""
+    worker_cpu: Annotated[float, Meta(ge=0.01, le=10_000)] | None = None
+    """Cores the worker offers; found out from the machine when None."""
+    worker_memory_bytes: Annotated[int, Meta(ge=1 << 20, le=_MOST_BYTES)] | None = None
+    """Memory the worker offers; found out from the machine when None."""
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 8 << 20
+    """Largest request body."""
+    max_queued: Count = 5_000_000
+    """Waiting tasks a workspace may have; past that, submits are answered with 429."""
+    max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 2000
+    """Live streams (server-sent events and WebSockets) at once."""
+    retention_age_s: Annotated[float, Meta(ge=1, le=3_153_600_000)] | None = 30 * 86400.0
+    """Seconds an ended task is kept; 0 in the environment or the file means for ever."""
+    retention_count: Count | None = 1_000_000
+    """Ended tasks kept in each workspace; 0 means all."""
+    log_limit_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 64 << 20
+    """Bytes kept of each output stream of an attempt whose task sets no limit."""
+    webhook_allow_private: bool | None = None
+    """Whether webhooks may go to private addresses; only with ``dev`` when None."""
+    secret_key: Annotated[str, Meta(min_length=40, max_length=64)] | None = None
+    """Base64 of the 32 bytes that secrets are encrypted with; a file in ``data`` when None."""
+    shutdown_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
+    """Seconds that requests under way get to end when the server stops."""
+
+    @classmethod
+    def load(
+        cls,
+        config_file: Path | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> "Settings":
+        """Read and check all settings.
+
+        Args:
+            config_file: a TOML file; when None, ``taskyard.toml`` in the working directory if
+                there is one.
+            overrides: the strongest settings, by name.
+            environ: the environment; this process's when None.
+
+        Raises:
+            InvalidInput: names the setting (or the file) and what is wrong.
+        """
+        values: dict[str, Any] = {}
+        values.update(_from_file(config_file))
+        values.update(_from_environment(os.environ if environ is None else environ))
+        values.update(overrides or {})
+        for name in ("worker_memory_bytes", "max_body_bytes", "log_limit_bytes"):
+            if isinstance(values.get(name), str):
+                values[name] = size_bytes(name, values[name], 0, _MOST_BYTES)
+        for name in ("retention_age_s", "retention_count"):
+            if values.get(name) in {0, "0"}:
+                values[name] = None
+        try:
+            settings = msgspec.convert(values, cls, strict=False, dec_hook=_decode_path)
+        except msgspec.ValidationError as error:
+            raise invalid_input(str(error)) from error
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raise :class:`InvalidInput` for settings that do not go together."""
+        addresses = [Address("native", self.host, self.port), *self.listeners()]
+        if self.dev:
+            for one in addresses:
+                if not _is_loopback(one.host):
+                    raise InvalidInput(
+                        "dev",
+                        f"serves well-known credentials, so it refuses to listen on {one.host}; "
+                        "use 127.0.0.1, or leave --dev out",
+                    )
+        if self.secret_key is not None:
+            from taskyard.services.sealing import (  # noqa: PLC0415 - loads cryptography
+                SecretKeyWrong,
+                decode_key,
+            )
+
+            try:
+                decode_key(self.secret_key.encode(), "secret_key")
+            except SecretKeyWrong as error:
+                raise InvalidInput("secret_key", "has to be base64 of 32 bytes") from error
+
+    def listeners(self) -> list[Address]:
+        """The additional listeners. Raises :class:`InvalidInput`."""
+        return [parse_listen(text) for text in self.listen]
+
+    @property
+    def webhooks_may_go_private(self) -> bool:
+        """Whether webhooks may be sent to private, loopback and link-local addresses."""
+        return self.dev if self.webhook_allow_private is None else self.webhook_allow_private
+
+
+def _from_file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        path = Path(CONFIG_NAME)
+        if not path.is_file():
+            return {}
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput("config", f"{path} cannot be read: {error}") from error
+    return {name: value for name, value in found.items() if name not in CLIENT_MEMBERS}
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for one in msgspec.structs.fields(Settings):
+        text = environ.get(PREFIX + one.name.upper())
+        if text:
+            values[one.name] = text.replace(",", " ").split() if one.name == "listen" else text
+    return values
+
+
+def _decode_path(kind: type[Any], value: Any) -> Any:
+    if kind is not Path or not isinstance(value, str | Path):
+        raise NotImplementedError
+    return Path(value)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

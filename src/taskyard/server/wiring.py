@@ -1,0 +1,144 @@
+"""Builds the engine out of its services and the adapters they stand on; starts nothing."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from taskyard.core.changes import Change
+from taskyard.core.states import TaskState
+from taskyard.ports.clock import Clock, Ids
+from taskyard.ports.http import HttpSender
+from taskyard.ports.logs import LogStore
+from taskyard.ports.transport import Transport
+from taskyard.server.metrics import Metrics
+from taskyard.server.settings import Settings
+from taskyard.services.access import Access
+from taskyard.services.assignments import Assignments
+from taskyard.services.audit import Audit
+from taskyard.services.bus import Bus, Listener
+from taskyard.services.dispatch import Dispatch
+from taskyard.services.due import Due
+from taskyard.services.engine import Engine
+from taskyard.services.follow import Follow
+from taskyard.services.groups import Groups
+from taskyard.services.kill import Kill
+from taskyard.services.load import Load
+from taskyard.services.logs import Logs
+from taskyard.services.prune import Prune
+from taskyard.services.reception import Reception
+from taskyard.services.rescue import Rescue
+from taskyard.services.rooms import Rooms
+from taskyard.services.sealing import GivenKey, KeyFile, Sealing
+from taskyard.services.secrets import Secrets
+from taskyard.services.tally import Tally
+from taskyard.services.tasks import Tasks
+from taskyard.services.webhooks import Webhooks
+from taskyard.services.why import Why
+from taskyard.store.sqlite.access import SqliteAccessStore
+from taskyard.store.sqlite.store import SqliteStore
+from taskyard.store.sqlite.webhooks import SqliteWebhookStore
+
+KEY_NAME = "secret.key"
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """What the engine stands on."""
+
+    store: SqliteStore
+    files: LogStore
+    transport: Transport
+    sender: HttpSender
+    clock: Clock
+    ids: Ids
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """The engine, and what runs behind it."""
+
+    engine: Engine
+    reception: Reception
+    rescue: Rescue
+    due: Due
+    prune: Prune
+    tally: Tally
+    sealing: Sealing
+
+
+def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
+    """All services, connected. The bus's listeners are told of changes in the order below."""
+    store, clock, ids = adapters.store, adapters.clock, adapters.ids
+    tasks, groups, dispatching = store.tasks, store.groups, store.dispatch
+    bus, rooms = Bus(), Rooms(time.monotonic)
+    tally = Tally(bus)
+    load = Load(settings.max_queued, tally.waiting, time.monotonic)
+    bus.listen(_drain(load))
+    kill = Kill(adapters.transport, bus)
+    sealing, access, secrets, audit = wire_access(settings, store, clock)
+    assignments = Assignments(secrets, settings.log_limit_bytes)
+    dispatch = Dispatch(
+        dispatching, groups, adapters.transport, assignments, kill, bus, rooms, clock, ids
+    )
+    due = Due(dispatching, bus, clock)
+    hooks = SqliteWebhookStore(store.writer, store.session.readers)
+    webhooks = Webhooks(hooks, adapters.sender, sealing, audit, clock)
+    bus.listen(webhooks.on_changes)
+    bus.listen(metrics.on_changes)
+    engine = Engine(
+        tasks=Tasks(tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit),
+        groups=Groups(groups, dispatch, audit),
+        why=Why(tasks, dispatch),
+        logs=Logs(tasks, adapters.files),
+        follow=Follow(tasks, adapters.files, bus),
+        dispatch=dispatch,
+        access=access,
+        secrets=secrets,
+        audit=audit,
+        webhooks=webhooks,
+        bus=bus,
+        clock=clock,
+    )
+    return Wired(
+        engine=engine,
+        reception=Reception(
+            dispatching, tasks, assignments, dispatch, kill, rooms, bus, clock, ids
+        ),
+        rescue=Rescue(dispatching, dispatch, kill, rooms, bus, clock, time.monotonic),
+        due=due,
+        prune=Prune(
+            dispatching,
+            adapters.files,
+            clock,
+            settings.retention_age_s,
+            settings.retention_count,
+        ),
+        tally=tally,
+        sealing=sealing,
+    )
+
+
+def wire_access(
+    settings: Settings, store: SqliteStore, clock: Clock
+) -> tuple[Sealing, Access, Secrets, Audit]:
+    """Credentials and secrets, which the command line uses without a server too."""
+    kept = SqliteAccessStore(store.writer, store.session.readers)
+    audit = Audit(kept, clock)
+    key = KeyFile(settings.data / KEY_NAME) if settings.secret_key is None else None
+    sealing = Sealing(key or GivenKey(settings.secret_key or ""), kept.sample)
+    access = Access(kept, clock, audit)
+    if settings.dev:
+        access.install_dev()
+    return sealing, access, Secrets(kept, clock, audit, sealing), audit
+
+
+def _drain(load: Load) -> Listener:
+    def on_changes(changes: Sequence[Change]) -> None:
+        left = 0
+        for change in changes:
+            if change.was is TaskState.QUEUED and change.state is not TaskState.QUEUED:
+                left += 1
+        if left:
+            load.drained(left)
+
+    return on_changes
