@@ -37,7 +37,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 bench-peers: $(STAMP)
-	$(BIN)/python -m benchmarks --only peers
+	$(BIN)/python -m benchmarks.yardsticks
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

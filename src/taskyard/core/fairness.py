@@ -99,6 +99,12 @@ class ReadyQueues:
         queue.skipped += 1
         self._settle(key, queue)
 
+    def expect(self, key: QueueKey, queued: int) -> None:
+        """The store holds so many ready tasks of this queue: reread it if we know of fewer."""
+        queue = self._queue(key)
+        if not queue.more and len(queue.window) < queued:
+            self.reread(key)
+
     def starved(self) -> list[tuple[QueueKey, int]]:
         """Queues whose window ran dry while the store holds more; each with a mark for refill."""
         return [(key, queue.skipped) for key, queue in self._starved.items()]

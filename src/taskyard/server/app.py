@@ -2,8 +2,9 @@
 
 1. count the request, by route and status;
 2. keep encoded slashes of a path apart from those between its segments;
-3. Litestar: find the route, of a dialect, of the dashboard, or one of the few below;
-4. the dialect's handler: limit the body, find the caller, decode, ask the engine, answer.
+3. answer ``OPTIONS``;
+4. Litestar: find the route, of a dialect, of the dashboard, or one of the few below;
+5. the dialect's handler: limit the body, find the caller, decode, ask the engine, answer.
 """
 
 import importlib.util
@@ -19,8 +20,9 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskyard.core.access import Role
 from taskyard.core.errors import TaskyardError
+from taskyard.dialects.native.answers import Answer
 from taskyard.dialects.native.callers import address_of, caller_of
-from taskyard.dialects.native.dialect import answer_http_error
+from taskyard.dialects.native.dialect import allowed_methods, answer_http_error
 from taskyard.dialects.native.errors import problem_of, request_id_of
 from taskyard.dialects.native.native import LOCAL_KEY, STATE_KEY, Native
 from taskyard.dialects.native.openapi import describe
@@ -65,7 +67,7 @@ def dialect_app(served: Served, dialect: Dialect) -> ASGIApp:
 
 def _finished(served: Served, native: Native, routers: list[Router]) -> ASGIApp:
     app = Litestar(
-        [*routers, health_router(served.checks), _openapi_router()],
+        [*routers, health_router(served.checks, dev=native.dev), _openapi_router()],
         state=State({STATE_KEY: native}),
         exception_handlers={Exception: answer_http_error},
         openapi_config=None,
@@ -73,7 +75,7 @@ def _finished(served: Served, native: Native, routers: list[Router]) -> ASGIApp:
         debug=False,
         pdb_on_exception=False,
     )
-    return _counted(served, _slashes(app))
+    return _counted(served, _slashes(_options(app)))
 
 
 def _counted(served: Served, app: ASGIApp) -> ASGIApp:
@@ -115,6 +117,20 @@ def _slashes(app: ASGIApp) -> ASGIApp:
             ]
             scope["path"] = "/".join(segments)
         await app(scope, receive, send)
+
+    return serve
+
+
+def _options(app: Litestar) -> ASGIApp:
+    """Answer with every method of a path; Litestar itself knows those of one handler only."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("method") == "OPTIONS":
+            allowed = allowed_methods(app, scope["path"])
+            if allowed:
+                allow = ", ".join(allowed).encode()
+                return await Answer(204, b"", ((b"allow", allow),))(scope, receive, send)
+        return await app(scope, receive, send)
 
     return serve
 

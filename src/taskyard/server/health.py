@@ -11,22 +11,24 @@ Checks = Callable[[], dict[str, bool]]
 """What has to be true for the server to be ready, by name."""
 
 
-class Health(Struct):
+class Health(Struct, omit_defaults=True):
     """The answer of ``/health``."""
 
     live: bool
     ready: bool
     checks: dict[str, bool]
+    dev: bool = False
+    """Whether the well-known credentials of ``--dev`` are valid."""
 
 
-def health_router(checks: Checks) -> Router:
+def health_router(checks: Checks, *, dev: bool) -> Router:
     """``/health``, ``/health/live`` and ``/health/ready``; none needs a credential."""
 
     @get(["/health", "/health/ready"], include_in_schema=False, sync_to_thread=False)
     def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
         del request
         found = checks()
-        return _answer(Health(live=True, ready=all(found.values()), checks=found))
+        return _answer(Health(live=True, ready=all(found.values()), checks=found, dev=dev))
 
     @get("/health/live", include_in_schema=False, sync_to_thread=False)
     def live() -> Response[bytes]:

@@ -34,6 +34,11 @@ MOST_FILES: Final = 65_536
 log = structlog.get_logger(__name__)
 
 
+SWITCH_INTERVAL_S: Final = 0.0005
+"""How long the event loop may keep the interpreter while the store's writer wants it. The writer
+gives it up at each statement; with Python's 5 ms it would wait longer than the disk does."""
+
+
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; a second one ends the process at once. Blocks; returns 0.
 
@@ -43,6 +48,7 @@ def serve(settings: Settings) -> int:
     """
     configure_logging(settings.log_format, settings.log_level)
     _raise_file_limit()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         anyio.run(run, settings, backend="asyncio", backend_options={"use_uvloop": True})
     except BaseExceptionGroup as group:

@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from taskyard.core.attempts import Attempt
+from taskyard.core.errors import NotFound, Unavailable
 from taskyard.core.tasks import SecretRef, Task
 from taskyard.ports.runtime import Assignment
 from taskyard.services.secrets import Secrets
@@ -21,19 +22,28 @@ class Assignments:
         self._secrets = secrets
         self._log_limit_bytes = log_limit_bytes
 
-    async def build(self, task: Task, attempt: Attempt) -> Assignment:
+    async def build(self, task: Task, attempt: Attempt, *, lenient: bool = False) -> Assignment:
         """The assignment of an attempt at a task.
+
+        ``lenient`` leaves secrets out that cannot be had, for work that runs already.
 
         Raises:
             NotFound: the task refers to a secret that its workspace does not have.
+            Unavailable: secrets cannot be read now.
         """
         spec, work = task.spec, task.spec.work
         names = {value.secret for value in work.env.values() if isinstance(value, SecretRef)}
         if names:
-            values = await self._secrets.resolve(task.workspace, names)
+            values: dict[str, str] = {}
+            try:
+                values = await self._secrets.resolve(task.workspace, names)
+            except (NotFound, Unavailable):
+                if not lenient:
+                    raise
             env: dict[str, str | SecretRef] = {
                 name: values[value.secret] if isinstance(value, SecretRef) else value
                 for name, value in work.env.items()
+                if not isinstance(value, SecretRef) or value.secret in values
             }
             work = replace(work, env=env)
         limit = spec.log_limit_bytes

@@ -14,7 +14,7 @@ from taskyard.core.changes import Change
 from taskyard.core.errors import NotFound, Overloaded, TaskyardError, Unavailable
 from taskyard.core.explain import Wait
 from taskyard.core.fairness import WINDOW, Chosen, QueueKey, ReadyQueues, ReadyTask
-from taskyard.core.ids import GroupName, WorkerId
+from taskyard.core.ids import AttemptId, GroupName, LeaseToken, WorkerId
 from taskyard.core.instants import after
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason, TaskState
@@ -64,6 +64,12 @@ class Dispatch:
         self._ids = ids
         self._queues = ReadyQueues()
         self._limited: set[QueueKey] = set()
+        self._limits_read = 0
+        self._placing: frozenset[AttemptId] = frozenset()
+        self._doubtful: list[Placement] = []
+        """Placements whose commit failed: nobody can say yet whether it came about."""
+        self._unsent: list[Placed] = []
+        """Placed, but what their workers need could not be put together yet."""
         self._wake = anyio.Event()
         self._stop_listening = bus.listen(self._on_changes)
 
@@ -81,6 +87,8 @@ class Dispatch:
             await self._wake.wait()
             self._wake = anyio.Event()
             try:
+                await self._settle_doubts()
+                await self._send_late()
                 await self._refill()
                 await self._round()
             except (Unavailable, Overloaded) as error:
@@ -94,7 +102,11 @@ class Dispatch:
 
     async def limits_changed(self) -> None:
         """Read limits and pauses anew."""
+        self._limits_read += 1
+        turn = self._limits_read
         workspaces, groups = await self._groups.limits()
+        if turn != self._limits_read:
+            return  # Somebody read them later, and may have come back earlier.
         now_limited = set()
         for record in groups:
             key = QueueKey(record.workspace, record.name)
@@ -104,6 +116,22 @@ class Dispatch:
             self._queues.set_group(key, paused=False, limit=None)
         self._limited = now_limited
         self._queues.set_workspaces(workspaces)
+        self.poke()
+
+    async def reconcile(self) -> None:
+        """Compare with the store, and make up for announcements that never came.
+
+        A change that was committed while its caller was cancelled or told of a failure is known
+        to the store alone.
+        """
+        settled = self._rooms.held() - self._placing - {one.attempt_id for one in self._doubtful}
+        stored = {attempt.id: group for attempt, group in await self._store.running()}
+        for attempt_id in settled - stored.keys():
+            self._free(attempt_id)
+        await self.limits_changed()
+        for backlog in await self._store.backlogs():
+            key = QueueKey(backlog.workspace, backlog.group)
+            self._queues.expect(key, backlog.queued)
         self.poke()
 
     def joined(self, record: WorkerRecord) -> None:
@@ -147,6 +175,7 @@ class Dispatch:
         if not plan:
             return
         placements = [self._placement(chosen) for chosen in plan]
+        self._placing = frozenset(placement.attempt_id for placement in placements)
         for chosen, placement in zip(plan, placements, strict=True):
             key = QueueKey(chosen.task.workspace, chosen.task.group)
             held = Held(chosen.worker_id, key, chosen.task.resources)
@@ -154,14 +183,16 @@ class Dispatch:
         try:
             placed, changes = await self._store.place(placements, now)
         except TaskyardError:
-            for chosen, placement in zip(plan, placements, strict=True):
-                self._give_back(placement)
-                self._queues.add(chosen.task)
+            self._doubtful += placements
             raise
+        finally:
+            self._placing = frozenset()
         done = {one.attempt.id for one in placed}
-        for placement in placements:
+        for chosen, placement in zip(plan, placements, strict=True):
             if placement.attempt_id not in done:
-                self._give_back(placement)
+                # Its task or its worker is not what it was; the store knows better.
+                self._free(placement.attempt_id)
+                self._queues.reread(QueueKey(chosen.task.workspace, chosen.task.group))
         self._bus.publish(changes)
         self._wake.set()
         await self._send(placed)
@@ -179,11 +210,15 @@ class Dispatch:
 
     async def _send(self, placed: Sequence[Placed]) -> None:
         by_worker: dict[WorkerId, list[Assignment]] = {}
+        trouble: TaskyardError | None = None
         for one in placed:
             try:
-                assignment = await self._assignments.build(one.task, one.attempt)
-            except NotFound as error:
-                await self._refuse(one.attempt, error)
+                assignment = await self._assignment(one)
+            except (Unavailable, Overloaded) as error:
+                self._unsent.append(one)
+                trouble = error
+                continue
+            if assignment is None:
                 continue
             by_worker.setdefault(one.attempt.worker_id, []).append(assignment)
         for worker_id, assignments in by_worker.items():
@@ -196,16 +231,52 @@ class Dispatch:
                 continue
             # A kill may have been ordered between the commit and the assignment.
             await self._kill.send([assignment.attempt_id for assignment in assignments])
+        if trouble is not None:
+            raise trouble
 
-    async def _refuse(self, attempt: Attempt, error: NotFound) -> None:
+    async def _send_late(self) -> None:
+        """Send what could not be sent before, unless it has ended meanwhile."""
+        unsent, self._unsent = self._unsent, []
+        await self._send([one for one in unsent if self._rooms.holds(one.attempt.id)])
+
+    async def _assignment(self, placed: Placed) -> Assignment | None:
+        """What to send; None if the attempt had to be ended instead."""
+        attempt = placed.attempt
+        try:
+            return await self._assignments.build(placed.task, attempt)
+        except NotFound as error:
+            text = f"there is no secret {error.key!r}; store it, then retry the task"
+            await self._end(attempt.id, attempt.lease_token, Reason.SECRET_MISSING, text)
+        except TaskyardError as error:
+            # Trouble of this task's secrets must not hold up others.
+            await self._end(attempt.id, attempt.lease_token, Reason.RUNTIME_TROUBLE, str(error))
+        return None
+
+    async def _settle_doubts(self) -> None:
+        """End placements whose commit failed, in case it came about after all.
+
+        Their workers never heard of them. Those that were not stored are refused, and that is that.
+        """
+        while self._doubtful:
+            one = self._doubtful[0]
+            text = "the store failed while it was being placed"
+            await self._end(one.attempt_id, one.lease_token, Reason.RUNTIME_TROUBLE, text)
+            self._doubtful.pop(0)
+            held = self._free(one.attempt_id)
+            if held is not None:
+                self._queues.reread(held.key)
+
+    async def _end(
+        self, attempt_id: AttemptId, token: LeaseToken, reason: Reason, message: str
+    ) -> None:
         now = self._clock.now()
         ended = Ended(
-            attempt_id=attempt.id,
-            lease_token=attempt.lease_token,
+            attempt_id=attempt_id,
+            lease_token=token,
             at=now,
             state=AttemptState.FAILED,
-            reason=Reason.SECRET_MISSING,
-            message=f"there is no secret {error.key!r}; store it, then retry the task",
+            reason=reason,
+            message=message,
         )
         changes, _ = await self._store.apply([ended], now, [self._ids.chance()])
         self._bus.publish(changes)
@@ -215,17 +286,18 @@ class Dispatch:
         self._rooms.hold(attempt.id, Held(attempt.worker_id, key, attempt.resources))
         self._queues.began(key)
 
-    def _give_back(self, placement: Placement) -> None:
-        held = self._rooms.free(placement.attempt_id)
+    def _free(self, attempt_id: AttemptId) -> Held | None:
+        """An attempt holds no room any more; None if it held none."""
+        held = self._rooms.free(attempt_id)
         if held is not None:
             self._queues.ended(held.key)
+        return held
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
         for change in changes:
             if change.was is TaskState.RUNNING and change.state is not TaskState.RUNNING:
-                held = self._rooms.free(change.attempt_id) if change.attempt_id else None
-                if held is not None:
-                    self._queues.ended(held.key)
+                if change.attempt_id is not None:
+                    self._free(change.attempt_id)
             elif change.was is TaskState.QUEUED and change.state is not TaskState.RUNNING:
                 self._queues.remove(change.workspace, change.group, change.seq)
             if change.ready is not None:

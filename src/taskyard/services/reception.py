@@ -2,7 +2,7 @@
 
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.errors import NotFound, StaleLease
-from taskyard.core.ids import IncarnationId, LeaseToken
+from taskyard.core.ids import IncarnationId, LeaseToken, WorkerId
 from taskyard.core.instants import Instant, after
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.runtime import Assignment
@@ -42,7 +42,7 @@ class Reception:
         self._bus = bus
         self._clock = clock
         self._ids = ids
-        self._renewed: dict[IncarnationId, Instant] = {}
+        self._renewed: dict[WorkerId, tuple[IncarnationId, Instant]] = {}
 
     async def joined(self, hello: Hello) -> list[Attempt]:
         """See the port."""
@@ -70,13 +70,14 @@ class Reception:
         now = self._clock.now()
         if not self._rooms.beat(heartbeat.worker_id, heartbeat.incarnation, now):
             return False
-        renewed = self._renewed.get(heartbeat.incarnation)
-        if renewed is not None and now < after(renewed, RENEW_EVERY_S):
+        incarnation, renewed = self._renewed.get(heartbeat.worker_id, ("", now))
+        if incarnation == heartbeat.incarnation and now < after(renewed, RENEW_EVERY_S):
             return True
-        self._renewed = {heartbeat.incarnation: now}
-        return await self._store.renew(
+        holds = await self._store.renew(
             heartbeat.worker_id, heartbeat.incarnation, now, after(now, LEASE_S)
         )
+        self._renewed[heartbeat.worker_id] = (heartbeat.incarnation, now)
+        return holds
 
     async def report(self, reports: list[Report]) -> list[LeaseToken]:
         """See the port."""
@@ -93,4 +94,4 @@ class Reception:
             return None
         if task.current_attempt != attempt.id:
             raise StaleLease
-        return await self._assignments.build(task, attempt)
+        return await self._assignments.build(task, attempt, lenient=True)

@@ -18,6 +18,8 @@ SILENCE_S = 2.0
 """A worker beats every second; on one machine two lost beats are no accident."""
 RETURN_S = 15.0
 """How long a worker that was here before a restart of the engine may take to join again."""
+RECONCILE_S = 10.0
+"""How often the scheduler's view is compared with the store."""
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +45,10 @@ class Rescue:
         self._clock = clock
         self._monotonic = monotonic
         self._awaited: dict[WorkerId, WorkerRecord] = {}
+        self._losing: dict[WorkerId, WorkerRecord] = {}
+        """Gone for us, but the store could not be told yet."""
         self._began = 0.0
+        self._reconciled = monotonic()
 
     async def load(self) -> None:
         """Learn which workers may come back. Call once, before ``run``."""
@@ -68,18 +73,23 @@ class Rescue:
 
     async def _look(self) -> None:
         for record in self._rooms.silent(SILENCE_S):
-            await self._lose(record)
+            self._dispatch.left(record.id)
+            self._losing[record.id] = record
         here = {record.id for record, _ in self._rooms.workers()}
-        for worker_id in here & self._awaited.keys():
-            del self._awaited[worker_id]
+        self._awaited = {name: one for name, one in self._awaited.items() if name not in here}
+        self._losing = {name: one for name, one in self._losing.items() if name not in here}
         if self._awaited and self._monotonic() - self._began > RETURN_S:
-            for record in self._awaited.values():
-                await self._lose(record)
-            self._awaited.clear()
+            self._losing |= self._awaited
+            self._awaited = {}
+        for record in tuple(self._losing.values()):
+            await self._lose(record)
         await self._kill.repeat()
+        if self._monotonic() - self._reconciled > RECONCILE_S:
+            await self._dispatch.reconcile()
+            self._reconciled = self._monotonic()
 
     async def _lose(self, record: WorkerRecord) -> None:
-        log.warning("worker_lost", worker_id=record.id, incarnation=record.incarnation)
-        self._dispatch.left(record.id)
         changes = await self._store.lose(record.id, record.incarnation, self._clock.now())
+        log.warning("worker_lost", worker_id=record.id, incarnation=record.incarnation)
+        self._losing.pop(record.id, None)
         self._bus.publish(changes)

@@ -86,6 +86,14 @@ class Rooms:
         """All workers here, each with what is free."""
         return [(one.record, one.room.free) for one in self._present.values()]
 
+    def holds(self, attempt_id: AttemptId) -> bool:
+        """Whether an attempt holds room."""
+        return attempt_id in self._held
+
+    def held(self) -> frozenset[AttemptId]:
+        """All attempts that hold room."""
+        return frozenset(self._held)
+
     @property
     def held_count(self) -> int:
         """Attempts that hold room."""

@@ -60,6 +60,7 @@ class Reporting:
         self._ready: list[Report] = []
         self._delivering = False
         self._finishing = False
+        self._unsettled = 0
         self._has_raw = anyio.Event()
         self._has_ready = anyio.Event()
         self._idle = anyio.Event()
@@ -78,11 +79,12 @@ class Reporting:
 
     @property
     def is_idle(self) -> bool:
-        """Whether everything taken in was delivered."""
-        return not (self._raw or self._ready or self._finishing or self._delivering)
+        """Whether everything taken in was delivered, and let go of."""
+        waiting = self._raw or self._ready or self._unsettled
+        return not (waiting or self._finishing or self._delivering)
 
     async def flushed(self) -> None:
-        """Return once everything taken in so far was delivered."""
+        """Return once everything taken in so far was delivered, and let go of."""
         while not self.is_idle:
             self._idle = anyio.Event()
             await self._idle.wait()
@@ -101,6 +103,8 @@ class Reporting:
                     await self._release(batch)
                 except Exception:  # noqa: BLE001 - top of the loop: one attempt must not stop all
                     _log.exception("letting go of ended attempts failed")
+                self._unsettled -= 1
+                self._tell_if_idle()
 
     async def _finish_all(self) -> None:
         while True:
@@ -139,10 +143,14 @@ class Reporting:
                 if isinstance(report, Ended)
             ]
             if ended:
+                self._unsettled += 1
                 await settle(ended)
             self._delivering = False
-            if self.is_idle:
-                self._idle.set()
+            self._tell_if_idle()
+
+    def _tell_if_idle(self) -> None:
+        if self.is_idle:
+            self._idle.set()
 
     async def _deliver_surely(self, batch: list[Report]) -> frozenset[LeaseToken]:
         pause_s = _RETRY_MIN_S

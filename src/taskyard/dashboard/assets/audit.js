@@ -27,6 +27,7 @@ export function auditPage({ root, signal, title }) {
     try {
       const page = await get("/audit", { limit: PAGE, cursor: pager.cursor }, signal);
       pager.loaded(page.next_cursor);
+      table.hidden = page.items.length === 0;
       fill(note, page.items.length === 0 && el("p", { class: "empty" }, "Nothing yet."));
       fill(body, page.items.map(row));
     } catch (error) {
@@ -34,8 +35,9 @@ export function auditPage({ root, signal, title }) {
     }
   };
   const pager = new Pager(load, { back: "Newer", forth: "Older" });
+  const table = el("div", { class: "card flush", hidden: true }, el("table", { class: "list" },
+    el("thead", null, el("tr", null, ["When", "Who", "What", "On", "Outcome"].map((head) => el("th", { scope: "col" }, head)))), body));
   fill(root, el("div", { class: "row head" }, el("h1", { class: "grow" }, "Audit"), el("button", { type: "button", onclick: load }, "Refresh")), note,
-    el("div", { class: "card flush" }, el("table", { class: "list" },
-      el("thead", null, el("tr", null, ["When", "Who", "What", "On", "Outcome"].map((head) => el("th", { scope: "col" }, head)))), body)), pager.node);
+    table, pager.node);
   void load();
 }

@@ -75,7 +75,11 @@ function readSocket(options, token, onOpen) {
   return new Promise((resolve, reject) => {
     const socket = new WebSocket(url);
     let over = false;
-    const leave = () => socket.close();
+    const leave = () => {
+      // Browsers complain in the console about one that is closed before it was open.
+      if (socket.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close();
+      else socket.close();
+    };
     options.signal.addEventListener("abort", leave, { once: true });
     socket.onopen = onOpen;
     socket.onmessage = (event) => {

@@ -26,9 +26,9 @@ export async function showWhy(panel, task, signal) {
     const why = await get(at`/tasks/${task.id}/why`, {}, signal);
     const waits = WAITING.has(task.state);
     const more = ADVICE[why.code];
-    panel.classList.toggle("waiting", waits);
+    panel.classList.toggle("waiting", waits && !task.cron);
     fill(panel,
-      el("h2", { class: "row" }, icon(waits ? "schedules" : "audit"), waits ? "Why it waits" : task.state === "running" ? "Where it stands" : "What happened"),
+      el("h2", { class: "row" }, icon(waits ? "schedules" : "audit"), task.cron && waits ? "When it fires" : waits ? "Why it waits" : task.state === "running" ? "Where it stands" : "What happened"),
       el("p", { class: "summary" }, why.summary),
       waits && more && el("p", { class: "dim" }, more.words, " ", more.link && el("a", { href: more.link[0] }, more.link[1])),
       waits && why.ahead > 0 && !why.summary.includes("ahead") && el("p", { class: "dim" }, `${why.ahead.toLocaleString("en")} ahead of it`),

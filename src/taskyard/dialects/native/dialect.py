@@ -2,8 +2,9 @@
 
 from typing import Any, Final
 
-from litestar import Controller, Request, Response, Router
+from litestar import Controller, Litestar, Request, Response, Router
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.utils import normalize_path
 
 from taskyard.dialects.native.answers import Answer
 from taskyard.dialects.native.errors import Refusal, problem_of, request_id_of
@@ -39,7 +40,7 @@ def answer_http_error(request: Request[Any, Any, Any], error: Exception) -> Resp
     if isinstance(error, NotFoundException):
         refusal = Refusal(404, "not-found", "there is nothing at this path")
     elif isinstance(error, MethodNotAllowedException):
-        allowed = ", ".join(_allowed(request))
+        allowed = ", ".join(allowed_methods(request.app, request.scope["path"]))
         refusal = Refusal(
             405,
             "method-not-allowed",
@@ -51,16 +52,16 @@ def answer_http_error(request: Request[Any, Any, Any], error: Exception) -> Resp
     return _response(problem_of(refusal, request_id_of(request.scope["headers"])))
 
 
-def _allowed(request: Request[Any, Any, Any]) -> list[str]:
-    router = request.app.asgi_router
+def allowed_methods(app: Litestar, path: str) -> list[str]:
+    """What can be asked for at a path; nothing where no route is."""
     allowed = []
     for method in METHODS:
         try:
-            router.handle_routing(path=request.scope["path"].rstrip("/") or "/", method=method)
+            app.asgi_router.handle_routing(path=normalize_path(path), method=method)
         except HTTPException:
             continue
         allowed.append(method)
-    return allowed
+    return allowed and [*allowed, "OPTIONS"]
 
 
 def _response(answer: Answer) -> Response[bytes]:

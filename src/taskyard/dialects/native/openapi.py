@@ -185,10 +185,6 @@ def _query(kind: type[msgspec.Struct]) -> list[dict[str, Any]]:
         shown = {key: value for key, value in schema.items() if key not in {"default", "title"}}
         if schema.get("default"):
             shown["default"] = schema["default"]
-        if "anyOf" in shown:
-            # A parameter is left out, never null.
-            (kept,) = [one for one in shown.pop("anyOf") if one.get("type") != "null"]
-            shown.update(kept)
         description = shown.pop("description", None)
         parameter = {"name": name, "in": "query", "required": False, "schema": shown}
         if description:

@@ -1,8 +1,11 @@
-"""Query parameters of routes, declared once for decoding and for the description."""
+"""Query parameters of routes, declared once for decoding and for the description.
+
+None is no default here: decoding would take the text ``null`` for it.
+"""
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from taskyard.core.states import TaskState
 from taskyard.dialects.native.paging import DEFAULT_LIMIT, MAX_LIMIT
@@ -11,7 +14,9 @@ Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="Items on a page, at
 Cursor = Annotated[
     str, Meta(min_length=1, max_length=1024, description="`next_cursor` of the page before.")
 ]
-Moment = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]
+Moment = Annotated[
+    str, Meta(min_length=20, max_length=64, extra_json_schema={"format": "date-time"})
+]
 Filter = Annotated[str, Meta(min_length=1, max_length=255)]
 Number = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Offset = Annotated[int, Meta(ge=0, le=1 << 53)]
@@ -68,16 +73,16 @@ class CancelQuery(Struct, frozen=True, forbid_unknown_fields=True):
 class LogQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of a stream."""
 
-    attempt: Number | None = None
-    offset: Offset | None = None
-    length: Offset | None = None
+    attempt: Number | UnsetType = UNSET
+    offset: Offset | UnsetType = UNSET
+    length: Offset | UnsetType = UNSET
     download: bool = False
 
 
 class FollowQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Where to begin to follow."""
 
-    attempt: Number | None = None
+    attempt: Number | UnsetType = UNSET
     stdout: StartOffset = 0
     stderr: StartOffset = 0
 
@@ -94,4 +99,4 @@ class DeliveriesQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor = ""
-    state: Annotated[str, Meta(pattern=r"^(pending|delivered|failed)?$")] = ""
+    state: Annotated[str, Meta(pattern=r"^(pending|delivered|failed)$")] = ""

@@ -38,12 +38,12 @@ class GroupRoutes(Controller):
         cursor = make_cursor(GROUPS, found[limit - 1].name) if len(found) > limit else None
         return json_answer(GroupPageAnswer([group_answer(one) for one in found[:limit]], cursor))
 
-    @operation("GET", "/{name:str}", {200: GroupAnswer}, fails=(404,))
+    @operation("GET", "/{name:str}", {200: GroupAnswer}, fails=(404, 422))
     async def get_group(self, call: Call[NoQuery, None]) -> Answer:
         """One group; one never heard of has no tasks and no limits."""
         return json_answer(group_answer(await call.engine.groups.get(call.caller, _name(call))))
 
-    @operation("PATCH", "/{name:str}", {200: GroupAnswer}, role=Role.OPERATE, fails=(404, 507))
+    @operation("PATCH", "/{name:str}", {200: GroupAnswer}, role=Role.OPERATE, fails=(404, 422, 507))
     async def change_group(self, call: Call[NoQuery, GroupPatch]) -> Answer:
         """Pause, resume or limit a group."""
         patch = call.body
@@ -57,14 +57,16 @@ class GroupRoutes(Controller):
         )
         return json_answer(group_answer(record))
 
-    @operation("POST", "/{name:str}/pause", {200: GroupAnswer}, role=Role.OPERATE, fails=(404, 507))
+    @operation(
+        "POST", "/{name:str}/pause", {200: GroupAnswer}, role=Role.OPERATE, fails=(404, 422, 507)
+    )
     async def pause_group(self, call: Call[NoQuery, None]) -> Answer:
         """Start nothing more of a group; what runs goes on."""
         record = await call.engine.groups.set(call.caller, _name(call), paused=True)
         return json_answer(group_answer(record))
 
     @operation(
-        "POST", "/{name:str}/resume", {200: GroupAnswer}, role=Role.OPERATE, fails=(404, 507)
+        "POST", "/{name:str}/resume", {200: GroupAnswer}, role=Role.OPERATE, fails=(404, 422, 507)
     )
     async def resume_group(self, call: Call[NoQuery, None]) -> Answer:
         """Start tasks of a group again."""

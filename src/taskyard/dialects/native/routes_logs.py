@@ -4,6 +4,7 @@ from typing import Final
 
 from litestar import Controller
 from litestar.types import ASGIApp, Scope
+from msgspec import UNSET
 
 from taskyard.core.errors import NotFound
 from taskyard.dialects.native.downloads import LogDownload
@@ -34,7 +35,7 @@ class LogRoutes(Controller):
         if name not in Stream.__members__.values():
             raise NotFound("stream", name)
         stream = Stream(name)
-        attempt = await logs.resolve(call.caller, call.task_id, query.attempt)
+        attempt = await logs.resolve(call.caller, call.task_id, query.attempt or None)
         known = await logs.slice(attempt, stream, 0, 0)
         etag = f'"{attempt.id}-{stream}-{known.size}"'.encode()
         headers = [
@@ -52,10 +53,10 @@ class LogRoutes(Controller):
             file_name = f"{call.task_id}-{attempt.number}.{stream}.log"
             headers.append((b"content-disposition", f'attachment; filename="{file_name}"'.encode()))
         part, status = (0, known.size), 200
-        if query.offset is not None or query.length is not None:
-            offset = min(query.offset or 0, known.size)
+        if query.offset is not UNSET or query.length is not UNSET:
+            offset = 0 if query.offset is UNSET else min(query.offset, known.size)
             length = known.size - offset
-            part = offset, length if query.length is None else min(query.length, length)
+            part = offset, length if query.length is UNSET else min(query.length, length)
         else:
             try:
                 asked = parse_range(_range(call.scope, known.complete, etag), known.size)
@@ -79,7 +80,7 @@ class LogRoutes(Controller):
     async def follow_log(self, call: Call[FollowQuery, None]) -> ASGIApp:
         """Follow the output live, as server-sent events, up to the exit record."""
         query = call.query
-        attempt, stdout, stderr = query.attempt, query.stdout, query.stderr
+        attempt, stdout, stderr = query.attempt or None, query.stdout, query.stderr
         for name, value in call.scope["headers"]:
             if name == b"last-event-id":
                 attempt, stdout, stderr = resume_point(value)
@@ -89,7 +90,7 @@ class LogRoutes(Controller):
     async def follow_log_socket(self, call: Call[FollowQuery, None]) -> Source:
         """Follow the output live, over a WebSocket."""
         query = call.query
-        return await _source(call, query.attempt, query.stdout, query.stderr)
+        return await _source(call, query.attempt or None, query.stdout, query.stderr)
 
 
 async def _source(

@@ -36,7 +36,11 @@ class Client:
     def read(self) -> bool:
         """Take in what has arrived; False when the connection is over."""
         try:
-            data = self.sock.recv(_READ_BYTES)
+            try:
+                data = self.sock.recv(_READ_BYTES)
+            except ConnectionResetError:
+                # Told once, when the client went without reading all; what it sent is still there.
+                data = self.sock.recv(_READ_BYTES)
         except BlockingIOError:
             return True
         except OSError:
@@ -52,14 +56,15 @@ class Client:
         self._out += message
 
     def flush(self) -> bool:
-        """Send what can be sent; False when the connection is over or hopelessly behind."""
+        """Send what can be sent; False when the client is hopelessly behind."""
         if self._out:
             try:
                 sent = self.sock.send(self._out)
             except BlockingIOError:
                 sent = 0
             except OSError:
-                return False
+                # The client is gone, but may have said something before, which is still unread.
+                sent = len(self._out)
             del self._out[:sent]
         return len(self._out) <= _UNSENT_MAX_BYTES
 

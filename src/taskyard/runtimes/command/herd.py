@@ -199,17 +199,21 @@ class Herd:
 
     def _adopt_orphan(self, request: Json, start: Json) -> None:
         attempt_id, directory = request["attempt_id"], request["directory"]
-        same_boot = bool(start) and start.get("boot_id") == self._boot_id
+        if start.get("boot_id") != self._boot_id:
+            # Its pid and cgroup may be somebody else's by now.
+            message = "the machine was restarted while it ran"
+            self._never_ran(request, message, reason="exit_unknown")
+            return
         tree: Tree
-        if same_boot and start["tree"] and self._cgroups is not None:
+        if start["tree"] and self._cgroups is not None:
             tree = self._cgroups.found(start["tree"])
         else:
             tree = SessionTree(attempt_id, directory, self._roster, adopted=True)
         ward = self._take_in(request, tree, Output(directory, request["log_limit_bytes"]))
         pid, ticks = start.get("pid", 0), start.get("start_ticks", 0)
-        main = processes.process(pid) if pid and same_boot else None
-        if "pid" in start:
+        if pid:
             ward.born(pid, ticks, start["started_at"], isolated=start["isolate"])
+        main = processes.process(pid) if pid else None
         if main is None or main.start_ticks != ticks or not main.alive:
             ward.main_exited(None, {})
             self._advance(ward)

@@ -3,14 +3,16 @@
 import contextlib
 import os
 import signal
+import time
 from typing import Final
 
 from taskyard.runtimes.command import processes
 from taskyard.runtimes.command.processes import Process
 from taskyard.runtimes.command.protocol import Json
 
-_STOP_ROUNDS: Final = 10
-_CHASE_ROUNDS: Final = 200
+_STOP_S: Final = 0.1
+_CHASE_S: Final = 0.2
+_QUIET_ROUNDS: Final = 3
 
 
 class Roster:
@@ -34,7 +36,7 @@ class SessionTree:
     last attempt that is left of those that may have begot it, and is killed with that one.
     """
 
-    __slots__ = ("_adopted", "_attempt_id", "_directory", "_pid", "_roster", "_ticks")
+    __slots__ = ("_adopted", "_attempt_id", "_directory", "_pid", "_roster", "_seen", "_ticks")
     method = "session"
 
     def __init__(self, attempt_id: str, directory: str, roster: Roster, *, adopted: bool) -> None:
@@ -45,6 +47,8 @@ class SessionTree:
         """Whether another shepherd spawned it: then its orphans are not our children."""
         self._pid = 0
         self._ticks = 0
+        self._seen: dict[int, int] = {}
+        """Start times of members that were found once, by pid: once tied, always tied."""
 
     @property
     def name(self) -> str:
@@ -87,44 +91,50 @@ class SessionTree:
         return not self._members()
 
     def kill(self) -> int:
-        """Stop all members so that nobody forks away, then kill them."""
-        stopped: dict[int, Process] = {}
-        for _ in range(_STOP_ROUNDS):
+        """Stop all members, kill them, and chase what forked away meanwhile."""
+        stopped: set[int] = set()
+        groups: set[int] = set()
+        give_up_at = time.monotonic() + _STOP_S
+        while True:
             new = [one for one in self._members() if one.pid not in stopped]
-            if not new:
-                break
             for one in new:
-                stopped[one.pid] = one
+                # Stopped and not killed at once: a dead parent ties nobody to this tree.
                 _signal(one.pid, signal.SIGSTOP)
-        for one in stopped.values():
-            _signal(one.pid, signal.SIGKILL)
-        return len(stopped) + self._chase(set(stopped))
+                stopped.add(one.pid)
+                self._seen[one.pid] = one.start_ticks
+                if one.session == self._pid:
+                    groups.add(one.group)
+            if not new or time.monotonic() > give_up_at:
+                break
+        for group in groups:
+            # In one step for all, so that nobody in the group forks away.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+        for pid in stopped:
+            _signal(pid, signal.SIGKILL)
+        if not self._adopted:
+            self._chase()
+        return len(stopped)
 
-    def _chase(self, killed: set[int]) -> int:
+    def _chase(self) -> None:
         """Kill orphans the moment they become our children.
 
         Catches chains in which every process forks the next one and exits, quicker than the
         process table can be read.
         """
-        count = 0
-        if self._adopted:
-            return count
-        for _ in range(_CHASE_ROUNDS):
-            children = processes.own_children() or []
-            orphans = set(children) - set(self._roster.mains) - killed
-            mine = [pid for pid in orphans if self._is_mine(pid)]
-            if not mine:
-                break
-            for pid in mine:
-                _signal(pid, signal.SIGKILL)
-            killed.update(mine)
-            count += len(mine)
-        return count
+        give_up_at = time.monotonic() + _CHASE_S
+        quiet = 0
+        while quiet < _QUIET_ROUNDS and time.monotonic() < give_up_at:
+            quiet += 1
+            for pid in processes.own_children() or []:
+                if pid not in self._roster.mains and not _bury(pid) and self._is_mine(pid):
+                    _signal(pid, signal.SIGKILL)
+                    quiet = 0
 
     def _is_mine(self, pid: int) -> bool:
         with contextlib.suppress(ProcessLookupError):
             return (
-                os.getsid(pid) == self._pid
+                (self._pid != 0 and os.getsid(pid) == self._pid)
                 or processes.is_marked(pid, self._attempt_id)
                 or processes.holds(pid, self._directory)
             )
@@ -149,7 +159,9 @@ class SessionTree:
         owner = self._roster.mains.get(one.pid)
         if owner is not None:
             return owner == self._attempt_id
-        if one.session == self._pid:
+        if self._seen.get(one.pid) == one.start_ticks:
+            return True
+        if self._pid and one.session == self._pid:
             # A session of another process that got the same pid later is not ours.
             leader = table.get(self._pid)
             return leader is None or leader.start_ticks == self._ticks
@@ -179,3 +191,11 @@ class SessionTree:
 def _signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
+
+
+def _bury(pid: int) -> bool:
+    """Wait for a child if it is dead; whether it was."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True

@@ -32,6 +32,7 @@ from taskyard.runtimes.command.timers import Timer, Timers
 
 _AT_ONCE: Final = 4
 """Requests handled before exits are looked at again."""
+_NICENESS: Final = -10
 _LOG_MAX_BYTES: Final = 1024 * 1024
 
 
@@ -185,6 +186,16 @@ def _settle_down() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
+    with contextlib.suppress(OSError):
+        # Kills and exits have to be seen to also while commands keep every processor busy. What
+        # it starts is reset to the usual priority. Only root may do this.
+        scheduling = os.SCHED_OTHER | os.SCHED_RESET_ON_FORK
+        os.sched_setscheduler(0, scheduling, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+        # Where the kernel shares processors between sessions, only this counts. Each command
+        # begins a session, and with it a group, of its own.
+        with open("/proc/self/autogroup", "w", encoding="ascii") as file:  # noqa: PTH123 - no pathlib here
+            file.write(str(_NICENESS))
     linux.become_subreaper()
     linux.give_up_new_privileges()
     null = os.open(os.devnull, os.O_RDWR)

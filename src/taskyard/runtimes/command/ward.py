@@ -126,6 +126,8 @@ class Ward:
             self._signal(signal_name)
 
     def _signal(self, name: str) -> None:
+        if self.pid == 0:
+            return
         number = signal.Signals.__members__.get(name, signal.SIGTERM)
         if not self._isolated:
             with contextlib.suppress(ProcessLookupError):

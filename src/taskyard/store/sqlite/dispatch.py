@@ -190,7 +190,7 @@ class SqliteDispatch:
             )
             parameters = {"worker_id": worker.id, "incarnation": worker.incarnation}
             connection.execute(_SQL.adopt_attempts.sql, parameters)
-            rows = connection.execute(_TASKS.attempts_unended.sql, {"worker_id": worker.id})
+            rows = connection.execute(_TASKS.attempts_unended_of.sql, {"worker_id": worker.id})
             return [attempt_of(row) for row in rows]
 
         return await self._session.write(write)
@@ -219,7 +219,7 @@ class SqliteDispatch:
             if connection.execute(_SQL.lose_worker.sql, parameters).rowcount != 1:
                 return []
             rows = connection.execute(
-                _TASKS.attempts_unended.sql, {"worker_id": worker_id}
+                _TASKS.attempts_unended_of.sql, {"worker_id": worker_id}
             ).fetchall()
             changes = (
                 lose_attempt(connection, self._session.counters, attempt_of(row), now)
@@ -252,7 +252,7 @@ class SqliteDispatch:
 
         def read(connection: sqlite3.Connection) -> list[tuple[Attempt, GroupName]]:
             found = []
-            for row in connection.execute(_TASKS.attempts_unended.sql, {"worker_id": None}):
+            for row in connection.execute(_TASKS.attempts_unended.sql):
                 attempt = attempt_of(row)
                 (group,) = connection.execute(_SQL.group_of.sql, (attempt.task_id,)).fetchone()
                 found.append((attempt, GroupName(group)))

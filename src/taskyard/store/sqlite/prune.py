@@ -40,8 +40,15 @@ def prune(
         left -= len(seqs)
         if left <= 0:
             break
-    connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+    _vacuum(connection)
     return limit - left, removed
+
+
+def _vacuum(connection: sqlite3.Connection) -> None:
+    """Give free pages back, one a statement: the driver stops after one, whatever is asked for."""
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    for _ in range(min(free, _PAGES_AT_ONCE)):
+        connection.execute("PRAGMA incremental_vacuum(1)")
 
 
 def _prunable(

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from taskyard.core.attempts import Attempt, Ended, KillReport, StreamSize, Usage
+from taskyard.core.errors import InvalidInput
 from taskyard.core.fairness import ReadyTask
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.resources import Resources
@@ -138,3 +139,15 @@ def new_task_row(seq: int, task: NewTask) -> tuple[Any, ...]:
         int(spec.cron is not None),
         encode(spec).decode(),
     )
+
+
+def storable_row(seq: int, task: NewTask) -> tuple[Any, ...]:
+    """The values of ``insert_task``. Raises ``InvalidInput`` for what no column can hold."""
+    try:
+        row = new_task_row(seq, task)
+    except UnicodeEncodeError as error:
+        raise InvalidInput("", "contains text that is not valid Unicode") from error
+    for value in row:
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            raise InvalidInput("", "contains a number beyond 64 bits")
+    return row

@@ -2,13 +2,13 @@
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
-from taskyard.core.errors import IllegalTransition, InvalidInput, NotFound
+from taskyard.core.errors import IllegalTransition, NotFound, TaskyardError
 from taskyard.core.fairness import ReadyTask
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
@@ -20,12 +20,24 @@ from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.inserts import insert_many
 from taskyard.store.sqlite.listing import list_tasks
 from taskyard.store.sqlite.moves import Mover, append_event, move, mover_of, ready
-from taskyard.store.sqlite.rows import attempt_of, new_task_row, task_of, text
+from taskyard.store.sqlite.rows import attempt_of, storable_row, task_of, text
 from taskyard.store.sqlite.session import Session
 from taskyard.store.sqlite.webhooks import forget
 
 _SQL: Final = queries("tasks")
 _DELETE_ORDER: Final = ("delete_events", "delete_labels", "delete_folded")
+
+Keys = dict[tuple[WorkspaceName, str | None], Submitted]
+"""Idempotency keys of a batch that are not in the table yet."""
+
+
+class Fresh(NamedTuple):
+    """A new task with the rows it is stored as."""
+
+    seq: int
+    task: NewTask
+    row: tuple[Any, ...]
+    event: tuple[Any, ...]
 
 
 class SqliteTasks:
@@ -36,46 +48,61 @@ class SqliteTasks:
 
     async def submit(self, tasks: Sequence[NewTask], actor: str | None) -> list[Submitted]:
         """See the port."""
-        # An insert of fresh rows cannot fail half-way but with the whole batch, so the common
-        # case does without a savepoint; keys that are known are found before the first write.
-        return await self._session.writer.run(
-            lambda connection: self._submit(connection, tasks, actor), atomic=False
-        )
+        return await self._session.writer.gather(self._submit_all, (tasks, actor))
 
-    def _submit(
-        self, connection: sqlite3.Connection, tasks: Sequence[NewTask], actor: str | None
+    def _submit_all(
+        self,
+        connection: sqlite3.Connection,
+        submits: Sequence[tuple[Sequence[NewTask], str | None]],
+    ) -> list[list[Submitted] | TaskyardError]:
+        """All submits of a batch, with few statements. What can be wrong is found first."""
+        fresh: list[Fresh] = []
+        keys: Keys = {}
+        outcomes: list[list[Submitted] | TaskyardError] = []
+        for tasks, actor in submits:
+            try:
+                outcomes.append(self._prepare(connection, tasks, actor, fresh, keys))
+            except TaskyardError as error:
+                outcomes.append(error)
+        insert_many(connection, _SQL.insert_task.sql, [one.row for one in fresh])
+        insert_many(connection, _SQL.insert_first_event.sql, [one.event for one in fresh])
+        for one in fresh:
+            spec = one.task.spec
+            for label, value in spec.labels.items():
+                values = (one.task.workspace, label, value, one.seq)
+                connection.execute(_SQL.insert_label.sql, values)
+            self._session.counters.add(one.task.workspace, spec.group, one.task.state)
+        return outcomes
+
+    def _prepare(
+        self,
+        connection: sqlite3.Connection,
+        tasks: Sequence[NewTask],
+        actor: str | None,
+        fresh: list[Fresh],
+        keys: Keys,
     ) -> list[Submitted]:
-        session = self._session
+        """Rows for one submit, all or none of them added to ``fresh``; keys known are looked up."""
         results: list[Submitted] = []
-        fresh: list[tuple[int, NewTask]] = []
-        keys: dict[tuple[str, str], Submitted] = {}
+        rows: list[Fresh] = []
+        new_keys: Keys = {}
         for task in tasks:
-            key = task.spec.idempotency_key
-            if key is not None:
-                known = keys.get((task.workspace, key)) or _known(connection, task.workspace, key)
+            key = (task.workspace, task.spec.idempotency_key)
+            if key[1] is not None:
+                known = new_keys.get(key) or keys.get(key) or _known(connection, key)
                 if known is not None:
                     results.append(known)
                     continue
-            session.last_seq += 1
-            fresh.append((session.last_seq, task))
-            stored = Submitted(task.id, task.state, session.last_seq, created=True)
+            self._session.last_seq += 1
+            seq = self._session.last_seq
+            event = (seq, 1, task.created_at, "submitted", None, actor, None)
+            rows.append(Fresh(seq, task, storable_row(seq, task), event))
+            stored = Submitted(task.id, task.state, seq, created=True)
             results.append(stored)
-            if key is not None:
-                keys[task.workspace, key] = msgspec.structs.replace(stored, created=False)
-        try:
-            rows = [new_task_row(seq, task) for seq, task in fresh]
-        except UnicodeEncodeError as error:
-            raise InvalidInput("", "contains text that is not valid Unicode") from error
-        insert_many(connection, _SQL.insert_task.sql, rows)
-        insert_many(
-            connection,
-            _SQL.insert_first_event.sql,
-            [(seq, 1, task.created_at, "submitted", None, actor, None) for seq, task in fresh],
-        )
-        for seq, task in fresh:
-            for label, value in task.spec.labels.items():
-                connection.execute(_SQL.insert_label.sql, (task.workspace, label, value, seq))
-            session.counters.add(task.workspace, task.spec.group, task.state)
+            if key[1] is not None:
+                new_keys[key] = msgspec.structs.replace(stored, created=False)
+        fresh += rows
+        keys |= new_keys
         return results
 
     async def task(self, workspace: WorkspaceName, task_id: TaskId) -> Task:
@@ -303,8 +330,11 @@ def remove(connection: sqlite3.Connection, seq: int) -> list[AttemptId]:
     return [AttemptId(row[0]) for row in rows]
 
 
-def _known(connection: sqlite3.Connection, workspace: WorkspaceName, key: str) -> Submitted | None:
-    row = connection.execute(_SQL.task_by_key.sql, {"workspace": workspace, "key": key}).fetchone()
+def _known(
+    connection: sqlite3.Connection, key: tuple[WorkspaceName, str | None]
+) -> Submitted | None:
+    parameters = {"workspace": key[0], "key": key[1]}
+    row = connection.execute(_SQL.task_by_key.sql, parameters).fetchone()
     return None if row is None else Submitted(row[0], TaskState(row[1]), row[2], created=False)
 
 

@@ -5,28 +5,59 @@ commit is shared by all who came in meanwhile (group commit). The caller's futur
 after the commit only: what was acknowledged is on disk.
 
 An operation is a function of the connection. It either returns, or raises one of the project's
-errors: then its own savepoint is rolled back and the others in its batch go on. A commit that
-fails rolls back the whole batch and fails everybody in it.
+errors: then its own savepoint is rolled back and the others in its batch go on. Operations of one
+kind that arrive in numbers can be gathered: one call does all of them that are in a batch. A
+commit that fails rolls back the whole batch and fails everybody in it.
 """
 
 import asyncio
 import sqlite3
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
+
+import structlog
 
 from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
 from taskyard.store.sqlite.errors import translated
 
+log = structlog.get_logger(__name__)
+
 T = TypeVar("T")
+Item = TypeVar("Item")
 Operation = Callable[[sqlite3.Connection], T]
+Gatherer = Callable[[sqlite3.Connection, Sequence[Item]], Sequence[T | TaskyardError]]
+"""Does many items at once, and answers for each with its result or with its own failure. It may
+raise nothing after its first write."""
+Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 BATCH_LIMIT: Final = 512
 """Operations in one transaction at most, so that a commit never takes long."""
 QUEUE_LIMIT: Final = 20_000
 """Operations waiting at most; past it submits are refused with a time to come back."""
+
+
+class _Entry:
+    """One thing to be done in the next transaction."""
+
+    __slots__ = ("atomic", "future", "gatherer", "item", "operation")
+
+    def __init__(
+        self,
+        future: asyncio.Future[Any],
+        operation: Operation[Any] | None,
+        *,
+        atomic: bool = True,
+        gatherer: Gatherer[Any, Any] | None = None,
+        item: object = None,
+    ) -> None:
+        self.future = future
+        self.operation = operation
+        self.atomic = atomic
+        self.gatherer = gatherer
+        self.item = item
 
 
 class Writer:
@@ -51,8 +82,7 @@ class Writer:
         self._on_commit = on_commit
         self._before_commit = before_commit
         self._after_rollback = after_rollback
-        self._queue: deque[tuple[Operation[Any], bool, asyncio.Future[Any]]] = deque()
-        self._wake = threading.Semaphore(0)
+        self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
         self._closing = False
         self._rate = 1000.0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -82,19 +112,36 @@ class Writer:
             StorageFull: the disk is full; nothing was stored.
             Unavailable: the store is closed, or failed.
         """
+        future: asyncio.Future[T] = self._future()
+        self._queue.put(_Entry(future, operation, atomic=atomic))
+        return await future
+
+    async def gather(self, gatherer: Gatherer[Item, T], item: Item) -> T:
+        """Have an item done together with all others for the same gatherer in its batch.
+
+        Args:
+            gatherer: does them; always the same object for the same kind of item.
+            item: what it gets, in order of arrival.
+
+        Raises:
+            as :meth:`run`.
+        """
+        future: asyncio.Future[T] = self._future()
+        self._queue.put(_Entry(future, None, gatherer=gatherer, item=item))
+        return await future
+
+    def _future(self) -> asyncio.Future[Any]:
         if self._closing or self._loop is None:
             raise Unavailable("the store is closed")
-        if len(self._queue) >= QUEUE_LIMIT:
-            raise Overloaded("too many writes are waiting", len(self._queue) / self._rate)
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.append((operation, atomic, future))
-        self._wake.release()
-        return await future
+        waiting = self._queue.qsize()
+        if waiting >= QUEUE_LIMIT:
+            raise Overloaded("too many writes are waiting", waiting / self._rate)
+        return self._loop.create_future()
 
     @property
     def waiting(self) -> int:
         """Operations that wait for their transaction."""
-        return len(self._queue)
+        return self._queue.qsize()
 
     @property
     def rate(self) -> float:
@@ -104,7 +151,7 @@ class Writer:
     async def close(self) -> None:
         """Commit what is waiting, then close. May be called twice."""
         self._closing = True
-        self._wake.release()
+        self._queue.put(None)
         if self._thread.is_alive():
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
@@ -117,38 +164,34 @@ class Writer:
         finally:
             self._opened.set()
         try:
-            while True:
-                self._wake.acquire()
-                batch = self._take()
-                if batch:
-                    self._commit(connection, batch)
-                elif self._closing:
-                    return
+            while batch := self._take():
+                self._commit(connection, batch)
         finally:
             connection.close()
 
-    def _take(self) -> list[tuple[Operation[Any], bool, asyncio.Future[Any]]]:
-        batch: list[tuple[Operation[Any], bool, asyncio.Future[Any]]] = []
-        queue = self._queue
-        while queue and len(batch) < BATCH_LIMIT:
-            batch.append(queue.popleft())
-        # One permit was spent to wake up; the others of this batch are spent here.
-        for _ in range(len(batch) - 1):
-            self._wake.acquire(blocking=False)
+    def _take(self) -> list[_Entry]:
+        """Wait for something, then take all there is up to the limit; empty once closed."""
+        batch: list[_Entry] = []
+        entry = self._queue.get()
+        try:
+            while entry is not None:
+                batch.append(entry)
+                if len(batch) == BATCH_LIMIT:
+                    return batch
+                entry = self._queue.get_nowait()
+        except Empty:
+            return batch
+        if batch:
+            # What arrived before the end is still done; the end is met again after it.
+            self._queue.put(None)
         return batch
 
-    def _commit(
-        self,
-        connection: sqlite3.Connection,
-        batch: list[tuple[Operation[Any], bool, asyncio.Future[Any]]],
-    ) -> None:
+    def _commit(self, connection: sqlite3.Connection, batch: list[_Entry]) -> None:
         began = time.perf_counter()
-        results: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
         try:
             with translated():
                 connection.execute("BEGIN IMMEDIATE")
-                for operation, atomic, future in batch:
-                    results.append((future, *_attempt(connection, operation, atomic)))
+                results = _run_all(connection, batch)
                 self._before_commit(connection)
                 connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - everybody in the batch is told
@@ -156,12 +199,33 @@ class Writer:
                 connection.rollback()
             self._after_rollback()
             failure = error if isinstance(error, TaskyardError) else Unavailable(repr(error))
-            results = [(future, None, failure) for _, _, future in batch]
+            results = [(entry.future, None, failure) for entry in batch]
         took = time.perf_counter() - began
         self._rate += 0.1 * (len(batch) / max(took, 1e-6) - self._rate)
-        self._on_commit(len(batch), took)
+        try:
+            self._on_commit(len(batch), took)
+        except Exception:
+            log.exception("commit_observer_failed")
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_resolve, results)
+
+
+def _run_all(connection: sqlite3.Connection, batch: list[_Entry]) -> list[Outcome]:
+    """Run a batch in order; gathered items at the place of the first of their kind."""
+    results: list[Outcome] = []
+    gathered: set[Gatherer[Any, Any]] = set()
+    for entry in batch:
+        if entry.operation is not None:
+            outcome = _attempt(connection, entry.operation, entry.atomic)
+            results.append((entry.future, *outcome))
+        elif entry.gatherer is not None and entry.gatherer not in gathered:
+            gathered.add(entry.gatherer)
+            alike = [one for one in batch if one.gatherer == entry.gatherer]
+            answers = entry.gatherer(connection, [one.item for one in alike])
+            for one, answer in zip(alike, answers, strict=True):
+                failed = isinstance(answer, TaskyardError)
+                results.append((one.future, None, answer) if failed else (one.future, answer, None))
+    return results
 
 
 def _attempt(
@@ -176,7 +240,7 @@ def _attempt(
             raise
         except Exception as error:
             if connection.total_changes != before:
-                raise
+                raise Unavailable("the commit was given up") from error
             return None, error
     connection.execute("SAVEPOINT operation")
     try:
@@ -191,7 +255,7 @@ def _attempt(
     return result, None
 
 
-def _resolve(results: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
+def _resolve(results: list[Outcome]) -> None:
     for future, result, error in results:
         if future.done():
             continue

@@ -46,6 +46,7 @@ CREATE INDEX tasks_finished ON tasks (workspace, finished_at) WHERE finished_at 
 CREATE UNIQUE INDEX tasks_idempotency ON tasks (workspace, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 CREATE UNIQUE INDEX tasks_firing ON tasks (schedule_id, due_at) WHERE schedule_id IS NOT NULL;
+CREATE INDEX tasks_by_schedule ON tasks (schedule_id, seq) WHERE schedule_id IS NOT NULL;
 
 CREATE TABLE attempts (
     id               TEXT PRIMARY KEY,

@@ -56,10 +56,18 @@ SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, leas
 FROM attempts WHERE id = :id;
 
 -- name: attempts_unended
+-- Of all workers.
 SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
        resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
        handle, outcome
-FROM attempts WHERE finished_at IS NULL AND worker_id = coalesce(:worker_id, worker_id);
+FROM attempts WHERE finished_at IS NULL;
+
+-- name: attempts_unended_of
+-- Of one worker.
+SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
+       resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
+       handle, outcome
+FROM attempts WHERE finished_at IS NULL AND worker_id = :worker_id;
 
 -- name: events_of_task
 SELECT number, kind, at, attempt_id, actor, detail

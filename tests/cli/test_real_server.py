@@ -1,0 +1,226 @@
+"""The command line and the client against the server itself, started by ``taskyard up``."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import PROGRAM, Finished
+
+from taskyard.sdk import errors
+from taskyard.sdk.client import Client
+from taskyard.sdk.models import Exit, Output
+
+
+class Yard:
+    """A server on a data directory of its own, and the command line that finds it."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(data / "home")}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        (self.data / "server.json").unlink(missing_ok=True)
+        with (self.data / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*PROGRAM, "up", "--dev", "--data", str(self.data), "--port", "0"],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 30
+        while not (self.data / "server.json").exists():
+            assert self.process.poll() is None, (self.data / "log").read_text()
+            assert time.monotonic() < deadline, (self.data / "log").read_text()
+            time.sleep(0.02)
+
+    def stop(self, number: int) -> None:
+        """End it by a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def run(self, *arguments: str, stdin: bytes = b"") -> Finished:
+        """One command line."""
+        return subprocess.run(
+            [*PROGRAM, *arguments],
+            input=stdin,
+            capture_output=True,
+            env={**self.environment, "TASKYARD_DATA": str(self.data)},
+            cwd=self.data,
+            timeout=50,
+            check=False,
+        )
+
+    def client(self) -> Client:
+        """A client at the control socket."""
+        return Client(f"unix:{self.data}/control.sock", retries=8)
+
+
+@pytest.fixture(scope="module")
+def yard() -> Iterator[Yard]:
+    """A running server."""
+    with tempfile.TemporaryDirectory(prefix="ty", ignore_cleanup_errors=True) as directory:
+        yard = Yard(Path(directory))
+        yard.start()
+        try:
+            yield yard
+        finally:
+            with yard.client() as client:
+                client.cancel_many(group="default")
+            yard.stop(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--", "true"], 0),
+        (["--", "sh", "-c", "exit 7"], 7),
+        (["-s", "kill -USR1 $$"], 128 + signal.SIGUSR1),
+        (["--timeout", "300ms", "--", "sleep", "30"], 124),
+        (["--", "no-such-program-here"], 127),
+        (["--", "/"], 126),
+        (["--cwd", "/no/such/directory", "--", "true"], 126),
+        (["--retries", "1", "--backoff", "0.1", "-s", "exit 5"], 5),
+    ],
+)
+def test_run_exits_as_the_command_does(yard: Yard, arguments: list[str], code: int) -> None:
+    """The exit codes of ``run`` hold for what the server really reports."""
+    assert yard.run("run", *arguments).returncode == code
+
+
+def test_members_are_understood(yard: Yard) -> None:
+    """What the flags make of a task is what the server takes."""
+    yard.run("secret", "set", "db", "--value-stdin", stdin=b"hidden")
+    done = yard.run(
+        *("run", "-e", "A=1=2", "-e", "S=@secret:db", "--stdin-file", "-", "--label", "k=v"),
+        *("-g", "mail", "-n", "me", "-p", "-5", "--pids", "64", "--grace", "3s", "--key", "one"),
+        *("--backoff", "1s..1m", "--expires", "1h", "--metadata", '{"x": 1}', "--log-limit", "1M"),
+        *("--signal", "SIGINT", "--no-rerun", "--timeout", "20s", "-s", 'cat; echo "$A $S"'),
+        stdin=b"typed\n",
+    )
+    assert (done.returncode, done.stdout) == (0, b"typed\n1=2 hidden\n")
+    shown = json.loads(yard.run("show", "@last").stdout)
+    assert (shown["group"], shown["name"], shown["priority"]) == ("mail", "me", -5)
+    assert shown["rerun_if_lost"] is False
+    listed = json.loads(yard.run("ls", "-g", "mail", "--label", "k=v", "--text", "me").stdout)
+    assert [each["id"] for each in listed] == [shown["id"]]
+    assert yard.run("submit", "-p", "1000", "--", "true").returncode == 65
+
+
+def test_kill_proves_that_nothing_survived(yard: Yard) -> None:
+    """A task that ignores the signal is killed outright, and the proof is printed."""
+    task = json.loads(
+        yard.run(
+            "submit", "--grace", "200ms", "-s", "trap '' TERM; echo up; sleep 60 & wait"
+        ).stdout
+    )["id"]
+    with yard.client() as client:
+        assert next(client.follow(task)) == Output(1, "stdout", 0, b"up\n")
+    report = json.loads(yard.run("kill", task).stdout)[0]
+    assert report["state"] == "cancelled"
+    assert (report["kill_report"]["forced"], report["kill_report"]["survivors"]) == (True, [])
+
+
+def test_followers_of_a_task_that_never_runs_end(yard: Yard) -> None:
+    """Cancelling a waiting task ends who follows it."""
+    with yard.client() as client:
+        task = client.submit("true", start_in_s=3600)
+        assert "starts" in client.why(task.id).summary
+        client.cancel(task.id)
+        assert [each.attempt for each in client.follow_task(task.id)] == [0]
+
+
+def test_follow_survives_a_killed_server(yard: Yard) -> None:
+    """A follower that loses its server sees every byte once when it is back."""
+    script = "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; sleep 0.01; done; exit 4"
+    seen = b""
+    with yard.client() as client:
+        task = client.submit(script)
+        for record in client.follow_task(task.id):
+            if isinstance(record, Exit):
+                assert (record.exit_code, record.stdout) == (4, len(seen))
+                continue
+            if b"line 20\n" in record.data:
+                yard.stop(signal.SIGKILL)
+                yard.start()
+            seen += record.data
+    assert seen == b"".join(b"line %d\n" % i for i in range(1, 301))
+
+
+def test_the_rest_of_the_surface(yard: Yard) -> None:
+    """Every other call is answered as the client expects."""
+    with yard.client() as client:
+        assert client.pause("calm").paused
+        assert client.set_group_limit("calm", 3).concurrency_limit == 3
+        assert client.set_group_limit("calm", None).concurrency_limit is None
+        assert not client.resume("calm").paused
+        assert "calm" in [each.name for each in client.groups()]
+        assert client.workspace().name == "default"
+        assert client.set_workspace_limit(None).concurrency_limit is None
+        assert client.workers()[0].capacity.slots > 0
+        token = client.create_token("ci", "write", 60)
+        assert token.id in [each.id for each in client.tokens()]
+        client.revoke_token(token.id)
+        client.add_user("ann", "long enough", "read")
+        assert "ann" in [each.name for each in client.users()]
+        client.remove_user("ann")
+        client.set_secret("temporary", "x")
+        assert "temporary" in client.secrets()
+        client.remove_secret("temporary")
+        assert list(client.deliveries()) == []
+        assert next(client.audit()).outcome == "done"
+        assert client.me().role == "admin"
+        assert client.version().api == "v1"
+        assert client.health()
+        ended = client.wait(client.submit("printf 0123456789; exit 1").id, 20)
+        assert b"".join(client.log_chunks(ended.id, offset=4)) == b"456789"
+        assert client.retry(ended.id).retry_of == ended.id
+        assert next(client.events(ended.id)).kind == "submitted"
+        client.delete(ended.id)
+        with pytest.raises(errors.NotFound):
+            client.get(ended.id)
+        batch = client.submit_many([{"command": "true", "group": "pg"}] * 5)
+        assert [each.id for each in client.list(group="pg", limit=2)] == [
+            each.id for each in reversed(batch)
+        ]
+
+
+def test_cron(yard: Yard) -> None:
+    """Recurring tasks are added, listed, edited and ended."""
+    add = yard.run("cron", "add", "0 8 * * *", "--tz", "Europe/Berlin", "--", "true")
+    task = json.loads(add.stdout)["id"]
+    assert task in [each["id"] for each in json.loads(yard.run("cron", "ls").stdout)]
+    edited = json.loads(yard.run("cron", "edit", task, "--rule", "5 8 * * *").stdout)
+    assert (edited["cron"], edited["timezone"]) == ("5 8 * * *", "Europe/Berlin")
+    assert yard.run("cron", "rm", task).returncode == 0
+
+
+def test_administration_beside_a_running_server(yard: Yard) -> None:
+    """A token made on the server's machine is good for its workspace, at the address."""
+    made = yard.run("token", "create", "ci", "-w", "team", "--role", "write", "--json")
+    token = json.loads(made.stdout)
+    assert token["workspace"] == "team"
+    url = json.loads((yard.data / "server.json").read_text())["url"]
+    with Client(url, token["token"]) as client:
+        assert client.me().workspace == "team"
+        with pytest.raises(errors.NotAllowed):
+            client.create_token("more", "admin")
+
+
+def test_second_server_is_refused(yard: Yard) -> None:
+    """A second server on the same data directory says who is there."""
+    done = yard.run("up", "--data", str(yard.data), "--port", "0")
+    assert done.returncode == 75
+    assert b"in use" in done.stderr

@@ -1,0 +1,211 @@
+"""What every log store promises, checked on the files and on a model in memory."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+import pytest
+
+from taskyard.core.attempts import StreamSize
+from taskyard.core.ids import AttemptId
+from taskyard.ports.logs import LogStore, Stream
+from taskyard.worker.logfiles import LogFiles
+
+pytestmark = pytest.mark.anyio
+
+ONE = AttemptId("01988a00-0000-7000-8000-000000000001")
+TWO = AttemptId("01988a00-0000-7000-8000-000000000002")
+LIMIT = 100_000
+OUT, ERR = Stream.STDOUT, Stream.STDERR
+
+
+class World(Protocol):
+    """A log store, and the work that writes into it."""
+
+    store: LogStore
+
+    def write(self, attempt_id: AttemptId, stream: Stream, data: bytes) -> None:
+        """What the work does."""
+        ...
+
+
+class MemoryLogs:
+    """The model: streams are byte strings."""
+
+    def __init__(self) -> None:
+        self._streams: dict[tuple[AttemptId, Stream], bytearray] = {}
+        self._grown = anyio.Event()
+
+    def add(self, attempt_id: AttemptId, stream: Stream, data: bytes) -> None:
+        """Append."""
+        self._streams.setdefault((attempt_id, stream), bytearray()).extend(data)
+        self._grown.set()
+        self._grown = anyio.Event()
+
+    async def size(self, attempt_id: AttemptId, stream: Stream) -> StreamSize:
+        """See the port."""
+        length = len(self._streams.get((attempt_id, stream), b""))
+        return StreamSize(min(length, LIMIT), max(0, length - LIMIT))
+
+    async def read(self, attempt_id: AttemptId, stream: Stream, offset: int, length: int) -> bytes:
+        """See the port."""
+        kept = self._streams.get((attempt_id, stream), bytearray())[:LIMIT]
+        return bytes(kept[offset : offset + max(length, 0)]) if offset >= 0 else b""
+
+    async def changed(
+        self, attempt_id: AttemptId, timeout_s: float, seen_bytes: int | None = None
+    ) -> bool:
+        """See the port."""
+        before = await self._total(attempt_id) if seen_bytes is None else seen_bytes
+        with anyio.move_on_after(timeout_s):
+            while await self._total(attempt_id) == before:
+                await self._grown.wait()
+            return True
+        return False
+
+    async def _total(self, attempt_id: AttemptId) -> int:
+        return sum([(await self.size(attempt_id, stream)).stored_bytes for stream in Stream])
+
+    async def delete(self, attempt_ids: list[AttemptId]) -> None:
+        """See the port."""
+        for attempt_id in attempt_ids:
+            for stream in Stream:
+                self._streams.pop((attempt_id, stream), None)
+
+
+class MemoryWorld:
+    """The model."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryLogs()
+        self.store: LogStore = self.memory
+
+    def write(self, attempt_id: AttemptId, stream: Stream, data: bytes) -> None:
+        """Append."""
+        self.memory.add(attempt_id, stream, data)
+
+
+class FilesWorld:
+    """Attempt directories, written to as the work does."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.store: LogStore = LogFiles(root)
+
+    def write(self, attempt_id: AttemptId, stream: Stream, data: bytes) -> None:
+        """Append, having made the attempt first."""
+        directory = self.root / attempt_id
+        if not directory.exists():
+            directory.mkdir()
+            (directory / "meta.json").write_text(json.dumps({"log_limit_bytes": LIMIT, "x": 1}))
+        with (directory / stream).open("ab") as file:
+            file.write(data)
+
+
+@pytest.fixture(params=["memory", "files"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    """Each store in turn."""
+    worlds: dict[str, Callable[[], World]] = {
+        "memory": MemoryWorld,
+        "files": lambda: FilesWorld(tmp_path),
+    }
+    return worlds[request.param]()
+
+
+async def test_unknown_attempts_are_empty(world: World) -> None:
+    """An attempt nobody heard of reads as empty streams."""
+    for attempt_id in (ONE, AttemptId("../../etc"), AttemptId(""), AttemptId("x" * 5000)):
+        assert await world.store.size(attempt_id, OUT) == StreamSize()
+        assert await world.store.read(attempt_id, OUT, 0, 10) == b""
+        assert await world.store.changed(attempt_id, 0.01) is False
+        await world.store.delete([attempt_id])
+
+
+async def test_streams_are_read_by_offset(world: World) -> None:
+    """Any part can be read; parts past the end are short or empty."""
+    world.write(ONE, OUT, b"hello ")
+    world.write(ONE, OUT, b"world")
+    world.write(ONE, ERR, b"oh")
+    world.write(TWO, OUT, b"other")
+    read = world.store.read
+    assert await read(ONE, OUT, 0, 100) == b"hello world"
+    assert await read(ONE, OUT, 6, 3) == b"wor"
+    assert await read(ONE, OUT, 8, 100) == b"rld"
+    assert await read(ONE, OUT, 11, 1) == b""
+    assert await read(ONE, OUT, 9000, 1) == b""
+    assert await read(ONE, OUT, 0, 0) == b""
+    assert await read(ONE, OUT, -3, 2) == b""
+    assert await read(ONE, ERR, 0, 9) == b"oh"
+    assert await world.store.size(ONE, OUT) == StreamSize(11, 0)
+    assert await world.store.size(TWO, ERR) == StreamSize()
+
+
+async def test_limit_cuts_the_stream_off(world: World) -> None:
+    """Beyond the limit nothing can be read, and what is dropped is counted."""
+    world.write(ONE, OUT, b"a" * LIMIT + b"b" * 70)
+    assert await world.store.size(ONE, OUT) == StreamSize(LIMIT, 70)
+    assert await world.store.read(ONE, OUT, LIMIT - 2, 50) == b"aa"
+    assert await world.store.read(ONE, OUT, LIMIT, 50) == b""
+    assert await world.store.read(ONE, OUT, 0, 2 * LIMIT) == b"a" * LIMIT
+
+
+async def test_changed_answers_when_either_stream_grows(world: World) -> None:
+    """Growth wakes all waiters of the attempt, others sleep on."""
+    world.write(ONE, OUT, b"a")
+    world.write(TWO, OUT, b"a")
+    answers: list[bool] = []
+
+    async def wait(attempt_id: AttemptId, timeout_s: float) -> None:
+        answers.append(await world.store.changed(attempt_id, timeout_s))
+
+    for stream in Stream:
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(wait, ONE, 10)
+                await anyio.wait_all_tasks_blocked()
+                world.write(ONE, stream, b"b")
+    assert answers == [True] * 40
+    assert await world.store.changed(TWO, 0.05) is False
+
+
+async def test_changed_answers_at_once_if_something_else_was_seen(world: World) -> None:
+    """Growth between looking and waiting is not missed."""
+    world.write(ONE, OUT, b"abc")
+    world.write(ONE, ERR, b"de")
+    with anyio.fail_after(10):
+        assert await world.store.changed(ONE, 1000, 4) is True
+        assert await world.store.changed(ONE, 0.05, 5) is False
+
+
+async def test_changed_sees_the_first_bytes(world: World) -> None:
+    """One may wait for an attempt that has not written, or does not exist yet."""
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(world.store.changed, ONE, 1000, 0)
+            await anyio.wait_all_tasks_blocked()
+            world.write(ONE, OUT, b"a")
+
+
+async def test_growth_beyond_the_limit_is_none(world: World) -> None:
+    """Followers sleep while bytes are dropped."""
+    world.write(ONE, OUT, b"a" * LIMIT)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(world.store.changed, ONE, 0.1)
+        await anyio.wait_all_tasks_blocked()
+        world.write(ONE, OUT, b"a")
+        assert await world.store.changed(ONE, 0.1, LIMIT) is False
+
+
+async def test_deleted_output_is_gone(world: World) -> None:
+    """Deleting removes both streams of the attempts named, and nothing else."""
+    for attempt_id in (ONE, TWO):
+        world.write(attempt_id, OUT, b"a")
+        world.write(attempt_id, ERR, b"b")
+    await world.store.delete([ONE, AttemptId("01988a00-0000-7000-8000-00000000ffff")])
+    await world.store.delete([ONE])
+    assert await world.store.size(ONE, OUT) == StreamSize()
+    assert await world.store.read(ONE, ERR, 0, 5) == b""
+    assert await world.store.read(TWO, ERR, 0, 5) == b"b"

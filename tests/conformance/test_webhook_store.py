@@ -1,0 +1,206 @@
+"""What every outbox of webhook messages promises."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from taskyard.core.access import AuditEntry
+from taskyard.core.errors import NotFound
+from taskyard.core.ids import TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.states import TaskState
+from taskyard.core.tasks import Command, Task, TaskSpec, Webhook, WebhookEvent
+from taskyard.core.webhooks import DeliveryState, Try
+from taskyard.store.sqlite.access import SqliteAccessStore
+from taskyard.store.sqlite.database import Readers, connect, migrate
+from taskyard.store.sqlite.webhooks import SqliteWebhookStore, enqueue, forget
+from taskyard.store.sqlite.writer import Writer
+
+pytestmark = pytest.mark.anyio
+
+A, B = WorkspaceName("a"), WorkspaceName("b")
+NOW = Instant(1_700_000_000_000_000)
+FINISHED = (WebhookEvent.SUCCEEDED, WebhookEvent.FINISHED)
+HOOK = Webhook("http://x.example/hook", headers={"X-App": "1"})
+ENTRY = AuditEntry(0, NOW, "user root", A, "webhook.redeliver")
+
+
+class Outbox:
+    """The store, and its two functions for the task store's transactions."""
+
+    def __init__(self, writer: Writer, readers: Readers) -> None:
+        self.store = SqliteWebhookStore(writer, readers)
+        self.access = SqliteAccessStore(writer, readers)
+        self._writer = writer
+
+    async def enqueue(
+        self, task: Task, events: Sequence[WebhookEvent] = FINISHED, at: Instant = NOW
+    ) -> int:
+        """In a transaction of its own."""
+        return await self._writer.run(lambda c: enqueue(c, task, None, events, at))
+
+    async def forget(self, task_ids: Sequence[TaskId]) -> None:
+        """In a transaction of its own."""
+        await self._writer.run(lambda c: forget(c, task_ids))
+
+
+@pytest.fixture(params=["sqlite"])
+async def outbox(tmp_path: Path) -> AsyncIterator[Outbox]:
+    """Every adapter, empty."""
+    path = tmp_path / "taskyard.sqlite3"
+    migrate(path)
+    writer = Writer(lambda: connect(path))
+    writer.start(asyncio.get_running_loop())
+    readers = Readers(path)
+    yield Outbox(writer, readers)
+    await writer.close()
+    readers.close()
+
+
+def task(name: str = "t1", *hooks: Webhook, workspace: WorkspaceName = A) -> Task:
+    """A task that succeeded."""
+    spec = TaskSpec(work=Command(argv=("true",)), webhooks=hooks or (HOOK,))
+    return Task(1, TaskId(name), workspace, spec, TaskState.SUCCEEDED, NOW)
+
+
+def failed(at: Instant) -> Try:
+    """A try that led to nothing."""
+    return Try(at=at, duration_ms=3, status=500, error="answered 500", answer="oops")
+
+
+async def test_each_webhook_gets_the_events_it_asked_for(outbox: Outbox) -> None:
+    """One message for each; none for others; the same moment again adds nothing."""
+    both = Webhook("https://Y.example:8443/", events=FINISHED)
+    other = Webhook("http://z.example/", events=(WebhookEvent.STARTED,))
+    assert await outbox.enqueue(task("t1", HOOK, both, other)) == 3
+    assert await outbox.enqueue(task("t1", HOOK, both, other)) == 0
+    due, next_at = await outbox.store.due(NOW, 10)
+    assert [(one.host, one.url) for one in due] == [
+        ("x.example", HOOK.url),
+        ("y.example", both.url),
+        ("y.example", both.url),
+    ]
+    assert due[0].headers == {"X-App": "1"}
+    assert due[0].body.startswith(b'{"type":"task.finished"')
+    assert due[0].workspace == A
+    assert due[0].failed_tries == 0
+    assert next_at is None
+
+
+async def test_a_message_is_not_kept_when_its_change_is_not(outbox: Outbox) -> None:
+    """It is part of the transaction that it reports."""
+
+    def refused(connection: object) -> None:
+        enqueue(connection, task(), None, FINISHED, NOW)  # type: ignore[arg-type] # any store's
+        raise NotFound("task", "t1")
+
+    with pytest.raises(NotFound):
+        await outbox._writer.run(refused)
+    assert await outbox.store.due(NOW, 10) == ([], None)
+
+
+async def test_a_failed_try_is_noted_and_makes_it_due_later(outbox: Outbox) -> None:
+    """Until then it is not due, and the store says when it will be."""
+    await outbox.enqueue(task())
+    ((one,), _) = await outbox.store.due(NOW, 10)
+    later = Instant(NOW + 5)
+    await outbox.store.record_try(one.id, failed(NOW), DeliveryState.PENDING, later)
+    assert await outbox.store.due(Instant(NOW + 4), 10) == ([], later)
+    (again,), next_at = await outbox.store.due(later, 10)
+    assert (again.id, again.failed_tries, next_at) == (one.id, 1, None)
+    shown = await outbox.store.delivery(A, one.id)
+    assert (shown.state, shown.attempt_count, shown.next_at) == ("pending", 1, later)
+    assert (shown.last_status, shown.last_error) == (500, "answered 500")
+    assert shown.tries == (failed(NOW),)
+
+
+async def test_a_delivered_message_is_never_due_again(outbox: Outbox) -> None:
+    """And further results for it change nothing."""
+    await outbox.enqueue(task())
+    ((one,), _) = await outbox.store.due(NOW, 10)
+    made = Try(at=NOW, duration_ms=1, status=204)
+    await outbox.store.record_try(one.id, made, DeliveryState.DELIVERED, None)
+    await outbox.store.record_try(one.id, failed(NOW), DeliveryState.PENDING, NOW)
+    assert await outbox.store.due(Instant(NOW + 10**12), 10) == ([], None)
+    shown = await outbox.store.delivery(A, one.id)
+    assert (shown.state, shown.delivered_at, shown.tries) == ("delivered", NOW, (made,))
+    await outbox.store.record_try("msg_unknown", made, DeliveryState.DELIVERED, None)
+
+
+async def test_redelivering_grants_everything_anew(outbox: Outbox) -> None:
+    """In the own workspace, recorded; the earlier tries stay to be seen, the latest 50."""
+    await outbox.enqueue(task())
+    ((one,), _) = await outbox.store.due(NOW, 10)
+    await outbox.store.record_try(one.id, failed(NOW), DeliveryState.FAILED, None)
+    with pytest.raises(NotFound):
+        await outbox.store.redeliver(B, one.id, NOW, ENTRY)
+    shown = await outbox.store.redeliver(A, one.id, NOW, ENTRY)
+    assert (shown.state, shown.next_at, len(shown.tries)) == ("pending", NOW, 1)
+    ((again,), _) = await outbox.store.due(NOW, 10)
+    assert again.failed_tries == 0
+    for n in range(60):
+        await outbox.store.record_try(one.id, failed(Instant(NOW + n)), DeliveryState.PENDING, NOW)
+    shown = await outbox.store.delivery(A, one.id)
+    assert (shown.attempt_count, len(shown.tries), shown.tries[-1].at) == (61, 50, NOW + 59)
+    assert [entry.action for entry in await outbox.access.audit(A, None, 10)] == [
+        "webhook.redeliver"
+    ]
+
+
+async def test_one_slow_host_does_not_hide_the_others(outbox: Outbox) -> None:
+    """Few due messages of each host are answered, the longest due first."""
+    for n in range(100):
+        await outbox.enqueue(task(f"slow{n}", Webhook("http://slow.example")), at=Instant(NOW - 1))
+    await outbox.enqueue(task("t1"))
+    due, _ = await outbox.store.due(NOW, 64)
+    assert [one.host for one in due] == ["slow.example"] * 8 + ["x.example"]
+    assert len((await outbox.store.due(NOW, 3))[0]) == 3
+
+
+async def test_deliveries_are_paged_by_workspace_and_state(outbox: Outbox) -> None:
+    """Newest first; those of another workspace are unknown ones."""
+    for name in ("t1", "t2", "t3"):
+        await outbox.enqueue(task(name))
+    await outbox.enqueue(task("t4", workspace=B))
+    first = await outbox.store.deliveries(A, None, None, 2)
+    assert [one.task_id for one in first] == ["t3", "t2"]
+    rest = await outbox.store.deliveries(A, None, first[-1].number, 2)
+    assert [one.task_id for one in rest] == ["t1"]
+    await outbox.store.record_try(first[0].id, failed(NOW), DeliveryState.FAILED, None)
+    of_state = await outbox.store.deliveries(A, DeliveryState.FAILED, None, 10)
+    assert [one.task_id for one in of_state] == ["t3"]
+    (of_task,) = await outbox.store.deliveries_of(A, TaskId("t3"), 10)
+    assert len(of_task.tries) == 1
+    assert await outbox.store.deliveries_of(B, TaskId("t3"), 10) == []
+    with pytest.raises(NotFound):
+        await outbox.store.delivery(B, first[0].id)
+
+
+async def test_removed_tasks_leave_no_messages(outbox: Outbox) -> None:
+    """Neither sent nor unsent ones, nor their tries."""
+    await outbox.enqueue(task("t1"))
+    await outbox.enqueue(task("t2"))
+    (one, _) = (await outbox.store.due(NOW, 10))[0]
+    await outbox.store.record_try(one.id, failed(NOW), DeliveryState.FAILED, None)
+    await outbox.forget([TaskId("t1"), TaskId("unknown")])
+    await outbox.forget([])
+    left = await outbox.store.deliveries(A, None, None, 10)
+    assert [one.task_id for one in left] == ["t2"]
+    rows = await outbox._writer.run(
+        lambda c: c.execute("SELECT count(*) FROM webhook_tries").fetchone()
+    )
+    assert rows == (0,)
+
+
+async def test_the_first_signing_key_of_a_workspace_stays(outbox: Outbox) -> None:
+    """Whoever is second gets the key of the first."""
+    assert await outbox.store.signing_key(A) is None
+    assert await outbox.store.add_signing_key(A, b"one", NOW) == b"one"
+    assert await outbox.store.add_signing_key(A, b"two", NOW) == b"one"
+    assert await outbox.store.signing_key(A) == b"one"
+    assert await outbox.store.signing_key(B) is None
+    sample = await outbox.access.sample()
+    assert sample is not None
+    assert (sample.kind, sample.workspace, sample.value) == ("signing_key", A, b"one")

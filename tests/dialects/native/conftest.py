@@ -1,0 +1,27 @@
+"""All asynchronous tests here run on asyncio, against the real services on a real store."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from native_world import NativeWorld, opened
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop the service uses."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[NativeWorld]:
+    """A served engine whose worker does what tests say."""
+    async with opened(tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+def api(world: NativeWorld) -> httpx.AsyncClient:
+    """A client with the token ``dev``."""
+    return world.api

@@ -1,0 +1,276 @@
+"""The native API served for tests: real services, store and sockets; a worker made of words."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+from anyio.abc import TaskGroup
+
+from taskyard.core.attempts import Ended, Started, StreamSize
+from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
+from taskyard.core.resources import Capacity
+from taskyard.core.states import AttemptState, Reason
+from taskyard.dialects.native.native import Native
+from taskyard.dialects.native.streams import Streams
+from taskyard.ports.errors import WorkerUnreachable
+from taskyard.ports.logs import Stream
+from taskyard.ports.runtime import Assignment, KillOrder
+from taskyard.ports.transport import EngineEnd, Hello, WorkerEnd
+from taskyard.server.app import Served, main_app
+from taskyard.server.clock import SystemClock, SystemIds
+from taskyard.server.listeners import Listener, bind_tcp, started
+from taskyard.server.metrics import Metrics
+from taskyard.server.outbound import Outbound
+from taskyard.server.settings import Settings
+from taskyard.server.wiring import Adapters, Wired, wire
+from taskyard.store.sqlite.store import SqliteStore
+
+WORKER = WorkerId("w1")
+
+
+class MemoryLogs:
+    """Output in memory; implements ``LogStore``."""
+
+    def __init__(self) -> None:
+        self._output: dict[tuple[AttemptId, Stream], bytearray] = {}
+        self._grown = anyio.Event()
+
+    def write(self, attempt_id: AttemptId, stream: Stream, data: bytes) -> None:
+        """Append output."""
+        self._output.setdefault((attempt_id, stream), bytearray()).extend(data)
+        self._grown.set()
+        self._grown = anyio.Event()
+
+    async def size(self, attempt_id: AttemptId, stream: Stream) -> StreamSize:
+        """See the port."""
+        return StreamSize(len(self._output.get((attempt_id, stream), b"")))
+
+    async def read(self, attempt_id: AttemptId, stream: Stream, offset: int, length: int) -> bytes:
+        """See the port."""
+        return bytes(self._output.get((attempt_id, stream), b"")[offset : offset + length])
+
+    async def changed(
+        self, attempt_id: AttemptId, timeout_s: float, seen_bytes: int | None = None
+    ) -> bool:
+        """See the port."""
+        held = sum(len(data) for (one, _), data in self._output.items() if one == attempt_id)
+        if seen_bytes is not None and held > seen_bytes:
+            return True
+        with anyio.move_on_after(timeout_s):
+            await self._grown.wait()
+            return True
+        return False
+
+    async def delete(self, attempt_ids: list[AttemptId]) -> None:
+        """See the port."""
+        for key in [key for key in self._output if key[0] in attempt_ids]:
+            del self._output[key]
+
+
+class WordWorker:
+    """A worker whose commands are words: ``echo TEXT``, ``fail``, ``hang``, anything else ends.
+
+    Implements both ends of the transport that services use.
+    """
+
+    def __init__(self, logs: MemoryLogs, clock: SystemClock) -> None:
+        self._logs = logs
+        self._clock = clock
+        self._engine: EngineEnd | None = None
+        self._inbox, self._outbox = anyio.create_memory_object_stream[Assignment](1000)
+        self._hanging: dict[AttemptId, Assignment] = {}
+
+    async def join(self, engine: EngineEnd, tasks: TaskGroup) -> None:
+        """Be there."""
+        self._engine = engine
+        await engine.joined(
+            Hello(
+                WORKER,
+                IncarnationId("i1"),
+                "here",
+                "1",
+                Capacity(4, 4000, 8 << 30),
+                ("command",),
+            )
+        )
+        tasks.start_soon(self._work)
+
+    async def serve(self, engine: EngineEnd) -> None:
+        """See the port."""
+
+    async def connect(self, worker_id: WorkerId, worker: WorkerEnd) -> EngineEnd:
+        """See the port."""
+        raise NotImplementedError
+
+    async def to_worker(self, worker_id: WorkerId) -> WorkerEnd:  # noqa: ARG002 - the port
+        """See the port."""
+        if self._engine is None:
+            raise WorkerUnreachable
+        return self
+
+    async def close(self) -> None:
+        """See the port."""
+        self._inbox.close()
+        self._outbox.close()
+
+    async def assign(self, assignments: list[Assignment]) -> None:
+        """See the port."""
+        for one in assignments:
+            await self._inbox.send(one)
+
+    async def kill(self, orders: list[KillOrder]) -> None:
+        """See the port."""
+        for order in orders:
+            found = self._hanging.pop(order.attempt_id, None)
+            if found is not None:
+                await self._end(found, AttemptState.KILLED, Reason.KILLED, None)
+
+    def say(self, attempt_id: str, stream: Stream, data: bytes) -> None:
+        """Let a hanging attempt write something."""
+        self._logs.write(AttemptId(attempt_id), stream, data)
+
+    async def finish(self, attempt_id: str) -> None:
+        """Let a hanging attempt end well."""
+        await self._end(self._hanging.pop(AttemptId(attempt_id)), AttemptState.SUCCEEDED, None, 0)
+
+    async def _work(self) -> None:
+        async for assignment in self._outbox:
+            assert self._engine is not None
+            await self._engine.report(
+                [Started(assignment.attempt_id, assignment.lease_token, self._clock.now())]
+            )
+            words = list(assignment.work.argv) or (assignment.work.shell or "").split()
+            if words[0] == "hang":
+                self._hanging[assignment.attempt_id] = assignment
+            elif words[0] == "fail":
+                await self._end(assignment, AttemptState.FAILED, Reason.EXIT_CODE, 3)
+            else:
+                text = " ".join(words[1:]).encode() + b"\n"
+                self._logs.write(assignment.attempt_id, Stream.STDOUT, text)
+                await self._end(assignment, AttemptState.SUCCEEDED, None, 0)
+
+    async def _end(
+        self,
+        assignment: Assignment,
+        state: AttemptState,
+        reason: Reason | None,
+        exit_code: int | None,
+    ) -> None:
+        assert self._engine is not None
+        attempt_id = assignment.attempt_id
+        await self._engine.report(
+            [
+                Ended(
+                    attempt_id,
+                    assignment.lease_token,
+                    self._clock.now(),
+                    state,
+                    reason=reason,
+                    exit_code=exit_code,
+                    stdout=await self._logs.size(attempt_id, Stream.STDOUT),
+                    stderr=await self._logs.size(attempt_id, Stream.STDERR),
+                )
+            ]
+        )
+
+
+class NativeWorld:
+    """What a test works with."""
+
+    def __init__(
+        self, wired: Wired, worker: WordWorker, streams: Streams, metrics: Metrics, url: str
+    ) -> None:
+        self.wired = wired
+        self.worker = worker
+        self.streams = streams
+        self.metrics = metrics
+        self.url = url
+        self.api = self.client("Bearer dev")
+        self.guest = self.client("Basic Z3Vlc3Q6Z3Vlc3Q=")
+        self.nobody = self.client(None)
+
+    def client(self, authorization: str | None) -> httpx.AsyncClient:
+        """A client of the API with this credential."""
+        headers = {} if authorization is None else {"authorization": authorization}
+        return httpx.AsyncClient(
+            base_url=self.url + "/api/v1", headers=headers, timeout=20, trust_env=False
+        )
+
+    async def submit(self, **spec: Any) -> dict[str, Any]:
+        """A submitted task, as answered."""
+        answer = await self.api.post("/tasks", json={"command": ["true"], **spec})
+        assert answer.status_code == 201, answer.text
+        task: dict[str, Any] = answer.json()
+        return task
+
+    async def ended(self, task_id: str) -> dict[str, Any]:
+        """The task once it has ended."""
+        answer = await self.api.get(f"/tasks/{task_id}/wait", params={"timeout_s": 10})
+        task: dict[str, Any] = answer.json()
+        assert task["finished_at"], task
+        return task
+
+    async def running(self, task_id: str) -> dict[str, Any]:
+        """The task's attempt once it has been seen running."""
+        with anyio.fail_after(10):
+            while True:
+                items = (await self.api.get(f"/tasks/{task_id}/attempts")).json()["items"]
+                if items and items[-1]["state"] == "running":
+                    attempt: dict[str, Any] = items[-1]
+                    return attempt
+                await anyio.sleep(0.01)
+
+
+@asynccontextmanager
+async def opened(directory: Path, **settings_: Any) -> AsyncIterator[NativeWorld]:
+    """A served engine on a data directory."""
+    settings = Settings.load(None, {"data": directory, "dev": True, **settings_}, {})
+    metrics, streams, clock = Metrics(), Streams(), SystemClock()
+    store = SqliteStore(directory, metrics.on_commit)
+    logs = MemoryLogs()
+    worker = WordWorker(logs, clock)
+    sender = Outbound(allow_private=True)
+    await store.open()
+    wired = wire(settings, Adapters(store, logs, worker, sender, clock, SystemIds()), metrics)
+    metrics.watch(wired.tally.by_workspace, wired.engine.dispatch.workers)
+
+    def native(prefix: str) -> Native:
+        return Native(wired.engine, streams, prefix, settings.max_body_bytes, dev=True)
+
+    app = main_app(Served(native, metrics, lambda: {"store": True}))
+    listener = Listener(bind_tcp("127.0.0.1", 0), app, 1)
+    try:
+        async with anyio.create_task_group() as tasks:
+            await wired.tally.load(store.dispatch)
+            await wired.engine.dispatch.load()
+            tasks.start_soon(wired.engine.dispatch.run)
+            tasks.start_soon(wired.due.run)
+            serving = anyio.Event()
+
+            async def serve() -> None:
+                await listener.serve()
+                serving.set()
+
+            tasks.start_soon(serve)
+            await worker.join(wired.reception, tasks)
+            await started([listener])
+            host, port = listener.socket.getsockname()
+            world = NativeWorld(wired, worker, streams, metrics, f"http://{host}:{port}")
+            try:
+                async with world.api, world.guest, world.nobody:
+                    yield world
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await streams.close()
+                    listener.stop()
+                    await serving.wait()
+                    wired.engine.bus.close()
+                tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await worker.close()
+            await sender.close()
+            await store.close()

@@ -1,0 +1,373 @@
+"""The engine's services on fakes: virtual time, a store in memory, workers that do as told."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+from fakes.clock import CountingIds, VirtualClock
+from fakes.memory import MemoryStore
+
+from taskyard.core.access import AuditEntry, Caller, Role
+from taskyard.core.attempts import Attempt, Ended, KillReport, Report, Started
+from taskyard.core.errors import NotFound, Unavailable
+from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, TaskId, WorkerId, WorkspaceName
+from taskyard.core.resources import Capacity
+from taskyard.core.states import AttemptState, Reason
+from taskyard.core.tasks import Command, Task, TaskSpec
+from taskyard.ports.errors import WorkerUnreachable
+from taskyard.ports.runtime import Assignment, KillOrder
+from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, WorkerEnd
+from taskyard.services.assignments import Assignments
+from taskyard.services.audit import Audit
+from taskyard.services.bus import Bus
+from taskyard.services.dispatch import Dispatch
+from taskyard.services.due import Due
+from taskyard.services.groups import Groups
+from taskyard.services.kill import Kill
+from taskyard.services.load import Load
+from taskyard.services.prune import Prune
+from taskyard.services.reception import Reception
+from taskyard.services.rescue import Rescue
+from taskyard.services.rooms import Rooms
+from taskyard.services.tally import Tally
+from taskyard.services.tasks import Tasks
+from taskyard.services.why import Why
+
+WS = WorkspaceName("default")
+CALLER = Caller("user me", WS, Role.ADMIN)
+READER = Caller("user you", WS, Role.READ)
+STRANGER = Caller("user them", WorkspaceName("other"), Role.ADMIN)
+GIB = 1 << 30
+
+
+class FakeTransport:
+    """Implements ``ports.transport.Transport`` for the engine's side."""
+
+    def __init__(self) -> None:
+        self.workers: dict[WorkerId, FakeWorker] = {}
+
+    async def serve(self, engine: EngineEnd) -> None:
+        """Nothing to do: fake workers are handed the engine."""
+
+    async def connect(self, worker_id: WorkerId, worker: WorkerEnd) -> EngineEnd:
+        """Fake workers join by themselves."""
+        raise NotImplementedError(worker_id, worker)
+
+    async def to_worker(self, worker_id: WorkerId) -> WorkerEnd:
+        """See the port."""
+        await checkpoint()
+        worker = self.workers.get(worker_id)
+        if worker is None or not worker.reachable:
+            raise WorkerUnreachable
+        return worker
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class FakeLogs:
+    """Remembers whose logs were deleted."""
+
+    def __init__(self) -> None:
+        self.deleted: list[AttemptId] = []
+
+    async def delete(self, attempt_ids: list[AttemptId]) -> None:
+        """See ``ports.logs.LogStore``."""
+        self.deleted += attempt_ids
+
+
+class FakeSecrets:
+    """Plain values by name, or trouble."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.trouble: Exception | None = None
+
+    async def resolve(self, _workspace: WorkspaceName, names: Any) -> dict[str, str]:
+        """See ``services.secrets.Secrets``."""
+        await checkpoint()
+        if self.trouble is not None:
+            raise self.trouble
+        for name in names:
+            if name not in self.values:
+                raise NotFound("secret", name)
+        return {name: self.values[name] for name in names}
+
+
+class FakeAudit:
+    """Keeps entries in a list."""
+
+    def __init__(self) -> None:
+        self.entries: list[AuditEntry] = []
+
+    async def append(self, entry: AuditEntry) -> None:
+        """See ``ports.access.AuditStore``."""
+        self.entries.append(entry)
+
+    async def audit(
+        self, _workspace: WorkspaceName, _before: int | None, _limit: int
+    ) -> list[AuditEntry]:
+        """See ``ports.access.AuditStore``."""
+        return self.entries
+
+
+class FakeSender:
+    """Lets every URL pass."""
+
+    def check_url(self, url: str, field: str = "url") -> None:
+        """See ``ports.http.HttpSender``."""
+
+
+class FakeWorker:
+    """A worker that runs nothing and reports what a test says."""
+
+    def __init__(self, world: "World", name: str, slots: int, capacity: Capacity | None) -> None:
+        self.id = WorkerId(name)
+        self.capacity = capacity or Capacity(slots, 1000 * slots, slots * GIB)
+        self.incarnation = IncarnationId("")
+        self.reachable = True
+        self.silent = False
+        self.held: dict[AttemptId, Assignment] = {}
+        self.assigned: list[Assignment] = []
+        self.orders: list[KillOrder] = []
+        self.kills = True
+        """Whether it does as ordered, at once."""
+        self._world = world
+        self._unacknowledged: list[Report] = []
+
+    # -- what the engine calls ---------------------------------------------------------------
+
+    async def assign(self, assignments: list[Assignment]) -> None:
+        """See ``ports.transport.WorkerEnd``."""
+        await checkpoint()
+        for assignment in assignments:
+            self.assigned.append(assignment)
+            self.held[assignment.attempt_id] = assignment
+
+    async def kill(self, orders: list[KillOrder]) -> None:
+        """See ``ports.transport.WorkerEnd``."""
+        await checkpoint()
+        self.orders += orders
+        if not self.kills:
+            return
+        for order in orders:
+            if order.attempt_id in self.held:
+                now = self._world.clock.now()
+                await self.end(
+                    order.attempt_id,
+                    AttemptState.KILLED,
+                    reason=Reason.KILLED,
+                    kill_report=KillReport(now, now, order.signal, killed_count=1),
+                )
+
+    # -- what a test calls -------------------------------------------------------------------
+
+    async def join(self, *, anew: bool = True) -> list[Attempt]:
+        """Join as a new incarnation and hold what the engine says."""
+        if anew:
+            self.incarnation = self._world.ids.incarnation()
+        self.silent = False
+        hello = Hello(self.id, self.incarnation, "host", "1", self.capacity, ("command",))
+        attempts = await self._world.reception.joined(hello)
+        for attempt in attempts:
+            assignment = await self._world.reception.resolve(attempt)
+            if assignment is not None:
+                self.held.setdefault(attempt.id, assignment)
+        await self._world.dispatching()
+        return attempts
+
+    async def beat(self) -> None:
+        """A sign of life; joins anew when told to."""
+        if self.silent:
+            return
+        try:
+            beat = Heartbeat(self.id, self.incarnation, self._world.clock.now())
+            if not await self._world.reception.beat(beat):
+                await self.join()
+            await self.flush()
+        except Unavailable:
+            return
+
+    async def start(self, attempt_id: AttemptId) -> list[LeaseToken]:
+        """Report that an attempt runs; answers with what the engine refuses."""
+        assignment = self.held[attempt_id]
+        now = self._world.clock.now()
+        return await self.report(Started(attempt_id, assignment.lease_token, now, {"pid": 1}))
+
+    async def end(
+        self, attempt_id: AttemptId, state: AttemptState = AttemptState.SUCCEEDED, **more: Any
+    ) -> list[LeaseToken]:
+        """Report that an attempt is over."""
+        assignment = self.held[attempt_id]
+        now = self._world.clock.now()
+        return await self.report(Ended(attempt_id, assignment.lease_token, now, state, **more))
+
+    async def report_for(self, assignment: Assignment, state: AttemptState) -> list[LeaseToken]:
+        """Report the end of something it may not hold any more."""
+        now = self._world.clock.now()
+        return await self.report(Ended(assignment.attempt_id, assignment.lease_token, now, state))
+
+    async def report(self, report: Report) -> list[LeaseToken]:
+        """Say it until it is acknowledged."""
+        self._unacknowledged.append(report)
+        return await self.flush()
+
+    async def flush(self) -> list[LeaseToken]:
+        """Repeat what was not acknowledged; forget what is over or refused."""
+        reports, self._unacknowledged = self._unacknowledged, []
+        if not reports:
+            return []
+        try:
+            refused = await self._world.reception.report(reports)
+        except Unavailable:
+            self._unacknowledged = reports + self._unacknowledged
+            return []
+        for report in reports:
+            if isinstance(report, Ended) or report.lease_token in refused:
+                self.held.pop(report.attempt_id, None)
+        return refused
+
+
+class World:
+    """Everything wired as the server wires it."""
+
+    def __init__(
+        self,
+        store: Any = None,
+        *,
+        clock: VirtualClock | None = None,
+        ids: CountingIds | None = None,
+        max_queued: int = 1000,
+        keep_s: float | None = None,
+        keep_count: int | None = None,
+    ) -> None:
+        self.store = store or MemoryStore()
+        self.clock = clock or VirtualClock()
+        self.ids = ids or CountingIds()
+        self.transport = FakeTransport()
+        self.logs: Any = FakeLogs()
+        self.secrets: Any = FakeSecrets()
+        self.trail = FakeAudit()
+        sender: Any = FakeSender()
+        audit = Audit(self.trail, self.clock)
+        self.bus = Bus()
+        self.rooms = Rooms(self.clock.monotonic)
+        self.tally = Tally(self.bus)
+        self.load = Load(max_queued, self.tally.waiting, self.clock.monotonic)
+        self.kill = Kill(self.transport, self.bus)
+        dispatching = self.store.dispatch
+        self.assignments = Assignments(self.secrets, 1 << 20)
+        self.dispatch = Dispatch(
+            dispatching,
+            self.store.groups,
+            self.transport,
+            self.assignments,
+            self.kill,
+            self.bus,
+            self.rooms,
+            self.clock,
+            self.ids,
+        )
+        self.due = Due(dispatching, self.bus, self.clock)
+        self.rescue = Rescue(
+            dispatching,
+            self.dispatch,
+            self.kill,
+            self.rooms,
+            self.bus,
+            self.clock,
+            self.clock.monotonic,
+        )
+        self.reception = Reception(
+            dispatching,
+            self.store.tasks,
+            self.assignments,
+            self.dispatch,
+            self.kill,
+            self.rooms,
+            self.bus,
+            self.clock,
+            self.ids,
+        )
+        self.prune = Prune(dispatching, self.logs, self.clock, keep_s, keep_count)
+        self.tasks = Tasks(
+            self.store.tasks,
+            self.logs,
+            self.bus,
+            self.kill,
+            self.load,
+            self.clock,
+            self.ids,
+            sender,
+            audit,
+        )
+        self.groups = Groups(self.store.groups, self.dispatch, audit)
+        self.why = Why(self.store.tasks, self.dispatch)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["World"]:
+        """Load what is stored and let the loops run."""
+        await self.tally.load(self.store.dispatch)
+        await self.dispatch.load()
+        await self.rescue.load()
+        async with anyio.create_task_group() as group:
+            for loop in (self.dispatch.run, self.due.run, self.rescue.run):
+                group.start_soon(loop)
+            await self.settle()
+            yield self
+            group.cancel_scope.cancel()
+        self.dispatch.close()
+        self.due.close()
+        self.bus.close()
+
+    async def settle(self) -> None:
+        """Let everything happen that happens without time passing."""
+        for _ in range(60):
+            await checkpoint()
+
+    async def dispatching(self) -> None:
+        """Let the scheduler see a change."""
+        await self.settle()
+
+    async def advance(self, seconds: float, step: float = 0.5) -> None:
+        """Let time pass in steps; workers beat at each."""
+        end = self.clock.monotonic() + seconds
+        while (left := end - self.clock.monotonic()) > 1e-9:
+            self.clock.advance(min(step, left))
+            await self.settle()
+            for worker in self.transport.workers.values():
+                await worker.beat()
+            await self.settle()
+
+    async def worker(
+        self, name: str = "w1", slots: int = 2, capacity: Capacity | None = None
+    ) -> FakeWorker:
+        """A worker that has joined."""
+        worker = FakeWorker(self, name, slots, capacity)
+        self.transport.workers[worker.id] = worker
+        await worker.join()
+        return worker
+
+    async def submit(self, caller: Caller = CALLER, **members: Any) -> Task:
+        """A task that runs ``true`` unless told otherwise; the scheduler has seen it."""
+        work = members.pop("work", Command(argv=("true",)))
+        task, _ = await self.tasks.submit(caller, TaskSpec(work=work, **members))
+        await self.settle()
+        return task
+
+    async def task(self, task_id: TaskId) -> Task:
+        """As it is now."""
+        return await self.store.tasks.task(WS, task_id)  # type: ignore[no-any-return]
+
+    async def state(self, task_id: TaskId) -> str:
+        """Its state as a word."""
+        return (await self.task(task_id)).state.value
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait for something that another thread does."""
+    with anyio.fail_after(seconds):
+        while not condition():
+            await anyio.sleep(0.001)

@@ -1,0 +1,37 @@
+"""Real stores for tests, opened quickly: the schema is made once and copied."""
+
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from taskyard.store.sqlite.database import FILE_NAME, migrate
+from taskyard.store.sqlite.store import SqliteStore
+
+
+@cache
+def _schema() -> bytes:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / FILE_NAME
+        migrate(path)
+        return path.read_bytes()
+
+
+def prepare(directory: Path) -> None:
+    """Make a data directory with an empty store of the present schema."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / FILE_NAME).write_bytes(_schema())
+
+
+async def opened(directory: Path) -> SqliteStore:
+    """An open store in this directory; a fresh one unless there is one."""
+    if not (directory / FILE_NAME).exists():
+        prepare(directory)
+    store = SqliteStore(directory)
+    await store.open()
+    return store
+
+
+def remove(directory: Path) -> None:
+    """Delete what :func:`prepare` and a store left."""
+    shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,212 @@
+"""Kill means dead: also for those who try to get away."""
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pasture import Pasture, alive
+
+from taskyard.core.attempts import KillReport
+from taskyard.core.states import AttemptState, Reason
+
+pytestmark = pytest.mark.anyio
+
+_DOUBLE_FORK = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        print("child", os.getpid(), flush=True)
+        time.sleep(300)
+    os._exit(0)
+time.sleep(300 if sys.argv[1] == "stay" else 0)
+"""
+_HIDDEN = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.chdir("/")
+        print("child", os.getpid(), flush=True)
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2): os.dup2(null, fd)
+        os.execve("/bin/sleep", ["sleep", "300"], {})
+    os._exit(0)
+os.wait()
+time.sleep(300)
+"""
+_DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("child", __import__("os").getpid(), flush=True)
+while True: time.sleep(300)
+"""
+_BOMB = """
+import os, time
+if os.fork(): time.sleep(300)
+end = time.monotonic() + 8
+for _ in range(3): os.fork()
+print("up", flush=True)
+while time.monotonic() < end:
+    if os.fork(): os._exit(0)
+    os.setsid()
+"""
+
+
+def pids_in(output: bytes) -> list[int]:
+    """Process ids that a script has told."""
+    words = output.split()
+    return [int(words[at + 1]) for at, word in enumerate(words[:-1]) if word == b"child"]
+
+
+def proven(report: KillReport, method: str) -> None:
+    """A report that says everything is dead."""
+    assert report.survivors == ()
+    assert report.method == method
+    assert report.requested_at <= report.done_at
+
+
+async def test_kill_at_once(pasture: Pasture, method: str) -> None:
+    """SIGKILL ends a command within moments, with a report."""
+    assignment = await pasture.start("sleep", "300")
+    await pasture.started(assignment)
+    began = time.monotonic()
+    report = await pasture.kill(assignment)
+    took_s = time.monotonic() - began
+    proven(report, method)
+    assert report.forced
+    assert report.killed_count == 1
+    assert report.signal is None
+    ended = await pasture.ended(assignment)
+    assert (ended.state, ended.reason) == (AttemptState.KILLED, Reason.KILLED)
+    assert ended.signal == "SIGKILL"
+    assert took_s < 2
+
+
+async def test_polite_kill_lets_the_command_clean_up(pasture: Pasture, method: str) -> None:
+    """A command that obeys the signal is not forced, and its last words are kept."""
+    assignment = await pasture.start(
+        script="trap 'echo bye; exit 3' TERM; echo up; read x <&-; while :; do sleep 0.05; done"
+    )
+    await pasture.has_written(assignment, b"up")
+    report = await pasture.kill(assignment, "SIGTERM", 10.0)
+    proven(report, method)
+    assert report.signal == "SIGTERM"
+    ended = await pasture.ended(assignment)
+    assert ended.state is AttemptState.KILLED
+    assert ended.exit_code == 3
+    assert (await pasture.output(ended)).endswith(b"bye\n")
+
+
+async def test_deaf_command_is_killed_after_the_grace(pasture: Pasture, method: str) -> None:
+    """A command that ignores the signal is killed when its grace is over."""
+    assignment = await pasture.start(sys.executable, "-c", _DEAF)
+    pids = pids_in(await pasture.has_written(assignment, b"\n"))
+    began = time.monotonic()
+    report = await pasture.kill(assignment, "SIGTERM", 0.3)
+    assert time.monotonic() - began >= 0.3
+    proven(report, method)
+    assert (report.signal, report.forced) == ("SIGTERM", True)
+    assert not any(alive(pid) for pid in pids)
+
+
+async def test_second_order_shortens_the_grace(pasture: Pasture, method: str) -> None:
+    """Who asked politely may lose patience."""
+    assignment = await pasture.start(sys.executable, "-c", _DEAF)
+    await pasture.has_written(assignment, b"\n")
+    await pasture.order(assignment, "SIGTERM", 600.0)
+    report = await pasture.kill(assignment)
+    proven(report, method)
+    assert report.signal == "SIGTERM"
+
+
+async def test_double_forked_session_is_killed(pasture: Pasture, method: str) -> None:
+    """Leaving the session and the parent does not help."""
+    assignment = await pasture.start(sys.executable, "-c", _DOUBLE_FORK, "stay")
+    pids = pids_in(await pasture.has_written(assignment, b"\n"))
+    report = await pasture.kill(assignment)
+    proven(report, method)
+    assert report.killed_count == 2
+    assert pids
+    assert not any(alive(pid) for pid in pids)
+
+
+async def test_hidden_orphan_is_killed(pasture: Pasture, method: str) -> None:
+    """Dropping environment, directory and streams as well does not help either."""
+    assignment = await pasture.start(sys.executable, "-c", _HIDDEN)
+    pids = pids_in(await pasture.has_written(assignment, b"\n"))
+    proven(await pasture.kill(assignment), method)
+    assert pids
+    assert not any(alive(pid) for pid in pids)
+
+
+async def test_leftovers_of_an_exit_are_killed_before_the_end_is_told(
+    pasture: Pasture, method: str
+) -> None:
+    """When the command itself is over nothing of it goes on, and the report says so."""
+    assignment = await pasture.start(sys.executable, "-c", _DOUBLE_FORK, "leave")
+    other = await pasture.start("sleep", "300")
+    ended = await pasture.ended(assignment)
+    pids = pids_in(await pasture.output(ended))
+    assert ended.state is AttemptState.SUCCEEDED
+    if pids:
+        assert ended.kill_report is not None
+        proven(ended.kill_report, method)
+    assert not any(alive(pid) for pid in pids)
+    assert other.attempt_id not in pasture.ear.ends
+
+
+async def test_fork_loop_is_killed(pasture: Pasture, method: str) -> None:
+    """A tree that forks as fast as it can is dead when the report says so."""
+    assignment = await pasture.start(sys.executable, "-c", _BOMB)
+    await pasture.has_written(assignment, b"up\n" * 8)
+    report = await pasture.kill(assignment)
+    proven(report, method)
+    marker = f"TASKYARD_ATTEMPT_ID={assignment.attempt_id}".encode()
+    assert marked(marker) == []
+
+
+def marked(text: bytes) -> list[int]:
+    """Processes alive with something in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if text in path.read_bytes() and alive(int(path.parent.name)):
+                found.append(int(path.parent.name))
+    return found
+
+
+async def test_timeout_is_enforced_and_named(pasture: Pasture, method: str) -> None:
+    """A command over its time is ended like any kill, and the reason says why."""
+    ended = await pasture.run("sleep", "300", timeout_s=0.2, kill_grace_s=5.0)
+    assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.TIMEOUT)
+    assert ended.message == "ran longer than its limit of 0.2 s"
+    assert ended.kill_report is not None
+    proven(ended.kill_report, method)
+    assert ended.kill_report.signal == "SIGTERM"
+
+
+async def test_unknown_and_ended_attempts_are_ignored(pasture: Pasture) -> None:
+    """Killing what is not there changes nothing."""
+    never = pasture.assignment("true")
+    await pasture.order(never, "SIGKILL", 0.0)
+    done = await pasture.start("true")
+    ended = await pasture.ended(done)
+    await pasture.order(done, "SIGKILL", 0.0)
+    await pasture.run("true")
+    assert pasture.ear.ends[done.attempt_id] == [ended]
+    assert ended.state is AttemptState.SUCCEEDED
+
+
+async def test_kills_are_fast(field: Pasture) -> None:
+    """From the order to the proof it takes a few milliseconds."""
+    times = []
+    for _ in range(20):
+        assignment = await field.start("sleep", "300")
+        await field.started(assignment)
+        began = time.monotonic()
+        await field.kill(assignment)
+        times.append(time.monotonic() - began)
+    assert sorted(times)[len(times) // 2] < 0.1

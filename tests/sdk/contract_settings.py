@@ -1,0 +1,166 @@
+"""Groups, workers, tokens, users and the rest of the tests' small server."""
+
+import uuid
+from typing import Any
+
+from contract_engine import GROUPS, SECRETS, TOKENS, USERS, Json, now, problem
+from litestar import Request, delete, get, patch, post, put
+
+
+def group_of(name: str) -> Json:
+    """The group with its counts."""
+    found = {"name": name, "paused": False, "concurrency_limit": None, **GROUPS.get(name, {})}
+    return found | {"counts": {}}
+
+
+@get("/api/v1/groups")
+async def groups() -> Json:
+    """All groups."""
+    return {"items": [group_of(name) for name in sorted(GROUPS)], "next_cursor": None}
+
+
+@get("/api/v1/groups/{name:str}")
+async def group(name: str) -> Json:
+    """One group."""
+    return group_of(name)
+
+
+@patch("/api/v1/groups/{name:str}")
+async def set_group(name: str, data: Json) -> Json:
+    """Change a group."""
+    GROUPS.setdefault(name, {}).update(data)
+    return group_of(name)
+
+
+@post("/api/v1/groups/{name:str}/pause", status_code=200)
+async def pause(name: str) -> Json:
+    """Pause."""
+    GROUPS.setdefault(name, {})["paused"] = True
+    return group_of(name)
+
+
+@post("/api/v1/groups/{name:str}/resume", status_code=200)
+async def resume(name: str) -> Json:
+    """Resume."""
+    GROUPS.setdefault(name, {})["paused"] = False
+    return group_of(name)
+
+
+@get("/api/v1/workers")
+async def workers() -> Json:
+    """The one worker."""
+    return {
+        "items": [
+            {
+                "id": "w1",
+                "hostname": "here",
+                "state": "ready",
+                "capacity": {"slots": 4, "cpu": 2, "memory_bytes": 1 << 30},
+                "used": {"slots": 1, "cpu": 0.5, "memory_bytes": 0},
+                "runtimes": ["command"],
+                "beat_at": now(),
+            }
+        ]
+    }
+
+
+@get("/api/v1/tokens")
+async def tokens() -> Json:
+    """All tokens."""
+    return {"items": [{**each, "token": None} for each in TOKENS.values()]}
+
+
+@post("/api/v1/tokens")
+async def create_token(data: Json, request: Request[Any, Any, Any]) -> Json:
+    """A new token."""
+    ident = str(uuid.uuid4())
+    TOKENS[ident] = {
+        **data,
+        "id": ident,
+        "token": f"ty_{ident}",
+        "workspace": request.state.workspace,
+    }
+    return TOKENS[ident]
+
+
+@delete("/api/v1/tokens/{ident:str}")
+async def revoke(ident: str) -> None:
+    """Revoke."""
+    if TOKENS.pop(ident, None) is None:
+        raise problem(404, "not-found", f"no token {ident!r} in this workspace")
+
+
+@post("/api/v1/users")
+async def add_user(data: Json, request: Request[Any, Any, Any]) -> Json:
+    """A new user."""
+    USERS[data["name"]] = {
+        "name": data["name"],
+        "role": data["role"],
+        "workspace": request.state.workspace,
+        "password_length": len(data["password"]),
+    }
+    return USERS[data["name"]]
+
+
+@get("/api/v1/users")
+async def users() -> Json:
+    """All users."""
+    return {"items": list(USERS.values())}
+
+
+@get("/api/v1/secrets")
+async def secrets() -> Json:
+    """Names of secrets."""
+    return {"items": [{"name": name} for name in SECRETS]}
+
+
+@put("/api/v1/secrets/{name:str}", status_code=204)
+async def put_secret(name: str, data: Json) -> None:
+    """Store a secret."""
+    SECRETS[name] = data["value"]
+
+
+@get("/api/v1/webhooks/deliveries")
+async def deliveries() -> Json:
+    """No deliveries."""
+    return {"items": [], "next_cursor": None}
+
+
+@get("/api/v1/audit")
+async def audit() -> Json:
+    """One entry."""
+    entry = {"number": 1, "at": now(), "actor": "token dev", "action": "task.submit"}
+    return {"items": [entry], "next_cursor": None}
+
+
+@get("/api/v1/me")
+async def me(request: Request[Any, Any, Any]) -> Json:
+    """Who asks."""
+    return {"actor": "token dev", "workspace": request.state.workspace, "role": "admin"}
+
+
+@get("/api/v1/version")
+async def version() -> Json:
+    """The version."""
+    return {"version": "9.9.9", "api": "v1"}
+
+
+HANDLERS = (
+    groups,
+    group,
+    set_group,
+    pause,
+    resume,
+    workers,
+    tokens,
+    create_token,
+    revoke,
+    add_user,
+    users,
+    secrets,
+    put_secret,
+    deliveries,
+    audit,
+    me,
+    version,
+)

@@ -1,0 +1,47 @@
+"""The asynchronous client against a real server."""
+
+import httpx
+import pytest
+
+from taskyard.sdk import AsyncClient, errors
+from taskyard.sdk.models import Exit, Output
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The event loop of these tests."""
+    return "asyncio"
+
+
+async def test_submits_waits_and_lists(url: str) -> None:
+    """A submitted command comes back ended, and is found in the listing."""
+    async with AsyncClient(url, "dev") as client:
+        task = await client.submit("exit 3", group="async")
+        assert (await client.wait(task.id, 20)).exit_code == 3
+        assert [each.id async for each in client.list(group="async")] == [task.id]
+        assert (await client.attempts(task.id))[0].exit_code == 3
+        assert (await client.retry(task.id)).retry_of == task.id
+        await client.delete(task.id)
+        with pytest.raises(errors.NotFound):
+            await client.get(task.id)
+
+
+async def test_follow_survives_cuts(url: str) -> None:
+    """Every byte is seen once, also when the connection is cut."""
+    async with httpx.AsyncClient() as http:
+        await http.post(f"{url}/faults", json={"cut_follow_bytes": [0, 5000]})
+    async with AsyncClient(url, "dev") as client:
+        task = await client.submit("for i in $(seq 3000); do echo line $i; done; exit 4")
+        records = [record async for record in client.follow(task.id)]
+    seen = b"".join(each.data for each in records if isinstance(each, Output))
+    assert seen == b"".join(b"line %d\n" % i for i in range(1, 3001))
+    assert [each.exit_code for each in records if isinstance(each, Exit)] == [4]
+
+
+async def test_unreachable() -> None:
+    """Where nobody listens, the error says so."""
+    async with AsyncClient("http://127.0.0.1:9", "dev", retries=0) as client:
+        with pytest.raises(errors.Unreachable):
+            await client.me()

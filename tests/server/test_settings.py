@@ -1,0 +1,122 @@
+"""Settings: where they come from, what is refused, what is documented."""
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from taskyard.core.errors import InvalidInput
+from taskyard.server.addresses import Address, parse_listen, url_of
+from taskyard.server.settings import Settings
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    """File, then environment, then overrides."""
+    file = tmp_path / "s.toml"
+    file.write_text('port = 1\nhost = "::1"\nlog_level = "error"\nurl = "http://client"\n')
+    environ = {"TASKYARD_PORT": "2", "TASKYARD_LOG_LEVEL": "debug", "TASKYARD_URL": "x"}
+    settings = Settings.load(file, {"port": 3}, environ)
+    assert (settings.port, settings.host, settings.log_level) == (3, "::1", "debug")
+
+
+def test_file_in_the_working_directory_is_read(tmp_path: Path) -> None:
+    """``taskyard.toml``, unless another one is named."""
+    (tmp_path / "taskyard.toml").write_text('max_body_bytes = "1MiB"\nretention_count = 0\n')
+    settings = Settings.load(None, {}, {})
+    assert (settings.max_body_bytes, settings.retention_count) == (1 << 20, None)
+    (tmp_path / "other.toml").write_text("")
+    assert Settings.load(tmp_path / "other.toml", {}, {}).max_body_bytes == 8 << 20
+
+
+def test_environment_is_text() -> None:
+    """Numbers, switches, paths, sizes and lists."""
+    environ = {
+        "TASKYARD_DEV": "true",
+        "TASKYARD_DATA": "/d",
+        "TASKYARD_WORKER_CPU": "1.5",
+        "TASKYARD_LOG_LIMIT_BYTES": "2k",
+        "TASKYARD_RETENTION_AGE_S": "0",
+        "TASKYARD_LISTEN": "native=127.0.0.1:1,native=[::1]:2",
+    }
+    settings = Settings.load(None, {}, environ)
+    assert settings.dev
+    assert settings.webhooks_may_go_private
+    assert settings.data == Path("/d")
+    assert settings.worker_cpu == 1.5
+    assert settings.log_limit_bytes == 2000
+    assert settings.retention_age_s is None
+    assert settings.listeners() == [
+        Address("native", "127.0.0.1", 1),
+        Address("native", "::1", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "said"),
+    [
+        ({"port": 70000}, "port", "65535"),
+        ({"port": "many"}, "port", "int"),
+        ({"prot": 1}, "prot", "known"),
+        ({"log_format": "xml"}, "log_format", "xml"),
+        ({"listen": ["nothing"]}, "listen", "NAME=HOST:PORT"),
+        ({"listen": ["nats=127.0.0.1:1"]}, "listen", "known: "),
+        ({"listen": ["native=127.0.0.1:99999"]}, "listen", "NAME=HOST:PORT"),
+        ({"max_body_bytes": "many"}, "max_body_bytes", "size"),
+        ({"dev": True, "host": "0.0.0.0"}, "dev", "refuses"),  # noqa: S104 - refused
+        ({"dev": True, "listen": ["native=10.0.0.1:1"]}, "dev", "10.0.0.1"),
+        ({"dev": True, "host": "example.org"}, "dev", "example.org"),
+        ({"secret_key": "x" * 44}, "secret_key", "base64"),
+    ],
+)
+def test_wrong_settings_are_named(values: dict[str, Any], field: str, said: str) -> None:
+    """Which one, and why."""
+    with pytest.raises(InvalidInput) as wrong:
+        Settings.load(None, values, {})
+    assert wrong.value.field == field
+    assert said in wrong.value.problem
+
+
+def test_unreadable_file_is_named(tmp_path: Path) -> None:
+    """Missing, or no TOML."""
+    (tmp_path / "bad.toml").write_text("port = = 1")
+    for name in ("bad.toml", "missing.toml"):
+        with pytest.raises(InvalidInput, match=name):
+            Settings.load(tmp_path / name, {}, {})
+
+
+def test_given_secret_key_is_taken() -> None:
+    """Base64 of 32 bytes."""
+    key = base64.b64encode(bytes(32)).decode()
+    assert Settings.load(None, {"secret_key": key}, {}).secret_key == key
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    """The reference page names the settings of this version, all of them and no others."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", PAGE.read_text("utf-8"), re.MULTILINE))
+    fields = {one.name: one for one in msgspec.structs.fields(Settings)}
+    assert set(rows) == set(fields)
+    for name, shown in rows.items():
+        default = fields[name].default
+        if shown.startswith("`"):
+            value = shown.strip("`")
+            assert str(default).lower() == value, name
+        else:
+            assert default in {None, ()}, name
+
+
+def test_addresses_are_read_and_shown() -> None:
+    """Also of the sixth version of IP."""
+    assert parse_listen("native=[fe80::1]:80") == Address("native", "fe80::1", 80)
+    assert url_of("0.0.0.0", 1) == "http://127.0.0.1:1"  # noqa: S104 - shown
+    assert url_of("::", 2) == "http://[::1]:2"
+    assert url_of("example.org", 3) == "http://example.org:3"

@@ -1,0 +1,125 @@
+"""What the tests of access, secrets and webhooks share: a store on disk and a clock to turn."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from anyio.lowlevel import checkpoint
+from argon2 import PasswordHasher
+
+from taskyard.core.access import Caller, Role
+from taskyard.core.ids import WorkspaceName
+from taskyard.core.instants import SECOND, Instant
+from taskyard.services.access import Access
+from taskyard.services.audit import Audit
+from taskyard.services.passwords import Passwords
+from taskyard.services.sealing import KeyFile, Sealing
+from taskyard.services.secrets import Secrets
+from taskyard.store.sqlite.access import SqliteAccessStore
+from taskyard.store.sqlite.database import Readers, connect, migrate
+from taskyard.store.sqlite.webhooks import SqliteWebhookStore
+from taskyard.store.sqlite.writer import Writer
+
+A = WorkspaceName("a")
+B = WorkspaceName("b")
+ADMIN_A = Caller("user root-a", A, Role.ADMIN, "192.0.2.1")
+ADMIN_B = Caller("user root-b", B, Role.ADMIN)
+LOCAL = Caller("local", WorkspaceName("default"), Role.ADMIN)
+
+
+class VirtualClock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self._now = 1_700_000_000 * SECOND
+        self._sleepers: list[tuple[int, anyio.Event]] = []
+
+    def now(self) -> Instant:
+        """The time as it was set last."""
+        return Instant(self._now)
+
+    async def sleep(self, seconds: float) -> None:
+        """Until the time was turned forward by that much."""
+        if seconds <= 0:
+            await checkpoint()
+            return
+        event = anyio.Event()
+        sleeper = (self._now + round(seconds * SECOND), event)
+        self._sleepers.append(sleeper)
+        try:
+            await event.wait()
+        finally:
+            self._sleepers.remove(sleeper)
+
+    def advance(self, seconds: float) -> None:
+        """Turn the time forward and wake whoever slept until then."""
+        self._now += round(seconds * SECOND)
+        for due_at, event in self._sleepers:
+            if due_at <= self._now:
+                event.set()
+
+
+@dataclass
+class World:
+    """One open store, and the services on it."""
+
+    path: Path
+    clock: VirtualClock
+    writer: Writer
+    store: SqliteAccessStore
+    webhook_store: SqliteWebhookStore
+    audit: Audit
+    access: Access
+    sealing: Sealing
+    secrets: Secrets
+
+
+def template(directory: Path) -> Path:
+    """An empty store, to be copied."""
+    path = directory / "template.sqlite3"
+    migrate(path)
+    return path
+
+
+@asynccontextmanager
+async def world(
+    template_path: Path, directory: Path, clock: VirtualClock | None = None
+) -> AsyncIterator[World]:
+    """Open the store in ``directory``, copied from the template if there is none yet."""
+    path = directory / "taskyard.sqlite3"
+    if not path.exists():
+        shutil.copy(template_path, path)
+    clock = clock or VirtualClock()
+    writer = Writer(lambda: connect(path))
+    writer.start(asyncio.get_running_loop())
+    readers = Readers(path)
+    store = SqliteAccessStore(writer, readers)
+    audit = Audit(store, clock)
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    sealing = Sealing(KeyFile(directory / "secret.key"), store.sample)
+    try:
+        yield World(
+            path=path,
+            clock=clock,
+            writer=writer,
+            store=store,
+            webhook_store=SqliteWebhookStore(writer, readers),
+            audit=audit,
+            access=Access(store, clock, audit, Passwords(cheap)),
+            sealing=sealing,
+            secrets=Secrets(store, clock, audit, sealing),
+        )
+    finally:
+        await writer.close()
+        readers.close()
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], timeout_s: float = 10) -> None:
+    """Look again and again until it is so; fail after the deadline."""
+    with anyio.fail_after(timeout_s):
+        while not await check():  # noqa: ASYNC110 - what is on disk raises no signal
+            await anyio.sleep(0.005)

@@ -1,0 +1,334 @@
+"""Group commit: who shares a transaction, and what one failure does to the others."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from fakes.specs import NOW, WS, new_task
+from fakes.stores import opened, prepare
+
+from taskyard.core.errors import (
+    Conflict,
+    IllegalTransition,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    StorageFull,
+    Unavailable,
+)
+from taskyard.core.ids import TaskId
+from taskyard.ports.store import TaskQuery
+from taskyard.store.sqlite import writer as writer_module
+from taskyard.store.sqlite.store import SqliteStore
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    """An open, empty store."""
+    store = await opened(tmp_path)
+    yield store
+    await store.close()
+
+
+class Gate:
+    """Holds the writer inside an operation until opened, so that a queue builds up behind it."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._open = threading.Event()
+        self._entered = threading.Event()
+
+    async def close(self) -> "asyncio.Task[None]":
+        """Begin to hold the writer."""
+        held = asyncio.create_task(self._store.writer.run(self._wait))
+        await asyncio.get_running_loop().run_in_executor(None, self._entered.wait, 30)
+        return held
+
+    def open(self) -> None:
+        """Let it go."""
+        self._open.set()
+
+    def _wait(self, _connection: sqlite3.Connection) -> None:
+        self._entered.set()
+        assert self._open.wait(30)
+
+
+async def everything(store: SqliteStore) -> set[str]:
+    """Ids of all tasks of the workspace."""
+    page = await store.tasks.list_tasks(TaskQuery(workspace=WS, limit=10_000))
+    return {task.id for task in page.tasks}
+
+
+async def test_submits_that_arrive_together_share_a_commit(tmp_path: Path) -> None:
+    """What came in during one commit is the next commit."""
+    prepare(tmp_path)
+    sizes: list[int] = []
+    store = SqliteStore(tmp_path, lambda size, _seconds: sizes.append(size))
+    await store.open()
+    gate = Gate(store)
+    held = await gate.close()
+    news = [new_task() for _ in range(300)]
+    submits = [asyncio.create_task(store.tasks.submit([new], None)) for new in news]
+    await asyncio.sleep(0)
+    sizes.clear()
+    gate.open()
+    await asyncio.gather(held, *submits)
+    assert sizes == [1, 300]
+    assert await everything(store) == {new.id for new in news}
+    await store.close()
+
+
+async def test_a_batch_is_bounded(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much waits, a commit takes only so much of it."""
+    monkeypatch.setattr(writer_module, "BATCH_LIMIT", 10)
+    gate = Gate(store)
+    held = await gate.close()
+    submits = [asyncio.create_task(store.tasks.submit([new_task()], None)) for _ in range(35)]
+    await asyncio.sleep(0)
+    gate.open()
+    await asyncio.gather(held, *submits)
+    assert len(await everything(store)) == 35
+
+
+async def test_one_failing_operation_does_not_hurt_the_others(store: SqliteStore) -> None:
+    """It alone is undone and told; its neighbours in the same commit are stored."""
+    first = new_task()
+    await store.tasks.submit([first], None)
+    gate = Gate(store)
+    held = await gate.close()
+    before, behind = new_task(group="g"), new_task(group="g")
+
+    def half(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE tasks SET group_name = 'spoilt'")
+        store.session.counters.add(WS, "spoilt", "queued", 5)
+        raise Conflict("changed its mind")
+
+    calls = [
+        asyncio.create_task(store.tasks.submit([before], None)),
+        asyncio.create_task(store.session.write(half)),
+        asyncio.create_task(store.tasks.delete(WS, [first.id], NOW)),
+        asyncio.create_task(store.tasks.set_priority(WS, TaskId("none"), 1, NOW, "me")),
+        asyncio.create_task(store.tasks.submit([behind], None)),
+    ]
+    await asyncio.sleep(0)
+    gate.open()
+    results = await asyncio.gather(held, *calls, return_exceptions=True)
+    kinds = [type(result) for result in results]
+    assert kinds == [type(None), list, Conflict, IllegalTransition, NotFound, list]
+    assert await everything(store) == {first.id, before.id, behind.id}
+    assert {group.name for group in await store.groups.groups(WS, None, 10)} == {"default", "g"}
+
+
+async def test_a_broken_statement_fails_its_batch_and_leaves_nothing(store: SqliteStore) -> None:
+    """The driver's failure is everybody's: nobody is told that it worked, nothing is visible."""
+    gate = Gate(store)
+    held = await gate.close()
+    calls = [
+        asyncio.create_task(store.tasks.submit([new_task()], None)),
+        asyncio.create_task(store.session.write(lambda c: c.execute("SELECT * FROM nowhere"))),
+        asyncio.create_task(store.tasks.submit([new_task(labels={"a": "b"})], None)),
+    ]
+    await asyncio.sleep(0)
+    gate.open()
+    results = await asyncio.gather(held, *calls, return_exceptions=True)
+    assert [type(result) for result in results[1:]] == [Unavailable] * 3
+    assert await everything(store) == set()
+    (later,) = await store.tasks.submit([new_task()], None)
+    assert await everything(store) == {later.task_id}
+    assert await store.tasks.counts(WS) == {"queued": 1}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"name": "\ud800"},
+        {"labels": {"a": "\udfff"}},
+        {"metadata": {"deep": ["\ud800"]}},
+        {"group": "g\udc00"},
+        {"idempotency_key": "\ud800"},
+    ],
+    ids=["name", "label", "metadata", "group", "key"],
+)
+async def test_text_that_cannot_be_stored_hurts_only_its_own_submit(
+    store: SqliteStore, members: dict[str, object]
+) -> None:
+    """A lone surrogate is the fault of whoever sent it."""
+    gate = Gate(store)
+    held = await gate.close()
+    good = [new_task(), new_task()]
+    calls = [
+        asyncio.create_task(store.tasks.submit([good[0]], None)),
+        asyncio.create_task(store.tasks.submit([new_task(), new_task(**members)], None)),
+        asyncio.create_task(store.tasks.submit([good[1]], None)),
+    ]
+    await asyncio.sleep(0)
+    gate.open()
+    _, first, bad, second = await asyncio.gather(held, *calls, return_exceptions=True)
+    assert isinstance(first, list)
+    assert isinstance(bad, InvalidInput)
+    assert isinstance(second, list)
+    assert await everything(store) == {new.id for new in good}
+    assert await store.tasks.counts(WS) == {"queued": 2}
+
+
+async def test_a_number_that_cannot_be_stored_hurts_only_its_own_submit(
+    store: SqliteStore,
+) -> None:
+    """Integers of the database have 64 bits."""
+    gate = Gate(store)
+    held = await gate.close()
+    good = new_task()
+    calls = [
+        asyncio.create_task(store.tasks.submit([good], None)),
+        asyncio.create_task(store.tasks.submit([new_task(expires_at=1 << 63)], None)),
+    ]
+    await asyncio.sleep(0)
+    gate.open()
+    _, first, bad = await asyncio.gather(held, *calls, return_exceptions=True)
+    assert isinstance(first, list)
+    assert isinstance(bad, InvalidInput)
+    assert await everything(store) == {good.id}
+
+
+async def test_a_full_disk_fails_the_whole_commit_and_loses_nothing_acknowledged(
+    tmp_path: Path,
+) -> None:
+    """Everybody in the batch hears of it, nothing of it is visible, and room brings it back."""
+    store = await opened(tmp_path)
+
+    def limit(connection: sqlite3.Connection) -> None:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages + 40}")
+
+    await store.writer.run(limit)
+    acknowledged: set[str] = set()
+    failures: list[BaseException] = []
+    text = "x" * 3000
+
+    async def submit(number: int) -> None:
+        new = new_task(metadata={"text": text}, group=f"g{number % 3}")
+        try:
+            await store.tasks.submit([new], None)
+        except StorageFull as error:
+            failures.append(error)
+        else:
+            acknowledged.add(new.id)
+
+    for round_number in range(6):
+        await asyncio.gather(*(submit(round_number * 20 + n) for n in range(20)))
+    assert failures
+    assert acknowledged
+    assert await everything(store) == acknowledged
+    assert sum((await store.tasks.counts(WS)).values()) == len(acknowledged)
+    await store.writer.run(
+        lambda connection: connection.execute("PRAGMA max_page_count = 1000000") and None
+    )
+    (one,) = await store.tasks.submit([new_task()], None)
+    await store.close()
+    store = await opened(tmp_path)
+    assert await everything(store) == acknowledged | {one.task_id}
+    assert sum((await store.tasks.counts(WS)).values()) == len(acknowledged) + 1
+    await store.close()
+
+
+async def test_a_failing_commit_fails_everybody(store: SqliteStore) -> None:
+    """Also when every statement before it went well."""
+    (stored,) = await store.tasks.submit([new_task()], None)
+
+    def breaks_at_commit(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA defer_foreign_keys = ON")
+        connection.execute("CREATE TABLE IF NOT EXISTS parent (id INTEGER PRIMARY KEY)")
+        connection.execute(
+            "CREATE TABLE child (parent INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED)"
+        )
+        connection.execute("INSERT INTO child VALUES (7)")
+
+    def enforce(connection: sqlite3.Connection) -> None:
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("BEGIN IMMEDIATE")
+
+    await store.writer.run(enforce, atomic=False)
+    gate = Gate(store)
+    held = await gate.close()
+    calls = [
+        asyncio.create_task(store.tasks.submit([new_task()], None)),
+        asyncio.create_task(store.writer.run(breaks_at_commit)),
+    ]
+    await asyncio.sleep(0)
+    gate.open()
+    results = await asyncio.gather(held, *calls, return_exceptions=True)
+    assert [type(result) for result in results[1:]] == [Unavailable] * 2
+    assert await everything(store) == {stored.task_id}
+    assert await store.tasks.counts(WS) == {"queued": 1}
+
+
+async def test_past_its_limit_the_queue_refuses(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is refused is told when to come back; whoever was taken in is served."""
+    monkeypatch.setattr(writer_module, "QUEUE_LIMIT", 5)
+    gate = Gate(store)
+    held = await gate.close()
+    calls = [asyncio.create_task(store.tasks.submit([new_task()], None)) for _ in range(9)]
+    await asyncio.sleep(0)
+    gate.open()
+    results = await asyncio.gather(held, *calls, return_exceptions=True)
+    refused = [result for result in results if isinstance(result, Overloaded)]
+    assert len(refused) == 4
+    assert all(error.retry_after_s > 0 for error in refused)
+    assert len(await everything(store)) == 5
+
+
+async def test_closing_commits_what_waits_and_then_refuses(tmp_path: Path) -> None:
+    """Nothing that was taken in is dropped; closing twice is harmless."""
+    store = await opened(tmp_path)
+    gate = Gate(store)
+    held = await gate.close()
+    news = [new_task() for _ in range(5)]
+    calls = [asyncio.create_task(store.tasks.submit([new], None)) for new in news]
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(store.close())
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await store.tasks.submit([new_task()], None)
+    gate.open()
+    await asyncio.gather(held, closing, *calls)
+    await store.close()
+    store = await opened(tmp_path)
+    assert await everything(store) == {new.id for new in news}
+    await store.close()
+
+
+async def test_a_caller_that_gives_up_harms_nobody(store: SqliteStore) -> None:
+    """Its operation may still be stored; everybody else's is."""
+    gate = Gate(store)
+    held = await gate.close()
+    impatient = asyncio.create_task(store.tasks.submit([new_task()], None))
+    patient = asyncio.create_task(store.tasks.submit([new_task()], None))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.sleep(0)
+    gate.open()
+    await asyncio.gather(held, patient)
+    assert (await patient)[0].task_id in await everything(store)
+
+
+async def test_what_watches_commits_cannot_stop_them(tmp_path: Path) -> None:
+    """A fault in the metrics is no reason to store nothing any more."""
+    prepare(tmp_path)
+
+    def broken(_size: int, _seconds: float) -> None:
+        raise RuntimeError("metrics")
+
+    store = SqliteStore(tmp_path, broken)
+    await store.open()
+    await store.tasks.submit([new_task()], None)
+    await store.tasks.submit([new_task()], None)
+    assert len(await everything(store)) == 2
+    await store.close()

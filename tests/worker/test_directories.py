@@ -1,0 +1,108 @@
+"""Attempt directories are used again, unless there is any doubt."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from taskyard.core.ids import AttemptId
+from taskyard.worker.directories import AttemptDirectories
+
+pytestmark = pytest.mark.anyio
+
+A, B = AttemptId("a"), AttemptId("b")
+
+
+class Time:
+    """Monotonic time that a test sets."""
+
+    def __init__(self) -> None:
+        self.s = 100.0
+
+    def __call__(self) -> float:
+        """Now."""
+        return self.s
+
+
+def used(directory: Path) -> None:
+    """Leave what an attempt leaves."""
+    for name in ("stdout", "stderr", "meta.json", "attempt.jsonl"):
+        path = directory / name
+        path.touch(mode=0o600)
+        path.write_text(name)
+    (directory / "work").mkdir(mode=0o700)
+
+
+async def test_directory_serves_again_empty(tmp_path: Path) -> None:
+    """After its quarantine a directory comes back under another name with nothing in its files."""
+    time = Time()
+    directories = AttemptDirectories(tmp_path / "attempts", monotonic=time)
+    await directories.open()
+    await directories.make([A])
+    used(directories.path(A))
+    inode = directories.path(A).stat().st_ino
+    assert directories.recycle(directories.path(A))
+    assert not directories.path(A).exists()
+    await directories.make([B])
+    assert directories.path(B).stat().st_ino != inode
+    time.s += 10
+    await directories.make([A])
+    again = directories.path(A)
+    assert again.stat().st_ino == inode
+    assert (again / "stdout").read_bytes() == b""
+    assert (again / "attempt.jsonl").read_bytes() == b""
+
+
+async def test_spare_directories_survive_a_restart(tmp_path: Path) -> None:
+    """Another process finds what an earlier one put aside."""
+    first = AttemptDirectories(tmp_path)
+    await first.open()
+    await first.make([A])
+    used(first.path(A))
+    inode = first.path(A).stat().st_ino
+    assert first.recycle(first.path(A))
+    time = Time()
+    second = AttemptDirectories(tmp_path, monotonic=time)
+    await second.open()
+    time.s += 10
+    await second.make([B])
+    assert second.path(B).stat().st_ino == inode
+
+
+async def test_existing_directory_is_left_as_it_is(tmp_path: Path) -> None:
+    """Making the directory of an attempt that has one changes nothing."""
+    time = Time()
+    directories = AttemptDirectories(tmp_path, monotonic=time)
+    await directories.open()
+    await directories.make([A, B])
+    used(directories.path(A))
+    assert directories.recycle(directories.path(B))
+    time.s += 10
+    await directories.make([A])
+    assert (directories.path(A) / "stdout").read_text() == "stdout"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: (path / "more").touch(),
+        lambda path: (path / "work" / "file").touch(),
+        lambda path: (path / "work").chmod(0o755),
+        lambda path: (path / "stdout").chmod(0o644),
+        lambda path: (path / "stderr").hardlink_to(path / "stdout"),
+        lambda path: (path / "stderr").symlink_to("/etc/passwd"),
+    ],
+)
+async def test_anything_unusual_is_not_used_again(
+    tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    """Only what looks exactly as a tidy attempt leaves it is recycled; the rest is untouched."""
+    directories = AttemptDirectories(tmp_path)
+    await directories.open()
+    await directories.make([A])
+    path = directories.path(A)
+    used(path)
+    (path / "stderr").unlink()
+    spoil(path)
+    assert not directories.recycle(path)
+    assert (path / "stdout").read_text() == "stdout"
