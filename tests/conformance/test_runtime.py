@@ -192,8 +192,8 @@ async def test_released_attempt_is_forgotten(bench: Bench) -> None:
     """Nothing more is heard of it."""
     assignment, _ = await bench.start("true")
     await bench.ear.end(assignment.attempt_id)
-    await bench.runtime.release(assignment.attempt_id)
-    await bench.runtime.release(assignment.attempt_id)
+    await bench.runtime.release([assignment.attempt_id])
+    await bench.runtime.release([assignment.attempt_id])
     other, _ = await bench.start("true")
     await bench.ear.end(other.attempt_id)
     assert len(bench.ear.heard) == 4

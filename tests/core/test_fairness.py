@@ -1,3 +1,4 @@
+# ruff: noqa: D102 - rules and steps of the machine are told by their names
 """The scheduler's decisions against a naive one that sorts everything anew each time."""
 
 import itertools

@@ -1,14 +1,14 @@
 """The engine's services on fakes: virtual time, a store in memory, workers that do as told."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 from anyio.lowlevel import checkpoint
+
 from fakes.clock import CountingIds, VirtualClock
 from fakes.memory import MemoryStore
-
 from taskyard.core.access import AuditEntry, Caller, Role
 from taskyard.core.attempts import Attempt, Ended, KillReport, Report, Started
 from taskyard.core.errors import NotFound, Unavailable
@@ -247,8 +247,10 @@ class World:
         self.clock = clock or VirtualClock()
         self.ids = ids or CountingIds()
         self.transport = FakeTransport()
-        self.logs: Any = FakeLogs()
-        self.secrets: Any = FakeSecrets()
+        self.logs = FakeLogs()
+        self.secrets = FakeSecrets()
+        logs: Any = self.logs
+        secrets: Any = self.secrets
         self.trail = FakeAudit()
         sender: Any = FakeSender()
         audit = Audit(self.trail, self.clock)
@@ -258,7 +260,7 @@ class World:
         self.load = Load(max_queued, self.tally.waiting, self.clock.monotonic)
         self.kill = Kill(self.transport, self.bus)
         dispatching = self.store.dispatch
-        self.assignments = Assignments(self.secrets, 1 << 20)
+        self.assignments = Assignments(secrets, 1 << 20)
         self.dispatch = Dispatch(
             dispatching,
             self.store.groups,
@@ -291,10 +293,10 @@ class World:
             self.clock,
             self.ids,
         )
-        self.prune = Prune(dispatching, self.logs, self.clock, keep_s, keep_count)
+        self.prune = Prune(dispatching, logs, self.clock, keep_s, keep_count)
         self.tasks = Tasks(
             self.store.tasks,
-            self.logs,
+            logs,
             self.bus,
             self.kill,
             self.load,
@@ -364,10 +366,3 @@ class World:
     async def state(self, task_id: TaskId) -> str:
         """Its state as a word."""
         return (await self.task(task_id)).state.value
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait for something that another thread does."""
-    with anyio.fail_after(seconds):
-        while not condition():
-            await anyio.sleep(0.001)

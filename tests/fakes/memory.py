@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from anyio.lowlevel import checkpoint
-from fakes.model import ModelStore
 from msgspec.structs import replace
 
+from fakes.model import ModelStore
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.changes import Change, Event
 from taskyard.core.errors import NotFound
@@ -154,12 +154,12 @@ class MemoryGroups:
     ) -> list[GroupRecord]:
         """See the port."""
         await checkpoint()
-        names = {
-            name for owner, name in self._model.settings if owner == workspace
-        } | {t.spec.group for t in self._model.tasks.values() if t.workspace == workspace}
-        return [
-            self._record(workspace, name) for name in sorted(names) if name > (after or "")
-        ][:limit]
+        names = {name for owner, name in self._model.settings if owner == workspace} | {
+            t.spec.group for t in self._model.tasks.values() if t.workspace == workspace
+        }
+        return [self._record(workspace, name) for name in sorted(names) if name > (after or "")][
+            :limit
+        ]
 
     async def group(self, workspace: WorkspaceName, name: GroupName) -> GroupRecord:
         """See the port."""

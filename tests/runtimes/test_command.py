@@ -89,7 +89,7 @@ async def test_work_directory_is_private_and_ends_with_the_attempt(field: Pastur
     ended = await field.run(script="pwd; ls -A; mkdir -p a/b; touch a/b/c; chmod 0 a")
     work = field.directory(ended.attempt_id) / "work"
     assert await field.output(ended) == f"{work}\n".encode()
-    await field.runtime.release(ended.attempt_id)
+    await field.runtime.release([ended.attempt_id])
     assert not work.exists()
 
 

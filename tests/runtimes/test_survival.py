@@ -102,7 +102,7 @@ async def test_release_forgets(pasture: Pasture) -> None:
     """A released attempt is not reported on again."""
     assignment = await pasture.start("true")
     await pasture.ended(assignment)
-    await pasture.runtime.release(assignment.attempt_id)
+    await pasture.runtime.release([assignment.attempt_id])
     await pasture.slay_shepherd()
     await pasture.run("true")
     assert len(pasture.ear.ends[assignment.attempt_id]) == 1

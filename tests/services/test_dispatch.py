@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 
 import pytest
+
 from fakes.clock import VirtualClock
 from fakes.engine import CALLER, GIB, WS, World
 from fakes.faults import Faults, When
 from fakes.memory import MemoryStore
-
 from taskyard.core.access import Caller, Role
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import GroupName, WorkspaceName

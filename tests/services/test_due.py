@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
+
 from fakes.clock import VirtualClock
 from fakes.engine import CALLER, WS, World
 from fakes.memory import MemoryStore
-
 from taskyard.core.errors import Unavailable
 from taskyard.core.instants import after
 from taskyard.core.retry import RetryPolicy

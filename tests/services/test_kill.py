@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
+
 from fakes.clock import VirtualClock
 from fakes.engine import CALLER, READER, STRANGER, World
 from fakes.memory import MemoryStore
-
 from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.states import AttemptState

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
+
 from fakes.clock import VirtualClock
 from fakes.engine import World
 from fakes.memory import MemoryStore
-
 from taskyard.core.errors import Unavailable
 from taskyard.core.states import AttemptState, Reason
 from taskyard.services.rescue import RETURN_S, SILENCE_S

@@ -14,15 +14,13 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import opened, prepare
-
 from taskyard.core.errors import StoreDamaged, StoreInUse
 from taskyard.core.instants import after
 from taskyard.ports.store import TaskQuery
 from taskyard.store.sqlite.database import FILE_NAME, migrate
-
-pytestmark = pytest.mark.anyio
 
 HOLDER = """
 import asyncio, pathlib, sys
@@ -49,7 +47,7 @@ def schema(path: Path) -> list[tuple[str, ...]]:
     return rows
 
 
-async def test_a_directory_is_open_in_one_process_at_a_time(tmp_path: Path) -> None:
+def test_a_directory_is_open_in_one_process_at_a_time(tmp_path: Path) -> None:
     """The second one is told who has it; the first one's death frees it."""
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)],
@@ -60,16 +58,20 @@ async def test_a_directory_is_open_in_one_process_at_a_time(tmp_path: Path) -> N
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"open\n"
         with pytest.raises(StoreInUse) as caught:
-            await opened(tmp_path)
+            asyncio.run(opened(tmp_path))
         assert caught.value.owner == {"pid": holder.pid}
         assert str(holder.pid) in str(caught.value)
     finally:
         holder.kill()
         holder.communicate()
-    store = await opened(tmp_path)
-    await store.close()
+
+    async def again() -> None:
+        await (await opened(tmp_path)).close()
+
+    asyncio.run(again())
 
 
+@pytest.mark.anyio
 async def test_a_directory_can_be_opened_again_in_the_same_process(tmp_path: Path) -> None:
     """Twice at once no, one after the other yes."""
     store = await opened(tmp_path)
@@ -80,6 +82,7 @@ async def test_a_directory_can_be_opened_again_in_the_same_process(tmp_path: Pat
     await (await opened(tmp_path)).close()
 
 
+@pytest.mark.anyio
 async def test_an_unreadable_lock_file_does_not_matter(tmp_path: Path) -> None:
     """Whatever it says, the lock itself decides."""
     (tmp_path / "lock").write_bytes(b"\xff nonsense")
@@ -88,6 +91,7 @@ async def test_an_unreadable_lock_file_does_not_matter(tmp_path: Path) -> None:
     await store.close()
 
 
+@pytest.mark.anyio
 async def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     """It says so, and lets go of the directory."""
     prepare(tmp_path)
@@ -105,6 +109,7 @@ async def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["text", "header", "schema", "middle"])
+@pytest.mark.anyio
 async def test_a_damaged_file_is_reported(tmp_path: Path, damage: str) -> None:
     """A clear error on opening or on the first use, never an answer made of rubbish."""
     store = await opened(tmp_path)
@@ -121,14 +126,18 @@ async def test_a_damaged_file_is_reported(tmp_path: Path, damage: str) -> None:
     else:
         content[4096:] = b"\xa5" * (len(content) - 4096)
     path.write_bytes(content)
+
+    async def use() -> None:
+        store = await opened(tmp_path)
+        try:
+            await store.tasks.list_tasks(TaskQuery(workspace=WS))
+            await store.tasks.submit([new_task()], None)
+        finally:
+            await store.close()
+
     for _ in range(2):
         with pytest.raises(StoreDamaged):
-            store = await opened(tmp_path)
-            try:
-                await store.tasks.list_tasks(TaskQuery(workspace=WS))
-                await store.tasks.submit([new_task()], None)
-            finally:
-                await store.close()
+            await use()
 
 
 def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
@@ -159,6 +168,7 @@ def test_the_schema_is_the_sum_of_the_migrations(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.anyio
 async def test_every_connection_is_durable_and_gives_space_back(tmp_path: Path) -> None:
     """Write-ahead log, a full sync at each commit, vacuum by increments."""
     store = await opened(tmp_path)
@@ -171,6 +181,7 @@ async def test_every_connection_is_durable_and_gives_space_back(tmp_path: Path) 
     await store.close()
 
 
+@pytest.mark.anyio
 async def test_pruning_frees_disk(tmp_path: Path) -> None:
     """The file is smaller after retention has done its work and the store was closed."""
     store = await opened(tmp_path)
@@ -222,7 +233,23 @@ for life in sys.stdin:
 """
 
 
-async def test_what_was_acknowledged_survives_sigkill(tmp_path: Path) -> None:
+async def everything(directory: Path) -> set[str]:
+    """Ids of all tasks of a store that nobody has open; its counters agree."""
+    store = await opened(directory)
+    stored: set[str] = set()
+    query = TaskQuery(workspace=WS, limit=500, oldest_first=True)
+    while True:
+        page = await store.tasks.list_tasks(query)
+        stored |= {task.id for task in page.tasks}
+        if page.next_seq is None:
+            break
+        query = TaskQuery(workspace=WS, limit=500, oldest_first=True, after_seq=page.next_seq)
+    assert sum((await store.tasks.counts(WS)).values()) == len(stored)
+    await store.close()
+    return stored
+
+
+def test_what_was_acknowledged_survives_sigkill(tmp_path: Path) -> None:
     """Twenty rounds of killing the writer at a random moment lose no acknowledged task."""
     acknowledged: set[str] = set()
     with subprocess.Popen(
@@ -239,25 +266,14 @@ async def test_what_was_acknowledged_survives_sigkill(tmp_path: Path) -> None:
             lines = [nursery.stdout.readline().decode().strip()]
             pid = int(lines.pop().removeprefix("pid "))
             lines.append(nursery.stdout.readline().decode().strip())
-            time.sleep(random.uniform(0, 0.05))  # noqa: S311 - any moment will do
+            time.sleep(random.uniform(0, 0.05))
             os.kill(pid, signal.SIGKILL)
             while lines[-1] != "gone":
                 lines.append(nursery.stdout.readline().decode().strip())
             acknowledged |= set(lines[:-1])
         nursery.stdin.close()
-    store = await opened(tmp_path)
-    stored: set[str] = set()
-    query = TaskQuery(workspace=WS, limit=500, oldest_first=True)
-    while True:
-        page = await store.tasks.list_tasks(query)
-        stored |= {task.id for task in page.tasks}
-        if page.next_seq is None:
-            break
-        query = TaskQuery(workspace=WS, limit=500, oldest_first=True, after_seq=page.next_seq)
     assert len(acknowledged) > 100
-    assert acknowledged <= stored
-    assert sum((await store.tasks.counts(WS)).values()) == len(stored)
-    await store.close()
+    assert acknowledged <= asyncio.run(everything(tmp_path))
 
 
 def test_a_copy_of_the_files_is_a_store(tmp_path: Path) -> None:

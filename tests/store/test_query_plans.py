@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fakes.specs import NOW
 from fakes.stores import prepare
-
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.states import TaskState
 from taskyard.ports.store import TaskQuery

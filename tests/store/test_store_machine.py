@@ -1,3 +1,4 @@
+# ruff: noqa: D102, S604 - rules tell by their names; ``shell`` is a member of a specification
 """The store against its reference model: whatever is done in whatever order, both answer alike."""
 
 import asyncio
@@ -5,18 +6,19 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from fakes.model import ModelStore
-from fakes.stores import opened, remove
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
+from fakes.model import ModelStore
+from fakes.stores import opened, remove
 from taskyard.core.attempts import Attempt, Ended, KillReport, Report, Started, StreamSize, Usage
 from taskyard.core.errors import TaskyardError
 from taskyard.core.ids import (
@@ -233,12 +235,12 @@ class StoreMachine(RuleBasedStateMachine):
             if deletes:
                 owner, task_id = self.pick(index)
                 real.append(self.store.tasks.delete(owner, [task_id], self.now))
-                model.append(lambda o=owner, t=task_id: self.model.delete(o, [t], self.now))
+                model.append(partial(self.model.delete, owner, [task_id], self.now))
             else:
                 new = self.new(workspace, spec, None, None)
                 news.append(new)
                 real.append(self.store.tasks.submit([new], None))
-                model.append(lambda n=new: self.model.submit([n], None))
+                model.append(partial(self.model.submit, [new], None))
 
         async def gather() -> list[Any]:
             return await asyncio.gather(*real, return_exceptions=True)

@@ -5,11 +5,12 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import opened, prepare
-
 from taskyard.core.errors import (
     Conflict,
     IllegalTransition,
@@ -155,7 +156,7 @@ async def test_a_broken_statement_fails_its_batch_and_leaves_nothing(store: Sqli
     ids=["name", "label", "metadata", "group", "key"],
 )
 async def test_text_that_cannot_be_stored_hurts_only_its_own_submit(
-    store: SqliteStore, members: dict[str, object]
+    store: SqliteStore, members: dict[str, Any]
 ) -> None:
     """A lone surrogate is the fault of whoever sent it."""
     gate = Gate(store)
@@ -225,9 +226,11 @@ async def test_a_full_disk_fails_the_whole_commit_and_loses_nothing_acknowledged
     assert acknowledged
     assert await everything(store) == acknowledged
     assert sum((await store.tasks.counts(WS)).values()) == len(acknowledged)
-    await store.writer.run(
-        lambda connection: connection.execute("PRAGMA max_page_count = 1000000") and None
-    )
+
+    def lift(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA max_page_count = 1000000")
+
+    await store.writer.run(lift)
     (one,) = await store.tasks.submit([new_task()], None)
     await store.close()
     store = await opened(tmp_path)

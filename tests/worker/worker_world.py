@@ -1,6 +1,6 @@
 """An engine, a runtime and a keeper that a worker can be tried with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +123,9 @@ class FakeRuntime:
         self.killed.append(order)
         self.end(order.attempt_id, AttemptState.KILLED)
 
-    async def release(self, attempt_id: AttemptId) -> None:
+    async def release(self, attempt_ids: Sequence[AttemptId]) -> None:
         """Note it."""
-        self.released.append(attempt_id)
+        self.released += attempt_ids
 
     async def keep_only(self, attempt_ids: frozenset[AttemptId]) -> None:
         """Note it."""

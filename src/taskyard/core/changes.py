@@ -28,6 +28,8 @@ class Change(Struct, frozen=True):
     attempt_id: AttemptId | None = None
     attempt_number: int | None = None
     reason: Reason | None = None
+    deliveries: int = 0
+    """Webhook messages that were written along with it."""
     ready: ReadyTask | None = None
     """With state ``queued``: what the scheduler needs, so that it need not ask the store."""
 

@@ -1,5 +1,6 @@
 """The runtime port: how a worker executes one kind of work."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,8 +89,8 @@ class Runtime(Protocol):
         """
         ...
 
-    async def release(self, attempt_id: AttemptId) -> None:
-        """The engine has stored how this attempt ended: forget it and free what it held."""
+    async def release(self, attempt_ids: Sequence[AttemptId]) -> None:
+        """The engine has stored how these attempts ended: forget them, free what they held."""
         ...
 
     async def close(self) -> None:

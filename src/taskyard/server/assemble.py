@@ -75,7 +75,8 @@ async def assemble(settings: Settings) -> AsyncIterator[Yard]:
         await store.open()
         stack.push_async_callback(_last, store.close)
 
-        files = LogFiles(data / "attempts")
+        directories = AttemptDirectories(data / "attempts")
+        files = LogFiles(directories.root, recycle=directories.recycle)
         transport = LocalTransport()
         stack.push_async_callback(_last, transport.close)
         sender = CountedSender(Outbound(allow_private=settings.webhooks_may_go_private), metrics)
@@ -104,7 +105,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Yard]:
             transport=transport,
             clock=clock,
             ids=ids,
-            directories=AttemptDirectories(data / "attempts"),
+            directories=directories,
             keeper=keeper,
         )
         loops = await stack.enter_async_context(anyio.create_task_group())

@@ -242,16 +242,15 @@ class Tasks:
 
     async def wait(self, caller: Caller, task_id: TaskId, timeout_s: float) -> Task:
         """The task once it has ended, or as it is after ``timeout_s``. Raises ``NotFound``."""
-        task = await self._store.task(caller.workspace, task_id)
 
         async def ended() -> Task | None:
-            nonlocal task
             task = await self._store.task(caller.workspace, task_id)
             return task if task.state in TERMINAL else None
 
         with anyio.move_on_after(timeout_s):
-            await self._bus.wait_for(task_id, ended)
-        return task
+            return await self._bus.wait_for(task_id, ended)
+        # Not only what was announced counts.
+        return await self._store.task(caller.workspace, task_id)
 
     def _prepare(self, caller: Caller, spec: TaskSpec) -> NewTask:
         require(caller, Role.WRITE)

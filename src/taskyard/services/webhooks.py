@@ -13,7 +13,7 @@ from taskyard.core.access import Caller, Role
 from taskyard.core.changes import Change
 from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import TaskId, WorkspaceName
-from taskyard.core.webhooks import Delivery, DeliveryState, events_of, key_text
+from taskyard.core.webhooks import Delivery, DeliveryState, key_text
 from taskyard.ports.access import SealedValue
 from taskyard.ports.clock import Clock
 from taskyard.ports.http import HttpSender
@@ -89,8 +89,8 @@ class Webhooks:
         self._sending.poke()
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """For the announcement of committed changes: poke if one can have led to a message."""
-        if any(events_of(change) for change in changes):
+        """For the announcement of committed changes: poke if one led to a message."""
+        if any(change.deliveries for change in changes):
             self._sending.poke()
 
     async def delivery(self, caller: Caller, delivery_id: str) -> Delivery:

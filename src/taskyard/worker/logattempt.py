@@ -135,6 +135,9 @@ class AttemptOutput:
             kept = status.st_size if limit is None else min(status.st_size, limit)
             wanted = min(length, kept - offset)
             data = _read(descriptor, offset, wanted, patient=patient) if wanted > 0 else b""
+            if data and not _names(self._paths[stream], status):
+                # The directory was taken back meanwhile, and may be another attempt's by now.
+                return b""
         finally:
             os.close(descriptor)
         if cut is not None and len(data) < length and offset + len(data) >= cut.kept_bytes:
@@ -149,6 +152,9 @@ class AttemptOutput:
         beyond the limit is found here, and given back to the disk. May be repeated.
         Raises ``BlockingIOError`` unless ``patient`` if anything has to be written for that.
         """
+        if not any(reported.values()) and not any(map(_length, self._pair)):
+            # Most commands say nothing; then there is nothing to settle either.
+            return dict.fromkeys(Stream, StreamSize())
         cuts = self.cuts()
         limit = self.limit()
         sizes: dict[Stream, StreamSize] = {}
@@ -248,6 +254,15 @@ def _content(path: str) -> bytes | None:
         return os.read(descriptor, _SMALL_BYTES)
     finally:
         os.close(descriptor)
+
+
+def _names(path: str, status: os.stat_result) -> bool:
+    """Whether a path still leads to the file with this status."""
+    try:
+        now = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - a third of Path's cost
+    except FileNotFoundError:
+        return False
+    return (now.st_ino, now.st_dev) == (status.st_ino, status.st_dev)
 
 
 def _read(descriptor: int, offset: int, length: int, *, patient: bool) -> bytes:

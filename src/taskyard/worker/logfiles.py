@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,9 +41,24 @@ class LogFiles:
     """A ``LogStore`` over ``root/<attempt id>/``. Belongs to one event loop."""
 
     def __init__(
-        self, root: Path, *, poll_s: float = POLL_S, idle_poll_s: float = IDLE_POLL_S
+        self,
+        root: Path,
+        *,
+        poll_s: float = POLL_S,
+        idle_poll_s: float = IDLE_POLL_S,
+        recycle: Callable[[Path], bool] = lambda _directory: False,
     ) -> None:
+        """Prepare, without touching the disk.
+
+        Args:
+            root: where the directories of attempts are.
+            poll_s: seconds between two looks at output that is followed.
+            idle_poll_s: the same for output that has not grown lately.
+            recycle: takes a directory that is not needed any more, to use it again; False if it
+                has no use for it.
+        """
         self._root = root
+        self._recycle = recycle
         self._trash = root / TRASH
         self._archives = ArchiveReader()
         self._outputs: OrderedDict[str, AttemptOutput] = OrderedDict()
@@ -128,8 +143,9 @@ class LogFiles:
 
         A crash may leave the directory with part of its files. :meth:`forget` has to follow.
         """
-        if _ID.fullmatch(attempt_id):
-            remove_tree(self._root / attempt_id)
+        directory = self._root / attempt_id
+        if _ID.fullmatch(attempt_id) and not self._recycle(directory):
+            remove_tree(directory)
 
     def empty_trash(self) -> None:
         """Free the disk of everything discarded. Waits for the disk: call it in a thread."""

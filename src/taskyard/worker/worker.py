@@ -310,14 +310,16 @@ class Worker:
 
     async def _let_go(self, ended: list[tuple[Ended, bool]]) -> None:
         """Release attempts whose end is stored, or refused for good."""
-        async with anyio.create_task_group() as group:
-            for report, _ in ended:
-                holding = self._held.get(report.attempt_id)
-                if holding is not None and holding.assignment.lease_token == report.lease_token:
-                    group.start_soon(holding.runtime.release, report.attempt_id)
-        for report, is_stored in ended:
+        released: dict[Runtime, list[AttemptId]] = {}
+        for report, _ in ended:
             holding = self._held.get(report.attempt_id)
             if holding is not None and holding.assignment.lease_token == report.lease_token:
-                del self._held[report.attempt_id]
+                released.setdefault(holding.runtime, []).append(report.attempt_id)
+        for runtime, attempt_ids in released.items():
+            await runtime.release(attempt_ids)
+        for attempt_ids in released.values():
+            for attempt_id in attempt_ids:
+                self._held.pop(attempt_id, None)
+        for report, is_stored in ended:
             if is_stored:
                 await self._keeper.stored(report)

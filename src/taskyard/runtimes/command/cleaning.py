@@ -3,44 +3,17 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import structlog
 
 _log = structlog.get_logger(__name__)
 
 
-class _Batch:
-    __slots__ = ("directories", "is_done")
-
-    def __init__(self) -> None:
-        self.directories: list[Path] = []
-        self.is_done = False
-
-
-class Cleaning:
-    """Empties working directories; what piles up meanwhile shares the next trip to a thread."""
-
-    def __init__(self) -> None:
-        self._lock = anyio.Lock()
-        self._batch = _Batch()
-
-    async def clean(self, directory: Path) -> None:
-        """Remove what an attempt made in its working directory, and its input."""
-        batch = self._batch
-        batch.directories.append(directory)
-        async with self._lock:
-            if batch.is_done:
-                return
-            self._batch = _Batch()
-            await anyio.to_thread.run_sync(_clean_all, batch.directories)
-            batch.is_done = True
-
-
-def _clean_all(directories: list[Path]) -> None:
+def clean_all(directories: Sequence[Path]) -> None:
+    """Remove what these attempts made in their working directories, and their input. Blocks."""
     for directory in directories:
         with contextlib.suppress(OSError):
             (directory / "stdin").unlink(missing_ok=True)

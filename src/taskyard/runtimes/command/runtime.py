@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from taskyard.core.attempts import Ended, Started
 from taskyard.core.ids import AttemptId
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
-from taskyard.runtimes.command.cleaning import Cleaning
+from taskyard.runtimes.command.cleaning import clean_all
 from taskyard.runtimes.command.link import Link, ShepherdPlace
 from taskyard.runtimes.command.messages import (
     EndedEvent,
@@ -73,7 +74,6 @@ class CommandRuntime:
         self._has_unsent = asyncio.Event()
         self._has_room = asyncio.Event()
         self._has_room.set()
-        self._cleaning = Cleaning()
         self.shepherd: HelloEvent | None = None
         """Who the shepherd is and what it can enforce; None before :meth:`open`."""
 
@@ -142,16 +142,19 @@ class CommandRuntime:
         """Kill everything the shepherd holds but these: what earlier incarnations left behind."""
         await self._put(encode({"op": "keep", "attempt_ids": sorted(attempt_ids)}))
 
-    async def release(self, attempt_id: AttemptId) -> None:
-        """Forget an ended attempt and empty its working directory.
+    async def release(self, attempt_ids: Sequence[AttemptId]) -> None:
+        """Forget ended attempts and empty their working directories.
 
-        Its record stays until its directory goes or is recycled.
+        Their records stay until their directories go or are recycled.
         """
-        held = self._held.pop(attempt_id, None)
-        if held is None:
-            return
-        await self._put(encode({"op": "release", "attempt_id": attempt_id}))
-        await self._cleaning.clean(held.directory)
+        directories = []
+        for attempt_id in attempt_ids:
+            held = self._held.pop(attempt_id, None)
+            if held is not None:
+                directories.append(held.directory)
+                await self._put(encode({"op": "release", "attempt_id": attempt_id}))
+        if directories:
+            await anyio.to_thread.run_sync(clean_all, directories)
 
     async def close(self) -> None:
         """Let go of the shepherd, which goes on alone with whatever runs."""

@@ -4,6 +4,7 @@ import sqlite3
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from taskyard.core.changes import Change
 from taskyard.core.errors import IllegalTransition
@@ -136,22 +137,21 @@ def move(
         reason=reason,
         ready=ready(mover, now) if state is TaskState.QUEUED else None,
     )
-    if mover.webhooks:
-        tell(connection, change)
-    return change
+    return tell(connection, change) if mover.webhooks else change
 
 
-def tell(connection: sqlite3.Connection, change: Change) -> None:
+def tell(connection: sqlite3.Connection, change: Change) -> Change:
     """Write the deliveries that a change gives rise to, in its own transaction."""
     events = events_of(change)
     if not events:
-        return
+        return change
     row = connection.execute(_QUERIES.task_by_seq.sql, {"seq": change.seq}).fetchone()
     attempt = None
     if change.attempt_id is not None:
         found = connection.execute(_QUERIES.attempt_by_id.sql, {"id": change.attempt_id}).fetchone()
         attempt = attempt_of(found) if found is not None else None
-    enqueue(connection, task_of(row), attempt, events, change.at)
+    count = enqueue(connection, task_of(row), attempt, events, change.at)
+    return replace(change, deliveries=count)
 
 
 def ready(mover: Mover, queued_at: Instant) -> ReadyTask:

@@ -75,9 +75,7 @@ def _start(connection: sqlite3.Connection, report: Started, row: Row) -> Change 
         attempt_id=report.attempt_id,
         attempt_number=row[2],
     )
-    if spec_of(row[15]).webhooks:
-        tell(connection, change)
-    return change
+    return tell(connection, change) if spec_of(row[15]).webhooks else change
 
 
 def end_attempt(

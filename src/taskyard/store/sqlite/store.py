@@ -1,6 +1,7 @@
 """The embedded store as one thing to open and close."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,10 @@ class SqliteStore:
         self.session.last_seq = await self.writer.run(_last_seq)
 
     def _prepare(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Others may pass through, so that a command of another user finds its own directory; what
+        # the store writes is for this user alone. The files beside it take after the main one.
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._lock.acquire()
         try:
             migrate(self._path)

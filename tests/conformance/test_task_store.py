@@ -1,0 +1,264 @@
+"""What every task store promises its callers, on every adapter."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes.memory import MemoryStore
+from fakes.specs import NOW, WS, new_task
+from fakes.stores import opened
+from taskyard.core.errors import IllegalTransition, NotFound
+from taskyard.core.ids import (
+    AttemptId,
+    GroupName,
+    IncarnationId,
+    LeaseToken,
+    TaskId,
+    WorkerId,
+    WorkspaceName,
+)
+from taskyard.core.instants import Instant, after
+from taskyard.core.resources import Capacity
+from taskyard.core.schedule import CatchUp
+from taskyard.core.states import TaskState
+from taskyard.core.tasks import Command, SecretRef, Webhook
+from taskyard.ports.store import Placement, TaskQuery, WorkerRecord
+
+pytestmark = pytest.mark.anyio
+OTHER = WorkspaceName("other")
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    """An empty store of each kind, with a worker."""
+    store: Any = MemoryStore() if request.param == "memory" else await opened(tmp_path)
+    life = IncarnationId("life")
+    record = WorkerRecord(
+        WorkerId("w1"), life, "h", "1", Capacity(9, 9000, 9), ("command",), NOW, NOW
+    )
+    await store.dispatch.join(record)
+    yield store
+    if request.param == "sqlite":
+        await store.close()
+
+
+async def placed(store: Any, task_id: TaskId, seq: int) -> AttemptId:
+    """Give a task to the worker."""
+    placement = Placement(
+        task_id,
+        seq,
+        AttemptId(f"attempt-{seq}"),
+        LeaseToken("lease"),
+        after(NOW, 10),
+        WorkerId("w1"),
+        IncarnationId("life"),
+    )
+    ((one,), _) = await store.dispatch.place([placement], NOW)
+    return one.attempt.id  # type: ignore[no-any-return]
+
+
+async def test_a_task_is_stored_as_it_was_submitted(store: Any) -> None:
+    """Every member survives the way into the store and back, text in every script."""
+    new = new_task(
+        work=Command(
+            argv=("printf", "%s\n", "Grüße 🎉", "\u2028", "\x7f"),
+            env={"A": "b", "S": SecretRef("db")},
+            cwd="/srv",
+            stdin="line\nline\t\x01",
+            user="nobody",
+            isolate=True,
+        ),
+        group="Grüße 🎉",
+        name='it\'s "x" \\ % _',
+        priority=-7,
+        timeout_s=1.5,
+        labels={"team": "x", "Env": "ü"},
+        metadata={"a": [1, 2.5, None, True, {"b": "c"}]},
+        webhooks=(Webhook("http://h.example/"),),
+        expires_at=after(NOW, 100),
+        log_limit_bytes=0,
+        idempotency_key="schlüssel",
+    )
+    (stored,) = await store.tasks.submit([new], "token ci")
+    task = await store.tasks.task(WS, new.id)
+    assert task.spec == new.spec
+    assert (task.id, task.seq, task.state) == (new.id, stored.seq, TaskState.QUEUED)
+    assert (task.created_at, task.attempt_count, task.finished_at) == (NOW, 0, None)
+
+
+async def test_a_batch_keeps_its_order(store: Any) -> None:
+    """Positions rise in the order given, however many there are."""
+    news = [new_task() for _ in range(100)]
+    stored = await store.tasks.submit(news, None)
+    assert [one.task_id for one in stored] == [new.id for new in news]
+    seqs = [one.seq for one in stored]
+    assert seqs == sorted(set(seqs))
+    page = await store.tasks.list_tasks(TaskQuery(workspace=WS, oldest_first=True, limit=500))
+    assert [task.id for task in page.tasks] == [new.id for new in news]
+
+
+async def test_a_key_stands_for_one_task_of_its_workspace(store: Any) -> None:
+    """Inside one batch as well as across batches; after a deletion it is free again."""
+    first, second, third = (new_task(idempotency_key="k") for _ in range(3))
+    one, two, plain = await store.tasks.submit([first, second, new_task()], None)
+    assert (one.created, two.created, plain.created) == (True, False, True)
+    assert two.task_id == first.id
+    (again,) = await store.tasks.submit([third], None)
+    assert (again.task_id, again.created) == (first.id, False)
+    foreign = new_task(idempotency_key="k", workspace="other")
+    (elsewhere,) = await store.tasks.submit([foreign], None)
+    assert elsewhere.created
+    await store.tasks.cancel(WS, [first.id], NOW, "me")
+    await store.tasks.delete(WS, [first.id], NOW)
+    (free,) = await store.tasks.submit([third], None)
+    assert free.created
+
+
+async def test_walls_stand_between_workspaces(store: Any) -> None:
+    """Somebody else's task is unknown to every call."""
+    new = new_task()
+    (stored,) = await store.tasks.submit([new], None)
+    attempt_id = await placed(store, new.id, stored.seq)
+    for call in (
+        store.tasks.task(OTHER, new.id),
+        store.tasks.attempts(OTHER, new.id),
+        store.tasks.attempt(OTHER, attempt_id),
+        store.tasks.events(OTHER, new.id, 0, 10),
+        store.tasks.set_priority(OTHER, new.id, 1, NOW, "me"),
+        store.tasks.reschedule(OTHER, new.id, NOW, NOW, "me"),
+        store.tasks.delete(OTHER, [new.id], NOW),
+    ):
+        with pytest.raises(NotFound):
+            await call
+    (outcome,), changes = await store.tasks.cancel(OTHER, [new.id], NOW, "me")
+    assert (outcome.outcome, changes) == ("unknown", [])
+    assert (await store.tasks.list_tasks(TaskQuery(workspace=OTHER))).tasks == []
+    assert await store.tasks.counts(OTHER) == {}
+    assert (await store.tasks.attempt(WS, attempt_id)).task_id == new.id
+
+
+async def test_pages_meet_without_gap_or_overlap(store: Any) -> None:
+    """Also while tasks are added in front of them."""
+    news = [new_task() for _ in range(7)]
+    await store.tasks.submit(news, None)
+    query = TaskQuery(workspace=WS, limit=3)
+    seen: list[TaskId] = []
+    for _ in range(9):
+        page = await store.tasks.list_tasks(query)
+        seen += [task.id for task in page.tasks]
+        await store.tasks.submit([new_task()], None)
+        if page.next_seq is None:
+            break
+        query = TaskQuery(workspace=WS, limit=3, after_seq=page.next_seq)
+    assert seen == [new.id for new in reversed(news)]
+
+
+async def test_filters_combine(store: Any) -> None:
+    """Each narrows what the others leave."""
+    wanted = new_task(group="g", name="Monthly Report", labels={"a": "x", "b": "y"})
+    others = [
+        new_task(group="h", name="monthly", labels={"a": "x", "b": "y"}),
+        new_task(group="g", name="monthly", labels={"a": "x"}),
+        new_task(group="g", name="weekly", labels={"a": "x", "b": "y"}),
+        new_task(group="g", name="monthly", labels={"a": "x", "b": "y"}, now=Instant(NOW - 5)),
+        new_task(group="g", name="monthly", labels={"a": "x", "b": "y"}, start_at=after(NOW, 9)),
+    ]
+    await store.tasks.submit([wanted, *others], None)
+    page = await store.tasks.list_tasks(
+        TaskQuery(
+            workspace=WS,
+            states=frozenset({TaskState.QUEUED, TaskState.FAILED}),
+            group=GroupName("g"),
+            labels={"b": "y", "a": "x"},
+            text="MONTHLY",
+            created_after=NOW,
+            created_before=Instant(NOW + 1),
+        )
+    )
+    assert [task.id for task in page.tasks] == [wanted.id]
+    assert page.next_seq is None
+
+
+@pytest.mark.parametrize("text", ["%", "_", "'", "\\", "*", "[", '" OR 1=1 --'])
+async def test_search_text_is_taken_literally(store: Any, text: str) -> None:
+    """No character is a pattern."""
+    await store.tasks.submit([new_task(name="abc"), new_task(name=f"a{text}c")], None)
+    page = await store.tasks.list_tasks(TaskQuery(workspace=WS, text=f"a{text}c"))
+    assert [task.spec.name for task in page.tasks] == [f"a{text}c"]
+
+
+async def test_a_running_task_is_marked_for_its_kill_once(store: Any) -> None:
+    """Asking again answers alike and changes nothing."""
+    new = new_task(kill_signal="SIGINT", kill_grace_s=2.0)
+    (stored,) = await store.tasks.submit([new], None)
+    attempt_id = await placed(store, new.id, stored.seq)
+    (first,), changes = await store.tasks.cancel(WS, [new.id], NOW, "me")
+    assert (first.outcome, first.kill_signal, first.kill_grace_s) == ("killing", "SIGINT", 2.0)
+    assert first.attempt.id == attempt_id
+    assert [change.kind for change in changes] == ["kill_requested"]
+    (second,), changes = await store.tasks.cancel(WS, [new.id], after(NOW, 5), "me")
+    assert (second, changes) == (first, [])
+    assert (await store.tasks.task(WS, new.id)).kill_requested_at == NOW
+
+
+async def test_rescheduling_a_rule(store: Any) -> None:
+    """What is not given stays."""
+    new = new_task(cron="0 8 * * *", start_at=after(NOW, 60), priority=3)
+    await store.tasks.submit([new], None)
+    await store.tasks.reschedule(
+        WS, new.id, after(NOW, 90), NOW, "me", cron="0 9 * * *", catch_up=CatchUp.ALL
+    )
+    task = await store.tasks.task(WS, new.id)
+    assert (task.spec.cron, task.spec.timezone, task.spec.catch_up) == (
+        "0 9 * * *",
+        "UTC",
+        CatchUp.ALL,
+    )
+    assert (task.start_at, task.spec.priority) == (after(NOW, 90), 3)
+
+
+async def test_deleting_takes_everything_along(store: Any) -> None:
+    """All of those named or none; naming one twice is no mistake."""
+    new, running = new_task(labels={"a": "b"}), new_task()
+    _, stored = await store.tasks.submit([new, running], None)
+    await placed(store, running.id, stored.seq)
+    await store.tasks.cancel(WS, [new.id], NOW, "me")
+    with pytest.raises(IllegalTransition):
+        await store.tasks.delete(WS, [new.id, running.id], NOW)
+    with pytest.raises(NotFound):
+        await store.tasks.delete(WS, [new.id, TaskId("none")], NOW)
+    assert (await store.tasks.task(WS, new.id)).state is TaskState.CANCELLED
+    attempts, changes = await store.tasks.delete(WS, [new.id, new.id], NOW)
+    assert attempts == []
+    assert [change.kind for change in changes] == ["deleted"]
+    for call in (store.tasks.task(WS, new.id), store.tasks.events(WS, new.id, 0, 1)):
+        with pytest.raises(NotFound):
+            await call
+    query = TaskQuery(workspace=WS, labels={"a": "b"})
+    assert (await store.tasks.list_tasks(query)).tasks == []
+    assert await store.tasks.counts(WS) == {TaskState.RUNNING: 1}
+
+
+async def test_counts_are_by_state_and_group(store: Any) -> None:
+    """States without tasks are left out."""
+    news = [new_task(group="g"), new_task(group="g"), new_task(group="h", start_at=after(NOW, 1))]
+    await store.tasks.submit(news, None)
+    await store.tasks.cancel(WS, [news[0].id], NOW, "me")
+    assert await store.tasks.counts(WS) == {
+        TaskState.QUEUED: 1,
+        TaskState.CANCELLED: 1,
+        TaskState.SCHEDULED: 1,
+    }
+    assert await store.tasks.counts(WS, GroupName("h")) == {TaskState.SCHEDULED: 1}
+    assert await store.tasks.counts(WS, GroupName("never")) == {}
+
+
+async def test_ahead_counts_up_to_its_limit(store: Any) -> None:
+    """By priority first, then by acceptance."""
+    news = [new_task(priority=priority) for priority in (0, 5, 0, 0)]
+    await store.tasks.submit(news, None)
+    tasks = [await store.tasks.task(WS, new.id) for new in news]
+    assert [await store.tasks.ahead_of(task, 100) for task in tasks] == [1, 0, 2, 3]
+    assert await store.tasks.ahead_of(tasks[3], 2) == 2
