@@ -307,6 +307,31 @@ async def test_a_firing_is_a_task_of_its_own(store: Any) -> None:
     assert [one.id for one in (await store.tasks.list_tasks(query)).tasks] == [task.id]
 
 
+async def test_firings_have_the_priority_their_schedule_has_now(store: Any) -> None:
+    """Not the one it was submitted with."""
+    new = new_task(cron="* * * * *", start_at=after(NOW, 40), priority=4)
+    await store.tasks.submit([new], None)
+    await store.tasks.set_priority(WS, new.id, -3, NOW, "me")
+    (change,) = await store.dispatch.due(after(NOW, 40), 10)
+    assert change.ready.priority == -3
+    assert (await store.tasks.task(WS, change.task_id)).spec.priority == -3
+
+
+async def test_histories_of_one_batch_are_numbered_without_gaps(store: Any) -> None:
+    """Several lines of one task in one transaction keep their order."""
+    placed = await run(store, new_task())
+    reports = [
+        Started(AttemptId("a"), TOKEN, NOW),
+        Ended(AttemptId("a"), LeaseToken("forged"), NOW, AttemptState.FAILED),
+        Started(AttemptId("a"), LeaseToken("forged"), NOW),
+        Ended(AttemptId("a"), TOKEN, NOW, AttemptState.SUCCEEDED),
+    ]
+    await store.dispatch.apply(reports, NOW, [0.5] * 4)
+    events = await store.tasks.events(WS, placed.task.id, 0, 100)
+    kinds = ["submitted", "assigned", "started", "refused", "refused", "succeeded"]
+    assert [(event.number, event.kind) for event in events] == list(enumerate(kinds, 1))
+
+
 async def test_a_firing_time_is_used_once(store: Any) -> None:
     """Even if clock and schedule are turned back to before it."""
     due_at = after(NOW, 40)

@@ -30,6 +30,7 @@ from taskyard.core.states import (
     next_task_state,
 )
 from taskyard.core.tasks import NewTask, Task
+from taskyard.core.webhooks import events_of_kind
 from taskyard.ports.store import (
     Backlog,
     CancelOutcome,
@@ -343,6 +344,7 @@ class ModelStore:
                 was=TaskState.RUNNING,
                 attempt_id=attempt.id,
                 attempt_number=attempt.number,
+                deliveries=_deliveries(task, "started"),
             ),
             True,
         )
@@ -574,6 +576,7 @@ class ModelStore:
             attempt_id=attempt_id,
             attempt_number=attempt.number if attempt is not None else None,
             reason=reason,
+            deliveries=_deliveries(task, kind),
             ready=ready,
         )
 
@@ -688,3 +691,9 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and (query.created_before is None or task.created_at < query.created_before)
         and (query.schedule_id is None or task.schedule_id == query.schedule_id)
     )
+
+
+def _deliveries(task: Task, kind: str) -> int:
+    """Webhook messages that a change gives rise to."""
+    events = events_of_kind(kind)
+    return sum(event in webhook.events for webhook in task.spec.webhooks for event in events)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fakes.specs import NOW
 from fakes.stores import prepare
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.states import TaskState
 from taskyard.ports.store import TaskQuery
+from taskyard.store.sqlite import listing as listing_module
 from taskyard.store.sqlite.database import FILE_NAME, connect, queries
 from taskyard.store.sqlite.listing import list_tasks
 
@@ -143,7 +145,7 @@ OPERATIONS = {
     "attempts of a worker": lambda connection: connection.execute(
         queries("tasks").attempts_unended_of.sql, {"worker_id": "w1"}
     ).fetchmany(2),
-    "an attempt with its task": positional("dispatch", "attempt_with_task", "attempt-11"),
+    "an attempt with its task": positional("dispatch", "attempts_with_tasks", '["attempt-11"]'),
     "a firing": named("dispatch", "fired", schedule_id="schedule-1", due_at=8),
     "a task by id": named("tasks", "task_by_id", id="task-7"),
     "a task by key": named("tasks", "task_by_key", workspace="default", key="k"),
@@ -251,3 +253,31 @@ def test_a_search_looks_at_a_bounded_number(
     first = steps(both[1], read)
     behind = partial(list_tasks, query=TaskQuery(workspace=WS, text=text, after_seq=page.next_seq))
     assert steps(both[1], behind) <= first * 1.3
+
+
+@pytest.mark.parametrize("oldest_first", [True, False])
+@pytest.mark.parametrize("look_at", [1, 3, 7])
+def test_pages_that_end_early_lose_nothing(
+    both: tuple[sqlite3.Connection, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    look_at: int,
+    oldest_first: bool,
+) -> None:
+    """However few candidates a page may look at, following the cursor finds every match once."""
+    monkeypatch.setattr(listing_module, "LOOK_AT", look_at)
+    query = TaskQuery(
+        workspace=WS,
+        group=GroupName("g3"),
+        text="name 1",
+        limit=2,
+        oldest_first=oldest_first,
+    )
+    found: list[int] = []
+    while True:
+        page = list_tasks(both[0], query)
+        found += [task.seq for task in page.tasks]
+        if page.next_seq is None:
+            break
+        query = replace(query, after_seq=page.next_seq)
+    wanted = [seq for seq in range(1, FEW + 1) if seq % 10 == 3 and str(seq).startswith("1")]
+    assert found == (wanted if oldest_first else wanted[::-1])

@@ -106,7 +106,7 @@ async def test_one_failing_operation_does_not_hurt_the_others(store: SqliteStore
 
     def half(connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE tasks SET group_name = 'spoilt'")
-        store.session.counters.add(WS, "spoilt", "queued", 5)
+        store.session.ledger.add(WS, "spoilt", "queued", 5)
         raise Conflict("changed its mind")
 
     calls = [

@@ -33,6 +33,7 @@ _UNSENT_MAX_BYTES: Final = 8 * 1024 * 1024
 _RETRY_MIN_S: Final = 0.05
 _RETRY_MAX_S: Final = 2.0
 _CLOSE_TIMEOUT_S: Final = 5.0
+_CLEAN_AFTER_S: Final = 0.25
 
 
 class _Held:
@@ -73,6 +74,8 @@ class CommandRuntime:
         self._unsent_bytes = 0
         self._has_unsent = asyncio.Event()
         self._has_room = asyncio.Event()
+        self._unclean: list[Path] = []
+        self._has_unclean = asyncio.Event()
         self._has_room.set()
         self.shepherd: HelloEvent | None = None
         """Who the shepherd is and what it can enforce; None before :meth:`open`."""
@@ -143,16 +146,30 @@ class CommandRuntime:
         await self._put(encode({"op": "keep", "attempt_ids": sorted(attempt_ids)}))
 
     async def release(self, attempt_ids: Sequence[AttemptId]) -> None:
-        """Forget ended attempts and empty their working directories.
+        """Forget ended attempts; their working directories are emptied soon.
 
         Their records stay until their directories go or are recycled.
         """
-        directories = []
         for attempt_id in attempt_ids:
             held = self._held.pop(attempt_id, None)
             if held is not None:
-                directories.append(held.directory)
+                self._unclean.append(held.directory)
                 await self._put(encode({"op": "release", "attempt_id": attempt_id}))
+        self._has_unclean.set()
+
+    async def _clean(self) -> None:
+        """Empty working directories of attempts whose own directories stay.
+
+        Most go as a whole meanwhile; waiting for that saves the work, and a trip to a thread each.
+        """
+        while True:
+            await self._has_unclean.wait()
+            await anyio.sleep(_CLEAN_AFTER_S)
+            self._has_unclean.clear()
+            await self._clean_now()
+
+    async def _clean_now(self) -> None:
+        directories, self._unclean = self._unclean, []
         if directories:
             await anyio.to_thread.run_sync(clean_all, directories)
 
@@ -166,6 +183,7 @@ class CommandRuntime:
         keeper.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await keeper
+        await self._clean_now()
         self._held.clear()
 
     async def _put(self, line: bytes) -> None:
@@ -218,6 +236,7 @@ class CommandRuntime:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._send, link)
+                group.start_soon(self._clean)
                 while (event := await self._receive(link)) is not None:
                     self._hear(event)
                 group.cancel_scope.cancel()

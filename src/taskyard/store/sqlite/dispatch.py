@@ -23,10 +23,10 @@ from taskyard.core.states import AttemptState, TaskState
 from taskyard.ports.store import Backlog, Placed, Placement, WorkerRecord
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.due import run_due
-from taskyard.store.sqlite.moves import append_event
+from taskyard.store.sqlite.inserts import insert_many
 from taskyard.store.sqlite.prune import prune
-from taskyard.store.sqlite.reports import apply_report, lose_attempt
-from taskyard.store.sqlite.rows import attempt_of, ready_of, task_of, text
+from taskyard.store.sqlite.reports import apply_reports, lose_attempt
+from taskyard.store.sqlite.rows import attempt_of, attempt_row, ready_of, task_of, text
 from taskyard.store.sqlite.session import Session
 
 _SQL: Final = queries("dispatch")
@@ -82,6 +82,8 @@ class SqliteDispatch:
                 for placement in placements
                 if (one := self._place(connection, placement, now)) is not None
             ]
+            rows = [attempt_row(one.task.seq, one.attempt) for one in placed]
+            insert_many(connection, _SQL.insert_attempt.sql, rows)
             return placed, [_assigned(one, now) for one in placed]
 
         return await self._session.write(write)
@@ -114,29 +116,9 @@ class SqliteDispatch:
             state=AttemptState.ASSIGNED,
             assigned_at=now,
         )
-        connection.execute(
-            _SQL.insert_attempt.sql,
-            (
-                attempt.id,
-                task.seq,
-                task.id,
-                task.workspace,
-                attempt.number,
-                attempt.worker_id,
-                attempt.incarnation,
-                attempt.lease_token,
-                attempt.lease_expires_at,
-                attempt.state.value,
-                now,
-                text(attempt.resources),
-            ),
-        )
-        self._session.counters.move(
-            task.workspace, task.spec.group, TaskState.QUEUED, TaskState.RUNNING
-        )
-        append_event(
-            connection, task.seq, "assigned", now, attempt.id, detail=f"to {attempt.worker_id}"
-        )
+        ledger = self._session.ledger
+        ledger.move(task.workspace, task.spec.group, TaskState.QUEUED, TaskState.RUNNING)
+        ledger.event(task.seq, "assigned", now, attempt.id, detail=f"to {attempt.worker_id}")
         return Placed(attempt, task)
 
     async def apply(
@@ -145,17 +127,7 @@ class SqliteDispatch:
         """See the port."""
 
         def write(connection: sqlite3.Connection) -> tuple[list[Change], list[LeaseToken]]:
-            changes: list[Change] = []
-            refused: list[LeaseToken] = []
-            for report, chance in zip(reports, chances, strict=True):
-                change, holds = apply_report(
-                    connection, self._session.counters, report, now, chance
-                )
-                if change is not None:
-                    changes.append(change)
-                if not holds:
-                    refused.append(report.lease_token)
-            return changes, refused
+            return apply_reports(connection, self._session.ledger, reports, now, chances)
 
         return await self._session.write(write)
 
@@ -222,8 +194,7 @@ class SqliteDispatch:
                 _TASKS.attempts_unended_of.sql, {"worker_id": worker_id}
             ).fetchall()
             changes = (
-                lose_attempt(connection, self._session.counters, attempt_of(row), now)
-                for row in rows
+                lose_attempt(connection, self._session.ledger, attempt_of(row), now) for row in rows
             )
             return [change for change in changes if change is not None]
 
@@ -269,7 +240,7 @@ class SqliteDispatch:
     ) -> tuple[int, list[AttemptId]]:
         """See the port."""
         return await self._session.write(
-            lambda c: prune(c, self._session.counters, now, older_than, keep_count, limit)
+            lambda c: prune(c, self._session.ledger, now, older_than, keep_count, limit)
         )
 
 

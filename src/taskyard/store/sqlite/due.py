@@ -14,7 +14,7 @@ from taskyard.core.states import Reason, TaskEvent, TaskState
 from taskyard.core.tasks import NewTask, TaskSpec
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.inserts import insert_many
-from taskyard.store.sqlite.moves import append_event, move, mover_of, ready
+from taskyard.store.sqlite.moves import move, mover_of, ready
 from taskyard.store.sqlite.rows import Row, new_task_row, spec_of
 from taskyard.store.sqlite.session import Session
 
@@ -38,7 +38,7 @@ def run_due(
             changes += _fire(connection, session, row, spec, now)
             continue
         mover = mover_of(row[0], row[1], row[2], row[4], spec, row[5], row[3])
-        changes.append(move(connection, session.counters, mover, TaskEvent.DUE, "due", now))
+        changes.append(move(connection, session.ledger, mover, TaskEvent.DUE, "due", now))
     return changes
 
 
@@ -54,7 +54,7 @@ def _expire(
         changes.append(
             move(
                 connection,
-                session.counters,
+                session.ledger,
                 mover,
                 TaskEvent.EXPIRE,
                 "expired",
@@ -82,7 +82,7 @@ def _fire(
         mover = mover_of(seq, task_id, row[2], row[4], spec, row[5], row[3])
         ended = move(
             connection,
-            session.counters,
+            session.ledger,
             mover,
             TaskEvent.EXPIRE,
             "expired",
@@ -130,8 +130,8 @@ def _create(
         insert_many(connection, _TASKS.insert_task.sql, [new_task_row(seq, new)])
         for label, value in single.labels.items():
             connection.execute(_TASKS.insert_label.sql, (new.workspace, label, value, seq))
-        append_event(connection, seq, "submitted", now, detail=f"firing of {schedule_id}")
-        session.counters.add(new.workspace, single.group, new.state)
+        session.ledger.event(seq, "submitted", now, detail=f"firing of {schedule_id}")
+        session.ledger.add(new.workspace, single.group, new.state)
         mover = mover_of(seq, new.id, new.workspace, new.state, single, single.priority)
         changes.append(
             Change(

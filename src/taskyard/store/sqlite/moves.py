@@ -15,8 +15,8 @@ from taskyard.core.resources import Resources
 from taskyard.core.states import TERMINAL, Reason, TaskEvent, TaskState, next_task_state
 from taskyard.core.tasks import TaskSpec
 from taskyard.core.webhooks import events_of
-from taskyard.store.sqlite.counters import Counters
 from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.rows import attempt_of, task_of
 from taskyard.store.sqlite.webhooks import enqueue
 
@@ -61,32 +61,9 @@ def mover_of(
     )
 
 
-def append_event(
-    connection: sqlite3.Connection,
-    seq: int,
-    kind: str,
-    at: Instant,
-    attempt_id: AttemptId | None = None,
-    actor: str | None = None,
-    detail: str | None = None,
-) -> None:
-    """Add a line to a task's history."""
-    connection.execute(
-        _QUERIES.append_event.sql,
-        {
-            "seq": seq,
-            "at": at,
-            "kind": kind,
-            "attempt_id": attempt_id,
-            "actor": actor,
-            "detail": detail,
-        },
-    )
-
-
 def move(
     connection: sqlite3.Connection,
-    counters: Counters,
+    ledger: Ledger,
     mover: Mover,
     event: TaskEvent,
     kind: str,
@@ -101,7 +78,7 @@ def move(
     actor: str | None = None,
     detail: str | None = None,
 ) -> Change:
-    """Change a task's state by the table, in its row, the counters and its history.
+    """Change a task's state by the table, in its row, the ledger and its history.
 
     Raises:
         IllegalTransition: the table has no such event for the state, or the row has moved on.
@@ -121,8 +98,8 @@ def move(
     }
     if connection.execute(_QUERIES.move_task.sql, parameters).rowcount != 1:
         raise IllegalTransition("task", mover.state, event)
-    counters.move(mover.workspace, mover.group, mover.state, state)
-    append_event(connection, mover.seq, kind, now, attempt_id, actor, detail or message)
+    ledger.move(mover.workspace, mover.group, mover.state, state)
+    ledger.event(mover.seq, kind, now, attempt_id, actor, detail or message)
     change = Change(
         kind=kind,
         at=now,

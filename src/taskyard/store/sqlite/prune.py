@@ -5,8 +5,8 @@ from typing import Final
 
 from taskyard.core.ids import AttemptId
 from taskyard.core.instants import Instant
-from taskyard.store.sqlite.counters import Counters
 from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.tasks import remove
 
 _SQL: Final = queries("dispatch")
@@ -15,7 +15,7 @@ _PAGES_AT_ONCE: Final = 2000
 
 def prune(
     connection: sqlite3.Connection,
-    counters: Counters,
+    ledger: Ledger,
     now: Instant,
     older_than: Instant | None,
     keep_count: int | None,
@@ -23,7 +23,7 @@ def prune(
 ) -> tuple[int, list[AttemptId]]:
     """See ``ports.store.DispatchStore.prune``."""
     # The counts below have to include what earlier operations of this batch did.
-    counters.flush(connection)
+    ledger.flush(connection)
     removed: list[AttemptId] = []
     left = limit
     for workspace, total in connection.execute(_SQL.ended_counts.sql).fetchall():
@@ -36,7 +36,7 @@ def prune(
         for seq in seqs:
             group, state = connection.execute(_SQL.group_and_state.sql, (seq,)).fetchone()
             removed += remove(connection, seq)
-            counters.add(workspace, group, state, -1)
+            ledger.add(workspace, group, state, -1)
         left -= len(seqs)
         if left <= 0:
             break

@@ -1,26 +1,59 @@
 """Applies what workers report about attempts, each if its lease still holds."""
 
 import sqlite3
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from taskyard.core.attempts import Attempt, Ended, Report, Started
 from taskyard.core.changes import Change
-from taskyard.core.ids import AttemptId, GroupName
+from taskyard.core.ids import AttemptId, GroupName, LeaseToken
 from taskyard.core.instants import Instant
 from taskyard.core.outcome import verdict
 from taskyard.core.states import ENDED_ATTEMPT, AttemptState, Reason, TaskState
-from taskyard.store.sqlite.counters import Counters
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.moves import append_event, move, mover_of, tell
+from taskyard.store.sqlite.ledger import Ledger
+from taskyard.store.sqlite.moves import move, mover_of, tell
 from taskyard.store.sqlite.rows import Row, outcome_text, spec_of, text
 
 _SQL: Final = queries("dispatch")
 
 
-def apply_report(
+def apply_reports(
     connection: sqlite3.Connection,
-    counters: Counters,
+    ledger: Ledger,
+    reports: Sequence[Report],
+    now: Instant,
+    chances: Sequence[float],
+) -> tuple[list[Change], list[LeaseToken]]:
+    """Apply reports in order; answers with the changes, and the leases that did not hold."""
+    changes: list[Change] = []
+    refused: list[LeaseToken] = []
+    rows = _rows(connection, {report.attempt_id for report in reports})
+    stale: set[AttemptId] = set()
+    for report, chance in zip(reports, chances, strict=True):
+        if report.attempt_id in stale:
+            rows.update(_rows(connection, {report.attempt_id}))
+        row = rows.get(report.attempt_id)
+        change, holds = _apply(connection, ledger, report, row, now, chance)
+        if change is not None:
+            changes.append(change)
+            stale.add(report.attempt_id)
+        if not holds:
+            refused.append(report.lease_token)
+    return changes, refused
+
+
+def _rows(connection: sqlite3.Connection, attempt_ids: Collection[AttemptId]) -> dict[str, Row]:
+    """What is stored of these attempts and their tasks, by attempt."""
+    found = connection.execute(_SQL.attempts_with_tasks.sql, (text(list(attempt_ids)),))
+    return {row[16]: row for row in found}
+
+
+def _apply(
+    connection: sqlite3.Connection,
+    ledger: Ledger,
     report: Report,
+    row: Row | None,
     now: Instant,
     chance: float,
 ) -> tuple[Change | None, bool]:
@@ -28,7 +61,6 @@ def apply_report(
 
     A report that was applied before changes nothing and is no refusal: its answer got lost.
     """
-    row = connection.execute(_SQL.attempt_with_task.sql, (report.attempt_id,)).fetchone()
     if row is None:
         return None, False
     token, state, seq, current = row[0], AttemptState(row[1]), row[5], row[11]
@@ -36,8 +68,7 @@ def apply_report(
         return None, True
     if token != report.lease_token or row[3] is not None or current != report.attempt_id:
         kind = "an end" if isinstance(report, Ended) else "a start"
-        append_event(
-            connection,
+        ledger.event(
             seq,
             "refused",
             now,
@@ -46,8 +77,8 @@ def apply_report(
         )
         return None, False
     if isinstance(report, Started):
-        return _start(connection, report, row), True
-    return end_attempt(connection, counters, report, row, now, chance), True
+        return _start(connection, ledger, report, row), True
+    return end_attempt(connection, ledger, report, row, now, chance), True
 
 
 def _applied_before(report: Report, state: AttemptState) -> bool:
@@ -57,12 +88,14 @@ def _applied_before(report: Report, state: AttemptState) -> bool:
     return state in ENDED_ATTEMPT and state is not AttemptState.LOST
 
 
-def _start(connection: sqlite3.Connection, report: Started, row: Row) -> Change | None:
+def _start(
+    connection: sqlite3.Connection, ledger: Ledger, report: Started, row: Row
+) -> Change | None:
     handle = text(report.handle) if report.handle else None
     parameters = (report.at, handle, report.attempt_id, report.lease_token)
     if connection.execute(_SQL.start_attempt.sql, parameters).rowcount != 1:
         return None
-    append_event(connection, row[5], "started", report.at, report.attempt_id)
+    ledger.event(row[5], "started", report.at, report.attempt_id)
     change = Change(
         kind="started",
         at=report.at,
@@ -80,7 +113,7 @@ def _start(connection: sqlite3.Connection, report: Started, row: Row) -> Change 
 
 def end_attempt(
     connection: sqlite3.Connection,
-    counters: Counters,
+    ledger: Ledger,
     report: Ended,
     row: Row,
     now: Instant,
@@ -117,7 +150,7 @@ def end_attempt(
     mover = mover_of(row[5], row[6], row[7], row[9], spec, row[10], GroupName(row[8]))
     return move(
         connection,
-        counters,
+        ledger,
         mover,
         decided.event,
         decided.kind,
@@ -132,10 +165,10 @@ def end_attempt(
 
 
 def lose_attempt(
-    connection: sqlite3.Connection, counters: Counters, attempt: Attempt, now: Instant
+    connection: sqlite3.Connection, ledger: Ledger, attempt: Attempt, now: Instant
 ) -> Change | None:
     """End an attempt whose worker is gone; its token is void from here on."""
-    row = connection.execute(_SQL.attempt_with_task.sql, (AttemptId(attempt.id),)).fetchone()
+    row = _rows(connection, {attempt.id}).get(attempt.id)
     if row is None or row[11] != attempt.id:
         return None
     lost = Ended(
@@ -146,4 +179,4 @@ def lose_attempt(
         reason=Reason.WORKER_LOST,
         message=f"worker {attempt.worker_id} was lost",
     )
-    return end_attempt(connection, counters, lost, row, now, 0.5)
+    return end_attempt(connection, ledger, lost, row, now, 0.5)

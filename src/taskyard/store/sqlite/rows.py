@@ -100,6 +100,24 @@ def attempt_of(row: Row) -> Attempt:
     )
 
 
+def attempt_row(task_seq: int, attempt: Attempt) -> tuple[Any, ...]:
+    """The values of ``insert_attempt``."""
+    return (
+        attempt.id,
+        task_seq,
+        attempt.task_id,
+        attempt.workspace,
+        attempt.number,
+        attempt.worker_id,
+        attempt.incarnation,
+        attempt.lease_token,
+        attempt.lease_expires_at,
+        attempt.state.value,
+        attempt.assigned_at,
+        text(attempt.resources),
+    )
+
+
 def outcome_text(ended: Ended) -> str | None:
     """The ``outcome`` column of an ended attempt; None if there is nothing to say."""
     outcome = Outcome(ended.kill_report, ended.usage, ended.stdout, ended.stderr)
@@ -142,11 +160,11 @@ def new_task_row(seq: int, task: NewTask) -> tuple[Any, ...]:
 
 
 def storable_row(seq: int, task: NewTask) -> tuple[Any, ...]:
-    """The values of ``insert_task``. Raises ``InvalidInput`` for what no column can hold."""
-    try:
-        row = new_task_row(seq, task)
-    except UnicodeEncodeError as error:
-        raise InvalidInput("", "contains text that is not valid Unicode") from error
+    """The values of ``insert_task``.
+
+    Raises ``InvalidInput`` or ``UnicodeEncodeError`` for what no column can hold.
+    """
+    row = new_task_row(seq, task)
     for value in row:
         if type(value) is int and not -(2**63) <= value < 2**63:
             raise InvalidInput("", "contains a number beyond 64 bits")

@@ -1,11 +1,11 @@
-"""What the tables share: the writer, the readers, and the counters."""
+"""What the tables share: the writer, the readers, and the ledger."""
 
 import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
-from taskyard.store.sqlite.counters import Counters
 from taskyard.store.sqlite.database import Readers
+from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.writer import Writer
 
 T = TypeVar("T")
@@ -15,10 +15,10 @@ Operation = Callable[[sqlite3.Connection], T]
 class Session:
     """An open store: how to write to it and how to read from it."""
 
-    def __init__(self, writer: Writer, readers: Readers, counters: Counters) -> None:
+    def __init__(self, writer: Writer, readers: Readers, ledger: Ledger) -> None:
         self.writer = writer
         self.readers = readers
-        self.counters = counters
+        self.ledger = ledger
         self.last_seq = 0
         """Position of the newest task; the writer's thread alone reads and moves it."""
 
@@ -26,11 +26,11 @@ class Session:
         """Run an operation of its own; when it raises, nothing of it is left."""
 
         def undoing(connection: sqlite3.Connection) -> T:
-            before = self.counters.mark()
+            before = self.ledger.mark()
             try:
                 return operation(connection)
             except BaseException:
-                self.counters.back_to(before)
+                self.ledger.back_to(before)
                 raise
 
         return await self.writer.run(undoing)

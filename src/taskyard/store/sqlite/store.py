@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from taskyard.store.sqlite.counters import Counters
 from taskyard.store.sqlite.database import (
     FILE_NAME,
     DirectoryLock,
@@ -18,6 +17,7 @@ from taskyard.store.sqlite.database import (
 )
 from taskyard.store.sqlite.dispatch import SqliteDispatch
 from taskyard.store.sqlite.groups import SqliteGroups
+from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.session import Session
 from taskyard.store.sqlite.tasks import SqliteTasks
 from taskyard.store.sqlite.writer import Writer
@@ -41,12 +41,10 @@ class SqliteStore:
         """
         self._path = directory / FILE_NAME
         self._lock = DirectoryLock(directory)
-        counters = Counters()
-        self.writer = Writer(
-            lambda: connect(self._path), on_commit, counters.flush, counters.forget
-        )
+        ledger = Ledger()
+        self.writer = Writer(lambda: connect(self._path), on_commit, ledger.flush, ledger.forget)
         self._readers = Readers(self._path)
-        self.session = Session(self.writer, self._readers, counters)
+        self.session = Session(self.writer, self._readers, ledger)
         self.tasks = SqliteTasks(self.session)
         self.dispatch = SqliteDispatch(self.session)
         self.groups = SqliteGroups(self.session)

@@ -8,7 +8,7 @@ import msgspec
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
-from taskyard.core.errors import IllegalTransition, NotFound, TaskyardError
+from taskyard.core.errors import IllegalTransition, InvalidInput, NotFound, TaskyardError
 from taskyard.core.fairness import ReadyTask
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
@@ -19,7 +19,7 @@ from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.inserts import insert_many
 from taskyard.store.sqlite.listing import list_tasks
-from taskyard.store.sqlite.moves import Mover, append_event, move, mover_of, ready
+from taskyard.store.sqlite.moves import Mover, move, mover_of, ready
 from taskyard.store.sqlite.rows import attempt_of, storable_row, task_of, text
 from taskyard.store.sqlite.session import Session
 from taskyard.store.sqlite.webhooks import forget
@@ -64,6 +64,8 @@ class SqliteTasks:
                 outcomes.append(self._prepare(connection, tasks, actor, fresh, keys))
             except TaskyardError as error:
                 outcomes.append(error)
+            except UnicodeEncodeError:
+                outcomes.append(InvalidInput("", "contains text that is not valid Unicode"))
         insert_many(connection, _SQL.insert_task.sql, [one.row for one in fresh])
         insert_many(connection, _SQL.insert_first_event.sql, [one.event for one in fresh])
         for one in fresh:
@@ -71,7 +73,7 @@ class SqliteTasks:
             for label, value in spec.labels.items():
                 values = (one.task.workspace, label, value, one.seq)
                 connection.execute(_SQL.insert_label.sql, values)
-            self._session.counters.add(one.task.workspace, spec.group, one.task.state)
+            self._session.ledger.add(one.task.workspace, spec.group, one.task.state)
         return outcomes
 
     def _prepare(
@@ -187,7 +189,7 @@ class SqliteTasks:
             changes.append(
                 move(
                     connection,
-                    self._session.counters,
+                    self._session.ledger,
                     _mover(task),
                     TaskEvent.CANCEL,
                     "cancelled",
@@ -200,7 +202,7 @@ class SqliteTasks:
             return CancelOutcome(task_id, "cancelled")
         if task.kill_requested_at is None:
             connection.execute(_SQL.request_kill.sql, {"seq": task.seq, "now": now})
-            append_event(connection, task.seq, "kill_requested", now, task.current_attempt, actor)
+            self._session.ledger.event(task.seq, "kill_requested", now, task.current_attempt, actor)
             changes.append(_unmoved(task, "kill_requested", now))
         row = connection.execute(_SQL.attempt_by_id.sql, {"id": task.current_attempt}).fetchone()
         return CancelOutcome(
@@ -217,8 +219,7 @@ class SqliteTasks:
             if task.state not in WAITING:
                 raise IllegalTransition("task", task.state, "change its priority")
             connection.execute(_SQL.set_priority.sql, {"seq": task.seq, "priority": priority})
-            append_event(
-                connection,
+            self._session.ledger.event(
                 task.seq,
                 "reprioritized",
                 now,
@@ -258,7 +259,7 @@ class SqliteTasks:
             return [
                 move(
                     connection,
-                    self._session.counters,
+                    self._session.ledger,
                     _mover(task),
                     TaskEvent.RESCHEDULE,
                     "rescheduled",
@@ -280,10 +281,12 @@ class SqliteTasks:
             for task in tasks:
                 if task.state not in TERMINAL:
                     raise IllegalTransition("task", task.state, "be deleted")
+            # Nothing below is refused any more, and what is gathered may be about these tasks.
+            self._session.ledger.flush(connection)
             attempts: list[AttemptId] = []
             for task in tasks:
                 attempts += remove(connection, task.seq)
-                self._session.counters.add(workspace, task.spec.group, task.state, -1)
+                self._session.ledger.add(workspace, task.spec.group, task.state, -1)
             return attempts, [_unmoved(task, "deleted", now) for task in tasks]
 
         return await self._session.write(write)
@@ -334,7 +337,10 @@ def _known(
     connection: sqlite3.Connection, key: tuple[WorkspaceName, str | None]
 ) -> Submitted | None:
     parameters = {"workspace": key[0], "key": key[1]}
-    row = connection.execute(_SQL.task_by_key.sql, parameters).fetchone()
+    try:
+        row = connection.execute(_SQL.task_by_key.sql, parameters).fetchone()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("idempotency_key", "is not valid Unicode") from error
     return None if row is None else Submitted(row[0], TaskState(row[1]), row[2], created=False)
 
 

@@ -75,7 +75,7 @@ class Writer:
         Args:
             open_connection: makes the connection; called on the writer's thread.
             on_commit: told the size of each batch and the seconds it took.
-            before_commit: a last chance to write in each batch, such as gathered counters.
+            before_commit: a last chance to write in each batch, such as gathered ledger.
             after_rollback: told when a whole batch was undone.
         """
         self._open_connection = open_connection

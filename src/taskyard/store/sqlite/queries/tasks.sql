@@ -11,10 +11,9 @@ INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: append_event!
--- One more line of a task's history.
+-- One more line of a task's history; its seq is bound twice. Positional, as many are bound at once.
 INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
-VALUES (:seq, (SELECT coalesce(max(number), 0) + 1 FROM events WHERE task_seq = :seq),
-        :at, :kind, :attempt_id, :actor, :detail);
+VALUES (?, (SELECT coalesce(max(number), 0) + 1 FROM events WHERE task_seq = ?), ?, ?, ?, ?, ?);
 
 -- name: insert_label!
 INSERT OR IGNORE INTO task_labels (workspace, key, value, task_seq) VALUES (?, ?, ?, ?);

@@ -1,0 +1,96 @@
+"""What a whole batch changes in counts and histories, gathered and written once before the commit.
+
+Counts of tasks by workspace, group and state, and the lines of tasks' histories, are changed by
+nearly every operation. Written one by one they would double the statements of a batch.
+"""
+
+import sqlite3
+from collections import defaultdict
+from typing import Final
+
+from taskyard.core.ids import AttemptId
+from taskyard.core.instants import Instant
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.inserts import insert_many
+
+_QUERIES: Final = queries("tasks")
+Key = tuple[str, str, str]
+Line = tuple[int, int, Instant, str, AttemptId | None, str | None, str | None]
+"""Values of ``append_event``; the first two are both the task's ``seq``."""
+
+
+class Ledger:
+    """Gathers what a batch changes. Used on the writer's thread only.
+
+    Whoever reads or removes counts or histories inside a batch flushes first.
+    """
+
+    def __init__(self) -> None:
+        self._deltas: defaultdict[Key, int] = defaultdict(int)
+        self._lines: list[Line] = []
+
+    def add(self, workspace: str, group: str, state: str, delta: int = 1) -> None:
+        """So many tasks more (or fewer) in a state."""
+        self._deltas[workspace, group, state] += delta
+
+    def move(self, workspace: str, group: str, was: str, state: str) -> None:
+        """One task went from one state to another."""
+        if was != state:
+            self.add(workspace, group, was, -1)
+            self.add(workspace, group, state, 1)
+
+    def event(
+        self,
+        seq: int,
+        kind: str,
+        at: Instant,
+        attempt_id: AttemptId | None = None,
+        actor: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        """One more line in a task's history."""
+        self._lines.append((seq, seq, at, kind, attempt_id, actor, detail))
+
+    def flush(self, connection: sqlite3.Connection) -> None:
+        """Write what was gathered."""
+        for key, delta in self._deltas.items():
+            if delta:
+                connection.execute(_QUERIES.add_to_count.sql, (*key, delta))
+            if delta < 0:
+                connection.execute(_QUERIES.drop_zero_counts.sql, key)
+        self._deltas.clear()
+        lines = self._lines
+        self._lines = []
+        while lines:
+            lines = _write_first_of_each(connection, lines)
+
+    def mark(self) -> tuple[dict[Key, int], int]:
+        """What was gathered so far, for :meth:`back_to`."""
+        return dict(self._deltas), len(self._lines)
+
+    def back_to(self, mark: tuple[dict[Key, int], int]) -> None:
+        """One operation of the batch was undone. It must not have flushed."""
+        deltas, count = mark
+        self._deltas.clear()
+        self._deltas.update(deltas)
+        del self._lines[count:]
+
+    def forget(self) -> None:
+        """The batch was undone."""
+        self._deltas.clear()
+        self._lines.clear()
+
+
+def _write_first_of_each(connection: sqlite3.Connection, lines: list[Line]) -> list[Line]:
+    """Write the first line of each task, and answer with the others.
+
+    A statement does not see the rows it inserts, so two lines of one task would get one number.
+    """
+    first: list[Line] = []
+    later: list[Line] = []
+    seen: set[int] = set()
+    for line in lines:
+        (later if line[0] in seen else first).append(line)
+        seen.add(line[0])
+    insert_many(connection, _QUERIES.append_event.sql, first)
+    return later
