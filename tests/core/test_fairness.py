@@ -136,6 +136,10 @@ class Naive:
             return []
         passed: set[int] = set()
         options = []
+        by_name = {room.worker_id: room for room in rooms}
+        for worker, seq in self.reserved(rooms, now).items():
+            if by_name[worker].free.fits(self.tasks[seq].resources):
+                return [(seq, worker, passed)]
         shares: dict[tuple[int, int], list[WorkspaceName]] = {}
         for workspace in {key.workspace for key in self.keys()}:
             shares.setdefault(self.share(workspace), []).append(workspace)
@@ -313,6 +317,24 @@ class FairnessMachine(RuleBasedStateMachine):
             self.queues.refill(key, mark, tasks, complete=len(tasks) < WINDOW)
         assert not self.queues.starved()
 
+    @rule(priority=st.integers(-1, 1), asked=ASKED, count=st.integers(1, 5), gone=INDEX)
+    def refill_while_things_happen(
+        self, priority: int, asked: Resources, count: int, gone: int
+    ) -> None:
+        """What was read from the store is old by the time it arrives."""
+        read = [(key, mark, self.naive.queue(key)[:WINDOW]) for key, mark in self.queues.starved()]
+        for key, _, _ in read:
+            self.add(key, priority, asked, count)
+        if not read:
+            return
+        removed = self.naive.queue(read[0][0])[-1 - gone % count]
+        self.queues.remove(removed.workspace, removed.group, removed.seq)
+        del self.naive.tasks[removed.seq]
+        self.naive.stuck.discard(removed.seq)
+        for key, mark, tasks in read:
+            left = [task for task in tasks if task.seq in self.naive.tasks]
+            self.queues.refill(key, mark, left, complete=len(tasks) < WINDOW)
+
     def explained(self) -> dict[int, str]:
         codes = {
             task.seq: self.queues.explain(task, self.rooms, self.now).code
@@ -461,6 +483,24 @@ def test_room_is_not_kept_free_for_what_may_not_go() -> None:
     first = ready(3, key, 1, Resources(), later)
     queues.add(first)
     assert [chosen.task for chosen in queues.plan(busy, later, 1)] == [first]
+
+
+def test_a_workspace_is_looked_through_only_so_far() -> None:
+    """Behind many heads without room even a small task waits, and is told so."""
+    queues, rooms = ReadyQueues(), rooms_of((4, 4000, 4))
+    workspace = WorkspaceName("a")
+    for seq in range(fairness.LOOK_PAST + 1):
+        key = QueueKey(workspace, GroupName(f"large-{seq}"))
+        queues.add(ready(seq, key, 0, Resources(None, 9 * GIB), START))
+    small = ready(1000, QueueKey(workspace, GroupName("small")), 0, Resources(), START)
+    queues.add(small)
+    assert queues.plan(rooms, START, 10) == []
+    wait = queues.explain(small, rooms, START)
+    assert wait.code == "behind"
+    assert str(fairness.LOOK_PAST) in wait.summary
+    queues.remove(workspace, GroupName("large-0"), 0)
+    assert queues.explain(small, rooms, START).code == "starting"
+    assert [chosen.task for chosen in queues.plan(rooms, START, 10)] == [small]
 
 
 def test_what_has_expired_is_not_started() -> None:

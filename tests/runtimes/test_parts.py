@@ -8,7 +8,7 @@ import pytest
 
 from taskyard.core.states import AttemptState, Reason
 from taskyard.runtimes.command import ward
-from taskyard.runtimes.command.cage import Cage
+from taskyard.runtimes.command.cage import Cage, Stand
 from taskyard.runtimes.command.cgroups import own_hierarchies
 from taskyard.runtimes.command.timers import Timers
 from taskyard.runtimes.command.tree import Limits
@@ -47,7 +47,9 @@ def test_version_2_limits_are_written(tmp_path: Path) -> None:
     for name in ("pids.max", "cpu.max", "memory.max", "memory.swap.max"):
         (path / name).touch()
     limits = Limits(cpu_millis=250, memory_bytes=5_000_000, pids=7)
-    cage = Cage(str(path), {}, {}, limits, frozenset({"cpu", "memory", "pids"}))
+    cage = Cage(
+        str(path), {}, {}, limits, frozenset({"cpu", "memory", "pids"}), Stand(lambda: None)
+    )
     assert cage.limit()
     written = {file.name: file.read_text() for file in path.iterdir()}
     assert written == {

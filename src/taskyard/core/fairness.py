@@ -59,6 +59,7 @@ class ReadyQueues:
             queue.skipped += 1
             if not window:
                 self._starved[key] = queue
+                _keep_first(queue.missed, entry)
             return
         if not window or entry[0] > window[-1][0]:
             window.append(entry)
@@ -80,6 +81,7 @@ class ReadyQueues:
         if queue is None:
             return
         queue.window = [entry for entry in queue.window if entry[0][1] != seq]
+        queue.missed = [entry for entry in queue.missed if entry[0][1] != seq]
         self._settle(key, queue)
 
     def mark_more(self, key: QueueKey) -> None:
@@ -117,6 +119,8 @@ class ReadyQueues:
         ``complete`` says that the store held no more than these when it was read.
         """
         queue = self._queue(key)
+        queue.window += queue.missed
+        queue.missed = []
         known = {seq for (_, seq), _ in queue.window}
         queue.window.extend((task.rank, task) for task in tasks if task.seq not in known)
         queue.window.sort(key=_rank)
@@ -169,6 +173,11 @@ class ReadyQueues:
         plan: list[Chosen] = []
         passed: list[tuple[QueueKey, Queue]] = []
         looked: dict[WorkspaceName, int] = {}
+        for worker_id, seq in reserved.items():
+            # First of all, or those who may not have its room would stand in its way.
+            task, room = self._stuck[seq], free[worker_id]
+            if len(plan) < most and room.free.fits(task.resources) and self._may_go(task):
+                plan.append(self._give(task, room, free))
         while len(plan) < most and free:
             name = self._next_workspace(looked)
             if name is None:
@@ -180,22 +189,15 @@ class ReadyQueues:
                 self.remove(key.workspace, key.group, task.seq)
                 continue
             room = choose_worker(task.resources, _open_to(task, free, reserved))
-            heappop(workspace.heap)
-            queue.in_heap = None
             if room is None:
-                self._stuck[task.seq] = task
+                heappop(workspace.heap)
+                queue.in_heap = None
+                if choose_worker(task.resources, free.values()) is None:
+                    self._stuck[task.seq] = task
                 passed.append((key, queue))
                 looked[name] = looked.get(name, 0) + 1
                 continue
-            queue.window.pop(0)
-            self._stuck.pop(task.seq, None)
-            queue.running += 1
-            workspace.running += 1
-            self._served += 1
-            workspace.served = self._served
-            free[room.worker_id] = room.minus(task.resources)
-            plan.append(Chosen(task, room.worker_id, room.incarnation))
-            self._settle(key, queue)
+            plan.append(self._give(task, room, free))
         for key, queue in passed:
             self._settle(key, queue)
         return plan
@@ -233,7 +235,10 @@ class ReadyQueues:
             )
         if queue.window and queue.window[0][0] < task.rank:
             return Wait("behind", f"others of group {task.group!r} go first")
-        if self._passed_over(task, free, reserved) > LOOK_PAST:
+        if (
+            task.seq not in reserved.values()
+            and self._passed_over(task, free, reserved) > LOOK_PAST
+        ):
             return Wait(
                 "behind",
                 f"more than {LOOK_PAST} other groups of workspace {task.workspace!r} go first, "
@@ -316,6 +321,20 @@ class ReadyQueues:
         queue = self._queues[key]
         return key, queue, queue.window[0][1]
 
+    def _give(self, task: ReadyTask, room: Room, free: dict[WorkerId, Room]) -> Chosen:
+        """Count a head as running on a worker."""
+        key = QueueKey(task.workspace, task.group)
+        queue, workspace = self._queue(key), self._workspace(task.workspace)
+        queue.window.pop(0)
+        self._stuck.pop(task.seq, None)
+        queue.running += 1
+        workspace.running += 1
+        self._served += 1
+        workspace.served = self._served
+        free[room.worker_id] = room.minus(task.resources)
+        self._settle(key, queue)
+        return Chosen(task, room.worker_id, room.incarnation)
+
     def _may_go(self, task: ReadyTask) -> bool:
         """Whether only room keeps a task waiting: room kept free for any other would be wasted."""
         queue = self._queues.get(QueueKey(task.workspace, task.group))
@@ -359,6 +378,15 @@ class ReadyQueues:
 
 def _rank(entry: tuple[tuple[int, int], ReadyTask]) -> tuple[int, int]:
     return entry[0]
+
+
+def _keep_first(
+    entries: list[tuple[tuple[int, int], ReadyTask]], entry: tuple[tuple[int, int], ReadyTask]
+) -> None:
+    """Insert in order, unless it is there; keep no more than a window of the first ones."""
+    if all(rank != entry[0] for rank, _ in entries):
+        insort(entries, entry, key=_rank)
+        del entries[WINDOW:]
 
 
 def _open_to(

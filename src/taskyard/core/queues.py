@@ -40,12 +40,15 @@ class ReadyTask(Struct, frozen=True):
 class Queue:
     """One group's window and its limits."""
 
-    __slots__ = ("in_heap", "limit", "more", "paused", "running", "skipped", "window")
+    __slots__ = ("in_heap", "limit", "missed", "more", "paused", "running", "skipped", "window")
 
     def __init__(self) -> None:
         self.window: list[tuple[tuple[int, int], ReadyTask]] = []
         self.more = False
         """The store may hold ready tasks behind the window."""
+        self.missed: list[tuple[tuple[int, int], ReadyTask]] = []
+        """The first of those that became ready while the window was dry: a refill that is on its
+        way may have been read before them, and some of them may go before all it brings."""
         self.skipped = 0
         """Counts tasks left outside, so that a refill read before one does not miss it."""
         self.running = 0

@@ -5,7 +5,7 @@ import os
 import time
 from typing import Final, NamedTuple
 
-from taskyard.runtimes.command.cage import Cage
+from taskyard.runtimes.command.cage import Cage, LostInCage, Stand
 from taskyard.runtimes.command.protocol import Json
 from taskyard.runtimes.command.tree import Limits
 
@@ -41,6 +41,9 @@ class Cgroups:
         self._origin = own.unified
         self._idle: list[Cage] = []
         self._with_doors = 0
+        self._waiting: Cage | None = None
+        """Where the shepherd rests: an empty cage, for the next attempt without limits."""
+        self._stand = Stand(self._rest)
         self._life = time.time_ns()
         self._made = 0
         self._base = f"{own.unified}/{name}"
@@ -62,6 +65,8 @@ class Cgroups:
         for controller in CONTROLLERS:
             if controller not in self._v2 and controller in own.v1:
                 self._use_v1(controller, own.v1[controller], name)
+        with contextlib.suppress(LostInCage):
+            self._stand.rest()
 
     def _delegate(self, parent: str) -> frozenset[str]:
         """Hand the controllers down to the cages as far as allowed; which ones arrived."""
@@ -91,8 +96,12 @@ class Cgroups:
 
     def new(self, limits: Limits) -> Cage:
         """A cage for an attempt, yet to be prepared."""
-        if not limits.names() and self._idle:
-            return self._idle.pop()
+        if not limits.names():
+            if self._waiting is not None:
+                cage, self._waiting = self._waiting, None
+                return cage
+            if self._idle:
+                return self._idle.pop()
         # No later shepherd may meet a cage of this one under a name of its own.
         self._made += 1
         name = f"{self._life:x}-{self._made}"
@@ -102,8 +111,37 @@ class Cgroups:
             if controller in self._v1_bases
         }
         return Cage(
-            f"{self._base}/{name}", v1, self._home, limits, self._v2, take_back=self._take_back
+            f"{self._base}/{name}", v1, self._home, limits, self._v2, self._stand, self._take_back
         )
+
+    def rest(self) -> None:
+        """Leave the cage of an attempt, if the shepherd is in one. Raises ``LostInCage``."""
+        if self._stand.inside is not self._waiting:
+            self._stand.rest()
+
+    def _rest(self) -> Cage | None:
+        if self._waiting is None:
+            self._waiting = self._empty_cage()
+        if self._waiting is None:
+            os.write(self._home["unified"], b"0")
+        else:
+            self._waiting.enter()
+        return self._waiting
+
+    def _empty_cage(self) -> Cage | None:
+        """A cage to rest in; None if there can be none."""
+        if self._idle:
+            return self._idle.pop()
+        cage = self.new(Limits())
+        try:
+            cage.prepare()
+            if self._with_doors < _DOORS_MAX:
+                cage.open_doors()
+                self._with_doors += 1
+        except OSError:
+            cage.remove()
+            return None
+        return cage
 
     def _take_back(self, cage: Cage) -> bool:
         if len(self._idle) >= _IDLE_MAX or not cage.is_pristine():
@@ -121,17 +159,21 @@ class Cgroups:
 
     def found(self, record: Json) -> Cage:
         """The cage that an earlier shepherd made and recorded."""
-        return Cage(record["unified"], record.get("v1", {}), self._home, Limits(), self._v2)
+        return Cage(
+            record["unified"], record.get("v1", {}), self._home, Limits(), self._v2, self._stand
+        )
 
     def strays(self, known: set[str]) -> list[Cage]:
         """Cages with names not in ``known`` that are inhabited; empty ones are removed."""
         inhabited = []
         known = known | {cage.name for cage in self._idle} | {"shepherd"}
+        if self._waiting is not None:
+            known = known | {self._waiting.name}
         for entry in _subdirectories(self._base):
             if entry in known:
                 continue
             v1 = {controller: f"{base}/{entry}" for controller, base in self._v1_bases.items()}
-            cage = Cage(f"{self._base}/{entry}", v1, self._home, Limits(), self._v2)
+            cage = Cage(f"{self._base}/{entry}", v1, self._home, Limits(), self._v2, self._stand)
             if not cage.is_empty():
                 inhabited.append(cage)
             else:
@@ -140,11 +182,13 @@ class Cgroups:
 
     def close(self) -> None:
         """Walk back to where this process came from and remove what is empty."""
-        for cage in self._idle:
-            cage.remove()
-        self._idle.clear()
         with contextlib.suppress(OSError):
             _write(self._origin + "/cgroup.procs", "0")
+        self._stand.inside = None
+        for cage in (*self._idle, *([self._waiting] if self._waiting is not None else [])):
+            cage.remove()
+        self._idle.clear()
+        self._waiting = None
         for fd in self._home.values():
             os.close(fd)
         self._home.clear()

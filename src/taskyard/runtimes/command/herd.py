@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from taskyard.runtimes.command import processes, records
-from taskyard.runtimes.command.cage import Cage
+from taskyard.runtimes.command.cage import Cage, LostInCage
 from taskyard.runtimes.command.cgroups import Cgroups
 from taskyard.runtimes.command.complaints import complain
 from taskyard.runtimes.command.output import Output
@@ -22,10 +22,6 @@ from taskyard.runtimes.command.ward import Ward, wall_now
 _OUTPUT_EVERY_S: Final = 0.25
 _LOOK_EVERY_S: Final = 0.05
 _CLEAR_S: Final = 5.0
-
-
-class LostInCage(Exception):
-    """The shepherd cannot leave a cgroup that it entered for a spawn."""
 
 
 class Herd:
@@ -141,8 +137,6 @@ class Herd:
             try:
                 tree.leave()
             except OSError as error:
-                # Inside, this process would die with the attempt. Better now and without a kill:
-                # the next shepherd takes over what runs.
                 raise LostInCage(str(error)) from error
 
     def _take_in(self, request: Json, tree: Tree, output: Output) -> Ward:

@@ -84,6 +84,9 @@ class Shepherd:
                 self._handle(client, line)
             self._timers.run(time.monotonic())
             self._channel.flush()
+            if self._cgroups is not None:
+                # Last, because nobody waits for it: see Cage.leave.
+                self._cgroups.rest()
         self._channel.close()
         if self._cgroups is not None:
             self._cgroups.close()
