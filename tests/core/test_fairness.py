@@ -2,9 +2,6 @@
 """The scheduler's decisions against a naive one that sorts everything anew each time."""
 
 import itertools
-import sys
-from collections import Counter
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -18,17 +15,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from msgspec.structs import replace
+from naive_scheduler import GIB, START, Naive, ready, rooms_of
 
 from taskyard.core import fairness
 from taskyard.core.fairness import Chosen, QueueKey, ReadyQueues, ReadyTask
-from taskyard.core.ids import GroupName, IncarnationId, TaskId, WorkerId, WorkspaceName
-from taskyard.core.instants import SECOND, Instant, after
+from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
+from taskyard.core.instants import after
 from taskyard.core.placement import Room
-from taskyard.core.resources import Capacity, Resources
+from taskyard.core.resources import Resources
 
 WINDOW = 3
 LOOK_PAST = 1
-GIB = 1 << 30
 WORKSPACES = st.sampled_from([WorkspaceName("a"), WorkspaceName("b"), WorkspaceName("c")])
 GROUPS = st.sampled_from([GroupName("g"), GroupName("h"), GroupName("i"), GroupName("j")])
 KEYS = st.builds(QueueKey, WORKSPACES, GROUPS)
@@ -36,126 +33,6 @@ ASKED = st.sampled_from(
     [Resources(), Resources(), Resources(1000), Resources(500, GIB), Resources(None, 3 * GIB)]
 )
 INDEX = st.integers(0, 20)
-START = Instant(1_700_000_000 * SECOND)
-
-
-def ready(seq: int, key: QueueKey, priority: int, asked: Resources, now: Instant) -> ReadyTask:
-    """A task that became ready now."""
-    return ReadyTask(seq, TaskId(f"task-{seq}"), key.workspace, key.group, priority, asked, now)
-
-
-def rooms_of(*sizes: tuple[int, int, int]) -> list[Room]:
-    """Empty workers w0, w1 … with slots, thousandths of a core, GiB."""
-    rooms = []
-    for number, (slots, cpu, gib) in enumerate(sizes):
-        capacity = Capacity(slots, cpu, gib * GIB)
-        name = WorkerId(f"w{number}")
-        rooms.append(Room(name, IncarnationId(f"life-{number}"), capacity, capacity))
-    return rooms
-
-
-class Naive:
-    """Everything that is ready in one dictionary; every decision a sort."""
-
-    def __init__(self) -> None:
-        self.tasks: dict[int, ReadyTask] = {}
-        self.running: Counter[QueueKey] = Counter()
-        self.served: dict[WorkspaceName, int] = {}
-        self.paused: set[QueueKey] = set()
-        self.limits: dict[QueueKey, int] = {}
-        self.workspace_limits: dict[WorkspaceName, int] = {}
-        self.stuck: set[int] = set()
-
-    def queue(self, key: QueueKey) -> list[ReadyTask]:
-        """One group in order."""
-        mine = [t for t in self.tasks.values() if (t.workspace, t.group) == key]
-        return sorted(mine, key=lambda task: (-task.priority, task.seq))
-
-    def keys(self) -> set[QueueKey]:
-        """All groups with something ready."""
-        return {QueueKey(task.workspace, task.group) for task in self.tasks.values()}
-
-    def share(self, workspace: WorkspaceName) -> tuple[int, int]:
-        """Fewest running first, then served longest ago."""
-        running = sum(n for key, n in self.running.items() if key.workspace == workspace)
-        return running, self.served.get(workspace, 0)
-
-    def may_go(self, key: QueueKey) -> bool:
-        """Whether limits and pauses let a group go."""
-        limit = self.limits.get(key)
-        cap = self.workspace_limits.get(key.workspace)
-        return (
-            key not in self.paused
-            and (limit is None or self.running[key] < limit)
-            and (cap is None or self.share(key.workspace)[0] < cap)
-        )
-
-    def heads(self, workspace: WorkspaceName) -> list[ReadyTask]:
-        """First tasks of the groups that may go, in order."""
-        found = [
-            self.queue(key)[0]
-            for key in self.keys()
-            if key.workspace == workspace and self.may_go(key)
-        ]
-        return sorted(found, key=lambda task: (-task.priority, task.seq))
-
-    def reserved(self, rooms: list[Room], now: Instant) -> dict[WorkerId, int]:
-        """Workers kept free for heads that wait for long."""
-        kept: dict[WorkerId, int] = {}
-        heads = {h.seq: h for w in {k.workspace for k in self.keys()} for h in self.heads(w)}
-        for seq in sorted(self.stuck & heads.keys()):
-            if now - heads[seq].queued_at < 30 * SECOND:
-                continue
-            able = [
-                room
-                for room in rooms
-                if room.accepting
-                and room.worker_id not in kept
-                and room.total.fits(heads[seq].resources)
-            ]
-            if able:
-                best = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
-                kept[best.worker_id] = seq
-        return kept
-
-    def room_for(self, task: ReadyTask, rooms: list[Room], now: Instant) -> Room | None:
-        """The least loaded worker that is open to a task and has room."""
-        kept = self.reserved(rooms, now)
-        able = [
-            room
-            for room in rooms
-            if room.accepting
-            and kept.get(room.worker_id, task.seq) == task.seq
-            and room.free.fits(task.resources)
-        ]
-        return min(able, key=lambda room: 1 - room.free.slots / room.total.slots, default=None)
-
-    def choices(self, rooms: list[Room], now: Instant) -> list[tuple[int, WorkerId, set[int]]]:
-        """What may be chosen next (several only if workspaces are tied), and who is passed over."""
-        if not any(room.accepting for room in rooms):
-            return []
-        passed: set[int] = set()
-        options = []
-        by_name = {room.worker_id: room for room in rooms}
-        for worker, seq in self.reserved(rooms, now).items():
-            if by_name[worker].free.fits(self.tasks[seq].resources):
-                return [(seq, worker, passed)]
-        shares: dict[tuple[int, int], list[WorkspaceName]] = {}
-        for workspace in {key.workspace for key in self.keys()}:
-            shares.setdefault(self.share(workspace), []).append(workspace)
-        for share in sorted(shares):
-            tied = []
-            for workspace in shares[share]:
-                for head in self.heads(workspace)[: fairness.LOOK_PAST + 1]:
-                    room = self.room_for(head, rooms, now)
-                    if room is not None:
-                        tied.append((head.seq, room.worker_id, set(passed)))
-                        break
-                    passed.add(head.seq)
-            if tied:
-                options = tied
-                break
-        return options
 
 
 class FairnessMachine(RuleBasedStateMachine):
@@ -419,131 +296,3 @@ def test_decisions_equal_those_of_sorting_everything(monkeypatch: pytest.MonkeyP
     run_state_machine_as_test(
         FairnessMachine, settings=settings(max_examples=150, stateful_step_count=40)
     )
-
-
-def test_a_large_task_is_not_starved_by_small_ones() -> None:
-    """After half a minute a worker is kept free for it, however many small ones come."""
-    queues, rooms, now = ReadyQueues(), rooms_of((4, 4000, 4)), START
-    key, big_key = (
-        QueueKey(WorkspaceName("a"), GroupName("g")),
-        QueueKey(WorkspaceName("a"), GroupName("big")),
-    )
-    count = itertools.count(2)
-    running: list[tuple[int, Resources, QueueKey]] = []
-    small = Resources(None, GIB)
-    for _ in range(4):
-        queues.add(ready(next(count), key, 0, small, now))
-    queues.plan(rooms, now, 4)
-    running = [(7 + n, small, key) for n in range(4)]
-    rooms = [replace_free(rooms[0], Capacity(0, 4000, 0))]
-    big = ready(1, big_key, 0, Resources(None, 4 * GIB), now)
-    queues.add(big)
-    for second in range(1, 60):
-        now = after(START, second)
-        for entry in [entry for entry in running if entry[0] <= second]:
-            running.remove(entry)
-            rooms = [rooms[0].plus(entry[1])]
-            queues.ended(entry[2])
-        queues.add(ready(next(count), key, 0, small, now))
-        for chosen in queues.plan(rooms, now, 10):
-            if chosen.task is big:
-                assert 30 <= second <= 30 + 11
-                return
-            running.append((second + 10, small, key))
-            rooms = [rooms[0].minus(small)]
-        if second > 31:
-            other = ready(next(count), key, 0, small, now)
-            assert queues.explain(other, rooms, now).code in {"reserved_for_other", "no_room"}
-    pytest.fail("the large task never started")
-
-
-def replace_free(room: Room, free: Capacity) -> Room:
-    """The same worker with this left of it."""
-    return Room(room.worker_id, room.incarnation, room.total, free)
-
-
-def test_room_is_not_kept_free_for_what_may_not_go() -> None:
-    """A pause, a limit, or another task of its group going first ends a reservation."""
-    now, later = START, after(START, 40)
-    key, other = (
-        QueueKey(WorkspaceName("a"), GroupName("g")),
-        QueueKey(WorkspaceName("a"), GroupName("h")),
-    )
-    queues, room = ReadyQueues(), rooms_of((4, 4000, 4))
-    busy = [room[0].minus(Resources(None, GIB))]
-    queues.add(ready(1, key, 0, Resources(None, 4 * GIB), now))
-    assert queues.plan(busy, later, 10) == []
-    small = ready(2, other, 0, Resources(), later)
-    queues.add(small)
-    assert queues.explain(small, busy, later).code == "reserved_for_other"
-    queues.set_group(key, paused=True, limit=None)
-    assert queues.explain(small, busy, later).code == "starting"
-    queues.set_group(key, paused=False, limit=None)
-    assert queues.explain(small, busy, later).code == "reserved_for_other"
-    first = ready(3, key, 1, Resources(), later)
-    queues.add(first)
-    assert [chosen.task for chosen in queues.plan(busy, later, 1)] == [first]
-
-
-def test_a_workspace_is_looked_through_only_so_far() -> None:
-    """Behind many heads without room even a small task waits, and is told so."""
-    queues, rooms = ReadyQueues(), rooms_of((4, 4000, 4))
-    workspace = WorkspaceName("a")
-    for seq in range(fairness.LOOK_PAST + 1):
-        key = QueueKey(workspace, GroupName(f"large-{seq}"))
-        queues.add(ready(seq, key, 0, Resources(None, 9 * GIB), START))
-    small = ready(1000, QueueKey(workspace, GroupName("small")), 0, Resources(), START)
-    queues.add(small)
-    assert queues.plan(rooms, START, 10) == []
-    wait = queues.explain(small, rooms, START)
-    assert wait.code == "behind"
-    assert str(fairness.LOOK_PAST) in wait.summary
-    queues.remove(workspace, GroupName("large-0"), 0)
-    assert queues.explain(small, rooms, START).code == "starting"
-    assert [chosen.task for chosen in queues.plan(rooms, START, 10)] == [small]
-
-
-def test_what_has_expired_is_not_started() -> None:
-    """Nor does it stand in the way of what comes after it."""
-    key = QueueKey(WorkspaceName("a"), GroupName("g"))
-    queues = ReadyQueues()
-    late = replace(ready(1, key, 0, Resources(), START), expires_at=START)
-    queues.add(late)
-    queues.add(ready(2, key, 0, Resources(), START))
-    assert [c.task.seq for c in queues.plan(rooms_of((4, 4000, 4)), START, 10)] == [2]
-
-
-def calls_of(queues: ReadyQueues, rooms: list[Room]) -> int:
-    """Python function calls that one plan takes."""
-    calls = 0
-
-    def count(_frame: FrameType, event: str, _argument: object) -> None:
-        nonlocal calls
-        calls += event == "call"
-
-    sys.setprofile(count)
-    try:
-        plan = queues.plan(rooms, START, 64)
-    finally:
-        sys.setprofile(None)
-    assert len(plan) == 64
-    return calls
-
-
-def filled(tasks: int, groups: int, *, rising: bool = False) -> ReadyQueues:
-    """Queues with so many tasks in so many groups."""
-    queues = ReadyQueues()
-    for seq in range(tasks):
-        key = QueueKey(WorkspaceName("a"), GroupName(f"g{seq % groups}"))
-        queues.add(ready(seq, key, seq if rising else 0, Resources(), START))
-    return queues
-
-
-@pytest.mark.parametrize("rising", [False, True])
-def test_memory_and_cost_do_not_grow_with_what_waits(rising: bool) -> None:
-    """A hundred thousand tasks leave as much in memory, and cost as much, as a thousand."""
-    rooms = rooms_of((1000, 1_000_000, 1000))
-    few, many = filled(1000, 4, rising=rising), filled(100_000, 4, rising=rising)
-    assert all(len(queue.window) == fairness.WINDOW for queue in many._queues.values())
-    assert sum(len(w.heap) for w in many._workspaces.values()) <= 2 * 4 + fairness.SLACK + 1
-    assert calls_of(many, rooms) <= calls_of(few, rooms) * 1.3

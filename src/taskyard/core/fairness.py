@@ -59,7 +59,7 @@ class ReadyQueues:
             queue.skipped += 1
             if not window:
                 self._starved[key] = queue
-                _keep_first(queue.missed, entry)
+                queue.miss(entry, WINDOW)
             return
         if not window or entry[0] > window[-1][0]:
             window.append(entry)
@@ -119,13 +119,18 @@ class ReadyQueues:
         ``complete`` says that the store held no more than these when it was read.
         """
         queue = self._queue(key)
-        queue.window += queue.missed
-        queue.missed = []
-        known = {seq for (_, seq), _ in queue.window}
-        queue.window.extend((task.rank, task) for task in tasks if task.seq not in known)
-        queue.window.sort(key=_rank)
-        queue.more = not complete or queue.skipped != mark or len(queue.window) > WINDOW
-        del queue.window[WINDOW:]
+        # What is known ends where the read or the missed ones were cut off: whatever ranks behind
+        # that may rank behind tasks that are in the store alone.
+        edges = [] if complete or not tasks else [tasks[-1].rank]
+        edges += [] if queue.edge is None else [queue.edge]
+        edge = min(edges, default=None)
+        window = queue.window + queue.missed
+        known = {seq for (_, seq), _ in window}
+        window.extend((task.rank, task) for task in tasks if task.seq not in known)
+        window.sort(key=_rank)
+        queue.window = [entry for entry in window[:WINDOW] if edge is None or entry[0] <= edge]
+        queue.missed, queue.edge = [], None
+        queue.more = not complete or queue.skipped != mark or len(queue.window) < len(window)
         if queue.window or not queue.more:
             self._starved.pop(key, None)
         self._settle(key, queue)
@@ -175,9 +180,9 @@ class ReadyQueues:
         looked: dict[WorkspaceName, int] = {}
         for worker_id, seq in reserved.items():
             # First of all, or those who may not have its room would stand in its way.
-            task, room = self._stuck[seq], free[worker_id]
-            if len(plan) < most and room.free.fits(task.resources) and self._may_go(task):
-                plan.append(self._give(task, room, free))
+            task, kept = self._stuck[seq], free[worker_id]
+            if len(plan) < most and kept.free.fits(task.resources) and self._may_go(task, now):
+                plan.append(self._give(task, kept, free))
         while len(plan) < most and free:
             name = self._next_workspace(looked)
             if name is None:
@@ -335,7 +340,7 @@ class ReadyQueues:
         self._settle(key, queue)
         return Chosen(task, room.worker_id, room.incarnation)
 
-    def _may_go(self, task: ReadyTask) -> bool:
+    def _may_go(self, task: ReadyTask, now: Instant) -> bool:
         """Whether only room keeps a task waiting: room kept free for any other would be wasted."""
         queue = self._queues.get(QueueKey(task.workspace, task.group))
         return (
@@ -344,6 +349,7 @@ class ReadyQueues:
             and bool(queue.window)
             and queue.window[0][1].seq == task.seq
             and not self._workspace(task.workspace).at_limit()
+            and (task.expires_at is None or task.expires_at > now)
         )
 
     def _passed_over(
@@ -363,7 +369,9 @@ class ReadyQueues:
         """Workers kept free for heads that found no room for long: worker to task ``seq``."""
         reserved: dict[WorkerId, int] = {}
         for seq, task in sorted(self._stuck.items()):
-            if seconds_between(task.queued_at, now) < RESERVE_AFTER_S or not self._may_go(task):
+            if seconds_between(task.queued_at, now) < RESERVE_AFTER_S or not self._may_go(
+                task, now
+            ):
                 continue
             able = [
                 room
@@ -378,15 +386,6 @@ class ReadyQueues:
 
 def _rank(entry: tuple[tuple[int, int], ReadyTask]) -> tuple[int, int]:
     return entry[0]
-
-
-def _keep_first(
-    entries: list[tuple[tuple[int, int], ReadyTask]], entry: tuple[tuple[int, int], ReadyTask]
-) -> None:
-    """Insert in order, unless it is there; keep no more than a window of the first ones."""
-    if all(rank != entry[0] for rank, _ in entries):
-        insort(entries, entry, key=_rank)
-        del entries[WINDOW:]
 
 
 def _open_to(

@@ -3,6 +3,7 @@
 The parts of :class:`taskyard.core.fairness.ReadyQueues`, which alone changes them.
 """
 
+from bisect import insort
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -40,7 +41,17 @@ class ReadyTask(Struct, frozen=True):
 class Queue:
     """One group's window and its limits."""
 
-    __slots__ = ("in_heap", "limit", "missed", "more", "paused", "running", "skipped", "window")
+    __slots__ = (
+        "edge",
+        "in_heap",
+        "limit",
+        "missed",
+        "more",
+        "paused",
+        "running",
+        "skipped",
+        "window",
+    )
 
     def __init__(self) -> None:
         self.window: list[tuple[tuple[int, int], ReadyTask]] = []
@@ -49,6 +60,8 @@ class Queue:
         self.missed: list[tuple[tuple[int, int], ReadyTask]] = []
         """The first of those that became ready while the window was dry: a refill that is on its
         way may have been read before them, and some of them may go before all it brings."""
+        self.edge: tuple[int, int] | None = None
+        """Rank behind which the missed ones are not all of them."""
         self.skipped = 0
         """Counts tasks left outside, so that a refill read before one does not miss it."""
         self.running = 0
@@ -60,6 +73,15 @@ class Queue:
     def blocked(self) -> bool:
         """Whether nothing of it may go now, whatever room there is."""
         return self.paused or (self.limit is not None and self.running >= self.limit)
+
+    def miss(self, entry: tuple[tuple[int, int], ReadyTask], most: int) -> None:
+        """Remember a task that became ready while the window was dry, if it is among the first."""
+        if any(rank == entry[0] for rank, _ in self.missed):
+            return
+        insort(self.missed, entry, key=lambda one: one[0])
+        for rank, _ in self.missed[most:]:
+            self.edge = rank if self.edge is None else min(rank, self.edge)
+        del self.missed[most:]
 
 
 class Workspace:

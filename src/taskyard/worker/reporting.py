@@ -13,6 +13,7 @@ from taskyard.core.ids import AttemptId, LeaseToken
 _log = structlog.get_logger(__name__)
 
 _BATCH_MAX: Final = 512
+_GATHER_S: Final = 0.003
 _RETRY_MIN_S: Final = 0.05
 _RETRY_MAX_S: Final = 2.0
 _UNSETTLED_BATCHES_MAX: Final = 16
@@ -131,6 +132,9 @@ class Reporting:
         while True:
             await self._has_ready.wait()
             self._delivering = True
+            if not any(isinstance(report, Ended) for report in self._ready):
+                # A short command is over in a moment; start and end then share a commit.
+                await anyio.sleep(_GATHER_S)
             batch, self._ready = self._ready[:_BATCH_MAX], self._ready[_BATCH_MAX:]
             if not self._ready:
                 self._has_ready = anyio.Event()

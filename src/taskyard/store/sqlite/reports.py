@@ -30,14 +30,22 @@ def apply_reports(
     refused: list[LeaseToken] = []
     rows = _rows(connection, {report.attempt_id for report in reports})
     stale: set[AttemptId] = set()
+    ending = {
+        (report.attempt_id, report.lease_token)
+        for report in reports
+        if isinstance(report, Ended) and report.started_at is not None
+    }
     for report, chance in zip(reports, chances, strict=True):
         if report.attempt_id in stale:
             rows.update(_rows(connection, {report.attempt_id}))
         row = rows.get(report.attempt_id)
-        change, holds = _apply(connection, ledger, report, row, now, chance)
+        key = (report.attempt_id, report.lease_token)
+        passing = isinstance(report, Started) and key in ending
+        change, holds = _apply(connection, ledger, report, row, now, chance, passing=passing)
         if change is not None:
             changes.append(change)
-            stale.add(report.attempt_id)
+            if not passing:
+                stale.add(report.attempt_id)
         if not holds:
             refused.append(report.lease_token)
     return changes, refused
@@ -56,10 +64,13 @@ def _apply(
     row: Row | None,
     now: Instant,
     chance: float,
+    *,
+    passing: bool,
 ) -> tuple[Change | None, bool]:
     """Apply one report; answers with the change, if any, and whether the lease held.
 
-    A report that was applied before changes nothing and is no refusal: its answer got lost.
+    A report that was applied before changes nothing and is no refusal: its answer got lost. A
+    start that is ``passing`` is followed by the end in the same batch, which says when it was.
     """
     if row is None:
         return None, False
@@ -77,7 +88,7 @@ def _apply(
         )
         return None, False
     if isinstance(report, Started):
-        return _start(connection, ledger, report, row), True
+        return _start(connection, ledger, report, row, passing=passing), True
     return end_attempt(connection, ledger, report, row, now, chance), True
 
 
@@ -89,12 +100,19 @@ def _applied_before(report: Report, state: AttemptState) -> bool:
 
 
 def _start(
-    connection: sqlite3.Connection, ledger: Ledger, report: Started, row: Row
+    connection: sqlite3.Connection,
+    ledger: Ledger,
+    report: Started,
+    row: Row,
+    *,
+    passing: bool,
 ) -> Change | None:
-    handle = text(report.handle) if report.handle else None
-    parameters = (report.at, handle, report.attempt_id, report.lease_token)
-    if connection.execute(_SQL.start_attempt.sql, parameters).rowcount != 1:
+    if row[1] != AttemptState.ASSIGNED:
         return None
+    if not passing:
+        handle = text(report.handle) if report.handle else None
+        parameters = (report.at, handle, report.attempt_id, report.lease_token)
+        connection.execute(_SQL.start_attempt.sql, parameters)
     ledger.event(row[5], "started", report.at, report.attempt_id)
     change = Change(
         kind="started",

@@ -1,0 +1,132 @@
+"""The scheduler that sorts everything anew each time, and the pieces that tests are made of."""
+
+from collections import Counter
+
+from taskyard.core import fairness
+from taskyard.core.fairness import QueueKey, ReadyTask
+from taskyard.core.ids import IncarnationId, TaskId, WorkerId, WorkspaceName
+from taskyard.core.instants import SECOND, Instant
+from taskyard.core.placement import Room
+from taskyard.core.resources import Capacity, Resources
+
+GIB = 1 << 30
+START = Instant(1_700_000_000 * SECOND)
+
+
+def ready(seq: int, key: QueueKey, priority: int, asked: Resources, now: Instant) -> ReadyTask:
+    """A task that became ready now."""
+    return ReadyTask(seq, TaskId(f"task-{seq}"), key.workspace, key.group, priority, asked, now)
+
+
+def rooms_of(*sizes: tuple[int, int, int]) -> list[Room]:
+    """Empty workers w0, w1 … with slots, thousandths of a core, GiB."""
+    rooms = []
+    for number, (slots, cpu, gib) in enumerate(sizes):
+        capacity = Capacity(slots, cpu, gib * GIB)
+        name = WorkerId(f"w{number}")
+        rooms.append(Room(name, IncarnationId(f"life-{number}"), capacity, capacity))
+    return rooms
+
+
+class Naive:
+    """Everything that is ready in one dictionary; every decision a sort."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[int, ReadyTask] = {}
+        self.running: Counter[QueueKey] = Counter()
+        self.served: dict[WorkspaceName, int] = {}
+        self.paused: set[QueueKey] = set()
+        self.limits: dict[QueueKey, int] = {}
+        self.workspace_limits: dict[WorkspaceName, int] = {}
+        self.stuck: set[int] = set()
+
+    def queue(self, key: QueueKey) -> list[ReadyTask]:
+        """One group in order."""
+        mine = [t for t in self.tasks.values() if (t.workspace, t.group) == key]
+        return sorted(mine, key=lambda task: (-task.priority, task.seq))
+
+    def keys(self) -> set[QueueKey]:
+        """All groups with something ready."""
+        return {QueueKey(task.workspace, task.group) for task in self.tasks.values()}
+
+    def share(self, workspace: WorkspaceName) -> tuple[int, int]:
+        """Fewest running first, then served longest ago."""
+        running = sum(n for key, n in self.running.items() if key.workspace == workspace)
+        return running, self.served.get(workspace, 0)
+
+    def may_go(self, key: QueueKey) -> bool:
+        """Whether limits and pauses let a group go."""
+        limit = self.limits.get(key)
+        cap = self.workspace_limits.get(key.workspace)
+        return (
+            key not in self.paused
+            and (limit is None or self.running[key] < limit)
+            and (cap is None or self.share(key.workspace)[0] < cap)
+        )
+
+    def heads(self, workspace: WorkspaceName) -> list[ReadyTask]:
+        """First tasks of the groups that may go, in order."""
+        found = [
+            self.queue(key)[0]
+            for key in self.keys()
+            if key.workspace == workspace and self.may_go(key)
+        ]
+        return sorted(found, key=lambda task: (-task.priority, task.seq))
+
+    def reserved(self, rooms: list[Room], now: Instant) -> dict[WorkerId, int]:
+        """Workers kept free for heads that wait for long."""
+        kept: dict[WorkerId, int] = {}
+        heads = {h.seq: h for w in {k.workspace for k in self.keys()} for h in self.heads(w)}
+        for seq in sorted(self.stuck & heads.keys()):
+            if now - heads[seq].queued_at < 30 * SECOND:
+                continue
+            able = [
+                room
+                for room in rooms
+                if room.accepting
+                and room.worker_id not in kept
+                and room.total.fits(heads[seq].resources)
+            ]
+            if able:
+                best = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
+                kept[best.worker_id] = seq
+        return kept
+
+    def room_for(self, task: ReadyTask, rooms: list[Room], now: Instant) -> Room | None:
+        """The least loaded worker that is open to a task and has room."""
+        kept = self.reserved(rooms, now)
+        able = [
+            room
+            for room in rooms
+            if room.accepting
+            and kept.get(room.worker_id, task.seq) == task.seq
+            and room.free.fits(task.resources)
+        ]
+        return min(able, key=lambda room: 1 - room.free.slots / room.total.slots, default=None)
+
+    def choices(self, rooms: list[Room], now: Instant) -> list[tuple[int, WorkerId, set[int]]]:
+        """What may be chosen next (several only if workspaces are tied), and who is passed over."""
+        if not any(room.accepting for room in rooms):
+            return []
+        passed: set[int] = set()
+        options = []
+        by_name = {room.worker_id: room for room in rooms}
+        for worker, seq in self.reserved(rooms, now).items():
+            if by_name[worker].free.fits(self.tasks[seq].resources):
+                return [(seq, worker, passed)]
+        shares: dict[tuple[int, int], list[WorkspaceName]] = {}
+        for workspace in {key.workspace for key in self.keys()}:
+            shares.setdefault(self.share(workspace), []).append(workspace)
+        for share in sorted(shares):
+            tied = []
+            for workspace in shares[share]:
+                for head in self.heads(workspace)[: fairness.LOOK_PAST + 1]:
+                    room = self.room_for(head, rooms, now)
+                    if room is not None:
+                        tied.append((head.seq, room.worker_id, set(passed)))
+                        break
+                    passed.add(head.seq)
+            if tied:
+                options = tied
+                break
+        return options
