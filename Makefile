@@ -26,7 +26,12 @@ test: $(STAMP)
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy src tests benchmarks demo
+	$(BIN)/mypy src benchmarks demo
+	$(BIN)/mypy tests/conftest.py
+	cd tests && MYPYPATH=../src:. ../$(BIN)/mypy --config-file ../pyproject.toml -p fakes
+	@# Folder by folder: each has a conftest.py of its own, and helpers it imports by name.
+	@for folder in $$(find tests -mindepth 2 -name 'test_*.py' -printf '%h\n' | sort -u); do \
+	  echo "mypy $$folder" && MYPYPATH="src:tests:$$folder" $(BIN)/mypy $$folder || exit 1; done
 	$(BIN)/lint-imports
 
 format: $(STAMP)

@@ -88,7 +88,7 @@ def chromium_path() -> str:
     return str(path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     """One headless Chromium, with a fresh profile."""
     try:

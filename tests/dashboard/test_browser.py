@@ -12,7 +12,12 @@ from fake_world import Json, World
 if TYPE_CHECKING:
     from conftest import Site, Visit
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(60)]
+# A group of its own: while it runs, Playwright keeps a loop going that no other test can share.
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(60),
+    pytest.mark.xdist_group("browser"),
+]
 LOADED = {
     "": ".worker", "tasks": "tbody tr", "submit": "form", "schedules": "tbody tr",
     "groups": "tbody tr", "webhooks": ".cards li", "access": "section:nth-of-type(3) td",

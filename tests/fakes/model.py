@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from fakes.model_state import ModelState
+from fakes.model_state import ModelState, deliveries_of
 from taskyard.core.attempts import Attempt, Ended, Report, Started
 from taskyard.core.changes import Change
 from taskyard.core.errors import IllegalTransition, NotFound
@@ -260,7 +260,7 @@ class ModelStore(ModelState):
                 was=TaskState.RUNNING,
                 attempt_id=attempt.id,
                 attempt_number=attempt.number,
-                deliveries=_deliveries(task, "started"),
+                deliveries=deliveries_of(task, "started"),
             ),
             True,
         )

@@ -239,7 +239,7 @@ class ModelState:
             attempt_id=attempt_id,
             attempt_number=attempt.number if attempt is not None else None,
             reason=reason,
-            deliveries=_deliveries(task, kind),
+            deliveries=deliveries_of(task, kind),
             ready=ready,
         )
 
@@ -356,7 +356,7 @@ def _matches(task: Task, query: TaskQuery) -> bool:
     )
 
 
-def _deliveries(task: Task, kind: str) -> int:
+def deliveries_of(task: Task, kind: str) -> int:
     """Webhook messages that a change gives rise to."""
     events = events_of_kind(kind)
     return sum(event in webhook.events for webhook in task.spec.webhooks for event in events)

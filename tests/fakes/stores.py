@@ -1,5 +1,6 @@
 """Real stores for tests, opened quickly: the schema is made once and copied."""
 
+import os
 import shutil
 import tempfile
 from functools import cache
@@ -7,6 +8,9 @@ from pathlib import Path
 
 from taskyard.store.sqlite.database import FILE_NAME, migrate
 from taskyard.store.sqlite.store import SqliteStore
+
+FAST = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - used for mkdtemp only
+"""Where a real file costs no real disk, for tests that make many or large ones."""
 
 
 @cache

@@ -173,6 +173,30 @@ async def test_trouble_with_secrets_holds_up_its_own_task_only(world: World) -> 
     assert worker.assigned[-1].task_id == task.id
 
 
+async def test_what_could_not_be_sent_for_want_of_a_store_is_sent_later(world: World) -> None:
+    """Placed, its secret unreadable, and the store away before that could be written down."""
+    worker = await world.worker()
+    world.secrets.trouble = Unavailable("the key is missing")
+    world.secrets.values["db"] = "x"
+    real, calls = world.store.dispatch.apply, 0
+
+    async def apply(*args: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise Unavailable("away")
+        return await real(*args)
+
+    world.store.dispatch.apply = apply
+    task = await world.submit(work=Command(argv=("true",), env={"P": SecretRef("db")}))
+    assert await world.state(task.id) == "running"
+    assert worker.assigned == []
+    world.secrets.trouble = None
+    await world.advance(2)
+    assert [one.task_id for one in worker.assigned] == [task.id]
+    assert worker.assigned[0].work.env == {"P": "x"}
+
+
 async def test_an_unreachable_worker_gets_its_attempts_when_it_joins_again(world: World) -> None:
     """Nothing is placed twice."""
     worker = await world.worker()

@@ -409,17 +409,26 @@ async def test_a_try_under_way_may_end_when_the_service_stops(
     assert (await at.webhook_store.delivery(A, delivery_id)).state == "delivered"
 
 
-async def test_only_changes_that_can_lead_to_a_message_poke(at: World) -> None:
+async def test_only_changes_that_led_to_a_message_poke(at: World) -> None:
     """The announcement of any other costs nothing."""
     sender = Outbound()
     service = webhooks(at, sender)
 
-    def change(kind: str) -> Change:
-        return Change(kind, at.clock.now(), TaskId("t"), 1, A, GroupName("g"), TaskState.RUNNING)
+    def change(kind: str, deliveries: int = 0) -> Change:
+        return Change(
+            kind,
+            at.clock.now(),
+            TaskId("t"),
+            1,
+            A,
+            GroupName("g"),
+            TaskState.RUNNING,
+            deliveries=deliveries,
+        )
 
-    service.on_changes([change("submitted"), change("assigned")])
+    service.on_changes([change("submitted"), change("started")])
     assert not service._sending._wake.is_set()
-    service.on_changes([change("assigned"), change("started")])
+    service.on_changes([change("assigned"), change("started", deliveries=1)])
     assert service._sending._wake.is_set()
     await sender.close()
 

@@ -11,13 +11,12 @@ from uuid import UUID
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 from machine_inputs import (
-    FAST,
     START,
 )
 from msgspec.structs import replace
 
 from fakes.model import ModelStore
-from fakes.stores import opened, remove
+from fakes.stores import FAST, opened, remove
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.errors import TaskyardError
 from taskyard.core.ids import (
@@ -190,6 +189,7 @@ class MachineBase(RuleBasedStateMachine):
 
 
 def outcome_of(call: Callable[[], Any]) -> tuple[Any, TaskyardError | None]:
+    """What a call answers, and what it raises."""
     try:
         return call(), None
     except TaskyardError as error:
@@ -197,4 +197,5 @@ def outcome_of(call: Callable[[], Any]) -> tuple[Any, TaskyardError | None]:
 
 
 def by_id(attempts: Any) -> dict[AttemptId, Attempt]:
+    """Attempts in an order that does not matter."""
     return {attempt.id: attempt for attempt in attempts}

@@ -1,8 +1,6 @@
 # ruff: noqa: S604 - ``shell`` is a member of a specification
 """What the store machine is fed with."""
 
-import os
-
 from hypothesis import strategies as st
 
 from taskyard.core.ids import (
@@ -17,7 +15,6 @@ from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Command, TaskSpec, Webhook, WebhookEvent
 
 START = 1_700_000_000 * SECOND
-FAST = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - made private there
 LOOK_AT = 7
 """So low that pages run out of their share of candidates all the time."""
 INDEX = st.integers(0, 5) | st.integers(0, 60)

@@ -1,6 +1,7 @@
 """What queries cost: by the planner's word, and by counting the steps of SQLite's machine."""
 
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from fakes.specs import NOW
-from fakes.stores import prepare
+from fakes.stores import FAST, prepare
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.states import TaskState
 from taskyard.ports.store import TaskQuery
@@ -64,12 +65,13 @@ def filled(directory: Path, count: int) -> sqlite3.Connection:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sqlite3.Connection, ...]]:
+def both() -> Iterator[tuple[sqlite3.Connection, ...]]:
     """A store with few tasks and one with many."""
-    stores = tuple(filled(tmp_path_factory.mktemp(f"n{count}"), count) for count in (FEW, MANY))
-    yield stores
-    for connection in stores:
-        connection.close()
+    with tempfile.TemporaryDirectory(dir=FAST) as directory:
+        stores = tuple(filled(Path(directory) / str(count), count) for count in (FEW, MANY))
+        yield stores
+        for connection in stores:
+            connection.close()
 
 
 def steps(connection: sqlite3.Connection, operation: Callable[[sqlite3.Connection], Any]) -> int:

@@ -17,6 +17,7 @@ _QUERIES: Final = queries("tasks")
 Key = tuple[str, str, str]
 Line = tuple[int, int, Instant, str, AttemptId | None, str | None, str | None]
 """Values of ``append_event``; the first two are both the task's ``seq``."""
+Mark = tuple[dict[Key, int], list[Line], int]
 
 
 class Ledger:
@@ -64,13 +65,13 @@ class Ledger:
         while lines:
             lines = _write_first_of_each(connection, lines)
 
-    def mark(self) -> tuple[dict[Key, int], int]:
+    def mark(self) -> Mark:
         """What was gathered so far, for :meth:`back_to`."""
-        return dict(self._deltas), len(self._lines)
+        return dict(self._deltas), self._lines, len(self._lines)
 
-    def back_to(self, mark: tuple[dict[Key, int], int]) -> None:
-        """One operation of the batch was undone. It must not have flushed."""
-        deltas, count = mark
+    def back_to(self, mark: Mark) -> None:
+        """One operation of the batch was undone, and what it may have flushed with it."""
+        deltas, self._lines, count = mark
         self._deltas.clear()
         self._deltas.update(deltas)
         del self._lines[count:]
@@ -78,7 +79,7 @@ class Ledger:
     def forget(self) -> None:
         """The batch was undone."""
         self._deltas.clear()
-        self._lines.clear()
+        self._lines = []
 
 
 def _write_first_of_each(connection: sqlite3.Connection, lines: list[Line]) -> list[Line]:
