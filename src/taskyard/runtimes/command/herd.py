@@ -1,8 +1,8 @@
 """All attempts in the care of one shepherd, and what can be asked about them."""
 
 import os
+import resource
 import selectors
-import sys
 import time
 from collections.abc import Callable
 from typing import Final
@@ -300,10 +300,12 @@ class Herd:
             if ward is None:
                 orphans = True
                 continue
+            own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             used = {
                 "cpu_user_s": usage.ru_utime,
                 "cpu_system_s": usage.ru_stime,
-                "memory_peak_bytes": usage.ru_maxrss * (1024 if sys.platform == "linux" else 1),
+                # A child counts as large as this process until it has become another program.
+                "memory_peak_bytes": usage.ru_maxrss * 1024 if usage.ru_maxrss > own else None,
             }
             ward.main_exited(status, used)
             if not ward.over:

@@ -15,7 +15,7 @@ from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.rows import task_of
 
 _SQL: Final = queries("tasks")
-LOOK_AT: Final = 5_000
+LOOK_AT: Final = 1_250
 """Candidates one page may look at."""
 
 
