@@ -162,7 +162,7 @@ async def test_commands_survive_sigkill_of_their_client(tmp_path: Path) -> None:
             await pasture.open()
             a = await pasture.start(script="while [ ! -e go ]; do sleep 0.02; done; exit 6")
             started = await pasture.started(a)
-            print(started.attempt_id, started.handle["pid"], flush=True)
+            print("began", started.attempt_id, started.handle["pid"], flush=True)
             await asyncio.sleep(60)
         asyncio.run(main())
     """)
@@ -171,8 +171,10 @@ async def test_commands_survive_sigkill_of_their_client(tmp_path: Path) -> None:
         [sys.executable, "-c", script, tests, str(tmp_path)], stdout=subprocess.PIPE
     ) as client:
         assert client.stdout is not None
-        words = (await anyio.to_thread.run_sync(client.stdout.readline)).decode().split()
-        attempt_id, pid = AttemptId(words[0]), int(words[1])
+        words: list[str] = []
+        while words[:1] != ["began"]:  # Log lines may come before.
+            words = (await anyio.to_thread.run_sync(client.stdout.readline)).decode().split()
+        attempt_id, pid = AttemptId(words[1]), int(words[2])
         os.kill(client.pid, signal.SIGKILL)
     assert alive(pid)
     pasture = Pasture(tmp_path)

@@ -33,9 +33,13 @@ def _empty(work: Path) -> None:
     shutil.rmtree(work, onerror=_open_up)
 
 
-def _open_up(function: Any, path: str, _error: object) -> None:
+def _open_up(_function: Any, path: str, _error: object) -> None:
     """Let ``rmtree`` into a directory that the command has closed; give up on what resists."""
+    entry = Path(path)
     with contextlib.suppress(OSError):
-        Path(path).parent.chmod(0o700)
-        Path(path).chmod(0o700)
-        function(path)
+        entry.parent.chmod(0o700)
+        if entry.is_symlink() or not entry.is_dir():
+            entry.unlink(missing_ok=True)
+        else:
+            entry.chmod(0o700)
+            shutil.rmtree(entry, ignore_errors=True)

@@ -170,8 +170,11 @@ class CommandRuntime:
 
     async def _clean_now(self) -> None:
         directories, self._unclean = self._unclean, []
-        if directories:
-            await anyio.to_thread.run_sync(clean_all, directories)
+        try:
+            if directories:
+                await anyio.to_thread.run_sync(clean_all, directories)
+        except Exception:  # noqa: BLE001 - what is left goes with the attempt's directory
+            _log.exception("cleaning up failed")
 
     async def close(self) -> None:
         """Let go of the shepherd, which goes on alone with whatever runs."""
