@@ -81,7 +81,8 @@ class Tour:
         took = (report.done_at - report.requested_at).total_seconds()
         self._console.print(
             f"  first {report.signal}, after the grace everything by [b]{report.method}[/b]: "
-            f"{report.killed_count} killed in {took:.2f} s, survivors: {len(report.survivors)}"
+            f"{report.killed_count} killed in {took:.2f} s, survivors: {len(report.survivors)}",
+            soft_wrap=True,
         )
         alive = leftovers(mark)
         self._expect(f"{len(alive) + len(report.survivors)} alive", "0 alive")
