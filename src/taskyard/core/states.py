@@ -155,6 +155,8 @@ _ENDS: Final = {
     _AE.KILL: _A.KILLED,
     _AE.LOSE: _A.LOST,
 }
+ATTEMPT_ENDS: Final = {state: event for event, state in _ENDS.items()}
+"""The event that leads to each ended state."""
 ATTEMPT_TRANSITIONS: Final[dict[AttemptState, dict[AttemptEvent, AttemptState]]] = {
     _A.ASSIGNED: {_AE.START: _A.RUNNING, **_ENDS},
     _A.RUNNING: dict(_ENDS),

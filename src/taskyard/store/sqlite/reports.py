@@ -9,7 +9,16 @@ from taskyard.core.changes import Change
 from taskyard.core.ids import AttemptId, GroupName, LeaseToken
 from taskyard.core.instants import Instant
 from taskyard.core.outcome import verdict
-from taskyard.core.states import ENDED_ATTEMPT, AttemptState, Reason, TaskState
+from taskyard.core.states import (
+    ATTEMPT_ENDS,
+    ATTEMPT_TRANSITIONS,
+    ENDED_ATTEMPT,
+    AttemptEvent,
+    AttemptState,
+    Reason,
+    TaskState,
+    next_attempt_state,
+)
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.moves import move, mover_of, tell
@@ -107,7 +116,7 @@ def _start(
     *,
     passing: bool,
 ) -> Change | None:
-    if row[1] != AttemptState.ASSIGNED:
+    if AttemptEvent.START not in ATTEMPT_TRANSITIONS[AttemptState(row[1])]:
         return None
     if not passing:
         handle = text(report.handle) if report.handle else None
@@ -137,7 +146,12 @@ def end_attempt(
     now: Instant,
     chance: float,
 ) -> Change:
-    """Store how an attempt ended, and do to its task what follows from it."""
+    """Store how an attempt ended, and do to its task what follows from it.
+
+    Raises:
+        IllegalTransition: the table has no such end for the attempt's state.
+    """
+    next_attempt_state(AttemptState(row[1]), ATTEMPT_ENDS[report.state])
     connection.execute(
         _SQL.end_attempt.sql,
         (
