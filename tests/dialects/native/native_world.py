@@ -139,13 +139,16 @@ class WordWorker:
     async def _work(self) -> None:
         async for assignment in self._outbox:
             assert self._engine is not None
+            words = list(assignment.work.argv) or (assignment.work.shell or "").split()
+            if words[0] == "hang":
+                # Before it is seen running, since a test may end it from then on.
+                self._hanging[assignment.attempt_id] = assignment
             await self._engine.report(
                 [Started(assignment.attempt_id, assignment.lease_token, self._clock.now())]
             )
-            words = list(assignment.work.argv) or (assignment.work.shell or "").split()
             if words[0] == "hang":
-                self._hanging[assignment.attempt_id] = assignment
-            elif words[0] == "fail":
+                continue
+            if words[0] == "fail":
                 await self._end(assignment, AttemptState.FAILED, Reason.EXIT_CODE, 3)
             else:
                 text = " ".join(words[1:]).encode() + b"\n"
