@@ -12,7 +12,7 @@ import pytest
 from anyio.abc import SocketStream
 from litestar.types import Receive, Scope, Send
 
-from taskyard.dialects.native.native import LOCAL_KEY
+from taskyard.dialects.http.peers import LOCAL_KEY
 from taskyard.server import listeners
 from taskyard.server.listeners import Listener, bind_tcp, bind_unix, local_admin, started
 

@@ -11,12 +11,11 @@ import httpx
 import pytest
 
 from taskyard.core.errors import StoreInUse
+from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.native import Native
-from taskyard.dialects.native.streams import Streams
 from taskyard.server import run
 from taskyard.server.app import Served, dialect_app, main_app
 from taskyard.server.assemble import assemble
-from taskyard.server.dialects import DIALECTS
 from taskyard.server.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -158,7 +157,7 @@ async def test_dialect_of_its_own_listener_stands_at_the_root(tmp_path: Path) ->
             yard.metrics,
             yard.checks,
         )
-        own = httpx.ASGITransport(_with_state(dialect_app(served, DIALECTS["native"])))
+        own = httpx.ASGITransport(_with_state(dialect_app(served, "native")))
         async with httpx.AsyncClient(transport=own, base_url="http://x") as client:
             client.headers["authorization"] = "Bearer dev"
             task = await client.post("/tasks", json={"command": "true"})

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct
 
 from taskyard.core.errors import InvalidInput
-from taskyard.server.dialects import DIALECTS
+from taskyard.server.dialects import PREFIXES
 
 _LISTEN: Final = re.compile(
     r"(?P<name>[a-z]+)=(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<host>[^:\[\]\s]+)):(?P<port>[0-9]{1,5})\Z"
@@ -29,8 +29,8 @@ def parse_listen(text: str) -> Address:
     match = _LISTEN.match(text)
     if match is None or int(match["port"]) > 65535:
         raise InvalidInput("listen", f"{text!r} has to be NAME=HOST:PORT")
-    if match["name"] not in DIALECTS:
-        known = ", ".join(sorted(DIALECTS))
+    if match["name"] not in PREFIXES:
+        known = ", ".join(sorted(PREFIXES))
         raise InvalidInput("listen", f"there is no dialect {match['name']!r}; known: {known}")
     return Address(match["name"], match["six"] or match["host"], int(match["port"]))
 

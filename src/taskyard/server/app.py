@@ -2,14 +2,15 @@
 
 1. count the request, by route and status;
 2. keep encoded slashes of a path apart from those between its segments;
-3. answer ``OPTIONS``;
-4. Litestar: find the route, of a dialect, of the dashboard, or one of the few below;
-5. the dialect's handler: limit the body, find the caller, decode, ask the engine, answer.
+3. below the prefix of a dialect of others, hand over to that dialect's own application;
+4. answer ``OPTIONS``;
+5. Litestar: find the route, of our own dialect, of the dashboard, or one of the few below;
+6. the dialect's handler: limit the body, find the caller, decode, ask the engine, answer.
 """
 
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -20,23 +21,30 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskyard.core.access import Role
 from taskyard.core.errors import TaskyardError
-from taskyard.dialects.native.answers import Answer
-from taskyard.dialects.native.callers import address_of, caller_of
-from taskyard.dialects.native.dialect import allowed_methods, answer_http_error
+from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.peers import LOCAL_KEY, address_of
+from taskyard.dialects.native.callers import caller_of
+from taskyard.dialects.native.dialect import allowed_methods, answer_http_error, native_router
 from taskyard.dialects.native.errors import problem_of, request_id_of
-from taskyard.dialects.native.native import LOCAL_KEY, STATE_KEY, Native
+from taskyard.dialects.native.native import STATE_KEY, Native
 from taskyard.dialects.native.openapi import describe
 from taskyard.dialects.native.operation import SLASH
-from taskyard.server.dialects import DIALECTS, Dialect
+from taskyard.server.dialects import PREFIXES
 from taskyard.server.health import Checks, health_router
 from taskyard.server.metrics import Metrics
 from taskyard.services.access import require
 
+PREFIX_KEY: Final = "prefix"
+"""Where a connection's state keeps the prefix that was taken off its path."""
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _LOOPBACK: Final = ("127.", "::1", "::ffff:127.")
 _FORWARDED: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
 
 log = structlog.get_logger(__name__)
+
+
+Application = Callable[[str], ASGIApp]
+"""Makes a dialect's application, which sees paths without the prefix it is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +58,45 @@ class Served:
     pages: tuple[Router, ...] = ()
     """Routes of the main listener that belong to no dialect."""
     access_log: bool = False
+    others: Mapping[str, Application] = field(default_factory=dict)
+    """The dialects of others, by name."""
 
 
 def main_app(served: Served) -> ASGIApp:
     """Everything on one listener: each dialect below its prefix, and what belongs to none."""
-    native = served.native(DIALECTS["native"].prefix)
-    routers = [dialect.router(dialect.prefix) for dialect in DIALECTS.values()]
+    prefix = PREFIXES["native"]
     extra = [_metrics_router(served.metrics), *served.pages]
-    return _finished(served, native, [*routers, *extra])
+    native = _native_app(served, served.native(prefix), [native_router(prefix), *extra])
+    mounted = {PREFIXES[name]: make(PREFIXES[name]) for name, make in served.others.items()}
+    return _counted(served, _slashes(_mounted(mounted, native)))
 
 
-def dialect_app(served: Served, dialect: Dialect) -> ASGIApp:
+def dialect_app(served: Served, name: str) -> ASGIApp:
     """One dialect at the root of a listener of its own."""
-    return _finished(served, served.native(""), [dialect.router("")])
+    if name == "native":
+        app = _native_app(served, served.native(""), [native_router("")])
+    else:
+        app = served.others[name]("")
+    return _counted(served, _slashes(app))
 
 
-def _finished(served: Served, native: Native, routers: list[Router]) -> ASGIApp:
+def _mounted(applications: Mapping[str, ASGIApp], otherwise: ASGIApp) -> ASGIApp:
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        prefix = path[: path.find("/", 1)] if "/" in path[1:] else path
+        app = applications.get(prefix)
+        if app is None:
+            return await otherwise(scope, receive, send)
+        # Not ``root_path``: frameworks differ in whether it is still part of the path then.
+        scope["path"] = path[len(prefix) :] or "/"
+        scope["raw_path"] = scope["raw_path"][len(prefix) :] or b"/"
+        scope["state"][PREFIX_KEY] = prefix
+        return await app(scope, receive, send)
+
+    return serve
+
+
+def _native_app(served: Served, native: Native, routers: list[Router]) -> ASGIApp:
     app = Litestar(
         [*routers, health_router(served.checks, dev=native.dev), _openapi_router()],
         state=State({STATE_KEY: native}),
@@ -75,7 +106,7 @@ def _finished(served: Served, native: Native, routers: list[Router]) -> ASGIApp:
         debug=False,
         pdb_on_exception=False,
     )
-    return _counted(served, _slashes(_options(app)))
+    return _options(app)
 
 
 def _counted(served: Served, app: ASGIApp) -> ASGIApp:
@@ -87,11 +118,12 @@ def _counted(served: Served, app: ASGIApp) -> ASGIApp:
 
         async def counting(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = scope.get("path_template") or "none"
-                count(_method(scope), str(route), message["status"])
+                prefix = str(scope["state"].get(PREFIX_KEY, ""))
+                route = prefix + str(scope.get("path_template") or "none")
+                count(_method(scope), route, message["status"])
                 if access_log:
                     # The path alone: a query may carry a token.
-                    log.info("request", path=scope["path"], status=message["status"])
+                    log.info("request", path=prefix + scope["path"], status=message["status"])
             await send(message)
 
         return await app(scope, receive, counting)

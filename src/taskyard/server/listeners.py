@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from taskyard.core.errors import Unavailable
-from taskyard.dialects.native.native import LOCAL_KEY
+from taskyard.dialects.http.peers import LOCAL_KEY
 
 HEADER_BYTES: Final = 32 << 10
 HEADER_COUNT: Final = 128

@@ -14,12 +14,11 @@ import anyio
 import structlog
 
 from taskyard import __version__
+from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.native import Native
-from taskyard.dialects.native.streams import Streams
 from taskyard.server.addresses import Address, url_of
 from taskyard.server.app import Served, dashboard_pages, dialect_app, main_app
 from taskyard.server.assemble import Yard, assemble
-from taskyard.server.dialects import DIALECTS
 from taskyard.server.listeners import Listener, bind_tcp, bind_unix, local_admin, started
 from taskyard.server.logging import configure_logging
 from taskyard.server.settings import Settings
@@ -72,7 +71,7 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
         app = main_app(served)
         listeners = [Listener(main, app, settings.shutdown_s)]
         for address, bound in others:
-            own = dialect_app(served, DIALECTS[address.dialect])
+            own = dialect_app(served, address.dialect)
             listeners.append(Listener(bound, own, settings.shutdown_s))
         control_path = settings.data.absolute() / CONTROL_SOCKET
         control = bind_unix(control_path)

@@ -13,8 +13,8 @@ from taskyard.core.attempts import Ended, Started, StreamSize
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason
+from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.native import Native
-from taskyard.dialects.native.streams import Streams
 from taskyard.ports.errors import WorkerUnreachable
 from taskyard.ports.logs import Stream
 from taskyard.ports.runtime import Assignment, KillOrder

@@ -7,18 +7,13 @@ from litestar.types import Scope
 
 from taskyard.core.access import Caller, Role
 from taskyard.core.ids import WorkspaceName
+from taskyard.dialects.http.peers import LOCAL_KEY
 from taskyard.dialects.native.errors import malformed
-from taskyard.dialects.native.native import LOCAL_KEY, Native
+from taskyard.dialects.native.native import Native
 from taskyard.services.access import DEFAULT_WORKSPACE, LOCAL
 
 WORKSPACE_HEADER: Final = b"taskyard-workspace"
 _WORKSPACE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
-
-
-def address_of(scope: Scope) -> str | None:
-    """Network address of the peer; None on a Unix socket."""
-    client = scope["client"]
-    return client[0] if client else None
 
 
 async def caller_of(native: Native, scope: Scope, token: str | None = None) -> Caller:

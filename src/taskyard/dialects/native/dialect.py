@@ -6,7 +6,7 @@ from litestar import Controller, Litestar, Request, Response, Router
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.utils import normalize_path
 
-from taskyard.dialects.native.answers import Answer
+from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.native.errors import Refusal, problem_of, request_id_of
 from taskyard.dialects.native.routes_access import AccessRoutes
 from taskyard.dialects.native.routes_groups import GroupRoutes, WorkspaceRoutes

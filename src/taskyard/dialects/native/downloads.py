@@ -6,7 +6,7 @@ from typing import Final
 from litestar.types import Receive, Scope, Send
 
 from taskyard.core.attempts import Attempt
-from taskyard.dialects.native.answers import is_head
+from taskyard.dialects.http.answers import is_head
 from taskyard.ports.logs import Stream
 from taskyard.services.logs import Logs
 

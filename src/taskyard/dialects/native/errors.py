@@ -21,7 +21,8 @@ from taskyard.core.errors import (
     TaskyardError,
     Unavailable,
 )
-from taskyard.dialects.native.answers import Answer
+from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +92,8 @@ TITLES: Final = {
 _ENCODER: Final = msgspec.json.Encoder()
 _STATUS: Final[tuple[tuple[type[TaskyardError], int, str], ...]] = (
     (InvalidInput, 422, "invalid-input"),
+    (BodyTooLarge, 413, "body-too-large"),
+    (BodyIncomplete, 400, "malformed-body"),
     (NotFound, 404, "not-found"),
     (Conflict, 409, "conflict"),
     (NotAuthenticated, 401, "not-authenticated"),

@@ -6,13 +6,11 @@ from typing import Final
 from litestar.types import Scope
 
 from taskyard import __version__
-from taskyard.dialects.native.streams import Streams
+from taskyard.dialects.http.streams import Streams
 from taskyard.services.engine import Engine
 
 STATE_KEY: Final = "native"
 """Where the application's state keeps the :class:`Native`."""
-LOCAL_KEY: Final = "local_admin"
-"""Set in a connection's state by a listener whose every caller owns the data directory."""
 
 
 @dataclass(frozen=True, slots=True)

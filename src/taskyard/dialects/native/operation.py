@@ -20,8 +20,8 @@ from litestar.types import ASGIApp, Receive, Scope
 
 from taskyard.core.access import Caller, Role
 from taskyard.core.ids import TaskId
-from taskyard.dialects.native.answers import Answer
-from taskyard.dialects.native.bodies import read_body
+from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.bodies import read_body
 from taskyard.dialects.native.callers import caller_of
 from taskyard.dialects.native.errors import (
     invalid_input,

@@ -12,7 +12,8 @@ from litestar.types import Receive, Scope, Send
 from msgspec import Struct
 
 from taskyard.core.errors import TaskyardError, Unavailable
-from taskyard.dialects.native.answers import Answer, is_head
+from taskyard.dialects.http.answers import is_head
+from taskyard.dialects.http.refusing import refuse_upgrade
 from taskyard.dialects.native.callers import caller_of
 from taskyard.dialects.native.errors import problem_of, request_id_of
 from taskyard.dialects.native.native import Native, native_of
@@ -108,7 +109,8 @@ def socket(
                 query = decode_query(pairs, query_type)
                 source = await function(self, Call(native, caller, scope, query, None))
             except Exception as error:  # noqa: BLE001 - the top of a request
-                await _refuse(socket, problem_of(error, request_id_of(scope["headers"])))
+                answer = problem_of(error, request_id_of(scope["headers"]))
+                await refuse_upgrade(scope, socket.send, answer)
                 return
             await _serve_socket(native, socket, source)
 
@@ -132,7 +134,8 @@ async def _serve_socket(native: Native, socket: WebSocket[Any, Any, Any], source
                     return
         except Exception as error:
             if socket.connection_state == "init":
-                await _refuse(socket, problem_of(error, request_id_of(socket.scope["headers"])))
+                answer = problem_of(error, request_id_of(socket.scope["headers"]))
+                await refuse_upgrade(socket.scope, socket.send, answer)
                 return
             if not isinstance(error, (OSError, Unavailable)):
                 log.exception("stream_failed", path=socket.scope["path"])
@@ -184,21 +187,3 @@ async def _pump(
     if failure is not None and stayed:
         raise failure
     return stayed
-
-
-async def _refuse(socket: WebSocket[Any, Any, Any], answer: Answer) -> None:
-    """Answer a handshake with a plain HTTP response, or close where the server cannot do that."""
-    if "websocket.http.response" not in (socket.scope.get("extensions") or {}):
-        await socket.send({"type": "websocket.close", "code": 1008, "reason": str(answer.status)})
-        return
-    headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
-    await socket.send(
-        {
-            "type": "websocket.http.response.start",
-            "status": answer.status,
-            "headers": headers,
-        }
-    )
-    await socket.send(
-        {"type": "websocket.http.response.body", "body": answer.body}  # type: ignore[arg-type]  # an extension Litestar does not know
-    )

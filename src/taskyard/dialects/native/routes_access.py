@@ -5,7 +5,7 @@ from typing import Final, get_args
 from litestar import Controller
 
 from taskyard.core.access import AuditEntry, Role, Token, User
-from taskyard.dialects.native.answers import Answer, json_answer, no_content
+from taskyard.dialects.http.answers import Answer, json_answer, no_content
 from taskyard.dialects.native.operation import Call, NoQuery, operation
 from taskyard.dialects.native.paging import make_cursor, read_number, read_text
 from taskyard.dialects.native.queries import PageQuery

@@ -8,7 +8,7 @@ from msgspec import UNSET
 from taskyard.core.access import Role
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import GroupName
-from taskyard.dialects.native.answers import Answer, json_answer
+from taskyard.dialects.http.answers import Answer, json_answer
 from taskyard.dialects.native.operation import Call, NoQuery, operation
 from taskyard.dialects.native.paging import make_cursor, read_text
 from taskyard.dialects.native.queries import PageQuery

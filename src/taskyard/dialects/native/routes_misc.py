@@ -3,7 +3,7 @@
 from litestar import Controller
 
 from taskyard.core.resources import Capacity
-from taskyard.dialects.native.answers import Answer, json_answer
+from taskyard.dialects.http.answers import Answer, json_answer
 from taskyard.dialects.native.operation import Call, NoQuery, operation
 from taskyard.dialects.native.routes_access import role_word
 from taskyard.dialects.native.schemas_rest import (

@@ -12,7 +12,7 @@ from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.instants import Instant
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Task
-from taskyard.dialects.native.answers import Answer, json_answer, no_content
+from taskyard.dialects.http.answers import Answer, json_answer, no_content
 from taskyard.dialects.native.answers_tasks import (
     attempt_answer,
     event_answer,

@@ -6,7 +6,7 @@ from litestar import Controller
 
 from taskyard.core.access import Role
 from taskyard.core.webhooks import Delivery, DeliveryState
-from taskyard.dialects.native.answers import Answer, json_answer
+from taskyard.dialects.http.answers import Answer, json_answer
 from taskyard.dialects.native.operation import Call, NoQuery, operation
 from taskyard.dialects.native.paging import make_cursor, read_number
 from taskyard.dialects.native.queries import DeliveriesQuery

@@ -1,0 +1,1 @@
+"""What every dialect needs of HTTP: answers, bodies, streams, refusals before an upgrade."""
