@@ -9,6 +9,7 @@ import pytest
 
 from taskyard.core.attempts import Ended, Started
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
 from taskyard.core.states import ENDED_ATTEMPT, AttemptState, Reason
 from taskyard.core.tasks import Command
@@ -86,6 +87,7 @@ class Bench:
             group="group",
             number=1,
             lease_token=LeaseToken("lease"),
+            assigned_at=Instant(0),
             work=Command(shell=script),
             resources=Resources(),
             timeout_s=None,

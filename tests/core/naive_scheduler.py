@@ -3,7 +3,8 @@
 from collections import Counter
 
 from taskyard.core import fairness
-from taskyard.core.fairness import QueueKey, ReadyTask
+from taskyard.core.demand import Demand, ReadyTask
+from taskyard.core.fairness import QueueKey
 from taskyard.core.ids import IncarnationId, TaskId, WorkerId, WorkspaceName
 from taskyard.core.instants import SECOND, Instant
 from taskyard.core.placement import Room
@@ -15,7 +16,15 @@ START = Instant(1_700_000_000 * SECOND)
 
 def ready(seq: int, key: QueueKey, priority: int, asked: Resources, now: Instant) -> ReadyTask:
     """A task that became ready now."""
-    return ReadyTask(seq, TaskId(f"task-{seq}"), key.workspace, key.group, priority, asked, now)
+    return ReadyTask(
+        seq, TaskId(f"task-{seq}"), key.workspace, key.group, priority, Demand(asked), now
+    )
+
+
+def is_free(task: ReadyTask) -> bool:
+    """Whether it takes no room at all."""
+    asked = task.demand.resources
+    return asked.slots == 0 and asked.cpu_millis is None and asked.memory_bytes is None
 
 
 def rooms_of(*sizes: tuple[int, int, int]) -> list[Room]:
@@ -71,7 +80,7 @@ class Naive:
             for key in self.keys()
             if key.workspace == workspace and self.may_go(key)
         ]
-        return sorted(found, key=lambda task: (-task.priority, task.seq))
+        return sorted(found, key=lambda task: (not is_free(task), -task.priority, task.seq))
 
     def reserved(self, rooms: list[Room], now: Instant) -> dict[WorkerId, int]:
         """Workers kept free for heads that wait for long."""
@@ -85,7 +94,7 @@ class Naive:
                 for room in rooms
                 if room.accepting
                 and room.worker_id not in kept
-                and room.total.fits(heads[seq].resources)
+                and room.total.fits(heads[seq].demand.resources)
             ]
             if able:
                 best = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
@@ -99,8 +108,8 @@ class Naive:
             room
             for room in rooms
             if room.accepting
-            and kept.get(room.worker_id, task.seq) == task.seq
-            and room.free.fits(task.resources)
+            and (is_free(task) or kept.get(room.worker_id, task.seq) == task.seq)
+            and room.free.fits(task.demand.resources)
         ]
         return min(able, key=lambda room: 1 - room.free.slots / room.total.slots, default=None)
 
@@ -112,7 +121,7 @@ class Naive:
         options = []
         by_name = {room.worker_id: room for room in rooms}
         for worker, seq in self.reserved(rooms, now).items():
-            if by_name[worker].free.fits(self.tasks[seq].resources):
+            if by_name[worker].free.fits(self.tasks[seq].demand.resources):
                 return [(seq, worker, passed)]
         shares: dict[tuple[int, int], list[WorkspaceName]] = {}
         for workspace in {key.workspace for key in self.keys()}:

@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from naive_scheduler import GIB, START, Naive, ready, rooms_of
 
 from taskyard.core import fairness
-from taskyard.core.fairness import Chosen, QueueKey, ReadyQueues, ReadyTask
+from taskyard.core.demand import ReadyTask
+from taskyard.core.fairness import Chosen, QueueKey, ReadyQueues
 from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
 from taskyard.core.instants import after
 from taskyard.core.placement import Room
@@ -30,7 +31,14 @@ WORKSPACES = st.sampled_from([WorkspaceName("a"), WorkspaceName("b"), WorkspaceN
 GROUPS = st.sampled_from([GroupName("g"), GroupName("h"), GroupName("i"), GroupName("j")])
 KEYS = st.builds(QueueKey, WORKSPACES, GROUPS)
 ASKED = st.sampled_from(
-    [Resources(), Resources(), Resources(1000), Resources(500, GIB), Resources(None, 3 * GIB)]
+    [
+        Resources(),
+        Resources(),
+        Resources(1000),
+        Resources(500, GIB),
+        Resources(None, 3 * GIB),
+        Resources(slots=0),
+    ]
 )
 INDEX = st.integers(0, 20)
 
@@ -114,7 +122,8 @@ class FairnessMachine(RuleBasedStateMachine):
         task, worker = self.held.pop(index % len(self.held))
         key = QueueKey(task.workspace, task.group)
         self.rooms = [
-            room.plus(task.resources) if room.worker_id == worker else room for room in self.rooms
+            room.plus(task.demand.resources) if room.worker_id == worker else room
+            for room in self.rooms
         ]
         self.naive.running[key] -= 1
         self.queues.ended(key)
@@ -241,7 +250,7 @@ class FairnessMachine(RuleBasedStateMachine):
         assert self.naive.may_go(key)
         room = next(room for room in self.rooms if room.worker_id == chosen.worker_id)
         assert room.accepting
-        assert room.free.fits(task.resources)
+        assert room.free.fits(task.demand.resources)
         del self.naive.tasks[task.seq]
         self.naive.served[key.workspace] = max(self.naive.served.values(), default=0) + 1
         self._hold(chosen)
@@ -251,7 +260,7 @@ class FairnessMachine(RuleBasedStateMachine):
         self.held.append((chosen.task, chosen.worker_id))
         self.naive.running[QueueKey(chosen.task.workspace, chosen.task.group)] += 1
         self.rooms = [
-            room.minus(chosen.task.resources) if room.worker_id == chosen.worker_id else room
+            room.minus(chosen.task.demand.resources) if room.worker_id == chosen.worker_id else room
             for room in self.rooms
         ]
 

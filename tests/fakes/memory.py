@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from fakes.model import ModelStore
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.changes import Change, Event
+from taskyard.core.demand import ReadyTask
 from taskyard.core.errors import NotFound
-from taskyard.core.fairness import ReadyTask
 from taskyard.core.ids import (
     AttemptId,
     GroupName,

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from taskyard.core.attempts import Attempt, Ended
 from taskyard.core.changes import Change, Event
+from taskyard.core.demand import Demand, ReadyTask, demand_of
 from taskyard.core.errors import NotFound
-from taskyard.core.fairness import ReadyTask
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.outcome import verdict
@@ -23,7 +23,7 @@ from taskyard.core.states import (
     TaskState,
     next_task_state,
 )
-from taskyard.core.tasks import NewTask, Task
+from taskyard.core.tasks import NewTask, Task, TaskSpec
 from taskyard.core.webhooks import events_of_kind
 from taskyard.ports.store import (
     Backlog,
@@ -163,14 +163,13 @@ class ModelState:
         events.append(Event(len(events) + 1, kind, at, attempt_id, actor, detail))
 
     def _ready(self, task: Task) -> ReadyTask:
-        asked = task.spec.resources
         return ReadyTask(
             task.seq,
             task.id,
             task.workspace,
             task.spec.group,
             task.spec.priority,
-            Resources(asked.cpu_millis, asked.memory_bytes),
+            stored_demand(task.spec),
             self.queued_at[task.seq] or Instant(0),
             task.spec.expires_at,
         )
@@ -179,7 +178,7 @@ class ModelState:
         ready = None
         if task.state is TaskState.QUEUED:
             ready = replace(
-                self._ready(task), queued_at=task.created_at, resources=task.spec.resources
+                self._ready(task), queued_at=task.created_at, demand=demand_of(task.spec)
             )
         return Change(
             kind=kind,
@@ -226,7 +225,7 @@ class ModelState:
         self._tell(task.seq, kind, now, attempt_id, actor, message)
         ready = None
         if state is TaskState.QUEUED:
-            ready = replace(self._ready(moved), resources=task.spec.resources)
+            ready = replace(self._ready(moved), demand=demand_of(task.spec))
         return Change(
             kind=kind,
             at=now,
@@ -312,7 +311,7 @@ class ModelState:
                     workspace=new.workspace,
                     group=single.group,
                     state=new.state,
-                    ready=replace(self._ready(self.tasks[seq]), resources=single.resources),
+                    ready=replace(self._ready(self.tasks[seq]), demand=demand_of(single)),
                 )
             )
         if next_at is not None:
@@ -360,3 +359,10 @@ def deliveries_of(task: Task, kind: str) -> int:
     """Webhook messages that a change gives rise to."""
     events = events_of_kind(kind)
     return sum(event in webhook.events for webhook in task.spec.webhooks for event in events)
+
+
+def stored_demand(spec: TaskSpec) -> Demand:
+    """What the store knows of a demand: all of an unusual one, cores and memory of any other."""
+    demand = demand_of(spec)
+    asked = spec.resources
+    return Demand(Resources(asked.cpu_millis, asked.memory_bytes)) if demand.is_plain else demand

@@ -13,6 +13,7 @@ import pytest
 
 from taskyard.core.attempts import Ended, KillReport, Started
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import Command
 from taskyard.ports.runtime import Assignment, KillOrder
@@ -111,6 +112,7 @@ class Pasture:
             group="group",
             number=1,
             lease_token=LeaseToken(f"lease-{self._count}"),
+            assigned_at=Instant(0),
             work=Command(argv=argv, shell=script, **of_command),
             resources=Resources(),
             timeout_s=None,

@@ -56,9 +56,9 @@ async def test_a_created_token_lets_its_holder_in(at: World) -> None:
     assert len(text) == 3 + 8 + 1 + 43
     assert at.access.known(f"Bearer {text}") is None
     caller = await at.access.authenticate(f"bearer  {text} ", "192.0.2.7")
-    assert caller == Caller("token ci", A, Role.WRITE, "192.0.2.7")
+    assert caller == Caller("token ci", A, Role.WRITE, "192.0.2.7", f"token {token.id}")
     assert at.access.known(f"Bearer {text}", "192.0.2.8") == Caller(
-        "token ci", A, Role.WRITE, "192.0.2.8"
+        "token ci", A, Role.WRITE, "192.0.2.8", f"token {token.id}"
     )
 
 
@@ -210,7 +210,7 @@ async def test_a_user_signs_in(at: World) -> None:
     header = basic("ann", PASSWORD)
     assert at.access.known(header) is None
     caller = await at.access.authenticate(header, "192.0.2.7")
-    assert caller == Caller("user ann", A, Role.OPERATE, "192.0.2.7")
+    assert caller == Caller("user ann", A, Role.OPERATE, "192.0.2.7", "user ann")
     assert at.access.known(header, "192.0.2.7") == caller
     assert at.access.known(basic("ann", PASSWORD + "!")) is None
 
@@ -295,8 +295,12 @@ async def test_dev_credentials_exist_only_after_install_dev(at: World) -> None:
     """--dev has a token and two users, in memory, and stores nothing."""
     at.access.install_dev()
     default = WorkspaceName("default")
-    assert at.access.known("Bearer dev") == Caller("token dev", default, Role.ADMIN)
-    assert at.access.known(basic("admin", "admin")) == Caller("user admin", default, Role.ADMIN)
+    assert at.access.known("Bearer dev") == Caller(
+        "token dev", default, Role.ADMIN, credential="token dev"
+    )
+    assert at.access.known(basic("admin", "admin")) == Caller(
+        "user admin", default, Role.ADMIN, credential="user admin"
+    )
     assert (await at.access.authenticate(basic("guest", "guest"))).role is Role.READ
     with pytest.raises(NotAuthenticated):
         await at.access.authenticate(basic("admin", "guest"))

@@ -88,6 +88,8 @@ class Engine:
 class FakeRuntime:
     """A runtime whose work does what the test says."""
 
+    uses_directory = True
+
     def __init__(self, *, available: bool = True) -> None:
         self.available = available
         self.listener: Listener | None = None
@@ -243,6 +245,7 @@ def assignment(name: str, lease: str = "lease") -> Assignment:
         group="group",
         number=1,
         lease_token=LeaseToken(f"{lease}-{name}"),
+        assigned_at=Instant(0),
         work=Command(argv=("true",)),
         resources=Resources(),
         timeout_s=None,

@@ -35,6 +35,8 @@ class Caller(Struct, frozen=True):
     role: Role
     address: str | None = None
     """Network address of the peer, if it has one."""
+    credential: str | None = None
+    """Which credential it came with: ``token`` or ``user`` and its id; None without any."""
 
 
 class Token(Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from taskyard.core.fairness import ReadyTask
+from taskyard.core.demand import ReadyTask
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.states import Reason, TaskState

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
+from taskyard.core.demand import ReadyTask
 from taskyard.core.explain import Wait
 from taskyard.core.ids import GroupName, IncarnationId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant, seconds_between
 from taskyard.core.placement import Room, choose_worker, why_no_room
-from taskyard.core.queues import Queue, QueueKey, ReadyTask, Workspace
+from taskyard.core.queues import Queue, QueueKey, Workspace
 
 __all__ = ["WINDOW", "Chosen", "QueueKey", "ReadyQueues", "ReadyTask"]
 
@@ -181,7 +182,7 @@ class ReadyQueues:
         for worker_id, seq in reserved.items():
             # First of all, or those who may not have its room would stand in its way.
             task, kept = self._stuck[seq], free[worker_id]
-            if len(plan) < most and kept.free.fits(task.resources) and self._may_go(task, now):
+            if len(plan) < most and kept.fits(task.demand) and self._may_go(task, now):
                 plan.append(self._give(task, kept, free))
         while len(plan) < most and free:
             name = self._next_workspace(looked)
@@ -193,11 +194,11 @@ class ReadyQueues:
                 # It must not start any more; whoever watches the time will see to its end.
                 self.remove(key.workspace, key.group, task.seq)
                 continue
-            room = choose_worker(task.resources, _open_to(task, free, reserved))
+            room = choose_worker(task.demand, _open_to(task, free, reserved))
             if room is None:
                 heappop(workspace.heap)
                 queue.in_heap = None
-                if choose_worker(task.resources, free.values()) is None:
+                if choose_worker(task.demand, free.values()) is None:
                     self._stuck[task.seq] = task
                 passed.append((key, queue))
                 looked[name] = looked.get(name, 0) + 1
@@ -229,10 +230,10 @@ class ReadyQueues:
         free = {room.worker_id: room for room in rooms if room.accepting}
         reserved = self._reserve(free, now)
         candidates = _open_to(task, free, reserved)
-        if choose_worker(task.resources, candidates) is None:
-            room = choose_worker(task.resources, free.values())
+        if choose_worker(task.demand, candidates) is None:
+            room = choose_worker(task.demand, free.values())
             if room is None:
-                return why_no_room(task.resources, rooms)
+                return why_no_room(task.demand, rooms)
             return Wait(
                 "reserved_for_other",
                 f"worker {room.worker_id} is kept free for a larger task that waits longer",
@@ -271,11 +272,11 @@ class ReadyQueues:
         if not queue.window or queue.blocked():
             queue.in_heap = None
             return
-        rank = queue.window[0][0]
-        if queue.in_heap != rank:
-            queue.in_heap = rank
+        turn = queue.window[0][1].turn
+        if queue.in_heap != turn:
+            queue.in_heap = turn
             workspace = self._workspace(key.workspace)
-            heappush(workspace.heap, (rank, key))
+            heappush(workspace.heap, (turn, key))
             if len(workspace.heap) > 2 * len(self._queues) + SLACK:
                 self._sweep(workspace)
 
@@ -315,11 +316,11 @@ class ReadyQueues:
             heappop(heap)
         return False
 
-    def _holds(self, entry: tuple[tuple[int, int], QueueKey]) -> bool:
+    def _holds(self, entry: tuple[tuple[int, int, int], QueueKey]) -> bool:
         """Whether an entry of a heap still stands for its queue's head."""
-        rank, key = entry
+        turn, key = entry
         queue = self._queues.get(key)
-        return queue is not None and queue.in_heap == rank
+        return queue is not None and queue.in_heap == turn
 
     def _head(self, workspace: Workspace) -> tuple[QueueKey, Queue, ReadyTask]:
         key = workspace.heap[0][1]
@@ -336,7 +337,7 @@ class ReadyQueues:
         workspace.running += 1
         self._served += 1
         workspace.served = self._served
-        free[room.worker_id] = room.minus(task.resources)
+        free[room.worker_id] = room.minus(task.demand.resources)
         self._settle(key, queue)
         return Chosen(task, room.worker_id, room.incarnation)
 
@@ -357,11 +358,11 @@ class ReadyQueues:
     ) -> int:
         """How many heads of the task's workspace go before it and find no room."""
         heads: set[QueueKey] = set()
-        for rank, key in self._workspace(task.workspace).heap:
-            if rank >= task.rank or not self._holds((rank, key)):
+        for turn, key in self._workspace(task.workspace).heap:
+            if turn >= task.turn or not self._holds((turn, key)):
                 continue
             head = self._queues[key].window[0][1]
-            if choose_worker(head.resources, _open_to(head, free, reserved)) is None:
+            if choose_worker(head.demand, _open_to(head, free, reserved)) is None:
                 heads.add(key)
         return len(heads)
 
@@ -376,7 +377,7 @@ class ReadyQueues:
             able = [
                 room
                 for name, room in free.items()
-                if name not in reserved and room.total.fits(task.resources)
+                if name not in reserved and room.could_fit(task.demand)
             ]
             if able:
                 most_free = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
@@ -392,4 +393,6 @@ def _open_to(
     task: ReadyTask, free: Mapping[WorkerId, Room], reserved: Mapping[WorkerId, int]
 ) -> list[Room]:
     """Workers that are not kept free for another task."""
+    if task.demand.is_free:
+        return list(free.values())
     return [room for name, room in free.items() if reserved.get(name, task.seq) == task.seq]

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from taskyard.core.demand import DEFAULT_RUNTIME, Demand
 from taskyard.core.explain import Wait
 from taskyard.core.ids import IncarnationId, WorkerId
 from taskyard.core.resources import Capacity, Resources
@@ -20,26 +22,31 @@ class Room(Struct, frozen=True):
     free: Capacity
     accepting: bool = True
     """Whether it takes new attempts at all."""
+    runtimes: frozenset[str] = frozenset({DEFAULT_RUNTIME})
 
     def minus(self, asked: Resources) -> "Room":
         """The same worker after one more attempt."""
-        return Room(
-            self.worker_id, self.incarnation, self.total, self.free.minus(asked), self.accepting
-        )
+        return replace(self, free=self.free.minus(asked))
 
     def plus(self, returned: Resources) -> "Room":
         """The same worker after one attempt gave back its room."""
-        return Room(
-            self.worker_id, self.incarnation, self.total, self.free.plus(returned), self.accepting
-        )
+        return replace(self, free=self.free.plus(returned))
+
+    def fits(self, demand: Demand) -> bool:
+        """Whether one more such attempt may go here now."""
+        return demand.runtime in self.runtimes and self.free.fits(demand.resources)
+
+    def could_fit(self, demand: Demand) -> bool:
+        """Whether it could go here if nothing else were running."""
+        return demand.runtime in self.runtimes and self.total.fits(demand.resources)
 
 
-def choose_worker(asked: Resources, rooms: Iterable[Room]) -> Room | None:
+def choose_worker(demand: Demand, rooms: Iterable[Room]) -> Room | None:
     """The least loaded worker with room, by share of slots in use; None if there is none."""
     best: Room | None = None
     best_load = 0.0
     for room in rooms:
-        if not room.free.fits(asked):
+        if not room.fits(demand):
             continue
         load = 1.0 - room.free.slots / max(1, room.total.slots)
         if best is None or load < best_load:
@@ -47,11 +54,15 @@ def choose_worker(asked: Resources, rooms: Iterable[Room]) -> Room | None:
     return best
 
 
-def why_no_room(asked: Resources, rooms: Sequence[Room]) -> Wait:
+def why_no_room(demand: Demand, rooms: Sequence[Room]) -> Wait:
     """The reason why :func:`choose_worker` found none: names the need and the largest gap."""
     accepting = [room for room in rooms if room.accepting]
     if not accepting:
         return Wait("no_worker", "no worker takes tasks now")
+    accepting = [room for room in accepting if demand.runtime in room.runtimes]
+    if not accepting:
+        return Wait("no_runtime", f"no worker here can run a {demand.runtime} now")
+    asked = demand.resources
     if asked.memory_bytes is not None:
         need = asked.memory_bytes
         best = max(accepting, key=lambda room: room.free.memory_bytes)
@@ -76,7 +87,7 @@ def why_no_room(asked: Resources, rooms: Sequence[Room]) -> Wait:
                 f"on worker {best.worker_id}{never}",
                 {"needs_cpu": need / 1000, "largest_gap_cpu": max(0, best.free.cpu_millis) / 1000},
             )
-    if all(room.free.slots < 1 for room in accepting):
+    if all(room.free.slots < asked.slots for room in accepting):
         slots = sum(room.total.slots for room in accepting)
         return Wait("no_room", f"all {slots} slots are taken", {"slots": slots})
     return Wait("no_room", "no single worker has enough cores, memory and slots free at once")

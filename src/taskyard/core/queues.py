@@ -6,11 +6,8 @@ The parts of :class:`taskyard.core.fairness.ReadyQueues`, which alone changes th
 from bisect import insort
 from typing import NamedTuple
 
-from msgspec import Struct
-
-from taskyard.core.ids import GroupName, TaskId, WorkspaceName
-from taskyard.core.instants import Instant
-from taskyard.core.resources import Resources
+from taskyard.core.demand import ReadyTask
+from taskyard.core.ids import GroupName, WorkspaceName
 
 
 class QueueKey(NamedTuple):
@@ -18,24 +15,6 @@ class QueueKey(NamedTuple):
 
     workspace: WorkspaceName
     group: GroupName
-
-
-class ReadyTask(Struct, frozen=True):
-    """What the scheduler has to know of a queued task."""
-
-    seq: int
-    id: TaskId
-    workspace: WorkspaceName
-    group: GroupName
-    priority: int
-    resources: Resources
-    queued_at: Instant
-    expires_at: Instant | None = None
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        """Sorts before the rank of every task that goes later in its workspace."""
-        return (-self.priority, self.seq)
 
 
 class Queue:
@@ -67,8 +46,8 @@ class Queue:
         self.running = 0
         self.paused = False
         self.limit: int | None = None
-        self.in_heap: tuple[int, int] | None = None
-        """Rank under which the workspace's heap knows this queue; older entries are void."""
+        self.in_heap: tuple[int, int, int] | None = None
+        """Turn under which the workspace's heap knows this queue; older entries are void."""
 
     def blocked(self) -> bool:
         """Whether nothing of it may go now, whatever room there is."""
@@ -90,7 +69,7 @@ class Workspace:
     __slots__ = ("heap", "limit", "running", "served")
 
     def __init__(self) -> None:
-        self.heap: list[tuple[tuple[int, int], QueueKey]] = []
+        self.heap: list[tuple[tuple[int, int, int], QueueKey]] = []
         self.running = 0
         self.limit: int | None = None
         self.served = 0

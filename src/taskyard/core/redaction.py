@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from taskyard.core.tasks import SecretRef, Task
+from taskyard.core.tasks import SecretRef, Task, environment_of, with_environment
 
 HIDDEN: Final = "***"
 """Stands in place of a hidden value."""
@@ -53,13 +53,14 @@ def redact_headers(
 def redact_task(task: Task, words: Sequence[str] = SECRET_WORDS) -> Task:
     """The task as it may be shown: environment and webhook headers redacted."""
     spec = task.spec
-    if not spec.work.env and not any(hook.headers for hook in spec.webhooks):
+    env = environment_of(spec.work)
+    if not env and not any(hook.headers for hook in spec.webhooks):
         return task
     return replace(
         task,
         spec=replace(
             spec,
-            work=replace(spec.work, env=redact_env(spec.work.env, words)),
+            work=with_environment(spec.work, redact_env(env, words)),
             webhooks=tuple(
                 replace(hook, headers=redact_headers(hook.headers, words)) for hook in spec.webhooks
             ),

@@ -6,7 +6,7 @@ from msgspec import Struct
 class Resources(Struct, frozen=True, omit_defaults=True):
     """What an attempt reserves on its worker and may not exceed.
 
-    Anything left out is neither reserved nor limited; such an attempt still takes one slot.
+    Anything left out is neither reserved nor limited; such an attempt still takes its slots.
     """
 
     cpu_millis: int | None = None
@@ -14,6 +14,8 @@ class Resources(Struct, frozen=True, omit_defaults=True):
     memory_bytes: int | None = None
     pids: int | None = None
     """Processes and threads alive at one time; limited, not reserved."""
+    slots: int = 1
+    """How many of a worker's slots it takes; 0 for what runs without a process of its own."""
 
 
 class Capacity(Struct, frozen=True):
@@ -27,7 +29,7 @@ class Capacity(Struct, frozen=True):
     def minus(self, asked: Resources) -> "Capacity":
         """What is left after one more attempt; may go below zero, see :meth:`fits`."""
         return Capacity(
-            self.slots - 1,
+            self.slots - asked.slots,
             self.cpu_millis - (asked.cpu_millis or 0),
             self.memory_bytes - (asked.memory_bytes or 0),
         )
@@ -35,7 +37,7 @@ class Capacity(Struct, frozen=True):
     def plus(self, returned: Resources) -> "Capacity":
         """What there is after one attempt gave back its room."""
         return Capacity(
-            self.slots + 1,
+            self.slots + returned.slots,
             self.cpu_millis + (returned.cpu_millis or 0),
             self.memory_bytes + (returned.memory_bytes or 0),
         )
@@ -43,7 +45,7 @@ class Capacity(Struct, frozen=True):
     def fits(self, asked: Resources) -> bool:
         """Whether one more attempt that asks for this has room here."""
         return (
-            self.slots >= 1
+            self.slots >= asked.slots
             and self.cpu_millis >= (asked.cpu_millis or 0)
             and self.memory_bytes >= (asked.memory_bytes or 0)
         )

@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
@@ -37,8 +38,30 @@ class Command(Struct, frozen=True, omit_defaults=True, tag="command", tag_field=
     """Run inside bubblewrap: own mount, pid and ipc name spaces, system directories read-only."""
 
 
-Work = Command
+class Simulation(Struct, frozen=True, tag="simulation", tag_field="runtime"):
+    """Pretends to work: idles for a while, then ends well. Costs a timer and no process."""
+
+    duration_s: float
+    """Seconds from its placement to its end."""
+
+
+Work = Command | Simulation
 """What an attempt executes. A union over the runtimes, told apart by ``runtime``."""
+
+
+def environment_of(work: Work) -> dict[str, str | SecretRef]:
+    """The variables that work asks for; none if it has no environment."""
+    return {} if isinstance(work, Simulation) else work.env
+
+
+def with_environment(work: Work, env: dict[str, str | SecretRef]) -> Work:
+    """The same work with other variables; what has no environment stays as it is."""
+    return work if isinstance(work, Simulation) else replace(work, env=env)
+
+
+def runtime_of(work: Work) -> str:
+    """Tag of the runtime that executes it."""
+    return str(type(work).__struct_config__.tag)
 
 
 class WebhookEvent(StrEnum):
@@ -70,6 +93,8 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     priority: int = 0
     """-100 to 100; higher starts first within its workspace."""
     resources: Resources = Resources()
+    size: str | None = None
+    """Name of the bundle of cores and memory that ``resources`` come from, such as ``gx.tiny``."""
     timeout_s: float | None = None
     """Seconds one attempt may run; no limit when None."""
     kill_signal: str = "SIGTERM"

@@ -12,7 +12,7 @@ import msgspec
 from taskyard.core.attempts import Attempt
 from taskyard.core.instants import Instant, rfc3339
 from taskyard.core.redaction import SECRET_WORDS, redact_env
-from taskyard.core.tasks import Task, WebhookEvent
+from taskyard.core.tasks import Simulation, Task, WebhookEvent, Work, runtime_of
 
 PAYLOAD_LIMIT: Final = 256 * 1024
 """Bytes; a longer body leaves out what users can make large, and says so."""
@@ -42,6 +42,18 @@ def payload(
     return body
 
 
+def _work(work: Work, words: Sequence[str]) -> dict[str, Any]:
+    if isinstance(work, Simulation):
+        return {"duration_s": work.duration_s}
+    return {
+        "command": list(work.argv) if work.shell is None else work.shell,
+        "env": redact_env(work.env, words),
+        "cwd": work.cwd,
+        "user": work.user,
+        "isolate": work.isolate,
+    }
+
+
 def _task(task: Task, attempt: Attempt | None, words: Sequence[str]) -> dict[str, Any]:
     spec = task.spec
     work = spec.work
@@ -62,11 +74,8 @@ def _task(task: Task, attempt: Attempt | None, words: Sequence[str]) -> dict[str
         "schedule_id": task.schedule_id,
         "due_at": _time(task.due_at),
         "retry_of": task.retry_of,
-        "command": list(work.argv) if work.shell is None else work.shell,
-        "env": redact_env(work.env, words),
-        "cwd": work.cwd,
-        "user": work.user,
-        "isolate": work.isolate,
+        "runtime": runtime_of(work),
+        **_work(work, words),
         "group": spec.group,
         "name": spec.name,
         "priority": spec.priority,

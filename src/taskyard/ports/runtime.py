@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from taskyard.core.attempts import Ended, Started
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import Work
 
@@ -21,6 +22,7 @@ class Assignment(Struct, frozen=True):
     group: str
     number: int
     lease_token: LeaseToken
+    assigned_at: Instant
     work: Work
     """Its environment holds plain text only."""
     resources: Resources
@@ -59,6 +61,9 @@ class Runtime(Protocol):
     itself and not through this process. After :meth:`start` or :meth:`adopt` the runtime reports
     to the listener: at most one ``started`` and exactly one ``ended`` for each attempt.
     """
+
+    uses_directory: bool
+    """Whether attempts need their directory; without, there is none, and no output."""
 
     async def open(self, listener: Listener) -> None:
         """Make ready. Raises ``RuntimeUnavailable`` if attempts cannot be run here at all."""

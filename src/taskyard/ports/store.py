@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.changes import Change, Event
-from taskyard.core.fairness import ReadyTask
+from taskyard.core.demand import ReadyTask
 from taskyard.core.ids import (
     AttemptId,
     GroupName,

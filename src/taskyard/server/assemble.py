@@ -17,6 +17,7 @@ from taskyard import __version__
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import WorkerId
 from taskyard.runtimes.command.runtime import CommandRuntime
+from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.metrics import CountedSender, Metrics
 from taskyard.server.outbound import Outbound
@@ -101,7 +102,10 @@ async def assemble(settings: Settings) -> AsyncIterator[Yard]:
                 None if settings.worker_cpu is None else round(settings.worker_cpu * 1000),
                 settings.worker_memory_bytes,
             ),
-            runtimes={"command": CommandRuntime(data / "shepherd")},
+            runtimes={
+                "command": CommandRuntime(data / "shepherd"),
+                "simulation": SimulationRuntime(clock),
+            },
             transport=transport,
             clock=clock,
             ids=ids,

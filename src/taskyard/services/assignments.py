@@ -1,10 +1,8 @@
 """Turns a placed attempt into everything its worker needs, secrets included."""
 
-from msgspec.structs import replace
-
 from taskyard.core.attempts import Attempt
 from taskyard.core.errors import NotFound, Unavailable
-from taskyard.core.tasks import SecretRef, Task
+from taskyard.core.tasks import SecretRef, Task, environment_of, with_environment
 from taskyard.ports.runtime import Assignment
 from taskyard.services.secrets import Secrets
 
@@ -32,7 +30,8 @@ class Assignments:
             Unavailable: secrets cannot be read now.
         """
         spec, work = task.spec, task.spec.work
-        names = {value.secret for value in work.env.values() if isinstance(value, SecretRef)}
+        asked = environment_of(work)
+        names = {value.secret for value in asked.values() if isinstance(value, SecretRef)}
         if names:
             values: dict[str, str] = {}
             try:
@@ -42,10 +41,10 @@ class Assignments:
                     raise
             env: dict[str, str | SecretRef] = {
                 name: values[value.secret] if isinstance(value, SecretRef) else value
-                for name, value in work.env.items()
+                for name, value in asked.items()
                 if not isinstance(value, SecretRef) or value.secret in values
             }
-            work = replace(work, env=env)
+            work = with_environment(work, env)
         limit = spec.log_limit_bytes
         return Assignment(
             attempt_id=attempt.id,
@@ -54,6 +53,7 @@ class Assignments:
             group=spec.group,
             number=attempt.number,
             lease_token=attempt.lease_token,
+            assigned_at=attempt.assigned_at,
             work=work,
             resources=spec.resources,
             timeout_s=spec.timeout_s,

@@ -43,7 +43,16 @@ def token_digest(token: str) -> bytes:
 class _Known:
     """A credential that was found valid."""
 
-    __slots__ = ("actor", "expires_at", "role", "token_id", "used_at", "user", "workspace")
+    __slots__ = (
+        "actor",
+        "credential",
+        "expires_at",
+        "role",
+        "token_id",
+        "used_at",
+        "user",
+        "workspace",
+    )
 
     def __init__(
         self,
@@ -63,6 +72,7 @@ class _Known:
         self.user = user
         self.expires_at = expires_at
         self.used_at = used_at
+        self.credential = f"user {user}" if user is not None else f"token {token_id or 'dev'}"
 
 
 class _Flight:
@@ -116,7 +126,7 @@ class Authentication:
         if known.token_id is not None and now - known.used_at >= _HOUR:
             known.used_at = Instant(now - now % _HOUR)
             self._uses[known.token_id] = known.used_at
-        return Caller(known.actor, known.workspace, known.role, address)
+        return Caller(known.actor, known.workspace, known.role, address, known.credential)
 
     async def authenticate(self, header: str | None, address: str | None = None) -> Caller:
         """The caller of an ``Authorization`` header.
@@ -180,7 +190,8 @@ class Authentication:
         """Let in the well-known credentials of ``--dev``. They are kept in memory only."""
         self._dev_tokens[token_digest("dev")] = _Known("token dev", workspace, Role.ADMIN)
         for name, role in (("admin", Role.ADMIN), ("guest", Role.READ)):
-            self._dev_users[self._digest(name, name)] = _Known(f"user {name}", workspace, role)
+            known = _Known(f"user {name}", workspace, role, user=name)
+            self._dev_users[self._digest(name, name)] = known
 
     def forget_token(self, token_id: str) -> None:
         """A token changed: whoever comes with it next is looked up anew."""
@@ -217,7 +228,7 @@ class Authentication:
         known = self._users.get(digest) or self._dev_users.get(digest)
         if known is None:
             return None
-        return Caller(known.actor, known.workspace, known.role, address)
+        return Caller(known.actor, known.workspace, known.role, address, known.credential)
 
     async def _lead(self, digest: bytes, name: str, password: str, address: str | None) -> Caller:
         """Verify for everybody who comes with this password meanwhile."""
@@ -229,7 +240,7 @@ class Authentication:
             raise
         else:
             _remember(self._users, digest, known, USERS_REMEMBERED)
-            return Caller(known.actor, known.workspace, known.role, address)
+            return Caller(known.actor, known.workspace, known.role, address, known.credential)
         finally:
             del self._flights[digest]
             flight.done.set()

@@ -11,9 +11,10 @@ import structlog
 
 from taskyard.core.attempts import Attempt, Ended
 from taskyard.core.changes import Change
+from taskyard.core.demand import ReadyTask, demand_of
 from taskyard.core.errors import NotFound, Overloaded, TaskyardError, Unavailable
 from taskyard.core.explain import Wait
-from taskyard.core.fairness import WINDOW, Chosen, QueueKey, ReadyQueues, ReadyTask
+from taskyard.core.fairness import WINDOW, Chosen, QueueKey, ReadyQueues
 from taskyard.core.ids import AttemptId, GroupName, LeaseToken, WorkerId
 from taskyard.core.instants import after
 from taskyard.core.resources import Capacity
@@ -156,7 +157,7 @@ class Dispatch:
             task.workspace,
             spec.group,
             spec.priority,
-            spec.resources,
+            demand_of(spec),
             task.created_at,
             spec.expires_at,
         )
@@ -178,7 +179,7 @@ class Dispatch:
         self._placing = frozenset(placement.attempt_id for placement in placements)
         for chosen, placement in zip(plan, placements, strict=True):
             key = QueueKey(chosen.task.workspace, chosen.task.group)
-            held = Held(chosen.worker_id, key, chosen.task.resources)
+            held = Held(chosen.worker_id, key, chosen.task.demand.resources)
             self._rooms.hold(placement.attempt_id, held)
         try:
             placed, changes = await self._store.place(placements, now)

@@ -40,7 +40,13 @@ class Rooms:
 
     def join(self, record: WorkerRecord) -> None:
         """A worker is here; what attempts hold on it already is counted."""
-        room = Room(record.id, record.incarnation, record.capacity, record.capacity)
+        room = Room(
+            record.id,
+            record.incarnation,
+            record.capacity,
+            record.capacity,
+            runtimes=frozenset(record.runtimes),
+        )
         for held in self._held.values():
             if held.worker_id == record.id:
                 room = room.minus(held.resources)

@@ -9,8 +9,8 @@ import msgspec
 from taskyard.core.access import Caller, Role
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
+from taskyard.core.demand import ReadyTask, demand_of
 from taskyard.core.errors import Conflict, InvalidInput
-from taskyard.core.fairness import ReadyTask
 from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.instants import Instant
 from taskyard.core.schedule import CatchUp, check_cron, next_firing
@@ -298,7 +298,7 @@ def ready_task(new: NewTask, seq: int) -> ReadyTask:
         new.workspace,
         spec.group,
         spec.priority,
-        spec.resources,
+        demand_of(spec),
         new.created_at,
         spec.expires_at,
     )

@@ -13,6 +13,7 @@ from taskyard.core.webhooks import WEBHOOKS_LIMIT, check_webhook
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 LABEL_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}\Z")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+NAME_LENGTH: Final = 1024
 COMMAND_BYTES: Final = 128 * 1024
 LATEST: Final = 253_402_300_799_000_000
 """The end of the year 9999, in microseconds."""
@@ -24,11 +25,12 @@ def check_spec(spec: TaskSpec) -> None:
     Numbers in plain ranges are declared on the dialects' schemas; here stand the rules that
     protect the engine whatever a dialect forgot.
     """
-    check_command(spec.work)
+    if isinstance(spec.work, Command):
+        check_command(spec.work)
     if not 1 <= len(spec.group) <= 255 or _CONTROL.search(spec.group):
         raise InvalidInput("group", "needs 1 to 255 characters, none of them a control character")
-    if spec.name is not None and (len(spec.name) > 255 or "\0" in spec.name):
-        raise InvalidInput("name", "has at most 255 characters and no NUL")
+    if spec.name is not None and len(spec.name) > NAME_LENGTH:
+        raise InvalidInput("name", f"has at most {NAME_LENGTH} characters")
     if spec.kill_signal != "SIGTERM" and spec.kill_signal not in signal.Signals.__members__:
         raise InvalidInput("kill.signal", f"there is no signal {spec.kill_signal!r}")
     if spec.retry.backoff_min_s > spec.retry.backoff_max_s:

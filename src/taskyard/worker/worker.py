@@ -272,8 +272,9 @@ class Worker:
         return holding
 
     async def _make_directories(self, holdings: list[_Holding]) -> bool:
+        wanted = [one.assignment.attempt_id for one in holdings if one.runtime.uses_directory]
         try:
-            await self._directories.make([one.assignment.attempt_id for one in holdings])
+            await self._directories.make(wanted)
         except OSError as error:
             for holding in holdings:
                 self._fail(holding.assignment, f"it cannot have a directory: {error.strerror}")
@@ -311,8 +312,11 @@ class Worker:
     async def _let_go(self, ended: list[tuple[Ended, bool]]) -> None:
         """Release attempts whose end is stored, or refused for good."""
         released: dict[Runtime, list[AttemptId]] = {}
+        without_output = set()
         for report, _ in ended:
             holding = self._held.get(report.attempt_id)
+            if holding is not None and not holding.runtime.uses_directory:
+                without_output.add(report.attempt_id)
             if holding is not None and holding.assignment.lease_token == report.lease_token:
                 released.setdefault(holding.runtime, []).append(report.attempt_id)
         for runtime, attempt_ids in released.items():
@@ -321,5 +325,5 @@ class Worker:
             for attempt_id in attempt_ids:
                 self._held.pop(attempt_id, None)
         for report, is_stored in ended:
-            if is_stored:
+            if is_stored and report.attempt_id not in without_output:
                 await self._keeper.stored(report)

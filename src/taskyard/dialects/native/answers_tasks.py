@@ -7,7 +7,7 @@ from taskyard.core.changes import Change, Event
 from taskyard.core.explain import Explanation
 from taskyard.core.resources import Resources
 from taskyard.core.retry import RetryPolicy
-from taskyard.core.tasks import Task
+from taskyard.core.tasks import Command, Simulation, Task, runtime_of
 from taskyard.dialects.native.schemas_tasks import (
     AttemptAnswer,
     ChangeAnswer,
@@ -26,6 +26,7 @@ from taskyard.dialects.native.schemas_tasks import (
 from taskyard.dialects.native.times import wire_time
 from taskyard.services.redaction import redact_env, redact_headers
 
+_NO_COMMAND: Final = Command()
 _NO_RESOURCES: Final = Resources()
 _NO_RESOURCES_ANSWER: Final = ResourcesAnswer(None, None, None)
 _NO_RETRY: Final = RetryPolicy()
@@ -35,6 +36,7 @@ _NO_RETRY_ANSWER: Final = RetryAnswer(1, 1.0, 3600.0, 2.0, 0.1)
 def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
     """A task as answered, with values of secret-looking variables and headers hidden."""
     spec, work = task.spec, task.spec.work
+    command = work if isinstance(work, Command) else _NO_COMMAND
     resources, retry = spec.resources, spec.retry
     return TaskAnswer(
         id=task.id,
@@ -52,12 +54,15 @@ def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
         schedule_id=task.schedule_id,
         due_at=wire_time(task.due_at),
         retry_of=task.retry_of,
-        command=work.argv if work.shell is None else work.shell,
-        env=redact_env(work.env) if work.env else {},
-        cwd=work.cwd,
-        stdin=work.stdin,
-        user=work.user,
-        isolate=work.isolate,
+        runtime=runtime_of(work),
+        command=command.argv if command.shell is None else command.shell,
+        env=redact_env(command.env) if command.env else {},
+        cwd=command.cwd,
+        stdin=command.stdin,
+        user=command.user,
+        isolate=command.isolate,
+        duration_s=work.duration_s if isinstance(work, Simulation) else None,
+        size=spec.size,
         group=spec.group,
         name=spec.name,
         priority=spec.priority,

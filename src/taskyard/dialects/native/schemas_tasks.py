@@ -79,12 +79,17 @@ class TaskAnswer(Struct):
     schedule_id: Uuid | None
     due_at: When | None
     retry_of: Uuid | None
+    runtime: str
+    """``command``, or ``simulation``, which idles for ``duration_s``."""
     command: tuple[str, ...] | str
     env: dict[str, str | SecretRef]
     cwd: str | None
     stdin: str | None
     user: str | None
     isolate: bool
+    duration_s: float | None
+    size: str | None
+    """Name of the bundle of cores and memory that ``resources`` come from."""
     group: str
     name: str | None
     priority: int

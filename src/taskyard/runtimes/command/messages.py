@@ -11,7 +11,7 @@ from taskyard.core.attempts import Ended, KillReport, StreamSize, Usage
 from taskyard.core.ids import AttemptId, LeaseToken
 from taskyard.core.instants import Instant
 from taskyard.core.states import AttemptState, Reason
-from taskyard.core.tasks import SecretRef
+from taskyard.core.tasks import Command, SecretRef
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.runtimes.command.environment import environment
 
@@ -88,11 +88,19 @@ def encode(message: dict[str, Any]) -> bytes:
     return _encoder.encode(message) + b"\n"
 
 
+def command_of(assignment: Assignment) -> Command:
+    """What an assignment runs; the worker sends no other work here."""
+    work = assignment.work
+    if not isinstance(work, Command):
+        raise TypeError(f"not a command: {type(work).__name__}")
+    return work
+
+
 def begin_line(
     assignment: Assignment, directory: Path, *, adopt: bool, begun: bool = False
 ) -> bytes:
     """The request to start an attempt, or to adopt it."""
-    work = assignment.work
+    work = command_of(assignment)
     given = {name: value for name, value in work.env.items() if isinstance(value, str)}
     startable = not any(isinstance(value, SecretRef) for value in work.env.values())
     resources = assignment.resources

@@ -23,6 +23,7 @@ from taskyard.runtimes.command.messages import (
     HelloEvent,
     StartedEvent,
     begin_line,
+    command_of,
     encode,
     kill_line,
 )
@@ -61,6 +62,8 @@ class CommandRuntime:
         use_cgroups: False relies on sessions alone, as happens by itself without cgroups.
         linger_s: Seconds that an idle shepherd stays after the last client has gone.
     """
+
+    uses_directory = True
 
     def __init__(self, directory: Path, *, use_cgroups: bool = True, linger_s: float = 5.0) -> None:
         self._place = ShepherdPlace(
@@ -121,8 +124,9 @@ class CommandRuntime:
         known = self._held.get(assignment.attempt_id)
         if known is None:
             place = directory
-            if assignment.work.stdin is not None:
-                await anyio.to_thread.run_sync(_write_stdin, place, assignment.work.stdin)
+            stdin = command_of(assignment).stdin
+            if stdin is not None:
+                await anyio.to_thread.run_sync(_write_stdin, place, stdin)
             held = self._held[assignment.attempt_id] = _Held(assignment, place, begun=begun)
         else:
             # The same attempt under another lease; what was reported under the old one is moot.

@@ -8,7 +8,7 @@ import msgspec
 
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.changes import Change
-from taskyard.core.fairness import ReadyTask
+from taskyard.core.demand import ReadyTask
 from taskyard.core.ids import (
     AttemptId,
     GroupName,

@@ -37,7 +37,7 @@ class SqliteGroups:
 
     async def group(self, workspace: WorkspaceName, name: GroupName) -> GroupRecord:
         """See the port."""
-        return await self._session.read(lambda c: _record(c, workspace, name))
+        return await self._session.read(lambda c: record_of(c, workspace, name))
 
     async def set_group(
         self,
@@ -51,7 +51,7 @@ class SqliteGroups:
         """See the port."""
 
         def write(connection: sqlite3.Connection) -> GroupRecord:
-            old = _record(connection, workspace, name)
+            old = record_of(connection, workspace, name)
             cap = concurrency_limit if concurrency_limit is not None else old.concurrency_limit
             connection.execute(
                 _SQL.put_group.sql,
@@ -62,7 +62,7 @@ class SqliteGroups:
                     "concurrency_limit": None if clear_limit else cap,
                 },
             )
-            return _record(connection, workspace, name)
+            return record_of(connection, workspace, name)
 
         return await self._session.write(write)
 
@@ -88,9 +88,10 @@ class SqliteGroups:
         return await self._session.read(read)
 
 
-def _record(
+def record_of(
     connection: sqlite3.Connection, workspace: WorkspaceName, name: GroupName
 ) -> GroupRecord:
+    """A group's settings and counts; defaults for one never heard of."""
     parameters = {"workspace": workspace, "name": name}
     row = connection.execute(_SQL.group_settings.sql, parameters).fetchone()
     paused, cap = row if row is not None else (0, None)

@@ -7,11 +7,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from taskyard.core.changes import Change
+from taskyard.core.demand import Demand, ReadyTask, demand_of
 from taskyard.core.errors import IllegalTransition
-from taskyard.core.fairness import ReadyTask
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.resources import Resources
 from taskyard.core.states import TERMINAL, Reason, TaskEvent, TaskState, next_task_state
 from taskyard.core.tasks import TaskSpec
 from taskyard.core.webhooks import events_of
@@ -32,7 +31,7 @@ class Mover(Struct, frozen=True):
     group: GroupName
     state: TaskState
     priority: int = 0
-    resources: Resources = Resources()
+    demand: Demand = Demand()
     expires_at: Instant | None = None
     webhooks: bool = False
     """Whether anybody wants to be told."""
@@ -55,7 +54,7 @@ def mover_of(
         GroupName(group) if group is not None else spec.group,
         TaskState(state),
         priority,
-        spec.resources,
+        demand_of(spec),
         spec.expires_at,
         bool(spec.webhooks),
     )
@@ -139,7 +138,7 @@ def ready(mover: Mover, queued_at: Instant) -> ReadyTask:
         mover.workspace,
         mover.group,
         mover.priority,
-        mover.resources,
+        mover.demand,
         queued_at,
         mover.expires_at,
     )

@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Struct
 
 from taskyard.core.attempts import Attempt, Ended, KillReport, StreamSize, Usage
+from taskyard.core.demand import Demand, ReadyTask, demand_of
 from taskyard.core.errors import InvalidInput
-from taskyard.core.fairness import ReadyTask
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.resources import Resources
 from taskyard.core.states import AttemptState, Reason, TaskState
@@ -17,6 +17,7 @@ from taskyard.core.tasks import NewTask, Task, TaskSpec
 encode: Final = msgspec.json.Encoder().encode
 _spec: Final = msgspec.json.Decoder(TaskSpec).decode
 _resources: Final = msgspec.json.Decoder(Resources).decode
+_demand: Final = msgspec.json.Decoder(Demand).decode
 _handle: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 Row = Sequence[Any]
@@ -32,7 +33,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
 
 
 _outcome: Final = msgspec.json.Decoder(Outcome).decode
-_NO_RESOURCES: Final = Resources()
+_PLAIN: Final = Demand()
 _NO_OUTCOME: Final = Outcome()
 
 
@@ -126,16 +127,18 @@ def outcome_text(ended: Ended) -> str | None:
 
 def ready_of(workspace: WorkspaceName, group: GroupName, row: Row) -> ReadyTask:
     """A ready task from the columns that ``ready`` names."""
-    resources = _NO_RESOURCES
-    if row[3] is not None or row[4] is not None:
-        resources = Resources(cpu_millis=row[3], memory_bytes=row[4])
-    return ReadyTask(row[0], TaskId(row[1]), workspace, group, row[2], resources, row[5], row[6])
+    demand = _PLAIN
+    if row[7] is not None:
+        demand = _demand(row[7])
+    elif row[3] is not None or row[4] is not None:
+        demand = Demand(Resources(cpu_millis=row[3], memory_bytes=row[4]))
+    return ReadyTask(row[0], TaskId(row[1]), workspace, group, row[2], demand, row[5], row[6])
 
 
 def new_task_row(seq: int, task: NewTask) -> tuple[Any, ...]:
     """The values of ``insert_task``."""
     spec = task.spec
-    resources = spec.resources
+    resources, demand = spec.resources, demand_of(spec)
     return (
         seq,
         task.id,
@@ -155,6 +158,7 @@ def new_task_row(seq: int, task: NewTask) -> tuple[Any, ...]:
         task.retry_of,
         spec.idempotency_key,
         int(spec.cron is not None),
+        None if demand.is_plain else text(demand),
         encode(spec).decode(),
     )
 

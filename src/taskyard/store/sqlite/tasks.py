@@ -8,8 +8,8 @@ import msgspec
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
+from taskyard.core.demand import ReadyTask
 from taskyard.core.errors import IllegalTransition, InvalidInput, NotFound, TaskyardError
-from taskyard.core.fairness import ReadyTask
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.schedule import CatchUp
@@ -25,6 +25,7 @@ from taskyard.store.sqlite.session import Session
 from taskyard.store.sqlite.webhooks import forget
 
 _SQL: Final = queries("tasks")
+_LISTS: Final = queries("lists")
 _DELETE_ORDER: Final = ("delete_events", "delete_labels", "delete_folded")
 
 Keys = dict[tuple[WorkspaceName, str | None], Submitted]
@@ -48,14 +49,14 @@ class SqliteTasks:
 
     async def submit(self, tasks: Sequence[NewTask], actor: str | None) -> list[Submitted]:
         """See the port."""
-        return await self._session.writer.gather(self._submit_all, (tasks, actor))
+        return await self._session.writer.gather(self.submit_all, (tasks, actor))
 
-    def _submit_all(
+    def submit_all(
         self,
         connection: sqlite3.Connection,
         submits: Sequence[tuple[Sequence[NewTask], str | None]],
     ) -> list[list[Submitted] | TaskyardError]:
-        """All submits of a batch, with few statements. What can be wrong is found first."""
+        """All submits of a batch, inside a transaction; what can be wrong is found first."""
         fresh: list[Fresh] = []
         keys: Keys = {}
         outcomes: list[list[Submitted] | TaskyardError] = []
@@ -163,14 +164,14 @@ class SqliteTasks:
         def write(connection: sqlite3.Connection) -> tuple[list[CancelOutcome], list[Change]]:
             changes: list[Change] = []
             outcomes = [
-                self._cancel(connection, workspace, task_id, now, actor, changes)
+                self.cancel_one(connection, workspace, task_id, now, actor, changes)
                 for task_id in task_ids
             ]
             return outcomes, changes
 
         return await self._session.write(write)
 
-    def _cancel(
+    def cancel_one(
         self,
         connection: sqlite3.Connection,
         workspace: WorkspaceName,
@@ -179,6 +180,7 @@ class SqliteTasks:
         actor: str,
         changes: list[Change],
     ) -> CancelOutcome:
+        """Cancel a task that waits or mark one that runs, inside a transaction."""
         try:
             task = find(connection, workspace, task_id)
         except NotFound:
@@ -327,6 +329,7 @@ def remove(connection: sqlite3.Connection, seq: int) -> list[AttemptId]:
     parameters = {"seq": seq}
     for name in _DELETE_ORDER:
         connection.execute(getattr(_SQL, name).sql, parameters)
+    connection.execute(_LISTS.delete_entry_of_task.sql, parameters)
     rows = connection.execute(_SQL.delete_attempts.sql, parameters).fetchall()
     (task_id,) = connection.execute(_SQL.delete_task.sql, parameters).fetchone()
     forget(connection, [TaskId(task_id)])

@@ -7,14 +7,14 @@ SELECT workspace, state, sum(total) FROM task_counts GROUP BY workspace, state;
 
 -- name: ready
 -- Queued tasks of one group, in the order in which they go.
-SELECT seq, id, priority, cpu_millis, memory_bytes, queued_at, expires_at
+SELECT seq, id, priority, cpu_millis, memory_bytes, queued_at, expires_at, demand
 FROM tasks
 WHERE workspace = :workspace AND group_name = :group_name AND state = 'queued'
 ORDER BY priority DESC, seq LIMIT :limit;
 
 -- name: ready_behind
 -- The same, behind a position.
-SELECT seq, id, priority, cpu_millis, memory_bytes, queued_at, expires_at
+SELECT seq, id, priority, cpu_millis, memory_bytes, queued_at, expires_at, demand
 FROM tasks
 WHERE workspace = :workspace AND group_name = :group_name AND state = 'queued'
   AND (priority < :priority OR (priority = :priority AND seq > :seq))

@@ -2,8 +2,8 @@
 -- A new task. Positional, because many are bound at once.
 INSERT INTO tasks (seq, id, workspace, group_name, name, state, priority, cpu_millis, memory_bytes,
                    created_at, queued_at, start_at, expires_at, schedule_id, due_at, retry_of,
-                   idempotency_key, recurring, spec)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                   idempotency_key, recurring, demand, spec)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_first_event!
 -- The first line of a new task's history.

@@ -1,0 +1,61 @@
+"""What a task asks of the worker it goes to, and how the scheduler knows a ready task."""
+
+from typing import Final
+
+from msgspec import Struct
+
+from taskyard.core.ids import GroupName, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.resources import Resources
+from taskyard.core.tasks import TaskSpec, runtime_of
+
+DEFAULT_RUNTIME: Final = "command"
+
+
+class Demand(Struct, frozen=True, omit_defaults=True):
+    """What has to be true of a worker before the task may go there."""
+
+    resources: Resources = Resources()
+    runtime: str = DEFAULT_RUNTIME
+    """Tag of the work; the worker has to have that runtime."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it takes no room from anybody."""
+        asked = self.resources
+        return not (asked.slots or asked.cpu_millis or asked.memory_bytes)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether cores and memory say it all."""
+        return self.resources.slots == 1 and self.runtime == DEFAULT_RUNTIME
+
+
+def demand_of(spec: TaskSpec) -> Demand:
+    """What a specification asks for."""
+    return Demand(spec.resources, runtime_of(spec.work))
+
+
+class ReadyTask(Struct, frozen=True):
+    """What the scheduler has to know of a queued task."""
+
+    seq: int
+    id: TaskId
+    workspace: WorkspaceName
+    group: GroupName
+    priority: int
+    demand: Demand
+    queued_at: Instant
+    expires_at: Instant | None = None
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Sorts before the rank of every task that goes later in its group."""
+        return (-self.priority, self.seq)
+
+    @property
+    def turn(self) -> tuple[int, int, int]:
+        """Sorts the heads of a workspace's groups. What needs no room stands in nobody's way, and
+        nobody in its: it goes first, however many others wait for room.
+        """
+        return (0 if self.demand.is_free else 1, -self.priority, self.seq)

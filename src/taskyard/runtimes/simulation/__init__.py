@@ -1,0 +1,1 @@
+"""The simulation runtime: work that is pretended, for a timer each."""

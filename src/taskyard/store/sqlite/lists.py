@@ -1,0 +1,151 @@
+"""Numbered lists, on SQLite."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from taskyard.core.changes import Change
+from taskyard.core.errors import NotFound, TaskyardError
+from taskyard.core.ids import TaskId
+from taskyard.core.instants import Instant
+from taskyard.core.lists import ListEntry, ListKey, ListStatus, status_of
+from taskyard.core.states import WAITING, TaskState
+from taskyard.core.tasks import NewTask, Task
+from taskyard.ports.lists import Added, TooManyLists
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.groups import record_of
+from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.tasks import SqliteTasks, find
+
+_SQL: Final = queries("lists")
+_GROUPS: Final = queries("groups")
+
+
+class SqliteLists:
+    """Implements ``ports.lists.ListStore``."""
+
+    def __init__(self, session: Session, tasks: SqliteTasks) -> None:
+        self._session = session
+        self._tasks = tasks
+
+    async def open(
+        self, key: ListKey, owner: str, *, most: int, concurrency_limit: int | None
+    ) -> bool:
+        """See the port."""
+        parameters = {"workspace": key.workspace, "group_name": key.group, "owner": owner}
+
+        def write(connection: sqlite3.Connection) -> bool:
+            is_new = connection.execute(_SQL.list_known.sql, parameters).fetchone() is None
+            if is_new:
+                (count,) = connection.execute(_SQL.lists_of_owner.sql, parameters).fetchone()
+                if count >= most:
+                    raise TooManyLists
+                connection.execute(_SQL.insert_list.sql, parameters)
+            group = record_of(connection, key.workspace, key.group)
+            if group.concurrency_limit == concurrency_limit:
+                return is_new
+            settings = {
+                "workspace": key.workspace,
+                "name": key.group,
+                "paused": int(group.paused),
+                "concurrency_limit": concurrency_limit,
+            }
+            connection.execute(_GROUPS.put_group.sql, settings)
+            return True
+
+        return await self._session.write(write)
+
+    async def add(self, key: ListKey, make: Callable[[int], NewTask], actor: str) -> Added:
+        """See the port."""
+        parameters = {"workspace": key.workspace, "group_name": key.group}
+
+        def write(connection: sqlite3.Connection) -> Added:
+            row = connection.execute(_SQL.next_number.sql, parameters).fetchone()
+            if row is None:
+                raise NotFound("list", key.group)
+            task = make(row[0])
+            (outcome,) = self._tasks.submit_all(connection, [((task,), actor)])
+            if isinstance(outcome, TaskyardError):
+                raise outcome
+            (stored,) = outcome
+            entry = (key.workspace, key.group, row[0], stored.seq)
+            connection.execute(_SQL.insert_entry.sql, entry)
+            return Added(row[0], task, stored)
+
+        return await self._session.write(write)
+
+    async def entries(self, key: ListKey) -> list[ListEntry]:
+        """See the port."""
+        return await self._session.read(lambda connection: _entries(connection, key))
+
+    async def task(self, key: ListKey, number: int) -> Task:
+        """See the port."""
+        return await self._session.read(lambda connection: _task(connection, key, number))
+
+    async def withdraw(
+        self, key: ListKey, number: int, now: Instant, actor: str
+    ) -> tuple[TaskId, list[Change]]:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> tuple[TaskId, list[Change]]:
+            task = _task(connection, key, number)
+            if task.attempt_count or task.state not in WAITING:
+                raise NotFound("waiting task", str(number))
+            changes: list[Change] = []
+            self._tasks.cancel_one(connection, key.workspace, task.id, now, actor, changes)
+            _forget(connection, key, number)
+            return task.id, changes
+
+        return await self._session.write(write)
+
+    async def flush(self, key: ListKey) -> tuple[list[int], list[TaskId]]:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> tuple[list[int], list[TaskId]]:
+            shown = _entries(connection, key)
+            dispatched = [one for one in shown if one.status is not ListStatus.QUEUED]
+            for one in dispatched:
+                _forget(connection, key, one.number)
+            running = [one.task_id for one in dispatched if one.status is ListStatus.RUNNING]
+            return [one.number for one in dispatched], running
+
+        return await self._session.write(write)
+
+    async def forget(self, key: ListKey, numbers: Sequence[int]) -> None:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            for number in numbers:
+                _forget(connection, key, number)
+
+        await self._session.write(write)
+
+
+def _entries(connection: sqlite3.Connection, key: ListKey) -> list[ListEntry]:
+    rows = connection.execute(
+        _SQL.entries_of_list.sql, {"workspace": key.workspace, "group_name": key.group}
+    )
+    found = []
+    for number, seq, task_id, name, size, state, attempt_count in rows:
+        status = status_of(TaskState(state), was_dispatched=attempt_count > 0)
+        if status is not None:
+            found.append(ListEntry(number, seq, TaskId(task_id), name or "", size or "", status))
+    return found
+
+
+def _task(connection: sqlite3.Connection, key: ListKey, number: int) -> Task:
+    parameters = {"workspace": key.workspace, "group_name": key.group, "number": number}
+    row = None
+    if number < 1 << 63:  # the largest that a column holds
+        row = connection.execute(_SQL.listed_task.sql, parameters).fetchone()
+    if row is None:
+        raise NotFound("task", str(number))
+    task = find(connection, key.workspace, TaskId(row[0]))
+    if status_of(task.state, was_dispatched=task.attempt_count > 0) is None:
+        raise NotFound("task", str(number))
+    return task
+
+
+def _forget(connection: sqlite3.Connection, key: ListKey, number: int) -> None:
+    parameters = {"workspace": key.workspace, "group_name": key.group, "number": number}
+    connection.execute(_SQL.delete_entry.sql, parameters)
