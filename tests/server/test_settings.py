@@ -116,3 +116,11 @@ def test_every_setting_is_documented_with_its_default(table: str | None) -> None
         if shown.startswith("`"):
             value = shown.strip("`")
             assert str(default).lower() == value, name
+
+
+def test_addresses_are_read_and_shown() -> None:
+    """Also of the sixth version of IP."""
+    assert parse_listen("native=[fe80::1]:80") == Address("native", "fe80::1", 80)
+    assert url_of("0.0.0.0", 1) == "http://127.0.0.1:1"  # noqa: S104 - shown
+    assert url_of("::", 2) == "http://[::1]:2"
+    assert url_of("example.org", 3) == "http://example.org:3"
