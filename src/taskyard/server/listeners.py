@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from taskyard.core.errors import Unavailable
 from taskyard.dialects.http.peers import LOCAL_KEY
+from taskyard.server.sockets import MESSAGE_BYTES, PING_S, STALL_S, DroppingProtocol
 
 HEADER_BYTES: Final = 32 << 10
 HEADER_COUNT: Final = 128
@@ -186,8 +187,10 @@ class Listener:
         config = uvicorn.Config(
             app,
             http=BoundedProtocol,
-            ws="websockets-sansio",
-            ws_max_size=64 << 10,
+            ws=DroppingProtocol,
+            ws_max_size=MESSAGE_BYTES,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=STALL_S,
             ws_per_message_deflate=False,
             interface="asgi3",
             lifespan="off",
