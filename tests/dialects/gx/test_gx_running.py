@@ -6,6 +6,8 @@ import anyio
 import pytest
 from gx_world import ADMIN, GxWorld, Space, all_of, opened
 
+from taskyard.services import listed
+
 pytestmark = pytest.mark.anyio
 
 
@@ -98,20 +100,24 @@ async def test_they_are_ordinary_tasks(world: GxWorld, space: Space) -> None:
     assert len(await space.native()) == 7
 
 
-async def test_a_thousand_finished_tasks_stay(tmp_path: Path) -> None:
-    """The oldest go first, and those that wait or run do not count."""
-    async with opened(tmp_path / "data", running=500) as world:
+async def test_only_so_many_finished_tasks_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest go first, for good; those that wait or run do not count."""
+    assert listed.FINISHED_KEPT == 1000
+    monkeypatch.setattr(listed, "FINISHED_KEPT", 50)
+    kept = list(range(21, 72))
+    async with opened(tmp_path / "data") as world:
         space = world.space("many")
-        for _ in range(11):
-            await all_of(*[space.create() for _ in range(100)])
-        await space.create("gx.heavy")
-        seen = await space.until(lambda seen: list(seen.values()).count("completed") == 1000)
-        assert list(seen) == list(range(101, 1102))
+        await all_of(*[space.create() for _ in range(70)])
+        assert await space.create("gx.heavy") == 71
+        ended = [*["completed"] * 50, "running"]
+        assert list(await space.until(lambda seen: list(seen.values()) == ended)) == kept
         await world.yard.engine.lists.tidy()
-        detail = await space.http.get("/tasks/100", params=space.query)
+        detail = await space.http.get("/tasks/20", params=space.query)
         assert detail.status_code == 404
-    async with opened(tmp_path / "data", running=500) as world:
-        assert list(await world.space("many").statuses()) == list(range(101, 1102))
+    async with opened(tmp_path / "data") as world:
+        assert list(await world.space("many").statuses()) == kept
 
 
 async def test_delete_races_dispatch(world: GxWorld, space: Space) -> None:
