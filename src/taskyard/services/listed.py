@@ -40,6 +40,9 @@ class TaskList:
     def begin(self) -> None:
         """It is about to be read, once more perhaps; until then it shows what it showed."""
         self._early = []
+        if self.ready.is_set():
+            # Who asks from now on has to see what happens from now on.
+            self.ready = anyio.Event()
         self.failure = None
 
     def fill(self, entries: Iterable[ListEntry]) -> None:

@@ -204,9 +204,7 @@ async def opened(directory: Path, **gx: Any) -> AsyncIterator[GxWorld]:
             return Native(yard.engine, streams, prefix, settings.max_body_bytes, dev=True)
 
         host = Host(yard.engine, streams, settings.max_body_bytes, dev=True)
-        served = Served(
-            native, yard.metrics, yard.checks, (), others=others(settings, host)
-        )
+        served = Served(native, yard.metrics, yard.checks, (), others=others(settings, host))
         main = Listener(bind_tcp("127.0.0.1", 0), main_app(served), 1)
         own = Listener(bind_tcp("127.0.0.1", 0), dialect_app(served, "gx"), 1)
         async with anyio.create_task_group() as tasks:

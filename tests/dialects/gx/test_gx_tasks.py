@@ -103,7 +103,8 @@ async def test_large_body_is_413(space: Space) -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type", [None, "application/json", "text/plain", "application/x-www-form-urlencoded", ""]
+    "content_type",
+    [None, "application/json", "text/plain", "application/x-www-form-urlencoded", ""],
 )
 async def test_content_type_does_not_matter(space: Space, content_type: str | None) -> None:
     """A JSON object is one, whatever it is called."""
@@ -116,7 +117,18 @@ async def test_content_type_does_not_matter(space: Space, content_type: str | No
 
 @pytest.mark.parametrize(
     "name",
-    ["abc", "  spaces \n", " ", "\0", "a\0b", "🐦\u200d🔥", "ü" * 1024, "🐦" * 1024, "<b>", "\u2028"],
+    [
+        "abc",
+        "  spaces \n",
+        " ",
+        "\0",
+        "a\0b",
+        "🐦\u200d🔥",
+        "ü" * 1024,
+        "🐦" * 1024,
+        "<b>",
+        "\u2028",
+    ],
 )
 async def test_name_is_unchanged(space: Space, name: str) -> None:
     """In the answer, the list, the detail and the stream; 1024 characters are allowed."""
