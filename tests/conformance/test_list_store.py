@@ -154,7 +154,7 @@ async def test_adding_that_fails_uses_no_number_up(store: Any) -> None:
         raise ValueError(number)
 
     for _ in range(2):
-        with pytest.raises(ValueError, match="^1$"):
+        with pytest.raises(ValueError, match=r"^1$"):
             await store.lists.add(LIST, broken, "me")
     unknown = ListKey(WS, GroupName("unknown"))
     with pytest.raises(NotFound):

@@ -24,6 +24,7 @@ class ListWorld:
     def __init__(self, world: World, lists: Lists) -> None:
         self.world = world
         self.lists = lists
+        self.store: Any = world.store
         self.answered: set[int] = set()
         """Numbers of creates that were answered."""
         self.gone: set[int] = set()

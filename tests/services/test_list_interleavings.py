@@ -91,7 +91,7 @@ class Client:
 
     async def kill(self, which: int) -> None:
         """Kill one as another interface would."""
-        page = await self.world.world.store.tasks.list_tasks(TaskQuery(CALLER.workspace))
+        page = await self.world.store.tasks.list_tasks(TaskQuery(CALLER.workspace))
         if page.tasks:
             task = page.tasks[which % len(page.tasks)]
             self.world.excused.add(int((task.spec.name or "n0")[1:]))
@@ -150,9 +150,9 @@ async def play(directory: Path, script: list[tuple[str, int]]) -> None:
         await world.lists.tidy()
         await quiet(world)
         now = await world.look()
-        stored = await world.world.store.lists.entries(KEY)
+        stored = await world.store.lists.entries(KEY)
         assert now == {one.number: one.status for one in stored}
-        page = await world.world.store.tasks.list_tasks(TaskQuery(CALLER.workspace))
+        page = await world.store.tasks.list_tasks(TaskQuery(CALLER.workspace))
         for task in page.tasks:
             if task.state.value == "queued" and not task.attempt_count:
                 assert int(task.spec.name[1:]) in now, "what waits is listed"

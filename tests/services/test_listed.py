@@ -121,5 +121,17 @@ def test_a_list_that_cannot_be_read_says_why() -> None:
     assert isinstance(shown.failure, Unavailable)
     shown.begin()
     shown.fill([entry(1)])
-    assert shown.failure is None
+    again: object = shown.failure
+    assert again is None
     assert statuses(shown) == {1: "queued"}
+
+
+def test_what_is_told_late_comes_into_its_place() -> None:
+    """Entries ascend whoever is faster; what was removed before it was added is never shown."""
+    shown = filled(entry(1))
+    shown.add(entry(4))
+    shown.add(entry(2))
+    shown.remove([3])
+    shown.add(entry(3))
+    assert statuses(shown) == {1: "queued", 2: "queued", 4: "queued"}
+    assert list(shown.entries) == [1, 2, 4]

@@ -75,7 +75,7 @@ class Space:
         seen: dict[int, str] = {}
         try:
             with anyio.fail_after(DEADLINE_S):
-                while not wanted(seen := await self.statuses()):
+                while not wanted(seen := await self.statuses()):  # noqa: ASYNC110 - as clients poll
                     await anyio.sleep(0.02)
         except TimeoutError:
             raise AssertionError(f"in the end: {seen}") from None
@@ -195,7 +195,7 @@ async def opened(directory: Path, **gx: Any) -> AsyncIterator[GxWorld]:
     table = {"sizes": QUICK, **gx}
     values = {"data": directory, "dev": True, "gx": table, "worker_slots": 8, "worker_cpu": 8}
     settings = Settings.load(None, values, {})
-    if not directory.exists():
+    if not directory.exists():  # noqa: ASYNC240 - before anything is served
         prepare(directory)
     async with assemble(settings) as yard:
         streams = Streams(settings.max_streams)

@@ -33,7 +33,7 @@ async def test_statuses_move_forward_in_order(space: Space) -> None:
     for _ in range(20):
         await space.create("gx.micro")
     rank = {"queued": 0, "running": 1, "completed": 2}
-    before = {number: 0 for number in range(1, 21)}
+    before = dict.fromkeys(range(1, 21), 0)
     with anyio.fail_after(20):
         while set(before.values()) != {2}:
             now = {number: rank[one] for number, one in (await space.statuses()).items()}
