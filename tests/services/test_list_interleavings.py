@@ -90,11 +90,12 @@ class Client:
         self.world.gone |= seen
 
     async def kill(self, which: int) -> None:
-        """Kill one as another interface would."""
+        """Kill one as another interface would, once that could have heard of it."""
         page = await self.world.store.tasks.list_tasks(TaskQuery(CALLER.workspace))
-        if page.tasks:
-            task = page.tasks[which % len(page.tasks)]
-            self.world.excused.add(int((task.spec.name or "n0")[1:]))
+        known = [one for one in page.tasks if int(one.spec.name[1:]) in self.world.answered]
+        if known:
+            task = known[which % len(known)]
+            self.world.excused.add(int(task.spec.name[1:]))
             await self.world.world.tasks.cancel(CALLER, [task.id])
 
     async def end(self, which: int) -> None:
