@@ -285,3 +285,13 @@ async def test_isolated_command_keeps_its_grace(field: Pasture) -> None:
     ended = await field.ended(assignment)
     assert await field.output(ended) == b"up\nbye\n"
     assert ended.exit_code == 3
+
+
+async def test_merged_output_keeps_the_order(pasture: Pasture) -> None:
+    """Standard error goes where standard output goes, as it is written; its own file is empty."""
+    script = "for i in 1 2 3; do echo o$i; echo e$i >&2; done; exit 4"
+    ended = await pasture.run(script=script, merge_output=True)
+    assert (ended.state, ended.exit_code) == (AttemptState.FAILED, 4)
+    assert await pasture.output(ended) == b"o1\ne1\no2\ne2\no3\ne3\n"
+    assert await pasture.output(ended, "stderr") == b""
+    assert (ended.stdout.stored_bytes, ended.stderr.stored_bytes) == (18, 0)

@@ -34,18 +34,24 @@ class TaskList:
         self.failure: Unavailable | None = None
         self._numbers: dict[int, int] = {}
         self._finished: dict[int, None] = {}
+        self._removed: set[int] = set()
+        """Removed before it was told that they were added."""
         self._early: list[Callable[[], None]] | None = []
         """What happened while it was being read; None from then on."""
 
     def begin(self) -> None:
         """It is about to be read, once more perhaps; until then it shows what it showed."""
         self._early = []
+        if self.ready.is_set():
+            # Who asks from now on has to see what happens from now on.
+            self.ready = anyio.Event()
         self.failure = None
 
     def fill(self, entries: Iterable[ListEntry]) -> None:
         """Begin with what the store holds, then catch up with what happened meanwhile."""
         early, self._early = self._early or [], None
         self.entries.clear()
+        self._removed.clear()
         self._numbers.clear()
         self._finished.clear()
         for entry in entries:
@@ -64,8 +70,13 @@ class TaskList:
         """One more task; nothing if it is there already."""
         if self._early is not None:
             self._early.append(lambda: self.add(entry))
+        elif entry.number in self._removed:
+            self._removed.discard(entry.number)
         elif entry.number not in self.entries:
+            is_late = bool(self.entries) and entry.number < next(reversed(self.entries))
             self._put(entry)
+            if is_late:
+                self.entries = dict(sorted(self.entries.items()))
             self._changed()
 
     def remove(self, numbers: Sequence[int]) -> None:
@@ -74,6 +85,8 @@ class TaskList:
             self._early.append(lambda: self.remove(numbers))
             return
         for number in numbers:
+            if number not in self.entries:
+                self._removed.add(number)
             self._pop(number)
         if numbers:
             self._changed()

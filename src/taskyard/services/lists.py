@@ -97,12 +97,12 @@ class Lists:
         if shown is None:
             shown = self._lists[key] = TaskList(key)
             await self._read(shown)
-        elif key in self._doubtful:
-            await self._read(shown)
         elif not shown.ready.is_set():
             await shown.ready.wait()
             if shown.failure is not None:
                 raise shown.failure
+        elif key in self._doubtful:
+            await self._read(shown)
         return shown
 
     async def task(self, key: ListKey, number: int) -> Task:
@@ -116,7 +116,12 @@ class Lists:
         """
         require(caller, Role.WRITE)
         with anyio.CancelScope(shield=True):
-            _, changes = await self._store.withdraw(key, number, self._clock.now(), caller.actor)
+            now = self._clock.now()
+            try:
+                _, changes = await self._store.withdraw(key, number, now, caller.actor)
+            except Unavailable:
+                self._doubtful.add(key)
+                raise
             self._drop(key, (number,))
             self._bus.publish(changes)
 
@@ -127,7 +132,11 @@ class Lists:
         """
         require(caller, Role.WRITE)
         with anyio.CancelScope(shield=True):
-            numbers, running = await self._store.flush(key)
+            try:
+                numbers, running = await self._store.flush(key)
+            except Unavailable:
+                self._doubtful.add(key)
+                raise
             self._drop(key, numbers)
         if cancel and running:
             await self._tasks.cancel(caller, running)
@@ -142,7 +151,16 @@ class Lists:
                 log.warning("lists_not_tidied", reason=str(error))
 
     async def tidy(self) -> None:
-        """Forget what lists dropped by themselves, and lists that nobody looks at."""
+        """Forget what lists dropped by themselves, and lists that nobody looks at.
+
+        Lists that may be wrong are read again, for those who watch and never ask.
+        """
+        for key in list(self._doubtful):
+            doubted = self._lists.get(key)
+            if doubted is None:
+                self._doubtful.discard(key)
+            elif doubted.ready.is_set():  # two reads at once would lose what happens between
+                await self._read(doubted)
         for key, shown in list(self._lists.items()):
             if dropped := shown.dropped:
                 shown.dropped = []

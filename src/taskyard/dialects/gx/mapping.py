@@ -109,6 +109,10 @@ def detail_of(number: int, task: Task, attempt: Attempt | None) -> TaskDetail:
     error = task.message if status is ListStatus.FAILED else None
     if status is ListStatus.FAILED and not error:
         error = task.reason or "failed"
+    finished_at = task.finished_at
+    if finished_at is not None and attempt is not None and attempt.finished_at is not None:
+        # When the work ended, not when the engine heard of it, which a restart may put off.
+        finished_at = attempt.finished_at
     return TaskDetail(
         id=number,
         name=task.spec.name or "",
@@ -116,7 +120,7 @@ def detail_of(number: int, task: Task, attempt: Attempt | None) -> TaskDetail:
         status=status.value,
         createdAt=rfc3339(task.created_at),
         startedAt=_time(None if attempt is None else attempt.started_at),
-        finishedAt=_time(task.finished_at),
+        finishedAt=_time(finished_at),
         exitCode=None if attempt is None else attempt.exit_code,
         error=error,
     )
