@@ -23,7 +23,7 @@ from taskyard.core.states import (
     TaskState,
     next_task_state,
 )
-from taskyard.core.tasks import NewTask, Task, TaskSpec
+from taskyard.core.tasks import Command, NewTask, Task, TaskSpec
 from taskyard.core.webhooks import events_of_kind
 from taskyard.ports.store import (
     Backlog,
@@ -336,7 +336,9 @@ def _number(attempt: Attempt) -> int:
 
 def _matches(task: Task, query: TaskQuery) -> bool:
     spec = task.spec
-    command = spec.work.shell if spec.work.shell is not None else " ".join(spec.work.argv)
+    command = ""
+    if isinstance(spec.work, Command):
+        command = spec.work.shell or " ".join(spec.work.argv)
     texts = (spec.name or "", spec.group, task.id, command)
     wanted = (query.text or "").lower()
     behind = query.after_seq is None or (

@@ -10,7 +10,7 @@ from taskyard.core.errors import StaleLease, Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken
 from taskyard.core.instants import seconds_between
 from taskyard.core.states import AttemptState
-from taskyard.core.tasks import Command, SecretRef
+from taskyard.core.tasks import Command, SecretRef, environment_of
 from taskyard.ports.transport import Heartbeat
 from taskyard.services.dispatch import LEASE_S
 from taskyard.services.reception import RENEW_EVERY_S
@@ -126,11 +126,11 @@ async def test_an_adopted_attempt_does_without_secrets_that_are_gone(world: Worl
     (attempt,) = await world.store.tasks.attempts(task.workspace, task.id)
     found = await world.reception.resolve(attempt)
     assert found is not None
-    assert found.work.env == {"P": "x", "Q": "q"}
+    assert environment_of(found.work) == {"P": "x", "Q": "q"}
     world.secrets.values.clear()
     found = await world.reception.resolve(attempt)
     assert found is not None
-    assert found.work.env == {"Q": "q"}
+    assert environment_of(found.work) == {"Q": "q"}
     assert worker.held
 
 

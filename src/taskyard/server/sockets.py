@@ -22,6 +22,12 @@ class DroppingProtocol(WebSocketsSansIOProtocol):
         self._stall_timer: asyncio.TimerHandle | None = None
         self._unread = 0
 
+    async def send(self, message: Any) -> None:
+        """Send; a refusal before the upgrade is the end of the handshake, and no defect."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            self.handshake_complete = True
+
     def pause_writing(self) -> None:
         """The peer falls behind: look whether it takes anything at all."""
         super().pause_writing()

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from taskyard.core.access import Caller, Role
 from taskyard.core.changes import Change
 from taskyard.core.errors import Unavailable
-from taskyard.core.lists import ListEntry, ListKey
+from taskyard.core.lists import ListEntry, ListKey, ListStatus
 from taskyard.core.tasks import Task, TaskSpec
 from taskyard.ports.clock import Clock
 from taskyard.ports.lists import ListStore
@@ -131,6 +131,10 @@ class Lists:
         Raises ``NotAllowed``.
         """
         require(caller, Role.WRITE)
+        if cancel:
+            # Before they leave the list: whoever has to ask again still finds them there.
+            shown = await self._store.entries(key)
+            await self._cancel(caller, [one for one in shown if one.status is ListStatus.RUNNING])
         with anyio.CancelScope(shield=True):
             try:
                 numbers, running = await self._store.flush(key)
@@ -139,7 +143,12 @@ class Lists:
                 raise
             self._drop(key, numbers)
         if cancel and running:
+            # Those killed above have not all ended by now, and others may have begun.
             await self._tasks.cancel(caller, running)
+
+    async def _cancel(self, caller: Caller, entries: Sequence[ListEntry]) -> None:
+        if entries:
+            await self._tasks.cancel(caller, [entry.task_id for entry in entries])
 
     async def run(self) -> None:
         """Until cancelled: take finished tasks beyond what lists keep off them for good."""

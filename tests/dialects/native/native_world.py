@@ -13,6 +13,7 @@ from taskyard.core.attempts import Ended, Started, StreamSize
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason
+from taskyard.core.tasks import Command
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.native import Native
 from taskyard.ports.errors import WorkerUnreachable
@@ -139,7 +140,9 @@ class WordWorker:
     async def _work(self) -> None:
         async for assignment in self._outbox:
             assert self._engine is not None
-            words = list(assignment.work.argv) or (assignment.work.shell or "").split()
+            work = assignment.work
+            assert isinstance(work, Command)
+            words = list(work.argv) or (work.shell or "").split()
             if words[0] == "hang":
                 # Before it is seen running, since a test may end it from then on.
                 self._hanging[assignment.attempt_id] = assignment
