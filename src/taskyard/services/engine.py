@@ -14,6 +14,7 @@ from taskyard.services.secrets import Secrets
 from taskyard.services.tasks import Tasks
 from taskyard.services.webhooks import Webhooks
 from taskyard.services.why import Why
+from taskyard.services.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Engine:
     tasks: Tasks
     groups: Groups
     why: Why
+    workers: Workers
     logs: Logs
     follow: Follow
     dispatch: Dispatch
