@@ -146,6 +146,8 @@ def test_groups(inside: Inside) -> None:
 def test_lists_of_the_rest(inside: Inside) -> None:
     """Workers, deliveries, the audit trail and the versions print as JSON."""
     assert read(inside("worker", "ls"))[0]["id"] == "w1"
+    assert read(inside("worker", "drain", "w1"))["state"] == "draining"
+    assert read(inside("worker", "undrain", "w1"))["state"] == "ready"
     assert read(inside("webhook", "ls")) == []
     assert read(inside("audit"))[0]["action"] == "task.submit"
     assert read(inside("version", "--server", "--json"))["server"] == "9.9.9"

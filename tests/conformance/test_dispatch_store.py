@@ -11,6 +11,8 @@ from fakes.memory import MemoryStore
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import opened
 from taskyard.core.attempts import Ended, KillReport, Started, StreamSize, Survivor, Usage
+from taskyard.core.demand import Demand
+from taskyard.core.errors import NotFound
 from taskyard.core.ids import (
     AttemptId,
     GroupName,
@@ -126,7 +128,8 @@ async def test_an_attempt_holds_what_its_task_asks_for(store: Any) -> None:
     """And is the task's current one."""
     asked = Resources(500, 1 << 30, 7)
     placed = await run(store, new_task(resources=asked))
-    ((attempt, group),) = await store.dispatch.running()
+    ((attempt, group, demand),) = await store.dispatch.running()
+    assert demand == Demand(asked)
     assert attempt == placed.attempt
     assert (attempt.resources, attempt.number, group) == (asked, 1, "default")
     task = await store.tasks.task(WS, placed.task.id)
@@ -371,7 +374,7 @@ async def test_a_new_incarnation_takes_over(store: Any) -> None:
     assert not await store.dispatch.renew(W1.id, W1.incarnation, NOW, after(NOW, 20))
     assert await store.dispatch.lose(W1.id, W1.incarnation, NOW) == []
     assert await store.dispatch.renew(W1.id, again.incarnation, after(NOW, 9), after(NOW, 20))
-    ((attempt, _),) = await store.dispatch.running()
+    ((attempt, _, _),) = await store.dispatch.running()
     assert attempt.lease_expires_at == after(NOW, 20)
     assert await store.dispatch.workers() == [replace(again, beat_at=after(NOW, 9))]
     assert await end(store) == (["succeeded"], [])
@@ -385,6 +388,32 @@ async def test_a_lost_worker_cannot_renew(store: Any) -> None:
     assert (await store.dispatch.workers())[0].state == "lost"
     assert await store.dispatch.lose(W1.id, W1.incarnation, NOW) == []
     assert await store.dispatch.join(W1) == []
+
+
+async def test_a_draining_worker_takes_nothing_new(store: Any) -> None:
+    """Not even by a decision made before; in every later incarnation, until it is let again."""
+    kept = await run(store, new_task())
+    new = new_task()
+    (stored,) = await store.tasks.submit([new], None)
+    record = await store.dispatch.set_draining(W1.id, draining=True)
+    assert (record.state, record.draining) == ("draining", True)
+    assert await store.dispatch.place([placement(new.id, stored.seq, "b")], NOW) == ([], [])
+    assert await store.dispatch.renew(W1.id, W1.incarnation, NOW, after(NOW, 20))
+    again = replace(W1, incarnation=IncarnationId("life-2"))
+    assert [one.id for one in await store.dispatch.join(again)] == [kept.attempt.id]
+    assert await store.dispatch.workers() == [replace(again, state="draining", draining=True)]
+    await store.dispatch.lose(W1.id, again.incarnation, NOW)
+    lost = await store.dispatch.set_draining(W1.id, draining=True)
+    assert (lost.state, lost.draining) == ("lost", True)
+    await store.dispatch.join(again)
+    assert (await store.dispatch.workers())[0].state == "draining"
+    ready = await store.dispatch.set_draining(W1.id, draining=False)
+    assert (ready.state, ready.draining) == ("ready", False)
+    onto = placement(new.id, stored.seq, "c", incarnation=again.incarnation)
+    placed, _ = await store.dispatch.place([onto], NOW)
+    assert len(placed) == 1
+    with pytest.raises(NotFound):
+        await store.dispatch.set_draining(WorkerId("w9"), draining=True)
 
 
 async def test_losing_a_worker_leaves_others_alone(store: Any) -> None:
@@ -402,7 +431,7 @@ async def test_losing_a_worker_leaves_others_alone(store: Any) -> None:
         (again.task.id, "requeued"),
         (once.task.id, "failed"),
     }
-    assert [attempt.id for attempt, _ in await store.dispatch.running()] == ["k"]
+    assert [one.attempt.id for one in await store.dispatch.running()] == ["k"]
 
 
 async def test_retention_takes_the_oldest_of_each_workspace(store: Any) -> None:

@@ -1,6 +1,8 @@
 """The scheduler that sorts everything anew each time, and the pieces that tests are made of."""
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 
 from taskyard.core import fairness
 from taskyard.core.demand import Demand, ReadyTask
@@ -8,16 +10,24 @@ from taskyard.core.fairness import QueueKey
 from taskyard.core.ids import IncarnationId, TaskId, WorkerId, WorkspaceName
 from taskyard.core.instants import SECOND, Instant
 from taskyard.core.placement import Room
+from taskyard.core.pools import Pool
 from taskyard.core.resources import Capacity, Resources
 
 GIB = 1 << 30
 START = Instant(1_700_000_000 * SECOND)
 
 
-def ready(seq: int, key: QueueKey, priority: int, asked: Resources, now: Instant) -> ReadyTask:
+def ready(
+    seq: int,
+    key: QueueKey,
+    priority: int,
+    asked: Resources,
+    now: Instant,
+    runtime: str = "command",
+) -> ReadyTask:
     """A task that became ready now."""
     return ReadyTask(
-        seq, TaskId(f"task-{seq}"), key.workspace, key.group, priority, Demand(asked), now
+        seq, TaskId(f"task-{seq}"), key.workspace, key.group, priority, Demand(asked, runtime), now
     )
 
 
@@ -48,6 +58,9 @@ class Naive:
         self.limits: dict[QueueKey, int] = {}
         self.workspace_limits: dict[WorkspaceName, int] = {}
         self.stuck: set[int] = set()
+        self.pools: Sequence[Pool] = ()
+        self.pooled: list[tuple[ReadyTask, WorkerId]] = []
+        """Containers that run, and where."""
 
     def queue(self, key: QueueKey) -> list[ReadyTask]:
         """One group in order."""
@@ -73,28 +86,48 @@ class Naive:
             and (cap is None or self.share(key.workspace)[0] < cap)
         )
 
-    def heads(self, workspace: WorkspaceName) -> list[ReadyTask]:
+    def lane(self, task: ReadyTask, rooms: list[Room]) -> list[Room]:
+        """Workers a task may go to at all, room aside."""
+        able = [room for room in rooms if room.accepting and task.demand.runtime in room.runtimes]
+        if task.demand.runtime != "container" or not self.pools:
+            return able
+        for pool in self.pools:
+            mine = [room for room in able if room.worker_id in pool.workers]
+            if re.match(pool.match, task.group) and mine:
+                held = [one for one in self.pooled if self.pool_of(*one) is pool]
+                full = pool.max_running is not None and len(held) >= pool.max_running
+                return [] if full else mine
+        return []
+
+    def pool_of(self, task: ReadyTask, worker: WorkerId) -> Pool | None:
+        """The pool that something running counts for."""
+        for pool in self.pools:
+            if re.match(pool.match, task.group) and worker in pool.workers:
+                return pool
+        return None
+
+    def heads(self, workspace: WorkspaceName, rooms: list[Room]) -> list[ReadyTask]:
         """First tasks of the groups that may go, in order."""
         found = [
             self.queue(key)[0]
             for key in self.keys()
-            if key.workspace == workspace and self.may_go(key)
+            if key.workspace == workspace
+            and self.may_go(key)
+            and self.lane(self.queue(key)[0], rooms)
         ]
         return sorted(found, key=lambda task: (not is_free(task), -task.priority, task.seq))
 
     def reserved(self, rooms: list[Room], now: Instant) -> dict[WorkerId, int]:
         """Workers kept free for heads that wait for long."""
         kept: dict[WorkerId, int] = {}
-        heads = {h.seq: h for w in {k.workspace for k in self.keys()} for h in self.heads(w)}
+        heads = {h.seq: h for w in {k.workspace for k in self.keys()} for h in self.heads(w, rooms)}
         for seq in sorted(self.stuck & heads.keys()):
             if now - heads[seq].queued_at < 30 * SECOND:
                 continue
             able = [
                 room
-                for room in rooms
-                if room.accepting
-                and room.worker_id not in kept
-                and room.total.fits(heads[seq].demand.resources)
+                for room in self.lane(heads[seq], rooms)
+                if room.worker_id not in kept and room.total.fits(heads[seq].demand.resources)
             ]
             if able:
                 best = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
@@ -106,9 +139,8 @@ class Naive:
         kept = self.reserved(rooms, now)
         able = [
             room
-            for room in rooms
-            if room.accepting
-            and (is_free(task) or kept.get(room.worker_id, task.seq) == task.seq)
+            for room in self.lane(task, rooms)
+            if (is_free(task) or kept.get(room.worker_id, task.seq) == task.seq)
             and room.free.fits(task.demand.resources)
         ]
         return min(able, key=lambda room: 1 - room.free.slots / room.total.slots, default=None)
@@ -129,7 +161,7 @@ class Naive:
         for share in sorted(shares):
             tied = []
             for workspace in shares[share]:
-                for head in self.heads(workspace)[: fairness.LOOK_PAST + 1]:
+                for head in self.heads(workspace, rooms)[: fairness.LOOK_PAST + 1]:
                     room = self.room_for(head, rooms, now)
                     if room is not None:
                         tied.append((head.seq, room.worker_id, set(passed)))

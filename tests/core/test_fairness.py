@@ -18,11 +18,13 @@ from msgspec.structs import replace
 from naive_scheduler import GIB, START, Naive, ready, rooms_of
 
 from taskyard.core import fairness
+from taskyard.core.availability import RuntimeStatus
 from taskyard.core.demand import ReadyTask
 from taskyard.core.fairness import Chosen, QueueKey, ReadyQueues
 from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
 from taskyard.core.instants import after
 from taskyard.core.placement import Room
+from taskyard.core.pools import Pool, Pools
 from taskyard.core.resources import Resources
 
 WINDOW = 3
@@ -41,6 +43,17 @@ ASKED = st.sampled_from(
     ]
 )
 INDEX = st.integers(0, 20)
+RUNTIME = st.sampled_from(["command", "command", "container", "simulation"])
+RUNTIMES = st.sets(st.sampled_from(["container", "simulation"])).map(
+    lambda some: frozenset({"command", *some})
+)
+POOL = st.builds(
+    Pool,
+    st.sampled_from(["", "g", "[gh]", "j$"]),
+    st.frozensets(st.sampled_from([WorkerId("w0"), WorkerId("w1"), WorkerId("w2")])),
+    st.none() | st.integers(0, 2),
+)
+CLOSED = {"no_worker", "draining", "no_runtime", "no_pool", "no_host", "pool_limit"}
 
 
 class FairnessMachine(RuleBasedStateMachine):
@@ -48,7 +61,8 @@ class FairnessMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queues = ReadyQueues()
+        self.pools = Pools()
+        self.queues = ReadyQueues(self.pools)
         self.naive = Naive()
         self.now = START
         self.rooms: list[Room] = []
@@ -60,17 +74,23 @@ class FairnessMachine(RuleBasedStateMachine):
             st.tuples(st.integers(1, 3), st.sampled_from([1000, 2500]), st.sampled_from([2, 4])),
             min_size=1,
             max_size=3,
-        )
+        ),
+        pools=st.just([]) | st.lists(POOL, min_size=1, max_size=3),
     )
-    def begin(self, sizes: list[tuple[int, int, int]]) -> None:
+    def begin(self, sizes: list[tuple[int, int, int]], pools: list[Pool]) -> None:
         self.rooms = rooms_of(*sizes)
+        self.pools = Pools(pools)
+        self.queues = ReadyQueues(self.pools)
+        self.naive.pools = pools
 
     # -- events ------------------------------------------------------------------------------
 
-    @rule(key=KEYS, priority=st.integers(-1, 1), asked=ASKED, count=st.integers(1, 5))
-    def add(self, key: QueueKey, priority: int, asked: Resources, count: int) -> None:
+    @rule(
+        key=KEYS, priority=st.integers(-1, 1), asked=ASKED, count=st.integers(1, 5), runtime=RUNTIME
+    )
+    def add(self, key: QueueKey, priority: int, asked: Resources, count: int, runtime: str) -> None:
         for _ in range(count):
-            task = ready(next(self.count), key, priority, asked, self.now)
+            task = ready(next(self.count), key, priority, asked, self.now, runtime)
             self.naive.tasks[task.seq] = task
             self.queues.add(task)
 
@@ -126,28 +146,35 @@ class FairnessMachine(RuleBasedStateMachine):
             for room in self.rooms
         ]
         self.naive.running[key] -= 1
-        self.queues.ended(key)
+        if (task, worker) in self.naive.pooled:
+            self.naive.pooled.remove((task, worker))
+        self.queues.ended(key, self.pools.of(task.group, task.demand.runtime, worker))
         if again:
             self.naive.tasks[task.seq] = task
             self.queues.add(task)
 
-    @rule(key=KEYS, index=INDEX, asked=ASKED)
-    def find_running(self, key: QueueKey, index: int, asked: Resources) -> None:
-        """After a restart something runs that nobody planned."""
+    @rule(key=KEYS, index=INDEX, asked=ASKED, runtime=RUNTIME)
+    def find_running(self, key: QueueKey, index: int, asked: Resources, runtime: str) -> None:
+        """After a restart something runs that nobody planned, even past a limit."""
         room = self.rooms[index % len(self.rooms)]
         if not room.free.fits(asked):
             return
-        task = ready(next(self.count), key, 0, asked, self.now)
+        task = ready(next(self.count), key, 0, asked, self.now, runtime)
         self._hold(Chosen(task, room.worker_id, room.incarnation))
-        self.queues.began(key)
+        self.queues.began(key, self.pools.of(key.group, runtime, room.worker_id))
 
     @rule(index=INDEX)
     def drain_worker(self, index: int) -> None:
         at = index % len(self.rooms)
         room = self.rooms[at]
-        self.rooms[at] = Room(
-            room.worker_id, room.incarnation, room.total, room.free, not room.accepting
-        )
+        self.rooms[at] = replace(room, accepting=not room.accepting)
+
+    @rule(index=INDEX, runtimes=RUNTIMES)
+    def change_runtimes(self, index: int, runtimes: frozenset[str]) -> None:
+        """Engines come and go."""
+        at = index % len(self.rooms)
+        absent = {name: RuntimeStatus(False, "gone") for name in {"container"} - runtimes}
+        self.rooms[at] = replace(self.rooms[at], runtimes=runtimes, absent=absent)
 
     @rule(seconds=st.sampled_from([1, 29, 31]))
     def pass_time(self, seconds: int) -> None:
@@ -203,14 +230,20 @@ class FairnessMachine(RuleBasedStateMachine):
             self.queues.refill(key, mark, tasks, complete=len(tasks) < WINDOW)
         assert not self.queues.starved()
 
-    @rule(priority=st.integers(-1, 1), asked=ASKED, count=st.integers(1, 5), gone=INDEX)
+    @rule(
+        priority=st.integers(-1, 1),
+        asked=ASKED,
+        count=st.integers(1, 5),
+        gone=INDEX,
+        runtime=RUNTIME,
+    )
     def refill_while_things_happen(
-        self, priority: int, asked: Resources, count: int, gone: int
+        self, priority: int, asked: Resources, count: int, gone: int, runtime: str
     ) -> None:
         """What was read from the store is old by the time it arrives."""
         read = [(key, mark, self.naive.queue(key)[:WINDOW]) for key, mark in self.queues.starved()]
         for key, _, _ in read:
-            self.add(key, priority, asked, count)
+            self.add(key, priority, asked, count, runtime)
         if not read:
             return
         removed = self.naive.queue(read[0][0])[-1 - gone % count]
@@ -231,11 +264,14 @@ class FairnessMachine(RuleBasedStateMachine):
             key = QueueKey(task.workspace, task.group)
             head = self.naive.queue(key)[0].seq == seq
             assert (code == "group_paused") == (key in self.naive.paused)
-            if code in {"starting", "behind", "no_room", "reserved_for_other", "no_worker"}:
-                assert self.naive.may_go(key)
             if code in {"group_limit", "workspace_limit", "group_paused"}:
                 assert not self.naive.may_go(key)
-            elif (code == "starting") and head:
+            else:
+                assert self.naive.may_go(key)
+                assert (code in CLOSED) == (not self.naive.lane(task, self.rooms))
+            if code in {"group_limit", "workspace_limit", "group_paused", *CLOSED}:
+                continue
+            if (code == "starting") and head:
                 assert self.naive.room_for(task, self.rooms, self.now) is not None
             if code == "starting":
                 assert head
@@ -249,8 +285,9 @@ class FairnessMachine(RuleBasedStateMachine):
         assert self.naive.queue(key)[0].seq == task.seq, "first come, first served in a group"
         assert self.naive.may_go(key)
         room = next(room for room in self.rooms if room.worker_id == chosen.worker_id)
-        assert room.accepting
+        assert room in self.naive.lane(task, self.rooms)
         assert room.free.fits(task.demand.resources)
+        assert chosen.pool == self.pools.of(task.group, task.demand.runtime, room.worker_id)
         del self.naive.tasks[task.seq]
         self.naive.served[key.workspace] = max(self.naive.served.values(), default=0) + 1
         self._hold(chosen)
@@ -259,6 +296,8 @@ class FairnessMachine(RuleBasedStateMachine):
     def _hold(self, chosen: Chosen) -> None:
         self.held.append((chosen.task, chosen.worker_id))
         self.naive.running[QueueKey(chosen.task.workspace, chosen.task.group)] += 1
+        if chosen.task.demand.runtime == "container":
+            self.naive.pooled.append((chosen.task, chosen.worker_id))
         self.rooms = [
             room.minus(chosen.task.demand.resources) if room.worker_id == chosen.worker_id else room
             for room in self.rooms
@@ -290,6 +329,12 @@ class FairnessMachine(RuleBasedStateMachine):
         for room in self.rooms:
             free = room.free
             assert min(free.slots, free.cpu_millis, free.memory_bytes) >= 0
+
+    @invariant()
+    def pools_agree(self) -> None:
+        for index, pool in enumerate(self.pools):
+            held = [one for one in self.naive.pooled if self.naive.pool_of(*one) is pool]
+            assert self.pools.running(index) == len(held)
 
     @invariant()
     def books_agree(self) -> None:

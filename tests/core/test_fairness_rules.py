@@ -9,10 +9,12 @@ from msgspec.structs import replace
 from naive_scheduler import GIB, START, ready, rooms_of
 
 from taskyard.core import fairness
+from taskyard.core.availability import RuntimeStatus
 from taskyard.core.fairness import QueueKey, ReadyQueues
-from taskyard.core.ids import GroupName, WorkspaceName
+from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
 from taskyard.core.instants import after
 from taskyard.core.placement import Room
+from taskyard.core.pools import Pool, Pools
 from taskyard.core.resources import Capacity, Resources
 
 
@@ -169,5 +171,61 @@ def test_memory_and_cost_do_not_grow_with_what_waits(rising: bool) -> None:
     rooms = rooms_of((1000, 1_000_000, 1000))
     few, many = filled(1000, 4, rising=rising), filled(100_000, 4, rising=rising)
     assert all(len(queue.window) == fairness.WINDOW for queue in many._queues.values())
-    assert sum(len(w.heap) for w in many._workspaces.values()) <= 2 * 4 + fairness.SLACK + 1
+    heaps = [heap for w in many._workspaces.values() for heap in w.heaps.values()]
+    assert sum(map(len, heaps)) <= 2 * 4 + fairness.SLACK + 1
     assert calls_of(many, rooms) <= calls_of(few, rooms) * 1.3
+
+
+@pytest.mark.parametrize("limit", [0, 1000])
+def test_waiting_for_a_pool_costs_the_same_however_many_groups_wait(limit: int) -> None:
+    """Heads that may go nowhere are left out together, and are in nobody's way."""
+
+    def filled_pool(groups: int) -> ReadyQueues:
+        queues = ReadyQueues(Pools([Pool("job", frozenset({WorkerId("w0")}), limit)]))
+        for seq in range(groups):
+            key = QueueKey(WorkspaceName("a"), GroupName(f"job{seq}"))
+            queues.add(ready(seq, key, 1, Resources(), START, "container"))
+        for seq in range(groups, groups + 64):
+            key = QueueKey(WorkspaceName("a"), GroupName("other"))
+            queues.add(ready(seq, key, 0, Resources(), START))
+        return queues
+
+    rooms = [with_container(one) for one in rooms_of((1000, 1_000_000, 1000))]
+    few, many = filled_pool(100), filled_pool(3000)
+    assert calls_of(many, rooms) <= calls_of(few, rooms) * 1.3
+    kinds = {one.task.demand.runtime for one in few.plan(rooms, START, 64)}
+    assert kinds == ({"container", "command"} if limit else set())
+
+
+def with_container(room: Room) -> Room:
+    """The same worker with an engine."""
+    return replace(room, runtimes=frozenset({"command", "container"}))
+
+
+def test_a_host_that_comes_back_takes_over() -> None:
+    """The first pool with a usable host is used, and only while it has one."""
+    key = QueueKey(WorkspaceName("a"), GroupName("job"))
+    first, second = frozenset({WorkerId("w0")}), frozenset({WorkerId("w1")})
+    queues = ReadyQueues(Pools([Pool("j", first, 1), Pool("", second, 1)]))
+    here, away = rooms_of((9, 9000, 9), (9, 9000, 9))
+    here, away = with_container(here), with_container(away)
+    absent = {"container": RuntimeStatus(False, "engine e is unreachable", after(START, 20))}
+    gone = replace(here, runtimes=frozenset({"command"}), absent=absent)
+    for seq in range(1, 5):
+        queues.add(ready(seq, key, 0, Resources(), START, "container"))
+    assert [(c.worker_id, c.pool) for c in queues.plan([gone, away], START, 9)] == [("w1", 1)]
+    waits = ready(2, key, 0, Resources(), START, "container")
+    told = queues.explain(waits, [gone, away], START)
+    assert (told.code, told.summary) == ("pool_limit", "pool 2 is at its limit of 1")
+    assert [(c.worker_id, c.pool) for c in queues.plan([here, away], START, 9)] == [("w0", 0)]
+    told = queues.explain(waits, [here, away], START)
+    assert told.detail == {"pool": 1, "limit": 1, "running": 1}
+    told = queues.explain(waits, [gone], START)
+    assert told.code == "no_runtime"
+    assert told.summary == (
+        "no worker can run a container now: engine e is unreachable, tried again in 20 s"
+    )
+    queues.ended(key, 0)
+    assert [(c.worker_id, c.pool) for c in queues.plan([here, away], START, 9)] == [("w0", 0)]
+    stranger = Pools([Pool("x", first)]).lane(GroupName("job"), "container")
+    assert stranger.pools == ()

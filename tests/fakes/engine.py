@@ -1,6 +1,6 @@
 """The engine's services on fakes: virtual time, a store in memory, workers that do as told."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,8 +11,10 @@ from fakes.clock import CountingIds, VirtualClock
 from fakes.memory import MemoryStore
 from taskyard.core.access import AuditEntry, Caller, Role
 from taskyard.core.attempts import Attempt, Ended, KillReport, Report, Started
+from taskyard.core.availability import RuntimeStatus, available
 from taskyard.core.errors import NotFound, Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, TaskId, WorkerId, WorkspaceName
+from taskyard.core.pools import Pool, Pools
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Command, Task, TaskSpec
@@ -34,6 +36,7 @@ from taskyard.services.rooms import Rooms
 from taskyard.services.tally import Tally
 from taskyard.services.tasks import Tasks
 from taskyard.services.why import Why
+from taskyard.services.workers import Workers
 
 WS = WorkspaceName("default")
 CALLER = Caller("user me", WS, Role.ADMIN)
@@ -134,6 +137,7 @@ class FakeWorker:
         self.orders: list[KillOrder] = []
         self.kills = True
         """Whether it does as ordered, at once."""
+        self.statuses = {"command": RuntimeStatus()}
         self._world = world
         self._unacknowledged: list[Report] = []
 
@@ -169,7 +173,10 @@ class FakeWorker:
         if anew:
             self.incarnation = self._world.ids.incarnation()
         self.silent = False
-        hello = Hello(self.id, self.incarnation, "host", "1", self.capacity, ("command",))
+        usable = available(self.statuses)
+        hello = Hello(
+            self.id, self.incarnation, "host", "1", self.capacity, usable, dict(self.statuses)
+        )
         attempts = await self._world.reception.joined(hello)
         for attempt in attempts:
             assignment = await self._world.reception.resolve(attempt)
@@ -183,7 +190,8 @@ class FakeWorker:
         if self.silent:
             return
         try:
-            beat = Heartbeat(self.id, self.incarnation, self._world.clock.now())
+            now = self._world.clock.now()
+            beat = Heartbeat(self.id, self.incarnation, now, dict(self.statuses))
             if not await self._world.reception.beat(beat):
                 await self.join()
             await self.flush()
@@ -242,6 +250,7 @@ class World:
         max_queued: int = 1000,
         keep_s: float | None = None,
         keep_count: int | None = None,
+        pools: Sequence[Pool] = (),
     ) -> None:
         self.store = store or MemoryStore()
         self.clock = clock or VirtualClock()
@@ -271,6 +280,7 @@ class World:
             self.rooms,
             self.clock,
             self.ids,
+            Pools(pools),
         )
         self.due = Due(dispatching, self.bus, self.clock)
         self.rescue = Rescue(
@@ -307,6 +317,7 @@ class World:
         )
         self.groups = Groups(self.store.groups, self.dispatch, audit)
         self.why = Why(self.store.tasks, self.dispatch)
+        self.workers = Workers(dispatching, self.dispatch, audit)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["World"]:
@@ -344,10 +355,16 @@ class World:
             await self.settle()
 
     async def worker(
-        self, name: str = "w1", slots: int = 2, capacity: Capacity | None = None
+        self,
+        name: str = "w1",
+        slots: int = 2,
+        capacity: Capacity | None = None,
+        *,
+        runtimes: Sequence[str] = ("command",),
     ) -> FakeWorker:
         """A worker that has joined."""
         worker = FakeWorker(self, name, slots, capacity)
+        worker.statuses = dict.fromkeys(runtimes, RuntimeStatus())
         self.transport.workers[worker.id] = worker
         await worker.join()
         return worker

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from fakes.model import ModelStore
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.changes import Change, Event
-from taskyard.core.demand import ReadyTask
+from taskyard.core.demand import ReadyTask, demand_of
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import (
     AttemptId,
@@ -30,6 +30,7 @@ from taskyard.ports.store import (
     GroupRecord,
     Placed,
     Placement,
+    Running,
     Submitted,
     TaskPage,
     TaskQuery,
@@ -296,11 +297,17 @@ class MemoryDispatch:
         await checkpoint()
         return [self._model.workers[name] for name in sorted(self._model.workers)]
 
-    async def running(self) -> list[tuple[Attempt, GroupName]]:
+    async def set_draining(self, worker_id: WorkerId, *, draining: bool) -> WorkerRecord:
         """See the port."""
         await checkpoint()
-        groups = {task.id: task.spec.group for task in self._model.tasks.values()}
-        return [(attempt, groups[attempt.task_id]) for attempt in self._model.running()]
+        return self._model.set_draining(worker_id, draining=draining)
+
+    async def running(self) -> list[Running]:
+        """See the port."""
+        await checkpoint()
+        specs = {task.id: task.spec for task in self._model.tasks.values()}
+        found = [(attempt, specs[attempt.task_id]) for attempt in self._model.running()]
+        return [Running(attempt, spec.group, demand_of(spec)) for attempt, spec in found]
 
     async def prune(
         self, now: Instant, older_than: Instant | None, keep_count: int | None, limit: int

@@ -305,11 +305,24 @@ class ModelStore(ModelState):
 
     def join(self, worker: WorkerRecord) -> list[Attempt]:
         """What the worker is to hold."""
+        before = self.workers.get(worker.id)
+        if before is not None and before.draining:
+            worker = replace(worker, draining=True, state="draining")
         self.workers[worker.id] = worker
         for attempt in self.running():
             if attempt.worker_id == worker.id:
                 self.held[attempt.id] = replace(attempt, incarnation=worker.incarnation)
         return [a for a in self.running() if a.worker_id == worker.id]
+
+    def set_draining(self, worker_id: str, *, draining: bool) -> WorkerRecord:
+        """Raises ``NotFound``."""
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            raise NotFound("worker", worker_id)
+        state = "draining" if draining else "ready"
+        state = "lost" if worker.state == "lost" else state
+        self.workers[worker_id] = replace(worker, draining=draining, state=state)
+        return self.workers[worker_id]
 
     def renew(self, worker_id: str, incarnation: str, now: Instant, until: Instant) -> bool:
         """Whether it is the present one."""

@@ -46,22 +46,36 @@ async def resume(name: str) -> Json:
     return group_of(name)
 
 
+def worker_of(name: str, state: str = "ready") -> Json:
+    """A worker."""
+    return {
+        "id": name,
+        "hostname": "here",
+        "state": state,
+        "capacity": {"slots": 4, "cpu": 2, "memory_bytes": 1 << 30},
+        "used": {"slots": 1, "cpu": 0.5, "memory_bytes": 0},
+        "runtimes": ["command"],
+        "unavailable": {"container": {"reason": "gone", "circuit": "open", "retry_at": now()}},
+        "beat_at": now(),
+    }
+
+
 @get("/api/v1/workers")
 async def workers() -> Json:
     """The one worker."""
-    return {
-        "items": [
-            {
-                "id": "w1",
-                "hostname": "here",
-                "state": "ready",
-                "capacity": {"slots": 4, "cpu": 2, "memory_bytes": 1 << 30},
-                "used": {"slots": 1, "cpu": 0.5, "memory_bytes": 0},
-                "runtimes": ["command"],
-                "beat_at": now(),
-            }
-        ]
-    }
+    return {"items": [worker_of("w1")]}
+
+
+@post("/api/v1/workers/{name:str}/drain", status_code=200)
+async def drain(name: str) -> Json:
+    """Drain."""
+    return worker_of(name, "draining")
+
+
+@delete("/api/v1/workers/{name:str}/drain", status_code=200)
+async def undrain(name: str) -> Json:
+    """Take tasks again."""
+    return worker_of(name)
 
 
 @get("/api/v1/tokens")
@@ -152,6 +166,8 @@ HANDLERS = (
     pause,
     resume,
     workers,
+    drain,
+    undrain,
     tokens,
     create_token,
     revoke,

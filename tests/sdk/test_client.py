@@ -170,6 +170,9 @@ def test_the_rest_of_the_surface(client: Client) -> None:
     assert client.set_group_limit("calm", None).concurrency_limit is None
     assert "calm" in [each.name for each in client.groups()]
     assert client.workers()[0].capacity.slots == 4
+    assert client.workers()[0].unavailable["container"].reason == "gone"
+    assert client.drain("e 1").state == "draining"
+    assert client.undrain("w1").state == "ready"
     token = client.create_token("ci", "write", 60)
     assert token.token is not None
     assert [each.token for each in client.tokens()] == [None]

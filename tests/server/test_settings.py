@@ -10,6 +10,7 @@ import pytest
 
 from taskyard.core.errors import InvalidInput
 from taskyard.server.addresses import Address, parse_listen, url_of
+from taskyard.server.pools import PoolSettings, core_pools, foreign_hosts, worker_of_host
 from taskyard.server.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
@@ -76,6 +77,18 @@ def test_environment_is_text() -> None:
         ({"dev": True, "listen": ["native=10.0.0.1:1"]}, "dev", "10.0.0.1"),
         ({"dev": True, "host": "example.org"}, "dev", "example.org"),
         ({"secret_key": "x" * 44}, "secret_key", "base64"),
+        ({"pools": "nothing"}, "pools", "JSON"),
+        ({"pools": [{}]}, "pools.0.hosts", "required"),
+        ({"pools": [{"hosts": []}]}, "pools.0.hosts", "1"),
+        ({"pools": [{"hosts": ["local"], "match": "("}]}, "pools.0.match", "no expression"),
+        ({"pools": [{"hosts": ["local"], "max_running": 0}]}, "pools.0.max_running", "1"),
+        ({"pools": [{"hosts": ["local"], "odd": 0}]}, "pools.0.odd", "known"),
+        ({"pools": [{"hosts": ["ftp://h:1"]}]}, "pools.0.hosts", "tcp://HOST:PORT"),
+        ({"pools": [{"hosts": ["tcp://h"]}]}, "pools.0.hosts", "tcp://HOST:PORT"),
+        ({"pools": [{"hosts": ["tcp://h:99999"]}]}, "pools.0.hosts", "tcp://HOST:PORT"),
+        ({"pools": [{"hosts": ["unix://relative"]}]}, "pools.0.hosts", "tcp://HOST:PORT"),
+        ({"pools": [{"hosts": ["tcp://u:p@h:1"]}]}, "pools.0.hosts", "tcp://HOST:PORT"),
+        ({"pools": [{"hosts": ["tcp://h:1", "https://h:1"]}]}, "pools.0.hosts", "same worker"),
     ],
 )
 def test_wrong_settings_are_named(values: dict[str, Any], field: str, said: str) -> None:
@@ -84,6 +97,34 @@ def test_wrong_settings_are_named(values: dict[str, Any], field: str, said: str)
         Settings.load(None, values, {})
     assert wrong.value.field == field
     assert said in wrong.value.problem
+
+
+def test_pools_are_read_from_file_and_environment(tmp_path: Path) -> None:
+    """In the order in which they are asked; hosts become workers with names of their own."""
+    file = tmp_path / "s.toml"
+    file.write_text(
+        '[[pools]]\nmatch = "a"\nhosts = ["tcp://h:2375", "unix:///run/p.sock"]\n'
+        'max_running = 3\nmemory_bytes = "2GiB"\n[[pools]]\nhosts = ["local"]\n'
+    )
+    first, second = Settings.load(file, {}, {}).pools
+    assert (first.match, first.max_running, first.memory_bytes) == ("a", 3, 2 << 30)
+    assert (second.match, second.hosts, second.max_running) == ("", ("local",), None)
+    assert core_pools([first, second])[0].workers == {"h-2375", "unix-run-p.sock"}
+    assert list(foreign_hosts([first, second, first])) == list(first.hosts)
+    given = '[{"match": "b", "hosts": ["tcp://[::1]:2375"]}]'
+    (third,) = Settings.load(file, {}, {"TASKYARD_POOLS": given}).pools
+    assert worker_of_host(third.hosts[0]) == "1-2375"
+
+
+def test_members_of_pools_are_documented() -> None:
+    """All of them, and no others."""
+    text = PAGE.read_text("utf-8").partition("| Member of a pool |")[2].partition("\n\n")[0]
+    named = [
+        name
+        for row in text.splitlines()
+        for name in re.findall(r"`(\w+)`", row[: row.find("|", 2)])
+    ]
+    assert sorted(named) == sorted(one.name for one in msgspec.structs.fields(PoolSettings))
 
 
 def test_unreadable_file_is_named(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ class MachineBase(RuleBasedStateMachine):
         assert set(self.run(self.store.dispatch.backlogs())) == self.model.backlogs()
         assert self.run(self.store.dispatch.next_due()) == self.model.next_due()
         running = self.run(self.store.dispatch.running())
-        assert by_id(a for a, _ in running) == by_id(self.model.running())
+        assert by_id(one.attempt for one in running) == by_id(self.model.running())
         for task in tasks:
             unended = [a for a in attempts if a.task_id == task.id and a.finished_at is None]
             assert [a.id for a in unended] == [task.current_attempt] * (

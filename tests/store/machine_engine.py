@@ -164,6 +164,12 @@ class EngineRules(MachineBase):
         got = self.run(self.store.dispatch.join(record))
         assert by_id(got) == by_id(self.model.join(record))
 
+    @rule(worker=WORKERS, draining=st.booleans())
+    def drain(self, worker: WorkerId, draining: bool) -> None:
+        if worker in self.model.workers:
+            got = self.run(self.store.dispatch.set_draining(worker, draining=draining))
+            assert got == self.model.set_draining(worker, draining=draining)
+
     def incarnation(self, worker: WorkerId, *, stale: bool) -> IncarnationId:
         record = self.model.workers.get(worker)
         return IncarnationId("gone") if record is None or stale else record.incarnation

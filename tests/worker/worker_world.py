@@ -1,6 +1,6 @@
 """An engine, a runtime and a keeper that a worker can be tried with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,8 @@ import anyio
 import msgspec
 
 from taskyard.core.attempts import Attempt, Ended, Report, Started
+from taskyard.core.availability import RuntimeStatus
+from taskyard.core.circuit import CircuitRule
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import (
     AttemptId,
@@ -46,6 +48,7 @@ class Engine:
         self.reports: list[Report] = []
         self.calls: list[int] = []
         self.beats = 0
+        self.statuses: dict[str, RuntimeStatus] = {}
         self.to_adopt: list[Attempt] = []
         self.assignments: dict[AttemptId, Assignment] = {}
         self.stale: set[LeaseToken] = set()
@@ -63,6 +66,7 @@ class Engine:
         """Fence once, if told to."""
         assert heartbeat.incarnation == self.hellos[-1].incarnation
         self.beats += 1
+        self.statuses = heartbeat.statuses or {}
         fenced, self.fence_next = self.fence_next, False
         return not fenced
 
@@ -220,7 +224,11 @@ class World:
         self.transport = LocalTransport()
         self.worker = self.make({"command": self.runtime})
 
-    def make(self, runtimes: dict[str, FakeRuntime]) -> Worker:
+    def make(
+        self,
+        runtimes: Mapping[str, FakeRuntime],
+        measure: Callable[[], Awaitable[Capacity | None]] | None = None,
+    ) -> Worker:
         """A worker."""
         return Worker(
             WorkerId("w1"),
@@ -233,6 +241,8 @@ class World:
             ids=Ids(),
             directories=self.directories,
             keeper=self.keeper,
+            circuit=CircuitRule(1_000_000),
+            measure=measure,
         )
 
 

@@ -16,7 +16,7 @@ class Role(IntEnum):
     WRITE = 20
     """Submit, cancel, retry, delete and change tasks and schedules."""
     OPERATE = 30
-    """Pause and limit groups, redeliver webhooks."""
+    """Pause and limit groups, drain workers, redeliver webhooks."""
     ADMIN = 40
     """Tokens, users, secrets, audit trail."""
 

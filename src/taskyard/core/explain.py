@@ -12,8 +12,9 @@ class Wait(Struct, frozen=True):
     """Why a task that is ready does not run yet; made by the very function that decides."""
 
     code: str
-    """``group_paused``, ``group_limit``, ``workspace_limit``, ``no_worker``, ``no_room``,
-    ``reserved_for_other``, ``behind`` (others go first) or ``starting``."""
+    """``group_paused``, ``group_limit``, ``workspace_limit``, ``no_worker``, ``draining``,
+    ``no_runtime``, ``no_pool``, ``no_host``, ``pool_limit``, ``no_room``, ``reserved_for_other``,
+    ``behind`` (others go first) or ``starting``."""
     summary: str
     """One line for people."""
     detail: dict[str, Any] = {}

@@ -6,16 +6,18 @@ a thousand or a million tasks wait. Sans I/O: the service feeds changes in and t
 """
 
 from bisect import insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
 from taskyard.core.demand import ReadyTask
 from taskyard.core.explain import Wait
+from taskyard.core.floor import Floor
 from taskyard.core.ids import GroupName, IncarnationId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant, seconds_between
-from taskyard.core.placement import Room, choose_worker, why_no_room
-from taskyard.core.queues import Queue, QueueKey, Workspace
+from taskyard.core.placement import Room, why_no_room
+from taskyard.core.pools import PoolIndex, Pools
+from taskyard.core.queues import Entry, Queue, QueueKey, Workspace
 
 __all__ = ["WINDOW", "Chosen", "QueueKey", "ReadyQueues", "ReadyTask"]
 
@@ -35,12 +37,15 @@ class Chosen(NamedTuple):
     task: ReadyTask
     worker_id: WorkerId
     incarnation: IncarnationId
+    pool: PoolIndex | None = None
+    """The pool it counts for; to be given back with :meth:`ReadyQueues.ended`."""
 
 
 class ReadyQueues:
     """All that is ready, as far as the next decisions need to know it."""
 
-    def __init__(self) -> None:
+    def __init__(self, pools: Pools | None = None) -> None:
+        self._pools = pools or Pools()
         self._queues: dict[QueueKey, Queue] = {}
         self._workspaces: dict[WorkspaceName, Workspace] = {}
         self._starved: dict[QueueKey, Queue] = {}
@@ -138,15 +143,17 @@ class ReadyQueues:
 
     # -- what is running ---------------------------------------------------------------------
 
-    def began(self, key: QueueKey) -> None:
+    def began(self, key: QueueKey, pool: PoolIndex | None = None) -> None:
         """An attempt of this queue holds room that no plan of ours gave it (after a restart)."""
+        self._pools.began(pool)
         queue = self._queue(key)
         queue.running += 1
         self._workspace(key.workspace).running += 1
         self._settle(key, queue)
 
-    def ended(self, key: QueueKey) -> None:
+    def ended(self, key: QueueKey, pool: PoolIndex | None = None) -> None:
         """An attempt of this queue gave back its room, or a planned one did not come about."""
+        self._pools.ended(pool)
         queue = self._queue(key)
         queue.running -= 1
         self._workspace(key.workspace).running -= 1
@@ -174,36 +181,38 @@ class ReadyQueues:
         The rooms given are not changed. A choice that cannot be carried out has to be given back
         with :meth:`ended`, and its task with :meth:`add` if it is still ready.
         """
-        free = {room.worker_id: room for room in rooms if room.accepting}
-        reserved = self._reserve(free, now)
+        floor = Floor(rooms, self._pools)
+        self._reserve(floor, now)
         plan: list[Chosen] = []
         passed: list[tuple[QueueKey, Queue]] = []
         looked: dict[WorkspaceName, int] = {}
-        for worker_id, seq in reserved.items():
+        for worker_id, seq in floor.reserved.items():
             # First of all, or those who may not have its room would stand in its way.
-            task, kept = self._stuck[seq], free[worker_id]
-            if len(plan) < most and kept.fits(task.demand) and self._may_go(task, now):
-                plan.append(self._give(task, kept, free))
-        while len(plan) < most and free:
-            name = self._next_workspace(looked)
+            task, kept = self._stuck[seq], floor.free[worker_id]
+            if len(plan) < most and kept.fits(task.demand) and self._may_go(task, floor, now):
+                plan.append(self._give(task, kept, floor))
+        while len(plan) < most and floor.free:
+            name = self._next_workspace(looked, floor)
             if name is None:
                 break
-            workspace = self._workspaces[name]
-            key, queue, task = self._head(workspace)
+            heap = self._top(self._workspaces[name], floor)
+            key = heap[0][1]
+            queue = self._queues[key]
+            task = queue.window[0][1]
             if task.expires_at is not None and task.expires_at <= now:
                 # It must not start any more; whoever watches the time will see to its end.
                 self.remove(key.workspace, key.group, task.seq)
                 continue
-            room = choose_worker(task.demand, _open_to(task, free, reserved))
+            room = floor.choose(task)
             if room is None:
-                heappop(workspace.heap)
+                heappop(heap)
                 queue.in_heap = None
-                if choose_worker(task.demand, free.values()) is None:
+                if floor.choose_any(task) is None:
                     self._stuck[task.seq] = task
                 passed.append((key, queue))
                 looked[name] = looked.get(name, 0) + 1
                 continue
-            plan.append(self._give(task, room, free))
+            plan.append(self._give(task, room, floor))
         for key, queue in passed:
             self._settle(key, queue)
         return plan
@@ -227,13 +236,15 @@ class ReadyQueues:
                 f"workspace {task.workspace!r} is at its limit of {workspace.limit}",
                 {"limit": workspace.limit, "running": workspace.running},
             )
-        free = {room.worker_id: room for room in rooms if room.accepting}
-        reserved = self._reserve(free, now)
-        candidates = _open_to(task, free, reserved)
-        if choose_worker(task.demand, candidates) is None:
-            room = choose_worker(task.demand, free.values())
+        floor = Floor(rooms, self._pools)
+        closed = floor.why_closed(task, rooms, now)
+        if closed is not None:
+            return closed
+        self._reserve(floor, now)
+        if floor.choose(task) is None:
+            room = floor.choose_any(task)
             if room is None:
-                return why_no_room(task.demand, rooms)
+                return why_no_room(task.demand, floor.rooms(floor.lane_of(task)))
             return Wait(
                 "reserved_for_other",
                 f"worker {room.worker_id} is kept free for a larger task that waits longer",
@@ -241,10 +252,7 @@ class ReadyQueues:
             )
         if queue.window and queue.window[0][0] < task.rank:
             return Wait("behind", f"others of group {task.group!r} go first")
-        if (
-            task.seq not in reserved.values()
-            and self._passed_over(task, free, reserved) > LOOK_PAST
-        ):
+        if task.seq not in floor.reserved.values() and self._passed_over(task, floor) > LOOK_PAST:
             return Wait(
                 "behind",
                 f"more than {LOOK_PAST} other groups of workspace {task.workspace!r} go first, "
@@ -272,17 +280,16 @@ class ReadyQueues:
         if not queue.window or queue.blocked():
             queue.in_heap = None
             return
-        turn = queue.window[0][1].turn
-        if queue.in_heap != turn:
-            queue.in_heap = turn
-            workspace = self._workspace(key.workspace)
-            heappush(workspace.heap, (turn, key))
-            if len(workspace.heap) > 2 * len(self._queues) + SLACK:
-                self._sweep(workspace)
-
-    def _sweep(self, workspace: Workspace) -> None:
-        """Rid a heap of void entries, which heads that keep changing would pile up."""
-        workspace.heap = sorted({entry for entry in workspace.heap if self._holds(entry)})
+        head = queue.window[0][1]
+        if queue.in_heap != head.turn:
+            queue.in_heap = head.turn
+            heaps = self._workspace(key.workspace).heaps
+            lane = self._pools.lane(head.group, head.demand.runtime)
+            heap = heaps.setdefault(lane, [])
+            heappush(heap, (head.turn, key))
+            if len(heap) > 2 * len(self._queues) + SLACK:
+                # Void entries, which heads that keep changing would pile up.
+                heap[:] = sorted({entry for entry in heap if self._holds(entry)})
 
     def _settle(self, key: QueueKey, queue: Queue) -> None:
         """Bring heap and bookkeeping in line after any change to a queue."""
@@ -295,39 +302,40 @@ class ReadyQueues:
             self._queues.pop(key, None)
             self._starved.pop(key, None)
 
-    def _next_workspace(self, looked: dict[WorkspaceName, int]) -> WorkspaceName | None:
+    def _next_workspace(
+        self, looked: dict[WorkspaceName, int], floor: Floor
+    ) -> WorkspaceName | None:
         """The one with the fewest running attempts, then the one served longest ago."""
         best: tuple[int, int] | None = None
         choice: WorkspaceName | None = None
         for name, workspace in self._workspaces.items():
-            if not workspace.heap or looked.get(name, 0) > LOOK_PAST or workspace.at_limit():
+            if not workspace.heaps or looked.get(name, 0) > LOOK_PAST or workspace.at_limit():
                 continue
             share = (workspace.running, workspace.served)
-            if (best is None or share < best) and self._has_head(workspace):
+            if (best is None or share < best) and self._top(workspace, floor):
                 best, choice = share, name
         return choice
 
-    def _has_head(self, workspace: Workspace) -> bool:
-        """Drop void entries from the top of a heap; whether anything is left."""
-        heap = workspace.heap
-        while heap:
-            if self._holds(heap[0]):
-                return True
-            heappop(heap)
-        return False
+    def _top(self, workspace: Workspace, floor: Floor) -> list[Entry]:
+        """The heap whose head goes first, of the lanes that are open; empty if there is none."""
+        best: list[Entry] = []
+        for lane in list(workspace.heaps):
+            heap = workspace.heaps[lane]
+            while heap and not self._holds(heap[0]):
+                heappop(heap)
+            if not heap:
+                del workspace.heaps[lane]
+            elif (not best or heap[0] < best[0]) and floor.is_open(lane):
+                best = heap
+        return best
 
-    def _holds(self, entry: tuple[tuple[int, int, int], QueueKey]) -> bool:
+    def _holds(self, entry: Entry) -> bool:
         """Whether an entry of a heap still stands for its queue's head."""
         turn, key = entry
         queue = self._queues.get(key)
         return queue is not None and queue.in_heap == turn
 
-    def _head(self, workspace: Workspace) -> tuple[QueueKey, Queue, ReadyTask]:
-        key = workspace.heap[0][1]
-        queue = self._queues[key]
-        return key, queue, queue.window[0][1]
-
-    def _give(self, task: ReadyTask, room: Room, free: dict[WorkerId, Room]) -> Chosen:
+    def _give(self, task: ReadyTask, room: Room, floor: Floor) -> Chosen:
         """Count a head as running on a worker."""
         key = QueueKey(task.workspace, task.group)
         queue, workspace = self._queue(key), self._workspace(task.workspace)
@@ -337,11 +345,11 @@ class ReadyQueues:
         workspace.running += 1
         self._served += 1
         workspace.served = self._served
-        free[room.worker_id] = room.minus(task.demand.resources)
+        pool = floor.take(task, room)
         self._settle(key, queue)
-        return Chosen(task, room.worker_id, room.incarnation)
+        return Chosen(task, room.worker_id, room.incarnation, pool)
 
-    def _may_go(self, task: ReadyTask, now: Instant) -> bool:
+    def _may_go(self, task: ReadyTask, floor: Floor, now: Instant) -> bool:
         """Whether only room keeps a task waiting: room kept free for any other would be wasted."""
         queue = self._queues.get(QueueKey(task.workspace, task.group))
         return (
@@ -350,49 +358,39 @@ class ReadyQueues:
             and bool(queue.window)
             and queue.window[0][1].seq == task.seq
             and not self._workspace(task.workspace).at_limit()
+            and floor.is_open(floor.lane_of(task))
             and (task.expires_at is None or task.expires_at > now)
         )
 
-    def _passed_over(
-        self, task: ReadyTask, free: dict[WorkerId, Room], reserved: dict[WorkerId, int]
-    ) -> int:
+    def _passed_over(self, task: ReadyTask, floor: Floor) -> int:
         """How many heads of the task's workspace go before it and find no room."""
-        heads: set[QueueKey] = set()
-        for turn, key in self._workspace(task.workspace).heap:
-            if turn >= task.turn or not self._holds((turn, key)):
-                continue
-            head = self._queues[key].window[0][1]
-            if choose_worker(head.demand, _open_to(head, free, reserved)) is None:
-                heads.add(key)
-        return len(heads)
+        return sum(
+            turn < task.turn and floor.choose(self._queues[key].window[0][1]) is None
+            for turn, key in set(self._heads(self._workspace(task.workspace), floor))
+        )
 
-    def _reserve(self, free: dict[WorkerId, Room], now: Instant) -> dict[WorkerId, int]:
-        """Workers kept free for heads that found no room for long: worker to task ``seq``."""
-        reserved: dict[WorkerId, int] = {}
+    def _heads(self, workspace: Workspace, floor: Floor) -> Iterator[Entry]:
+        """Heads of the lanes that are open."""
+        for lane, heap in workspace.heaps.items():
+            if floor.is_open(lane):
+                yield from (entry for entry in heap if self._holds(entry))
+
+    def _reserve(self, floor: Floor, now: Instant) -> None:
+        """Keep workers free for heads that found no room for long."""
         for seq, task in sorted(self._stuck.items()):
             if seconds_between(task.queued_at, now) < RESERVE_AFTER_S or not self._may_go(
-                task, now
+                task, floor, now
             ):
                 continue
             able = [
                 room
-                for name, room in free.items()
-                if name not in reserved and room.could_fit(task.demand)
+                for room in floor.rooms(floor.lane_of(task))
+                if room.worker_id not in floor.reserved and room.could_fit(task.demand)
             ]
             if able:
                 most_free = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
-                reserved[most_free.worker_id] = seq
-        return reserved
+                floor.reserved[most_free.worker_id] = seq
 
 
 def _rank(entry: tuple[tuple[int, int], ReadyTask]) -> tuple[int, int]:
     return entry[0]
-
-
-def _open_to(
-    task: ReadyTask, free: Mapping[WorkerId, Room], reserved: Mapping[WorkerId, int]
-) -> list[Room]:
-    """Workers that are not kept free for another task."""
-    if task.demand.is_free:
-        return list(free.values())
-    return [room for name, room in free.items() if reserved.get(name, task.seq) == task.seq]

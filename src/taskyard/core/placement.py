@@ -5,12 +5,16 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from taskyard.core.availability import RuntimeStatus, told
 from taskyard.core.demand import DEFAULT_RUNTIME, Demand
 from taskyard.core.explain import Wait
 from taskyard.core.ids import IncarnationId, WorkerId
+from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity, Resources
 
 GIB = 1 << 30
+_NAMED = 3
+"""Workers named in a sentence."""
 
 
 class Room(Struct, frozen=True):
@@ -21,8 +25,11 @@ class Room(Struct, frozen=True):
     total: Capacity
     free: Capacity
     accepting: bool = True
-    """Whether it takes new attempts at all."""
+    """Whether it takes new attempts at all; False while it is draining."""
     runtimes: frozenset[str] = frozenset({DEFAULT_RUNTIME})
+    """Tags of the runtimes it has that can be used now."""
+    absent: dict[str, RuntimeStatus] = {}
+    """Those it has that cannot be used now."""
 
     def minus(self, asked: Resources) -> "Room":
         """The same worker after one more attempt."""
@@ -54,20 +61,42 @@ def choose_worker(demand: Demand, rooms: Iterable[Room]) -> Room | None:
     return best
 
 
-def why_no_room(demand: Demand, rooms: Sequence[Room]) -> Wait:
-    """The reason why :func:`choose_worker` found none: names the need and the largest gap."""
-    accepting = [room for room in rooms if room.accepting]
-    if not accepting:
+def why_nowhere(demand: Demand, rooms: Sequence[Room], now: Instant) -> Wait | None:
+    """Why no worker at all is in question, room aside; None if some are."""
+    if not rooms:
         return Wait("no_worker", "no worker takes tasks now")
-    accepting = [room for room in accepting if demand.runtime in room.runtimes]
-    if not accepting:
-        return Wait("no_runtime", f"no worker here can run a {demand.runtime} now")
+    names = ", ".join(room.worker_id for room in rooms[:_NAMED])
+    if len(rooms) > _NAMED:
+        names += f" and {len(rooms) - _NAMED} more"
+    if not any(room.accepting for room in rooms):
+        return Wait("draining", f"no worker takes tasks now: draining is {names}")
+    if any(demand.runtime in room.runtimes for room in rooms if room.accepting):
+        return None
+    summary = f"no worker can run a {demand.runtime} now"
+    reasons = []
+    for room in rooms:
+        if demand.runtime in room.runtimes:
+            reasons.append(f"{room.worker_id} is draining")
+        elif (status := room.absent.get(demand.runtime)) is not None:
+            reasons.append(told(status, now))
+    if reasons:
+        summary += ": " + "; ".join(reasons[:_NAMED])
+        if len(reasons) > _NAMED:
+            summary += f"; and {len(reasons) - _NAMED} more workers"
+    return Wait("no_runtime", summary, {"runtime": demand.runtime})
+
+
+def why_no_room(demand: Demand, rooms: Sequence[Room]) -> Wait:
+    """The reason why :func:`choose_worker` found none: names the need and the largest gap.
+
+    ``rooms`` are those in question, at least one; see :func:`why_nowhere`.
+    """
     asked = demand.resources
     if asked.memory_bytes is not None:
         need = asked.memory_bytes
-        best = max(accepting, key=lambda room: room.free.memory_bytes)
+        best = max(rooms, key=lambda room: room.free.memory_bytes)
         if best.free.memory_bytes < need:
-            total = max(room.total.memory_bytes for room in accepting)
+            total = max(room.total.memory_bytes for room in rooms)
             never = f"; no worker has more than {_gib(total)} in all" if total < need else ""
             return Wait(
                 "no_room",
@@ -77,9 +106,9 @@ def why_no_room(demand: Demand, rooms: Sequence[Room]) -> Wait:
             )
     if asked.cpu_millis is not None:
         need = asked.cpu_millis
-        best = max(accepting, key=lambda room: room.free.cpu_millis)
+        best = max(rooms, key=lambda room: room.free.cpu_millis)
         if best.free.cpu_millis < need:
-            total = max(room.total.cpu_millis for room in accepting)
+            total = max(room.total.cpu_millis for room in rooms)
             never = f"; no worker has more than {total / 1000:g} in all" if total < need else ""
             return Wait(
                 "no_room",
@@ -87,8 +116,8 @@ def why_no_room(demand: Demand, rooms: Sequence[Room]) -> Wait:
                 f"on worker {best.worker_id}{never}",
                 {"needs_cpu": need / 1000, "largest_gap_cpu": max(0, best.free.cpu_millis) / 1000},
             )
-    if all(room.free.slots < asked.slots for room in accepting):
-        slots = sum(room.total.slots for room in accepting)
+    if all(room.free.slots < asked.slots for room in rooms):
+        slots = sum(room.total.slots for room in rooms)
         return Wait("no_room", f"all {slots} slots are taken", {"slots": slots})
     return Wait("no_room", "no single worker has enough cores, memory and slots free at once")
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from taskyard.core.demand import ReadyTask
 from taskyard.core.ids import GroupName, WorkspaceName
+from taskyard.core.pools import Lane
 
 
 class QueueKey(NamedTuple):
@@ -15,6 +16,10 @@ class QueueKey(NamedTuple):
 
     workspace: WorkspaceName
     group: GroupName
+
+
+Entry = tuple[tuple[int, int, int], QueueKey]
+"""A head in a heap: its turn, and its queue."""
 
 
 class Queue:
@@ -66,10 +71,11 @@ class Queue:
 class Workspace:
     """One workspace's queues by their heads, its limit and its share."""
 
-    __slots__ = ("heap", "limit", "running", "served")
+    __slots__ = ("heaps", "limit", "running", "served")
 
     def __init__(self) -> None:
-        self.heap: list[tuple[tuple[int, int, int], QueueKey]] = []
+        self.heaps: dict[Lane, list[Entry]] = {}
+        """Heads by lane: one that may go nowhere now is left out as a whole."""
         self.running = 0
         self.limit: int | None = None
         self.served = 0

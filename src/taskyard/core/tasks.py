@@ -40,6 +40,59 @@ class Command(Struct, frozen=True, omit_defaults=True, tag="command", tag_field=
     """Run inside bubblewrap: own mount, pid and ipc name spaces, system directories read-only."""
 
 
+class PullPolicy(StrEnum):
+    """When an image is fetched from its registry."""
+
+    ALWAYS = "always"
+    MISSING = "missing"
+    """Only if the engine does not have it."""
+    NEVER = "never"
+
+
+class Volume(Struct, frozen=True, omit_defaults=True):
+    """A directory of the engine's machine inside a container; the operator's allow-list decides."""
+
+    host: str
+    """Absolute path outside."""
+    container: str
+    """Absolute path inside."""
+    read_only: bool = True
+
+
+class Container(Struct, frozen=True, omit_defaults=True, tag="container", tag_field="runtime"):
+    """An image to run as a container on an engine of a worker."""
+
+    image: str
+    """Name as an engine takes it: ``[HOST[:PORT]/]PATH[:TAG][@DIGEST]``."""
+    args: tuple[str, ...] = ()
+    """Arguments of the entry point; those of the image when empty."""
+    entrypoint: tuple[str, ...] | None = None
+    """Program to run instead of the image's entry point."""
+    env: dict[str, str | SecretRef] = {}
+    cwd: str | None = None
+    """Absolute working directory inside; the image's when None."""
+    stdin: str | None = None
+    """Text given on standard input; nothing is attached when None."""
+    user: str | None = None
+    """``USER[:GROUP]`` inside; the image's when None."""
+    pull: PullPolicy = PullPolicy.MISSING
+    pull_timeout_s: float = 600.0
+    credentials: str | None = None
+    """Name of a secret that holds ``{"username": …, "password": …}`` for the image's registry."""
+    network: str | None = None
+    """Network mode, such as ``none``, ``bridge`` or ``host``; the worker's default when None."""
+    volumes: tuple[Volume, ...] = ()
+    hosts: dict[str, str] = {}
+    """Lines of the hosts file inside: name to address."""
+    labels: dict[str, str] = {}
+    read_only: bool = True
+    """Whether the root file system is read-only; ``/tmp`` is writable then, in memory."""
+    capabilities: tuple[str, ...] = ()
+    """Linux capabilities kept, such as ``NET_BIND_SERVICE``; all others are dropped."""
+    privileged_defaults: bool = False
+    """Keep the engine's own default capabilities instead, as clients of bare engines expect."""
+
+
 class Simulation(Struct, frozen=True, tag="simulation", tag_field="runtime"):
     """Pretends to work: idles for a while, then ends well. Costs a timer and no process."""
 
@@ -47,7 +100,7 @@ class Simulation(Struct, frozen=True, tag="simulation", tag_field="runtime"):
     """Seconds from its placement to its end."""
 
 
-Work = Command | Simulation
+Work = Command | Container | Simulation
 """What an attempt executes. A union over the runtimes, told apart by ``runtime``."""
 
 

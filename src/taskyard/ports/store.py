@@ -7,13 +7,14 @@ transaction (group commit); each still succeeds or fails alone. All of them may 
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
 from taskyard.core.attempts import Attempt, Report
+from taskyard.core.availability import RuntimeStatus
 from taskyard.core.changes import Change, Event
-from taskyard.core.demand import ReadyTask
+from taskyard.core.demand import Demand, ReadyTask
 from taskyard.core.ids import (
     AttemptId,
     GroupName,
@@ -252,6 +253,18 @@ class WorkerRecord(Struct, frozen=True):
     beat_at: Instant
     state: str = "ready"
     """``ready``, ``draining`` (takes nothing new) or ``lost``."""
+    draining: bool = False
+    """Whether an operator has it drained, in this and every later incarnation."""
+    statuses: dict[str, RuntimeStatus] = {}
+    """Its runtimes as last heard; not stored."""
+
+
+class Running(NamedTuple):
+    """An attempt that has not ended, and what the scheduler has to know of its task."""
+
+    attempt: Attempt
+    group: GroupName
+    demand: Demand
 
 
 class DispatchStore(Protocol):
@@ -327,8 +340,12 @@ class DispatchStore(Protocol):
         """All workers ever joined and not forgotten."""
         ...
 
-    async def running(self) -> list[tuple[Attempt, GroupName]]:
-        """All attempts that have not ended, each with its task's group."""
+    async def set_draining(self, worker_id: WorkerId, *, draining: bool) -> WorkerRecord:
+        """Have a worker take nothing new, or let it again. Raises ``NotFound``."""
+        ...
+
+    async def running(self) -> list[Running]:
+        """All attempts that have not ended."""
         ...
 
     async def prune(

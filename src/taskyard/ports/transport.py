@@ -5,6 +5,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from taskyard.core.attempts import Attempt, Report
+from taskyard.core.availability import RuntimeStatus
 from taskyard.core.ids import IncarnationId, LeaseToken, WorkerId
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
@@ -20,6 +21,9 @@ class Hello(Struct, frozen=True):
     version: str
     capacity: Capacity
     runtimes: tuple[str, ...]
+    """Tags of those that can be used now."""
+    statuses: dict[str, RuntimeStatus] = {}
+    """All its runtimes; empty from a worker whose runtimes never come or go."""
 
 
 class Heartbeat(Struct, frozen=True):
@@ -28,6 +32,8 @@ class Heartbeat(Struct, frozen=True):
     worker_id: WorkerId
     incarnation: IncarnationId
     at: Instant
+    statuses: dict[str, RuntimeStatus] | None = None
+    """All its runtimes as they are now; None if nothing has to be said of them."""
 
 
 class EngineEnd(Protocol):

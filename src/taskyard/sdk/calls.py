@@ -236,6 +236,20 @@ def workers() -> Call[tuple[models.Worker, ...]]:
     return Call("GET", f"{BASE}/workers", _items(models.Worker))
 
 
+def drain(worker_id: str) -> Call[models.Worker]:
+    """Place nothing new on a worker."""
+    return Call("POST", _drain(worker_id), _reader(models.Worker))
+
+
+def undrain(worker_id: str) -> Call[models.Worker]:
+    """Let a worker take tasks again."""
+    return Call("DELETE", _drain(worker_id), _reader(models.Worker))
+
+
+def _drain(worker_id: str) -> str:
+    return f"{BASE}/workers/{quote(worker_id, safe='')}/drain"
+
+
 def deliveries(
     state: str | None, cursor: str | None, limit: int
 ) -> Call[models.Page[models.Delivery]]:

@@ -287,6 +287,14 @@ class Client(Sender):
         """All workers."""
         return self._send(calls.workers())
 
+    def drain(self, worker_id: str) -> models.Worker:
+        """Place nothing new on a worker; what runs there goes on."""
+        return self._send(calls.drain(worker_id))
+
+    def undrain(self, worker_id: str) -> models.Worker:
+        """Let a worker take tasks again."""
+        return self._send(calls.undrain(worker_id))
+
     def deliveries(self, state: str | None = None, limit: int = 500) -> Iterator[models.Delivery]:
         """Webhook deliveries; ``limit`` is the size of a page."""
         return self._walk(lambda cursor: calls.deliveries(state, cursor, limit))

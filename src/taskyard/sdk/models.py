@@ -238,6 +238,14 @@ class Room(Struct, frozen=True):
     memory_bytes: int = 0
 
 
+class Unavailable(Struct, frozen=True):
+    """A runtime that a worker has, but that cannot be used now."""
+
+    reason: str = ""
+    circuit: str = "closed"
+    retry_at: datetime | None = None
+
+
 class Worker(Struct, frozen=True):
     """A worker as the engine knows it."""
 
@@ -248,6 +256,7 @@ class Worker(Struct, frozen=True):
     capacity: Room = Room()
     used: Room = Room()
     runtimes: tuple[str, ...] = ()
+    unavailable: dict[str, Unavailable] = {}
     joined_at: datetime | None = None
     beat_at: datetime | None = None
 

@@ -14,11 +14,13 @@ import anyio
 import structlog
 
 from taskyard import __version__
+from taskyard.core.circuit import CircuitRule
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import WorkerId
 from taskyard.runtimes.command.runtime import CommandRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.clock import SystemClock, SystemIds
+from taskyard.server.hosts import EngineRuntime, host_workers
 from taskyard.server.metrics import CountedSender, Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
@@ -49,6 +51,8 @@ class Yard:
     worker: Worker
     metrics: Metrics
     wired: Wired
+    hosts: tuple[Worker, ...] = ()
+    """Workers of the engine hosts in pools."""
 
     def checks(self) -> dict[str, bool]:
         """What has to be true for it to be given work."""
@@ -59,10 +63,17 @@ class Yard:
 
 
 @asynccontextmanager
-async def assemble(settings: Settings) -> AsyncIterator[Yard]:
+async def assemble(
+    settings: Settings, engine_runtime: EngineRuntime | None = None
+) -> AsyncIterator[Yard]:
     """A running server without its listeners.
 
+    Args:
+        settings: all of them.
+        engine_runtime: makes the runtimes for the engine hosts of pools.
+
     Raises:
+        InvalidInput: pools name engine hosts, and nothing could use them.
         StoreInUse: another process serves this data directory.
         StoreDamaged: the store cannot be read.
         StorageFull: there is no room.
@@ -93,6 +104,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Yard]:
         await transport.serve(wired.reception)
 
         keeper = LogKeeper(files)
+        circuit = CircuitRule(settings.circuit_max_failures, settings.circuit_reset_s)
         worker = Worker(
             WORKER,
             hostname=socket.gethostname(),
@@ -111,7 +123,19 @@ async def assemble(settings: Settings) -> AsyncIterator[Yard]:
             ids=ids,
             directories=directories,
             keeper=keeper,
+            circuit=circuit,
         )
+        hosts = host_workers(
+            settings.pools,
+            engine_runtime,
+            circuit=circuit,
+            transport=transport,
+            clock=clock,
+            ids=ids,
+            directories=directories,
+            keeper=keeper,
+        )
+        workers = (worker, *hosts)
         loops = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(loops.cancel_scope.cancel)
         for loop in (
@@ -128,10 +152,17 @@ async def assemble(settings: Settings) -> AsyncIterator[Yard]:
         stack.push_async_callback(_last, engine.webhooks.stop)
         await keeper.start()
         stack.push_async_callback(_last, keeper.stop)
-        await worker.start()
-        stack.push_async_callback(_last, worker.stop)
-        loops.start_soon(keeper.sweep, worker.holds, store.tasks.folded)
-        yield Yard(engine, worker, metrics, wired)
+        for one in workers:
+            stack.push_async_callback(_last, one.stop)
+        async with anyio.create_task_group() as starting:
+            for one in workers:
+                starting.start_soon(one.start)
+        loops.start_soon(
+            keeper.sweep,
+            lambda attempt: any(one.holds(attempt) for one in workers),
+            store.tasks.folded,
+        )
+        yield Yard(engine, worker, metrics, wired, tuple(hosts))
 
 
 async def _write_uses(engine: Engine) -> None:

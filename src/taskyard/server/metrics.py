@@ -185,7 +185,15 @@ class _EngineCollector(Collector):
         used = GaugeMetricFamily(
             "taskyard_worker_used", "Room taken on workers", labels=["worker", "resource"]
         )
+        runtimes = GaugeMetricFamily(
+            "taskyard_runtime_available",
+            "Whether a worker's runtime can be used now",
+            labels=["worker", "runtime", "circuit"],
+        )
         for record, free in self._workers():
+            for tag, status in record.statuses.items():
+                labels = [record.id, tag, status.circuit.value]
+                runtimes.add_metric(labels, float(status.available))
             total = record.capacity
             for name, whole, left in (
                 ("slots", total.slots, free.slots),
@@ -196,6 +204,7 @@ class _EngineCollector(Collector):
                 used.add_metric([record.id, name], whole - left)
         yield capacity
         yield used
+        yield runtimes
 
 
 class _RequestCollector(Collector):

@@ -19,6 +19,7 @@ from taskyard.dialects.gx.settings import GxSettings
 from taskyard.dialects.native.errors import invalid_input
 from taskyard.dialects.native.sizes import size_bytes
 from taskyard.server.addresses import Address, parse_listen
+from taskyard.server.pools import PoolSettings, check_pools, pools_from_text
 
 PREFIX: Final = "TASKYARD_"
 CONFIG_NAME: Final = "taskyard.toml"
@@ -53,6 +54,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Cores the worker offers; found out from the machine when None."""
     worker_memory_bytes: Annotated[int, Meta(ge=1 << 20, le=_MOST_BYTES)] | None = None
     """Memory the worker offers; found out from the machine when None."""
+    pools: tuple[PoolSettings, ...] = ()
+    """Which engine hosts run the containers of which groups; any worker when empty."""
+    circuit_max_failures: Annotated[int, Meta(ge=1, le=1000)] = 5
+    """Failures of an engine that follow one another until it is left alone for a while."""
+    circuit_reset_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
+    """Seconds until it is tried again."""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 8 << 20
     """Largest request body."""
     max_queued: Count = 5_000_000
@@ -99,6 +106,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for name in ("worker_memory_bytes", "max_body_bytes", "log_limit_bytes"):
             if isinstance(values.get(name), str):
                 values[name] = size_bytes(name, values[name], 0, _MOST_BYTES)
+        if isinstance(values.get("pools"), str):
+            values["pools"] = pools_from_text(values["pools"])
+        values["pools"] = _with_sizes(values.get("pools", ()))
         for name in ("retention_age_s", "retention_count"):
             if values.get(name) in {0, "0"}:
                 values[name] = None
@@ -122,6 +132,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                         f"serves well-known credentials, so it refuses to listen on {one.host}; "
                         "use 127.0.0.1, or leave --dev out",
                     )
+        check_pools(self.pools)
         if self.secret_key is not None:
             from taskyard.services.sealing import (  # noqa: PLC0415 - loads cryptography
                 SecretKeyWrong,
@@ -153,6 +164,19 @@ def _from_file(path: Path | None) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidInput("config", f"{path} cannot be read: {error}") from error
     return {name: value for name, value in found.items() if name not in CLIENT_MEMBERS}
+
+
+def _with_sizes(pools: Any) -> Any:
+    """Pools whose sizes are numbers; whatever is no pool is left for the check to refuse."""
+    if not isinstance(pools, list):
+        return pools
+    name = "memory_bytes"
+    return [
+        {**pool, name: size_bytes(f"pools.{number}.{name}", pool[name], 0, _MOST_BYTES)}
+        if isinstance(pool, dict) and isinstance(pool.get(name), str)
+        else pool
+        for number, pool in enumerate(pools)
+    ]
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from taskyard.core.changes import Change
+from taskyard.core.pools import Pools
 from taskyard.core.states import TaskState
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.http import HttpSender
 from taskyard.ports.logs import LogStore
 from taskyard.ports.transport import Transport
 from taskyard.server.metrics import Metrics
+from taskyard.server.pools import core_pools
 from taskyard.server.settings import Settings
 from taskyard.services.access import Access
 from taskyard.services.assignments import Assignments
@@ -35,6 +37,7 @@ from taskyard.services.tally import Tally
 from taskyard.services.tasks import Tasks
 from taskyard.services.webhooks import Webhooks
 from taskyard.services.why import Why
+from taskyard.services.workers import Workers
 from taskyard.store.sqlite.access import SqliteAccessStore
 from taskyard.store.sqlite.store import SqliteStore
 from taskyard.store.sqlite.webhooks import SqliteWebhookStore
@@ -79,7 +82,16 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     sealing, access, secrets, audit = wire_access(settings, store, clock)
     assignments = Assignments(secrets, settings.log_limit_bytes)
     dispatch = Dispatch(
-        dispatching, groups, adapters.transport, assignments, kill, bus, rooms, clock, ids
+        dispatching,
+        groups,
+        adapters.transport,
+        assignments,
+        kill,
+        bus,
+        rooms,
+        clock,
+        ids,
+        Pools(core_pools(settings.pools)),
     )
     due = Due(dispatching, bus, clock)
     hooks = SqliteWebhookStore(store.writer, store.session.readers)
@@ -92,6 +104,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         lists=Lists(store.lists, submits, dispatch, bus, clock),
         groups=Groups(groups, dispatch, audit),
         why=Why(tasks, dispatch),
+        workers=Workers(dispatching, dispatch, audit),
         logs=Logs(tasks, adapters.files),
         follow=Follow(tasks, adapters.files, bus),
         dispatch=dispatch,

@@ -9,21 +9,29 @@ from collections.abc import Sequence
 import anyio
 import structlog
 
-from taskyard.core.attempts import Attempt, Ended
+from taskyard.core.attempts import Ended
 from taskyard.core.changes import Change
 from taskyard.core.demand import ReadyTask, demand_of
 from taskyard.core.errors import NotFound, Overloaded, TaskyardError, Unavailable
 from taskyard.core.explain import Wait
 from taskyard.core.fairness import WINDOW, Chosen, QueueKey, ReadyQueues
-from taskyard.core.ids import AttemptId, GroupName, LeaseToken, WorkerId
+from taskyard.core.ids import AttemptId, LeaseToken, WorkerId
 from taskyard.core.instants import after
+from taskyard.core.pools import Pools
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import Task
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.errors import WorkerUnreachable
 from taskyard.ports.runtime import Assignment
-from taskyard.ports.store import DispatchStore, GroupStore, Placed, Placement, WorkerRecord
+from taskyard.ports.store import (
+    DispatchStore,
+    GroupStore,
+    Placed,
+    Placement,
+    Running,
+    WorkerRecord,
+)
 from taskyard.ports.transport import Transport
 from taskyard.services.assignments import Assignments
 from taskyard.services.bus import Bus
@@ -53,6 +61,7 @@ class Dispatch:
         rooms: Rooms,
         clock: Clock,
         ids: Ids,
+        pools: Pools | None = None,
     ) -> None:
         self._store = store
         self._groups = groups
@@ -63,7 +72,8 @@ class Dispatch:
         self._rooms = rooms
         self._clock = clock
         self._ids = ids
-        self._queues = ReadyQueues()
+        self._pools = pools or Pools()
+        self._queues = ReadyQueues(self._pools)
         self._limited: set[QueueKey] = set()
         self._limits_read = 0
         self._placing: frozenset[AttemptId] = frozenset()
@@ -76,8 +86,11 @@ class Dispatch:
 
     async def load(self) -> None:
         """Learn from the store what is running, limited and ready. Call once, before ``run``."""
-        for attempt, group in await self._store.running():
-            self._hold(attempt, group)
+        for record in await self._store.workers():
+            if record.draining:
+                self._rooms.drain(record.id, draining=True)
+        for running in await self._store.running():
+            self._hold(running)
         await self.limits_changed()
         for backlog in await self._store.backlogs():
             self._queues.mark_more(QueueKey(backlog.workspace, backlog.group))
@@ -126,9 +139,11 @@ class Dispatch:
         to the store alone.
         """
         settled = self._rooms.held() - self._placing - {one.attempt_id for one in self._doubtful}
-        stored = {attempt.id: group for attempt, group in await self._store.running()}
-        for attempt_id in settled - stored.keys():
+        stored = {running.attempt.id for running in await self._store.running()}
+        for attempt_id in settled - stored:
             self._free(attempt_id)
+        for record in await self._store.workers():
+            self._rooms.drain(record.id, draining=record.draining)
         await self.limits_changed()
         for backlog in await self._store.backlogs():
             key = QueueKey(backlog.workspace, backlog.group)
@@ -143,6 +158,11 @@ class Dispatch:
     def left(self, worker_id: WorkerId) -> None:
         """A worker is gone; nothing more is placed on it."""
         self._rooms.leave(worker_id)
+
+    def drained(self, worker_id: WorkerId, *, draining: bool) -> None:
+        """An operator has a worker drained, or lets it take tasks again."""
+        self._rooms.drain(worker_id, draining=draining)
+        self.poke()
 
     def workers(self) -> list[tuple[WorkerRecord, Capacity]]:
         """Workers here, each with what is free."""
@@ -179,7 +199,7 @@ class Dispatch:
         self._placing = frozenset(placement.attempt_id for placement in placements)
         for chosen, placement in zip(plan, placements, strict=True):
             key = QueueKey(chosen.task.workspace, chosen.task.group)
-            held = Held(chosen.worker_id, key, chosen.task.demand.resources)
+            held = Held(chosen.worker_id, key, chosen.task.demand.resources, chosen.pool)
             self._rooms.hold(placement.attempt_id, held)
         try:
             placed, changes = await self._store.place(placements, now)
@@ -282,16 +302,17 @@ class Dispatch:
         changes, _ = await self._store.apply([ended], now, [self._ids.chance()])
         self._bus.publish(changes)
 
-    def _hold(self, attempt: Attempt, group: GroupName) -> None:
-        key = QueueKey(attempt.workspace, group)
-        self._rooms.hold(attempt.id, Held(attempt.worker_id, key, attempt.resources))
-        self._queues.began(key)
+    def _hold(self, running: Running) -> None:
+        attempt, key = running.attempt, QueueKey(running.attempt.workspace, running.group)
+        pool = self._pools.of(running.group, running.demand.runtime, attempt.worker_id)
+        self._rooms.hold(attempt.id, Held(attempt.worker_id, key, attempt.resources, pool))
+        self._queues.began(key, pool)
 
     def _free(self, attempt_id: AttemptId) -> Held | None:
         """An attempt holds no room any more; None if it held none."""
         held = self._rooms.free(attempt_id)
         if held is not None:
-            self._queues.ended(held.key)
+            self._queues.ended(held.key, held.pool)
         return held
 
     def _on_changes(self, changes: Sequence[Change]) -> None:

@@ -15,6 +15,7 @@ from taskyard.services.secrets import Secrets
 from taskyard.services.tasks import Tasks
 from taskyard.services.webhooks import Webhooks
 from taskyard.services.why import Why
+from taskyard.services.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Engine:
     groups: Groups
     lists: Lists
     why: Why
+    workers: Workers
     logs: Logs
     follow: Follow
     dispatch: Dispatch

@@ -56,6 +56,7 @@ class Reception:
             runtimes=hello.runtimes,
             joined_at=now,
             beat_at=now,
+            statuses=hello.statuses,
         )
         attempts = await self._store.join(record)
         for attempt in attempts:
@@ -70,6 +71,10 @@ class Reception:
         now = self._clock.now()
         if not self._rooms.beat(heartbeat.worker_id, heartbeat.incarnation, now):
             return False
+        if heartbeat.statuses is not None and self._rooms.tell(
+            heartbeat.worker_id, heartbeat.statuses
+        ):
+            self._dispatch.poke()
         incarnation, renewed = self._renewed.get(heartbeat.worker_id, ("", now))
         if incarnation == heartbeat.incarnation and now < after(renewed, RENEW_EVERY_S):
             return True

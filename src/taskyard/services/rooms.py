@@ -5,10 +5,12 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
+from taskyard.core.availability import RuntimeStatus, available
 from taskyard.core.fairness import QueueKey
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.instants import Instant
 from taskyard.core.placement import Room
+from taskyard.core.pools import PoolIndex
 from taskyard.core.resources import Capacity, Resources
 from taskyard.ports.store import WorkerRecord
 
@@ -19,6 +21,8 @@ class Held(Struct, frozen=True):
     worker_id: WorkerId
     key: QueueKey
     resources: Resources
+    pool: PoolIndex | None = None
+    """The pool it counts for."""
 
 
 class _Present:
@@ -37,15 +41,20 @@ class Rooms:
         self._monotonic = monotonic
         self._present: dict[WorkerId, _Present] = {}
         self._held: dict[AttemptId, Held] = {}
+        self._draining: set[WorkerId] = set()
 
     def join(self, record: WorkerRecord) -> None:
         """A worker is here; what attempts hold on it already is counted."""
+        draining = record.id in self._draining
+        record = replace(record, draining=draining, state="draining" if draining else "ready")
         room = Room(
             record.id,
             record.incarnation,
             record.capacity,
             record.capacity,
+            accepting=not draining,
             runtimes=frozenset(record.runtimes),
+            absent=_absent(record.statuses),
         )
         for held in self._held.values():
             if held.worker_id == record.id:
@@ -64,6 +73,28 @@ class Rooms:
         present.beat = self._monotonic()
         present.record = replace(present.record, beat_at=now)
         return True
+
+    def tell(self, worker_id: WorkerId, statuses: dict[str, RuntimeStatus]) -> bool:
+        """A worker that is here said how its runtimes are; whether that may let a task go."""
+        present = self._present[worker_id]
+        if statuses == present.record.statuses:
+            return False
+        usable, before = available(statuses), present.room.runtimes
+        present.record = replace(present.record, statuses=statuses, runtimes=usable)
+        present.room = replace(present.room, runtimes=frozenset(usable), absent=_absent(statuses))
+        return present.room.runtimes != before
+
+    def drain(self, worker_id: WorkerId, *, draining: bool) -> None:
+        """Have a worker take nothing new, or let it again, whether it is here or not."""
+        if draining:
+            self._draining.add(worker_id)
+        else:
+            self._draining.discard(worker_id)
+        present = self._present.get(worker_id)
+        if present is not None:
+            state = "draining" if draining else "ready"
+            present.record = replace(present.record, draining=draining, state=state)
+            present.room = replace(present.room, accepting=not draining)
 
     def silent(self, seconds: float) -> list[WorkerRecord]:
         """Workers that gave no sign of life for longer than this."""
@@ -104,3 +135,7 @@ class Rooms:
     def held_count(self) -> int:
         """Attempts that hold room."""
         return len(self._held)
+
+
+def _absent(statuses: dict[str, RuntimeStatus]) -> dict[str, RuntimeStatus]:
+    return {tag: status for tag, status in statuses.items() if not status.available}

@@ -2,29 +2,33 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol, runtime_checkable
 
 import anyio
 import structlog
 
 from taskyard.core.attempts import Attempt, Ended, Report
+from taskyard.core.availability import available
+from taskyard.core.circuit import CircuitRule
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason
+from taskyard.core.tasks import runtime_of
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Runtime
 from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, Transport
 from taskyard.worker.directories import AttemptDirectories
 from taskyard.worker.reporting import OutputKeeper, Reporting
+from taskyard.worker.runtimes import Runtimes
 
 _log = structlog.get_logger(__name__)
 
 HEARTBEAT_S: Final = 1.0
 _BEAT_TIMEOUT_S: Final = 5.0
 _FLUSH_TIMEOUT_S: Final = 5.0
+_MEASURE_TIMEOUT_S: Final = 5.0
 
 
 @runtime_checkable
@@ -57,12 +61,15 @@ class Worker:
         version: Of Taskyard, for people.
         capacity: What it offers, see :func:`taskyard.worker.machine.capacity`.
         runtimes: By the ``runtime`` tag of the work they execute. Those that are not available on
-            this machine are left out with a warning.
+            this machine are left out with a warning; those that are ``Checkable`` may come later.
         transport: How to reach the engine.
         clock: Wall time.
         ids: Names its incarnations: one for each time it joins.
         directories: Where attempts have their directories.
         keeper: Looks after output. Its background work is started and stopped by its owner.
+        circuit: When an engine that fails is left alone, and for how long.
+        measure: Finds out what it offers whenever a runtime was opened, in place of ``capacity``;
+            None from it leaves that as it is.
     """
 
     def __init__(
@@ -78,13 +85,18 @@ class Worker:
         ids: Ids,
         directories: AttemptDirectories,
         keeper: OutputKeeper,
+        circuit: CircuitRule = CircuitRule(),  # noqa: B008 - frozen
+        measure: Callable[[], Awaitable[Capacity | None]] | None = None,
     ) -> None:
         self.worker_id = worker_id
         self.capacity = capacity
         self._hostname = hostname
         self._version = version
-        self._offered = dict(runtimes)
-        self._runtimes: dict[str, Runtime] = {}
+        self._measure = measure
+        self._runtimes = Runtimes(runtimes, clock, circuit, self._opened)
+        self._awaiting: list[Attempt] = []
+        """Attempts to take over once their runtime can be opened."""
+        self._joining = anyio.Lock()
         self._transport = transport
         self._clock = clock
         self._ids = ids
@@ -105,11 +117,11 @@ class Worker:
     @property
     def runtimes(self) -> tuple[str, ...]:
         """Tags of the runtimes that are available."""
-        return tuple(sorted(self._runtimes))
+        return available(self._runtimes.statuses)
 
     def holds(self, attempt_id: AttemptId) -> bool:
         """Whether a report on this attempt is still to come or to be stored."""
-        return attempt_id in self._held
+        return attempt_id in self._held or any(one.id == attempt_id for one in self._awaiting)
 
     async def start(self) -> None:
         """Open the runtimes, join the engine, take over what earlier incarnations left.
@@ -121,14 +133,14 @@ class Worker:
             return
         try:
             await self._directories.open()
-            await self._open_runtimes()
+            await self._runtimes.open_all(self._reporting)
             self._engine = await self._transport.connect(self.worker_id, self)
             self._accepts = True
             attempts = await self._join()
         except BaseException:
             self._accepts = False
             with anyio.CancelScope(shield=True):
-                await self._close_runtimes()
+                await self._runtimes.close()
             raise
         ready = asyncio.get_running_loop().create_future()
         self._running = asyncio.create_task(self._run(attempts, ready), name="worker")
@@ -145,8 +157,9 @@ class Worker:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-        await self._close_runtimes()
+        await self._runtimes.close()
         self._held.clear()
+        self._awaiting.clear()
 
     async def assign(self, assignments: list[Assignment]) -> None:
         """Take these on. Raises ``Unavailable`` when stopping."""
@@ -172,24 +185,6 @@ class Worker:
                 await holding.begun.wait()
                 await holding.runtime.kill(order)
 
-    async def _open_runtimes(self) -> None:
-        for tag, runtime in self._offered.items():
-            try:
-                await runtime.open(self._reporting)
-            except RuntimeUnavailable as error:
-                _log.warning("runtime not available", runtime=tag, error=str(error))
-                if len(self._offered) == 1:
-                    raise
-            else:
-                self._runtimes[tag] = runtime
-        if not self._runtimes:
-            raise RuntimeUnavailable("no runtime is available on this machine")
-
-    async def _close_runtimes(self) -> None:
-        for runtime in self._runtimes.values():
-            await runtime.close()
-        self._runtimes.clear()
-
     async def _join(self) -> list[Attempt]:
         self._incarnation = self._ids.incarnation()
         hello = Hello(
@@ -199,6 +194,7 @@ class Worker:
             version=self._version,
             capacity=self.capacity,
             runtimes=self.runtimes,
+            statuses=dict(self._runtimes.statuses),
         )
         return await self._present_engine.joined(hello)
 
@@ -212,8 +208,10 @@ class Worker:
         try:
             async with anyio.create_task_group() as group:
                 await group.start(self._reporting.run)
-                await self._take_over(attempts)
+                async with self._joining:
+                    await self._take_over(attempts)
                 ready.set_result(None)
+                group.start_soon(self._runtimes.run)
                 await self._beat()
         except Exception as error:
             if ready.done():
@@ -223,15 +221,40 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             await self._clock.sleep(HEARTBEAT_S)
-            beat = Heartbeat(self.worker_id, self._incarnation, self._clock.now())
+            statuses = dict(self._runtimes.statuses)
+            beat = Heartbeat(self.worker_id, self._incarnation, self._clock.now(), statuses)
             try:
                 with anyio.fail_after(_BEAT_TIMEOUT_S):
                     holds = await self._present_engine.beat(beat)
                 if not holds:
                     _log.warning("fenced; joining anew", incarnation=self._incarnation)
-                    await self._take_over(await self._join())
+                    await self._join_anew()
             except Exception as error:  # noqa: BLE001 - top of the loop: the next beat tries again
                 _log.warning("heartbeat failed", error=repr(error))
+
+    async def _join_anew(self) -> None:
+        async with self._joining:
+            await self._take_over(await self._join())
+
+    async def _opened(self, tag: str) -> None:
+        """A runtime has been opened: learn what it offers, take over what waited for it."""
+        offered = None
+        if self._measure is not None:
+            with anyio.move_on_after(_MEASURE_TIMEOUT_S):
+                offered = await self._measure()
+        grown = offered is not None and offered != self.capacity
+        if offered is not None:
+            self.capacity = offered
+        if self._running is None:
+            return  # What follows is done when it joins.
+        if grown:
+            await self._join_anew()
+            return
+        async with self._joining:
+            waited, self._awaiting = self._awaiting, []
+            for attempt in waited:
+                await self._try_adopt(attempt)
+            await self._sweep(self._runtimes.open[tag])
 
     async def _take_over(self, attempts: list[Attempt]) -> None:
         """Hold exactly what the engine says this worker holds."""
@@ -239,14 +262,21 @@ class Worker:
         for attempt_id, holding in list(self._held.items()):
             if attempt_id not in wanted:
                 await self._kill_outright(holding)
+        self._awaiting.clear()
         for attempt in attempts:
-            try:
-                await self._adopt(attempt)
-            except Exception:  # noqa: BLE001 - one attempt must not keep the others waiting
-                _log.exception("taking over failed", attempt_id=attempt.id)
-        for runtime in self._runtimes.values():
-            if isinstance(runtime, Sweeping):
-                await runtime.keep_only(frozenset(self._held))
+            await self._try_adopt(attempt)
+        for runtime in list(self._runtimes.open.values()):
+            await self._sweep(runtime)
+
+    async def _sweep(self, runtime: Runtime) -> None:
+        if isinstance(runtime, Sweeping):
+            await runtime.keep_only(frozenset(self._held))
+
+    async def _try_adopt(self, attempt: Attempt) -> None:
+        try:
+            await self._adopt(attempt)
+        except Exception:  # noqa: BLE001 - one attempt must not keep the others waiting
+            _log.exception("taking over failed", attempt_id=attempt.id)
 
     async def _adopt(self, attempt: Attempt) -> None:
         known = self._held.get(attempt.id)
@@ -254,6 +284,9 @@ class Worker:
             return
         assignment = await self._present_engine.resolve(attempt)
         if assignment is None:
+            return
+        if self._runtimes.is_awaited(runtime_of(assignment.work)):
+            self._awaiting.append(attempt)
             return
         holding = self._hold(assignment)
         if holding is None or not await self._make_directories([holding]):
@@ -263,8 +296,8 @@ class Worker:
         holding.begun.set()
 
     def _hold(self, assignment: Assignment) -> _Holding | None:
-        tag = type(assignment.work).__struct_config__.tag
-        runtime = self._runtimes.get(str(tag))
+        tag = runtime_of(assignment.work)
+        runtime = self._runtimes.open.get(tag)
         if runtime is None:
             self._fail(assignment, f"this worker cannot run a {tag} now")
             return None

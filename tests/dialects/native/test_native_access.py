@@ -152,3 +152,22 @@ async def test_webhook_deliveries_can_be_looked_at_and_repeated(world: NativeWor
     pages = await world.api.get("/webhooks/deliveries", params={"state": "pending", "limit": 1})
     assert [one["id"] for one in pages.json()["items"]] == [delivery["id"]]
     assert (await world.api.get("/webhooks/signing-key")).json()["key"].startswith("whsec_")
+
+
+async def test_workers_are_drained_by_operators(world: NativeWorld) -> None:
+    """And let take tasks again; a reader is refused, an unknown one is not found."""
+    drained = await world.api.post("/workers/w1/drain")
+    assert (drained.status_code, drained.json()["state"]) == (200, "draining")
+    listed = (await world.api.get("/workers")).json()["items"]
+    assert [(one["state"], one["unavailable"]) for one in listed] == [("draining", {})]
+    task = await world.submit()
+    why = (await world.api.get(f"/tasks/{task['id']}/why")).json()
+    assert (why["code"], why["summary"]) == (
+        "draining",
+        "no worker takes tasks now: draining is w1",
+    )
+    assert (await world.guest.delete("/workers/w1/drain")).status_code == 403
+    assert (await world.api.post("/workers/w%2F9/drain")).status_code == 404
+    ready = await world.api.delete("/workers/w1/drain")
+    assert (ready.status_code, ready.json()["state"]) == (200, "ready")
+    await world.ended(task["id"])

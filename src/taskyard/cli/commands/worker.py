@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from cyclopts import App
 
 from taskyard.cli.connection import Connection
-from taskyard.cli.output import coloured, plain, print_json, print_table
+from taskyard.cli.output import coloured, plain, print_facts, print_json, print_table
 from taskyard.cli.quantities import tell_moment, tell_size
+from taskyard.sdk.models import Worker
 
-app = App(name="worker", help="Workers.")
+app = App(name="worker", help="Workers: list, drain.")
 
 
 @app.command
@@ -28,7 +29,7 @@ def ls(
         return
     now = datetime.now(UTC)
     print_table(
-        ("WORKER", "STATE", "HOST", "SLOTS>", "CPU>", "MEMORY>", "RUNTIMES", "SEEN"),
+        ("WORKER", "STATE", "HOST", "SLOTS>", "CPU>", "MEMORY>", "RUNTIMES", "NOT NOW", "SEEN"),
         (
             (
                 plain(worker.id),
@@ -41,8 +42,54 @@ def ls(
                     f"{tell_size(worker.capacity.memory_bytes)}"
                 ),
                 plain(", ".join(worker.runtimes)),
+                plain("; ".join(f"{tag}: {one.reason}" for tag, one in worker.unavailable.items())),
                 plain(tell_moment(worker.beat_at, now)),
             )
             for worker in workers
         ),
+    )
+
+
+@app.command
+def drain(
+    worker_id: str,
+    *,
+    connection: Connection = Connection(),  # noqa: B008 - frozen
+) -> None:
+    """Place nothing new on a worker; what runs there goes on.
+
+    Args:
+        worker_id: Which worker.
+        connection: Which server.
+    """
+    with connection.open() as client:
+        _print(client.drain(worker_id), connection)
+
+
+@app.command
+def undrain(
+    worker_id: str,
+    *,
+    connection: Connection = Connection(),  # noqa: B008 - frozen
+) -> None:
+    """Let a worker take tasks again.
+
+    Args:
+        worker_id: Which worker.
+        connection: Which server.
+    """
+    with connection.open() as client:
+        _print(client.undrain(worker_id), connection)
+
+
+def _print(worker: Worker, connection: Connection) -> None:
+    if connection.as_json:
+        print_json(worker)
+        return
+    print_facts(
+        [
+            ("worker", worker.id),
+            ("state", worker.state),
+            ("in use", f"{worker.used.slots} of {worker.capacity.slots} slots"),
+        ]
     )

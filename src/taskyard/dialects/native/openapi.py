@@ -43,6 +43,7 @@ _PATH_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "name": {"type": "string", "minLength": 1, "maxLength": 255},
     "token_id": {"type": "string", "minLength": 1},
     "delivery_id": {"type": "string", "minLength": 1},
+    "worker_id": {"type": "string", "minLength": 1},
 }
 _NAMES: Final = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}
 _BINARY: Final = {"type": "string", "format": "binary"}

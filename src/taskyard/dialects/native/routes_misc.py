@@ -2,6 +2,8 @@
 
 from litestar import Controller
 
+from taskyard.core.access import Role
+from taskyard.core.ids import WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.dialects.http.answers import Answer, json_answer
 from taskyard.dialects.native.operation import Call, NoQuery, operation
@@ -9,6 +11,7 @@ from taskyard.dialects.native.routes_access import role_word
 from taskyard.dialects.native.schemas_rest import (
     CapacityAnswer,
     MeAnswer,
+    UnavailableAnswer,
     VersionAnswer,
     WorkerAnswer,
     WorkersAnswer,
@@ -27,8 +30,33 @@ class MiscRoutes(Controller):
     async def list_workers(self, call: Call[NoQuery, None]) -> Answer:
         """All workers, their room, and how much of it is taken."""
         return json_answer(
-            WorkersAnswer([worker_answer(*one) for one in call.engine.dispatch.workers()])
+            WorkersAnswer([worker_answer(*one) for one in call.engine.workers.present()])
         )
+
+    @operation(
+        "POST",
+        "/workers/{worker_id:str}/drain",
+        {200: WorkerAnswer},
+        role=Role.OPERATE,
+        fails=(404, 507),
+    )
+    async def drain_worker(self, call: Call[NoQuery, None]) -> Answer:
+        """Place nothing new on a worker; what runs there goes on."""
+        worker_id = WorkerId(call.path("worker_id"))
+        return json_answer(worker_answer(*await call.engine.workers.drain(call.caller, worker_id)))
+
+    @operation(
+        "DELETE",
+        "/workers/{worker_id:str}/drain",
+        {200: WorkerAnswer},
+        role=Role.OPERATE,
+        fails=(404, 507),
+    )
+    async def undrain_worker(self, call: Call[NoQuery, None]) -> Answer:
+        """Let a worker take tasks again."""
+        worker_id = WorkerId(call.path("worker_id"))
+        found = await call.engine.workers.undrain(call.caller, worker_id)
+        return json_answer(worker_answer(*found))
 
     @operation("GET", "/me", {200: MeAnswer})
     async def get_me(self, call: Call[NoQuery, None]) -> Answer:
@@ -58,6 +86,15 @@ def worker_answer(record: WorkerRecord, free: Capacity) -> WorkerAnswer:
         capacity=_capacity(total),
         used=_capacity(used),
         runtimes=record.runtimes,
+        unavailable={
+            tag: UnavailableAnswer(
+                status.reason or "",
+                str(status.circuit),
+                None if status.retry_at is None else wire_time(status.retry_at),
+            )
+            for tag, status in record.statuses.items()
+            if not status.available
+        },
         joined_at=wire_time(record.joined_at),
         beat_at=wire_time(record.beat_at),
     )

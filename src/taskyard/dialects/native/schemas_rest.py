@@ -58,6 +58,17 @@ class CapacityAnswer(Struct):
     memory_bytes: int
 
 
+class UnavailableAnswer(Struct):
+    """A runtime that a worker has, but that cannot be used now."""
+
+    reason: str
+    circuit: str
+    """Whether its engine is asked again at once (``closed``), after a while (``open``), or just
+    now (``half-open``)."""
+    retry_at: When | None
+    """When it is looked at again."""
+
+
 class WorkerAnswer(Struct):
     """A worker, its room, and how much of it is taken."""
 
@@ -68,6 +79,8 @@ class WorkerAnswer(Struct):
     capacity: CapacityAnswer
     used: CapacityAnswer
     runtimes: tuple[str, ...]
+    """Those that can be used now."""
+    unavailable: dict[str, UnavailableAnswer]
     joined_at: When
     beat_at: When
 

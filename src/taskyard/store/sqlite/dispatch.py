@@ -2,13 +2,14 @@
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.changes import Change
 from taskyard.core.demand import ReadyTask
+from taskyard.core.errors import NotFound
 from taskyard.core.ids import (
     AttemptId,
     GroupName,
@@ -20,13 +21,13 @@ from taskyard.core.ids import (
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, TaskState
-from taskyard.ports.store import Backlog, Placed, Placement, WorkerRecord
+from taskyard.ports.store import Backlog, Placed, Placement, Running, WorkerRecord
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.due import run_due
 from taskyard.store.sqlite.inserts import insert_many
 from taskyard.store.sqlite.prune import prune
 from taskyard.store.sqlite.reports import apply_reports, lose_attempt
-from taskyard.store.sqlite.rows import attempt_of, attempt_row, ready_of, task_of, text
+from taskyard.store.sqlite.rows import attempt_of, attempt_row, demand_in, ready_of, task_of, text
 from taskyard.store.sqlite.session import Session
 
 _SQL: Final = queries("dispatch")
@@ -203,30 +204,30 @@ class SqliteDispatch:
     async def workers(self) -> list[WorkerRecord]:
         """See the port."""
         rows = await self._session.read(lambda c: c.execute(_SQL.all_workers.sql).fetchall())
-        return [
-            WorkerRecord(
-                id=row[0],
-                incarnation=row[1],
-                hostname=row[2],
-                version=row[3],
-                capacity=_capacity(row[4]),
-                runtimes=_runtimes(row[5]),
-                joined_at=row[6],
-                beat_at=row[7],
-                state=row[8],
-            )
-            for row in rows
-        ]
+        return [_worker_of(row) for row in rows]
 
-    async def running(self) -> list[tuple[Attempt, GroupName]]:
+    async def set_draining(self, worker_id: WorkerId, *, draining: bool) -> WorkerRecord:
         """See the port."""
 
-        def read(connection: sqlite3.Connection) -> list[tuple[Attempt, GroupName]]:
+        def write(connection: sqlite3.Connection) -> WorkerRecord:
+            parameters = {"id": worker_id, "draining": int(draining)}
+            row = connection.execute(_SQL.set_draining.sql, parameters).fetchone()
+            if row is None:
+                raise NotFound("worker", worker_id)
+            return _worker_of(row)
+
+        return await self._session.write(write)
+
+    async def running(self) -> list[Running]:
+        """See the port."""
+
+        def read(connection: sqlite3.Connection) -> list[Running]:
             found = []
             for row in connection.execute(_TASKS.attempts_unended.sql):
                 attempt = attempt_of(row)
-                (group,) = connection.execute(_SQL.group_of.sql, (attempt.task_id,)).fetchone()
-                found.append((attempt, GroupName(group)))
+                asked = connection.execute(_SQL.group_and_demand.sql, (attempt.task_id,))
+                group, demand = asked.fetchone()
+                found.append(Running(attempt, group, demand_in(demand, attempt.resources)))
             return found
 
         return await self._session.read(read)
@@ -257,4 +258,19 @@ def _assigned(placed: Placed, now: Instant) -> Change:
         was=TaskState.QUEUED,
         attempt_id=attempt.id,
         attempt_number=attempt.number,
+    )
+
+
+def _worker_of(row: tuple[Any, ...]) -> WorkerRecord:
+    return WorkerRecord(
+        id=row[0],
+        incarnation=row[1],
+        hostname=row[2],
+        version=row[3],
+        capacity=_capacity(row[4]),
+        runtimes=_runtimes(row[5]),
+        joined_at=row[6],
+        beat_at=row[7],
+        state=row[8],
+        draining=bool(row[9]),
     )

@@ -125,6 +125,11 @@ def outcome_text(ended: Ended) -> str | None:
     return None if outcome == _NO_OUTCOME else text(outcome)
 
 
+def demand_in(column: str | None, resources: Resources) -> Demand:
+    """A task's demand by its column, which is NULL where cores and memory say it all."""
+    return Demand(resources) if column is None else _demand(column)
+
+
 def ready_of(workspace: WorkspaceName, group: GroupName, row: Row) -> ReadyTask:
     """A ready task from the columns that ``ready`` names."""
     demand = _PLAIN

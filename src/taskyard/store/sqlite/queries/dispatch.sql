@@ -90,7 +90,16 @@ INSERT INTO workers (id, incarnation, hostname, version, capacity, runtimes, joi
 VALUES (:id, :incarnation, :hostname, :version, :capacity, :runtimes, :joined_at, :beat_at, :state)
 ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, hostname = excluded.hostname,
     version = excluded.version, capacity = excluded.capacity, runtimes = excluded.runtimes,
-    joined_at = excluded.joined_at, beat_at = excluded.beat_at, state = excluded.state;
+    joined_at = excluded.joined_at, beat_at = excluded.beat_at,
+    state = CASE WHEN draining THEN 'draining' ELSE excluded.state END;
+
+-- name: set_draining
+-- A worker that is lost stays lost, but is drained as soon as it joins again.
+UPDATE workers
+SET draining = :draining,
+    state = CASE WHEN state = 'lost' THEN state WHEN :draining THEN 'draining' ELSE 'ready' END
+WHERE id = :id
+RETURNING id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state, draining;
 
 -- name: adopt_attempts!
 -- A new incarnation of a worker takes over what the one before it held.
@@ -107,7 +116,7 @@ UPDATE attempts SET lease_expires_at = :until WHERE worker_id = :worker_id AND f
 UPDATE workers SET state = 'lost' WHERE id = :worker_id AND incarnation = :incarnation;
 
 -- name: all_workers
-SELECT id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state
+SELECT id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state, draining
 FROM workers ORDER BY id;
 
 -- name: ended_counts
@@ -121,8 +130,8 @@ SELECT seq FROM tasks
 WHERE workspace = :workspace AND finished_at IS NOT NULL AND finished_at < :older_than
 ORDER BY finished_at LIMIT :limit;
 
--- name: group_of
-SELECT group_name FROM tasks WHERE id = ?;
+-- name: group_and_demand
+SELECT group_name, demand FROM tasks WHERE id = ?;
 
 -- name: group_and_state
 SELECT group_name, state FROM tasks WHERE seq = ?;

@@ -1,0 +1,82 @@
+"""Engine hosts of pools as workers: one worker for each, in this process."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+from taskyard import __version__
+from taskyard.core.circuit import CircuitRule
+from taskyard.core.errors import InvalidInput
+from taskyard.core.pools import POOLED_RUNTIME
+from taskyard.core.resources import Capacity
+from taskyard.ports.clock import Clock, Ids
+from taskyard.ports.runtime import Runtime
+from taskyard.ports.transport import Transport
+from taskyard.server.pools import PoolSettings, foreign_hosts, worker_of_host
+from taskyard.worker.directories import AttemptDirectories
+from taskyard.worker.machine import capacity
+from taskyard.worker.reporting import OutputKeeper
+from taskyard.worker.worker import Worker
+
+EngineRuntime = Callable[[str], Runtime]
+"""Makes the runtime that executes containers on the engine with this URL; opens nothing yet."""
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """A runtime that knows what its engine's machine has."""
+
+    async def capacity(self) -> Capacity | None:
+        """What the engine says; None if it cannot be asked now."""
+        ...
+
+
+def host_workers(
+    pools: Sequence[PoolSettings],
+    engine_runtime: EngineRuntime | None,
+    *,
+    circuit: CircuitRule,
+    transport: Transport,
+    clock: Clock,
+    ids: Ids,
+    directories: AttemptDirectories,
+    keeper: OutputKeeper,
+) -> list[Worker]:
+    """Workers for all hosts that are not ``local``; none of them started.
+
+    Raises:
+        InvalidInput: there are such hosts, but nothing that could use them.
+    """
+    workers = []
+    for url, pool in foreign_hosts(pools).items():
+        if engine_runtime is None:
+            raise InvalidInput("pools", f"{url}: containers cannot be run by this server")
+        runtime = engine_runtime(url)
+        worker = Worker(
+            worker_of_host(url),
+            hostname=url,
+            version=__version__,
+            capacity=pool.capacity(capacity()),
+            runtimes={POOLED_RUNTIME: runtime},
+            transport=transport,
+            clock=clock,
+            ids=ids,
+            directories=directories,
+            keeper=keeper,
+            circuit=circuit,
+            measure=_measure(pool, runtime),
+        )
+        workers.append(worker)
+    return workers
+
+
+def _measure(
+    pool: PoolSettings, runtime: Runtime
+) -> Callable[[], Awaitable[Capacity | None]] | None:
+    if not isinstance(runtime, Measurable):
+        return None
+
+    async def measure() -> Capacity | None:
+        found = await runtime.capacity()
+        return None if found is None else pool.capacity(found)
+
+    return measure
