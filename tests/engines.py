@@ -117,8 +117,10 @@ class RealEngine:
         found: dict[str, Any] = self._call("GET", f"/containers/{name}/json").json()
         return found
 
-    def create(self, name: str, labels: dict[str, str], script: str) -> None:
-        """Make and start a container that is nobody's."""
+    def create(
+        self, name: str, labels: dict[str, str], script: str, *, start: bool = True
+    ) -> None:
+        """Make a container behind everybody's back, and start it."""
         body = {
             "Image": IMAGE,
             "Cmd": ["sh", "-c", script],
@@ -126,7 +128,8 @@ class RealEngine:
             "HostConfig": {"NetworkMode": "none"},
         }
         self._call("POST", "/containers/create", params={"name": name}, json=body)
-        self._call("POST", f"/containers/{name}/start")
+        if start:
+            self._call("POST", f"/containers/{name}/start")
 
     def clear(self) -> None:
         """Remove every container."""

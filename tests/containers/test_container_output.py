@@ -8,7 +8,6 @@ import anyio
 import pytest
 from harbour import Harbour, until
 
-from engines import RealEngine
 from taskyard.core.attempts import StreamSize
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.xdist_group("containers")]
@@ -36,7 +35,7 @@ async def _digest(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "script, wanted",
+    ("script", "wanted"),
     [
         ("printf x", b"x"),
         ("printf 'a\\nb'", b"a\nb"),
@@ -106,9 +105,7 @@ async def test_output_goes_on_after_a_restart_without_loss_or_repetition(
     assert await harbour.output(ended, "stderr") == errors
 
 
-async def test_output_written_while_nobody_was_there_is_brought_in(
-    harbour: Harbour, engine: RealEngine
-) -> None:
+async def test_output_written_while_nobody_was_there_is_brought_in(harbour: Harbour) -> None:
     """A container that ended meanwhile loses nothing, within the limit."""
     assignment = await harbour.start("echo a; sleep 1; seq 1 50000", log_limit_bytes=100_000)
     started = await harbour.started(assignment)

@@ -33,6 +33,7 @@ export function definition(task) {
   return el("div", { class: "definition" },
     el("pre", { class: "command", tabindex: "0", "aria-label": "Command" }, typeof task.command === "string" ? task.command : commandText(task.command)),
     pairs([
+      ["Image", task.image && el("code", null, task.image)],
       ["Group", el("a", { href: address(["tasks"], { group: task.group }) }, task.group)],
       ["Priority", String(task.priority)],
       ["Created", timeElement(task.created_at)],

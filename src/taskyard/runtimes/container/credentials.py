@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from taskyard.core.image_name import ImageName
 from taskyard.runtimes.container.errors import CannotRun
-from taskyard.runtimes.container.image_name import ImageName
 
 DEFAULT_REGISTRY: Final = "https://index.docker.io/v1/"
 

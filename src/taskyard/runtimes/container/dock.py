@@ -2,10 +2,10 @@
 
 from typing import Protocol
 
+from taskyard.core.image_name import ImageName
 from taskyard.ports.clock import Clock
 from taskyard.ports.runtime import Listener
 from taskyard.runtimes.container.engine import EngineClient
-from taskyard.runtimes.container.image_name import ImageName
 from taskyard.runtimes.container.watch import Watch
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from anyio import to_thread
 
 from taskyard.core.errors import InvalidInput
+from taskyard.core.image_name import parse_image
 from taskyard.core.states import Reason
 from taskyard.core.tasks import Container, PullPolicy
 from taskyard.ports.runtime import Assignment
@@ -12,7 +13,6 @@ from taskyard.runtimes.container.credentials import auth_header
 from taskyard.runtimes.container.dock import Dock
 from taskyard.runtimes.container.errors import CannotRun, EngineRefused, EngineUnreachable
 from taskyard.runtimes.container.findings import Finding, finding, reason_of_refusal
-from taskyard.runtimes.container.image_name import parse_image
 from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.pulling import pull
 from taskyard.runtimes.container.request import Surroundings, container_name, creation

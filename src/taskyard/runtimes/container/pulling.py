@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import anyio
 
+from taskyard.core.image_name import ImageName
 from taskyard.core.states import Reason
 from taskyard.runtimes.container.engine import EngineClient
 from taskyard.runtimes.container.errors import CannotRun, EngineRefused, EngineUnreachable
-from taskyard.runtimes.container.image_name import ImageName
 
 _LINES_MAX: Final = 1000
 

@@ -6,10 +6,10 @@ from typing import Any, Final
 from msgspec import Struct
 
 from taskyard.core.ids import AttemptId
+from taskyard.core.image_name import ImageName
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import Container
 from taskyard.ports.runtime import Assignment
-from taskyard.runtimes.container.image_name import ImageName
 
 ATTEMPT_LABEL: Final = "taskyard.attempt"
 INSTALLATION_LABEL: Final = "taskyard.installation"

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import AttemptId
+from taskyard.core.image_name import ImageName
 from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
@@ -22,7 +23,6 @@ from taskyard.runtimes.container.berth import Berth
 from taskyard.runtimes.container.engine import EngineClient
 from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
 from taskyard.runtimes.container.identity import boot_id, installation_id
-from taskyard.runtimes.container.image_name import ImageName
 from taskyard.runtimes.container.image_record import ImageRecord, PrunePolicy
 from taskyard.runtimes.container.places import AUTO, OFF, Place, TlsFiles, find_places
 from taskyard.runtimes.container.request import (
