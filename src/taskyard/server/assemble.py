@@ -8,21 +8,29 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import anyio
 import structlog
+from msgspec.structs import replace
 
 from taskyard import __version__
 from taskyard.core.circuit import CircuitRule
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import WorkerId
+from taskyard.ports.clock import Clock
+from taskyard.ports.runtime import Runtime
 from taskyard.runtimes.command.runtime import CommandRuntime
+from taskyard.runtimes.container.image_record import PrunePolicy
+from taskyard.runtimes.container.places import OFF, TlsFiles
+from taskyard.runtimes.container.runtime import ContainerRuntime, ContainerSettings
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.hosts import EngineRuntime, host_workers
 from taskyard.server.metrics import CountedSender, Metrics
 from taskyard.server.outbound import Outbound
+from taskyard.server.pools import worker_of_host
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
 from taskyard.services.engine import Engine
@@ -70,10 +78,9 @@ async def assemble(
 
     Args:
         settings: all of them.
-        engine_runtime: makes the runtimes for the engine hosts of pools.
+        engine_runtime: makes the runtimes for the engine hosts of pools; real ones when None.
 
     Raises:
-        InvalidInput: pools name engine hosts, and nothing could use them.
         StoreInUse: another process serves this data directory.
         StoreDamaged: the store cannot be read.
         StorageFull: there is no room.
@@ -114,10 +121,7 @@ async def assemble(
                 None if settings.worker_cpu is None else round(settings.worker_cpu * 1000),
                 settings.worker_memory_bytes,
             ),
-            runtimes={
-                "command": CommandRuntime(data / "shepherd"),
-                "simulation": SimulationRuntime(clock),
-            },
+            runtimes=_local_runtimes(settings, data, clock),
             transport=transport,
             clock=clock,
             ids=ids,
@@ -127,7 +131,7 @@ async def assemble(
         )
         hosts = host_workers(
             settings.pools,
-            engine_runtime,
+            engine_runtime or _engine_runtimes(settings, data, clock),
             circuit=circuit,
             transport=transport,
             clock=clock,
@@ -163,6 +167,41 @@ async def assemble(
             store.tasks.folded,
         )
         yield Yard(engine, worker, metrics, wired, tuple(hosts))
+
+
+def _local_runtimes(settings: Settings, data: Path, clock: Clock) -> dict[str, Runtime]:
+    runtimes: dict[str, Runtime] = {
+        "command": CommandRuntime(data / "shepherd"),
+        "simulation": SimulationRuntime(clock),
+    }
+    if settings.container_engine != OFF:
+        runtimes["container"] = ContainerRuntime(data / "containers", _containers(settings), clock)
+    return runtimes
+
+
+def _engine_runtimes(settings: Settings, data: Path, clock: Clock) -> EngineRuntime:
+    """Runtimes for other engines; each keeps to itself what it runs, in a directory of its own."""
+
+    def make(url: str) -> Runtime:
+        own = replace(_containers(settings), engine=url)
+        return ContainerRuntime(data / "engines" / worker_of_host(url), own, clock)
+
+    return make
+
+
+def _containers(settings: Settings) -> ContainerSettings:
+    ca, cert = settings.container_tls_ca, settings.container_tls_cert
+    given = ca is not None or cert is not None
+    return ContainerSettings(
+        engine=settings.container_engine,
+        network=settings.container_network,
+        volumes=settings.container_volumes,
+        tls=TlsFiles(ca, cert, settings.container_tls_key) if given else None,
+        prune=PrunePolicy(
+            unused_s=settings.container_image_unused_s,
+            cache_bytes=settings.container_image_cache_bytes,
+        ),
+    )
 
 
 async def _write_uses(engine: Engine) -> None:

@@ -5,7 +5,6 @@ from typing import Protocol, runtime_checkable
 
 from taskyard import __version__
 from taskyard.core.circuit import CircuitRule
-from taskyard.core.errors import InvalidInput
 from taskyard.core.pools import POOLED_RUNTIME
 from taskyard.core.resources import Capacity
 from taskyard.ports.clock import Clock, Ids
@@ -32,7 +31,7 @@ class Measurable(Protocol):
 
 def host_workers(
     pools: Sequence[PoolSettings],
-    engine_runtime: EngineRuntime | None,
+    engine_runtime: EngineRuntime,
     *,
     circuit: CircuitRule,
     transport: Transport,
@@ -41,15 +40,9 @@ def host_workers(
     directories: AttemptDirectories,
     keeper: OutputKeeper,
 ) -> list[Worker]:
-    """Workers for all hosts that are not ``local``; none of them started.
-
-    Raises:
-        InvalidInput: there are such hosts, but nothing that could use them.
-    """
+    """Workers for all hosts that are not ``local``; none of them started."""
     workers = []
     for url, pool in foreign_hosts(pools).items():
-        if engine_runtime is None:
-            raise InvalidInput("pools", f"{url}: containers cannot be run by this server")
         runtime = engine_runtime(url)
         worker = Worker(
             worker_of_host(url),
