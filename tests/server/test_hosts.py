@@ -9,7 +9,6 @@ import pytest
 
 from taskyard.core.access import Caller, Role
 from taskyard.core.attempts import Ended, Started
-from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import AttemptId, WorkspaceName
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState
@@ -106,10 +105,3 @@ async def test_each_host_is_a_worker(tmp_path: Path) -> None:
         task, _ = await yard.engine.tasks.submit(CALLER, spec)
         answer = await yard.engine.why.explain(CALLER, task.id)
         assert "engine unix:///two.sock is unreachable, tried again in" in answer.summary
-
-
-async def test_hosts_without_anything_to_use_them_are_refused(tmp_path: Path) -> None:
-    """At the start, by name."""
-    with pytest.raises(InvalidInput, match="tcp://one:2375"):
-        async with assemble(settings_for(tmp_path)):
-            pass
