@@ -58,7 +58,12 @@ class RealEngine:
             command += ["--bridge=none", "--iptables=false"]
         with (self.root / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                env=env,
+                cwd=self.root,  # where conmon leaves files of its own
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -117,9 +122,7 @@ class RealEngine:
         found: dict[str, Any] = self._call("GET", f"/containers/{name}/json").json()
         return found
 
-    def create(
-        self, name: str, labels: dict[str, str], script: str, *, start: bool = True
-    ) -> None:
+    def create(self, name: str, labels: dict[str, str], script: str, *, start: bool = True) -> None:
         """Make a container behind everybody's back, and start it."""
         body = {
             "Image": IMAGE,
