@@ -58,7 +58,12 @@ class RealEngine:
             command += ["--bridge=none", "--iptables=false"]
         with (self.root / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                env=env,
+                cwd=self.root,  # where conmon leaves files of its own
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -104,6 +109,11 @@ class RealEngine:
         self._call("POST", "/images/create", params=params, content=content, headers=headers)
         shutil.rmtree(rootfs)
         archive.unlink()
+
+    def tag(self, repository: str) -> None:
+        """Give the image another name, ``REPOSITORY:latest``."""
+        params = {"repo": repository, "tag": "latest"}
+        self._call("POST", f"/images/{IMAGE}/tag", params=params)
 
     def containers(self) -> list[dict[str, Any]]:
         """All containers there are."""

@@ -34,6 +34,7 @@ _SIZES: Final = (
     "log_limit_bytes",
     "container_image_cache_bytes",
 )
+_ENGINES: Final = ("unix:///", "tcp://", "http://", "https://")
 _LISTS: Final = frozenset({"listen", "container_volumes"})
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -220,9 +221,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         text = environ.get(PREFIX + one.name.upper())
         if text:
             values[one.name] = text.replace(",", " ").split() if one.name in _LISTS else text
-    if "container_engine" not in values and environ.get("DOCKER_HOST"):
-        # What clients of engines look at.
-        values["container_engine"] = environ["DOCKER_HOST"]
+    engine = environ.get("DOCKER_HOST", "")
+    if "container_engine" not in values and engine.startswith(_ENGINES):
+        # What clients of engines look at; forms that are not ours, such as ssh, are not meant here.
+        values["container_engine"] = engine
     return values
 
 
