@@ -119,6 +119,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Yard]:
             wired.due.run,
             wired.rescue.run,
             wired.prune.run,
+            wired.job_keeping.run,
             metrics.measure_lag,
         ):
             loops.start_soon(loop)

@@ -14,6 +14,7 @@ import anyio
 import structlog
 
 from taskyard import __version__
+from taskyard.dialects.http.host import Host
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.native import Native
 from taskyard.server.addresses import Address, url_of
@@ -21,6 +22,7 @@ from taskyard.server.app import Served, dashboard_pages, dialect_app, main_app
 from taskyard.server.assemble import Yard, assemble
 from taskyard.server.listeners import Listener, bind_tcp, bind_unix, local_admin, started
 from taskyard.server.logging import configure_logging
+from taskyard.server.mounting import others as other_dialects
 from taskyard.server.settings import Settings
 
 SERVER_FILE: Final = "server.json"
@@ -67,7 +69,15 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
         def native(prefix: str) -> Native:
             return Native(yard.engine, streams, prefix, settings.max_body_bytes, dev=settings.dev)
 
-        served = Served(native, yard.metrics, yard.checks, dashboard_pages(), settings.access_log)
+        host = Host(yard.engine, streams, settings.max_body_bytes, dev=settings.dev)
+        served = Served(
+            native,
+            yard.metrics,
+            yard.checks,
+            dashboard_pages(),
+            settings.access_log,
+            other_dialects(settings, host),
+        )
         app = main_app(served)
         listeners = [Listener(main, app, settings.shutdown_s)]
         for address, bound in others:

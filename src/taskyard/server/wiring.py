@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from taskyard.core.changes import Change
 from taskyard.core.states import TaskState
+from taskyard.dialects.fastlane.mapping import ORIGIN as FASTLANE
+from taskyard.dialects.fastlane.reports import FastlaneReporter
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.http import HttpSender
 from taskyard.ports.logs import LogStore
 from taskyard.ports.transport import Transport
+from taskyard.server.mail import SmtpMail
 from taskyard.server.metrics import Metrics
 from taskyard.server.settings import Settings
 from taskyard.services.access import Access
@@ -21,6 +24,8 @@ from taskyard.services.due import Due
 from taskyard.services.engine import Engine
 from taskyard.services.follow import Follow
 from taskyard.services.groups import Groups
+from taskyard.services.job_keeping import JobKeeping
+from taskyard.services.jobs import Jobs
 from taskyard.services.kill import Kill
 from taskyard.services.load import Load
 from taskyard.services.logs import Logs
@@ -64,6 +69,7 @@ class Wired:
     prune: Prune
     tally: Tally
     sealing: Sealing
+    job_keeping: JobKeeping
 
 
 def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
@@ -82,11 +88,13 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     )
     due = Due(dispatching, bus, clock)
     hooks = SqliteWebhookStore(store.writer, store.session.readers)
-    webhooks = Webhooks(hooks, adapters.sender, sealing, audit, clock)
+    webhooks = Webhooks(hooks, adapters.sender, sealing, audit, clock, mail=_mail(settings))
     bus.listen(webhooks.on_changes)
     bus.listen(metrics.on_changes)
+    serving = Tasks(tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit)
+    keeping = JobKeeping(store.jobs, bus, clock, webhooks.poke)
     engine = Engine(
-        tasks=Tasks(tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit),
+        tasks=serving,
         groups=Groups(groups, dispatch, audit),
         why=Why(tasks, dispatch),
         logs=Logs(tasks, adapters.files),
@@ -98,7 +106,9 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         webhooks=webhooks,
         bus=bus,
         clock=clock,
+        jobs=Jobs(store.jobs, serving, bus, kill, load, clock, keeping.starts_changed),
     )
+    keeping.report_with(FASTLANE, FastlaneReporter(settings.fastlane, engine.logs))
     return Wired(
         engine=engine,
         reception=Reception(
@@ -115,6 +125,17 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         ),
         tally=tally,
         sealing=sealing,
+        job_keeping=keeping,
+    )
+
+
+def _mail(settings: Settings) -> SmtpMail | None:
+    """Where mails go; None unless a mail server is set."""
+    own = settings.fastlane
+    if own.smtp_host is None or own.smtp_port is None:
+        return None
+    return SmtpMail(
+        own.smtp_host, own.smtp_port, own.smtp_user, own.smtp_password, starttls=own.smtp_starttls
     )
 
 
