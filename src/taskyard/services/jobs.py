@@ -86,8 +86,9 @@ class Jobs:
             first = next_start(definition.cron, now)
             if first is None:
                 raise InvalidInput("cron", "never fires")
-        elif start_at is not None and start_at > now:
-            first = start_at
+        elif start_at is not None:
+            # Also what is due already is started by the job itself, like every delayed start.
+            first = max(start_at, now)
         self._load.admit(caller.workspace, 1)
         stored = await self._store.put(
             key,

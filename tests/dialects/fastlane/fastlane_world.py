@@ -10,6 +10,7 @@ import anyio
 import httpx
 from fastlane_worker import MemoryLogs, WordWorker
 
+from fakes.stores import prepare
 from taskyard.core.access import Caller
 from taskyard.core.ids import AttemptId, WorkerId
 from taskyard.dialects.fastlane.app import fastlane_app
@@ -23,6 +24,7 @@ from taskyard.server.metrics import Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
+from taskyard.store.sqlite.database import FILE_NAME
 from taskyard.store.sqlite.store import SqliteStore
 
 Json = dict[str, Any]
@@ -127,6 +129,8 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[FastlaneWor
     worker = WordWorker(MemoryLogs(), clock)
     sender = Outbound(allow_private=True)
     rotation = WordRotation()
+    if not (directory / FILE_NAME).exists():
+        prepare(directory)
     await store.open()
     adapters = Adapters(store, worker.logs, worker, sender, clock, SystemIds())
     wired = wire(settings, adapters, metrics)
