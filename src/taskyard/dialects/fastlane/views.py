@@ -98,7 +98,7 @@ def _command(execution: Execution) -> str | None:
 def container_of(attempt: Attempt) -> Document:
     """Where its container is; empty before there is one."""
     handle = attempt.handle
-    container_id = handle.get("container_id") or handle.get("id")
+    container_id = handle.get("container_id") or handle.get("container")
     if attempt.started_at is None and container_id is None:
         return {}
     host, port = host_and_port(str(handle.get("engine") or attempt.worker_id))
