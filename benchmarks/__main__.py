@@ -16,6 +16,7 @@ from benchmarks.figures import (
     Figure,
     bulk,
     commands,
+    fastlane,
     flat,
     kill,
     latency,
@@ -28,7 +29,7 @@ from benchmarks.scale import FULL, QUICK
 from benchmarks.server import ServerUnavailable
 from benchmarks.yardsticks import Peers
 
-FIGURES: tuple[Figure, ...] = (submits, bulk, commands, latency, logs, kill, flat, peers)
+FIGURES: tuple[Figure, ...] = (submits, bulk, commands, latency, logs, kill, flat, peers, fastlane)
 RESULTS = Path(__file__).resolve().parent / "results"
 
 

@@ -1,7 +1,9 @@
 """What operators can tell the fastlane dialect: the table ``[fastlane]``."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct
 
 from taskyard.core.errors import InvalidInput
@@ -53,6 +55,15 @@ class FastlaneSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise InvalidInput(f"{table}.smtp_host", "needs smtp_port and smtp_from")
         if self.smtp_from is not None and not _is_address(self.smtp_from):
             raise InvalidInput(f"{table}.smtp_from", "is no mail address")
+
+    def __repr__(self) -> str:
+        """Without the passwords, wherever it may be shown."""
+        hidden = msgspec.structs.replace(self, basic_auth_password=None, smtp_password=None)
+        return f"FastlaneSettings({msgspec.structs.asdict(hidden)})"
+
+    def __rich_repr__(self) -> Iterator[str]:
+        """The same for terminals."""
+        yield repr(self)
 
     @property
     def wants_credentials(self) -> bool:
