@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from fakes.faults import Faults, When
 from fakes.specs import NOW, WS
 from fakes.stores import FAST, opened
-from taskyard.core.attempts import Ended, Started
+from taskyard.core.attempts import Ended, Report, Started
 from taskyard.core.changes import Change
 from taskyard.core.ids import AttemptId, GroupName, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.instants import Instant, after
@@ -109,7 +109,7 @@ class Day:
             _, placed = await self.store.dispatch.place([placement], now)
             failed = (AttemptState.FAILED, now, Reason.EXIT_CODE, "no", 1)
             state, at, reason, said, code = failed
-            reports = [
+            reports: list[Report] = [
                 Started(name, token, now),
                 Ended(name, token, now, state, at, reason, said, code),
             ]
@@ -227,7 +227,9 @@ def test_back_off_is_bounded_and_within_the_budget(
     """No numbers lead out of range, and none beyond the budget to a retry."""
     definition = JobDefinition(SPEC, retries=retries, backoff_min_s=least, backoff_factor=factor)
     job = Job(1, FAILING, definition, NOW, NOW, retry_count=count)
-    task = Task(1, execution_id(FAILING, 1), WS, SPEC, TaskState.FAILED, NOW, reason=Reason.EXIT_CODE)
+    task = Task(
+        1, execution_id(FAILING, 1), WS, SPEC, TaskState.FAILED, NOW, reason=Reason.EXIT_CODE
+    )
     found = retry_at(job, task, NOW)
     assert (found is None) == (count >= retries)
     if found is not None:

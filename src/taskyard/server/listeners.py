@@ -106,7 +106,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse; a header that grows without an end is noticed before it is complete."""
         self._began_now = False
-        is_between = self.cycle is None or self.cycle.response_complete
+        # uvicorn declares no None here, and begins with one.
+        cycle: Any = self.cycle
+        is_between = cycle is None or cycle.response_complete
         if is_between and not self._in_headers and data.startswith(_DEL):
             # A method of the fastlane dialect that the parser does not know; it means DELETE.
             data = _DELETE + data[len(_DEL) :]

@@ -11,7 +11,19 @@ pytestmark = pytest.mark.anyio
 
 GOOD = {"image": "busybox:1", "command": "echo hi"}
 
-BAD_BODIES = [b"", b"  ", b"{", b"null", b'""', b"[]", b"[1]", b"5", b"\xff\xfe", b'"text"', b"true"]
+BAD_BODIES = [
+    b"",
+    b"  ",
+    b"{",
+    b"null",
+    b'""',
+    b"[]",
+    b"[1]",
+    b"5",
+    b"\xff\xfe",
+    b'"text"',
+    b"true",
+]
 BAD_FIELDS: list[dict[str, Any]] = [
     {"image": None},
     {"command": None},
@@ -176,7 +188,8 @@ async def test_content_type_does_not_matter(world: FastlaneWorld) -> None:
 async def test_command_is_split_and_not_run_by_a_shell(world: FastlaneWorld) -> None:
     """Quotes group, everything else is literal."""
     await world.execution(await world.enqueue("echo 'a b' $X ; > c"))
-    assert world.worker.ran[0].work.args == ("echo", "a b", "$X", ";", ">", "c")
+    work: Any = world.worker.ran[0].work
+    assert work.args == ("echo", "a b", "$X", ";", ">", "c")
 
 
 async def test_container_gets_what_was_asked_for(world: FastlaneWorld) -> None:
@@ -203,7 +216,8 @@ async def test_image_names_are_shown_as_submitted(world: FastlaneWorld, image: s
     )
     found = await world.execution(answer.json())
     assert found["image"] == image
-    assert world.worker.ran[0].work.image == image
+    work: Any = world.worker.ran[0].work
+    assert work.image == image
 
 
 async def test_large_bodies_are_refused(world: FastlaneWorld) -> None:

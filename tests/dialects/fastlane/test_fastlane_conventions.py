@@ -53,7 +53,11 @@ async def test_unknown_ids_are_told_apart(world: FastlaneWorld) -> None:
     await world.execution(enqueued)
     job = f"/tasks/mail/jobs/{enqueued['jobId']}"
     cases = [("GET", "/tasks/none", 404, "get_task")]
-    for base in (f"/tasks/none/jobs/{UNKNOWN}", f"/tasks/mail/jobs/{UNKNOWN}", "/tasks/mail/jobs/x"):
+    for base in (
+        f"/tasks/none/jobs/{UNKNOWN}",
+        f"/tasks/mail/jobs/{UNKNOWN}",
+        "/tasks/mail/jobs/x",
+    ):
         cases += [
             ("GET", base, 404, "get_task"),
             ("POST", f"{base}/stop", 404, "stop_job"),
@@ -174,8 +178,8 @@ async def test_credentials_are_asked_of_everything_but_preflights(tmp_path: Path
                 answer = await world.api.get(path, auth=auth)
                 assert (answer.status_code, answer.content) == (401, b"")
                 assert answer.headers["www-authenticate"] == 'Basic realm="The yard"'
-        for header in ("Bearer x", "Basic", "Basic !!!", "Basic \u00e4".encode()):
-            answer = await world.api.get("/tasks", headers={"authorization": header})
+        for header in (b"Bearer x", b"Basic", b"Basic !!!", "Basic \u00e4".encode()):
+            answer = await world.api.get("/tasks", headers=[(b"authorization", header)])
             assert answer.status_code == 401
         assert (await world.api.get("/tasks", auth=("ana", "s:ecret"))).status_code == 200
         preflight = {"origin": "http://a", "access-control-request-method": "PUT"}

@@ -146,7 +146,9 @@ async def test_a_target_down_for_a_while_is_reached_later(world: FastlaneWorld) 
 async def test_redirects_are_followed(world: FastlaneWorld, receiver: Target) -> None:
     """Each target anew; credentials do not travel to another host."""
     async with target() as other:
-        to_other = f"HTTP/1.1 307 Go\r\nLocation: {other.url('/there')}\r\nContent-Length: 0\r\n\r\n"
+        to_other = (
+            f"HTTP/1.1 307 Go\r\nLocation: {other.url('/there')}\r\nContent-Length: 0\r\n\r\n"
+        )
         receiver.answers = [
             b"HTTP/1.1 302 Go\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n",
             to_other.encode(),
@@ -240,9 +242,7 @@ async def test_what_was_owed_survives_a_restart(tmp_path: Path, receiver: Target
     async with opened(tmp_path, **options) as world:
         told = await world.enqueue("echo told", webhooks=hook)
         await world.execution(told)
-        backing_off = await world.enqueue(
-            "exit 1", retries=1, backoff={"minMs": 1500, "factor": 1}
-        )
+        backing_off = await world.enqueue("exit 1", retries=1, backoff={"minMs": 1500, "factor": 1})
         await world.execution(backing_off, "enqueued", count=2)
         delayed = await world.enqueue("echo later", startIn="2s")
         cron = await world.enqueue("echo cron", cron="* * * * * *")

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from fastlane_world import FastlaneWorld, Json
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 from taskyard.dialects.fastlane.statuses import STOPPED_BY_USER
 from taskyard.ports.logs import Stream
@@ -26,14 +26,11 @@ async def followed(world: FastlaneWorld, path: str) -> AsyncIterator[ClientConne
 
 async def read_all(socket: ClientConnection) -> tuple[list[Any], str, int]:
     """All messages, the close reason, and the code."""
-    messages: list[Any] = []
     with anyio.fail_after(15):
-        while True:
-            try:
-                messages.append(await socket.recv())
-            except ConnectionClosed as closed:
-                assert closed.rcvd is not None
-                return messages, closed.rcvd.reason, closed.rcvd.code
+        messages = [one async for one in socket]
+    assert socket.close_reason is not None
+    assert socket.close_code is not None
+    return messages, socket.close_reason, socket.close_code
 
 
 async def everything(world: FastlaneWorld, path: str) -> tuple[list[Any], str, int]:

@@ -7,7 +7,7 @@ from msgspec import Struct
 from taskyard.core.ids import GroupName
 from taskyard.core.instants import SECOND, Instant, after
 from taskyard.core.jobs import JobDefinition
-from taskyard.core.tasks import Container, PullPolicy, TaskSpec
+from taskyard.core.tasks import Container, TaskSpec
 from taskyard.dialects.fastlane.payload import LATEST_S, Payload
 from taskyard.dialects.fastlane.settings import FastlaneSettings
 
@@ -57,8 +57,8 @@ def definition_of(
             args=payload.args,
             env=dict(payload.env),
             hosts=payload.hosts,
-            # What clients of a bare engine expect: the newest image, a container as it comes.
-            pull=PullPolicy.ALWAYS,
+            pull=settings.pull,
+            # What clients of a bare engine expect: a container as it comes.
             read_only=False,
             privileged_defaults=True,
         ),

@@ -1,12 +1,12 @@
 """What operators can tell the fastlane dialect: the table ``[fastlane]``."""
 
-from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
 from taskyard.core.errors import InvalidInput
+from taskyard.core.tasks import PullPolicy
 
 Milliseconds = Annotated[int, Meta(ge=0, le=86_400_000)]
 Factor = Annotated[float, Meta(ge=0, le=1000)]
@@ -28,6 +28,8 @@ class FastlaneSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Host (and port) in URLs, instead of what requests reached us by."""
     cors: bool = True
     cors_origins: tuple[str, ...] = ("*",)
+    pull: PullPolicy = PullPolicy.ALWAYS
+    """When images are fetched."""
     timeout_limit_s: Annotated[float, Meta(gt=0, le=31_536_000)] = 1800.0
     """Longest an execution may run."""
     retry_backoff_min_ms: Milliseconds = 1000
@@ -61,9 +63,11 @@ class FastlaneSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         hidden = msgspec.structs.replace(self, basic_auth_password=None, smtp_password=None)
         return f"FastlaneSettings({msgspec.structs.asdict(hidden)})"
 
-    def __rich_repr__(self) -> Iterator[str]:
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         """The same for terminals."""
-        yield repr(self)
+        hidden = {"basic_auth_password", "smtp_password"}
+        shown = msgspec.structs.asdict(self).items()
+        return [(name, None if name in hidden else value) for name, value in shown]
 
     @property
     def wants_credentials(self) -> bool:
