@@ -17,6 +17,7 @@ from benchmarks.figures import (
     bulk,
     commands,
     containers,
+    fastlane,
     flat,
     kill,
     latency,
@@ -40,6 +41,7 @@ FIGURES: tuple[Figure, ...] = (
     containers,
     flat,
     watching,
+    fastlane,
     peers,
 )
 RESULTS = Path(__file__).resolve().parent / "results"

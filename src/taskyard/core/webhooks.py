@@ -76,6 +76,8 @@ class Try(Struct, frozen=True):
     """Why it counts as failed; None if it was delivered."""
     answer: str | None = None
     """The beginning of the answer's body."""
+    headers: dict[str, str] = {}
+    """Of the answer to a message in the form of another dialect; empty for our own."""
 
 
 class Delivery(Struct, frozen=True):

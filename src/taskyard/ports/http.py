@@ -1,4 +1,4 @@
-"""The outgoing HTTP port: one guarded POST."""
+"""The outgoing HTTP port: one guarded request."""
 
 from typing import Protocol
 
@@ -21,6 +21,9 @@ class Post(Struct, frozen=True):
     url: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
+    verify_tls: bool = True
+    """Whether the target has to prove with a certificate that it is who it says."""
 
 
 class Answer(Struct, frozen=True):
@@ -29,6 +32,8 @@ class Answer(Struct, frozen=True):
     status: int
     body: bytes
     """The beginning of the body; the rest was not read or not kept."""
+    headers: dict[str, str] = {}
+    """Names in lower case; of several with one name, the last."""
 
 
 class HttpSender(Protocol):

@@ -11,6 +11,7 @@ from msgspec import Struct
 from taskyard.core.access import AuditEntry
 from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.core.instants import Instant
+from taskyard.core.messages import DeliveryKind, DeliveryPolicy, Dispatched
 from taskyard.core.webhooks import Delivery, DeliveryState, Try
 
 DUE_OF_HOST = 8
@@ -29,6 +30,9 @@ class DueDelivery(Struct, frozen=True):
     body: bytes
     failed_tries: int
     """Since it was created or last redelivered."""
+    kind: DeliveryKind = DeliveryKind.SIGNED
+    policy: DeliveryPolicy | None = None
+    """How it is tried; None for our own way."""
 
 
 class WebhookStore(Protocol):
@@ -71,6 +75,10 @@ class WebhookStore(Protocol):
         self, workspace: WorkspaceName, task_id: TaskId, limit: int
     ) -> list[Delivery]:
         """Those of one task, oldest first, with tries; empty for a task without any."""
+        ...
+
+    async def dispatches(self, workspace: WorkspaceName, task_id: TaskId) -> list[Dispatched]:
+        """The first tries at plain messages about a task, oldest first."""
         ...
 
     async def signing_key(self, workspace: WorkspaceName) -> bytes | None:

@@ -148,6 +148,7 @@ async def assemble(
             wired.rescue.run,
             wired.prune.run,
             engine.lists.run,
+            wired.job_keeping.run,
             metrics.measure_lag,
         ):
             loops.start_soon(loop)

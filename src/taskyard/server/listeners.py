@@ -25,6 +25,8 @@ HEADERS_S: Final = 20.0
 KEEP_ALIVE_S: Final = 75
 MOST_CONNECTIONS: Final = 8192
 BACKLOG: Final = 2048
+_DEL: Final = b"DEL "
+_DELETE: Final = b"DELETE "
 _TOO_LARGE: Final = (
     b'{"type":"about:blank#headers-too-large","title":"Request headers too large","status":431,'
     b'"detail":"request headers have at most 32768 bytes and 128 lines"}'
@@ -112,6 +114,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse; a header that grows without an end is noticed before it is complete."""
         self._began_now = False
+        # uvicorn declares no None here, and begins with one.
+        cycle: Any = self.cycle
+        is_between = cycle is None or cycle.response_complete
+        if is_between and not self._in_headers and data.startswith(_DEL):
+            # A method of the fastlane dialect that the parser does not know; it means DELETE.
+            data = _DELETE + data[len(_DEL) :]
         super().data_received(data)
         if not self._in_headers or self.transport.is_closing():
             return

@@ -27,6 +27,10 @@ _QUIET: Final = {
 """Others' loggers that say at ``info`` what only matters to their authors."""
 
 Processor = Callable[[Any, str, Any], Any]
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    # Local variables hold requests and settings: credentials among them.
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 def configure_logging(form: str, level: str, stream: TextIO | None = None) -> None:
@@ -45,9 +49,13 @@ def configure_logging(form: str, level: str, stream: TextIO | None = None) -> No
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if pretty
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*before, *last],

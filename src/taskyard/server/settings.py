@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from taskyard.core.errors import InvalidInput
+from taskyard.dialects.fastlane.settings import FastlaneSettings
 from taskyard.dialects.gx.settings import GxSettings
 from taskyard.dialects.native.errors import invalid_input
 from taskyard.dialects.native.sizes import size_bytes
@@ -106,6 +107,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The GX dialect."""
     shutdown_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
     """Seconds that requests under way get to end when the server stops."""
+    fastlane: FastlaneSettings = FastlaneSettings()
+    """What the fastlane dialect can be told."""
 
     @classmethod
     def load(
@@ -127,8 +130,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """
         values: dict[str, Any] = {}
         values.update(_from_file(config_file))
-        values.update(_from_environment(os.environ if environ is None else environ))
-        values.update(overrides or {})
+        _merge(values, _from_environment(os.environ if environ is None else environ))
+        _merge(values, overrides or {})
         for name in _SIZES:
             if isinstance(values.get(name), str):
                 values[name] = size_bytes(name, values[name], 0, _MOST_BYTES)
@@ -160,6 +163,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                     )
         check_pools(self.pools)
         self._check_containers()
+        self.fastlane.check("fastlane")
         if self.secret_key is not None:
             from taskyard.services.sealing import (  # noqa: PLC0415 - loads cryptography
                 SecretKeyWrong,
@@ -218,6 +222,11 @@ def _with_sizes(pools: Any) -> Any:
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for one in msgspec.structs.fields(Settings):
+        if isinstance(one.default, Struct):
+            table = _table_from_environment(environ, one.name, type(one.default))
+            if table:
+                values[one.name] = table
+            continue
         text = environ.get(PREFIX + one.name.upper())
         if text:
             values[one.name] = text.replace(",", " ").split() if one.name in _LISTS else text
@@ -226,6 +235,29 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         # What clients of engines look at; forms that are not ours, such as ssh, are not meant here.
         values["container_engine"] = engine
     return values
+
+
+def _table_from_environment(
+    environ: Mapping[str, str], table: str, kind: type[Struct]
+) -> dict[str, Any]:
+    """The members of a table: ``TASKYARD_``, its name and theirs; lists separated by commas."""
+    values: dict[str, Any] = {}
+    for one in msgspec.structs.fields(kind):
+        text = environ.get(f"{PREFIX}{table}_{one.name}".upper())
+        if text:
+            is_list = isinstance(one.default, tuple)
+            values[one.name] = text.replace(",", " ").split() if is_list else text
+    return values
+
+
+def _merge(values: dict[str, Any], stronger: Mapping[str, Any]) -> None:
+    """Let stronger settings win, member by member in tables."""
+    for name, value in stronger.items():
+        present = values.get(name)
+        if isinstance(present, dict) and isinstance(value, Mapping):
+            values[name] = {**present, **value}
+        else:
+            values[name] = value
 
 
 def _decode_path(kind: type[Any], value: Any) -> Any:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from taskyard.core.changes import Change
 from taskyard.core.pools import Pools
 from taskyard.core.states import TaskState
+from taskyard.dialects.fastlane.mapping import ORIGIN as FASTLANE
+from taskyard.dialects.fastlane.reports import FastlaneReporter
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.http import HttpSender
 from taskyard.ports.logs import LogStore
 from taskyard.ports.transport import Transport
+from taskyard.server.mail import SmtpMail
 from taskyard.server.metrics import Metrics
 from taskyard.server.pools import core_pools
 from taskyard.server.settings import Settings
@@ -23,6 +26,8 @@ from taskyard.services.due import Due
 from taskyard.services.engine import Engine
 from taskyard.services.follow import Follow
 from taskyard.services.groups import Groups
+from taskyard.services.job_keeping import JobKeeping
+from taskyard.services.jobs import Jobs
 from taskyard.services.kill import Kill
 from taskyard.services.lists import Lists
 from taskyard.services.load import Load
@@ -68,6 +73,7 @@ class Wired:
     prune: Prune
     tally: Tally
     sealing: Sealing
+    job_keeping: JobKeeping
 
 
 def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
@@ -95,10 +101,11 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     )
     due = Due(dispatching, bus, clock)
     hooks = SqliteWebhookStore(store.writer, store.session.readers)
-    webhooks = Webhooks(hooks, adapters.sender, sealing, audit, clock)
+    webhooks = Webhooks(hooks, adapters.sender, sealing, audit, clock, mail=_mail(settings))
     bus.listen(webhooks.on_changes)
     bus.listen(metrics.on_changes)
     submits = Tasks(tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit)
+    keeping = JobKeeping(store.jobs, bus, clock, webhooks.poke)
     engine = Engine(
         tasks=submits,
         lists=Lists(store.lists, submits, dispatch, bus, clock),
@@ -114,7 +121,9 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         webhooks=webhooks,
         bus=bus,
         clock=clock,
+        jobs=Jobs(store.jobs, submits, bus, kill, load, clock, keeping.starts_changed),
     )
+    keeping.report_with(FASTLANE, FastlaneReporter(settings.fastlane, engine.logs))
     return Wired(
         engine=engine,
         reception=Reception(
@@ -131,6 +140,17 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         ),
         tally=tally,
         sealing=sealing,
+        job_keeping=keeping,
+    )
+
+
+def _mail(settings: Settings) -> SmtpMail | None:
+    """Where mails go; None unless a mail server is set."""
+    own = settings.fastlane
+    if own.smtp_host is None or own.smtp_port is None:
+        return None
+    return SmtpMail(
+        own.smtp_host, own.smtp_port, own.smtp_user, own.smtp_password, starttls=own.smtp_starttls
     )
 
 

@@ -9,6 +9,7 @@ from taskyard.services.bus import Bus
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.follow import Follow
 from taskyard.services.groups import Groups
+from taskyard.services.jobs import Jobs
 from taskyard.services.lists import Lists
 from taskyard.services.logs import Logs
 from taskyard.services.secrets import Secrets
@@ -36,3 +37,4 @@ class Engine:
     webhooks: Webhooks
     bus: Bus
     clock: Clock
+    jobs: Jobs

@@ -17,10 +17,13 @@ from anyio.abc import TaskGroup
 from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant, seconds_between
+from taskyard.core.messages import next_try_by
 from taskyard.core.webhooks import DeliveryState, Try, next_try, signed_headers
 from taskyard.ports.clock import Clock
 from taskyard.ports.http import Answer, HttpSender, Post, SendFailed
+from taskyard.ports.mail import MailSender
 from taskyard.ports.webhooks import DueDelivery, WebhookStore
+from taskyard.services.message_sending import MessageSending
 
 AT_ONCE: Final = 32
 AT_ONCE_OF_HOST: Final = 4
@@ -49,7 +52,9 @@ class WebhookSending:
         key: Callable[[WorkspaceName], Awaitable[bytes]],
         clock: Clock,
         deadline_s: float = DEADLINE_S,
+        mail: MailSender | None = None,
     ) -> None:
+        self._messages = MessageSending(sender, mail)
         self._store = store
         self._sender = sender
         self._key = key
@@ -143,7 +148,9 @@ class WebhookSending:
         if made.error is None:
             state, next_at = DeliveryState.DELIVERED, None
         else:
-            next_at = next_try(due.failed_tries + 1, self._clock.now())
+            failed, now = due.failed_tries + 1, self._clock.now()
+            policy = due.policy
+            next_at = next_try(failed, now) if policy is None else next_try_by(policy, failed, now)
             state = DeliveryState.FAILED if next_at is None else DeliveryState.PENDING
         log.info(
             "webhook_tried",
@@ -175,11 +182,16 @@ class WebhookSending:
         began = time.monotonic()
         answer: Answer | None = None
         error: str | None = None
+        policy = due.policy
+        deadline_s = self._deadline_s if policy is None else policy.timeout_s
         try:
-            with anyio.fail_after(self._deadline_s):
-                answer = await self._sender.send(await self._post(due, at))
+            with anyio.fail_after(deadline_s):
+                if policy is None:
+                    answer = await self._sender.send(await self._post(due, at))
+                else:
+                    answer = await self._messages.send(due, policy)
         except TimeoutError:
-            error = f"no complete answer within {self._deadline_s:g} s"
+            error = f"no complete answer within {deadline_s:g} s"
         except SendFailed as failed:
             error = str(failed)
         except TaskyardError as failed:
@@ -188,7 +200,9 @@ class WebhookSending:
             # A defect must cost this delivery a try, and not all others their sender.
             log.exception("webhook_defect", delivery_id=due.id)
             error = "internal error"
-        if answer is not None and not 200 <= answer.status < 300:
+        # Messages in the forms of others are delivered by the rule of others.
+        good_below = 300 if policy is None else 400
+        if answer is not None and not 200 <= answer.status < good_below:
             error = f"answered {answer.status}"
             if 300 <= answer.status < 400:
                 error += "; redirects are not followed"
@@ -198,6 +212,7 @@ class WebhookSending:
             status=None if answer is None else answer.status,
             error=None if error is None else error[:ERROR_KEPT],
             answer=None if answer is None else answer.body[:ANSWER_KEPT].decode(errors="replace"),
+            headers={} if answer is None or policy is None else answer.headers,
         )
 
     async def _post(self, due: DueDelivery, now: Instant) -> Post:

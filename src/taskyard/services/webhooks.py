@@ -13,10 +13,12 @@ from taskyard.core.access import Caller, Role
 from taskyard.core.changes import Change
 from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import TaskId, WorkspaceName
+from taskyard.core.messages import Dispatched
 from taskyard.core.webhooks import Delivery, DeliveryState, key_text
 from taskyard.ports.access import SealedValue
 from taskyard.ports.clock import Clock
 from taskyard.ports.http import HttpSender
+from taskyard.ports.mail import MailSender
 from taskyard.ports.webhooks import WebhookStore
 from taskyard.services.access import require
 from taskyard.services.audit import Audit
@@ -68,13 +70,14 @@ class Webhooks:
         audit: Audit,
         clock: Clock,
         deadline_s: float = DEADLINE_S,
+        mail: MailSender | None = None,
     ) -> None:
         """Prepare; ``deadline_s`` is how long one try may take."""
         self._store = store
         self._audit = audit
         self._clock = clock
         self._keys = SigningKeys(store, sealing, clock)
-        self._sending = WebhookSending(store, sender, self._keys.get, clock, deadline_s)
+        self._sending = WebhookSending(store, sender, self._keys.get, clock, deadline_s, mail)
 
     async def start(self, tasks: TaskGroup) -> None:
         """Send in the background, beginning with what an earlier process left. May be repeated."""
@@ -110,6 +113,10 @@ class Webhooks:
     async def of_task(self, caller: Caller, task_id: TaskId) -> list[Delivery]:
         """Those of one task, oldest first, with tries; empty also for an unknown task."""
         return await self._store.deliveries_of(caller.workspace, task_id, OF_TASK_LIMIT)
+
+    async def dispatches(self, caller: Caller, task_id: TaskId) -> list[Dispatched]:
+        """The tries at messages worded by a dialect about one task, oldest first."""
+        return await self._store.dispatches(caller.workspace, task_id)
 
     async def redeliver(self, caller: Caller, delivery_id: str) -> Delivery:
         """Send it once more, whatever became of it. Raises ``NotAllowed`` or ``NotFound``.

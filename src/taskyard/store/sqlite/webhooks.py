@@ -15,6 +15,7 @@ from taskyard.core.attempts import Attempt
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.core.instants import Instant
+from taskyard.core.messages import DeliveryKind, DeliveryPolicy, Dispatched, Message
 from taskyard.core.redaction import SECRET_WORDS
 from taskyard.core.tasks import Task, WebhookEvent
 from taskyard.core.webhook_payload import payload
@@ -29,6 +30,8 @@ TRIES_KEPT: Final = 50
 
 _LAST: Final = 2**63 - 1
 _Q: Final = queries("webhooks")
+_JOBS: Final = queries("jobs")
+DISPATCHES: Final = 100
 
 
 def enqueue(
@@ -72,6 +75,44 @@ def enqueue(
     return count
 
 
+def enqueue_messages(
+    connection: sqlite3.Connection,
+    workspace: WorkspaceName,
+    task_id: TaskId,
+    messages: Sequence[Message],
+    now: Instant,
+) -> int:
+    """Add messages that a dialect worded, in the transaction of what they report.
+
+    Doing it twice adds nothing. Answers with how many there are to send.
+    """
+    count = 0
+    for one in messages:
+        is_mail = one.kind is DeliveryKind.MAIL
+        values = {
+            "id": delivery_id(task_id, one.event, None, one.position),
+            "workspace": workspace,
+            "task_id": task_id,
+            "event": one.event.value,
+            "url": f"mailto:{one.target}" if is_mail else one.target,
+            "host": "mailto:" if is_mail else _host(one.target),
+            "headers": msgspec.json.encode(one.headers).decode(),
+            "body": one.body,
+            "now": now,
+            "kind": one.kind.value,
+            "policy": msgspec.json.encode(one.policy).decode(),
+        }
+        count += connection.execute(_JOBS.enqueue_message.sql, values).rowcount
+    return count
+
+
+def _host(url: str) -> str:
+    try:
+        return host_of(url)
+    except ValueError:  # it will be refused when it is tried, and recorded so
+        return ""
+
+
 def forget(connection: sqlite3.Connection, task_ids: Iterable[TaskId]) -> None:
     """Remove all messages about tasks that are being removed, sent or not."""
     keys = [{"task_id": task_id} for task_id in task_ids]
@@ -104,6 +145,7 @@ class SqliteWebhookStore:
     ) -> None:
         """See ``WebhookStore``."""
         values = msgspec.structs.asdict(made)
+        values["headers"] = msgspec.json.encode(made.headers).decode() if made.headers else None
         delivered_at = made.at if state is DeliveryState.DELIVERED else None
 
         def operation(connection: sqlite3.Connection) -> None:
@@ -189,6 +231,16 @@ class SqliteWebhookStore:
 
         return await self._readers.run(operation)
 
+    async def dispatches(self, workspace: WorkspaceName, task_id: TaskId) -> list[Dispatched]:
+        """See ``WebhookStore``."""
+        key = {"workspace": workspace, "task_id": task_id, "limit": DISPATCHES}
+
+        def operation(connection: sqlite3.Connection) -> list[Dispatched]:
+            rows = connection.execute(_Q.dispatches_of_task.sql, key).fetchall()
+            return [_dispatched(row) for row in rows]
+
+        return await self._readers.run(operation)
+
     async def signing_key(self, workspace: WorkspaceName) -> bytes | None:
         """See ``WebhookStore``."""
 
@@ -212,7 +264,22 @@ class SqliteWebhookStore:
 
 def _due(row: Sequence[Any]) -> DueDelivery:
     headers = msgspec.json.decode(row[4], type=dict[str, str])
-    return DueDelivery(row[0], row[1], row[2], row[3], headers, row[5], row[6])
+    policy = None if row[8] is None else msgspec.json.decode(row[8], type=DeliveryPolicy)
+    kind = DeliveryKind(row[7])
+    return DueDelivery(row[0], row[1], row[2], row[3], headers, row[5], row[6], kind, policy)
+
+
+def _dispatched(row: Sequence[Any]) -> Dispatched:
+    return Dispatched(
+        at=row[0],
+        url=row[1],
+        status=row[2],
+        error=row[3],
+        request_headers=msgspec.json.decode(row[4], type=dict[str, str]),
+        request_body=row[5],
+        answer_headers={} if row[6] is None else msgspec.json.decode(row[6], type=dict[str, str]),
+        answer_body=row[7] or "",
+    )
 
 
 def _delivery(row: Sequence[Any], tries: tuple[Try, ...] = ()) -> Delivery:

@@ -19,7 +19,7 @@ WITH RECURSIVE hosts (host) AS (
     )
     FROM hosts WHERE hosts.host IS NOT NULL
 )
-SELECT d.id, d.workspace, d.host, d.url, d.headers, d.body, d.failed_tries
+SELECT d.id, d.workspace, d.host, d.url, d.headers, d.body, d.failed_tries, d.kind, d.policy
 FROM hosts CROSS JOIN webhook_deliveries AS d ON d.number IN (
     SELECT p.number FROM webhook_deliveries AS p
     WHERE p.state = 'pending' AND p.host = hosts.host AND p.next_at <= :now
@@ -46,8 +46,8 @@ WHERE number = :number;
 
 -- name: insert_try!
 -- One try.
-INSERT INTO webhook_tries (delivery, number, at, duration_ms, status, error, answer)
-VALUES (:delivery, :number, :at, :duration_ms, :status, :error, :answer);
+INSERT INTO webhook_tries (delivery, number, at, duration_ms, status, error, answer, headers)
+VALUES (:delivery, :number, :at, :duration_ms, :status, :error, :answer, :headers);
 
 -- name: trim_tries!
 -- Drops all tries up to a number.
@@ -90,6 +90,13 @@ ORDER BY number LIMIT :limit;
 -- The tries of one message, oldest first.
 SELECT at, duration_ms, status, error, answer FROM webhook_tries
 WHERE delivery = :delivery ORDER BY number;
+
+-- name: dispatches_of_task
+-- The tries at plain messages about one task with both sides of the exchange, oldest first.
+SELECT t.at, d.url, t.status, t.error, d.headers, d.body, t.headers, t.answer
+FROM webhook_deliveries AS d CROSS JOIN webhook_tries AS t ON t.delivery = d.number
+WHERE d.task_id = :task_id AND d.workspace = :workspace AND d.kind = 'plain'
+ORDER BY t.at, d.number, t.number LIMIT :limit;
 
 -- name: forget_tries!
 -- Removes the tries of all messages about a task.

@@ -1,0 +1,159 @@
+"""The job port: definitions, their executions, and what they owe, in shared transactions."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from taskyard.core.changes import Change
+from taskyard.core.ids import GroupName, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.jobs import Execution, Job, JobDefinition, JobGroup, JobKey, JobLine, Moment
+from taskyard.core.messages import Message
+from taskyard.ports.store import CancelOutcome
+
+
+class Start(Struct, frozen=True):
+    """When a job that is put is to start."""
+
+    at: Instant | None = None
+    """None starts it now, as an execution made with it."""
+
+
+class Stored(Struct, frozen=True):
+    """What putting a job led to."""
+
+    job: Job
+    created: bool
+    execution: TaskId | None
+    """The one made at once, if any."""
+    changes: list[Change]
+
+
+class Owed(Struct, frozen=True):
+    """An execution about which something has yet to be done, with its job."""
+
+    job: Job
+    execution: Execution
+
+
+class JobCounts(Struct, frozen=True):
+    """Totals of a workspace."""
+
+    groups: int
+    jobs: int
+    delayed: int
+    """Jobs that start by themselves later."""
+    next_at: Instant | None
+    """When the first of them does."""
+    plain_pending: int
+    mail_pending: int
+
+
+class JobStore(Protocol):
+    """Raises as the store ports do; everything written is on disk when a method returns."""
+
+    async def put(
+        self,
+        key: JobKey,
+        definition: JobDefinition,
+        start: Start,
+        ticket: str,
+        kept: Sequence[str],
+        now: Instant,
+        actor: str,
+    ) -> Stored:
+        """Add a job, or replace the definition of the one that is there.
+
+        A replaced job has its budget of retries whole again, and its pending start (a time, a
+        rule, a retry's back-off) cancelled. Members of ``details`` named in ``kept`` stay as they
+        were where the new definition has none.
+        """
+        ...
+
+    async def job(self, key: JobKey) -> Job:
+        """Raises ``NotFound``, with kind ``group`` when there is no such group."""
+        ...
+
+    async def jobs(self, workspace: WorkspaceName, group: GroupName) -> list[JobLine]:
+        """All of a group, latest modified first. Raises ``NotFound`` for an unknown group."""
+        ...
+
+    async def groups(
+        self, workspace: WorkspaceName, words: Sequence[str] | None, offset: int, limit: int
+    ) -> tuple[list[JobGroup], int]:
+        """Groups that hold jobs, oldest first, and how many there are in all.
+
+        With ``words``, those whose name has any of them.
+        """
+        ...
+
+    async def executions(self, job: Job, limit: int) -> list[Execution]:
+        """The newest ones, newest first."""
+        ...
+
+    async def execution(self, job: Job, task_id: TaskId) -> Execution:
+        """Raises ``NotFound``."""
+        ...
+
+    async def stop(
+        self, key: JobKey, task_id: TaskId | None, now: Instant, actor: str
+    ) -> tuple[list[CancelOutcome], list[Change]]:
+        """Let no retry follow any more, and stop an execution.
+
+        With None the job itself is stopped: whatever it would start later, and its last execution.
+        Raises ``NotFound``.
+        """
+        ...
+
+    async def rerun(
+        self, key: JobKey, now: Instant, actor: str
+    ) -> tuple[TaskId, list[CancelOutcome], list[Change]]:
+        """Run a job once more, now; its last execution is stopped if it runs.
+
+        Raises ``NotFound`` (kind ``execution`` if it has none), or ``Conflict`` while a start of
+        it is pending.
+        """
+        ...
+
+    async def recurring(self, workspace: WorkspaceName, limit: int) -> list[Job]:
+        """Jobs whose rule is in force, latest modified first."""
+        ...
+
+    async def counts(self, workspace: WorkspaceName) -> JobCounts:
+        """For displays."""
+        ...
+
+    async def next_due(self) -> Instant | None:
+        """When a job starts next by itself."""
+        ...
+
+    async def start_due(self, now: Instant, limit: int) -> list[Change]:
+        """Make the executions that are due, and move their jobs to what comes after."""
+        ...
+
+    async def owed(self, after: int, limit: int) -> list[tuple[int, TaskId]]:
+        """Executions that began or ended and may not have been dealt with, behind a position."""
+        ...
+
+    async def look(self, task_id: TaskId) -> Owed | None:
+        """An execution that has not been dealt with; None for anything else."""
+        ...
+
+    async def settle(
+        self, task_id: TaskId, moment: Moment, messages: Sequence[Message], now: Instant
+    ) -> tuple[list[Change], int]:
+        """Store what follows from a moment: messages, and with the end a retry if one is granted.
+
+        However often it is called, each follows once. Answers with the changes, and how many
+        messages are new.
+        """
+        ...
+
+
+class Reporter(Protocol):
+    """Words what is to be told about an execution; each dialect that has jobs brings one."""
+
+    async def messages(self, owed: Owed, moment: Moment) -> list[Message]:
+        """What to send about this moment."""
+        ...

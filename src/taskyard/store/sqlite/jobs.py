@@ -1,0 +1,385 @@
+"""Jobs and their executions, on SQLite."""
+
+import re
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+from taskyard.core.changes import Change
+from taskyard.core.errors import Conflict, IllegalTransition, InvalidInput, NotFound, TaskyardError
+from taskyard.core.ids import GroupName, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.jobs import (
+    Execution,
+    Job,
+    JobDefinition,
+    JobGroup,
+    JobKey,
+    JobLine,
+    Moment,
+    execution_of,
+    retry_at,
+    start_after,
+)
+from taskyard.core.messages import DeliveryKind, Message
+from taskyard.core.states import TERMINAL, TaskState
+from taskyard.ports.jobs import JobCounts, Owed, Start, Stored
+from taskyard.ports.store import CancelOutcome
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.jobrows import definition_text, execution_at, job_at, job_of, text_of
+from taskyard.store.sqlite.moves import mover_of, ready
+from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.tasks import SqliteTasks
+from taskyard.store.sqlite.webhooks import enqueue_messages
+
+_SQL: Final = queries("jobs")
+_WORD: Final = re.compile(r"\w+")
+MOST_EXECUTIONS: Final = 1000
+
+
+def words_of(text: str) -> list[str]:
+    """The words that a name is found by: runs of letters, digits and underscores, in any case."""
+    return sorted(set(_WORD.findall(text.casefold())))
+
+
+class SqliteJobs:
+    """Implements ``ports.jobs.JobStore``."""
+
+    def __init__(self, session: Session, tasks: SqliteTasks) -> None:
+        self._session = session
+        self._tasks = tasks
+
+    async def put(
+        self,
+        key: JobKey,
+        definition: JobDefinition,
+        start: Start,
+        ticket: str,
+        kept: Sequence[str],
+        now: Instant,
+        actor: str,
+    ) -> Stored:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> Stored:
+            changes: list[Change] = []
+            row = connection.execute(_SQL.job_by_id.sql, _place(key)).fetchone()
+            known = None if row is None else job_of(row)
+            values = {
+                **_place(key),
+                "now": now,
+                "next_at": start.at,
+                "recurring": int(definition.cron is not None),
+                "ticket": ticket,
+                "definition": definition_text(definition),
+            }
+            if known is None:
+                number = _open_group(connection, key, now)
+                (seq,) = connection.execute(_SQL.insert_job.sql, values).fetchone()
+                connection.execute(_SQL.job_added.sql, {"number": number, "now": now})
+            else:
+                seq = known.seq
+                values["definition"] = definition_text(definition, known.definition, kept)
+                connection.execute(_SQL.replace_job.sql, {**values, "seq": seq})
+                self._cancel_open(connection, known, {TaskState.SCHEDULED}, now, actor, changes)
+            task_id = None
+            if start.at is None:
+                job = job_at(connection, seq)
+                change = self._execute(connection, job, None, now, actor, definition.address)
+                changes.append(change)
+                task_id = change.task_id
+            return Stored(job_at(connection, seq), known is None, task_id, changes)
+
+        return await self._session.write(_stored_as_text(write))
+
+    async def job(self, key: JobKey) -> Job:
+        """See the port."""
+        return await self._session.read(lambda connection: _find(connection, key))
+
+    async def jobs(self, workspace: WorkspaceName, group: GroupName) -> list[JobLine]:
+        """See the port."""
+        place = {"workspace": workspace, "group_name": group}
+
+        def read(connection: sqlite3.Connection) -> list[JobLine]:
+            _check_group(connection, place)
+            return [JobLine(*row) for row in connection.execute(_SQL.jobs_of_group.sql, place)]
+
+        return await self._session.read(read)
+
+    async def groups(
+        self, workspace: WorkspaceName, words: Sequence[str] | None, offset: int, limit: int
+    ) -> tuple[list[JobGroup], int]:
+        """See the port."""
+        page, total = _SQL.job_groups_page.sql, _SQL.job_groups_total.sql
+        values: dict[str, Any] = {"workspace": workspace, "limit": limit, "offset": offset}
+        if words is not None:
+            page, total = _SQL.job_groups_found.sql, _SQL.job_groups_found_total.sql
+            values["words"] = text_of(list(words))
+
+        def read(connection: sqlite3.Connection) -> tuple[list[JobGroup], int]:
+            (count,) = connection.execute(total, values).fetchone()
+            return [JobGroup(*row) for row in connection.execute(page, values)], count
+
+        return await self._session.read(read)
+
+    async def executions(self, job: Job, limit: int) -> list[Execution]:
+        """See the port."""
+        values = {"job_seq": job.seq, "limit": min(limit, MOST_EXECUTIONS)}
+
+        def read(connection: sqlite3.Connection) -> list[Execution]:
+            rows = connection.execute(_SQL.executions_of_job.sql, values).fetchall()
+            return [execution_at(connection, row) for row in rows]
+
+        return await self._session.read(read)
+
+    async def execution(self, job: Job, task_id: TaskId) -> Execution:
+        """See the port."""
+
+        def read(connection: sqlite3.Connection) -> Execution:
+            return _execution(connection, job, task_id)
+
+        return await self._session.read(read)
+
+    async def stop(
+        self, key: JobKey, task_id: TaskId | None, now: Instant, actor: str
+    ) -> tuple[list[CancelOutcome], list[Change]]:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> tuple[list[CancelOutcome], list[Change]]:
+            job = _find(connection, key)
+            changes: list[Change] = []
+            outcomes: list[CancelOutcome] = []
+            if task_id is not None:
+                last: TaskId | None = _execution(connection, job, task_id).task.id
+            else:
+                connection.execute(_SQL.stop_starting.sql, {"seq": job.seq})
+                self._cancel_open(connection, job, {TaskState.SCHEDULED}, now, actor, changes)
+                last = _last(connection, job)
+            spent = {"seq": job.seq, "retry_count": job.definition.retries + 1, "now": now}
+            connection.execute(_SQL.spend_retries.sql, spent)
+            if last is not None:
+                outcomes.append(
+                    self._tasks.cancel_one(connection, key.workspace, last, now, actor, changes)
+                )
+            return outcomes, changes
+
+        return await self._session.write(write)
+
+    async def rerun(
+        self, key: JobKey, now: Instant, actor: str
+    ) -> tuple[TaskId, list[CancelOutcome], list[Change]]:
+        """See the port."""
+
+        def write(
+            connection: sqlite3.Connection,
+        ) -> tuple[TaskId, list[CancelOutcome], list[Change]]:
+            job = _find(connection, key)
+            last = _last(connection, job)
+            if last is None:
+                raise NotFound("execution", key.id)
+            rows = connection.execute(_SQL.open_executions.sql, {"job_seq": job.seq}).fetchall()
+            states = {TaskId(found): TaskState(state) for found, state in rows}
+            if job.next_at is not None or TaskState.SCHEDULED in states.values():
+                raise Conflict("a start of this job is pending")
+            changes: list[Change] = []
+            outcomes: list[CancelOutcome] = []
+            if states.get(last) is TaskState.RUNNING:
+                outcomes.append(
+                    self._tasks.cancel_one(connection, key.workspace, last, now, actor, changes)
+                )
+            change = self._execute(connection, job, None, now, actor, None)
+            changes.append(change)
+            return change.task_id, outcomes, changes
+
+        return await self._session.write(write)
+
+    async def recurring(self, workspace: WorkspaceName, limit: int) -> list[Job]:
+        """See the port."""
+        values = {"workspace": workspace, "limit": limit}
+
+        def read(connection: sqlite3.Connection) -> list[Job]:
+            return [job_of(row) for row in connection.execute(_SQL.recurring_jobs.sql, values)]
+
+        return await self._session.read(read)
+
+    async def counts(self, workspace: WorkspaceName) -> JobCounts:
+        """See the port."""
+        values: dict[str, Any] = {"workspace": workspace}
+
+        def read(connection: sqlite3.Connection) -> JobCounts:
+            (groups,) = connection.execute(_SQL.job_groups_total.sql, values).fetchone()
+            (jobs,) = connection.execute(_SQL.jobs_total.sql, values).fetchone()
+            delayed, next_at = connection.execute(_SQL.delayed_jobs.sql, values).fetchone()
+            pending = []
+            for kind in (DeliveryKind.PLAIN, DeliveryKind.MAIL):
+                sql, of_kind = _SQL.pending_of_kind.sql, {**values, "kind": kind.value}
+                pending.append(connection.execute(sql, of_kind).fetchone()[0])
+            return JobCounts(groups, jobs, delayed, next_at, *pending)
+
+        return await self._session.read(read)
+
+    async def next_due(self) -> Instant | None:
+        """See the port."""
+        (found,) = await self._session.read(lambda c: c.execute(_SQL.next_due_job.sql).fetchone())
+        return None if found is None else Instant(found)
+
+    async def start_due(self, now: Instant, limit: int) -> list[Change]:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> list[Change]:
+            rows = connection.execute(_SQL.due_jobs.sql, {"now": now, "limit": limit}).fetchall()
+            changes = []
+            for row in rows:
+                job = job_of(row)
+                moved = {"seq": job.seq, "next_at": start_after(job, now)}
+                connection.execute(_SQL.move_job_on.sql, moved)
+                changes.append(self._execute(connection, job, None, now, None, None))
+            return changes
+
+        return await self._session.write(write)
+
+    async def owed(self, after: int, limit: int) -> list[tuple[int, TaskId]]:
+        """See the port."""
+        values = {"after": after, "limit": limit}
+        rows = await self._session.read(lambda c: c.execute(_SQL.owed.sql, values).fetchall())
+        return [(seq, TaskId(task_id)) for seq, task_id in rows]
+
+    async def look(self, task_id: TaskId) -> Owed | None:
+        """See the port."""
+
+        def read(connection: sqlite3.Connection) -> Owed | None:
+            row = connection.execute(_SQL.execution_of_task.sql, {"task_id": task_id}).fetchone()
+            if row is None or row[2]:
+                return None
+            return Owed(job_at(connection, row[20]), execution_at(connection, row))
+
+        return await self._session.read(read)
+
+    async def settle(
+        self, task_id: TaskId, moment: Moment, messages: Sequence[Message], now: Instant
+    ) -> tuple[list[Change], int]:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> tuple[list[Change], int]:
+            row = connection.execute(_SQL.execution_of_task.sql, {"task_id": task_id}).fetchone()
+            if row is None or row[2]:
+                return [], 0
+            job, execution = job_at(connection, row[20]), execution_at(connection, row)
+            task = execution.task
+            if moment is Moment.ENDED and task.state not in TERMINAL:
+                raise IllegalTransition("execution", task.state, "be settled")
+            count = enqueue_messages(connection, job.key.workspace, task_id, messages, now)
+            if moment is Moment.BEGAN:
+                return [], count
+            connection.execute(_SQL.settle_execution.sql, {"task_seq": task.seq})
+            start_at = retry_at(job, task, now)
+            if start_at is None:
+                return [], count
+            connection.execute(_SQL.count_retry.sql, {"seq": job.seq})
+            return [self._execute(connection, job, start_at, now, None, None)], count
+
+        return await self._session.write(write)
+
+    def _execute(
+        self,
+        connection: sqlite3.Connection,
+        job: Job,
+        start_at: Instant | None,
+        now: Instant,
+        actor: str | None,
+        address: str | None,
+    ) -> Change:
+        """Make the job's next execution, inside a transaction."""
+        (number,) = connection.execute(_SQL.next_execution.sql, {"seq": job.seq}).fetchone()
+        new = execution_of(job.key, job.definition, number, now, start_at)
+        (outcome,) = self._tasks.submit_all(connection, [((new,), actor)])
+        if isinstance(outcome, TaskyardError):
+            raise outcome
+        (stored,) = outcome
+        values = {
+            "job_seq": job.seq,
+            "number": number,
+            "task_seq": stored.seq,
+            "address": address,
+        }
+        connection.execute(_SQL.insert_execution.sql, values)
+        spec = new.spec
+        mover = mover_of(stored.seq, new.id, new.workspace, new.state, spec, spec.priority)
+        return Change(
+            kind="submitted",
+            at=now,
+            task_id=new.id,
+            seq=stored.seq,
+            workspace=new.workspace,
+            group=spec.group,
+            state=new.state,
+            ready=ready(mover, now) if new.state is TaskState.QUEUED else None,
+        )
+
+    def _cancel_open(
+        self,
+        connection: sqlite3.Connection,
+        job: Job,
+        states: set[TaskState],
+        now: Instant,
+        actor: str,
+        changes: list[Change],
+    ) -> None:
+        """Cancel those executions of a job that are in one of these states."""
+        rows = connection.execute(_SQL.open_executions.sql, {"job_seq": job.seq}).fetchall()
+        for task_id, state in rows:
+            if TaskState(state) in states:
+                workspace = job.key.workspace
+                self._tasks.cancel_one(connection, workspace, task_id, now, actor, changes)
+
+
+def _stored_as_text(write: Any) -> Any:
+    def checked(connection: sqlite3.Connection) -> Any:
+        try:
+            return write(connection)
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise InvalidInput("", "contains text or numbers that cannot be stored") from error
+
+    return checked
+
+
+def _place(key: JobKey) -> dict[str, Any]:
+    return {"workspace": key.workspace, "group_name": key.group, "id": key.id}
+
+
+def _check_group(connection: sqlite3.Connection, place: dict[str, Any]) -> None:
+    if connection.execute(_SQL.job_group.sql, place).fetchone() is None:
+        raise NotFound("group", place["group_name"])
+
+
+def _open_group(connection: sqlite3.Connection, key: JobKey, now: Instant) -> int:
+    place = _place(key)
+    row = connection.execute(_SQL.job_group.sql, place).fetchone()
+    if row is not None:
+        return int(row[0])
+    (number,) = connection.execute(_SQL.insert_job_group.sql, {**place, "now": now}).fetchone()
+    for word in words_of(key.group):
+        values = {"workspace": key.workspace, "word": word, "number": number}
+        connection.execute(_SQL.insert_job_group_word.sql, values)
+    return int(number)
+
+
+def _find(connection: sqlite3.Connection, key: JobKey) -> Job:
+    row = connection.execute(_SQL.job_by_id.sql, _place(key)).fetchone()
+    if row is None:
+        _check_group(connection, _place(key))
+        raise NotFound("job", key.id)
+    return job_of(row)
+
+
+def _execution(connection: sqlite3.Connection, job: Job, task_id: TaskId) -> Execution:
+    row = connection.execute(_SQL.execution_of_task.sql, {"task_id": task_id}).fetchone()
+    if row is None or row[20] != job.seq:
+        raise NotFound("execution", task_id)
+    return execution_at(connection, row)
+
+
+def _last(connection: sqlite3.Connection, job: Job) -> TaskId | None:
+    values = {"job_seq": job.seq, "limit": 1}
+    row = connection.execute(_SQL.executions_of_job.sql, values).fetchone()
+    return None if row is None else TaskId(row[4])
