@@ -11,8 +11,7 @@ import httpx
 from fastlane_worker import MemoryLogs, WordWorker
 
 from fakes.stores import prepare
-from taskyard.core.access import Caller
-from taskyard.core.ids import AttemptId, WorkerId
+from taskyard.core.ids import AttemptId
 from taskyard.dialects.fastlane.app import fastlane_app
 from taskyard.dialects.http.host import Host
 from taskyard.dialects.http.streams import Streams
@@ -31,27 +30,12 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 
-class WordRotation:
-    """Remembers who was taken out of rotation."""
-
-    def __init__(self) -> None:
-        self.drained: set[WorkerId] = set()
-
-    async def __call__(self, caller: Caller, worker_id: WorkerId, *, draining: bool) -> None:
-        """See ``Rotation``."""
-        assert caller.actor
-        (self.drained.add if draining else self.drained.discard)(worker_id)
-
-
 class FastlaneWorld:
     """What a test works with."""
 
-    def __init__(
-        self, wired: Wired, worker: WordWorker, rotation: WordRotation, url: str, main_url: str
-    ) -> None:
+    def __init__(self, wired: Wired, worker: WordWorker, url: str, main_url: str) -> None:
         self.wired = wired
         self.worker = worker
-        self.rotation = rotation
         self.url = url
         """Of the dialect's own listener."""
         self.main_url = main_url
@@ -128,7 +112,6 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[FastlaneWor
     store = SqliteStore(directory, metrics.on_commit)
     worker = WordWorker(MemoryLogs(), clock)
     sender = Outbound(allow_private=True)
-    rotation = WordRotation()
     if not (directory / FILE_NAME).exists():
         prepare(directory)
     await store.open()
@@ -143,7 +126,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[FastlaneWor
         native,
         metrics,
         lambda: {"store": True},
-        others={"fastlane": lambda at: fastlane_app(host, settings.fastlane, at, rotation)},
+        others={"fastlane": lambda at: fastlane_app(host, settings.fastlane, at)},
     )
     listeners = [
         Listener(bind_tcp("127.0.0.1", 0), main_app(served), 1),
@@ -167,7 +150,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[FastlaneWor
             await worker.join(wired.reception, tasks)
             await started(listeners)
             urls = [f"http://127.0.0.1:{one.socket.getsockname()[1]}" for one in listeners]
-            world = FastlaneWorld(wired, worker, rotation, urls[1], urls[0])
+            world = FastlaneWorld(wired, worker, urls[1], urls[0])
             try:
                 async with world.api:
                     yield world

@@ -12,21 +12,15 @@ from litestar.types import ASGIApp
 
 from taskyard.dialects.fastlane.dialect import Fastlane
 from taskyard.dialects.fastlane.guarding import guarded
-from taskyard.dialects.fastlane.hosts import Rotation
 from taskyard.dialects.fastlane.routing import litestar_app
 from taskyard.dialects.fastlane.settings import FastlaneSettings
 from taskyard.dialects.fastlane.wrapping import compressed, crossing, logged, methods, options
 from taskyard.dialects.http.host import Host
 
 
-def fastlane_app(
-    host: Host, settings: FastlaneSettings, prefix: str, rotation: Rotation | None = None
-) -> ASGIApp:
-    """The application below a prefix that was taken off its paths.
-
-    ``rotation`` is what takes hosts out of rotation and puts them back.
-    """
-    fastlane = Fastlane(host, settings, prefix, rotation)
+def fastlane_app(host: Host, settings: FastlaneSettings, prefix: str) -> ASGIApp:
+    """The application below a prefix that was taken off its paths."""
+    fastlane = Fastlane(host, settings, prefix)
     routes = litestar_app(fastlane)
     on_options = options(routes)
     inner = methods(routes, compressed(routes), on_options)

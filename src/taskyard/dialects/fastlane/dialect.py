@@ -11,7 +11,6 @@ from taskyard.core.access import Caller
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import GroupName, WorkspaceName
 from taskyard.core.jobs import Execution, Job, JobKey
-from taskyard.dialects.fastlane.hosts import Rotation
 from taskyard.dialects.fastlane.settings import FastlaneSettings
 from taskyard.dialects.fastlane.urls import Urls, urls_of
 from taskyard.dialects.http.bodies import read_body
@@ -33,8 +32,6 @@ class Fastlane:
     host: Host
     settings: FastlaneSettings
     prefix: str
-    rotation: Rotation | None = None
-    """None where hosts cannot be taken out of rotation."""
 
     @property
     def workspace(self) -> WorkspaceName:

@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from taskyard.core.access import Caller
 from taskyard.core.ids import WorkerId
 from taskyard.dialects.fastlane.errors import BadRequest
 from taskyard.dialects.fastlane.payload import object_of
@@ -13,14 +12,6 @@ from taskyard.ports.store import WorkerRecord
 
 RUNTIME: Final = "container"
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:]{2,45}\]):[0-9]{1,5}\Z")
-
-
-class Rotation(Protocol):
-    """Takes workers out of rotation and puts them back."""
-
-    async def __call__(self, caller: Caller, worker_id: WorkerId, *, draining: bool) -> None:
-        """Have a worker take nothing new, or let it again. Raises ``NotFound``, ``NotAllowed``."""
-        ...
 
 
 def host_of_body(body: bytes) -> str:
@@ -35,16 +26,21 @@ def host_of_body(body: bytes) -> str:
 
 def workers_at(host: str, records: Sequence[WorkerRecord]) -> list[WorkerId]:
     """The workers that a ``name:port`` stands for: by their own name, or by their machine's."""
-    name = host_and_port(host)[0]
-    return [one.id for one in records if one.id in {host, name} or one.hostname in {host, name}]
+    names = {host, host_and_port(host)[0]}
+    return [one.id for one in records if one.id in names or _address(one) in names]
+
+
+def _address(record: WorkerRecord) -> str:
+    """Where a worker's engine is, without the scheme of its URL."""
+    return record.hostname.partition("://")[2] or record.hostname
 
 
 def host_object(record: WorkerRecord) -> dict[str, Any]:
     """A worker as a host."""
-    shown = record.id if host_and_port(record.id)[1] else record.hostname
+    shown = record.id if host_and_port(record.id)[1] else _address(record)
     host, port = host_and_port(shown)
-    drained = record.state == "draining" or bool(getattr(record, "draining", False))
-    status = getattr(record, "statuses", {}).get(RUNTIME)
+    drained = record.draining or record.state == "draining"
+    status = record.statuses.get(RUNTIME)
     error = "taken out of rotation" if drained else None
     usable = record.state == "ready" and not drained
     if status is not None and not status.available:
@@ -69,4 +65,4 @@ def host_objects(records: Sequence[WorkerRecord]) -> list[dict[str, Any]]:
 
 def runs_containers(record: WorkerRecord) -> bool:
     """Whether a worker has that runtime, usable now or not."""
-    return RUNTIME in record.runtimes or RUNTIME in getattr(record, "statuses", {})
+    return RUNTIME in record.runtimes or RUNTIME in record.statuses

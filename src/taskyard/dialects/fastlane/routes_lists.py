@@ -20,7 +20,6 @@ from taskyard.dialects.fastlane.errors import (
     Refusal,
     json_error,
     page_answer,
-    text_answer,
 )
 from taskyard.dialects.fastlane.hosts import host_objects, host_of_body, workers_at
 from taskyard.dialects.fastlane.times import iso, unix
@@ -181,15 +180,10 @@ async def blacklist(call: Call, *, draining: bool) -> ASGIApp:
     """``/docker-executor/blacklist``: a host takes nothing new, or takes it again."""
     host = host_of_body(await call.body())
     require(call.caller, Role.OPERATE)
-    rotation = call.fastlane.rotation
-    records = [record for record, _ in call.engine.dispatch.workers()]
-    found = workers_at(host, records)
-    if found and rotation is None:
-        return text_answer(503, "Hosts cannot be taken out of rotation here.")
-    for worker_id in found:
+    workers = call.engine.workers
+    for worker_id in workers_at(host, [record for record, _ in workers.present()]):
         try:
-            if rotation is not None:
-                await rotation(call.caller, worker_id, draining=draining)
+            await (workers.drain if draining else workers.undrain)(call.caller, worker_id)
         except NotFound:
             continue  # forgotten meanwhile; the host need not be one we know
     return Answer(200, b"")
