@@ -152,6 +152,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Raise :class:`InvalidInput` for settings that do not go together."""
         if unknown := self.gx.unknown_types():
             raise InvalidInput("gx", f"there is no type {unknown[0]!r}")
+        if idle := self.gx.idle_work():
+            raise InvalidInput("gx", f"{idle[0]!r} needs a command or an image")
         addresses = [Address("native", self.host, self.port), *self.listeners()]
         if self.dev:
             for one in addresses:

@@ -7,7 +7,15 @@ from taskyard.core.attempts import Attempt
 from taskyard.core.instants import Instant, rfc3339
 from taskyard.core.lists import ListEntry, ListStatus, status_of
 from taskyard.core.resources import Capacity, Resources
-from taskyard.core.tasks import Command, SecretRef, Simulation, Task, TaskSpec
+from taskyard.core.tasks import (
+    Command,
+    Container,
+    SecretRef,
+    Simulation,
+    Task,
+    TaskSpec,
+    Work,
+)
 from taskyard.dialects.gx.errors import BAD_BODY, Refusal
 from taskyard.dialects.gx.schemas import SubmittedTask, TaskAnswer, TaskDetail
 from taskyard.dialects.gx.settings import MIB, SIZES, GxSettings, GxWork, Size
@@ -16,7 +24,9 @@ from taskyard.dialects.gx.workspaces import Workspace
 NAME_LENGTH: Final = 1024
 
 
-def check(wire: SubmittedTask, settings: GxSettings, *, may_command: bool) -> GxWork | None:
+def check(
+    wire: SubmittedTask, settings: GxSettings, *, may_command: bool, may_image: bool
+) -> GxWork | None:
     """What is to be run, None for a simulation. Raises ``Refusal`` in the order of the contract."""
     if not wire.name:
         raise Refusal((400, "name is required"))
@@ -28,18 +38,18 @@ def check(wire: SubmittedTask, settings: GxSettings, *, may_command: bool) -> Gx
         raise Refusal(BAD_BODY)
     if wire.command is not None and not may_command:
         raise _not_allowed("command")
-    if wire.image is not None:
+    if wire.image is not None and (not may_image or wire.function is not None):
         raise _not_allowed("image")
     env = wire.env or {}
-    if wire.command is not None:
-        command = wire.command if isinstance(wire.command, str) else tuple(wire.command)
-        return GxWork(command, env)
+    if wire.command is not None or wire.image is not None:
+        command = wire.command if isinstance(wire.command, str) else tuple(wire.command or ())
+        return GxWork(command, env, wire.image)
     work = settings.types.get(wire.type)
     if wire.function is not None:
         work = settings.functions.get(wire.function)
         if work is None:
             raise _not_allowed("function")
-    return None if work is None else GxWork(work.command, {**work.env, **env})
+    return None if work is None else GxWork(work.command, {**work.env, **env}, work.image)
 
 
 def _not_allowed(member: str) -> Refusal:
@@ -66,7 +76,6 @@ def spec_of(
             size=kind,
             timeout_s=size.limit_s,
         )
-    shell, argv = (work.command, ()) if isinstance(work.command, str) else (None, work.command)
     env: dict[str, str | SecretRef] = {
         **work.env,
         "GX_TASK_ID": str(number),
@@ -76,13 +85,23 @@ def spec_of(
         "GX_WORKSPACE_ID": workspace.id,
     }
     return TaskSpec(
-        work=Command(argv=argv, shell=shell, env=env, stdin=wire.input, merge_output=True),
+        work=_work(work, env, wire.input),
         group=workspace.key.group,
         name=name,
         resources=_room(size, largest),
         size=kind,
         timeout_s=size.limit_s,
     )
+
+
+def _work(work: GxWork, env: dict[str, str | SecretRef], stdin: str | None) -> Work:
+    shell, argv = (work.command, ()) if isinstance(work.command, str) else (None, work.command)
+    if work.image is None:
+        return Command(argv=argv, shell=shell, env=env, stdin=stdin, merge_output=True)
+    if shell is not None:
+        entrypoint = ("/bin/sh", "-c")
+        return Container(work.image, (shell,), entrypoint, env, stdin=stdin)
+    return Container(work.image, argv, env=env, stdin=stdin)
 
 
 def draw(size: Size) -> float:

@@ -98,8 +98,11 @@ class Routes:
         """Section 3.2: one more task."""
         body = await read_body(request.scope["headers"], request.receive, BODY_BYTES)
         wire = _decoded(body)
-        may = self._settings.allow_command
-        work = check(wire, self._settings, may_command=self._host.dev if may is None else may)
+        allowed = self._settings.allow_command
+        may = self._host.dev if allowed is None else allowed
+        work = check(
+            wire, self._settings, may_command=may, may_image=may and self._runs_containers()
+        )
         size = self._settings.size(wire.type or "")
         simulated_s, largest = draw(size), self._largest()
         entry = await self._host.engine.lists.add(
@@ -142,10 +145,13 @@ class Routes:
             attempt = await engine.logs.resolve(workspace.caller, task.id, None)
         except NotFound:
             return Answer(200, b"", (_TEXT,))  # it has not run yet
-        known = await engine.logs.slice(attempt, Stream.STDOUT, 0, 0)
-        offset = max(0, known.size - LOG_BYTES)
-        found = await engine.logs.slice(attempt, Stream.STDOUT, offset, LOG_BYTES)
-        text = found.data.decode(errors="replace").encode()
+        # Commands have both in one, in order; of a container, nobody knows the order.
+        written = b""
+        for stream in Stream:
+            known = await engine.logs.slice(attempt, stream, 0, 0)
+            offset = max(0, known.size - LOG_BYTES)
+            written += (await engine.logs.slice(attempt, stream, offset, LOG_BYTES)).data
+        text = written[-LOG_BYTES:].decode(errors="replace").encode()
         return Answer(200, text, (_TEXT,))
 
     async def no_upgrade(self, request: Connection, workspace: Workspace) -> Answer:
@@ -158,6 +164,11 @@ class Routes:
             return json_answer(StatsAnswer(self._started_at, _now()))
 
         return stats
+
+    def _runs_containers(self) -> bool:
+        return any(
+            "container" in record.runtimes for record, _ in self._host.engine.dispatch.workers()
+        )
 
     def _largest(self) -> Capacity | None:
         """The most that any worker has; None while none is here."""

@@ -24,9 +24,11 @@ class Size(Struct, frozen=True, forbid_unknown_fields=True):
 class GxWork(Struct, frozen=True, forbid_unknown_fields=True):
     """Real work, done in place of a simulation."""
 
-    command: tuple[str, ...] | str
+    command: tuple[str, ...] | str = ()
     """Program and arguments, or a shell command line."""
     env: dict[str, str] = {}
+    image: str | None = None
+    """Image of a container it is done in; without a command, its own program."""
 
 
 SIZES: Final[dict[str, Size]] = {
@@ -61,6 +63,11 @@ class GxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def size(self, name: str) -> Size:
         """The size of one of the six types."""
         return self.sizes.get(name) or SIZES[name]
+
+    def idle_work(self) -> list[str]:
+        """Names of configured work that says neither a command nor an image."""
+        every = {**self.types, **self.functions}
+        return sorted(name for name, work in every.items() if not (work.command or work.image))
 
     def unknown_types(self) -> list[str]:
         """Names that are none of the six types, and mean nothing."""

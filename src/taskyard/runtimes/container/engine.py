@@ -1,6 +1,6 @@
 """The engine's HTTP API, as far as it is needed: version 1.41 of Docker's, which Podman speaks too.
 
-Over httpx, see ADR 0010: Unix sockets, TCP and TLS; nothing here reads the environment.
+Over httpx, see ADR 0011: Unix sockets, TCP and TLS; nothing here reads the environment.
 """
 
 import socket
