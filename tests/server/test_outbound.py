@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -292,6 +293,10 @@ async def test_certificates_are_checked_against_the_name(tmp_path: Path) -> None
         await outbound.send(post(f"https://other.example:{port}/"))
     await outbound.close()
     usual = Outbound(resolver=answers("127.0.0.1"), allow_private=True)
+    with pytest.raises(SendFailed, match="certificate verify failed"):
+        await usual.send(post(f"https://hook.example:{port}/"))
+    unchecked = msgspec.structs.replace(post(f"https://hook.example:{port}/"), verify_tls=False)
+    assert (await usual.send(unchecked)).status == 200
     with pytest.raises(SendFailed, match="certificate verify failed"):
         await usual.send(post(f"https://hook.example:{port}/"))
     await usual.close()

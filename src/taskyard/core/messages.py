@@ -60,6 +60,7 @@ class Dispatched(Struct, frozen=True):
     error: str | None
     request_headers: dict[str, str]
     request_body: bytes
+    """Empty where the try succeeded."""
     answer_headers: dict[str, str]
     answer_body: str
 

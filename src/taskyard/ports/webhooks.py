@@ -78,7 +78,7 @@ class WebhookStore(Protocol):
         ...
 
     async def dispatches(self, workspace: WorkspaceName, task_id: TaskId) -> list[Dispatched]:
-        """The first tries at plain messages about a task, oldest first."""
+        """The latest tries at plain messages about a task, oldest first."""
         ...
 
     async def signing_key(self, workspace: WorkspaceName) -> bytes | None:

@@ -132,6 +132,9 @@ class JobKeeping:
                     await self.settle(task_id)
                 except (Unavailable, Overloaded) as error:
                     trouble.append(error)
+                except Exception:
+                    # A defect must cost this execution what it is owed, and not all others.
+                    log.exception("job_settle_failed", task_id=task_id)
 
         async with anyio.create_task_group() as group:
             for task_id in dict.fromkeys(task_ids):

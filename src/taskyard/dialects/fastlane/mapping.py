@@ -66,6 +66,8 @@ def definition_of(
         name=f"{payload.image} {payload.command}"[:_NAME_LENGTH],
         timeout_s=float(max(timeout, LEAST_TIMEOUT_S)),
         expires_at=_expiry(payload.expiration),
+        # Executions show what they ran, whatever becomes of their job.
+        metadata={"image": payload.image, "command": payload.command},
     )
     min_ms, factor = payload.backoff_min_ms, payload.backoff_factor
     definition = JobDefinition(

@@ -15,6 +15,8 @@ from taskyard.dialects.fastlane.errors import BadRequest
 LATEST_S: Final = 253_402_300_799
 """The end of the year 9999."""
 MOST_RETRIES: Final = 1_000_000
+MOST_ENTRIES: Final = 32
+"""Webhooks or addresses in one list."""
 LISTS: Final = ("starts", "succeeds", "fails", "finishes")
 _EMPTY: Final[dict[str, Any]] = {"succeeds": [], "fails": [], "finishes": []}
 _DELAY: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
@@ -156,8 +158,8 @@ def _lists(given: dict[str, Any], name: str, check: Any) -> dict[str, Any]:
             continue
         if not isinstance(entries, list):
             raise BadRequest(f"{name}.{key} has to be a list.")
-        if len(entries) > 100:
-            raise BadRequest(f"{name}.{key} has more than 100 entries.")
+        if len(entries) > MOST_ENTRIES:
+            raise BadRequest(f"{name}.{key} has more than {MOST_ENTRIES} entries.")
         for entry in entries:
             check(entry, f"{name}.{key}")
     return value

@@ -12,7 +12,7 @@ import structlog
 from taskyard.core.jobs import Execution, Job, Moment
 from taskyard.core.messages import DeliveryKind, DeliveryPolicy, Message
 from taskyard.core.tasks import WebhookEvent
-from taskyard.dialects.fastlane.outputs import SHOWN_BYTES, log_and_error
+from taskyard.dialects.fastlane.outputs import log_and_error
 from taskyard.dialects.fastlane.settings import FastlaneSettings
 from taskyard.dialects.fastlane.statuses import exit_code_of, status_of
 from taskyard.dialects.fastlane.urls import Urls
@@ -20,6 +20,8 @@ from taskyard.dialects.fastlane.views import execution_object
 from taskyard.ports.jobs import Owed
 from taskyard.services.logs import Logs
 
+REPORTED_BYTES: Final = 256 << 10
+"""Bytes of each stream in a message: it is kept for each receiver until the task is forgotten."""
 REDIRECTS: Final = 10
 REQUEST_S: Final = 1.0
 MAIL_S: Final = 30.0
@@ -72,8 +74,8 @@ class FastlaneReporter:
         return found
 
     async def _document(self, job: Job, execution: Execution) -> dict[str, Any]:
-        output, error = await log_and_error(self._logs, execution, SHOWN_BYTES)
-        document = execution_object(job, execution, output, error, None)
+        output, error = await log_and_error(self._logs, execution, REPORTED_BYTES)
+        document = execution_object(execution, output, error, None)
         document["metadata"]["custom"] = job.definition.details.get("custom", {})
         document["job_id"] = job.key.id
         return document

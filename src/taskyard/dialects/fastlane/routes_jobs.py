@@ -193,7 +193,7 @@ async def _shown(call: Call, job: Job, execution: Execution, limit: int) -> dict
     dispatched = None
     if job.definition.details.get("webhooks"):
         dispatched = await call.engine.webhooks.dispatches(call.caller, execution.task.id)
-    return execution_object(job, execution, text, error, dispatched)
+    return execution_object(execution, text, error, dispatched)
 
 
 def _summary(call: Call, job: Job) -> ASGIApp:

@@ -56,29 +56,25 @@ def job_object(job: Job, words: Sequence[str], executions: list[Document] | None
 
 
 def execution_object(
-    job: Job,
     execution: Execution,
     log: str | None,
     error: str | None,
     dispatched: Sequence[Dispatched] | None,
 ) -> Document:
     """An execution; with ``dispatched`` None its metadata has no ``webhookDispatch`` at all."""
-    spec = execution.task.spec
+    ran = execution.task.spec.metadata
     attempt = execution.attempt
     status = status_of(execution)
     metadata = {} if status in WAITING or attempt is None else container_of(attempt)
     if dispatched:
         metadata["webhookDispatch"] = dispatch_history(dispatched)
-    work = spec.work
-    details = job.definition.details
-    same = spec == job.definition.spec
     started = attempt.started_at if attempt is not None and status not in WAITING else None
     return {
         "executionId": execution.task.id,
         "status": status,
         "exitCode": exit_code_of(execution),
-        "image": details.get("image") if same else getattr(work, "image", None),
-        "command": details.get("command") if same else _command(execution),
+        "image": ran.get("image"),
+        "command": ran.get("command"),
         "requestIPAddress": execution.address,
         "createdAt": iso(execution.task.created_at),
         "startedAt": iso(started),
@@ -87,12 +83,6 @@ def execution_object(
         "error": error,
         "metadata": metadata,
     }
-
-
-def _command(execution: Execution) -> str | None:
-    """The command of an execution made before its job was changed; its name begins with both."""
-    image, name = getattr(execution.task.spec.work, "image", ""), execution.task.spec.name
-    return None if name is None else name.removeprefix(f"{image} ")
 
 
 def container_of(attempt: Attempt) -> Document:

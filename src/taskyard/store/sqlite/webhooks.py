@@ -31,7 +31,8 @@ TRIES_KEPT: Final = 50
 _LAST: Final = 2**63 - 1
 _Q: Final = queries("webhooks")
 _JOBS: Final = queries("jobs")
-DISPATCHES: Final = 100
+DISPATCHES: Final = 64
+"""Tries at the messages about one task that are shown."""
 
 
 def enqueue(
@@ -237,7 +238,7 @@ class SqliteWebhookStore:
 
         def operation(connection: sqlite3.Connection) -> list[Dispatched]:
             rows = connection.execute(_Q.dispatches_of_task.sql, key).fetchall()
-            return [_dispatched(row) for row in rows]
+            return [_dispatched(row) for row in reversed(rows)]
 
         return await self._readers.run(operation)
 

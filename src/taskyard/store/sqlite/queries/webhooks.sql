@@ -92,11 +92,13 @@ SELECT at, duration_ms, status, error, answer FROM webhook_tries
 WHERE delivery = :delivery ORDER BY number;
 
 -- name: dispatches_of_task
--- The tries at plain messages about one task with both sides of the exchange, oldest first.
-SELECT t.at, d.url, t.status, t.error, d.headers, d.body, t.headers, t.answer
+-- The latest tries at plain messages about one task, newest first, with both sides of the exchange;
+-- what was asked is left out where it was answered well.
+SELECT t.at, d.url, t.status, t.error, d.headers, iif(t.error IS NULL, x'', d.body), t.headers,
+    t.answer
 FROM webhook_deliveries AS d CROSS JOIN webhook_tries AS t ON t.delivery = d.number
 WHERE d.task_id = :task_id AND d.workspace = :workspace AND d.kind = 'plain'
-ORDER BY t.at, d.number, t.number LIMIT :limit;
+ORDER BY t.at DESC, d.number DESC, t.number DESC LIMIT :limit;
 
 -- name: forget_tries!
 -- Removes the tries of all messages about a task.
