@@ -17,6 +17,10 @@ from taskyard import __version__
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import WorkerId
 from taskyard.runtimes.command.runtime import CommandRuntime
+from taskyard.runtimes.function.building import LocalBuilder
+from taskyard.runtimes.function.bundles import BundleFiles
+from taskyard.runtimes.function.pool import PoolLimits
+from taskyard.runtimes.function.runtime import FunctionRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.metrics import CountedSender, Metrics
@@ -30,6 +34,7 @@ from taskyard.worker.directories import AttemptDirectories
 from taskyard.worker.logfiles import LogFiles
 from taskyard.worker.logkeeper import LogKeeper
 from taskyard.worker.machine import capacity
+from taskyard.worker.resultfiles import ResultFiles
 from taskyard.worker.worker import Worker
 
 WORKER: Final = WorkerId("local")
@@ -82,12 +87,18 @@ async def assemble(settings: Settings) -> AsyncIterator[Yard]:
         stack.push_async_callback(_last, transport.close)
         sender = CountedSender(Outbound(allow_private=settings.webhooks_may_go_private), metrics)
         stack.push_async_callback(_last, sender.close)
-        wired = wire(settings, Adapters(store, files, transport, sender, clock, ids), metrics)
+        functions = data / "functions"
+        results = ResultFiles(directories)
+        builder = LocalBuilder(functions, settings.function_build_timeout_s)
+        bundles = BundleFiles(functions / "bundles")
+        adapters = Adapters(store, files, transport, sender, clock, ids, bundles, builder, results)
+        wired = wire(settings, adapters, metrics)
         engine = wired.engine
         stack.callback(engine.bus.close)
         await wired.sealing.check()
         await wired.tally.load(store.dispatch)
         await engine.dispatch.load()
+        await engine.functions.load()
         await wired.rescue.load()
         metrics.watch(wired.tally.by_workspace, engine.dispatch.workers)
         await transport.serve(wired.reception)
@@ -105,6 +116,9 @@ async def assemble(settings: Settings) -> AsyncIterator[Yard]:
             runtimes={
                 "command": CommandRuntime(data / "shepherd"),
                 "simulation": SimulationRuntime(clock),
+                "function": FunctionRuntime(
+                    functions, clock, results, function_limits(settings), node=WORKER
+                ),
             },
             transport=transport,
             clock=clock,
@@ -119,6 +133,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Yard]:
             wired.due.run,
             wired.rescue.run,
             wired.prune.run,
+            engine.functions.run,
             metrics.measure_lag,
         ):
             loops.start_soon(loop)
@@ -131,6 +146,18 @@ async def assemble(settings: Settings) -> AsyncIterator[Yard]:
         stack.push_async_callback(_last, worker.stop)
         loops.start_soon(keeper.sweep, worker.holds, store.tasks.folded)
         yield Yard(engine, worker, metrics, wired)
+
+
+def function_limits(settings: Settings) -> PoolLimits:
+    """What the settings say of the processes of functions."""
+    return PoolLimits(
+        processes=settings.function_processes,
+        calls=settings.function_calls,
+        idle_s=settings.function_idle_s,
+        warmup_s=settings.function_warmup_s,
+        memory_bytes=settings.function_memory_bytes,
+        result_bytes=settings.function_result_bytes,
+    )
 
 
 async def _write_uses(engine: Engine) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from taskyard.core.changes import Change
 from taskyard.core.states import TaskState
 from taskyard.ports.clock import Clock, Ids
+from taskyard.ports.functions import Builder, BundleStore, ResultFiles
 from taskyard.ports.http import HttpSender
 from taskyard.ports.logs import LogStore
 from taskyard.ports.transport import Transport
@@ -16,10 +17,12 @@ from taskyard.services.access import Access
 from taskyard.services.assignments import Assignments
 from taskyard.services.audit import Audit
 from taskyard.services.bus import Bus, Listener
+from taskyard.services.calls import Calls
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.due import Due
 from taskyard.services.engine import Engine
 from taskyard.services.follow import Follow
+from taskyard.services.functions import Functions
 from taskyard.services.groups import Groups
 from taskyard.services.kill import Kill
 from taskyard.services.load import Load
@@ -51,6 +54,9 @@ class Adapters:
     sender: HttpSender
     clock: Clock
     ids: Ids
+    bundles: BundleStore
+    builder: Builder
+    results: ResultFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +91,22 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     webhooks = Webhooks(hooks, adapters.sender, sealing, audit, clock)
     bus.listen(webhooks.on_changes)
     bus.listen(metrics.on_changes)
+    submitted = Tasks(tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit)
+    functions = Functions(
+        store.functions,
+        adapters.bundles,
+        adapters.builder,
+        submitted,
+        tasks,
+        groups,
+        dispatch,
+        audit,
+        clock,
+    )
+    assignments.live_version = functions.live_version
+    calls = Calls(functions, submitted, store.functions, adapters.results, bus)
     engine = Engine(
-        tasks=Tasks(tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit),
+        tasks=submitted,
         groups=Groups(groups, dispatch, audit),
         why=Why(tasks, dispatch),
         logs=Logs(tasks, adapters.files),
@@ -98,11 +118,13 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         webhooks=webhooks,
         bus=bus,
         clock=clock,
+        functions=functions,
+        calls=calls,
     )
     return Wired(
         engine=engine,
         reception=Reception(
-            dispatching, tasks, assignments, dispatch, kill, rooms, bus, clock, ids
+            dispatching, tasks, assignments, dispatch, kill, rooms, bus, clock, ids, calls
         ),
         rescue=Rescue(dispatching, dispatch, kill, rooms, bus, clock, time.monotonic),
         due=due,

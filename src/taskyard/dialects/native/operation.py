@@ -44,6 +44,12 @@ SLASH: Final = "\udc2f"
 _QUERY_MEMBERS: Final = 64
 
 
+class RawBody(bytes):
+    """Stands in an annotation for a body that is taken as it comes."""
+
+    __slots__ = ()
+
+
 class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A route without query parameters."""
 
@@ -88,6 +94,8 @@ class Operation:
     body: Any
     body_required: bool
     token_in_query: bool
+    raw: bool = False
+    """Whether the body may be of any type."""
 
 
 Method = Callable[[Any, Call[Any, Any]], Awaitable[ASGIApp]]
@@ -101,6 +109,8 @@ def operation(
     role: Role = Role.READ,
     fails: tuple[int, ...] = (),
     token_in_query: bool = False,
+    body_limit: int | None = None,
+    described_body: Any = None,
 ) -> Callable[[Method], HTTPRouteHandler]:
     """Make a route of a controller's method; its docstring's first line is the summary.
 
@@ -111,12 +121,15 @@ def operation(
         role: what a caller has to be; for the description, as services decide.
         fails: statuses of errors beyond those every route may answer with.
         token_in_query: whether ``?access_token=`` is a credential here.
+        body_limit: bytes of the body, at most; as everywhere when None.
+        described_body: the JSON that a raw body may be, for the description.
     """
 
     def decorate(function: Method) -> HTTPRouteHandler:
         query_type, body_type, required = types_of(function)
         has_query = query_type is not NoQuery
-        decoder = None if body_type is NoneType else msgspec.json.Decoder(body_type)
+        raw = body_type is RawBody
+        decoder = None if raw or body_type is NoneType else msgspec.json.Decoder(body_type)
         described = Operation(
             name=function.__name__,
             summary=(function.__doc__ or "").strip().splitlines()[0],
@@ -124,9 +137,10 @@ def operation(
             answers=answers,
             fails=fails,
             query=query_type,
-            body=None if decoder is None else body_type,
-            body_required=required,
+            body=described_body if decoder is None else body_type,
+            body_required=required and not raw,
             token_in_query=token_in_query,
+            raw=raw,
         )
         no_query = NoQuery()
 
@@ -139,7 +153,10 @@ def operation(
                 caller = await caller_of(native, scope, token if isinstance(token, str) else None)
                 query = decode_query(pairs, query_type) if has_query or pairs else no_query
                 body = None
-                if decoder is not None:
+                if raw:
+                    limit = body_limit or native.max_body_bytes
+                    body = await read_body(scope["headers"], receive, limit)
+                elif decoder is not None:
                     body = await _decode(native, scope, receive, decoder, required)
                 return await function(  # type: ignore[return-value]  # any ASGI application
                     self, Call(native, caller, scope, query, body)

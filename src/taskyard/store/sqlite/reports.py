@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from taskyard.core.attempts import Attempt, Ended, Report, Started
+from taskyard.core.attempts import Attempt, Ended, Progress, Report, Started
 from taskyard.core.changes import Change
 from taskyard.core.ids import AttemptId, GroupName, LeaseToken
 from taskyard.core.instants import Instant
@@ -25,6 +25,7 @@ from taskyard.store.sqlite.moves import move, mover_of, tell
 from taskyard.store.sqlite.rows import Row, outcome_text, spec_of, text
 
 _SQL: Final = queries("dispatch")
+_FUNCTIONS: Final = queries("functions")
 
 
 def apply_reports(
@@ -84,6 +85,8 @@ def _apply(
     if row is None:
         return None, False
     token, state, seq, current = row[0], AttemptState(row[1]), row[5], row[11]
+    if isinstance(report, Progress):
+        return _note_progress(connection, report, row), token == report.lease_token
     if token == report.lease_token and _applied_before(report, state):
         return None, True
     if token != report.lease_token or row[3] is not None or current != report.attempt_id:
@@ -101,7 +104,31 @@ def _apply(
     return end_attempt(connection, ledger, report, row, now, chance), True
 
 
-def _applied_before(report: Report, state: AttemptState) -> bool:
+def _note_progress(connection: sqlite3.Connection, report: Progress, row: Row) -> Change | None:
+    """Overwrite how far an attempt is; no line in its history, as there may be many."""
+    parameters = {
+        "fraction": report.fraction,
+        "text": report.text,
+        "attempt_id": report.attempt_id,
+        "lease_token": report.lease_token,
+    }
+    if connection.execute(_FUNCTIONS.set_progress.sql, parameters).rowcount != 1:
+        return None
+    return Change(
+        kind="progress",
+        at=report.at,
+        task_id=row[6],
+        seq=row[5],
+        workspace=row[7],
+        group=row[8],
+        state=TaskState.RUNNING,
+        was=TaskState.RUNNING,
+        attempt_id=report.attempt_id,
+        attempt_number=row[2],
+    )
+
+
+def _applied_before(report: Started | Ended, state: AttemptState) -> bool:
     """Whether an attempt in this state has heard this report before, under the same lease."""
     if isinstance(report, Ended):
         return state is report.state
@@ -169,6 +196,18 @@ def end_attempt(
     )
     for stream, data in report.folded.items():
         connection.execute(_SQL.fold_output.sql, (report.attempt_id, stream, data))
+    if report.result is not None:
+        result = report.result
+        connection.execute(
+            _FUNCTIONS.insert_result.sql,
+            (
+                report.attempt_id,
+                result.status,
+                text(result.headers),
+                result.size_bytes,
+                result.body,
+            ),
+        )
     spec = spec_of(row[15])
     decided = verdict(
         report,
