@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-import anyio
 from msgspec.structs import replace
 
 from taskyard.core.access import Caller
@@ -41,6 +40,9 @@ class CallFailed(Conflict):
         super().__init__(message or f"the call is {state.value}")
 
 
+Outcome = tuple[Change, CallResult | None]
+
+
 class Calls:
     """Makes tasks of calls, waits for them, and finds what they answered."""
 
@@ -56,7 +58,7 @@ class Calls:
         self._tasks = tasks
         self._store = store
         self._files = files
-        self._waiting: dict[TaskId, asyncio.Future[tuple[Change, CallResult | None]]] = {}
+        self._waiting: dict[TaskId, asyncio.Future[Outcome | None]] = {}
         self._fresh: dict[AttemptId, CallResult] = {}
         """What was stored a moment ago, while the changes are announced."""
         bus.listen(self._on_changes)
@@ -106,16 +108,21 @@ class Calls:
             answered = task.state in TERMINAL
             return task, await self.result(caller, task.id) if answered else None
         # Nothing was awaited since the commit: its end cannot have been announced yet.
-        future = self._waiting[task.id] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future = self._waiting[task.id] = loop.create_future()
+        # A cancel scope would cost ten times as much.
+        timer = loop.call_later(wait_s, _give_up, future)
         try:
-            with anyio.move_on_after(wait_s):
-                change, result = await future
-                if result is not None and result.body is not None:
-                    return replace(task, state=change.state), result
-                return await self._tasks.get(caller, task.id), await self.result(caller, task.id)
+            found = await future
         finally:
+            timer.cancel()
             self._waiting.pop(task.id, None)
-        return task, None
+        if found is None:
+            return task, None
+        change, result = found
+        if result is not None and result.body is not None:
+            return replace(task, state=change.state), result
+        return await self._tasks.get(caller, task.id), await self.result(caller, task.id)
 
     async def result(self, caller: Caller, task_id: TaskId) -> CallResult:
         """What a call answered.
@@ -162,3 +169,8 @@ class Calls:
                     if change.state is TaskState.SUCCEEDED and change.attempt_id is not None:
                         result = self._fresh.get(change.attempt_id)
                     future.set_result((change, result))
+
+
+def _give_up(future: asyncio.Future[Outcome | None]) -> None:
+    if not future.done():
+        future.set_result(None)

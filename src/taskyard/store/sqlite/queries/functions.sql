@@ -80,6 +80,7 @@ WHERE workspace = :workspace AND group_name = :group_name
   AND state IN ('scheduled', 'queued', 'running', 'retrying');
 
 -- name: insert_result!
+-- Positional, because many are bound at once.
 INSERT OR IGNORE INTO call_results (attempt_id, status, headers, size_bytes, body)
 VALUES (?, ?, ?, ?, ?);
 
