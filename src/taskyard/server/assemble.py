@@ -17,8 +17,6 @@ from taskyard import __version__
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import WorkerId
 from taskyard.runtimes.command.runtime import CommandRuntime
-from taskyard.runtimes.function.building import LocalBuilder
-from taskyard.runtimes.function.bundles import BundleFiles
 from taskyard.runtimes.function.pool import PoolLimits
 from taskyard.runtimes.function.runtime import FunctionRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
@@ -87,12 +85,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Yard]:
         stack.push_async_callback(_last, transport.close)
         sender = CountedSender(Outbound(allow_private=settings.webhooks_may_go_private), metrics)
         stack.push_async_callback(_last, sender.close)
-        functions = data / "functions"
-        results = ResultFiles(directories)
-        builder = LocalBuilder(functions, settings.function_build_timeout_s)
-        bundles = BundleFiles(functions / "bundles")
-        adapters = Adapters(store, files, transport, sender, clock, ids, bundles, builder, results)
-        wired = wire(settings, adapters, metrics)
+        wired = wire(settings, Adapters(store, files, transport, sender, clock, ids), metrics)
         engine = wired.engine
         stack.callback(engine.bus.close)
         await wired.sealing.check()
@@ -117,7 +110,11 @@ async def assemble(settings: Settings) -> AsyncIterator[Yard]:
                 "command": CommandRuntime(data / "shepherd"),
                 "simulation": SimulationRuntime(clock),
                 "function": FunctionRuntime(
-                    functions, clock, results, function_limits(settings), node=WORKER
+                    data / "functions",
+                    clock,
+                    ResultFiles(directories.root),
+                    function_limits(settings),
+                    node=WORKER,
                 ),
             },
             transport=transport,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from taskyard.core.changes import Change
 from taskyard.core.states import TaskState
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.functions import Builder, BundleStore, ResultFiles
 from taskyard.ports.http import HttpSender
 from taskyard.ports.logs import LogStore
 from taskyard.ports.transport import Transport
+from taskyard.runtimes.function.building import LocalBuilder
+from taskyard.runtimes.function.bundles import BundleFiles
 from taskyard.server.metrics import Metrics
 from taskyard.server.settings import Settings
 from taskyard.services.access import Access
@@ -40,6 +41,7 @@ from taskyard.services.why import Why
 from taskyard.store.sqlite.access import SqliteAccessStore
 from taskyard.store.sqlite.store import SqliteStore
 from taskyard.store.sqlite.webhooks import SqliteWebhookStore
+from taskyard.worker.resultfiles import ResultFiles
 
 KEY_NAME = "secret.key"
 
@@ -54,9 +56,6 @@ class Adapters:
     sender: HttpSender
     clock: Clock
     ids: Ids
-    bundles: BundleStore
-    builder: Builder
-    results: ResultFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +93,8 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     submitted = Tasks(tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit)
     functions = Functions(
         store.functions,
-        adapters.bundles,
-        adapters.builder,
+        BundleFiles(settings.data / "functions" / "bundles"),
+        LocalBuilder(settings.data / "functions", settings.function_build_timeout_s),
         submitted,
         tasks,
         groups,
@@ -104,7 +103,9 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         clock,
     )
     assignments.live_version = functions.live_version
-    calls = Calls(functions, submitted, store.functions, adapters.results, bus)
+    calls = Calls(
+        functions, submitted, store.functions, ResultFiles(settings.data / "attempts"), bus
+    )
     engine = Engine(
         tasks=submitted,
         groups=Groups(groups, dispatch, audit),

@@ -8,7 +8,6 @@ from anyio import to_thread
 
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import AttemptId
-from taskyard.worker.directories import AttemptDirectories
 
 RESULT_NAME: Final = "result"
 
@@ -16,18 +15,17 @@ RESULT_NAME: Final = "result"
 class ResultFiles:
     """Implements ``ports.functions.ResultFiles``. They go with their attempt's directory."""
 
-    def __init__(self, directories: AttemptDirectories) -> None:
-        self._directories = directories
+    def __init__(self, root: Path) -> None:
+        """``root`` is where attempts have their directories."""
+        self._root = root
 
     async def write(self, attempt_id: AttemptId, body: bytes) -> None:
         """See the port."""
-        await self._directories.make([attempt_id])
-        path = self._directories.path(attempt_id) / RESULT_NAME
-        await to_thread.run_sync(_write, path, body)
+        await to_thread.run_sync(_write, self._root / attempt_id / RESULT_NAME, body)
 
     async def read(self, attempt_id: AttemptId) -> bytes:
         """See the port."""
-        path = self._directories.path(attempt_id) / RESULT_NAME
+        path = self._root / attempt_id / RESULT_NAME
         try:
             return await to_thread.run_sync(path.read_bytes)
         except FileNotFoundError:
@@ -40,6 +38,7 @@ def has_result(directory: Path) -> bool:
 
 
 def _write(path: Path, body: bytes) -> None:
+    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
     beside = path.with_name(f"{RESULT_NAME}.new")
     with beside.open("wb") as file:
         file.write(body)

@@ -70,7 +70,7 @@ class FunctionWorld:
         self.root = root
         self.ear = Ear()
         self.directories = AttemptDirectories(root / "attempts")
-        self.results = ResultFiles(self.directories)
+        self.results = ResultFiles(root / "attempts")
         self.builder = LocalBuilder(root / "functions", 60.0)
         self.runtime = FunctionRuntime(
             root / "functions", SystemClock(), self.results, limits, use_cgroups=use_cgroups
@@ -97,9 +97,7 @@ class FunctionWorld:
     ) -> str:
         """Build a version; answers with its log. Raises ``BuildFailed``."""
         lines: list[str] = []
-        bundle = (
-            textwrap.dedent(source).encode() if isinstance(source, str) else zip_of(source)
-        )
+        bundle = textwrap.dedent(source).encode() if isinstance(source, str) else zip_of(source)
         version = Version(
             function_id=FunctionId(name),
             number=number,

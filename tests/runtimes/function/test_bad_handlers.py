@@ -134,9 +134,7 @@ async def test_a_hundred_megabytes_of_output_are_cut(functions: FunctionWorld) -
     assert (path.parent / "meta.json").read_text() == '{"log_limit_bytes":1048576}'
 
 
-@pytest.mark.parametrize(
-    "what", ["nonsense", "bad status", "bad header", "bad tuple", "large"]
-)
+@pytest.mark.parametrize("what", ["nonsense", "bad status", "bad header", "bad tuple", "large"])
 async def test_an_answer_that_is_none_fails_the_call(fast: FunctionWorld, what: str) -> None:
     """And says what is wrong with it."""
     await fast.build(BAD)
