@@ -265,6 +265,8 @@ class FunctionRuntime:
             raise TypeError("not a call")
         call.member, member.call = member, call
         member.calls += 1
+        if not self._running:
+            self._wake.set()
         self._running[assignment.attempt_id] = call
         request = work.request
         call.began_at = self._clock.now()
@@ -550,10 +552,12 @@ class FunctionRuntime:
         if self._closing:
             return
         _log.error("the nursery is gone; starting another one")
-        self._nursery = None
-        self.spawn(self._replace_nursery)
+        dead, self._nursery = self._nursery, None
+        self.spawn(self._replace_nursery, dead)
 
-    async def _replace_nursery(self) -> None:
+    async def _replace_nursery(self, dead: Nursery | None) -> None:
+        if dead is not None:
+            await dead.close()
         pools, self._pools = self._pools, {}
         text = "the ancestor of all function processes died"
         ending = Ending(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
