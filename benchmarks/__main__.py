@@ -17,6 +17,7 @@ from benchmarks.figures import (
     bulk,
     commands,
     flat,
+    functions,
     kill,
     latency,
     logs,
@@ -28,7 +29,7 @@ from benchmarks.scale import FULL, QUICK
 from benchmarks.server import ServerUnavailable
 from benchmarks.yardsticks import Peers
 
-FIGURES: tuple[Figure, ...] = (submits, bulk, commands, latency, logs, kill, flat, peers)
+FIGURES: tuple[Figure, ...] = (submits, bulk, commands, latency, logs, kill, functions, flat, peers)
 RESULTS = Path(__file__).resolve().parent / "results"
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 import threading
 import time
 import zipfile
@@ -46,7 +45,8 @@ def test_from_nothing_to_an_answer(served: Served) -> None:
         deployed = deploy(
             api,
             "hello",
-            "def handle(request):\n    print('hi')\n    return (201, {'X-A': 'b'}, request.text.upper())\n",
+            "def handle(request):\n    print('hi')\n"
+            "    return (201, {'X-A': 'b'}, request.text.upper())\n",
         )
         assert deployed.status_code == 200, deployed.text
         assert deployed.json()["version"]["state"] == "ready"
@@ -151,7 +151,10 @@ def test_forms_and_raw_archives_are_taken(served: Served) -> None:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("function/handler.py", SOURCE.format(answer="[1]"))
     with client(served) as api:
-        form = {"file": ("f.zip", buffer.getvalue()), "meta": (None, '{"language":"python"}')}
+        form = [
+            ("file", ("f.zip", buffer.getvalue())),
+            ("meta", ("meta.json", b'{"language":"python"}')),
+        ]
         assert api.put("/functions/form?wait=30s", files=form).json()["version"]["live"]
         raw = api.put(
             "/functions/raw?wait=30s&language=python",
@@ -262,4 +265,3 @@ def test_a_kill_of_the_server_loses_and_doubles_nothing(tmp_path: Path) -> None:
             assert marks.count(number) == 1
     finally:
         served.stop()
-    assert os.path.isdir(tmp_path / "data")

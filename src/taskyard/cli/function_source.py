@@ -55,10 +55,7 @@ def bundle_of(path: Path) -> bytes:
     Left out are hidden files, caches and installed dependencies. Raises ``Stop``.
     """
     try:
-        if not path.is_dir():
-            content = path.read_bytes()
-        else:
-            content = _zipped(path)
+        content = _zipped(path) if path.is_dir() else path.read_bytes()
     except OSError as error:
         raise Stop(f"{path}: {error.strerror}", exits.NOT_FOUND) from error
     if len(content) > _MOST_BYTES:

@@ -363,7 +363,7 @@ class Functions:
                     await self._build(workspace, function_id, number)
             except TaskyardError as error:
                 # The version stays unbuilt; the next process, or the next deploy, comes by again.
-                log.error("build_not_stored", function=function_id, reason=str(error))
+                log.warning("build_not_stored", function=function_id, reason=str(error))
             finally:
                 growing = self._logs.pop((function_id, number), None)
                 if growing is not None:

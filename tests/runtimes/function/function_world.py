@@ -24,6 +24,7 @@ from taskyard.worker.directories import AttemptDirectories
 from taskyard.worker.resultfiles import ResultFiles
 
 DEADLINE_S = 30.0
+_LIMITS = PoolLimits()
 
 
 class Ear:
@@ -65,7 +66,7 @@ class FunctionWorld:
     """Builds functions, calls them, and hears what becomes of the calls."""
 
     def __init__(
-        self, root: Path, *, use_cgroups: bool = True, limits: PoolLimits = PoolLimits()
+        self, root: Path, *, use_cgroups: bool = True, limits: PoolLimits = _LIMITS
     ) -> None:
         self.root = root
         self.ear = Ear()

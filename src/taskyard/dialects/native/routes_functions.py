@@ -7,7 +7,6 @@ from litestar import Controller
 from litestar.types import Scope
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-
 from taskyard.core.access import Role
 from taskyard.core.errors import InvalidInput
 from taskyard.core.functions import CallRequest
@@ -234,7 +233,7 @@ class FunctionRoutes(Controller):
         described_body=None,
     )
     async def call_function(self, call: Call[CallQuery, RawBody]) -> Answer:
-        """Call a function. With `wait`, the answer is the function's own; 202 if it takes longer."""
+        """Call a function; with `wait`, the answer is its own, or 202 if it takes longer."""
         engine, query = call.engine, call.query
         wait_s = seconds(query.wait)
         number = None if query.version is UNSET else query.version

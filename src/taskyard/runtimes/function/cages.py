@@ -148,9 +148,7 @@ class SessionTree:
         members = {
             one.pid
             for one in table.values()
-            if one.session == self._pid
-            or one.pid == self._pid
-            or self._known.get(one.pid) == one.start_ticks
+            if self._pid in {one.session, one.pid} or self._known.get(one.pid) == one.start_ticks
         }
         grown = True
         while grown:

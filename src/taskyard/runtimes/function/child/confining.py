@@ -78,13 +78,13 @@ def close_others(*kept: int) -> None:
 
 def renew_streams() -> None:
     """Python's own standard streams, anew over descriptors 0 to 2: text, written by the line."""
-    sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115, PTH123
+    sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
     sys.stdout = _writer(1, -1)
     sys.stderr = _writer(2, 1)
 
 
 def _writer(descriptor: int, buffering: int) -> TextIO:
-    return open(  # noqa: SIM115, PTH123 - stays open as long as the process
+    return open(
         descriptor,
         "w",
         encoding="utf-8",

@@ -7,30 +7,30 @@ Answers are ``{"born": number, "pid"}`` and ``{"exited": number, "status"}``; zy
 When the control socket is closed, everything below is killed, and then the lock is let go.
 """
 
+# What nearly every function imports is imported once, and shared by all that are forked.
+import asyncio  # noqa: F401
+import base64  # noqa: F401
+import collections  # noqa: F401
 import contextlib
+import dataclasses  # noqa: F401
+import datetime  # noqa: F401, ICN001
+import decimal  # noqa: F401
+import functools  # noqa: F401
+import gc
+import hashlib  # noqa: F401
+import json
+import logging  # noqa: F401
 import os
+import random  # noqa: F401
+import re  # noqa: F401
 import select
 import signal
 import socket
 import sys
 import time
-from typing import Any, Final
-
-# What nearly every function imports is imported once, and shared by all that are forked.
-import asyncio  # noqa: F401, I001
-import base64  # noqa: F401
-import collections  # noqa: F401
-import dataclasses  # noqa: F401
-import datetime  # noqa: F401
-import decimal  # noqa: F401
-import functools  # noqa: F401
-import hashlib  # noqa: F401
-import json
-import logging  # noqa: F401
-import random  # noqa: F401
-import re  # noqa: F401
 import typing  # noqa: F401
 import uuid  # noqa: F401
+from typing import Any, Final
 
 from taskyard.runtimes.function.child import confining
 from taskyard.runtimes.function.child.frames import Closed, receive, send
@@ -50,6 +50,9 @@ def main(control_fd: int, lock_fd: int, settings: dict[str, Any]) -> None:
     poll = select.poll()
     poll.register(control, select.POLLIN)
     children: dict[int, tuple[int, int]] = {}
+    gc.collect()
+    # Otherwise each collection in a fork would write to every page that is shared.
+    gc.freeze()
     with contextlib.suppress(OSError, Closed):
         send(control, {"ready": True, "pid": os.getpid()})
         while True:
@@ -91,7 +94,7 @@ def _fork(order: dict[str, Any], given: int, lock_fd: int) -> int:
         os.close(1023)
         confining.confine(order, parent)
         confining.open_output(order)
-        os.execve(order["argv"][0], order["argv"], order["env"])
+        os.execve(order["argv"][0], order["argv"], order["env"])  # noqa: S606 - no shell is wanted
     except BaseException as error:
         with contextlib.suppress(BaseException):
             os.write(2, f"cannot be started: {error}\n".encode())
@@ -101,10 +104,14 @@ def _fork(order: dict[str, Any], given: int, lock_fd: int) -> int:
 def _bury_orphans(own: set[int]) -> None:
     """Wait for dead orphans that became ours; our own children are waited for by name."""
     with contextlib.suppress(OSError, ValueError):
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
-            for text in file.read().split():
-                if int(text) not in own:
-                    os.waitpid(int(text), os.WNOHANG)
+        for pid in _children():
+            if pid not in own:
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _children() -> list[int]:
+    with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+        return [int(one) for one in file.read().split()]
 
 
 def _end(base: str | None) -> None:
@@ -115,9 +122,7 @@ def _end(base: str | None) -> None:
             f.write("1")
     while time.monotonic() < give_up_at:
         with contextlib.suppress(OSError):
-            with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
-                pids = [int(one) for one in file.read().split()]
-            for pid in pids:
+            for pid in _children():
                 # The death of each makes its own children ours.
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
