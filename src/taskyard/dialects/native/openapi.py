@@ -127,8 +127,9 @@ def _described(
         fails |= set(_BODY_FAILS)
         content: dict[str, Any] = {"*/*": {"schema": _BINARY}}
         if operation.body is not None:
-            content = {"application/json": {"schema": schemas[operation.body]}, **content}
-        described["requestBody"] = {"required": False, "content": content}
+            content = {"application/json": {"schema": schemas[operation.body]}}
+        required = operation.body is not None
+        described["requestBody"] = {"required": required, "content": content}
     elif operation.body is not None:
         fails |= set(_BODY_FAILS)
         described["requestBody"] = {

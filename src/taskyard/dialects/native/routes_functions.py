@@ -60,7 +60,7 @@ class CallQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
     wait: Wait = "0s"
     query: Annotated[
-        str, Meta(max_length=65_536, description="Query string for the function, encoded.")
+        str, Meta(max_length=8192, description="Query string for the function, encoded.")
     ] = ""
     version: Number | UnsetType = UNSET
 
@@ -191,7 +191,7 @@ class FunctionRoutes(Controller):
         return json_answer(function_answer(back))
 
     @operation("GET", "/{function:str}/versions", {200: VersionPageAnswer}, fails=(404,))
-    async def list_versions(self, call: Call[PageQuery, None]) -> Answer:
+    async def list_function_versions(self, call: Call[PageQuery, None]) -> Answer:
         """A page of versions, newest first."""
         limit, key = call.query.limit, call.path("function")
         live = call.engine.functions.find(call.caller.workspace, key).live_version
@@ -202,7 +202,7 @@ class FunctionRoutes(Controller):
         return json_answer(VersionPageAnswer(items, cursor))
 
     @operation("GET", "/{function:str}/versions/{version:str}", {200: VersionAnswer}, fails=(404,))
-    async def get_version(self, call: Call[NoQuery, None]) -> Answer:
+    async def get_function_version(self, call: Call[NoQuery, None]) -> Answer:
         """One version."""
         key = call.path("function")
         found = await call.engine.functions.version(call.caller, key, _number(call))
