@@ -162,17 +162,19 @@ class Functions:
             raise InvalidInput("language", "is required for a new function")
         bundle = await self._bundles.put(deployment.bundle)
         if known is None:
-            known = await self.create(
-                caller,
-                Function(
-                    id=self._new_id(),
-                    workspace=caller.workspace,
-                    name=name,
-                    language=language,
-                    created_at=now,
-                    updated_at=now,
-                ),
+            new = Function(
+                id=self._new_id(),
+                workspace=caller.workspace,
+                name=name,
+                language=language,
+                created_at=now,
+                updated_at=now,
             )
+            try:
+                known = await self.create(caller, new)
+            except Conflict:
+                # Somebody else deployed it for the first time, too, a moment ago.
+                known = self._know(await self._store.function(caller.workspace, name))
         change = FunctionChange(
             title=deployment.title,
             description=deployment.description,
