@@ -31,7 +31,8 @@ from taskyard.ports.functions import BuildFailed
 from taskyard.ports.store import Placement, WorkerRecord
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.services.calls import Calls, FunctionNotReady, FunctionPaused
-from taskyard.services.functions import Deployment, Functions
+from taskyard.services.deployments import Deployment
+from taskyard.services.functions import Functions
 from taskyard.services.tasks import Tasks
 from taskyard.store.sqlite.store import SqliteStore
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import zipfile
 from pathlib import Path
 from typing import Final
@@ -74,6 +75,26 @@ def language_of(path: Path) -> str | None:
     if any(name.endswith((".js", ".mjs")) for name in names):
         return "javascript"
     return None
+
+
+def body_of(text: str | None) -> bytes:
+    """The body a command line asks for; ``-`` is standard input."""
+    if text == "-":
+        return sys.stdin.buffer.read()
+    return b"" if text is None else text.encode()
+
+
+def pairs_of(given: list[str] | None) -> dict[str, str] | None:
+    """``NAME=VALUE`` as a mapping. Raises ``Misuse``."""
+    if not given:
+        return None
+    pairs = {}
+    for one in given:
+        name, sign, value = one.partition("=")
+        if not sign:
+            raise Misuse(f"--query: {one!r} is not NAME=VALUE")
+        pairs[name] = value
+    return pairs
 
 
 def _zipped(path: Path) -> bytes:

@@ -17,7 +17,7 @@ from taskyard import __version__
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import WorkerId
 from taskyard.runtimes.command.runtime import CommandRuntime
-from taskyard.runtimes.function.pool import PoolLimits
+from taskyard.runtimes.function.limits import PoolLimits
 from taskyard.runtimes.function.runtime import FunctionRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.clock import SystemClock, SystemIds

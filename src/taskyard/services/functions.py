@@ -5,7 +5,6 @@ it, those of one function one after another in the order of their versions; one 
 the version before it live. A build that a crash cut off is begun anew.
 """
 
-import re
 import secrets
 from collections import deque
 from typing import Final
@@ -13,7 +12,6 @@ from typing import Final
 import anyio
 import structlog
 from anyio.abc import TaskGroup
-from msgspec import Struct
 
 from taskyard.core.access import Caller, Role
 from taskyard.core.errors import Conflict, InvalidInput, NotFound, TaskyardError, Unavailable
@@ -21,8 +19,6 @@ from taskyard.core.functions import (
     BuildState,
     Function,
     FunctionId,
-    Language,
-    Limits,
     Version,
 )
 from taskyard.core.ids import WorkspaceName
@@ -39,34 +35,16 @@ from taskyard.ports.store import GroupStore, TaskQuery, TaskStore
 from taskyard.services.access import require
 from taskyard.services.audit import Audit
 from taskyard.services.buildlogs import BuildLog
+from taskyard.services.deployments import NAME, Deployment, check_deployment, check_limits
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.tasks import Tasks
 
-BUNDLE_BYTES: Final = 50 << 20
-"""Largest source that is taken."""
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 KEPT_BUILDS: Final = 5
 """Builds of a function that stay on disk, beside the live one and those in use."""
 _BUILDERS: Final = 2
 _DELETE_BATCH: Final = 500
 
 log = structlog.get_logger(__name__)
-
-
-class Deployment(Struct, frozen=True):
-    """What to deploy. None leaves what a function has, or takes the default for a new one."""
-
-    bundle: bytes
-    """A zip or tar archive, or one file of source."""
-    language: Language | None = None
-    handler: str = ""
-    """Path of the file with the handler; looked for when empty."""
-    entry: str = "handle"
-    dependencies: tuple[str, ...] = ()
-    title: str | None = None
-    description: str | None = None
-    tags: tuple[str, ...] | None = None
-    limits: Limits | None = None
 
 
 class Functions:
@@ -417,33 +395,3 @@ class Functions:
             await self._builder.retire(function_id, old)
         except (TaskyardError, OSError) as error:
             log.warning("builds_not_retired", function=function_id, reason=str(error))
-
-
-def check_deployment(deployment: Deployment) -> None:
-    """Raise :class:`InvalidInput` for the first member that breaks a rule."""
-    if not deployment.bundle:
-        raise InvalidInput("source", "is empty")
-    if len(deployment.bundle) > BUNDLE_BYTES:
-        raise InvalidInput("source", f"has more than {BUNDLE_BYTES >> 20} MiB")
-    parts = deployment.handler.split("/")
-    if deployment.handler and (
-        len(deployment.handler) > 255 or not set(parts).isdisjoint({"", ".", ".."})
-    ):
-        raise InvalidInput("handler", "has to be a relative path inside the source")
-    if not deployment.entry.isidentifier():
-        raise InvalidInput("entry", "has to be the name of a function")
-    for one in deployment.dependencies:
-        if not one.strip() or one.startswith("-") or len(one) > 255 or not one.isprintable():
-            raise InvalidInput("dependencies", f"{one!r} is not a requirement")
-    if deployment.limits is not None:
-        check_limits(deployment.limits)
-
-
-def check_limits(limits: Limits) -> None:
-    """Raise :class:`InvalidInput` for limits out of range."""
-    if not 0.001 <= limits.timeout_s <= 86_400:
-        raise InvalidInput("limits.timeout_s", "has to be from 0.001 to 86400 seconds")
-    if limits.memory_bytes is not None and limits.memory_bytes < 16 << 20:
-        raise InvalidInput("limits.memory", "has to be at least 16 MiB")
-    if limits.cpu_millis is not None and not 10 <= limits.cpu_millis <= 1_024_000:
-        raise InvalidInput("limits.cpu", "has to be from 0.01 to 1024 cores")

@@ -17,7 +17,7 @@ from taskyard.core.resources import Resources
 from taskyard.core.tasks import FunctionCall
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.runtimes.function.building import LocalBuilder
-from taskyard.runtimes.function.pool import PoolLimits
+from taskyard.runtimes.function.limits import PoolLimits
 from taskyard.runtimes.function.runtime import FunctionRuntime
 from taskyard.server.clock import SystemClock
 from taskyard.worker.directories import AttemptDirectories

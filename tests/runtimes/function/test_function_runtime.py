@@ -11,7 +11,7 @@ from function_world import FunctionWorld
 from taskyard.core.attempts import Ended
 from taskyard.core.functions import CallRequest
 from taskyard.core.states import AttemptState, Reason
-from taskyard.runtimes.function.pool import PoolLimits
+from taskyard.runtimes.function.limits import PoolLimits
 
 pytestmark = pytest.mark.anyio
 

@@ -1,6 +1,5 @@
 """``taskyard function``."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ from cyclopts import App, Parameter
 from taskyard.cli import exits
 from taskyard.cli.connection import Connection
 from taskyard.cli.errors import Misuse, Stop
-from taskyard.cli.function_source import bundle_of, language_of, write_template
+from taskyard.cli.function_source import body_of, bundle_of, language_of, pairs_of, write_template
 from taskyard.cli.output import note, plain, print_json, print_table, say, write_error, write_out
 from taskyard.cli.quantities import seconds
 from taskyard.sdk.client import Client
@@ -145,8 +144,8 @@ def invoke(
     with connection.open() as client:
         answer = client.functions.invoke(
             name,
-            _body(body),
-            query=_pairs(query),
+            body_of(body),
+            query=pairs_of(query),
             content_type=content_type,
             wait_s=seconds(wait, "--wait"),
         )
@@ -203,7 +202,10 @@ def run_local(
         raise Misuse(f"{path}: name the language with --language python or javascript")
     headers = () if content_type is None else (("content-type", content_type),)
     request = CallRequest(
-        body=_body(body), headers=headers, query=urlencode(_pairs(query) or {}), host="localhost"
+        body=body_of(body),
+        headers=headers,
+        query=urlencode(pairs_of(query) or {}),
+        host="localhost",
     )
     try:
         call = run_locally(bundle, found, request, seconds(timeout, "--timeout"))
@@ -388,21 +390,3 @@ def _show(function: Function, connection: Connection) -> None:
     else:
         state = "paused" if function.paused else f"version {function.live_version} is live"
         say(f"{function.name}: {state}")
-
-
-def _body(text: str | None) -> bytes:
-    if text == "-":
-        return sys.stdin.buffer.read()
-    return b"" if text is None else text.encode()
-
-
-def _pairs(given: list[str] | None) -> dict[str, str] | None:
-    if not given:
-        return None
-    pairs = {}
-    for one in given:
-        name, sign, value = one.partition("=")
-        if not sign:
-            raise Misuse(f"--query: {one!r} is not NAME=VALUE")
-        pairs[name] = value
-    return pairs

@@ -21,7 +21,7 @@ from taskyard.dialects.native.schemas_functions import (
     FunctionLimits,
 )
 from taskyard.dialects.native.sizes import size_bytes
-from taskyard.services.functions import BUNDLE_BYTES, Deployment
+from taskyard.services.deployments import BUNDLE_BYTES, Deployment
 
 UPLOAD_BYTES: Final = BUNDLE_BYTES // 3 * 4 + (1 << 20)
 """Largest request: the largest bundle in base64, and a little more."""

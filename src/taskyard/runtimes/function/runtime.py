@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,44 +16,30 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from taskyard.core.attempts import Ended, Progress, Started, StreamSize
 from taskyard.core.ids import AttemptId
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import FunctionCall
 from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import ResultFiles
-from taskyard.ports.runtime import Assignment, KillOrder, Listener, ProgressListener
+from taskyard.ports.runtime import Assignment, KillOrder, Listener
 from taskyard.runtimes.function.cages import Cages
-from taskyard.runtimes.function.endings import Ending, Nonsense, answered, died, kill_report
+from taskyard.runtimes.function.endings import Ending, Nonsense, answered, kill_report
+from taskyard.runtimes.function.limits import PoolKey, PoolLimits
 from taskyard.runtimes.function.manifest import read_manifest, version_directory
 from taskyard.runtimes.function.member import Answer, Call, Member
 from taskyard.runtimes.function.nursery import Nursery
-from taskyard.runtimes.function.output import (
-    Printed,
-    free_surplus,
-    hand_over,
-    left_behind,
-    link_output,
-    within,
-)
-from taskyard.runtimes.function.pool import Pool, PoolKey, PoolLimits, kill_all
+from taskyard.runtimes.function.pool import Pool
+from taskyard.runtimes.function.settling import INLINE_BYTES, Settlement
 
 _log = structlog.get_logger(__name__)
 
 _TICK_S: Final = 0.005
 _IDLE_TICK_S: Final = 1.0
-_STARTED_AFTER_S: Final = 0.02
-"""Calls that are over sooner report start and end in one."""
-_LINK_AFTER_S: Final = 0.1
-"""Calls that are over sooner cannot be watched."""
-_INLINE_BYTES: Final = 256 << 10
-"""Larger bodies are kept in files."""
 _RESTART_PAUSE_S: Final = 0.5
-_NO_SIZE: Final = StreamSize()
 
 
-class FunctionRuntime:
+class FunctionRuntime(Settlement):
     """Implements the runtime port for calls of functions.
 
     Args:
@@ -80,28 +66,22 @@ class FunctionRuntime:
         self.limits = limits
         self._directory = directory.absolute()
         self._run = self._directory / "run"
-        self._clock = clock
-        self._results = results
+        super().__init__(clock, results)
         self._node = node
         digest = hashlib.sha256(str(self._directory).encode()).hexdigest()[:12]
         self._cgroup = f"taskyard-functions-{digest}"
         self._use_cgroups = use_cgroups
         self.cages = Cages(self._cgroup, use_cgroups=False)
-        self._listener: Listener | None = None
         self._nursery: Nursery | None = None
         self._pools: dict[PoolKey, Pool] = {}
         self._opening: dict[PoolKey, list[Call]] = {}
         """Calls that wait for their version to be looked up."""
         self._calls: dict[AttemptId, Call] = {}
-        self._running: dict[AttemptId, Call] = {}
-        """Those that a member has."""
         self._numbers: dict[int, Pool] = {}
         """Pools by the numbers of the processes that the nursery makes for them."""
         self._number = 0
-        self._group: anyio.abc.TaskGroup | None = None
         self._main: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
-        self._closing = False
 
     async def open(self, listener: Listener) -> None:
         """See the port."""
@@ -246,17 +226,6 @@ class FunctionRuntime:
         else:
             self._nursery.order(order, attached)
 
-    def spawn(self, work: Callable[..., Any], *arguments: object) -> None:
-        """See ``pool.Host``."""
-        if self._group is not None and not self._closing:
-            self._group.start_soon(self._safely, work, *arguments)
-
-    async def _safely(self, work: Callable[..., Any], *arguments: object) -> None:
-        try:
-            await work(*arguments)
-        except Exception:  # noqa: BLE001 - one call's trouble must not end the others
-            _log.exception("function runtime failed", doing=getattr(work, "__name__", ""))
-
     def give(self, member: Member, call: Call) -> None:
         """See ``pool.Host``."""
         assignment = call.assignment
@@ -308,7 +277,7 @@ class FunctionRuntime:
             said = {**said, "kids": True}
         result = ending.result
         easy = not (said.get("spill") or said.get("kids") or "exit" in said or call.is_linked)
-        if easy and (result is None or result.size_bytes <= _INLINE_BYTES):
+        if easy and (result is None or result.size_bytes <= INLINE_BYTES):
             self._let_go(call, member)
             self._report(call, ending, printed)
             member.owner.free(member, asyncio.get_running_loop().time())
@@ -338,152 +307,6 @@ class FunctionRuntime:
             printed = {"stderr": text.encode(errors="replace")[: 16 << 10]}
             self._report(call, Ending(AttemptState.FAILED, reason, last[:2000]), printed)
 
-    # Ends
-
-    async def _settle(
-        self,
-        call: Call,
-        member: Member,
-        ending: Ending,
-        printed: Printed,
-        over: bool,
-        spill: bool,
-    ) -> None:
-        """End a call that was answered, with more to do than to say so."""
-        if over:
-            member.retired = True
-            _, survivors = await anyio.to_thread.run_sync(kill_all, member.tree)
-            if survivors:
-                _log.error("processes survive", attempt_id=call.assignment.attempt_id)
-        files = spill or call.is_linked
-        if files:
-            try:
-                hand_over(call, member, printed)
-            except OSError as error:
-                _log.warning("output lost", error=str(error))
-        ending = await self._keep_result(call, ending)
-        self._let_go(call, member)
-        self._report(call, ending, printed, files=files)
-        if over:
-            member.owner.take_out(member)
-        else:
-            member.owner.free(member, asyncio.get_running_loop().time())
-
-    async def _keep_result(self, call: Call, ending: Ending) -> Ending:
-        result = ending.result
-        if result is None or result.body is None or result.size_bytes <= _INLINE_BYTES:
-            return ending
-        try:
-            await self._results.write(call.assignment.attempt_id, result.body)
-        except OSError as error:
-            text = f"its answer could not be stored: {error.strerror}"
-            return Ending(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
-        return msgspec.structs.replace(ending, result=msgspec.structs.replace(result, body=None))
-
-    async def _settle_forced(self, call: Call, member: Member) -> None:
-        """Kill a member for its call, with proof."""
-        if call.settling:
-            return
-        call.settling = True
-        if call.signalled_at is None:
-            call.signalled_at = self._clock.now()
-        await self._settle_dead(call, member)
-
-    async def _settle_dead(self, call: Call, member: Member) -> None:
-        """End a call whose member is dead, or about to be."""
-        member.retired = True
-        killed, survivors = await anyio.to_thread.run_sync(kill_all, member.tree)
-        with anyio.move_on_after(1.0):
-            await member.gone.wait()
-        ending = died(call, member.status, out_of_memory=member.tree.oom_kills() > 0)
-        if call.forced is not None:
-            report = kill_report(
-                call, self._clock.now(), member.tree.method, killed, tuple(survivors)
-            )
-            ending = msgspec.structs.replace(ending, kill_report=report)
-        files, printed = call.is_linked, None
-        if not files:
-            printed = await anyio.to_thread.run_sync(left_behind, member.directory)
-            files = printed is None
-        if files:
-            try:
-                hand_over(call, member, {})
-            except OSError as error:
-                _log.warning("output lost", error=str(error))
-        self._let_go(call, member)
-        self._report(call, ending, printed or {}, files=files)
-        member.owner.take_out(member)
-        member.owner.look(asyncio.get_running_loop().time())
-
-    def _let_go(self, call: Call, member: Member) -> None:
-        self._running.pop(call.assignment.attempt_id, None)
-        member.call = None
-
-    def _report(self, call: Call, ending: Ending, printed: Printed, *, files: bool = False) -> None:
-        """Tell how a call ended, once."""
-        if call.ended is not None:
-            return
-        assignment = call.assignment
-        folded: Printed = {}
-        sizes: dict[str, StreamSize] = {}
-        if printed and not files:
-            folded, sizes = within(printed, assignment.log_limit_bytes)
-        call.ended = Ended(
-            attempt_id=assignment.attempt_id,
-            lease_token=assignment.lease_token,
-            at=self._clock.now(),
-            state=ending.state,
-            started_at=call.began_at,
-            reason=ending.reason,
-            message=ending.message,
-            exit_code=ending.exit_code,
-            signal=ending.signal,
-            kill_report=ending.kill_report,
-            stdout=sizes.get("stdout", _NO_SIZE),
-            stderr=sizes.get("stderr", _NO_SIZE),
-            folded=folded,
-            output_complete=not files,
-            result=ending.result,
-        )
-        if not call.is_reported and call.began_at is not None:
-            self._report_start(call)
-        self._listening.ended(call.ended)
-
-    def _report_start(self, call: Call) -> None:
-        call.is_reported = True
-        assignment = call.assignment
-        if call.began_at is not None:
-            begun = Started(
-                attempt_id=assignment.attempt_id,
-                lease_token=assignment.lease_token,
-                at=call.began_at,
-                handle={"function": True},
-            )
-            self._listening.started(begun)
-
-    def _note(self, call: Call, said: Answer) -> None:
-        fraction, text = said["progress"], said.get("text")
-        told: object = self._listener
-        if not isinstance(fraction, int | float) or not isinstance(told, ProgressListener):
-            return
-        if not call.is_reported:
-            self._report_start(call)
-        told.progress(
-            Progress(
-                attempt_id=call.assignment.attempt_id,
-                lease_token=call.assignment.lease_token,
-                at=self._clock.now(),
-                fraction=min(1.0, max(0.0, float(fraction))),
-                text=text[:500] if isinstance(text, str) else None,
-            )
-        )
-
-    @property
-    def _listening(self) -> Listener:
-        if self._listener is None:
-            raise RuntimeUnavailable("the function runtime is not open")
-        return self._listener
-
     # In the background
 
     async def _work(self, ready: asyncio.Future[None]) -> None:
@@ -503,22 +326,7 @@ class FunctionRuntime:
 
     def _look(self) -> None:
         now = asyncio.get_running_loop().time()
-        for call in list(self._running.values()):
-            member = call.member
-            if member is None or call.settling:
-                continue
-            if call.deadline is not None and now >= call.deadline:
-                call.forced = call.forced or Reason.TIMEOUT
-                self.spawn(self._settle_forced, call, member)
-                continue
-            age = now - call.given_at
-            if not call.is_reported and age > _STARTED_AFTER_S:
-                self._report_start(call)
-            if age > _LINK_AFTER_S:
-                try:
-                    link_output(call, member) if not call.is_linked else free_surplus(call)
-                except OSError as error:
-                    _log.warning("output not linked", error=str(error))
+        self._watch(now)
         for pool in list(self._pools.values()):
             pool.look(now)
             if pool.is_spent(now):
