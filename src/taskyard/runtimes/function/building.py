@@ -60,7 +60,7 @@ class LocalBuilder:
     def __init__(self, directory: Path, timeout_s: float = 300.0) -> None:
         self._directory = directory.absolute()
         self._timeout_s = timeout_s
-        self._cages: Cages | None = None
+        self._count = 0
 
     async def build(self, version: Version, bundle: bytes, say: Say) -> None:
         """See the port."""
@@ -148,10 +148,10 @@ class LocalBuilder:
 
     async def _run(self, command: list[str], cwd: Path, say: Say, failure: str) -> None:
         """Run one step; its output becomes lines of the log. Raises ``BuildFailed``."""
-        if self._cages is None:
-            name = f"taskyard-builds-{os.getpid()}"
-            self._cages = await anyio.to_thread.run_sync(Cages, name)
-        tree = await anyio.to_thread.run_sync(self._cages.new, _BUILD_MEMORY, None, _BUILD_PIDS)
+        self._count += 1
+        name = f"taskyard-build-{os.getpid()}-{self._count}"
+        cages = await anyio.to_thread.run_sync(Cages, name)
+        tree = await anyio.to_thread.run_sync(cages.new, _BUILD_MEMORY, None, _BUILD_PIDS)
         code: int | None = None
         try:
             with anyio.move_on_after(self._timeout_s):
@@ -172,6 +172,7 @@ class LocalBuilder:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(kill_all, tree)
                 await anyio.to_thread.run_sync(tree.remove)
+                await anyio.to_thread.run_sync(cages.close)
         if code is None:
             raise BuildFailed(f"{failure}: it took longer than {self._timeout_s:g} s")
         if code != 0:
