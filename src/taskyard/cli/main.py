@@ -27,6 +27,7 @@ COMMANDS: Final = (
     ("retry", "retry:retry", "Submit ended tasks anew.", _RUNNING),
     ("rm", "rm:rm", "Remove ended tasks and their output.", _RUNNING),
     ("events", "events:events", "Follow changes live, or print a task's history.", _RUNNING),
+    ("function", "function:app", "Functions: write, deploy, invoke.", _RUNNING),
     ("cron", "cron:app", "Recurring tasks.", _SETTINGS),
     ("group", "group:app", "Groups: pause, resume, limit.", _SETTINGS),
     ("webhook", "webhook:app", "Webhook deliveries.", _SETTINGS),

@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from taskyard.core.functions import CallResult
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, TaskId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
@@ -80,6 +81,9 @@ class Attempt(Struct, frozen=True):
     stderr: StreamSize = StreamSize()
     handle: dict[str, Any] = {}
     """What the runtime needs to find the work again, such as its pid and cgroup."""
+    progress: float | None = None
+    """How far it says it is, from 0 to 1; None if it never said."""
+    progress_text: str | None = None
 
 
 class Started(Struct, frozen=True, tag="started"):
@@ -111,7 +115,22 @@ class Ended(Struct, frozen=True, tag="ended"):
     stderr: StreamSize = StreamSize()
     folded: dict[str, bytes] = {}
     """Small finished output, ``stdout`` and ``stderr``, to be kept in the store itself."""
+    output_complete: bool = False
+    """Whether ``folded`` is all the output there is: then no directory has to be looked into."""
+    result: CallResult | None = None
+    """What a function answered; stored in the same transaction as the end."""
 
 
-Report = Started | Ended
+class Progress(Struct, frozen=True, tag="progress"):
+    """The work says how far it is. Reports may be left out; the last one counts."""
+
+    attempt_id: AttemptId
+    lease_token: LeaseToken
+    at: Instant
+    fraction: float
+    """0 to 1."""
+    text: str | None = None
+
+
+Report = Started | Progress | Ended
 """What a worker tells the engine about an attempt."""

@@ -96,6 +96,8 @@ class Reason(StrEnum):
     RUNTIME_TROUBLE = "runtime_trouble"
     """The machinery below the work failed; does not count against the task's own retries."""
     EXPIRED = "expired"
+    FUNCTION_ERROR = "function_error"
+    """The function raised an error, or answered with something that is no answer."""
 
 
 TERMINAL: Final = frozenset(

@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from taskyard.core.functions import CallRequest, FunctionId
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
@@ -100,18 +101,29 @@ class Simulation(Struct, frozen=True, tag="simulation", tag_field="runtime"):
     """Seconds from its placement to its end."""
 
 
-Work = Command | Container | Simulation
+class FunctionCall(Struct, frozen=True, omit_defaults=True, tag="function", tag_field="runtime"):
+    """One call of a function."""
+
+    function_id: FunctionId
+    function: str
+    """Its name when the call was made."""
+    version: int | None = None
+    """The version that answers; the one that is live when the call is placed, when None."""
+    request: CallRequest = CallRequest()
+
+
+Work = Command | Container | Simulation | FunctionCall
 """What an attempt executes. A union over the runtimes, told apart by ``runtime``."""
 
 
 def environment_of(work: Work) -> dict[str, str | SecretRef]:
     """The variables that work asks for; none if it has no environment."""
-    return {} if isinstance(work, Simulation) else work.env
+    return {} if isinstance(work, Simulation | FunctionCall) else work.env
 
 
 def with_environment(work: Work, env: dict[str, str | SecretRef]) -> Work:
     """The same work with other variables; what has no environment stays as it is."""
-    return work if isinstance(work, Simulation) else replace(work, env=env)
+    return work if isinstance(work, Simulation | FunctionCall) else replace(work, env=env)
 
 
 def runtime_of(work: Work) -> str:

@@ -12,7 +12,15 @@ import msgspec
 from taskyard.core.attempts import Attempt
 from taskyard.core.instants import Instant, rfc3339
 from taskyard.core.redaction import SECRET_WORDS, redact_env
-from taskyard.core.tasks import Container, Simulation, Task, WebhookEvent, Work, runtime_of
+from taskyard.core.tasks import (
+    Container,
+    FunctionCall,
+    Simulation,
+    Task,
+    WebhookEvent,
+    Work,
+    runtime_of,
+)
 
 PAYLOAD_LIMIT: Final = 256 * 1024
 """Bytes; a longer body leaves out what users can make large, and says so."""
@@ -61,6 +69,8 @@ def _work(work: Work, words: Sequence[str]) -> dict[str, Any]:
                 "read_only": work.read_only,
             },
         }
+    if isinstance(work, FunctionCall):
+        return {"function": work.function, "function_version": work.version}
     return {
         "command": list(work.argv) if work.shell is None else work.shell,
         "env": redact_env(work.env, words),

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from taskyard.core.attempts import Ended, Started
+from taskyard.core.attempts import Ended, Progress, Started
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
@@ -56,6 +56,15 @@ class Listener(Protocol):
         ...
 
 
+@runtime_checkable
+class ProgressListener(Protocol):
+    """A listener that also wants to know how far the work is."""
+
+    def progress(self, event: Progress) -> None:
+        """The work says how far it is; a few times a second at most."""
+        ...
+
+
 class Runtime(Protocol):
     """Executes attempts of one kind of work on this machine.
 
@@ -65,7 +74,8 @@ class Runtime(Protocol):
     """
 
     uses_directory: bool
-    """Whether attempts need their directory; without, there is none, and no output."""
+    """Whether attempts need their directory. Without, the runtime makes one when it has to, and
+    says so by an end whose ``output_complete`` is False."""
 
     async def open(self, listener: Listener) -> None:
         """Make ready. Raises ``RuntimeUnavailable`` if attempts cannot be run here at all."""

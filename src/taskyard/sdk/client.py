@@ -9,6 +9,7 @@ from taskyard.sdk import calls, models
 from taskyard.sdk.errors import InvalidRequest, Overloaded, Unavailable, Unreachable, Unreadable
 from taskyard.sdk.exchange import FIRST_DELAY_S, Patience
 from taskyard.sdk.following import Discontinuity, Following, change
+from taskyard.sdk.functions import Functions
 from taskyard.sdk.sender import Sender
 
 MAX_FRUITLESS = 8
@@ -25,6 +26,11 @@ class Client(Sender):
     :class:`~taskyard.sdk.errors.Unreadable` when the answer makes no sense. What can safely be sent
     twice is, after a connection error; submits carry an idempotency key to that end.
     """
+
+    @property
+    def functions(self) -> Functions:
+        """Functions: deploy, call, roll back."""
+        return Functions(self._send, self._remove, self._answer)
 
     # Tasks
 

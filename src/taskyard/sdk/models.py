@@ -137,6 +137,9 @@ class Task(Struct, frozen=True):
     schedule_id: str | None = None
     due_at: datetime | None = None
     retry_of: str | None = None
+    function: str | None = None
+    """Name of the function that is called, if it is a call."""
+    function_version: int | None = None
 
     @property
     def ended(self) -> bool:

@@ -1,7 +1,7 @@
 """How the synchronous client sends: connections, repeats, pages and streams."""
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -99,6 +99,20 @@ class Sender:
                         raise
                     raise Unreachable(self.address.url, cause_of(error)) from error
             time.sleep(delay_s)
+
+    def _answer(self, call: Call[T], fields: Mapping[str, str]) -> httpx.Response:
+        """The answer as it is, whatever its status; sent once."""
+        try:
+            return self._http.request(
+                call.method,
+                call.path,
+                params=tuple(call.parameters),
+                content=call.body,
+                headers=dict(fields),
+                timeout=self._timeout_s + call.extra_s,
+            )
+        except httpx.TransportError as error:
+            raise Unreachable(self.address.url, cause_of(error)) from error
 
     def _remove(self, call: Call[None]) -> None:
         attempts = Attempts(self._retries)

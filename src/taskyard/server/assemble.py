@@ -25,6 +25,8 @@ from taskyard.runtimes.command.runtime import CommandRuntime
 from taskyard.runtimes.container.image_record import PrunePolicy
 from taskyard.runtimes.container.places import OFF, TlsFiles
 from taskyard.runtimes.container.runtime import ContainerRuntime, ContainerSettings
+from taskyard.runtimes.function.limits import PoolLimits
+from taskyard.runtimes.function.runtime import FunctionRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.hosts import EngineRuntime, host_workers
@@ -40,6 +42,7 @@ from taskyard.worker.directories import AttemptDirectories
 from taskyard.worker.logfiles import LogFiles
 from taskyard.worker.logkeeper import LogKeeper
 from taskyard.worker.machine import capacity
+from taskyard.worker.resultfiles import ResultFiles
 from taskyard.worker.worker import Worker
 
 WORKER: Final = WorkerId("local")
@@ -106,6 +109,7 @@ async def assemble(
         await wired.sealing.check()
         await wired.tally.load(store.dispatch)
         await engine.dispatch.load()
+        await engine.functions.load()
         await wired.rescue.load()
         metrics.watch(wired.tally.by_workspace, engine.dispatch.workers)
         await transport.serve(wired.reception)
@@ -148,6 +152,7 @@ async def assemble(
             wired.rescue.run,
             wired.prune.run,
             engine.lists.run,
+            engine.functions.run,
             wired.job_keeping.run,
             metrics.measure_lag,
         ):
@@ -174,6 +179,13 @@ def _local_runtimes(settings: Settings, data: Path, clock: Clock) -> dict[str, R
     runtimes: dict[str, Runtime] = {
         "command": CommandRuntime(data / "shepherd"),
         "simulation": SimulationRuntime(clock),
+        "function": FunctionRuntime(
+            data / "functions",
+            clock,
+            ResultFiles(data / "attempts"),
+            function_limits(settings),
+            node=WORKER,
+        ),
     }
     if settings.container_engine != OFF:
         runtimes["container"] = ContainerRuntime(data / "containers", _containers(settings), clock)
@@ -202,6 +214,18 @@ def _containers(settings: Settings) -> ContainerSettings:
             unused_s=settings.container_image_unused_s,
             cache_bytes=settings.container_image_cache_bytes,
         ),
+    )
+
+
+def function_limits(settings: Settings) -> PoolLimits:
+    """What the settings say of the processes of functions."""
+    return PoolLimits(
+        processes=settings.function_processes,
+        calls=settings.function_calls,
+        idle_s=settings.function_idle_s,
+        warmup_s=settings.function_warmup_s,
+        memory_bytes=settings.function_memory_bytes,
+        result_bytes=settings.function_result_bytes,
     )
 
 

@@ -30,6 +30,8 @@ CLIENT_MEMBERS: Final = frozenset({"url", "token", "user", "password"})
 _MOST_BYTES: Final = 1 << 50
 
 _SIZES: Final = (
+    "function_memory_bytes",
+    "function_result_bytes",
     "worker_memory_bytes",
     "max_body_bytes",
     "log_limit_bytes",
@@ -103,6 +105,21 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether webhooks may go to private addresses; only with ``dev`` when None."""
     secret_key: Annotated[str, Meta(min_length=40, max_length=64)] | None = None
     """Base64 of the 32 bytes that secrets are encrypted with; a file in ``data`` when None."""
+    function_processes: Annotated[int, Meta(ge=1, le=10_000)] = 32
+    """Warm processes of one version of a function, at most."""
+    function_calls: Count = 10_000
+    """Calls that a warm process answers before another one takes its place."""
+    function_idle_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
+    """Seconds that a warm process waits for a call before it goes."""
+    function_warmup_s: Annotated[float, Meta(ge=0.1, le=3600)] = 30.0
+    """Seconds that a function's process gets to import the handler."""
+    function_memory_bytes: Annotated[int, Meta(ge=16 << 20, le=_MOST_BYTES)] | None = 512 << 20
+    """Memory of one process of a function that has no limit of its own; limited, not reserved.
+    0 in the environment or the file means none."""
+    function_result_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 10 << 20
+    """Largest body that a function may answer with."""
+    function_build_timeout_s: Annotated[float, Meta(ge=1, le=86_400)] = 300.0
+    """Seconds that one step of a build may take."""
     gx: GxSettings = GxSettings()
     """The GX dialect."""
     shutdown_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
@@ -138,7 +155,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if isinstance(values.get("pools"), str):
             values["pools"] = pools_from_text(values["pools"])
         values["pools"] = _with_sizes(values.get("pools", ()))
-        for name in ("retention_age_s", "retention_count"):
+        for name in ("retention_age_s", "retention_count", "function_memory_bytes"):
             if values.get(name) in {0, "0"}:
                 values[name] = None
         try:

@@ -13,6 +13,8 @@ from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.http import HttpSender
 from taskyard.ports.logs import LogStore
 from taskyard.ports.transport import Transport
+from taskyard.runtimes.function.building import LocalBuilder
+from taskyard.runtimes.function.bundles import BundleFiles
 from taskyard.server.mail import SmtpMail
 from taskyard.server.metrics import Metrics
 from taskyard.server.pools import core_pools
@@ -21,10 +23,12 @@ from taskyard.services.access import Access
 from taskyard.services.assignments import Assignments
 from taskyard.services.audit import Audit
 from taskyard.services.bus import Bus, Listener
+from taskyard.services.calls import Calls
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.due import Due
 from taskyard.services.engine import Engine
 from taskyard.services.follow import Follow
+from taskyard.services.functions import Functions
 from taskyard.services.groups import Groups
 from taskyard.services.job_keeping import JobKeeping
 from taskyard.services.jobs import Jobs
@@ -46,6 +50,7 @@ from taskyard.services.workers import Workers
 from taskyard.store.sqlite.access import SqliteAccessStore
 from taskyard.store.sqlite.store import SqliteStore
 from taskyard.store.sqlite.webhooks import SqliteWebhookStore
+from taskyard.worker.resultfiles import ResultFiles
 
 KEY_NAME = "secret.key"
 
@@ -105,6 +110,19 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     bus.listen(webhooks.on_changes)
     bus.listen(metrics.on_changes)
     submits = Tasks(tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit)
+    functions = Functions(
+        store.functions,
+        BundleFiles(settings.data / "functions" / "bundles"),
+        LocalBuilder(settings.data / "functions", settings.function_build_timeout_s),
+        submits,
+        tasks,
+        groups,
+        dispatch,
+        audit,
+        clock,
+    )
+    assignments.live_version = functions.live_version
+    calls = Calls(functions, submits, store.functions, ResultFiles(settings.data / "attempts"), bus)
     keeping = JobKeeping(store.jobs, bus, clock, webhooks.poke)
     engine = Engine(
         tasks=submits,
@@ -122,12 +140,14 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         bus=bus,
         clock=clock,
         jobs=Jobs(store.jobs, submits, bus, kill, load, clock, keeping.starts_changed),
+        functions=functions,
+        calls=calls,
     )
     keeping.report_with(FASTLANE, FastlaneReporter(settings.fastlane, engine.logs))
     return Wired(
         engine=engine,
         reception=Reception(
-            dispatching, tasks, assignments, dispatch, kill, rooms, bus, clock, ids
+            dispatching, tasks, assignments, dispatch, kill, rooms, bus, clock, ids, calls
         ),
         rescue=Rescue(dispatching, dispatch, kill, rooms, bus, clock, time.monotonic),
         due=due,

@@ -1,23 +1,45 @@
 """Turns a placed attempt into everything its worker needs, secrets included."""
 
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
 from taskyard.core.attempts import Attempt
 from taskyard.core.errors import NotFound, Unavailable
-from taskyard.core.tasks import Container, SecretRef, Task, environment_of, with_environment
+from taskyard.core.functions import FunctionId
+from taskyard.core.ids import WorkspaceName
+from taskyard.core.tasks import (
+    Container,
+    FunctionCall,
+    SecretRef,
+    Task,
+    environment_of,
+    with_environment,
+)
 from taskyard.ports.runtime import Assignment
 from taskyard.services.secrets import Secrets
+
+LiveVersion = Callable[[WorkspaceName, FunctionId], int | None]
 
 
 class Assignments:
     """Builds assignments; what it returns is never stored or logged."""
 
-    def __init__(self, secrets: Secrets, log_limit_bytes: int) -> None:
+    def __init__(
+        self,
+        secrets: Secrets,
+        log_limit_bytes: int,
+        live_version: LiveVersion = lambda _workspace, _function_id: None,
+    ) -> None:
         """Prepare.
 
         Args:
             secrets: where references in environments are resolved.
             log_limit_bytes: kept of each stream when the task does not say.
+            live_version: which version of a function calls use that are bound to none.
         """
         self._secrets = secrets
+        self.live_version = live_version
         self._log_limit_bytes = log_limit_bytes
 
     async def build(self, task: Task, attempt: Attempt, *, lenient: bool = False) -> Assignment:
@@ -30,6 +52,11 @@ class Assignments:
             Unavailable: secrets cannot be read now.
         """
         spec, work = task.spec, task.spec.work
+        if isinstance(work, FunctionCall) and work.version is None:
+            version = self.live_version(task.workspace, work.function_id)
+            if version is None:
+                raise Unavailable(f"the function {work.function!r} is not there, or has no code")
+            work = replace(work, version=version)
         asked = environment_of(work)
         names = {value.secret for value in asked.values() if isinstance(value, SecretRef)}
         credentials = work.credentials if isinstance(work, Container) else None

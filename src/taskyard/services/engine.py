@@ -6,8 +6,10 @@ from taskyard.ports.clock import Clock
 from taskyard.services.access import Access
 from taskyard.services.audit import Audit
 from taskyard.services.bus import Bus
+from taskyard.services.calls import Calls
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.follow import Follow
+from taskyard.services.functions import Functions
 from taskyard.services.groups import Groups
 from taskyard.services.jobs import Jobs
 from taskyard.services.lists import Lists
@@ -38,3 +40,5 @@ class Engine:
     bus: Bus
     clock: Clock
     jobs: Jobs
+    functions: Functions
+    calls: Calls

@@ -1,5 +1,8 @@
 """What workers may call: joining, heartbeats, and reports about attempts."""
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.errors import NotFound, StaleLease
 from taskyard.core.ids import IncarnationId, LeaseToken, WorkerId
@@ -18,6 +21,26 @@ RENEW_EVERY_S = 5.0
 """How often leases are renewed in the store; in between, heartbeats are kept in memory."""
 
 
+class Arrivals(Protocol):
+    """Who wants to see reports between their commit and their announcement."""
+
+    def arrived(self, reports: Sequence[Report]) -> None:
+        """These are stored."""
+        ...
+
+    def announced(self) -> None:
+        """They were announced."""
+        ...
+
+
+class _Nobody:
+    def arrived(self, reports: Sequence[Report]) -> None:
+        """Not interested."""
+
+    def announced(self) -> None:
+        """Not interested."""
+
+
 class Reception:
     """Implements ``ports.transport.EngineEnd``."""
 
@@ -32,7 +55,9 @@ class Reception:
         bus: Bus,
         clock: Clock,
         ids: Ids,
+        calls: Arrivals | None = None,
     ) -> None:
+        self._calls = calls or _Nobody()
         self._store = store
         self._tasks = tasks
         self._assignments = assignments
@@ -88,7 +113,9 @@ class Reception:
         """See the port."""
         chances = [self._ids.chance() for _ in reports]
         changes, refused = await self._store.apply(reports, self._clock.now(), chances)
+        self._calls.arrived(reports)
         self._bus.publish(changes)
+        self._calls.announced()
         return refused
 
     async def resolve(self, attempt: Attempt) -> Assignment | None:

@@ -20,6 +20,7 @@ from taskyard.ports.logs import Stream
 from taskyard.worker.archive import Halted
 from taskyard.worker.logattempt import AttemptOutput
 from taskyard.worker.logfiles import LogFiles
+from taskyard.worker.resultfiles import has_result
 
 FOLD_BYTES: Final = 16 << 10
 COMPRESS_BYTES: Final = 256 << 10
@@ -114,7 +115,10 @@ class LogKeeper:
         Not for a report that was refused: its output stays where it is, as evidence.
         """
         sizes = (ended.stdout.stored_bytes, ended.stderr.stored_bytes)
-        if sum(sizes) == sum(len(data) for data in ended.folded.values()):
+        if ended.result is not None and ended.result.body is None:
+            # The directory holds what the call answered, as long as the task is kept.
+            pass
+        elif sum(sizes) == sum(len(data) for data in ended.folded.values()):
             await self._remove(ended.attempt_id)
         elif max(sizes) > self._compress_bytes:
             self._large[ended.attempt_id] = None
@@ -139,7 +143,7 @@ class LogKeeper:
         for attempt_id in await to_thread.run_sync(self._files.attempt_ids):
             await checkpoint()
             output = self._files.output(attempt_id)
-            if output is None or in_hand(attempt_id):
+            if output is None or in_hand(attempt_id) or has_result(output.directory):
                 continue
             sizes = {stream: output.size(stream).stored_bytes for stream in Stream}
             if max(output.grown()) > self._compress_bytes:

@@ -7,7 +7,7 @@ import anyio
 import structlog
 from anyio.abc import TaskStatus
 
-from taskyard.core.attempts import Ended, Report, Started
+from taskyard.core.attempts import Ended, Progress, Report, Started
 from taskyard.core.ids import AttemptId, LeaseToken
 
 _log = structlog.get_logger(__name__)
@@ -70,6 +70,10 @@ class Reporting:
         """Take in a report."""
         self._take(event)
 
+    def progress(self, event: Progress) -> None:
+        """Take in a report."""
+        self._take(event)
+
     def ended(self, event: Ended) -> None:
         """Take in a report."""
         self._take(event)
@@ -120,6 +124,8 @@ class Reporting:
             self._finishing = False
 
     async def _finish(self, ended: Ended) -> Ended:
+        if ended.output_complete:
+            return ended
         try:
             return await self._keeper.finish(ended.attempt_id, ended)
         except Exception:  # noqa: BLE001 - top of the loop: the end itself must be reported

@@ -345,11 +345,9 @@ class Worker:
     async def _let_go(self, ended: list[tuple[Ended, bool]]) -> None:
         """Release attempts whose end is stored, or refused for good."""
         released: dict[Runtime, list[AttemptId]] = {}
-        without_output = set()
+        without_output = {report.attempt_id for report, _ in ended if report.output_complete}
         for report, _ in ended:
             holding = self._held.get(report.attempt_id)
-            if holding is not None and not holding.runtime.uses_directory:
-                without_output.add(report.attempt_id)
             if holding is not None and holding.assignment.lease_token == report.lease_token:
                 released.setdefault(holding.runtime, []).append(report.attempt_id)
         for runtime, attempt_ids in released.items():

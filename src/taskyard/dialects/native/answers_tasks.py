@@ -7,7 +7,7 @@ from taskyard.core.changes import Change, Event
 from taskyard.core.explain import Explanation
 from taskyard.core.resources import Resources
 from taskyard.core.retry import RetryPolicy
-from taskyard.core.tasks import Command, Container, Simulation, Task, runtime_of
+from taskyard.core.tasks import Command, Container, FunctionCall, Simulation, Task, runtime_of
 from taskyard.dialects.native.schemas_tasks import (
     AttemptAnswer,
     ChangeAnswer,
@@ -68,6 +68,8 @@ def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
         user=place.user,
         isolate=command.isolate,
         duration_s=work.duration_s if isinstance(work, Simulation) else None,
+        function=work.function if isinstance(work, FunctionCall) else None,
+        function_version=work.version if isinstance(work, FunctionCall) else None,
         size=spec.size,
         group=spec.group,
         name=spec.name,
@@ -154,6 +156,8 @@ def attempt_answer(attempt: Attempt) -> AttemptAnswer:
         else UsageAnswer(usage.cpu_user_s, usage.cpu_system_s, usage.memory_peak_bytes),
         stdout=StreamAnswer(attempt.stdout.stored_bytes, attempt.stdout.dropped_bytes),
         stderr=StreamAnswer(attempt.stderr.stored_bytes, attempt.stderr.dropped_bytes),
+        progress=attempt.progress,
+        progress_text=attempt.progress_text,
     )
 
 

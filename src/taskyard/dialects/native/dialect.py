@@ -9,6 +9,7 @@ from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.routing import allowed_methods
 from taskyard.dialects.native.errors import Refusal, problem_of, request_id_of
 from taskyard.dialects.native.routes_access import AccessRoutes
+from taskyard.dialects.native.routes_functions import FunctionRoutes, ResultRoutes
 from taskyard.dialects.native.routes_groups import GroupRoutes, WorkspaceRoutes
 from taskyard.dialects.native.routes_live import LiveRoutes
 from taskyard.dialects.native.routes_logs import LogRoutes
@@ -23,6 +24,8 @@ CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     GroupRoutes,
     WorkspaceRoutes,
     WebhookRoutes,
+    FunctionRoutes,
+    ResultRoutes,
     AccessRoutes,
     MiscRoutes,
 )

@@ -86,6 +86,8 @@ TITLES: Final = {
     "invalid-input": "Invalid input",
     "overloaded": "Overloaded",
     "internal": "Internal error",
+    "function-failed": "The function failed",
+    "function-timeout": "The function ran out of time",
     "unavailable": "Unavailable",
     "storage-full": "Storage full",
 }

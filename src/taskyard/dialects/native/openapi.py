@@ -28,6 +28,7 @@ _KINDS: Final = {
     429: "overloaded",
     500: "internal",
     503: "unavailable",
+    504: "function-timeout",
     507: "storage-full",
 }
 _MEANINGS: Final = {
@@ -42,6 +43,8 @@ _PATH_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "stream": {"enum": ["stdout", "stderr"]},
     "name": {"type": "string", "minLength": 1, "maxLength": 255},
     "token_id": {"type": "string", "minLength": 1},
+    "function": {"type": "string", "minLength": 1, "maxLength": 128},
+    "version": {"type": "string", "pattern": "^[1-9][0-9]{0,8}$"},
     "delivery_id": {"type": "string", "minLength": 1},
     "worker_id": {"type": "string", "minLength": 1},
 }
@@ -121,7 +124,14 @@ def _described(
     }
     if operation.token_in_query:
         described["security"] = [{"token": []}, {"user": []}, {"tokenInQuery": []}]
-    if operation.body is not None:
+    if operation.raw:
+        fails |= set(_BODY_FAILS)
+        content: dict[str, Any] = {"*/*": {"schema": _BINARY}}
+        if operation.body is not None:
+            content = {"application/json": {"schema": schemas[operation.body]}}
+        required = operation.body is not None
+        described["requestBody"] = {"required": required, "content": content}
+    elif operation.body is not None:
         fails |= set(_BODY_FAILS)
         described["requestBody"] = {
             "required": operation.body_required,
@@ -138,7 +148,7 @@ def _described(
 def _answer(status: int, kind: Any, schemas: dict[Any, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": _MEANINGS[status]}
     if isinstance(kind, str):
-        schema = _BINARY if "octet" in kind else {"type": "string"}
+        schema = _BINARY if "octet" in kind or kind == "*/*" else {"type": "string"}
         answer["content"] = {kind: {"schema": schema}}
     elif kind is not None:
         answer["content"] = {"application/json": {"schema": schemas[kind]}}

@@ -8,7 +8,7 @@ and described in the OpenAPI document from that same annotation.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from types import NoneType, UnionType
 from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
 from urllib.parse import parse_qsl
@@ -42,6 +42,12 @@ OPERATION_KEY: Final = "operation"
 SLASH: Final = "\udc2f"
 """Stands for an encoded slash inside a path segment; no decoded text contains it."""
 _QUERY_MEMBERS: Final = 64
+
+
+class RawBody(bytes):
+    """Stands in an annotation for a body that is taken as it comes."""
+
+    __slots__ = ()
 
 
 class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,6 +94,8 @@ class Operation:
     body: Any
     body_required: bool
     token_in_query: bool
+    raw: bool = False
+    """Whether the body may be of any type."""
 
 
 Method = Callable[[Any, Call[Any, Any]], Awaitable[ASGIApp]]
@@ -101,6 +109,8 @@ def operation(
     role: Role = Role.READ,
     fails: tuple[int, ...] = (),
     token_in_query: bool = False,
+    body_limit: int | None = None,
+    described_body: Any = None,
 ) -> Callable[[Method], HTTPRouteHandler]:
     """Make a route of a controller's method; its docstring's first line is the summary.
 
@@ -111,12 +121,15 @@ def operation(
         role: what a caller has to be; for the description, as services decide.
         fails: statuses of errors beyond those every route may answer with.
         token_in_query: whether ``?access_token=`` is a credential here.
+        body_limit: bytes of the body, at most; as everywhere when None.
+        described_body: the JSON that a raw body may be, for the description.
     """
 
     def decorate(function: Method) -> HTTPRouteHandler:
         query_type, body_type, required = types_of(function)
         has_query = query_type is not NoQuery
-        decoder = None if body_type is NoneType else msgspec.json.Decoder(body_type)
+        raw = body_type is RawBody
+        decoder = None if raw or body_type is NoneType else msgspec.json.Decoder(body_type)
         described = Operation(
             name=function.__name__,
             summary=(function.__doc__ or "").strip().splitlines()[0],
@@ -124,9 +137,10 @@ def operation(
             answers=answers,
             fails=fails,
             query=query_type,
-            body=None if decoder is None else body_type,
-            body_required=required,
+            body=described_body if decoder is None else body_type,
+            body_required=required and not raw,
             token_in_query=token_in_query,
+            raw=raw,
         )
         no_query = NoQuery()
 
@@ -134,12 +148,21 @@ def operation(
             scope, receive = request.scope, request.receive
             try:
                 native = native_of(scope)
-                pairs = query_pairs(scope["query_string"]) if scope["query_string"] else {}
-                token = pairs.pop("access_token", None) if token_in_query else None
-                caller = await caller_of(native, scope, token if isinstance(token, str) else None)
-                query = decode_query(pairs, query_type) if has_query or pairs else no_query
+                if raw and scope["query_string"]:
+                    # The hottest route of all, asked in the same words again and again.
+                    caller = await caller_of(native, scope)
+                    query = _known_query(scope["query_string"], query_type)
+                else:
+                    pairs = query_pairs(scope["query_string"]) if scope["query_string"] else {}
+                    token = pairs.pop("access_token", None) if token_in_query else None
+                    given = token if isinstance(token, str) else None
+                    caller = await caller_of(native, scope, given)
+                    query = decode_query(pairs, query_type) if has_query or pairs else no_query
                 body = None
-                if decoder is not None:
+                if raw:
+                    limit = body_limit or native.max_body_bytes
+                    body = await read_body(scope["headers"], receive, limit)
+                elif decoder is not None:
                     body = await _decode(native, scope, receive, decoder, required)
                 return await function(  # type: ignore[return-value]  # any ASGI application
                     self, Call(native, caller, scope, query, body)
@@ -203,6 +226,12 @@ def query_pairs(query_string: bytes) -> dict[str, str | list[str]]:
         else:
             found[name] = [before, value]
     return found
+
+
+@lru_cache(maxsize=256)
+def _known_query(query_string: bytes, kind: type[Any]) -> Any:
+    """Decoded query parameters; kinds of queries are frozen, so they can be shared."""
+    return decode_query(query_pairs(query_string), kind)
 
 
 @cache

@@ -103,7 +103,8 @@ class TaskAnswer(Struct):
     due_at: When | None
     retry_of: Uuid | None
     runtime: str
-    """``command``, ``container``, or ``simulation``, which idles for ``duration_s``."""
+    """``command``, ``container``, ``function``, or ``simulation``, which idles for
+    ``duration_s``."""
     command: tuple[str, ...] | str
     """With an image, the arguments of its entry point."""
     image: str | None
@@ -114,6 +115,9 @@ class TaskAnswer(Struct):
     user: str | None
     isolate: bool
     duration_s: float | None
+    function: str | None
+    """Name of the function that is called."""
+    function_version: int | None
     size: str | None
     """Name of the bundle of cores and memory that ``resources`` come from."""
     group: str
@@ -229,6 +233,9 @@ class AttemptAnswer(Struct):
     usage: UsageAnswer | None
     stdout: StreamAnswer
     stderr: StreamAnswer
+    progress: float | None
+    """How far it says it is, from 0 to 1."""
+    progress_text: str | None
 
 
 class AttemptsAnswer(Struct):

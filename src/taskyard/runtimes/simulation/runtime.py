@@ -141,5 +141,6 @@ class SimulationRuntime:
             message=message,
             exit_code=0 if state is AttemptState.SUCCEEDED else None,
             kill_report=kill_report,
+            output_complete=True,
         )
         self._listening.ended(ended)

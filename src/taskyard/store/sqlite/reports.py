@@ -2,10 +2,11 @@
 
 import sqlite3
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Any, Final
 
-from taskyard.core.attempts import Attempt, Ended, Report, Started
+from taskyard.core.attempts import Attempt, Ended, Progress, Report, Started
 from taskyard.core.changes import Change
+from taskyard.core.functions import CallResult
 from taskyard.core.ids import AttemptId, GroupName, LeaseToken
 from taskyard.core.instants import Instant
 from taskyard.core.outcome import verdict
@@ -20,11 +21,13 @@ from taskyard.core.states import (
     next_attempt_state,
 )
 from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.inserts import insert_many
 from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.moves import move, mover_of, tell
 from taskyard.store.sqlite.rows import Row, outcome_text, spec_of, text
 
 _SQL: Final = queries("dispatch")
+_FUNCTIONS: Final = queries("functions")
 
 
 def apply_reports(
@@ -37,6 +40,7 @@ def apply_reports(
     """Apply reports in order; answers with the changes, and the leases that did not hold."""
     changes: list[Change] = []
     refused: list[LeaseToken] = []
+    results: list[tuple[Any, ...]] = []
     rows = _rows(connection, {report.attempt_id for report in reports})
     stale: set[AttemptId] = set()
     ending = {
@@ -51,13 +55,27 @@ def apply_reports(
         key = (report.attempt_id, report.lease_token)
         passing = isinstance(report, Started) and key in ending
         change, holds = _apply(connection, ledger, report, row, now, chance, passing=passing)
+        if change is not None and isinstance(report, Ended) and report.result is not None:
+            results.append(_result_row(report, report.result))
         if change is not None:
             changes.append(change)
             if not passing:
                 stale.add(report.attempt_id)
         if not holds:
             refused.append(report.lease_token)
+    insert_many(connection, _FUNCTIONS.insert_result.sql, results)
     return changes, refused
+
+
+def _result_row(report: Ended, result: CallResult) -> tuple[Any, ...]:
+    """The values of ``insert_result``."""
+    return (
+        report.attempt_id,
+        result.status,
+        text(result.headers),
+        result.size_bytes,
+        result.body,
+    )
 
 
 def _rows(connection: sqlite3.Connection, attempt_ids: Collection[AttemptId]) -> dict[str, Row]:
@@ -84,6 +102,8 @@ def _apply(
     if row is None:
         return None, False
     token, state, seq, current = row[0], AttemptState(row[1]), row[5], row[11]
+    if isinstance(report, Progress):
+        return _note_progress(connection, report, row), token == report.lease_token
     if token == report.lease_token and _applied_before(report, state):
         return None, True
     if token != report.lease_token or row[3] is not None or current != report.attempt_id:
@@ -101,7 +121,31 @@ def _apply(
     return end_attempt(connection, ledger, report, row, now, chance), True
 
 
-def _applied_before(report: Report, state: AttemptState) -> bool:
+def _note_progress(connection: sqlite3.Connection, report: Progress, row: Row) -> Change | None:
+    """Overwrite how far an attempt is; no line in its history, as there may be many."""
+    parameters = {
+        "fraction": report.fraction,
+        "text": report.text,
+        "attempt_id": report.attempt_id,
+        "lease_token": report.lease_token,
+    }
+    if connection.execute(_FUNCTIONS.set_progress.sql, parameters).rowcount != 1:
+        return None
+    return Change(
+        kind="progress",
+        at=report.at,
+        task_id=row[6],
+        seq=row[5],
+        workspace=row[7],
+        group=row[8],
+        state=TaskState.RUNNING,
+        was=TaskState.RUNNING,
+        attempt_id=report.attempt_id,
+        attempt_number=row[2],
+    )
+
+
+def _applied_before(report: Started | Ended, state: AttemptState) -> bool:
     """Whether an attempt in this state has heard this report before, under the same lease."""
     if isinstance(report, Ended):
         return state is report.state
@@ -135,7 +179,9 @@ def _start(
         attempt_id=report.attempt_id,
         attempt_number=row[2],
     )
-    return tell(connection, change) if spec_of(row[15]).webhooks else change
+    # Reading the whole specification costs more than all the rest, and few have webhooks.
+    asks = '"webhooks"' in row[15] and spec_of(row[15]).webhooks
+    return tell(connection, change) if asks else change
 
 
 def end_attempt(

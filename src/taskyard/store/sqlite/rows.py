@@ -98,6 +98,8 @@ def attempt_of(row: Row) -> Attempt:
         usage=outcome.usage,
         stdout=outcome.stdout,
         stderr=outcome.stderr,
+        progress=row[19],
+        progress_text=row[20],
     )
 
 

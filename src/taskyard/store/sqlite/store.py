@@ -16,6 +16,7 @@ from taskyard.store.sqlite.database import (
     queries,
 )
 from taskyard.store.sqlite.dispatch import SqliteDispatch
+from taskyard.store.sqlite.functions import SqliteFunctions
 from taskyard.store.sqlite.groups import SqliteGroups
 from taskyard.store.sqlite.jobs import SqliteJobs
 from taskyard.store.sqlite.ledger import Ledger
@@ -52,6 +53,7 @@ class SqliteStore:
         self.groups = SqliteGroups(self.session)
         self.lists = SqliteLists(self.session, self.tasks)
         self.jobs = SqliteJobs(self.session, self.tasks)
+        self.functions = SqliteFunctions(self.session)
 
     async def open(self) -> None:
         """Take the directory, bring the schema up to date, begin to serve.

@@ -27,6 +27,7 @@ from taskyard.store.sqlite.webhooks import forget
 _SQL: Final = queries("tasks")
 _LISTS: Final = queries("lists")
 _JOBS: Final = queries("jobs")
+_FUNCTIONS: Final = queries("functions")
 _DELETE_ORDER: Final = ("delete_events", "delete_labels", "delete_folded")
 
 Keys = dict[tuple[WorkspaceName, str | None], Submitted]
@@ -332,6 +333,7 @@ def remove(connection: sqlite3.Connection, seq: int) -> list[AttemptId]:
         connection.execute(getattr(_SQL, name).sql, parameters)
     connection.execute(_LISTS.delete_entry_of_task.sql, parameters)
     connection.execute(_JOBS.delete_execution_of_task.sql, parameters)
+    connection.execute(_FUNCTIONS.delete_results.sql, parameters)
     rows = connection.execute(_SQL.delete_attempts.sql, parameters).fetchall()
     (task_id,) = connection.execute(_SQL.delete_task.sql, parameters).fetchone()
     forget(connection, [TaskId(task_id)])

@@ -45,27 +45,27 @@ FROM tasks;
 -- name: attempts_of_task
 SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
        resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
-       handle, outcome
+       handle, outcome, progress, progress_text
 FROM attempts WHERE task_seq = :seq ORDER BY number;
 
 -- name: attempt_by_id
 SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
        resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
-       handle, outcome
+       handle, outcome, progress, progress_text
 FROM attempts WHERE id = :id;
 
 -- name: attempts_unended
 -- Of all workers.
 SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
        resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
-       handle, outcome
+       handle, outcome, progress, progress_text
 FROM attempts WHERE finished_at IS NULL;
 
 -- name: attempts_unended_of
 -- Of one worker.
 SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
        resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
-       handle, outcome
+       handle, outcome, progress, progress_text
 FROM attempts WHERE finished_at IS NULL AND worker_id = :worker_id;
 
 -- name: events_of_task

@@ -1,0 +1,129 @@
+"""Functions: named code in versions, the request of a call, and what a call answered."""
+
+from enum import StrEnum
+from typing import Final, NewType
+
+from msgspec import Struct
+
+from taskyard.core.ids import GroupName, WorkspaceName
+from taskyard.core.instants import Instant
+
+FunctionId = NewType("FunctionId", str)
+"""24 lower-case hex digits, the first 8 the creation time in seconds; sorts by creation."""
+
+GROUP_PREFIX: Final = "function."
+
+
+class Language(StrEnum):
+    """What a function is written in."""
+
+    PYTHON = "python"
+    JAVASCRIPT = "javascript"
+    RUBY = "ruby"
+    GO = "go"
+    RUST = "rust"
+    CSHARP = "csharp"
+
+
+class BuildState(StrEnum):
+    """Where a version is on its way to being used."""
+
+    PENDING = "pending"
+    BUILDING = "building"
+    READY = "ready"
+    FAILED = "failed"
+    RETIRED = "retired"
+    """It was ready; its files were removed, and it can be built again."""
+
+
+class Limits(Struct, frozen=True, omit_defaults=True):
+    """What one call may take."""
+
+    timeout_s: float = 10.0
+    """Seconds from when the handler begins."""
+    cpu_millis: int | None = None
+    """Thousandths of a core, reserved and enforced; None for no limit of its own."""
+    memory_bytes: int | None = None
+    """Reserved and enforced; None for the installation's limit, which is not reserved."""
+    privileged: bool = False
+    """Recorded and reported; grants nothing."""
+
+
+class Version(Struct, frozen=True):
+    """One deployed state of a function's code."""
+
+    function_id: FunctionId
+    number: int
+    """1, 2, 3 …; never used again."""
+    state: BuildState
+    bundle: str
+    """SHA-256 of the bundle, in hex: names its file."""
+    size_bytes: int
+    language: Language
+    handler: str
+    """Path of the file with the handler inside the bundle."""
+    entry: str
+    """Name of the handler in that file."""
+    dependencies: tuple[str, ...]
+    """Requirements beside those that the bundle itself lists."""
+    created_at: Instant
+    created_by: str = ""
+    finished_at: Instant | None = None
+    """When its build ended."""
+    message: str | None = None
+    """Why the build failed."""
+
+
+class Function(Struct, frozen=True):
+    """A function as stored."""
+
+    id: FunctionId
+    workspace: WorkspaceName
+    name: str
+    """Unique among the workspace's functions that are not deleted."""
+    language: Language
+    created_at: Instant
+    updated_at: Instant
+    title: str = ""
+    """A name for people, which need not be unique."""
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    limits: Limits = Limits()
+    live_version: int | None = None
+    """What new calls use; None until a build succeeded."""
+    last_version: int = 0
+    paused: bool = False
+    deleted_at: Instant | None = None
+
+    @property
+    def group(self) -> GroupName:
+        """The group that its calls are filed under."""
+        return group_of(self.id, self.name)
+
+
+def group_of(function_id: FunctionId, name: str) -> GroupName:
+    """The group of a function's calls: readable, and its own even if the name is used again."""
+    return GroupName(f"{GROUP_PREFIX}{name}.{function_id}")
+
+
+class CallRequest(Struct, frozen=True, omit_defaults=True):
+    """What a handler is asked."""
+
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Names and values in order; ``content-type`` is one of them, or absent."""
+    query: str = ""
+    """The query string as it was sent, without the question mark."""
+    method: str = "POST"
+    host: str = ""
+
+
+class CallResult(Struct, frozen=True):
+    """What a handler answered."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes | None
+    """None while it is in a file: see :attr:`size_bytes`."""
+    size_bytes: int
+    """Length of the body."""

@@ -1,0 +1,83 @@
+"""Functions, versions and results of calls into wire form."""
+
+from typing import Final
+
+from taskyard.core.functions import CallResult, Function, Version
+from taskyard.core.ids import TaskId
+from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.native.schemas_functions import (
+    FunctionAnswer,
+    FunctionLimitsAnswer,
+    VersionAnswer,
+)
+from taskyard.dialects.native.times import wire_time
+
+TASK_HEADER: Final = b"taskyard-task-id"
+_OURS: Final = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te"),
+        *("trailer", "transfer-encoding", "upgrade", "content-length", "date", "server"),
+    }
+)
+"""Headers that no function decides."""
+
+
+def function_answer(function: Function) -> FunctionAnswer:
+    """A function as answered."""
+    limits = function.limits
+    return FunctionAnswer(
+        id=function.id,
+        name=function.name,
+        workspace=function.workspace,
+        title=function.title,
+        description=function.description,
+        language=function.language,
+        tags=function.tags,
+        limits=FunctionLimitsAnswer(
+            limits.timeout_s,
+            None if limits.cpu_millis is None else limits.cpu_millis / 1000,
+            limits.memory_bytes,
+            limits.privileged,
+        ),
+        live_version=function.live_version,
+        last_version=function.last_version,
+        paused=function.paused,
+        group=function.group,
+        created_at=wire_time(function.created_at),
+        updated_at=wire_time(function.updated_at),
+        deleted_at=wire_time(function.deleted_at),
+    )
+
+
+def version_answer(version: Version, live_version: int | None) -> VersionAnswer:
+    """A version as answered."""
+    return VersionAnswer(
+        number=version.number,
+        state=version.state,
+        live=version.number == live_version,
+        language=version.language,
+        handler=version.handler,
+        entry=version.entry,
+        dependencies=version.dependencies,
+        bundle=version.bundle,
+        size_bytes=version.size_bytes,
+        created_at=wire_time(version.created_at),
+        created_by=version.created_by,
+        finished_at=wire_time(version.finished_at),
+        message=version.message,
+    )
+
+
+def result_answer(task_id: TaskId, result: CallResult) -> Answer:
+    """What a function answered, as it answered."""
+    headers = [(TASK_HEADER, task_id.encode())]
+    for name, value in result.headers:
+        lowered = name.lower()
+        if (
+            lowered not in _OURS
+            and lowered.isascii()
+            and lowered.replace("-", "").replace("_", "").isalnum()
+        ):
+            headers.append((lowered.encode(), value.encode("latin-1")))
+    body = b"" if result.status in {204, 304} else result.body or b""
+    return Answer(result.status, body, headers)

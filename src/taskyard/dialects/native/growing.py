@@ -1,0 +1,28 @@
+"""The log of a build, sent while it grows."""
+
+from collections.abc import AsyncIterator
+
+from litestar.types import Receive, Scope, Send
+
+from taskyard.services.buildlogs import BuildLog
+
+
+class GrowingLog:
+    """A log as it grows; an ASGI application that sends it."""
+
+    def __init__(self, log: BuildLog) -> None:
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        """Send it until the build has ended."""
+        kind = (b"content-type", b"text/plain; charset=utf-8")
+        await send({"type": "http.response.start", "status": 200, "headers": [kind]})
+        async for text in self._pieces():
+            await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _pieces(self) -> AsyncIterator[str]:
+        offset = 0
+        while text := await self._log.beyond(offset):
+            offset += len(text)
+            yield text

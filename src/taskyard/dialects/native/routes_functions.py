@@ -1,0 +1,308 @@
+"""Functions: deploy, look, call, roll back, pause, delete, restore."""
+
+from typing import Annotated, Final
+
+import msgspec
+from litestar import Controller
+from litestar.types import Scope
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from taskyard.core.access import Role
+from taskyard.core.errors import InvalidInput
+from taskyard.core.functions import CallRequest
+from taskyard.core.states import Reason, TaskState
+from taskyard.dialects.http.answers import Answer, json_answer, no_content
+from taskyard.dialects.native.answers_functions import (
+    TASK_HEADER,
+    function_answer,
+    result_answer,
+    version_answer,
+)
+from taskyard.dialects.native.answers_tasks import task_answer
+from taskyard.dialects.native.errors import Refusal
+from taskyard.dialects.native.growing import GrowingLog
+from taskyard.dialects.native.operation import Call, NoQuery, RawBody, operation
+from taskyard.dialects.native.paging import make_cursor, read_number, read_text
+from taskyard.dialects.native.queries import Number, PageQuery
+from taskyard.dialects.native.schemas_functions import (
+    DeployedAnswer,
+    DeployedFunction,
+    DeployQuery,
+    FunctionAnswer,
+    FunctionPageAnswer,
+    FunctionPatch,
+    FunctionQuery,
+    RollBack,
+    VersionAnswer,
+    VersionPageAnswer,
+    Wait,
+)
+from taskyard.dialects.native.schemas_tasks import TaskAnswer
+from taskyard.dialects.native.uploads import UPLOAD_BYTES, deployment_of, limits_of
+from taskyard.ports.functions import FunctionChange
+from taskyard.services.calls import CallFailed
+
+FUNCTIONS: Final = "functions"
+VERSIONS: Final = "versions"
+MOST_WAIT_S: Final = 60.0
+_DROPPED: Final = frozenset(
+    {
+        *(b"authorization", b"cookie", b"prefer", b"connection", b"keep-alive", b"te"),
+        *(b"proxy-authorization", b"proxy-authenticate", b"trailer", b"transfer-encoding"),
+        *(b"upgrade", b"host", b"content-length", b"idempotency-key"),
+    }
+)
+"""Headers of a request that are not the function's business."""
+
+
+class CallQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How to call."""
+
+    wait: Wait = "0s"
+    query: Annotated[
+        str, Meta(max_length=8192, description="Query string for the function, encoded.")
+    ] = ""
+    version: Number | UnsetType = UNSET
+
+
+class BuildLogQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which part of a log."""
+
+    follow: bool = False
+    """Stay until the build has ended."""
+
+
+class FunctionRoutes(Controller):
+    """Everything under ``/functions``."""
+
+    path = "/functions"
+    tags = ("Functions",)
+
+    @operation("GET", "/", {200: FunctionPageAnswer})
+    async def list_functions(self, call: Call[FunctionQuery, None]) -> Answer:
+        """A page of functions, oldest first."""
+        query = call.query
+        found = await call.engine.functions.page(
+            call.caller,
+            read_text(FUNCTIONS, query.cursor),
+            query.limit + 1,
+            tag=query.tag or None,
+            deleted=query.deleted,
+        )
+        more = len(found) > query.limit
+        cursor = make_cursor(FUNCTIONS, found[query.limit - 1].id) if more else None
+        items = [function_answer(one) for one in found[: query.limit]]
+        return json_answer(FunctionPageAnswer(items, cursor))
+
+    @operation(
+        "PUT",
+        "/{function:str}",
+        {200: DeployedAnswer, 202: DeployedAnswer},
+        role=Role.WRITE,
+        fails=(404, 409, 413, 422, 507),
+        body_limit=UPLOAD_BYTES,
+        described_body=DeployedFunction,
+    )
+    async def deploy_function(self, call: Call[DeployQuery, RawBody]) -> Answer:
+        """Deploy a version; 202 while its build is under way, 200 when it was waited for."""
+        deployment = deployment_of(call.scope, call.body, call.query)
+        functions, name = call.engine.functions, call.path("function")
+        function, version = await functions.deploy(call.caller, name, deployment)
+        wait_s = seconds(call.query.wait)
+        if wait_s > 0:
+            version = await functions.built(call.caller, function.id, version.number, wait_s)
+            function = functions.find(call.caller.workspace, function.id)
+        answer = DeployedAnswer(
+            function_answer(function), version_answer(version, function.live_version)
+        )
+        return json_answer(answer, 202 if version.finished_at is None else 200)
+
+    @operation("GET", "/{function:str}", {200: FunctionAnswer}, fails=(404,))
+    async def get_function(self, call: Call[NoQuery, None]) -> Answer:
+        """One function, by name or id."""
+        found = call.engine.functions.find(call.caller.workspace, call.path("function"))
+        return json_answer(function_answer(found))
+
+    @operation("PATCH", "/{function:str}", {200: FunctionAnswer}, role=Role.WRITE, fails=(404, 507))
+    async def change_function(self, call: Call[NoQuery, FunctionPatch]) -> Answer:
+        """Change title, description, tags or limits; calls made before keep theirs."""
+        patch = call.body
+        change = FunctionChange(
+            title=None if patch.title is UNSET else patch.title,
+            description=None if patch.description is UNSET else patch.description,
+            tags=None if patch.tags is UNSET else tuple(dict.fromkeys(patch.tags)),
+            limits=None if patch.limits is UNSET else limits_of(patch.limits),
+        )
+        if change == FunctionChange():
+            raise InvalidInput("", "nothing to change was given")
+        key = call.path("function")
+        return json_answer(
+            function_answer(await call.engine.functions.change(call.caller, key, change))
+        )
+
+    @operation("DELETE", "/{function:str}", {204: None}, role=Role.WRITE, fails=(404, 507))
+    async def delete_function(self, call: Call[NoQuery, None]) -> Answer:
+        """Delete a function; waiting calls are cancelled, results stay."""
+        await call.engine.functions.delete(call.caller, call.path("function"))
+        return no_content()
+
+    @operation(
+        "POST",
+        "/{function:str}/restore",
+        {200: FunctionAnswer},
+        role=Role.WRITE,
+        fails=(404, 409, 507),
+    )
+    async def restore_function(self, call: Call[NoQuery, None]) -> Answer:
+        """Bring a deleted function back, by its id."""
+        key = call.path("function")
+        return json_answer(function_answer(await call.engine.functions.restore(call.caller, key)))
+
+    @operation(
+        "POST", "/{function:str}/pause", {200: FunctionAnswer}, role=Role.WRITE, fails=(404, 507)
+    )
+    async def pause_function(self, call: Call[NoQuery, None]) -> Answer:
+        """Take no more calls, and leave waiting ones waiting."""
+        key = call.path("function")
+        paused = await call.engine.functions.pause(call.caller, key, paused=True)
+        return json_answer(function_answer(paused))
+
+    @operation(
+        "POST", "/{function:str}/resume", {200: FunctionAnswer}, role=Role.WRITE, fails=(404, 507)
+    )
+    async def resume_function(self, call: Call[NoQuery, None]) -> Answer:
+        """Take calls again, and let waiting ones go."""
+        key = call.path("function")
+        resumed = await call.engine.functions.pause(call.caller, key, paused=False)
+        return json_answer(function_answer(resumed))
+
+    @operation(
+        "POST",
+        "/{function:str}/rollback",
+        {200: FunctionAnswer},
+        role=Role.WRITE,
+        fails=(404, 409, 422, 507),
+    )
+    async def roll_function_back(self, call: Call[NoQuery, RollBack | None]) -> Answer:
+        """Let new calls use an earlier version."""
+        number = call.body.version if call.body is not None else None
+        key = call.path("function")
+        back = await call.engine.functions.roll_back(call.caller, key, number)
+        return json_answer(function_answer(back))
+
+    @operation("GET", "/{function:str}/versions", {200: VersionPageAnswer}, fails=(404,))
+    async def list_function_versions(self, call: Call[PageQuery, None]) -> Answer:
+        """A page of versions, newest first."""
+        limit, key = call.query.limit, call.path("function")
+        live = call.engine.functions.find(call.caller.workspace, key).live_version
+        before = read_number(VERSIONS, call.query.cursor)
+        found = await call.engine.functions.versions(call.caller, key, before, limit + 1)
+        cursor = make_cursor(VERSIONS, found[limit - 1].number) if len(found) > limit else None
+        items = [version_answer(one, live) for one in found[:limit]]
+        return json_answer(VersionPageAnswer(items, cursor))
+
+    @operation("GET", "/{function:str}/versions/{version:str}", {200: VersionAnswer}, fails=(404,))
+    async def get_function_version(self, call: Call[NoQuery, None]) -> Answer:
+        """One version."""
+        key = call.path("function")
+        found = await call.engine.functions.version(call.caller, key, _number(call))
+        live = call.engine.functions.find(call.caller.workspace, key).live_version
+        return json_answer(version_answer(found, live))
+
+    @operation(
+        "GET",
+        "/{function:str}/versions/{version:str}/log",
+        {200: "text/plain"},
+        fails=(404,),
+    )
+    async def get_build_log(self, call: Call[BuildLogQuery, None]) -> Answer | GrowingLog:
+        """The log of a version's build; with `follow`, until it has ended."""
+        key = call.path("function")
+        log = await call.engine.functions.log(call.caller, key, _number(call))
+        if call.query.follow:
+            return GrowingLog(log)
+        kind = (b"content-type", b"text/plain; charset=utf-8")
+        return Answer(200, log.text.encode(), (kind,))
+
+    @operation(
+        "POST",
+        "/{function:str}/calls",
+        {200: "*/*", 201: TaskAnswer, 202: TaskAnswer},
+        role=Role.WRITE,
+        fails=(404, 409, 413, 422, 504, 507),
+        described_body=None,
+    )
+    async def call_function(self, call: Call[CallQuery, RawBody]) -> Answer:
+        """Call a function; with `wait`, the answer is its own, or 202 if it takes longer."""
+        engine, query = call.engine, call.query
+        wait_s = seconds(query.wait)
+        number = None if query.version is UNSET else query.version
+        request, key = request_of(call.scope, call.body, query.query)
+        spec = engine.calls.prepare(call.caller, call.path("function"), request, version=number)
+        if key is not None:
+            spec = msgspec.structs.replace(spec, idempotency_key=key)
+        if wait_s <= 0:
+            task, created = await engine.tasks.submit(call.caller, spec)
+            return json_answer(task_answer(task), 201 if created else 200, _links(call, task.id))
+        try:
+            task, result = await engine.calls.call(call.caller, spec, wait_s)
+        except CallFailed as error:
+            raise _failed(error) from error
+        if result is None:
+            return json_answer(task_answer(task), 202, _links(call, task.id))
+        return result_answer(task.id, result)
+
+
+class ResultRoutes(Controller):
+    """What calls answered, below ``/tasks``."""
+
+    path = "/tasks"
+    tags = ("Functions",)
+
+    @operation("GET", "/{task_id:str}/result", {200: "*/*"}, fails=(404, 409))
+    async def get_result(self, call: Call[NoQuery, None]) -> Answer:
+        """What a call answered: the function's own status, headers and body."""
+        return result_answer(
+            call.task_id, await call.engine.calls.result(call.caller, call.task_id)
+        )
+
+
+def seconds(wait: str) -> float:
+    """A duration such as ``30s`` or ``500ms``, at most a minute."""
+    number = float(wait.rstrip("ms"))
+    return min(MOST_WAIT_S, number / 1000 if wait.endswith("ms") else number)
+
+
+def request_of(scope: Scope, body: bytes, query: str) -> tuple[CallRequest, str | None]:
+    """What a function is asked, and the idempotency key that came with it."""
+    host, key = "", None
+    headers = []
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host = value.decode("latin-1")
+        elif name == b"idempotency-key":
+            key = value.decode("latin-1")[:255] or None
+        elif name not in _DROPPED:
+            headers.append((name.decode("latin-1"), value.decode("latin-1")))
+    request = CallRequest(
+        body=bytes(body), headers=tuple(headers), query=query, method="POST", host=host
+    )
+    return request, key
+
+
+def _failed(error: CallFailed) -> Refusal:
+    if error.reason is Reason.TIMEOUT:
+        return Refusal(504, "function-timeout", str(error))
+    if error.state in {TaskState.CANCELLED, TaskState.EXPIRED}:
+        return Refusal(409, "conflict", str(error))
+    return Refusal(500, "function-failed", str(error))
+
+
+def _links(call: Call[object, object], task_id: str) -> tuple[tuple[bytes, bytes], ...]:
+    location = f"{call.native.prefix}/tasks/{task_id}".encode()
+    return ((b"location", location), (TASK_HEADER, task_id.encode()))
+
+
+def _number(call: Call[object, object]) -> int:
+    text = call.path("version")
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else 0

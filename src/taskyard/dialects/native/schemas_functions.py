@@ -1,0 +1,154 @@
+"""Wire form of functions, versions and builds."""
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from taskyard.core.functions import BuildState, Language
+from taskyard.dialects.native.paging import DEFAULT_LIMIT, MAX_LIMIT
+from taskyard.dialects.native.schemas_submit import MemorySize
+from taskyard.dialects.native.schemas_tasks import When
+
+FunctionText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Wait = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{1,4}(\.[0-9]{1,3})?(s|ms)?$",
+        description="How long to wait, at most 60 s, such as `30s` or `500ms`.",
+    ),
+]
+Requirement = Annotated[str, Meta(min_length=1, max_length=255)]
+FunctionTag = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class FunctionLimits(Struct, forbid_unknown_fields=True):
+    """What one call may take; what is left out keeps its default."""
+
+    timeout_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 10.0
+    cpu: Annotated[float, Meta(ge=0.01, le=1024)] | None = None
+    """Cores."""
+    memory: MemorySize | None = None
+    privileged: bool = False
+    """Recorded; grants nothing."""
+
+
+class DeployedFunction(Struct, forbid_unknown_fields=True):
+    """What to deploy: ``source``, one file of text, or ``archive``, a zip or tar file in base64."""
+
+    source: Annotated[str, Meta(max_length=16 << 20)] | None = None
+    archive: bytes | None = None
+    language: Language | None = None
+    """Needed for a new function."""
+    handler: Annotated[str, Meta(max_length=255)] = ""
+    """Path of the file with the handler; looked for when empty."""
+    entry: Annotated[str, Meta(max_length=255)] = "handle"
+    dependencies: Annotated[list[Requirement], Meta(max_length=256)] = []
+    title: Annotated[str, Meta(max_length=255)] | None = None
+    description: Annotated[str, Meta(max_length=4096)] | None = None
+    tags: Annotated[list[FunctionTag], Meta(max_length=64)] | None = None
+    limits: FunctionLimits | None = None
+
+
+class FunctionPatch(Struct, forbid_unknown_fields=True):
+    """Changes to a function; its code changes by deploying."""
+
+    title: Annotated[str, Meta(max_length=255)] | UnsetType = UNSET
+    description: Annotated[str, Meta(max_length=4096)] | UnsetType = UNSET
+    tags: Annotated[list[FunctionTag], Meta(max_length=64)] | UnsetType = UNSET
+    limits: FunctionLimits | UnsetType = UNSET
+
+
+class RollBack(Struct, forbid_unknown_fields=True):
+    """Which version new calls are to use; the ready one before the live one when left out."""
+
+    version: Annotated[int, Meta(ge=1, le=1 << 31)] | None = None
+
+
+class FunctionQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which functions to list."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+    cursor: Annotated[str, Meta(min_length=1, max_length=1024)] = ""
+    tag: FunctionTag = ""
+    deleted: bool = False
+    """Those that were deleted, and can be restored by id."""
+
+
+class DeployQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is not in the body of a raw archive, and how long to wait for the build."""
+
+    wait: Wait = "0s"
+    language: Annotated[str, Meta(max_length=32)] = ""
+    handler: Annotated[str, Meta(max_length=255)] = ""
+
+
+class FunctionLimitsAnswer(Struct):
+    """What one call may take."""
+
+    timeout_s: float
+    cpu: float | None
+    memory: int | None
+    privileged: bool
+
+
+class FunctionAnswer(Struct):
+    """A function."""
+
+    id: str
+    name: str
+    workspace: str
+    title: str
+    description: str
+    language: Language
+    tags: tuple[str, ...]
+    limits: FunctionLimitsAnswer
+    live_version: int | None
+    """What new calls use; null until a build has succeeded."""
+    last_version: int
+    paused: bool
+    group: str
+    """The group its calls are filed under."""
+    created_at: When
+    updated_at: When
+    deleted_at: When | None
+
+
+class FunctionPageAnswer(Struct):
+    """A page of functions, oldest first."""
+
+    items: list[FunctionAnswer]
+    next_cursor: str | None
+
+
+class VersionAnswer(Struct):
+    """One deployed state of a function's code."""
+
+    number: int
+    state: BuildState
+    live: bool
+    language: Language
+    handler: str
+    entry: str
+    dependencies: tuple[str, ...]
+    bundle: str
+    """SHA-256 of what was uploaded."""
+    size_bytes: int
+    created_at: When
+    created_by: str
+    finished_at: When | None
+    message: str | None
+    """Why its build failed."""
+
+
+class DeployedAnswer(Struct):
+    """The function, and its new version on the way to being built."""
+
+    function: FunctionAnswer
+    version: VersionAnswer
+
+
+class VersionPageAnswer(Struct):
+    """A page of versions, newest first."""
+
+    items: list[VersionAnswer]
+    next_cursor: str | None

@@ -1,0 +1,178 @@
+"""The function ports: what is deployed, what calls answered, and who builds it."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from taskyard.core.functions import (
+    BuildState,
+    CallResult,
+    Function,
+    FunctionId,
+    Language,
+    Limits,
+    Version,
+)
+from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+
+
+class FunctionChange(Struct, frozen=True):
+    """What to change of a function; None leaves a member as it is."""
+
+    name: str | None = None
+    title: str | None = None
+    description: str | None = None
+    tags: tuple[str, ...] | None = None
+    limits: Limits | None = None
+    language: Language | None = None
+    live_version: int | None = None
+    paused: bool | None = None
+
+
+class FunctionStore(Protocol):
+    """Functions and their versions. Raises as the store ports do; someone else's is unknown."""
+
+    async def create(self, function: Function) -> Function:
+        """Store a new function. Raises ``Conflict`` if its name is taken."""
+        ...
+
+    async def function(self, workspace: WorkspaceName, key: str) -> Function:
+        """By name or id, deleted ones by id only. Raises ``NotFound``."""
+        ...
+
+    async def functions(
+        self,
+        workspace: WorkspaceName,
+        *,
+        after: str | None,
+        limit: int,
+        tag: str | None = None,
+        deleted: bool = False,
+    ) -> list[Function]:
+        """In order of id, which is that of creation, behind ``after``."""
+        ...
+
+    async def everything(self) -> list[Function]:
+        """All functions of all workspaces that are not deleted."""
+        ...
+
+    async def change(
+        self,
+        workspace: WorkspaceName,
+        function_id: FunctionId,
+        change: FunctionChange,
+        now: Instant,
+    ) -> Function:
+        """Raises ``NotFound``, ``Conflict`` if the new name is taken."""
+        ...
+
+    async def set_deleted(
+        self, workspace: WorkspaceName, function_id: FunctionId, deleted: bool, now: Instant
+    ) -> Function:
+        """Delete or restore. Raises ``NotFound``, ``Conflict`` if the name is taken meanwhile."""
+        ...
+
+    async def add_version(self, version: Version) -> Version:
+        """Store a version under the next number (its own is ignored). Raises ``NotFound``."""
+        ...
+
+    async def version(
+        self, workspace: WorkspaceName, function_id: FunctionId, number: int
+    ) -> Version:
+        """Raises ``NotFound``."""
+        ...
+
+    async def versions(
+        self, workspace: WorkspaceName, function_id: FunctionId, before: int | None, limit: int
+    ) -> list[Version]:
+        """Newest first, below number ``before``. Raises ``NotFound``."""
+        ...
+
+    async def unbuilt(self) -> list[tuple[WorkspaceName, Version]]:
+        """Versions whose build did not end, oldest first."""
+        ...
+
+    async def set_build(
+        self,
+        function_id: FunctionId,
+        number: int,
+        state: BuildState,
+        now: Instant,
+        *,
+        log: str | None = None,
+        message: str | None = None,
+        goes_live: bool = False,
+    ) -> None:
+        """A build's next state; one that ``goes_live`` becomes what new calls use, unless a newer
+        version is live already.
+        """
+        ...
+
+    async def build_log(
+        self, workspace: WorkspaceName, function_id: FunctionId, number: int
+    ) -> str | None:
+        """The log of a build that ended; None before. Raises ``NotFound``."""
+        ...
+
+    async def in_use(self, function: Function) -> set[int]:
+        """Versions that calls which have not ended are bound to."""
+        ...
+
+    async def result(
+        self, workspace: WorkspaceName, task_id: TaskId
+    ) -> tuple[AttemptId, CallResult] | None:
+        """What the last attempt of a task answered; None if it did not. Raises ``NotFound``."""
+        ...
+
+
+class BundleStore(Protocol):
+    """The bundles of source, as files named by their content. Raises ``StorageFull``."""
+
+    async def put(self, content: bytes) -> str:
+        """Keep it; answers with the SHA-256 in hex once it is on disk."""
+        ...
+
+    async def get(self, bundle: str) -> bytes:
+        """Raises ``NotFound``."""
+        ...
+
+    async def keep_only(self, bundles: frozenset[str]) -> None:
+        """Remove all others that are older than a day."""
+        ...
+
+
+class ResultFiles(Protocol):
+    """Answers too large for the store."""
+
+    async def write(self, attempt_id: AttemptId, body: bytes) -> None:
+        """Returns once it is on disk. Raises ``OSError``."""
+        ...
+
+    async def read(self, attempt_id: AttemptId) -> bytes:
+        """Raises ``NotFound``."""
+        ...
+
+
+class BuildFailed(Exception):
+    """The source cannot be made into something that runs; the message says why."""
+
+
+class Builder(Protocol):
+    """Makes what runs out of a bundle, on this machine."""
+
+    async def build(self, version: Version, bundle: bytes, say: Callable[[str], None]) -> None:
+        """Unpack, install dependencies, check. ``say`` takes lines of the log.
+
+        Replaces what an earlier build of the version left. Raises ``BuildFailed``.
+        """
+        ...
+
+    async def is_built(self, version: Version) -> bool:
+        """Whether what runs is there."""
+        ...
+
+    async def retire(self, function_id: FunctionId, numbers: Sequence[int]) -> None:
+        """Remove what was built for these versions."""
+        ...

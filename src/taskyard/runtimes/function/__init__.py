@@ -1,0 +1,34 @@
+"""The function runtime: calls of deployed code, answered by warm processes.
+
+Three kinds of processes stand behind it. The *nursery* is one small process for each worker that
+runs none of anybody's code; it is the ancestor of everything below, and kills all of it when the
+worker is gone. A *zygote* is one process for each version of a Python function that is in use: it
+has imported the handler, and forks. A *member* answers calls, one at a time; it was forked by a
+zygote, or started by the nursery for languages that do not fork. Each member has a session and a
+cgroup of its own, so that nothing of it outlives a kill. A process never serves two functions.
+
+**Wire.** The runtime talks to nursery and zygotes in JSON datagrams over socket pairs
+(``SOCK_SEQPACKET``), some with a descriptor attached (see :mod:`.child.nursery`). With a member it
+exchanges frames over a stream socket, which is descriptor 3 for programs that are executed:
+
+``header length (4 bytes, big-endian) | payload length (4 bytes) | header (JSON) | payload``
+
+To the member, one frame a call: ``{"id", "function", "version", "method", "host", "query",
+"headers": [[name, value], …], "fresh", "timeout_s"}`` and the body. ``fresh`` asks to open the
+output files anew, because the old ones were kept. From the member:
+
+* ``{"ready": true}`` once it can take calls, or ``{"failed": text}`` if it never will;
+* ``{"progress": 0…1, "text": …}`` any number of times during a call;
+* ``{"status", "headers", "sizes": [body, stdout, stderr], "spill", "kids"}`` as the answer, the
+  payload being body, stdout and stderr one after the other; in place of status and headers
+  ``{"error": text}`` for a call that failed, with ``"exit": code`` if the process ends with it.
+  ``spill`` says that there was more output than travels here, and it is in the files; ``kids``
+  that the handler left processes behind, which are killed with the member.
+
+A process of any language that speaks this is a member; there is nothing else to it.
+
+**Output.** A member's standard output and error are two files of its own, emptied after each call.
+What a call prints is at most a few KiB, as a rule: it comes with the answer, and no directory is
+made for the attempt. When it is more, or the call takes long enough for somebody to watch, the
+files are linked into the attempt's directory, where followers find them growing.
+"""

@@ -1,0 +1,75 @@
+"""Bundles of source as files named by their content."""
+
+import errno
+import hashlib
+import os
+import re
+import time
+from pathlib import Path
+from typing import Final
+
+import anyio.to_thread
+
+from taskyard.core.errors import NotFound, StorageFull, Unavailable
+
+_NAME: Final = re.compile(r"[0-9a-f]{64}\Z")
+_YOUNG_S: Final = 86_400.0
+
+
+class BundleFiles:
+    """Implements ``ports.functions.BundleStore`` below a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.absolute()
+
+    async def put(self, content: bytes) -> str:
+        """See the port."""
+        return await anyio.to_thread.run_sync(self._put, content)
+
+    async def get(self, bundle: str) -> bytes:
+        """See the port."""
+        if not _NAME.match(bundle):
+            raise NotFound("bundle", bundle)
+        try:
+            return await anyio.Path(self._path(bundle)).read_bytes()
+        except FileNotFoundError:
+            raise NotFound("bundle", bundle) from None
+
+    async def keep_only(self, bundles: frozenset[str]) -> None:
+        """See the port."""
+        await anyio.to_thread.run_sync(self._sweep, bundles)
+
+    def _path(self, bundle: str) -> Path:
+        return self._directory / bundle[:2] / bundle
+
+    def _put(self, content: bytes) -> str:
+        bundle = hashlib.sha256(content).hexdigest()
+        path = self._path(bundle)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if path.exists():
+                os.utime(path)
+                return bundle
+            beside = path.with_name(f".{bundle}.{os.getpid()}.{time.time_ns()}")
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+            for folder in (path.parent, self._directory):
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise StorageFull("there is no room for the source") from error
+            raise Unavailable(f"the source cannot be stored: {error.strerror}") from error
+        return bundle
+
+    def _sweep(self, bundles: frozenset[str]) -> None:
+        old = time.time() - _YOUNG_S
+        for path in self._directory.glob("*/*"):
+            if path.name not in bundles and path.stat().st_mtime < old:
+                path.unlink(missing_ok=True)

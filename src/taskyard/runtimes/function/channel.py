@@ -1,0 +1,108 @@
+"""A channel of JSON datagrams, some with a descriptor, to the nursery or to a zygote."""
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+_DATAGRAM_MAX: Final = 128 << 10
+_WAITING_MAX: Final = 4096
+
+
+class Channel:
+    """One end of a ``SOCK_SEQPACKET`` pair, in the event loop.
+
+    Args:
+        sock: is closed with the channel.
+        heard: called with each message.
+        hung_up: called once when the other end is gone.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        heard: Callable[[dict[str, Any]], None],
+        hung_up: Callable[[], None],
+    ) -> None:
+        self._sock = sock
+        self._heard = heard
+        self._hung_up = hung_up
+        self._waiting: deque[tuple[bytes, socket.socket | None]] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+        sock.setblocking(False)
+        self._loop.add_reader(sock.fileno(), self._read)
+
+    def send(self, message: dict[str, Any], attached: socket.socket | None = None) -> None:
+        """Send soon, and in order; ``attached`` is closed here once it is on its way."""
+        if self._closed or len(self._waiting) >= _WAITING_MAX:
+            if attached is not None:
+                attached.close()
+            return
+        self._waiting.append((msgspec.json.encode(message), attached))
+        self._flush()
+
+    def close(self) -> None:
+        """Hang up. May be called twice; ``hung_up`` is not called by this."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()
+        for _, attached in self._waiting:
+            if attached is not None:
+                attached.close()
+        self._waiting.clear()
+
+    def _flush(self) -> None:
+        while self._waiting and not self._closed:
+            data, attached = self._waiting[0]
+            try:
+                if attached is None:
+                    self._sock.send(data)
+                else:
+                    socket.send_fds(self._sock, [data], [attached.fileno()])
+            except BlockingIOError:
+                self._loop.add_writer(self._sock.fileno(), self._flush)
+                return
+            except OSError:
+                self._end()
+                return
+            self._waiting.popleft()
+            if attached is not None:
+                attached.close()
+        if not self._closed:
+            self._loop.remove_writer(self._sock.fileno())
+
+    def _read(self) -> None:
+        while not self._closed:
+            try:
+                data = self._sock.recv(_DATAGRAM_MAX)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._end()
+                return
+            try:
+                message = msgspec.json.decode(data, type=dict[str, Any])
+            except msgspec.DecodeError:
+                # A zygote runs other people's code, which may have found the socket.
+                self._end()
+                return
+            self._heard(message)
+
+    def _end(self) -> None:
+        if not self._closed:
+            self.close()
+            self._hung_up()
+
+
+def datagrams() -> tuple[socket.socket, socket.socket]:
+    """A pair for a channel: our end, the other end."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

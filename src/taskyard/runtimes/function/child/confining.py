@@ -1,0 +1,94 @@
+"""What a new process does to itself before anybody's code runs in it."""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from typing import Any, Final, TextIO
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_PR_SET_NO_NEW_PRIVS: Final = 38
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def prctl(option: int, value: int) -> None:
+    """Raises ``OSError``."""
+    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def become_subreaper() -> None:
+    """Make orphans among this process's descendants its own children."""
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def confine(spec: dict[str, Any], parent: int) -> None:
+    """Take a session, cgroups, limits and working directory of its own; die with the parent.
+
+    Raises ``OSError``.
+    """
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+    os.setsid()
+    for path in spec["cage"]:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        os.write(descriptor, b"0")
+        os.close(descriptor)
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    become_subreaper()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if spec.get("data_bytes"):
+        resource.setrlimit(resource.RLIMIT_DATA, (spec["data_bytes"],) * 2)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    os.umask(0o077)
+    os.makedirs(spec["work"], mode=0o700, exist_ok=True)
+    os.chdir(spec["work"])
+
+
+def open_output(spec: dict[str, Any]) -> None:
+    """Let descriptors 1 and 2 be the output files, which are made if they are not there."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(spec["output"] + "/" + name, flags, 0o600)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+
+
+def mute() -> None:
+    """Let descriptor 0 be empty."""
+    descriptor = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(descriptor, 0)
+    os.close(descriptor)
+
+
+def close_others(*kept: int) -> None:
+    """Close all descriptors above 2 but these."""
+    low = 3
+    for descriptor in sorted(kept):
+        os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, 65536)
+
+
+def renew_streams() -> None:
+    """Python's own standard streams, anew over descriptors 0 to 2: text, written by the line."""
+    sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    sys.stdout = _writer(1, -1)
+    sys.stderr = _writer(2, 1)
+
+
+def _writer(descriptor: int, buffering: int) -> TextIO:
+    return open(
+        descriptor,
+        "w",
+        encoding="utf-8",
+        errors="backslashreplace",
+        buffering=buffering,
+        closefd=False,
+    )

@@ -1,0 +1,69 @@
+"""Frames between a member and the runtime, and datagrams with descriptors; see the package."""
+
+import array
+import json
+import os
+import socket
+import struct
+from typing import Any, Final
+
+_LENGTHS: Final = struct.Struct("!II")
+DATAGRAM_MAX: Final = 128 << 10
+
+Json = dict[str, Any]
+
+
+class Closed(Exception):
+    """The other end is gone."""
+
+
+def read_exactly(sock: socket.socket, count: int) -> bytes:
+    """So many bytes. Raises ``Closed``."""
+    data = sock.recv(count)
+    if len(data) == count:
+        return data
+    parts = bytearray(data)
+    while len(parts) < count:
+        data = sock.recv(min(count - len(parts), 1 << 20))
+        if not data:
+            raise Closed
+        parts += data
+    return bytes(parts)
+
+
+def read_frame(sock: socket.socket) -> tuple[Json, bytes]:
+    """Header and payload of the next frame. Raises ``Closed``."""
+    lengths = sock.recv(_LENGTHS.size)
+    if not lengths:
+        raise Closed
+    if len(lengths) < _LENGTHS.size:
+        lengths += read_exactly(sock, _LENGTHS.size - len(lengths))
+    header, payload = _LENGTHS.unpack(lengths)
+    data = read_exactly(sock, header + payload) if header + payload else b""
+    return json.loads(data[:header]), data[header:]
+
+
+def write_frame(sock: socket.socket, header: Json, *payload: bytes) -> None:
+    """Send one frame. Raises ``OSError`` if the other end is gone."""
+    head = json.dumps(header, separators=(",", ":")).encode()
+    size = sum(map(len, payload))
+    sock.sendall(b"".join((_LENGTHS.pack(len(head), size), head, *payload)))
+
+
+def send(sock: socket.socket, message: Json) -> None:
+    """Send one datagram."""
+    sock.send(json.dumps(message, separators=(",", ":")).encode())
+
+
+def receive(sock: socket.socket) -> tuple[Json, int | None]:
+    """The next datagram and the descriptor that came with it, or None. Raises ``Closed``."""
+    descriptors = array.array("i")
+    data, ancillary, _, _ = sock.recvmsg(DATAGRAM_MAX, socket.CMSG_LEN(8), socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+    if not data:
+        raise Closed
+    for extra in descriptors[1:]:
+        os.close(extra)
+    return json.loads(data), descriptors[0] if descriptors else None

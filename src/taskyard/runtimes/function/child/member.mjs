@@ -1,0 +1,243 @@
+// A member for JavaScript: speaks the protocol of the function runtime over descriptor 3.
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+import net from 'node:net';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import util from 'node:util';
+
+const CARRIED_BYTES = 16 << 10;
+const PROGRESS_MS = 250;
+const { TASKYARD_CODE, TASKYARD_HANDLER, TASKYARD_ENTRY, TASKYARD_OUTPUT } = process.env;
+const RESULT_BYTES = Number(process.env.TASKYARD_RESULT_BYTES);
+for (const name of ['CODE', 'HANDLER', 'ENTRY', 'OUTPUT', 'RESULT_BYTES']) {
+  delete process.env[`TASKYARD_${name}`];
+}
+const home = process.cwd();
+const socket = new net.Socket({ fd: 3, readable: true, writable: true });
+let output = [1, 2];
+
+class Unusable extends Error {}
+
+function frame(header, ...payload) {
+  const head = Buffer.from(JSON.stringify(header));
+  const lengths = Buffer.alloc(8);
+  lengths.writeUInt32BE(head.length, 0);
+  lengths.writeUInt32BE(payload.reduce((sum, part) => sum + part.length, 0), 4);
+  return Buffer.concat([lengths, head, ...payload]);
+}
+
+function say(header, ...payload) {
+  socket.write(frame(header, ...payload));
+}
+
+function textOf(value) {
+  const text = String(value);
+  if (/[\r\n\0]/.test(text)) throw new Unusable('a header contains a line break');
+  if (/[^\x00-\xff]/.test(text)) throw new Unusable('a header contains letters that no header can carry');
+  return text;
+}
+
+function pairsOf(headers) {
+  const items = headers == null ? []
+    : typeof headers[Symbol.iterator] === 'function' ? [...headers] : Object.entries(headers);
+  return items.flatMap(([name, value]) =>
+    (Array.isArray(value) ? value : [value]).map((one) => [textOf(name), textOf(one)]));
+}
+
+function encoded(body) {
+  if (body == null) return [Buffer.alloc(0), null];
+  if (typeof body === 'string') return [Buffer.from(body), 'text/plain; charset=utf-8'];
+  if (Buffer.isBuffer(body)) return [body, 'application/octet-stream'];
+  if (body instanceof Uint8Array) return [Buffer.from(body), 'application/octet-stream'];
+  const text = JSON.stringify(body);
+  if (text === undefined) throw new Unusable(`a ${typeof body} cannot be answered with`);
+  return [Buffer.from(text), 'application/json'];
+}
+
+function answerOf(value) {
+  let status = 200;
+  let headers = null;
+  let body = value;
+  if (value && typeof value === 'object' && !Buffer.isBuffer(value)
+      && ['statusCode', 'headers', 'body'].some((name) => name in value)) {
+    status = value.statusCode ?? 200;
+    ({ headers = null, body = null } = value);
+  }
+  if (!Number.isInteger(status) || status < 200 || status > 599) {
+    throw new Unusable(`the status has to be a number from 200 to 599, not ${util.inspect(status)}`);
+  }
+  const [content, kind] = encoded(body);
+  const pairs = pairsOf(headers);
+  if (kind && !pairs.some(([name]) => name.toLowerCase() === 'content-type')) {
+    pairs.unshift(['content-type', kind]);
+  }
+  if (content.length > RESULT_BYTES) {
+    throw new Unusable(`the answer has ${content.length} bytes; ${RESULT_BYTES} are allowed`);
+  }
+  return { status, pairs, content };
+}
+
+function requestOf(header, rawBody) {
+  const headers = {};
+  for (const [name, value] of header.headers || []) {
+    const key = name.toLowerCase();
+    headers[key] = key in headers ? `${headers[key]}, ${value}` : value;
+  }
+  const query = {};
+  for (const [name, value] of new URLSearchParams(header.query || '')) {
+    if (!(name in query)) query[name] = value;
+  }
+  const kind = headers['content-type'] || '';
+  let reported = -Infinity;
+  return {
+    id: header.id, method: header.method, host: header.host, path: '/', headers, query,
+    queryString: header.query || '', rawBody,
+    get body() {
+      if (/[/+]json\b/i.test(kind)) {
+        try { return JSON.parse(rawBody.toString()); } catch { return rawBody.toString(); }
+      }
+      return /^text\/|urlencoded/i.test(kind) ? rawBody.toString() : rawBody;
+    },
+    get text() { return rawBody.toString(); },
+    json() { return rawBody.length ? JSON.parse(rawBody.toString()) : null; },
+    progress(fraction, text) {
+      const now = performance.now();
+      const part = Math.min(1, Math.max(0, Number(fraction) || 0));
+      if (now < reported + PROGRESS_MS && part < 1) return;
+      reported = now;
+      say({ progress: part, text: text == null ? null : String(text).slice(0, 500) });
+    },
+  };
+}
+
+function contextOf(header, request, done) {
+  const set = { status: 200, headers: {} };
+  const context = {
+    taskId: header.task, functionId: header.function, node: header.node,
+    hostname: os.hostname(), timeout: header.timeout_s,
+    progress: (percent) => request.progress(percent / 100),
+    status(code) { set.status = code; return context; },
+    headers(values) { Object.assign(set.headers, values); return context; },
+    succeed(value) { done.resolve(context.wrap(value)); },
+    fail(error) { done.reject(error instanceof Error ? error : new Error(String(error))); },
+    wrap(value) {
+      const plain = set.status === 200 && Object.keys(set.headers).length === 0;
+      return plain ? value : { statusCode: set.status, headers: set.headers, body: value };
+    },
+  };
+  return context;
+}
+
+async function call(handler, header, body) {
+  const request = requestOf(header, body);
+  if (handler.length < 2) return handler(request);
+  return new Promise((resolve, reject) => {
+    const context = contextOf(header, request, { resolve, reject });
+    Promise.resolve().then(() => handler(request, context))
+      .then((value) => { if (value !== undefined || handler.constructor.name === 'AsyncFunction') resolve(context.wrap(value)); }, reject);
+  });
+}
+
+function printed() {
+  const [out, err] = output.map((fd) => fs.fstatSync(fd));
+  if (!out.size && !err.size && out.nlink === 1) return [Buffer.alloc(0), Buffer.alloc(0), false];
+  if (out.size + err.size > CARRIED_BYTES || out.nlink !== 1 || err.nlink !== 1) {
+    return [Buffer.alloc(0), Buffer.alloc(0), true];
+  }
+  const read = (fd, size) => {
+    const buffer = Buffer.alloc(size);
+    fs.readSync(fd, buffer, 0, size, 0);
+    fs.ftruncateSync(fd, 0);
+    return buffer;
+  };
+  return [read(output[0], out.size), read(output[1], err.size), false];
+}
+
+function hasChildren() {
+  try {
+    return fs.readdirSync('/proc/self/task').some((thread) =>
+      fs.readFileSync(`/proc/self/task/${thread}/children`, 'ascii').trim() !== '');
+  } catch {
+    return true;
+  }
+}
+
+function tidy() {
+  process.chdir(home);
+  for (const name of fs.readdirSync('.')) fs.rmSync(name, { recursive: true, force: true });
+}
+
+async function serve(handler, header, body) {
+  let head;
+  let content = Buffer.alloc(0);
+  try {
+    const answer = answerOf(await call(handler, header, body));
+    ({ content } = answer);
+    head = { status: answer.status, headers: answer.pairs };
+  } catch (error) {
+    if (error instanceof Unusable) {
+      head = { error: `the handler answered with something unusable: ${error.message}` };
+    } else {
+      fs.writeSync(2, `${util.inspect(error)}\n`);
+      head = { error: error instanceof Error ? `${error.name}: ${error.message}` : util.inspect(error) };
+    }
+    content = Buffer.alloc(0);
+  }
+  const kids = hasChildren();
+  const [out, err, spill] = printed();
+  say({ ...head, sizes: [content.length, out.length, err.length], spill, kids }, content, out, err);
+  tidy();
+}
+
+async function load() {
+  const file = path.join(TASKYARD_CODE, TASKYARD_HANDLER);
+  let loaded;
+  try {
+    loaded = createRequire(file)(file);
+  } catch (error) {
+    if (error.code !== 'ERR_REQUIRE_ESM' && !(error instanceof SyntaxError)) throw error;
+    loaded = await import(pathToFileURL(file).href);
+  }
+  const found = [loaded, loaded.default, loaded[TASKYARD_ENTRY], loaded.default?.[TASKYARD_ENTRY]]
+    .find((one) => typeof one === 'function');
+  if (!found) throw new TypeError(`${TASKYARD_HANDLER} exports no function`);
+  return found;
+}
+
+try {
+  const handler = await load();
+  let buffer = Buffer.alloc(0);
+  let queue = Promise.resolve();
+  socket.on('data', (data) => {
+    buffer = buffer.length ? Buffer.concat([buffer, data]) : data;
+    while (buffer.length >= 8) {
+      const header = buffer.readUInt32BE(0);
+      const end = 8 + header + buffer.readUInt32BE(4);
+      if (buffer.length < end) return;
+      const head = JSON.parse(buffer.subarray(8, 8 + header).toString());
+      const body = Buffer.from(buffer.subarray(8 + header, end));
+      buffer = buffer.subarray(end);
+      queue = queue.then(() => {
+        if (head.fresh) renew();
+        return serve(handler, head, body);
+      });
+    }
+  });
+  socket.on('end', () => process.exit(0));
+  socket.on('error', () => process.exit(0));
+  say({ ready: true });
+} catch (error) {
+  socket.end(frame({ failed: util.inspect(error).slice(0, 8000) }), () => process.exit(1));
+}
+
+// Node cannot let descriptor 1 be another file; the kernel can, through its name in /proc.
+function renew() {
+  const flags = fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_APPEND;
+  ['stdout', 'stderr'].forEach((name, index) => {
+    fs.closeSync(index + 1);
+    const fd = fs.openSync(path.join(TASKYARD_OUTPUT, name), flags, 0o600);
+    if (fd !== index + 1) throw new Error(`descriptor ${index + 1} is taken`);
+  });
+}

@@ -1,0 +1,138 @@
+"""The ancestor of all function processes of a worker. Runs nobody's code, so nothing blocks it.
+
+Started with two descriptors: a control socket, and a lock that is held while anything of a
+function may be alive. Orders are ``{"number", "argv"?, …}`` with a socket attached: fork a zygote
+or a direct member of a Python function, or execute a program with the socket as descriptor 3.
+Answers are ``{"born": number, "pid"}`` and ``{"exited": number, "status"}``; zygotes answer alike.
+When the control socket is closed, everything below is killed, and then the lock is let go.
+"""
+
+# What nearly every function imports is imported once, and shared by all that are forked.
+import asyncio  # noqa: F401
+import base64  # noqa: F401
+import collections  # noqa: F401
+import contextlib
+import dataclasses  # noqa: F401
+import datetime  # noqa: F401, ICN001
+import decimal  # noqa: F401
+import functools  # noqa: F401
+import gc
+import hashlib  # noqa: F401
+import json
+import logging  # noqa: F401
+import os
+import random  # noqa: F401
+import re  # noqa: F401
+import select
+import signal
+import socket
+import sys
+import time
+import typing  # noqa: F401
+import uuid  # noqa: F401
+from typing import Any, Final
+
+from taskyard.runtimes.function.child import confining
+from taskyard.runtimes.function.child.frames import Closed, receive, send
+from taskyard.runtimes.function.child.zygote import become
+
+_LAST_S: Final = 5.0
+
+
+def main(control_fd: int, lock_fd: int, settings: dict[str, Any]) -> None:
+    """Work until the worker hangs up or dies."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Whoever stops the server from a terminal means the server; it hangs up in time.
+        signal.signal(ignored, signal.SIG_IGN)
+    os.setsid()
+    confining.become_subreaper()
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=control_fd)
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    children: dict[int, tuple[int, int]] = {}
+    gc.collect()
+    # Otherwise each collection in a fork would write to every page that is shared.
+    gc.freeze()
+    with contextlib.suppress(OSError, Closed):
+        send(control, {"ready": True, "pid": os.getpid()})
+        while True:
+            for descriptor, _ in poll.poll(1000):
+                if descriptor != control_fd:
+                    poll.unregister(descriptor)
+                    number, pid = children.pop(descriptor)
+                    os.close(descriptor)
+                    status = os.waitpid(pid, 0)[1]
+                    send(control, {"exited": number, "status": status})
+                    continue
+                order, given = receive(control)
+                if given is None:
+                    continue
+                pid = _fork(order, given, lock_fd)
+                watch = os.pidfd_open(pid)
+                children[watch] = (order["number"], pid)
+                poll.register(watch, select.POLLIN)
+                send(control, {"born": order["number"], "pid": pid})
+            _bury_orphans({pid for _, pid in children.values()})
+    _end(settings["base"])
+    os.close(lock_fd)
+
+
+def _fork(order: dict[str, Any], given: int, lock_fd: int) -> int:
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        os.close(given)
+        return pid
+    try:
+        os.close(lock_fd)
+        if "argv" not in order:
+            become(order, given, parent)
+        confining.mute()
+        os.dup2(given, 1023)
+        os.closerange(3, 1023)
+        os.dup2(1023, 3)
+        os.close(1023)
+        confining.confine(order, parent)
+        confining.open_output(order)
+        os.execve(order["argv"][0], order["argv"], order["env"])  # noqa: S606 - no shell is wanted
+    except BaseException as error:
+        with contextlib.suppress(BaseException):
+            os.write(2, f"cannot be started: {error}\n".encode())
+    os._exit(127)
+
+
+def _bury_orphans(own: set[int]) -> None:
+    """Wait for dead orphans that became ours; our own children are waited for by name."""
+    with contextlib.suppress(OSError, ValueError):
+        for pid in _children():
+            if pid not in own:
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _children() -> list[int]:
+    with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+        return [int(one) for one in file.read().split()]
+
+
+def _end(base: str | None) -> None:
+    """Kill everything below, and wait until it is gone."""
+    give_up_at = time.monotonic() + _LAST_S
+    if base is not None:
+        with contextlib.suppress(OSError), open(base + "/cgroup.kill", "w", encoding="ascii") as f:
+            f.write("1")
+    while time.monotonic() < give_up_at:
+        with contextlib.suppress(OSError):
+            for pid in _children():
+                # The death of each makes its own children ours.
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.002)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]))

@@ -1,0 +1,130 @@
+"""A process that has imported one function, and forks members of it."""
+
+import contextlib
+import gc
+import importlib.util
+import os
+import select
+import site
+import socket
+import sys
+import traceback
+from typing import NoReturn
+
+from taskyard.runtimes.function.child import confining
+from taskyard.runtimes.function.child.frames import Closed, Json, receive, send, write_frame
+from taskyard.runtimes.function.child.serving import Handler, serve
+
+
+def become(spec: Json, descriptor: int, parent: int) -> NoReturn:
+    """Turn this newly forked process into a zygote, or with ``direct`` into a member; no return.
+
+    ``descriptor`` is the control socket of the zygote, or the member's socket of calls.
+    """
+    kind = socket.SOCK_STREAM if spec["direct"] else socket.SOCK_SEQPACKET
+    sock = socket.socket(socket.AF_UNIX, kind, fileno=descriptor)
+    try:
+        confining.close_others(descriptor)
+        confining.mute()
+        confining.confine(spec, parent)
+        confining.open_output(spec)
+        confining.renew_streams()
+        _enter_environment(spec)
+        handler = _load(spec)
+    except BaseException:
+        text = traceback.format_exc(chain=True)[-8000:]
+        with contextlib.suppress(BaseException):
+            said = {"failed": text}
+            tell = write_frame if spec["direct"] else send
+            tell(sock, said)
+        os._exit(1)
+    if spec["direct"]:
+        serve(sock, handler, spec)
+    with contextlib.suppress(BaseException):
+        _fork_on_request(sock, handler, spec)
+    os._exit(0)
+
+
+def _enter_environment(spec: Json) -> None:
+    os.environ.clear()
+    os.environ.update(spec["env"])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "taskyard"]:
+        # Ours is nobody's business, and a function may bring a module of that name.
+        del sys.modules[name]
+    sys.dont_write_bytecode = True
+    sys.argv = [spec["handler"]]
+    for path in spec["packages"]:
+        site.addsitedir(path)
+    sys.path[:0] = [spec["code"]]
+    folder = os.path.dirname(os.path.join(spec["code"], spec["handler"]))
+    if folder.rstrip("/") != spec["code"].rstrip("/"):
+        sys.path.insert(0, folder)
+
+
+def _load(spec: Json) -> Handler:
+    path = os.path.join(spec["code"], spec["handler"])
+    name = os.path.splitext(os.path.basename(path))[0]
+    module_spec = importlib.util.spec_from_file_location(name, path)
+    if module_spec is None or module_spec.loader is None:
+        raise ImportError(f"{spec['handler']} is no Python source")
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[name] = module
+    module_spec.loader.exec_module(module)
+    handler = getattr(module, spec["entry"], None)
+    if not callable(handler):
+        raise TypeError(f"{spec['handler']} has no function {spec['entry']}()")
+    return handler  # type: ignore[no-any-return]  # whatever can be called
+
+
+def _fork_on_request(control: socket.socket, handler: Handler, spec: Json) -> None:
+    gc.collect()
+    gc.freeze()
+    # A fork copies the calling thread alone: what others hold would be held for ever.
+    send(control, {"ready": True, "forks": len(os.listdir("/proc/self/task")) == 1})
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    members: dict[int, tuple[int, int]] = {}
+    while True:
+        for descriptor, _ in poll.poll():
+            if descriptor == control.fileno():
+                try:
+                    order, call_fd = receive(control)
+                except Closed:
+                    return
+                if call_fd is None:
+                    continue
+                _fork(control, handler, {**spec, **order}, call_fd, poll, members)
+                continue
+            poll.unregister(descriptor)
+            number, pid = members.pop(descriptor)
+            os.close(descriptor)
+            send(control, {"exited": number, "status": os.waitpid(pid, 0)[1]})
+
+
+def _fork(
+    control: socket.socket,
+    handler: Handler,
+    spec: Json,
+    call_fd: int,
+    poll: select.poll,
+    members: dict[int, tuple[int, int]],
+) -> None:
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=call_fd)
+        try:
+            confining.close_others(call_fd)
+            confining.confine(spec, parent)
+            confining.open_output(spec)
+            confining.renew_streams()
+            serve(sock, handler, spec)
+        except BaseException:
+            with contextlib.suppress(BaseException):
+                write_frame(sock, {"failed": traceback.format_exc()[-8000:]})
+        os._exit(1)
+    os.close(call_fd)
+    watch = os.pidfd_open(pid)
+    members[watch] = (spec["number"], pid)
+    poll.register(watch, select.POLLIN)
+    send(control, {"born": spec["number"], "pid": pid})

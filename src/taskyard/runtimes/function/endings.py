@@ -1,0 +1,112 @@
+"""How calls end, in words: from answers, signals and exit codes to ends of attempts."""
+
+import os
+import signal as signals
+from typing import Any
+
+from msgspec import Struct
+
+from taskyard.core.attempts import KillReport
+from taskyard.core.functions import CallResult
+from taskyard.core.instants import Instant
+from taskyard.core.states import AttemptState, Reason
+from taskyard.runtimes.function.member import Call
+
+
+class Ending(Struct, frozen=True):
+    """How a call ended, its output aside."""
+
+    state: AttemptState
+    reason: Reason | None = None
+    message: str | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    result: CallResult | None = None
+    kill_report: KillReport | None = None
+
+
+class Nonsense(Exception):
+    """A member says what no member says."""
+
+
+def answered(said: dict[str, Any], payload: bytes) -> tuple[Ending, dict[str, bytes]]:
+    """What an answer means, and what was printed. Raises ``Nonsense``."""
+    try:
+        body_size, out_size, err_size = (int(one) for one in said["sizes"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise Nonsense("sizes") from error
+    if min(body_size, out_size, err_size) < 0 or body_size + out_size + err_size != len(payload):
+        raise Nonsense("sizes")
+    printed = {}
+    if out_size:
+        printed["stdout"] = payload[body_size : body_size + out_size]
+    if err_size:
+        printed["stderr"] = payload[body_size + out_size :]
+    if "error" in said:
+        code = said.get("exit")
+        ending = Ending(
+            AttemptState.FAILED,
+            Reason.FUNCTION_ERROR,
+            str(said["error"])[:2000],
+            exit_code=code if isinstance(code, int) else None,
+        )
+        return ending, printed
+    status, headers = said.get("status"), said.get("headers")
+    if type(status) is not int or not 200 <= status <= 599 or not isinstance(headers, list):
+        raise Nonsense("status")
+    try:
+        pairs = tuple((str(name), str(value)) for name, value in headers)
+    except (TypeError, ValueError) as error:
+        raise Nonsense("headers") from error
+    result = CallResult(status, pairs, payload[:body_size], body_size)
+    return Ending(AttemptState.SUCCEEDED, result=result), printed
+
+
+def died(call: Call, status: int | None, *, out_of_memory: bool) -> Ending:
+    """What it means that the member of a call is dead."""
+    if call.forced is Reason.TIMEOUT:
+        limit = call.assignment.timeout_s
+        return Ending(
+            AttemptState.FAILED, Reason.TIMEOUT, f"ran over its time limit of {limit:g} s"
+        )
+    if call.forced is Reason.KILLED:
+        return Ending(AttemptState.KILLED, Reason.KILLED, "killed")
+    if out_of_memory:
+        return Ending(
+            AttemptState.FAILED, Reason.OUT_OF_MEMORY, "needed more memory than it may have"
+        )
+    if status is None:
+        return Ending(
+            AttemptState.FAILED, Reason.SIGNAL, "its process ended in the middle of the call"
+        )
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        text = f"its process exited with code {code} in the middle of the call"
+        return Ending(AttemptState.FAILED, Reason.EXIT_CODE, text, exit_code=code)
+    name = _name(-code)
+    text = f"its process died of {name} in the middle of the call"
+    return Ending(AttemptState.FAILED, Reason.SIGNAL, text, signal=name)
+
+
+def kill_report(
+    call: Call, now: Instant, method: str, killed: int, survivors: tuple[Any, ...]
+) -> KillReport:
+    """The proof of a kill."""
+    order = call.order
+    polite = order.signal if order is not None and call.signalled_at is not None else None
+    return KillReport(
+        requested_at=call.signalled_at or now,
+        done_at=now,
+        signal=polite,
+        forced=killed > 0,
+        method=method,
+        killed_count=killed,
+        survivors=survivors,
+    )
+
+
+def _name(number: int) -> str:
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"

@@ -1,0 +1,34 @@
+"""What was built for one version, as the runtime finds it on disk."""
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from taskyard.core.functions import Language
+
+MANIFEST: Final = "manifest.json"
+
+
+class Manifest(Struct, frozen=True):
+    """Beside the directory ``code``, in the directory of a version."""
+
+    language: Language
+    handler: str
+    """Path of the file with the handler, relative to the code."""
+    entry: str
+    packages: tuple[str, ...] = ()
+    """Directories with installed dependencies, relative to the version's directory."""
+    program: tuple[str, ...] = ()
+    """Program and arguments that speak the protocol; empty for what the nursery forks."""
+
+
+def version_directory(root: Path, function_id: str, number: int) -> Path:
+    """Where the build of a version is."""
+    return root / "builds" / function_id / str(number)
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Raises ``OSError`` if there is no build, ``msgspec.DecodeError`` if it is damaged."""
+    return msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)

@@ -1,0 +1,168 @@
+"""The runtime's side of one member, and the calls it is given."""
+
+import asyncio
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+import msgspec
+
+from taskyard.core.attempts import Ended
+from taskyard.core.instants import Instant
+from taskyard.core.states import Reason
+from taskyard.ports.runtime import Assignment, KillOrder
+from taskyard.runtimes.function.cages import Tree
+
+_LENGTHS: Final = struct.Struct("!II")
+_HEADER_MAX: Final = 4 << 20
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Call:
+    """An attempt this runtime has to report on."""
+
+    __slots__ = (
+        "assignment",
+        "began_at",
+        "deadline",
+        "directory",
+        "ended",
+        "forced",
+        "given_at",
+        "is_linked",
+        "is_reported",
+        "member",
+        "offered_at",
+        "order",
+        "settling",
+        "signalled_at",
+    )
+
+    def __init__(self, assignment: Assignment, directory: Path, offered_at: float) -> None:
+        self.assignment = assignment
+        self.directory = directory
+        self.offered_at = offered_at
+        self.member: Member | None = None
+        self.began_at: Instant | None = None
+        self.given_at = 0.0
+        """When its member got it, on the monotonic clock."""
+        self.deadline: float | None = None
+        self.is_reported = False
+        """Whether its start was."""
+        self.is_linked = False
+        """Whether its output is to be found in its directory."""
+        self.order: KillOrder | None = None
+        self.signalled_at: Instant | None = None
+        self.forced: Reason | None = None
+        """Why its member is being killed, if it is."""
+        self.settling = False
+        """Whether its end is being put together."""
+        self.ended: Ended | None = None
+
+
+Answer = dict[str, Any]
+
+
+class Owner(Protocol):
+    """The pool that a member belongs to."""
+
+    def free(self, member: "Member", now: float) -> None:
+        """It can take the next call."""
+        ...
+
+    def take_out(self, member: "Member") -> None:
+        """It is over."""
+        ...
+
+    def look(self, now: float) -> None:
+        """See whether others are needed."""
+        ...
+
+
+class Member(asyncio.Protocol):
+    """A process that answers calls. Says what happens through ``heard`` and ``hung_up``."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        number: int,
+        directory: Path,
+        tree: Tree,
+        heard: Callable[["Member", Answer, bytes], None],
+        hung_up: Callable[["Member"], None],
+        result_bytes: int,
+    ) -> None:
+        self.owner = owner
+        self.number = number
+        self.directory = directory
+        self.tree = tree
+        self.pid = 0
+        self.call: Call | None = None
+        self.calls = 0
+        """How many it was given."""
+        self.idle_since = 0.0
+        self.ready = False
+        self.gone = asyncio.Event()
+        """Set when its process was waited for."""
+        self.status: int | None = None
+        """As ``os.waitpid`` gives it."""
+        self.retired = False
+        self.fresh = False
+        """Whether its next call begins with new output files."""
+        self._heard = heard
+        self._hung_up = hung_up
+        self._payload_max = result_bytes + (1 << 20)
+        self._buffer = bytearray()
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`."""
+        buffer = self._buffer
+        buffer += data
+        while len(buffer) >= _LENGTHS.size:
+            header, payload = _LENGTHS.unpack_from(buffer)
+            if header > _HEADER_MAX or payload > self._payload_max:
+                self._babble()
+                return
+            end = _LENGTHS.size + header + payload
+            if len(buffer) < end:
+                return
+            try:
+                said = msgspec.json.decode(buffer[_LENGTHS.size : _LENGTHS.size + header])
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                self._babble()
+                return
+            content = bytes(buffer[_LENGTHS.size + header : end])
+            del buffer[:end]
+            if not isinstance(said, dict):
+                self._babble()
+                return
+            self._heard(self, said, content)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See :class:`asyncio.Protocol`."""
+        del exc
+        self._transport = None
+        self._hung_up(self)
+
+    def give(self, header: Answer, body: bytes) -> None:
+        """Hand over a call."""
+        if self._transport is not None:
+            head = _encode(header)
+            self._transport.write(b"".join((_LENGTHS.pack(len(head), len(body)), head, body)))
+
+    def hang_up(self) -> None:
+        """Ask it to end: it does once it reads that there is nothing more."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _babble(self) -> None:
+        """What it says is no frame: it is of no use any more."""
+        self._buffer.clear()
+        if self._transport is not None:
+            self._transport.close()

@@ -1,0 +1,59 @@
+"""What is deployed, and the rules it has to keep, whichever dialect it came through."""
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+from taskyard.core.errors import InvalidInput
+from taskyard.core.functions import Language, Limits
+
+BUNDLE_BYTES: Final = 50 << 20
+"""Largest source that is taken."""
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+
+
+class Deployment(Struct, frozen=True):
+    """What to deploy. None leaves what a function has, or takes the default for a new one."""
+
+    bundle: bytes
+    """A zip or tar archive, or one file of source."""
+    language: Language | None = None
+    handler: str = ""
+    """Path of the file with the handler; looked for when empty."""
+    entry: str = "handle"
+    dependencies: tuple[str, ...] = ()
+    title: str | None = None
+    description: str | None = None
+    tags: tuple[str, ...] | None = None
+    limits: Limits | None = None
+
+
+def check_deployment(deployment: Deployment) -> None:
+    """Raise :class:`InvalidInput` for the first member that breaks a rule."""
+    if not deployment.bundle:
+        raise InvalidInput("source", "is empty")
+    if len(deployment.bundle) > BUNDLE_BYTES:
+        raise InvalidInput("source", f"has more than {BUNDLE_BYTES >> 20} MiB")
+    parts = deployment.handler.split("/")
+    if deployment.handler and (
+        len(deployment.handler) > 255 or not set(parts).isdisjoint({"", ".", ".."})
+    ):
+        raise InvalidInput("handler", "has to be a relative path inside the source")
+    if not deployment.entry.isidentifier():
+        raise InvalidInput("entry", "has to be the name of a function")
+    for one in deployment.dependencies:
+        if not one.strip() or one.startswith("-") or len(one) > 255 or not one.isprintable():
+            raise InvalidInput("dependencies", f"{one!r} is not a requirement")
+    if deployment.limits is not None:
+        check_limits(deployment.limits)
+
+
+def check_limits(limits: Limits) -> None:
+    """Raise :class:`InvalidInput` for limits out of range."""
+    if not 0.001 <= limits.timeout_s <= 86_400:
+        raise InvalidInput("limits.timeout_s", "has to be from 0.001 to 86400 seconds")
+    if limits.memory_bytes is not None and limits.memory_bytes < 16 << 20:
+        raise InvalidInput("limits.memory", "has to be at least 16 MiB")
+    if limits.cpu_millis is not None and not 10 <= limits.cpu_millis <= 1_024_000:
+        raise InvalidInput("limits.cpu", "has to be from 0.01 to 1024 cores")

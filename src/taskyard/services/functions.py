@@ -1,0 +1,397 @@
+"""Functions: deploy, build, roll back, pause, delete, restore.
+
+A deploy is on disk before it is answered: the bundle first, then the version. Builds run behind
+it, those of one function one after another in the order of their versions; one that fails leaves
+the version before it live. A build that a crash cut off is begun anew.
+"""
+
+import secrets
+from collections import deque
+from typing import Final
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from taskyard.core.access import Caller, Role
+from taskyard.core.errors import Conflict, InvalidInput, NotFound, TaskyardError, Unavailable
+from taskyard.core.functions import (
+    BuildState,
+    Function,
+    FunctionId,
+    Version,
+)
+from taskyard.core.ids import WorkspaceName
+from taskyard.core.states import TaskState
+from taskyard.ports.clock import Clock
+from taskyard.ports.functions import (
+    Builder,
+    BuildFailed,
+    BundleStore,
+    FunctionChange,
+    FunctionStore,
+)
+from taskyard.ports.store import GroupStore, TaskQuery, TaskStore
+from taskyard.services.access import require
+from taskyard.services.audit import Audit
+from taskyard.services.buildlogs import BuildLog
+from taskyard.services.deployments import NAME, Deployment, check_deployment, check_limits
+from taskyard.services.dispatch import Dispatch
+from taskyard.services.tasks import Tasks
+
+KEPT_BUILDS: Final = 5
+"""Builds of a function that stay on disk, beside the live one and those in use."""
+_BUILDERS: Final = 2
+_DELETE_BATCH: Final = 500
+
+log = structlog.get_logger(__name__)
+
+
+class Functions:
+    """Everything a caller may do with functions of its workspace, calls aside."""
+
+    def __init__(
+        self,
+        store: FunctionStore,
+        bundles: BundleStore,
+        builder: Builder,
+        tasks: Tasks,
+        task_store: TaskStore,
+        groups: GroupStore,
+        dispatch: Dispatch,
+        audit: Audit,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._bundles = bundles
+        self._builder = builder
+        self._tasks = tasks
+        self._task_store = task_store
+        self._groups = groups
+        self._dispatch = dispatch
+        self._audit = audit
+        self._clock = clock
+        self._known: dict[tuple[WorkspaceName, str], Function] = {}
+        """Those not deleted, by name and by id."""
+        self._queues: dict[FunctionId, deque[tuple[WorkspaceName, int]]] = {}
+        """Versions to build, of functions that have any; the first is being built."""
+        self._logs: dict[tuple[FunctionId, int], BuildLog] = {}
+        """Of builds that have not ended."""
+        self._slots = anyio.Semaphore(_BUILDERS)
+        self._group: TaskGroup | None = None
+
+    async def load(self) -> None:
+        """Learn what there is. Call once, before anything else."""
+        for function in await self._store.everything():
+            self._know(function)
+
+    async def run(self) -> None:
+        """Build until cancelled, beginning with what an earlier process left unbuilt."""
+        async with anyio.create_task_group() as group:
+            self._group = group
+            for workspace, version in await self._store.unbuilt():
+                self._enqueue(workspace, version)
+            await anyio.sleep_forever()
+
+    def find(self, workspace: WorkspaceName, key: str) -> Function:
+        """By name or id; from memory. Raises ``NotFound``, also for a deleted one."""
+        function = self._known.get((workspace, key))
+        if function is None:
+            raise NotFound("function", key)
+        return function
+
+    def live_version(self, workspace: WorkspaceName, function_id: FunctionId) -> int | None:
+        """Which version new calls use; None if there is none, or no such function."""
+        function = self._known.get((workspace, function_id))
+        return None if function is None else function.live_version
+
+    async def page(
+        self,
+        caller: Caller,
+        after: str | None,
+        limit: int,
+        *,
+        tag: str | None = None,
+        deleted: bool = False,
+    ) -> list[Function]:
+        """In order of creation, behind the function with id ``after``."""
+        return await self._store.functions(
+            caller.workspace, after=after, limit=limit, tag=tag, deleted=deleted
+        )
+
+    async def deploy(
+        self, caller: Caller, name: str, deployment: Deployment
+    ) -> tuple[Function, Version]:
+        """Store a new version, of a new function if there is none, and begin to build it.
+
+        Raises:
+            NotAllowed: the caller may not write.
+            InvalidInput: something breaks a rule.
+            StorageFull: nothing was stored.
+        """
+        require(caller, Role.WRITE)
+        if not NAME.match(name):
+            raise InvalidInput("name", "needs 1 to 128 letters, digits, dots, dashes, underscores")
+        check_deployment(deployment)
+        now = self._clock.now()
+        known = self._known.get((caller.workspace, name))
+        language = deployment.language or (known.language if known else None)
+        if language is None:
+            raise InvalidInput("language", "is required for a new function")
+        bundle = await self._bundles.put(deployment.bundle)
+        if known is None:
+            new = Function(
+                id=self._new_id(),
+                workspace=caller.workspace,
+                name=name,
+                language=language,
+                created_at=now,
+                updated_at=now,
+            )
+            try:
+                known = await self.create(caller, new)
+            except Conflict:
+                # Somebody else deployed it for the first time, too, a moment ago.
+                known = self._know(await self._store.function(caller.workspace, name))
+        change = FunctionChange(
+            title=deployment.title,
+            description=deployment.description,
+            tags=deployment.tags,
+            limits=deployment.limits,
+        )
+        if change != FunctionChange():
+            known = self._know(await self._store.change(caller.workspace, known.id, change, now))
+        version = await self._store.add_version(
+            Version(
+                function_id=known.id,
+                number=0,
+                state=BuildState.PENDING,
+                bundle=bundle,
+                size_bytes=len(deployment.bundle),
+                language=language,
+                handler=deployment.handler,
+                entry=deployment.entry,
+                dependencies=deployment.dependencies,
+                created_at=now,
+                created_by=caller.actor,
+            )
+        )
+        await self._audit.done(caller, "function.deploy", name, f"version {version.number}")
+        self._enqueue(caller.workspace, version)
+        function = self._know(await self._store.function(caller.workspace, known.id))
+        return function, version
+
+    async def create(self, caller: Caller, function: Function) -> Function:
+        """Store a function without code. Raises ``NotAllowed``, ``Conflict``."""
+        require(caller, Role.WRITE)
+        return self._know(await self._store.create(function))
+
+    def _new_id(self) -> FunctionId:
+        seconds = self._clock.now() // 1_000_000
+        return FunctionId(f"{seconds:08x}{secrets.token_hex(8)}")
+
+    async def change(self, caller: Caller, key: str, change: FunctionChange) -> Function:
+        """Change what describes and limits a function. Raises ``NotFound``, ``NotAllowed``."""
+        require(caller, Role.WRITE)
+        function = self.find(caller.workspace, key)
+        if change.limits is not None:
+            check_limits(change.limits)
+        return await self._changed(function, change)
+
+    async def _changed(self, function: Function, change: FunctionChange) -> Function:
+        self._forget(function)
+        try:
+            new = await self._store.change(
+                function.workspace, function.id, change, self._clock.now()
+            )
+        except TaskyardError:
+            self._know(function)
+            raise
+        return self._know(new)
+
+    async def roll_back(self, caller: Caller, key: str, number: int | None = None) -> Function:
+        """Let new calls use another version: this one, or the ready one before the live one.
+
+        Raises ``NotFound``, ``NotAllowed``, ``Conflict`` if the version was not built.
+        """
+        require(caller, Role.WRITE)
+        function = self.find(caller.workspace, key)
+        if number is None:
+            number = await self._before(function)
+        version = await self._store.version(caller.workspace, function.id, number)
+        if version.state is not BuildState.READY or not await self._builder.is_built(version):
+            raise Conflict(f"version {number} is {version.state.value}; deploy it anew")
+        await self._audit.done(caller, "function.rollback", function.name, f"to {number}")
+        return await self._changed(function, FunctionChange(live_version=number))
+
+    async def _before(self, function: Function) -> int:
+        before = function.live_version
+        for one in await self._store.versions(function.workspace, function.id, before, 100):
+            if one.state is BuildState.READY:
+                return one.number
+        raise Conflict("there is no earlier version to go back to")
+
+    async def pause(self, caller: Caller, key: str, *, paused: bool) -> Function:
+        """Refuse new calls and leave queued ones waiting; or the other way round.
+
+        Raises ``NotFound``, ``NotAllowed``.
+        """
+        require(caller, Role.WRITE)
+        function = self.find(caller.workspace, key)
+        new = await self._changed(function, FunctionChange(paused=paused))
+        await self._groups.set_group(caller.workspace, new.group, paused=paused)
+        await self._dispatch.limits_changed()
+        action = "function.pause" if paused else "function.resume"
+        await self._audit.done(caller, action, function.name)
+        return new
+
+    async def delete(self, caller: Caller, key: str) -> None:
+        """Make it unknown; waiting calls are cancelled, running ones go on, results stay.
+
+        Raises ``NotFound``, ``NotAllowed``.
+        """
+        require(caller, Role.WRITE)
+        function = self.find(caller.workspace, key)
+        self._forget(function)
+        await self._store.set_deleted(caller.workspace, function.id, True, self._clock.now())
+        await self._audit.done(caller, "function.delete", function.name, function.id)
+        waiting = frozenset({TaskState.QUEUED, TaskState.SCHEDULED, TaskState.RETRYING})
+        while True:
+            page = await self._task_store.list_tasks(
+                TaskQuery(
+                    workspace=caller.workspace,
+                    states=waiting,
+                    group=function.group,
+                    limit=_DELETE_BATCH,
+                )
+            )
+            if page.tasks:
+                await self._tasks.cancel(caller, [task.id for task in page.tasks])
+            if page.next_seq is None:
+                return
+
+    async def restore(self, caller: Caller, function_id: str) -> Function:
+        """Bring a deleted function back, by its id. Raises ``NotFound``, ``Conflict``."""
+        require(caller, Role.WRITE)
+        new = await self._store.set_deleted(
+            caller.workspace, FunctionId(function_id), False, self._clock.now()
+        )
+        await self._audit.done(caller, "function.restore", new.name, new.id)
+        return self._know(new)
+
+    async def versions(
+        self, caller: Caller, key: str, before: int | None, limit: int
+    ) -> list[Version]:
+        """Newest first, below number ``before``. Raises ``NotFound``."""
+        function = self.find(caller.workspace, key)
+        return await self._store.versions(caller.workspace, function.id, before, limit)
+
+    async def version(self, caller: Caller, key: str, number: int) -> Version:
+        """Raises ``NotFound``."""
+        function = self.find(caller.workspace, key)
+        return await self._store.version(caller.workspace, function.id, number)
+
+    async def log(self, caller: Caller, key: str, number: int) -> BuildLog:
+        """The log of a build, which may still grow. Raises ``NotFound``."""
+        function = self.find(caller.workspace, key)
+        growing = self._logs.get((function.id, number))
+        if growing is not None:
+            return growing
+        text = await self._store.build_log(caller.workspace, function.id, number)
+        return BuildLog.ended(text or "")
+
+    async def built(self, caller: Caller, key: str, number: int, timeout_s: float) -> Version:
+        """The version once its build has ended, or as it is after ``timeout_s``."""
+        function = self.find(caller.workspace, key)
+        growing = self._logs.get((function.id, number))
+        if growing is not None:
+            with anyio.move_on_after(timeout_s):
+                await growing.finished.wait()
+        return await self._store.version(caller.workspace, function.id, number)
+
+    def _know(self, function: Function) -> Function:
+        if function.deleted_at is None:
+            self._known[function.workspace, function.name] = function
+            self._known[function.workspace, function.id] = function
+        return function
+
+    def _forget(self, function: Function) -> None:
+        self._known.pop((function.workspace, function.name), None)
+        self._known.pop((function.workspace, function.id), None)
+
+    def _enqueue(self, workspace: WorkspaceName, version: Version) -> None:
+        key = (version.function_id, version.number)
+        if key in self._logs:
+            return
+        self._logs[key] = BuildLog()
+        queue = self._queues.get(version.function_id)
+        if queue is not None:
+            queue.append((workspace, version.number))
+            return
+        self._queues[version.function_id] = deque([(workspace, version.number)])
+        if self._group is not None:
+            self._group.start_soon(self._build_all, version.function_id)
+
+    async def _build_all(self, function_id: FunctionId) -> None:
+        """Build the versions of one function, one after another."""
+        queue = self._queues[function_id]
+        workspace, _ = queue[0]
+        while queue:
+            workspace, number = queue[0]
+            try:
+                async with self._slots:
+                    await self._build(workspace, function_id, number)
+            except TaskyardError as error:
+                # The version stays unbuilt; the next process, or the next deploy, comes by again.
+                log.warning("build_not_stored", function=function_id, reason=str(error))
+            finally:
+                growing = self._logs.pop((function_id, number), None)
+                if growing is not None:
+                    growing.finish()
+            queue.popleft()
+        del self._queues[function_id]
+        await self._retire(workspace, function_id)
+
+    async def _build(self, workspace: WorkspaceName, function_id: FunctionId, number: int) -> None:
+        version = await self._store.version(workspace, function_id, number)
+        building = self._logs[function_id, number]
+        await self._store.set_build(function_id, number, BuildState.BUILDING, self._clock.now())
+        message: str | None = None
+        try:
+            content = await self._bundles.get(version.bundle)
+            await self._builder.build(version, content, building.say)
+        except (BuildFailed, NotFound) as error:
+            message = str(error)
+        except Unavailable:
+            raise
+        except Exception as error:
+            log.exception("build_failed", function=function_id, version=number)
+            message = f"building went wrong: {error!r}"
+        building.say("built" if message is None else f"failed: {message}")
+        await self._store.set_build(
+            function_id,
+            number,
+            BuildState.READY if message is None else BuildState.FAILED,
+            self._clock.now(),
+            log=building.text,
+            message=message,
+            goes_live=message is None,
+        )
+        function = await self._store.function(workspace, function_id)
+        self._know(function)
+
+    async def _retire(self, workspace: WorkspaceName, function_id: FunctionId) -> None:
+        """Remove builds that nobody needs any more."""
+        try:
+            function = await self._store.function(workspace, function_id)
+            versions = await self._store.versions(workspace, function_id, None, 200)
+            ready = [one for one in versions if one.state is BuildState.READY]
+            needed = await self._store.in_use(function) | {function.live_version}
+            old = [one.number for one in ready[KEPT_BUILDS:] if one.number not in needed]
+            for number in old:
+                await self._store.set_build(
+                    function_id, number, BuildState.RETIRED, self._clock.now()
+                )
+            await self._builder.retire(function_id, old)
+        except (TaskyardError, OSError) as error:
+            log.warning("builds_not_retired", function=function_id, reason=str(error))

@@ -1,0 +1,354 @@
+"""Functions, their versions and what calls answered, on SQLite."""
+
+import sqlite3
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from taskyard.core.errors import Conflict, InvalidInput, NotFound
+from taskyard.core.functions import (
+    BuildState,
+    CallResult,
+    Function,
+    FunctionId,
+    Language,
+    Limits,
+    Version,
+    group_of,
+)
+from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.ports.functions import FunctionChange
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.rows import Row, text
+from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.tasks import find
+
+_SQL: Final = queries("functions")
+_LAST: Final = 2**62
+_limits: Final = msgspec.json.Decoder(Limits).decode
+_strings: Final = msgspec.json.Decoder(tuple[str, ...]).decode
+_pairs: Final = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
+
+
+class SqliteFunctions:
+    """Implements ``ports.functions.FunctionStore``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def create(self, function: Function) -> Function:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> Function:
+            _check_free(connection, function)
+            connection.execute(_SQL.insert_function.sql, _row(function))
+            return function
+
+        return await self._session.write(write)
+
+    async def function(self, workspace: WorkspaceName, key: str) -> Function:
+        """See the port."""
+        return await self._session.read(lambda connection: _find(connection, workspace, key))
+
+    async def functions(
+        self,
+        workspace: WorkspaceName,
+        *,
+        after: str | None,
+        limit: int,
+        tag: str | None = None,
+        deleted: bool = False,
+    ) -> list[Function]:
+        """See the port."""
+        parameters = {
+            "workspace": workspace,
+            "after": after or "",
+            "tag": tag,
+            "deleted": int(deleted),
+            "limit": limit,
+        }
+        rows = await self._session.read(
+            lambda c: c.execute(_SQL.functions_of_workspace.sql, parameters).fetchall()
+        )
+        return [_function(row) for row in rows]
+
+    async def everything(self) -> list[Function]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute(_SQL.all_functions.sql).fetchall())
+        return [_function(row) for row in rows]
+
+    async def change(
+        self,
+        workspace: WorkspaceName,
+        function_id: FunctionId,
+        change: FunctionChange,
+        now: Instant,
+    ) -> Function:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> Function:
+            was = _find(connection, workspace, function_id, alive=True)
+            given = {
+                name: value
+                for name, value in msgspec.structs.asdict(change).items()
+                if value is not None
+            }
+            new = replace(was, updated_at=now, **given)
+            if new.name != was.name:
+                _check_free(connection, new)
+            _update(connection, new)
+            return new
+
+        return await self._session.write(write)
+
+    async def set_deleted(
+        self, workspace: WorkspaceName, function_id: FunctionId, deleted: bool, now: Instant
+    ) -> Function:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> Function:
+            was = _find(connection, workspace, function_id, alive=deleted)
+            if not deleted and was.deleted_at is None:
+                return was
+            new = replace(was, updated_at=now, deleted_at=now if deleted else None)
+            if not deleted:
+                _check_free(connection, new)
+            _update(connection, new)
+            return new
+
+        return await self._session.write(write)
+
+    async def add_version(self, version: Version) -> Version:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> Version:
+            parameters = {"id": version.function_id, "now": version.created_at}
+            row = connection.execute(_SQL.next_version.sql, parameters).fetchone()
+            if row is None:
+                raise NotFound("function", version.function_id)
+            new = replace(version, number=row[0])
+            connection.execute(
+                _SQL.insert_version.sql,
+                (
+                    new.function_id,
+                    new.number,
+                    new.state.value,
+                    new.bundle,
+                    new.size_bytes,
+                    new.language.value,
+                    new.handler,
+                    new.entry,
+                    text(new.dependencies),
+                    new.created_at,
+                    new.created_by,
+                ),
+            )
+            return new
+
+        return await self._session.write(write)
+
+    async def version(
+        self, workspace: WorkspaceName, function_id: FunctionId, number: int
+    ) -> Version:
+        """See the port."""
+
+        def read(connection: sqlite3.Connection) -> Version:
+            _find(connection, workspace, function_id)
+            parameters = {"function_id": function_id, "number": number}
+            row = connection.execute(_SQL.version_by_number.sql, parameters).fetchone()
+            if row is None:
+                raise NotFound("version", str(number))
+            return _version(row)
+
+        return await self._session.read(read)
+
+    async def versions(
+        self, workspace: WorkspaceName, function_id: FunctionId, before: int | None, limit: int
+    ) -> list[Version]:
+        """See the port."""
+
+        def read(connection: sqlite3.Connection) -> list[Version]:
+            _find(connection, workspace, function_id)
+            parameters = {
+                "function_id": function_id,
+                "before": _LAST if before is None else before,
+                "limit": limit,
+            }
+            rows = connection.execute(_SQL.versions_of_function.sql, parameters)
+            return [_version(row) for row in rows]
+
+        return await self._session.read(read)
+
+    async def unbuilt(self) -> list[tuple[WorkspaceName, Version]]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute(_SQL.unbuilt.sql).fetchall())
+        return [(WorkspaceName(row[13]), _version(row)) for row in rows]
+
+    async def set_build(
+        self,
+        function_id: FunctionId,
+        number: int,
+        state: BuildState,
+        now: Instant,
+        *,
+        log: str | None = None,
+        message: str | None = None,
+        goes_live: bool = False,
+    ) -> None:
+        """See the port."""
+        ended = state in {BuildState.READY, BuildState.FAILED}
+        parameters = {
+            "function_id": function_id,
+            "number": number,
+            "state": state.value,
+            "log": log,
+            "message": message,
+            "finished_at": now if ended else None,
+            "now": now,
+        }
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_SQL.set_build.sql, parameters)
+            if goes_live:
+                connection.execute(_SQL.go_live.sql, parameters)
+
+        await self._session.write(write)
+
+    async def build_log(
+        self, workspace: WorkspaceName, function_id: FunctionId, number: int
+    ) -> str | None:
+        """See the port."""
+
+        def read(connection: sqlite3.Connection) -> str | None:
+            _find(connection, workspace, function_id)
+            parameters = {"function_id": function_id, "number": number}
+            row = connection.execute(_SQL.build_log.sql, parameters).fetchone()
+            if row is None:
+                raise NotFound("version", str(number))
+            return None if row[0] is None else str(row[0])
+
+        return await self._session.read(read)
+
+    async def in_use(self, function: Function) -> set[int]:
+        """See the port."""
+        parameters = {
+            "workspace": function.workspace,
+            "group_name": group_of(function.id, function.name),
+        }
+        rows = await self._session.read(
+            lambda c: c.execute(_SQL.versions_in_use.sql, parameters).fetchall()
+        )
+        return {row[0] for row in rows if row[0] is not None}
+
+    async def result(
+        self, workspace: WorkspaceName, task_id: TaskId
+    ) -> tuple[AttemptId, CallResult] | None:
+        """See the port."""
+
+        def read(connection: sqlite3.Connection) -> tuple[AttemptId, CallResult] | None:
+            task = find(connection, workspace, task_id)
+            row = connection.execute(_SQL.result_of_task.sql, {"seq": task.seq}).fetchone()
+            if row is None:
+                return None
+            return AttemptId(row[0]), CallResult(row[1], _pairs(row[2]), row[4], row[3])
+
+        return await self._session.read(read)
+
+
+def _find(
+    connection: sqlite3.Connection, workspace: WorkspaceName, key: str, *, alive: bool = False
+) -> Function:
+    parameters = {"workspace": workspace, "name": key, "id": key}
+    try:
+        row = connection.execute(_SQL.function_by_name.sql, parameters).fetchone()
+        if row is None:
+            row = connection.execute(_SQL.function_by_id.sql, parameters).fetchone()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("name", "is not valid Unicode") from error
+    if row is None or (alive and row[13] is not None):
+        raise NotFound("function", key)
+    return _function(row)
+
+
+def _check_free(connection: sqlite3.Connection, function: Function) -> None:
+    parameters = {"workspace": function.workspace, "name": function.name}
+    row = connection.execute(_SQL.function_by_name.sql, parameters).fetchone()
+    if row is not None and row[0] != function.id:
+        raise Conflict(f"there is a function {function.name!r} already")
+
+
+def _update(connection: sqlite3.Connection, function: Function) -> None:
+    connection.execute(
+        _SQL.update_function.sql,
+        {
+            "id": function.id,
+            "name": function.name,
+            "language": function.language.value,
+            "updated_at": function.updated_at,
+            "title": function.title,
+            "description": function.description,
+            "tags": text(function.tags),
+            "limits": text(function.limits),
+            "live_version": function.live_version,
+            "paused": int(function.paused),
+            "deleted_at": function.deleted_at,
+        },
+    )
+
+
+def _row(function: Function) -> tuple[Any, ...]:
+    return (
+        function.id,
+        function.workspace,
+        function.name,
+        function.language.value,
+        function.created_at,
+        function.updated_at,
+        function.title,
+        function.description,
+        text(function.tags),
+        text(function.limits),
+        function.live_version,
+        function.last_version,
+        int(function.paused),
+        function.deleted_at,
+    )
+
+
+def _function(row: Row) -> Function:
+    return Function(
+        id=row[0],
+        workspace=row[1],
+        name=row[2],
+        language=Language(row[3]),
+        created_at=row[4],
+        updated_at=row[5],
+        title=row[6],
+        description=row[7],
+        tags=_strings(row[8]),
+        limits=_limits(row[9]),
+        live_version=row[10],
+        last_version=row[11],
+        paused=bool(row[12]),
+        deleted_at=row[13],
+    )
+
+
+def _version(row: Row) -> Version:
+    return Version(
+        function_id=row[0],
+        number=row[1],
+        state=BuildState(row[2]),
+        bundle=row[3],
+        size_bytes=row[4],
+        language=Language(row[5]),
+        handler=row[6],
+        entry=row[7],
+        dependencies=_strings(row[8]),
+        created_at=row[9],
+        created_by=row[10],
+        finished_at=row[11],
+        message=row[12],
+    )

@@ -1,0 +1,90 @@
+"""Functions in JavaScript, where there is Node."""
+
+import os
+import shutil
+
+import pytest
+from function_world import FunctionWorld
+
+from taskyard.core.functions import CallRequest, Language
+from taskyard.core.states import AttemptState, Reason
+from taskyard.ports.functions import BuildFailed
+
+pytestmark = [pytest.mark.anyio, pytest.mark.node]
+
+
+@pytest.fixture(autouse=True)
+def _needs_node() -> None:
+    if shutil.which("node") is None:
+        assert os.environ.get("CI") != "true", "continuous integration needs Node.js"
+        pytest.skip("there is no node here")
+
+
+SOURCE = """
+module.exports = async (request) => {
+  if (request.text === 'throw') throw new TypeError('went wrong');
+  if (request.text === 'exit') process.exit(3);
+  if (request.text === 'loop') for (;;) {}
+  if (request.text === 'print') console.log('out'), console.error('err');
+  if (request.text === 'nonsense') return () => 1;
+  if (request.text === 'much') process.stdout.write('x'.repeat(100000));
+  request.progress(0.5, 'half');
+  return { statusCode: 201, headers: { 'x-a': ['1', '2'] }, body: { got: request.text } };
+};
+"""
+
+
+async def test_a_module_answers(functions: FunctionWorld) -> None:
+    """With status, headers and JSON."""
+    await functions.build(SOURCE, language=Language.JAVASCRIPT)
+    assignment = functions.assignment("hi")
+    await functions.start(assignment)
+    ended = await functions.ended(assignment)
+    assert ended.result is not None, ended
+    assert ended.result.status == 201
+    assert ended.result.body == b'{"got":"hi"}'
+    assert [pair for pair in ended.result.headers if pair[0] == "x-a"] == [
+        ("x-a", "1"),
+        ("x-a", "2"),
+    ]
+    assert functions.ear.progressed[assignment.attempt_id][0].text == "half"
+
+
+async def test_es_modules_with_event_and_context(fast: FunctionWorld) -> None:
+    """``export default`` works, and so do the functions of GreenCloud."""
+    source = """
+    export default async (event, context) => context.status(202).succeed(event.query.a);
+    """
+    await fast.build({"handler.mjs": source}, language=Language.JAVASCRIPT)
+    ended = await fast.call(request=CallRequest(query="a=1&a=2"))
+    assert ended.result is not None, ended
+    assert (ended.result.status, ended.result.body) == (202, b"1")
+
+
+async def test_bad_handlers_end_their_calls(fast: FunctionWorld) -> None:
+    """Each in its way, and the next call works."""
+    await fast.build(SOURCE, language=Language.JAVASCRIPT)
+    thrown = await fast.call("throw")
+    assert (thrown.reason, thrown.message) == (Reason.FUNCTION_ERROR, "TypeError: went wrong")
+    assert b"TypeError" in thrown.folded["stderr"]
+    left = await fast.call("exit")
+    assert (left.reason, left.exit_code) == (Reason.EXIT_CODE, 3)
+    looped = await fast.call("loop", timeout_s=0.5)
+    assert looped.reason is Reason.TIMEOUT
+    printed = await fast.call("print")
+    assert printed.folded == {"stdout": b"out\n", "stderr": b"err\n"}
+    assert (await fast.call("nonsense")).reason is Reason.FUNCTION_ERROR
+    much = fast.assignment("much")
+    await fast.start(much)
+    assert not (await fast.ended(much)).output_complete
+    path = fast.directories.path(much.attempt_id)
+    assert (path / "stdout").stat().st_size == 100000
+    again = await fast.call("print")
+    assert again.state is AttemptState.SUCCEEDED
+    assert again.folded == {"stdout": b"out\n", "stderr": b"err\n"}
+
+
+async def test_source_that_does_not_compile_fails_the_build(fast: FunctionWorld) -> None:
+    """With what Node says."""
+    with pytest.raises(BuildFailed, match="does not compile"):
+        await fast.build("module.exports = (", language=Language.JAVASCRIPT)

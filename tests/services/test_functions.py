@@ -1,0 +1,324 @@
+"""Deploying: versions, builds one after another, failures that change nothing, what comes after."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from taskyard.core.access import Caller, Role
+from taskyard.core.attempts import Ended, Progress, Report, Started
+from taskyard.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from taskyard.core.functions import (
+    BuildState,
+    CallRequest,
+    CallResult,
+    FunctionId,
+    Language,
+    Limits,
+    Version,
+)
+from taskyard.core.ids import IncarnationId, WorkerId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.resources import Capacity
+from taskyard.core.states import AttemptState, TaskState
+from taskyard.core.tasks import NewTask
+from taskyard.ports.functions import BuildFailed
+from taskyard.ports.store import Placement, WorkerRecord
+from taskyard.server.clock import SystemClock, SystemIds
+from taskyard.services.calls import Calls, FunctionNotReady, FunctionPaused
+from taskyard.services.deployments import Deployment
+from taskyard.services.functions import Functions
+from taskyard.services.tasks import Tasks
+from taskyard.store.sqlite.store import SqliteStore
+
+pytestmark = pytest.mark.anyio
+
+ADA = Caller("ada", WorkspaceName("a"), Role.WRITE)
+BOB = Caller("bob", WorkspaceName("b"), Role.WRITE)
+READER = Caller("r", WorkspaceName("a"), Role.READ)
+
+
+class Bundles:
+    """Bundles in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    async def put(self, content: bytes) -> str:
+        """Keep it."""
+        name = hashlib.sha256(content).hexdigest()
+        self.kept[name] = content
+        return name
+
+    async def get(self, bundle: str) -> bytes:
+        """Find it."""
+        return self.kept[bundle]
+
+    async def keep_only(self, bundles: frozenset[str]) -> None:
+        """Not asked for here."""
+
+
+class Builder:
+    """Builds when it is let; a bundle ``bad`` fails."""
+
+    def __init__(self) -> None:
+        self.go = anyio.Event()
+        self.go.set()
+        self.begun: list[int] = []
+        self.at_once = 0
+        self.built: set[tuple[FunctionId, int]] = set()
+
+    async def build(self, version: Version, bundle: bytes, say: Callable[[str], None]) -> None:
+        """See the class."""
+        self.begun.append(version.number)
+        self.at_once += 1
+        assert self.at_once == 1
+        await self.go.wait()
+        self.at_once -= 1
+        say("seen")
+        if bundle == b"bad":
+            raise BuildFailed("it is bad")
+        self.built.add((version.function_id, version.number))
+
+    async def is_built(self, version: Version) -> bool:
+        """Whether it was."""
+        return (version.function_id, version.number) in self.built
+
+    async def retire(self, function_id: FunctionId, numbers: Sequence[int]) -> None:
+        """Forget them."""
+        self.built -= {(function_id, number) for number in numbers}
+
+
+class Quiet:
+    """Stands for services that only have to be told."""
+
+    def __init__(self) -> None:
+        self.paused: dict[str, bool] = {}
+        self.heard: list[str] = []
+
+    async def done(self, *words: object) -> None:
+        """An audit entry."""
+        self.heard.append(str(words[1]))
+
+    async def set_group(self, _workspace: str, name: str, *, paused: bool) -> None:
+        """A group's pause."""
+        self.paused[name] = paused
+
+    async def limits_changed(self) -> None:
+        """The scheduler reads anew."""
+
+    def listen(self, _listener: object) -> None:
+        """A bus that is silent."""
+
+
+class World:
+    """The service on a real store."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.store = store
+        self.builder = Builder()
+        self.quiet = Quiet()
+        anything = cast("Any", self.quiet)
+        self.functions = Functions(
+            store.functions,
+            Bundles(),
+            self.builder,
+            cast("Tasks", None),
+            store.tasks,
+            anything,
+            anything,
+            anything,
+            SystemClock(),
+        )
+        self.calls = Calls(
+            self.functions, cast("Tasks", None), store.functions, cast("Any", None), anything
+        )
+
+    async def deploy(self, content: bytes = b"x", **members: Any) -> Version:
+        """Deploy ``f`` for Ada and wait for the build."""
+        given = Deployment(bundle=content, language=Language.PYTHON, **members)
+        function, version = await self.functions.deploy(ADA, "f", given)
+        return await self.functions.built(ADA, function.id, version.number, 30)
+
+
+@asynccontextmanager
+async def opened(directory: Path) -> AsyncIterator[World]:
+    """A world whose builds run."""
+    store = SqliteStore(directory)
+    await store.open()
+    try:
+        world = World(store)
+        await world.functions.load()
+        async with anyio.create_task_group() as group:
+            group.start_soon(world.functions.run)
+            await checkpoint()
+            yield world
+            group.cancel_scope.cancel()
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """See :func:`opened`."""
+    async with opened(tmp_path) as world:
+        yield world
+
+
+async def test_a_failed_build_leaves_the_version_before_it_live(world: World) -> None:
+    """And says why; its log is kept."""
+    assert (await world.deploy()).state is BuildState.READY
+    failed = await world.deploy(b"bad")
+    assert (failed.state, failed.message) == (BuildState.FAILED, "it is bad")
+    assert world.functions.find(ADA.workspace, "f").live_version == 1
+    log = await world.functions.log(ADA, "f", 2)
+    assert log.text == "seen\nfailed: it is bad\n"
+    assert (await world.deploy()).number == 3
+    assert world.functions.find(ADA.workspace, "f").live_version == 3
+
+
+async def test_builds_of_one_function_follow_each_other(world: World) -> None:
+    """However many are deployed at once; the last one is live in the end."""
+    world.builder.go = anyio.Event()
+    given = Deployment(bundle=b"x", language=Language.PYTHON)
+    async with anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(world.functions.deploy, ADA, "f", given)
+    world.builder.go.set()
+    await world.functions.built(ADA, "f", 4, 30)
+    assert world.builder.begun == [1, 2, 3, 4]
+    assert world.functions.find(ADA.workspace, "f").live_version == 4
+
+
+async def test_a_build_that_was_cut_off_is_begun_anew(tmp_path: Path) -> None:
+    """By the next process."""
+    async with opened(tmp_path) as world:
+        world.builder.go = anyio.Event()
+        given = Deployment(bundle=b"x", language=Language.PYTHON)
+        await world.functions.deploy(ADA, "f", given)
+    async with opened(tmp_path) as world:
+        world.functions._bundles.kept = {hashlib.sha256(b"x").hexdigest(): b"x"}  # type: ignore[attr-defined]  # of the fake
+        with anyio.fail_after(30):
+            while world.functions.find(ADA.workspace, "f").live_version is None:  # noqa: ASYNC110 - it tells nobody
+                await anyio.sleep(0.01)
+
+
+async def test_calls_are_bound_to_the_live_version(world: World) -> None:
+    """With the function's limits; there has to be a version, and no pause."""
+    with pytest.raises(NotFound):
+        world.calls.prepare(ADA, "f", CallRequest())
+    await world.deploy(b"bad", limits=Limits(timeout_s=3.0, memory_bytes=64 << 20))
+    with pytest.raises(FunctionNotReady):
+        world.calls.prepare(ADA, "f", CallRequest())
+    await world.deploy()
+    spec = world.calls.prepare(ADA, "f", CallRequest(body=b"x"))
+    assert (spec.timeout_s, spec.resources.memory_bytes) == (3.0, 64 << 20)
+    assert getattr(spec.work, "version", None) == 2
+    with pytest.raises(NotFound):
+        world.calls.prepare(BOB, "f", CallRequest())
+    await world.functions.pause(ADA, "f", paused=True)
+    assert world.quiet.paused == {spec.group: True}
+    with pytest.raises(FunctionPaused):
+        world.calls.prepare(ADA, "f", CallRequest())
+
+
+async def test_rolling_back(world: World) -> None:
+    """To a version that was built; to nothing else."""
+    for content in (b"1", b"2", b"bad"):
+        await world.deploy(content)
+    assert (await world.functions.roll_back(ADA, "f")).live_version == 1
+    with pytest.raises(Conflict):
+        await world.functions.roll_back(ADA, "f")
+    with pytest.raises(Conflict):
+        await world.functions.roll_back(ADA, "f", 3)
+    with pytest.raises(NotFound):
+        await world.functions.roll_back(ADA, "f", 9)
+    assert (await world.functions.roll_back(ADA, "f", 2)).live_version == 2
+
+
+async def test_names_are_free_after_a_delete(world: World) -> None:
+    """Restoring is refused while somebody else has the name."""
+    await world.deploy()
+    first = world.functions.find(ADA.workspace, "f").id
+    await world.functions.delete(ADA, "f")
+    with pytest.raises(NotFound):
+        await world.functions.delete(ADA, "f")
+    await world.deploy()
+    with pytest.raises(Conflict):
+        await world.functions.restore(ADA, first)
+    await world.functions.delete(ADA, "f")
+    with pytest.raises(NotFound):
+        await world.functions.restore(BOB, first)
+    assert (await world.functions.restore(ADA, first)).name == "f"
+    assert world.functions.find(ADA.workspace, "f").id == first
+
+
+async def test_old_builds_are_retired(world: World) -> None:
+    """All but the newest few, and the live one."""
+    for number in range(9):
+        await world.deploy(str(number).encode())
+    with anyio.fail_after(30):
+        while len(world.builder.built) > 5:  # noqa: ASYNC110 - it tells nobody
+            await anyio.sleep(0.01)
+    versions = await world.functions.versions(ADA, "f", None, 20)
+    assert {one.number for one in versions if one.state is BuildState.READY} == {5, 6, 7, 8, 9}
+
+
+async def test_what_breaks_a_rule_is_refused(world: World) -> None:
+    """Before anything is stored."""
+    good = Deployment(bundle=b"x", language=Language.PYTHON)
+    with pytest.raises(NotAllowed):
+        await world.functions.deploy(READER, "f", good)
+    wrong: list[tuple[str, Deployment]] = [
+        ("a b", good),
+        ("f", Deployment(bundle=b"", language=Language.PYTHON)),
+        ("f", Deployment(bundle=b"x")),
+        ("f", Deployment(bundle=b"x", language=Language.PYTHON, handler="../x")),
+        ("f", Deployment(bundle=b"x", language=Language.PYTHON, entry="a.b")),
+        ("f", Deployment(bundle=b"x", language=Language.PYTHON, dependencies=("--x",))),
+        ("f", Deployment(bundle=b"x", language=Language.PYTHON, limits=Limits(timeout_s=0))),
+    ]
+    for name, deployment in wrong:
+        with pytest.raises(InvalidInput):
+            await world.functions.deploy(ADA, name, deployment)
+    assert await world.functions.page(ADA, None, 10) == []
+
+
+async def test_a_result_is_stored_with_the_end_and_goes_with_the_task(world: World) -> None:
+    """Progress is kept too, and never goes back."""
+    await world.deploy()
+    ids, store, now = SystemIds(), world.store, Instant(1_000)
+    spec = world.calls.prepare(ADA, "f", CallRequest())
+    task = NewTask(ids.task(), ADA.workspace, spec, TaskState.QUEUED, now)
+    (stored,) = await store.tasks.submit([task], "ada")
+    worker, life = WorkerId("w"), IncarnationId("i")
+    room = Capacity(9, 9_000, 1 << 40)
+    await store.dispatch.join(WorkerRecord(worker, life, "h", "v", room, ("function",), now, now))
+    lease, attempt_id = ids.lease(), ids.attempt()
+    placement = Placement(task.id, stored.seq, attempt_id, lease, now, worker, life)
+    await store.dispatch.place([placement], now)
+    reports: list[Report] = [
+        Started(attempt_id, lease, now),
+        Progress(attempt_id, lease, now, 0.75, "most"),
+        Progress(attempt_id, lease, now, 0.5, "less"),
+    ]
+    await store.dispatch.apply(reports, now, [0.5] * 3)
+    attempt = await store.tasks.attempt(ADA.workspace, attempt_id)
+    assert (attempt.progress, attempt.progress_text) == (0.75, "less")
+    result = CallResult(201, (("a", "b"),), b"body", 4)
+    ended = Ended(attempt_id, lease, now, AttemptState.SUCCEEDED, result=result)
+    for _ in range(2):
+        await store.dispatch.apply([ended], now, [0.5])
+    assert await store.functions.result(ADA.workspace, task.id) == (attempt_id, result)
+    with pytest.raises(NotFound):
+        await store.functions.result(BOB.workspace, task.id)
+    await store.tasks.delete(ADA.workspace, [task.id], now)
+    left = await store.session.read(
+        lambda c: c.execute("SELECT count(*) FROM call_results").fetchone()
+    )
+    assert left == (0,)
