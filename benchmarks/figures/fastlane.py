@@ -18,9 +18,9 @@ LINES: Lines = {COST: Requirement("ratio", "at most", 1.2)}
 GROUP = "bench"
 QUEUED = 500
 WARM_UP = 100
-BURST = 200
+BURST = 300
 CONNECTIONS = 8
-TURNS = 3
+TURNS = 5
 """Pairs of servers for each round of other figures: a burst is short, and so is its accuracy."""
 
 
@@ -33,13 +33,15 @@ def measure(bench: Bench) -> Sequence[Row]:
     later = json.dumps({"image": "busybox:latest", "command": "true", "startIn": "240h"}).encode()
     warm_up = load.request("POST", "/fastlane/tasks/warm-up", server.TOKEN, later)
     costs: tuple[list[float], list[float]] = ([], [])
-    for _ in range(bench.scale.rounds * TURNS):
+    for turn in range(bench.scale.rounds * TURNS):
         with server.running(bench.data) as calm, server.running(bench.data) as busy:
             for running in (calm, busy):
                 Api(running.port).pause(GROUP)
                 accepted(load.generate(running.port, warm_up, count=WARM_UP))
             accepted(load.generate(busy.port, post, count=QUEUED))
-            for side, running in enumerate((calm, busy)):
+            # In turns first and second: a machine that wakes up or tires would favour one of them.
+            sides = [(0, calm), (1, busy)]
+            for side, running in sides if turn % 2 else reversed(sides):
                 run = accepted(
                     load.generate(running.port, post, connections=CONNECTIONS, count=BURST)
                 )
