@@ -6,6 +6,7 @@ from typing import Final
 
 from taskyard.core.errors import InvalidInput
 from taskyard.core.instants import Instant
+from taskyard.core.policies import problem_of
 from taskyard.core.schedule import check_cron
 from taskyard.core.tasks import Command, SecretRef, TaskSpec, Webhook
 from taskyard.core.webhooks import WEBHOOKS_LIMIT, check_webhook
@@ -15,6 +16,7 @@ LABEL_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}\Z")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 NAME_LENGTH: Final = 1024
 COMMAND_BYTES: Final = 128 * 1024
+CORES_LIMIT: Final = 10_000
 LATEST: Final = 253_402_300_799_000_000
 """The end of the year 9999, in microseconds."""
 
@@ -35,6 +37,7 @@ def check_spec(spec: TaskSpec) -> None:
         raise InvalidInput("kill.signal", f"there is no signal {spec.kill_signal!r}")
     if spec.retry.backoff_min_s > spec.retry.backoff_max_s:
         raise InvalidInput("retry.backoff_min_s", "is above backoff_max_s")
+    _check_placement(spec)
     if spec.cron is not None:
         if spec.start_at is not None:
             raise InvalidInput("cron", "excludes start_at and start_in_s")
@@ -65,6 +68,19 @@ def check_command(work: Command) -> None:
             raise InvalidInput(f"env.{name}", "is not a valid variable name")
         if not isinstance(value, SecretRef) and "\0" in value:
             raise InvalidInput(f"env.{name}", "contains a NUL character")
+
+
+def _check_placement(spec: TaskSpec) -> None:
+    asked = spec.resources
+    if asked.allotted is not None:
+        raise InvalidInput("resources.allotted", "is for the scheduler to say")
+    if asked.cores is not None:
+        if not 1 <= asked.cores <= CORES_LIMIT:
+            raise InvalidInput("resources.cores", f"has to be from 1 to {CORES_LIMIT}")
+        if asked.cpu_millis is not None:
+            raise InvalidInput("resources.cores", "excludes cpu: whole cores are counted instead")
+    if spec.placement is not None and (problem := problem_of(spec.placement)) is not None:
+        raise InvalidInput("placement", problem)
 
 
 def _check_webhooks(webhooks: tuple[Webhook, ...]) -> None:
