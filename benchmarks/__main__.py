@@ -21,6 +21,7 @@ from benchmarks.figures import (
     latency,
     logs,
     peers,
+    placing,
     submits,
 )
 from benchmarks.rows import Row, missing
@@ -28,7 +29,7 @@ from benchmarks.scale import FULL, QUICK
 from benchmarks.server import ServerUnavailable
 from benchmarks.yardsticks import Peers
 
-FIGURES: tuple[Figure, ...] = (submits, bulk, commands, latency, logs, kill, flat, peers)
+FIGURES: tuple[Figure, ...] = (submits, bulk, commands, latency, logs, kill, flat, placing, peers)
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
