@@ -42,13 +42,13 @@ async def test_an_attempt_gets_concrete_cores(world: World) -> None:
     assert attempt.resources == assignment.resources
     assert (await world.task(task.id)).spec.resources.allotted is None
     await world.submit(group="b", resources=Resources(cores=3))
-    assert worker.assigned[-1].cpuset == (6, 7, 8)
+    assert list(worker.assigned[-1].cpuset) == [6, 7, 8]
     waits = await world.submit(group="c", resources=Resources(cores=1))
     answer = await world.why.explain(CALLER, waits.id)
     assert answer.summary == ("needs 1 whole core of one node, largest gap 0 cores on worker w1")
     await worker.end(assignment.attempt_id, AttemptState.FAILED)
     await world.settle()
-    assert worker.assigned[-1].cpuset == (2,)
+    assert list(worker.assigned[-1].cpuset) == [2]
 
 
 async def test_cores_are_held_across_restarts() -> None:
@@ -67,7 +67,7 @@ async def test_cores_are_held_across_restarts() -> None:
     async with again.running():
         await worker.join()
         await again.submit(resources=Resources(cores=1))
-        assert worker.assigned[-1].cpuset == (3,)
+        assert list(worker.assigned[-1].cpuset) == [3]
         for held in list(worker.held):
             await worker.end(held)
         await again.settle()

@@ -17,6 +17,7 @@ from taskyard.core.explain import Wait
 from taskyard.core.fairness import WINDOW, Chosen, QueueKey, ReadyQueues
 from taskyard.core.ids import AttemptId, LeaseToken, WorkerId
 from taskyard.core.instants import after
+from taskyard.core.placement import Room
 from taskyard.core.pools import Pools
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason, TaskState
@@ -167,6 +168,10 @@ class Dispatch:
     def workers(self) -> list[tuple[WorkerRecord, Capacity]]:
         """Workers here, each with what is free."""
         return self._rooms.workers()
+
+    def rooms(self) -> list[Room]:
+        """Workers here as places to run: tags, nodes, cores and memory that are free, runtimes."""
+        return self._rooms.rooms()
 
     def explain(self, task: Task) -> Wait:
         """Why a queued task was not chosen."""
