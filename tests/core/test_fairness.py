@@ -230,7 +230,7 @@ class FairnessMachine(RuleBasedStateMachine):
             plan = self.queues.plan(self.fleet(), self.now, 1)
             if not options:
                 assert plan == []
-                self.naive.stuck = set(self.queues._stuck)
+                self.naive.stuck, self.naive.kept = set(self.queues._stuck), dict(self.queues._kept)
                 assert "starting" not in self.explained().values()
                 return
             (chosen,) = plan
@@ -259,7 +259,7 @@ class FairnessMachine(RuleBasedStateMachine):
             assert "starting" not in codes.values()
             chosen_seqs = {chosen.task.seq for chosen in plan}
             assert all(seq in chosen_seqs or seq in codes for seq in starting)
-        self.naive.stuck = set(self.queues._stuck)
+        self.naive.stuck, self.naive.kept = set(self.queues._stuck), dict(self.queues._kept)
 
     def fleet(self) -> Fleet:
         """The workers, with what runs on each."""
@@ -339,7 +339,7 @@ class FairnessMachine(RuleBasedStateMachine):
         del self.naive.tasks[task.seq]
         self.naive.served[key.workspace] = max(self.naive.served.values(), default=0) + 1
         self._hold(chosen)
-        self.naive.stuck = set(self.queues._stuck)
+        self.naive.stuck, self.naive.kept = set(self.queues._stuck), dict(self.queues._kept)
 
     def _hold(self, chosen: Chosen) -> None:
         self.held.append(chosen)

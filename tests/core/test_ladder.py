@@ -12,6 +12,7 @@ from taskyard.core.demand import Demand
 from taskyard.core.fairness import QueueKey, ReadyQueues
 from taskyard.core.fleet import Fleet, Selector
 from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
+from taskyard.core.instants import after
 from taskyard.core.ladder import Ladder
 from taskyard.core.placement import Room
 from taskyard.core.policies import MatchTag
@@ -102,11 +103,45 @@ def test_a_decision_does_not_look_at_all_workers() -> None:
 def test_indexes_are_bounded_and_never_wrong() -> None:
     """However many tags somebody asks for."""
     fleet = Fleet.of(rooms_of((1, 4000, 4)))
-    first = fleet.ladder(Selector("command"))
+    first = fleet.ladders(Selector("command"))[0]
     for number in range(3 * fleet_module._LADDERS):
-        assert not fleet.ladder(Selector("command", None, MatchTag(str(number))))
+        assert not fleet.ladders(Selector("command", None, MatchTag(str(number))))[0]
     assert len(fleet._ladders) == fleet_module._LADDERS
     task = ready(1, KEY, 0, Resources(), START)
     fleet.take(WorkerId("w0"), KEY, Resources())
     assert fleet.choose(task, first) is None, "an index no longer kept knows nothing new"
-    assert fleet.choose(task, fleet.ladder(Selector("command"))) is None
+    assert fleet.choose(task, fleet.ladders(Selector("command"))[0]) is None
+
+
+def calls_with_large_ones_waiting(workers: int, need: int) -> int:
+    """Python function calls of a plan while workers are kept free for large tasks."""
+    rooms = [room.minus(Resources(slots=2)) for room in rooms_of(*[(4, 4000, 4)] * workers)]
+    fleet, queues = Fleet.of(rooms), ReadyQueues()
+    for seq in range(5):
+        key = QueueKey(WorkspaceName("a"), GroupName(f"large-{seq}"))
+        queues.add(ready(seq, key, 0, Resources(slots=need), START))
+    assert queues.plan(fleet, START, 9) == []
+    later = after(START, 40)
+    assert queues.plan(fleet, later, 9) == []
+    queues.add(ready(9, KEY, 0, Resources(), later))
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        plan = queues.plan(fleet, later, 1)
+    finally:
+        sys.setprofile(None)
+    assert [chosen.task.seq for chosen in plan] == [9]
+    return calls
+
+
+def test_keeping_workers_free_does_not_look_at_all_of_them() -> None:
+    """Neither for what could run if others ended, nor for what could never run."""
+    for need in (3, 5):
+        few = calls_with_large_ones_waiting(20, need)
+        many = calls_with_large_ones_waiting(2000, need)
+        assert many <= few * 3, need

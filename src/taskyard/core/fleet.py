@@ -32,7 +32,8 @@ class Fleet:
     def __init__(self) -> None:
         self.rooms: dict[WorkerId, Room] = {}
         self._counts: dict[WorkerId, Counter[QueueKey]] = {}
-        self._ladders: OrderedDict[Selector, Ladder] = OrderedDict()
+        self._ladders: OrderedDict[Selector, tuple[Ladder, Ladder]] = OrderedDict()
+        """By what is free, and by what there is in all."""
 
     @classmethod
     def of(
@@ -50,18 +51,21 @@ class Fleet:
         """Add a worker, or change what is known of it; what it runs stays counted."""
         self.rooms[room.worker_id] = room
         self._counts.setdefault(room.worker_id, Counter())
-        for selector, ladder in self._ladders.items():
+        for selector, (free, whole) in self._ladders.items():
             if _selects(selector, room):
-                ladder.put(room)
+                free.put(room)
+                whole.put(room.emptied)
             else:
-                ladder.remove(room.worker_id)
+                free.remove(room.worker_id)
+                whole.remove(room.worker_id)
 
     def remove(self, worker_id: WorkerId) -> None:
         """A worker is gone; unknown ones are ignored."""
         self.rooms.pop(worker_id, None)
         self._counts.pop(worker_id, None)
-        for ladder in self._ladders.values():
-            ladder.remove(worker_id)
+        for free, whole in self._ladders.values():
+            free.remove(worker_id)
+            whole.remove(worker_id)
 
     def take(self, worker_id: WorkerId, key: QueueKey, granted: Resources) -> None:
         """A worker that is here has one more attempt."""
@@ -85,19 +89,20 @@ class Fleet:
         room = self.rooms.get(worker_id)
         return room is not None and room.accepting and runtime in room.runtimes
 
-    def ladder(self, selector: Selector) -> Ladder:
-        """The workers in question."""
-        ladder = self._ladders.get(selector)
-        if ladder is not None:
+    def ladders(self, selector: Selector) -> tuple[Ladder, Ladder]:
+        """The workers in question: by what is free on them, and by what they have in all."""
+        found = self._ladders.get(selector)
+        if found is not None:
             self._ladders.move_to_end(selector)
-            return ladder
-        ladder = self._ladders[selector] = Ladder()
+            return found
+        free, whole = self._ladders[selector] = Ladder(), Ladder()
         for room in self.rooms.values():
             if _selects(selector, room):
-                ladder.put(room)
+                free.put(room)
+                whole.put(room.emptied)
         if len(self._ladders) > _LADDERS:
             self._ladders.popitem(last=False)
-        return ladder
+        return free, whole
 
     def refusal(self, task: ReadyTask, worker_id: WorkerId) -> str | None:
         """Why a task's policy refuses a worker; None if it does not."""
@@ -128,9 +133,9 @@ class Fleet:
 
     def _change(self, room: Room) -> None:
         self.rooms[room.worker_id] = room
-        for ladder in self._ladders.values():
-            if room.worker_id in ladder:
-                ladder.put(room)
+        for free, _ in self._ladders.values():
+            if room.worker_id in free:
+                free.put(room)
 
 
 def _selects(selector: Selector, room: Room) -> bool:

@@ -20,7 +20,7 @@ class Floor:
         self.reserved: dict[WorkerId, int] = {}
         """Workers kept free for a task: worker to ``seq``."""
         self._pools = pools
-        self._places: dict[Lane, tuple[PoolIndex | None, Ladder]] = {}
+        self._places: dict[Lane, tuple[PoolIndex | None, Ladder, Ladder]] = {}
 
     def lane_of(self, task: ReadyTask) -> Lane:
         """Where a task belongs."""
@@ -28,19 +28,30 @@ class Floor:
 
     def is_open(self, lane: Lane) -> bool:
         """Whether a task of this lane may go anywhere at all, room aside."""
-        pool, ladder = self._place(lane)
+        pool, ladder, _ = self._place(lane)
         return bool(ladder) and not self._pools.is_full(pool)
 
-    def able(self, task: ReadyTask) -> list[Room]:
-        """Workers not kept for anybody that would have room for a task if nothing else ran."""
-        rooms = self.fleet.rooms
-        return [
-            rooms[name]
-            for name in self._place(self.lane_of(task))[1]
-            if name not in self.reserved
-            and rooms[name].could_fit(task.demand)
-            and self.fleet.refusal(task, name) is None
-        ]
+    def keep(self, task: ReadyTask, before: WorkerId | None) -> None:
+        """Keep a worker free for a task that would have room there if nothing else ran.
+
+        The one kept ``before``, if it will still do; otherwise the one with most free memory.
+        """
+        rooms, (_, ladder, whole) = self.fleet.rooms, self._place(self.lane_of(task))
+
+        def will_do(name: WorkerId) -> bool:
+            return (
+                name not in self.reserved
+                and rooms[name].could_fit(task.demand)
+                and self.fleet.refusal(task, name) is None
+            )
+
+        if before is None or before not in ladder or not will_do(before):
+            if whole.best(task.demand.resources, will_do) is None:
+                return
+            able = [rooms[name] for name in ladder if will_do(name)]
+            most = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
+            before = most.worker_id
+        self.reserved[before] = task.seq
 
     def choose(self, task: ReadyTask) -> Room | None:
         """The worker a task would go to now, if it is open to it."""
@@ -72,7 +83,7 @@ class Floor:
         nowhere = why_nowhere(task.demand, rooms, now)
         if nowhere is not None:
             return nowhere
-        pool, ladder = self._place(lane)
+        pool, ladder, _ = self._place(lane)
         if pool is not None and self._pools.is_full(pool):
             limit, running = self._pools[pool].max_running, self._pools.running(pool)
             return Wait(
@@ -95,17 +106,17 @@ class Floor:
             {name: text for name in ladder if (text := self.fleet.refusal(task, name)) is not None}
         )
 
-    def _place(self, lane: Lane) -> tuple[PoolIndex | None, Ladder]:
+    def _place(self, lane: Lane) -> tuple[PoolIndex | None, Ladder, Ladder]:
         found = self._places.get(lane)
         if found is None:
             found = self._places[lane] = self._find(lane)
         return found
 
-    def _find(self, lane: Lane) -> tuple[PoolIndex | None, Ladder]:
+    def _find(self, lane: Lane) -> tuple[PoolIndex | None, Ladder, Ladder]:
         if lane.pools is None:
-            return None, self.fleet.ladder(Selector(lane.runtime, None, lane.where))
+            return None, *self.fleet.ladders(Selector(lane.runtime, None, lane.where))
         pool = self._pools.choose(lane, lambda name: self.fleet.usable(name, lane.runtime))
         if pool is None:
-            return None, Ladder()
+            return None, Ladder(), Ladder()
         members = self._pools[pool].workers
-        return pool, self.fleet.ladder(Selector(lane.runtime, members, lane.where))
+        return pool, *self.fleet.ladders(Selector(lane.runtime, members, lane.where))

@@ -44,6 +44,11 @@ class Room(Struct, frozen=True):
         """Share of its slots in use."""
         return 1.0 - self.free.slots / max(1, self.total.slots)
 
+    @property
+    def emptied(self) -> "Room":
+        """The same worker with nothing running."""
+        return replace(self, free=self.total, nodes=self.topology.free)
+
     def grant(self, asked: Resources) -> Resources:
         """What one more attempt would hold here: the same, with concrete cores if it asks so.
 
