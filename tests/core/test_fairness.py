@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 from msgspec.structs import replace
 from naive_scheduler import GIB, START, Naive, ready, rooms_of
 
-from taskyard.core import fairness
+from taskyard.core import fairness, fleet
 from taskyard.core.availability import RuntimeStatus
 from taskyard.core.demand import Demand
 from taskyard.core.fairness import Chosen, QueueKey, ReadyQueues
@@ -412,6 +412,7 @@ def test_decisions_equal_those_of_sorting_everything(monkeypatch: pytest.MonkeyP
     """Order, fairness, limits, room, reservations and explanations, whatever happens when."""
     monkeypatch.setattr(fairness, "WINDOW", WINDOW)
     monkeypatch.setattr(fairness, "LOOK_PAST", LOOK_PAST)
+    monkeypatch.setattr(fleet, "_PATIENCE", 1)
     run_state_machine_as_test(
         FairnessMachine, settings=settings(max_examples=150, stateful_step_count=40)
     )

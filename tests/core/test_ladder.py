@@ -3,8 +3,10 @@
 import sys
 from types import FrameType
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from naive_scheduler import GIB, START, ready, rooms_of
 
 from taskyard.core import fleet as fleet_module
@@ -15,7 +17,14 @@ from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
 from taskyard.core.instants import after
 from taskyard.core.ladder import Ladder
 from taskyard.core.placement import Room
-from taskyard.core.policies import MatchTag
+from taskyard.core.policies import (
+    Composite,
+    MatchTag,
+    MaxPerHost,
+    OnePerHost,
+    Policy,
+    static_part,
+)
 from taskyard.core.resources import Resources
 
 KEY = QueueKey(WorkspaceName("a"), GroupName("g"))
@@ -109,8 +118,8 @@ def test_indexes_are_bounded_and_never_wrong() -> None:
     assert len(fleet._ladders) == fleet_module._LADDERS
     task = ready(1, KEY, 0, Resources(), START)
     fleet.take(WorkerId("w0"), KEY, Resources())
-    assert fleet.choose(task, first) is None, "an index no longer kept knows nothing new"
-    assert fleet.choose(task, fleet.ladders(Selector("command"))[0]) is None
+    assert fleet.ladders(Selector("command"))[0] is not first
+    assert fleet.choose(task, Selector("command")) is None
 
 
 def calls_with_large_ones_waiting(workers: int, need: int) -> int:
@@ -145,3 +154,49 @@ def test_keeping_workers_free_does_not_look_at_all_of_them() -> None:
         few = calls_with_large_ones_waiting(20, need)
         many = calls_with_large_ones_waiting(2000, need)
         assert many <= few * 3, need
+
+
+POLICY = st.sampled_from(
+    [OnePerHost(), MaxPerHost(2), Composite((MaxPerHost(2), MatchTag("gpu"))), MatchTag("gpu")]
+)
+GROUP = st.sampled_from(
+    [QueueKey(KEY.workspace, GroupName("g")), QueueKey(KEY.workspace, GroupName("h"))]
+)
+STEP = st.tuples(
+    st.sampled_from(["place", "place", "end", "drain", "gone"]), GROUP, st.integers(0, 9)
+)
+
+
+@pytest.mark.parametrize("patience", [1, 1000])
+@given(steps=st.lists(st.tuples(STEP, POLICY), max_size=60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_indexes_of_counts_follow_what_happens(
+    patience: int,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: list[tuple[tuple[str, QueueKey, int], Policy]],
+) -> None:
+    """A fleet that was there all the time decides as one that was just made."""
+    monkeypatch.setattr(fleet_module, "_PATIENCE", patience)
+    fleet = Fleet.of(rooms_of(*[(4, 9000, 9)] * 4))
+    held: list[tuple[WorkerId, QueueKey]] = []
+    for seq, ((action, key, number), policy) in enumerate(steps):
+        name = WorkerId(f"w{number % 4}")
+        if action == "place":
+            task = ready(seq, key, 0, Resources(), START, policy=policy)
+            anew = Fleet.of(fleet.rooms.values(), held)
+            selector = Selector("command", None, static_part(policy))
+            chosen, expected = fleet.choose(task, selector), anew.choose(task, selector)
+            assert (chosen is None) == (expected is None)
+            if chosen is not None and expected is not None:
+                assert chosen.load == expected.load
+                assert fleet.refusal(task, chosen.worker_id) is None
+                fleet.take(chosen.worker_id, key, Resources())
+                held.append((chosen.worker_id, key))
+        elif action == "end" and held:
+            fleet.give_back(*held.pop(number % len(held)), Resources())
+        elif action == "drain" and name in fleet.rooms:
+            room = fleet.rooms[name]
+            fleet.put(replace(room, accepting=not room.accepting))
+        elif action == "gone" and len(fleet.rooms) > 1:
+            fleet.remove(name)
+            held = [one for one in held if one[0] != name]

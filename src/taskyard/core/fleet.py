@@ -6,12 +6,14 @@ from typing import Final, NamedTuple
 
 from taskyard.core.demand import ReadyTask
 from taskyard.core.ids import WorkerId
-from taskyard.core.ladder import Ladder
+from taskyard.core.ladder import Ladder, TooManyRefused
 from taskyard.core.placement import Room
-from taskyard.core.policies import Policy, refusal
+from taskyard.core.policies import Policy, most_per_host, refusal
 from taskyard.core.queues import QueueKey
 from taskyard.core.resources import Resources
 
+_PATIENCE: Final = 32
+"""Workers with room that a policy may refuse before an index is made for it."""
 _LADDERS: Final = 64
 """Indexes kept; the one not asked for longest makes room for another."""
 
@@ -24,6 +26,8 @@ class Selector(NamedTuple):
     """Of a pool; None for all."""
     where: Policy | None = None
     """A static policy; None if there is none."""
+    below: tuple[QueueKey, int] | None = None
+    """A group, and how many attempts of it a worker may not have yet; None if that is no matter."""
 
 
 class Fleet:
@@ -52,7 +56,7 @@ class Fleet:
         self.rooms[room.worker_id] = room
         self._counts.setdefault(room.worker_id, Counter())
         for selector, (free, whole) in self._ladders.items():
-            if _selects(selector, room):
+            if self._selects(selector, room):
                 free.put(room)
                 whole.put(room.emptied)
             else:
@@ -69,16 +73,18 @@ class Fleet:
 
     def take(self, worker_id: WorkerId, key: QueueKey, granted: Resources) -> None:
         """A worker that is here has one more attempt."""
-        self._change(self.rooms[worker_id].minus(granted))
+        room = self.rooms[worker_id].minus(granted)
         self._counts[worker_id][key] += 1
+        self._change(room, key)
 
     def give_back(self, worker_id: WorkerId, key: QueueKey, granted: Resources) -> None:
         """A worker that is here has one attempt less."""
-        self._change(self.rooms[worker_id].plus(granted))
+        room = self.rooms[worker_id].plus(granted)
         counts = self._counts[worker_id]
         counts[key] -= 1
         if counts[key] <= 0:
             del counts[key]
+        self._change(room, key)
 
     def count(self, worker_id: WorkerId, key: QueueKey) -> int:
         """How many attempts of a group a worker has."""
@@ -97,7 +103,7 @@ class Fleet:
             return found
         free, whole = self._ladders[selector] = Ladder(), Ladder()
         for room in self.rooms.values():
-            if _selects(selector, room):
+            if self._selects(selector, room):
                 free.put(room)
                 whole.put(room.emptied)
         if len(self._ladders) > _LADDERS:
@@ -113,7 +119,7 @@ class Fleet:
         return refusal(policy, self.rooms[worker_id], count)
 
     def choose(
-        self, task: ReadyTask, ladder: Ladder, kept: Mapping[WorkerId, int] | None = None
+        self, task: ReadyTask, selector: Selector, kept: Mapping[WorkerId, int] | None = None
     ) -> Room | None:
         """The least loaded of some workers with room for a task; None if there is none.
 
@@ -128,20 +134,42 @@ class Fleet:
                 and self.refusal(task, worker_id) is None
             )
 
-        found = ladder.best(demand.resources, accept)
+        ladder, patience = self.ladders(selector)[0], None
+        limit = None if demand.policy is None else most_per_host(demand.policy)
+        if limit is not None:
+            # To index those below the limit costs a look at all of them; most have no need of it.
+            selector = selector._replace(below=(QueueKey(task.workspace, task.group), limit))
+            if selector in self._ladders:
+                ladder = self.ladders(selector)[0]
+            else:
+                patience = _PATIENCE
+        try:
+            found = ladder.best(demand.resources, accept, patience)
+        except TooManyRefused:
+            found = self.ladders(selector)[0].best(demand.resources, accept)
         return None if found is None else self.rooms[found]
 
-    def _change(self, room: Room) -> None:
+    def _change(self, room: Room, key: QueueKey) -> None:
         self.rooms[room.worker_id] = room
-        for free, _ in self._ladders.values():
-            if room.worker_id in free:
+        for selector, (free, whole) in self._ladders.items():
+            if selector.below is not None and selector.below[0] == key:
+                if self._selects(selector, room):
+                    free.put(room)
+                    whole.put(room.emptied)
+                else:
+                    free.remove(room.worker_id)
+                    whole.remove(room.worker_id)
+            elif room.worker_id in free:
                 free.put(room)
 
-
-def _selects(selector: Selector, room: Room) -> bool:
-    return (
-        room.accepting
-        and selector.runtime in room.runtimes
-        and (selector.workers is None or room.worker_id in selector.workers)
-        and (selector.where is None or refusal(selector.where, room, 0) is None)
-    )
+    def _selects(self, selector: Selector, room: Room) -> bool:
+        return (
+            room.accepting
+            and selector.runtime in room.runtimes
+            and (selector.workers is None or room.worker_id in selector.workers)
+            and (selector.where is None or refusal(selector.where, room, 0) is None)
+            and (
+                selector.below is None
+                or self.count(room.worker_id, selector.below[0]) < selector.below[1]
+            )
+        )

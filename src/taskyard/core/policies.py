@@ -143,6 +143,23 @@ def static_part(policy: Policy) -> Policy | None:
             return None
 
 
+def most_per_host(policy: Policy) -> int | None:
+    """The least number of attempts of a group at which a policy refuses any worker; None if there
+    is no such number.
+    """
+    match policy:
+        case OnePerHost():
+            return 1
+        case MaxPerHost(most):
+            return most
+        case Composite(policies, Combiner.AND):
+            return min(
+                (n for one in policies if (n := most_per_host(one)) is not None), default=None
+            )
+        case _:
+            return None
+
+
 def reserving(policy: Policy) -> Policy:
     """The same, but never on a worker with tags unless it asks for tags or decides by a rule."""
     return policy if _chooses(policy) else Composite((policy, NoTag()))
