@@ -24,6 +24,7 @@ from benchmarks.figures import (
     latency,
     logs,
     peers,
+    placing,
     submits,
     watching,
 )
@@ -42,6 +43,7 @@ FIGURES: tuple[Figure, ...] = (
     containers,
     functions,
     flat,
+    placing,
     watching,
     fastlane,
     peers,
