@@ -6,6 +6,7 @@ import pytest
 from harbour import Harbour
 
 from engines import RealEngine
+from taskyard.core.cores import Allotment
 from taskyard.core.resources import Resources
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import PullPolicy, Volume
@@ -84,6 +85,15 @@ async def test_limits_reach_the_engine(harbour: Harbour, engine: RealEngine) -> 
     assert host["PidsLimit"] == 50
     assert host["NanoCpus"] == 500_000_000 or host["CpuQuota"] * 2 == host["CpuPeriod"]
     await harbour.kill(assignment)
+
+
+async def test_whole_cores_are_pinned(harbour: Harbour) -> None:
+    """A container that was given a core runs on that one only."""
+    ended = await harbour.run(
+        "grep Cpus_allowed_list /proc/self/status",
+        resources=Resources(cores=1).granted(Allotment(node=0, cores=(0,), pins_memory=False)),
+    )
+    assert (await harbour.output(ended)).split()[1] == b"0"
 
 
 async def test_little_is_allowed_by_default(harbour: Harbour) -> None:

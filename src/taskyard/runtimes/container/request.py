@@ -7,7 +7,6 @@ from msgspec import Struct
 
 from taskyard.core.ids import AttemptId
 from taskyard.core.image_name import ImageName
-from taskyard.core.resources import Resources
 from taskyard.core.tasks import Container
 from taskyard.ports.runtime import Assignment
 
@@ -103,7 +102,7 @@ def _host(assignment: Assignment, work: Container, around: Surroundings) -> dict
         "LogConfig": _LOG[around.is_podman],
         "AutoRemove": False,
         "RestartPolicy": {"Name": "no"},
-        **_limits(assignment.resources),
+        **_limits(assignment),
     }
     network = work.network or around.network
     if network is not None:
@@ -121,8 +120,13 @@ def _host(assignment: Assignment, work: Container, around: Surroundings) -> dict
     return host
 
 
-def _limits(resources: Resources) -> dict[str, Any]:
+def _limits(assignment: Assignment) -> dict[str, Any]:
+    resources = assignment.resources
     limits: dict[str, Any] = {}
+    if assignment.cpuset:
+        limits["CpusetCpus"] = ",".join(map(str, assignment.cpuset))
+    if assignment.memory_nodes:
+        limits["CpusetMems"] = ",".join(map(str, assignment.memory_nodes))
     if resources.cpu_millis is not None:
         limits["NanoCpus"] = resources.cpu_millis * 1_000_000
     if resources.memory_bytes is not None:
