@@ -1,6 +1,7 @@
 """The server is killed again and again under load; nothing is lost, nothing happens twice."""
 
 import contextlib
+import os
 import random
 import threading
 import time
@@ -12,7 +13,8 @@ import httpx
 import pytest
 from served import Served
 
-KILLS = 200
+KILLS = int(os.environ.get("CHAOS_KILLS", "60"))
+"""How often; the long run that a release gets has 200."""
 SUBMITTERS = 4
 RUN = 'echo "$MARK" >> "$RUNS"; echo "out $MARK"; sleep 0.$((RANDOM_TENTHS)); exit $CODE'
 
@@ -80,9 +82,9 @@ class Load:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(120 + 5 * KILLS)
 @pytest.mark.xdist_group("chaos")
-def test_nothing_is_lost_or_doubled_when_the_server_is_killed_two_hundred_times(
+def test_nothing_is_lost_or_doubled_when_the_server_is_killed_again_and_again(
     tmp_path: Path,
 ) -> None:
     """Each acknowledged task ends once, by its own exit code, having run exactly once."""
