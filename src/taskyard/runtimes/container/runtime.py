@@ -19,6 +19,7 @@ from taskyard.core.image_name import ImageName
 from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
+from taskyard.runtimes.container.absence import EVER, AbsenceRecord
 from taskyard.runtimes.container.berth import Berth
 from taskyard.runtimes.container.engine import EngineClient
 from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
@@ -78,6 +79,8 @@ class ContainerRuntime:
         self._directory = directory.absolute()
         self._settings = settings
         self._images = ImageRecord(self._directory, clock)
+        self._absences = AbsenceRecord(self._directory)
+        self._knows_absences = False
         self._berths: dict[AttemptId, Berth] = {}
         self._removing: set[str] = set()
         self._removers = anyio.CapacityLimiter(_REMOVERS)
@@ -90,18 +93,31 @@ class ContainerRuntime:
         if self._keeper is not None:
             return
         self.listener = listener
-        self.engine, self.is_podman = await self._find()
+        try:
+            if not self._knows_absences:
+                await self._absences.load()
+                self._knows_absences = True
+        except OSError as error:
+            raise _no_place(error) from error
+        try:
+            self.engine, self.is_podman = await self._find()
+        except RuntimeUnavailable:
+            await self._absences.begin(EVER)
+            raise
         try:
             self.installation = await to_thread.run_sync(installation_id, self._directory)
             self.boot = boot_id()
             await self._images.load()
         except OSError as error:
             await self.engine.close()
-            raise RuntimeUnavailable(
-                f"containers have no place for their records: {error}"
-            ) from error
+            raise _no_place(error) from error
         self.watch = Watch(
-            self.engine, self.installation, self.clock, self._on_end, self._on_connect
+            self.engine,
+            self.installation,
+            self.clock,
+            self._on_end,
+            self._on_connect,
+            self._absences,
         )
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._keeper = asyncio.create_task(self._keep(ready), name="container runtime")
@@ -275,6 +291,10 @@ class ContainerRuntime:
                     return
         finally:
             self._removing.discard(name)
+
+
+def _no_place(error: OSError) -> RuntimeUnavailable:
+    return RuntimeUnavailable(f"containers have no place for their records: {error}")
 
 
 async def _connected(place: Place, context: ssl.SSLContext | None) -> tuple[EngineClient, bool]:

@@ -10,6 +10,7 @@ import structlog
 from taskyard.core.ids import AttemptId
 from taskyard.core.instants import Instant
 from taskyard.ports.clock import Clock
+from taskyard.runtimes.container.absence import AbsenceRecord
 from taskyard.runtimes.container.engine import EngineClient
 from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
 from taskyard.runtimes.container.request import ATTEMPT_LABEL, INSTALLATION_LABEL
@@ -34,6 +35,7 @@ class Watch:
         clock: Wall time.
         on_end: Told which attempt's container may have ended.
         on_connect: Called after every connect: whatever happened before it went unheard.
+        absences: What earlier lives of this process know of the engine, and later ones will.
     """
 
     def __init__(
@@ -43,14 +45,21 @@ class Watch:
         clock: Clock,
         on_end: Callable[[AttemptId], None],
         on_connect: Callable[[], Awaitable[None]],
+        absences: AbsenceRecord,
     ) -> None:
         self._engine = engine
         self._label = f"{INSTALLATION_LABEL}={installation}"
         self._clock = clock
         self._on_end = on_end
         self._on_connect = on_connect
+        self._absences = absences
         self._lost_at: Instant | None = None
         self._outages: deque[tuple[Instant, Instant]] = deque(maxlen=64)
+        last = absences.last
+        if last is not None and last.back_at is None:
+            self._lost_at = last.lost_at
+        elif last is not None and last.back_at is not None:
+            self._outages.append((last.lost_at, last.back_at))
         self.generation = 0
         """How often it was connected; a change means that the engine may have been away."""
         self.connected = anyio.Event()
@@ -80,6 +89,7 @@ class Watch:
                 self._lost_at = self._clock.now()
                 self.connected = anyio.Event()
                 _log.warning("container engine lost", engine=str(self._engine.place), reason=reason)
+                await self._absences.begin(self._lost_at)
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, _RETRY_MAX_S)
 
@@ -88,8 +98,10 @@ class Watch:
         reason = "the engine ended its event stream"
         self.generation += 1
         if self._lost_at is not None:
-            self._outages.append((self._lost_at, self._clock.now()))
+            now = self._clock.now()
+            self._outages.append((self._lost_at, now))
             self._lost_at = None
+            await self._absences.end(now)
             _log.info("container engine found again", engine=str(self._engine.place))
         self.connected.set()
         async with anyio.create_task_group() as group:
