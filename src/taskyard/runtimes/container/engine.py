@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
+from taskyard.runtimes.container.logstream import answered
 from taskyard.runtimes.container.places import Place
 from taskyard.runtimes.container.told import told
 
@@ -66,6 +67,8 @@ class EngineClient:
     def __init__(self, place: Place, tls: ssl.SSLContext | None = None) -> None:
         self.place = place
         self._tls = tls
+        if tls is None and place.is_secure:
+            self._tls = ssl.create_default_context()
         self._http = self._client()
 
     def _client(self) -> httpx.AsyncClient:
@@ -192,10 +195,12 @@ class EngineClient:
     @asynccontextmanager
     async def log(self, container: str, *, follow: bool) -> AsyncIterator[AsyncIterator[bytes]]:
         """The container's log from its beginning. Raises like :meth:`call`, also when iterated."""
-        params = {"stdout": "1", "stderr": "1", "follow": "1" if follow else "0"}
-        path = f"/containers/{container}/logs"
-        async with self._streamed("GET", path, params) as answer:
-            yield self._guarded(answer.aiter_raw())
+        query = f"stdout=1&stderr=1&follow={int(follow)}"
+        target = f"{_API}/containers/{quote(container, safe='')}/logs?{query}"
+        async with answered(self.place, self._tls, target) as answer:
+            if answer.status not in _FINE:
+                raise _refused(answer.status, await answer.error())
+            yield answer.pieces()
 
     @asynccontextmanager
     async def events(self, label: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
