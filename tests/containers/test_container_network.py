@@ -155,3 +155,14 @@ async def test_sizes_count_over_the_network(remote: Harbour) -> None:
     """What is beyond the limit is counted once, though the log is read again."""
     ended = await remote.run("seq 1 1000", log_limit_bytes=100)
     assert ended.stdout == StreamSize(100, 3893 - 100)
+
+
+async def test_an_engine_says_what_its_machine_has(remote: Harbour) -> None:
+    """Pools that set nothing else go by it; nothing is said while it cannot be asked."""
+    found = await remote.runtime.capacity()
+    assert found is not None
+    assert found.cpu_millis % 1000 == 0
+    assert found.slots == 8 * found.cpu_millis // 1000 > 0
+    assert found.memory_bytes > 1 << 20
+    await remote.runtime.close()
+    assert await remote.runtime.capacity() is None

@@ -16,6 +16,7 @@ from msgspec import Struct
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import AttemptId
 from taskyard.core.image_name import ImageName
+from taskyard.core.resources import Capacity
 from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
@@ -38,6 +39,8 @@ _log = structlog.get_logger(__name__)
 _OPEN_S: Final = 10.0
 _CLOSE_S: Final = 10.0
 _REMOVERS: Final = 4
+_SLOTS_PER_CORE: Final = 8
+"""As on the server's own machine."""
 _REMOVE_RETRY_MAX_S: Final = 5.0
 
 
@@ -140,6 +143,20 @@ class ContainerRuntime:
         except (EngineUnreachable, EngineRefused) as error:
             return f"{error}; start the container engine, and attempts go on by themselves"
         return None
+
+    async def capacity(self) -> Capacity | None:
+        """What the engine's machine has; None if the engine cannot say so now."""
+        if self._keeper is None:
+            return None
+        try:
+            found = await self.engine.call("GET", "/info") or {}
+        except (EngineUnreachable, EngineRefused) as error:
+            _log.info("engine not measured", engine=str(self.engine.place), why=str(error))
+            return None
+        cores, memory = found.get("NCPU"), found.get("MemTotal")
+        if not (isinstance(cores, int) and isinstance(memory, int) and min(cores, memory) > 0):
+            return None
+        return Capacity(_SLOTS_PER_CORE * cores, cores * 1000, memory)
 
     async def _find(self) -> tuple[EngineClient, bool]:
         """The first engine that answers. Raises ``RuntimeUnavailable``."""
