@@ -104,13 +104,19 @@ class Gate:
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Break every connection and take no more."""
+    def refuse(self) -> None:
+        """Take no more connections, and leave alone what there are."""
+        if self._closed:
+            return
         self._closed = True
         # What waits in accept does not wake up for a close.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
         self._listener.close()
+
+    def close(self) -> None:
+        """Break every connection and take no more."""
+        self.refuse()
         self.cut()
 
     def cut(self) -> None:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from harbour import Harbour
+from harbour import Harbour, until
 
+from enginegate import gate
 from engines import RealEngine
 from taskyard.core.instants import Instant
 from taskyard.core.states import Reason
@@ -70,3 +71,26 @@ async def test_what_ended_while_engine_and_we_were_away_is_nobodys_fault(
     assert (await harbour.ended(downed)).reason is Reason.RUNTIME_TROUBLE
     ended = await harbour.ended(own)
     assert (ended.reason, ended.exit_code) == (Reason.EXIT_CODE, 9)
+
+
+async def test_an_engine_that_is_about_to_stop_takes_the_blame(
+    engine: RealEngine, tmp_path: Path
+) -> None:
+    """It takes no new connections while it ends its containers; a restart changes nothing."""
+    with gate(engine.socket) as found:
+        harbour = Harbour(tmp_path, engine, url=f"tcp://127.0.0.1:{found.port}")
+        await harbour.open()
+        assignment = await harbour.start("sleep 600")
+        handle = (await harbour.started(assignment)).handle
+        found.refuse()
+        engine.kill_container(f"taskyard-{assignment.attempt_id}")
+        await until((tmp_path / "containers" / ABSENCE).exists)
+        assert not harbour.ear.ends
+        await harbour.runtime.close()
+    later = Harbour(tmp_path, engine)
+    await later.open()
+    try:
+        await later.adopt(assignment, handle)
+        assert (await later.ended(assignment)).reason is Reason.RUNTIME_TROUBLE
+    finally:
+        await later.close()

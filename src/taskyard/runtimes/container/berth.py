@@ -277,6 +277,7 @@ class Berth:
                 await dock.engine.knock()
             except EngineUnreachable:
                 is_stopping = True
+                await dock.watch.going(last.finished_at)
                 await self._surely(dock.engine.knock)
         boot = last.labels.get(BOOT_LABEL)
         rebooted = self._adopted and dock.engine.place.is_local and boot not in {None, dock.boot}
@@ -340,11 +341,19 @@ class Berth:
     async def _surely(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call until the engine is there and does it."""
         pause_s = _RETRY_MIN_S
+        was_gone = False
         while True:
             try:
-                return await call()
+                answer = await call()
             except (EngineUnreachable, EngineRefused) as error:
+                if isinstance(error, EngineUnreachable):
+                    was_gone = True
+                    await self._dock.watch.going()
                 _log.info("waiting for the container engine", why=str(error), container=self._name)
+            else:
+                if was_gone:
+                    await self._dock.watch.came_back()
+                return answer
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, _RETRY_MAX_S)
 

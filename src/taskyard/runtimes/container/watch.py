@@ -74,6 +74,24 @@ class Watch:
             windows.append((self._lost_at, self._clock.now()))
         return any(lost - _BEFORE <= at <= back + _AFTER for lost, back in windows)
 
+    async def going(self, at: Instant | None = None) -> None:
+        """The engine cannot be reached since about then, or now.
+
+        One that is about to stop takes no new connections; the one to its events may outlast the
+        containers it takes along, and this process.
+        """
+        if self._lost_at is None:
+            self._lost_at = self._clock.now() if at is None else at
+            await self._absences.begin(self._lost_at)
+
+    async def came_back(self) -> None:
+        """The engine answers again."""
+        if self._lost_at is not None:
+            now = self._clock.now()
+            self._outages.append((self._lost_at, now))
+            self._lost_at = None
+            await self._absences.end(now)
+
     async def run(self) -> None:
         """Listen until cancelled."""
         pause_s = _RETRY_MIN_S
@@ -86,10 +104,9 @@ class Watch:
                 reason = str(error)
             if self.generation != before:
                 pause_s = _RETRY_MIN_S
-                self._lost_at = self._clock.now()
                 self.connected = anyio.Event()
                 _log.warning("container engine lost", engine=str(self._engine.place), reason=reason)
-                await self._absences.begin(self._lost_at)
+                await self.going()
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, _RETRY_MAX_S)
 
@@ -98,11 +115,8 @@ class Watch:
         reason = "the engine ended its event stream"
         self.generation += 1
         if self._lost_at is not None:
-            now = self._clock.now()
-            self._outages.append((self._lost_at, now))
-            self._lost_at = None
-            await self._absences.end(now)
             _log.info("container engine found again", engine=str(self._engine.place))
+        await self.came_back()
         self.connected.set()
         async with anyio.create_task_group() as group:
             group.start_soon(self._look_around)
