@@ -19,6 +19,8 @@ import pytest
 READY_WITHIN_S: Final = 40.0
 IMAGE: Final = "busybox"
 _ULIMITS: Final = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\n'
+# On loopback Docker Engine does without TLS by itself.
+_REGISTRIES: Final = '[[registry]]\nprefix = "127.0.0.1"\nlocation = "127.0.0.1"\ninsecure = true\n'
 _NEEDED: Final = {"podman": ("podman", "runc", "busybox"), "docker": ("dockerd", "runc", "busybox")}
 
 
@@ -41,6 +43,11 @@ class RealEngine:
         self.url = f"unix://{self.socket}"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._process is not None
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.socket.unlink(missing_ok=True)
@@ -49,6 +56,9 @@ class RealEngine:
             settings = self.root / "containers.conf"
             settings.write_text(_ULIMITS, encoding="ascii")
             env["CONTAINERS_CONF"] = str(settings)
+            registries = self.root / "registries.conf"
+            registries.write_text(_REGISTRIES, encoding="ascii")
+            env["CONTAINERS_REGISTRIES_CONF"] = str(registries)
             command = ["podman", "--root", f"{self.root}/d", "--runroot", f"{self.root}/r"]
             command += ["--runtime", "runc", "system", "service", "--time=0", self.url]
         else:
@@ -138,6 +148,10 @@ class RealEngine:
         self._call("POST", "/containers/create", params={"name": name}, json=body)
         if start:
             self._call("POST", f"/containers/{name}/start")
+
+    def kill_container(self, name: str) -> None:
+        """Kill a container behind everybody's back."""
+        self._call("POST", f"/containers/{name}/kill", params={"signal": "SIGKILL"})
 
     def clear(self) -> None:
         """Remove every container."""

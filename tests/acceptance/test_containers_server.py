@@ -1,16 +1,19 @@
 """Containers as a user runs them: by HTTP and command line, through a crash of the server."""
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from served import Served, await_state, serving
 
 from engines import RealEngine, real_engine
+from registry import registry
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
 
@@ -110,3 +113,28 @@ def test_command_line_secrets_and_clean_up(settings: Path, engine: RealEngine) -
             assert time.monotonic() < deadline
             time.sleep(0.05)
     assert "hunter" not in served.log.read_text()
+
+
+def test_images_are_pulled_with_credentials_from_a_stored_secret(settings: Path) -> None:
+    """The registry gets them, and nobody else."""
+    with (
+        registry("harbour:hunter2") as found,
+        serving(settings) as served,
+        served.client() as client,
+    ):
+        name = f"img-{uuid4().hex[:12]}"
+        found.push(name, "latest", name)
+        image = f"{found.host}/{name}"
+        secret = json.dumps({"username": "harbour", "password": "hunter2"})
+        client.put("/secrets/registry", json={"value": secret}).raise_for_status()
+        body = {
+            "image": image,
+            "command": ["cat", "/mark"],
+            "container": {"credentials": "registry"},
+        }
+        task_id = client.post("/tasks", json=body).raise_for_status().json()["id"]
+        task = await_state(client, task_id, "succeeded", "failed")
+        assert client.get(f"/tasks/{task_id}/logs/stdout").text == name, task
+        assert f"pulled {image}:latest" in client.get(f"/tasks/{task_id}/logs/stderr").text
+        assert "hunter2" not in client.get(f"/tasks/{task_id}/logs/stderr").text + str(task)
+    assert "hunter2" not in served.log.read_text()

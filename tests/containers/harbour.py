@@ -53,11 +53,13 @@ class Ear:
 class Harbour:
     """Starts containers and hears of them."""
 
-    def __init__(self, root: Path, engine: RealEngine, **settings: Any) -> None:
+    def __init__(
+        self, root: Path, engine: RealEngine, url: str | None = None, **settings: Any
+    ) -> None:
         self.root = root
         self.engine = engine
         self.ear = Ear()
-        self._settings = ContainerSettings(engine=engine.url, network="none", **settings)
+        self._settings = ContainerSettings(engine=url or engine.url, network="none", **settings)
         self.runtime = self._runtime()
 
     def _runtime(self) -> ContainerRuntime:

@@ -269,10 +269,16 @@ class Berth:
             self._end(AttemptState.LOST, Reason.EXIT_UNKNOWN, text)
             return
         dock = self._dock
+        is_stopping = False
         if cause is None and is_suspicious(last):
             # Engines that stop end their containers first.
             await anyio.sleep(_SUSPICION_S)
-            await self._surely(dock.engine.ping)
+            try:
+                await dock.engine.knock()
+            except EngineUnreachable:
+                is_stopping = True
+                await dock.watch.going(last.finished_at)
+                await self._surely(dock.engine.knock)
         boot = last.labels.get(BOOT_LABEL)
         rebooted = self._adopted and dock.engine.place.is_local and boot not in {None, dock.boot}
         around = Circumstances(
@@ -280,7 +286,7 @@ class Berth:
             timeout_s=self.assignment.timeout_s,
             memory_bytes=self.assignment.resources.memory_bytes,
             is_podman=dock.is_podman,
-            engine_was_away=rebooted or dock.watch.was_away(last.finished_at),
+            engine_was_away=(rebooted or is_stopping or dock.watch.was_away(last.finished_at)),
         )
         state, reason, message = judge(last, around)
         code = None if last.running else last.exit_code
@@ -335,11 +341,19 @@ class Berth:
     async def _surely(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call until the engine is there and does it."""
         pause_s = _RETRY_MIN_S
+        was_gone = False
         while True:
             try:
-                return await call()
+                answer = await call()
             except (EngineUnreachable, EngineRefused) as error:
+                if isinstance(error, EngineUnreachable):
+                    was_gone = True
+                    await self._dock.watch.going()
                 _log.info("waiting for the container engine", why=str(error), container=self._name)
+            else:
+                if was_gone:
+                    await self._dock.watch.came_back()
+                return answer
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, _RETRY_MAX_S)
 

@@ -17,12 +17,15 @@ import httpx
 import msgspec
 
 from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
+from taskyard.runtimes.container.logstream import answered
 from taskyard.runtimes.container.places import Place
+from taskyard.runtimes.container.told import told
 
 _API: Final = "/v1.41"
 _CONNECT_S: Final = 5.0
 _ANSWER_S: Final = 120.0
 """Engines under load take their time, above all to remove containers."""
+_KNOCK_S: Final = 10.0
 _READ_BYTES: Final = 1 << 18
 _FINE: Final = frozenset({200, 201, 204, 304})
 _LONGEST_LINE: Final = 1 << 20
@@ -63,17 +66,23 @@ class EngineClient:
 
     def __init__(self, place: Place, tls: ssl.SSLContext | None = None) -> None:
         self.place = place
+        self._tls = tls
+        if tls is None and place.is_secure:
+            self._tls = ssl.create_default_context()
+        self._http = self._client()
+
+    def _client(self) -> httpx.AsyncClient:
         transport = httpx.AsyncHTTPTransport(
-            uds=place.socket,
-            verify=tls if tls is not None else True,
+            uds=self.place.socket,
+            verify=self._tls if self._tls is not None else True,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=16),
             socket_options=None
-            if place.socket is not None
+            if self.place.socket is not None
             else [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
         )
-        self._http = httpx.AsyncClient(
+        return httpx.AsyncClient(
             transport=transport,
-            base_url=(place.url or "http://engine") + _API,
+            base_url=(self.place.url or "http://engine") + _API,
             timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
             trust_env=False,
         )
@@ -110,7 +119,7 @@ class EngineClient:
         try:
             answer = await self._http.request(method, path, json=body, params=params)
         except (httpx.TransportError, OSError) as error:
-            raise EngineUnreachable(f"{self.place} does not answer: {_told(error)}") from error
+            raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from error
         if answer.status_code not in _FINE:
             raise _refused(answer.status_code, answer.content)
         return _decoded(answer.content)
@@ -121,6 +130,20 @@ class EngineClient:
             await self.call("GET", "/version")
         if scope.cancelled_caught:
             raise EngineUnreachable(f"{self.place} does not answer within 10 s")
+
+    async def knock(self) -> None:
+        """Return if the engine takes new connections. Raises :class:`EngineUnreachable`.
+
+        One that is about to stop takes none any more, while it goes on answering on those it has
+        and ends its containers.
+        """
+        async with self._client() as client:
+            try:
+                await client.get("/version", timeout=_KNOCK_S)
+            except (httpx.TransportError, OSError) as error:
+                raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from (
+                    error
+                )
 
     async def is_podman(self) -> bool:
         """Whether it is Podman. Raises like :meth:`call`."""
@@ -172,10 +195,12 @@ class EngineClient:
     @asynccontextmanager
     async def log(self, container: str, *, follow: bool) -> AsyncIterator[AsyncIterator[bytes]]:
         """The container's log from its beginning. Raises like :meth:`call`, also when iterated."""
-        params = {"stdout": "1", "stderr": "1", "follow": "1" if follow else "0"}
-        path = f"/containers/{container}/logs"
-        async with self._streamed("GET", path, params) as answer:
-            yield self._guarded(answer.aiter_raw())
+        query = f"stdout=1&stderr=1&follow={int(follow)}"
+        target = f"{_API}/containers/{quote(container, safe='')}/logs?{query}"
+        async with answered(self.place, self._tls, target) as answer:
+            if answer.status not in _FINE:
+                raise _refused(answer.status, await answer.error())
+            yield answer.pieces()
 
     @asynccontextmanager
     async def events(self, label: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
@@ -209,25 +234,30 @@ class EngineClient:
         try:
             answer = await self._http.send(request, stream=True)
         except (httpx.TransportError, OSError) as error:
-            raise EngineUnreachable(f"{self.place} does not answer: {_told(error)}") from error
+            raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from error
         try:
             if answer.status_code not in {*_FINE, 101}:
                 try:
                     content = await answer.aread()
                 except (httpx.TransportError, OSError) as error:
-                    raise EngineUnreachable(f"{self.place} broke off: {_told(error)}") from error
+                    raise EngineUnreachable(
+                        f"{self.place} broke off: {self._told(error)}"
+                    ) from error
                 raise _refused(answer.status_code, content)
             yield answer
         finally:
             with anyio.CancelScope(shield=True):
                 await answer.aclose()
 
+    def _told(self, error: Exception) -> str:
+        return told(error, secure=self.place.is_secure)
+
     async def _guarded(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:
             async for piece in pieces:
                 yield piece
         except (httpx.TransportError, OSError) as error:
-            raise EngineUnreachable(f"{self.place} broke off: {_told(error)}") from error
+            raise EngineUnreachable(f"{self.place} broke off: {self._told(error)}") from error
 
     async def _objects(self, answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
         rest = b""
@@ -277,7 +307,3 @@ def _refused(status: int, content: bytes) -> EngineRefused:
     except msgspec.DecodeError:
         message = content[:500].decode(errors="replace")
     return EngineRefused(status, message.strip() or f"the engine answered {status}")
-
-
-def _told(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -30,36 +30,46 @@ class Frames:
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """The pieces in ``data``, each with the number of its stream; holds back 7 bytes at most.
+        Frames of one stream that follow one another are one piece.
 
         Raises ``ValueError`` for what is no frame.
         """
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        parts: list[bytes] = []
         position, end = 0, len(data)
         while position < end:
             if self._left == 0:
-                wanted = _HEADER.size - len(self._head)
-                self._head += data[position : position + wanted]
-                position += wanted
-                if len(self._head) < _HEADER.size:
-                    return
-                self._stream, self._left = _HEADER.unpack(self._head)
-                self._head = b""
-                if self._stream > 3:
-                    raise ValueError(f"the engine sent a frame of stream {self._stream}")
-                yield from self.begun(self._stream, self._left)
+                if end - position < _HEADER.size:
+                    self._head = data[position:]
+                    break
+                stream, self._left = _HEADER.unpack_from(data, position)
+                position += _HEADER.size
+                if stream != self._stream:
+                    if parts:
+                        yield self._stream, b"".join(parts)
+                        parts = []
+                    if stream > 3:
+                        raise ValueError(f"the engine sent a frame of stream {stream}")
+                    self._stream = stream
+                parts.append(self.before(stream, self._left))
                 continue
             piece = data[position : position + self._left]
             position += len(piece)
             self._left -= len(piece)
-            yield from self.piece(self._stream, piece)
+            self.passed(self._stream, piece)
+            parts.append(piece)
+        if parts and (joined := b"".join(parts)):
+            yield self._stream, joined
 
-    def begun(self, stream: int, size: int) -> Iterator[tuple[int, bytes]]:
+    def before(self, stream: int, size: int) -> bytes:
         """A frame begins; what has to go before it."""
         del stream, size
-        return iter(())
+        return b""
 
-    def piece(self, stream: int, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Part of a frame."""
-        yield stream, data
+    def passed(self, stream: int, data: bytes) -> None:
+        """Part of a frame has passed."""
 
     @property
     def is_whole(self) -> bool:
@@ -75,15 +85,14 @@ class LogFrames(Frames):
         self._size: dict[int, int] = {}
         self._last: dict[int, bytes] = {}
 
-    def begun(self, stream: int, size: int) -> Iterator[tuple[int, bytes]]:
+    def before(self, stream: int, size: int) -> bytes:
         """Put the line feed of the line before, if it has none and was at its end."""
         before = self._size.get(stream)
-        if before is not None and before != _BLOCK and self._last.get(stream) != b"\n":
-            yield stream, b"\n"
+        lacks = before is not None and before != _BLOCK and self._last.get(stream) != b"\n"
         self._size[stream] = size
         self._last[stream] = b""
+        return b"\n" if lacks else b""
 
-    def piece(self, stream: int, data: bytes) -> Iterator[tuple[int, bytes]]:
+    def passed(self, stream: int, data: bytes) -> None:
         """Remember how it ends."""
         self._last[stream] = data[-1:]
-        yield stream, data

@@ -25,11 +25,23 @@ class TlsFiles(Struct, frozen=True):
     key: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """What a connection needs. Raises ``OSError`` (``ssl.SSLError`` is one)."""
-        context = ssl.create_default_context(cafile=self.ca)
+        """What a connection needs. Raises :class:`InvalidInput` for files that are not right."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except OSError as error:  # ssl.SSLError is one
+            raise InvalidInput("container_tls_ca", f"{self.ca} cannot be used: {error}") from error
         if self.cert is not None:
-            context.load_cert_chain(self.cert, self.key)
+            try:
+                context.load_cert_chain(self.cert, self.key, password=_no_password)
+            except (OSError, ValueError) as error:
+                text = f"{self.cert} cannot be used with the key {self.key}: {error}"
+                raise InvalidInput("container_tls_cert", text) from error
         return context
+
+
+def _no_password() -> str:
+    """Nobody is asked for one, which would stop the server at its terminal."""
+    raise ValueError("the key needs a password; keys without one only can be used")
 
 
 class Place(Struct, frozen=True):
@@ -44,6 +56,11 @@ class Place(Struct, frozen=True):
     def is_local(self) -> bool:
         """Whether the engine is on this machine for sure."""
         return self.socket is not None
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it is talked to over TLS."""
+        return self.url is not None and self.url.startswith("https:")
 
     def __str__(self) -> str:
         """For messages."""

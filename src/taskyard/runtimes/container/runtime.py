@@ -16,9 +16,11 @@ from msgspec import Struct
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import AttemptId
 from taskyard.core.image_name import ImageName
+from taskyard.core.resources import Capacity
 from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
+from taskyard.runtimes.container.absence import EVER, AbsenceRecord
 from taskyard.runtimes.container.berth import Berth
 from taskyard.runtimes.container.engine import EngineClient
 from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
@@ -37,6 +39,8 @@ _log = structlog.get_logger(__name__)
 _OPEN_S: Final = 10.0
 _CLOSE_S: Final = 10.0
 _REMOVERS: Final = 4
+_SLOTS_PER_CORE: Final = 8
+"""As on the server's own machine."""
 _REMOVE_RETRY_MAX_S: Final = 5.0
 
 
@@ -78,6 +82,8 @@ class ContainerRuntime:
         self._directory = directory.absolute()
         self._settings = settings
         self._images = ImageRecord(self._directory, clock)
+        self._absences = AbsenceRecord(self._directory)
+        self._knows_absences = False
         self._berths: dict[AttemptId, Berth] = {}
         self._removing: set[str] = set()
         self._removers = anyio.CapacityLimiter(_REMOVERS)
@@ -90,18 +96,31 @@ class ContainerRuntime:
         if self._keeper is not None:
             return
         self.listener = listener
-        self.engine, self.is_podman = await self._find()
+        try:
+            if not self._knows_absences:
+                await self._absences.load()
+                self._knows_absences = True
+        except OSError as error:
+            raise _no_place(error) from error
+        try:
+            self.engine, self.is_podman = await self._find()
+        except RuntimeUnavailable:
+            await self._absences.begin(EVER)
+            raise
         try:
             self.installation = await to_thread.run_sync(installation_id, self._directory)
             self.boot = boot_id()
             await self._images.load()
         except OSError as error:
             await self.engine.close()
-            raise RuntimeUnavailable(
-                f"containers have no place for their records: {error}"
-            ) from error
+            raise _no_place(error) from error
         self.watch = Watch(
-            self.engine, self.installation, self.clock, self._on_end, self._on_connect
+            self.engine,
+            self.installation,
+            self.clock,
+            self._on_end,
+            self._on_connect,
+            self._absences,
         )
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._keeper = asyncio.create_task(self._keep(ready), name="container runtime")
@@ -124,6 +143,20 @@ class ContainerRuntime:
         except (EngineUnreachable, EngineRefused) as error:
             return f"{error}; start the container engine, and attempts go on by themselves"
         return None
+
+    async def capacity(self) -> Capacity | None:
+        """What the engine's machine has; None if the engine cannot say so now."""
+        if self._keeper is None:
+            return None
+        try:
+            found = await self.engine.call("GET", "/info") or {}
+        except (EngineUnreachable, EngineRefused) as error:
+            _log.info("engine not measured", engine=str(self.engine.place), why=str(error))
+            return None
+        cores, memory = found.get("NCPU"), found.get("MemTotal")
+        if not (isinstance(cores, int) and isinstance(memory, int) and min(cores, memory) > 0):
+            return None
+        return Capacity(_SLOTS_PER_CORE * cores, cores * 1000, memory)
 
     async def _find(self) -> tuple[EngineClient, bool]:
         """The first engine that answers. Raises ``RuntimeUnavailable``."""
@@ -275,6 +308,10 @@ class ContainerRuntime:
                     return
         finally:
             self._removing.discard(name)
+
+
+def _no_place(error: OSError) -> RuntimeUnavailable:
+    return RuntimeUnavailable(f"containers have no place for their records: {error}")
 
 
 async def _connected(place: Place, context: ssl.SSLContext | None) -> tuple[EngineClient, bool]:

@@ -10,6 +10,7 @@ import structlog
 from taskyard.core.ids import AttemptId
 from taskyard.core.instants import Instant
 from taskyard.ports.clock import Clock
+from taskyard.runtimes.container.absence import AbsenceRecord
 from taskyard.runtimes.container.engine import EngineClient
 from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
 from taskyard.runtimes.container.request import ATTEMPT_LABEL, INSTALLATION_LABEL
@@ -34,6 +35,7 @@ class Watch:
         clock: Wall time.
         on_end: Told which attempt's container may have ended.
         on_connect: Called after every connect: whatever happened before it went unheard.
+        absences: What earlier lives of this process know of the engine, and later ones will.
     """
 
     def __init__(
@@ -43,14 +45,21 @@ class Watch:
         clock: Clock,
         on_end: Callable[[AttemptId], None],
         on_connect: Callable[[], Awaitable[None]],
+        absences: AbsenceRecord,
     ) -> None:
         self._engine = engine
         self._label = f"{INSTALLATION_LABEL}={installation}"
         self._clock = clock
         self._on_end = on_end
         self._on_connect = on_connect
+        self._absences = absences
         self._lost_at: Instant | None = None
         self._outages: deque[tuple[Instant, Instant]] = deque(maxlen=64)
+        last = absences.last
+        if last is not None and last.back_at is None:
+            self._lost_at = last.lost_at
+        elif last is not None and last.back_at is not None:
+            self._outages.append((last.lost_at, last.back_at))
         self.generation = 0
         """How often it was connected; a change means that the engine may have been away."""
         self.connected = anyio.Event()
@@ -65,6 +74,24 @@ class Watch:
             windows.append((self._lost_at, self._clock.now()))
         return any(lost - _BEFORE <= at <= back + _AFTER for lost, back in windows)
 
+    async def going(self, at: Instant | None = None) -> None:
+        """The engine cannot be reached since about then, or now.
+
+        One that is about to stop takes no new connections; the one to its events may outlast the
+        containers it takes along, and this process.
+        """
+        if self._lost_at is None:
+            self._lost_at = self._clock.now() if at is None else at
+            await self._absences.begin(self._lost_at)
+
+    async def came_back(self) -> None:
+        """The engine answers again."""
+        if self._lost_at is not None:
+            now = self._clock.now()
+            self._outages.append((self._lost_at, now))
+            self._lost_at = None
+            await self._absences.end(now)
+
     async def run(self) -> None:
         """Listen until cancelled."""
         pause_s = _RETRY_MIN_S
@@ -77,9 +104,9 @@ class Watch:
                 reason = str(error)
             if self.generation != before:
                 pause_s = _RETRY_MIN_S
-                self._lost_at = self._clock.now()
                 self.connected = anyio.Event()
                 _log.warning("container engine lost", engine=str(self._engine.place), reason=reason)
+                await self.going()
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, _RETRY_MAX_S)
 
@@ -88,9 +115,8 @@ class Watch:
         reason = "the engine ended its event stream"
         self.generation += 1
         if self._lost_at is not None:
-            self._outages.append((self._lost_at, self._clock.now()))
-            self._lost_at = None
             _log.info("container engine found again", engine=str(self._engine.place))
+        await self.came_back()
         self.connected.set()
         async with anyio.create_task_group() as group:
             group.start_soon(self._look_around)
