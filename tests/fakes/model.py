@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from fakes.model_state import ModelState, deliveries_of
-from taskyard.core.attempts import Attempt, Ended, Report, Started
+from taskyard.core.attempts import Attempt, Ended, Progress, Report, Started
 from taskyard.core.changes import Change
 from taskyard.core.errors import IllegalTransition, NotFound
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
@@ -242,7 +242,7 @@ class ModelStore(ModelState):
             return None, False
         if isinstance(report, Ended):
             return self._end(attempt, task, report, now, chance), True
-        if attempt.state is AttemptState.RUNNING:
+        if attempt.state is AttemptState.RUNNING or isinstance(report, Progress):
             return None, True
         self.held[attempt.id] = replace(
             attempt, state=AttemptState.RUNNING, started_at=report.at, handle=report.handle
