@@ -70,6 +70,12 @@ def words(ended: Ended) -> str:
 async def test_a_handler_that_raises_fails_with_its_words(functions: FunctionWorld) -> None:
     """The message is the exception's, the traceback is in the log, and the process goes on."""
     await functions.build(BAD)
+    await functions.call("pid")
+    (pool,) = functions.runtime._pools.values()
+    with anyio.fail_after(20):
+        while not all(one.ready for one in pool.members.values()):  # noqa: ASYNC110 - tells nobody
+            await anyio.sleep(0.01)
+    # From here on whoever was used last is used next.
     before = words(await functions.call("pid"))
     ended = await functions.call("raise")
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.FUNCTION_ERROR)

@@ -257,8 +257,13 @@ async def test_a_version_that_is_not_there_fails_the_call(fast: FunctionWorld) -
 
 
 async def test_a_dead_nursery_is_replaced(fast: FunctionWorld) -> None:
-    """Calls under way fail through no fault of their own; later ones work."""
-    await fast.build("import time\ndef handle(request): time.sleep(float(request.text or 0))\n")
+    """Calls under way fail through no fault of their own, with what they said; later ones work."""
+    await fast.build(
+        "import time\n"
+        "def handle(request):\n"
+        "    print('so far', flush=True)\n"
+        "    time.sleep(float(request.text or 0))\n"
+    )
     assignment = fast.assignment("30")
     await fast.start(assignment)
     await fast.ear.until(lambda: assignment.attempt_id in fast.ear.starts)
@@ -268,6 +273,7 @@ async def test_a_dead_nursery_is_replaced(fast: FunctionWorld) -> None:
     nursery._process.kill()
     ended = await fast.ended(assignment)
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.RUNTIME_TROUBLE)
+    assert ended.folded == {"stdout": b"so far\n"} or not ended.output_complete
     with anyio.fail_after(20):
         while fast.runtime._nursery in {None, nursery}:  # noqa: ASYNC110 - it tells nobody
             await anyio.sleep(0.01)

@@ -142,7 +142,8 @@ class MachineBase(RuleBasedStateMachine):
             attempts = connection.execute(
                 "SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token,"
                 " lease_expires_at, resources, state, assigned_at, started_at, finished_at,"
-                " exit_code, signal, reason, message, handle, outcome FROM attempts"
+                " exit_code, signal, reason, message, handle, outcome, progress, progress_text"
+                " FROM attempts"
             )
             events: dict[int, list[int]] = {}
             for seq, number in connection.execute(

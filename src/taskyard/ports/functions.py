@@ -94,6 +94,10 @@ class FunctionStore(Protocol):
         """Versions whose build did not end, oldest first."""
         ...
 
+    async def bundles(self) -> frozenset[str]:
+        """Names of the bundles that any version is made of."""
+        ...
+
     async def set_build(
         self,
         function_id: FunctionId,

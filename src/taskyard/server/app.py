@@ -4,7 +4,8 @@
 2. keep encoded slashes of a path apart from those between its segments;
 3. below the prefix of a dialect of others, hand over to that dialect's own application;
 4. answer ``OPTIONS``;
-5. Litestar: find the route, of our own dialect, of the dashboard, or one of the few below;
+5. find the route: the hot ones at once, all others through Litestar, be they of our own dialect,
+   of the dashboard, or one of the few below;
 6. the dialect's handler: limit the body, find the caller, decode, ask the engine, answer.
 """
 
@@ -27,6 +28,7 @@ from taskyard.dialects.http.routing import allowed_methods
 from taskyard.dialects.native.callers import caller_of
 from taskyard.dialects.native.dialect import answer_http_error, native_router
 from taskyard.dialects.native.errors import problem_of, request_id_of
+from taskyard.dialects.native.express import express
 from taskyard.dialects.native.native import STATE_KEY, Native
 from taskyard.dialects.native.openapi import describe
 from taskyard.dialects.native.operation import SLASH
@@ -156,6 +158,7 @@ def _slashes(app: ASGIApp) -> ASGIApp:
 
 def _options(app: Litestar) -> ASGIApp:
     """Answer with every method of a path; Litestar itself knows those of one handler only."""
+    otherwise = express(app)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("method") == "OPTIONS":
@@ -163,7 +166,7 @@ def _options(app: Litestar) -> ASGIApp:
             if allowed:
                 allow = ", ".join(allowed).encode()
                 return await Answer(204, b"", ((b"allow", allow),))(scope, receive, send)
-        return await app(scope, receive, send)
+        return await otherwise(scope, receive, send)
 
     return serve
 

@@ -159,6 +159,7 @@ async def assemble(
             wired.due.run,
             wired.rescue.run,
             wired.prune.run,
+            wired.bundle_sweep.run,
             engine.lists.run,
             engine.functions.run,
             wired.job_keeping.run,

@@ -1,5 +1,6 @@
 """Serves until told to stop: signals, listeners, and the file that says who serves."""
 
+import gc
 import json
 import os
 import resource
@@ -38,6 +39,9 @@ log = structlog.get_logger(__name__)
 SWITCH_INTERVAL_S: Final = 0.0005
 """How long the event loop may keep the interpreter while the store's writer wants it. The writer
 gives it up at each statement; with Python's 5 ms it would wait longer than the disk does."""
+COLLECT_EVERY: Final = (20_000, 20, 100)
+"""How many new objects, and how many younger collections, a garbage collection waits for. Requests
+leave hardly any cycles behind; with (700, 10, 10) looking for them takes a fifth of all time."""
 
 
 def serve(settings: Settings) -> int:
@@ -50,6 +54,7 @@ def serve(settings: Settings) -> int:
     configure_logging(settings.log_format, settings.log_level)
     _raise_file_limit()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    _calm_collector()
     try:
         anyio.run(run, settings, backend="asyncio", backend_options={"use_uvloop": True})
     except BaseExceptionGroup as group:
@@ -183,6 +188,13 @@ def _raise_file_limit() -> None:
     wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _calm_collector() -> None:
+    """Leave out what was imported, which lives as long as the process, and look less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_EVERY)
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -22,6 +22,7 @@ from taskyard.server.settings import Settings
 from taskyard.services.access import Access
 from taskyard.services.assignments import Assignments
 from taskyard.services.audit import Audit
+from taskyard.services.bundles import BundleSweep
 from taskyard.services.bus import Bus, Listener
 from taskyard.services.calls import Calls
 from taskyard.services.dispatch import Dispatch
@@ -79,6 +80,7 @@ class Wired:
     tally: Tally
     sealing: Sealing
     job_keeping: JobKeeping
+    bundle_sweep: BundleSweep
 
 
 def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
@@ -110,9 +112,10 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     bus.listen(webhooks.on_changes)
     bus.listen(metrics.on_changes)
     submits = Tasks(tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit)
+    bundles = BundleFiles(settings.data / "functions" / "bundles")
     functions = Functions(
         store.functions,
-        BundleFiles(settings.data / "functions" / "bundles"),
+        bundles,
         LocalBuilder(settings.data / "functions", settings.function_build_timeout_s),
         submits,
         tasks,
@@ -161,6 +164,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         tally=tally,
         sealing=sealing,
         job_keeping=keeping,
+        bundle_sweep=BundleSweep(store.functions, bundles, clock),
     )
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from taskyard.core.resources import Capacity
 from taskyard.runtimes.command.cgroups import own_hierarchies
 
-SLOTS_PER_CORE = 8
+SLOTS_PER_CORE = 16
+"""An attempt holds its slot from the commit that places it to the commit that ends it. Where the
+work itself is short those two are most of that time, and with fewer slots the cores idle."""
 SLOTS_MIN = 8
 
 

@@ -94,8 +94,12 @@ class Operation:
     body: Any
     body_required: bool
     token_in_query: bool
+    serve: Callable[[Any, Scope, Receive], Awaitable[ASGIApp]]
+    """What does it: given the controller and a request, answers with what sends the answer."""
     raw: bool = False
     """Whether the body may be of any type."""
+    hot: bool = False
+    """Whether it is found before the router looks; see ``express``."""
 
 
 Method = Callable[[Any, Call[Any, Any]], Awaitable[ASGIApp]]
@@ -111,6 +115,7 @@ def operation(
     token_in_query: bool = False,
     body_limit: int | None = None,
     described_body: Any = None,
+    hot: bool = False,
 ) -> Callable[[Method], HTTPRouteHandler]:
     """Make a route of a controller's method; its docstring's first line is the summary.
 
@@ -123,6 +128,7 @@ def operation(
         token_in_query: whether ``?access_token=`` is a credential here.
         body_limit: bytes of the body, at most; as everywhere when None.
         described_body: the JSON that a raw body may be, for the description.
+        hot: whether it is asked for so often that the router's work shows.
     """
 
     def decorate(function: Method) -> HTTPRouteHandler:
@@ -130,22 +136,9 @@ def operation(
         has_query = query_type is not NoQuery
         raw = body_type is RawBody
         decoder = None if raw or body_type is NoneType else msgspec.json.Decoder(body_type)
-        described = Operation(
-            name=function.__name__,
-            summary=(function.__doc__ or "").strip().splitlines()[0],
-            role=role,
-            answers=answers,
-            fails=fails,
-            query=query_type,
-            body=described_body if decoder is None else body_type,
-            body_required=required and not raw,
-            token_in_query=token_in_query,
-            raw=raw,
-        )
         no_query = NoQuery()
 
-        async def handle(self: Controller, request: Request[Any, Any, Any]) -> Answer:
-            scope, receive = request.scope, request.receive
+        async def serve(self: Controller, scope: Scope, receive: Receive) -> ASGIApp:
             try:
                 native = native_of(scope)
                 if raw and scope["query_string"]:
@@ -164,12 +157,28 @@ def operation(
                     body = await read_body(scope["headers"], receive, limit)
                 elif decoder is not None:
                     body = await _decode(native, scope, receive, decoder, required)
-                return await function(  # type: ignore[return-value]  # any ASGI application
-                    self, Call(native, caller, scope, query, body)
-                )
+                return await function(self, Call(native, caller, scope, query, body))
             except Exception as error:  # noqa: BLE001 - the top of a request
                 return problem_of(error, request_id_of(scope["headers"]))
 
+        async def handle(self: Controller, request: Request[Any, Any, Any]) -> Answer:
+            # Any ASGI application; Litestar wants to know a type.
+            return await serve(self, request.scope, request.receive)  # type: ignore[return-value]
+
+        described = Operation(
+            name=function.__name__,
+            summary=(function.__doc__ or "").strip().splitlines()[0],
+            role=role,
+            answers=answers,
+            fails=fails,
+            query=query_type,
+            body=described_body if decoder is None else body_type,
+            body_required=required and not raw,
+            token_in_query=token_in_query,
+            serve=serve,
+            raw=raw,
+            hot=hot,
+        )
         handle.__name__ = function.__name__
         handle.__doc__ = function.__doc__
         return HTTPRouteHandler(

@@ -231,6 +231,7 @@ class FunctionRoutes(Controller):
         role=Role.WRITE,
         fails=(404, 409, 413, 422, 504, 507),
         described_body=None,
+        hot=True,
     )
     async def call_function(self, call: Call[CallQuery, RawBody]) -> Answer:
         """Call a function; with `wait`, the answer is its own, or 202 if it takes longer."""

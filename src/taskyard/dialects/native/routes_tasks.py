@@ -68,6 +68,7 @@ class TaskRoutes(Controller):
         {200: TaskAnswer, 201: TaskAnswer},
         role=Role.WRITE,
         fails=(429, 507),
+        hot=True,
     )
     async def submit_task(self, call: Call[NoQuery, SubmittedTask]) -> Answer:
         """Submit a task; answered once it is on disk. 200 if the idempotency key was known."""

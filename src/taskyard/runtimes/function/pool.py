@@ -24,7 +24,8 @@ _log = structlog.get_logger(__name__)
 _BUSY_S: Final = 0.01
 """A member that has been at one call for this long is not about to be free."""
 _AHEAD: Final = 2
-"""Members made at once when there are none: one for the call, one for the next."""
+"""Members made at once when there are none: one for the call, one for the next; and how many are
+kept in reserve where each is used up soon."""
 
 
 class Host(Protocol):
@@ -115,6 +116,9 @@ class Pool:
             return
         if member.calls >= self._host.limits.calls:
             self.retire(member)
+            if len(self.idle) + self._births < _AHEAD:
+                # Made while nobody waits for it.
+                self.grow(now, 1)
             self.look(now)
             return
         if self.waiting:

@@ -29,6 +29,7 @@ from taskyard.runtimes.function.limits import PoolKey, PoolLimits
 from taskyard.runtimes.function.manifest import read_manifest, version_directory
 from taskyard.runtimes.function.member import Answer, Call, Member
 from taskyard.runtimes.function.nursery import Nursery
+from taskyard.runtimes.function.orphans import Orphans
 from taskyard.runtimes.function.pool import Pool
 from taskyard.runtimes.function.settling import INLINE_BYTES, Settlement
 
@@ -73,6 +74,8 @@ class FunctionRuntime(Settlement):
         self._use_cgroups = use_cgroups
         self.cages = Cages(self._cgroup, use_cgroups=False)
         self._nursery: Nursery | None = None
+        self._nursed = asyncio.Event()
+        """Set while there is one."""
         self._pools: dict[PoolKey, Pool] = {}
         self._opening: dict[PoolKey, list[Call]] = {}
         """Calls that wait for their version to be looked up."""
@@ -107,6 +110,7 @@ class FunctionRuntime(Settlement):
         # Nothing of an earlier life is alive any more.
         await anyio.to_thread.run_sync(_empty, self._run)
         self._nursery = nursery
+        self._nursed.set()
 
     async def start(self, assignment: Assignment, directory: Path) -> None:
         """See the port."""
@@ -315,12 +319,12 @@ class FunctionRuntime(Settlement):
             ready.set_result(None)
             while True:
                 busy = self._running or any(pool.waiting for pool in self._pools.values())
-                pause_s = _TICK_S if busy else _IDLE_TICK_S
                 self._wake.clear()
-                with anyio.move_on_after(pause_s):
-                    if busy:
-                        await anyio.sleep(pause_s)
-                    else:
+                if busy:
+                    # Without a scope: with calls coming in this is the most frequent turn of all.
+                    await anyio.sleep(_TICK_S)
+                else:
+                    with anyio.move_on_after(_IDLE_TICK_S):
                         await self._wake.wait()
                 self._look()
 
@@ -342,6 +346,7 @@ class FunctionRuntime(Settlement):
             for call in self._opening.pop(key):
                 self._report(call, Ending(AttemptState.FAILED, Reason.START_FAILED, text), {})
             return
+        await self._nursed.wait()
         pool = self._pools[key] = Pool(key, self, manifest, place, self._run)
         for call in self._opening.pop(key):
             if call.ended is None:
@@ -361,23 +366,22 @@ class FunctionRuntime(Settlement):
             return
         _log.error("the nursery is gone; starting another one")
         dead, self._nursery = self._nursery, None
-        self.spawn(self._replace_nursery, dead)
+        self._nursed.clear()
+        pools, self._pools = self._pools, {}
+        orphans = Orphans(pools.values())
+        self._numbers.clear()
+        self.spawn(self._replace_nursery, dead, orphans)
 
-    async def _replace_nursery(self, dead: Nursery | None) -> None:
+    async def _replace_nursery(self, dead: Nursery | None, orphans: Orphans) -> None:
         if dead is not None:
             await dead.close()
-        pools, self._pools = self._pools, {}
+        await anyio.to_thread.run_sync(self.cages.sweep)
         text = "the ancestor of all function processes died"
         ending = Ending(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
-        await anyio.to_thread.run_sync(self.cages.sweep)
-        for pool in pools.values():
-            for call in [*pool.waiting, *(m.call for m in pool.members.values() if m.call)]:
-                call.settling = True
-                self._running.pop(call.assignment.attempt_id, None)
-                self._report(call, ending, {})
-            pool.waiting.clear()
-            pool.close()
-        self._numbers.clear()
+        for call, member in orphans.given:
+            await self._settle_orphan(call, member, ending)
+        for call in orphans.waiting:
+            self._report(call, ending, {})
         while self._nursery is None:
             try:
                 await self._start_nursery()

@@ -143,19 +143,31 @@ class Settlement:
                 call, self._clock.now(), member.tree.method, killed, tuple(survivors)
             )
             ending = msgspec.structs.replace(ending, kill_report=report)
-        files, printed = call.is_linked, None
-        if not files:
-            printed = await anyio.to_thread.run_sync(left_behind, member.directory)
-            files = printed is None
-        if files:
-            try:
-                hand_over(call, member, {})
-            except OSError as error:
-                _log.warning("output lost", error=str(error))
+        files, printed = await self._rest_of_output(call, member)
         self._let_go(call, member)
-        self._report(call, ending, printed or {}, files=files)
+        self._report(call, ending, printed, files=files)
         member.owner.take_out(member)
         member.owner.look(asyncio.get_running_loop().time())
+
+    async def _settle_orphan(self, call: Call, member: Member, ending: Ending) -> None:
+        """End a call whose member died with its ancestors, and through no fault of its own."""
+        files, printed = await self._rest_of_output(call, member)
+        self._let_go(call, member)
+        self._report(call, ending, printed, files=files)
+        member.owner.take_out(member)
+
+    async def _rest_of_output(self, call: Call, member: Member) -> tuple[bool, Printed]:
+        """What a dead member printed: whether it is in the attempt's files; if not, what it is."""
+        printed = None
+        if not call.is_linked:
+            printed = await anyio.to_thread.run_sync(left_behind, member.directory)
+        if printed is not None:
+            return False, printed
+        try:
+            hand_over(call, member, {})
+        except OSError as error:
+            _log.warning("output lost", error=str(error))
+        return True, {}
 
     def _let_go(self, call: Call, member: Member) -> None:
         self._running.pop(call.assignment.attempt_id, None)

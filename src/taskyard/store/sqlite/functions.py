@@ -186,6 +186,11 @@ class SqliteFunctions:
         rows = await self._session.read(lambda c: c.execute(_SQL.unbuilt.sql).fetchall())
         return [(WorkspaceName(row[13]), _version(row)) for row in rows]
 
+    async def bundles(self) -> frozenset[str]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute(_SQL.bundles.sql).fetchall())
+        return frozenset(row[0] for row in rows)
+
     async def set_build(
         self,
         function_id: FunctionId,

@@ -1,6 +1,7 @@
 """Between rows and records: the only place that knows the order of columns."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,9 @@ _demand: Final = msgspec.json.Decoder(Demand).decode
 _handle: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 Row = Sequence[Any]
+
+SHORT_SPEC: Final = 4096
+"""Characters of a specification that is kept once it was read; longer ones would take room."""
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True):
@@ -43,13 +47,22 @@ def text(value: object) -> str:
 
 
 def spec_of(column: str) -> TaskSpec:
-    """The specification in a ``spec`` column."""
+    """The specification in a ``spec`` column.
+
+    Each is read twice within a moment, to place the task and to end it, and many are alike.
+    Records are frozen, so that those who read the same text can share what it says.
+    """
+    return _short_spec(column) if len(column) <= SHORT_SPEC else _spec(column)
+
+
+@lru_cache(maxsize=1024)
+def _short_spec(column: str) -> TaskSpec:
     return _spec(column)
 
 
 def task_of(row: Row) -> Task:
     """A task from the columns that ``task_by_id`` names."""
-    spec = _spec(row[3])
+    spec = spec_of(row[3])
     if spec.priority != row[16]:
         spec = msgspec.structs.replace(spec, priority=row[16])
     return Task(

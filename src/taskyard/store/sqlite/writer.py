@@ -37,6 +37,10 @@ BATCH_LIMIT: Final = 512
 """Operations in one transaction at most, so that a commit never takes long."""
 QUEUE_LIMIT: Final = 20_000
 """Operations waiting at most; past it submits are refused with a time to come back."""
+CROWD: Final = 4
+"""Operations in one transaction from which on the next one waits a moment for as many."""
+GATHER_S: Final = 0.0005
+"""That moment: a fraction of what a commit costs everybody who has one of his own."""
 
 
 class _Entry:
@@ -85,6 +89,8 @@ class Writer:
         self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
         self._closing = False
         self._rate = 1000.0
+        self._lately = 0
+        """Operations that came together; goes down slowly while fewer do."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._main, name="taskyard-writer", daemon=True)
         self._failure: BaseException | None = None
@@ -170,9 +176,15 @@ class Writer:
             connection.close()
 
     def _take(self) -> list[_Entry]:
-        """Wait for something, then take all there is up to the limit; empty once closed."""
+        """Wait for something, then take all there is up to the limit; empty once closed.
+
+        Whoever was told of the last commit is about to come back with what follows from it. The
+        first of them alone must not set off a transaction that all the others then wait for.
+        """
         batch: list[_Entry] = []
         entry = self._queue.get()
+        if self._lately >= CROWD and self._queue.qsize() + 1 < self._lately and not self._closing:
+            time.sleep(GATHER_S)
         try:
             while entry is not None:
                 batch.append(entry)
@@ -188,6 +200,7 @@ class Writer:
 
     def _commit(self, connection: sqlite3.Connection, batch: list[_Entry]) -> None:
         began = time.perf_counter()
+        self._lately = max(len(batch), self._lately - 1)
         try:
             with translated():
                 connection.execute("BEGIN IMMEDIATE")

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 _LENGTHS: Final = struct.Struct("!II")
 DATAGRAM_MAX: Final = 128 << 10
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+"""``json.dumps`` would make an encoder each time."""
 
 Json = dict[str, Any]
 
@@ -45,14 +47,14 @@ def read_frame(sock: socket.socket) -> tuple[Json, bytes]:
 
 def write_frame(sock: socket.socket, header: Json, *payload: bytes) -> None:
     """Send one frame. Raises ``OSError`` if the other end is gone."""
-    head = json.dumps(header, separators=(",", ":")).encode()
+    head = _encode(header).encode()
     size = sum(map(len, payload))
     sock.sendall(b"".join((_LENGTHS.pack(len(head), size), head, *payload)))
 
 
 def send(sock: socket.socket, message: Json) -> None:
     """Send one datagram."""
-    sock.send(json.dumps(message, separators=(",", ":")).encode())
+    sock.send(_encode(message).encode())
 
 
 def receive(sock: socket.socket) -> tuple[Json, int | None]:

@@ -52,6 +52,10 @@ SELECT function_id, number, state, bundle, size_bytes, language, handler, entry,
 FROM function_versions WHERE function_id = :function_id AND number < :before
 ORDER BY number DESC LIMIT :limit;
 
+-- name: bundles
+-- Bundles that a version is made of, also of functions that are deleted and can be restored.
+SELECT DISTINCT bundle FROM function_versions;
+
 -- name: unbuilt
 SELECT function_id, number, state, bundle, size_bytes, language, handler, entry, dependencies,
        created_at, created_by, finished_at, message,
