@@ -5,7 +5,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from taskyard.core.attempts import Attempt
-from taskyard.core.errors import NotFound, Unavailable
+from taskyard.core.errors import Conflict, NotFound, Unavailable
 from taskyard.core.functions import FunctionId
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.tasks import (
@@ -20,6 +20,10 @@ from taskyard.ports.runtime import Assignment
 from taskyard.services.secrets import Secrets
 
 LiveVersion = Callable[[WorkspaceName, FunctionId], int | None]
+
+
+class NothingToRun(Conflict):
+    """The function is gone, or has no version that could run."""
 
 
 class Assignments:
@@ -49,13 +53,14 @@ class Assignments:
 
         Raises:
             NotFound: the task refers to a secret that its workspace does not have.
+            NothingToRun: it calls a function that is not there, or has no code.
             Unavailable: secrets cannot be read now.
         """
         spec, work = task.spec, task.spec.work
         if isinstance(work, FunctionCall) and work.version is None:
             version = self.live_version(task.workspace, work.function_id)
-            if version is None:
-                raise Unavailable(f"the function {work.function!r} is not there, or has no code")
+            if version is None and not lenient:
+                raise NothingToRun(f"the function {work.function!r} is not there, or has no code")
             work = replace(work, version=version)
         asked = environment_of(work)
         names = {value.secret for value in asked.values() if isinstance(value, SecretRef)}
