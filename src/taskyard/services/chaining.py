@@ -18,7 +18,7 @@ from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
 from taskyard.core.functions import GROUP_PREFIX, CallRequest
 from taskyard.core.instants import Instant, seconds_between
 from taskyard.core.issued import MOST_LINKS, CallOrigin, CallView
-from taskyard.core.schedule import GRACE, next_firing
+from taskyard.core.schedule import CatchUp, firings_due
 from taskyard.core.states import TERMINAL, Reason
 from taskyard.ports.catalogue import CatalogueStore, Issue, IssuedStore
 from taskyard.ports.clock import Clock
@@ -157,12 +157,13 @@ class Chaining:
         return min(max(seconds_between(self._clock.now(), next_at), 0.01), LONGEST_SLEEP_S)
 
     async def _fire(self, schedule: Schedule, was: Instant, now: Instant) -> None:
+        # Those missed while nobody was there are skipped; one that is a little late is not missed.
+        owed, to = firings_due(schedule.cron, schedule.timezone, was, now, CatchUp.NONE, 1)
         issue = None
-        if now - was < GRACE:
+        if owed:
             caller = Caller(f"schedule {schedule.id}", schedule.workspace, Role.WRITE)
             origin = CallOrigin(schedule_id=schedule.id)
             issue = self._issue(caller, schedule.function_id, request_of(schedule), origin)
-        to = next_firing(schedule.cron, schedule.timezone, now)
         change = await self._store.fire(schedule, was, to, issue)
         if change is not None:
             self._bus.publish((change,))

@@ -99,7 +99,7 @@ async def test_bodies_that_are_no_objects(world: GreenCloudWorld, body: bytes) -
     ):
         answer = await world.acme.http.request(method, path, content=body)
         assert (answer.status_code, answer.json()["error"]) == (400, "INVALID_INPUT"), path
-    assert "fields" not in answer.json()
+        assert "fields" not in answer.json()
 
 
 async def test_editing(world: GreenCloudWorld) -> None:

@@ -1,12 +1,12 @@
 """Tasks and their results, as clients of the original meet them."""
 
+import os
 import re
 import shutil
-import os
 
 import anyio
 import pytest
-from greencloud_world import ECHO, Account, GreenCloudWorld
+from greencloud_world import ECHO, Account, GreenCloudWorld, zipped
 
 pytestmark = pytest.mark.anyio
 ID = re.compile(r"[0-9a-f]{24}\Z")
@@ -171,7 +171,7 @@ async def test_a_task_over_its_time_ends_with_408(world: GreenCloudWorld) -> Non
     assert (await world.acme.got(f"/v1/task/{task_id}"))["status"] == 408
 
 
-async def test_before_the_end_there_is_no_result(world: GreenCloudWorld, echo: str) -> None:
+async def test_before_the_end_there_is_no_result(world: GreenCloudWorld) -> None:
     """404 with the state; progress is what the function says."""
     function = await world.acme.deployed(
         "import time\n"
@@ -187,7 +187,7 @@ async def test_before_the_end_there_is_no_result(world: GreenCloudWorld, echo: s
     assert early.headers["gc-task-id"] == task_id
     assert early.headers["gc-task-state"] in {"queued", "assigned", "running"}
     with anyio.fail_after(10):
-        while (await world.acme.got(f"/v1/task/{task_id}"))["progress"] != 75 + 12:
+        while (await world.acme.got(f"/v1/task/{task_id}"))["progress"] != 75 + 12:  # noqa: ASYNC110 - polls
             await anyio.sleep(0.02)
     assert (await world.acme.result(task_id)).text == "x"
 
@@ -285,8 +285,8 @@ async def test_what_a_function_keeps(world: GreenCloudWorld) -> None:
         "    seen = event.headers.get('gc-storage')\n"
         "    said = event.body.decode()\n"
         "    headers = {} if said == '-' else {'GC-Storage': said}\n"
-        "    if said == 'huge': headers = {'GC-Storage': base64.b64encode(b'x' * 1048577).decode()}\n"
-        "    if said == 'full': headers = {'GC-Storage': base64.b64encode(b'x' * 1048576).decode()}\n"
+        "    size = {'huge': 1048577, 'full': 1048576}.get(said)\n"
+        "    if size: headers = {'GC-Storage': base64.b64encode(b'x' * size).decode()}\n"
         "    shown = seen if seen is None or len(seen) < 100 else len(seen)\n"
         "    return {'statusCode': 202, 'headers': headers, 'body': [shown]}\n"
     )
@@ -305,13 +305,35 @@ async def test_what_a_function_keeps(world: GreenCloudWorld) -> None:
     assert await say("-") == (202, None)
 
 
-async def test_tasks_run_the_newest_build(world: GreenCloudWorld) -> None:
-    """The one that is live when they start, also if they were queued before it."""
-    function = await world.acme.deployed("def handle(e, c): return 'old'\n")
-    await world.acme.http.post(f"/v1/function/{function}/togglePause")
-    assert (await world.acme.http.post(f"/v1/task/{function}")).status_code == 423
-    await world.acme.http.post(f"/v1/function/{function}/togglePause")
-    assert (await world.acme.called(function)).text == "old"
+async def test_a_pause_leaves_the_queue_and_new_code_answers_it(world: GreenCloudWorld) -> None:
+    """What was queued starts after the pause, with the build that is the newest then."""
+    acme = world.acme
+    source = "import time\ndef handle(e, c):\n    time.sleep(0.5)\n    return {answer!r}\n"
+    function = await acme.deployed(source.format(answer="old"))
+    tasks = [await acme.task(function) for _ in range(24)]
+    toggle = f"/v1/function/{function}/togglePause"
+    assert (await acme.http.post(toggle)).status_code == 204
+    await acme.build(function, zipped({"handler.py": source.format(answer="new")}))
+    assert (await acme.result(tasks[0])).text == "old"
+    last = await acme.got(f"/v1/task/{tasks[-1]}")
+    assert (last["progress"], last["assigned"], last["node"], last["status"]) == (0, "", "", 0)
+    metrics = (await acme.got(f"/v1/function/{function}"))["metrics"]
+    assert metrics["pendingTasks"] > 0
+    assert (await acme.http.post(toggle)).status_code == 204
+    assert (await acme.result(tasks[-1])).text == "new"
+
+
+async def test_killed_through_the_native_api(world: GreenCloudWorld) -> None:
+    """500, and the message says so."""
+    function = await world.dev.deployed("import time\ndef handle(e, c): time.sleep(9)\n")
+    task_id = await world.dev.task(function)
+    with anyio.fail_after(10):
+        while (await world.dev.got(f"/v1/task/{task_id}"))["progress"] < 75:  # noqa: ASYNC110
+            await anyio.sleep(0.02)
+    items = (await world.native.got("/tasks?limit=5"))["items"]
+    assert (await world.native.http.post(f"/tasks/{items[0]['id']}/cancel")).is_success
+    result = await world.dev.result(task_id)
+    assert (result.status_code, result.json()["message"]) == (500, "the task was killed")
 
 
 @pytest.mark.node

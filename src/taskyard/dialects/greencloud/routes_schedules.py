@@ -21,7 +21,9 @@ from taskyard.services.chaining import request_of
 
 DESCRIPTION_MOST: Final = 256
 _RULE: Final = re.compile(r"[\x20-\x7e]{1,256}\Z")
-_FIELD: Final = re.compile(r"[0-9*,/a-zA-Z-]+\Z")
+_VALUE: Final = r"(?:[0-9]{1,2}|[A-Za-z]{3})"
+_PART: Final = rf"(?:\*|{_VALUE}(?:-{_VALUE})?)(?:/[0-9]{{1,2}})?"
+_FIELD: Final = re.compile(rf"{_PART}(?:,{_PART})*\Z")
 _FIVE: Final = "needs five fields: minute hour day month weekday"
 
 
