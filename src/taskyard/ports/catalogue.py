@@ -63,6 +63,10 @@ class CatalogueStore(Protocol):
         """What follows the calls of a function, oldest first."""
         ...
 
+    async def followed(self) -> set[str]:
+        """Functions whose calls are followed by others."""
+        ...
+
     async def due(self, now: Instant, limit: int) -> list[tuple[Instant, Schedule]]:
         """Schedules that fire now, with the instant they were due at."""
         ...

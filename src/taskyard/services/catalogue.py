@@ -39,6 +39,8 @@ class Catalogue:
     async def add(self, caller: Caller, entry: Entry) -> None:
         """Store a new entry. Raises ``NotAllowed``, ``Conflict`` if its id is taken."""
         require(caller, Role.WRITE)
+        if isinstance(entry, Trigger):
+            self._chaining.follow(entry.function_id)
         await self._store.add(entry, self._due_at(entry))
         self._chaining.schedules_changed()
         await self._audit.done(caller, f"{_word(entry)}.create", entry.id)

@@ -50,6 +50,8 @@ class Chaining:
         self._issuing = issuing
         self._bus = bus
         self._clock = clock
+        self._followed: set[str] | None = None
+        """Functions whose calls may have something to settle; all of them while not known."""
         self._news = anyio.Event()
         self._moved = anyio.Event()
         bus.listen(self._on_changes)
@@ -60,13 +62,21 @@ class Chaining:
             loops.start_soon(self._settling)
             loops.start_soon(self._firing)
 
+    def follow(self, function_id: str) -> None:
+        """A function has a new trigger."""
+        if self._followed is not None:
+            self._followed.add(function_id)
+
     def schedules_changed(self) -> None:
         """One may fire earlier than all others."""
         self._moved.set()
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            if change.state in TERMINAL and change.group.startswith(GROUP_PREFIX):
+            if change.state not in TERMINAL or not change.group.startswith(GROUP_PREFIX):
+                continue
+            # Most functions have no triggers, and a look at the store for each end would be felt.
+            if self._followed is None or change.group.rpartition(".")[2] in self._followed:
                 self._news.set()
                 return
 
@@ -74,6 +84,8 @@ class Chaining:
         while True:
             self._news = anyio.Event()
             try:
+                if self._followed is None:
+                    self._followed = await self._catalogue.followed()
                 await self._settle_all()
             except (Unavailable, Overloaded) as error:
                 log.warning("triggers_paused", reason=str(error))

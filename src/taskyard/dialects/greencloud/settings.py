@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -27,6 +27,10 @@ class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __repr__(self) -> str:
         """Without what lets somebody in, wherever it may be shown."""
         return f"Account(workspace={self.workspace!r}, quota={self.quota!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The same for terminals."""
+        return [("workspace", self.workspace), ("quota", self.quota)]
 
 
 class GreenCloudSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -95,6 +95,11 @@ class SqliteCatalogue:
         found = [_entry(row[0]) for row in rows]
         return [one for one in found if isinstance(one, Trigger)]
 
+    async def followed(self) -> set[str]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute(_SQL.followed_functions.sql).fetchall())
+        return {row[0] for row in rows}
+
     async def due(self, now: Instant, limit: int) -> list[tuple[Instant, Schedule]]:
         """See the port."""
         values = {"now": now, "limit": limit}

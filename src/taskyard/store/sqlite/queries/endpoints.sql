@@ -40,6 +40,9 @@ WHERE workspace = :workspace AND kind = :kind AND (:function_id IS NULL OR funct
 -- name: triggers_of_function
 SELECT content FROM catalogue WHERE function_id = :function_id AND kind = 'trigger' ORDER BY seq;
 
+-- name: followed_functions
+SELECT DISTINCT function_id FROM catalogue WHERE function_id IS NOT NULL AND kind = 'trigger';
+
 -- name: entries_due
 SELECT due_at, content FROM catalogue WHERE due_at <= :now ORDER BY due_at LIMIT :limit;
 
