@@ -10,11 +10,12 @@ from fakes.faults import Faults, When
 from fakes.memory import MemoryStore
 from taskyard.core.access import Caller, Role
 from taskyard.core.errors import Unavailable
+from taskyard.core.functions import FunctionId
 from taskyard.core.ids import GroupName, WorkspaceName
 from taskyard.core.instants import after
 from taskyard.core.resources import Capacity, Resources
 from taskyard.core.states import AttemptState, Reason
-from taskyard.core.tasks import Command, SecretRef, environment_of
+from taskyard.core.tasks import Command, FunctionCall, SecretRef, environment_of
 
 pytestmark = pytest.mark.anyio
 MAIL = GroupName("mail")
@@ -155,6 +156,18 @@ async def test_a_missing_secret_ends_the_attempt(world: World) -> None:
     ended = await world.task(task.id)
     assert (ended.state, ended.reason) == ("failed", Reason.SECRET_MISSING)
     assert "nope" in (ended.message or "")
+    assert [one.task_id for one in worker.assigned] == [other.id]
+    assert world.rooms.held_count == 1
+
+
+async def test_a_call_of_nothing_ends_the_attempt(world: World) -> None:
+    """A function without a live version ends its calls for good, and holds up nobody."""
+    worker = await world.worker(runtimes=("command", "function"))
+    work = FunctionCall(FunctionId("f" * 24), "gone")
+    task, other = await world.submit(work=work), await world.submit()
+    ended = await world.task(task.id)
+    assert (ended.state, ended.reason) == ("failed", Reason.START_FAILED)
+    assert "gone" in (ended.message or "")
     assert [one.task_id for one in worker.assigned] == [other.id]
     assert world.rooms.held_count == 1
 

@@ -119,6 +119,8 @@ class Ended(Struct, frozen=True, tag="ended"):
     """Whether ``folded`` is all the output there is: then no directory has to be looked into."""
     result: CallResult | None = None
     """What a function answered; stored in the same transaction as the end."""
+    blob: bytes | None = None
+    """What the function keeps from now on, nothing when empty; None leaves what it has."""
 
 
 class Progress(Struct, frozen=True, tag="progress"):

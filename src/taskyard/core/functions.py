@@ -12,6 +12,8 @@ FunctionId = NewType("FunctionId", str)
 """24 lower-case hex digits, the first 8 the creation time in seconds; sorts by creation."""
 
 GROUP_PREFIX: Final = "function."
+BLOB_BYTES: Final = 1 << 20
+"""Most that a function may keep from call to call."""
 
 
 class Language(StrEnum):

@@ -1,6 +1,7 @@
 """The kinds of identifiers. Each is text; the type says which kind a function wants."""
 
-from typing import NewType
+import uuid
+from typing import Final, NewType
 
 TaskId = NewType("TaskId", str)
 """UUID version 7 in canonical form; sorts by submission time."""
@@ -22,3 +23,10 @@ IncarnationId = NewType("IncarnationId", str)
 
 LeaseToken = NewType("LeaseToken", str)
 """Proof of the right to report on an attempt; unguessable, void once the lease is fenced."""
+
+_NODES: Final = uuid.UUID("5b6f3f0a-3d55-4a8e-9d5e-0c3f8f0f6f11")
+
+
+def node_id(worker_id: WorkerId) -> str:
+    """The UUID that a worker goes by where names are not wanted; always the same."""
+    return str(uuid.uuid5(_NODES, worker_id))

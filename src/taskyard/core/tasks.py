@@ -111,6 +111,10 @@ class FunctionCall(Struct, frozen=True, omit_defaults=True, tag="function", tag_
     version: int | None = None
     """The version that answers; the one that is live when the call is placed, when None."""
     request: CallRequest = CallRequest()
+    alias: str = ""
+    """Id of the task that the handler is told; the task's own when empty."""
+    blob_header: str = ""
+    """Header in which the handler gets the function's blob, and may answer with another one."""
 
 
 Work = Command | Container | Simulation | FunctionCall

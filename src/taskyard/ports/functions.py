@@ -130,6 +130,10 @@ class FunctionStore(Protocol):
         """What the last attempt of a task answered; None if it did not. Raises ``NotFound``."""
         ...
 
+    async def blob(self, function_id: FunctionId) -> bytes | None:
+        """What a function keeps from call to call; None if it keeps nothing."""
+        ...
+
 
 class BundleStore(Protocol):
     """The bundles of source, as files named by their content. Raises ``StorageFull``."""

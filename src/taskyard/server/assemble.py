@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from taskyard import __version__
 from taskyard.core.circuit import CircuitRule
 from taskyard.core.errors import Unavailable
-from taskyard.core.ids import WorkerId
+from taskyard.core.ids import WorkerId, node_id
 from taskyard.ports.clock import Clock
 from taskyard.ports.runtime import Runtime
 from taskyard.runtimes.command.runtime import CommandRuntime
@@ -163,6 +163,7 @@ async def assemble(
             engine.lists.run,
             engine.functions.run,
             wired.job_keeping.run,
+            wired.chaining.run,
             metrics.measure_lag,
         ):
             loops.start_soon(loop)
@@ -193,7 +194,7 @@ def _local_runtimes(settings: Settings, data: Path, clock: Clock) -> dict[str, R
             clock,
             ResultFiles(data / "attempts"),
             function_limits(settings),
-            node=WORKER,
+            node=node_id(WORKER),
         ),
     }
     if settings.container_engine != OFF:

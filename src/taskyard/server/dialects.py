@@ -6,4 +6,5 @@ PREFIXES: Final[dict[str, str]] = {
     "native": "/api/v1",
     "gx": "/gx",
     "fastlane": "/fastlane",
+    "greencloud": "/greencloud",
 }

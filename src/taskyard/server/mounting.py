@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from taskyard.dialects.fastlane.app import fastlane_app
+from taskyard.dialects.greencloud.dialect import greencloud_app
 from taskyard.dialects.gx.dialect import gx_app
 from taskyard.dialects.http.host import Host
 from taskyard.server.app import Application
@@ -13,5 +14,6 @@ def others(settings: Settings, host: Host) -> Mapping[str, Application]:
     """Each makes an application for the prefix it is given, empty at a listener's root."""
     return {
         "fastlane": lambda prefix: fastlane_app(host, settings.fastlane, prefix),
+        "greencloud": lambda prefix: greencloud_app(host, settings.greencloud, prefix),
         "gx": lambda _prefix: gx_app(host, settings.gx),
     }

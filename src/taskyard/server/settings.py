@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from taskyard.core.errors import InvalidInput
 from taskyard.dialects.fastlane.settings import FastlaneSettings
+from taskyard.dialects.greencloud.settings import GreenCloudSettings
 from taskyard.dialects.gx.settings import GxSettings
 from taskyard.dialects.native.errors import invalid_input
 from taskyard.dialects.native.sizes import size_bytes
@@ -141,6 +142,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seconds that requests under way get to end when the server stops."""
     fastlane: FastlaneSettings = FastlaneSettings()
     """What the fastlane dialect can be told."""
+    greencloud: GreenCloudSettings = GreenCloudSettings()
+    """What the GreenCloud dialect can be told."""
 
     @classmethod
     def load(
@@ -199,6 +202,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         self._check_containers()
         self.fastlane.check("fastlane")
         self.holdings()
+        self.greencloud.check("greencloud")
         if self.secret_key is not None:
             from taskyard.services.sealing import (  # noqa: PLC0415 - loads cryptography
                 SecretKeyWrong,

@@ -9,6 +9,7 @@ from taskyard.core.pools import Pools
 from taskyard.core.states import TaskState
 from taskyard.dialects.fastlane.mapping import ORIGIN as FASTLANE
 from taskyard.dialects.fastlane.reports import FastlaneReporter
+from taskyard.dialects.greencloud.headers import HEADERS as GREENCLOUD_HEADERS
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.http import HttpSender
 from taskyard.ports.logs import LogStore
@@ -25,12 +26,15 @@ from taskyard.services.audit import Audit
 from taskyard.services.bundles import BundleSweep
 from taskyard.services.bus import Bus, Listener
 from taskyard.services.calls import Calls
+from taskyard.services.catalogue import Catalogue
+from taskyard.services.chaining import Chaining
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.due import Due
 from taskyard.services.engine import Engine
 from taskyard.services.follow import Follow
 from taskyard.services.functions import Functions
 from taskyard.services.groups import Groups
+from taskyard.services.issuing import Issuing
 from taskyard.services.job_keeping import JobKeeping
 from taskyard.services.jobs import Jobs
 from taskyard.services.kill import Kill
@@ -81,6 +85,7 @@ class Wired:
     sealing: Sealing
     job_keeping: JobKeeping
     bundle_sweep: BundleSweep
+    chaining: Chaining
 
 
 def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
@@ -125,7 +130,20 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         clock,
     )
     assignments.live_version = functions.live_version
+    assignments.blob = store.functions.blob
     calls = Calls(functions, submits, store.functions, ResultFiles(settings.data / "attempts"), bus)
+    issuing = Issuing(
+        store.issued,
+        functions,
+        calls,
+        submits,
+        dispatch,
+        bus,
+        clock,
+        GREENCLOUD_HEADERS,
+        rerun_if_lost=settings.greencloud.rerun_if_lost,
+    )
+    chaining = Chaining(store.catalogue, store.issued, issuing, bus, clock)
     keeping = JobKeeping(store.jobs, bus, clock, webhooks.poke)
     engine = Engine(
         tasks=submits,
@@ -145,6 +163,8 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         jobs=Jobs(store.jobs, submits, bus, kill, load, clock, keeping.starts_changed),
         functions=functions,
         calls=calls,
+        catalogue=Catalogue(store.catalogue, functions, chaining, audit, clock),
+        issuing=issuing,
     )
     keeping.report_with(FASTLANE, FastlaneReporter(settings.fastlane, engine.logs))
     return Wired(
@@ -165,6 +185,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         sealing=sealing,
         job_keeping=keeping,
         bundle_sweep=BundleSweep(store.functions, bundles, clock),
+        chaining=chaining,
     )
 
 

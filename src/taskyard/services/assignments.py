@@ -1,11 +1,12 @@
 """Turns a placed attempt into everything its worker needs, secrets included."""
 
-from collections.abc import Callable
+import base64
+from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
 from taskyard.core.attempts import Attempt
-from taskyard.core.errors import NotFound, Unavailable
+from taskyard.core.errors import Conflict, NotFound, Unavailable
 from taskyard.core.functions import FunctionId
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.tasks import (
@@ -20,6 +21,11 @@ from taskyard.ports.runtime import Assignment
 from taskyard.services.secrets import Secrets
 
 LiveVersion = Callable[[WorkspaceName, FunctionId], int | None]
+Blob = Callable[[FunctionId], Awaitable[bytes | None]]
+
+
+class NothingToRun(Conflict):
+    """The function is gone, or has no version that could run."""
 
 
 class Assignments:
@@ -40,6 +46,7 @@ class Assignments:
         """
         self._secrets = secrets
         self.live_version = live_version
+        self.blob: Blob = _no_blob
         self._log_limit_bytes = log_limit_bytes
 
     async def build(self, task: Task, attempt: Attempt, *, lenient: bool = False) -> Assignment:
@@ -49,14 +56,17 @@ class Assignments:
 
         Raises:
             NotFound: the task refers to a secret that its workspace does not have.
+            NothingToRun: it calls a function that is not there, or has no code.
             Unavailable: secrets cannot be read now.
         """
         spec, work = task.spec, task.spec.work
         if isinstance(work, FunctionCall) and work.version is None:
             version = self.live_version(task.workspace, work.function_id)
-            if version is None:
-                raise Unavailable(f"the function {work.function!r} is not there, or has no code")
+            if version is None and not lenient:
+                raise NothingToRun(f"the function {work.function!r} is not there, or has no code")
             work = replace(work, version=version)
+        if isinstance(work, FunctionCall) and work.blob_header:
+            work = await self._with_blob(work)
         asked = environment_of(work)
         names = {value.secret for value in asked.values() if isinstance(value, SecretRef)}
         credentials = work.credentials if isinstance(work, Container) else None
@@ -92,3 +102,16 @@ class Assignments:
             log_limit_bytes=self._log_limit_bytes if limit is None else limit,
             registry_credentials=None if credentials is None else values.get(credentials),
         )
+
+    async def _with_blob(self, work: FunctionCall) -> FunctionCall:
+        """The call with what its function keeps, as it is now."""
+        blob = await self.blob(work.function_id)
+        if blob is None:
+            return work
+        pair = (work.blob_header, base64.b64encode(blob).decode())
+        request = replace(work.request, headers=(*work.request.headers, pair))
+        return replace(work, request=request)
+
+
+async def _no_blob(_function_id: FunctionId) -> bytes | None:
+    return None

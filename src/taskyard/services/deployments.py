@@ -8,8 +8,8 @@ from msgspec import Struct
 from taskyard.core.errors import InvalidInput
 from taskyard.core.functions import Language, Limits
 
-BUNDLE_BYTES: Final = 50 << 20
-"""Largest source that is taken."""
+BUNDLE_BYTES: Final = 64 << 20
+"""Largest source that is taken; dialects may take less."""
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
@@ -53,7 +53,7 @@ def check_limits(limits: Limits) -> None:
     """Raise :class:`InvalidInput` for limits out of range."""
     if not 0.001 <= limits.timeout_s <= 86_400:
         raise InvalidInput("limits.timeout_s", "has to be from 0.001 to 86400 seconds")
-    if limits.memory_bytes is not None and limits.memory_bytes < 16 << 20:
-        raise InvalidInput("limits.memory", "has to be at least 16 MiB")
+    if limits.memory_bytes is not None and limits.memory_bytes < 1 << 20:
+        raise InvalidInput("limits.memory", "has to be at least 1 MiB")
     if limits.cpu_millis is not None and not 10 <= limits.cpu_millis <= 1_024_000:
         raise InvalidInput("limits.cpu", "has to be from 0.01 to 1024 cores")

@@ -34,7 +34,7 @@ from taskyard.ports.store import (
     WorkerRecord,
 )
 from taskyard.ports.transport import Transport
-from taskyard.services.assignments import Assignments
+from taskyard.services.assignments import Assignments, NothingToRun
 from taskyard.services.bus import Bus
 from taskyard.services.kill import Kill
 from taskyard.services.rooms import Held, Rooms
@@ -274,6 +274,8 @@ class Dispatch:
         except NotFound as error:
             text = f"there is no secret {error.key!r}; store it, then retry the task"
             await self._end(attempt.id, attempt.lease_token, Reason.SECRET_MISSING, text)
+        except NothingToRun as error:
+            await self._end(attempt.id, attempt.lease_token, Reason.START_FAILED, str(error))
         except TaskyardError as error:
             # Trouble of this task's secrets must not hold up others.
             await self._end(attempt.id, attempt.lease_token, Reason.RUNTIME_TROUBLE, str(error))

@@ -7,10 +7,12 @@ from taskyard.services.access import Access
 from taskyard.services.audit import Audit
 from taskyard.services.bus import Bus
 from taskyard.services.calls import Calls
+from taskyard.services.catalogue import Catalogue
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.follow import Follow
 from taskyard.services.functions import Functions
 from taskyard.services.groups import Groups
+from taskyard.services.issuing import Issuing
 from taskyard.services.jobs import Jobs
 from taskyard.services.lists import Lists
 from taskyard.services.logs import Logs
@@ -42,3 +44,5 @@ class Engine:
     jobs: Jobs
     functions: Functions
     calls: Calls
+    catalogue: Catalogue
+    issuing: Issuing

@@ -95,7 +95,8 @@ def deploy(
             if connection.as_json:
                 print_json({**msgspec.to_builtins(version), "log": text})
             else:
-                say(f"{name} version {version.number}: {version.state}")
+                told = f"function {deployed.function.id}"
+                say(f"{name} version {version.number}: {version.state}, {told}")
             return exits.OK if version.state == "ready" else exits.FAILED
     if connection.as_json:
         print_json(deployed)

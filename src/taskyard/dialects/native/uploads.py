@@ -21,8 +21,10 @@ from taskyard.dialects.native.schemas_functions import (
     FunctionLimits,
 )
 from taskyard.dialects.native.sizes import size_bytes
-from taskyard.services.deployments import BUNDLE_BYTES, Deployment
+from taskyard.services.deployments import Deployment
 
+BUNDLE_BYTES: Final = 50 << 20
+"""Largest source that is taken here."""
 UPLOAD_BYTES: Final = BUNDLE_BYTES // 3 * 4 + (1 << 20)
 """Largest request: the largest bundle in base64, and a little more."""
 _JSON: Final = msgspec.json.Decoder(DeployedFunction)

@@ -1,13 +1,16 @@
 """How calls end, in words: from answers, signals and exit codes to ends of attempts."""
 
+import base64
+import binascii
 import os
 import signal as signals
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from taskyard.core.attempts import KillReport
-from taskyard.core.functions import CallResult
+from taskyard.core.functions import BLOB_BYTES, CallResult
 from taskyard.core.instants import Instant
 from taskyard.core.states import AttemptState, Reason
 from taskyard.runtimes.function.member import Call
@@ -23,6 +26,7 @@ class Ending(Struct, frozen=True):
     signal: str | None = None
     result: CallResult | None = None
     kill_report: KillReport | None = None
+    blob: bytes | None = None
 
 
 class Nonsense(Exception):
@@ -60,6 +64,26 @@ def answered(said: dict[str, Any], payload: bytes) -> tuple[Ending, dict[str, by
         raise Nonsense("headers") from error
     result = CallResult(status, pairs, payload[:body_size], body_size)
     return Ending(AttemptState.SUCCEEDED, result=result), printed
+
+
+def with_blob(ending: Ending, header: str) -> Ending:
+    """Take what the function keeps out of the answer's headers; fail what cannot be kept."""
+    if ending.result is None or not header:
+        return ending
+    values = [value for name, value in ending.result.headers if name.lower() == header.lower()]
+    if not values:
+        return ending
+    try:
+        blob = base64.b64decode(values[-1].strip(), validate=True)
+    except (binascii.Error, ValueError):
+        text = f"the header {header} of the answer is not base64"
+        return Ending(AttemptState.FAILED, Reason.FUNCTION_ERROR, text)
+    if len(blob) > BLOB_BYTES:
+        text = f"the header {header} of the answer has more than {BLOB_BYTES} bytes"
+        return Ending(AttemptState.FAILED, Reason.FUNCTION_ERROR, text)
+    kept = tuple(pair for pair in ending.result.headers if pair[0].lower() != header.lower())
+    result = replace(ending.result, headers=kept)
+    return replace(ending, result=result, blob=blob)
 
 
 def died(call: Call, status: int | None, *, out_of_memory: bool) -> Ending:

@@ -24,7 +24,7 @@ from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import ResultFiles
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
 from taskyard.runtimes.function.cages import Cages
-from taskyard.runtimes.function.endings import Ending, Nonsense, answered, kill_report
+from taskyard.runtimes.function.endings import Ending, Nonsense, answered, kill_report, with_blob
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
 from taskyard.runtimes.function.manifest import read_manifest, version_directory
 from taskyard.runtimes.function.member import Answer, Call, Member
@@ -248,7 +248,7 @@ class FunctionRuntime(Settlement):
             call.deadline = call.given_at + assignment.timeout_s
         header = {
             "id": assignment.attempt_id,
-            "task": assignment.task_id,
+            "task": work.alias or assignment.task_id,
             "function": work.function_id,
             "version": work.version,
             "node": self._node,
@@ -275,6 +275,9 @@ class FunctionRuntime(Settlement):
             return
         try:
             ending, printed = answered(said, payload)
+            work = call.assignment.work
+            if isinstance(work, FunctionCall) and work.blob_header:
+                ending = with_blob(ending, work.blob_header)
         except Nonsense as error:
             text = f"its process broke the protocol: {error}"
             ending, printed = Ending(AttemptState.FAILED, Reason.FUNCTION_ERROR, text), {}

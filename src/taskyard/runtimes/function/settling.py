@@ -198,6 +198,7 @@ class Settlement:
             folded=folded,
             output_complete=not files,
             result=ending.result,
+            blob=ending.blob,
         )
         if not call.is_reported and call.began_at is not None:
             self._report_start(call)

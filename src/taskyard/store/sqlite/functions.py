@@ -261,6 +261,14 @@ class SqliteFunctions:
 
         return await self._session.read(read)
 
+    async def blob(self, function_id: FunctionId) -> bytes | None:
+        """See the port."""
+        parameters = {"function_id": function_id}
+        row = await self._session.read(
+            lambda c: c.execute(_SQL.blob_of_function.sql, parameters).fetchone()
+        )
+        return None if row is None else row[0]
+
 
 def _find(
     connection: sqlite3.Connection, workspace: WorkspaceName, key: str, *, alive: bool = False

@@ -20,6 +20,7 @@ from taskyard.core.states import (
     TaskState,
     next_attempt_state,
 )
+from taskyard.core.tasks import FunctionCall
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.inserts import insert_many
 from taskyard.store.sqlite.ledger import Ledger
@@ -57,6 +58,8 @@ def apply_reports(
         change, holds = _apply(connection, ledger, report, row, now, chance, passing=passing)
         if change is not None and isinstance(report, Ended) and report.result is not None:
             results.append(_result_row(report, report.result))
+        if change is not None and isinstance(report, Ended) and report.blob is not None:
+            _keep_blob(connection, report.blob, row, now)
         if change is not None:
             changes.append(change)
             if not passing:
@@ -76,6 +79,15 @@ def _result_row(report: Ended, result: CallResult) -> tuple[Any, ...]:
         result.size_bytes,
         result.body,
     )
+
+
+def _keep_blob(connection: sqlite3.Connection, blob: bytes, row: Row | None, now: Instant) -> None:
+    work = spec_of(row[15]).work if row is not None else None
+    if not isinstance(work, FunctionCall):
+        return
+    parameters = {"function_id": work.function_id, "now": now, "data": blob}
+    sql = _FUNCTIONS.put_blob.sql if blob else _FUNCTIONS.delete_blob.sql
+    connection.execute(sql, parameters)
 
 
 def _rows(connection: sqlite3.Connection, attempt_ids: Collection[AttemptId]) -> dict[str, Row]:

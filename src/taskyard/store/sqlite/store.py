@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from taskyard.store.sqlite.catalogue import SqliteCatalogue
 from taskyard.store.sqlite.database import (
     FILE_NAME,
     DirectoryLock,
@@ -18,6 +19,7 @@ from taskyard.store.sqlite.database import (
 from taskyard.store.sqlite.dispatch import SqliteDispatch
 from taskyard.store.sqlite.functions import SqliteFunctions
 from taskyard.store.sqlite.groups import SqliteGroups
+from taskyard.store.sqlite.issued import SqliteIssued
 from taskyard.store.sqlite.jobs import SqliteJobs
 from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.lists import SqliteLists
@@ -54,6 +56,8 @@ class SqliteStore:
         self.lists = SqliteLists(self.session, self.tasks)
         self.jobs = SqliteJobs(self.session, self.tasks)
         self.functions = SqliteFunctions(self.session)
+        self.catalogue = SqliteCatalogue(self.session)
+        self.issued = SqliteIssued(self.session, self.tasks)
 
     async def open(self) -> None:
         """Take the directory, bring the schema up to date, begin to serve.

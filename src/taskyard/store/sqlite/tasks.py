@@ -28,6 +28,7 @@ _SQL: Final = queries("tasks")
 _LISTS: Final = queries("lists")
 _JOBS: Final = queries("jobs")
 _FUNCTIONS: Final = queries("functions")
+_ENDPOINTS: Final = queries("endpoints")
 _DELETE_ORDER: Final = ("delete_events", "delete_labels", "delete_folded")
 
 Keys = dict[tuple[WorkspaceName, str | None], Submitted]
@@ -334,6 +335,7 @@ def remove(connection: sqlite3.Connection, seq: int) -> list[AttemptId]:
     connection.execute(_LISTS.delete_entry_of_task.sql, parameters)
     connection.execute(_JOBS.delete_execution_of_task.sql, parameters)
     connection.execute(_FUNCTIONS.delete_results.sql, parameters)
+    connection.execute(_ENDPOINTS.delete_call_of_task.sql, parameters)
     rows = connection.execute(_SQL.delete_attempts.sql, parameters).fetchall()
     (task_id,) = connection.execute(_SQL.delete_task.sql, parameters).fetchone()
     forget(connection, [TaskId(task_id)])

@@ -64,7 +64,7 @@ FROM function_versions WHERE state IN ('pending', 'building') ORDER BY created_a
 
 -- name: set_build!
 UPDATE function_versions
-SET state = :state, log = coalesce(:log, log), message = :message, finished_at = :finished_at
+SET began_at = CASE WHEN :state = 'building' THEN :now ELSE began_at END, state = :state, log = coalesce(:log, log), message = :message, finished_at = :finished_at
 WHERE function_id = :function_id AND number = :number;
 
 -- name: go_live!
@@ -100,3 +100,13 @@ DELETE FROM call_results WHERE attempt_id IN (SELECT id FROM attempts WHERE task
 -- Never back; a task that runs again begins with a new attempt.
 UPDATE attempts SET progress = max(coalesce(progress, 0.0), :fraction), progress_text = :text
 WHERE id = :attempt_id AND lease_token = :lease_token AND finished_at IS NULL;
+
+-- name: put_blob!
+INSERT INTO function_blobs (function_id, changed_at, data) VALUES (:function_id, :now, :data)
+ON CONFLICT (function_id) DO UPDATE SET changed_at = excluded.changed_at, data = excluded.data;
+
+-- name: delete_blob!
+DELETE FROM function_blobs WHERE function_id = :function_id;
+
+-- name: blob_of_function
+SELECT data FROM function_blobs WHERE function_id = :function_id;

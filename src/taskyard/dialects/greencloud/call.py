@@ -1,0 +1,110 @@
+"""One request whose caller is known, and the dialect it came to."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar.types import Receive, Scope
+
+from taskyard.core.access import Caller
+from taskyard.core.catalogue import Tag
+from taskyard.core.functions import Function
+from taskyard.core.instants import to_datetime
+from taskyard.core.issued import Allowance
+from taskyard.dialects.greencloud.accounts import Accounts
+from taskyard.dialects.greencloud.errors import JSON, Headers, unknown
+from taskyard.dialects.greencloud.fields import Members, members_of
+from taskyard.dialects.greencloud.settings import GreenCloudSettings
+from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.bodies import read_body
+from taskyard.dialects.http.host import Host
+from taskyard.services.engine import Engine
+
+ID: Final = re.compile(r"[0-9a-f]{24}\Z")
+_OBJECT_BYTES: Final = 1 << 20
+_QUERY_MEMBERS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class GreenCloud:
+    """The dialect below one prefix."""
+
+    host: Host
+    settings: GreenCloudSettings
+    prefix: str
+    accounts: Accounts
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request."""
+
+    greencloud: GreenCloud
+    caller: Caller
+    scope: Scope
+    receive: Receive
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that is asked."""
+        return self.greencloud.host.engine
+
+    def path(self, name: str) -> str:
+        """A segment of the path, decoded; ``list`` where a route of that name stands aside."""
+        return str(self.scope["path_params"].get(name, "list"))
+
+    def query(self) -> dict[str, str]:
+        """Parameters by name; of several with one name, the first."""
+        text = self.scope["query_string"].decode("latin-1")
+        found: dict[str, str] = {}
+        try:
+            pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_QUERY_MEMBERS)
+        except ValueError:
+            return found
+        for name, value in pairs:
+            found.setdefault(name, value)
+        return found
+
+    async def body(self, limit: int = _OBJECT_BYTES) -> bytes:
+        """The whole of it. Raises ``BodyTooLarge``, ``BodyIncomplete``."""
+        return await read_body(self.scope["headers"], self.receive, limit)
+
+    async def members(self, *, empty: bool = False) -> Members:
+        """The members of the JSON object that was sent. Raises ``Refusal``."""
+        return members_of(await self.body(), empty=empty)
+
+    def function(self, key: str | None = None) -> Function:
+        """The function in the path, or of this id. Raises ``Refusal`` (404)."""
+        return function_of(self.engine, self.caller, self.path("id") if key is None else key)
+
+    async def tags(self) -> dict[str, Tag]:
+        """The account's tags by id, oldest first."""
+        found = await self.engine.catalogue.everything(self.caller, Tag)
+        return {one.id: one for one in reversed(found)}
+
+    def quota(self) -> tuple[Allowance, ...]:
+        """What is left to the account, if its tasks are counted."""
+        month = to_datetime(self.engine.clock.now()).strftime("%Y-%m")
+        return self.greencloud.accounts.quota(self.caller.workspace, month)
+
+
+def function_of(engine: Engine, caller: Caller, key: str) -> Function:
+    """A function by its id alone. Raises ``Refusal`` (404), ``NotFound``."""
+    if not ID.match(key):
+        raise unknown("function", key)
+    found = engine.functions.find(caller.workspace, key)
+    if found.id != key:  # some other function has this for a name
+        raise unknown("function", key)
+    return found
+
+
+def json(document: Any, status: int = 200, headers: Headers = ()) -> Answer:
+    """A document as JSON."""
+    return Answer(status, msgspec.json.encode(document), (JSON, *headers))
+
+
+def created(object_id: str) -> Answer:
+    """201 with the new object's id."""
+    return json({"id": object_id}, 201)

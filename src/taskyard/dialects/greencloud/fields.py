@@ -1,0 +1,127 @@
+"""Reads the members of a request's JSON object, and notes every rule that one of them breaks."""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from taskyard.dialects.greencloud.errors import invalid
+
+TAGS_MOST: Final = 100
+_PRINTABLE: Final = re.compile(r"[\x20-\x7e]*\Z")
+
+
+class Members:
+    """The members of one object; :meth:`done` refuses them all if one broke a rule."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
+        self.wrong: dict[str, str] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._document
+
+    def raw(self, name: str) -> Any:
+        """As it was sent; None if it was not."""
+        return self._document.get(name)
+
+    def text(
+        self, name: str, pattern: re.Pattern[str], rule: str, *, required: bool = False
+    ) -> str | None:
+        """A text that fits; None if it was not sent, or broke the rule."""
+        if name not in self._document:
+            if required:
+                self.wrong[name] = "is required"
+            return None
+        value = self._document[name]
+        if not isinstance(value, str) or not pattern.match(value):
+            self.wrong[name] = rule
+            return None
+        return value
+
+    def printable(self, name: str, most: int) -> str | None:
+        """Printable ASCII."""
+        found = self.text(name, _PRINTABLE, f"has to be printable ASCII, at most {most} characters")
+        if found is not None and len(found) > most:
+            self.wrong[name] = f"has to be printable ASCII, at most {most} characters"
+            return None
+        return found
+
+    def number(
+        self, name: str, least: int, most: int, *, required: bool = False, low: str = ""
+    ) -> int | None:
+        """A whole number in a range."""
+        if name not in self._document:
+            if required:
+                self.wrong[name] = "is required"
+            return None
+        value = self._document[name]
+        if type(value) is not int or not least <= value <= most:
+            self.wrong[name] = low or f"has to be a whole number from {least} to {most}"
+            return None
+        return value
+
+    def boolean(self, name: str, *, required: bool = False) -> bool | None:
+        """``true`` or ``false``."""
+        if name not in self._document:
+            if required:
+                self.wrong[name] = "is required"
+            return None
+        value = self._document[name]
+        if not isinstance(value, bool):
+            self.wrong[name] = "has to be true or false"
+            return None
+        return value
+
+    def texts(self, name: str, rule: str) -> tuple[str, ...] | None:
+        """A list of different texts, or one text."""
+        if name not in self._document:
+            return None
+        value = self._document[name]
+        values = [value] if isinstance(value, str) else value
+        if (
+            not isinstance(values, list)
+            or not all(isinstance(one, str) for one in values)
+            or len(set(values)) != len(values)
+            or len(values) > TAGS_MOST
+        ):
+            self.wrong[name] = rule
+            return None
+        return tuple(values)
+
+    def tags(self, known: set[str]) -> tuple[str, ...] | None:
+        """Ids of tags, bare or inside objects."""
+        name = "tag" if "tag" in self._document else "tags"
+        if name not in self._document:
+            return None
+        given = self._document[name]
+        shown = given if isinstance(given, list) else [None]
+        found = [one.get("id") if isinstance(one, dict) else one for one in shown]
+        ids = [one for one in found if isinstance(one, str)]
+        if len(ids) != len(found) or len(ids) > TAGS_MOST:
+            self.wrong[name] = "has to be a list of ids of tags"
+        elif len(set(ids)) != len(ids):
+            self.wrong[name] = "has an id twice"
+        elif not set(ids) <= known:
+            self.wrong[name] = "has an id that is none of a tag"
+        else:
+            return tuple(ids)
+        return None
+
+    def done(self) -> None:
+        """Raise ``Refusal`` if anything was wrong."""
+        if self.wrong:
+            raise invalid(self.wrong)
+
+
+def members_of(body: bytes, *, empty: bool = False) -> Members:
+    """The members of a body, which may be empty if that is said. Raises ``Refusal``."""
+    if empty and not body.strip():
+        return Members({})
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid({}, "the body has to be a JSON object") from error
+    if not isinstance(document, dict):
+        raise invalid({}, "the body has to be a JSON object")
+    return Members(document)

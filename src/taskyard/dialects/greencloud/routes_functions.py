@@ -1,0 +1,148 @@
+"""Functions: create, look, list, edit, pause, delete, restore, capabilities."""
+
+import re
+from typing import Final
+
+from msgspec.structs import replace
+
+from taskyard.core.catalogue import new_id
+from taskyard.core.functions import Function, FunctionId, Limits
+from taskyard.dialects.greencloud.call import ID, Call, created, json
+from taskyard.dialects.greencloud.errors import unknown
+from taskyard.dialects.greencloud.mapping import (
+    LANGUAGES,
+    MIB,
+    function_capabilities,
+    function_line,
+    function_object,
+)
+from taskyard.dialects.http.answers import Answer, no_content
+from taskyard.ports.functions import FunctionChange
+
+AT_ONCE: Final = 500
+_NAME: Final = re.compile(r"[A-Za-z0-9]{1,128}\Z", re.ASCII)
+_NAME_RULE: Final = "needs 1 to 128 ASCII letters and digits"
+_LANG: Final = re.compile(rf"(?:{'|'.join(LANGUAGES)})\Z")
+_TYPE: Final = re.compile(r"DOCKER\Z")
+DESCRIPTION_MOST: Final = 80
+DEFAULTS: Final = Limits(timeout_s=10.0)
+
+
+async def create(call: Call) -> Answer:
+    """``POST /v1/function``."""
+    members = await call.members()
+    name = members.text("name", _NAME, _NAME_RULE, required=True)
+    description = members.printable("description", DESCRIPTION_MOST)
+    tags = members.tags(set(await call.tags()))
+    lang = members.text("lang", _LANG, f"has to be one of {' '.join(LANGUAGES)}", required=True)
+    members.text("type", _TYPE, "has to be DOCKER", required=True)
+    members.done()
+    now = call.engine.clock.now()
+    function_id = FunctionId(new_id(now))
+    await call.engine.functions.create(
+        call.caller,
+        Function(
+            id=function_id,
+            workspace=call.caller.workspace,
+            name=function_id,  # names of functions need not be unique here
+            language=LANGUAGES[str(lang)],
+            created_at=now,
+            updated_at=now,
+            title=str(name),
+            description=description or "",
+            tags=tags or (),
+            limits=DEFAULTS,
+        ),
+    )
+    return created(function_id)
+
+
+async def show(call: Call) -> Answer:
+    """``GET /v1/function/{id}``."""
+    function = call.function()
+    counts = await call.engine.issuing.counts(call.caller, function=function)
+    return json(function_object(function, await call.tags(), counts))
+
+
+async def list_functions(call: Call) -> Answer:
+    """``GET /v1/function/list``: newest first."""
+    tags = await call.tags()
+    tag = call.query().get("tag")
+    found: list[Function] = []
+    if tag is None or tag in tags:
+        after: str | None = None
+        while True:
+            some = await call.engine.functions.page(call.caller, after, AT_ONCE, tag=tag)
+            found += some
+            if len(some) < AT_ONCE:
+                break
+            after = some[-1].id
+    found.sort(key=lambda one: one.created_at, reverse=True)
+    return json([function_line(one, tags) for one in found])
+
+
+async def edit(call: Call) -> Answer:
+    """``PATCH /v1/function/{id}``."""
+    function = call.function()
+    members = await call.members()
+    change = FunctionChange(
+        title=members.text("name", _NAME, _NAME_RULE),
+        description=members.printable("description", DESCRIPTION_MOST),
+        tags=members.tags(set(await call.tags())),
+    )
+    members.done()
+    if change != FunctionChange():
+        await call.engine.functions.change(call.caller, function.id, change)
+    return no_content()
+
+
+async def toggle_pause(call: Call) -> Answer:
+    """``POST /v1/function/{id}/togglePause``."""
+    function = call.function()
+    await call.engine.functions.pause(call.caller, function.id, paused=not function.paused)
+    return no_content()
+
+
+async def delete(call: Call) -> Answer:
+    """``DELETE /v1/function/{id}``."""
+    await call.engine.catalogue.delete_function(call.caller, call.function())
+    return no_content()
+
+
+async def restore(call: Call) -> Answer:
+    """``POST /v1/function/{id}/restore``."""
+    key = call.path("id")
+    if not ID.match(key):
+        raise unknown("function", key)
+    await call.engine.functions.restore(call.caller, key)
+    return no_content()
+
+
+async def show_capabilities(call: Call) -> Answer:
+    """``GET /v1/function/{id}/capabilities``."""
+    return json(function_capabilities(call.function().limits))
+
+
+async def set_capabilities(call: Call) -> Answer:
+    """``POST /v1/function/{id}/capabilities``."""
+    function = call.function()
+    members = await call.members()
+    timeout = members.number("timeout", 10, 120)
+    cores = members.number("cpuCount", 0, 4)
+    memory = members.number("memSize", 0, 2048)
+    name = "privileged" if "privileged" in members else "privilaged"
+    privileged = members.boolean(name)
+    members.done()
+    limits = function.limits
+    if timeout is not None:
+        limits = replace(limits, timeout_s=float(timeout))
+    if cores is not None:
+        limits = replace(limits, cpu_millis=cores * 1000 or None)
+    if memory is not None:
+        limits = replace(limits, memory_bytes=memory * MIB or None)
+    if privileged is not None:
+        limits = replace(limits, privileged=privileged)
+    if limits != function.limits:
+        change = FunctionChange(limits=limits)
+        await call.engine.functions.change(call.caller, function.id, change)
+    return no_content()

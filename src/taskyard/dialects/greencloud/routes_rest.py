@@ -1,0 +1,138 @@
+"""Tokens, tags, metrics and nodes."""
+
+import re
+from typing import Final
+
+from msgspec.structs import replace
+
+from taskyard.core.catalogue import Node, Tag, new_id
+from taskyard.core.errors import NotFound
+from taskyard.dialects.greencloud.call import Call, created, json
+from taskyard.dialects.greencloud.errors import invalid, unknown
+from taskyard.dialects.greencloud.mapping import tag_object
+from taskyard.dialects.http.answers import Answer, no_content
+
+_TAG_NAME: Final = re.compile(r"[\x20-\x7e]{1,64}\Z")
+_TAG_RULE: Final = "needs 1 to 64 printable ASCII characters"
+_COLOR: Final = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})\Z")
+_COLOR_RULE: Final = "has to be # and 3, 4, 6 or 8 hex digits"
+_DEFAULT_COLOR: Final = "#00ff80"
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
+
+
+async def exchange(call: Call) -> Answer:
+    """``POST /v1/auth/apiKey``."""
+    members = await call.members()
+    key = members.raw("key")
+    if not isinstance(key, str):
+        raise invalid({"key": "is required, and has to be text"})
+    given = call.greencloud.accounts.exchange(key)
+    return json({"expiresIn": given.expires_in, "accessToken": given.token})
+
+
+async def create_tag(call: Call) -> Answer:
+    """``POST /v1/tag``."""
+    members = await call.members()
+    name = members.text("name", _TAG_NAME, _TAG_RULE, required=True)
+    color = members.text("color", _COLOR, _COLOR_RULE)
+    members.done()
+    now = call.engine.clock.now()
+    tag = Tag(new_id(now), call.caller.workspace, now, str(name), color or _DEFAULT_COLOR)
+    await call.engine.catalogue.add(call.caller, tag)
+    return created(tag.id)
+
+
+async def list_tags(call: Call) -> Answer:
+    """``GET /v1/tag/list``: oldest first."""
+    return json([tag_object(one) for one in (await call.tags()).values()])
+
+
+async def edit_tag(call: Call) -> Answer:
+    """``PATCH /v1/tag/{id}``."""
+    tag = await call.engine.catalogue.get(call.caller, Tag, call.path("id"))
+    members = await call.members()
+    name = members.text("name", _TAG_NAME, _TAG_RULE)
+    color = members.text("color", _COLOR, _COLOR_RULE)
+    members.done()
+    changed = replace(tag, name=name or tag.name, color=color or tag.color)
+    await call.engine.catalogue.replace(call.caller, changed)
+    return no_content()
+
+
+async def delete_tag(call: Call) -> Answer:
+    """``DELETE /v1/tag/{id}``; what carried it shows it no more."""
+    tag = await call.engine.catalogue.get(call.caller, Tag, call.path("id"))
+    await call.engine.catalogue.remove(call.caller, tag)
+    return no_content()
+
+
+async def metrics(call: Call) -> Answer:
+    """``GET /v1/metrics``."""
+    engine = call.engine
+    counts = await engine.issuing.counts(call.caller)
+    workers = engine.dispatch.workers()
+    busy = sum(1 for record, free in workers if free.slots < record.capacity.slots)
+    return json(
+        {
+            "pendingTasks": counts.open,
+            "pendingBuilds": await engine.catalogue.pending_builds(call.caller.workspace),
+            "activeNodes": len(workers),
+            "freeNodes": len(workers) - busy,
+            "busyNodes": busy,
+            "todayTasks": counts.today,
+            "completedTasks": counts.total - counts.open,
+        }
+    )
+
+
+async def register_node(call: Call) -> Answer:
+    """``POST /v1/node/{uuid}``: noted down, again if it is known."""
+    key = _node_key(call)
+    members = await call.members(empty=True)
+    description = members.printable("description", 256) or ""
+    members.done()
+    catalogue = call.engine.catalogue
+    try:
+        known = await catalogue.get(call.caller, Node, key)
+        await catalogue.replace(call.caller, replace(known, description=description))
+    except NotFound:
+        now = call.engine.clock.now()
+        await catalogue.add(call.caller, Node(key, call.caller.workspace, now, description))
+    return Answer(201)
+
+
+async def list_nodes(call: Call) -> Answer:
+    """``GET /v1/node/list``."""
+    nodes = await call.engine.catalogue.everything(call.caller, Node)
+    return json(
+        [
+            {
+                "available": False,
+                "description": one.description,
+                "disabled": one.disabled,
+                "hash": one.id,
+            }
+            for one in reversed(nodes)
+        ]
+    )
+
+
+async def disable_node(call: Call) -> Answer:
+    """``DELETE /v1/node/{uuid}``."""
+    node = await call.engine.catalogue.get(call.caller, Node, _node_key(call))
+    await call.engine.catalogue.replace(call.caller, replace(node, disabled=True))
+    return no_content()
+
+
+async def restore_node(call: Call) -> Answer:
+    """``PATCH /v1/node/{uuid}``."""
+    node = await call.engine.catalogue.get(call.caller, Node, _node_key(call))
+    await call.engine.catalogue.replace(call.caller, replace(node, disabled=False))
+    return Answer(200)
+
+
+def _node_key(call: Call) -> str:
+    key = call.path("id")
+    if not _UUID.match(key):
+        raise unknown("node", key)
+    return key.lower()

@@ -1,0 +1,142 @@
+"""Schedules: functions that are called by a rule."""
+
+import base64
+import re
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from taskyard.core.catalogue import Schedule, new_id
+from taskyard.core.errors import InvalidInput
+from taskyard.core.issued import CallOrigin
+from taskyard.core.schedule import check_cron
+from taskyard.dialects.greencloud.call import Call, created, json
+from taskyard.dialects.greencloud.fields import Members
+from taskyard.dialects.greencloud.headers import header_of
+from taskyard.dialects.greencloud.issuing import check_running
+from taskyard.dialects.greencloud.mapping import schedule_object
+from taskyard.dialects.greencloud.pages import asked, page
+from taskyard.dialects.http.answers import Answer, no_content
+from taskyard.services.chaining import request_of
+
+DESCRIPTION_MOST: Final = 256
+_RULE: Final = re.compile(r"[\x20-\x7e]{1,256}\Z")
+_VALUE: Final = r"(?:[0-9]{1,2}|[A-Za-z]{3})"
+_PART: Final = rf"(?:\*|{_VALUE}(?:-{_VALUE})?)(?:/[0-9]{{1,2}})?"
+_FIELD: Final = re.compile(rf"{_PART}(?:,{_PART})*\Z")
+_FIVE: Final = "needs five fields: minute hour day month weekday"
+
+
+async def create(call: Call) -> Answer:
+    """``POST /v1/scheduled``."""
+    members = await call.members()
+    key = members.text(
+        "functionId", re.compile(r"(?s).*\Z"), "has to be the id of a function", required=True
+    )
+    members.text("cron", _RULE, _FIVE, required=True)
+    members.text("timezone", _RULE, "has to be the name of a time zone", required=True)
+    given = _given(members, "UTC")
+    function = call.function(str(key))
+    now = call.engine.clock.now()
+    schedule = Schedule(
+        id=new_id(now),
+        workspace=call.caller.workspace,
+        created_at=now,
+        function_id=function.id,
+        **given,
+    )
+    await call.engine.catalogue.add(call.caller, replace(schedule, active=True))
+    return created(schedule.id)
+
+
+async def edit(call: Call) -> Answer:
+    """``PATCH /v1/scheduled/{id}``."""
+    schedule = await _find(call)
+    given = _given(await call.members(), schedule.timezone, schedule.cron)
+    await call.engine.catalogue.replace(call.caller, replace(schedule, **given))
+    return no_content()
+
+
+async def show(call: Call) -> Answer:
+    """``GET /v1/scheduled/{id}``."""
+    schedule = await _find(call)
+    payload = {
+        "query": schedule.query,
+        "body": base64.b64encode(schedule.body).decode(),
+        "contentType": schedule.content_type,
+    }
+    return json({**schedule_object(schedule), "inlinePayload": payload})
+
+
+async def list_schedules(call: Call) -> Answer:
+    """``GET /v1/scheduled/list``."""
+    wanted = await asked(call)
+    found, total = await call.engine.catalogue.page(
+        call.caller,
+        Schedule,
+        function_id=wanted.function_id,
+        timezone=wanted.timezone,
+        offset=wanted.offset,
+        limit=wanted.limit,
+    )
+    return page(wanted, total, [{"id": one.id, **schedule_object(one)} for one in found])
+
+
+async def set_payload(call: Call) -> Answer:
+    """``PUT /v1/scheduled/{id}/payload``."""
+    schedule = await _find(call)
+    body = await call.body(call.greencloud.settings.max_body_bytes)
+    changed = replace(
+        schedule,
+        query=call.scope["query_string"].decode("latin-1"),
+        body=body,
+        content_type=header_of(call.scope, b"content-type") or "",
+    )
+    await call.engine.catalogue.replace(call.caller, changed)
+    return no_content()
+
+
+async def try_now(call: Call) -> Answer:
+    """``POST /v1/scheduled/{id}/try``."""
+    schedule = await _find(call)
+    function = call.function(schedule.function_id)
+    check_running(function)
+    issuing = call.engine.issuing
+    origin = CallOrigin(schedule_id=schedule.id)
+    prepared = issuing.prepare(call.caller, function.id, request_of(schedule), origin, call.quota())
+    return created((await issuing.issue(prepared)).id)
+
+
+async def delete(call: Call) -> Answer:
+    """``DELETE /v1/scheduled/{id}``."""
+    await call.engine.catalogue.remove(call.caller, await _find(call))
+    return no_content()
+
+
+async def _find(call: Call) -> Schedule:
+    return await call.engine.catalogue.get(call.caller, Schedule, call.path("id"))
+
+
+def _given(members: Members, zone: str, rule: str = "") -> dict[str, Any]:
+    """What was sent, by the names of the record. Raises ``Refusal``."""
+    given: dict[str, Any] = {"description": members.printable("description", DESCRIPTION_MOST)}
+    for name in ("cron", "timezone"):
+        if name not in members.wrong:
+            given[name] = members.text(name, _RULE, "has to be text")
+    if "active" in members:
+        value = members.raw("active")
+        if isinstance(value, str):
+            value = {"true": True, "false": False}.get(value)
+        given["active"] = value
+        if not isinstance(value, bool):
+            members.wrong["active"] = "has to be true or false"
+    try:
+        cron = given.get("cron") or rule
+        if given.get("cron") and not all(_FIELD.match(one) for one in cron.split()):
+            members.wrong["cron"] = _FIVE
+        elif cron:
+            check_cron(cron, given.get("timezone") or zone)
+    except InvalidInput as error:
+        members.wrong[error.field] = error.problem
+    members.done()
+    return {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,100 @@
+"""Triggers: what follows the tasks of a function."""
+
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from taskyard.core.catalogue import Trigger, new_id
+from taskyard.core.functions import FunctionId
+from taskyard.dialects.greencloud.call import Call, created, json
+from taskyard.dialects.greencloud.fields import Members
+from taskyard.dialects.greencloud.mapping import trigger_object
+from taskyard.dialects.greencloud.pages import asked, page
+from taskyard.dialects.http.answers import Answer, no_content
+
+DESCRIPTION_MOST: Final = 256
+_STATUS: Final = "has to be a whole number from 100 to 599, or 0"
+
+
+async def create(call: Call) -> Answer:
+    """``POST /v1/trigger``."""
+    members = await call.members()
+    wanted = [_text(members, name) for name in ("functionId", "nextId")]
+    members.boolean("includeResult", required=True)
+    given = await _given(call, members)
+    first, following = (call.function(one).id for one in wanted)
+    now = call.engine.clock.now()
+    trigger = Trigger(
+        id=new_id(now),
+        workspace=call.caller.workspace,
+        created_at=now,
+        function_id=first,
+        next_id=FunctionId(following),
+        include_result=bool(given.pop("include_result")),
+    )
+    await call.engine.catalogue.add(call.caller, replace(trigger, **given))
+    return created(trigger.id)
+
+
+async def show(call: Call) -> Answer:
+    """``GET /v1/trigger/{id}``."""
+    return json(trigger_object(await _find(call), await call.tags()))
+
+
+async def list_triggers(call: Call) -> Answer:
+    """``GET /v1/trigger/list``."""
+    wanted = await asked(call)
+    found, total = await call.engine.catalogue.page(
+        call.caller,
+        Trigger,
+        function_id=wanted.function_id,
+        offset=wanted.offset,
+        limit=wanted.limit,
+    )
+    tags = await call.tags()
+    return page(wanted, total, [{"id": one.id, **trigger_object(one, tags)} for one in found])
+
+
+async def edit(call: Call) -> Answer:
+    """``PATCH /v1/trigger/{id}``."""
+    trigger = await _find(call)
+    given = await _given(call, await call.members())
+    await call.engine.catalogue.replace(call.caller, replace(trigger, **given))
+    return no_content()
+
+
+async def delete(call: Call) -> Answer:
+    """``DELETE /v1/trigger/{id}``."""
+    await call.engine.catalogue.remove(call.caller, await _find(call))
+    return no_content()
+
+
+async def _find(call: Call) -> Trigger:
+    return await call.engine.catalogue.get(call.caller, Trigger, call.path("id"))
+
+
+def _text(members: Members, name: str) -> str:
+    value = members.raw(name)
+    if not isinstance(value, str):
+        members.wrong[name] = "is required" if value is None else "has to be the id of a function"
+        return ""
+    return value
+
+
+async def _given(call: Call, members: Members) -> dict[str, Any]:
+    """What was sent, by the names of the record. Raises ``Refusal``."""
+    given: dict[str, Any] = {
+        "include_result": members.boolean("includeResult")
+        if "includeResult" not in members.wrong
+        else None,
+        "description": members.printable("description", DESCRIPTION_MOST),
+        "tags": members.tags(set(await call.tags())),
+    }
+    found = {name: value for name, value in given.items() if value is not None}
+    status = members.number("status", 0, 599, low=_STATUS)
+    if status is not None:
+        if 0 < status < 100:
+            members.wrong["status"] = _STATUS
+        found["status"] = status or None
+    members.done()
+    return found

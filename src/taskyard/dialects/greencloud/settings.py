@@ -1,0 +1,78 @@
+"""What operators can tell the GreenCloud dialect: the table ``[greencloud]``."""
+
+import ipaddress
+import re
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from taskyard.core.errors import InvalidInput
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
+
+
+class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may use the dialect; its objects live in one workspace."""
+
+    key: Annotated[str, Meta(min_length=1)] | None = None
+    """API key, to be exchanged for an access token."""
+    tokens: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+    """Access tokens that do not expire."""
+    workspace: str = ""
+    """Where its functions and tasks live; named like the account when empty."""
+    quota: Annotated[int, Meta(ge=0)] | None = None
+    """Tasks it may issue in a calendar month (UTC); any number when None."""
+
+    def __repr__(self) -> str:
+        """Without what lets somebody in, wherever it may be shown."""
+        return f"Account(workspace={self.workspace!r}, quota={self.quota!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The same for terminals."""
+        return [("workspace", self.workspace), ("quota", self.quota)]
+
+
+class GreenCloudSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Documented in ``docs/reference/settings.md``."""
+
+    accounts: dict[str, Account] = {}
+    """By name. The engine's own tokens are accepted, too, each for its workspace."""
+    token_s: Annotated[int, Meta(ge=60, le=31_536_000)] = 3600
+    """Seconds that a token lives which was given for an API key."""
+    public_result_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 300.0
+    """Seconds after its end that the result of a public call can be read by anybody."""
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=256 << 20)] = 10 << 20
+    """Largest body for a function."""
+    max_upload_bytes: Annotated[int, Meta(ge=1024, le=64 << 20)] = 64 << 20
+    """Largest build upload."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks whose ``X-Forwarded-For`` counts."""
+    rerun_if_lost: bool = True
+    """Whether a task runs again whose worker was lost in the middle."""
+
+    def check(self, table: str) -> None:
+        """Raise ``InvalidInput``, led by the table's name, for settings that cannot be used."""
+        seen: set[str] = set()
+        for name, account in self.accounts.items():
+            for shown in (name, account.workspace or name):
+                if not _NAME.match(shown):
+                    raise InvalidInput(
+                        f"{table}.accounts", f"{shown!r} needs a-z 0-9 _ - and at most 63 of them"
+                    )
+            for secret in (*account.tokens, *([account.key] if account.key else [])):
+                if secret in seen:
+                    raise InvalidInput(
+                        f"{table}.accounts", f"{name} has a key or token that is there twice"
+                    )
+                seen.add(secret)
+        for proxy in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(proxy, strict=False)
+            except ValueError as error:
+                raise InvalidInput(f"{table}.trusted_proxies", f"{proxy} is no address") from error
+
+    def with_dev(self) -> "GreenCloudSettings":
+        """The same, and the well-known account of ``--dev``."""
+        known = Account(key="dev", workspace="default")
+        return msgspec.structs.replace(self, accounts={"dev": known, **self.accounts})

@@ -1,0 +1,135 @@
+"""The ports of what hangs on functions, and of calls that are issued under ids of their own."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from taskyard.core.catalogue import Entry, Schedule, Trigger
+from taskyard.core.changes import Change
+from taskyard.core.functions import FunctionId
+from taskyard.core.ids import WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.issued import Allowance, CallCounts, CallView, IssuedCall
+from taskyard.core.tasks import NewTask
+
+
+class Issue(Struct, frozen=True):
+    """A call that is ready to be stored."""
+
+    task: NewTask
+    call: IssuedCall
+    actor: str
+    allowances: tuple[Allowance, ...] = ()
+
+
+class CatalogueStore(Protocol):
+    """Endpoints, triggers, schedules, tags, nodes, builds. Raises as the store ports do."""
+
+    async def add(self, entry: Entry, due_at: Instant | None = None) -> None:
+        """Store a new entry; ``due_at`` is when a schedule fires. Raises ``Conflict``."""
+        ...
+
+    async def get(self, kind: type[Entry], entry_id: str, workspace: WorkspaceName | None) -> Entry:
+        """Of any workspace when None. Raises ``NotFound``."""
+        ...
+
+    async def page(
+        self,
+        kind: type[Entry],
+        workspace: WorkspaceName,
+        *,
+        function_id: str | None,
+        timezone: str | None,
+        offset: int,
+        limit: int,
+    ) -> tuple[list[Entry], int]:
+        """Newest first, and how many there are in all."""
+        ...
+
+    async def replace(self, entry: Entry, due_at: Instant | None = None) -> None:
+        """Store an entry's new content."""
+        ...
+
+    async def remove(self, entry: Entry) -> None:
+        """Forget an entry."""
+        ...
+
+    async def remove_of_function(self, function_id: FunctionId) -> None:
+        """Forget endpoints, triggers and schedules of a function."""
+        ...
+
+    async def triggers(self, function_id: FunctionId) -> list[Trigger]:
+        """What follows the calls of a function, oldest first."""
+        ...
+
+    async def followed(self) -> set[str]:
+        """Functions whose calls are followed by others."""
+        ...
+
+    async def due(self, now: Instant, limit: int) -> list[tuple[Instant, Schedule]]:
+        """Schedules that fire now, with the instant they were due at."""
+        ...
+
+    async def next_due(self) -> Instant | None:
+        """When a schedule fires next."""
+        ...
+
+    async def build_began(self, function_id: FunctionId, number: int) -> Instant | None:
+        """When the build of a version began; None if it has not."""
+        ...
+
+    async def pending_builds(self, workspace: WorkspaceName) -> int:
+        """Builds that have not ended."""
+        ...
+
+
+class IssuedStore(Protocol):
+    """Calls under ids of their own."""
+
+    async def check(self, allowances: Sequence[Allowance]) -> None:
+        """Raise ``AllowanceSpent`` if a call could not be issued now."""
+        ...
+
+    async def issue(self, issue: Issue) -> Change:
+        """Store a call and its task. Raises ``AllowanceSpent``; then nothing is stored."""
+        ...
+
+    async def fire(
+        self, schedule: Schedule, was: Instant, to: Instant | None, issue: Issue | None
+    ) -> Change | None:
+        """Let a schedule go on to its next firing, and store the call of this one.
+
+        None if somebody did that before, or if there is no call.
+        """
+        ...
+
+    async def settle(self, call_id: str, issues: Sequence[Issue]) -> list[Change]:
+        """Store what follows an ended call, once."""
+        ...
+
+    async def view(self, call_id: str) -> CallView:
+        """Of any workspace. Raises ``NotFound``."""
+        ...
+
+    async def views(
+        self, workspace: WorkspaceName, function_id: str | None, after: int, limit: int
+    ) -> list[CallView]:
+        """In the order in which they were issued, behind position ``after``."""
+        ...
+
+    async def unsettled(self, after: int, limit: int) -> list[CallView]:
+        """Ended calls whose followers were not issued yet."""
+        ...
+
+    async def counts(
+        self,
+        workspace: WorkspaceName,
+        midnight: Instant,
+        week_ago: Instant,
+        *,
+        function_id: str | None = None,
+        endpoint_id: str | None = None,
+    ) -> CallCounts:
+        """Of a workspace, a function or an endpoint."""
+        ...

@@ -1,0 +1,125 @@
+"""What hangs on functions, as callers see it: add, look, change, remove."""
+
+from typing import TypeVar
+
+from taskyard.core.access import Caller, Role
+from taskyard.core.catalogue import Build, Endpoint, Entry, Node, Schedule, Tag, Trigger
+from taskyard.core.errors import NotFound
+from taskyard.core.functions import Function
+from taskyard.core.ids import WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.schedule import next_firing
+from taskyard.ports.catalogue import CatalogueStore
+from taskyard.ports.clock import Clock
+from taskyard.services.access import require
+from taskyard.services.audit import Audit
+from taskyard.services.chaining import Chaining
+from taskyard.services.functions import Functions
+
+T = TypeVar("T", Endpoint, Trigger, Schedule, Tag, Node, Build)
+
+
+class Catalogue:
+    """Entries of a caller's workspace; someone else's is an unknown one."""
+
+    def __init__(
+        self,
+        store: CatalogueStore,
+        functions: Functions,
+        chaining: Chaining,
+        audit: Audit,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._functions = functions
+        self._chaining = chaining
+        self._audit = audit
+        self._clock = clock
+
+    async def add(self, caller: Caller, entry: Entry) -> None:
+        """Store a new entry. Raises ``NotAllowed``, ``Conflict`` if its id is taken."""
+        require(caller, Role.WRITE)
+        if isinstance(entry, Trigger):
+            self._chaining.follow(entry.function_id)
+        await self._store.add(entry, self._due_at(entry))
+        self._chaining.schedules_changed()
+        await self._audit.done(caller, f"{_word(entry)}.create", entry.id)
+
+    async def get(self, caller: Caller, kind: type[T], entry_id: str) -> T:
+        """Raises ``NotFound``."""
+        found = await self._store.get(kind, entry_id, caller.workspace)
+        if not isinstance(found, kind):
+            raise NotFound(_word(found), entry_id)
+        return found
+
+    async def endpoint(self, endpoint_id: str) -> Endpoint:
+        """By the id alone, whoever asks. Raises ``NotFound``."""
+        found = await self._store.get(Endpoint, endpoint_id, None)
+        if not isinstance(found, Endpoint):
+            raise NotFound("endpoint", endpoint_id)
+        return found
+
+    async def page(
+        self,
+        caller: Caller,
+        kind: type[T],
+        *,
+        function_id: str | None = None,
+        timezone: str | None = None,
+        offset: int = 0,
+        limit: int = 1000,
+    ) -> tuple[list[T], int]:
+        """Newest first, and how many there are in all."""
+        found, total = await self._store.page(
+            kind,
+            caller.workspace,
+            function_id=function_id,
+            timezone=timezone,
+            offset=offset,
+            limit=limit,
+        )
+        return [one for one in found if isinstance(one, kind)], total
+
+    async def everything(self, caller: Caller, kind: type[T]) -> list[T]:
+        """All entries of a kind, newest first."""
+        found: list[T] = []
+        while True:
+            page, total = await self.page(caller, kind, offset=len(found))
+            found += page
+            if not page or len(found) >= total:
+                return found
+
+    async def replace(self, caller: Caller, entry: Entry) -> None:
+        """Store an entry's new content; it has to be one of the caller's. Raises ``NotAllowed``."""
+        require(caller, Role.WRITE)
+        await self._store.replace(entry, self._due_at(entry))
+        self._chaining.schedules_changed()
+
+    async def remove(self, caller: Caller, entry: Entry) -> None:
+        """Forget one of the caller's entries. Raises ``NotAllowed``."""
+        require(caller, Role.WRITE)
+        await self._store.remove(entry)
+        await self._audit.done(caller, f"{_word(entry)}.delete", entry.id)
+
+    async def delete_function(self, caller: Caller, function: Function) -> None:
+        """Delete a function, and for good what hangs on it. Raises as ``Functions.delete``."""
+        require(caller, Role.WRITE)
+        await self._store.remove_of_function(function.id)
+        await self._functions.delete(caller, function.id)
+
+    async def build_began(self, function: Function, number: int) -> Instant | None:
+        """When the build of a version began; None if it has not."""
+        return await self._store.build_began(function.id, number)
+
+    async def pending_builds(self, workspace: WorkspaceName) -> int:
+        """Builds of a workspace that have not ended."""
+        return await self._store.pending_builds(workspace)
+
+    def _due_at(self, entry: Entry) -> Instant | None:
+        if not isinstance(entry, Schedule) or not entry.active:
+            return None
+        return next_firing(entry.cron, entry.timezone, self._clock.now())
+
+
+def _word(entry: Entry) -> str:
+    return str(type(entry).__struct_config__.tag)

@@ -1,0 +1,168 @@
+"""Calls under ids of their own: issued with their task in one step, and looked at again."""
+
+from msgspec.structs import replace
+
+from taskyard.core.access import Caller
+from taskyard.core.catalogue import new_id
+from taskyard.core.errors import NotFound
+from taskyard.core.functions import CallRequest, CallResult, Function
+from taskyard.core.instants import Instant
+from taskyard.core.issued import (
+    Allowance,
+    CallCounts,
+    CallHeaders,
+    CallOrigin,
+    CallView,
+    IssuedCall,
+)
+from taskyard.core.resources import Resources
+from taskyard.core.tasks import FunctionCall
+from taskyard.ports.catalogue import Issue, IssuedStore
+from taskyard.ports.clock import Clock
+from taskyard.services.bus import Bus
+from taskyard.services.calls import Calls
+from taskyard.services.dispatch import Dispatch
+from taskyard.services.functions import Functions
+from taskyard.services.tasks import Tasks
+
+DAY_US = 86_400_000_000
+
+
+class Issuing:
+    """Makes calls, waits for them, counts them."""
+
+    def __init__(
+        self,
+        store: IssuedStore,
+        functions: Functions,
+        calls: Calls,
+        tasks: Tasks,
+        dispatch: Dispatch,
+        bus: Bus,
+        clock: Clock,
+        headers: CallHeaders,
+        *,
+        rerun_if_lost: bool = True,
+    ) -> None:
+        self._store = store
+        self._functions = functions
+        self._calls = calls
+        self._tasks = tasks
+        self._dispatch = dispatch
+        self._bus = bus
+        self._clock = clock
+        self._headers = headers
+        self._rerun_if_lost = rerun_if_lost
+
+    async def check(self, allowances: tuple[Allowance, ...]) -> None:
+        """Raise ``AllowanceSpent`` if a call could not be issued now."""
+        if any(one.limit is not None for one in allowances):
+            await self._store.check(allowances)
+
+    def prepare(
+        self,
+        caller: Caller,
+        function_id: str,
+        request: CallRequest,
+        origin: CallOrigin,
+        allowances: tuple[Allowance, ...] = (),
+        timeout_s: float | None = None,
+    ) -> Issue:
+        """A call, ready to be stored; it uses the version that is live when it starts.
+
+        Raises as ``Calls.prepare``, ``NotAllowed``, ``InvalidInput``, ``Overloaded``.
+        """
+        spec = self._calls.prepare(caller, function_id, request)
+        function = self._functions.find(caller.workspace, function_id)
+        limits = function.limits
+        if timeout_s is not None:
+            limits = replace(limits, timeout_s=timeout_s)
+        now = self._clock.now()
+        call = IssuedCall(new_id(now), caller.workspace, function.id, now, origin, limits)
+        given = {
+            self._headers.task: call.id,
+            self._headers.function: function.id,
+            self._headers.trigger: origin.trigger_id,
+            self._headers.schedule: origin.schedule_id,
+        }
+        added = tuple((name, value) for name, value in given.items() if name and value)
+        work = FunctionCall(
+            function_id=function.id,
+            function=function.name,
+            request=replace(request, headers=(*request.headers, *added)),
+            alias=call.id,
+            blob_header=self._headers.blob,
+        )
+        spec = replace(
+            spec,
+            work=work,
+            name=function.title or function.name,
+            timeout_s=limits.timeout_s,
+            resources=self._granted(spec.resources),
+            rerun_if_lost=self._rerun_if_lost,
+        )
+        self._tasks.admit(caller, 1)
+        return Issue(self._tasks.prepare(caller, spec), call, caller.actor, allowances)
+
+    async def issue(self, issue: Issue) -> IssuedCall:
+        """Store a call; it is on disk when this returns. Raises ``AllowanceSpent``."""
+        change = await self._store.issue(issue)
+        self._bus.publish((change,))
+        return issue.call
+
+    async def view(self, call_id: str) -> CallView:
+        """One call, of any workspace. Raises ``NotFound``."""
+        return await self._store.view(call_id)
+
+    async def own(self, caller: Caller, call_id: str) -> CallView:
+        """One call of the caller's workspace. Raises ``NotFound``."""
+        found = await self._store.view(call_id)
+        if found.call.workspace != caller.workspace:
+            raise NotFound("call", call_id)
+        return found
+
+    async def views(
+        self, caller: Caller, function_id: str | None, after: int, limit: int
+    ) -> list[CallView]:
+        """In the order in which they were issued, behind position ``after``."""
+        return await self._store.views(caller.workspace, function_id, after, limit)
+
+    async def wait(self, caller: Caller, view: CallView, timeout_s: float) -> CallView:
+        """The call once it has ended, or as it is after ``timeout_s``."""
+        await self._tasks.wait(caller, view.task_id, timeout_s)
+        return await self._store.view(view.call.id)
+
+    async def result(self, caller: Caller, view: CallView) -> CallResult:
+        """What an ended call answered. Raises as ``Calls.result``."""
+        return await self._calls.result(caller, view.task_id)
+
+    async def counts(
+        self,
+        caller: Caller,
+        *,
+        function: Function | None = None,
+        endpoint_id: str | None = None,
+    ) -> CallCounts:
+        """Calls of the workspace, or of a function or an endpoint of it."""
+        now = self._clock.now()
+        return await self._store.counts(
+            caller.workspace,
+            Instant(now - now % DAY_US),
+            Instant(now - 7 * DAY_US),
+            function_id=None if function is None else function.id,
+            endpoint_id=endpoint_id,
+        )
+
+    def _granted(self, asked: Resources) -> Resources:
+        """No more than the largest worker has: a limit above that is none, and never waits."""
+        workers = [record.capacity for record, _ in self._dispatch.workers()]
+        if not workers:
+            return asked
+        cpu, memory = asked.cpu_millis, asked.memory_bytes
+        most_cpu = max(one.cpu_millis for one in workers)
+        most_memory = max(one.memory_bytes for one in workers)
+        return replace(
+            asked,
+            cpu_millis=None if cpu is None else min(cpu, most_cpu),
+            memory_bytes=None if memory is None else min(memory, most_memory),
+        )

@@ -1,0 +1,153 @@
+"""Endpoints, triggers, schedules, tags, nodes and builds, on SQLite."""
+
+import sqlite3
+from typing import Any, Final
+
+import msgspec
+
+from taskyard.core.catalogue import Entry, Schedule, Trigger
+from taskyard.core.errors import Conflict, NotFound
+from taskyard.core.functions import FunctionId
+from taskyard.core.ids import WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.rows import text
+from taskyard.store.sqlite.session import Session
+
+_SQL: Final = queries("endpoints")
+_entry: Final = msgspec.json.Decoder(Entry).decode
+
+
+class SqliteCatalogue:
+    """Implements ``ports.catalogue.CatalogueStore``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def add(self, entry: Entry, due_at: Instant | None = None) -> None:
+        """See the port."""
+        values = _values(entry, due_at)
+
+        def write(connection: sqlite3.Connection) -> None:
+            try:
+                connection.execute(_SQL.insert_entry.sql, values)
+            except sqlite3.IntegrityError as error:
+                raise Conflict(f"there is a {_kind(type(entry))} {entry.id} already") from error
+            if isinstance(entry, Trigger):
+                connection.execute(_SQL.unsettle.sql, values)
+
+        await self._session.write(write)
+
+    async def get(self, kind: type[Entry], entry_id: str, workspace: WorkspaceName | None) -> Entry:
+        """See the port."""
+        values = {"kind": _kind(kind), "id": entry_id, "workspace": workspace}
+        row = await self._session.read(lambda c: c.execute(_SQL.entry_by_id.sql, values).fetchone())
+        if row is None:
+            raise NotFound(_kind(kind), entry_id)
+        found: Entry = _entry(row[0])
+        return found
+
+    async def page(
+        self,
+        kind: type[Entry],
+        workspace: WorkspaceName,
+        *,
+        function_id: str | None,
+        timezone: str | None,
+        offset: int,
+        limit: int,
+    ) -> tuple[list[Entry], int]:
+        """See the port."""
+        values = {
+            "kind": _kind(kind),
+            "workspace": workspace,
+            "function_id": function_id,
+            "zone": timezone,
+            "offset": offset,
+            "limit": limit,
+        }
+
+        def read(connection: sqlite3.Connection) -> tuple[list[Entry], int]:
+            (total,) = connection.execute(_SQL.entries_total.sql, values).fetchone()
+            rows = connection.execute(_SQL.entries_page.sql, values)
+            return [_entry(row[0]) for row in rows], int(total)
+
+        return await self._session.read(read)
+
+    async def replace(self, entry: Entry, due_at: Instant | None = None) -> None:
+        """See the port."""
+        await self._execute(_SQL.update_entry.sql, _values(entry, due_at))
+
+    async def remove(self, entry: Entry) -> None:
+        """See the port."""
+        await self._execute(_SQL.delete_entry.sql, _values(entry, None))
+
+    async def remove_of_function(self, function_id: FunctionId) -> None:
+        """See the port."""
+        await self._execute(_SQL.delete_entries_of_function.sql, {"function_id": function_id})
+
+    async def triggers(self, function_id: FunctionId) -> list[Trigger]:
+        """See the port."""
+        values = {"function_id": function_id}
+        rows = await self._session.read(
+            lambda c: c.execute(_SQL.triggers_of_function.sql, values).fetchall()
+        )
+        found = [_entry(row[0]) for row in rows]
+        return [one for one in found if isinstance(one, Trigger)]
+
+    async def followed(self) -> set[str]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute(_SQL.followed_functions.sql).fetchall())
+        return {row[0] for row in rows}
+
+    async def due(self, now: Instant, limit: int) -> list[tuple[Instant, Schedule]]:
+        """See the port."""
+        values = {"now": now, "limit": limit}
+        rows = await self._session.read(
+            lambda c: c.execute(_SQL.entries_due.sql, values).fetchall()
+        )
+        found = [(Instant(row[0]), _entry(row[1])) for row in rows]
+        return [(due_at, one) for due_at, one in found if isinstance(one, Schedule)]
+
+    async def next_due(self) -> Instant | None:
+        """See the port."""
+        row = await self._session.read(lambda c: c.execute(_SQL.next_due_entry.sql).fetchone())
+        return None if row[0] is None else Instant(row[0])
+
+    async def build_began(self, function_id: FunctionId, number: int) -> Instant | None:
+        """See the port."""
+        values = {"function_id": function_id, "number": number}
+        row = await self._session.read(
+            lambda c: c.execute(_SQL.began_at_of_version.sql, values).fetchone()
+        )
+        return None if row is None or row[0] is None else Instant(row[0])
+
+    async def pending_builds(self, workspace: WorkspaceName) -> int:
+        """See the port."""
+        values = {"workspace": workspace}
+        row = await self._session.read(
+            lambda c: c.execute(_SQL.pending_builds.sql, values).fetchone()
+        )
+        return int(row[0])
+
+    async def _execute(self, sql: str, values: dict[str, Any]) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(sql, values)
+
+        await self._session.write(write)
+
+
+def _kind(kind: type[Entry]) -> str:
+    return str(kind.__struct_config__.tag)
+
+
+def _values(entry: Entry, due_at: Instant | None) -> dict[str, Any]:
+    return {
+        "kind": _kind(type(entry)),
+        "id": entry.id,
+        "workspace": entry.workspace,
+        "function_id": getattr(entry, "function_id", None),
+        "next_id": getattr(entry, "next_id", None),
+        "due_at": due_at,
+        "content": text(entry),
+    }

@@ -1,0 +1,214 @@
+"""Calls under ids of their own, on SQLite: each is stored along with its task."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from taskyard.core.catalogue import Schedule
+from taskyard.core.changes import Change
+from taskyard.core.errors import NotFound, TaskyardError
+from taskyard.core.functions import FunctionId, Limits
+from taskyard.core.ids import TaskId, WorkerId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.issued import (
+    Allowance,
+    AllowanceSpent,
+    CallCounts,
+    CallOrigin,
+    CallView,
+    IssuedCall,
+)
+from taskyard.core.states import Reason, TaskState
+from taskyard.ports.catalogue import Issue
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.moves import mover_of, ready
+from taskyard.store.sqlite.rows import Row, text
+from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.tasks import SqliteTasks
+
+_SQL: Final = queries("endpoints")
+_VIEWS: Final = _SQL.call_views.sql.rstrip().rstrip(";")
+_BY_ID: Final = f"{_VIEWS} WHERE c.id = :id"
+_OF_WORKSPACE: Final = (
+    f"{_VIEWS} WHERE c.workspace = :workspace AND c.seq > :after"
+    " AND (:function_id IS NULL OR c.function_id = :function_id) ORDER BY c.seq LIMIT :limit"
+)
+_UNSETTLED: Final = (
+    f"{_VIEWS} WHERE c.settled = 0 AND c.seq > :after AND t.finished_at IS NOT NULL"
+    " ORDER BY c.seq LIMIT :limit"
+)
+_limits: Final = msgspec.json.Decoder(Limits).decode
+
+
+class SqliteIssued:
+    """Implements ``ports.catalogue.IssuedStore``."""
+
+    def __init__(self, session: Session, tasks: SqliteTasks) -> None:
+        self._session = session
+        self._tasks = tasks
+
+    async def check(self, allowances: Sequence[Allowance]) -> None:
+        """See the port."""
+
+        def read(connection: sqlite3.Connection) -> None:
+            for one in allowances:
+                _check(connection, one)
+
+        await self._session.read(read)
+
+    async def issue(self, issue: Issue) -> Change:
+        """See the port."""
+        return await self._session.write(lambda connection: self._store(connection, issue))
+
+    async def fire(
+        self, schedule: Schedule, was: Instant, to: Instant | None, issue: Issue | None
+    ) -> Change | None:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> Change | None:
+            values = {"id": schedule.id, "was": was, "to": to}
+            moved = connection.execute(_SQL.move_due.sql, values).rowcount
+            return self._store(connection, issue) if moved and issue is not None else None
+
+        return await self._session.write(write)
+
+    async def settle(self, call_id: str, issues: Sequence[Issue]) -> list[Change]:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> list[Change]:
+            if not connection.execute(_SQL.settle.sql, {"id": call_id}).rowcount:
+                return []
+            return [self._store(connection, one) for one in issues]
+
+        return await self._session.write(write)
+
+    async def view(self, call_id: str) -> CallView:
+        """See the port."""
+        values = {"id": call_id}
+        row = await self._session.read(lambda c: c.execute(_BY_ID, values).fetchone())
+        if row is None:
+            raise NotFound("call", call_id)
+        return _view(row)
+
+    async def views(
+        self, workspace: WorkspaceName, function_id: str | None, after: int, limit: int
+    ) -> list[CallView]:
+        """See the port."""
+        values = {
+            "workspace": workspace,
+            "function_id": function_id,
+            "after": after,
+            "limit": limit,
+        }
+        rows = await self._session.read(lambda c: c.execute(_OF_WORKSPACE, values).fetchall())
+        return [_view(row) for row in rows]
+
+    async def unsettled(self, after: int, limit: int) -> list[CallView]:
+        """See the port."""
+        values = {"after": after, "limit": limit}
+        rows = await self._session.read(lambda c: c.execute(_UNSETTLED, values).fetchall())
+        return [_view(row) for row in rows]
+
+    async def counts(
+        self,
+        workspace: WorkspaceName,
+        midnight: Instant,
+        week_ago: Instant,
+        *,
+        function_id: str | None = None,
+        endpoint_id: str | None = None,
+    ) -> CallCounts:
+        """See the port."""
+        values = {
+            "workspace": workspace,
+            "function_id": function_id,
+            "endpoint_id": endpoint_id,
+        }
+        since = _SQL.calls_since.sql
+        if endpoint_id is not None:
+            since = _SQL.calls_since_of_endpoint.sql
+        elif function_id is not None:
+            since = _SQL.calls_since_of_function.sql
+
+        def read(connection: sqlite3.Connection) -> CallCounts:
+            def count(sql: str, **more: int) -> int:
+                return int(connection.execute(sql, {**values, **more}).fetchone()[0])
+
+            return CallCounts(
+                today=count(since, since=midnight),
+                week=count(since, since=week_ago),
+                open=count(_SQL.calls_open.sql),
+                total=count(since, since=0),
+            )
+
+        return await self._session.read(read)
+
+    def _store(self, connection: sqlite3.Connection, issue: Issue) -> Change:
+        """Store a call with its task, inside a transaction."""
+        for one in issue.allowances:
+            connection.execute(_SQL.count_up.sql, _check(connection, one))
+        new, call = issue.task, issue.call
+        (outcome,) = self._tasks.submit_all(connection, [((new,), issue.actor)])
+        if isinstance(outcome, TaskyardError):
+            raise outcome
+        (stored,) = outcome
+        values: dict[str, Any] = {
+            "seq": stored.seq,
+            "id": call.id,
+            "workspace": call.workspace,
+            "function_id": call.function_id,
+            "issued_at": call.issued_at,
+            "endpoint_id": call.origin.endpoint_id,
+            "trigger_id": call.origin.trigger_id,
+            "schedule_id": call.origin.schedule_id,
+            "links": call.origin.links,
+            "limits": text(call.limits),
+        }
+        connection.execute(_SQL.insert_call.sql, values)
+        spec = new.spec
+        mover = mover_of(stored.seq, new.id, new.workspace, new.state, spec, spec.priority)
+        return Change(
+            kind="submitted",
+            at=new.created_at,
+            task_id=new.id,
+            seq=stored.seq,
+            workspace=new.workspace,
+            group=spec.group,
+            state=new.state,
+            ready=ready(mover, new.created_at),
+        )
+
+
+def _check(connection: sqlite3.Connection, allowance: Allowance) -> dict[str, str]:
+    counter = {"key": allowance.key, "period": allowance.period}
+    row = connection.execute(_SQL.counter.sql, counter).fetchone()
+    if allowance.limit is not None and (row[0] if row else 0) >= allowance.limit:
+        raise AllowanceSpent(allowance)
+    return counter
+
+
+def _view(row: Row) -> CallView:
+    call = IssuedCall(
+        id=row[1],
+        workspace=WorkspaceName(row[2]),
+        function_id=FunctionId(row[3]),
+        issued_at=Instant(row[4]),
+        origin=CallOrigin(row[5], row[6], row[7], row[8]),
+        limits=_limits(row[9]),
+    )
+    return CallView(
+        call=call,
+        seq=row[0],
+        task_id=TaskId(row[10]),
+        state=TaskState(row[11]),
+        reason=None if row[12] is None else Reason(row[12]),
+        message=row[13],
+        finished_at=row[14],
+        assigned_at=row[15],
+        worker_id=None if row[16] is None else WorkerId(row[16]),
+        started=bool(row[17]),
+        fraction=row[18] or 0.0,
+        status=row[19],
+    )

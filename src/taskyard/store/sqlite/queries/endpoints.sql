@@ -1,0 +1,119 @@
+-- name: insert_entry!
+INSERT INTO catalogue (kind, id, workspace, function_id, next_id, due_at, content)
+VALUES (:kind, :id, :workspace, :function_id, :next_id, :due_at, :content);
+
+-- name: update_entry!
+UPDATE catalogue SET due_at = :due_at, content = :content
+WHERE kind = :kind AND id = :id AND workspace = :workspace;
+
+-- name: delete_entry!
+DELETE FROM catalogue WHERE kind = :kind AND id = :id AND workspace = :workspace;
+
+-- name: delete_entries_of_function!
+DELETE FROM catalogue
+WHERE kind IN ('endpoint', 'trigger', 'schedule') AND seq IN (
+    SELECT seq FROM catalogue WHERE function_id = :function_id
+    UNION ALL SELECT seq FROM catalogue WHERE next_id = :function_id);
+
+-- name: entry_by_id
+-- Of any workspace when none is named. What hangs on a deleted function is not there.
+SELECT content FROM catalogue AS c
+WHERE kind = :kind AND id = :id AND (:workspace IS NULL OR workspace = :workspace)
+  AND (function_id IS NULL OR EXISTS (
+      SELECT 1 FROM functions AS f WHERE f.id = c.function_id AND f.deleted_at IS NULL));
+
+-- name: entries_page
+SELECT content FROM catalogue AS c
+WHERE workspace = :workspace AND kind = :kind AND (:function_id IS NULL OR function_id = :function_id)
+  AND (:zone IS NULL OR content ->> '$.timezone' = :zone)
+  AND (function_id IS NULL OR EXISTS (
+      SELECT 1 FROM functions AS f WHERE f.id = c.function_id AND f.deleted_at IS NULL))
+ORDER BY seq DESC LIMIT :limit OFFSET :offset;
+
+-- name: entries_total
+SELECT count(*) FROM catalogue AS c
+WHERE workspace = :workspace AND kind = :kind AND (:function_id IS NULL OR function_id = :function_id)
+  AND (:zone IS NULL OR content ->> '$.timezone' = :zone)
+  AND (function_id IS NULL OR EXISTS (
+      SELECT 1 FROM functions AS f WHERE f.id = c.function_id AND f.deleted_at IS NULL));
+
+-- name: triggers_of_function
+SELECT content FROM catalogue WHERE function_id = :function_id AND kind = 'trigger' ORDER BY seq;
+
+-- name: followed_functions
+SELECT DISTINCT function_id FROM catalogue WHERE function_id IS NOT NULL AND kind = 'trigger';
+
+-- name: entries_due
+SELECT due_at, content FROM catalogue WHERE due_at <= :now ORDER BY due_at LIMIT :limit;
+
+-- name: next_due_entry
+SELECT min(due_at) FROM catalogue WHERE due_at IS NOT NULL;
+
+-- name: move_due!
+UPDATE catalogue SET due_at = :to WHERE kind = 'schedule' AND id = :id AND due_at = :was;
+
+-- name: began_at_of_version
+SELECT began_at FROM function_versions WHERE function_id = :function_id AND number = :number;
+
+-- name: pending_builds
+SELECT count(*) FROM function_versions AS v JOIN functions AS f ON f.id = v.function_id
+WHERE v.state IN ('pending', 'building') AND f.workspace = :workspace AND f.deleted_at IS NULL;
+
+-- name: insert_call!
+-- Nothing is left to settle if nothing follows the end of this function's calls.
+INSERT INTO issued_calls (seq, id, workspace, function_id, issued_at, endpoint_id, trigger_id,
+                          schedule_id, links, limits, settled)
+VALUES (:seq, :id, :workspace, :function_id, :issued_at, :endpoint_id, :trigger_id, :schedule_id,
+        :links, :limits, NOT EXISTS (
+            SELECT 1 FROM catalogue WHERE function_id = :function_id AND kind = 'trigger'));
+
+-- name: unsettle!
+-- A trigger is new: calls that have not ended have something to settle.
+UPDATE issued_calls SET settled = 0 WHERE settled = 1 AND function_id = :function_id AND seq IN (
+    SELECT seq FROM tasks
+    WHERE workspace = :workspace AND state IN ('scheduled', 'queued', 'running', 'retrying'));
+
+-- name: settle!
+UPDATE issued_calls SET settled = 1 WHERE id = :id AND settled = 0;
+
+-- name: delete_call_of_task!
+DELETE FROM issued_calls WHERE seq = :seq;
+
+-- name: call_views
+-- The head of every look at calls; the conditions follow.
+SELECT c.seq, c.id, c.workspace, c.function_id, c.issued_at, c.endpoint_id, c.trigger_id,
+       c.schedule_id, c.links, c.limits, t.id, t.state, t.reason, t.message, t.finished_at,
+       (SELECT min(a.assigned_at) FROM attempts AS a WHERE a.task_seq = c.seq),
+       (SELECT a.worker_id FROM attempts AS a WHERE a.task_seq = c.seq
+        ORDER BY a.number DESC LIMIT 1),
+       (SELECT max(a.started_at IS NOT NULL) FROM attempts AS a WHERE a.task_seq = c.seq),
+       (SELECT max(a.progress) FROM attempts AS a WHERE a.task_seq = c.seq),
+       (SELECT r.status FROM attempts AS a JOIN call_results AS r ON r.attempt_id = a.id
+        WHERE a.task_seq = c.seq ORDER BY a.number DESC LIMIT 1)
+FROM issued_calls AS c JOIN tasks AS t ON t.seq = c.seq;
+
+-- name: calls_since
+SELECT count(*) FROM issued_calls
+WHERE issued_at >= :since AND workspace = :workspace
+  AND (:function_id IS NULL OR function_id = :function_id)
+  AND (:endpoint_id IS NULL OR endpoint_id = :endpoint_id);
+
+-- name: calls_since_of_function
+SELECT count(*) FROM issued_calls WHERE function_id = :function_id AND issued_at >= :since;
+
+-- name: calls_since_of_endpoint
+SELECT count(*) FROM issued_calls WHERE endpoint_id = :endpoint_id AND issued_at >= :since;
+
+-- name: calls_open
+SELECT count(*) FROM tasks AS t CROSS JOIN issued_calls AS c ON c.seq = t.seq
+WHERE t.workspace = :workspace AND t.state IN ('scheduled', 'queued', 'running', 'retrying')
+  AND (:function_id IS NULL OR c.function_id = :function_id)
+  AND (:endpoint_id IS NULL OR c.endpoint_id = :endpoint_id);
+
+-- name: counter
+SELECT total FROM call_counters WHERE key = :key AND period = :period;
+
+-- name: count_up!
+INSERT INTO call_counters (key, period, total) VALUES (:key, :period, 1)
+ON CONFLICT (key) DO UPDATE SET period = excluded.period,
+    total = CASE WHEN period = excluded.period THEN total + 1 ELSE 1 END;

@@ -1,0 +1,374 @@
+"""Tasks and their results, as clients of the original meet them."""
+
+import os
+import re
+import shutil
+
+import anyio
+import pytest
+from greencloud_world import ECHO, Account, GreenCloudWorld, zipped
+
+pytestmark = pytest.mark.anyio
+ID = re.compile(r"[0-9a-f]{24}\Z")
+NODE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+HEADERS = {"authorization": "x", "cookie": "y", "prefer": "z", "gc-task-id": "forged"}
+NONE = "f" * 24
+
+
+@pytest.fixture(scope="module")
+async def echo(world: GreenCloudWorld) -> str:
+    """A function that answers with what it was asked."""
+    return await world.acme.deployed(ECHO)
+
+
+async def test_a_task_has_the_members_of_both_originals(world: GreenCloudWorld, echo: str) -> None:
+    """Eleven members, each in its format, and a line in the list."""
+    task_id = await world.acme.task(echo, content=b"{}")
+    assert ID.match(task_id)
+    task = await world.acme.finished(task_id)
+    assert set(task) == {
+        *("functionId", "lambdaId", "issued", "assigned", "finished", "progress", "node"),
+        *("timeout", "capabilities", "id", "status"),
+    }
+    assert task["functionId"] == task["lambdaId"] == echo
+    assert task["id"] == task_id
+    assert int(task["issued"]) <= int(task["assigned"]) <= int(task["finished"])
+    assert int(task_id[:8], 16) == int(task["issued"])
+    assert NODE.match(task["node"])
+    assert (task["timeout"], task["status"]) == (10, 200)
+    assert task["capabilities"] == {
+        "cpuCount": 0,
+        "memSize": 0,
+        "networkLatency": 0,
+        "privileged": False,
+    }
+    lines = await world.acme.got("/v1/task/list")
+    assert lines[-1] == {
+        "id": task_id,
+        "issued": task["issued"],
+        "progress": 100,
+        "status": 200,
+    }
+    ours = await world.acme.got("/v1/task/list", params={"functionId": echo, "limit": 1})
+    assert len(ours) == 1
+    assert await world.rival.got("/v1/task/list") == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{not json", bytes(range(256)), b'{"a": 1}'])
+async def test_the_request_reaches_the_function(
+    world: GreenCloudWorld, echo: str, body: bytes
+) -> None:
+    """Body, query, headers, method and host, byte for byte; what is ours is taken out or added."""
+    answer = await world.acme.http.post(
+        f"/v1/task/{echo}?a=1&a=2&b=&c",
+        content=body,
+        headers={"x-own": "1", "content-type": "text/odd", "gc-task-id": "forged", "cookie": "c"},
+    )
+    task_id = answer.json()["id"]
+    result = await world.acme.result(task_id)
+    assert result.headers["content-type"] == "application/json"
+    seen = result.json()
+    assert seen["body"].encode("latin-1") == body
+    assert seen["query"] == "a=1&a=2&b=&c"
+    assert seen["first"] == {"a": "1", "b": "", "c": ""}
+    assert seen["all"]["a"] == ["1", "2"]
+    assert (seen["method"], seen["path"]) == ("POST", "/")
+    assert seen["host"] == world.url.removeprefix("http://")
+    assert (seen["task"], seen["function"], seen["timeout"]) == (task_id, echo, 10)
+    assert seen["node"] == (await world.acme.got(f"/v1/task/{task_id}"))["node"]
+    headers = seen["headers"]
+    assert (headers["x-own"], headers["content-type"]) == ("1", "text/odd")
+    assert (headers["gc-task-id"], headers["gc-function-id"]) == (task_id, echo)
+    assert {"authorization", "cookie", "prefer", "connection"}.isdisjoint(headers)
+    assert "gc-storage" not in headers
+
+
+ANSWERS = {
+    "text": ("'hi \\u00e9'", 200, "text/plain; charset=utf-8", "hi é".encode()),
+    "bytes": ("b'\\x00\\xff'", 200, "application/octet-stream", b"\x00\xff"),
+    "none": ("None", 200, None, b""),
+    "list": ("[1, 'a']", 200, "application/json", b'[1,"a"]'),
+    "number": ("5", 200, "application/json", b"5"),
+    "true": ("True", 200, "application/json", b"true"),
+    "mapping": ("{'a': 1}", 200, "application/json", b'{"a":1}'),
+    "teapot": ("{'statusCode': 418, 'body': 'tea'}", 418, "text/plain; charset=utf-8", b"tea"),
+    "nothing": ("{'statusCode': 204}", 204, None, b""),
+    "missing": ("{'statusCode': 404, 'body': {}}", 404, "application/json", b"{}"),
+    "typed": (
+        "{'headers': {'Content-Type': 'image/x'}, 'body': b'1'}",
+        200,
+        "image/x",
+        b"1",
+    ),
+}
+
+
+async def test_answers_become_results(world: GreenCloudWorld) -> None:
+    """Status, content type and body of every kind of value; read twice, they are the same."""
+    cases = ",\n".join(f"{name!r}: lambda: {case[0]}" for name, case in ANSWERS.items())
+    source = f"CASES = {{{cases}}}\ndef handle(event, context):\n"
+    source += "    return CASES[event.body.decode()]()\n"
+    function = await world.acme.deployed(source)
+    for name, (_, status, kind, body) in ANSWERS.items():
+        task_id = await world.acme.task(function, content=name)
+        result = await world.acme.result(task_id)
+        again = await world.acme.result(task_id)
+        assert (result.status_code, result.content) == (status, body), name
+        assert result.headers.get("content-type") == kind, name
+        assert (again.status_code, again.content) == (status, body), name
+        assert result.headers["gc-task-id"] == task_id
+        assert result.headers["gc-task-state"] == "finished"
+        assert (await world.acme.got(f"/v1/task/{task_id}"))["status"] == status
+
+
+async def test_headers_of_answers(world: GreenCloudWorld) -> None:
+    """Repeated ones are kept, those of the connection and the platform are not."""
+    function = await world.acme.deployed(
+        "async def handle(event, context):\n"
+        "    return {'headers': [('X-A', '1'), ('X-A', '2'), ('GC-Own', 'x'), ('Date', 'x'),\n"
+        "        ('Connection', 'close'), ('Content-Length', '99'), ('Transfer-Encoding', 'x')],\n"
+        "        'body': 'ok'}\n"
+    )
+    result = await world.acme.called(function)
+    assert result.headers.get_list("x-a") == ["1", "2"]
+    assert result.headers["content-length"] == "2"
+    assert "gc-own" not in result.headers
+    assert result.headers.get("date") != "x"
+    assert "transfer-encoding" not in result.headers
+
+
+FAILURES = {
+    "raise": ("raise KeyError('lost')", "KeyError: 'lost'"),
+    "exit": ("import sys; sys.exit(3)", "exit"),
+    "die": ("import os; os.kill(os.getpid(), 9)", "SIGKILL"),
+    "status": ("return {'statusCode': 99}", "status"),
+    "break": ("return {'headers': {'a': 'b\\nc'}}", "line break"),
+    "nonsense": ("return {'body': object()}", "object"),
+    "large": ("return 'x' * (11 << 20)", "bytes"),
+}
+
+
+async def test_failures_are_results(world: GreenCloudWorld) -> None:
+    """Each ends with 500 and words, and the next task is not harmed."""
+    lines = ["def handle(event, context):", "    case = event.body.decode()"]
+    for name, (code, _) in FAILURES.items():
+        lines += [f"    if case == {name!r}:", f"        {code}"]
+    function = await world.acme.deployed("\n".join([*lines, "    return 'fine'", ""]))
+    for name, (_, words) in FAILURES.items():
+        result = await world.acme.called(function, content=name)
+        assert result.status_code == 500, name
+        assert result.json()["error"] == "FUNCTION_ERROR"
+        assert words in result.json()["message"], (name, result.text)
+        assert (await world.acme.called(function)).text == "fine"
+
+
+async def test_a_task_over_its_time_ends_with_408(world: GreenCloudWorld) -> None:
+    """It is killed; ten seconds are the least, so only one of its children is waited for here."""
+    function = await world.acme.deployed("def handle(event, context):\n    while True: pass\n")
+    result = await world.acme.called(function)
+    assert (result.status_code, result.json()["error"]) == (408, "TIMEOUT")
+    task_id = result.headers["gc-task-id"]
+    assert (await world.acme.got(f"/v1/task/{task_id}"))["status"] == 408
+
+
+async def test_before_the_end_there_is_no_result(world: GreenCloudWorld) -> None:
+    """404 with the state; progress is what the function says."""
+    function = await world.acme.deployed(
+        "import time\n"
+        "def handle(event, context):\n"
+        "    context.progress(50)\n"
+        "    for _ in range(150): time.sleep(0.02)\n"
+        "    return 'x'\n"
+    )
+    task_id = await world.acme.task(function)
+    early = await world.acme.http.get(f"/v1/task/{task_id}/result")
+    assert (early.status_code, early.json()["error"]) == (404, "RESULT_NOT_READY")
+    assert early.headers["retry-after"] == "1"
+    assert early.headers["gc-task-id"] == task_id
+    assert early.headers["gc-task-state"] in {"queued", "assigned", "running"}
+    with anyio.fail_after(10):
+        while (await world.acme.got(f"/v1/task/{task_id}"))["progress"] != 75 + 12:  # noqa: ASYNC110 - polls
+            await anyio.sleep(0.02)
+    assert (await world.acme.result(task_id)).text == "x"
+
+
+async def test_unknown_tasks_and_functions(world: GreenCloudWorld, echo: str) -> None:
+    """Malformed, unknown and foreign ids are all the same."""
+    task_id = await world.acme.task(echo)
+    for account, key in (
+        *((world.acme, one) for one in (NONE, "x", "list%20", "%00", "ü", "a" * 5000)),
+        (world.rival, task_id),
+    ):
+        for path in (f"/v1/task/{key}", f"/v1/task/{key}/result"):
+            answer = await account.http.get(path)
+            assert (answer.status_code, answer.json()["error"]) == (404, "TASK_NOT_FOUND"), path
+            assert "gc-task-id" not in answer.headers
+    for account, key in ((world.acme, NONE), (world.acme, "list"), (world.rival, echo)):
+        answer = await account.http.post(f"/v1/task/{key}")
+        assert (answer.status_code, answer.json()["error"]) == (404, "FUNCTION_NOT_FOUND")
+    assert (await world.acme.http.put(f"/v1/task/{echo}")).status_code == 405
+    assert "POST" in (await world.acme.http.put(f"/v1/task/{echo}")).headers["allow"]
+
+
+async def test_errors_come_in_order(world: GreenCloudWorld) -> None:
+    """401, 404, 423, 409, 402, 413."""
+    poor = world.poor
+    function = await poor.function()
+    path = f"/v1/task/{function}"
+    large = b"x" * ((10 << 20) + 1)
+    nobody = await world.nobody.http.post(path, content=large)
+    assert (nobody.status_code, nobody.json()["error"]) == (401, "NEEDS_LOGIN")
+    assert nobody.headers["www-authenticate"] == "Bearer"
+    await poor.http.post(f"/v1/function/{function}/togglePause")
+    assert (await poor.http.post(path, content=large)).status_code == 423
+    await poor.http.post(f"/v1/function/{function}/togglePause")
+    no_runner = await poor.http.post(path, content=large)
+    assert (no_runner.status_code, no_runner.json()["error"]) == (409, "NO_RUNNER")
+    other = await poor.deployed("def handle(event, context): return 'x'\n")
+    too_large = await poor.http.post(f"/v1/task/{other}", content=large)
+    assert (too_large.status_code, too_large.json()["error"]) == (413, "PAYLOAD_TOO_LARGE")
+    for _ in range(2):
+        await poor.task(other)
+    spent = await poor.http.post(f"/v1/task/{other}", content=large)
+    assert (spent.status_code, spent.json()["error"]) == (402, "NO_QUOTA_AVAILABLE")
+
+
+async def test_waiting_for_the_result(world: GreenCloudWorld, echo: str) -> None:
+    """``Prefer: wait`` answers with the result, or with the id if it takes longer."""
+    waited = await world.acme.http.post(
+        f"/v1/task/{echo}?wait=1", content=b"x", headers={"prefer": "respond-async, wait=30"}
+    )
+    assert waited.status_code == 200
+    assert waited.headers["preference-applied"] == "wait"
+    assert waited.json()["query"] == "wait=1"
+    assert "prefer" not in waited.json()["headers"]
+    slow = await world.acme.deployed("import time\ndef handle(e, c): time.sleep(1)\n")
+    late = await world.acme.http.post(f"/v1/task/{slow}", headers={"prefer": "wait=0.05"})
+    assert (late.status_code, set(late.json())) == (201, {"id"})
+    assert "preference-applied" not in late.headers
+
+
+async def test_the_create_of_the_first_generation(world: GreenCloudWorld, echo: str) -> None:
+    """The function's id and the payload in the body, and a timeout of its own."""
+    body = {"lambdaId": echo, "timeout": 20, "inlinePayload": "hello"}
+    task_id = await world.acme.made("/v1/task", body)
+    assert (await world.acme.result(task_id)).json()["body"] == "hello"
+    assert (await world.acme.got(f"/v1/task/{task_id}"))["timeout"] == 20
+    for wrong, field in (
+        ({"lambdaId": echo, "timeout": 9}, "timeout"),
+        ({"timeout": 10}, "functionId"),
+        ({"functionId": echo, "inlinePayload": 1}, "inlinePayload"),
+    ):
+        answer = await world.acme.http.post("/v1/task", json=wrong)
+        assert (answer.status_code, set(answer.json()["fields"])) == (400, {field})
+
+
+async def test_results_as_csv(world: GreenCloudWorld) -> None:
+    """One line for each finished task."""
+    function = await world.acme.deployed("def handle(e, c): return e.body.decode()\n")
+    for word in ("one", "two"):
+        await world.acme.called(function, content=word)
+    answer = await world.acme.http.get(f"/v1/task/{function}/csv?showPlain=true")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    lines = answer.text.split("\r\n")
+    assert lines[0] == "ID,IssuedAt,Status,ContentType,Body"
+    assert [line.rsplit(",", 1)[1] for line in lines[1:3]] == ["one", "two"]
+    wrong = await world.acme.http.get(f"/v1/task/{function}/csv?dateSince=yesterday")
+    assert wrong.status_code == 400
+
+
+async def test_what_a_function_keeps(world: GreenCloudWorld) -> None:
+    """``GC-Storage`` is given to the next task, never shown, and bounded."""
+    function = await world.acme.deployed(
+        "import base64\n"
+        "def handle(event, context):\n"
+        "    seen = event.headers.get('gc-storage')\n"
+        "    said = event.body.decode()\n"
+        "    headers = {} if said == '-' else {'GC-Storage': said}\n"
+        "    size = {'huge': 1048577, 'full': 1048576}.get(said)\n"
+        "    if size: headers = {'GC-Storage': base64.b64encode(b'x' * size).decode()}\n"
+        "    shown = seen if seen is None or len(seen) < 100 else len(seen)\n"
+        "    return {'statusCode': 202, 'headers': headers, 'body': [shown]}\n"
+    )
+
+    async def say(word: str) -> tuple[int, object]:
+        result = await world.acme.called(function, content=word)
+        assert "gc-storage" not in result.headers
+        return result.status_code, result.json()[0] if result.status_code == 202 else None
+
+    assert await say("aGk=") == (202, None)
+    assert await say("-") == (202, "aGk=")
+    assert await say("%%%") == (500, None)
+    assert await say("huge") == (500, None)
+    assert await say("full") == (202, "aGk=")
+    assert await say("") == (202, 1398104)
+    assert await say("-") == (202, None)
+
+
+async def test_a_pause_leaves_the_queue_and_new_code_answers_it(world: GreenCloudWorld) -> None:
+    """What was queued starts after the pause, with the build that is the newest then."""
+    acme = world.acme
+    source = "import time\ndef handle(e, c):\n    time.sleep(0.5)\n    return {answer!r}\n"
+    function = await acme.deployed(source.format(answer="old"))
+    tasks = [await acme.task(function) for _ in range(24)]
+    toggle = f"/v1/function/{function}/togglePause"
+    assert (await acme.http.post(toggle)).status_code == 204
+    await acme.build(function, zipped({"handler.py": source.format(answer="new")}))
+    assert (await acme.result(tasks[0])).text == "old"
+    last = await acme.got(f"/v1/task/{tasks[-1]}")
+    assert (last["progress"], last["assigned"], last["node"], last["status"]) == (0, "", "", 0)
+    metrics = (await acme.got(f"/v1/function/{function}"))["metrics"]
+    assert metrics["pendingTasks"] > 0
+    assert (await acme.http.post(toggle)).status_code == 204
+    assert (await acme.result(tasks[-1])).text == "new"
+
+
+async def test_killed_through_the_native_api(world: GreenCloudWorld) -> None:
+    """500, and the message says so."""
+    function = await world.dev.deployed("import time\ndef handle(e, c): time.sleep(9)\n")
+    task_id = await world.dev.task(function)
+    with anyio.fail_after(10):
+        while (await world.dev.got(f"/v1/task/{task_id}"))["progress"] < 75:  # noqa: ASYNC110
+            await anyio.sleep(0.02)
+    items = (await world.native.got("/tasks?limit=5"))["items"]
+    assert (await world.native.http.post(f"/tasks/{items[0]['id']}/cancel")).is_success
+    result = await world.dev.result(task_id)
+    assert (result.status_code, result.json()["message"]) == (500, "the task was killed")
+
+
+@pytest.mark.node
+async def test_javascript(world: GreenCloudWorld) -> None:
+    """Event and context, by callbacks and by returned values."""
+    if shutil.which("node") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("there is no node here")
+        pytest.skip("there is no node here")
+    acme: Account = world.acme
+    function = await acme.deployed(
+        "module.exports = async (event, context) => {\n"
+        "  const seen = { body: event.body, raw: event.rawBody.toString(), q: event.query,\n"
+        "    qs: event.queryString, method: event.method, path: event.path,\n"
+        "    task: event.headers['gc-task-id'] };\n"
+        "  if (event.query.fail) return context.fail('broken');\n"
+        "  return context.status(201).headers({ 'x-a': 'b' }).succeed(seen);\n"
+        "};\n",
+        lang="JS",
+    )
+    kind = {"content-type": "application/json"}
+    result = await acme.called(function, content=b'{"a":1}', headers=kind, params={"q": "1"})
+    assert (result.status_code, result.headers["x-a"]) == (201, "b")
+    assert result.headers["content-type"] == "application/json"
+    assert result.json() == {
+        "body": {"a": 1},
+        "raw": '{"a":1}',
+        "q": {"q": "1"},
+        "qs": "q=1",
+        "method": "POST",
+        "path": "/",
+        "task": result.headers["gc-task-id"],
+    }
+    failed = await acme.called(function, params={"fail": "1"})
+    assert (failed.status_code, failed.json()["error"]) == (500, "FUNCTION_ERROR")
+    assert "broken" in failed.json()["message"]
+    plain = await acme.deployed("module.exports = () => 'plain'\n", lang="JS")
+    assert (await acme.called(plain)).text == "plain"
