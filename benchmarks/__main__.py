@@ -22,13 +22,14 @@ from benchmarks.figures import (
     logs,
     peers,
     submits,
+    watching,
 )
 from benchmarks.rows import Row, missing
 from benchmarks.scale import FULL, QUICK
 from benchmarks.server import ServerUnavailable
 from benchmarks.yardsticks import Peers
 
-FIGURES: tuple[Figure, ...] = (submits, bulk, commands, latency, logs, kill, flat, peers)
+FIGURES: tuple[Figure, ...] = (submits, bulk, commands, latency, logs, kill, flat, watching, peers)
 RESULTS = Path(__file__).resolve().parent / "results"
 
 

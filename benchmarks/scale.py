@@ -22,6 +22,7 @@ class Scale(msgspec.Struct, frozen=True):
     flat_reads: int
     peer_tasks: int
     slow_peer_tasks: int
+    watch_s: float
 
 
 FULL = Scale(
@@ -41,6 +42,7 @@ FULL = Scale(
     flat_reads=60,
     peer_tasks=3_000,
     slow_peer_tasks=300,
+    watch_s=20.0,
 )
 QUICK = Scale(
     quick=True,
@@ -59,4 +61,5 @@ QUICK = Scale(
     flat_reads=30,
     peer_tasks=1_000,
     slow_peer_tasks=150,
+    watch_s=5.0,
 )

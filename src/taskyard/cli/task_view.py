@@ -18,6 +18,7 @@ TASK_COLUMNS = ("ID", "STATE", "GROUP", "NAME", "TRIES>", "CREATED", "TOOK>", "C
 def command_line(task: Task, limit: int = 0) -> str:
     """The command as one would type it, cut to ``limit`` characters if that is not 0."""
     line = task.command if isinstance(task.command, str) else shlex.join(task.command)
+    line = line or f"({task.runtime})"
     line = " ".join(clean(line).split())
     return line if not limit or len(line) <= limit else line[: limit - 1] + "…"
 

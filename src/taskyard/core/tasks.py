@@ -34,6 +34,8 @@ class Command(Struct, frozen=True, omit_defaults=True, tag="command", tag_field=
     """Text given on standard input; ``/dev/null`` when None."""
     user: str | None = None
     """Unprivileged user to run as; the worker's own when None. Needs a worker run by root."""
+    merge_output: bool = False
+    """Standard error goes where standard output goes, in the order in which both are written."""
     isolate: bool = False
     """Run inside bubblewrap: own mount, pid and ipc name spaces, system directories read-only."""
 

@@ -71,7 +71,10 @@ class Task(Struct, frozen=True):
     id: str
     state: str
     command: tuple[str, ...] | str = ()
-    """Program and arguments, or a shell command line. Left out by runtimes without a command."""
+    """Program and arguments, or a shell command line. Empty for runtimes without a command."""
+    runtime: str = "command"
+    size: str | None = None
+    """Name of the bundle of cores and memory that ``resources`` come from."""
     workspace: str = "default"
     env: dict[str, str | SecretRef] = {}
     cwd: str | None = None

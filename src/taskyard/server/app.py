@@ -23,8 +23,9 @@ from taskyard.core.access import Role
 from taskyard.core.errors import TaskyardError
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.peers import LOCAL_KEY, address_of
+from taskyard.dialects.http.routing import allowed_methods
 from taskyard.dialects.native.callers import caller_of
-from taskyard.dialects.native.dialect import allowed_methods, answer_http_error, native_router
+from taskyard.dialects.native.dialect import answer_http_error, native_router
 from taskyard.dialects.native.errors import problem_of, request_id_of
 from taskyard.dialects.native.native import STATE_KEY, Native
 from taskyard.dialects.native.openapi import describe

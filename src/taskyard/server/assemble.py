@@ -143,6 +143,7 @@ async def assemble(
             wired.due.run,
             wired.rescue.run,
             wired.prune.run,
+            engine.lists.run,
             metrics.measure_lag,
         ):
             loops.start_soon(loop)

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from taskyard.core.errors import Unavailable
 from taskyard.dialects.http.peers import LOCAL_KEY
+from taskyard.server.sockets import MESSAGE_BYTES, PING_S, STALL_S, DroppingProtocol
 
 HEADER_BYTES: Final = 32 << 10
 HEADER_COUNT: Final = 128
@@ -58,6 +59,11 @@ class Corked:
             self._loop.call_soon(self._flush)
         self._pieces.append(data)
 
+    def uncorked(self) -> asyncio.Transport:
+        """The transport itself, once nothing waits to be joined."""
+        self._flush()
+        return self._transport
+
     def close(self) -> None:
         """Close once everything is sent."""
         self._flush()
@@ -87,10 +93,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._too_large = False
         self._header_timer: asyncio.TimerHandle | None = None
+        self._cork: Corked | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Give a client that says nothing no longer than one between two requests."""
-        super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]  # in all but name
+        self._cork = Corked(transport, self.loop)
+        super().connection_made(self._cork)  # type: ignore[arg-type]  # in all but name
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
@@ -137,6 +145,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_headers = False
         self._stop_timer()
         super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Leave the connection to the WebSocket protocol, which has to feel its peer fall behind
+        with the very write that is too much.
+        """
+        if self._cork is not None:
+            self.transport = self._cork.uncorked()
+        super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser could not read, or what was too much."""
@@ -186,8 +202,10 @@ class Listener:
         config = uvicorn.Config(
             app,
             http=BoundedProtocol,
-            ws="websockets-sansio",
-            ws_max_size=64 << 10,
+            ws=DroppingProtocol,
+            ws_max_size=MESSAGE_BYTES,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=STALL_S,
             ws_per_message_deflate=False,
             interface="asgi3",
             lifespan="off",

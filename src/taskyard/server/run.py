@@ -14,6 +14,7 @@ import anyio
 import structlog
 
 from taskyard import __version__
+from taskyard.dialects.http.host import Host
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.native import Native
 from taskyard.server.addresses import Address, url_of
@@ -21,6 +22,7 @@ from taskyard.server.app import Served, dashboard_pages, dialect_app, main_app
 from taskyard.server.assemble import Yard, assemble
 from taskyard.server.listeners import Listener, bind_tcp, bind_unix, local_admin, started
 from taskyard.server.logging import configure_logging
+from taskyard.server.mounting import others
 from taskyard.server.settings import Settings
 
 SERVER_FILE: Final = "server.json"
@@ -60,19 +62,27 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
     # Bound first: whoever starts a second server by mistake is told before anything is touched.
     main = bind_tcp(settings.host, settings.port)
     addresses = settings.listeners()
-    others = [(one, bind_tcp(one.host, one.port)) for one in addresses]
+    bound = [(one, bind_tcp(one.host, one.port)) for one in addresses]
     async with assemble(settings) as yard:
         streams = Streams(settings.max_streams)
 
         def native(prefix: str) -> Native:
             return Native(yard.engine, streams, prefix, settings.max_body_bytes, dev=settings.dev)
 
-        served = Served(native, yard.metrics, yard.checks, dashboard_pages(), settings.access_log)
+        host = Host(yard.engine, streams, settings.max_body_bytes, dev=settings.dev)
+        served = Served(
+            native,
+            yard.metrics,
+            yard.checks,
+            dashboard_pages(),
+            settings.access_log,
+            others(settings, host),
+        )
         app = main_app(served)
         listeners = [Listener(main, app, settings.shutdown_s)]
-        for address, bound in others:
+        for address, sock in bound:
             own = dialect_app(served, address.dialect)
-            listeners.append(Listener(bound, own, settings.shutdown_s))
+            listeners.append(Listener(sock, own, settings.shutdown_s))
         control_path = settings.data.absolute() / CONTROL_SOCKET
         control = bind_unix(control_path)
         if control is None:
@@ -82,7 +92,7 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
         url = url_of(settings.host, main.getsockname()[1])
         stop = Stop(yard, streams, listeners)
         async with _listening(listeners), _server_file(settings, url, control is not None):
-            _greet(settings, url, [one.getsockname()[1] for _, one in others], addresses)
+            _greet(settings, url, [one.getsockname()[1] for _, one in bound], addresses)
             if ready is not None:
                 ready.set()
             try:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from taskyard.core.errors import InvalidInput
+from taskyard.dialects.gx.settings import GxSettings
 from taskyard.dialects.native.errors import invalid_input
 from taskyard.dialects.native.sizes import size_bytes
 from taskyard.server.addresses import Address, parse_listen
@@ -75,6 +76,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether webhooks may go to private addresses; only with ``dev`` when None."""
     secret_key: Annotated[str, Meta(min_length=40, max_length=64)] | None = None
     """Base64 of the 32 bytes that secrets are encrypted with; a file in ``data`` when None."""
+    gx: GxSettings = GxSettings()
+    """The GX dialect."""
     shutdown_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
     """Seconds that requests under way get to end when the server stops."""
 
@@ -118,6 +121,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def check(self) -> None:
         """Raise :class:`InvalidInput` for settings that do not go together."""
+        if unknown := self.gx.unknown_types():
+            raise InvalidInput("gx", f"there is no type {unknown[0]!r}")
         addresses = [Address("native", self.host, self.port), *self.listeners()]
         if self.dev:
             for one in addresses:

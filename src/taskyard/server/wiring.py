@@ -24,6 +24,7 @@ from taskyard.services.engine import Engine
 from taskyard.services.follow import Follow
 from taskyard.services.groups import Groups
 from taskyard.services.kill import Kill
+from taskyard.services.lists import Lists
 from taskyard.services.load import Load
 from taskyard.services.logs import Logs
 from taskyard.services.prune import Prune
@@ -97,8 +98,10 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     webhooks = Webhooks(hooks, adapters.sender, sealing, audit, clock)
     bus.listen(webhooks.on_changes)
     bus.listen(metrics.on_changes)
+    submits = Tasks(tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit)
     engine = Engine(
-        tasks=Tasks(tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit),
+        tasks=submits,
+        lists=Lists(store.lists, submits, dispatch, bus, clock),
         groups=Groups(groups, dispatch, audit),
         why=Why(tasks, dispatch),
         workers=Workers(dispatching, dispatch, audit),

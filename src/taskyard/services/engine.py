@@ -9,6 +9,7 @@ from taskyard.services.bus import Bus
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.follow import Follow
 from taskyard.services.groups import Groups
+from taskyard.services.lists import Lists
 from taskyard.services.logs import Logs
 from taskyard.services.secrets import Secrets
 from taskyard.services.tasks import Tasks
@@ -23,6 +24,7 @@ class Engine:
 
     tasks: Tasks
     groups: Groups
+    lists: Lists
     why: Why
     workers: Workers
     logs: Logs

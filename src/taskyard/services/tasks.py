@@ -67,12 +67,12 @@ class Tasks:
             Overloaded: too much is waiting.
             StorageFull: nothing was stored.
         """
-        new = self._prepare(caller, spec)
-        self._load.admit(caller.workspace, 1)
+        new = self.prepare(caller, spec)
+        self.admit(caller, 1)
         (stored,) = await self._store.submit((new,), caller.actor)
         if not stored.created:
             return await self._store.task(caller.workspace, stored.task_id), False
-        self._bus.publish((_submitted(new, stored),))
+        self._bus.publish((submitted_change(new, stored),))
         return _as_stored(new, stored), True
 
     async def submit_many(self, caller: Caller, specs: Sequence[TaskSpec]) -> list[Submitted]:
@@ -80,14 +80,13 @@ class Tasks:
         news = []
         for position, spec in enumerate(specs):
             try:
-                news.append(self._prepare(caller, spec))
+                news.append(self.prepare(caller, spec))
             except InvalidInput as error:
                 raise InvalidInput(f"tasks.{position}.{error.field}", error.problem) from error
-        self._load.admit(caller.workspace, len(news))
+        self.admit(caller, len(news))
         stored = await self._store.submit(news, caller.actor)
-        self._bus.publish(
-            [_submitted(new, one) for new, one in zip(news, stored, strict=True) if one.created]
-        )
+        pairs = zip(news, stored, strict=True)
+        self._bus.publish([submitted_change(new, one) for new, one in pairs if one.created])
         return stored
 
     async def get(self, caller: Caller, task_id: TaskId) -> Task:
@@ -175,10 +174,10 @@ class Tasks:
         spec = msgspec.structs.replace(
             task.spec, start_at=None, cron=None, expires_at=None, idempotency_key=None
         )
-        new = msgspec.structs.replace(self._prepare(caller, spec), retry_of=task_id)
-        self._load.admit(caller.workspace, 1)
+        new = msgspec.structs.replace(self.prepare(caller, spec), retry_of=task_id)
+        self.admit(caller, 1)
         (stored,) = await self._store.submit((new,), caller.actor)
-        self._bus.publish((_submitted(new, stored),))
+        self._bus.publish((submitted_change(new, stored),))
         return _as_stored(new, stored)
 
     async def set_priority(self, caller: Caller, task_id: TaskId, priority: int) -> Task:
@@ -252,7 +251,12 @@ class Tasks:
         # Not only what was announced counts.
         return await self._store.task(caller.workspace, task_id)
 
-    def _prepare(self, caller: Caller, spec: TaskSpec) -> NewTask:
+    def admit(self, caller: Caller, count: int) -> None:
+        """Raise ``Overloaded`` unless so many more tasks may wait in the caller's workspace."""
+        self._load.admit(caller.workspace, count)
+
+    def prepare(self, caller: Caller, spec: TaskSpec) -> NewTask:
+        """A checked task, ready to be stored. Raises as :meth:`submit`, but for what is waiting."""
         require(caller, Role.WRITE)
         check_spec(spec)
         for position, webhook in enumerate(spec.webhooks):
@@ -276,7 +280,8 @@ class Tasks:
         )
 
 
-def _submitted(new: NewTask, stored: Submitted) -> Change:
+def submitted_change(new: NewTask, stored: Submitted) -> Change:
+    """What to announce once a new task is stored."""
     return Change(
         kind="submitted",
         at=new.created_at,

@@ -2,7 +2,7 @@
 
 import { pairs } from "./attempt.js";
 import { el } from "./element.js";
-import { bytes, clock, commandText, duration, timeElement } from "./format.js";
+import { bytes, clock, duration, timeElement, workText } from "./format.js";
 import { address } from "./router.js";
 
 /** @param {any} value of an environment entry: text, or a reference to a secret */
@@ -31,8 +31,10 @@ export function definition(task) {
   const labels = Object.entries(task.labels ?? {});
   const metadata = Object.keys(task.metadata ?? {}).length > 0 ? JSON.stringify(task.metadata, null, 2) : null;
   return el("div", { class: "definition" },
-    el("pre", { class: "command", tabindex: "0", "aria-label": "Command" }, typeof task.command === "string" ? task.command : commandText(task.command)),
+    el("pre", { class: "command", tabindex: "0", "aria-label": "Command" }, workText(task)),
     pairs([
+      ["Size", task.size],
+      ["Takes", task.duration_s ? duration(task.duration_s) : null],
       ["Group", el("a", { href: address(["tasks"], { group: task.group }) }, task.group)],
       ["Priority", String(task.priority)],
       ["Created", timeElement(task.created_at)],

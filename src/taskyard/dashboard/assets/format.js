@@ -91,6 +91,14 @@ export function refreshTimes() {
 }
 
 /**
+ * What a task does, in one line.
+ * @param {any} task
+ */
+export function workText(task) {
+  return commandText(task.command) || `(${task.runtime ?? "command"})`;
+}
+
+/**
  * The command of a task in one line.
  * @param {string | string[]} command
  */

@@ -6,7 +6,7 @@ import { onChanges } from "./changes.js";
 import { definition } from "./definition.js";
 import { deliveryList } from "./deliveries.js";
 import { el, fill, setText } from "./element.js";
-import { commandText, shortId } from "./format.js";
+import { shortId, workText } from "./format.js";
 import { eventList, stateBar } from "./history.js";
 import { icon } from "./icon.js";
 import { LogViewer } from "./logviewer.js";
@@ -51,7 +51,7 @@ export function taskPage({ root, params, signal, title }) {
   const draw = (/** @type {any} */ fresh, /** @type {any[]} */ tries, /** @type {any} */ events) => {
     const changed = JSON.stringify(task) !== JSON.stringify(fresh);
     task = fresh;
-    const name = task.name || commandText(task.command).slice(0, 120) || shortId(id);
+    const name = task.name || workText(task).slice(0, 120) || shortId(id);
     setText(heading, name);
     title(name);
     setBadge(state, task.state);

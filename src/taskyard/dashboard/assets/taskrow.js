@@ -2,7 +2,7 @@
 // scroll position outlive every refresh.
 
 import { el, fill, setText } from "./element.js";
-import { clock, commandText, duration, relative, secondsBetween, shortId } from "./format.js";
+import { clock, duration, relative, secondsBetween, shortId, workText } from "./format.js";
 import { address } from "./router.js";
 import { badge, ENDED, reasonText, setBadge } from "./state.js";
 
@@ -42,7 +42,7 @@ export class TaskRow {
     this.setState(task.state);
     setText(this.reason, task.state === "succeeded" ? "" : reasonText(task.reason));
     this.reason.title = task.message ?? "";
-    const command = commandText(task.command);
+    const command = workText(task);
     setText(this.link, task.name || shortId(task.id));
     this.link.title = task.id;
     setText(this.command, command.slice(0, 300));

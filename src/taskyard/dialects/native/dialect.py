@@ -2,11 +2,11 @@
 
 from typing import Any, Final
 
-from litestar import Controller, Litestar, Request, Response, Router
+from litestar import Controller, Request, Response, Router
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
-from litestar.utils import normalize_path
 
 from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.routing import allowed_methods
 from taskyard.dialects.native.errors import Refusal, problem_of, request_id_of
 from taskyard.dialects.native.routes_access import AccessRoutes
 from taskyard.dialects.native.routes_groups import GroupRoutes, WorkspaceRoutes
@@ -26,7 +26,6 @@ CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     AccessRoutes,
     MiscRoutes,
 )
-METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def native_router(prefix: str) -> Router:
@@ -50,18 +49,6 @@ def answer_http_error(request: Request[Any, Any, Any], error: Exception) -> Resp
     elif isinstance(error, HTTPException) and error.status_code < 500:
         refusal = Refusal(400, "malformed-body", error.detail)
     return _response(problem_of(refusal, request_id_of(request.scope["headers"])))
-
-
-def allowed_methods(app: Litestar, path: str) -> list[str]:
-    """What can be asked for at a path; nothing where no route is."""
-    allowed = []
-    for method in METHODS:
-        try:
-            app.asgi_router.handle_routing(path=normalize_path(path), method=method)
-        except HTTPException:
-            continue
-        allowed.append(method)
-    return allowed and [*allowed, "OPTIONS"]
 
 
 def _response(answer: Answer) -> Response[bytes]:

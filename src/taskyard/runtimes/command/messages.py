@@ -125,6 +125,7 @@ def begin_line(
             "stdin": work.stdin is not None,
             "user": work.user,
             "isolate": work.isolate,
+            "merge_output": work.merge_output,
             "limits": (resources.cpu_millis, resources.memory_bytes, resources.pids),
             "timeout_s": assignment.timeout_s,
             "kill_signal": assignment.kill_signal,

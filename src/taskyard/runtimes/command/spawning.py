@@ -76,7 +76,8 @@ def spawn(request: Json, null: int) -> int:
         opened.append(stdout)
         stderr = _open_output(f"{directory}/stderr", identity)
         opened.append(stderr)
-        return _start(program, argv, cwd, request["env"], (stdin, stdout, stderr), identity)
+        streams = (stdin, stdout, stdout if request["merge_output"] else stderr)
+        return _start(program, argv, cwd, request["env"], streams, identity)
     except OSError as error:
         raise _explained(error, program, cwd, request["user"]) from error
     except ValueError as error:

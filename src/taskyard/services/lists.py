@@ -1,0 +1,185 @@
+"""Numbered lists of tasks, kept in memory while they are looked at, as durable as the store.
+
+A list is read from the store once, when it is first asked for, and then follows the announced
+changes. The status of an entry only moves forward, so it does not matter that a change may be told
+of while the list is being read.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import anyio
+import structlog
+from msgspec.structs import replace
+
+from taskyard.core.access import Caller, Role
+from taskyard.core.changes import Change
+from taskyard.core.errors import Unavailable
+from taskyard.core.lists import ListEntry, ListKey
+from taskyard.core.tasks import Task, TaskSpec
+from taskyard.ports.clock import Clock
+from taskyard.ports.lists import ListStore
+from taskyard.services.access import require
+from taskyard.services.bus import Bus
+from taskyard.services.dispatch import Dispatch
+from taskyard.services.listed import TaskList
+from taskyard.services.tasks import Tasks, submitted_change
+
+LISTS_IN_MEMORY: Final = 4096
+"""Lists nobody watches that are kept in memory at most."""
+TIDY_EVERY_S: Final = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class Lists:
+    """All lists that were asked for in the life of this process."""
+
+    def __init__(
+        self, store: ListStore, tasks: Tasks, dispatch: Dispatch, bus: Bus, clock: Clock
+    ) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._dispatch = dispatch
+        self._bus = bus
+        self._clock = clock
+        self._known: dict[ListKey, int | None] = {}
+        self._lists: dict[ListKey, TaskList] = {}
+        self._doubtful: set[ListKey] = set()
+        bus.listen(self._on_changes)
+
+    async def open(
+        self, key: ListKey, owner: str, *, most: int, concurrency_limit: int | None
+    ) -> None:
+        """See that the list exists, with this many tasks running at once at most.
+
+        Raises:
+            TooManyLists: it is new, and its owner has ``most`` already.
+        """
+        if key in self._known and self._known[key] == concurrency_limit:
+            return
+        news = await self._store.open(key, owner, most=most, concurrency_limit=concurrency_limit)
+        self._known[key] = concurrency_limit
+        if news:
+            await self._dispatch.limits_changed()
+
+    async def add(self, caller: Caller, key: ListKey, make: Callable[[int], TaskSpec]) -> ListEntry:
+        """Submit the task that ``make`` answers for its number; it is in every later look.
+
+        ``make`` is called again, on another thread, once the number is certain. Raises as
+        ``Tasks.submit``.
+        """
+        new = self._tasks.prepare(caller, make(0))
+        self._tasks.admit(caller, 1)
+        # Unless it is told of, nobody would know that the list has one more.
+        with anyio.CancelScope(shield=True):
+            try:
+                added = await self._store.add(
+                    key, lambda number: replace(new, spec=make(number)), caller.actor
+                )
+            except Unavailable:
+                # It may have come about after all.
+                self._doubtful.add(key)
+                raise
+            task, stored = added.task, added.stored
+            entry = ListEntry(
+                added.number, stored.seq, task.id, task.spec.name or "", task.spec.size or ""
+            )
+            shown = self._lists.get(key)
+            if shown is not None:
+                shown.add(entry)
+            self._bus.publish((submitted_change(task, stored),))
+        return entry
+
+    async def look(self, key: ListKey) -> TaskList:
+        """The list as it is; the same object goes on changing. Raises as the store does."""
+        shown = self._lists.get(key)
+        if shown is None:
+            shown = self._lists[key] = TaskList(key)
+            await self._read(shown)
+        elif key in self._doubtful:
+            await self._read(shown)
+        elif not shown.ready.is_set():
+            await shown.ready.wait()
+            if shown.failure is not None:
+                raise shown.failure
+        return shown
+
+    async def task(self, key: ListKey, number: int) -> Task:
+        """One task of the list. Raises ``NotFound``, also for what the list does not show."""
+        return await self._store.task(key, number)
+
+    async def withdraw(self, caller: Caller, key: ListKey, number: int) -> None:
+        """Take a task back that was never dispatched: it never runs.
+
+        Raises ``NotFound`` if there is none, or it was dispatched; ``NotAllowed``.
+        """
+        require(caller, Role.WRITE)
+        with anyio.CancelScope(shield=True):
+            _, changes = await self._store.withdraw(key, number, self._clock.now(), caller.actor)
+            self._drop(key, (number,))
+            self._bus.publish(changes)
+
+    async def flush(self, caller: Caller, key: ListKey, *, cancel: bool = False) -> None:
+        """Take everything dispatched off the list; with ``cancel``, kill what of it runs.
+
+        Raises ``NotAllowed``.
+        """
+        require(caller, Role.WRITE)
+        with anyio.CancelScope(shield=True):
+            numbers, running = await self._store.flush(key)
+            self._drop(key, numbers)
+        if cancel and running:
+            await self._tasks.cancel(caller, running)
+
+    async def run(self) -> None:
+        """Until cancelled: take finished tasks beyond what lists keep off them for good."""
+        while True:
+            await self._clock.sleep(TIDY_EVERY_S)
+            try:
+                await self.tidy()
+            except Unavailable as error:
+                log.warning("lists_not_tidied", reason=str(error))
+
+    async def tidy(self) -> None:
+        """Forget what lists dropped by themselves, and lists that nobody looks at."""
+        for key, shown in list(self._lists.items()):
+            if dropped := shown.dropped:
+                shown.dropped = []
+                try:
+                    await self._store.forget(key, dropped)
+                except Unavailable:
+                    shown.dropped += dropped
+                    raise
+        unwatched = [key for key, shown in self._lists.items() if not shown.watchers]
+        for key in unwatched[LISTS_IN_MEMORY:]:
+            del self._lists[key]
+
+    async def _read(self, shown: TaskList) -> None:
+        self._doubtful.discard(shown.key)
+        shown.begin()
+        try:
+            entries = await self._store.entries(shown.key)
+        except BaseException as error:
+            # Who waits for it is told; who comes next reads it anew.
+            shown.fail(error)
+            if shown.entries or shown.watchers:
+                self._doubtful.add(shown.key)
+            else:
+                self._lists.pop(shown.key, None)
+            raise
+        shown.fill(entries)
+
+    def _drop(self, key: ListKey, numbers: Sequence[int]) -> None:
+        shown = self._lists.get(key)
+        if shown is not None:
+            shown.remove(numbers)
+
+    def _on_changes(self, changes: Sequence[Change]) -> None:
+        lists = self._lists
+        if not lists:
+            return
+        for change in changes:
+            shown = lists.get(ListKey(change.workspace, change.group))
+            if shown is not None:
+                shown.apply(change)
