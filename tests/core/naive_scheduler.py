@@ -4,12 +4,16 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from taskyard.core import fairness
+from taskyard.core.cores import Node, Topology
 from taskyard.core.demand import Demand, ReadyTask
 from taskyard.core.fairness import QueueKey
 from taskyard.core.ids import IncarnationId, TaskId, WorkerId, WorkspaceName
 from taskyard.core.instants import SECOND, Instant
 from taskyard.core.placement import Room
+from taskyard.core.policies import Policy
 from taskyard.core.pools import Pool
 from taskyard.core.resources import Capacity, Resources
 
@@ -24,17 +28,22 @@ def ready(
     asked: Resources,
     now: Instant,
     runtime: str = "command",
+    policy: Policy | None = None,
 ) -> ReadyTask:
     """A task that became ready now."""
-    return ReadyTask(
-        seq, TaskId(f"task-{seq}"), key.workspace, key.group, priority, Demand(asked, runtime), now
-    )
+    demand = Demand(asked, runtime, policy)
+    return ReadyTask(seq, TaskId(f"task-{seq}"), key.workspace, key.group, priority, demand, now)
 
 
 def is_free(task: ReadyTask) -> bool:
     """Whether it takes no room at all."""
     asked = task.demand.resources
-    return asked.slots == 0 and asked.cpu_millis is None and asked.memory_bytes is None
+    return (
+        asked.slots == 0
+        and asked.cpu_millis is None
+        and asked.memory_bytes is None
+        and task.demand.policy is None
+    )
 
 
 def rooms_of(*sizes: tuple[int, int, int]) -> list[Room]:
@@ -43,7 +52,12 @@ def rooms_of(*sizes: tuple[int, int, int]) -> list[Room]:
     for number, (slots, cpu, gib) in enumerate(sizes):
         capacity = Capacity(slots, cpu, gib * GIB)
         name = WorkerId(f"w{number}")
-        rooms.append(Room(name, IncarnationId(f"life-{number}"), capacity, capacity))
+        cores = tuple(range(cpu // 1000))
+        nodes = (Node(0, cores[:1], 2 * GIB), Node(1, cores[1:], 2 * GIB))
+        topology = Topology(nodes, cpu_factor=1 + number % 2)
+        room = Room(name, IncarnationId(f"life-{number}"), capacity, capacity)
+        tags = frozenset({"gpu"}) if number % 2 else frozenset()
+        rooms.append(replace(room, topology=topology, nodes=topology.free, tags=tags))
     return rooms
 
 
@@ -59,8 +73,8 @@ class Naive:
         self.workspace_limits: dict[WorkspaceName, int] = {}
         self.stuck: set[int] = set()
         self.pools: Sequence[Pool] = ()
-        self.pooled: list[tuple[ReadyTask, WorkerId]] = []
-        """Containers that run, and where."""
+        self.held: list[tuple[ReadyTask, WorkerId]] = []
+        """What runs, and where."""
 
     def queue(self, key: QueueKey) -> list[ReadyTask]:
         """One group in order."""
@@ -89,18 +103,52 @@ class Naive:
     def lane(self, task: ReadyTask, rooms: list[Room]) -> list[Room]:
         """Workers a task may go to at all, room aside."""
         able = [room for room in rooms if room.accepting and task.demand.runtime in room.runtimes]
-        if task.demand.runtime != "container" or not self.pools:
-            return able
+        if not self.pooled(task):
+            return [room for room in able if self.static(task, room)]
         for pool in self.pools:
             mine = [room for room in able if room.worker_id in pool.workers]
             if re.match(pool.match, task.group) and mine:
-                held = [one for one in self.pooled if self.pool_of(*one) is pool]
+                held = [one for one in self.held if self.pool_of(*one) is pool]
                 full = pool.max_running is not None and len(held) >= pool.max_running
-                return [] if full else mine
+                return [] if full else [room for room in mine if self.static(task, room)]
         return []
+
+    def pooled(self, task: ReadyTask) -> bool:
+        """Whether pools concern a task."""
+        return task.demand.runtime == "container" and bool(self.pools)
+
+    def static(self, task: ReadyTask, room: Room) -> bool:
+        """Whether a task could ever go there, by its policy."""
+        wanted = str(task.demand.policy)
+        return ("gpu" in room.tags or "MatchTag" not in wanted) and (
+            not room.tags or "NoTag" not in wanted
+        )
+
+    def accepts(self, task: ReadyTask, room: Room) -> bool:
+        """Whether a task could go there now, by its policy."""
+        same = (task.workspace, task.group)
+        count = sum(
+            (one.workspace, one.group) == same and worker == room.worker_id
+            for one, worker in self.held
+        )
+        wanted = str(task.demand.policy)
+        return self.static(task, room) and not (
+            ("OnePerHost" in wanted and count) or ("MaxPerHost(max=2)" in wanted and count >= 2)
+        )
+
+    def has_room(self, task: ReadyTask, room: Room) -> bool:
+        """Whether a task could go there now."""
+        asked = task.demand.resources
+        cores = asked.cores is None or any(
+            len(node.cores) >= asked.cores and node.memory_bytes >= (asked.memory_bytes or 0)
+            for node in room.nodes
+        )
+        return room.free.fits(asked) and cores and self.accepts(task, room)
 
     def pool_of(self, task: ReadyTask, worker: WorkerId) -> Pool | None:
         """The pool that something running counts for."""
+        if not self.pooled(task):
+            return None
         for pool in self.pools:
             if re.match(pool.match, task.group) and worker in pool.workers:
                 return pool
@@ -127,7 +175,9 @@ class Naive:
             able = [
                 room
                 for room in self.lane(heads[seq], rooms)
-                if room.worker_id not in kept and room.total.fits(heads[seq].demand.resources)
+                if room.worker_id not in kept
+                and room.could_fit(heads[seq].demand)
+                and self.accepts(heads[seq], room)
             ]
             if able:
                 best = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
@@ -141,7 +191,7 @@ class Naive:
             room
             for room in self.lane(task, rooms)
             if (is_free(task) or kept.get(room.worker_id, task.seq) == task.seq)
-            and room.free.fits(task.demand.resources)
+            and self.has_room(task, room)
         ]
         return min(able, key=lambda room: 1 - room.free.slots / room.total.slots, default=None)
 
@@ -153,7 +203,7 @@ class Naive:
         options = []
         by_name = {room.worker_id: room for room in rooms}
         for worker, seq in self.reserved(rooms, now).items():
-            if by_name[worker].free.fits(self.tasks[seq].demand.resources):
+            if self.has_room(self.tasks[seq], by_name[worker]):
                 return [(seq, worker, passed)]
         shares: dict[tuple[int, int], list[WorkspaceName]] = {}
         for workspace in {key.workspace for key in self.keys()}:

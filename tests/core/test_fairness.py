@@ -19,11 +19,21 @@ from naive_scheduler import GIB, START, Naive, ready, rooms_of
 
 from taskyard.core import fairness
 from taskyard.core.availability import RuntimeStatus
-from taskyard.core.demand import ReadyTask
+from taskyard.core.demand import Demand
 from taskyard.core.fairness import Chosen, QueueKey, ReadyQueues
+from taskyard.core.fleet import Fleet
 from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
 from taskyard.core.instants import after
 from taskyard.core.placement import Room
+from taskyard.core.policies import (
+    AnyHost,
+    Composite,
+    MatchTag,
+    MaxPerHost,
+    NoTag,
+    OnePerHost,
+    Policy,
+)
 from taskyard.core.pools import Pool, Pools
 from taskyard.core.resources import Resources
 
@@ -40,20 +50,35 @@ ASKED = st.sampled_from(
         Resources(500, GIB),
         Resources(None, 3 * GIB),
         Resources(slots=0),
+        Resources(cores=1),
+        Resources(None, GIB, cores=2),
+    ]
+)
+POLICY = st.sampled_from(
+    [
+        *[None] * 5,
+        AnyHost(),
+        OnePerHost(),
+        MaxPerHost(2),
+        MatchTag("gpu"),
+        NoTag(),
+        Composite((OnePerHost(), MatchTag("gpu"))),
+        Composite((NoTag(), Composite((AnyHost(), MaxPerHost(2))))),
     ]
 )
 INDEX = st.integers(0, 20)
-RUNTIME = st.sampled_from(["command", "command", "container", "simulation"])
+RUNTIME = st.sampled_from(["command", "container", "container", "simulation"])
 RUNTIMES = st.sets(st.sampled_from(["container", "simulation"])).map(
     lambda some: frozenset({"command", *some})
 )
 POOL = st.builds(
     Pool,
     st.sampled_from(["", "g", "[gh]", "j$"]),
-    st.frozensets(st.sampled_from([WorkerId("w0"), WorkerId("w1"), WorkerId("w2")])),
+    st.frozensets(st.sampled_from([WorkerId("w0"), WorkerId("w1"), WorkerId("w2")]), min_size=1),
     st.none() | st.integers(0, 2),
 )
 CLOSED = {"no_worker", "draining", "no_runtime", "no_pool", "no_host", "pool_limit"}
+SHUT = {*CLOSED, "placement"}
 
 
 class FairnessMachine(RuleBasedStateMachine):
@@ -66,7 +91,7 @@ class FairnessMachine(RuleBasedStateMachine):
         self.naive = Naive()
         self.now = START
         self.rooms: list[Room] = []
-        self.held: list[tuple[ReadyTask, WorkerId]] = []
+        self.held: list[Chosen] = []
         self.count = itertools.count(1)
 
     @initialize(
@@ -78,7 +103,8 @@ class FairnessMachine(RuleBasedStateMachine):
         pools=st.just([]) | st.lists(POOL, min_size=1, max_size=3),
     )
     def begin(self, sizes: list[tuple[int, int, int]], pools: list[Pool]) -> None:
-        self.rooms = rooms_of(*sizes)
+        every = frozenset({"command", "container", "simulation"})
+        self.rooms = [replace(room, runtimes=every) for room in rooms_of(*sizes)]
         self.pools = Pools(pools)
         self.queues = ReadyQueues(self.pools)
         self.naive.pools = pools
@@ -86,11 +112,24 @@ class FairnessMachine(RuleBasedStateMachine):
     # -- events ------------------------------------------------------------------------------
 
     @rule(
-        key=KEYS, priority=st.integers(-1, 1), asked=ASKED, count=st.integers(1, 5), runtime=RUNTIME
+        key=KEYS,
+        priority=st.integers(-1, 1),
+        asked=ASKED,
+        count=st.integers(1, 5),
+        runtime=RUNTIME,
+        policy=POLICY,
     )
-    def add(self, key: QueueKey, priority: int, asked: Resources, count: int, runtime: str) -> None:
+    def add(
+        self,
+        key: QueueKey,
+        priority: int,
+        asked: Resources,
+        count: int,
+        runtime: str,
+        policy: Policy | None,
+    ) -> None:
         for _ in range(count):
-            task = ready(next(self.count), key, priority, asked, self.now, runtime)
+            task = ready(next(self.count), key, priority, asked, self.now, runtime, policy)
             self.naive.tasks[task.seq] = task
             self.queues.add(task)
 
@@ -139,15 +178,14 @@ class FairnessMachine(RuleBasedStateMachine):
         """An attempt ends, or a planned one did not come about and its task is ready again."""
         if not self.held:
             return
-        task, worker = self.held.pop(index % len(self.held))
+        chosen = self.held.pop(index % len(self.held))
+        task, worker = chosen.task, chosen.worker_id
         key = QueueKey(task.workspace, task.group)
         self.rooms = [
-            room.plus(task.demand.resources) if room.worker_id == worker else room
-            for room in self.rooms
+            room.plus(chosen.granted) if room.worker_id == worker else room for room in self.rooms
         ]
         self.naive.running[key] -= 1
-        if (task, worker) in self.naive.pooled:
-            self.naive.pooled.remove((task, worker))
+        self.naive.held.remove((task, worker))
         self.queues.ended(key, self.pools.of(task.group, task.demand.runtime, worker))
         if again:
             self.naive.tasks[task.seq] = task
@@ -157,10 +195,10 @@ class FairnessMachine(RuleBasedStateMachine):
     def find_running(self, key: QueueKey, index: int, asked: Resources, runtime: str) -> None:
         """After a restart something runs that nobody planned, even past a limit."""
         room = self.rooms[index % len(self.rooms)]
-        if not room.free.fits(asked):
+        if not room.fits(Demand(asked)):
             return
         task = ready(next(self.count), key, 0, asked, self.now, runtime)
-        self._hold(Chosen(task, room.worker_id, room.incarnation))
+        self._hold(Chosen(task, room.worker_id, room.incarnation, None, room.grant(asked)))
         self.queues.began(key, self.pools.of(key.group, runtime, room.worker_id))
 
     @rule(index=INDEX)
@@ -189,7 +227,7 @@ class FairnessMachine(RuleBasedStateMachine):
             self.refill()
             told = self.explained()
             options = self.naive.choices(self.rooms, self.now)
-            plan = self.queues.plan(self.rooms, self.now, 1)
+            plan = self.queues.plan(self.fleet(), self.now, 1)
             if not options:
                 assert plan == []
                 self.naive.stuck = set(self.queues._stuck)
@@ -205,14 +243,14 @@ class FairnessMachine(RuleBasedStateMachine):
         """A plan holds every promise, each group in its order; told and done agree."""
         self.refill()
         starting = {seq for seq, code in self.explained().items() if code == "starting"}
-        plan = self.queues.plan(self.rooms, self.now, most)
+        plan = self.queues.plan(self.fleet(), self.now, most)
         assert len(plan) <= most
         for chosen in plan:
             self._take(chosen)
         if len(plan) < most:
             self.refill()
             codes = self.explained()
-            while more := self.queues.plan(self.rooms, self.now, 10):
+            while more := self.queues.plan(self.fleet(), self.now, 10):
                 for chosen in more:
                     self._take(chosen)
                 plan += more
@@ -222,6 +260,13 @@ class FairnessMachine(RuleBasedStateMachine):
             chosen_seqs = {chosen.task.seq for chosen in plan}
             assert all(seq in chosen_seqs or seq in codes for seq in starting)
         self.naive.stuck = set(self.queues._stuck)
+
+    def fleet(self) -> Fleet:
+        """The workers, with what runs on each."""
+        running = [
+            (one.worker_id, QueueKey(one.task.workspace, one.task.group)) for one in self.held
+        ]
+        return Fleet.of(self.rooms, running)
 
     def refill(self) -> None:
         """What the service does before each plan."""
@@ -243,7 +288,7 @@ class FairnessMachine(RuleBasedStateMachine):
         """What was read from the store is old by the time it arrives."""
         read = [(key, mark, self.naive.queue(key)[:WINDOW]) for key, mark in self.queues.starved()]
         for key, _, _ in read:
-            self.add(key, priority, asked, count, runtime)
+            self.add(key, priority, asked, count, runtime, None)
         if not read:
             return
         removed = self.naive.queue(read[0][0])[-1 - gone % count]
@@ -256,7 +301,7 @@ class FairnessMachine(RuleBasedStateMachine):
 
     def explained(self) -> dict[int, str]:
         codes = {
-            task.seq: self.queues.explain(task, self.rooms, self.now).code
+            task.seq: self.queues.explain(task, self.fleet(), self.now).code
             for task in self.naive.tasks.values()
         }
         for seq, code in codes.items():
@@ -268,8 +313,11 @@ class FairnessMachine(RuleBasedStateMachine):
                 assert not self.naive.may_go(key)
             else:
                 assert self.naive.may_go(key)
-                assert (code in CLOSED) == (not self.naive.lane(task, self.rooms))
-            if code in {"group_limit", "workspace_limit", "group_paused", *CLOSED}:
+                able = self.naive.lane(task, self.rooms)
+                refused = not any(self.naive.accepts(task, room) for room in able)
+                assert code in SHUT if refused else code not in SHUT
+                assert (code in CLOSED) <= (not able)
+            if code in {"group_limit", "workspace_limit", "group_paused", *SHUT}:
                 continue
             if (code == "starting") and head:
                 assert self.naive.room_for(task, self.rooms, self.now) is not None
@@ -286,7 +334,7 @@ class FairnessMachine(RuleBasedStateMachine):
         assert self.naive.may_go(key)
         room = next(room for room in self.rooms if room.worker_id == chosen.worker_id)
         assert room in self.naive.lane(task, self.rooms)
-        assert room.free.fits(task.demand.resources)
+        assert self.naive.has_room(task, room)
         assert chosen.pool == self.pools.of(task.group, task.demand.runtime, room.worker_id)
         del self.naive.tasks[task.seq]
         self.naive.served[key.workspace] = max(self.naive.served.values(), default=0) + 1
@@ -294,12 +342,11 @@ class FairnessMachine(RuleBasedStateMachine):
         self.naive.stuck = set(self.queues._stuck)
 
     def _hold(self, chosen: Chosen) -> None:
-        self.held.append((chosen.task, chosen.worker_id))
+        self.held.append(chosen)
         self.naive.running[QueueKey(chosen.task.workspace, chosen.task.group)] += 1
-        if chosen.task.demand.runtime == "container":
-            self.naive.pooled.append((chosen.task, chosen.worker_id))
+        self.naive.held.append((chosen.task, chosen.worker_id))
         self.rooms = [
-            room.minus(chosen.task.demand.resources) if room.worker_id == chosen.worker_id else room
+            room.minus(chosen.granted) if room.worker_id == chosen.worker_id else room
             for room in self.rooms
         ]
 
@@ -331,9 +378,27 @@ class FairnessMachine(RuleBasedStateMachine):
             assert min(free.slots, free.cpu_millis, free.memory_bytes) >= 0
 
     @invariant()
+    def no_core_is_given_twice(self) -> None:
+        """And each is either given or free; all of a task's are of one node, as many as asked."""
+        for room in self.rooms:
+            held = [one for one in self.held if one.worker_id == room.worker_id]
+            given = [one.granted.allotted for one in held if one.granted.allotted is not None]
+            for node in room.nodes:
+                mine = [one for one in given if one.node == node.number]
+                cores = [core for one in mine for core in one.cores] + list(node.cores)
+                offered = next(n for n in room.topology.free if n.number == node.number)
+                assert sorted(cores) == sorted(offered.cores)
+                taken = sum(one.memory_bytes for one in mine)
+                assert node.memory_bytes + taken == offered.memory_bytes
+                assert node.memory_bytes >= 0
+            for one in held:
+                asked, got = one.task.demand.resources, one.granted.allotted
+                assert (asked.cores or 0) == (len(got.cores) if got is not None else 0)
+
+    @invariant()
     def pools_agree(self) -> None:
         for index, pool in enumerate(self.pools):
-            held = [one for one in self.naive.pooled if self.naive.pool_of(*one) is pool]
+            held = [one for one in self.naive.held if self.naive.pool_of(*one) is pool]
             assert self.pools.running(index) == len(held)
 
     @invariant()

@@ -11,6 +11,7 @@ from naive_scheduler import GIB, START, ready, rooms_of
 from taskyard.core import fairness
 from taskyard.core.availability import RuntimeStatus
 from taskyard.core.fairness import QueueKey, ReadyQueues
+from taskyard.core.fleet import Fleet
 from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
 from taskyard.core.instants import after
 from taskyard.core.placement import Room
@@ -30,7 +31,7 @@ def test_a_large_task_is_not_starved_by_small_ones() -> None:
     small = Resources(None, GIB)
     for _ in range(4):
         queues.add(ready(next(count), key, 0, small, now))
-    queues.plan(rooms, now, 4)
+    queues.plan(Fleet.of(rooms), now, 4)
     running = [(7 + n, small, key) for n in range(4)]
     rooms = [replace_free(rooms[0], Capacity(0, 4000, 0))]
     big = ready(1, big_key, 0, Resources(None, 4 * GIB), now)
@@ -42,7 +43,7 @@ def test_a_large_task_is_not_starved_by_small_ones() -> None:
             rooms = [rooms[0].plus(entry[1])]
             queues.ended(entry[2])
         queues.add(ready(next(count), key, 0, small, now))
-        for chosen in queues.plan(rooms, now, 10):
+        for chosen in queues.plan(Fleet.of(rooms), now, 10):
             if chosen.task is big:
                 assert 30 <= second <= 30 + 11
                 return
@@ -50,7 +51,10 @@ def test_a_large_task_is_not_starved_by_small_ones() -> None:
             rooms = [rooms[0].minus(small)]
         if second > 31:
             other = ready(next(count), key, 0, small, now)
-            assert queues.explain(other, rooms, now).code in {"reserved_for_other", "no_room"}
+            assert queues.explain(other, Fleet.of(rooms), now).code in {
+                "reserved_for_other",
+                "no_room",
+            }
     pytest.fail("the large task never started")
 
 
@@ -69,17 +73,17 @@ def test_room_is_not_kept_free_for_what_may_not_go() -> None:
     queues, room = ReadyQueues(), rooms_of((4, 4000, 4))
     busy = [room[0].minus(Resources(None, GIB))]
     queues.add(ready(1, key, 0, Resources(None, 4 * GIB), now))
-    assert queues.plan(busy, later, 10) == []
+    assert queues.plan(Fleet.of(busy), later, 10) == []
     small = ready(2, other, 0, Resources(), later)
     queues.add(small)
-    assert queues.explain(small, busy, later).code == "reserved_for_other"
+    assert queues.explain(small, Fleet.of(busy), later).code == "reserved_for_other"
     queues.set_group(key, paused=True, limit=None)
-    assert queues.explain(small, busy, later).code == "starting"
+    assert queues.explain(small, Fleet.of(busy), later).code == "starting"
     queues.set_group(key, paused=False, limit=None)
-    assert queues.explain(small, busy, later).code == "reserved_for_other"
+    assert queues.explain(small, Fleet.of(busy), later).code == "reserved_for_other"
     first = ready(3, key, 1, Resources(), later)
     queues.add(first)
-    assert [chosen.task for chosen in queues.plan(busy, later, 1)] == [first]
+    assert [chosen.task for chosen in queues.plan(Fleet.of(busy), later, 1)] == [first]
 
 
 def test_a_workspace_is_looked_through_only_so_far() -> None:
@@ -91,13 +95,13 @@ def test_a_workspace_is_looked_through_only_so_far() -> None:
         queues.add(ready(seq, key, 0, Resources(None, 9 * GIB), START))
     small = ready(1000, QueueKey(workspace, GroupName("small")), 0, Resources(), START)
     queues.add(small)
-    assert queues.plan(rooms, START, 10) == []
-    wait = queues.explain(small, rooms, START)
+    assert queues.plan(Fleet.of(rooms), START, 10) == []
+    wait = queues.explain(small, Fleet.of(rooms), START)
     assert wait.code == "behind"
     assert str(fairness.LOOK_PAST) in wait.summary
     queues.remove(workspace, GroupName("large-0"), 0)
-    assert queues.explain(small, rooms, START).code == "starting"
-    assert [chosen.task for chosen in queues.plan(rooms, START, 10)] == [small]
+    assert queues.explain(small, Fleet.of(rooms), START).code == "starting"
+    assert [chosen.task for chosen in queues.plan(Fleet.of(rooms), START, 10)] == [small]
 
 
 def test_what_runs_already_counts_against_limits() -> None:
@@ -107,9 +111,9 @@ def test_what_runs_already_counts_against_limits() -> None:
     queues.set_group(key, paused=False, limit=1)
     queues.add(ready(1, key, 0, Resources(), START))
     queues.began(key)
-    assert queues.plan(rooms_of((4, 4000, 4)), START, 10) == []
+    assert queues.plan(Fleet.of(rooms_of((4, 4000, 4))), START, 10) == []
     queues.ended(key)
-    assert len(queues.plan(rooms_of((4, 4000, 4)), START, 10)) == 1
+    assert len(queues.plan(Fleet.of(rooms_of((4, 4000, 4))), START, 10)) == 1
 
 
 def test_kept_room_is_used_by_whom_it_is_kept_for() -> None:
@@ -119,14 +123,14 @@ def test_kept_room_is_used_by_whom_it_is_kept_for() -> None:
     large = ready(1, QueueKey(workspace, GroupName("large")), -1, Resources(None, 4 * GIB), START)
     queues.add(large)
     busy = [rooms[0].minus(Resources(None, GIB))]
-    assert queues.plan(busy, START, 10) == []
+    assert queues.plan(Fleet.of(busy), START, 10) == []
     later = after(START, 31)
     for seq in range(2, fairness.LOOK_PAST + 20):
         key = QueueKey(workspace, GroupName(f"small-{seq}"))
         queues.add(ready(seq, key, 0, Resources(), later))
-    assert queues.plan(busy, later, 10) == []
-    assert queues.explain(large, rooms, later).code == "starting"
-    assert queues.plan(rooms, later, 1)[0].task is large
+    assert queues.plan(Fleet.of(busy), later, 10) == []
+    assert queues.explain(large, Fleet.of(rooms), later).code == "starting"
+    assert queues.plan(Fleet.of(rooms), later, 1)[0].task is large
 
 
 def test_what_has_expired_is_not_started() -> None:
@@ -136,7 +140,7 @@ def test_what_has_expired_is_not_started() -> None:
     late = replace(ready(1, key, 0, Resources(), START), expires_at=START)
     queues.add(late)
     queues.add(ready(2, key, 0, Resources(), START))
-    assert [c.task.seq for c in queues.plan(rooms_of((4, 4000, 4)), START, 10)] == [2]
+    assert [c.task.seq for c in queues.plan(Fleet.of(rooms_of((4, 4000, 4))), START, 10)] == [2]
 
 
 def calls_of(queues: ReadyQueues, rooms: list[Room]) -> int:
@@ -149,7 +153,7 @@ def calls_of(queues: ReadyQueues, rooms: list[Room]) -> int:
 
     sys.setprofile(count)
     try:
-        plan = queues.plan(rooms, START, 64)
+        plan = queues.plan(Fleet.of(rooms), START, 64)
     finally:
         sys.setprofile(None)
     assert len(plan) == 64
@@ -193,7 +197,7 @@ def test_waiting_for_a_pool_costs_the_same_however_many_groups_wait(limit: int) 
     rooms = [with_container(one) for one in rooms_of((1000, 1_000_000, 1000))]
     few, many = filled_pool(100), filled_pool(3000)
     assert calls_of(many, rooms) <= calls_of(few, rooms) * 1.3
-    kinds = {one.task.demand.runtime for one in few.plan(rooms, START, 64)}
+    kinds = {one.task.demand.runtime for one in few.plan(Fleet.of(rooms), START, 64)}
     assert kinds == ({"container", "command"} if limit else set())
 
 
@@ -213,19 +217,25 @@ def test_a_host_that_comes_back_takes_over() -> None:
     gone = replace(here, runtimes=frozenset({"command"}), absent=absent)
     for seq in range(1, 5):
         queues.add(ready(seq, key, 0, Resources(), START, "container"))
-    assert [(c.worker_id, c.pool) for c in queues.plan([gone, away], START, 9)] == [("w1", 1)]
+    assert [(c.worker_id, c.pool) for c in queues.plan(Fleet.of([gone, away]), START, 9)] == [
+        ("w1", 1)
+    ]
     waits = ready(2, key, 0, Resources(), START, "container")
-    told = queues.explain(waits, [gone, away], START)
+    told = queues.explain(waits, Fleet.of([gone, away]), START)
     assert (told.code, told.summary) == ("pool_limit", "pool 2 is at its limit of 1")
-    assert [(c.worker_id, c.pool) for c in queues.plan([here, away], START, 9)] == [("w0", 0)]
-    told = queues.explain(waits, [here, away], START)
+    assert [(c.worker_id, c.pool) for c in queues.plan(Fleet.of([here, away]), START, 9)] == [
+        ("w0", 0)
+    ]
+    told = queues.explain(waits, Fleet.of([here, away]), START)
     assert told.detail == {"pool": 1, "limit": 1, "running": 1}
-    told = queues.explain(waits, [gone], START)
+    told = queues.explain(waits, Fleet.of([gone]), START)
     assert told.code == "no_runtime"
     assert told.summary == (
         "no worker can run a container now: engine e is unreachable, tried again in 20 s"
     )
     queues.ended(key, 0)
-    assert [(c.worker_id, c.pool) for c in queues.plan([here, away], START, 9)] == [("w0", 0)]
+    assert [(c.worker_id, c.pool) for c in queues.plan(Fleet.of([here, away]), START, 9)] == [
+        ("w0", 0)
+    ]
     stranger = Pools([Pool("x", first)]).lane(GroupName("job"), "container")
     assert stranger.pools == ()

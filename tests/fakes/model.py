@@ -189,7 +189,7 @@ class ModelStore(ModelState):
                 incarnation=one.incarnation,
                 lease_token=one.lease_token,
                 lease_expires_at=one.lease_expires_at,
-                resources=task.spec.resources,
+                resources=task.spec.resources.granted(one.allotted),
                 state=AttemptState.ASSIGNED,
                 assigned_at=now,
             )

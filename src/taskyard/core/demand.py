@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
+from taskyard.core.policies import Policy
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import TaskSpec, runtime_of
 
@@ -18,22 +19,30 @@ class Demand(Struct, frozen=True, omit_defaults=True):
     resources: Resources = Resources()
     runtime: str = DEFAULT_RUNTIME
     """Tag of the work; the worker has to have that runtime."""
+    policy: Policy | None = None
+    """What else has to be true of the worker; any will do when None."""
 
     @property
     def is_free(self) -> bool:
         """Whether it takes no room from anybody."""
         asked = self.resources
-        return not (asked.slots or asked.cpu_millis or asked.memory_bytes)
+        return not (asked.slots or asked.millis or asked.memory_bytes or self.policy)
 
     @property
     def is_plain(self) -> bool:
         """Whether cores and memory say it all."""
-        return self.resources.slots == 1 and self.runtime == DEFAULT_RUNTIME
+        asked = self.resources
+        return (
+            asked.slots == 1
+            and asked.cores is None
+            and self.runtime == DEFAULT_RUNTIME
+            and self.policy is None
+        )
 
 
 def demand_of(spec: TaskSpec) -> Demand:
     """What a specification asks for."""
-    return Demand(spec.resources, runtime_of(spec.work))
+    return Demand(spec.resources, runtime_of(spec.work), spec.placement)
 
 
 class ReadyTask(Struct, frozen=True):

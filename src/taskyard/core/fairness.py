@@ -12,12 +12,14 @@ from typing import Final, NamedTuple
 
 from taskyard.core.demand import ReadyTask
 from taskyard.core.explain import Wait
+from taskyard.core.fleet import Fleet
 from taskyard.core.floor import Floor
 from taskyard.core.ids import GroupName, IncarnationId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant, seconds_between
-from taskyard.core.placement import Room, why_no_room
+from taskyard.core.placement import Room
 from taskyard.core.pools import PoolIndex, Pools
 from taskyard.core.queues import Entry, Queue, QueueKey, Workspace
+from taskyard.core.resources import Resources
 
 __all__ = ["WINDOW", "Chosen", "QueueKey", "ReadyQueues", "ReadyTask"]
 
@@ -39,6 +41,8 @@ class Chosen(NamedTuple):
     incarnation: IncarnationId
     pool: PoolIndex | None = None
     """The pool it counts for; to be given back with :meth:`ReadyQueues.ended`."""
+    granted: Resources = Resources()
+    """What it holds, with the cores it got; to be given back to the fleet."""
 
 
 class ReadyQueues:
@@ -175,23 +179,23 @@ class ReadyQueues:
 
     # -- decisions ---------------------------------------------------------------------------
 
-    def plan(self, rooms: Sequence[Room], now: Instant, most: int) -> list[Chosen]:
-        """Choose up to ``most`` tasks and their workers, and count them as running.
+    def plan(self, fleet: Fleet, now: Instant, most: int) -> list[Chosen]:
+        """Choose up to ``most`` tasks and their workers, count them as running, take their room.
 
-        The rooms given are not changed. A choice that cannot be carried out has to be given back
-        with :meth:`ended`, and its task with :meth:`add` if it is still ready.
+        A choice that cannot be carried out has to be given back with :meth:`ended`, its room to
+        the fleet, and its task with :meth:`add` if it is still ready.
         """
-        floor = Floor(rooms, self._pools)
+        floor = Floor(fleet, self._pools)
         self._reserve(floor, now)
         plan: list[Chosen] = []
         passed: list[tuple[QueueKey, Queue]] = []
         looked: dict[WorkspaceName, int] = {}
         for worker_id, seq in floor.reserved.items():
             # First of all, or those who may not have its room would stand in its way.
-            task, kept = self._stuck[seq], floor.free[worker_id]
+            task, kept = self._stuck[seq], fleet.rooms[worker_id]
             if len(plan) < most and kept.fits(task.demand) and self._may_go(task, floor, now):
                 plan.append(self._give(task, kept, floor))
-        while len(plan) < most and floor.free:
+        while len(plan) < most:
             name = self._next_workspace(looked, floor)
             if name is None:
                 break
@@ -217,7 +221,7 @@ class ReadyQueues:
             self._settle(key, queue)
         return plan
 
-    def explain(self, task: ReadyTask, rooms: Sequence[Room], now: Instant) -> Wait:
+    def explain(self, task: ReadyTask, fleet: Fleet, now: Instant) -> Wait:
         """Why a ready task was not chosen, by the same rules in the same order."""
         key = QueueKey(task.workspace, task.group)
         queue = self._queues.get(key) or Queue()
@@ -236,15 +240,15 @@ class ReadyQueues:
                 f"workspace {task.workspace!r} is at its limit of {workspace.limit}",
                 {"limit": workspace.limit, "running": workspace.running},
             )
-        floor = Floor(rooms, self._pools)
-        closed = floor.why_closed(task, rooms, now)
+        floor = Floor(fleet, self._pools)
+        closed = floor.why_closed(task, now)
         if closed is not None:
             return closed
         self._reserve(floor, now)
         if floor.choose(task) is None:
             room = floor.choose_any(task)
             if room is None:
-                return why_no_room(task.demand, floor.rooms(floor.lane_of(task)))
+                return floor.why_no_room(task)
             return Wait(
                 "reserved_for_other",
                 f"worker {room.worker_id} is kept free for a larger task that waits longer",
@@ -284,7 +288,7 @@ class ReadyQueues:
         if queue.in_heap != head.turn:
             queue.in_heap = head.turn
             heaps = self._workspace(key.workspace).heaps
-            lane = self._pools.lane(head.group, head.demand.runtime)
+            lane = self._pools.lane(head.group, head.demand.runtime, head.demand.policy)
             heap = heaps.setdefault(lane, [])
             heappush(heap, (head.turn, key))
             if len(heap) > 2 * len(self._queues) + SLACK:
@@ -345,9 +349,9 @@ class ReadyQueues:
         workspace.running += 1
         self._served += 1
         workspace.served = self._served
-        pool = floor.take(task, room)
+        pool, granted = floor.take(task, room)
         self._settle(key, queue)
-        return Chosen(task, room.worker_id, room.incarnation, pool)
+        return Chosen(task, room.worker_id, room.incarnation, pool, granted)
 
     def _may_go(self, task: ReadyTask, floor: Floor, now: Instant) -> bool:
         """Whether only room keeps a task waiting: room kept free for any other would be wasted."""
@@ -382,11 +386,7 @@ class ReadyQueues:
                 task, floor, now
             ):
                 continue
-            able = [
-                room
-                for room in floor.rooms(floor.lane_of(task))
-                if room.worker_id not in floor.reserved and room.could_fit(task.demand)
-            ]
+            able = floor.able(task)
             if able:
                 most_free = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
                 floor.reserved[most_free.worker_id] = seq

@@ -1,67 +1,67 @@
-"""The workers as one plan sees them: what is free, which lane may go where, what is kept free."""
-
-from collections.abc import Sequence
+"""The workers as one plan sees them: which lane may go where, and what is kept free for whom."""
 
 from taskyard.core.demand import ReadyTask
 from taskyard.core.explain import Wait
+from taskyard.core.fleet import Fleet, Selector
 from taskyard.core.ids import WorkerId
 from taskyard.core.instants import Instant
-from taskyard.core.placement import Room, choose_worker, why_nowhere
+from taskyard.core.ladder import Ladder
+from taskyard.core.placement import Room, why_no_room, why_nowhere, why_refused
 from taskyard.core.pools import Lane, PoolIndex, Pools
+from taskyard.core.queues import QueueKey
+from taskyard.core.resources import Resources
 
 
 class Floor:
-    """All workers that take tasks. Only the plan that it was made for changes it."""
+    """A fleet for as long as one plan takes, which does not await anything."""
 
-    def __init__(self, rooms: Sequence[Room], pools: Pools) -> None:
-        self.free = {room.worker_id: room for room in rooms if room.accepting}
+    def __init__(self, fleet: Fleet, pools: Pools) -> None:
+        self.fleet = fleet
         self.reserved: dict[WorkerId, int] = {}
         """Workers kept free for a task: worker to ``seq``."""
         self._pools = pools
-        self._places: dict[Lane, tuple[PoolIndex | None, list[WorkerId]]] = {}
+        self._places: dict[Lane, tuple[PoolIndex | None, Ladder]] = {}
 
     def lane_of(self, task: ReadyTask) -> Lane:
         """Where a task belongs."""
-        return self._pools.lane(task.group, task.demand.runtime)
-
-    def pool_of(self, lane: Lane) -> PoolIndex | None:
-        """The pool a lane takes its workers from now; None if it takes them from everywhere."""
-        return self._place(lane)[0]
+        return self._pools.lane(task.group, task.demand.runtime, task.demand.policy)
 
     def is_open(self, lane: Lane) -> bool:
         """Whether a task of this lane may go anywhere at all, room aside."""
-        pool, workers = self._place(lane)
-        return bool(workers) and not self._pools.is_full(pool)
+        pool, ladder = self._place(lane)
+        return bool(ladder) and not self._pools.is_full(pool)
 
-    def rooms(self, lane: Lane) -> list[Room]:
-        """The workers a lane may use now."""
-        return [self.free[worker] for worker in self._place(lane)[1]]
+    def able(self, task: ReadyTask) -> list[Room]:
+        """Workers not kept for anybody that would have room for a task if nothing else ran."""
+        rooms = self.fleet.rooms
+        return [
+            rooms[name]
+            for name in self._place(self.lane_of(task))[1]
+            if name not in self.reserved
+            and rooms[name].could_fit(task.demand)
+            and self.fleet.refusal(task, name) is None
+        ]
 
     def choose(self, task: ReadyTask) -> Room | None:
         """The worker a task would go to now, if it is open to it."""
-        rooms = self.rooms(self.lane_of(task))
-        if not task.demand.is_free and self.reserved:
-            kept, seq = self.reserved, task.seq
-            rooms = [room for room in rooms if kept.get(room.worker_id, seq) == seq]
-        return choose_worker(task.demand, rooms)
+        kept = None if task.demand.is_free else self.reserved
+        return self.fleet.choose(task, self._place(self.lane_of(task))[1], kept)
 
     def choose_any(self, task: ReadyTask) -> Room | None:
         """The worker it would go to if none were kept free for others."""
-        return choose_worker(task.demand, self.rooms(self.lane_of(task)))
+        return self.fleet.choose(task, self._place(self.lane_of(task))[1])
 
-    def take(self, task: ReadyTask, room: Room) -> PoolIndex | None:
-        """Give a task its room; answers with the pool it counts for."""
-        self.free[room.worker_id] = room.minus(task.demand.resources)
-        pool = self.pool_of(self.lane_of(task))
+    def take(self, task: ReadyTask, room: Room) -> tuple[PoolIndex | None, Resources]:
+        """Give a task its room; answers with the pool it counts for and what it was granted."""
+        granted = room.grant(task.demand.resources)
+        self.fleet.take(room.worker_id, QueueKey(task.workspace, task.group), granted)
+        pool = self._place(self.lane_of(task))[0]
         self._pools.began(pool)
-        return pool
+        return pool, granted
 
-    def why_closed(self, task: ReadyTask, rooms: Sequence[Room], now: Instant) -> Wait | None:
-        """Why a task may not go anywhere, room aside; None if :meth:`is_open` says it may.
-
-        ``rooms`` are all workers, those that are draining as well.
-        """
-        lane = self.lane_of(task)
+    def why_closed(self, task: ReadyTask, now: Instant) -> Wait | None:
+        """Why a task may not go anywhere, room aside; None if :meth:`is_open` says it may."""
+        lane, rooms = self.lane_of(task), list(self.fleet.rooms.values())
         if lane.pools == ():
             return Wait("no_pool", f"no pool takes containers of group {task.group!r}")
         if lane.pools is not None:
@@ -70,33 +70,42 @@ class Floor:
             if not rooms:
                 return Wait("no_host", "no engine host of the pools that match is here")
         nowhere = why_nowhere(task.demand, rooms, now)
-        pool = self.pool_of(lane)
-        if nowhere is not None or pool is None or not self._pools.is_full(pool):
+        if nowhere is not None:
             return nowhere
-        limit, running = self._pools[pool].max_running, self._pools.running(pool)
-        return Wait(
-            "pool_limit",
-            f"pool {pool + 1} is at its limit of {limit}",
-            {"pool": pool + 1, "limit": limit, "running": running},
+        pool, ladder = self._place(lane)
+        if pool is not None and self._pools.is_full(pool):
+            limit, running = self._pools[pool].max_running, self._pools.running(pool)
+            return Wait(
+                "pool_limit",
+                f"pool {pool + 1} is at its limit of {limit}",
+                {"pool": pool + 1, "limit": limit, "running": running},
+            )
+        return None if ladder else self._why_refused(task, self._find(lane._replace(where=None))[1])
+
+    def why_no_room(self, task: ReadyTask) -> Wait:
+        """Why there is no room on the workers that are in question."""
+        ladder = self._place(self.lane_of(task))[1]
+        taken = [name for name in ladder if self.fleet.refusal(task, name) is None]
+        if not taken:
+            return self._why_refused(task, ladder)
+        return why_no_room(task.demand, [self.fleet.rooms[name] for name in taken])
+
+    def _why_refused(self, task: ReadyTask, ladder: Ladder) -> Wait:
+        return why_refused(
+            {name: text for name in ladder if (text := self.fleet.refusal(task, name)) is not None}
         )
 
-    def _place(self, lane: Lane) -> tuple[PoolIndex | None, list[WorkerId]]:
+    def _place(self, lane: Lane) -> tuple[PoolIndex | None, Ladder]:
         found = self._places.get(lane)
         if found is None:
             found = self._places[lane] = self._find(lane)
         return found
 
-    def _find(self, lane: Lane) -> tuple[PoolIndex | None, list[WorkerId]]:
+    def _find(self, lane: Lane) -> tuple[PoolIndex | None, Ladder]:
         if lane.pools is None:
-            return None, [name for name, room in self.free.items() if lane.runtime in room.runtimes]
-        pool = self._pools.choose(
-            lane, lambda name: name in self.free and lane.runtime in self.free[name].runtimes
-        )
+            return None, self.fleet.ladder(Selector(lane.runtime, None, lane.where))
+        pool = self._pools.choose(lane, lambda name: self.fleet.usable(name, lane.runtime))
         if pool is None:
-            return None, []
+            return None, Ladder()
         members = self._pools[pool].workers
-        return pool, [
-            name
-            for name, room in self.free.items()
-            if name in members and lane.runtime in room.runtimes
-        ]
+        return pool, self.fleet.ladder(Selector(lane.runtime, members, lane.where))

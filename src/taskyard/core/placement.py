@@ -1,11 +1,13 @@
 """Which worker has room for a task, and if none has, why not."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from taskyard.core.availability import RuntimeStatus, told
+from taskyard.core.cores import NodeRoom, Topology, allot, fits, within, without
 from taskyard.core.demand import DEFAULT_RUNTIME, Demand
 from taskyard.core.explain import Wait
 from taskyard.core.ids import IncarnationId, WorkerId
@@ -30,35 +32,60 @@ class Room(Struct, frozen=True):
     """Tags of the runtimes it has that can be used now."""
     absent: dict[str, RuntimeStatus] = {}
     """Those it has that cannot be used now."""
+    hostname: str = ""
+    tags: frozenset[str] = frozenset()
+    metadata: dict[str, str] = {}
+    topology: Topology = Topology()
+    nodes: tuple[NodeRoom, ...] = ()
+    """What is free of its NUMA nodes."""
+
+    @property
+    def load(self) -> float:
+        """Share of its slots in use."""
+        return 1.0 - self.free.slots / max(1, self.total.slots)
+
+    def grant(self, asked: Resources) -> Resources:
+        """What one more attempt would hold here: the same, with concrete cores if it asks so.
+
+        Only for what :meth:`fits`.
+        """
+        if asked.cores is None:
+            return asked
+        memory = asked.memory_bytes or 0
+        pins = self.topology.pins_memory
+        return asked.granted(allot(self.nodes, asked.cores, memory, pins_memory=pins))
 
     def minus(self, asked: Resources) -> "Room":
-        """The same worker after one more attempt."""
-        return replace(self, free=self.free.minus(asked))
+        """The same worker after one more attempt; ``asked`` as granted."""
+        free, nodes = self.free.minus(asked), self.nodes
+        if asked.allotted is not None:
+            nodes = without(self.topology, nodes, asked.allotted)
+        return replace(self, free=free, nodes=nodes)
 
     def plus(self, returned: Resources) -> "Room":
         """The same worker after one attempt gave back its room."""
-        return replace(self, free=self.free.plus(returned))
+        free, nodes = self.free.plus(returned), self.nodes
+        if returned.allotted is not None:
+            nodes = within(self.topology, nodes, returned.allotted)
+        return replace(self, free=free, nodes=nodes)
 
     def fits(self, demand: Demand) -> bool:
         """Whether one more such attempt may go here now."""
-        return demand.runtime in self.runtimes and self.free.fits(demand.resources)
+        asked = demand.resources
+        return (
+            demand.runtime in self.runtimes
+            and self.free.fits(asked)
+            and (not asked.cores or fits(self.nodes, asked.cores, asked.memory_bytes or 0))
+        )
 
     def could_fit(self, demand: Demand) -> bool:
         """Whether it could go here if nothing else were running."""
-        return demand.runtime in self.runtimes and self.total.fits(demand.resources)
-
-
-def choose_worker(demand: Demand, rooms: Iterable[Room]) -> Room | None:
-    """The least loaded worker with room, by share of slots in use; None if there is none."""
-    best: Room | None = None
-    best_load = 0.0
-    for room in rooms:
-        if not room.fits(demand):
-            continue
-        load = 1.0 - room.free.slots / max(1, room.total.slots)
-        if best is None or load < best_load:
-            best, best_load = room, load
-    return best
+        asked = demand.resources
+        return (
+            demand.runtime in self.runtimes
+            and self.total.fits(asked)
+            and (not asked.cores or fits(self.topology.free, asked.cores, asked.memory_bytes or 0))
+        )
 
 
 def why_nowhere(demand: Demand, rooms: Sequence[Room], now: Instant) -> Wait | None:
@@ -87,7 +114,7 @@ def why_nowhere(demand: Demand, rooms: Sequence[Room], now: Instant) -> Wait | N
 
 
 def why_no_room(demand: Demand, rooms: Sequence[Room]) -> Wait:
-    """The reason why :func:`choose_worker` found none: names the need and the largest gap.
+    """The reason why none of some workers has room: names the need and the largest gap.
 
     ``rooms`` are those in question, at least one; see :func:`why_nowhere`.
     """
@@ -104,8 +131,10 @@ def why_no_room(demand: Demand, rooms: Sequence[Room]) -> Wait:
                 f"on worker {best.worker_id}{never}",
                 {"needs_bytes": need, "largest_gap_bytes": max(0, best.free.memory_bytes)},
             )
-    if asked.cpu_millis is not None:
-        need = asked.cpu_millis
+    if asked.cores and (wait := _why_no_cores(asked, rooms)) is not None:
+        return wait
+    if asked.millis:
+        need = asked.millis
         best = max(rooms, key=lambda room: room.free.cpu_millis)
         if best.free.cpu_millis < need:
             total = max(room.total.cpu_millis for room in rooms)
@@ -122,5 +151,38 @@ def why_no_room(demand: Demand, rooms: Sequence[Room]) -> Wait:
     return Wait("no_room", "no single worker has enough cores, memory and slots free at once")
 
 
+def _why_no_cores(asked: Resources, rooms: Sequence[Room]) -> Wait | None:
+    """Why no node has enough whole cores; None if one has."""
+    need, memory = asked.cores or 0, asked.memory_bytes or 0
+    if any(fits(room.nodes, need, memory) for room in rooms):
+        return None
+    best = max(rooms, key=lambda room: max((len(one.cores) for one in room.nodes), default=0))
+    gap = max((len(one.cores) for one in best.nodes), default=0)
+    most = max((len(one.cores) for room in rooms for one in room.topology.free), default=0)
+    never = f"; no node has more than {most} in all" if most < need else ""
+    what = f"{need} whole cores of one node" + (f" with {_gib(memory)} of memory" if memory else "")
+    return Wait(
+        "no_room",
+        f"needs {what}, largest gap {gap} cores on worker {best.worker_id}{never}",
+        {"needs_cores": need, "largest_gap_cores": gap},
+    )
+
+
 def _gib(size: int) -> str:
     return f"{max(0, size) / GIB:.1f} GiB" if size >= GIB // 10 else f"{max(0, size) >> 20} MiB"
+
+
+def why_refused(refusals: Mapping[WorkerId, str]) -> Wait:
+    """The reason why a task's policy takes none of some workers: at least one, each with a text."""
+    texts = Counter(refusals.values())
+    parts = []
+    for text, count in texts.most_common(_NAMED):
+        name = next(worker for worker, one in refusals.items() if one == text)
+        parts.append(f"{name} {text}" if count == 1 else f"{name} and {count - 1} more: {text}")
+    if len(texts) > _NAMED:
+        parts.append("others for other reasons")
+    return Wait(
+        "placement",
+        "no worker satisfies its placement policy: " + "; ".join(parts),
+        {"workers": len(refusals)},
+    )

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from taskyard.core.ids import GroupName, WorkerId
+from taskyard.core.policies import Policy, static_part
 
 POOLED_RUNTIME: Final = "container"
 """Pools concern what this runtime executes, and nothing else."""
@@ -38,6 +39,8 @@ class Lane(NamedTuple):
     runtime: str
     pools: tuple[PoolIndex, ...] | None = None
     """Pools that match, first to last; None if pools do not concern it."""
+    where: Policy | None = None
+    """The static part of its policy."""
 
 
 class Pools:
@@ -58,10 +61,11 @@ class Pools:
         """All of them, in the order in which they are asked."""
         return iter(self._pools)
 
-    def lane(self, group: GroupName, runtime: str) -> Lane:
-        """Where tasks of this group and runtime belong."""
+    def lane(self, group: GroupName, runtime: str, policy: Policy | None = None) -> Lane:
+        """Where tasks of this group, runtime and policy belong."""
+        where = None if policy is None else static_part(policy)
         if runtime != POOLED_RUNTIME or not self._pools:
-            return Lane(runtime)
+            return Lane(runtime, None, where)
         found = self._matching.get(group)
         if found is None:
             if len(self._matching) >= _REMEMBERED:
@@ -70,7 +74,7 @@ class Pools:
                 index for index, pattern in enumerate(self._patterns) if pattern.match(group)
             )
             self._matching[group] = found
-        return Lane(runtime, found)
+        return Lane(runtime, found, where)
 
     def choose(self, lane: Lane, usable: Callable[[WorkerId], bool]) -> PoolIndex | None:
         """The first pool of a lane that has a usable worker; None if none has."""

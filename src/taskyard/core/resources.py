@@ -1,6 +1,9 @@
 """CPU, memory and process limits: what a task asks for and what a worker offers."""
 
 from msgspec import Struct
+from msgspec.structs import replace
+
+from taskyard.core.cores import Allotment
 
 
 class Resources(Struct, frozen=True, omit_defaults=True):
@@ -16,6 +19,19 @@ class Resources(Struct, frozen=True, omit_defaults=True):
     """Processes and threads alive at one time; limited, not reserved."""
     slots: int = 1
     """How many of a worker's slots it takes; 0 for what runs without a process of its own."""
+    cores: int | None = None
+    """Whole cores to itself, all of one NUMA node, with its memory; in place of ``cpu_millis``."""
+    allotted: Allotment | None = None
+    """Which ones it got; of an attempt, never of a task."""
+
+    @property
+    def millis(self) -> int:
+        """Thousandths of a core it reserves."""
+        return (self.cpu_millis or 0) if self.cores is None else self.cores * 1000
+
+    def granted(self, allotted: Allotment | None) -> "Resources":
+        """The same as an attempt holds it."""
+        return self if allotted == self.allotted else replace(self, allotted=allotted)
 
 
 class Capacity(Struct, frozen=True):
@@ -30,7 +46,7 @@ class Capacity(Struct, frozen=True):
         """What is left after one more attempt; may go below zero, see :meth:`fits`."""
         return Capacity(
             self.slots - asked.slots,
-            self.cpu_millis - (asked.cpu_millis or 0),
+            self.cpu_millis - asked.millis,
             self.memory_bytes - (asked.memory_bytes or 0),
         )
 
@@ -38,7 +54,7 @@ class Capacity(Struct, frozen=True):
         """What there is after one attempt gave back its room."""
         return Capacity(
             self.slots + returned.slots,
-            self.cpu_millis + (returned.cpu_millis or 0),
+            self.cpu_millis + returned.millis,
             self.memory_bytes + (returned.memory_bytes or 0),
         )
 
@@ -46,6 +62,6 @@ class Capacity(Struct, frozen=True):
         """Whether one more attempt that asks for this has room here."""
         return (
             self.slots >= asked.slots
-            and self.cpu_millis >= (asked.cpu_millis or 0)
+            and self.cpu_millis >= asked.millis
             and self.memory_bytes >= (asked.memory_bytes or 0)
         )

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
+from taskyard.core.policies import Policy
 from taskyard.core.resources import Resources
 from taskyard.core.retry import RetryPolicy
 from taskyard.core.schedule import CatchUp
@@ -150,6 +151,8 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     resources: Resources = Resources()
     size: str | None = None
     """Name of the bundle of cores and memory that ``resources`` come from, such as ``gx.tiny``."""
+    placement: Policy | None = None
+    """Which workers it may go to, besides having room; any when None."""
     timeout_s: float | None = None
     """Seconds one attempt may run; no limit when None."""
     kill_signal: str = "SIGTERM"

@@ -26,10 +26,23 @@ class Assignment(Struct, frozen=True):
     work: Work
     """Its environment holds plain text only."""
     resources: Resources
+    """What the attempt holds, with the cores it got."""
     timeout_s: float | None
     kill_signal: str
     kill_grace_s: float
     log_limit_bytes: int
+
+    @property
+    def cpuset(self) -> tuple[int, ...]:
+        """Processors it is pinned to, in order; none if it is not."""
+        allotted = self.resources.allotted
+        return () if allotted is None else allotted.cpus
+
+    @property
+    def memory_nodes(self) -> tuple[int, ...]:
+        """NUMA nodes its memory has to come from; none if any will do."""
+        allotted = self.resources.allotted
+        return () if allotted is None else allotted.memory_nodes
 
 
 class KillOrder(Struct, frozen=True):

@@ -14,6 +14,7 @@ from msgspec import Struct
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.availability import RuntimeStatus
 from taskyard.core.changes import Change, Event
+from taskyard.core.cores import Allotment, Topology
 from taskyard.core.demand import Demand, ReadyTask
 from taskyard.core.ids import (
     AttemptId,
@@ -231,6 +232,8 @@ class Placement(Struct, frozen=True):
     lease_expires_at: Instant
     worker_id: WorkerId
     incarnation: IncarnationId
+    allotted: Allotment | None = None
+    """The cores it got, if its task asks for whole ones; kept with the attempt's resources."""
 
 
 class Placed(Struct, frozen=True):
@@ -257,6 +260,12 @@ class WorkerRecord(Struct, frozen=True):
     """Whether an operator has it drained, in this and every later incarnation."""
     statuses: dict[str, RuntimeStatus] = {}
     """Its runtimes as last heard; not stored."""
+    topology: Topology = Topology()
+    """Its nodes and cores; not stored."""
+    tags: tuple[str, ...] = ()
+    """Given by its operator; not stored."""
+    metadata: dict[str, str] = {}
+    """Given by its operator; not stored."""
 
 
 class Running(NamedTuple):

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.availability import RuntimeStatus
+from taskyard.core.cores import Topology
 from taskyard.core.ids import IncarnationId, LeaseToken, WorkerId
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
@@ -24,6 +25,12 @@ class Hello(Struct, frozen=True):
     """Tags of those that can be used now."""
     statuses: dict[str, RuntimeStatus] = {}
     """All its runtimes; empty from a worker whose runtimes never come or go."""
+    topology: Topology = Topology()
+    """Its nodes and cores; without any it has none to give to an attempt alone."""
+    tags: tuple[str, ...] = ()
+    """What placement policies can ask for."""
+    metadata: dict[str, str] = {}
+    """What rules of placement can look at."""
 
 
 class Heartbeat(Struct, frozen=True):

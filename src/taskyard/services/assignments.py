@@ -55,7 +55,7 @@ class Assignments:
             lease_token=attempt.lease_token,
             assigned_at=attempt.assigned_at,
             work=work,
-            resources=spec.resources,
+            resources=attempt.resources,
             timeout_s=spec.timeout_s,
             kill_signal=spec.kill_signal,
             kill_grace_s=spec.kill_grace_s,

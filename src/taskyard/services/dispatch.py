@@ -181,7 +181,7 @@ class Dispatch:
             task.created_at,
             spec.expires_at,
         )
-        return self._queues.explain(ready, self._rooms.rooms(), self._clock.now())
+        return self._queues.explain(ready, self._rooms.fleet, self._clock.now())
 
     async def _refill(self) -> None:
         for key, mark in self._queues.starved()[:AT_ONCE]:
@@ -192,15 +192,15 @@ class Dispatch:
 
     async def _round(self) -> None:
         now = self._clock.now()
-        plan = self._queues.plan(self._rooms.rooms(), now, AT_ONCE)
+        plan = self._queues.plan(self._rooms.fleet, now, AT_ONCE)
         if not plan:
             return
         placements = [self._placement(chosen) for chosen in plan]
         self._placing = frozenset(placement.attempt_id for placement in placements)
         for chosen, placement in zip(plan, placements, strict=True):
             key = QueueKey(chosen.task.workspace, chosen.task.group)
-            held = Held(chosen.worker_id, key, chosen.task.demand.resources, chosen.pool)
-            self._rooms.hold(placement.attempt_id, held)
+            held = Held(chosen.worker_id, key, chosen.granted, chosen.pool)
+            self._rooms.note(placement.attempt_id, held)
         try:
             placed, changes = await self._store.place(placements, now)
         except TaskyardError:
@@ -227,6 +227,7 @@ class Dispatch:
             lease_expires_at=after(self._clock.now(), LEASE_S),
             worker_id=chosen.worker_id,
             incarnation=chosen.incarnation,
+            allotted=chosen.granted.allotted,
         )
 
     async def _send(self, placed: Sequence[Placed]) -> None:

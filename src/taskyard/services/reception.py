@@ -57,6 +57,9 @@ class Reception:
             joined_at=now,
             beat_at=now,
             statuses=hello.statuses,
+            topology=hello.topology,
+            tags=hello.tags,
+            metadata=hello.metadata,
         )
         attempts = await self._store.join(record)
         for attempt in attempts:

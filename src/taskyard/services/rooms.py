@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from taskyard.core.availability import RuntimeStatus, available
 from taskyard.core.fairness import QueueKey
+from taskyard.core.fleet import Fleet
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.instants import Instant
 from taskyard.core.placement import Room
@@ -26,11 +27,10 @@ class Held(Struct, frozen=True):
 
 
 class _Present:
-    __slots__ = ("beat", "record", "room")
+    __slots__ = ("beat", "record")
 
-    def __init__(self, record: WorkerRecord, room: Room, beat: float) -> None:
+    def __init__(self, record: WorkerRecord, beat: float) -> None:
         self.record = record
-        self.room = room
         self.beat = beat
 
 
@@ -38,6 +38,8 @@ class Rooms:
     """In memory only: rebuilt from the store and from what workers say when they join."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.fleet = Fleet()
+        """The workers here as the scheduler sees them; a plan takes room from it."""
         self._monotonic = monotonic
         self._present: dict[WorkerId, _Present] = {}
         self._held: dict[AttemptId, Held] = {}
@@ -55,15 +57,23 @@ class Rooms:
             accepting=not draining,
             runtimes=frozenset(record.runtimes),
             absent=_absent(record.statuses),
+            hostname=record.hostname,
+            tags=frozenset(record.tags),
+            metadata=record.metadata,
+            topology=record.topology,
+            nodes=record.topology.free,
         )
+        self.fleet.remove(record.id)
+        self.fleet.put(room)
         for held in self._held.values():
             if held.worker_id == record.id:
-                room = room.minus(held.resources)
-        self._present[record.id] = _Present(record, room, self._monotonic())
+                self.fleet.take(record.id, held.key, held.resources)
+        self._present[record.id] = _Present(record, self._monotonic())
 
     def leave(self, worker_id: WorkerId) -> None:
         """A worker is gone; unknown ones are ignored."""
         self._present.pop(worker_id, None)
+        self.fleet.remove(worker_id)
 
     def beat(self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant) -> bool:
         """A worker gave a sign of life; False unless it is here in this incarnation."""
@@ -76,13 +86,13 @@ class Rooms:
 
     def tell(self, worker_id: WorkerId, statuses: dict[str, RuntimeStatus]) -> bool:
         """A worker that is here said how its runtimes are; whether that may let a task go."""
-        present = self._present[worker_id]
+        present, room = self._present[worker_id], self.fleet.rooms[worker_id]
         if statuses == present.record.statuses:
             return False
-        usable, before = available(statuses), present.room.runtimes
+        usable = available(statuses)
         present.record = replace(present.record, statuses=statuses, runtimes=usable)
-        present.room = replace(present.room, runtimes=frozenset(usable), absent=_absent(statuses))
-        return present.room.runtimes != before
+        self.fleet.put(replace(room, runtimes=frozenset(usable), absent=_absent(statuses)))
+        return room.runtimes != frozenset(usable)
 
     def drain(self, worker_id: WorkerId, *, draining: bool) -> None:
         """Have a worker take nothing new, or let it again, whether it is here or not."""
@@ -94,7 +104,7 @@ class Rooms:
         if present is not None:
             state = "draining" if draining else "ready"
             present.record = replace(present.record, draining=draining, state=state)
-            present.room = replace(present.room, accepting=not draining)
+            self.fleet.put(replace(self.fleet.rooms[worker_id], accepting=not draining))
 
     def silent(self, seconds: float) -> list[WorkerRecord]:
         """Workers that gave no sign of life for longer than this."""
@@ -104,24 +114,28 @@ class Rooms:
     def hold(self, attempt_id: AttemptId, held: Held) -> None:
         """An attempt takes room, on a worker that is here or is awaited."""
         self._held[attempt_id] = held
-        present = self._present.get(held.worker_id)
-        if present is not None:
-            present.room = present.room.minus(held.resources)
+        if held.worker_id in self._present:
+            self.fleet.take(held.worker_id, held.key, held.resources)
+
+    def note(self, attempt_id: AttemptId, held: Held) -> None:
+        """An attempt holds room that a plan took from the fleet already."""
+        self._held[attempt_id] = held
 
     def free(self, attempt_id: AttemptId) -> Held | None:
         """An attempt gave back what it held; None if it held nothing."""
         held = self._held.pop(attempt_id, None)
-        if held is not None and (present := self._present.get(held.worker_id)) is not None:
-            present.room = present.room.plus(held.resources)
+        if held is not None and held.worker_id in self._present:
+            self.fleet.give_back(held.worker_id, held.key, held.resources)
         return held
 
     def rooms(self) -> list[Room]:
         """All workers here, as places to run."""
-        return [one.room for one in self._present.values()]
+        return list(self.fleet.rooms.values())
 
     def workers(self) -> list[tuple[WorkerRecord, Capacity]]:
         """All workers here, each with what is free."""
-        return [(one.record, one.room.free) for one in self._present.values()]
+        rooms = self.fleet.rooms
+        return [(one.record, rooms[one.record.id].free) for one in self._present.values()]
 
     def holds(self, attempt_id: AttemptId) -> bool:
         """Whether an attempt holds room."""

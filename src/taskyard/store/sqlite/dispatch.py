@@ -113,7 +113,7 @@ class SqliteDispatch:
             incarnation=placement.incarnation,
             lease_token=placement.lease_token,
             lease_expires_at=placement.lease_expires_at,
-            resources=task.spec.resources,
+            resources=task.spec.resources.granted(placement.allotted),
             state=AttemptState.ASSIGNED,
             assigned_at=now,
         )

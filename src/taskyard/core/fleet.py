@@ -1,0 +1,142 @@
+"""All workers that are here, what is free on each, and indexes to find room without a scan."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from taskyard.core.demand import ReadyTask
+from taskyard.core.ids import WorkerId
+from taskyard.core.ladder import Ladder
+from taskyard.core.placement import Room
+from taskyard.core.policies import Policy, refusal
+from taskyard.core.queues import QueueKey
+from taskyard.core.resources import Resources
+
+_LADDERS: Final = 64
+"""Indexes kept; the one not asked for longest makes room for another."""
+
+
+class Selector(NamedTuple):
+    """Which workers are in question, whatever they have free."""
+
+    runtime: str
+    workers: frozenset[WorkerId] | None = None
+    """Of a pool; None for all."""
+    where: Policy | None = None
+    """A static policy; None if there is none."""
+
+
+class Fleet:
+    """Workers by their ids. Changed as they come, go, and are given attempts."""
+
+    def __init__(self) -> None:
+        self.rooms: dict[WorkerId, Room] = {}
+        self._counts: dict[WorkerId, Counter[QueueKey]] = {}
+        self._ladders: OrderedDict[Selector, Ladder] = OrderedDict()
+
+    @classmethod
+    def of(
+        cls, rooms: Iterable[Room], running: Iterable[tuple[WorkerId, QueueKey]] = ()
+    ) -> "Fleet":
+        """These workers, on which attempts of these groups run already."""
+        fleet = cls()
+        for room in rooms:
+            fleet.put(room)
+        for worker_id, key in running:
+            fleet._counts[worker_id][key] += 1
+        return fleet
+
+    def put(self, room: Room) -> None:
+        """Add a worker, or change what is known of it; what it runs stays counted."""
+        self.rooms[room.worker_id] = room
+        self._counts.setdefault(room.worker_id, Counter())
+        for selector, ladder in self._ladders.items():
+            if _selects(selector, room):
+                ladder.put(room)
+            else:
+                ladder.remove(room.worker_id)
+
+    def remove(self, worker_id: WorkerId) -> None:
+        """A worker is gone; unknown ones are ignored."""
+        self.rooms.pop(worker_id, None)
+        self._counts.pop(worker_id, None)
+        for ladder in self._ladders.values():
+            ladder.remove(worker_id)
+
+    def take(self, worker_id: WorkerId, key: QueueKey, granted: Resources) -> None:
+        """A worker that is here has one more attempt."""
+        self._change(self.rooms[worker_id].minus(granted))
+        self._counts[worker_id][key] += 1
+
+    def give_back(self, worker_id: WorkerId, key: QueueKey, granted: Resources) -> None:
+        """A worker that is here has one attempt less."""
+        self._change(self.rooms[worker_id].plus(granted))
+        counts = self._counts[worker_id]
+        counts[key] -= 1
+        if counts[key] <= 0:
+            del counts[key]
+
+    def count(self, worker_id: WorkerId, key: QueueKey) -> int:
+        """How many attempts of a group a worker has."""
+        return self._counts[worker_id][key]
+
+    def usable(self, worker_id: WorkerId, runtime: str) -> bool:
+        """Whether a worker is here, takes tasks, and has this runtime now."""
+        room = self.rooms.get(worker_id)
+        return room is not None and room.accepting and runtime in room.runtimes
+
+    def ladder(self, selector: Selector) -> Ladder:
+        """The workers in question."""
+        ladder = self._ladders.get(selector)
+        if ladder is not None:
+            self._ladders.move_to_end(selector)
+            return ladder
+        ladder = self._ladders[selector] = Ladder()
+        for room in self.rooms.values():
+            if _selects(selector, room):
+                ladder.put(room)
+        if len(self._ladders) > _LADDERS:
+            self._ladders.popitem(last=False)
+        return ladder
+
+    def refusal(self, task: ReadyTask, worker_id: WorkerId) -> str | None:
+        """Why a task's policy refuses a worker; None if it does not."""
+        policy = task.demand.policy
+        if policy is None:
+            return None
+        count = self.count(worker_id, QueueKey(task.workspace, task.group))
+        return refusal(policy, self.rooms[worker_id], count)
+
+    def choose(
+        self, task: ReadyTask, ladder: Ladder, kept: Mapping[WorkerId, int] | None = None
+    ) -> Room | None:
+        """The least loaded of some workers with room for a task; None if there is none.
+
+        ``kept`` names workers that are kept free for the task with this ``seq``.
+        """
+        demand, seq = task.demand, task.seq
+
+        def accept(worker_id: WorkerId) -> bool:
+            return (
+                (not kept or kept.get(worker_id, seq) == seq)
+                and self.rooms[worker_id].fits(demand)
+                and self.refusal(task, worker_id) is None
+            )
+
+        found = ladder.best(demand.resources, accept)
+        return None if found is None else self.rooms[found]
+
+    def _change(self, room: Room) -> None:
+        self.rooms[room.worker_id] = room
+        for ladder in self._ladders.values():
+            if room.worker_id in ladder:
+                ladder.put(room)
+
+
+def _selects(selector: Selector, room: Room) -> bool:
+    return (
+        room.accepting
+        and selector.runtime in room.runtimes
+        and (selector.workers is None or room.worker_id in selector.workers)
+        and (selector.where is None or refusal(selector.where, room, 0) is None)
+    )

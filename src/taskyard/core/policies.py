@@ -1,0 +1,173 @@
+"""Placement policies: which workers a task may go to, besides having room.
+
+Each is a pure predicate over a worker as :class:`Candidate`, with a text of its own for the case
+that it refuses one. Those that look at nothing but what a worker is (its tags, a rule) are
+*static*: the scheduler answers them once for each worker, and not once for each task.
+"""
+
+from enum import StrEnum
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from taskyard.core.rules import holds, problem_of_rule
+
+DEPTH_LIMIT: Final = 8
+"""How deep policies may be nested."""
+PARTS_LIMIT: Final = 64
+"""Policies within one policy."""
+
+
+class Candidate(Protocol):
+    """A worker as policies see it."""
+
+    @property
+    def worker_id(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def hostname(self) -> str:
+        """Of its machine."""
+        ...
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """Given by its operator; the host name counts as one more."""
+        ...
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Given by its operator."""
+        ...
+
+
+class AnyHost(Struct, frozen=True, tag="any"):
+    """Every worker will do."""
+
+
+class OnePerHost(Struct, frozen=True, tag="one_per_host"):
+    """At most one attempt of the task's group on a worker."""
+
+
+class MaxPerHost(Struct, frozen=True, tag="max_per_host"):
+    """At most so many attempts of the task's group on a worker."""
+
+    max: int
+
+
+class MatchTag(Struct, frozen=True, tag="match_tag"):
+    """Workers with this tag, or with this host name."""
+
+    tag: str
+
+
+class NoTag(Struct, frozen=True, tag="no_tag"):
+    """Workers without tags besides their host name."""
+
+
+class RuleBased(Struct, frozen=True, tag="rule"):
+    """Workers for which an expression is true; see :mod:`taskyard.core.rules`."""
+
+    rule: str
+
+
+class Combiner(StrEnum):
+    """How the parts of a composite go together."""
+
+    AND = "and"
+    OR = "or"
+
+
+class Composite(Struct, frozen=True, tag="composite"):
+    """All of these, or any of them."""
+
+    policies: "tuple[Policy, ...]"
+    combiner: Combiner = Combiner.AND
+
+
+Policy = AnyHost | OnePerHost | MaxPerHost | MatchTag | NoTag | RuleBased | Composite
+
+
+def refusal(policy: Policy, worker: Candidate, count: int) -> str | None:
+    """Why a worker will not do, as part of a sentence; None if it will.
+
+    ``count`` is how many attempts of the task's group the worker has.
+    """
+    match policy:
+        case AnyHost():
+            return None
+        case OnePerHost():
+            return "runs one of the group already" if count else None
+        case MaxPerHost(most):
+            return f"runs {count} of the group, and {most} may" if count >= most else None
+        case MatchTag(tag):
+            has = tag in worker.tags or tag == worker.hostname
+            return None if has else f"has no tag {tag!r}"
+        case NoTag():
+            others = worker.tags - {worker.hostname}
+            return f"is reserved by its tag {min(others)!r}" if others else None
+        case RuleBased(rule):
+            return None if holds(rule, worker) else "does not satisfy the rule"
+        case Composite(policies, combiner):
+            return _combined(policies, combiner, worker, count)
+
+
+def _combined(
+    policies: tuple[Policy, ...], combiner: Combiner, worker: Candidate, count: int
+) -> str | None:
+    texts = []
+    for one in policies:
+        text = refusal(one, worker, count)
+        if combiner is Combiner.AND and text is not None:
+            return text
+        if combiner is Combiner.OR and text is None:
+            return None
+        texts.append(text)
+    return None if combiner is Combiner.AND else " and ".join(filter(None, texts))
+
+
+def static_part(policy: Policy) -> Policy | None:
+    """What of a policy depends on nothing but what a worker is; None if that is nothing."""
+    match policy:
+        case MatchTag() | NoTag() | RuleBased():
+            return policy
+        case Composite(policies, Combiner.AND):
+            parts = tuple(part for one in policies if (part := static_part(one)) is not None)
+            return Composite(parts) if len(parts) > 1 else (parts[0] if parts else None)
+        case Composite(policies, Combiner.OR):
+            parts = tuple(part for one in policies if (part := static_part(one)) is not None)
+            # Only if every alternative is static, and wholly so, is their choice.
+            return policy if len(parts) == len(policies) and parts == policies else None
+        case _:
+            return None
+
+
+def reserving(policy: Policy) -> Policy:
+    """The same, but never on a worker with tags unless it asks for tags or decides by a rule."""
+    return policy if _chooses(policy) else Composite((policy, NoTag()))
+
+
+def problem_of(policy: Policy, depth: int = 1) -> str | None:
+    """What is wrong with a policy that somebody made; None if nothing is."""
+    if depth > DEPTH_LIMIT:
+        return f"is nested deeper than {DEPTH_LIMIT}"
+    match policy:
+        case MaxPerHost(most) if not 1 <= most <= 64:
+            return "max has to be from 1 to 64"
+        case MatchTag(tag) if not 1 <= len(tag) <= 255:
+            return "tag needs 1 to 255 characters"
+        case RuleBased(rule):
+            return problem_of_rule(rule)
+        case Composite(policies, _):
+            if not 1 <= len(policies) <= PARTS_LIMIT:
+                return f"a composite needs 1 to {PARTS_LIMIT} policies"
+            return next((text for one in policies if (text := problem_of(one, depth + 1))), None)
+        case _:
+            return None
+
+
+def _chooses(policy: Policy) -> bool:
+    if isinstance(policy, Composite):
+        return any(map(_chooses, policy.policies))
+    return isinstance(policy, MatchTag | RuleBased)
