@@ -16,6 +16,7 @@ from benchmarks.figures import (
     Figure,
     bulk,
     commands,
+    containers,
     flat,
     kill,
     latency,
@@ -29,7 +30,18 @@ from benchmarks.scale import FULL, QUICK
 from benchmarks.server import ServerUnavailable
 from benchmarks.yardsticks import Peers
 
-FIGURES: tuple[Figure, ...] = (submits, bulk, commands, latency, logs, kill, flat, watching, peers)
+FIGURES: tuple[Figure, ...] = (
+    submits,
+    bulk,
+    commands,
+    latency,
+    logs,
+    kill,
+    containers,
+    flat,
+    watching,
+    peers,
+)
 RESULTS = Path(__file__).resolve().parent / "results"
 
 

@@ -1,20 +1,25 @@
 """What every runtime promises, tried on each there is."""
 
-from collections.abc import AsyncIterator
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import anyio
 import pytest
 
+from engines import IMAGE, RealEngine, real_engine
 from taskyard.core.attempts import Ended, Started
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
 from taskyard.core.states import ENDED_ATTEMPT, AttemptState, Reason
-from taskyard.core.tasks import Command
+from taskyard.core.tasks import Command, Container, Volume, Work
 from taskyard.ports.runtime import Assignment, KillOrder, Runtime
 from taskyard.runtimes.command.runtime import CommandRuntime
+from taskyard.runtimes.container.runtime import ContainerRuntime, ContainerSettings
+from taskyard.server.clock import SystemClock
 
 pytestmark = pytest.mark.anyio
 
@@ -60,16 +65,28 @@ class Ear:
 class Bench:
     """A runtime to be tried; a new one takes its place with :meth:`restart`."""
 
-    def __init__(self, root: Path, kind: str) -> None:
+    def __init__(self, root: Path, kind: str, engine: RealEngine | None) -> None:
         self.root = root
         self.kind = kind
+        self._engine = engine
         self.ear = Ear()
         self.runtime: Runtime = self._make()
 
     def _make(self) -> Runtime:
+        if self._engine is not None:
+            settings = ContainerSettings(
+                engine=self._engine.url, network="none", volumes=(str(self.root),)
+            )
+            return ContainerRuntime(self.root / "containers", settings, SystemClock())
         return CommandRuntime(
             self.root / "shepherd", use_cgroups=self.kind == "command", linger_s=0.2
         )
+
+    def _work(self, script: str) -> Work:
+        if self._engine is None:
+            return Command(shell=script)
+        here = Volume(str(self.root), str(self.root))
+        return Container(image=IMAGE, args=("sh", "-c", script), volumes=(here,))
 
     async def restart(self) -> None:
         """Close the runtime and open another one."""
@@ -88,7 +105,7 @@ class Bench:
             number=1,
             lease_token=LeaseToken("lease"),
             assigned_at=Instant(0),
-            work=Command(shell=script),
+            work=self._work(script),
             resources=Resources(),
             timeout_s=None,
             kill_signal="SIGTERM",
@@ -106,15 +123,38 @@ class Bench:
         return assignment, directory
 
 
-@pytest.fixture(params=["command", "command without cgroups"])
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+@pytest.fixture(scope="session")
+def engines() -> Iterator[Callable[[str], RealEngine]]:
+    """Starts container engines when they are needed first."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda kind: stack.enter_context(real_engine(kind)))
+
+
+_TOGETHER = pytest.mark.xdist_group("containers")
+
+
+@pytest.fixture(
+    params=[
+        "command",
+        "command without cgroups",
+        pytest.param("podman", marks=[pytest.mark.podman, _TOGETHER]),
+        pytest.param("docker", marks=[pytest.mark.docker, _TOGETHER]),
+    ]
+)
+async def bench(
+    request: pytest.FixtureRequest, tmp_path: Path, engines: Callable[[str], RealEngine]
+) -> AsyncIterator[Bench]:
     """An open runtime."""
-    bench = Bench(tmp_path, request.param)
+    kind = request.param
+    engine = engines(kind) if kind in {"podman", "docker"} else None
+    bench = Bench(tmp_path, kind, engine)
     await bench.runtime.open(bench.ear)
     try:
         yield bench
     finally:
         await bench.runtime.close()
+        if engine is not None:
+            engine.clear()
 
 
 async def test_one_started_and_one_ended_with_the_lease(bench: Bench) -> None:

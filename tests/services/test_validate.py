@@ -10,7 +10,8 @@ from taskyard.core.ids import GroupName
 from taskyard.core.instants import Instant
 from taskyard.core.retry import RetryPolicy
 from taskyard.core.tasks import Command, SecretRef, TaskSpec
-from taskyard.services.validate import COMMAND_BYTES, LATEST, check_spec
+from taskyard.services.validate import LATEST, check_spec
+from taskyard.services.validate_work import COMMAND_BYTES
 
 
 def made(**members: Any) -> TaskSpec:

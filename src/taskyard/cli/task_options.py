@@ -21,6 +21,20 @@ Repeated = tuple[str, ...]
 class TaskOptions:
     """The members of a task besides its command."""
 
+    image: str | None = None
+    """Image to run as a container; the command is given to its entry point."""
+    entrypoint: str | None = None
+    """Program to run instead of the image's entry point."""
+    pull: Literal["always", "missing", "never"] | None = None
+    """When to pull the image."""
+    registry_secret: str | None = None
+    """Secret with the credentials for the image's registry."""
+    network: str | None = None
+    """Network mode of the container, such as none, bridge or host."""
+    volume: Annotated[Repeated, Parameter(name=["--volume", "-v"])] = ()
+    """HOST:CONTAINER[:rw], a directory the container sees; repeatable."""
+    writable: bool = False
+    """Let the container write to its root file system."""
     env: Annotated[Repeated, Parameter(name=["--env", "-e"])] = ()
     """NAME=VALUE of the environment; NAME=@secret:SECRET refers to a stored secret; repeatable."""
     cwd: str | None = None
@@ -88,6 +102,8 @@ class TaskOptions:
         Raises :class:`Misuse` for what cannot be read; rules are the server's to check.
         """
         members: dict[str, Any] = {
+            "image": self.image,
+            "container": self._container(),
             "env": self._env(),
             "cwd": self.cwd,
             "stdin": self._stdin(),
@@ -118,6 +134,19 @@ class TaskOptions:
             ],
         }
         return {name: value for name, value in members.items() if value not in (None, {}, [])}
+
+    def _container(self) -> dict[str, Any]:
+        how = _given(
+            entrypoint=None if self.entrypoint is None else [self.entrypoint],
+            pull=self.pull,
+            credentials=self.registry_secret,
+            network=self.network,
+            volumes=[_volume(text) for text in self.volume] or None,
+            read_only=False if self.writable else None,
+        )
+        if how and self.image is None:
+            raise Misuse("options of containers need --image")
+        return how
 
     def _env(self) -> dict[str, Any]:
         return {
@@ -176,6 +205,14 @@ def pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
             raise Misuse(f"{flag}: {text!r} has to be NAME=VALUE")
         read[name] = value
     return read
+
+
+def _volume(text: str) -> dict[str, Any]:
+    host, colon, inside = text.partition(":")
+    inside, _, mode = inside.partition(":")
+    if not colon or not inside or mode not in {"", "ro", "rw"}:
+        raise Misuse(f"--volume: {text!r} has to be HOST:CONTAINER or HOST:CONTAINER:rw")
+    return {"host": host, "container": inside, "read_only": mode != "rw"}
 
 
 def _seconds(text: str | None, flag: str) -> float | None:

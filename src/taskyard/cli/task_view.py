@@ -18,6 +18,8 @@ TASK_COLUMNS = ("ID", "STATE", "GROUP", "NAME", "TRIES>", "CREATED", "TOOK>", "C
 def command_line(task: Task, limit: int = 0) -> str:
     """The command as one would type it, cut to ``limit`` characters if that is not 0."""
     line = task.command if isinstance(task.command, str) else shlex.join(task.command)
+    if task.image is not None:
+        line = f"[{task.image}] {line}"
     line = line or f"({task.runtime})"
     line = " ".join(clean(line).split())
     return line if not limit or len(line) <= limit else line[: limit - 1] + "…"
@@ -56,6 +58,7 @@ def print_task(task: Task) -> None:
             ("state", task.state),
             ("reason", task.reason),
             ("message", task.message),
+            ("image", task.image),
             ("command", command_line(task)),
             ("name", task.name),
             ("group", task.group),

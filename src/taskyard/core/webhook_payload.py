@@ -12,7 +12,7 @@ import msgspec
 from taskyard.core.attempts import Attempt
 from taskyard.core.instants import Instant, rfc3339
 from taskyard.core.redaction import SECRET_WORDS, redact_env
-from taskyard.core.tasks import Simulation, Task, WebhookEvent, Work, runtime_of
+from taskyard.core.tasks import Container, Simulation, Task, WebhookEvent, Work, runtime_of
 
 PAYLOAD_LIMIT: Final = 256 * 1024
 """Bytes; a longer body leaves out what users can make large, and says so."""
@@ -45,6 +45,22 @@ def payload(
 def _work(work: Work, words: Sequence[str]) -> dict[str, Any]:
     if isinstance(work, Simulation):
         return {"duration_s": work.duration_s}
+    if isinstance(work, Container):
+        return {
+            "image": work.image,
+            "command": list(work.args),
+            "env": redact_env(work.env, words),
+            "cwd": work.cwd,
+            "user": work.user,
+            "isolate": False,
+            "container": {
+                "entrypoint": work.entrypoint,
+                "pull": work.pull,
+                "network": work.network,
+                "volumes": [msgspec.structs.asdict(one) for one in work.volumes],
+                "read_only": work.read_only,
+            },
+        }
     return {
         "command": list(work.argv) if work.shell is None else work.shell,
         "env": redact_env(work.env, words),

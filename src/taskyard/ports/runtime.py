@@ -31,6 +31,8 @@ class Assignment(Struct, frozen=True):
     kill_signal: str
     kill_grace_s: float
     log_limit_bytes: int
+    registry_credentials: str | None = None
+    """What the secret says that a container's ``credentials`` names; JSON."""
 
     @property
     def cpuset(self) -> tuple[int, ...]:

@@ -65,6 +65,29 @@ class Webhook(Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
+class Volume(Struct, frozen=True):
+    """A directory of the worker inside a container."""
+
+    host: str
+    container: str
+    read_only: bool = True
+
+
+class Container(Struct, frozen=True):
+    """How an image is run."""
+
+    entrypoint: tuple[str, ...] | None = None
+    pull: str = "missing"
+    pull_timeout_s: float = 600.0
+    credentials: str | None = None
+    """Name of the secret with the credentials for its registry."""
+    network: str | None = None
+    volumes: tuple[Volume, ...] = ()
+    hosts: dict[str, str] = {}
+    read_only: bool = True
+    capabilities: tuple[str, ...] = ()
+
+
 class Task(Struct, frozen=True):
     """A task: what was asked for, and how far it has come."""
 
@@ -75,6 +98,9 @@ class Task(Struct, frozen=True):
     runtime: str = "command"
     size: str | None = None
     """Name of the bundle of cores and memory that ``resources`` come from."""
+    image: str | None = None
+    """Image that runs as a container; ``command`` are the arguments of its entry point."""
+    container: Container | None = None
     workspace: str = "default"
     env: dict[str, str | SecretRef] = {}
     cwd: str | None = None

@@ -18,6 +18,9 @@ from taskyard.core.circuit import CircuitRule
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import WorkerId
 from taskyard.runtimes.command.runtime import CommandRuntime
+from taskyard.runtimes.container.image_record import PrunePolicy
+from taskyard.runtimes.container.places import TlsFiles
+from taskyard.runtimes.container.runtime import ContainerRuntime, ContainerSettings
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.hosts import EngineRuntime, host_workers
@@ -116,6 +119,7 @@ async def assemble(
             ),
             runtimes={
                 "command": CommandRuntime(data / "shepherd"),
+                "container": ContainerRuntime(data / "containers", _containers(settings), clock),
                 "simulation": SimulationRuntime(clock),
             },
             transport=transport,
@@ -163,6 +167,21 @@ async def assemble(
             store.tasks.folded,
         )
         yield Yard(engine, worker, metrics, wired, tuple(hosts))
+
+
+def _containers(settings: Settings) -> ContainerSettings:
+    ca, cert = settings.container_tls_ca, settings.container_tls_cert
+    given = ca is not None or cert is not None
+    return ContainerSettings(
+        engine=settings.container_engine,
+        network=settings.container_network,
+        volumes=settings.container_volumes,
+        tls=TlsFiles(ca, cert, settings.container_tls_key) if given else None,
+        prune=PrunePolicy(
+            unused_s=settings.container_image_unused_s,
+            cache_bytes=settings.container_image_cache_bytes,
+        ),
+    )
 
 
 async def _write_uses(engine: Engine) -> None:

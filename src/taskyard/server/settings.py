@@ -18,6 +18,7 @@ from taskyard.core.errors import InvalidInput
 from taskyard.dialects.gx.settings import GxSettings
 from taskyard.dialects.native.errors import invalid_input
 from taskyard.dialects.native.sizes import size_bytes
+from taskyard.runtimes.container.places import parse_place
 from taskyard.server.addresses import Address, parse_listen
 from taskyard.server.pools import PoolSettings, check_pools, pools_from_text
 
@@ -26,6 +27,14 @@ CONFIG_NAME: Final = "taskyard.toml"
 CLIENT_MEMBERS: Final = frozenset({"url", "token", "user", "password"})
 """Members of the file that the command line reads, and the server does not."""
 _MOST_BYTES: Final = 1 << 50
+
+_SIZES: Final = (
+    "worker_memory_bytes",
+    "max_body_bytes",
+    "log_limit_bytes",
+    "container_image_cache_bytes",
+)
+_LISTS: Final = frozenset({"listen", "container_volumes"})
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
@@ -72,6 +81,22 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Ended tasks kept in each workspace; 0 means all."""
     log_limit_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 64 << 20
     """Bytes kept of each output stream of an attempt whose task sets no limit."""
+    container_engine: Annotated[str, Meta(min_length=1)] = "auto"
+    """Engine: ``auto`` looks for one, ``off``, ``unix:///PATH``, ``tcp://HOST:PORT``."""
+    container_network: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    """Network mode of containers whose task names none; the engine's default when None."""
+    container_volumes: tuple[str, ...] = ()
+    """Directories that containers may mount, each with everything below it."""
+    container_tls_ca: Path | None = None
+    """PEM file of who signs the certificate of an engine that is reached over TLS."""
+    container_tls_cert: Path | None = None
+    """PEM file of our own certificate for it."""
+    container_tls_key: Path | None = None
+    """PEM file of the key of that."""
+    container_image_unused_s: Annotated[float, Meta(ge=60, le=3_153_600_000)] | None = None
+    """Seconds after which an image that this worker pulled and does not use is removed."""
+    container_image_cache_bytes: Annotated[int, Meta(ge=0, le=_MOST_BYTES)] | None = None
+    """Bytes that images pulled by this worker may take; the longest unused go first."""
     webhook_allow_private: bool | None = None
     """Whether webhooks may go to private addresses; only with ``dev`` when None."""
     secret_key: Annotated[str, Meta(min_length=40, max_length=64)] | None = None
@@ -103,7 +128,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         values.update(_from_file(config_file))
         values.update(_from_environment(os.environ if environ is None else environ))
         values.update(overrides or {})
-        for name in ("worker_memory_bytes", "max_body_bytes", "log_limit_bytes"):
+        for name in _SIZES:
             if isinstance(values.get(name), str):
                 values[name] = size_bytes(name, values[name], 0, _MOST_BYTES)
         if isinstance(values.get("pools"), str):
@@ -133,6 +158,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                         "use 127.0.0.1, or leave --dev out",
                     )
         check_pools(self.pools)
+        if self.container_engine not in {"auto", "off"}:
+            parse_place(self.container_engine)
+        if (self.container_tls_cert is None) != (self.container_tls_key is None):
+            raise InvalidInput("container_tls_key", "goes together with container_tls_cert")
+        for path in self.container_volumes:
+            if not path.startswith("/"):
+                raise InvalidInput("container_volumes", f"{path} is no absolute path")
         if self.secret_key is not None:
             from taskyard.services.sealing import (  # noqa: PLC0415 - loads cryptography
                 SecretKeyWrong,
@@ -184,7 +216,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for one in msgspec.structs.fields(Settings):
         text = environ.get(PREFIX + one.name.upper())
         if text:
-            values[one.name] = text.replace(",", " ").split() if one.name == "listen" else text
+            values[one.name] = text.replace(",", " ").split() if one.name in _LISTS else text
+    if "container_engine" not in values and environ.get("DOCKER_HOST"):
+        # What clients of engines look at.
+        values["container_engine"] = environ["DOCKER_HOST"]
     return values
 
 

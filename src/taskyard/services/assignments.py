@@ -2,7 +2,7 @@
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.errors import NotFound, Unavailable
-from taskyard.core.tasks import SecretRef, Task, environment_of, with_environment
+from taskyard.core.tasks import Container, SecretRef, Task, environment_of, with_environment
 from taskyard.ports.runtime import Assignment
 from taskyard.services.secrets import Secrets
 
@@ -32,8 +32,11 @@ class Assignments:
         spec, work = task.spec, task.spec.work
         asked = environment_of(work)
         names = {value.secret for value in asked.values() if isinstance(value, SecretRef)}
+        credentials = work.credentials if isinstance(work, Container) else None
+        if credentials is not None:
+            names.add(credentials)
+        values: dict[str, str] = {}
         if names:
-            values: dict[str, str] = {}
             try:
                 values = await self._secrets.resolve(task.workspace, names)
             except (NotFound, Unavailable):
@@ -60,4 +63,5 @@ class Assignments:
             kill_signal=spec.kill_signal,
             kill_grace_s=spec.kill_grace_s,
             log_limit_bytes=self._log_limit_bytes if limit is None else limit,
+            registry_credentials=None if credentials is None else values.get(credentials),
         )

@@ -7,14 +7,13 @@ from typing import Final
 from taskyard.core.errors import InvalidInput
 from taskyard.core.instants import Instant
 from taskyard.core.schedule import check_cron
-from taskyard.core.tasks import Command, SecretRef, TaskSpec, Webhook
+from taskyard.core.tasks import TaskSpec, Webhook
 from taskyard.core.webhooks import WEBHOOKS_LIMIT, check_webhook
+from taskyard.services.validate_work import check_work
 
-ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 LABEL_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}\Z")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 NAME_LENGTH: Final = 1024
-COMMAND_BYTES: Final = 128 * 1024
 LATEST: Final = 253_402_300_799_000_000
 """The end of the year 9999, in microseconds."""
 
@@ -25,8 +24,7 @@ def check_spec(spec: TaskSpec) -> None:
     Numbers in plain ranges are declared on the dialects' schemas; here stand the rules that
     protect the engine whatever a dialect forgot.
     """
-    if isinstance(spec.work, Command):
-        check_command(spec.work)
+    check_work(spec.work)
     if not 1 <= len(spec.group) <= 255 or _CONTROL.search(spec.group):
         raise InvalidInput("group", "needs 1 to 255 characters, none of them a control character")
     if spec.name is not None and len(spec.name) > NAME_LENGTH:
@@ -45,26 +43,6 @@ def check_spec(spec: TaskSpec) -> None:
     for key, value in spec.labels.items():
         if not LABEL_KEY.match(key) or len(value) > 255 or "\0" in value:
             raise InvalidInput("labels", f"{key!r} is not a valid label")
-
-
-def check_command(work: Command) -> None:
-    """Raise :class:`InvalidInput` unless this names exactly one thing that could be run."""
-    if (work.shell is None) == (not work.argv):
-        raise InvalidInput("command", "needs a non-empty list of strings, or a shell command line")
-    if not (work.argv[0] if work.shell is None else work.shell.strip()):
-        raise InvalidInput("command", "is empty")
-    text = work.shell if work.shell is not None else "\0".join(work.argv)
-    if text.count("\0") != max(0, len(work.argv) - 1):
-        raise InvalidInput("command", "contains a NUL character")
-    if len(text) > COMMAND_BYTES or len(text.encode(errors="surrogatepass")) > COMMAND_BYTES:
-        raise InvalidInput("command", f"is longer than {COMMAND_BYTES} bytes")
-    if work.cwd is not None and (not work.cwd.startswith("/") or "\0" in work.cwd):
-        raise InvalidInput("cwd", "has to be an absolute path")
-    for name, value in work.env.items():
-        if not ENV_NAME.match(name):
-            raise InvalidInput(f"env.{name}", "is not a valid variable name")
-        if not isinstance(value, SecretRef) and "\0" in value:
-            raise InvalidInput(f"env.{name}", "contains a NUL character")
 
 
 def _check_webhooks(webhooks: tuple[Webhook, ...]) -> None:

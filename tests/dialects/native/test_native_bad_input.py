@@ -123,7 +123,8 @@ async def test_what_breaks_a_rule_is_named(world: NativeWorld) -> None:
 async def test_missing_and_wrongly_shaped_bodies_are_refused(world: NativeWorld) -> None:
     """No command, an array, a string: each a 422."""
     without = problem(await world.api.post("/tasks", json={}), 422, "invalid-input")
-    assert without["errors"] == [{"field": "command", "problem": "is required"}]
+    needed = "is required, unless there is an image"
+    assert without["errors"] == [{"field": "command", "problem": needed}]
     for body in ("[]", '"text"', "null", "5"):
         problem(await world.api.post("/tasks", content=body), 422, "invalid-input")
 
@@ -273,3 +274,60 @@ async def test_defect_is_answered_with_its_request_id_and_nothing_else(
     monkeypatch.setattr("taskyard.dialects.native.routes_misc.role_word", broken)
     document = problem(await world.api.get("/me"), 500, "internal")
     assert "secret inside" not in json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("member", "field"),
+    [
+        ({"image": "Not An Image"}, "image"),
+        ({"image": "busybox:"}, "image"),
+        ({"image": "busybox@sha256:short"}, "image"),
+        ({"image": ""}, "image"),
+        ({"image": "busybox", "isolate": True}, "isolate"),
+        ({"image": "busybox", "user": "a:"}, "user"),
+        ({"image": "busybox", "container": {"network": "-x"}}, "container.network"),
+        ({"image": "busybox", "container": {"pull": "maybe"}}, "container.pull"),
+        ({"image": "busybox", "container": {"hosts": {"db": "nowhere"}}}, "container.hosts"),
+        (
+            {"image": "busybox", "container": {"volumes": [{"host": "/a:b", "container": "/c"}]}},
+            "container.volumes",
+        ),
+        ({"image": "b", "command": "ls", "container": {"entrypoint": ["x"]}}, "command"),
+        ({"command": "ls", "container": {}}, "container"),
+        ({"command": "ls", "user": "nobody:nogroup"}, "user"),
+    ],
+)
+async def test_containers_that_cannot_be_are_refused(
+    world: NativeWorld, member: dict[str, Any], field: str
+) -> None:
+    """Each with the member that is wrong, and nothing stored."""
+    refused = problem(await world.api.post("/tasks", json=member), 422, "invalid-input")
+    assert refused["errors"][0]["field"].startswith(field)
+
+
+async def test_a_container_is_answered_as_it_was_submitted(world: NativeWorld) -> None:
+    """Image, arguments and all the rest; the secret by its name only."""
+    how = {
+        "entrypoint": ["/bin/echo"],
+        "pull": "always",
+        "credentials": "registry",
+        "network": "none",
+        "volumes": [{"host": "/srv", "container": "/data"}],
+        "hosts": {"db": "10.0.0.7"},
+        "capabilities": ["NET_BIND_SERVICE"],
+    }
+    body = {"image": "registry:5000/a/b:1", "command": ["x"], "user": "1:2", "container": how}
+    task = (await world.api.post("/tasks", json=body)).json()
+    assert (task["runtime"], task["image"], task["command"]) == (
+        "container",
+        "registry:5000/a/b:1",
+        ["x"],
+    )
+    shown = task["container"]
+    assert {name: shown[name] for name in how if name != "volumes"} == {
+        name: value for name, value in how.items() if name != "volumes"
+    }
+    assert shown["volumes"] == [{"host": "/srv", "container": "/data", "read_only": True}]
+    line = (await world.api.post("/tasks", json={"image": "b", "command": "a | b"})).json()
+    assert line["container"]["entrypoint"] == ["/bin/sh", "-c"]
+    assert line["command"] == ["a | b"]

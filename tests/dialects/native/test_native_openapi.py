@@ -95,7 +95,7 @@ def test_description_names_the_rules_of_a_task(url: str) -> None:
     """Ranges and patterns are those of the reference page."""
     document = httpx.get(f"{url}/openapi.json", trust_env=False).json()
     task = document["components"]["schemas"]["SubmittedTask"]
-    assert task["required"] == ["command"]
+    assert task["required"] == []
     assert task["additionalProperties"] is False
     assert task["properties"]["priority"]["minimum"] == -100
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"

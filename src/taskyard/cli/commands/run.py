@@ -41,8 +41,10 @@ def run(
         connection: Which server.
     """
     wanted = command_of(command, shell)
-    if wanted is None:
-        raise Misuse("nothing to run", what_to_do="Give a command behind --, or --shell.")
+    if wanted is None and options.image is None:
+        raise Misuse(
+            "nothing to run", what_to_do="Give a command behind --, or --shell, or --image."
+        )
     members = options.members()
     if "cron" in members and not detach:
         raise Misuse(
@@ -52,7 +54,7 @@ def run(
     with connection.open() as client:
         # Whoever interrupts between submit and follow would leave a task nobody knows of.
         with _held():
-            task = client.submit(wanted, **members)
+            task = client.submit_spec({**members, "command": wanted})
             remember(task.id)
         if detach:
             if connection.json:

@@ -51,10 +51,11 @@ def submit(
     wanted = command_of(command, shell)
     if wanted is not None and file is not None:
         raise Misuse("give a command or --file, not both")
-    if wanted is None and file is None and sys.stdin.isatty():
+    has_image = file is None and options.image is not None
+    if wanted is None and file is None and not has_image and sys.stdin.isatty():
         raise Misuse("nothing to submit", what_to_do="Give a command behind --, or --file.")
     members = options.members()
-    if wanted is not None:
+    if wanted is not None or has_image:
         _submit_one(connection, {**members, "command": wanted}, quiet)
         return
     alone, specs = _read_specs(file or "-")

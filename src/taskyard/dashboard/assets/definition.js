@@ -35,6 +35,7 @@ export function definition(task) {
     pairs([
       ["Size", task.size],
       ["Takes", task.duration_s ? duration(task.duration_s) : null],
+      ["Image", task.image && el("code", null, task.image)],
       ["Group", el("a", { href: address(["tasks"], { group: task.group }) }, task.group)],
       ["Priority", String(task.priority)],
       ["Created", timeElement(task.created_at)],

@@ -7,10 +7,11 @@ from taskyard.core.changes import Change, Event
 from taskyard.core.explain import Explanation
 from taskyard.core.resources import Resources
 from taskyard.core.retry import RetryPolicy
-from taskyard.core.tasks import Command, Simulation, Task, runtime_of
+from taskyard.core.tasks import Command, Container, Simulation, Task, runtime_of
 from taskyard.dialects.native.schemas_tasks import (
     AttemptAnswer,
     ChangeAnswer,
+    ContainerAnswer,
     EventAnswer,
     KillAnswer,
     KillReportAnswer,
@@ -20,6 +21,7 @@ from taskyard.dialects.native.schemas_tasks import (
     SurvivorAnswer,
     TaskAnswer,
     UsageAnswer,
+    VolumeAnswer,
     WebhookAnswer,
     WhyAnswer,
 )
@@ -37,6 +39,8 @@ def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
     """A task as answered, with values of secret-looking variables and headers hidden."""
     spec, work = task.spec, task.spec.work
     command = work if isinstance(work, Command) else _NO_COMMAND
+    container = work if isinstance(work, Container) else None
+    place = command if container is None else container
     resources, retry = spec.resources, spec.retry
     return TaskAnswer(
         id=task.id,
@@ -55,11 +59,13 @@ def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
         due_at=wire_time(task.due_at),
         retry_of=task.retry_of,
         runtime=runtime_of(work),
-        command=command.argv if command.shell is None else command.shell,
-        env=redact_env(command.env) if command.env else {},
-        cwd=command.cwd,
-        stdin=command.stdin,
-        user=command.user,
+        command=_words(command) if container is None else container.args,
+        image=None if container is None else container.image,
+        container=None if container is None else _container(container),
+        env=redact_env(place.env) if place.env else {},
+        cwd=place.cwd,
+        stdin=place.stdin,
+        user=place.user,
         isolate=command.isolate,
         duration_s=work.duration_s if isinstance(work, Simulation) else None,
         size=spec.size,
@@ -88,6 +94,24 @@ def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
         labels=spec.labels,
         metadata=spec.metadata,
         webhooks=[WebhookAnswer(w.url, w.events, redact_headers(w.headers)) for w in spec.webhooks],
+    )
+
+
+def _words(command: Command) -> tuple[str, ...] | str:
+    return command.argv if command.shell is None else command.shell
+
+
+def _container(work: Container) -> ContainerAnswer:
+    return ContainerAnswer(
+        entrypoint=work.entrypoint,
+        pull=work.pull,
+        pull_timeout_s=work.pull_timeout_s,
+        credentials=work.credentials,
+        network=work.network,
+        volumes=[VolumeAnswer(v.host, v.container, v.read_only) for v in work.volumes],
+        hosts=work.hosts,
+        read_only=work.read_only,
+        capabilities=work.capabilities,
     )
 
 

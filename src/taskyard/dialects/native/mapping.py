@@ -10,8 +10,13 @@ from taskyard.core.ids import GroupName
 from taskyard.core.instants import Instant, after
 from taskyard.core.resources import Resources
 from taskyard.core.retry import RetryPolicy
-from taskyard.core.tasks import Command, TaskSpec, Webhook
-from taskyard.dialects.native.schemas_submit import SubmittedResources, SubmittedTask, TaskPatch
+from taskyard.core.tasks import Command, Container, TaskSpec, Volume, Webhook
+from taskyard.dialects.native.schemas_submit import (
+    SubmittedContainer,
+    SubmittedResources,
+    SubmittedTask,
+    TaskPatch,
+)
 from taskyard.dialects.native.sizes import size_bytes
 from taskyard.dialects.native.times import parse_time
 
@@ -20,6 +25,7 @@ METADATA_DEPTH: Final = 64
 STDIN_BYTES: Final = 4 << 20
 _NO_RESOURCES: Final = Resources()
 _NO_RETRY: Final = RetryPolicy()
+_NO_CONTAINER: Final = SubmittedContainer()
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -28,8 +34,6 @@ def spec_of(wire: SubmittedTask, now: Instant) -> TaskSpec:
 
     Raises :class:`InvalidInput` for what the schema cannot say; the engine checks the rest.
     """
-    command = wire.command
-    shell, argv = (command, ()) if isinstance(command, str) else (None, tuple(command))
     if wire.stdin is not None and (
         "\0" in wire.stdin or len(wire.stdin) * 4 > STDIN_BYTES < len(wire.stdin.encode())
     ):
@@ -41,15 +45,7 @@ def spec_of(wire: SubmittedTask, now: Instant) -> TaskSpec:
         expires_at = parse_time("expires_at", wire.expires_at)
     kill, retry = wire.kill, wire.retry
     return TaskSpec(
-        work=Command(
-            argv=argv,
-            shell=shell,
-            env=wire.env,
-            cwd=wire.cwd,
-            stdin=wire.stdin,
-            user=wire.user,
-            isolate=wire.isolate,
-        ),
+        work=_command(wire) if wire.image is None else _container(wire, wire.image),
         group=GroupName(wire.group),
         name=wire.name,
         priority=wire.priority,
@@ -79,6 +75,54 @@ def spec_of(wire: SubmittedTask, now: Instant) -> TaskSpec:
         labels=wire.labels,
         metadata=wire.metadata,
         webhooks=tuple([Webhook(w.url, w.events, w.headers) for w in wire.webhooks]),
+    )
+
+
+def _command(wire: SubmittedTask) -> Command:
+    command = wire.command
+    if command is None:
+        raise InvalidInput("command", "is required, unless there is an image")
+    if wire.container is not None:
+        raise InvalidInput("container", "needs an image")
+    if wire.user is not None and ":" in wire.user:
+        raise InvalidInput("user", "takes a group with an image only")
+    shell, argv = (command, ()) if isinstance(command, str) else (None, tuple(command))
+    return Command(
+        argv=argv,
+        shell=shell,
+        env=wire.env,
+        cwd=wire.cwd,
+        stdin=wire.stdin,
+        user=wire.user,
+        isolate=wire.isolate,
+    )
+
+
+def _container(wire: SubmittedTask, image: str) -> Container:
+    if wire.isolate:
+        raise InvalidInput("isolate", "is for commands; containers are isolated anyway")
+    how = _NO_CONTAINER if wire.container is None else wire.container
+    entrypoint, args = how.entrypoint, wire.command or []
+    if isinstance(args, str):
+        if entrypoint is not None:
+            raise InvalidInput("command", "is a shell line, which excludes an entrypoint")
+        entrypoint, args = ["/bin/sh", "-c"], [args]
+    return Container(
+        image=image,
+        args=tuple(args),
+        entrypoint=None if entrypoint is None else tuple(entrypoint),
+        env=wire.env,
+        cwd=wire.cwd,
+        stdin=wire.stdin,
+        user=wire.user,
+        pull=how.pull,
+        pull_timeout_s=how.pull_timeout_s,
+        credentials=how.credentials,
+        network=how.network,
+        volumes=tuple([Volume(v.host, v.container, v.read_only) for v in how.volumes]),
+        hosts=how.hosts,
+        read_only=how.read_only,
+        capabilities=tuple(how.capabilities),
     )
 
 

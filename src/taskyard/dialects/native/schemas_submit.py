@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from taskyard.core.schedule import CatchUp
-from taskyard.core.tasks import SecretRef, WebhookEvent
+from taskyard.core.tasks import PullPolicy, SecretRef, WebhookEvent
 
 TEXT = r"^[^\x00]*$"
 SIZE = r"^[0-9]{1,15}(\.[0-9]{1,6})? ?([kKMGTP]|[KMGTP]i|[kKMGTP]?B|[KMGTP]iB)?$"
@@ -39,6 +39,9 @@ Priority = Annotated[int, Meta(ge=-100, le=100)]
 StartIn = Annotated[float, Meta(ge=0, le=315_360_000)]
 SignalName = Annotated[str, Meta(pattern=r"^SIG[A-Z0-9+-]+$", max_length=16, examples=["SIGTERM"])]
 Grace = Annotated[float, Meta(ge=0, le=3600)]
+
+
+Directory = Annotated[str, Meta(pattern=r"^/[^\x00]*$", max_length=4096, examples=["/srv/data"])]
 
 
 class SubmittedResources(Struct, forbid_unknown_fields=True):
@@ -90,17 +93,65 @@ class SubmittedWebhook(Struct, forbid_unknown_fields=True):
     ] = {}
 
 
-class SubmittedTask(Struct, forbid_unknown_fields=True):
-    """A task to submit; only ``command`` is required."""
+class SubmittedVolume(Struct, forbid_unknown_fields=True):
+    """A directory of the worker inside the container, if its operator allows that."""
 
-    command: Annotated[Arguments | ShellLine, Meta(examples=[["echo", "hello"]])]
-    """A program and its arguments, or a shell command line."""
+    host: Directory
+    container: Directory
+    read_only: bool = True
+
+
+class SubmittedContainer(Struct, forbid_unknown_fields=True):
+    """How to run an image, beyond its name and the command."""
+
+    entrypoint: Arguments | None = None
+    """Program to run instead of the image's entry point."""
+    pull: PullPolicy = PullPolicy.MISSING
+    pull_timeout_s: Annotated[float, Meta(ge=1, le=86_400)] = 600.0
+    credentials: Annotated[str, Meta(min_length=1, max_length=255, pattern=TEXT)] | None = None
+    """Name of the secret with the credentials for the image's registry."""
+    network: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}$")] | None = None
+    volumes: Annotated[list[SubmittedVolume], Meta(max_length=64)] = []
+    hosts: Annotated[
+        dict[
+            Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$")],
+            Annotated[str, Meta(min_length=2, max_length=64, examples=["10.0.0.7"])],
+        ],
+        Meta(max_length=64),
+    ] = {}
+    """Lines of the hosts file inside: name to address."""
+    read_only: bool = True
+    """Whether the root file system is read-only; ``/tmp`` is writable then, in memory."""
+    capabilities: Annotated[
+        list[Annotated[str, Meta(pattern=r"^[A-Z][A-Z_]{1,39}$", examples=["NET_BIND_SERVICE"])]],
+        Meta(max_length=64),
+    ] = []
+    """Linux capabilities kept; all others are dropped."""
+
+
+class SubmittedTask(Struct, forbid_unknown_fields=True):
+    """A task to submit; either ``command`` or ``image`` is required."""
+
+    command: Annotated[Arguments | ShellLine, Meta(examples=[["echo", "hello"]])] | None = None
+    """A program and its arguments, or a shell command line; with an image, its arguments."""
+    image: (
+        Annotated[
+            str, Meta(min_length=1, max_length=512, pattern=TEXT, examples=["busybox:latest"])
+        ]
+        | None
+    ) = None
+    """Image to run as a container."""
+    container: SubmittedContainer | None = None
     env: Annotated[dict[EnvName, Argument | SecretRef], Meta(max_length=1024)] = {}
     cwd: Annotated[str, Meta(pattern=r"^/[^\x00]*$", max_length=4096)] | None = None
     stdin: Annotated[str, Meta(max_length=4 << 20)] | None = None
     user: (
         Annotated[
-            str, Meta(pattern=r"^([a-z_][a-z0-9_.-]{0,31}\$?|[0-9]{1,10})$", examples=["nobody"])
+            str,
+            Meta(
+                pattern=r"^([a-z_][a-z0-9_.-]{0,31}\$?|[0-9]{1,10})(:[A-Za-z0-9_.-]{1,64})?$",
+                examples=["nobody"],
+            ),
         ]
         | None
     ) = None

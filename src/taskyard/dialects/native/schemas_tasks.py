@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from taskyard.core.schedule import CatchUp
 from taskyard.core.states import AttemptState, Reason, TaskState
-from taskyard.core.tasks import SecretRef, WebhookEvent
+from taskyard.core.tasks import PullPolicy, SecretRef, WebhookEvent
 
 When = Annotated[
     str,
@@ -60,6 +60,29 @@ class WebhookAnswer(Struct):
     headers: dict[str, str]
 
 
+class VolumeAnswer(Struct):
+    """A directory of the worker inside a container."""
+
+    host: str
+    container: str
+    read_only: bool
+
+
+class ContainerAnswer(Struct):
+    """How an image is run."""
+
+    entrypoint: tuple[str, ...] | None
+    pull: PullPolicy
+    pull_timeout_s: float
+    credentials: str | None
+    """Name of the secret, never its value."""
+    network: str | None
+    volumes: list[VolumeAnswer]
+    hosts: dict[str, str]
+    read_only: bool
+    capabilities: tuple[str, ...]
+
+
 class TaskAnswer(Struct):
     """A task: what was submitted, and where it is."""
 
@@ -80,8 +103,11 @@ class TaskAnswer(Struct):
     due_at: When | None
     retry_of: Uuid | None
     runtime: str
-    """``command``, or ``simulation``, which idles for ``duration_s``."""
+    """``command``, ``container``, or ``simulation``, which idles for ``duration_s``."""
     command: tuple[str, ...] | str
+    """With an image, the arguments of its entry point."""
+    image: str | None
+    container: ContainerAnswer | None
     env: dict[str, str | SecretRef]
     cwd: str | None
     stdin: str | None

@@ -1,0 +1,27 @@
+"""What all attempts of a container runtime share."""
+
+from typing import Protocol
+
+from taskyard.core.image_name import ImageName
+from taskyard.ports.clock import Clock
+from taskyard.ports.runtime import Listener
+from taskyard.runtimes.container.engine import EngineClient
+from taskyard.runtimes.container.watch import Watch
+
+
+class Dock(Protocol):
+    """What all attempts of a runtime share."""
+
+    engine: EngineClient
+    clock: Clock
+    listener: Listener
+    watch: Watch
+    installation: str
+    boot: str
+    is_podman: bool
+    network: str | None
+    volumes: tuple[str, ...]
+
+    async def used(self, image: ImageName, *, pulled: bool) -> None:
+        """An image was used, and perhaps pulled for it."""
+        ...

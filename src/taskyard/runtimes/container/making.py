@@ -1,0 +1,116 @@
+"""Making a container: its image, its volumes, and the request to the engine."""
+
+from typing import Any
+
+from anyio import to_thread
+
+from taskyard.core.errors import InvalidInput
+from taskyard.core.image_name import parse_image
+from taskyard.core.states import Reason
+from taskyard.core.tasks import Container, PullPolicy
+from taskyard.ports.runtime import Assignment
+from taskyard.runtimes.container.credentials import auth_header
+from taskyard.runtimes.container.dock import Dock
+from taskyard.runtimes.container.errors import CannotRun, EngineRefused, EngineUnreachable
+from taskyard.runtimes.container.findings import Finding, finding, reason_of_refusal
+from taskyard.runtimes.container.output import Output
+from taskyard.runtimes.container.pulling import pull
+from taskyard.runtimes.container.request import Surroundings, container_name, creation
+from taskyard.runtimes.container.volumes import binds
+
+
+class Making:
+    """The making of one attempt's container, which is not started yet."""
+
+    def __init__(self, assignment: Assignment, work: Container, output: Output, dock: Dock) -> None:
+        self._assignment = assignment
+        self._work = work
+        self._output = output
+        self._dock = dock
+        self._name = container_name(assignment.attempt_id)
+
+    async def run(self) -> Finding:
+        """The container. Raises :class:`CannotRun`, and ``OSError`` for the output files."""
+        dock, work = self._dock, self._work
+        self._output.begin()
+        try:
+            image = parse_image(work.image)
+        except InvalidInput as error:
+            raise CannotRun(str(error)) from error
+        auth = None
+        if self._assignment.registry_credentials is not None:
+            auth = auth_header(self._assignment.registry_credentials, image)
+        if work.volumes and not dock.engine.place.is_local:
+            raise CannotRun("volumes need a container engine on the worker's own machine")
+        mounts = await to_thread.run_sync(binds, work.volumes, dock.volumes)
+        must_pull, pulled = work.pull is PullPolicy.ALWAYS, False
+        while True:
+            if must_pull:
+                await pull(
+                    dock.engine,
+                    image,
+                    auth=auth,
+                    timeout_s=work.pull_timeout_s,
+                    remark=self._output.remark,
+                )
+                pulled = True
+            body = creation(
+                self._assignment,
+                work,
+                image,
+                Surroundings(
+                    installation=dock.installation,
+                    boot=dock.boot,
+                    is_podman=dock.is_podman,
+                    network=dock.network,
+                    binds=mounts,
+                    stderr_prefix_bytes=self._output.stderr_prefix_bytes,
+                ),
+            )
+            found = await self._create(body)
+            if found is not None:
+                await dock.used(image, pulled=pulled)
+                return found
+            if work.pull is PullPolicy.NEVER:
+                raise CannotRun(f"image {image} is not on the engine, and its pull policy is never")
+            if must_pull:
+                raise CannotRun(f"image {image} was pulled, but the engine does not have it")
+            must_pull = True
+
+    async def _create(self, body: dict[str, Any]) -> Finding | None:
+        """The container; None if the engine does not have its image. Raises :class:`CannotRun`."""
+        engine, trouble = self._dock.engine, ""
+        for _ in range(2):
+            try:
+                answer = await engine.call(
+                    "POST", "/containers/create", body=body, params={"name": self._name}
+                )
+                return _fresh(str(answer["Id"]), body["Labels"])
+            except EngineRefused as error:
+                inspected = None
+                if error.status == 404 and "image" in str(error).lower():
+                    return None
+                if error.status == 409 or "already in use" in str(error):
+                    inspected = await self._try_inspect()
+                if inspected is None:
+                    reason = reason_of_refusal(error.status, str(error))
+                    raise CannotRun(f"cannot be created: {error}", reason) from error
+                return inspected
+            except EngineUnreachable as error:
+                # A connection kept from before the engine was started anew looks like this too.
+                trouble = str(error)
+                inspected = await self._try_inspect()
+                if inspected is not None:
+                    return inspected
+        raise CannotRun(f"the container engine is away: {trouble}", Reason.RUNTIME_TROUBLE)
+
+    async def _try_inspect(self) -> Finding | None:
+        try:
+            inspected = await self._dock.engine.inspect(self._name)
+        except (EngineUnreachable, EngineRefused):
+            return None
+        return None if inspected is None else finding(inspected)
+
+
+def _fresh(container_id: str, labels: dict[str, str]) -> Finding:
+    return Finding(container_id, False, None, None, 0, False, 0, labels)

@@ -1,0 +1,109 @@
+"""The output files of one attempt, written by this process for once."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from taskyard.core.attempts import StreamSize
+from taskyard.runtimes.container.frames import STDERR, STDOUT
+
+META: Final = "meta.json"
+_NAMES: Final = {STDOUT: "stdout", STDERR: "stderr"}
+_MODE: Final = 0o600
+# NOFOLLOW: the directory is ours alone, but what an earlier attempt left may be anything.
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class Output:
+    """Appends to ``stdout`` and ``stderr`` up to the limit, and counts what is beyond.
+
+    Positions count the container's own bytes of a stream from its first. Whatever is offered that
+    lies before what the files hold is passed over, so that a log can be read again from its
+    beginning any number of times.
+
+    Writes go to the page cache, at once; they wait for no disk.
+    """
+
+    def __init__(self, directory: Path, limit_bytes: int) -> None:
+        """Prepare, without touching the disk."""
+        self._directory = directory
+        self._limit = limit_bytes
+        self._fds: dict[int, int] = {}
+        self._prefix: dict[int, int] = {STDOUT: 0, STDERR: 0}
+        self._seen: dict[int, int] = {STDOUT: 0, STDERR: 0}
+        self._at: dict[int, int] = {STDOUT: 0, STDERR: 0}
+
+    def begin(self) -> None:
+        """Make empty files, and say what the limit is. Raises ``OSError``."""
+        meta = self._directory / META
+        meta.write_text(f'{{"log_limit_bytes": {self._limit}}}', encoding="ascii")
+        for stream, name in _NAMES.items():
+            self._fds[stream] = os.open(f"{self._directory}/{name}", _FLAGS | os.O_TRUNC, _MODE)
+
+    def resume(self, stderr_prefix_bytes: int) -> None:
+        """Go on behind what the files hold. Raises ``OSError``.
+
+        ``stderr_prefix_bytes`` were said before the container began.
+        """
+        meta = self._directory / META
+        if not meta.exists():
+            meta.write_text(f'{{"log_limit_bytes": {self._limit}}}', encoding="ascii")
+        self._prefix[STDERR] = stderr_prefix_bytes
+        for stream, name in _NAMES.items():
+            fd = self._fds[stream] = os.open(f"{self._directory}/{name}", _FLAGS, _MODE)
+            self._seen[stream] = max(0, os.fstat(fd).st_size - self._prefix[stream])
+
+    def remark(self, text: str) -> None:
+        """Add a line of our own to ``stderr``, before the container begins. Raises ``OSError``."""
+        line = text.encode(errors="replace") + b"\n"
+        before = self._prefix[STDERR]
+        self._append(STDERR, line[: max(0, self._limit - before)])
+        self._prefix[STDERR] = before + len(line)
+
+    @property
+    def stderr_prefix_bytes(self) -> int:
+        """Bytes of the remarks."""
+        return self._prefix[STDERR]
+
+    def rewind(self) -> None:
+        """What comes next is the container's output from its first byte again."""
+        self._at = {STDOUT: 0, STDERR: 0}
+
+    def follow_on(self) -> None:
+        """What comes next follows on what the files hold."""
+        self._at = dict(self._seen)
+
+    def take(self, stream: int, data: bytes) -> None:
+        """The next bytes of a stream. Raises ``OSError``, such as for a full disk."""
+        stream = STDERR if stream == STDERR else STDOUT
+        at = self._at[stream]
+        self._at[stream] = after = at + len(data)
+        known = self._seen[stream]
+        if after <= known:
+            return
+        new = data[known - at :] if known > at else data
+        room = self._limit - self._prefix[stream] - known
+        if room > 0:
+            self._append(stream, new[:room] if len(new) > room else new)
+        self._seen[stream] = after
+
+    def sizes(self) -> dict[str, StreamSize]:
+        """What is kept of each stream and what is not."""
+        found = {}
+        for stream, name in _NAMES.items():
+            total = self._prefix[stream] + self._seen[stream]
+            kept = min(total, self._limit)
+            found[name] = StreamSize(kept, total - kept)
+        return found
+
+    def close(self) -> None:
+        """Close the files."""
+        fds, self._fds = self._fds, {}
+        for fd in fds.values():
+            os.close(fd)
+
+    def _append(self, stream: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.write(self._fds[stream], view)
+            view = view[written:]

@@ -1,0 +1,133 @@
+"""What to ask an engine for: the body of the request that creates a container."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from taskyard.core.ids import AttemptId
+from taskyard.core.image_name import ImageName
+from taskyard.core.resources import Resources
+from taskyard.core.tasks import Container
+from taskyard.ports.runtime import Assignment
+
+ATTEMPT_LABEL: Final = "taskyard.attempt"
+INSTALLATION_LABEL: Final = "taskyard.installation"
+TASK_LABEL: Final = "taskyard.task"
+PREFIX_LABEL: Final = "taskyard.stderr_prefix"
+"""Bytes that stood in the ``stderr`` file before the container existed."""
+BOOT_LABEL: Final = "taskyard.boot"
+"""In which life of the machine it was created."""
+_LOG: Final[dict[bool, dict[str, Any]]] = {
+    # Podman's own format keeps every byte.
+    True: {"Type": "k8s-file"},
+    # Docker's default log is JSON, which has no place for bytes that are no UTF-8, and "local"
+    # would begin to throw the oldest away at 100 MB.
+    False: {
+        "Type": "local",
+        "Config": {"max-size": "1000g", "max-file": "1", "compress": "false"},
+    },
+}
+
+
+class Surroundings(Struct, frozen=True):
+    """What a container gets from this worker rather than from its task."""
+
+    installation: str
+    boot: str
+    is_podman: bool
+    network: str | None
+    binds: Sequence[str]
+    stderr_prefix_bytes: int
+
+
+def container_name(attempt_id: AttemptId) -> str:
+    """The name of an attempt's container; there can be one of a name only."""
+    return f"taskyard-{attempt_id}"
+
+
+def environment(assignment: Assignment, work: Container) -> list[str]:
+    """All variables: what the task gives wins, but for the attempt's own id."""
+    variables: dict[str, str] = {
+        "TASKYARD_TASK_ID": assignment.task_id,
+        "TASKYARD_ATTEMPT": str(assignment.number),
+        "TASKYARD_GROUP": assignment.group,
+        "TASKYARD_WORKSPACE": assignment.workspace,
+    }
+    variables |= {name: value for name, value in work.env.items() if isinstance(value, str)}
+    variables["TASKYARD_ATTEMPT_ID"] = assignment.attempt_id
+    return [f"{name}={value}" for name, value in variables.items()]
+
+
+def creation(
+    assignment: Assignment, work: Container, image: ImageName, around: Surroundings
+) -> dict[str, Any]:
+    """The body of ``POST /containers/create``."""
+    body: dict[str, Any] = {
+        "Image": str(image),
+        "Env": environment(assignment, work),
+        "Labels": _labels(assignment, work.labels, around),
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Tty": False,
+        "HostConfig": _host(assignment, work, around),
+    }
+    if work.args:
+        body["Cmd"] = list(work.args)
+    if work.entrypoint is not None:
+        body["Entrypoint"] = list(work.entrypoint)
+    if work.cwd is not None:
+        body["WorkingDir"] = work.cwd
+    if work.user is not None:
+        body["User"] = work.user
+    if work.stdin is not None:
+        body |= {"AttachStdin": True, "OpenStdin": True, "StdinOnce": True}
+    return body
+
+
+def _labels(
+    assignment: Assignment, given: Mapping[str, str], around: Surroundings
+) -> dict[str, str]:
+    return {
+        **given,
+        ATTEMPT_LABEL: assignment.attempt_id,
+        TASK_LABEL: assignment.task_id,
+        INSTALLATION_LABEL: around.installation,
+        PREFIX_LABEL: str(around.stderr_prefix_bytes),
+        BOOT_LABEL: around.boot,
+    }
+
+
+def _host(assignment: Assignment, work: Container, around: Surroundings) -> dict[str, Any]:
+    host: dict[str, Any] = {
+        "LogConfig": _LOG[around.is_podman],
+        "AutoRemove": False,
+        "RestartPolicy": {"Name": "no"},
+        **_limits(assignment.resources),
+    }
+    network = work.network or around.network
+    if network is not None:
+        host["NetworkMode"] = network
+    if around.binds:
+        host["Binds"] = list(around.binds)
+    if work.hosts:
+        host["ExtraHosts"] = [f"{name}:{address}" for name, address in work.hosts.items()]
+    if work.read_only:
+        host |= {"ReadonlyRootfs": True, "Tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777"}}  # noqa: S108 - inside
+    if not work.privileged_defaults:
+        host |= {"CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"]}
+    if work.capabilities:
+        host["CapAdd"] = list(work.capabilities)
+    return host
+
+
+def _limits(resources: Resources) -> dict[str, Any]:
+    limits: dict[str, Any] = {}
+    if resources.cpu_millis is not None:
+        limits["NanoCpus"] = resources.cpu_millis * 1_000_000
+    if resources.memory_bytes is not None:
+        # As much with swap as without: none.
+        limits |= {"Memory": resources.memory_bytes, "MemorySwap": resources.memory_bytes}
+    if resources.pids is not None:
+        limits["PidsLimit"] = resources.pids
+    return limits

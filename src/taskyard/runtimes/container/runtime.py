@@ -1,0 +1,290 @@
+"""The container runtime: a berth for each attempt, and what they share."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import structlog
+from anyio import to_thread
+from anyio.abc import TaskGroup
+from msgspec import Struct
+
+from taskyard.core.errors import InvalidInput
+from taskyard.core.ids import AttemptId
+from taskyard.core.image_name import ImageName
+from taskyard.ports.clock import Clock
+from taskyard.ports.errors import RuntimeUnavailable
+from taskyard.ports.runtime import Assignment, KillOrder, Listener
+from taskyard.runtimes.container.berth import Berth
+from taskyard.runtimes.container.engine import EngineClient
+from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
+from taskyard.runtimes.container.identity import boot_id, installation_id
+from taskyard.runtimes.container.image_record import ImageRecord, PrunePolicy
+from taskyard.runtimes.container.places import AUTO, OFF, Place, TlsFiles, find_places
+from taskyard.runtimes.container.request import (
+    ATTEMPT_LABEL,
+    INSTALLATION_LABEL,
+    container_name,
+)
+from taskyard.runtimes.container.watch import Watch
+
+_log = structlog.get_logger(__name__)
+
+_OPEN_S: Final = 10.0
+_CLOSE_S: Final = 10.0
+_REMOVERS: Final = 4
+_REMOVE_RETRY_MAX_S: Final = 5.0
+
+
+class ContainerSettings(Struct, frozen=True):
+    """What an operator decides about containers."""
+
+    engine: str = AUTO
+    """``auto``, ``off``, or where it is: see :func:`.places.parse_place`."""
+    network: str | None = None
+    """Network mode of containers whose task names none; the engine's default when None."""
+    volumes: tuple[str, ...] = ()
+    """Directories that containers may see, with all below them."""
+    tls: TlsFiles | None = None
+    prune: PrunePolicy = PrunePolicy()
+
+
+class ContainerRuntime:
+    """Runs containers. Implements the runtime port.
+
+    Args:
+        directory: Where it keeps its installation id and the record of its images; made if
+            missing. What carries this id belongs to this runtime, and nothing else does.
+        settings: What the operator decides.
+        clock: Wall time.
+    """
+
+    uses_directory = True
+
+    def __init__(self, directory: Path, settings: ContainerSettings, clock: Clock) -> None:
+        self.clock = clock
+        self.network = settings.network
+        self.volumes = settings.volumes
+        self.installation = ""
+        self.boot = ""
+        self.is_podman = False
+        self.engine: EngineClient
+        self.watch: Watch
+        self.listener: Listener
+        self._directory = directory.absolute()
+        self._settings = settings
+        self._images = ImageRecord(self._directory, clock)
+        self._berths: dict[AttemptId, Berth] = {}
+        self._removing: set[str] = set()
+        self._removers = anyio.CapacityLimiter(_REMOVERS)
+        self._may_sweep = False
+        self._group: TaskGroup | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def open(self, listener: Listener) -> None:
+        """Find the engine and listen to it. Raises ``RuntimeUnavailable``."""
+        if self._keeper is not None:
+            return
+        self.listener = listener
+        self.engine, self.is_podman = await self._find()
+        try:
+            self.installation = await to_thread.run_sync(installation_id, self._directory)
+            self.boot = boot_id()
+            await self._images.load()
+        except OSError as error:
+            await self.engine.close()
+            raise RuntimeUnavailable(
+                f"containers have no place for their records: {error}"
+            ) from error
+        self.watch = Watch(
+            self.engine, self.installation, self.clock, self._on_end, self._on_connect
+        )
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._keeper = asyncio.create_task(self._keep(ready), name="container runtime")
+        await ready
+        with anyio.move_on_after(_OPEN_S):
+            await self.watch.connected.wait()
+        _log.info("containers run", engine=str(self.engine.place), podman=self.is_podman)
+
+    async def check(self) -> str | None:
+        """Whether attempts can be run now: None if so, otherwise why not."""
+        if self._keeper is None:
+            try:
+                engine, _ = await self._find()
+            except RuntimeUnavailable as error:
+                return str(error)
+            await engine.close()
+            return None
+        try:
+            await self.engine.ping()
+        except (EngineUnreachable, EngineRefused) as error:
+            return f"{error}; start the container engine, and attempts go on by themselves"
+        return None
+
+    async def _find(self) -> tuple[EngineClient, bool]:
+        """The first engine that answers. Raises ``RuntimeUnavailable``."""
+        settings = self._settings
+        if settings.engine == OFF:
+            raise RuntimeUnavailable("containers are switched off by the setting container_engine")
+        try:
+            places = find_places(settings.engine, tls=settings.tls is not None)
+            context = None if settings.tls is None else settings.tls.context()
+        except (InvalidInput, OSError) as error:
+            raise RuntimeUnavailable(f"the container engine cannot be reached: {error}") from error
+        said = []
+        for place in places:
+            try:
+                return await _connected(place, context)
+            except (EngineUnreachable, EngineRefused) as error:
+                said.append(str(error))
+        raise RuntimeUnavailable(
+            "; ".join(said)
+            or "no container engine was found; start Docker Engine or Podman's API service "
+            "(podman system service), or say where it is with the setting container_engine"
+        )
+
+    async def _keep(self, ready: asyncio.Future[None]) -> None:
+        async with anyio.create_task_group() as group:
+            self._group = group
+            group.start_soon(self.watch.run)
+            group.start_soon(self._images.prune_for_ever, self.engine, self._settings.prune)
+            ready.set_result(None)
+            await anyio.sleep_forever()
+
+    async def start(self, assignment: Assignment, directory: Path) -> None:
+        """See the port."""
+        self._take(assignment, directory, adopt=False, handle={})
+
+    async def adopt(self, assignment: Assignment, directory: Path, handle: dict[str, Any]) -> None:
+        """See the port."""
+        self._take(assignment, directory, adopt=True, handle=handle)
+
+    def _take(
+        self, assignment: Assignment, directory: Path, *, adopt: bool, handle: dict[str, Any]
+    ) -> None:
+        if self._group is None:
+            raise RuntimeUnavailable("the container runtime is not open")
+        known = self._berths.get(assignment.attempt_id)
+        if known is not None:
+            known.assignment = assignment
+            return
+        berth = self._berths[assignment.attempt_id] = Berth(assignment, directory, self)
+        self._group.start_soon(self._see_through, berth, adopt, handle)
+
+    async def _see_through(self, berth: Berth, adopt: bool, handle: dict[str, Any]) -> None:
+        try:
+            await berth.run(adopt=adopt, handle=handle)
+        except Exception as error:  # noqa: BLE001 - one attempt must not end all others
+            _log.exception("attempt failed", attempt_id=berth.assignment.attempt_id)
+            berth.fail(f"the container runtime failed: {error!r}")
+
+    async def kill(self, order: KillOrder) -> None:
+        """See the port."""
+        berth = self._berths.get(order.attempt_id)
+        if berth is not None and not berth.over:
+            berth.order(order)
+
+    async def release(self, attempt_ids: Sequence[AttemptId]) -> None:
+        """See the port. Containers are removed behind the caller's back, a few at a time."""
+        for attempt_id in attempt_ids:
+            if self._berths.pop(attempt_id, None) is not None:
+                self._remove_soon(container_name(attempt_id))
+
+    async def keep_only(self, attempt_ids: frozenset[AttemptId]) -> None:
+        """Kill and remove every container of this installation but these attempts'."""
+        for attempt_id in [one for one in self._berths if one not in attempt_ids]:
+            berth = self._berths[attempt_id]
+            if berth.over:
+                await self.release([attempt_id])
+            else:
+                berth.order(KillOrder(attempt_id, berth.assignment.lease_token, "SIGKILL", 0.0))
+        self._may_sweep = True
+        await self._on_connect()
+
+    async def close(self) -> None:
+        """Let go of everything; containers go on."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is None:
+            return
+        with anyio.move_on_after(_CLOSE_S):
+            while self._removing:  # noqa: ASYNC110 - the last one of several
+                await anyio.sleep(0.02)
+        keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeper
+        self._group = None
+        self._berths.clear()
+        self._removing.clear()
+        self._may_sweep = False
+        await self.engine.close()
+
+    async def used(self, image: ImageName, *, pulled: bool) -> None:
+        """An image was used, and perhaps pulled for it."""
+        await self._images.used(str(image), pulled=pulled)
+
+    def _on_end(self, attempt_id: AttemptId) -> None:
+        berth = self._berths.get(attempt_id)
+        if berth is not None:
+            berth.wake()
+
+    async def _on_connect(self) -> None:
+        """Look at every container, as what happened before went unheard; remove strays."""
+        for berth in list(self._berths.values()):
+            berth.wake()
+        if not self._may_sweep:
+            return
+        try:
+            found = await self.engine.containers(f"{INSTALLATION_LABEL}={self.installation}")
+        except (EngineUnreachable, EngineRefused) as error:
+            # The next connect tries again.
+            _log.info("strays not looked for", why=str(error))
+            return
+        for one in found:
+            labels = one.get("Labels") or {}
+            attempt_id = AttemptId(str(labels.get(ATTEMPT_LABEL)))
+            if labels.get(INSTALLATION_LABEL) == self.installation and (
+                attempt_id not in self._berths
+            ):
+                self._remove_soon(str(one["Id"]), container_name(attempt_id))
+
+    def _remove_soon(self, container: str, name: str | None = None) -> None:
+        if self._group is None or (name or container) in self._removing:
+            return
+        self._removing.add(name or container)
+        self._group.start_soon(self._remove, container, name or container)
+
+    async def _remove(self, container: str, name: str) -> None:
+        pause_s = 0.1
+        try:
+            while True:
+                try:
+                    async with self._removers:
+                        await self.engine.remove(container)
+                except EngineRefused as error:
+                    # Such as a removal under way already; the next sweep looks after it.
+                    _log.warning("container not removed", container=container, why=str(error))
+                    return
+                except EngineUnreachable:
+                    await anyio.sleep(pause_s)
+                    pause_s = min(pause_s * 2, _REMOVE_RETRY_MAX_S)
+                else:
+                    return
+        finally:
+            self._removing.discard(name)
+
+
+async def _connected(place: Place, context: ssl.SSLContext | None) -> tuple[EngineClient, bool]:
+    engine = EngineClient(place, context)
+    try:
+        with anyio.fail_after(_OPEN_S):
+            return engine, await engine.is_podman()
+    except TimeoutError as error:
+        await engine.close()
+        raise EngineUnreachable(f"{place} does not answer within {_OPEN_S:g} s") from error
+    except BaseException:
+        await engine.close()
+        raise

@@ -1,0 +1,129 @@
+"""Listening to the engine's events, and noticing when it is away."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import anyio
+import structlog
+
+from taskyard.core.ids import AttemptId
+from taskyard.core.instants import Instant
+from taskyard.ports.clock import Clock
+from taskyard.runtimes.container.engine import EngineClient
+from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
+from taskyard.runtimes.container.request import ATTEMPT_LABEL, INSTALLATION_LABEL
+
+_log = structlog.get_logger(__name__)
+
+_ENDS: Final = frozenset({"die", "died", "destroy", "remove"})
+_RETRY_MIN_S: Final = 0.05
+_RETRY_MAX_S: Final = 2.0
+_PING_S: Final = 10.0
+_AGAIN_S: Final = 1.0
+_BEFORE: Final = 2_000_000
+_AFTER: Final = 5_000_000
+
+
+class Watch:
+    """The connection to the event stream of one engine, made again whenever it breaks.
+
+    Args:
+        engine: Where to listen.
+        installation: Whose containers to listen for.
+        clock: Wall time.
+        on_end: Told which attempt's container may have ended.
+        on_connect: Called after every connect: whatever happened before it went unheard.
+    """
+
+    def __init__(
+        self,
+        engine: EngineClient,
+        installation: str,
+        clock: Clock,
+        on_end: Callable[[AttemptId], None],
+        on_connect: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._engine = engine
+        self._label = f"{INSTALLATION_LABEL}={installation}"
+        self._clock = clock
+        self._on_end = on_end
+        self._on_connect = on_connect
+        self._lost_at: Instant | None = None
+        self._outages: deque[tuple[Instant, Instant]] = deque(maxlen=64)
+        self.generation = 0
+        """How often it was connected; a change means that the engine may have been away."""
+        self.connected = anyio.Event()
+        """Set while events are heard."""
+
+    def was_away(self, at: Instant | None) -> bool:
+        """Whether the engine was away about that time."""
+        if at is None:
+            return False
+        windows = list(self._outages)
+        if self._lost_at is not None:
+            windows.append((self._lost_at, self._clock.now()))
+        return any(lost - _BEFORE <= at <= back + _AFTER for lost, back in windows)
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        pause_s = _RETRY_MIN_S
+        while True:
+            before = self.generation
+            try:
+                async with self._engine.events(self._label) as events:
+                    reason = await self._listen(events)
+            except (EngineUnreachable, EngineRefused) as error:
+                reason = str(error)
+            if self.generation != before:
+                pause_s = _RETRY_MIN_S
+                self._lost_at = self._clock.now()
+                self.connected = anyio.Event()
+                _log.warning("container engine lost", engine=str(self._engine.place), reason=reason)
+            await anyio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _RETRY_MAX_S)
+
+    async def _listen(self, events: AsyncIterator[dict[str, Any]]) -> str:
+        """Hear events until the stream ends; why it did."""
+        reason = "the engine ended its event stream"
+        self.generation += 1
+        if self._lost_at is not None:
+            self._outages.append((self._lost_at, self._clock.now()))
+            self._lost_at = None
+            _log.info("container engine found again", engine=str(self._engine.place))
+        self.connected.set()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._look_around)
+            group.start_soon(self._ping, group.cancel_scope)
+            try:
+                async for event in events:
+                    self._hear(event)
+            except EngineUnreachable as error:
+                reason = str(error)
+            group.cancel_scope.cancel()
+        return reason
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        if event.get("Action") in _ENDS or event.get("status") in _ENDS:
+            attributes = (event.get("Actor") or {}).get("Attributes") or {}
+            attempt_id = attributes.get(ATTEMPT_LABEL)
+            if isinstance(attempt_id, str):
+                self._on_end(AttemptId(attempt_id))
+
+    async def _look_around(self) -> None:
+        # Twice: engines answer a moment before they really listen on our behalf.
+        for _ in range(2):
+            await self._on_connect()
+            await anyio.sleep(_AGAIN_S)
+
+    async def _ping(self, scope: anyio.CancelScope) -> None:
+        """Notice an engine that is gone without a word, as over a network."""
+        while True:
+            await anyio.sleep(_PING_S)
+            try:
+                await self._engine.ping()
+            except EngineUnreachable:
+                scope.cancel()
+                return
+            except EngineRefused as error:
+                _log.warning("container engine in trouble", error=str(error))

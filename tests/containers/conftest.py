@@ -1,0 +1,39 @@
+"""Both engines, each started once, with a runtime on each for every test."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from harbour import Harbour
+
+from engines import RealEngine, real_engine
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop the service uses."""
+    return "asyncio"
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param("podman", marks=pytest.mark.podman),
+        pytest.param("docker", marks=pytest.mark.docker),
+    ],
+)
+def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
+    """A running engine that knows busybox."""
+    with real_engine(request.param) as engine:
+        yield engine
+
+
+@pytest.fixture
+async def harbour(engine: RealEngine, tmp_path: Path) -> AsyncIterator[Harbour]:
+    """An open container runtime; all it ran is gone afterwards."""
+    harbour = Harbour(tmp_path, engine)
+    await harbour.open()
+    try:
+        yield harbour
+    finally:
+        await harbour.close()

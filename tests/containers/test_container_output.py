@@ -1,0 +1,128 @@
+"""Output of containers on real engines: every byte, in bounded memory, within the limit."""
+
+import hashlib
+import resource
+from pathlib import Path
+
+import anyio
+import pytest
+from harbour import Harbour, until
+
+from taskyard.core.attempts import StreamSize
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.xdist_group("containers")]
+
+LARGE = 100_000_000
+LINE = b"0123456789" * 7 + b"\n"
+WRITE_LARGE = f"yes {LINE.decode().strip()} | head -c {LARGE}; printf end >&2"
+
+
+def _large_digest() -> str:
+    digest = hashlib.sha256()
+    block = LINE * 10_000
+    for _ in range(LARGE // len(block)):
+        digest.update(block)
+    digest.update((block)[: LARGE % len(block)])
+    return digest.hexdigest()
+
+
+async def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    async with await anyio.open_file(path, "rb") as file:
+        while part := await file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("script", "wanted"),
+    [
+        ("printf x", b"x"),
+        ("printf 'a\\nb'", b"a\nb"),
+        ("printf '\\n\\n'", b"\n\n"),
+        ("printf '\\377\\376\\000\\n\\200'", b"\xff\xfe\0\n\x80"),
+        ("head -c 40000 /dev/zero | tr '\\0' a", b"a" * 40000),
+        ("head -c 40000 /dev/zero | tr '\\0' a; echo", b"a" * 40000 + b"\n"),
+        ("head -c 16384 /dev/zero | tr '\\0' a; echo; echo b", b"a" * 16384 + b"\nb\n"),
+        ("printf par; sleep 0.2; printf tial", b"partial"),
+        ("true", b""),
+    ],
+)
+async def test_every_byte_arrives(harbour: Harbour, script: str, wanted: bytes) -> None:
+    """What engines make of lines and characters in their own logs does not show."""
+    ended = await harbour.run(script)
+    assert await harbour.output(ended) == wanted
+    assert ended.stdout == StreamSize(len(wanted), 0)
+
+
+async def test_100_megabytes_arrive_in_bounded_memory(harbour: Harbour) -> None:
+    """All of it, while our own memory does not grow by what passes through."""
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ended = await harbour.run(WRITE_LARGE, log_limit_bytes=1 << 30)
+    assert ended.stdout == StreamSize(LARGE, 0)
+    path = harbour.directory(ended.attempt_id) / "stdout"
+    assert await _digest(path) == _large_digest()
+    assert await harbour.output(ended, "stderr") == b"end"
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
+    assert grown_kib < 50 << 10
+
+
+async def test_the_limit_cuts_and_counts(harbour: Harbour) -> None:
+    """What is beyond the limit is not kept, and how much that was is known."""
+    ended = await harbour.run("seq 1 100000; echo e >&2", log_limit_bytes=1000)
+    total = sum(len(str(number)) + 1 for number in range(1, 100_001))
+    assert ended.stdout == StreamSize(1000, total - 1000)
+    assert ended.stderr == StreamSize(2, 0)
+    assert len(await harbour.output(ended)) == 1000
+    meta = anyio.Path(harbour.directory(ended.attempt_id) / "meta.json")
+    assert await meta.read_text() == '{"log_limit_bytes": 1000}'
+
+
+async def test_output_is_there_while_it_runs(harbour: Harbour) -> None:
+    """Nobody has to wait for the end, not even for the end of a line."""
+    assignment = await harbour.start("printf now; sleep 600")
+    assert await harbour.has_written(assignment, b"now") == b"now"
+    await harbour.kill(assignment)
+
+
+async def test_output_goes_on_after_a_restart_without_loss_or_repetition(
+    harbour: Harbour,
+) -> None:
+    """What was said before, meanwhile and afterwards stands there once, in order."""
+    assignment = await harbour.start(
+        "i=0; while [ $i -lt 60 ]; do echo line $i; echo err $i >&2; i=$((i+1)); sleep 0.05; done; "
+        "head -c 20000 /dev/zero | tr '\\0' z; echo; printf '\\377end'"
+    )
+    started = await harbour.started(assignment)
+    for mark in (b"line 5\n", b"line 25\n"):
+        await harbour.has_written(assignment, mark)
+        await harbour.reopen()
+        await harbour.adopt(assignment, started.handle)
+    ended = await harbour.ended(assignment)
+    lines = b"".join(b"line %d\n" % number for number in range(60))
+    assert await harbour.output(ended) == lines + b"z" * 20000 + b"\n\xffend"
+    errors = b"".join(b"err %d\n" % number for number in range(60))
+    assert await harbour.output(ended, "stderr") == errors
+
+
+async def test_output_written_while_nobody_was_there_is_brought_in(harbour: Harbour) -> None:
+    """A container that ended meanwhile loses nothing, within the limit."""
+    assignment = await harbour.start("echo a; sleep 1; seq 1 50000", log_limit_bytes=100_000)
+    started = await harbour.started(assignment)
+    await harbour.has_written(assignment, b"a\n")
+    await harbour.runtime.close()
+    await until(lambda: not harbour.runs(assignment))
+    await harbour.reopen()
+    await harbour.adopt(assignment, started.handle)
+    ended = await harbour.ended(assignment)
+    whole = b"a\n" + b"".join(b"%d\n" % number for number in range(1, 50_001))
+    assert await harbour.output(ended) == whole[:100_000]
+    assert ended.stdout == StreamSize(100_000, len(whole) - 100_000)
+
+
+async def test_progress_of_a_pull_stands_before_the_output(harbour: Harbour) -> None:
+    """Its lines are part of the standard error, counted and kept like any others."""
+    ended = await harbour.run("true", image="localhost:1/none")
+    text = await harbour.output(ended, "stderr")
+    assert text.startswith(b"[taskyard: pulling localhost:1/none:latest]\n")
+    assert ended.stderr == StreamSize(len(text), 0)
