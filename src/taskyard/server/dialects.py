@@ -5,4 +5,5 @@ from typing import Final
 PREFIXES: Final[dict[str, str]] = {
     "native": "/api/v1",
     "gx": "/gx",
+    "drove": "/drove",
 }

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from taskyard.core.errors import InvalidInput
+from taskyard.dialects.drove.settings import DroveSettings
 from taskyard.dialects.gx.settings import GxSettings
 from taskyard.dialects.native.errors import invalid_input
 from taskyard.dialects.native.sizes import size_bytes
@@ -103,6 +104,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base64 of the 32 bytes that secrets are encrypted with; a file in ``data`` when None."""
     gx: GxSettings = GxSettings()
     """The GX dialect."""
+    drove: DroveSettings = DroveSettings()
+    """The Drove dialect."""
     shutdown_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
     """Seconds that requests under way get to end when the server stops."""
 

@@ -11,6 +11,7 @@ from taskyard.services.follow import Follow
 from taskyard.services.groups import Groups
 from taskyard.services.lists import Lists
 from taskyard.services.logs import Logs
+from taskyard.services.maintenance import Maintenance
 from taskyard.services.secrets import Secrets
 from taskyard.services.tasks import Tasks
 from taskyard.services.webhooks import Webhooks
@@ -27,6 +28,7 @@ class Engine:
     lists: Lists
     why: Why
     workers: Workers
+    maintenance: Maintenance
     logs: Logs
     follow: Follow
     dispatch: Dispatch

@@ -29,8 +29,8 @@ from taskyard.dialects.drove.views import (
     head_of,
     is_shown,
     milliseconds,
-    placed_of,
     place_of,
+    placed_of,
     tail_of,
     task_name,
 )

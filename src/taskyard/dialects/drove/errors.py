@@ -94,7 +94,7 @@ def failure(
     return Answer(status, _encode(envelope), (_JSON_HEADER, *headers))
 
 
-def answer_of(error: Exception) -> Answer:  # noqa: PLR0911 - one for each kind
+def answer_of(error: Exception) -> Answer:
     """The answer for an error; what nobody foresaw is logged as a defect."""
     match error:
         case NotAuthenticated():

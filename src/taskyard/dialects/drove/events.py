@@ -61,7 +61,7 @@ class Events:
 
     def newest(self, workspace: WorkspaceName, after: int, size: int | None) -> list[Event]:
         """What is newer than ``after``, newest first, at most ``size``; all for None."""
-        found = []
+        found: list[Event] = []
         for event in self._newer(after):
             if size is not None and len(found) >= size:
                 break

@@ -72,7 +72,7 @@ def engine_policy(policy: wire.WirePolicy | None, seen: Seen) -> core.Policy:
     return core.reserving(_policy(policy or wire.AnyHost(), seen))
 
 
-def _policy(policy: wire.WirePolicy, seen: Seen) -> core.Policy:  # noqa: PLR0911 - one a kind
+def _policy(policy: wire.WirePolicy, seen: Seen) -> core.Policy:
     match policy:
         case wire.AnyHost():
             return core.AnyHost()

@@ -76,17 +76,17 @@ class _Renaming(ast.NodeTransformer):
         self._env = env
         self._executors = executors
 
-    def visit_Constant(self, node: ast.Constant) -> ast.AST:  # noqa: N802 - of the base class
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
         name = self._executors.get(node.value) if isinstance(node.value, str) else None
         return node if name is None else ast.Constant(name)
 
-    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:  # noqa: N802 - of the base class
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         if isinstance(node.value, ast.Name) and node.value.id == _ENVIRONMENT:
             if not isinstance(node.slice, ast.Constant):
                 raise SyntaxError("the environment is asked for names that are written out")
             return ast.Constant(self._env.get(str(node.slice.value)))
         return self.generic_visit(node)
 
-    def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802 - of the base class
+    def visit_Name(self, node: ast.Name) -> ast.AST:
         text = _NAMES.get(node.id)
         return node if text is None else ast.parse(text, mode="eval").body

@@ -196,9 +196,7 @@ class Local(Struct, tag="LOCAL", tag_field="type"):
     hostLevel: bool = False  # noqa: N815 - on the wire
 
 
-WirePolicy = (
-    AnyHost | OnePerHost | MaxPerHost | MatchTag | NoTag | RuleBased | Composite | Local
-)
+WirePolicy = AnyHost | OnePerHost | MaxPerHost | MatchTag | NoTag | RuleBased | Composite | Local
 
 
 class LocalLogging(Struct, tag="LOCAL", tag_field="type"):

@@ -1,6 +1,6 @@
 """What an operator can say about the dialect; documented in ``docs/reference/settings.md``."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -20,6 +20,8 @@ class DroveSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Directories of hosts that tasks may mount; no limit of the dialect's own when empty."""
     config_dirs: tuple[str, ...] = ()
     """Directories of hosts that tasks may take configuration files from."""
+    pull: Literal["always", "missing"] = "always"
+    """When images are fetched: before each task, or only those that the engine does not have."""
     forward_env: tuple[str, ...] = ()
     """Variables of workers that tasks may ask for; ``*`` at the end of one stands for anything."""
     args: bool = True

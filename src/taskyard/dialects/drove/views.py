@@ -52,9 +52,7 @@ def given_of(task: Task, work: Container) -> Given:
         except msgspec.ValidationError:
             pass  # metadata is free: somebody else may use this word
     timeout_s = max(1, round(work.pull_timeout_s))
-    return Given(
-        instance_id(task.id), f"{timeout_s} second{'' if timeout_s == 1 else 's'}"
-    )
+    return Given(instance_id(task.id), f"{timeout_s} second{'' if timeout_s == 1 else 's'}")
 
 
 def task_name(task: Task) -> str:

@@ -19,6 +19,7 @@ from taskyard.store.sqlite.dispatch import SqliteDispatch
 from taskyard.store.sqlite.groups import SqliteGroups
 from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.lists import SqliteLists
+from taskyard.store.sqlite.maintenance import SqliteMaintenance
 from taskyard.store.sqlite.session import Session
 from taskyard.store.sqlite.tasks import SqliteTasks
 from taskyard.store.sqlite.writer import Writer
@@ -50,6 +51,7 @@ class SqliteStore:
         self.dispatch = SqliteDispatch(self.session)
         self.groups = SqliteGroups(self.session)
         self.lists = SqliteLists(self.session, self.tasks)
+        self.maintenance = SqliteMaintenance(self.session)
 
     async def open(self) -> None:
         """Take the directory, bring the schema up to date, begin to serve.
