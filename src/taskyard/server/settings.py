@@ -161,13 +161,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                         "use 127.0.0.1, or leave --dev out",
                     )
         check_pools(self.pools)
-        if self.container_engine not in {"auto", "off"}:
-            parse_place(self.container_engine)
-        if (self.container_tls_cert is None) != (self.container_tls_key is None):
-            raise InvalidInput("container_tls_key", "goes together with container_tls_cert")
-        for path in self.container_volumes:
-            if not path.startswith("/"):
-                raise InvalidInput("container_volumes", f"{path} is no absolute path")
+        self._check_containers()
         if self.secret_key is not None:
             from taskyard.services.sealing import (  # noqa: PLC0415 - loads cryptography
                 SecretKeyWrong,
@@ -178,6 +172,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 decode_key(self.secret_key.encode(), "secret_key")
             except SecretKeyWrong as error:
                 raise InvalidInput("secret_key", "has to be base64 of 32 bytes") from error
+
+    def _check_containers(self) -> None:
+        if self.container_engine not in {"auto", "off"}:
+            parse_place(self.container_engine)
+        if (self.container_tls_cert is None) != (self.container_tls_key is None):
+            raise InvalidInput("container_tls_key", "goes together with container_tls_cert")
+        for path in self.container_volumes:
+            if not path.startswith("/"):
+                raise InvalidInput("container_volumes", f"{path} is no absolute path")
 
     def listeners(self) -> list[Address]:
         """The additional listeners. Raises :class:`InvalidInput`."""

@@ -27,7 +27,7 @@ from taskyard.store.sqlite.store import SqliteStore
 
 Json = dict[str, Any]
 T = TypeVar("T")
-PASSWORD = "correct horse battery"  # noqa: S105 - for tests
+PASSWORD = "correct horse battery"
 OP_SPEC: Json = {"timeout": "5m", "parallelism": 1, "failureStrategy": "STOP"}
 USERS = {
     "root": Role.ADMIN,
@@ -120,7 +120,7 @@ class DroveWorld:
 
     async def active(self) -> list[Json]:
         """All active tasks."""
-        data: list[Json] = (await self.get("/tasks"))
+        data: list[Json] = await self.get("/tasks")
         return data
 
     async def get(self, path: str, **parameters: Any) -> Any:

@@ -204,14 +204,14 @@ async def test_silent_executors_lose_their_tasks(world: DroveWorld) -> None:
     assert len(world.workers.given) == 1
 
 
-async def test_old_records_are_forgotten(tmp_path: Path) -> None:
+async def test_old_records_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They cannot be read, and their ids can be used again."""
     async with opened(tmp_path, stale_task_age_s=60) as world:
         await world.create("T1", "echo")
         await world.in_state("STOPPED")
         clock = world.wired.engine.clock
         now = clock.now
-        clock.now = lambda: now() + 61_000_000  # type: ignore[method-assign]  # time passes
+        monkeypatch.setattr(clock, "now", lambda: now() + 61_000_000)
         gone = await world.api.get("/tasks/APP/instances/T1")
         assert gone.json()["status"] == "FAILED"
         await world.create("T1", "hang")

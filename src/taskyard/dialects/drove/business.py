@@ -64,14 +64,13 @@ def _switched_off(settings: DroveSettings, spec: wire.WireSpec) -> list[str]:
         problems.append(f"args have more than {ARGS_LIMIT} characters when they are joined")
     if spec.devices and not settings.devices:
         problems.append("Device access is disabled on this cluster")
-    for config in spec.configs or ():
-        if isinstance(config, wire.HostFileConfig) and not _is_below(
-            config.filePathOnHost or "", settings.config_dirs
-        ):
-            problems.append(
-                f"Config {config.localFilename}: {config.filePathOnHost} is in no directory that "
-                "configurations may be taken from"
-            )
+    problems += [
+        f"Config {config.localFilename}: {config.filePathOnHost} is in no directory that "
+        "configurations may be taken from"
+        for config in spec.configs or ()
+        if isinstance(config, wire.HostFileConfig)
+        and not _is_below(config.filePathOnHost or "", settings.config_dirs)
+    ]
     if isinstance(spec.logging, wire.SyslogLogging):
         problems.append("Logging of type RSYSLOG is not available on this cluster; use LOCAL")
     return problems

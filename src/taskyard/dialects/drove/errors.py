@@ -5,7 +5,7 @@ left out.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -96,38 +96,40 @@ def failure(
 
 def answer_of(error: Exception) -> Answer:
     """The answer for an error; what nobody foresaw is logged as a defect."""
-    match error:
-        case NotAuthenticated():
-            return Answer(401, _UNAUTHORIZED, (_TEXT_HEADER, _CHALLENGE))
-        case NotAllowed():
-            return Answer(403)
-        case Refused():
-            return _refused("Command validation failure", error.problems)
-        case InvalidInput():
-            return _refused("Command validation failure", [f"{error.field} {error.problem}"])
-        case Unreadable() | BodyIncomplete():
-            return _refused("JSON validation failure", [str(error)])
-        case BodyTooLarge():
-            return failure(413, str(error))
-        case WrongMediaType():
-            return Answer(415)
-        case LookupFailed():
-            return failure(200, str(error), error.data)
-        case LogFailed():
-            text = f"Executor call returned: 400 body: {error}"
-            return plain({"error": text}, 404)
-        case NotFound():
-            return failure(200, str(error))
-        case Overloaded():
-            after = (b"retry-after", b"%d" % math.ceil(error.retry_after_s))
-            return failure(429, str(error), headers=(after,))
-        case StorageFull():
-            return failure(507, "the disk is full; nothing was stored")
-        case Unavailable():
-            return failure(503, "the service cannot do this now; try again")
+    for kind, make in _ANSWERS:
+        if isinstance(error, kind):
+            return make(error)
     log.error("request_failed", exc_info=error)
     return failure(500, "Unexpected Server error", {"failure": "internal error"})
 
 
+def _overloaded(error: Any) -> Answer:
+    after = (b"retry-after", b"%d" % math.ceil(error.retry_after_s))
+    return failure(429, str(error), headers=(after,))
+
+
+def _unreadable_log(error: Exception) -> Answer:
+    return plain({"error": f"Executor call returned: 400 body: {error}"}, 404)
+
+
 def _refused(message: str, problems: Sequence[str]) -> Answer:
     return failure(400, message, {"validationErrors": list(problems)})
+
+
+_INVALID: Final = "Command validation failure"
+_ANSWERS: Final[tuple[tuple[type[Exception], Callable[[Any], Answer]], ...]] = (
+    (NotAuthenticated, lambda _: Answer(401, _UNAUTHORIZED, (_TEXT_HEADER, _CHALLENGE))),
+    (NotAllowed, lambda _: Answer(403)),
+    (Refused, lambda error: _refused(_INVALID, error.problems)),
+    (InvalidInput, lambda error: _refused(_INVALID, [f"{error.field} {error.problem}"])),
+    (Unreadable, lambda error: _refused("JSON validation failure", [str(error)])),
+    (BodyIncomplete, lambda error: _refused("JSON validation failure", [str(error)])),
+    (BodyTooLarge, lambda error: failure(413, str(error))),
+    (WrongMediaType, lambda _: Answer(415)),
+    (LookupFailed, lambda error: failure(200, str(error), error.data)),
+    (LogFailed, _unreadable_log),
+    (NotFound, lambda error: failure(200, str(error))),
+    (Overloaded, _overloaded),
+    (StorageFull, lambda _: failure(507, "the disk is full; nothing was stored")),
+    (Unavailable, lambda _: failure(503, "the service cannot do this now; try again")),
+)

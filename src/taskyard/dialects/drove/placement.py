@@ -31,8 +31,7 @@ def check_policy(say: Say, path: str, policy: wire.WirePolicy, depth: int = 1) -
     match policy:
         case wire.MaxPerHost(max=most):
             if not 1 <= most <= HOST_LIMIT:
-                bound = "greater than or equal to 1" if most < 1 else "less than or equal to 64"
-                say(f"{path}.max", f"must be {bound}")
+                say(f"{path}.max", f"must be between 1 and {HOST_LIMIT}")
         case wire.MatchTag(tag=tag):
             if not tag:
                 say(f"{path}.tag", "must not be empty")
@@ -44,15 +43,19 @@ def check_policy(say: Say, path: str, policy: wire.WirePolicy, depth: int = 1) -
             if kind is None:
                 say(f"{path}.ruleType", "must not be null")
         case wire.Composite(policies=policies):
-            if not policies:
-                say(f"{path}.policies", "must not be empty")
-            elif len(policies) > core.PARTS_LIMIT or depth >= core.DEPTH_LIMIT:
-                say(f"{path}.policies", "has too many parts")
-            else:
-                for number, one in enumerate(policies):
-                    check_policy(say, f"{path}.policies[{number}]", one, depth + 1)
+            _check_parts(say, f"{path}.policies", policies or [], depth)
         case _:
             return
+
+
+def _check_parts(say: Say, path: str, policies: list[wire.WirePolicy], depth: int) -> None:
+    if not policies:
+        say(path, "must not be empty")
+    elif len(policies) > core.PARTS_LIMIT or depth >= core.DEPTH_LIMIT:
+        say(path, "has too many parts")
+    else:
+        for number, one in enumerate(policies):
+            check_policy(say, f"{path}[{number}]", one, depth + 1)
 
 
 class Seen(NamedTuple):

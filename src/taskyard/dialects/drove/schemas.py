@@ -5,7 +5,7 @@ at once by the checks; what cannot be read at all is refused while decoding.
 """
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -77,7 +77,7 @@ class Combiner(_AnyCase):
 class Executable(Struct):
     """What to run; images only."""
 
-    type: str = "DOCKER"
+    type: Literal["DOCKER"] = "DOCKER"
     url: str | None = None
     dockerPullTimeout: Duration | None = None  # noqa: N815 - on the wire
 

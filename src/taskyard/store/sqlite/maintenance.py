@@ -34,4 +34,6 @@ class SqliteMaintenance:
 
 def _read(connection: sqlite3.Connection) -> MaintenanceRecord:
     row = connection.execute(_SQL.maintenance.sql).fetchone()
-    return MaintenanceRecord(is_on=False) if row is None else MaintenanceRecord(bool(row[0]), row[1])
+    if row is None:
+        return MaintenanceRecord(is_on=False)
+    return MaintenanceRecord(bool(row[0]), row[1])
