@@ -22,6 +22,7 @@ from benchmarks.figures import (
     latency,
     logs,
     peers,
+    placing,
     submits,
     watching,
 )
@@ -39,6 +40,7 @@ FIGURES: tuple[Figure, ...] = (
     kill,
     containers,
     flat,
+    placing,
     watching,
     peers,
 )

@@ -11,6 +11,7 @@ from fakes.memory import MemoryStore
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import opened
 from taskyard.core.attempts import Ended, KillReport, Started, StreamSize, Survivor, Usage
+from taskyard.core.cores import Allotment
 from taskyard.core.demand import Demand
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import (
@@ -23,6 +24,7 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import Instant, after
+from taskyard.core.policies import MaxPerHost
 from taskyard.core.resources import Capacity, Resources
 from taskyard.core.retry import RetryPolicy
 from taskyard.core.schedule import CatchUp
@@ -135,6 +137,21 @@ async def test_an_attempt_holds_what_its_task_asks_for(store: Any) -> None:
     task = await store.tasks.task(WS, placed.task.id)
     assert (task.current_attempt, task.attempt_count) == (attempt.id, 1)
     assert task == placed.task
+
+
+async def test_an_attempt_keeps_the_cores_it_got(store: Any) -> None:
+    """With what it holds; its task has none, and its demand comes back whole."""
+    asked, policy = Resources(None, 1 << 30, cores=2), MaxPerHost(2)
+    new = new_task(resources=asked, placement=policy)
+    (stored,) = await store.tasks.submit([new], None)
+    (ready,) = await store.dispatch.ready(WS, new.spec.group, None, 9)
+    assert ready.demand == Demand(asked, policy=policy)
+    allotted = Allotment(1, (4, 5), 1 << 30)
+    await store.dispatch.place([placement(new.id, stored.seq, allotted=allotted)], NOW)
+    (running,) = await store.dispatch.running()
+    assert running.attempt.resources == asked.granted(allotted)
+    assert running.demand == ready.demand
+    assert (await store.tasks.task(WS, new.id)).spec.resources == asked
 
 
 async def test_everything_reported_is_kept(store: Any) -> None:

@@ -72,6 +72,8 @@ class Naive:
         self.limits: dict[QueueKey, int] = {}
         self.workspace_limits: dict[WorkspaceName, int] = {}
         self.stuck: set[int] = set()
+        self.kept: dict[int, WorkerId] = {}
+        """Workers that the last plan kept free for somebody, by ``seq``."""
         self.pools: Sequence[Pool] = ()
         self.held: list[tuple[ReadyTask, WorkerId]] = []
         """What runs, and where."""
@@ -179,7 +181,10 @@ class Naive:
                 and room.could_fit(heads[seq].demand)
                 and self.accepts(heads[seq], room)
             ]
-            if able:
+            again = [room for room in able if room.worker_id == self.kept.get(seq)]
+            if again:
+                kept[again[0].worker_id] = seq
+            elif able:
                 best = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
                 kept[best.worker_id] = seq
         return kept

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 from msgspec.structs import replace
 from naive_scheduler import GIB, START, Naive, ready, rooms_of
 
-from taskyard.core import fairness
+from taskyard.core import fairness, fleet
 from taskyard.core.availability import RuntimeStatus
 from taskyard.core.demand import Demand
 from taskyard.core.fairness import Chosen, QueueKey, ReadyQueues
@@ -230,7 +230,7 @@ class FairnessMachine(RuleBasedStateMachine):
             plan = self.queues.plan(self.fleet(), self.now, 1)
             if not options:
                 assert plan == []
-                self.naive.stuck = set(self.queues._stuck)
+                self.naive.stuck, self.naive.kept = set(self.queues._stuck), dict(self.queues._kept)
                 assert "starting" not in self.explained().values()
                 return
             (chosen,) = plan
@@ -259,7 +259,7 @@ class FairnessMachine(RuleBasedStateMachine):
             assert "starting" not in codes.values()
             chosen_seqs = {chosen.task.seq for chosen in plan}
             assert all(seq in chosen_seqs or seq in codes for seq in starting)
-        self.naive.stuck = set(self.queues._stuck)
+        self.naive.stuck, self.naive.kept = set(self.queues._stuck), dict(self.queues._kept)
 
     def fleet(self) -> Fleet:
         """The workers, with what runs on each."""
@@ -339,7 +339,7 @@ class FairnessMachine(RuleBasedStateMachine):
         del self.naive.tasks[task.seq]
         self.naive.served[key.workspace] = max(self.naive.served.values(), default=0) + 1
         self._hold(chosen)
-        self.naive.stuck = set(self.queues._stuck)
+        self.naive.stuck, self.naive.kept = set(self.queues._stuck), dict(self.queues._kept)
 
     def _hold(self, chosen: Chosen) -> None:
         self.held.append(chosen)
@@ -412,6 +412,7 @@ def test_decisions_equal_those_of_sorting_everything(monkeypatch: pytest.MonkeyP
     """Order, fairness, limits, room, reservations and explanations, whatever happens when."""
     monkeypatch.setattr(fairness, "WINDOW", WINDOW)
     monkeypatch.setattr(fairness, "LOOK_PAST", LOOK_PAST)
+    monkeypatch.setattr(fleet, "_PATIENCE", 1)
     run_state_machine_as_test(
         FairnessMachine, settings=settings(max_examples=150, stateful_step_count=40)
     )

@@ -12,6 +12,7 @@ from fakes.memory import MemoryStore
 from taskyard.core.access import AuditEntry, Caller, Role
 from taskyard.core.attempts import Attempt, Ended, KillReport, Report, Started
 from taskyard.core.availability import RuntimeStatus, available
+from taskyard.core.cores import Topology
 from taskyard.core.errors import NotFound, Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, TaskId, WorkerId, WorkspaceName
 from taskyard.core.pools import Pool, Pools
@@ -138,6 +139,8 @@ class FakeWorker:
         self.kills = True
         """Whether it does as ordered, at once."""
         self.statuses = {"command": RuntimeStatus()}
+        self.topology = Topology()
+        self.tags: tuple[str, ...] = ()
         self._world = world
         self._unacknowledged: list[Report] = []
 
@@ -175,7 +178,15 @@ class FakeWorker:
         self.silent = False
         usable = available(self.statuses)
         hello = Hello(
-            self.id, self.incarnation, "host", "1", self.capacity, usable, dict(self.statuses)
+            self.id,
+            self.incarnation,
+            "host",
+            "1",
+            self.capacity,
+            usable,
+            dict(self.statuses),
+            self.topology,
+            self.tags,
         )
         attempts = await self._world.reception.joined(hello)
         for attempt in attempts:
@@ -361,10 +372,13 @@ class World:
         capacity: Capacity | None = None,
         *,
         runtimes: Sequence[str] = ("command",),
+        topology: Topology = Topology(),  # noqa: B008 - frozen
+        tags: Sequence[str] = (),
     ) -> FakeWorker:
         """A worker that has joined."""
         worker = FakeWorker(self, name, slots, capacity)
         worker.statuses = dict.fromkeys(runtimes, RuntimeStatus())
+        worker.topology, worker.tags = topology, tuple(tags)
         self.transport.workers[worker.id] = worker
         await worker.join()
         return worker

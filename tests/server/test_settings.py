@@ -77,6 +77,10 @@ def test_environment_is_text() -> None:
         ({"dev": True, "listen": ["native=10.0.0.1:1"]}, "dev", "10.0.0.1"),
         ({"dev": True, "host": "example.org"}, "dev", "example.org"),
         ({"secret_key": "x" * 44}, "secret_key", "base64"),
+        ({"worker_reserved_cores": "1-"}, "worker_reserved_cores", "no list of cores"),
+        ({"worker_reserved_cores": "5-2"}, "worker_reserved_cores", "no list of cores"),
+        ({"worker_memory_percent": 49}, "worker_memory_percent", "50"),
+        ({"worker_cpu_factor": 21}, "worker_cpu_factor", "20"),
         ({"pools": "nothing"}, "pools", "JSON"),
         ({"pools": [{}]}, "pools.0.hosts", "required"),
         ({"pools": [{"hosts": []}]}, "pools.0.hosts", "1"),
@@ -157,6 +161,8 @@ def test_every_setting_is_documented_with_its_default(table: str | None) -> None
         if shown.startswith("`"):
             value = shown.strip("`")
             assert str(default).lower() == value, name
+        else:
+            assert default in (None, (), "") or fields[name].default_factory is dict, name
 
 
 def test_addresses_are_read_and_shown() -> None:

@@ -54,6 +54,8 @@ class ReadyQueues:
         self._workspaces: dict[WorkspaceName, Workspace] = {}
         self._starved: dict[QueueKey, Queue] = {}
         self._stuck: dict[int, ReadyTask] = {}
+        self._kept: dict[int, WorkerId] = {}
+        """Workers kept free by the last plan, which the next one keeps if they will still do."""
         self._limits: dict[WorkspaceName, int] = {}
         self._served = 0
 
@@ -187,6 +189,7 @@ class ReadyQueues:
         """
         floor = Floor(fleet, self._pools)
         self._reserve(floor, now)
+        self._kept = {seq: worker_id for worker_id, seq in floor.reserved.items()}
         plan: list[Chosen] = []
         passed: list[tuple[QueueKey, Queue]] = []
         looked: dict[WorkspaceName, int] = {}
@@ -386,10 +389,7 @@ class ReadyQueues:
                 task, floor, now
             ):
                 continue
-            able = floor.able(task)
-            if able:
-                most_free = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
-                floor.reserved[most_free.worker_id] = seq
+            floor.keep(task, self._kept.get(seq))
 
 
 def _rank(entry: tuple[tuple[int, int], ReadyTask]) -> tuple[int, int]:

@@ -6,12 +6,14 @@ from typing import Final, NamedTuple
 
 from taskyard.core.demand import ReadyTask
 from taskyard.core.ids import WorkerId
-from taskyard.core.ladder import Ladder
+from taskyard.core.ladder import Ladder, TooManyRefused
 from taskyard.core.placement import Room
-from taskyard.core.policies import Policy, refusal
+from taskyard.core.policies import Policy, most_per_host, refusal
 from taskyard.core.queues import QueueKey
 from taskyard.core.resources import Resources
 
+_PATIENCE: Final = 32
+"""Workers with room that a policy may refuse before an index is made for it."""
 _LADDERS: Final = 64
 """Indexes kept; the one not asked for longest makes room for another."""
 
@@ -24,6 +26,8 @@ class Selector(NamedTuple):
     """Of a pool; None for all."""
     where: Policy | None = None
     """A static policy; None if there is none."""
+    below: tuple[QueueKey, int] | None = None
+    """A group, and how many attempts of it a worker may not have yet; None if that is no matter."""
 
 
 class Fleet:
@@ -32,7 +36,8 @@ class Fleet:
     def __init__(self) -> None:
         self.rooms: dict[WorkerId, Room] = {}
         self._counts: dict[WorkerId, Counter[QueueKey]] = {}
-        self._ladders: OrderedDict[Selector, Ladder] = OrderedDict()
+        self._ladders: OrderedDict[Selector, tuple[Ladder, Ladder]] = OrderedDict()
+        """By what is free, and by what there is in all."""
 
     @classmethod
     def of(
@@ -50,31 +55,36 @@ class Fleet:
         """Add a worker, or change what is known of it; what it runs stays counted."""
         self.rooms[room.worker_id] = room
         self._counts.setdefault(room.worker_id, Counter())
-        for selector, ladder in self._ladders.items():
-            if _selects(selector, room):
-                ladder.put(room)
+        for selector, (free, whole) in self._ladders.items():
+            if self._selects(selector, room):
+                free.put(room)
+                whole.put(room.emptied)
             else:
-                ladder.remove(room.worker_id)
+                free.remove(room.worker_id)
+                whole.remove(room.worker_id)
 
     def remove(self, worker_id: WorkerId) -> None:
         """A worker is gone; unknown ones are ignored."""
         self.rooms.pop(worker_id, None)
         self._counts.pop(worker_id, None)
-        for ladder in self._ladders.values():
-            ladder.remove(worker_id)
+        for free, whole in self._ladders.values():
+            free.remove(worker_id)
+            whole.remove(worker_id)
 
     def take(self, worker_id: WorkerId, key: QueueKey, granted: Resources) -> None:
         """A worker that is here has one more attempt."""
-        self._change(self.rooms[worker_id].minus(granted))
+        room = self.rooms[worker_id].minus(granted)
         self._counts[worker_id][key] += 1
+        self._change(room, key)
 
     def give_back(self, worker_id: WorkerId, key: QueueKey, granted: Resources) -> None:
         """A worker that is here has one attempt less."""
-        self._change(self.rooms[worker_id].plus(granted))
+        room = self.rooms[worker_id].plus(granted)
         counts = self._counts[worker_id]
         counts[key] -= 1
         if counts[key] <= 0:
             del counts[key]
+        self._change(room, key)
 
     def count(self, worker_id: WorkerId, key: QueueKey) -> int:
         """How many attempts of a group a worker has."""
@@ -85,19 +95,20 @@ class Fleet:
         room = self.rooms.get(worker_id)
         return room is not None and room.accepting and runtime in room.runtimes
 
-    def ladder(self, selector: Selector) -> Ladder:
-        """The workers in question."""
-        ladder = self._ladders.get(selector)
-        if ladder is not None:
+    def ladders(self, selector: Selector) -> tuple[Ladder, Ladder]:
+        """The workers in question: by what is free on them, and by what they have in all."""
+        found = self._ladders.get(selector)
+        if found is not None:
             self._ladders.move_to_end(selector)
-            return ladder
-        ladder = self._ladders[selector] = Ladder()
+            return found
+        free, whole = self._ladders[selector] = Ladder(), Ladder()
         for room in self.rooms.values():
-            if _selects(selector, room):
-                ladder.put(room)
+            if self._selects(selector, room):
+                free.put(room)
+                whole.put(room.emptied)
         if len(self._ladders) > _LADDERS:
             self._ladders.popitem(last=False)
-        return ladder
+        return free, whole
 
     def refusal(self, task: ReadyTask, worker_id: WorkerId) -> str | None:
         """Why a task's policy refuses a worker; None if it does not."""
@@ -108,7 +119,7 @@ class Fleet:
         return refusal(policy, self.rooms[worker_id], count)
 
     def choose(
-        self, task: ReadyTask, ladder: Ladder, kept: Mapping[WorkerId, int] | None = None
+        self, task: ReadyTask, selector: Selector, kept: Mapping[WorkerId, int] | None = None
     ) -> Room | None:
         """The least loaded of some workers with room for a task; None if there is none.
 
@@ -123,20 +134,42 @@ class Fleet:
                 and self.refusal(task, worker_id) is None
             )
 
-        found = ladder.best(demand.resources, accept)
+        ladder, patience = self.ladders(selector)[0], None
+        limit = None if demand.policy is None else most_per_host(demand.policy)
+        if limit is not None:
+            # To index those below the limit costs a look at all of them; most have no need of it.
+            selector = selector._replace(below=(QueueKey(task.workspace, task.group), limit))
+            if selector in self._ladders:
+                ladder = self.ladders(selector)[0]
+            else:
+                patience = _PATIENCE
+        try:
+            found = ladder.best(demand.resources, accept, patience)
+        except TooManyRefused:
+            found = self.ladders(selector)[0].best(demand.resources, accept)
         return None if found is None else self.rooms[found]
 
-    def _change(self, room: Room) -> None:
+    def _change(self, room: Room, key: QueueKey) -> None:
         self.rooms[room.worker_id] = room
-        for ladder in self._ladders.values():
-            if room.worker_id in ladder:
-                ladder.put(room)
+        for selector, (free, whole) in self._ladders.items():
+            if selector.below is not None and selector.below[0] == key:
+                if self._selects(selector, room):
+                    free.put(room)
+                    whole.put(room.emptied)
+                else:
+                    free.remove(room.worker_id)
+                    whole.remove(room.worker_id)
+            elif room.worker_id in free:
+                free.put(room)
 
-
-def _selects(selector: Selector, room: Room) -> bool:
-    return (
-        room.accepting
-        and selector.runtime in room.runtimes
-        and (selector.workers is None or room.worker_id in selector.workers)
-        and (selector.where is None or refusal(selector.where, room, 0) is None)
-    )
+    def _selects(self, selector: Selector, room: Room) -> bool:
+        return (
+            room.accepting
+            and selector.runtime in room.runtimes
+            and (selector.workers is None or room.worker_id in selector.workers)
+            and (selector.where is None or refusal(selector.where, room, 0) is None)
+            and (
+                selector.below is None
+                or self.count(room.worker_id, selector.below[0]) < selector.below[1]
+            )
+        )

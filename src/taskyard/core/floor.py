@@ -1,5 +1,7 @@
 """The workers as one plan sees them: which lane may go where, and what is kept free for whom."""
 
+from typing import NamedTuple
+
 from taskyard.core.demand import ReadyTask
 from taskyard.core.explain import Wait
 from taskyard.core.fleet import Fleet, Selector
@@ -12,6 +14,17 @@ from taskyard.core.queues import QueueKey
 from taskyard.core.resources import Resources
 
 
+class Place(NamedTuple):
+    """Where a lane may go."""
+
+    pool: PoolIndex | None
+    """The pool it takes its workers from; None if it takes them from everywhere, or nowhere."""
+    selector: Selector | None
+    """None for nowhere."""
+    free: Ladder
+    whole: Ladder
+
+
 class Floor:
     """A fleet for as long as one plan takes, which does not await anything."""
 
@@ -20,7 +33,7 @@ class Floor:
         self.reserved: dict[WorkerId, int] = {}
         """Workers kept free for a task: worker to ``seq``."""
         self._pools = pools
-        self._places: dict[Lane, tuple[PoolIndex | None, Ladder]] = {}
+        self._places: dict[Lane, Place] = {}
 
     def lane_of(self, task: ReadyTask) -> Lane:
         """Where a task belongs."""
@@ -28,34 +41,49 @@ class Floor:
 
     def is_open(self, lane: Lane) -> bool:
         """Whether a task of this lane may go anywhere at all, room aside."""
-        pool, ladder = self._place(lane)
+        pool, _, ladder, _ = self._place(lane)
         return bool(ladder) and not self._pools.is_full(pool)
 
-    def able(self, task: ReadyTask) -> list[Room]:
-        """Workers not kept for anybody that would have room for a task if nothing else ran."""
-        rooms = self.fleet.rooms
-        return [
-            rooms[name]
-            for name in self._place(self.lane_of(task))[1]
-            if name not in self.reserved
-            and rooms[name].could_fit(task.demand)
-            and self.fleet.refusal(task, name) is None
-        ]
+    def keep(self, task: ReadyTask, before: WorkerId | None) -> None:
+        """Keep a worker free for a task that would have room there if nothing else ran.
+
+        The one kept ``before``, if it will still do; otherwise the one with most free memory.
+        """
+        rooms, (_, _, ladder, whole) = self.fleet.rooms, self._place(self.lane_of(task))
+
+        def will_do(name: WorkerId) -> bool:
+            return (
+                name not in self.reserved
+                and rooms[name].could_fit(task.demand)
+                and self.fleet.refusal(task, name) is None
+            )
+
+        if before is None or before not in ladder or not will_do(before):
+            if whole.best(task.demand.resources, will_do) is None:
+                return
+            able = [rooms[name] for name in ladder if will_do(name)]
+            most = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
+            before = most.worker_id
+        self.reserved[before] = task.seq
 
     def choose(self, task: ReadyTask) -> Room | None:
         """The worker a task would go to now, if it is open to it."""
         kept = None if task.demand.is_free else self.reserved
-        return self.fleet.choose(task, self._place(self.lane_of(task))[1], kept)
+        return self._choose(task, kept)
 
     def choose_any(self, task: ReadyTask) -> Room | None:
         """The worker it would go to if none were kept free for others."""
-        return self.fleet.choose(task, self._place(self.lane_of(task))[1])
+        return self._choose(task, None)
+
+    def _choose(self, task: ReadyTask, kept: dict[WorkerId, int] | None) -> Room | None:
+        selector = self._place(self.lane_of(task))[1]
+        return None if selector is None else self.fleet.choose(task, selector, kept)
 
     def take(self, task: ReadyTask, room: Room) -> tuple[PoolIndex | None, Resources]:
         """Give a task its room; answers with the pool it counts for and what it was granted."""
         granted = room.grant(task.demand.resources)
         self.fleet.take(room.worker_id, QueueKey(task.workspace, task.group), granted)
-        pool = self._place(self.lane_of(task))[0]
+        pool = self._place(self.lane_of(task)).pool
         self._pools.began(pool)
         return pool, granted
 
@@ -72,7 +100,7 @@ class Floor:
         nowhere = why_nowhere(task.demand, rooms, now)
         if nowhere is not None:
             return nowhere
-        pool, ladder = self._place(lane)
+        pool, _, ladder, _ = self._place(lane)
         if pool is not None and self._pools.is_full(pool):
             limit, running = self._pools[pool].max_running, self._pools.running(pool)
             return Wait(
@@ -80,11 +108,13 @@ class Floor:
                 f"pool {pool + 1} is at its limit of {limit}",
                 {"pool": pool + 1, "limit": limit, "running": running},
             )
-        return None if ladder else self._why_refused(task, self._find(lane._replace(where=None))[1])
+        return (
+            None if ladder else self._why_refused(task, self._find(lane._replace(where=None)).free)
+        )
 
     def why_no_room(self, task: ReadyTask) -> Wait:
         """Why there is no room on the workers that are in question."""
-        ladder = self._place(self.lane_of(task))[1]
+        ladder = self._place(self.lane_of(task)).free
         taken = [name for name in ladder if self.fleet.refusal(task, name) is None]
         if not taken:
             return self._why_refused(task, ladder)
@@ -95,17 +125,18 @@ class Floor:
             {name: text for name in ladder if (text := self.fleet.refusal(task, name)) is not None}
         )
 
-    def _place(self, lane: Lane) -> tuple[PoolIndex | None, Ladder]:
+    def _place(self, lane: Lane) -> Place:
         found = self._places.get(lane)
         if found is None:
             found = self._places[lane] = self._find(lane)
         return found
 
-    def _find(self, lane: Lane) -> tuple[PoolIndex | None, Ladder]:
+    def _find(self, lane: Lane) -> Place:
         if lane.pools is None:
-            return None, self.fleet.ladder(Selector(lane.runtime, None, lane.where))
+            everywhere = Selector(lane.runtime, None, lane.where)
+            return Place(None, everywhere, *self.fleet.ladders(everywhere))
         pool = self._pools.choose(lane, lambda name: self.fleet.usable(name, lane.runtime))
         if pool is None:
-            return None, Ladder()
-        members = self._pools[pool].workers
-        return pool, self.fleet.ladder(Selector(lane.runtime, members, lane.where))
+            return Place(None, None, Ladder(), Ladder())
+        members = Selector(lane.runtime, self._pools[pool].workers, lane.where)
+        return Place(pool, members, *self.fleet.ladders(members))

@@ -29,6 +29,10 @@ class Gap(NamedTuple):
 _NOTHING: Final = Gap(inf, -inf, -inf, -inf, -inf)
 
 
+class TooManyRefused(Exception):
+    """A search looked at many workers with room, and none was accepted so far."""
+
+
 class Ladder:
     """Some workers, in the order in which they came."""
 
@@ -69,11 +73,16 @@ class Ladder:
             heappush(self._vacant, place)
             self._set(place, _NOTHING)
 
-    def best(self, asked: Resources, accept: Callable[[WorkerId], bool]) -> WorkerId | None:
-        """The least loaded worker that has room and is accepted; the first of equals."""
+    def best(
+        self, asked: Resources, accept: Callable[[WorkerId], bool], patience: int | None = None
+    ) -> WorkerId | None:
+        """The least loaded worker that has room and is accepted; the first of equals.
+
+        Raises :class:`TooManyRefused` after so many that had room and were not accepted.
+        """
         slots, millis = asked.slots, asked.millis
         memory, cores = asked.memory_bytes or 0, asked.cores or 0
-        tree, size = self._tree, self._size
+        tree, size, refused = self._tree, self._size, 0
         waiting: list[tuple[float, int, int, int]] = [(tree[1].load, 0, 1, size)]
         while waiting:
             _, first, number, width = heappop(waiting)
@@ -89,6 +98,9 @@ class Ladder:
                 worker = self._workers[first]
                 if worker is not None and accept(worker):
                     return worker
+                refused += 1
+                if patience is not None and refused >= patience:
+                    raise TooManyRefused
                 continue
             half = width // 2
             left = 2 * number

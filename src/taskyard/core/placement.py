@@ -44,6 +44,11 @@ class Room(Struct, frozen=True):
         """Share of its slots in use."""
         return 1.0 - self.free.slots / max(1, self.total.slots)
 
+    @property
+    def emptied(self) -> "Room":
+        """The same worker with nothing running."""
+        return replace(self, free=self.total, nodes=self.topology.free)
+
     def grant(self, asked: Resources) -> Resources:
         """What one more attempt would hold here: the same, with concrete cores if it asks so.
 
@@ -160,7 +165,8 @@ def _why_no_cores(asked: Resources, rooms: Sequence[Room]) -> Wait | None:
     gap = max((len(one.cores) for one in best.nodes), default=0)
     most = max((len(one.cores) for room in rooms for one in room.topology.free), default=0)
     never = f"; no node has more than {most} in all" if most < need else ""
-    what = f"{need} whole cores of one node" + (f" with {_gib(memory)} of memory" if memory else "")
+    noun = "whole core" if need == 1 else "whole cores"
+    what = f"{need} {noun} of one node" + (f" with {_gib(memory)} of memory" if memory else "")
     return Wait(
         "no_room",
         f"needs {what}, largest gap {gap} cores on worker {best.worker_id}{never}",

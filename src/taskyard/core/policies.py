@@ -6,11 +6,11 @@ that it refuses one. Those that look at nothing but what a worker is (its tags, 
 """
 
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from taskyard.core.rules import holds, problem_of_rule
+from taskyard.core.rules import LENGTH_LIMIT, holds, problem_of_rule
 
 DEPTH_LIMIT: Final = 8
 """How deep policies may be nested."""
@@ -42,34 +42,34 @@ class Candidate(Protocol):
         ...
 
 
-class AnyHost(Struct, frozen=True, tag="any"):
+class AnyHost(Struct, frozen=True, forbid_unknown_fields=True, tag="any"):
     """Every worker will do."""
 
 
-class OnePerHost(Struct, frozen=True, tag="one_per_host"):
+class OnePerHost(Struct, frozen=True, forbid_unknown_fields=True, tag="one_per_host"):
     """At most one attempt of the task's group on a worker."""
 
 
-class MaxPerHost(Struct, frozen=True, tag="max_per_host"):
+class MaxPerHost(Struct, frozen=True, forbid_unknown_fields=True, tag="max_per_host"):
     """At most so many attempts of the task's group on a worker."""
 
-    max: int
+    max: Annotated[int, Meta(ge=1, le=64)]
 
 
-class MatchTag(Struct, frozen=True, tag="match_tag"):
+class MatchTag(Struct, frozen=True, forbid_unknown_fields=True, tag="match_tag"):
     """Workers with this tag, or with this host name."""
 
-    tag: str
+    tag: Annotated[str, Meta(min_length=1, max_length=255)]
 
 
-class NoTag(Struct, frozen=True, tag="no_tag"):
+class NoTag(Struct, frozen=True, forbid_unknown_fields=True, tag="no_tag"):
     """Workers without tags besides their host name."""
 
 
-class RuleBased(Struct, frozen=True, tag="rule"):
+class RuleBased(Struct, frozen=True, forbid_unknown_fields=True, tag="rule"):
     """Workers for which an expression is true; see :mod:`taskyard.core.rules`."""
 
-    rule: str
+    rule: Annotated[str, Meta(min_length=1, max_length=LENGTH_LIMIT)]
 
 
 class Combiner(StrEnum):
@@ -79,10 +79,10 @@ class Combiner(StrEnum):
     OR = "or"
 
 
-class Composite(Struct, frozen=True, tag="composite"):
+class Composite(Struct, frozen=True, forbid_unknown_fields=True, tag="composite"):
     """All of these, or any of them."""
 
-    policies: "tuple[Policy, ...]"
+    policies: Annotated["tuple[Policy, ...]", Meta(min_length=1, max_length=64)]
     combiner: Combiner = Combiner.AND
 
 
@@ -139,6 +139,23 @@ def static_part(policy: Policy) -> Policy | None:
             parts = tuple(part for one in policies if (part := static_part(one)) is not None)
             # Only if every alternative is static, and wholly so, is their choice.
             return policy if len(parts) == len(policies) and parts == policies else None
+        case _:
+            return None
+
+
+def most_per_host(policy: Policy) -> int | None:
+    """The least number of attempts of a group at which a policy refuses any worker; None if there
+    is no such number.
+    """
+    match policy:
+        case OnePerHost():
+            return 1
+        case MaxPerHost(most):
+            return most
+        case Composite(policies, Combiner.AND):
+            return min(
+                (n for one in policies if (n := most_per_host(one)) is not None), default=None
+            )
         case _:
             return None
 

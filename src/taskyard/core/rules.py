@@ -6,6 +6,7 @@ else that could reach out or run for long; evaluated by the library simpleeval. 
 """
 
 import ast
+import warnings
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
@@ -66,7 +67,9 @@ def holds(rule: str, worker: Described) -> bool:
 @lru_cache(maxsize=256)
 def _parsed(rule: str) -> Any:
     """The expression of a rule. Raises ``SyntaxError`` or ``ValueError``."""
-    tree = ast.parse(rule.strip(), mode="eval")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of odd escapes in somebody's text.
+        tree = ast.parse(rule.strip(), mode="eval")
     nodes = list(ast.walk(tree))
     if len(nodes) > NODES_LIMIT:
         raise ValueError(f"it has more than {NODES_LIMIT} parts")

@@ -35,7 +35,8 @@ from taskyard.worker.directories import AttemptDirectories
 from taskyard.worker.logfiles import LogFiles
 from taskyard.worker.logkeeper import LogKeeper
 from taskyard.worker.machine import capacity
-from taskyard.worker.worker import Worker
+from taskyard.worker.topology import topology, within_holdings
+from taskyard.worker.worker import Place, Worker
 
 WORKER: Final = WorkerId("local")
 """The worker inside the server; the same in every life, so that it finds its attempts again."""
@@ -107,16 +108,18 @@ async def assemble(
         await transport.serve(wired.reception)
 
         keeper = LogKeeper(files)
+        holdings = settings.holdings()
+        offered = capacity(
+            settings.worker_slots,
+            None if settings.worker_cpu is None else round(settings.worker_cpu * 1000),
+            settings.worker_memory_bytes,
+        )
         circuit = CircuitRule(settings.circuit_max_failures, settings.circuit_reset_s)
         worker = Worker(
             WORKER,
             hostname=socket.gethostname(),
             version=__version__,
-            capacity=capacity(
-                settings.worker_slots,
-                None if settings.worker_cpu is None else round(settings.worker_cpu * 1000),
-                settings.worker_memory_bytes,
-            ),
+            capacity=within_holdings(offered, holdings),
             runtimes={
                 "command": CommandRuntime(data / "shepherd"),
                 "container": ContainerRuntime(data / "containers", _containers(settings), clock),
@@ -128,6 +131,11 @@ async def assemble(
             directories=directories,
             keeper=keeper,
             circuit=circuit,
+            place=Place(
+                topology(holdings, offered.memory_bytes),
+                settings.worker_tags,
+                settings.worker_metadata,
+            ),
         )
         hosts = host_workers(
             settings.pools,

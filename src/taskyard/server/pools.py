@@ -37,6 +37,9 @@ class PoolSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     memory_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 50)] | None = None
     """Memory that each of its engines offers; found out from the engine when None."""
 
+    tags: tuple[Annotated[str, Meta(min_length=1, max_length=255)], ...] = ()
+    """What placement policies can ask for."""
+
     def capacity(self, found: Capacity) -> Capacity:
         """What is set here, and for the rest what was found."""
         return Capacity(

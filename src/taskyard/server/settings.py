@@ -22,6 +22,7 @@ from taskyard.dialects.native.sizes import size_bytes
 from taskyard.runtimes.container.places import parse_place
 from taskyard.server.addresses import Address, parse_listen
 from taskyard.server.pools import PoolSettings, check_pools, pools_from_text
+from taskyard.worker.topology import Holdings, cores_in
 
 PREFIX: Final = "TASKYARD_"
 CONFIG_NAME: Final = "taskyard.toml"
@@ -35,7 +36,7 @@ _SIZES: Final = (
     "log_limit_bytes",
     "container_image_cache_bytes",
 )
-_LISTS: Final = frozenset({"listen", "container_volumes"})
+_LISTS: Final = frozenset({"listen", "container_volumes", "worker_tags"})
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
@@ -64,6 +65,20 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Cores the worker offers; found out from the machine when None."""
     worker_memory_bytes: Annotated[int, Meta(ge=1 << 20, le=_MOST_BYTES)] | None = None
     """Memory the worker offers; found out from the machine when None."""
+    worker_reserved_cores: str = ""
+    """Processors the worker leaves to others, such as ``0-1,8``."""
+    worker_memory_percent: Annotated[int, Meta(ge=50, le=100)] = 100
+    """Share of the memory that the worker offers."""
+    worker_cpu_factor: Annotated[int, Meta(ge=1, le=20)] = 1
+    """How often each core is offered; more than once is over-provisioning."""
+    worker_memory_factor: Annotated[int, Meta(ge=1, le=20)] = 1
+    """How often the memory is offered."""
+    worker_numa: bool = True
+    """Whether the NUMA nodes of the machine are told apart."""
+    worker_tags: tuple[Annotated[str, Meta(min_length=1, max_length=255)], ...] = ()
+    """What placement policies can ask for; the host name counts as one more."""
+    worker_metadata: dict[str, str] = {}
+    """What rules of placement can look at."""
     pools: tuple[PoolSettings, ...] = ()
     """Which engine hosts run the containers of which groups; any worker when empty."""
     circuit_max_failures: Annotated[int, Meta(ge=1, le=1000)] = 5
@@ -162,6 +177,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                     )
         check_pools(self.pools)
         self._check_containers()
+        self.holdings()
         if self.secret_key is not None:
             from taskyard.services.sealing import (  # noqa: PLC0415 - loads cryptography
                 SecretKeyWrong,
@@ -185,6 +201,20 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def listeners(self) -> list[Address]:
         """The additional listeners. Raises :class:`InvalidInput`."""
         return [parse_listen(text) for text in self.listen]
+
+    def holdings(self) -> Holdings:
+        """What of the machine the worker offers. Raises :class:`InvalidInput`."""
+        try:
+            reserved = cores_in(self.worker_reserved_cores)
+        except ValueError as error:
+            raise InvalidInput("worker_reserved_cores", f"is no list of cores: {error}") from error
+        return Holdings(
+            reserved,
+            self.worker_memory_percent,
+            self.worker_cpu_factor,
+            self.worker_memory_factor,
+            self.worker_numa,
+        )
 
     @property
     def webhooks_may_go_private(self) -> bool:
@@ -222,7 +252,12 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for one in msgspec.structs.fields(Settings):
         text = environ.get(PREFIX + one.name.upper())
         if text:
-            values[one.name] = text.replace(",", " ").split() if one.name in _LISTS else text
+            values[one.name] = text
+            if one.name in _LISTS:
+                values[one.name] = text.replace(",", " ").split()
+            elif one.name == "worker_metadata":
+                pairs = (part.partition("=") for part in text.split(","))
+                values[one.name] = {name.strip(): value.strip() for name, _, value in pairs}
     if "container_engine" not in values and environ.get("DOCKER_HOST"):
         # What clients of engines look at.
         values["container_engine"] = environ["DOCKER_HOST"]

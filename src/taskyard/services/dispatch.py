@@ -174,7 +174,7 @@ class Dispatch:
         return self._rooms.workers()
 
     def rooms(self) -> list[Room]:
-        """Workers here as places to run, with their free cores."""
+        """Workers here as places to run: tags, nodes, cores and memory that are free, runtimes."""
         return self._rooms.rooms()
 
     def held(self, attempt_id: AttemptId) -> Held | None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from taskyard.core.errors import InvalidInput
 from taskyard.core.instants import Instant
+from taskyard.core.policies import problem_of
 from taskyard.core.schedule import check_cron
 from taskyard.core.tasks import TaskSpec, Webhook
 from taskyard.core.webhooks import WEBHOOKS_LIMIT, check_webhook
@@ -14,6 +15,7 @@ from taskyard.services.validate_work import check_work
 LABEL_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}\Z")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 NAME_LENGTH: Final = 1024
+CORES_LIMIT: Final = 10_000
 LATEST: Final = 253_402_300_799_000_000
 """The end of the year 9999, in microseconds."""
 
@@ -33,6 +35,7 @@ def check_spec(spec: TaskSpec) -> None:
         raise InvalidInput("kill.signal", f"there is no signal {spec.kill_signal!r}")
     if spec.retry.backoff_min_s > spec.retry.backoff_max_s:
         raise InvalidInput("retry.backoff_min_s", "is above backoff_max_s")
+    _check_placement(spec)
     if spec.cron is not None:
         if spec.start_at is not None:
             raise InvalidInput("cron", "excludes start_at and start_in_s")
@@ -43,6 +46,19 @@ def check_spec(spec: TaskSpec) -> None:
     for key, value in spec.labels.items():
         if not LABEL_KEY.match(key) or len(value) > 255 or "\0" in value:
             raise InvalidInput("labels", f"{key!r} is not a valid label")
+
+
+def _check_placement(spec: TaskSpec) -> None:
+    asked = spec.resources
+    if asked.allotted is not None:
+        raise InvalidInput("resources.allotted", "is for the scheduler to say")
+    if asked.cores is not None:
+        if not 1 <= asked.cores <= CORES_LIMIT:
+            raise InvalidInput("resources.cores", f"has to be from 1 to {CORES_LIMIT}")
+        if asked.cpu_millis is not None:
+            raise InvalidInput("resources.cores", "excludes cpu: whole cores are counted instead")
+    if spec.placement is not None and (problem := problem_of(spec.placement)) is not None:
+        raise InvalidInput("placement", problem)
 
 
 def _check_webhooks(webhooks: tuple[Webhook, ...]) -> None:

@@ -7,10 +7,12 @@ from typing import Final, Protocol, runtime_checkable
 
 import anyio
 import structlog
+from msgspec import Struct
 
 from taskyard.core.attempts import Attempt, Ended, Report
 from taskyard.core.availability import available
 from taskyard.core.circuit import CircuitRule
+from taskyard.core.cores import Node, Topology
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.resources import Capacity
@@ -38,6 +40,24 @@ class Sweeping(Protocol):
     async def keep_only(self, attempt_ids: frozenset[AttemptId]) -> None:
         """Kill everything but these."""
         ...
+
+
+class Place(Struct, frozen=True):
+    """What is said of a worker's machine, besides how much there is."""
+
+    topology: Topology = Topology()
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}
+    counts_cores: bool = False
+    """Whether nothing is known of its cores but their number, as on an engine's machine: then they
+    are 0, 1, 2 and so on, in one node."""
+
+    def topology_of(self, capacity: Capacity) -> Topology:
+        """Its nodes and cores, given what it offers."""
+        if not self.counts_cores:
+            return self.topology
+        cores = tuple(range(capacity.cpu_millis // 1000))
+        return Topology((Node(0, cores, capacity.memory_bytes),), pins_memory=False)
 
 
 class _Holding:
@@ -70,6 +90,7 @@ class Worker:
         circuit: When an engine that fails is left alone, and for how long.
         measure: Finds out what it offers whenever a runtime was opened, in place of ``capacity``;
             None from it leaves that as it is.
+        place: What placement policies can ask for, and the cores it has to give.
     """
 
     def __init__(
@@ -87,12 +108,14 @@ class Worker:
         keeper: OutputKeeper,
         circuit: CircuitRule = CircuitRule(),  # noqa: B008 - frozen
         measure: Callable[[], Awaitable[Capacity | None]] | None = None,
+        place: Place = Place(),  # noqa: B008 - frozen
     ) -> None:
         self.worker_id = worker_id
         self.capacity = capacity
         self._hostname = hostname
         self._version = version
         self._measure = measure
+        self._place = place
         self._runtimes = Runtimes(runtimes, clock, circuit, self._opened)
         self._awaiting: list[Attempt] = []
         """Attempts to take over once their runtime can be opened."""
@@ -195,6 +218,9 @@ class Worker:
             capacity=self.capacity,
             runtimes=self.runtimes,
             statuses=dict(self._runtimes.statuses),
+            topology=self._place.topology_of(self.capacity),
+            tags=self._place.tags,
+            metadata=self._place.metadata,
         )
         return await self._present_engine.joined(hello)
 

@@ -10,6 +10,7 @@ import httpx
 from anyio.abc import TaskGroup
 
 from taskyard.core.attempts import Ended, Started, StreamSize
+from taskyard.core.cores import Node, Topology
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason
@@ -94,6 +95,7 @@ class WordWorker:
                 "1",
                 Capacity(4, 4000, 8 << 30),
                 ("command",),
+                topology=Topology((Node(0, (4, 5), 8 << 30),)),
             )
         )
         tasks.start_soon(self._work)

@@ -41,7 +41,7 @@ async def test_submitted_task_is_answered_with_everything_it_was_given(
     }
     assert task["state"] == "scheduled"
     assert task["start_at"] == "2126-12-01T07:00:00.000000Z"
-    assert task["resources"] == {"cpu": 0.5, "memory": 512 << 20, "pids": 64}
+    assert task["resources"] == {"cpu": 0.5, "memory": 512 << 20, "pids": 64, "cores": None}
     assert task["kill"] == {"signal": "SIGINT", "grace_s": 3.0}
     assert task["retry"]["max_attempts"] == 3
     assert task["retry"]["backoff_max_s"] == 3600
@@ -51,8 +51,25 @@ async def test_submitted_task_is_answered_with_everything_it_was_given(
     assert task["webhooks"][0]["events"] == ["finished"]
     for name in ("command", "cwd", "stdin", "group", "name", "priority", "labels", "timeout_s"):
         assert task[name] == sent[name]
+    assert task["placement"] is None
     again = (await world.api.get(f"/tasks/{task['id']}")).json()
     assert again == task
+
+
+async def test_cores_and_placement_are_asked_for(world: NativeWorld) -> None:
+    """A task gets cores to itself where its policy lets it go; another one says why it waits."""
+    rule = {"type": "rule", "rule": 'worker == "w1"'}
+    policy = {"type": "composite", "policies": [rule, {"type": "max_per_host", "max": 2}]}
+    task = await world.submit(resources={"cores": 2}, placement=policy)
+    assert task["resources"]["cores"] == 2
+    assert task["placement"] == {**policy, "combiner": "and"}
+    await world.ended(task["id"])
+    attempts = (await world.api.get(f"/tasks/{task['id']}/attempts")).json()
+    assert attempts["items"][0]["cores"] == [4, 5]
+    waits = await world.submit(placement={"type": "match_tag", "tag": "gpu"})
+    why = (await world.api.get(f"/tasks/{waits['id']}/why")).json()
+    assert why["code"] == "placement"
+    assert why["summary"] == "no worker satisfies its placement policy: w1 has no tag 'gpu'"
 
 
 async def test_task_runs_and_shows_its_exit_code(world: NativeWorld) -> None:

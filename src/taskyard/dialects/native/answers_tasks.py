@@ -30,7 +30,7 @@ from taskyard.services.redaction import redact_env, redact_headers
 
 _NO_COMMAND: Final = Command()
 _NO_RESOURCES: Final = Resources()
-_NO_RESOURCES_ANSWER: Final = ResourcesAnswer(None, None, None)
+_NO_RESOURCES_ANSWER: Final = ResourcesAnswer(None, None, None, None)
 _NO_RETRY: Final = RetryPolicy()
 _NO_RETRY_ANSWER: Final = RetryAnswer(1, 1.0, 3600.0, 2.0, 0.1)
 
@@ -73,6 +73,7 @@ def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
         name=spec.name,
         priority=spec.priority,
         resources=_NO_RESOURCES_ANSWER if resources == _NO_RESOURCES else _resources(resources),
+        placement=spec.placement,
         timeout_s=spec.timeout_s,
         kill=KillAnswer(spec.kill_signal, spec.kill_grace_s),
         retry=_NO_RETRY_ANSWER
@@ -118,7 +119,10 @@ def _container(work: Container) -> ContainerAnswer:
 def _resources(resources: Resources) -> ResourcesAnswer:
     millis = resources.cpu_millis
     return ResourcesAnswer(
-        None if millis is None else millis / 1000, resources.memory_bytes, resources.pids
+        None if millis is None else millis / 1000,
+        resources.memory_bytes,
+        resources.pids,
+        resources.cores,
     )
 
 
@@ -130,6 +134,7 @@ def attempt_answer(attempt: Attempt) -> AttemptAnswer:
         task_id=attempt.task_id,
         number=attempt.number,
         worker_id=attempt.worker_id,
+        cores=() if attempt.resources.allotted is None else attempt.resources.allotted.cpus,
         state=attempt.state,
         assigned_at=wire_time(attempt.assigned_at),
         started_at=wire_time(attempt.started_at),

@@ -50,6 +50,7 @@ def spec_of(wire: SubmittedTask, now: Instant) -> TaskSpec:
         name=wire.name,
         priority=wire.priority,
         resources=_NO_RESOURCES if wire.resources is None else _resources(wire.resources),
+        placement=wire.placement,
         timeout_s=wire.timeout_s,
         kill_signal="SIGTERM" if kill is None else kill.signal,
         kill_grace_s=10.0 if kill is None else kill.grace_s,
@@ -145,6 +146,7 @@ def _resources(wire: SubmittedResources) -> Resources:
         cpu_millis=None if wire.cpu is None else round(wire.cpu * 1000),
         memory_bytes=size_bytes("resources.memory", wire.memory, 4 << 20, 64 << 40),
         pids=wire.pids,
+        cores=wire.cores,
     )
 
 

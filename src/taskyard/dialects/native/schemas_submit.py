@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from taskyard.core.policies import Policy
 from taskyard.core.schedule import CatchUp
 from taskyard.core.tasks import PullPolicy, SecretRef, WebhookEvent
 
@@ -50,6 +51,8 @@ class SubmittedResources(Struct, forbid_unknown_fields=True):
     cpu: Annotated[float, Meta(ge=0.01, le=1024)] | None = None
     memory: MemorySize | None = None
     pids: Annotated[int, Meta(ge=1, le=4_194_304)] | None = None
+    cores: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    """Whole cores to itself, all of one NUMA node; excludes ``cpu``."""
 
 
 class SubmittedKill(Struct, forbid_unknown_fields=True):
@@ -160,6 +163,8 @@ class SubmittedTask(Struct, forbid_unknown_fields=True):
     name: Annotated[str, Meta(max_length=255, pattern=TEXT)] | None = None
     priority: Priority = 0
     resources: SubmittedResources | None = None
+    placement: Policy | None = None
+    """Which workers it may go to, besides having room."""
     timeout_s: Annotated[float, Meta(ge=0.001, le=31_536_000)] | None = None
     kill: SubmittedKill | None = None
     retry: SubmittedRetry | None = None

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from taskyard.core.policies import Policy
 from taskyard.core.schedule import CatchUp
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import PullPolicy, SecretRef, WebhookEvent
@@ -33,6 +34,8 @@ class ResourcesAnswer(Struct):
     memory: int | None
     """Bytes."""
     pids: int | None
+    cores: int | None
+    """Whole cores to itself."""
 
 
 class KillAnswer(Struct):
@@ -120,6 +123,7 @@ class TaskAnswer(Struct):
     name: str | None
     priority: int
     resources: ResourcesAnswer
+    placement: Policy | None
     timeout_s: float | None
     kill: KillAnswer
     retry: RetryAnswer
@@ -217,6 +221,8 @@ class AttemptAnswer(Struct):
     task_id: Uuid
     number: int
     worker_id: str
+    cores: tuple[int, ...]
+    """Processors it has to itself; empty if it did not ask for whole cores."""
     state: AttemptState
     assigned_at: When
     started_at: When | None

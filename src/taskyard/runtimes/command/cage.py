@@ -136,10 +136,24 @@ class Cage:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(path)  # noqa: PTH102 - no pathlib in the shepherd
                     made.append(path)
+            self._pin()
         except OSError:
             for path in made:
                 os.rmdir(path)  # noqa: PTH106 - no pathlib in the shepherd
             raise
+
+    def _pin(self) -> None:
+        # Before anybody is inside, so that no instruction runs elsewhere; and in version 1 nobody
+        # may enter before it is said which processors and nodes there are.
+        cpus, nodes = self._limits.cpus, self._limits.memory_nodes
+        if cpus is None:
+            return
+        if "cpuset" in self._v1 and nodes is None:
+            above = self._v1["cpuset"].rpartition("/")[0]
+            nodes = _read(above + "/cpuset.mems").decode().strip()
+        self._set("cpuset", "cpuset.cpus", "cpuset.cpus", cpus)
+        if nodes is not None:
+            self._set("cpuset", "cpuset.mems", "cpuset.mems", nodes)
 
     def enter(self) -> None:
         """Walk into the cage, so that a child is born inside and never was anywhere else.

@@ -9,7 +9,7 @@ from taskyard.runtimes.command.cage import Cage, LostInCage, Stand
 from taskyard.runtimes.command.protocol import Json
 from taskyard.runtimes.command.tree import Limits
 
-CONTROLLERS: Final = ("cpu", "memory", "pids")
+CONTROLLERS: Final = ("cpu", "cpuset", "memory", "pids")
 _IDLE_MAX: Final = 64
 _DOORS_MAX: Final = 128
 """Cages that keep descriptors; far below the usual limit of open files."""
@@ -86,12 +86,15 @@ class Cgroups:
             home = os.open(own + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
         except OSError:
             return
+        if controller == "cpuset":
+            with contextlib.suppress(OSError):
+                copy_cpuset(own, base)
         self._v1_bases[controller] = base
         self._home[controller] = home
 
     @property
     def enforced(self) -> list[str]:
-        """Which of ``cpu``, ``memory`` and ``pids`` can be limited here."""
+        """Which of ``cpu``, ``cpuset``, ``memory`` and ``pids`` can be limited here."""
         return [name for name in CONTROLLERS if name in self._v2 or name in self._v1_bases]
 
     def new(self, limits: Limits) -> Cage:
@@ -221,6 +224,15 @@ def own_hierarchies(mountinfo: str, membership: str) -> Hierarchies:
                 if place is not None:
                     v1.setdefault(controller, place)
     return Hierarchies(unified, v1)
+
+
+def copy_cpuset(parent: str, child: str) -> None:
+    """Allow a version 1 cgroup what its parent may use: a new one may use nothing, and nobody may
+    enter it. Raises ``OSError``.
+    """
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        if not _read(f"{child}/{name}").strip():
+            _write(f"{child}/{name}", _read(f"{parent}/{name}").strip())
 
 
 def discover(name: str) -> Cgroups | None:

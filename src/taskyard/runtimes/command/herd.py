@@ -12,6 +12,7 @@ from taskyard.runtimes.command.cage import Cage, LostInCage
 from taskyard.runtimes.command.cgroups import Cgroups
 from taskyard.runtimes.command.complaints import complain
 from taskyard.runtimes.command.output import Output
+from taskyard.runtimes.command.pinning import pinned
 from taskyard.runtimes.command.protocol import Json
 from taskyard.runtimes.command.session import Roster, SessionTree
 from taskyard.runtimes.command.spawning import SpawnFailed, spawn
@@ -130,9 +131,13 @@ class Herd:
         self._started(ward)
 
     def _spawn_inside(self, tree: Tree, request: Json) -> int:
+        cpus = Limits(*request["limits"]).cpus
+        if self._cgroups is not None and "cpuset" in self._cgroups.enforced:
+            cpus = None  # The cage sees to it, and what is inside cannot get around that.
         try:
             tree.enter()
-            return spawn(request, self._null)
+            with pinned(cpus):
+                return spawn(request, self._null)
         finally:
             try:
                 tree.leave()

@@ -24,7 +24,7 @@ class HelloEvent(Struct, frozen=True, tag="hello", tag_field="event"):
     method: str
     """How trees are killed: ``cgroup`` or ``session``."""
     enforced: tuple[str, ...]
-    """Which of ``cpu``, ``memory`` and ``pids`` it can limit."""
+    """Which of ``cpu``, ``cpuset``, ``memory`` and ``pids`` it can limit."""
 
 
 class StartedEvent(Struct, frozen=True, tag="started", tag_field="event"):
@@ -126,7 +126,13 @@ def begin_line(
             "user": work.user,
             "isolate": work.isolate,
             "merge_output": work.merge_output,
-            "limits": (resources.cpu_millis, resources.memory_bytes, resources.pids),
+            "limits": (
+                resources.cpu_millis,
+                resources.memory_bytes,
+                resources.pids,
+                ",".join(map(str, assignment.cpuset)) or None,
+                ",".join(map(str, assignment.memory_nodes)) or None,
+            ),
             "timeout_s": assignment.timeout_s,
             "kill_signal": assignment.kill_signal,
             "kill_grace_s": assignment.kill_grace_s,

@@ -11,10 +11,19 @@ class Limits(NamedTuple):
     cpu_millis: int | None = None
     memory_bytes: int | None = None
     pids: int | None = None
+    cpus: str | None = None
+    """Processors they are pinned to, such as ``2,3,7``."""
+    memory_nodes: str | None = None
+    """NUMA nodes their memory has to come from; only along with ``cpus``."""
 
     def names(self) -> list[str]:
-        """The resources that are limited: ``cpu``, ``memory``, ``pids``."""
-        given = {"cpu": self.cpu_millis, "memory": self.memory_bytes, "pids": self.pids}
+        """The resources that are limited: ``cpu``, ``cpuset``, ``memory``, ``pids``."""
+        given = {
+            "cpu": self.cpu_millis,
+            "cpuset": self.cpus,
+            "memory": self.memory_bytes,
+            "pids": self.pids,
+        }
         return [name for name, value in given.items() if value is not None]
 
 
