@@ -20,6 +20,7 @@ from taskyard.dialects.drove.life import (
     Result,
     State,
     could_not_pull,
+    has_run,
     path_to_end,
     result_of,
     state_of,
@@ -144,7 +145,7 @@ class Board:
             task = await self._engine.tasks.get(caller, row.task.id)
             attempts = await self._engine.tasks.attempts(caller, row.task.id)
         except NotFound:  # deleted: what was announced is all there is
-            row.result = result_of(ended.state, ended.reason, None, None)
+            row.result = result_of(ended.state, ended.reason, ended.message, None)
         else:
             last = attempts[-1] if attempts else None
             row.result = result_of(task.state, task.reason, task.message, last)
@@ -271,11 +272,10 @@ class Board:
         row.ended = change
         end = state_of(change.state, None, change.reason)
         killed = change.state is TaskState.CANCELLED
-        # Whether it was the image nobody knows without looking; an attempt that never ran and
-        # was not killed is told as one that could not be started.
-        guess = result_of(change.state, change.reason, None, None)
-        pulling = could_not_pull(guess)
-        self._pass(row, path_to_end(row.state, end, killed=killed, pulling=pulling))
+        announced = result_of(change.state, change.reason, change.message, None)
+        unmade = killed or could_not_pull(announced)
+        ran = has_run(change.state, change.reason)
+        self._pass(row, path_to_end(row.state, end, ran=ran, unmade=unmade))
 
     def _pass(self, row: Row, states: Iterable[State]) -> None:
         for state in states:

@@ -71,6 +71,15 @@ ACTIVE: Final = frozenset(
         _S.UNKNOWN,
     }
 )
+_OF_PROCESSES: Final = frozenset(
+    {
+        Reason.EXIT_CODE,
+        Reason.SIGNAL,
+        Reason.TIMEOUT,
+        Reason.OUT_OF_MEMORY,
+        Reason.EXIT_UNKNOWN,
+    }
+)
 _PULL: Final = ("image ", "the image ")
 _UNSAID: Final = "it failed, and nobody said why"
 
@@ -84,17 +93,28 @@ def state_of(state: TaskState, attempt: AttemptState | None, reason: Reason | No
     return _S.PENDING
 
 
-def path_to_end(state: State, end: State, *, killed: bool, pulling: bool) -> list[State]:
+def path_to_end(state: State, end: State, *, ran: bool, unmade: bool) -> list[State]:
     """The states from one that is active, without it, to the last one.
 
-    ``pulling`` says that its image could not be fetched.
+    Args:
+        state: where it is.
+        end: where it goes.
+        ran: its process ended, though nobody may have said that it ever began.
+        unmade: its container never came to be: no image, or a kill came first.
     """
     if end is _S.LOST or state is _S.PENDING:
         return [end]
-    if state is _S.PROVISIONING:
-        failed = [_S.PROVISIONING_FAILED] if pulling or killed else [_S.STARTING, _S.RUN_FAILED]
-        return [*failed, _S.DEPROVISIONING, end]
-    return [_S.RUN_COMPLETED, _S.DEPROVISIONING, end]
+    if state is not _S.PROVISIONING:
+        return [_S.RUN_COMPLETED, _S.DEPROVISIONING, end]
+    if ran:
+        return [_S.STARTING, _S.RUNNING, _S.RUN_COMPLETED, _S.DEPROVISIONING, end]
+    failed = [_S.PROVISIONING_FAILED] if unmade else [_S.STARTING, _S.RUN_FAILED]
+    return [*failed, _S.DEPROVISIONING, end]
+
+
+def has_run(state: TaskState, reason: Reason | None) -> bool:
+    """Whether a task that ended so had a process that ended by itself."""
+    return state is TaskState.SUCCEEDED or reason in _OF_PROCESSES
 
 
 def result_of(

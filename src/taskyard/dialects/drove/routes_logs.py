@@ -74,7 +74,7 @@ class LogRoutes:
         rest = unfinished(data)
         if rest and rest < len(data) and not (at_end and piece.complete):
             data = data[:-rest]
-        elif rest == len(data) and not at_end:
+        elif rest == len(data) and wanted and not at_end:
             # Less than a character was asked for: a whole one, so that its reader gets on.
             piece = await self._slice(attempt, stream, offset, _CHARACTER_BYTES)
             data = _first_character(piece.data)
