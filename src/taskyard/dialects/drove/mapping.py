@@ -94,7 +94,7 @@ def spec_of(
         files=tuple(_file(one, fetched) for one in spec.configs or ()),
         devices=devices,
         device_requests=requests,
-        open_files=settings.open_files,
+        open_files=settings.open_files or None,
     )
     return TaskSpec(
         work=work,

@@ -30,7 +30,7 @@ class DroveSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Whether tasks may use devices of hosts."""
     default_user: Annotated[str, Meta(min_length=1)] | None = None
     """``USER[:GROUP]`` that containers run as; the image's when None."""
-    open_files: Annotated[int, Meta(ge=1024, le=1 << 30)] = 470_000
-    """Files a container may have open at once."""
+    open_files: Annotated[int, Meta(ge=0, le=1 << 30)] = 470_000
+    """Files a container may have open at once; 0 leaves that to the engine."""
     events_kept: Annotated[int, Meta(ge=100, le=10_000_000)] = 200_000
     """Events of the last hour that are kept at most."""
