@@ -17,6 +17,7 @@ from benchmarks.figures import (
     bulk,
     commands,
     containers,
+    drove,
     flat,
     kill,
     latency,
@@ -41,6 +42,7 @@ FIGURES: tuple[Figure, ...] = (
     containers,
     flat,
     placing,
+    drove,
     watching,
     peers,
 )

@@ -5,14 +5,15 @@ acceptance on). What is on it follows the announced changes; tasks that came som
 before a restart, are read from the store when somebody looks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from taskyard.core.access import Caller
 from taskyard.core.changes import Change
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import AttemptId, TaskId, WorkerId, WorkspaceName
-from taskyard.core.states import TERMINAL, AttemptState, TaskState
+from taskyard.core.states import ENDED_ATTEMPT, TERMINAL, AttemptState, TaskState
 from taskyard.core.tasks import Container, Task
 from taskyard.dialects.drove.events import Events
 from taskyard.dialects.drove.hosts import Hosts
@@ -40,6 +41,8 @@ from taskyard.services.engine import Engine
 
 TASK_EVENT: Final = "TASK_STATE_CHANGE"
 _PAGE: Final = 500
+_LATE: Final = 50_000
+"""Tasks whose changes are kept while others are on their way."""
 _HOSTED: Final = frozenset({State.RUNNING, State.RUN_COMPLETED, State.DEPROVISIONING})
 
 
@@ -98,14 +101,34 @@ class Board:
         self._foreign: set[TaskId] = set()
         """Placed tasks that the dialect cannot represent."""
         self._loaded: set[WorkspaceName] = set()
-        self._late: dict[TaskId, list[Change]] | None = None
-        """While tasks are being read: what happened to those not on the board yet."""
+        self._late: dict[TaskId, list[Change]] = {}
+        """While tasks are on their way here: what happened to those not on the board yet."""
+        self._awaited = 0
+        """How many are on their way."""
         engine.bus.listen(self._on_changes)
 
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """While a task comes into being or is read: what happens to it meanwhile is kept.
+
+        The scheduler may find a task in the store, and even end it, before its creator hears that
+        it was stored.
+        """
+        self._awaited += 1
+        try:
+            yield
+        finally:
+            self._awaited -= 1
+            if not self._awaited:
+                self._late.clear()
+
     def add(self, task: Task) -> Row:
-        """A task was created just now, through the dialect."""
+        """A task was created just now, through the dialect; while :meth:`expecting` it."""
         row = self._rows[task.id] = Row(task)
+        self._unknown.pop(task.id, None)
         self._tell(row, State.PENDING)
+        for change in self._late.pop(task.id, ()):
+            self._apply(row, change)
         return row
 
     async def active(self, caller: Caller) -> list[Row]:
@@ -157,18 +180,12 @@ class Board:
         waiting = [one for one, where in self._unknown.items() if where == workspace]
         if workspace in self._loaded and not waiting:
             return
-        began = self._late is None
-        if began:
-            self._late = {}
-        try:
+        with self.expecting():
             if workspace not in self._loaded:
                 await self._load(caller)
                 self._loaded.add(workspace)
             for task_id in waiting:
                 await self._read(caller, task_id)
-        finally:
-            if began:
-                self._late = None
 
     async def _load(self, caller: Caller) -> None:
         after: int | None = None
@@ -208,8 +225,10 @@ class Board:
         if task.id in self._rows:
             return
         self._unknown.pop(task.id, None)
-        late = [] if self._late is None else self._late.pop(task.id, [])
-        if task.state in TERMINAL or any(one.state in TERMINAL for one in late) or not attempts:
+        late = self._late.pop(task.id, [])
+        # The attempts were read later than the task: it may have ended in between, and its end
+        # may have been announced while it was still on the board.
+        if not attempts or attempts[-1].state in ENDED_ATTEMPT or task.state in TERMINAL:
             return
         row, last = Row(task), attempts[-1]
         row.attempt_id = last.id
@@ -232,8 +251,11 @@ class Board:
 
     def _apply_unknown(self, change: Change) -> None:
         task_id = change.task_id
-        if self._late is not None:
+        if self._awaited:
             self._late.setdefault(task_id, []).append(change)
+            if len(self._late) > _LATE:
+                # Nothing is on its way for so long; these are tasks of others.
+                del self._late[next(iter(self._late))]
         if change.state is TaskState.RUNNING:
             if task_id not in self._foreign:
                 self._unknown[task_id] = change.workspace

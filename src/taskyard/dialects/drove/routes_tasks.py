@@ -160,12 +160,13 @@ class TaskRoutes:
         if known is not None:
             raise _exists(app, name)
         fetched = await fetched_configs(cluster.engine, spec.configs or ())
-        task, deadline = await self._submit(
-            caller, spec_of(spec, policy, cluster.settings, fetched, cluster.engine.clock.now())
-        )
-        if task is None:
-            raise _exists(app, name)
-        row = cluster.board.add(task)
+        deadline = cluster.settings.placement_wait_s
+        now = cluster.engine.clock.now()
+        with cluster.board.expecting():
+            task = await self._submit(caller, spec_of(spec, policy, cluster.settings, fetched, now))
+            if task is None:
+                raise _exists(app, name)
+            row = cluster.board.add(task)
         with anyio.move_on_after(deadline + _SLACK_S):
             await self._placed(row)
         if row.attempt_id is None and row.ended is not None and row.result is None:
@@ -178,15 +179,14 @@ class TaskRoutes:
             raise Refused(problems or [text])
         return success({"taskId": f"{app}-{name}"})
 
-    async def _submit(self, caller: Caller, spec: TaskSpec) -> tuple[Task | None, float]:
-        """The new task, None if there is one already; and how long it may wait for its place."""
+    async def _submit(self, caller: Caller, spec: TaskSpec) -> Task | None:
+        """The new task; None if there is one already."""
         tasks = self._cluster.engine.tasks
-        wait_s = self._cluster.settings.placement_wait_s
         task, is_new = await tasks.submit(caller, spec)
         if not is_new and self._is_stale(task):
             await self._forget(caller, task.id)
             task, is_new = await tasks.submit(caller, spec)
-        return task if is_new else None, wait_s
+        return task if is_new else None
 
     async def _placed(self, row: Row) -> None:
         """Wait until a task was placed, or never will be."""
