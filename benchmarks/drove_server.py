@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 
 from taskyard.core.attempts import Ended, Report, Started
 from taskyard.core.cores import Node, Topology
-from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
+from taskyard.core.ids import IncarnationId, WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState
 from taskyard.core.tasks import Container
@@ -46,23 +46,20 @@ class PretendingWorkers:
 
     def __init__(self, clock: SystemClock) -> None:
         self._clock = clock
-        self._engine: EngineEnd | None = None
         self._inbox, self._outbox = anyio.create_memory_object_stream[list[Assignment]](10_000)
-        self._hanging: dict[AttemptId, Assignment] = {}
 
     async def begin(self, engine: EngineEnd, tasks: TaskGroup) -> None:
         """Join with all of them."""
-        self._engine = engine
         first, second = tuple(range(CORES)), tuple(range(CORES, 2 * CORES))
         topology = Topology((Node(0, first, 64 * GIB), Node(1, second, 64 * GIB)))
         capacity = Capacity(1000, 2 * CORES * 1000, 128 * GIB)
         for name in _names():
             hello = Hello(name, _INCARNATION, name, "1", capacity, ("container",))
             await engine.joined(_with(hello, topology))
-        tasks.start_soon(self._work)
+        tasks.start_soon(self._work, engine)
         for name in _names():
             # Each by itself, as workers do: now and then a heartbeat waits for a commit.
-            tasks.start_soon(self._beat, name)
+            tasks.start_soon(self._beat, engine, name)
 
     async def serve(self, engine: EngineEnd) -> None:
         """See the port."""
@@ -85,24 +82,23 @@ class PretendingWorkers:
     async def kill(self, orders: list[KillOrder]) -> None:
         """See the port; nobody kills here."""
 
-    async def _work(self) -> None:
+    async def _work(self, engine: EngineEnd) -> None:
         async for some in self._outbox:
             now = self._clock.now()
             reports: list[Report] = []
             for one in some:
-                assert isinstance(one.work, Container)
+                if not isinstance(one.work, Container):
+                    raise TypeError(f"no container: {one.work}")
                 reports.append(Started(one.attempt_id, one.lease_token, now))
                 if "hang" in one.work.args:
                     continue
                 state = AttemptState.SUCCEEDED
                 reports.append(Ended(one.attempt_id, one.lease_token, now, state, exit_code=0))
-            assert self._engine is not None
-            await self._engine.report(reports)
+            await engine.report(reports)
 
-    async def _beat(self, name: WorkerId) -> None:
+    async def _beat(self, engine: EngineEnd, name: WorkerId) -> None:
         while True:
-            assert self._engine is not None
-            await self._engine.beat(Heartbeat(name, _INCARNATION, self._clock.now()))
+            await engine.beat(Heartbeat(name, _INCARNATION, self._clock.now()))
             await anyio.sleep(1)
 
 

@@ -40,7 +40,7 @@ LINES: Lines = {
     CPU: Requirement("figure", "under", 6, "ms"),
     ANSWER: None,
     LIST: Requirement("figure", "under", 250, "ms"),
-    GROWTH: Requirement("figure", "under", 1.5, "×"),
+    GROWTH: Requirement("figure", "under", 1.5, "x"),
 }
 _HEADERS: Final = {
     "Authorization": "Basic " + base64.b64encode(b"admin:admin").decode(),
@@ -70,7 +70,7 @@ def measure(bench: Bench) -> Sequence[Row]:
         plain(NAME, CPU, "ms", [cpu_ms / created], LINES[CPU]),
         plain(NAME, ANSWER, "ms", [percentile(answers_ms, 0.99)]),
         plain(NAME, LIST, "ms", many_ms, LINES[LIST]),
-        plain(NAME, GROWTH, "×", [growth], LINES[GROWTH]),
+        plain(NAME, GROWTH, "x", [growth], LINES[GROWTH]),
     ]
 
 
@@ -127,7 +127,7 @@ def _fill(port: int, numbers: "count[int]", tasks: int) -> None:
 
 def _list_ms(port: int, expected: int) -> list[float]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    values = []
+    values, body = [], b""
     for _ in range(_READS):
         begin = time.perf_counter()
         connection.request("GET", "/apis/v1/tasks", headers=_HEADERS)

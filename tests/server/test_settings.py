@@ -145,7 +145,7 @@ def test_given_secret_key_is_taken() -> None:
     assert Settings.load(None, {"secret_key": key}, {}).secret_key == key
 
 
-@pytest.mark.parametrize("table", [None, "gx"])
+@pytest.mark.parametrize("table", [None, "gx", "drove"])
 def test_every_setting_is_documented_with_its_default(table: str | None) -> None:
     """The reference page names the settings of this version, all of them and no others."""
     head, *sections = PAGE.read_text("utf-8").split("\n## ")

@@ -17,6 +17,7 @@ from taskyard.dialects.native.native import Native
 from taskyard.ports.runtime import Assignment
 from taskyard.server.app import Served, dialect_app, main_app
 from taskyard.server.clock import SystemClock, SystemIds
+from taskyard.server.fetching import GuardedFetcher
 from taskyard.server.listeners import Listener, bind_tcp, started
 from taskyard.server.metrics import Metrics
 from taskyard.server.mounting import others
@@ -190,7 +191,8 @@ async def opened(
     sender = Outbound(allow_private=True)
     await store.open()
     wired = wire(settings, Adapters(store, fleet.logs, fleet, sender, clock, SystemIds()), metrics)
-    host = Host(wired.engine, streams, settings.max_body_bytes, dev=dev)
+    fetch = GuardedFetcher(allow_private=True)
+    host = Host(wired.engine, streams, settings.max_body_bytes, dev=dev, fetch=fetch)
 
     def native(prefix: str) -> Native:
         return Native(wired.engine, streams, prefix, settings.max_body_bytes, dev=True)

@@ -159,7 +159,7 @@ class TaskRoutes:
         known = await find(cluster, caller, app, name)
         if known is not None:
             raise _exists(app, name)
-        fetched = await fetched_configs(cluster.engine, spec.configs or ())
+        fetched = await fetched_configs(cluster.host.fetch, spec.configs or ())
         deadline = cluster.settings.placement_wait_s
         now = cluster.engine.clock.now()
         with cluster.board.expecting():
