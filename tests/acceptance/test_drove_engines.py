@@ -22,7 +22,6 @@ SETTINGS = """
 pull = "missing"
 open_files = 0
 forward_env = ["FORWARDED_*"]
-allowed_mount_dirs = ["{volumes}"]
 config_dirs = ["{volumes}"]
 """
 

@@ -183,7 +183,7 @@ async def opened(
 ) -> AsyncIterator[DroveWorld]:
     """A served engine on a data directory; ``settings_`` are those of the dialect, and ``dev``."""
     dev = settings_.pop("dev", True)
-    given = {"placement_wait_s": 1.0, **settings_}
+    given = {"placement_wait_s": 1.0, "allowed_mount_dirs": ["/"], **settings_}
     settings = Settings.load(None, {"data": directory, "dev": dev, "drove": given}, {})
     metrics, streams, clock = Metrics(), Streams(), SystemClock()
     store = SqliteStore(directory, metrics.on_commit)

@@ -54,8 +54,7 @@ def _switched_off(settings: DroveSettings, spec: wire.WireSpec) -> list[str]:
     problems = [
         f"Volume mount requested on non whitelisted host directory: {volume.pathOnHost}"
         for volume in spec.volumes or ()
-        if settings.allowed_mount_dirs
-        and not _is_below(volume.pathOnHost or "", settings.allowed_mount_dirs)
+        if not _is_below(volume.pathOnHost or "", settings.allowed_mount_dirs or ())
     ]
     args = spec.args or []
     if args and not settings.args:

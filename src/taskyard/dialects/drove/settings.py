@@ -16,8 +16,8 @@ class DroveSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Seconds within which a created task has to be placed; otherwise it is refused."""
     stale_task_age_s: Annotated[float, Meta(ge=60, le=31_536_000)] = 172_800.0
     """Seconds that the record of an ended task is kept."""
-    allowed_mount_dirs: tuple[str, ...] = ()
-    """Directories of hosts that tasks may mount; no limit of the dialect's own when empty."""
+    allowed_mount_dirs: tuple[str, ...] | None = None
+    """Directories of hosts that tasks may mount; what the server's worker allows when None."""
     config_dirs: tuple[str, ...] = ()
     """Directories of hosts that tasks may take configuration files from."""
     pull: Literal["always", "missing"] = "always"

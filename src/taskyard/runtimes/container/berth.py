@@ -58,9 +58,7 @@ class Berth:
         self._directory = directory
         self._dock = dock
         self._name = container_name(assignment.attempt_id)
-        self._output = Output(
-            directory, assignment.log_limit_bytes, merge=self._work.merge_output
-        )
+        self._output = Output(directory, assignment.log_limit_bytes, merge=self._work.merge_output)
         self._news = anyio.Event()
         self._look = False
         self._killing: Killing | None = None
