@@ -61,6 +61,7 @@ class DroveClient:
     def follow(self, app: str, task: str, within_s: float = 60) -> dict[str, Any]:
         """One task once it has ended; its output is read meanwhile, as far as it goes."""
         deadline = time.monotonic() + within_s
+        found: dict[str, Any] = {}
         while time.monotonic() < deadline:
             found = self.show(app, task)
             if found["state"] in TERMINAL:
@@ -71,6 +72,7 @@ class DroveClient:
     def await_state(self, app: str, task: str, state: str, within_s: float = 60) -> dict[str, Any]:
         """One task once it is in a state."""
         deadline = time.monotonic() + within_s
+        found: dict[str, Any] = {}
         while time.monotonic() < deadline:
             found = self.show(app, task)
             if found["state"] == state:
