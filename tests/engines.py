@@ -110,6 +110,11 @@ class RealEngine:
         shutil.rmtree(rootfs)
         archive.unlink()
 
+    def tag(self, repository: str) -> None:
+        """Give the image another name, ``REPOSITORY:latest``."""
+        params = {"repo": repository, "tag": "latest"}
+        self._call("POST", f"/images/{IMAGE}/tag", params=params)
+
     def containers(self) -> list[dict[str, Any]]:
         """All containers there are."""
         found: list[dict[str, Any]] = self._call(

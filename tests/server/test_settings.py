@@ -171,3 +171,25 @@ def test_addresses_are_read_and_shown() -> None:
     assert url_of("0.0.0.0", 1) == "http://127.0.0.1:1"  # noqa: S104 - shown
     assert url_of("::", 2) == "http://[::1]:2"
     assert url_of("example.org", 3) == "http://example.org:3"
+
+
+def test_container_engine_comes_from_where_its_clients_look() -> None:
+    """``DOCKER_HOST`` counts unless ours is given; what is not for us is passed over."""
+    here = {"DOCKER_HOST": "unix:///run/x.sock"}
+    assert Settings.load(environ=here).container_engine == "unix:///run/x.sock"
+    ours = {**here, "TASKYARD_CONTAINER_ENGINE": "off"}
+    assert Settings.load(environ=ours).container_engine == "off"
+    assert Settings.load(environ={"DOCKER_HOST": "ssh://host"}).container_engine == "auto"
+
+
+def test_container_settings_are_checked() -> None:
+    """Paths are absolute, addresses are addresses, a certificate has its key."""
+    several = {"TASKYARD_CONTAINER_VOLUMES": "/srv, /data"}
+    assert Settings.load(environ=several).container_volumes == ("/srv", "/data")
+    for overrides in (
+        {"container_engine": "nonsense"},
+        {"container_volumes": ["relative"]},
+        {"container_tls_cert": "/cert.pem"},
+    ):
+        with pytest.raises(InvalidInput):
+            Settings.load(environ={}, overrides=overrides)

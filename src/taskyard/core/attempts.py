@@ -27,7 +27,7 @@ class KillReport(Struct, frozen=True):
     forced: bool = False
     """Whether anything had to be killed outright after the grace."""
     method: str = "cgroup"
-    """``cgroup`` (the whole tree at once) or ``session`` (session and descendants)."""
+    """``cgroup`` (the whole tree at once), ``session`` (session and descendants), ``container``."""
     killed_count: int = 0
     """Processes that were alive when the outright kill began."""
     survivors: tuple[Survivor, ...] = ()

@@ -36,6 +36,7 @@ _SIZES: Final = (
     "log_limit_bytes",
     "container_image_cache_bytes",
 )
+_ENGINES: Final = ("unix:///", "tcp://", "http://", "https://")
 _LISTS: Final = frozenset({"listen", "container_volumes", "worker_tags"})
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -258,9 +259,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             elif one.name == "worker_metadata":
                 pairs = (part.partition("=") for part in text.split(","))
                 values[one.name] = {name.strip(): value.strip() for name, _, value in pairs}
-    if "container_engine" not in values and environ.get("DOCKER_HOST"):
-        # What clients of engines look at.
-        values["container_engine"] = environ["DOCKER_HOST"]
+    engine = environ.get("DOCKER_HOST", "")
+    if "container_engine" not in values and engine.startswith(_ENGINES):
+        # What clients of engines look at; forms that are not ours, such as ssh, are not meant here.
+        values["container_engine"] = engine
     return values
 
 

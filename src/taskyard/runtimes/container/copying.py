@@ -66,11 +66,13 @@ class Copying:
         """Whether the attachment brought everything, to the last byte.
 
         An attachment just ends, whether the container or the engine has gone; only an engine that
-        was there all the time makes its end the container's.
+        was there all the time makes its end the container's. Over a network that is not enough:
+        what lies in between may end one connection and leave the others.
         """
-        return (
-            not self._missed and self._is_whole and self._generation == self._watch.generation
-        ) or self.failed is not None
+        if self.failed is not None:
+            return True
+        was_there = self._generation == self._watch.generation
+        return not self._missed and self._is_whole and was_there and self._engine.place.is_local
 
     async def attach(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Copy through an attachment; started when that is made or cannot be."""

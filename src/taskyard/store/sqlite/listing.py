@@ -110,7 +110,8 @@ def _tests(query: TaskQuery) -> tuple[str, dict[str, Any]]:
                 "coalesce(name, '')",
                 "group_name",
                 "id",
-                "coalesce(spec ->> '$.work.shell', spec ->> '$.work.argv', '')",
+                "coalesce(spec ->> '$.work.shell', spec ->> '$.work.argv', "
+                "(spec ->> '$.work.image') || ' ' || coalesce(spec ->> '$.work.args', ''), '')",
             )
         ]
         tests.append(f"({' OR '.join(found)})")
