@@ -51,6 +51,10 @@ class TaskOptions:
     """-100 to 100; higher starts first."""
     cpu: float | None = None
     """Cores to reserve and not to exceed."""
+    cores: int | None = None
+    """Whole cores to itself, all of one NUMA node, in place of --cpu."""
+    on: str | None = None
+    """Tag or host name that a worker has to have."""
     memory: str | None = None
     """Memory to reserve and not to exceed, such as 512MiB."""
     pids: int | None = None
@@ -110,7 +114,8 @@ class TaskOptions:
             "group": self.group,
             "name": self.name,
             "priority": self.priority,
-            "resources": _given(cpu=self.cpu, memory=self.memory, pids=self.pids),
+            "resources": _given(cpu=self.cpu, memory=self.memory, pids=self.pids, cores=self.cores),
+            "placement": None if self.on is None else {"type": "match_tag", "tag": self.on},
             "timeout_s": _seconds(self.timeout, "--timeout"),
             "retry": self._retry(),
             "start_at": None if self.at is None else moment_or_duration(self.at, "--at"),

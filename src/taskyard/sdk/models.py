@@ -38,6 +38,8 @@ class Resources(Struct, frozen=True):
     memory: int | str | None = None
     """Bytes, or text with a unit as it was submitted."""
     pids: int | None = None
+    cores: int | None = None
+    """Whole cores to itself."""
 
 
 class Kill(Struct, frozen=True):
@@ -203,6 +205,7 @@ class Attempt(Struct, frozen=True):
     number: int
     state: str
     worker_id: str | None = None
+    cores: tuple[int, ...] = ()
     assigned_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
