@@ -337,3 +337,28 @@ async def test_dashboard_has_all_sections(world: DroveWorld) -> None:
     assert found["executorStats"]["executorCountByState"] == {"ACTIVE": 1}
     assert found["executorStats"]["utilization"]["averageUtilization"] == 0.25
     assert found["generatedAt"] > 1_600_000_000_000
+
+
+async def test_placement_can_be_simulated(world: DroveWorld) -> None:
+    """One after the other, counting what is there; nothing is created."""
+    await world.workers.join("w2", tags=("gpu",))
+    await world.create("T0", "hang")
+    path = "/cluster/placement/simulate?detail=true"
+    answer = await world.post(path, {"spec": spec(resources=cores(2)), "numInstances": 2})
+    found = answer.json()["data"]
+    (placed,) = found["placements"]
+    assert (found["requested"], found["placed"], len(found["errors"])) == (2, 1, 1)
+    assert placed == {
+        "executorId": (await executor_of(world, "w1"))["executorId"],
+        "hostname": "host-w1",
+        "port": 0,
+        "executorState": "ACTIVE",
+    }
+    one_host = {"type": "ONE_PER_HOST"}
+    body = {"spec": spec(), "placementPolicy": one_host}
+    assert (await world.post(path, body)).json()["data"]["placed"] == 0
+    body["placementPolicy"] = {"type": "COMPOSITE", "policies": [one_host, MATCH]}
+    assert (await world.post(path, body)).json()["data"]["placed"] == 1
+    assert len(await world.active()) == 1
+    for wrong in ({"spec": spec(), "numInstances": 0}, {"spec": spec(taskId="")}, {}):
+        assert (await world.post(path, wrong)).status_code == 400

@@ -1,12 +1,13 @@
 """The checks beyond form that a task has to pass: what is switched off, and what has no room."""
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from taskyard.core.policies import Policy
 from taskyard.dialects.drove import schemas as wire
 from taskyard.dialects.drove.checks import ARGS_LIMIT
 from taskyard.dialects.drove.errors import Refused
-from taskyard.dialects.drove.executors import capacity_problems, present
+from taskyard.dialects.drove.executors import Executor, capacity_problems, present
 from taskyard.dialects.drove.placement import (
     LocalRefused,
     RuleRefused,
@@ -37,10 +38,9 @@ def check_business(engine: Engine, settings: DroveSettings, spec: wire.WireSpec)
     policy: Policy | None = None
     local: list[str] = []
     try:
-        seen = Seen(spec.env or {}, {one.id: one.record.id for one in executors})
-        policy = engine_policy(spec.placementPolicy, seen)
-    except (LocalRefused, RuleRefused) as error:
-        local = [str(error)]
+        policy = policy_of(executors, spec)
+    except Refused as error:
+        local = error.problems
     if policy is not None:
         cores, memory_mb = asked_of(spec)
         problems += capacity_problems(executors, without_rules(policy), cores, memory_mb)
@@ -48,6 +48,15 @@ def check_business(engine: Engine, settings: DroveSettings, spec: wire.WireSpec)
     if problems or policy is None:
         raise Refused(problems)
     return policy
+
+
+def policy_of(executors: Sequence[Executor], spec: wire.WireSpec) -> Policy:
+    """The engine's policy for a well-formed task. Raises :class:`Refused`."""
+    seen = Seen(spec.env or {}, {one.id: one.record.id for one in executors})
+    try:
+        return engine_policy(spec.placementPolicy, seen)
+    except (LocalRefused, RuleRefused) as error:
+        raise Refused([str(error)]) from error
 
 
 def _switched_off(settings: DroveSettings, spec: wire.WireSpec) -> list[str]:

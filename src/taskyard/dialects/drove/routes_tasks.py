@@ -1,6 +1,7 @@
 """The routes about tasks: creating, ending, looking, forgetting."""
 
 import re
+from collections import Counter
 from typing import Final
 
 import anyio
@@ -10,11 +11,12 @@ from taskyard.core.access import Caller
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import TaskId
 from taskyard.core.instants import after
+from taskyard.core.resources import Resources
 from taskyard.core.states import TERMINAL
 from taskyard.core.tasks import Task, TaskSpec
 from taskyard.dialects.drove import schemas as wire
 from taskyard.dialects.drove.board import Row
-from taskyard.dialects.drove.business import asked_of, check_business
+from taskyard.dialects.drove.business import asked_of, check_business, policy_of
 from taskyard.dialects.drove.callers import ALL, WRITERS
 from taskyard.dialects.drove.checks import operation_problems, spec_problems
 from taskyard.dialects.drove.cluster import Cluster
@@ -35,7 +37,13 @@ from taskyard.dialects.drove.requests import (
     text_in_path,
 )
 from taskyard.dialects.drove.schemas import operation_decoder, spec_decoder
-from taskyard.dialects.drove.views import is_shown
+from taskyard.dialects.drove.simulation import (
+    INSTANCES_LIMIT,
+    SimulationRequest,
+    simulated,
+    simulation_decoder,
+)
+from taskyard.dialects.drove.views import MEBI, is_shown
 from taskyard.dialects.http.answers import Answer
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]*\Z", re.ASCII)
@@ -60,6 +68,7 @@ class TaskRoutes:
             route(cluster, "/tasks/operations", ["POST"], WRITERS, self.operate),
             route(cluster, "/tasks/validate/spec", ["POST"], ALL, self.validate),
             route(cluster, "/tasks/search", ["POST"], ALL, self.search),
+            route(cluster, "/cluster/placement/simulate", ["POST"], ALL, self.simulate),
             route(cluster, "/tasks", read, ALL, self.active),
             route(cluster, one, read, ALL, self.show),
             route(cluster, one, ["DELETE"], WRITERS, self.delete),
@@ -87,6 +96,30 @@ class TaskRoutes:
         await self._cluster.check_open()
         check_business(self._cluster.engine, self._cluster.settings, spec)
         return success()
+
+    async def simulate(self, request: Connection, caller: Caller) -> Answer:
+        """Section 4: where so many of a task would go now."""
+        body = await body_of(self._cluster, request, JSON_TYPE)
+        wanted = decoded(simulation_decoder, body) or SimulationRequest()
+        spec = wanted.spec
+        if spec is not None and wanted.placementPolicy is not None:
+            spec.placementPolicy = wanted.placementPolicy
+        problems = spec_problems(spec)
+        if not 1 <= wanted.numInstances <= INSTANCES_LIMIT:
+            problems.append(f"numInstances must be between 1 and {INSTANCES_LIMIT}")
+        if problems or spec is None:
+            raise Refused(problems)
+        executors = present(self._cluster.engine)
+        policy = policy_of(executors, spec)
+        cores, memory_mb = asked_of(spec)
+        running = Counter(
+            row.place.worker_id
+            for row in await self._cluster.board.active(caller)
+            if row.place is not None and row.task.spec.group == spec.sourceAppName
+        )
+        resources = Resources(cores=cores, memory_bytes=memory_mb * MEBI)
+        count = wanted.numInstances
+        return success(simulated(executors, running, resources, policy, count))
 
     async def active(self, request: Connection, caller: Caller) -> Answer:
         """Section 7: everything active."""

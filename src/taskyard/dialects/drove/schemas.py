@@ -284,11 +284,12 @@ class Kill(Struct, tag="KILL", tag_field="type"):
 Operation = Create | Kill
 
 
-def _decode_hook(kind: type[Any], value: Any) -> Any:
+def decode_hook(kind: type[Any], value: Any) -> Any:
+    """Reads what the decoder itself does not know. Raises ``ValueError``."""
     if kind is Duration and isinstance(value, str):
         return Duration.parse(value)
     raise ValueError(f"expected `{kind.__name__.lower()}`, got `{type(value).__name__}`")
 
 
-operation_decoder: Final = msgspec.json.Decoder(Operation | None, dec_hook=_decode_hook)
-spec_decoder: Final = msgspec.json.Decoder(WireSpec | None, dec_hook=_decode_hook)
+operation_decoder: Final = msgspec.json.Decoder(Operation | None, dec_hook=decode_hook)
+spec_decoder: Final = msgspec.json.Decoder(WireSpec | None, dec_hook=decode_hook)
