@@ -15,7 +15,7 @@ from served import Served
 
 from engines import IMAGE, RealEngine, real_engine
 
-pytestmark = [pytest.mark.podman, pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
 APP = "ACCEPTANCE"
 SETTINGS = """
 [drove]
@@ -26,10 +26,16 @@ config_dirs = ["{volumes}"]
 """
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[RealEngine]:
-    """Podman that knows busybox."""
-    with real_engine("podman") as engine:
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("podman", marks=pytest.mark.podman),
+        pytest.param("docker", marks=pytest.mark.docker),
+    ],
+)
+def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
+    """A running engine that knows busybox."""
+    with real_engine(request.param) as engine:
         yield engine
 
 
@@ -239,7 +245,7 @@ def test_cores_are_refused_when_they_are_gone(drove: DroveClient) -> None:
 
 def test_tasks_outlive_a_server_that_is_killed(drove: DroveClient, served: Served) -> None:
     """The same container goes on, its output is complete, and its end is known."""
-    script = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo line $i; sleep 0.1; done"
+    script = "i=0; while [ $i -lt 75 ]; do i=$((i+1)); echo line $i; sleep 0.2; done"
     drove.create(spec("SURVIVES", script))
     before = drove.await_state(APP, "SURVIVES", "RUNNING")
     served.kill()
@@ -250,4 +256,4 @@ def test_tasks_outlive_a_server_that_is_killed(drove: DroveClient, served: Serve
     ended = drove.follow(APP, "SURVIVES")
     assert ended["taskResult"] == {"status": "SUCCESSFUL", "exitCode": 0}
     lines = drove.output(APP, "SURVIVES").splitlines()
-    assert lines == [f"line {number}" for number in range(1, 41)]
+    assert lines == [f"line {number}" for number in range(1, 76)]

@@ -28,6 +28,7 @@ from taskyard.dialects.drove.life import (
 )
 from taskyard.dialects.drove.views import (
     Place,
+    given_of,
     head_of,
     is_shown,
     milliseconds,
@@ -47,39 +48,65 @@ _HOSTED: Final = frozenset({State.RUNNING, State.RUN_COMPLETED, State.DEPROVISIO
 
 
 class Row:
-    """One task on the board, and what its events tell of it afterwards."""
+    """One task on the board, and what its events tell of it afterwards.
+
+    Events may keep it for an hour, so it holds on to no more of the task than it tells.
+    """
 
     __slots__ = (
+        "_asked",
         "_head",
         "_placed",
+        "app",
         "attempt_id",
         "changed",
+        "created",
         "ended",
         "hosted",
+        "image",
+        "instance",
+        "name",
         "place",
         "result",
         "state",
-        "task",
+        "task_id",
+        "workspace",
     )
 
     def __init__(self, task: Task) -> None:
-        self.task = task
+        """Begin with a task that the dialect can represent."""
+        work = task.spec.work
+        if not isinstance(work, Container):
+            raise TypeError(f"no container: {type(work).__name__}")
+        self.task_id = task.id
+        self.workspace = task.workspace
+        self.app = task.spec.group
+        self.name = task_name(task)
+        self.image = work.image
+        self.instance = given_of(task, work).instance
+        self.created = milliseconds(task.created_at)
         self.state = State.PENDING
         self.attempt_id: AttemptId | None = None
         self.place: Place | None = None
         self.hosted = False
-        self.changed = milliseconds(task.created_at)
+        self.changed = self.created
         self.ended: Change | None = None
         self.result: Result | None = None
+        self._asked = task.spec.resources
         self._head = head_of(task)
         self._placed = b""
 
     def settle(self) -> None:
         """Its place changed."""
-        self._placed = placed_of(self.place, self.task.spec.resources, hosted=self.hosted)
+        self._placed = placed_of(self.place, self._asked, hosted=self.hosted)
+
+    def end(self, change: Change) -> None:
+        """It is over."""
+        self.ended = change
+        self._head = self._placed = b""
 
     def encoded(self, hosts: Hosts) -> bytes:
-        """The task as it is now."""
+        """The task as it is now; until it has ended."""
         if not self._placed:
             self.settle()
         updated = self.changed
@@ -135,7 +162,7 @@ class Board:
         """All active tasks of the caller's workspace. Raises as the store does."""
         await self._catch_up(caller)
         workspace = caller.workspace
-        return [row for row in self._rows.values() if row.task.workspace == workspace]
+        return [row for row in self._rows.values() if row.workspace == workspace]
 
     async def active_on(self, caller: Caller, worker_id: WorkerId) -> list[Row]:
         """Those of them on one worker."""
@@ -165,8 +192,8 @@ class Board:
         if ended is None or row.result is not None:
             return row.result
         try:
-            task = await self._engine.tasks.get(caller, row.task.id)
-            attempts = await self._engine.tasks.attempts(caller, row.task.id)
+            task = await self._engine.tasks.get(caller, row.task_id)
+            attempts = await self._engine.tasks.attempts(caller, row.task_id)
         except NotFound:  # deleted: what was announced is all there is
             row.result = result_of(ended.state, ended.reason, ended.message, None)
         else:
@@ -291,7 +318,7 @@ class Board:
 
     def _end(self, row: Row, change: Change) -> None:
         del self._rows[change.task_id]
-        row.ended = change
+        row.end(change)
         end = state_of(change.state, None, change.reason)
         killed = change.state is TaskState.CANCELLED
         announced = result_of(change.state, change.reason, change.message, None)
@@ -305,11 +332,4 @@ class Board:
             self._tell(row, state)
 
     def _tell(self, row: Row, state: State) -> None:
-        self._events.add(TASK_EVENT, row, row.task.workspace, state.value)
-
-
-def names_of(row: Row) -> tuple[str, str, str]:
-    """Application, task id and image of a row's task."""
-    work = row.task.spec.work
-    image = work.image if isinstance(work, Container) else ""
-    return row.task.spec.group, task_name(row.task), image
+        self._events.add(TASK_EVENT, row, row.workspace, state.value)

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from taskyard.core.access import Caller
-from taskyard.core.tasks import Container
-from taskyard.dialects.drove.board import Board, Row, names_of
+from taskyard.dialects.drove.board import Board, Row
 from taskyard.dialects.drove.errors import MAINTENANCE, Refused
 from taskyard.dialects.drove.events import Event, Events
 from taskyard.dialects.drove.executors import Executor, present
 from taskyard.dialects.drove.hosts import Hosts
 from taskyard.dialects.drove.identities import executor_id
 from taskyard.dialects.drove.settings import DroveSettings
-from taskyard.dialects.drove.views import given_of, milliseconds
 from taskyard.dialects.http.host import Host
 from taskyard.services.engine import Engine
 
@@ -84,18 +82,14 @@ class Cluster:
         return found
 
     async def _of_task(self, caller: Caller, row: Row, state: str) -> dict[str, Any]:
-        app, name, image = names_of(row)
-        task = row.task
-        work = task.spec.work
         shown: dict[str, Any] = {
-            "APP_NAME": app,
-            "TASK_ID": name,
-            "EXECUTABLE": image,
-            "CREATED": milliseconds(task.created_at),
+            "APP_NAME": row.app,
+            "TASK_ID": row.name,
+            "INSTANCE_ID": row.instance,
+            "EXECUTABLE": row.image,
+            "CREATED": row.created,
             "CURRENT_STATE": state,
         }
-        if isinstance(work, Container):
-            shown["INSTANCE_ID"] = given_of(task, work).instance
         if row.place is not None:
             shown["EXECUTOR_ID"] = executor_id(row.place.worker_id)
             if row.place.hostname:

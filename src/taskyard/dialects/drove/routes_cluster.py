@@ -28,6 +28,8 @@ from taskyard.dialects.drove.views import milliseconds
 from taskyard.dialects.http.answers import Answer
 
 EVENTS_SIZE: Final = 1024
+EVENTS_MOST: Final = 10_000
+"""In one answer, whatever is asked for."""
 _NOTHING: Final[dict[str, Any]] = {"/endpoints": [], "/applications": {}, "/localservices": {}}
 
 
@@ -82,9 +84,10 @@ class ClusterRoutes:
     async def dashboard(self, request: Connection, caller: Caller) -> Answer:
         """Section 9: numbers for a page."""
         cluster = self._cluster
-        rows = await cluster.board.active(caller)
         executors = await known(cluster.engine)
         in_maintenance = await cluster.in_maintenance()
+        # Last: what has ended since cannot be shown as active any more.
+        rows = await cluster.board.active(caller)
         leader = self._leader(request)
         cluster.hosts.look()
         now = milliseconds(cluster.engine.clock.now())
@@ -188,7 +191,7 @@ class ClusterRoutes:
         self, request: Connection, caller: Caller
     ) -> tuple[list[dict[str, Any]], int]:
         after = number(request, "lastSyncTime", 0, 0)
-        size = number(request, "size", EVENTS_SIZE, 0)
+        size = min(number(request, "size", EVENTS_SIZE, 0), EVENTS_MOST)
         events = self._cluster.events
         newest = events.newest(caller.workspace, after, size)
         sync_time = events.sync_time(after)

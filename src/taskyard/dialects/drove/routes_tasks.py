@@ -115,7 +115,7 @@ class TaskRoutes:
         running = Counter(
             row.place.worker_id
             for row in await self._cluster.board.active(caller)
-            if row.place is not None and row.task.spec.group == spec.sourceAppName
+            if row.place is not None and row.app == spec.sourceAppName
         )
         resources = Resources(cores=cores, memory_bytes=memory_mb * MEBI)
         count = wanted.numInstances
@@ -225,7 +225,7 @@ class TaskRoutes:
         """Wait until a task was placed, or never will be."""
         bus = self._cluster.engine.bus
         while row.attempt_id is None and row.ended is None and not bus.closed:
-            changed = bus.changed(row.task.id)
+            changed = bus.changed(row.task_id)
             await changed.wait()
 
     async def _forget(self, caller: Caller, task_id: TaskId) -> None:

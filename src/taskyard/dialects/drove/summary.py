@@ -51,7 +51,7 @@ def dashboard(
 ) -> dict[str, Any]:
     """The same with more, for a page; ``now`` in milliseconds."""
     states = Counter(row.state for row in rows)
-    longest = sorted(rows, key=lambda row: row.task.created_at)[:_TOP]
+    longest = sorted(rows, key=lambda row: row.created)[:_TOP]
     used = [_utilization(one) for one in executors if one.is_active]
     average = sum(used) / len(used) if used else 0.0
     highest, lowest = max(used, default=0.0), min(used, default=0.0)
