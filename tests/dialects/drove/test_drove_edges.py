@@ -107,8 +107,26 @@ async def test_deep_bodies_are_refused(world: DroveWorld) -> None:
     assert (answer.status_code, answer.json()["message"]) == (400, "JSON validation failure")
 
 
-async def test_variables_with_impossible_names_are_refused(world: DroveWorld) -> None:
-    """By name."""
-    answer = await world.operate("CREATE", spec=spec(env={"A B": "1"}))
-    assert answer.status_code == 400
-    assert "A B" in answer.json()["data"]["validationErrors"][0]
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"env": {"A B": "1"}}, "env.A"),
+        ({"env": {"A": "\0"}}, "env.A"),
+        ({"args": ["\0"]}, "args"),
+        ({"userSpec": {"user": "a b"}}, "userSpec"),
+        (
+            {"executable": {"url": "NOT AN IMAGE", "dockerPullTimeout": "1s"}},
+            "executable.url",
+        ),
+        (
+            {"volumes": [{"pathOnHost": "/a:b", "pathInContainer": "/c", "mode": "READ_ONLY"}]},
+            "volumes",
+        ),
+    ],
+)
+async def test_what_no_engine_takes_is_refused_by_path(
+    world: DroveWorld, changes: dict[str, object], path: str
+) -> None:
+    """On validation and on creation alike."""
+    (problem,) = await world.refused(**changes)
+    assert problem.split(" ")[0] == path

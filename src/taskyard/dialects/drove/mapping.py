@@ -37,6 +37,24 @@ _PERMISSIONS: Final = {
 }
 
 
+_PATHS: Final = {
+    "image": "executable.url",
+    "command": "args",
+    "user": "userSpec",
+    "container.volumes": "volumes",
+    "container.pull_timeout_s": "executable.dockerPullTimeout",
+    "placement": "placementPolicy",
+    "resources.cores": "resources",
+    "group": "sourceAppName",
+    "name": "taskId",
+}
+
+
+def wire_path(field: str) -> str:
+    """The member of a body that a field of the engine's specification comes from."""
+    return _PATHS.get(field, field)
+
+
 def spec_of(
     spec: wire.WireSpec,
     policy: Policy,

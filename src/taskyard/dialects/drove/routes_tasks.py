@@ -8,9 +8,10 @@ import anyio
 from litestar.handlers import HTTPRouteHandler
 
 from taskyard.core.access import Caller
-from taskyard.core.errors import NotFound
+from taskyard.core.errors import InvalidInput, NotFound
 from taskyard.core.ids import TaskId
 from taskyard.core.instants import after
+from taskyard.core.policies import Policy
 from taskyard.core.resources import Resources
 from taskyard.core.states import TERMINAL
 from taskyard.core.tasks import Task, TaskSpec
@@ -24,7 +25,7 @@ from taskyard.dialects.drove.configs import fetched_configs
 from taskyard.dialects.drove.errors import LookupFailed, Refused, encoded_success, success
 from taskyard.dialects.drove.executors import capacity_problems, present
 from taskyard.dialects.drove.identities import key_of
-from taskyard.dialects.drove.mapping import spec_of
+from taskyard.dialects.drove.mapping import spec_of, wire_path
 from taskyard.dialects.drove.placement import without_rules
 from taskyard.dialects.drove.requests import (
     FORM_TYPE,
@@ -45,6 +46,7 @@ from taskyard.dialects.drove.simulation import (
 )
 from taskyard.dialects.drove.views import MEBI, is_shown
 from taskyard.dialects.http.answers import Answer
+from taskyard.services.validate import check_spec
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]*\Z", re.ASCII)
 _TASK_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -94,7 +96,10 @@ class TaskRoutes:
         if problems or spec is None:
             raise Refused(problems)
         await self._cluster.check_open()
-        check_business(self._cluster.engine, self._cluster.settings, spec)
+        policy = check_business(self._cluster.engine, self._cluster.settings, spec)
+        # What would be fetched is not looked at; that it has a place is enough.
+        names = dict.fromkeys((one.localFilename or "" for one in spec.configs or ()), "")
+        self._checked(spec, policy, names, "")
         return success()
 
     async def simulate(self, request: Connection, caller: Caller) -> Answer:
@@ -194,9 +199,9 @@ class TaskRoutes:
             raise _exists(app, name)
         fetched = await fetched_configs(cluster.host.fetch, spec.configs or ())
         deadline = cluster.settings.placement_wait_s
-        now = cluster.engine.clock.now()
+        wanted = self._checked(spec, policy, fetched, "spec.")
         with cluster.board.expecting():
-            task = await self._submit(caller, spec_of(spec, policy, cluster.settings, fetched, now))
+            task = await self._submit(caller, wanted)
             if task is None:
                 raise _exists(app, name)
             row = cluster.board.add(task)
@@ -211,6 +216,21 @@ class TaskRoutes:
             text = f"No executor could take the task within {deadline:g} s"
             raise Refused(problems or [text])
         return success({"taskId": f"{app}-{name}"})
+
+    def _checked(
+        self, spec: wire.WireSpec, policy: Policy, fetched: dict[str, str], at: str
+    ) -> TaskSpec:
+        """The engine's specification. Raises :class:`Refused` for what the engine does not take.
+
+        ``at`` leads the paths of members.
+        """
+        now = self._cluster.engine.clock.now()
+        made = spec_of(spec, policy, self._cluster.settings, fetched, now)
+        try:
+            check_spec(made)
+        except InvalidInput as error:
+            raise Refused([f"{at}{wire_path(error.field)} {error.problem}"]) from error
+        return made
 
     async def _submit(self, caller: Caller, spec: TaskSpec) -> Task | None:
         """The new task; None if there is one already."""
