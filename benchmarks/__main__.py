@@ -17,6 +17,7 @@ from benchmarks.figures import (
     bulk,
     commands,
     containers,
+    drove,
     fastlane,
     flat,
     functions,
@@ -46,6 +47,7 @@ FIGURES: tuple[Figure, ...] = (
     placing,
     watching,
     fastlane,
+    drove,
     peers,
 )
 RESULTS = Path(__file__).resolve().parent / "results"

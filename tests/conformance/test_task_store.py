@@ -99,6 +99,21 @@ async def test_a_batch_keeps_its_order(store: Any) -> None:
     assert [task.id for task in page.tasks] == [new.id for new in news]
 
 
+async def test_a_key_finds_its_task(store: Any) -> None:
+    """In its own workspace; nothing once the task is deleted."""
+    new = new_task(idempotency_key="app/1")
+    await store.tasks.submit([new], "me")
+    found = await store.tasks.task_by_key(WS, "app/1")
+    assert (found.id, found.spec) == (new.id, new.spec)
+    for workspace, key in ((OTHER, "app/1"), (WS, "app/2")):
+        with pytest.raises(NotFound):
+            await store.tasks.task_by_key(workspace, key)
+    await store.tasks.cancel(WS, [new.id], NOW, "me")
+    await store.tasks.delete(WS, [new.id], NOW)
+    with pytest.raises(NotFound):
+        await store.tasks.task_by_key(WS, "app/1")
+
+
 async def test_a_key_stands_for_one_task_of_its_workspace(store: Any) -> None:
     """Inside one batch as well as across batches; after a deletion it is free again."""
     first, second, third = (new_task(idempotency_key="k") for _ in range(3))

@@ -54,6 +54,14 @@ class MemoryTasks:
         await checkpoint()
         return self._model.find(workspace, task_id)
 
+    async def task_by_key(self, workspace: WorkspaceName, key: str) -> Task:
+        """See the port."""
+        await checkpoint()
+        for task in self._model.tasks.values():
+            if (task.workspace, task.spec.idempotency_key) == (workspace, key):
+                return task
+        raise NotFound("task", key)
+
     async def list_tasks(self, query: TaskQuery) -> TaskPage:
         """See the port."""
         await checkpoint()

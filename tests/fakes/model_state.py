@@ -238,6 +238,7 @@ class ModelState:
             attempt_id=attempt_id,
             attempt_number=attempt.number if attempt is not None else None,
             reason=reason,
+            message=message,
             deliveries=deliveries_of(task, kind),
             ready=ready,
         )

@@ -28,6 +28,8 @@ class Change(Struct, frozen=True):
     attempt_id: AttemptId | None = None
     attempt_number: int | None = None
     reason: Reason | None = None
+    message: str | None = None
+    """The reason for people."""
     deliveries: int = 0
     """Webhook messages that were written along with it."""
     ready: ReadyTask | None = None

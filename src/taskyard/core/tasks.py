@@ -61,6 +61,37 @@ class Volume(Struct, frozen=True, omit_defaults=True):
     read_only: bool = True
 
 
+class ContainerFile(Struct, frozen=True, omit_defaults=True):
+    """A file that is put into a container before it starts; has either ``data`` or ``host``."""
+
+    path: str
+    """Absolute path inside."""
+    data: str | None = None
+    """Its content, base64."""
+    host: str | None = None
+    """Absolute path of a file of the worker's machine to copy."""
+
+
+class Device(Struct, frozen=True, omit_defaults=True):
+    """A device file of the engine's machine inside a container."""
+
+    host: str
+    container: str
+    permissions: str = "rwm"
+    """Of ``r``, ``w`` and ``m`` (make nodes) those that are given."""
+
+
+class DeviceRequest(Struct, frozen=True, omit_defaults=True):
+    """Devices that a driver of the engine provides, such as graphics cards."""
+
+    driver: str = ""
+    count: int = 0
+    """-1 for all."""
+    ids: tuple[str, ...] = ()
+    capabilities: tuple[tuple[str, ...], ...] = ()
+    options: dict[str, str] = {}
+
+
 class Container(Struct, frozen=True, omit_defaults=True, tag="container", tag_field="runtime"):
     """An image to run as a container on an engine of a worker."""
 
@@ -93,6 +124,17 @@ class Container(Struct, frozen=True, omit_defaults=True, tag="container", tag_fi
     """Linux capabilities kept, such as ``NET_BIND_SERVICE``; all others are dropped."""
     privileged_defaults: bool = False
     """Keep the engine's own default capabilities instead, as clients of bare engines expect."""
+    merge_output: bool = False
+    """Standard error goes where standard output goes, in the order in which both arrive."""
+    inherited_env: tuple[str, ...] = ()
+    """Variables taken over from the worker's own environment, as far as it has them."""
+    hostname_env: tuple[str, ...] = ()
+    """Variables that get the host name of the worker."""
+    files: tuple[ContainerFile, ...] = ()
+    devices: tuple[Device, ...] = ()
+    device_requests: tuple[DeviceRequest, ...] = ()
+    open_files: int | None = None
+    """Files it may have open at once; the engine's default when None."""
 
 
 class Simulation(Struct, frozen=True, tag="simulation", tag_field="runtime"):

@@ -107,6 +107,10 @@ class TaskStore(Protocol):
         """Raises ``NotFound``."""
         ...
 
+    async def task_by_key(self, workspace: WorkspaceName, key: str) -> Task:
+        """The task that an idempotency key stands for. Raises ``NotFound``."""
+        ...
+
     async def list_tasks(self, query: TaskQuery) -> TaskPage:
         """A page in stable order; cost does not depend on how many tasks there are."""
         ...

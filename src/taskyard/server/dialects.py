@@ -7,4 +7,5 @@ PREFIXES: Final[dict[str, str]] = {
     "gx": "/gx",
     "fastlane": "/fastlane",
     "greencloud": "/greencloud",
+    "drove": "/drove",
 }

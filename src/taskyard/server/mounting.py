@@ -2,6 +2,11 @@
 
 from collections.abc import Mapping
 
+from litestar.types import ASGIApp
+from msgspec.structs import replace
+
+from taskyard.dialects.drove.cluster import Cluster
+from taskyard.dialects.drove.dialect import drove_app
 from taskyard.dialects.fastlane.app import fastlane_app
 from taskyard.dialects.greencloud.dialect import greencloud_app
 from taskyard.dialects.gx.dialect import gx_app
@@ -12,7 +17,21 @@ from taskyard.server.settings import Settings
 
 def others(settings: Settings, host: Host) -> Mapping[str, Application]:
     """Each makes an application for the prefix it is given, empty at a listener's root."""
+    drove: list[Cluster] = []
+    drove_settings = settings.drove
+    if drove_settings.allowed_mount_dirs is None:
+        # Refused by the worker anyhow; this way at once.
+        allowed = settings.container_volumes
+        drove_settings = replace(drove_settings, allowed_mount_dirs=allowed)
+
+    def make_drove(prefix: str) -> ASGIApp:
+        # What is remembered of the engine is remembered once, however many listeners show it.
+        if not drove:
+            drove.append(Cluster(host, drove_settings))
+        return drove_app(host, drove_settings, prefix, drove[0])
+
     return {
+        "drove": make_drove,
         "fastlane": lambda prefix: fastlane_app(host, settings.fastlane, prefix),
         "greencloud": lambda prefix: greencloud_app(host, settings.greencloud, prefix),
         "gx": lambda _prefix: gx_app(host, settings.gx),

@@ -21,6 +21,7 @@ from taskyard.dialects.native.native import Native
 from taskyard.server.addresses import Address, url_of
 from taskyard.server.app import Served, dashboard_pages, dialect_app, main_app
 from taskyard.server.assemble import Yard, assemble
+from taskyard.server.fetching import GuardedFetcher
 from taskyard.server.listeners import Listener, bind_tcp, bind_unix, local_admin, started
 from taskyard.server.logging import configure_logging
 from taskyard.server.mounting import others
@@ -74,7 +75,8 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
         def native(prefix: str) -> Native:
             return Native(yard.engine, streams, prefix, settings.max_body_bytes, dev=settings.dev)
 
-        host = Host(yard.engine, streams, settings.max_body_bytes, dev=settings.dev)
+        fetch = GuardedFetcher(allow_private=settings.webhooks_may_go_private)
+        host = Host(yard.engine, streams, settings.max_body_bytes, dev=settings.dev, fetch=fetch)
         served = Served(
             native,
             yard.metrics,

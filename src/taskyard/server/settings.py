@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from taskyard.core.errors import InvalidInput
+from taskyard.dialects.drove.settings import DroveSettings
 from taskyard.dialects.fastlane.settings import FastlaneSettings
 from taskyard.dialects.greencloud.settings import GreenCloudSettings
 from taskyard.dialects.gx.settings import GxSettings
@@ -138,6 +139,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seconds that one step of a build may take."""
     gx: GxSettings = GxSettings()
     """The GX dialect."""
+    drove: DroveSettings = DroveSettings()
+    """The Drove dialect."""
     shutdown_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
     """Seconds that requests under way get to end when the server stops."""
     fastlane: FastlaneSettings = FastlaneSettings()

@@ -41,6 +41,7 @@ from taskyard.services.kill import Kill
 from taskyard.services.lists import Lists
 from taskyard.services.load import Load
 from taskyard.services.logs import Logs
+from taskyard.services.maintenance import Maintenance
 from taskyard.services.prune import Prune
 from taskyard.services.reception import Reception
 from taskyard.services.rescue import Rescue
@@ -151,6 +152,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         groups=Groups(groups, dispatch, audit),
         why=Why(tasks, dispatch),
         workers=Workers(dispatching, dispatch, audit),
+        maintenance=Maintenance(store.maintenance, audit, clock),
         logs=Logs(tasks, adapters.files),
         follow=Follow(tasks, adapters.files, bus),
         dispatch=dispatch,

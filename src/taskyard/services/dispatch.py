@@ -4,7 +4,7 @@ One loop: what became ready is planned by pure code, the plan is committed as at
 leases, and only then sent to the workers. The bus feeds it; nothing is polled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 import structlog
@@ -82,6 +82,7 @@ class Dispatch:
         """Placements whose commit failed: nobody can say yet whether it came about."""
         self._unsent: list[Placed] = []
         """Placed, but what their workers need could not be put together yet."""
+        self._watchers: list[Callable[[], None]] = []
         self._wake = anyio.Event()
         self._stop_listening = bus.listen(self._on_changes)
 
@@ -154,15 +155,18 @@ class Dispatch:
     def joined(self, record: WorkerRecord) -> None:
         """A worker is here."""
         self._rooms.join(record)
+        self._tell_watchers()
         self.poke()
 
     def left(self, worker_id: WorkerId) -> None:
         """A worker is gone; nothing more is placed on it."""
         self._rooms.leave(worker_id)
+        self._tell_watchers()
 
     def drained(self, worker_id: WorkerId, *, draining: bool) -> None:
         """An operator has a worker drained, or lets it take tasks again."""
         self._rooms.drain(worker_id, draining=draining)
+        self._tell_watchers()
         self.poke()
 
     def workers(self) -> list[tuple[WorkerRecord, Capacity]]:
@@ -172,6 +176,14 @@ class Dispatch:
     def rooms(self) -> list[Room]:
         """Workers here as places to run: tags, nodes, cores and memory that are free, runtimes."""
         return self._rooms.rooms()
+
+    def held(self, attempt_id: AttemptId) -> Held | None:
+        """What an attempt holds, and where; None once it has ended."""
+        return self._rooms.held_by(attempt_id)
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call this whenever a worker joined, left, or is drained or not any more."""
+        self._watchers.append(watcher)
 
     def explain(self, task: Task) -> Wait:
         """Why a queued task was not chosen."""
@@ -309,6 +321,10 @@ class Dispatch:
         )
         changes, _ = await self._store.apply([ended], now, [self._ids.chance()])
         self._bus.publish(changes)
+
+    def _tell_watchers(self) -> None:
+        for watcher in self._watchers:
+            watcher()
 
     def _hold(self, running: Running) -> None:
         attempt, key = running.attempt, QueueKey(running.attempt.workspace, running.group)

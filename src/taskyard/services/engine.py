@@ -16,6 +16,7 @@ from taskyard.services.issuing import Issuing
 from taskyard.services.jobs import Jobs
 from taskyard.services.lists import Lists
 from taskyard.services.logs import Logs
+from taskyard.services.maintenance import Maintenance
 from taskyard.services.secrets import Secrets
 from taskyard.services.tasks import Tasks
 from taskyard.services.webhooks import Webhooks
@@ -32,6 +33,7 @@ class Engine:
     lists: Lists
     why: Why
     workers: Workers
+    maintenance: Maintenance
     logs: Logs
     follow: Follow
     dispatch: Dispatch

@@ -145,6 +145,10 @@ class Rooms:
         """All attempts that hold room."""
         return frozenset(self._held)
 
+    def held_by(self, attempt_id: AttemptId) -> Held | None:
+        """What an attempt holds; None if it holds nothing."""
+        return self._held.get(attempt_id)
+
     @property
     def held_count(self) -> int:
         """Attempts that hold room."""

@@ -93,6 +93,10 @@ class Tasks:
         """Raises ``NotFound``."""
         return await self._store.task(caller.workspace, task_id)
 
+    async def by_key(self, caller: Caller, key: str) -> Task:
+        """The task that an idempotency key stands for. Raises ``NotFound``."""
+        return await self._store.task_by_key(caller.workspace, key)
+
     async def page(self, query: TaskQuery) -> TaskPage:
         """One page; ``query.workspace`` has to be the caller's."""
         return await self._store.list_tasks(query)

@@ -21,6 +21,10 @@ class Workers:
         """Those that are here, each with what is free."""
         return self._dispatch.workers()
 
+    async def known(self) -> list[WorkerRecord]:
+        """All that ever joined and were not forgotten, as stored."""
+        return await self._store.workers()
+
     async def drain(self, caller: Caller, worker_id: WorkerId) -> tuple[WorkerRecord, Capacity]:
         """Have a worker take nothing new; what runs there goes on.
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from taskyard import __version__
 from taskyard.dialects.http.streams import Streams
+from taskyard.ports.fetching import Fetcher
 from taskyard.services.engine import Engine
 
 MAX_BODY_BYTES: Final = 8 << 20
@@ -20,3 +21,5 @@ class Host:
     dev: bool = False
     """Whether the well-known credentials are valid."""
     version: str = __version__
+    fetch: Fetcher | None = None
+    """Gets documents from where clients say; None if nothing can be fetched."""

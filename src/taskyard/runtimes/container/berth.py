@@ -15,6 +15,7 @@ from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.runtimes.container.copying import Copying
 from taskyard.runtimes.container.dock import Dock
 from taskyard.runtimes.container.errors import CannotRun, EngineRefused, EngineUnreachable
+from taskyard.runtimes.container.files import furnish
 from taskyard.runtimes.container.findings import (
     Circumstances,
     Finding,
@@ -57,7 +58,7 @@ class Berth:
         self._directory = directory
         self._dock = dock
         self._name = container_name(assignment.attempt_id)
-        self._output = Output(directory, assignment.log_limit_bytes)
+        self._output = Output(directory, assignment.log_limit_bytes, merge=self._work.merge_output)
         self._news = anyio.Event()
         self._look = False
         self._killing: Killing | None = None
@@ -179,6 +180,8 @@ class Berth:
 
     async def _start(self) -> Finding | None:
         """Start it once; None if it is gone. Raises :class:`CannotRun`."""
+        if self._work.files:
+            await furnish(self._dock.engine, self._name, self._work.files)
         while True:
             try:
                 await self._dock.engine.call("POST", f"/containers/{self._name}/start")

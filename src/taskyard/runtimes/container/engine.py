@@ -124,6 +124,17 @@ class EngineClient:
             raise _refused(answer.status_code, answer.content)
         return _decoded(answer.content)
 
+    async def put(self, container: str, archive: bytes) -> None:
+        """Unpack a tar archive at the root of a container. Raises like :meth:`call`."""
+        path, params = f"/containers/{container}/archive", {"path": "/"}
+        headers = {"Content-Type": "application/x-tar"}
+        try:
+            answer = await self._http.put(path, params=params, content=archive, headers=headers)
+        except (httpx.TransportError, OSError) as error:
+            raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from error
+        if answer.status_code not in _FINE:
+            raise _refused(answer.status_code, answer.content)
+
     async def ping(self) -> None:
         """Return if the engine answers. Raises like :meth:`call`."""
         with anyio.move_on_after(10.0) as scope:

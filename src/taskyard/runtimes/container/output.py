@@ -24,8 +24,9 @@ class Output:
     Writes go to the page cache, at once; they wait for no disk.
     """
 
-    def __init__(self, directory: Path, limit_bytes: int) -> None:
-        """Prepare, without touching the disk."""
+    def __init__(self, directory: Path, limit_bytes: int, *, merge: bool = False) -> None:
+        """Prepare, without touching the disk. With ``merge``, all of it goes to ``stdout``."""
+        self._merge = merge
         self._directory = directory
         self._limit = limit_bytes
         self._fds: dict[int, int] = {}
@@ -51,6 +52,11 @@ class Output:
         self._prefix[STDERR] = stderr_prefix_bytes
         for stream, name in _NAMES.items():
             fd = self._fds[stream] = os.open(f"{self._directory}/{name}", _FLAGS, _MODE)
+            if self._merge:
+                # Which bytes were whose nobody knows any more: the log brings all of them again.
+                if stream == STDOUT:
+                    os.ftruncate(fd, min(os.fstat(fd).st_size, stderr_prefix_bytes))
+                continue
             self._seen[stream] = max(0, os.fstat(fd).st_size - self._prefix[stream])
 
     def remark(self, text: str) -> None:
@@ -82,7 +88,10 @@ class Output:
         if after <= known:
             return
         new = data[known - at :] if known > at else data
-        room = self._limit - self._prefix[stream] - known
+        taken = self._prefix[stream] + known
+        if self._merge:
+            taken = sum(self._prefix.values()) + sum(self._seen.values())
+        room = self._limit - taken
         if room > 0:
             self._append(stream, new[:room] if len(new) > room else new)
         self._seen[stream] = after
@@ -92,6 +101,10 @@ class Output:
         found = {}
         for stream, name in _NAMES.items():
             total = self._prefix[stream] + self._seen[stream]
+            if self._merge:
+                total = 0
+                if stream == STDOUT:
+                    total = sum(self._prefix.values()) + sum(self._seen.values())
             kept = min(total, self._limit)
             found[name] = StreamSize(kept, total - kept)
         return found
@@ -105,5 +118,5 @@ class Output:
     def _append(self, stream: int, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            written = os.write(self._fds[stream], view)
+            written = os.write(self._fds[STDOUT if self._merge else stream], view)
             view = view[written:]

@@ -1,5 +1,7 @@
 """What to ask an engine for: the body of the request that creates a container."""
 
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ PREFIX_LABEL: Final = "taskyard.stderr_prefix"
 """Bytes that stood in the ``stderr`` file before the container existed."""
 BOOT_LABEL: Final = "taskyard.boot"
 """In which life of the machine it was created."""
+_OWN: Final = "TASKYARD_"
 _LOG: Final[dict[bool, dict[str, Any]]] = {
     # Podman's own format keeps every byte.
     True: {"Type": "k8s-file"},
@@ -53,6 +56,11 @@ def environment(assignment: Assignment, work: Container) -> list[str]:
         "TASKYARD_GROUP": assignment.group,
         "TASKYARD_WORKSPACE": assignment.workspace,
     }
+    for name in work.inherited_env:
+        # Settings of the server, which may be credentials, are nobody's business.
+        if name in os.environ and not name.startswith(_OWN):
+            variables[name] = os.environ[name]
+    variables |= dict.fromkeys(work.hostname_env, socket.gethostname())
     variables |= {name: value for name, value in work.env.items() if isinstance(value, str)}
     variables["TASKYARD_ATTEMPT_ID"] = assignment.attempt_id
     return [f"{name}={value}" for name, value in variables.items()]
@@ -117,6 +125,29 @@ def _host(assignment: Assignment, work: Container, around: Surroundings) -> dict
         host |= {"CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"]}
     if work.capabilities:
         host["CapAdd"] = list(work.capabilities)
+    if work.devices:
+        host["Devices"] = [
+            {
+                "PathOnHost": one.host,
+                "PathInContainer": one.container,
+                "CgroupPermissions": one.permissions,
+            }
+            for one in work.devices
+        ]
+    if work.device_requests:
+        host["DeviceRequests"] = [
+            {
+                "Driver": one.driver,
+                "Count": one.count,
+                "DeviceIDs": list(one.ids),
+                "Capabilities": [list(some) for some in one.capabilities],
+                "Options": one.options,
+            }
+            for one in work.device_requests
+        ]
+    if work.open_files is not None:
+        limit = {"Name": "nofile", "Soft": work.open_files, "Hard": work.open_files}
+        host["Ulimits"] = [limit]
     return host
 
 

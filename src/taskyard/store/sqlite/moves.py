@@ -111,6 +111,7 @@ def move(
         attempt_id=attempt_id,
         attempt_number=attempt_number,
         reason=reason,
+        message=message,
         ready=ready(mover, now) if state is TaskState.QUEUED else None,
     )
     return tell(connection, change) if mover.webhooks else change

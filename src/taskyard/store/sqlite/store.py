@@ -23,6 +23,7 @@ from taskyard.store.sqlite.issued import SqliteIssued
 from taskyard.store.sqlite.jobs import SqliteJobs
 from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.lists import SqliteLists
+from taskyard.store.sqlite.maintenance import SqliteMaintenance
 from taskyard.store.sqlite.session import Session
 from taskyard.store.sqlite.tasks import SqliteTasks
 from taskyard.store.sqlite.writer import Writer
@@ -58,6 +59,7 @@ class SqliteStore:
         self.functions = SqliteFunctions(self.session)
         self.catalogue = SqliteCatalogue(self.session)
         self.issued = SqliteIssued(self.session, self.tasks)
+        self.maintenance = SqliteMaintenance(self.session)
 
     async def open(self) -> None:
         """Take the directory, bring the schema up to date, begin to serve.

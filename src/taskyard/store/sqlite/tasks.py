@@ -115,6 +115,17 @@ class SqliteTasks:
         """See the port."""
         return await self._session.read(lambda connection: find(connection, workspace, task_id))
 
+    async def task_by_key(self, workspace: WorkspaceName, key: str) -> Task:
+        """See the port."""
+
+        def read(connection: sqlite3.Connection) -> Task:
+            known = _known(connection, (workspace, key))
+            if known is None:
+                raise NotFound("task", key)
+            return find(connection, workspace, known.task_id)
+
+        return await self._session.read(read)
+
     async def list_tasks(self, query: TaskQuery) -> TaskPage:
         """See the port."""
         return await self._session.read(lambda connection: list_tasks(connection, query))

@@ -1,0 +1,129 @@
+"""Placement policies of the dialect, as policies of the engine.
+
+Executors with tags are reserved: a policy that neither asks for a tag nor decides by a rule never
+goes to one.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, assert_never
+
+from taskyard.core import policies as core
+from taskyard.dialects.drove import schemas as wire
+from taskyard.dialects.drove.rules import rule_of
+
+HOST_LIMIT: Final = 64
+_TAG_LENGTH: Final = 255
+
+Say = Callable[[str, str], None]
+"""Takes the path of a member and what is wrong with it."""
+
+
+class LocalRefused(ValueError):
+    """The policy LOCAL is for another kind of workload."""
+
+
+class RuleRefused(ValueError):
+    """A rule that cannot be evaluated here."""
+
+
+def check_policy(say: Say, path: str, policy: wire.WirePolicy, depth: int = 1) -> None:
+    """Tell every violation in a policy and in those inside it."""
+    match policy:
+        case wire.MaxPerHost(max=most):
+            if not 1 <= most <= HOST_LIMIT:
+                say(f"{path}.max", f"must be between 1 and {HOST_LIMIT}")
+        case wire.MatchTag(tag=tag):
+            if not tag:
+                say(f"{path}.tag", "must not be empty")
+            elif len(tag) > _TAG_LENGTH:
+                say(f"{path}.tag", f"size must be between 1 and {_TAG_LENGTH}")
+        case wire.RuleBased(rule=rule, ruleType=kind):
+            if not rule:
+                say(f"{path}.rule", "must not be empty")
+            if kind is None:
+                say(f"{path}.ruleType", "must not be null")
+        case wire.Composite(policies=policies):
+            _check_parts(say, f"{path}.policies", policies or [], depth)
+        case _:
+            return
+
+
+def _check_parts(say: Say, path: str, policies: list[wire.WirePolicy], depth: int) -> None:
+    if not policies:
+        say(path, "must not be empty")
+    elif len(policies) > core.PARTS_LIMIT or depth >= core.DEPTH_LIMIT:
+        say(path, "has too many parts")
+    else:
+        for number, one in enumerate(policies):
+            check_policy(say, f"{path}[{number}]", one, depth + 1)
+
+
+class Seen(NamedTuple):
+    """What rules can see besides an executor."""
+
+    env: Mapping[str, str]
+    """Environment of the task."""
+    executors: Mapping[str, str]
+    """The engine's names of executors, by their ids."""
+
+
+def engine_policy(policy: wire.WirePolicy | None, seen: Seen) -> core.Policy:
+    """What a checked policy means; without one, any executor that is not reserved.
+
+    Raises :class:`LocalRefused`, :class:`RuleRefused`.
+    """
+    return core.reserving(_policy(policy or wire.AnyHost(), seen))
+
+
+def _policy(policy: wire.WirePolicy, seen: Seen) -> core.Policy:
+    match policy:
+        case wire.AnyHost():
+            return core.AnyHost()
+        case wire.OnePerHost():
+            return core.OnePerHost()
+        case wire.MaxPerHost(max=most):
+            return core.MaxPerHost(most)
+        case wire.MatchTag(tag=tag):
+            return core.MatchTag(tag or "")
+        case wire.NoTag():
+            return core.NoTag()
+        case wire.RuleBased(rule=rule, ruleType=kind):
+            return core.RuleBased(_rule(rule or "", kind, seen))
+        case wire.Composite(policies=policies, combiner=combiner):
+            parts = tuple(_policy(one, seen) for one in policies or ())
+            either = combiner is wire.Combiner.OR
+            return core.Composite(parts, core.Combiner.OR if either else core.Combiner.AND)
+        case wire.Local():
+            raise LocalRefused("placement policy LOCAL is not for tasks")
+        case _ as never:
+            assert_never(never)
+
+
+def _rule(rule: str, kind: wire.RuleType | None, seen: Seen) -> str:
+    if kind is wire.RuleType.HOPE:
+        raise RuleRefused("rules of type HOPE cannot be evaluated here; use MVEL")
+    try:
+        return rule_of(rule, seen.env, seen.executors)
+    except ValueError as error:
+        raise RuleRefused(str(error)) from error
+
+
+def without_rules(policy: core.Policy) -> core.Policy | None:
+    """What of a policy is about tags alone, for the check of capacity; None if that is nothing."""
+    static = core.static_part(policy)
+    return None if static is None else _tags_only(static)
+
+
+def _tags_only(policy: core.Policy) -> core.Policy | None:
+    match policy:
+        case core.RuleBased():
+            return None
+        case core.Composite(parts, core.Combiner.OR) if any(
+            _tags_only(one) is None for one in parts
+        ):
+            return None
+        case core.Composite(parts, combiner):
+            kept = tuple(one for part in parts if (one := _tags_only(part)) is not None)
+            return core.Composite(kept, combiner) if kept else None
+        case _:
+            return policy

@@ -1,0 +1,73 @@
+"""Where a number of tasks would go now, if they were created one after the other."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from taskyard.core.demand import Demand
+from taskyard.core.ids import WorkerId
+from taskyard.core.policies import Policy, refusal
+from taskyard.core.pools import POOLED_RUNTIME
+from taskyard.core.resources import Resources
+from taskyard.dialects.drove import schemas as wire
+from taskyard.dialects.drove.executors import PORT, Executor
+
+INSTANCES_LIMIT: Final = 1000
+
+
+class SimulationRequest(Struct):
+    """What the command-line client sends."""
+
+    spec: wire.WireSpec | None = None
+    numInstances: int = 1  # noqa: N815 - on the wire
+    placementPolicy: wire.WirePolicy | None = None  # noqa: N815 - on the wire
+
+
+simulation_decoder: Final = msgspec.json.Decoder(
+    SimulationRequest | None, dec_hook=wire.decode_hook
+)
+
+
+def simulated(
+    executors: Sequence[Executor],
+    running: Counter[WorkerId],
+    resources: Resources,
+    policy: Policy,
+    count: int,
+) -> dict[str, Any]:
+    """The outcome; ``running`` counts what executors have of the application already."""
+    demand = Demand(resources, POOLED_RUNTIME, policy)
+    rooms = {one.record.id: one.room for one in executors if one.room is not None and one.is_active}
+    by_worker = {one.record.id: one for one in executors}
+    placements: list[dict[str, Any]] = []
+    errors: list[str] = []
+    while len(placements) < count:
+        able = [
+            room
+            for name, room in rooms.items()
+            if room.fits(demand) and refusal(policy, room, running[name]) is None
+        ]
+        if not able:
+            errors.append(f"No executor takes instance {len(placements) + 1} of {count}")
+            break
+        best = min(able, key=lambda room: (room.load, room.worker_id))
+        rooms[best.worker_id] = best.minus(best.grant(resources))
+        running[best.worker_id] += 1
+        chosen = by_worker[best.worker_id]
+        placements.append(
+            {
+                "executorId": chosen.id,
+                "hostname": chosen.record.hostname,
+                "port": PORT,
+                "executorState": chosen.state,
+            }
+        )
+    return {
+        "requested": count,
+        "placed": len(placements),
+        "errors": errors,
+        "placements": placements,
+    }

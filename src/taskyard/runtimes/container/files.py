@@ -1,0 +1,63 @@
+"""Files that are put into a container before it starts."""
+
+import base64
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Sequence
+from typing import Final
+
+from anyio import to_thread
+
+from taskyard.core.states import Reason
+from taskyard.core.tasks import ContainerFile
+from taskyard.runtimes.container.engine import EngineClient
+from taskyard.runtimes.container.errors import CannotRun, EngineRefused, EngineUnreachable
+
+FILE_BYTES: Final = 1 << 20
+_MODE: Final = 0o644
+
+
+async def furnish(engine: EngineClient, container: str, files: Sequence[ContainerFile]) -> None:
+    """Put these files into a container that was not started. Raises :class:`CannotRun`.
+
+    Doing it twice is as good as once.
+    """
+    archive = await to_thread.run_sync(_packed, files)
+    try:
+        await engine.put(container, archive)
+    except EngineRefused as error:
+        raise CannotRun(f"its files cannot be put into the container: {error}") from error
+    except EngineUnreachable as error:
+        raise CannotRun(f"the container engine is away: {error}", Reason.RUNTIME_TROUBLE) from error
+
+
+def _packed(files: Sequence[ContainerFile]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for file in files:
+            content = _content(file)
+            entry = tarfile.TarInfo(file.path.lstrip("/"))
+            entry.size, entry.mode = len(content), _MODE
+            archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def _content(file: ContainerFile) -> bytes:
+    if file.host is None:
+        return base64.b64decode(file.data or "")
+    try:
+        # Not blocking: what is named may be a pipe that nobody writes to.
+        descriptor = os.open(file.host, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise CannotRun(f"{file.host} is no file, so it cannot be put into the container")
+            content = opened.read(FILE_BYTES + 1)
+    except OSError as error:
+        raise CannotRun(
+            f"{file.host} cannot be put into the container: {error.strerror or error}"
+        ) from error
+    if len(content) > FILE_BYTES:
+        raise CannotRun(f"{file.host} has more than {FILE_BYTES} bytes")
+    return content

@@ -1,0 +1,259 @@
+"""Tasks of the Drove dialect as real containers, driven by a client that knows the contract only.
+
+Everything goes through the main listener, below the prefix ``/drove``.
+"""
+
+import base64
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drove_client import ApiFailed, DroveClient
+from served import Served
+
+from engines import IMAGE, RealEngine, real_engine
+
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
+APP = "ACCEPTANCE"
+SETTINGS = """
+[drove]
+pull = "missing"
+open_files = 0
+forward_env = ["FORWARDED_*"]
+config_dirs = ["{volumes}"]
+"""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("podman", marks=pytest.mark.podman),
+        pytest.param("docker", marks=pytest.mark.docker),
+    ],
+)
+def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
+    """A running engine that knows busybox."""
+    with real_engine(request.param) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that tasks may see."""
+    return tmp_path_factory.mktemp("volumes")
+
+
+@pytest.fixture(scope="module")
+def served(
+    engine: RealEngine, volumes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A server whose containers run there."""
+    root = tmp_path_factory.mktemp("drove")
+    config = root / "settings.toml"
+    config.write_text(
+        f'container_engine = "{engine.url}"\ncontainer_network = "none"\n'
+        f'container_volumes = ["{volumes}"]\n' + SETTINGS.format(volumes=volumes)
+    )
+    served = Served(root / "data", "--config", str(config))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FORWARDED_VALUE", "from the worker")
+        patch.setenv("KEPT_BACK", "not for tasks")
+        served.start()
+    try:
+        served.await_ready()
+        yield served
+    finally:
+        served.end()
+        engine.clear()
+
+
+@pytest.fixture
+def drove(served: Served) -> DroveClient:
+    """A client under the prefix."""
+    client = DroveClient(f"{served.url}/drove", "admin", "admin")
+    deadline = time.monotonic() + 30
+    while not client.get("/cluster")["numExecutors"]:
+        assert time.monotonic() < deadline, "the engine was not found"
+        time.sleep(0.1)
+    return client
+
+
+def spec(task: str, script: str, **changes: Any) -> dict[str, Any]:
+    """A task that runs a script."""
+    return {
+        "sourceAppName": APP,
+        "taskId": task,
+        "executable": {"type": "DOCKER", "url": IMAGE, "dockerPullTimeout": "100s"},
+        "resources": [{"type": "CPU", "count": 1}, {"type": "MEMORY", "sizeInMB": 64}],
+        "args": ["sh", "-c", script],
+        **changes,
+    }
+
+
+def test_whole_life_below_the_prefix(drove: DroveClient) -> None:
+    """Create, follow, read, search, delete."""
+    assert drove.get("/ping") == "pong"
+    assert drove.create(spec("LIFE", "echo out; echo err >&2; echo ä€; exit 0")) == f"{APP}-LIFE"
+    assert [one["taskId"] for one in drove.active()] in ([], ["LIFE"])
+    ended = drove.follow(APP, "LIFE")
+    assert ended["state"] == "STOPPED", ended
+    assert ended["errorMessage"] == ""
+    assert ended["taskResult"] == {"status": "SUCCESSFUL", "exitCode": 0}
+    assert drove.files(APP, "LIFE") == ["output.log"]
+    assert sorted(drove.output(APP, "LIFE").splitlines()) == ["err", "out", "ä€"]
+    assert drove.search(APP, "LIFE").endswith(f"/drove/tasks/{APP}/LIFE")
+    with pytest.raises(ApiFailed, match="Task already exists "):
+        drove.create(spec("LIFE", "true"))
+    assert drove.delete(APP, "LIFE")
+    with pytest.raises(ApiFailed) as gone:
+        drove.show(APP, "LIFE")
+    assert gone.value.status == 200
+    assert drove.search(APP, "LIFE").endswith("/drove/")
+
+
+def test_kill_is_outright(drove: DroveClient, engine: RealEngine) -> None:
+    """A container that ignores signals is gone, and its cores are free again."""
+    free = drove.get("/cluster")["freeCores"]
+    drove.create(spec("KILL", "trap '' TERM INT; while :; do sleep 1; done"))
+    running = drove.await_state(APP, "KILL", "RUNNING")
+    (cores,) = running["resources"][0]["cores"].values()
+    assert len(cores) == 1
+    assert drove.get("/cluster")["freeCores"] == free - 1
+    (container,) = [one for one in engine.containers() if one["State"] == "running"]
+    host = engine.inspect(container["Id"])["HostConfig"]
+    assert host["CpusetCpus"] == str(cores[0])
+    assert host["Memory"] == 64 << 20
+    assert drove.kill(APP, "KILL") == "KILL"
+    ended = drove.follow(APP, "KILL")
+    assert ended["taskResult"] == {"status": "CANCELLED", "exitCode": -1}
+    assert drove.get("/cluster")["freeCores"] == free
+    assert not [one for one in engine.containers() if one["State"] == "running"]
+    states = [
+        one["metadata"]["CURRENT_STATE"]
+        for one in reversed(drove.get("/cluster/events"))
+        if one["metadata"].get("TASK_ID") == "KILL"
+    ]
+    assert " ".join(states) == (
+        "PENDING PROVISIONING STARTING RUNNING RUN_COMPLETED DEPROVISIONING STOPPED"
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "code", "said"),
+    [
+        ("EXIT", {"args": ["sh", "-c", "exit 7"]}, 7, "7"),
+        ("SIGNAL", {"args": ["sh", "-c", "sh -c 'kill -SEGV $$'; exit $?"]}, 139, "139"),
+        ("PROGRAM", {"args": ["/no/such/program"]}, -1, "no such program"),
+        (
+            "IMAGE",
+            {"executable": {"url": "localhost:1/no/image", "dockerPullTimeout": "10s"}},
+            -1,
+            "localhost:1/no/image",
+        ),
+    ],
+)
+def test_failures_are_told_apart(
+    drove: DroveClient, task: str, changes: dict[str, Any], code: int, said: str
+) -> None:
+    """By code, and in words."""
+    drove.create(spec(task, "true") | changes)
+    ended = drove.follow(APP, task)
+    assert (ended["state"], ended["taskResult"]["status"]) == ("STOPPED", "FAILED")
+    assert ended["taskResult"]["exitCode"] == code
+    assert said in ended["errorMessage"] or task == "PROGRAM"
+
+
+def test_containers_get_what_was_asked_for(drove: DroveClient, volumes: Path) -> None:
+    """Environment, files, volumes, user, limits."""
+    (volumes / "given.txt").write_text("of the host\n")
+    volumes.chmod(0o777)
+    script = (
+        "env | sort; cat /config/a.txt /config/b.txt; id -u; ulimit -n;"
+        " echo written > /data/out.txt; touch /ro/x || echo read-only"
+    )
+    drove.create(
+        spec(
+            "GIVEN",
+            script,
+            env={"A": "1", "FORWARDED_VALUE": "", "KEPT_BACK": "", "HOST": "mine"},
+            configs=[
+                {
+                    "type": "INLINE",
+                    "localFilename": "/config/a.txt",
+                    "data": base64.b64encode(b"inline\n").decode(),
+                },
+                {
+                    "type": "EXECUTOR_LOCAL_FILE",
+                    "localFilename": "/config/b.txt",
+                    "filePathOnHost": str(volumes / "given.txt"),
+                },
+            ],
+            volumes=[
+                {"pathOnHost": str(volumes), "pathInContainer": "/data", "mode": "READ_WRITE"},
+                {"pathOnHost": str(volumes), "pathInContainer": "/ro", "mode": "READ_ONLY"},
+            ],
+            userSpec={"user": "65534", "group": "65534"},
+        )
+    )
+    ended = drove.follow(APP, "GIVEN")
+    output = drove.output(APP, "GIVEN")
+    assert ended["taskResult"]["status"] == "SUCCESSFUL", output
+    for line in (
+        "A=1",
+        "FORWARDED_VALUE=from the worker",
+        "HOST=mine",
+        f"DROVE_CONTAINER_ID={IMAGE}",
+        "DROVE_TASK_ID=GIVEN",
+        f"DROVE_INSTANCE_ID={ended['instanceId']}",
+        f"DROVE_SOURCE_APP_NAME={APP}",
+        f"DROVE_EXECUTOR_HOST={ended['hostname']}",
+        "inline",
+        "65534",
+        "read-only",
+    ):
+        assert line in output.splitlines(), output
+    assert "of the host" in output
+    assert "KEPT_BACK" not in output
+    assert (volumes / "out.txt").read_text() == "written\n"
+
+
+def test_cores_are_refused_when_they_are_gone(drove: DroveClient) -> None:
+    """At once; draining and maintenance refuse too, and what runs goes on."""
+    (executor,) = drove.get("/cluster/executors")
+    name = executor["executorId"]
+    with pytest.raises(ApiFailed, match="NUMA"):
+        drove.create(
+            spec("WIDE", "true")
+            | {"resources": [{"type": "CPU", "count": 999}, {"type": "MEMORY", "sizeInMB": 1}]}
+        )
+    drove.create(spec("STAYS", "sleep 1000"))
+    drove.await_state(APP, "STAYS", "RUNNING")
+    assert drove.post(f"/cluster/executors/{name}/blacklist")["successful"] == [name]
+    with pytest.raises(ApiFailed, match="CPU"):
+        drove.create(spec("LATER", "true"))
+    assert drove.post(f"/cluster/executors/{name}/unblacklist")["successful"] == [name]
+    assert drove.post("/cluster/maintenance/set")["state"] == "MAINTENANCE"
+    with pytest.raises(ApiFailed, match="maintenance mode"):
+        drove.create(spec("LATER", "true"))
+    assert drove.post("/cluster/maintenance/unset")["state"] == "NORMAL"
+    assert drove.show(APP, "STAYS")["state"] == "RUNNING"
+    drove.kill(APP, "STAYS")
+    drove.follow(APP, "STAYS")
+
+
+def test_tasks_outlive_a_server_that_is_killed(drove: DroveClient, served: Served) -> None:
+    """The same container goes on, its output is complete, and its end is known."""
+    script = "i=0; while [ $i -lt 75 ]; do i=$((i+1)); echo line $i; sleep 0.2; done"
+    drove.create(spec("SURVIVES", script))
+    before = drove.await_state(APP, "SURVIVES", "RUNNING")
+    served.kill()
+    served.start()
+    served.await_ready()
+    listed = [one for one in drove.active() if one["taskId"] == "SURVIVES"]
+    assert [one["instanceId"] for one in listed] == [before["instanceId"]]
+    ended = drove.follow(APP, "SURVIVES")
+    assert ended["taskResult"] == {"status": "SUCCESSFUL", "exitCode": 0}
+    lines = drove.output(APP, "SURVIVES").splitlines()
+    assert lines == [f"line {number}" for number in range(1, 76)]
