@@ -117,7 +117,7 @@ WHERE e.job_seq = :job_seq AND e.settled = 0 ORDER BY e.number;
 -- name: last_attempt
 SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
        resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
-       handle, outcome
+       handle, outcome, progress, progress_text
 FROM attempts WHERE task_seq = :seq ORDER BY number DESC LIMIT 1;
 
 -- name: owed
