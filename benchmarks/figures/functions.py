@@ -58,6 +58,8 @@ def measure(bench: Bench) -> Sequence[Row]:
             rates.append(accepted(run).rate)
             field.round()
         waits = waits_ms(bench, running.port, message)
+        api.close()  # idle for longer than the server keeps a connection
+        api = Api(running.port)
         cold = [cold_start_ms(api, running.port, f"cold{n}") for n in range(COLD_STARTS)]
         weights = [weight_mb(api, running)]
         api.close()
