@@ -17,6 +17,8 @@ _log = structlog.get_logger(__name__)
 
 _SETTLE_S: Final = 10.0
 """How long an attachment may take to bring the rest of a container that has ended."""
+_SOCKET_BYTES: Final = 64 << 10
+"""What the kernel keeps for a reader of a Unix socket, at the least."""
 _AGAIN_S: Final = 0.2
 _LATER_S: Final = 0.5
 
@@ -46,6 +48,7 @@ class Copying:
         self._output = output
         self._stdin = stdin
         self._on_failure = on_failure
+        self._is_podman = is_podman
         self._frames = Frames if is_podman else LogFrames
         self._generation = watch.generation
         self._is_whole = False
@@ -72,7 +75,15 @@ class Copying:
         if self.failed is not None:
             return True
         was_there = self._generation == self._watch.generation
-        return not self._missed and self._is_whole and was_there and self._engine.place.is_local
+        whole = not self._missed and self._is_whole and was_there and self._engine.place.is_local
+        return whole and not self._may_lack_its_end
+
+    @property
+    def _may_lack_its_end(self) -> bool:
+        """Podman's monitor ends with the container, and does not wait for an attachment that is
+        behind by more than a socket holds: then the log alone knows how it ended.
+        """
+        return self._is_podman and self._output.taken_bytes > _SOCKET_BYTES
 
     async def attach(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Copy through an attachment; started when that is made or cannot be."""

@@ -79,6 +79,11 @@ class Output:
         """What comes next follows on what the files hold."""
         self._at = dict(self._seen)
 
+    @property
+    def taken_bytes(self) -> int:
+        """Bytes of the container that were seen so far, kept or not."""
+        return sum(self._seen.values())
+
     def take(self, stream: int, data: bytes) -> None:
         """The next bytes of a stream. Raises ``OSError``, such as for a full disk."""
         stream = STDERR if stream == STDERR else STDOUT
