@@ -8,7 +8,7 @@ from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.policies import Policy
 from taskyard.core.resources import Resources
-from taskyard.core.tasks import TaskSpec, runtime_of
+from taskyard.core.tasks import NewTask, Task, TaskSpec, runtime_of
 
 DEFAULT_RUNTIME: Final = "command"
 
@@ -68,3 +68,18 @@ class ReadyTask(Struct, frozen=True):
         nobody in its: it goes first, however many others wait for room.
         """
         return (0 if self.demand.is_free else 1, -self.priority, self.seq)
+
+
+def ready_task(task: NewTask | Task, seq: int) -> ReadyTask:
+    """What the scheduler has to know of a task that has been ready since it was created."""
+    spec = task.spec
+    return ReadyTask(
+        seq,
+        task.id,
+        task.workspace,
+        spec.group,
+        spec.priority,
+        demand_of(spec),
+        task.created_at,
+        spec.expires_at,
+    )

@@ -11,7 +11,7 @@ import structlog
 
 from taskyard.core.attempts import Ended
 from taskyard.core.changes import Change
-from taskyard.core.demand import ReadyTask, demand_of
+from taskyard.core.demand import ready_task
 from taskyard.core.errors import NotFound, Overloaded, TaskyardError, Unavailable
 from taskyard.core.explain import Wait
 from taskyard.core.fairness import WINDOW, Chosen, QueueKey, ReadyQueues
@@ -187,17 +187,7 @@ class Dispatch:
 
     def explain(self, task: Task) -> Wait:
         """Why a queued task was not chosen."""
-        spec = task.spec
-        ready = ReadyTask(
-            task.seq,
-            task.id,
-            task.workspace,
-            spec.group,
-            spec.priority,
-            demand_of(spec),
-            task.created_at,
-            spec.expires_at,
-        )
+        ready = ready_task(task, task.seq)
         return self._queues.explain(ready, self._rooms.fleet, self._clock.now())
 
     async def _refill(self) -> None:

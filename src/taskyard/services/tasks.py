@@ -9,7 +9,7 @@ import msgspec
 from taskyard.core.access import Caller, Role
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
-from taskyard.core.demand import ReadyTask, demand_of
+from taskyard.core.demand import ready_task
 from taskyard.core.errors import Conflict, InvalidInput
 from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.instants import Instant
@@ -295,21 +295,6 @@ def submitted_change(new: NewTask, stored: Submitted) -> Change:
         group=new.spec.group,
         state=new.state,
         ready=ready_task(new, stored.seq) if new.state is TaskState.QUEUED else None,
-    )
-
-
-def ready_task(new: NewTask, seq: int) -> ReadyTask:
-    """What the scheduler has to know of a new task that is ready at once."""
-    spec = new.spec
-    return ReadyTask(
-        seq,
-        new.id,
-        new.workspace,
-        spec.group,
-        spec.priority,
-        demand_of(spec),
-        new.created_at,
-        spec.expires_at,
     )
 
 

@@ -40,7 +40,7 @@ _OPEN_S: Final = 10.0
 _CLOSE_S: Final = 10.0
 _REMOVERS: Final = 4
 _SLOTS_PER_CORE: Final = 8
-"""As on the server's own machine."""
+"""Fewer than the server's own machine offers: starting a container costs a hundred commands."""
 _REMOVE_RETRY_MAX_S: Final = 5.0
 
 
