@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from taskyard.core.attempts import Ended, Started, StreamSize
+from fakes.logs import MemoryLogs
+from taskyard.core.attempts import Ended, Started
 from taskyard.core.cores import Node, Topology
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.resources import Capacity
@@ -22,36 +23,6 @@ from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, WorkerEnd
 from taskyard.server.clock import SystemClock
 
 GIB = 1 << 30
-
-
-class MemoryLogs:
-    """Output in memory; implements ``LogStore``."""
-
-    def __init__(self) -> None:
-        self._output: dict[tuple[AttemptId, Stream], bytearray] = {}
-
-    def write(self, attempt_id: AttemptId, data: bytes) -> None:
-        """Append output."""
-        self._output.setdefault((attempt_id, Stream.STDOUT), bytearray()).extend(data)
-
-    async def size(self, attempt_id: AttemptId, stream: Stream) -> StreamSize:
-        """See the port."""
-        return StreamSize(len(self._output.get((attempt_id, stream), b"")))
-
-    async def read(self, attempt_id: AttemptId, stream: Stream, offset: int, length: int) -> bytes:
-        """See the port."""
-        return bytes(self._output.get((attempt_id, stream), b"")[offset : offset + length])
-
-    async def changed(
-        self, attempt_id: AttemptId, timeout_s: float, seen_bytes: int | None = None
-    ) -> bool:
-        """See the port; nobody follows here."""
-        raise NotImplementedError(attempt_id, timeout_s, seen_bytes)
-
-    async def delete(self, attempt_ids: list[AttemptId]) -> None:
-        """See the port."""
-        for key in [key for key in self._output if key[0] in attempt_ids]:
-            del self._output[key]
 
 
 class WordWorkers:
@@ -205,7 +176,9 @@ class WordWorkers:
                 text = "the container was removed by somebody else"
                 await self.end(one, AttemptState.LOST, Reason.EXIT_UNKNOWN, text)
             case "echo":
-                self.logs.write(one.attempt_id, " ".join(words[1:-2]).encode() + b"\n")
+                self.logs.write(
+                    one.attempt_id, Stream.STDOUT, " ".join(words[1:-2]).encode() + b"\n"
+                )
                 await self.end(one, AttemptState.SUCCEEDED, None, None, 0)
             case _:
                 await self.end(one, AttemptState.SUCCEEDED, None, None, 0)

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import anyio
 import httpx
-from drove_worker import MemoryLogs, WordWorkers
+from drove_worker import WordWorkers
 
+from fakes.logs import MemoryLogs
 from taskyard.core.access import Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.host import Host

@@ -8,6 +8,7 @@ import pytest
 from drove_world import DroveWorld
 
 from taskyard.core.ids import AttemptId
+from taskyard.ports.logs import Stream
 
 pytestmark = pytest.mark.anyio
 BASE = "/logfiles/tasks/APP/T1"
@@ -17,7 +18,7 @@ async def written(world: DroveWorld, data: bytes) -> AttemptId:
     """A running task that has written this."""
     await world.create("T1", "hang")
     attempt_id = (await world.running()).attempt_id
-    world.workers.logs.write(attempt_id, data)
+    world.workers.logs.write(attempt_id, Stream.STDOUT, data)
     return attempt_id
 
 
@@ -46,7 +47,7 @@ async def test_chunks_echo_their_offset(world: DroveWorld) -> None:
     assert await read(world, offset=10) == {"data": "", "offset": 10}
     assert await read(world, offset=11) == {"data": "", "offset": 11}
     assert await read(world, offset=0, length=0) == {"data": "", "offset": 0}
-    world.workers.logs.write(attempt_id, b"ab")
+    world.workers.logs.write(attempt_id, Stream.STDOUT, b"ab")
     assert await read(world, offset=10) == {"data": "ab", "offset": 10}
 
 
@@ -73,9 +74,9 @@ async def test_characters_that_are_not_complete_yet_wait(world: DroveWorld) -> N
     """Until their rest is written, or the task has ended."""
     attempt_id = await written(world, "€".encode()[:2])
     assert (await read(world, offset=0))["data"] == ""
-    world.workers.logs.write(attempt_id, "€".encode()[2:])
+    world.workers.logs.write(attempt_id, Stream.STDOUT, "€".encode()[2:])
     assert (await read(world, offset=0))["data"] == "€"
-    world.workers.logs.write(attempt_id, b"\xe2")
+    world.workers.logs.write(attempt_id, Stream.STDOUT, b"\xe2")
     await world.workers.finish(world.workers.hanging[attempt_id])
     await world.in_state("STOPPED")
     assert (await read(world, offset=3))["data"] == "\ufffd"

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import anyio
 import httpx
-from fastlane_worker import MemoryLogs, WordWorker
+from fastlane_worker import WordWorker
 
+from fakes.logs import MemoryLogs
 from fakes.stores import prepare
 from taskyard.core.ids import AttemptId
 from taskyard.dialects.fastlane.app import fastlane_app
