@@ -238,6 +238,27 @@ class FairnessMachine(RuleBasedStateMachine):
             assert told[chosen.task.seq] == "starting"
             self._take(chosen)
 
+    @rule(key=KEYS, asked=ASKED, runtime=RUNTIME, policy=POLICY)
+    def choose_at_once(
+        self, key: QueueKey, asked: Resources, runtime: str, policy: Policy | None
+    ) -> None:
+        """Where nobody waits, what is chosen is what would be chosen once it were known."""
+        self.refill()
+        keys = self.naive.keys()
+        names = {one.workspace for one in keys}
+        heads = [head for name in names for head in self.naive.heads(name, self.rooms)]
+        task = ready(next(self.count), key, 0, asked, self.now, runtime, policy)
+        chosen = self.queues.at_once(task, self.fleet(), self.now)
+        self.naive.tasks[task.seq] = task
+        options = [one[:2] for one in self.naive.choices(self.rooms, self.now)]
+        if chosen is not None:
+            assert not heads
+            assert (task.seq, chosen.worker_id) in options
+            self._take(chosen)
+        else:
+            assert heads or not options
+            del self.naive.tasks[task.seq]
+
     @rule(most=st.integers(1, 10))
     def plan_many(self, most: int) -> None:
         """A plan holds every promise, each group in its order; told and done agree."""

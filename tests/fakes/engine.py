@@ -325,6 +325,7 @@ class World:
             self.ids,
             sender,
             audit,
+            self.dispatch,
         )
         self.groups = Groups(self.store.groups, self.dispatch, audit)
         self.why = Why(self.store.tasks, self.dispatch)

@@ -49,6 +49,13 @@ class MemoryTasks:
         await checkpoint()
         return self._model.submit(tasks, actor)
 
+    async def submit_placed(
+        self, task: NewTask, actor: str | None, placement: Placement
+    ) -> Submitted:
+        """See the port."""
+        await checkpoint()
+        return self._model.submit_placed(task, actor, placement)
+
     async def task(self, workspace: WorkspaceName, task_id: TaskId) -> Task:
         """See the port."""
         await checkpoint()

@@ -61,6 +61,14 @@ class ModelStore(ModelState):
             results.append(Submitted(new.id, new.state, seq, created=True))
         return results
 
+    def submit_placed(self, new: NewTask, actor: str | None, placement: Placement) -> Submitted:
+        """As a submit and a placement that follow one another."""
+        (stored,) = self.submit([new], actor)
+        if not stored.created:
+            return stored
+        placed, _ = self.place([replace(placement, seq=stored.seq)], new.created_at)
+        return replace(stored, attempt=placed[0].attempt) if placed else stored
+
     def cancel(
         self, workspace: WorkspaceName, task_ids: Sequence[TaskId], now: Instant, actor: str
     ) -> tuple[list[CancelOutcome], list[Change]]:

@@ -260,7 +260,6 @@ async def test_a_store_that_fails_while_placing_is_asked_again(when: When) -> No
     store = MemoryStore()
     world = World(store)
     async with world.running():
-        worker = await world.worker(slots=1)
         calls = 0
         real = store.dispatch.place
 
@@ -276,6 +275,7 @@ async def test_a_store_that_fails_while_placing_is_asked_again(when: When) -> No
 
         store.dispatch.place = place
         task, other = await world.submit(), await world.submit()
+        worker = await world.worker(slots=1)
         assert worker.assigned == []
         await world.advance(10)
         assert len(worker.assigned) == 1

@@ -7,6 +7,7 @@ from machine_base import MachineBase, by_id
 from machine_inputs import (
     ENDS,
     INDEX,
+    SPECS,
     WORKERS,
 )
 
@@ -16,11 +17,14 @@ from taskyard.core.ids import (
     AttemptId,
     IncarnationId,
     LeaseToken,
+    TaskId,
     WorkerId,
+    WorkspaceName,
 )
 from taskyard.core.instants import after
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason, TaskState
+from taskyard.core.tasks import TaskSpec
 from taskyard.ports.store import Placement, WorkerRecord
 
 
@@ -33,8 +37,6 @@ class EngineRules(MachineBase):
         stale=st.sampled_from([False] * 7 + [True]),
     )
     def place(self, picks: list[int], worker: WorkerId, stale: bool) -> None:
-        record = self.model.workers.get(worker)
-        incarnation = record.incarnation if record is not None and not stale else "gone"
         placements = []
         queued = [t for t in self.model.tasks.values() if t.state is TaskState.QUEUED]
         for index in picks:
@@ -43,23 +45,47 @@ class EngineRules(MachineBase):
             if queued and index % 8 != 7:
                 task = queued[index % len(queued)]
                 task_id = task.id
-            number = self.fresh()
-            placements.append(
-                Placement(
-                    task_id=task_id,
-                    seq=task.seq if task is not None else 10_000 + index,
-                    attempt_id=AttemptId(f"attempt-{number}"),
-                    lease_token=LeaseToken(f"lease-{number}"),
-                    lease_expires_at=after(self.now, 10),
-                    worker_id=worker,
-                    incarnation=IncarnationId(incarnation),
-                )
-            )
+            seq = task.seq if task is not None else 10_000 + index
+            placements.append(self.placement(task_id, seq, worker, stale=stale))
         placed, _ = self.both(
             self.store.dispatch.place(placements, self.now),
             lambda: self.model.place(placements, self.now),
         )
         self.issued += [(one.attempt.id, one.attempt.lease_token) for one in placed]
+
+    @rule(
+        spec=SPECS,
+        expires=st.none() | st.integers(-1, 4),
+        worker=WORKERS,
+        stale=st.sampled_from([False] * 7 + [True]),
+    )
+    def submit_placed(
+        self, spec: TaskSpec, expires: int | None, worker: WorkerId, stale: bool
+    ) -> None:
+        new = self.new(WorkspaceName("a"), spec, None, expires)
+        chosen = self.placement(new.id, 0, worker, stale=stale)
+        stored = self.both(
+            self.store.tasks.submit_placed(new, "token ci", chosen),
+            lambda: self.model.submit_placed(new, "token ci", chosen),
+        )
+        self.note([new])
+        if stored.attempt is not None:
+            self.issued.append((chosen.attempt_id, chosen.lease_token))
+
+    def placement(self, task_id: TaskId, seq: int, worker: WorkerId, *, stale: bool) -> Placement:
+        """A decision to have a worker run a task; ``stale`` means an earlier life of it."""
+        record = self.model.workers.get(worker)
+        incarnation = record.incarnation if record is not None and not stale else "gone"
+        number = self.fresh()
+        return Placement(
+            task_id=task_id,
+            seq=seq,
+            attempt_id=AttemptId(f"attempt-{number}"),
+            lease_token=LeaseToken(f"lease-{number}"),
+            lease_expires_at=after(self.now, 10),
+            worker_id=worker,
+            incarnation=IncarnationId(incarnation),
+        )
 
     def lease(self, index: int, *, forged: bool) -> tuple[AttemptId, LeaseToken]:
         if not self.issued:

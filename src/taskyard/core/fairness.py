@@ -224,6 +224,29 @@ class ReadyQueues:
             self._settle(key, queue)
         return plan
 
+    def at_once(self, task: ReadyTask, fleet: Fleet, now: Instant) -> Chosen | None:
+        """Choose a worker for a task that is about to be stored; None if it has to wait its turn.
+
+        It need not if there is room for it and nobody waits who might go first. Otherwise as
+        :meth:`plan`, which would choose the same once it knew of the task.
+        """
+        key = QueueKey(task.workspace, task.group)
+        queue = self._queues.get(key)
+        if queue is not None and (queue.window or queue.more or queue.blocked()):
+            return None
+        if self._starved or self._workspace(task.workspace).at_limit():
+            return None
+        floor = Floor(fleet, self._pools)
+        for other in self._workspaces.values():
+            if other.heaps and not other.at_limit() and self._top(other, floor):
+                return None
+        if (task.expires_at is not None and task.expires_at <= now) or not floor.is_open(
+            floor.lane_of(task)
+        ):
+            return None
+        room = floor.choose(task)
+        return None if room is None else self._count(task, room, floor)
+
     def explain(self, task: ReadyTask, fleet: Fleet, now: Instant) -> Wait:
         """Why a ready task was not chosen, by the same rules in the same order."""
         key = QueueKey(task.workspace, task.group)
@@ -344,10 +367,14 @@ class ReadyQueues:
 
     def _give(self, task: ReadyTask, room: Room, floor: Floor) -> Chosen:
         """Count a head as running on a worker."""
+        self._queue(QueueKey(task.workspace, task.group)).window.pop(0)
+        self._stuck.pop(task.seq, None)
+        return self._count(task, room, floor)
+
+    def _count(self, task: ReadyTask, room: Room, floor: Floor) -> Chosen:
+        """Count a task as running on a worker."""
         key = QueueKey(task.workspace, task.group)
         queue, workspace = self._queue(key), self._workspace(task.workspace)
-        queue.window.pop(0)
-        self._stuck.pop(task.seq, None)
         queue.running += 1
         workspace.running += 1
         self._served += 1

@@ -40,6 +40,8 @@ class Submitted(Struct, frozen=True):
     seq: int
     created: bool
     """False: the idempotency key was known, and this is the task it stands for."""
+    attempt: Attempt | None = None
+    """The attempt it was stored with, if it was placed at once."""
 
 
 class TaskQuery(Struct, frozen=True):
@@ -101,6 +103,16 @@ class TaskStore(Protocol):
 
     async def submit(self, tasks: Sequence[NewTask], actor: str | None) -> list[Submitted]:
         """Store new tasks, all or none, in order."""
+        ...
+
+    async def submit_placed(
+        self, task: NewTask, actor: str | None, placement: "Placement"
+    ) -> Submitted:
+        """Store a new task that is queued together with the attempt it goes to at once.
+
+        Without an attempt, as :meth:`submit`, if the worker is not the one it was, or does not
+        take tasks. The ``seq`` of the placement is no matter.
+        """
         ...
 
     async def task(self, workspace: WorkspaceName, task_id: TaskId) -> Task:
@@ -231,6 +243,7 @@ class Placement(Struct, frozen=True):
 
     task_id: TaskId
     seq: int
+    """0 for a task that is about to be stored."""
     attempt_id: AttemptId
     lease_token: LeaseToken
     lease_expires_at: Instant
@@ -245,6 +258,23 @@ class Placed(Struct, frozen=True):
 
     attempt: Attempt
     task: Task
+
+    @property
+    def change(self) -> Change:
+        """What to announce."""
+        task, attempt = self.task, self.attempt
+        return Change(
+            kind="assigned",
+            at=attempt.assigned_at,
+            task_id=task.id,
+            seq=task.seq,
+            workspace=task.workspace,
+            group=task.spec.group,
+            state=TaskState.RUNNING,
+            was=TaskState.QUEUED,
+            attempt_id=attempt.id,
+            attempt_number=attempt.number,
+        )
 
 
 class WorkerRecord(Struct, frozen=True):

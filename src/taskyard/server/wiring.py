@@ -117,7 +117,9 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     webhooks = Webhooks(hooks, adapters.sender, sealing, audit, clock, mail=_mail(settings))
     bus.listen(webhooks.on_changes)
     bus.listen(metrics.on_changes)
-    submits = Tasks(tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit)
+    submits = Tasks(
+        tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit, dispatch
+    )
     bundles = BundleFiles(settings.data / "functions" / "bundles")
     functions = Functions(
         store.functions,

@@ -9,22 +9,19 @@ from collections.abc import Callable, Sequence
 import anyio
 import structlog
 
-from taskyard.core.attempts import Ended
 from taskyard.core.changes import Change
 from taskyard.core.demand import ready_task
-from taskyard.core.errors import NotFound, Overloaded, TaskyardError, Unavailable
+from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
 from taskyard.core.explain import Wait
 from taskyard.core.fairness import WINDOW, Chosen, QueueKey, ReadyQueues
-from taskyard.core.ids import AttemptId, LeaseToken, WorkerId
+from taskyard.core.ids import AttemptId, WorkerId
 from taskyard.core.instants import after
 from taskyard.core.placement import Room
 from taskyard.core.pools import Pools
 from taskyard.core.resources import Capacity
-from taskyard.core.states import AttemptState, Reason, TaskState
-from taskyard.core.tasks import Task
+from taskyard.core.states import Reason, TaskState
+from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.errors import WorkerUnreachable
-from taskyard.ports.runtime import Assignment
 from taskyard.ports.store import (
     DispatchStore,
     GroupStore,
@@ -34,8 +31,9 @@ from taskyard.ports.store import (
     WorkerRecord,
 )
 from taskyard.ports.transport import Transport
-from taskyard.services.assignments import Assignments, NothingToRun
+from taskyard.services.assignments import Assignments
 from taskyard.services.bus import Bus
+from taskyard.services.handover import Handover
 from taskyard.services.kill import Kill
 from taskyard.services.rooms import Held, Rooms
 
@@ -66,9 +64,7 @@ class Dispatch:
     ) -> None:
         self._store = store
         self._groups = groups
-        self._transport = transport
-        self._assignments = assignments
-        self._kill = kill
+        self._handover = Handover(store, transport, assignments, kill, bus, rooms, clock, ids)
         self._bus = bus
         self._rooms = rooms
         self._clock = clock
@@ -77,11 +73,9 @@ class Dispatch:
         self._queues = ReadyQueues(self._pools)
         self._limited: set[QueueKey] = set()
         self._limits_read = 0
-        self._placing: frozenset[AttemptId] = frozenset()
+        self._placing: set[AttemptId] = set()
         self._doubtful: list[Placement] = []
         """Placements whose commit failed: nobody can say yet whether it came about."""
-        self._unsent: list[Placed] = []
-        """Placed, but what their workers need could not be put together yet."""
         self._watchers: list[Callable[[], None]] = []
         self._wake = anyio.Event()
         self._stop_listening = bus.listen(self._on_changes)
@@ -104,7 +98,7 @@ class Dispatch:
             self._wake = anyio.Event()
             try:
                 await self._settle_doubts()
-                await self._send_late()
+                await self._handover.send_waiting()
                 await self._refill()
                 await self._round()
             except (Unavailable, Overloaded) as error:
@@ -114,6 +108,31 @@ class Dispatch:
 
     def poke(self) -> None:
         """Something changed that may let a task go."""
+        self._wake.set()
+
+    def at_once(self, task: NewTask) -> Placement | None:
+        """Take room for a task that is about to be stored; None if it has to wait its turn.
+
+        Whoever asks says what came of it: :meth:`stored`, or :meth:`doubt`.
+        """
+        if task.state is not TaskState.QUEUED:
+            return None
+        chosen = self._queues.at_once(ready_task(task, 0), self._rooms.fleet, self._clock.now())
+        return None if chosen is None else self._placement(chosen)
+
+    def stored(self, placement: Placement, placed: Placed | None) -> None:
+        """A task was stored with its placement, and has been announced; None: without it."""
+        self._placing.discard(placement.attempt_id)
+        if placed is None:
+            self._free(placement.attempt_id)
+        else:
+            self._handover.later(placed)
+        self._wake.set()
+
+    def doubt(self, placement: Placement) -> None:
+        """Nobody can say whether a task was stored with its placement."""
+        self._placing.discard(placement.attempt_id)
+        self._doubtful.append(placement)
         self._wake.set()
 
     async def limits_changed(self) -> None:
@@ -203,18 +222,13 @@ class Dispatch:
         if not plan:
             return
         placements = [self._placement(chosen) for chosen in plan]
-        self._placing = frozenset(placement.attempt_id for placement in placements)
-        for chosen, placement in zip(plan, placements, strict=True):
-            key = QueueKey(chosen.task.workspace, chosen.task.group)
-            held = Held(chosen.worker_id, key, chosen.granted, chosen.pool)
-            self._rooms.note(placement.attempt_id, held)
         try:
             placed, changes = await self._store.place(placements, now)
         except TaskyardError:
             self._doubtful += placements
             raise
         finally:
-            self._placing = frozenset()
+            self._placing.difference_update(one.attempt_id for one in placements)
         done = {one.attempt.id for one in placed}
         for chosen, placement in zip(plan, placements, strict=True):
             if placement.attempt_id not in done:
@@ -223,10 +237,11 @@ class Dispatch:
                 self._queues.reread(QueueKey(chosen.task.workspace, chosen.task.group))
         self._bus.publish(changes)
         self._wake.set()
-        await self._send(placed)
+        await self._handover.send(placed)
 
     def _placement(self, chosen: Chosen) -> Placement:
-        return Placement(
+        """A plan's line with its attempt, which holds its room from now on."""
+        placement = Placement(
             task_id=chosen.task.id,
             seq=chosen.task.seq,
             attempt_id=self._ids.attempt(),
@@ -236,52 +251,11 @@ class Dispatch:
             incarnation=chosen.incarnation,
             allotted=chosen.granted.allotted,
         )
-
-    async def _send(self, placed: Sequence[Placed]) -> None:
-        by_worker: dict[WorkerId, list[Assignment]] = {}
-        trouble: TaskyardError | None = None
-        for one in placed:
-            try:
-                assignment = await self._assignment(one)
-            except (Unavailable, Overloaded) as error:
-                self._unsent.append(one)
-                trouble = error
-                continue
-            if assignment is None:
-                continue
-            by_worker.setdefault(one.attempt.worker_id, []).append(assignment)
-        for worker_id, assignments in by_worker.items():
-            try:
-                worker = await self._transport.to_worker(worker_id)
-                await worker.assign(assignments)
-            except WorkerUnreachable:
-                # It joins again and is told then, or is lost and its attempts are fenced.
-                log.warning("worker_unreachable", worker_id=worker_id, attempts=len(assignments))
-                continue
-            # A kill may have been ordered between the commit and the assignment.
-            await self._kill.send([assignment.attempt_id for assignment in assignments])
-        if trouble is not None:
-            raise trouble
-
-    async def _send_late(self) -> None:
-        """Send what could not be sent before, unless it has ended meanwhile."""
-        unsent, self._unsent = self._unsent, []
-        await self._send([one for one in unsent if self._rooms.holds(one.attempt.id)])
-
-    async def _assignment(self, placed: Placed) -> Assignment | None:
-        """What to send; None if the attempt had to be ended instead."""
-        attempt = placed.attempt
-        try:
-            return await self._assignments.build(placed.task, attempt)
-        except NotFound as error:
-            text = f"there is no secret {error.key!r}; store it, then retry the task"
-            await self._end(attempt.id, attempt.lease_token, Reason.SECRET_MISSING, text)
-        except NothingToRun as error:
-            await self._end(attempt.id, attempt.lease_token, Reason.START_FAILED, str(error))
-        except TaskyardError as error:
-            # Trouble of this task's secrets must not hold up others.
-            await self._end(attempt.id, attempt.lease_token, Reason.RUNTIME_TROUBLE, str(error))
-        return None
+        key = QueueKey(chosen.task.workspace, chosen.task.group)
+        held = Held(chosen.worker_id, key, chosen.granted, chosen.pool)
+        self._placing.add(placement.attempt_id)
+        self._rooms.note(placement.attempt_id, held)
+        return placement
 
     async def _settle_doubts(self) -> None:
         """End placements whose commit failed, in case it came about after all.
@@ -291,26 +265,11 @@ class Dispatch:
         while self._doubtful:
             one = self._doubtful[0]
             text = "the store failed while it was being placed"
-            await self._end(one.attempt_id, one.lease_token, Reason.RUNTIME_TROUBLE, text)
+            await self._handover.end(one.attempt_id, one.lease_token, Reason.RUNTIME_TROUBLE, text)
             self._doubtful.pop(0)
             held = self._free(one.attempt_id)
             if held is not None:
                 self._queues.reread(held.key)
-
-    async def _end(
-        self, attempt_id: AttemptId, token: LeaseToken, reason: Reason, message: str
-    ) -> None:
-        now = self._clock.now()
-        ended = Ended(
-            attempt_id=attempt_id,
-            lease_token=token,
-            at=now,
-            state=AttemptState.FAILED,
-            reason=reason,
-            message=message,
-        )
-        changes, _ = await self._store.apply([ended], now, [self._ids.chance()])
-        self._bus.publish(changes)
 
     def _tell_watchers(self) -> None:
         for watcher in self._watchers:

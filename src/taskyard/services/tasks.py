@@ -19,10 +19,19 @@ from taskyard.core.tasks import NewTask, Task, TaskSpec
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.http import HttpSender
 from taskyard.ports.logs import LogStore
-from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery, TaskStore
+from taskyard.ports.store import (
+    CancelOutcome,
+    Placed,
+    Placement,
+    Submitted,
+    TaskPage,
+    TaskQuery,
+    TaskStore,
+)
 from taskyard.services.access import require
 from taskyard.services.audit import Audit
 from taskyard.services.bus import Bus
+from taskyard.services.dispatch import Dispatch
 from taskyard.services.kill import Kill
 from taskyard.services.load import Load
 from taskyard.services.validate import check_spec
@@ -45,6 +54,7 @@ class Tasks:
         ids: Ids,
         sender: HttpSender,
         audit: Audit,
+        dispatch: Dispatch,
     ) -> None:
         self._store = store
         self._logs = logs
@@ -55,6 +65,7 @@ class Tasks:
         self._ids = ids
         self._sender = sender
         self._audit = audit
+        self._dispatch = dispatch
 
     async def submit(self, caller: Caller, spec: TaskSpec) -> tuple[Task, bool]:
         """Store a task, and return it once it is on disk, with whether it is new.
@@ -69,11 +80,33 @@ class Tasks:
         """
         new = self.prepare(caller, spec)
         self.admit(caller, 1)
-        (stored,) = await self._store.submit((new,), caller.actor)
+        placement = self._dispatch.at_once(new)
+        if placement is not None:
+            stored = await self._submit_placed(caller, new, placement)
+        else:
+            (stored,) = await self._store.submit((new,), caller.actor)
+            if stored.created:
+                self._bus.publish((submitted_change(new, stored),))
         if not stored.created:
             return await self._store.task(caller.workspace, stored.task_id), False
-        self._bus.publish((submitted_change(new, stored),))
         return _as_stored(new, stored), True
+
+    async def _submit_placed(self, caller: Caller, new: NewTask, placement: Placement) -> Submitted:
+        """Store a task together with its attempt, and have it sent to its worker (ADR 0017)."""
+        try:
+            stored = await self._store.submit_placed(new, caller.actor, placement)
+        except BaseException:
+            self._dispatch.doubt(placement)
+            raise
+        placed = None
+        if stored.created:
+            changes = [submitted_change(new, stored)]
+            if stored.attempt is not None:
+                placed = Placed(stored.attempt, _as_placed(new, stored, stored.attempt))
+                changes.append(placed.change)
+            self._bus.publish(changes)
+        self._dispatch.stored(placement, placed)
+        return stored
 
     async def submit_many(self, caller: Caller, specs: Sequence[TaskSpec]) -> list[Submitted]:
         """Store all of these tasks or none. Raises as :meth:`submit`, fields led by ``tasks.N``."""
@@ -286,6 +319,7 @@ class Tasks:
 
 def submitted_change(new: NewTask, stored: Submitted) -> Change:
     """What to announce once a new task is stored."""
+    waits = new.state is TaskState.QUEUED and stored.attempt is None
     return Change(
         kind="submitted",
         at=new.created_at,
@@ -294,11 +328,26 @@ def submitted_change(new: NewTask, stored: Submitted) -> Change:
         workspace=new.workspace,
         group=new.spec.group,
         state=new.state,
-        ready=ready_task(new, stored.seq) if new.state is TaskState.QUEUED else None,
+        ready=ready_task(new, stored.seq) if waits else None,
+    )
+
+
+def _as_placed(new: NewTask, stored: Submitted, attempt: Attempt) -> Task:
+    return Task(
+        seq=stored.seq,
+        id=new.id,
+        workspace=new.workspace,
+        spec=new.spec,
+        state=TaskState.RUNNING,
+        created_at=new.created_at,
+        attempt_count=attempt.number,
+        current_attempt=attempt.id,
+        retry_of=new.retry_of,
     )
 
 
 def _as_stored(new: NewTask, stored: Submitted) -> Task:
+    """The task as it was accepted: whoever submitted it is told that it is queued."""
     return Task(
         seq=stored.seq,
         id=new.id,

@@ -17,6 +17,7 @@ import aiosql
 import yoyo
 
 from taskyard.core.errors import StoreDamaged, StoreInUse
+from taskyard.store.sqlite.batches import STATEMENTS
 from taskyard.store.sqlite.errors import translated
 
 T = TypeVar("T")
@@ -33,7 +34,11 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """
     mode = "ro" if read_only else "rwc"
     connection = sqlite3.connect(
-        f"file:{path}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+        f"file:{path}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=STATEMENTS,
     )
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA cache_size = -16384")

@@ -20,15 +20,16 @@ from taskyard.core.ids import (
 )
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
-from taskyard.core.states import AttemptState, TaskState
+from taskyard.core.states import TaskState
 from taskyard.ports.store import Backlog, Placed, Placement, Running, WorkerRecord
+from taskyard.store.sqlite.batches import write_many
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.due import run_due
-from taskyard.store.sqlite.inserts import insert_many
 from taskyard.store.sqlite.prune import prune
 from taskyard.store.sqlite.reports import apply_reports, lose_attempt
 from taskyard.store.sqlite.rows import attempt_of, attempt_row, demand_in, ready_of, task_of, text
 from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.submits import assigned, told
 
 _SQL: Final = queries("dispatch")
 _TASKS: Final = queries("tasks")
@@ -84,8 +85,8 @@ class SqliteDispatch:
                 if (one := self._place(connection, placement, now)) is not None
             ]
             rows = [attempt_row(one.task.seq, one.attempt) for one in placed]
-            insert_many(connection, _SQL.insert_attempt.sql, rows)
-            return placed, [_assigned(one, now) for one in placed]
+            write_many(connection, _SQL.insert_attempt.sql, rows)
+            return placed, [one.change for one in placed]
 
         return await self._session.write(write)
 
@@ -104,22 +105,10 @@ class SqliteDispatch:
         if row is None:
             return None
         task = task_of(row)
-        attempt = Attempt(
-            id=placement.attempt_id,
-            task_id=task.id,
-            workspace=task.workspace,
-            number=task.attempt_count,
-            worker_id=placement.worker_id,
-            incarnation=placement.incarnation,
-            lease_token=placement.lease_token,
-            lease_expires_at=placement.lease_expires_at,
-            resources=task.spec.resources.granted(placement.allotted),
-            state=AttemptState.ASSIGNED,
-            assigned_at=now,
-        )
+        attempt = assigned(placement, task, now, task.attempt_count)
         ledger = self._session.ledger
         ledger.move(task.workspace, task.spec.group, TaskState.QUEUED, TaskState.RUNNING)
-        ledger.event(task.seq, "assigned", now, attempt.id, detail=f"to {attempt.worker_id}")
+        ledger.event(task.seq, "assigned", now, attempt.id, detail=told(attempt))
         return Placed(attempt, task)
 
     async def apply(
@@ -243,22 +232,6 @@ class SqliteDispatch:
         return await self._session.write(
             lambda c: prune(c, self._session.ledger, now, older_than, keep_count, limit)
         )
-
-
-def _assigned(placed: Placed, now: Instant) -> Change:
-    task, attempt = placed.task, placed.attempt
-    return Change(
-        kind="assigned",
-        at=now,
-        task_id=task.id,
-        seq=task.seq,
-        workspace=task.workspace,
-        group=task.spec.group,
-        state=TaskState.RUNNING,
-        was=TaskState.QUEUED,
-        attempt_id=attempt.id,
-        attempt_number=attempt.number,
-    )
 
 
 def _worker_of(row: tuple[Any, ...]) -> WorkerRecord:

@@ -12,8 +12,8 @@ from taskyard.core.instants import Instant, rfc3339
 from taskyard.core.schedule import firings_due
 from taskyard.core.states import Reason, TaskEvent, TaskState
 from taskyard.core.tasks import NewTask, TaskSpec
+from taskyard.store.sqlite.batches import write_many
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.inserts import insert_many
 from taskyard.store.sqlite.moves import move, mover_of, ready
 from taskyard.store.sqlite.rows import Row, new_task_row, spec_of
 from taskyard.store.sqlite.session import Session
@@ -127,7 +127,7 @@ def _create(
         )
         session.last_seq += 1
         seq = session.last_seq
-        insert_many(connection, _TASKS.insert_task.sql, [new_task_row(seq, new)])
+        write_many(connection, _TASKS.insert_task.sql, [new_task_row(seq, new)])
         for label, value in single.labels.items():
             connection.execute(_TASKS.insert_label.sql, (new.workspace, label, value, seq))
         session.ledger.event(seq, "submitted", now, detail=f"firing of {schedule_id}")

@@ -26,6 +26,7 @@ from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.moves import mover_of, ready
 from taskyard.store.sqlite.rows import Row, text
 from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.submits import Submit
 from taskyard.store.sqlite.tasks import SqliteTasks
 
 _SQL: Final = queries("endpoints")
@@ -150,7 +151,7 @@ class SqliteIssued:
         for one in issue.allowances:
             connection.execute(_SQL.count_up.sql, _check(connection, one))
         new, call = issue.task, issue.call
-        (outcome,) = self._tasks.submit_all(connection, [((new,), issue.actor)])
+        (outcome,) = self._tasks.submit_all(connection, [Submit((new,), issue.actor)])
         if isinstance(outcome, TaskyardError):
             raise outcome
         (stored,) = outcome

@@ -29,6 +29,7 @@ from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.jobrows import definition_text, execution_at, job_at, job_of, text_of
 from taskyard.store.sqlite.moves import mover_of, ready
 from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.submits import Submit
 from taskyard.store.sqlite.tasks import SqliteTasks
 from taskyard.store.sqlite.webhooks import enqueue_messages
 
@@ -292,7 +293,7 @@ class SqliteJobs:
         """Make the job's next execution, inside a transaction."""
         (number,) = connection.execute(_SQL.next_execution.sql, {"seq": job.seq}).fetchone()
         new = execution_of(job.key, job.definition, number, now, start_at)
-        (outcome,) = self._tasks.submit_all(connection, [((new,), actor)])
+        (outcome,) = self._tasks.submit_all(connection, [Submit((new,), actor)])
         if isinstance(outcome, TaskyardError):
             raise outcome
         (stored,) = outcome

@@ -6,17 +6,18 @@ nearly every operation. Written one by one they would double the statements of a
 
 import sqlite3
 from collections import defaultdict
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from taskyard.core.ids import AttemptId
 from taskyard.core.instants import Instant
+from taskyard.store.sqlite.batches import chunks, write_many
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.inserts import insert_many
 
 _QUERIES: Final = queries("tasks")
 Key = tuple[str, str, str]
-Line = tuple[int, int, Instant, str, AttemptId | None, str | None, str | None]
-"""Values of ``append_event``; the first two are both the task's ``seq``."""
+Line = tuple[int, Instant, str, AttemptId | None, str | None, str | None]
+"""The task's ``seq``, when, what, and the rest of ``append_event``."""
 Mark = tuple[dict[Key, int], list[Line], int]
 
 
@@ -50,7 +51,7 @@ class Ledger:
         detail: str | None = None,
     ) -> None:
         """One more line in a task's history."""
-        self._lines.append((seq, seq, at, kind, attempt_id, actor, detail))
+        self._lines.append((seq, at, kind, attempt_id, actor, detail))
 
     def flush(self, connection: sqlite3.Connection) -> None:
         """Write what was gathered."""
@@ -62,8 +63,8 @@ class Ledger:
         self._deltas.clear()
         lines = self._lines
         self._lines = []
-        while lines:
-            lines = _write_first_of_each(connection, lines)
+        for some in chunks(lines):
+            write_many(connection, _QUERIES.append_event.sql, _numbered(some))
 
     def mark(self) -> Mark:
         """What was gathered so far, for :meth:`back_to`."""
@@ -82,16 +83,15 @@ class Ledger:
         self._lines = []
 
 
-def _write_first_of_each(connection: sqlite3.Connection, lines: list[Line]) -> list[Line]:
-    """Write the first line of each task, and answer with the others.
+def _numbered(lines: Sequence[Line]) -> list[tuple[Any, ...]]:
+    """Values of ``append_event``: task, task, how many lines on from its last, and the rest.
 
-    A statement does not see the rows it inserts, so two lines of one task would get one number.
+    A statement does not see the rows it inserts, so that lines of one task have to be counted.
     """
-    first: list[Line] = []
-    later: list[Line] = []
-    seen: set[int] = set()
+    counts: dict[int, int] = {}
+    rows = []
     for line in lines:
-        (later if line[0] in seen else first).append(line)
-        seen.add(line[0])
-    insert_many(connection, _QUERIES.append_event.sql, first)
-    return later
+        seq = line[0]
+        counts[seq] = count = counts.get(seq, 0) + 1
+        rows.append((seq, seq, count, *line[1:]))
+    return rows

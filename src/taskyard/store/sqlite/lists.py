@@ -15,6 +15,7 @@ from taskyard.ports.lists import Added, TooManyLists
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.groups import record_of
 from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.submits import Submit
 from taskyard.store.sqlite.tasks import SqliteTasks, find
 
 _SQL: Final = queries("lists")
@@ -64,7 +65,7 @@ class SqliteLists:
             if row is None:
                 raise NotFound("list", key.group)
             task = make(row[0])
-            (outcome,) = self._tasks.submit_all(connection, [((task,), actor)])
+            (outcome,) = self._tasks.submit_all(connection, [Submit((task,), actor)])
             if isinstance(outcome, TaskyardError):
                 raise outcome
             (stored,) = outcome

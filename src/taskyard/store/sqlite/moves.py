@@ -14,12 +14,16 @@ from taskyard.core.instants import Instant
 from taskyard.core.states import TERMINAL, Reason, TaskEvent, TaskState, next_task_state
 from taskyard.core.tasks import TaskSpec
 from taskyard.core.webhooks import events_of
+from taskyard.store.sqlite.batches import write_many
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.rows import attempt_of, task_of
 from taskyard.store.sqlite.webhooks import enqueue
 
 _QUERIES: Final = queries("tasks")
+MOVE: Final = _QUERIES.move_task.sql
+MoveRow = tuple[Any, ...]
+"""Values of ``MOVE``."""
 
 
 class Mover(Struct, frozen=True):
@@ -76,26 +80,32 @@ def move(
     attempt_number: int | None = None,
     actor: str | None = None,
     detail: str | None = None,
+    later: list[MoveRow] | None = None,
 ) -> Change:
     """Change a task's state by the table, in its row, the ledger and its history.
+
+    With ``later`` its row is left to the caller, who writes all that are in there with ``MOVE``
+    in the same transaction; not so if the task has webhooks, whose deliveries quote the row.
 
     Raises:
         IllegalTransition: the table has no such event for the state, or the row has moved on.
     """
     state = next_task_state(mover.state, event)
-    parameters: dict[str, Any] = {
-        "seq": mover.seq,
-        "was": mover.state.value,
-        "state": state.value,
-        "queued_at": now if state is TaskState.QUEUED else None,
-        "start_at": start_at,
-        "current_attempt": attempt_id if state is TaskState.RUNNING else None,
-        "finished_at": now if state in TERMINAL else None,
-        "reason": reason,
-        "message": message,
-        "failed": int(failed),
-    }
-    if connection.execute(_QUERIES.move_task.sql, parameters).rowcount != 1:
+    row: MoveRow = (
+        mover.seq,
+        mover.state.value,
+        state.value,
+        now if state is TaskState.QUEUED else None,
+        start_at,
+        attempt_id if state is TaskState.RUNNING else None,
+        now if state in TERMINAL else None,
+        reason,
+        message,
+        int(failed),
+    )
+    if later is not None and not mover.webhooks:
+        later.append(row)
+    elif write_many(connection, MOVE, [row]) != 1:
         raise IllegalTransition("task", mover.state, event)
     ledger.move(mover.workspace, mover.group, mover.state, state)
     ledger.event(mover.seq, kind, now, attempt_id, actor, detail or message)

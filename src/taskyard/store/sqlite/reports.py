@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from taskyard.core.attempts import Attempt, Ended, Progress, Report, Started
 from taskyard.core.changes import Change
+from taskyard.core.errors import Unavailable
 from taskyard.core.functions import CallResult
 from taskyard.core.ids import AttemptId, GroupName, LeaseToken
 from taskyard.core.instants import Instant
@@ -21,14 +22,32 @@ from taskyard.core.states import (
     next_attempt_state,
 )
 from taskyard.core.tasks import FunctionCall
+from taskyard.store.sqlite.batches import write_many
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.inserts import insert_many
 from taskyard.store.sqlite.ledger import Ledger
-from taskyard.store.sqlite.moves import move, mover_of, tell
+from taskyard.store.sqlite.moves import MOVE, MoveRow, move, mover_of, tell
 from taskyard.store.sqlite.rows import Row, outcome_text, spec_of, text
 
 _SQL: Final = queries("dispatch")
 _FUNCTIONS: Final = queries("functions")
+
+
+class Ends:
+    """Ends of attempts, and what follows for their tasks, that are not written yet."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.attempts: list[tuple[Any, ...]] = []
+        """Values of ``end_attempt``."""
+        self.tasks: list[MoveRow] = []
+
+    def write(self) -> None:
+        """Write them; raises ``Unavailable`` unless every task was as it had been read."""
+        attempts, self.attempts = self.attempts, []
+        tasks, self.tasks = self.tasks, []
+        write_many(self._connection, _SQL.end_attempt.sql, attempts)
+        if write_many(self._connection, MOVE, tasks) != len(tasks):
+            raise Unavailable("tasks changed while the ends of their attempts were stored")
 
 
 def apply_reports(
@@ -44,6 +63,7 @@ def apply_reports(
     results: list[tuple[Any, ...]] = []
     rows = _rows(connection, {report.attempt_id for report in reports})
     stale: set[AttemptId] = set()
+    ends = Ends(connection)
     ending = {
         (report.attempt_id, report.lease_token)
         for report in reports
@@ -51,11 +71,12 @@ def apply_reports(
     }
     for report, chance in zip(reports, chances, strict=True):
         if report.attempt_id in stale:
+            ends.write()
             rows.update(_rows(connection, {report.attempt_id}))
         row = rows.get(report.attempt_id)
         key = (report.attempt_id, report.lease_token)
         passing = isinstance(report, Started) and key in ending
-        change, holds = _apply(connection, ledger, report, row, now, chance, passing=passing)
+        change, holds = _apply(connection, ledger, report, row, now, chance, ends, passing=passing)
         if change is not None and isinstance(report, Ended) and report.result is not None:
             results.append(_result_row(report, report.result))
         if change is not None and isinstance(report, Ended) and report.blob is not None:
@@ -66,7 +87,8 @@ def apply_reports(
                 stale.add(report.attempt_id)
         if not holds:
             refused.append(report.lease_token)
-    insert_many(connection, _FUNCTIONS.insert_result.sql, results)
+    ends.write()
+    write_many(connection, _FUNCTIONS.insert_result.sql, results)
     return changes, refused
 
 
@@ -103,6 +125,7 @@ def _apply(
     row: Row | None,
     now: Instant,
     chance: float,
+    ends: Ends,
     *,
     passing: bool,
 ) -> tuple[Change | None, bool]:
@@ -130,7 +153,7 @@ def _apply(
         return None, False
     if isinstance(report, Started):
         return _start(connection, ledger, report, row, passing=passing), True
-    return end_attempt(connection, ledger, report, row, now, chance), True
+    return _end(connection, ledger, report, row, now, chance, ends), True
 
 
 def _note_progress(connection: sqlite3.Connection, report: Progress, row: Row) -> Change | None:
@@ -196,13 +219,14 @@ def _start(
     return tell(connection, change) if asks else change
 
 
-def end_attempt(
+def _end(
     connection: sqlite3.Connection,
     ledger: Ledger,
     report: Ended,
     row: Row,
     now: Instant,
     chance: float,
+    ends: Ends,
 ) -> Change:
     """Store how an attempt ended, and do to its task what follows from it.
 
@@ -210,9 +234,10 @@ def end_attempt(
         IllegalTransition: the table has no such end for the attempt's state.
     """
     next_attempt_state(AttemptState(row[1]), ATTEMPT_ENDS[report.state])
-    connection.execute(
-        _SQL.end_attempt.sql,
+    ends.attempts.append(
         (
+            report.attempt_id,
+            report.lease_token,
             report.state.value,
             report.started_at,
             report.at,
@@ -221,9 +246,7 @@ def end_attempt(
             report.reason,
             report.message,
             outcome_text(report),
-            report.attempt_id,
-            report.lease_token,
-        ),
+        )
     )
     for stream, data in report.folded.items():
         connection.execute(_SQL.fold_output.sql, (report.attempt_id, stream, data))
@@ -238,6 +261,8 @@ def end_attempt(
         chance=chance,
     )
     mover = mover_of(row[5], row[6], row[7], row[9], spec, row[10], GroupName(row[8]))
+    if mover.webhooks:
+        ends.write()  # Deliveries quote the attempt as it is stored.
     return move(
         connection,
         ledger,
@@ -251,6 +276,7 @@ def end_attempt(
         failed=decided.failed,
         attempt_id=report.attempt_id,
         attempt_number=row[2],
+        later=ends.tasks,
     )
 
 
@@ -269,4 +295,7 @@ def lose_attempt(
         reason=Reason.WORKER_LOST,
         message=f"worker {attempt.worker_id} was lost",
     )
-    return end_attempt(connection, ledger, lost, row, now, 0.5)
+    ends = Ends(connection)
+    change = _end(connection, ledger, lost, row, now, 0.5, ends)
+    ends.write()
+    return change

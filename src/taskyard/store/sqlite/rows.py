@@ -10,7 +10,7 @@ from msgspec import Struct
 from taskyard.core.attempts import Attempt, Ended, KillReport, StreamSize, Usage
 from taskyard.core.demand import Demand, ReadyTask, demand_of
 from taskyard.core.errors import InvalidInput
-from taskyard.core.ids import GroupName, TaskId, WorkspaceName
+from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.resources import Resources
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import NewTask, Task, TaskSpec
@@ -155,8 +155,8 @@ def ready_of(workspace: WorkspaceName, group: GroupName, row: Row) -> ReadyTask:
     return ReadyTask(row[0], TaskId(row[1]), workspace, group, row[2], demand, row[5], row[6])
 
 
-def new_task_row(seq: int, task: NewTask) -> tuple[Any, ...]:
-    """The values of ``insert_task``."""
+def new_task_row(seq: int, task: NewTask, attempt_id: AttemptId | None = None) -> tuple[Any, ...]:
+    """The values of ``insert_task``; ``attempt_id`` names the attempt it is stored with."""
     spec = task.spec
     resources, demand = spec.resources, demand_of(spec)
     return (
@@ -165,7 +165,7 @@ def new_task_row(seq: int, task: NewTask) -> tuple[Any, ...]:
         task.workspace,
         spec.group,
         spec.name,
-        task.state.value,
+        task.state.value if attempt_id is None else TaskState.RUNNING.value,
         spec.priority,
         resources.cpu_millis,
         resources.memory_bytes,
@@ -180,15 +180,17 @@ def new_task_row(seq: int, task: NewTask) -> tuple[Any, ...]:
         int(spec.cron is not None),
         None if demand.is_plain else text(demand),
         encode(spec).decode(),
+        int(attempt_id is not None),
+        attempt_id,
     )
 
 
-def storable_row(seq: int, task: NewTask) -> tuple[Any, ...]:
-    """The values of ``insert_task``.
+def storable_row(seq: int, task: NewTask, attempt_id: AttemptId | None = None) -> tuple[Any, ...]:
+    """The values of ``insert_task``, as :func:`new_task_row`.
 
     Raises ``InvalidInput`` or ``UnicodeEncodeError`` for what no column can hold.
     """
-    row = new_task_row(seq, task)
+    row = new_task_row(seq, task, attempt_id)
     for value in row:
         if type(value) is int and not -(2**63) <= value < 2**63:
             raise InvalidInput("", "contains a number beyond 64 bits")

@@ -2,26 +2,26 @@
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
 from taskyard.core.demand import ReadyTask
-from taskyard.core.errors import IllegalTransition, InvalidInput, NotFound, TaskyardError
+from taskyard.core.errors import IllegalTransition, NotFound, TaskyardError
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.schedule import CatchUp
 from taskyard.core.states import TERMINAL, WAITING, Reason, TaskEvent, TaskState, next_task_state
 from taskyard.core.tasks import NewTask, Task
-from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery
+from taskyard.ports.store import CancelOutcome, Placement, Submitted, TaskPage, TaskQuery
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.inserts import insert_many
 from taskyard.store.sqlite.listing import list_tasks
 from taskyard.store.sqlite.moves import Mover, move, mover_of, ready
-from taskyard.store.sqlite.rows import attempt_of, storable_row, task_of, text
+from taskyard.store.sqlite.rows import attempt_of, task_of, text
 from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.submits import Submit, Submits, known_by
 from taskyard.store.sqlite.webhooks import forget
 
 _SQL: Final = queries("tasks")
@@ -30,18 +30,6 @@ _JOBS: Final = queries("jobs")
 _FUNCTIONS: Final = queries("functions")
 _ENDPOINTS: Final = queries("endpoints")
 _DELETE_ORDER: Final = ("delete_events", "delete_labels", "delete_folded")
-
-Keys = dict[tuple[WorkspaceName, str | None], Submitted]
-"""Idempotency keys of a batch that are not in the table yet."""
-
-
-class Fresh(NamedTuple):
-    """A new task with the rows it is stored as."""
-
-    seq: int
-    task: NewTask
-    row: tuple[Any, ...]
-    event: tuple[Any, ...]
 
 
 class SqliteTasks:
@@ -52,64 +40,21 @@ class SqliteTasks:
 
     async def submit(self, tasks: Sequence[NewTask], actor: str | None) -> list[Submitted]:
         """See the port."""
-        return await self._session.writer.gather(self.submit_all, (tasks, actor))
+        return await self._session.writer.gather(self.submit_all, Submit(tasks, actor))
+
+    async def submit_placed(
+        self, task: NewTask, actor: str | None, placement: Placement
+    ) -> Submitted:
+        """See the port."""
+        submit = Submit((task,), actor, placement)
+        (stored,) = await self._session.writer.gather(self.submit_all, submit)
+        return stored
 
     def submit_all(
-        self,
-        connection: sqlite3.Connection,
-        submits: Sequence[tuple[Sequence[NewTask], str | None]],
+        self, connection: sqlite3.Connection, submits: Sequence[Submit]
     ) -> list[list[Submitted] | TaskyardError]:
-        """All submits of a batch, inside a transaction; what can be wrong is found first."""
-        fresh: list[Fresh] = []
-        keys: Keys = {}
-        outcomes: list[list[Submitted] | TaskyardError] = []
-        for tasks, actor in submits:
-            try:
-                outcomes.append(self._prepare(connection, tasks, actor, fresh, keys))
-            except TaskyardError as error:
-                outcomes.append(error)
-            except UnicodeEncodeError:
-                outcomes.append(InvalidInput("", "contains text that is not valid Unicode"))
-        insert_many(connection, _SQL.insert_task.sql, [one.row for one in fresh])
-        insert_many(connection, _SQL.insert_first_event.sql, [one.event for one in fresh])
-        for one in fresh:
-            spec = one.task.spec
-            for label, value in spec.labels.items():
-                values = (one.task.workspace, label, value, one.seq)
-                connection.execute(_SQL.insert_label.sql, values)
-            self._session.ledger.add(one.task.workspace, spec.group, one.task.state)
-        return outcomes
-
-    def _prepare(
-        self,
-        connection: sqlite3.Connection,
-        tasks: Sequence[NewTask],
-        actor: str | None,
-        fresh: list[Fresh],
-        keys: Keys,
-    ) -> list[Submitted]:
-        """Rows for one submit, all or none of them added to ``fresh``; keys known are looked up."""
-        results: list[Submitted] = []
-        rows: list[Fresh] = []
-        new_keys: Keys = {}
-        for task in tasks:
-            key = (task.workspace, task.spec.idempotency_key)
-            if key[1] is not None:
-                known = new_keys.get(key) or keys.get(key) or _known(connection, key)
-                if known is not None:
-                    results.append(known)
-                    continue
-            self._session.last_seq += 1
-            seq = self._session.last_seq
-            event = (seq, 1, task.created_at, "submitted", None, actor, None)
-            rows.append(Fresh(seq, task, storable_row(seq, task), event))
-            stored = Submitted(task.id, task.state, seq, created=True)
-            results.append(stored)
-            if key[1] is not None:
-                new_keys[key] = msgspec.structs.replace(stored, created=False)
-        fresh += rows
-        keys |= new_keys
-        return results
+        """All submits of a batch, inside a transaction."""
+        return Submits(connection, self._session).store(submits)
 
     async def task(self, workspace: WorkspaceName, task_id: TaskId) -> Task:
         """See the port."""
@@ -119,7 +64,7 @@ class SqliteTasks:
         """See the port."""
 
         def read(connection: sqlite3.Connection) -> Task:
-            known = _known(connection, (workspace, key))
+            known = known_by(connection, (workspace, key))
             if known is None:
                 raise NotFound("task", key)
             return find(connection, workspace, known.task_id)
@@ -351,17 +296,6 @@ def remove(connection: sqlite3.Connection, seq: int) -> list[AttemptId]:
     (task_id,) = connection.execute(_SQL.delete_task.sql, parameters).fetchone()
     forget(connection, [TaskId(task_id)])
     return [AttemptId(row[0]) for row in rows]
-
-
-def _known(
-    connection: sqlite3.Connection, key: tuple[WorkspaceName, str | None]
-) -> Submitted | None:
-    parameters = {"workspace": key[0], "key": key[1]}
-    try:
-        row = connection.execute(_SQL.task_by_key.sql, parameters).fetchone()
-    except UnicodeEncodeError as error:
-        raise InvalidInput("idempotency_key", "is not valid Unicode") from error
-    return None if row is None else Submitted(row[0], TaskState(row[1]), row[2], created=False)
 
 
 def _mover(task: Task) -> Mover:

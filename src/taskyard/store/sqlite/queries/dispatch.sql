@@ -33,6 +33,10 @@ WHERE seq = :seq AND id = :task_id AND state = 'queued'
 RETURNING seq, id, workspace, spec, state, created_at, attempt_count, start_at, current_attempt,
        kill_requested_at, finished_at, reason, message, schedule_id, due_at, retry_of, priority;
 
+-- name: worker_ready
+-- Whether a worker is still the one it was, and takes tasks.
+SELECT 1 FROM workers WHERE id = ? AND incarnation = ? AND state = 'ready';
+
 -- name: insert_attempt!
 INSERT INTO attempts (id, task_seq, task_id, workspace, number, worker_id, incarnation, lease_token,
                       lease_expires_at, state, assigned_at, resources)
@@ -52,9 +56,12 @@ UPDATE attempts SET state = 'running', started_at = ?, handle = ?
 WHERE id = ? AND state = 'assigned' AND lease_token = ?;
 
 -- name: end_attempt!
-UPDATE attempts SET state = ?, started_at = coalesce(started_at, ?), finished_at = ?, exit_code = ?,
-       signal = ?, reason = ?, message = ?, outcome = ?
-WHERE id = ? AND finished_at IS NULL AND lease_token = ?;
+-- Positional, as many are bound at once: id and lease, then what is set.
+UPDATE attempts SET state = new.column3, started_at = coalesce(started_at, new.column4),
+       finished_at = new.column5, exit_code = new.column6, signal = new.column7,
+       reason = new.column8, message = new.column9, outcome = new.column10
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS new
+WHERE attempts.id = new.column1 AND finished_at IS NULL AND lease_token = new.column2;
 
 -- name: fold_output!
 INSERT OR REPLACE INTO folded_output (attempt_id, stream, data) VALUES (?, ?, ?);

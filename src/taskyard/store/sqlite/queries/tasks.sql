@@ -2,8 +2,8 @@
 -- A new task. Positional, because many are bound at once.
 INSERT INTO tasks (seq, id, workspace, group_name, name, state, priority, cpu_millis, memory_bytes,
                    created_at, queued_at, start_at, expires_at, schedule_id, due_at, retry_of,
-                   idempotency_key, recurring, demand, spec)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                   idempotency_key, recurring, demand, spec, attempt_count, current_attempt)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_first_event!
 -- The first line of a new task's history.
@@ -11,9 +11,10 @@ INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: append_event!
--- One more line of a task's history; its seq is bound twice. Positional, as many are bound at once.
+-- One more line of a task's history; its seq is bound twice, then how many lines on from the last
+-- one. Positional, as many are bound at once.
 INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
-VALUES (?, (SELECT coalesce(max(number), 0) + 1 FROM events WHERE task_seq = ?), ?, ?, ?, ?, ?);
+VALUES (?, (SELECT coalesce(max(number), 0) FROM events WHERE task_seq = ?) + ?, ?, ?, ?, ?, ?);
 
 -- name: insert_label!
 INSERT OR IGNORE INTO task_labels (workspace, key, value, task_seq) VALUES (?, ?, ?, ?);
@@ -90,12 +91,14 @@ SELECT count(*) FROM (
     LIMIT :limit);
 
 -- name: move_task!
--- The one statement that changes a task's state; the old state is its guard.
-UPDATE tasks SET state = :state, queued_at = :queued_at, start_at = :start_at,
-       current_attempt = :current_attempt, finished_at = :finished_at, reason = :reason,
-       message = :message, failure_count = failure_count + :failed,
-       kill_requested_at = CASE WHEN :state = 'running' THEN kill_requested_at END
-WHERE seq = :seq AND state = :was;
+-- The one statement that changes a task's state; the old state is its guard. Positional, as many
+-- are bound at once: seq, the old state, the new one, and what is set with it.
+UPDATE tasks SET state = new.column3, queued_at = new.column4, start_at = new.column5,
+       current_attempt = new.column6, finished_at = new.column7, reason = new.column8,
+       message = new.column9, failure_count = failure_count + new.column10,
+       kill_requested_at = CASE WHEN new.column3 = 'running' THEN kill_requested_at END
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS new
+WHERE tasks.seq = new.column1 AND tasks.state = new.column2;
 
 -- name: request_kill!
 UPDATE tasks SET kill_requested_at = coalesce(kill_requested_at, :now)

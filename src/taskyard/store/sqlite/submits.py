@@ -1,0 +1,173 @@
+"""Storing new tasks, as many in one transaction as there are."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from taskyard.core.attempts import Attempt
+from taskyard.core.errors import InvalidInput, TaskyardError
+from taskyard.core.ids import AttemptId, IncarnationId, WorkerId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.states import AttemptState, TaskState
+from taskyard.core.tasks import NewTask, Task
+from taskyard.ports.store import Placement, Submitted
+from taskyard.store.sqlite.batches import write_many
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.rows import attempt_row, storable_row
+from taskyard.store.sqlite.session import Session
+
+_SQL: Final = queries("tasks")
+_DISPATCH: Final = queries("dispatch")
+
+Keys = dict[tuple[WorkspaceName, str | None], Submitted]
+"""Idempotency keys of a batch that are not in the table yet."""
+Line = tuple[int, int, Instant, str, AttemptId | None, str | None, str | None]
+"""Values of ``insert_first_event``."""
+
+
+class Submit(NamedTuple):
+    """What one caller wants to be stored, all or nothing."""
+
+    tasks: Sequence[NewTask]
+    actor: str | None
+    placement: Placement | None = None
+    """Where the only task goes at once."""
+
+
+class Fresh(NamedTuple):
+    """A new task with the rows it is stored as."""
+
+    seq: int
+    task: NewTask
+    row: tuple[Any, ...]
+    event: Line
+    attempt: Attempt | None
+
+
+class Submits:
+    """The submits of one transaction; what can be wrong with them is found before any is written.
+
+    Args:
+        connection: inside the transaction.
+        session: gives out positions, and counts.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, session: Session) -> None:
+        self._connection = connection
+        self._session = session
+        self._fresh: list[Fresh] = []
+        self._keys: Keys = {}
+        self._workers: dict[tuple[WorkerId, IncarnationId], bool] = {}
+
+    def store(self, submits: Sequence[Submit]) -> list[list[Submitted] | TaskyardError]:
+        """Store what can be stored; one outcome for each submit."""
+        outcomes: list[list[Submitted] | TaskyardError] = []
+        for submit in submits:
+            try:
+                outcomes.append(self._prepare(submit))
+            except TaskyardError as error:
+                outcomes.append(error)
+            except UnicodeEncodeError:
+                outcomes.append(InvalidInput("", "contains text that is not valid Unicode"))
+        self._write()
+        return outcomes
+
+    def _prepare(self, submit: Submit) -> list[Submitted]:
+        """Rows for one submit, all or none of them kept; keys known are looked up."""
+        results: list[Submitted] = []
+        rows: list[Fresh] = []
+        new_keys: Keys = {}
+        placement = submit.placement
+        if placement is not None and not self._takes_tasks(placement):
+            placement = None
+        for task in submit.tasks:
+            key = (task.workspace, task.spec.idempotency_key)
+            if key[1] is not None:
+                known = new_keys.get(key) or self._keys.get(key) or known_by(self._connection, key)
+                if known is not None:
+                    results.append(known)
+                    continue
+            attempt = None
+            if placement is not None and not _has_expired(task):
+                attempt = assigned(placement, task, task.created_at)
+            self._session.last_seq += 1
+            seq = self._session.last_seq
+            event: Line = (seq, 1, task.created_at, "submitted", None, submit.actor, None)
+            row = storable_row(seq, task, None if attempt is None else attempt.id)
+            rows.append(Fresh(seq, task, row, event, attempt))
+            stored = Submitted(task.id, task.state, seq, created=True, attempt=attempt)
+            results.append(stored)
+            if key[1] is not None:
+                new_keys[key] = msgspec.structs.replace(stored, created=False, attempt=None)
+        self._fresh += rows
+        self._keys |= new_keys
+        return results
+
+    def _takes_tasks(self, placement: Placement) -> bool:
+        """Whether a worker is still the one that was chosen, and not draining."""
+        chosen = (placement.worker_id, placement.incarnation)
+        known = self._workers.get(chosen)
+        if known is None:
+            row = self._connection.execute(_DISPATCH.worker_ready.sql, chosen).fetchone()
+            known = self._workers[chosen] = row is not None
+        return known
+
+    def _write(self) -> None:
+        fresh = self._fresh
+        placed = [(one.seq, one.attempt) for one in fresh if one.attempt is not None]
+        events = [one.event for one in fresh]
+        events += [
+            (seq, 2, attempt.assigned_at, "assigned", attempt.id, None, told(attempt))
+            for seq, attempt in placed
+        ]
+        write_many(self._connection, _SQL.insert_task.sql, [one.row for one in fresh])
+        write_many(self._connection, _SQL.insert_first_event.sql, events)
+        attempts = [attempt_row(seq, attempt) for seq, attempt in placed]
+        write_many(self._connection, _DISPATCH.insert_attempt.sql, attempts)
+        for one in fresh:
+            spec = one.task.spec
+            for label, value in spec.labels.items():
+                values = (one.task.workspace, label, value, one.seq)
+                self._connection.execute(_SQL.insert_label.sql, values)
+            state = one.task.state if one.attempt is None else TaskState.RUNNING
+            self._session.ledger.add(one.task.workspace, spec.group, state)
+
+
+def assigned(placement: Placement, task: NewTask | Task, now: Instant, number: int = 1) -> Attempt:
+    """The attempt that a placement makes."""
+    return Attempt(
+        id=placement.attempt_id,
+        task_id=task.id,
+        workspace=task.workspace,
+        number=number,
+        worker_id=placement.worker_id,
+        incarnation=placement.incarnation,
+        lease_token=placement.lease_token,
+        lease_expires_at=placement.lease_expires_at,
+        resources=task.spec.resources.granted(placement.allotted),
+        state=AttemptState.ASSIGNED,
+        assigned_at=now,
+    )
+
+
+def _has_expired(task: NewTask) -> bool:
+    return task.spec.expires_at is not None and task.spec.expires_at <= task.created_at
+
+
+def told(attempt: Attempt) -> str:
+    """What a task's history says of where it went."""
+    return f"to {attempt.worker_id}"
+
+
+def known_by(
+    connection: sqlite3.Connection, key: tuple[WorkspaceName, str | None]
+) -> Submitted | None:
+    """The task that an idempotency key stands for; None if it is not known."""
+    parameters = {"workspace": key[0], "key": key[1]}
+    try:
+        row = connection.execute(_SQL.task_by_key.sql, parameters).fetchone()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("idempotency_key", "is not valid Unicode") from error
+    return None if row is None else Submitted(row[0], TaskState(row[1]), row[2], created=False)
