@@ -55,9 +55,9 @@ class Ledger:
 
     def flush(self, connection: sqlite3.Connection) -> None:
         """Write what was gathered."""
-        for key, delta in self._deltas.items():
-            if delta:
-                connection.execute(_QUERIES.add_to_count.sql, (*key, delta))
+        changed = [(*key, delta) for key, delta in self._deltas.items() if delta]
+        write_many(connection, _QUERIES.add_to_count.sql, changed)
+        for *key, delta in changed:
             if delta < 0:
                 connection.execute(_QUERIES.drop_zero_counts.sql, key)
         self._deltas.clear()

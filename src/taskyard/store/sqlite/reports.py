@@ -4,6 +4,8 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from taskyard.core.attempts import Attempt, Ended, Progress, Report, Started
 from taskyard.core.changes import Change
 from taskyard.core.errors import Unavailable
@@ -30,6 +32,7 @@ from taskyard.store.sqlite.rows import Row, outcome_text, spec_of, text
 
 _SQL: Final = queries("dispatch")
 _FUNCTIONS: Final = queries("functions")
+_decoded: Final = msgspec.json.Decoder(list[list[Any]]).decode
 
 
 class Ends:
@@ -114,8 +117,8 @@ def _keep_blob(connection: sqlite3.Connection, blob: bytes, row: Row | None, now
 
 def _rows(connection: sqlite3.Connection, attempt_ids: Collection[AttemptId]) -> dict[str, Row]:
     """What is stored of these attempts and their tasks, by attempt."""
-    found = connection.execute(_SQL.attempts_with_tasks.sql, (text(list(attempt_ids)),))
-    return {row[16]: row for row in found}
+    asked = connection.execute(_SQL.attempts_with_tasks.sql, (text(list(attempt_ids)),))
+    return {row[16]: row for row in _decoded(asked.fetchone()[0])}
 
 
 def _apply(

@@ -8,7 +8,7 @@ import msgspec
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.errors import InvalidInput, TaskyardError
-from taskyard.core.ids import AttemptId, IncarnationId, WorkerId, WorkspaceName
+from taskyard.core.ids import IncarnationId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import NewTask, Task
@@ -23,8 +23,6 @@ _DISPATCH: Final = queries("dispatch")
 
 Keys = dict[tuple[WorkspaceName, str | None], Submitted]
 """Idempotency keys of a batch that are not in the table yet."""
-Line = tuple[int, int, Instant, str, AttemptId | None, str | None, str | None]
-"""Values of ``insert_first_event``."""
 
 
 class Submit(NamedTuple):
@@ -42,7 +40,7 @@ class Fresh(NamedTuple):
     seq: int
     task: NewTask
     row: tuple[Any, ...]
-    event: Line
+    actor: str | None
     attempt: Attempt | None
 
 
@@ -94,9 +92,8 @@ class Submits:
                 attempt = assigned(placement, task, task.created_at)
             self._session.last_seq += 1
             seq = self._session.last_seq
-            event: Line = (seq, 1, task.created_at, "submitted", None, submit.actor, None)
             row = storable_row(seq, task, None if attempt is None else attempt.id)
-            rows.append(Fresh(seq, task, row, event, attempt))
+            rows.append(Fresh(seq, task, row, submit.actor, attempt))
             stored = Submitted(task.id, task.state, seq, created=True, attempt=attempt)
             results.append(stored)
             if key[1] is not None:
@@ -115,24 +112,21 @@ class Submits:
         return known
 
     def _write(self) -> None:
-        fresh = self._fresh
-        placed = [(one.seq, one.attempt) for one in fresh if one.attempt is not None]
-        events = [one.event for one in fresh]
-        events += [
-            (seq, 2, attempt.assigned_at, "assigned", attempt.id, None, told(attempt))
-            for seq, attempt in placed
-        ]
+        fresh, ledger = self._fresh, self._session.ledger
         write_many(self._connection, _SQL.insert_task.sql, [one.row for one in fresh])
-        write_many(self._connection, _SQL.insert_first_event.sql, events)
+        placed = [(one.seq, one.attempt) for one in fresh if one.attempt is not None]
         attempts = [attempt_row(seq, attempt) for seq, attempt in placed]
         write_many(self._connection, _DISPATCH.insert_attempt.sql, attempts)
-        for one in fresh:
-            spec = one.task.spec
-            for label, value in spec.labels.items():
-                values = (one.task.workspace, label, value, one.seq)
+        for seq, task, _, actor, attempt in fresh:
+            for label, value in task.spec.labels.items():
+                values = (task.workspace, label, value, seq)
                 self._connection.execute(_SQL.insert_label.sql, values)
-            state = one.task.state if one.attempt is None else TaskState.RUNNING
-            self._session.ledger.add(one.task.workspace, spec.group, state)
+            state = task.state if attempt is None else TaskState.RUNNING
+            ledger.add(task.workspace, task.spec.group, state)
+            ledger.event(seq, "submitted", task.created_at, actor=actor)
+            if attempt is not None:
+                at = attempt.assigned_at
+                ledger.event(seq, "assigned", at, attempt.id, detail=told(attempt))
 
 
 def assigned(placement: Placement, task: NewTask | Task, now: Instant, number: int = 1) -> Attempt:

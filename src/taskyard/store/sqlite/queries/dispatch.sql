@@ -42,11 +42,13 @@ INSERT INTO attempts (id, task_seq, task_id, workspace, number, worker_id, incar
                       lease_expires_at, state, assigned_at, resources)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- name: attempts_with_tasks
--- Attempts with what their end is decided by; the ids come as a JSON list.
-SELECT a.lease_token, a.state, a.number, a.finished_at, a.started_at,
+-- name: attempts_with_tasks$
+-- Attempts with what their end is decided by; the ids come as a JSON list. All in one value: each
+-- row that is fetched would give the interpreter's lock away once more.
+SELECT json_group_array(json_array(
+       a.lease_token, a.state, a.number, a.finished_at, a.started_at,
        t.seq, t.id, t.workspace, t.group_name, t.state, t.priority, t.current_attempt,
-       t.kill_requested_at, t.failure_count, t.expires_at, t.spec, a.id
+       t.kill_requested_at, t.failure_count, t.expires_at, t.spec, a.id))
 FROM json_each(?) AS wanted
 CROSS JOIN attempts AS a ON a.id = wanted.value
 CROSS JOIN tasks AS t ON t.seq = a.task_seq;

@@ -5,11 +5,6 @@ INSERT INTO tasks (seq, id, workspace, group_name, name, state, priority, cpu_mi
                    idempotency_key, recurring, demand, spec, attempt_count, current_attempt)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- name: insert_first_event!
--- The first line of a new task's history.
-INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
-VALUES (?, ?, ?, ?, ?, ?, ?);
-
 -- name: append_event!
 -- One more line of a task's history; its seq is bound twice, then how many lines on from the last
 -- one. Positional, as many are bound at once.
@@ -126,6 +121,7 @@ DELETE FROM folded_output WHERE attempt_id IN (SELECT id FROM attempts WHERE tas
 DELETE FROM attempts WHERE task_seq = :seq RETURNING id;
 
 -- name: add_to_count!
+-- Positional, as many are bound at once.
 INSERT INTO task_counts (workspace, group_name, state, total) VALUES (?, ?, ?, ?)
 ON CONFLICT (workspace, group_name, state) DO UPDATE SET total = total + excluded.total;
 
