@@ -148,7 +148,10 @@ class Account:
 class GreenCloudWorld:
     """What a test works with."""
 
-    def __init__(self, yard: Yard, main_url: str, url: str, clock: ShiftedClock) -> None:
+    def __init__(
+        self, data: Path, yard: Yard, main_url: str, url: str, clock: ShiftedClock
+    ) -> None:
+        self.data = data
         self.yard = yard
         self.main_url = main_url
         self.url = url
@@ -201,7 +204,7 @@ async def opened(directory: Path, **greencloud: Any) -> AsyncIterator[GreenCloud
                     tasks.start_soon(one.serve)
                 await started([main, own])
                 urls = [f"http://127.0.0.1:{one.socket.getsockname()[1]}" for one in (main, own)]
-                world = GreenCloudWorld(yard, urls[0], urls[1], clock)
+                world = GreenCloudWorld(directory, yard, urls[0], urls[1], clock)
                 try:
                     yield world
                 finally:

@@ -8,11 +8,9 @@ from msgspec import Struct
 
 from taskyard.core.access import Caller, Role
 from taskyard.core.errors import NotAuthenticated
-from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import SECOND
-from taskyard.core.issued import Allowance
 from taskyard.dialects.greencloud.errors import Refusal, needs_login
-from taskyard.dialects.greencloud.settings import Account, GreenCloudSettings
+from taskyard.dialects.greencloud.settings import GreenCloudSettings
 from taskyard.dialects.http.host import Host
 
 MARGIN_S: Final = 10
@@ -54,7 +52,7 @@ class Accounts:
             raise needs_login()
         name = self._tokens.get(_digest(token)) or self._given_to(token)
         if name is not None:
-            workspace = _workspace(name, self._settings.accounts[name])
+            workspace = self._settings.accounts[name].workspace_of(name)
             return Caller(f"greencloud {name}", workspace, Role.WRITE, address)
         try:
             return await self._host.engine.access.authenticate_token(token, address)
@@ -70,13 +68,6 @@ class Accounts:
         expires = self._host.engine.clock.now() // SECOND + lives_s
         token = f"{_PREFIX}.{name}.{expires}.{_signature(key, name, expires)}"
         return Given(token, lives_s - MARGIN_S)
-
-    def quota(self, workspace: WorkspaceName, month: str) -> tuple[Allowance, ...]:
-        """What is left to an account's workspace, if its tasks are counted."""
-        for name, account in self._settings.accounts.items():
-            if account.quota is not None and _workspace(name, account) == workspace:
-                return (Allowance(f"workspace:{workspace}", month, account.quota),)
-        return ()
 
     def _given_to(self, token: str) -> str | None:
         """The account that a token was given to, if it is one of ours and has not expired."""
@@ -94,10 +85,6 @@ class Accounts:
             return None
         now = self._host.engine.clock.now() // SECOND
         return name if now < int(expires) else None
-
-
-def _workspace(name: str, account: Account) -> WorkspaceName:
-    return WorkspaceName(account.workspace or name)
 
 
 def _digest(text: str) -> bytes:

@@ -1,7 +1,8 @@
 """Functions: create, look, list, edit, pause, delete, restore, capabilities."""
 
 import re
-from typing import Final
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -16,6 +17,7 @@ from taskyard.dialects.greencloud.mapping import (
     function_line,
     function_object,
 )
+from taskyard.dialects.greencloud.piecewise import json_array, piecewise
 from taskyard.dialects.http.answers import Answer, no_content
 from taskyard.ports.functions import FunctionChange
 
@@ -33,7 +35,7 @@ async def create(call: Call) -> Answer:
     members = await call.members()
     name = members.text("name", _NAME, _NAME_RULE, required=True)
     description = members.printable("description", DESCRIPTION_MOST)
-    tags = members.tags(set(await call.tags()))
+    tags = await call.given_tags(members)
     lang = members.text("lang", _LANG, f"has to be one of {' '.join(LANGUAGES)}", required=True)
     members.text("type", _TYPE, "has to be DOCKER", required=True)
     members.done()
@@ -61,15 +63,14 @@ async def show(call: Call) -> Answer:
     """``GET /v1/function/{id}``."""
     function = call.function()
     counts = await call.engine.issuing.counts(call.caller, function=function)
-    return json(function_object(function, await call.tags(), counts))
+    return json(function_object(function, await call.tags_of(function), counts))
 
 
 async def list_functions(call: Call) -> Answer:
     """``GET /v1/function/list``: newest first."""
-    tags = await call.tags()
     tag = call.query().get("tag")
     found: list[Function] = []
-    if tag is None or tag in tags:
+    if tag is None or await call.tags([tag]):
         after: str | None = None
         while True:
             some = await call.engine.functions.page(call.caller, after, AT_ONCE, tag=tag)
@@ -78,7 +79,15 @@ async def list_functions(call: Call) -> Answer:
                 break
             after = some[-1].id
     found.sort(key=lambda one: one.created_at, reverse=True)
-    return json([function_line(one, tags) for one in found])
+    return await piecewise(json_array(_lines(call, found)))
+
+
+async def _lines(call: Call, functions: Sequence[Function]) -> AsyncIterator[list[Any]]:
+    """What the list shows, some at a time."""
+    for start in range(0, len(functions), AT_ONCE):
+        some = functions[start : start + AT_ONCE]
+        tags = await call.tags_of(*some)
+        yield [function_line(one, tags) for one in some]
 
 
 async def edit(call: Call) -> Answer:
@@ -88,7 +97,7 @@ async def edit(call: Call) -> Answer:
     change = FunctionChange(
         title=members.text("name", _NAME, _NAME_RULE),
         description=members.printable("description", DESCRIPTION_MOST),
-        tags=members.tags(set(await call.tags())),
+        tags=await call.given_tags(members),
     )
     members.done()
     if change != FunctionChange():

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from taskyard.core.errors import InvalidInput
+from taskyard.core.ids import WorkspaceName
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 
@@ -22,7 +23,11 @@ class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     workspace: str = ""
     """Where its functions and tasks live; named like the account when empty."""
     quota: Annotated[int, Meta(ge=0)] | None = None
-    """Tasks it may issue in a calendar month (UTC); any number when None."""
+    """Tasks that may be issued in a calendar month (UTC), by whatever; any number when None."""
+
+    def workspace_of(self, name: str) -> WorkspaceName:
+        """Where things of an account of this name live."""
+        return WorkspaceName(self.workspace or name)
 
     def __repr__(self) -> str:
         """Without what lets somebody in, wherever it may be shown."""
@@ -55,7 +60,7 @@ class GreenCloudSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Raise ``InvalidInput``, led by the table's name, for settings that cannot be used."""
         seen: set[str] = set()
         for name, account in self.accounts.items():
-            for shown in (name, account.workspace or name):
+            for shown in (name, account.workspace_of(name)):
                 if not _NAME.match(shown):
                     raise InvalidInput(
                         f"{table}.accounts", f"{shown!r} needs a-z 0-9 _ - and at most 63 of them"
@@ -71,6 +76,15 @@ class GreenCloudSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
                 ipaddress.ip_network(proxy, strict=False)
             except ValueError as error:
                 raise InvalidInput(f"{table}.trusted_proxies", f"{proxy} is no address") from error
+
+    def quotas(self) -> dict[WorkspaceName, int]:
+        """Calls that may be issued in a month, by workspace; of several accounts, the least."""
+        found: dict[WorkspaceName, int] = {}
+        for name, account in self.accounts.items():
+            if account.quota is not None:
+                workspace = account.workspace_of(name)
+                found[workspace] = min(account.quota, found.get(workspace, account.quota))
+        return found
 
     def with_dev(self) -> "GreenCloudSettings":
         """The same, and the well-known account of ``--dev``."""
