@@ -2,14 +2,11 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import closing
 from typing import Any
 
 import anyio
 import pytest
 from greencloud_world import Account, GreenCloudWorld, opened
-
-from taskyard.store.sqlite.database import FILE_NAME, connect
 
 pytestmark = pytest.mark.anyio
 DAY_S = 86_400.0
@@ -32,16 +29,6 @@ async def until_finished(account: Account, function: str, count: int) -> list[An
             return found
         assert time.monotonic() < deadline, found
         await anyio.sleep(0.02)
-
-
-async def until_gone_on(world: GreenCloudWorld) -> None:
-    """Return once the only schedule has gone on to its next firing, an hour later."""
-    sql = "SELECT min(due_at) FROM catalogue WHERE due_at IS NOT NULL"
-    deadline = time.monotonic() + 20
-    with closing(connect(world.data / FILE_NAME, read_only=True)) as connection:
-        while connection.execute(sql).fetchone()[0] <= world.clock.now():
-            assert time.monotonic() < deadline
-            await anyio.sleep(0.02)
 
 
 async def test_counts_outlast_the_tasks(world: GreenCloudWorld) -> None:
@@ -94,12 +81,11 @@ async def test_the_quota_counts_what_triggers_issue(world: GreenCloudWorld) -> N
         refused = await poor.http.post(path)
         assert (refused.status_code, refused.json()["error"]) == (402, "NO_QUOTA_AVAILABLE")
     world.clock.move_to(12, 30)
-    world.yard.wired.chaining.schedules_changed()  # as waking up does in time
-    await until_gone_on(world)
+    await world.fired()
     assert len(await until_finished(poor, first, 1)) == 1
     world.clock.shift_s += 31 * DAY_S
     world.clock.move_to(12, 30)
-    world.yard.wired.chaining.schedules_changed()
+    await world.fired()
     assert len(await until_finished(poor, first, 2)) == 2
     assert len(await until_finished(poor, following, 2)) == 2
     assert (await poor.http.post(f"/v1/task/{first}")).status_code == 402

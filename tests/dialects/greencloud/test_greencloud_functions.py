@@ -300,6 +300,7 @@ BAD = {
     "empty": zipped({}),
     "no handler": zipped({"other.py": SOURCE}),
     "no python": zipped({"handler.py": "def handle(:"}),
+    "bomb": zipped({"handler.py": SOURCE, "zeros": bytes((256 << 20) + 1)}, zipfile.ZIP_DEFLATED),
     "no package": zipped({"handler.py": SOURCE, "requirements.txt": "./there-is-none\n"}),
 }
 

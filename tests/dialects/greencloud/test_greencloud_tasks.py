@@ -93,6 +93,7 @@ ANSWERS = {
     "mapping": ("{'a': 1}", 200, "application/json", b'{"a":1}'),
     "teapot": ("{'statusCode': 418, 'body': 'tea'}", 418, "text/plain; charset=utf-8", b"tea"),
     "nothing": ("{'statusCode': 204}", 204, None, b""),
+    "unchanged": ("{'statusCode': 304, 'headers': {'ETag': 'x'}}", 304, None, b""),
     "missing": ("{'statusCode': 404, 'body': {}}", 404, "application/json", b"{}"),
     "typed": (
         "{'headers': {'Content-Type': 'image/x'}, 'body': b'1'}",
@@ -101,6 +102,16 @@ ANSWERS = {
         b"1",
     ),
 }
+
+
+async def test_what_a_function_prints(world: GreenCloudWorld) -> None:
+    """Is kept as its log, and is no part of the result."""
+    function = await world.dev.deployed("def handle(e, c): print('printed')\n")
+    result = await world.dev.called(function)
+    assert (result.status_code, result.content) == (200, b"")
+    task = (await world.native.got("/tasks?limit=1"))["items"][0]
+    log = await world.native.http.get(f"/tasks/{task['id']}/logs/stdout")
+    assert log.text == "printed\n"
 
 
 async def test_answers_become_results(world: GreenCloudWorld) -> None:
@@ -146,6 +157,16 @@ FAILURES = {
     "nonsense": ("return {'body': object()}", "object"),
     "large": ("return 'x' * (11 << 20)", "bytes"),
 }
+
+
+async def test_repeated_headers_as_a_list(world: GreenCloudWorld) -> None:
+    """A mapping names them once, with all their values."""
+    function = await world.acme.deployed(
+        "def handle(e, c): return {'headers': {'Set-Cookie': ['a=1', 'b=2'], 'X-A': 'c'}}\n"
+    )
+    result = await world.acme.called(function)
+    assert result.headers.get_list("set-cookie") == ["a=1", "b=2"]
+    assert (result.headers["x-a"], result.content) == ("c", b"")
 
 
 async def test_failures_are_results(world: GreenCloudWorld) -> None:
@@ -370,5 +391,17 @@ async def test_javascript(world: GreenCloudWorld) -> None:
     failed = await acme.called(function, params={"fail": "1"})
     assert (failed.status_code, failed.json()["error"]) == (500, "FUNCTION_ERROR")
     assert "broken" in failed.json()["message"]
+    kinds = await acme.deployed(
+        "module.exports = (event) => [typeof event.body, Buffer.isBuffer(event.body)];\n",
+        lang="JS",
+    )
+    for sent, body, found in (
+        ("application/json", b'{"a":1}', ["object", False]),
+        ("application/json", b"{", ["string", False]),
+        ("text/plain", b"text", ["string", False]),
+        ("application/octet-stream", b"\xff\x00", ["object", True]),
+    ):
+        result = await acme.called(kinds, content=body, headers={"content-type": sent})
+        assert result.json() == found, sent
     plain = await acme.deployed("module.exports = () => 'plain'\n", lang="JS")
     assert (await acme.called(plain)).text == "plain"
