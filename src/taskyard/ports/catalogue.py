@@ -107,6 +107,13 @@ class IssuedStore(Protocol):
         """Store a call and its task. Raises ``AllowanceSpent``; then nothing is stored."""
         ...
 
+    async def use_once(self, name: str, until: str, today: str) -> bool:
+        """Note that a name was used, for good until a day is over; False if it was before.
+
+        Days are ``YYYY-MM-DD``; names whose day is over are forgotten on the way.
+        """
+        ...
+
     async def fire(
         self, schedule: Schedule, was: Instant, to: Instant | None, issue: Issue | None
     ) -> Change | None:

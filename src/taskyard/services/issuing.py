@@ -121,6 +121,11 @@ class Issuing:
         self._bus.publish((change,))
         return issue.call
 
+    async def use_once(self, name: str, until: Instant) -> bool:
+        """Note durably that a name was used, until it is forgotten; False if it was before."""
+        today, last = (to_datetime(one).strftime("%Y-%m-%d") for one in (self._clock.now(), until))
+        return await self._store.use_once(name, last, today)
+
     async def view(self, call_id: str) -> CallView:
         """One call, of any workspace. Raises ``NotFound``."""
         return await self._store.view(call_id)

@@ -1,12 +1,17 @@
 """Lists without pages: read and sent some at a time, whatever their length."""
 
+from typing import Any
+
 import httpx
 import pytest
 from greencloud_world import GreenCloudWorld
 
+from taskyard.core.errors import Unavailable
 from taskyard.core.instants import to_datetime
+from taskyard.core.issued import CallView
 from taskyard.dialects.greencloud import piecewise, routes_functions, routes_tasks
 from taskyard.services import catalogue
+from taskyard.services.issuing import Issuing
 
 pytestmark = pytest.mark.anyio
 
@@ -119,3 +124,32 @@ async def test_a_reader_that_goes_away(world: GreenCloudWorld) -> None:
         async for _ in answer.aiter_raw(1):
             break
     assert len(await acme.got(f"/v1/task/list?functionId={function}")) == 8
+
+
+async def test_a_list_that_breaks_off(
+    world: GreenCloudWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trouble on the way is no end of the list: the client sees that something is missing."""
+    acme = world.acme
+    function = await acme.deployed("def handle(e, c): return 'x'\n")
+    for _ in range(12):
+        await acme.task(function)
+    views, count = Issuing.views, 0
+
+    async def failing(self: Issuing, *given: Any, **more: Any) -> list[CallView]:
+        nonlocal count
+        count += 1
+        if count > limit:
+            raise Unavailable("the store is closed")
+        return await views(self, *given, **more)
+
+    monkeypatch.setattr(Issuing, "views", failing)
+    path = f"/v1/task/list?functionId={function}"
+    limit = 0
+    refused = await acme.http.get(path)
+    assert (refused.status_code, refused.json()["error"]) == (503, "UNAVAILABLE")
+    count, limit = 0, 3
+    with pytest.raises(httpx.RemoteProtocolError):
+        await acme.http.get(path)
+    limit = 99
+    assert len(await acme.got(path)) == 12

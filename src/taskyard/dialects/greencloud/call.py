@@ -17,6 +17,7 @@ from taskyard.dialects.greencloud.accounts import Accounts
 from taskyard.dialects.greencloud.errors import JSON, Headers, unknown
 from taskyard.dialects.greencloud.fields import Members, members_of
 from taskyard.dialects.greencloud.settings import GreenCloudSettings
+from taskyard.dialects.greencloud.sign_in import SignIn
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import read_body
 from taskyard.dialects.http.host import Host
@@ -36,6 +37,7 @@ class GreenCloud:
     settings: GreenCloudSettings
     prefix: str
     accounts: Accounts
+    sign_in: SignIn
 
 
 @dataclass(frozen=True, slots=True)

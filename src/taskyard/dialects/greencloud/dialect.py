@@ -11,6 +11,7 @@ from taskyard.dialects.greencloud.errors import error_answer
 from taskyard.dialects.greencloud.routes_public import preflight
 from taskyard.dialects.greencloud.routing import litestar_app
 from taskyard.dialects.greencloud.settings import GreenCloudSettings
+from taskyard.dialects.greencloud.sign_in import SignIn
 from taskyard.dialects.http.host import Host
 from taskyard.dialects.http.refusing import refuse_upgrade
 
@@ -21,7 +22,9 @@ def greencloud_app(host: Host, settings: GreenCloudSettings, prefix: str) -> ASG
     """The application below a prefix that was taken off its paths."""
     if host.dev:
         settings = settings.with_dev()
-    greencloud = GreenCloud(host, settings, prefix, Accounts(host, settings))
+    greencloud = GreenCloud(
+        host, settings, prefix, Accounts(host, settings), SignIn(host, settings)
+    )
     routes = litestar_app(greencloud)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""Tokens, tags, metrics and nodes."""
+"""Tags, metrics and nodes."""
 
 import re
 from typing import Final
@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from taskyard.core.catalogue import Node, Tag, new_id
 from taskyard.core.errors import NotFound
 from taskyard.dialects.greencloud.call import Call, created, json
-from taskyard.dialects.greencloud.errors import invalid, unknown
+from taskyard.dialects.greencloud.errors import unknown
 from taskyard.dialects.greencloud.mapping import node_object, tag_object
 from taskyard.dialects.greencloud.piecewise import json_array, piecewise
 from taskyard.dialects.http.answers import Answer, no_content
@@ -19,16 +19,6 @@ _COLOR: Final = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{4}|[0-9a-fA-F]{6}|[0
 _COLOR_RULE: Final = "has to be # and 3, 4, 6 or 8 hex digits"
 _DEFAULT_COLOR: Final = "#00ff80"
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
-
-
-async def exchange(call: Call) -> Answer:
-    """``POST /v1/auth/apiKey``."""
-    members = await call.members()
-    key = members.raw("key")
-    if not isinstance(key, str):
-        raise invalid({"key": "is required, and has to be text"})
-    given = call.greencloud.accounts.exchange(key)
-    return json({"expiresIn": given.expires_in, "accessToken": given.token})
 
 
 async def create_tag(call: Call) -> Answer:

@@ -67,6 +67,16 @@ class SqliteIssued:
         """See the port."""
         return await self._session.write(lambda connection: self._store(connection, issue))
 
+    async def use_once(self, name: str, until: str, today: str) -> bool:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> bool:
+            connection.execute(_SQL.forget_used.sql, {"today": today})
+            values = {"name": name, "until": until}
+            return bool(connection.execute(_SQL.use_once.sql, values).rowcount)
+
+        return await self._session.write(write)
+
     async def fire(
         self, schedule: Schedule, was: Instant, to: Instant | None, issue: Issue | None
     ) -> Change | None:

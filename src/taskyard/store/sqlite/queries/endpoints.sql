@@ -87,6 +87,12 @@ UPDATE issued_calls SET settled = 1 WHERE id = :id AND settled = 0;
 -- name: delete_call_of_task!
 DELETE FROM issued_calls WHERE seq = :seq;
 
+-- name: use_once!
+INSERT OR IGNORE INTO call_counters (key, period, total) VALUES ('used:' || :name, :until, 1);
+
+-- name: forget_used!
+DELETE FROM call_counters WHERE key >= 'used:' AND key < 'used;' AND period < :today;
+
 -- name: count_removed_call!
 -- What is not kept any more still counts: by the day it was issued on, until that is long ago.
 INSERT INTO call_counters (key, period, total)
