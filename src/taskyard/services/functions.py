@@ -5,7 +5,6 @@ it, those of one function one after another in the order of their versions; one 
 the version before it live. A build that a crash cut off is begun anew.
 """
 
-import secrets
 from collections import deque
 from typing import Final
 
@@ -14,6 +13,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from taskyard.core.access import Caller, Role
+from taskyard.core.catalogue import new_id
 from taskyard.core.errors import Conflict, InvalidInput, NotFound, TaskyardError, Unavailable
 from taskyard.core.functions import (
     BuildState,
@@ -100,6 +100,10 @@ class Functions:
             raise NotFound("function", key)
         return function
 
+    async def stored(self, workspace: WorkspaceName, key: str) -> Function:
+        """By name or id; also one that is deleted, by its id. Raises ``NotFound``."""
+        return await self._store.function(workspace, key)
+
     def live_version(self, workspace: WorkspaceName, function_id: FunctionId) -> int | None:
         """Which version new calls use; None if there is none, or no such function."""
         function = self._known.get((workspace, function_id))
@@ -141,7 +145,7 @@ class Functions:
         bundle = await self._bundles.put(deployment.bundle)
         if known is None:
             new = Function(
-                id=self._new_id(),
+                id=FunctionId(new_id(now)),
                 workspace=caller.workspace,
                 name=name,
                 language=language,
@@ -185,10 +189,6 @@ class Functions:
         """Store a function without code. Raises ``NotAllowed``, ``Conflict``."""
         require(caller, Role.WRITE)
         return self._know(await self._store.create(function))
-
-    def _new_id(self) -> FunctionId:
-        seconds = self._clock.now() // 1_000_000
-        return FunctionId(f"{seconds:08x}{secrets.token_hex(8)}")
 
     async def change(self, caller: Caller, key: str, change: FunctionChange) -> Function:
         """Change what describes and limits a function. Raises ``NotFound``, ``NotAllowed``."""

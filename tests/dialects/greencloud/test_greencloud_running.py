@@ -9,7 +9,12 @@ import pytest
 from greencloud_world import Account, GreenCloudWorld, opened, zipped
 
 pytestmark = pytest.mark.anyio
-SLEEP = "import time\ndef handle(e, c):\n    time.sleep(float(e.body))\n    return 'slept'\n"
+GATED = (
+    "import os, time\n"
+    "def handle(e, c):\n"
+    "    while not os.path.exists({gate!r}): time.sleep(0.01)\n"
+    "    return 'through'\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -125,23 +130,23 @@ async def test_tasks_start_in_the_order_in_which_they_were_issued(
         "def handle(e, c):\n"
         f"    with open({str(tmp_path / 'order')!r}, 'a') as file: file.write(c.task_id + ' ')\n"
     )
-    blocker = await narrow.acme.deployed(SLEEP)
-    first = await narrow.acme.task(blocker, content="0.5")
-    await begun(narrow.acme, first)
+    blocker = await narrow.acme.deployed(GATED.format(gate=str(tmp_path / "gate")))
+    await begun(narrow.acme, await narrow.acme.task(blocker))
     tasks = [await narrow.acme.task(function) for _ in range(3)]
+    (tmp_path / "gate").touch()
     for one in tasks:
         await narrow.acme.finished(one)
     assert (tmp_path / "order").read_text().split() == tasks
 
 
-async def test_too_many_waiting_tasks(narrow: GreenCloudWorld) -> None:
+async def test_too_many_waiting_tasks(narrow: GreenCloudWorld, tmp_path: Path) -> None:
     """429 with the time to wait; nothing is issued, and what was taken runs."""
-    acme = narrow.acme
-    function = await acme.deployed(SLEEP)
+    acme, gate = narrow.acme, tmp_path / "gate"
+    function = await acme.deployed(GATED.format(gate=str(gate)))
     endpoint = await acme.made(f"/v1/endpoint/{function}")
-    blocker = await acme.task(function, content="1")
+    blocker = await acme.task(function)
     await begun(acme, blocker)
-    waiting = [await acme.task(function, content="0") for _ in range(3)]
+    waiting = [await acme.task(function) for _ in range(3)]
     schedule = await acme.made(
         "/v1/scheduled", {"functionId": function, "cron": "0 0 1 1 *", "timezone": "UTC"}
     )
@@ -154,8 +159,29 @@ async def test_too_many_waiting_tasks(narrow: GreenCloudWorld) -> None:
     ):
         assert (refused.status_code, refused.json()["error"]) == (429, "TOO_MANY_REQUESTS")
         assert int(refused.headers["retry-after"]) >= 1
-    assert [(await acme.result(one)).text for one in waiting] == ["slept"] * 3
+    gate.touch()
+    assert [(await acme.result(one)).text for one in waiting] == ["through"] * 3
     assert len(await acme.got(f"/v1/task/list?functionId={function}")) == 4
+
+
+async def test_cancelled_before_it_started(narrow: GreenCloudWorld, tmp_path: Path) -> None:
+    """Through another interface: 500, and another message than when its function is deleted."""
+    dev, gate = narrow.dev, tmp_path / "gate"
+    function = await dev.deployed(GATED.format(gate=str(gate)))
+    blocker = await dev.task(function)
+    await begun(dev, blocker)
+    cancelled, deleted = [await dev.task(function) for _ in range(2)]
+    (waiting, *_) = (await narrow.native.got("/tasks?state=queued&order=oldest"))["items"]
+    assert (await narrow.native.http.post(f"/tasks/{waiting['id']}/cancel")).is_success
+    assert (await dev.http.delete(f"/v1/function/{function}")).status_code == 204
+    for task, words in (
+        (cancelled, "the task was cancelled before it started"),
+        (deleted, "the function was deleted before the task started"),
+    ):
+        result = await dev.result(task)
+        assert (result.status_code, result.json()["message"]) == (500, words)
+    gate.touch()
+    assert (await dev.result(blocker)).text == "through"
 
 
 async def test_memory_over_the_limit(world: GreenCloudWorld) -> None:
