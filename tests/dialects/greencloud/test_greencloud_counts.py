@@ -77,7 +77,8 @@ async def test_the_quota_counts_what_triggers_issue(world: GreenCloudWorld) -> N
     )
     await poor.called(first)
     await until_finished(poor, following, 1)
-    for path in (f"/v1/task/{first}", f"/v1/scheduled/{schedule}/try"):
+    endpoint = await poor.made(f"/v1/endpoint/{first}")
+    for path in (f"/gc/{endpoint}", f"/v1/task/{first}", f"/v1/scheduled/{schedule}/try"):
         refused = await poor.http.post(path)
         assert (refused.status_code, refused.json()["error"]) == (402, "NO_QUOTA_AVAILABLE")
     world.clock.move_to(12, 30)

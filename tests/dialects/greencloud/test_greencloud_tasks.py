@@ -62,7 +62,16 @@ async def test_the_request_reaches_the_function(
     answer = await world.acme.http.post(
         f"/v1/task/{echo}?a=1&a=2&b=&c",
         content=body,
-        headers={"x-own": "1", "content-type": "text/odd", "gc-task-id": "forged", "cookie": "c"},
+        headers={
+            "x-own": "1",
+            "content-type": "text/odd",
+            "gc-task-id": "forged",
+            "cookie": "c",
+            "connection": "keep-alive, x-hop",
+            "x-hop": "1",
+            "te": "trailers",
+            "prefer": "x=1",
+        },
     )
     task_id = answer.json()["id"]
     result = await world.acme.result(task_id)
@@ -79,7 +88,7 @@ async def test_the_request_reaches_the_function(
     headers = seen["headers"]
     assert (headers["x-own"], headers["content-type"]) == ("1", "text/odd")
     assert (headers["gc-task-id"], headers["gc-function-id"]) == (task_id, echo)
-    assert {"authorization", "cookie", "prefer", "connection"}.isdisjoint(headers)
+    assert {"authorization", "cookie", "prefer", "connection", "te", "x-hop"}.isdisjoint(headers)
     assert "gc-storage" not in headers
 
 
