@@ -20,12 +20,15 @@ VALUES = {
     "limit": 9,
     "after": 0,
     "kind": "tag",
+    "tag": "x",
+    "deleted": 0,
     "ids": "[]",
     "scope": "removed:function:f",
     "today": "00002",
     "week": "00001",
 }
 ENDPOINTS = queries("endpoints")
+FUNCTIONS = queries("functions")
 
 
 @pytest.fixture
@@ -42,13 +45,16 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
         pytest.param(module._OF_WORKSPACE, id="of a workspace"),
         pytest.param(module._OF_FUNCTION, id="of a function"),
         pytest.param(ENDPOINTS.entries_oldest_first.sql, id="entries oldest first"),
+        pytest.param(FUNCTIONS.functions_newest_first.sql, id="functions newest first"),
         pytest.param(ENDPOINTS.removed_calls.sql, id="removed calls"),
     ],
 )
 def test_pages_are_read_in_order(connection: sqlite3.Connection, sql: str) -> None:
     """A list of many pages costs what its pages cost."""
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", VALUES)]
-    assert not [step for step in plan if "TEMP B-TREE" in step or step.startswith("SCAN")], plan
+    # The tags of a function are looked through in the row itself.
+    steps = [step for step in plan if "json_each" not in step]
+    assert not [step for step in steps if "TEMP B-TREE" in step or step.startswith("SCAN")], plan
 
 
 def test_tags_are_found_by_their_ids(connection: sqlite3.Connection) -> None:

@@ -1,7 +1,7 @@
 """Functions: create, look, list, edit, pause, delete, restore, capabilities."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -22,6 +22,8 @@ from taskyard.dialects.http.answers import Answer, no_content
 from taskyard.ports.functions import FunctionChange
 
 AT_ONCE: Final = 500
+SECOND_DIGITS: Final = 8
+"""Of an id: those that tell when it was made."""
 _NAME: Final = re.compile(r"[A-Za-z0-9]{1,128}\Z", re.ASCII)
 _NAME_RULE: Final = "needs 1 to 128 ASCII letters and digits"
 _LANG: Final = re.compile(rf"(?:{'|'.join(LANGUAGES)})\Z")
@@ -69,25 +71,33 @@ async def show(call: Call) -> Answer:
 async def list_functions(call: Call) -> Answer:
     """``GET /v1/function/list``: newest first."""
     tag = call.query().get("tag")
-    found: list[Function] = []
-    if tag is None or await call.tags([tag]):
-        after: str | None = None
-        while True:
-            some = await call.engine.functions.page(call.caller, after, AT_ONCE, tag=tag)
-            found += some
-            if len(some) < AT_ONCE:
-                break
-            after = some[-1].id
-    found.sort(key=lambda one: one.created_at, reverse=True)
-    return await piecewise(json_array(_lines(call, found)))
+    if tag is not None and not await call.tags([tag]):
+        return json([])
+    return await piecewise(json_array(_lines(call, tag)))
 
 
-async def _lines(call: Call, functions: Sequence[Function]) -> AsyncIterator[list[Any]]:
+async def _lines(call: Call, tag: str | None) -> AsyncIterator[list[Any]]:
     """What the list shows, some at a time."""
-    for start in range(0, len(functions), AT_ONCE):
-        some = functions[start : start + AT_ONCE]
-        tags = await call.tags_of(*some)
-        yield [function_line(one, tags) for one in some]
+    after: str | None = None
+    waiting: list[Function] = []
+    while some := await call.engine.functions.page(
+        call.caller, after, AT_ONCE, tag=tag, newest_first=True
+    ):
+        after = some[-1].id
+        # Ids tell the second, and no more: those of the last one wait for the rest of it.
+        second = after[:SECOND_DIGITS]
+        done = [one for one in some if one.id[:SECOND_DIGITS] != second]
+        if done:
+            yield await _shown(call, [*waiting, *done])
+            waiting = []
+        waiting += some[len(done) :]
+    yield await _shown(call, waiting)
+
+
+async def _shown(call: Call, functions: list[Function]) -> list[Any]:
+    functions.sort(key=lambda one: one.created_at, reverse=True)
+    tags = await call.tags_of(*functions)
+    return [function_line(one, tags) for one in functions]
 
 
 async def edit(call: Call) -> Answer:
