@@ -3,13 +3,10 @@
 import base64
 import hashlib
 import io
-import json
-import os
-import shutil
 import zipfile
 
 import pytest
-from greencloud_world import GreenCloudWorld, Json, zipped
+from greencloud_world import GreenCloudWorld, zipped
 
 pytestmark = pytest.mark.anyio
 WHEEL = "greeting-1.0-py3-none-any.whl"
@@ -57,36 +54,3 @@ async def test_requirements_of_python(world: GreenCloudWorld, lines: str, inside
     other = await world.acme.deployed(HANDLER)
     failed = await world.acme.called(other)
     assert "greeting" in failed.json()["message"]
-
-
-@pytest.mark.node
-@pytest.mark.parametrize("inside", ["", "function/"])
-async def test_dependencies_of_javascript(world: GreenCloudWorld, inside: str) -> None:
-    """A package of the archive, named by a path."""
-    if shutil.which("npm") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("there is no npm here")
-        pytest.skip("there is no npm here")
-    function = await world.acme.function(lang="JS")
-    package = {"name": "greeting", "version": "1.0.0", "main": "index.js"}
-    wanted: Json = {
-        "name": "f",
-        "version": "1.0.0",
-        "dependencies": {"greeting": "file:./greeting"},
-    }
-    files: dict[str, str | bytes] = {
-        f"{inside}handler.js": "module.exports = () => require('greeting').said;\n",
-        f"{inside}package.json": json.dumps(wanted),
-        f"{inside}greeting/package.json": json.dumps(package),
-        f"{inside}greeting/index.js": "exports.said = 'installed';\n",
-    }
-    built = await world.acme.build(function, zipped(files))
-    assert built["status"] == "SUCCESS", built["log"]
-    assert "dependencies installed" in built["log"]
-    assert (await world.acme.called(function)).text == "installed"
-    files[f"{inside}package.json"] = json.dumps(
-        {**wanted, "dependencies": {"x": "file:./none.tgz"}}
-    )
-    failed = await world.acme.build(function, zipped(files))
-    assert failed["status"] == "FAILED"
-    assert (await world.acme.called(function)).text == "installed"

@@ -1,12 +1,10 @@
 """Tasks and their results, as clients of the original meet them."""
 
-import os
 import re
-import shutil
 
 import anyio
 import pytest
-from greencloud_world import ECHO, Account, GreenCloudWorld, zipped
+from greencloud_world import ECHO, GreenCloudWorld, zipped
 
 pytestmark = pytest.mark.anyio
 ID = re.compile(r"[0-9a-f]{24}\Z")
@@ -364,53 +362,3 @@ async def test_killed_through_the_native_api(world: GreenCloudWorld) -> None:
     assert (await world.native.http.post(f"/tasks/{items[0]['id']}/cancel")).is_success
     result = await world.dev.result(task_id)
     assert (result.status_code, result.json()["message"]) == (500, "the task was killed")
-
-
-@pytest.mark.node
-async def test_javascript(world: GreenCloudWorld) -> None:
-    """Event and context, by callbacks and by returned values."""
-    if shutil.which("node") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("there is no node here")
-        pytest.skip("there is no node here")
-    acme: Account = world.acme
-    function = await acme.deployed(
-        "module.exports = async (event, context) => {\n"
-        "  const seen = { body: event.body, raw: event.rawBody.toString(), q: event.query,\n"
-        "    qs: event.queryString, method: event.method, path: event.path,\n"
-        "    task: event.headers['gc-task-id'] };\n"
-        "  if (event.query.fail) return context.fail('broken');\n"
-        "  return context.status(201).headers({ 'x-a': 'b' }).succeed(seen);\n"
-        "};\n",
-        lang="JS",
-    )
-    kind = {"content-type": "application/json"}
-    result = await acme.called(function, content=b'{"a":1}', headers=kind, params={"q": "1"})
-    assert (result.status_code, result.headers["x-a"]) == (201, "b")
-    assert result.headers["content-type"] == "application/json"
-    assert result.json() == {
-        "body": {"a": 1},
-        "raw": '{"a":1}',
-        "q": {"q": "1"},
-        "qs": "q=1",
-        "method": "POST",
-        "path": "/",
-        "task": result.headers["gc-task-id"],
-    }
-    failed = await acme.called(function, params={"fail": "1"})
-    assert (failed.status_code, failed.json()["error"]) == (500, "FUNCTION_ERROR")
-    assert "broken" in failed.json()["message"]
-    kinds = await acme.deployed(
-        "module.exports = (event) => [typeof event.body, Buffer.isBuffer(event.body)];\n",
-        lang="JS",
-    )
-    for sent, body, found in (
-        ("application/json", b'{"a":1}', ["object", False]),
-        ("application/json", b"{", ["string", False]),
-        ("text/plain", b"text", ["string", False]),
-        ("application/octet-stream", b"\xff\x00", ["object", True]),
-    ):
-        result = await acme.called(kinds, content=body, headers={"content-type": sent})
-        assert result.json() == found, sent
-    plain = await acme.deployed("module.exports = () => 'plain'\n", lang="JS")
-    assert (await acme.called(plain)).text == "plain"
