@@ -1,43 +1,13 @@
 """The GreenCloud dialect on a real server that is killed in the middle."""
 
-import io
-import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import httpx
-from served import Served, serving
+from greencloud_client import client, deployed, until
+from served import serving
 
 SLOW = "import time\ndef handle(e, c):\n    time.sleep(0.5)\n    return e.body\n"
 QUICK = "def handle(e, c):\n    return e.body\n"
-
-
-def client(served: Served) -> httpx.Client:
-    """A client of the dialect."""
-    return httpx.Client(
-        base_url=f"{served.url}/greencloud/v1", headers={"authorization": "dev"}, timeout=60
-    )
-
-
-def deployed(api: httpx.Client, source: str) -> str:
-    """A function with this code."""
-    body = {"name": "f", "lang": "PY", "type": "DOCKER"}
-    function = str(api.post("/function", json=body).json()["id"])
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("handler.py", source)
-    build = api.post(f"/build/{function}?arch=amd64", content=buffer.getvalue()).json()["id"]
-    until(lambda: api.get(f"/build/{build}").json()["status"] == "SUCCESS")
-    return function
-
-
-def until(look: Any) -> None:
-    """Return once this is true."""
-    deadline = time.monotonic() + 30
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_kill_loses_and_doubles_nothing(tmp_path: Path) -> None:

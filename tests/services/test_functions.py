@@ -17,6 +17,7 @@ from taskyard.core.functions import (
     BuildState,
     CallRequest,
     CallResult,
+    Function,
     FunctionId,
     Language,
     Limits,
@@ -193,6 +194,58 @@ async def test_builds_of_one_function_follow_each_other(world: World) -> None:
     await world.functions.built(ADA, "f", 4, 30)
     assert world.builder.begun == [1, 2, 3, 4]
     assert world.functions.find(ADA.workspace, "f").live_version == 4
+
+
+async def stored_build(world: World, monkeypatch: pytest.MonkeyPatch) -> anyio.Event:
+    """Let a build be stored, and nobody hear of it before the event that is answered."""
+    world.builder.go = anyio.Event()
+    given = Deployment(bundle=b"x", language=Language.PYTHON)
+    function, _ = await world.functions.deploy(ADA, "f", given)
+    heard, read = anyio.Event(), world.store.functions.function
+
+    async def late(workspace: WorkspaceName, key: str) -> Function:
+        found = await read(workspace, key)
+        await heard.wait()
+        return found
+
+    monkeypatch.setattr(world.store.functions, "function", late)
+    world.builder.go.set()
+    with anyio.fail_after(30):
+        while True:
+            version = await world.store.functions.version(ADA.workspace, function.id, 1)
+            if version.state is BuildState.READY:
+                return heard
+            await anyio.sleep(0.01)
+
+
+async def test_a_build_has_succeeded_once_it_can_be_called(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not when its end is on disk, which is a little earlier."""
+    heard = await stored_build(world, monkeypatch)
+    early = await world.functions.version(ADA, "f", 1)
+    assert (early.state, early.finished_at) == (BuildState.BUILDING, None)
+    assert (await world.functions.versions(ADA, "f", None, 9)) == [early]
+    assert world.functions.find(ADA.workspace, "f").live_version is None
+    heard.set()
+    assert (await world.functions.built(ADA, "f", 1, 30)).state is BuildState.READY
+    assert world.functions.find(ADA.workspace, "f").live_version == 1
+
+
+async def test_a_build_does_not_bring_a_deleted_function_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor an older state of a changed one."""
+    heard = await stored_build(world, monkeypatch)
+    function_id = world.functions.find(ADA.workspace, "f").id
+    await world.functions.delete(ADA, "f")
+    log = world.functions._builds.log(function_id, 1)
+    assert log is not None
+    heard.set()
+    with anyio.fail_after(30):
+        await log.finished.wait()
+    with pytest.raises(NotFound):
+        world.functions.find(ADA.workspace, "f")
 
 
 async def test_a_build_that_was_cut_off_is_begun_anew(tmp_path: Path) -> None:

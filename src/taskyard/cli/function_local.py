@@ -1,6 +1,8 @@
 """Runs a function's handler on this machine, in the runtime that a server would use."""
 
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -19,53 +21,60 @@ from taskyard.worker.resultfiles import ResultFiles
 LOG_BYTES = 64 << 20
 
 
+@dataclass(frozen=True)
 class LocalCall:
     """What became of a call."""
 
+    ended: Ended
+    body: bytes
+    stdout: bytes
+    stderr: bytes
+
+
+class _Listener:
+    """Waits for the end of the only call."""
+
     def __init__(self) -> None:
-        self.build_log: list[str] = []
-        self.ended: Ended | None = None
-        self.body = b""
-        self.stdout = b""
-        self.stderr = b""
+        self._ended: Ended | None = None
         self._over = anyio.Event()
 
     def started(self, event: Started) -> None:
         """It runs; nobody needs to know."""
 
-    def ended_(self, event: Ended) -> None:
-        """It is over."""
-        self.ended = event
+    def ended(self, event: Ended) -> None:
+        self._ended = event
         self._over.set()
 
     async def over(self) -> Ended:
-        """Its end."""
-        while self.ended is None:
+        while self._ended is None:
             await self._over.wait()
-        return self.ended
+        return self._ended
 
 
-class _Listener:
-    def __init__(self, call: LocalCall) -> None:
-        self._call = call
+def run_locally(
+    bundle: bytes,
+    language: str,
+    request: CallRequest,
+    timeout_s: float,
+    say: Callable[[str], None],
+) -> LocalCall:
+    """Build and call once; ``say`` gets the lines of the build's log.
 
-    def started(self, event: Started) -> None:
-        self._call.started(event)
-
-    def ended(self, event: Ended) -> None:
-        self._call.ended_(event)
-
-
-def run_locally(bundle: bytes, language: str, request: CallRequest, timeout_s: float) -> LocalCall:
-    """Build and call once. Raises ``BuildFailed``, ``RuntimeUnavailable``."""
+    Raises ``BuildFailed``, ``RuntimeUnavailable``.
+    """
     with tempfile.TemporaryDirectory(prefix="taskyard-function-") as name:
-        return anyio.run(_run, Path(name), bundle, language, request, timeout_s)
+        return anyio.run(_run, Path(name), bundle, language, request, timeout_s, say)
 
 
 async def _run(
-    root: Path, bundle: bytes, language: str, request: CallRequest, timeout_s: float
+    root: Path,
+    bundle: bytes,
+    language: str,
+    request: CallRequest,
+    timeout_s: float,
+    say: Callable[[str], None],
 ) -> LocalCall:
-    clock, ids, call = SystemClock(), SystemIds(), LocalCall()
+    clock, ids, listener = SystemClock(), SystemIds(), _Listener()
     function_id = FunctionId("local")
     version = Version(
         function_id=function_id,
@@ -79,10 +88,10 @@ async def _run(
         dependencies=(),
         created_at=clock.now(),
     )
-    await LocalBuilder(root).build(version, bundle, call.build_log.append)
+    await LocalBuilder(root).build(version, bundle, say)
     results = ResultFiles(root / "attempts")
     runtime = FunctionRuntime(root, clock, results)
-    await runtime.open(_Listener(call))
+    await runtime.open(listener)
     attempt_id = AttemptId(ids.attempt())
     directory = root / "attempts" / attempt_id
     directory.parent.mkdir()
@@ -107,15 +116,19 @@ async def _run(
             ),
             directory,
         )
-        ended = await call.over()
+        ended = await listener.over()
     finally:
         await runtime.close()
-    call.stdout = ended.folded.get("stdout", b"") or await _content(directory / "stdout")
-    call.stderr = ended.folded.get("stderr", b"") or await _content(directory / "stderr")
+    body = b""
     if ended.result is not None:
-        body = ended.result.body
-        call.body = await results.read(attempt_id) if body is None else body
-    return call
+        own = ended.result.body
+        body = await results.read(attempt_id) if own is None else own
+    return LocalCall(
+        ended,
+        body,
+        ended.folded.get("stdout", b"") or await _content(directory / "stdout"),
+        ended.folded.get("stderr", b"") or await _content(directory / "stderr"),
+    )
 
 
 async def _content(path: Path) -> bytes:

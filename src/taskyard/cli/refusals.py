@@ -39,7 +39,7 @@ def _refused(error: errors.Refused) -> Stop:
         return Stop(message, exits.NOT_ALLOWED, what_to_do=hint)
     if isinstance(error, errors.NotFound):
         return Stop(message, exits.NOT_FOUND)
-    if isinstance(error, errors.Conflict):
+    if isinstance(error, errors.Conflict | errors.FunctionFailed):
         return Stop(message, exits.FAILED)
     if isinstance(error, errors.InvalidRequest):
         problems = "; ".join(

@@ -10,6 +10,7 @@ from typing import Final, NewType
 Instant = NewType("Instant", int)
 
 SECOND: Final = 1_000_000
+DAY: Final = 86_400 * SECOND
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

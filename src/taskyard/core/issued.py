@@ -73,7 +73,7 @@ class CallCounts(Struct, frozen=True):
     open: int
     """Not ended."""
     total: int
-    """All that are kept."""
+    """All there ever were, those that retention took away included."""
 
 
 class Allowance(Struct, frozen=True):

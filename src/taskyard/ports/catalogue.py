@@ -1,6 +1,6 @@
 """The ports of what hangs on functions, and of calls that are issued under ids of their own."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -45,6 +45,18 @@ class CatalogueStore(Protocol):
         limit: int,
     ) -> tuple[list[Entry], int]:
         """Newest first, and how many there are in all."""
+        ...
+
+    async def oldest_first(
+        self, kind: type[Entry], workspace: WorkspaceName, after: int, limit: int
+    ) -> list[tuple[int, Entry]]:
+        """Entries with their positions, behind position ``after``."""
+        ...
+
+    async def some(
+        self, kind: type[Entry], workspace: WorkspaceName, ids: Collection[str]
+    ) -> list[Entry]:
+        """Those that have one of these ids, in no order."""
         ...
 
     async def replace(self, entry: Entry, due_at: Instant | None = None) -> None:
@@ -95,17 +107,24 @@ class IssuedStore(Protocol):
         """Store a call and its task. Raises ``AllowanceSpent``; then nothing is stored."""
         ...
 
+    async def use_once(self, name: str, until: str, today: str) -> bool:
+        """Note that a name was used, for good until a day is over; False if it was before.
+
+        Days are ``YYYY-MM-DD``; names whose day is over are forgotten on the way.
+        """
+        ...
+
     async def fire(
         self, schedule: Schedule, was: Instant, to: Instant | None, issue: Issue | None
     ) -> Change | None:
         """Let a schedule go on to its next firing, and store the call of this one.
 
-        None if somebody did that before, or if there is no call.
+        None if somebody did that before, if there is no call, or if its allowance is spent.
         """
         ...
 
     async def settle(self, call_id: str, issues: Sequence[Issue]) -> list[Change]:
-        """Store what follows an ended call, once."""
+        """Store what follows an ended call, once; without those whose allowance is spent."""
         ...
 
     async def view(self, call_id: str) -> CallView:
@@ -113,9 +132,15 @@ class IssuedStore(Protocol):
         ...
 
     async def views(
-        self, workspace: WorkspaceName, function_id: str | None, after: int, limit: int
+        self,
+        workspace: WorkspaceName,
+        function_id: str | None,
+        *,
+        after: CallView | None,
+        offset: int,
+        limit: int,
     ) -> list[CallView]:
-        """In the order in which they were issued, behind position ``after``."""
+        """In the order in which they were issued, ``offset`` of them left out behind ``after``."""
         ...
 
     async def unsettled(self, after: int, limit: int) -> list[CallView]:

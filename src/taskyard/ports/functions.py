@@ -50,8 +50,9 @@ class FunctionStore(Protocol):
         limit: int,
         tag: str | None = None,
         deleted: bool = False,
+        newest_first: bool = False,
     ) -> list[Function]:
-        """In order of id, which is that of creation, behind ``after``."""
+        """In order of id, which is that of creation to the second, behind ``after``."""
         ...
 
     async def everything(self) -> list[Function]:

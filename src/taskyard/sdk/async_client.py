@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from taskyard.sdk import calls, models
+from taskyard.sdk.async_function_client import AsyncFunctionClient
 from taskyard.sdk.async_sender import AsyncSender
 from taskyard.sdk.client import MAX_FRUITLESS
 from taskyard.sdk.errors import Overloaded, Unavailable, Unreachable, Unreadable
@@ -24,6 +25,11 @@ class AsyncClient(AsyncSender):
 
     Methods, arguments and errors are those of :class:`~taskyard.sdk.client.Client`.
     """
+
+    @property
+    def functions(self) -> AsyncFunctionClient:
+        """Functions: deploy, call, roll back."""
+        return AsyncFunctionClient(self._send, self._remove, self._walk, self._answer)
 
     async def submit(self, command: Sequence[str] | str, **members: Any) -> models.Task:
         """Submit a task: a program and its arguments, or a shell command line as one string."""

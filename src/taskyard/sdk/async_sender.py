@@ -1,6 +1,6 @@
 """How the asynchronous client sends; the rules are those of :mod:`taskyard.sdk.sender`."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -84,6 +84,20 @@ class AsyncSender:
                         raise
                     raise Unreachable(self.address.url, cause_of(error)) from error
             await anyio.sleep(delay_s)
+
+    async def _answer(self, call: Call[T], fields: Mapping[str, str]) -> httpx.Response:
+        """The answer as it is, whatever its status; sent once."""
+        try:
+            return await self._http.request(
+                call.method,
+                call.path,
+                params=tuple(call.parameters),
+                content=call.body,
+                headers=dict(fields),
+                timeout=self._timeout_s + call.extra_s,
+            )
+        except httpx.TransportError as error:
+            raise Unreachable(self.address.url, cause_of(error)) from error
 
     async def _remove(self, call: Call[None]) -> None:
         attempts = Attempts(self._retries)

@@ -50,7 +50,8 @@ class Call(msgspec.Struct, Generic[T], frozen=True):
 
 
 @lru_cache
-def _reader(kind: Any) -> Callable[[bytes], Any]:
+def reader(kind: Any) -> Callable[[bytes], Any]:
+    """Reads JSON of a kind; what it answers with raises ``Unreadable``."""
     decoder = msgspec.json.Decoder(kind)
 
     def read(body: bytes) -> Any:
@@ -67,12 +68,13 @@ class _Items(msgspec.Struct, Generic[T], frozen=True):
 
 
 def _items(kind: Any) -> Callable[[bytes], tuple[Any, ...]]:
-    read = _reader(_Items[kind])
+    read = reader(_Items[kind])
     return lambda body: tuple(read(body).items)
 
 
-def _nothing(_body: bytes) -> None:
-    return None
+def nothing(_body: bytes) -> None:
+    """Reads an answer that says nothing."""
+    return
 
 
 def _json(value: Any) -> bytes:
@@ -95,7 +97,7 @@ def _key(key: Any) -> dict[str, Any]:
 
 def submit(spec: Mapping[str, Any]) -> Call[models.Task]:
     """Submit one task."""
-    return Call("POST", f"{BASE}/tasks", _reader(models.Task), body=_json(keyed(spec)))
+    return Call("POST", f"{BASE}/tasks", reader(models.Task), body=_json(keyed(spec)))
 
 
 def submit_many(specs: Iterable[Mapping[str, Any]]) -> Call[tuple[models.Submitted, ...]]:
@@ -106,12 +108,12 @@ def submit_many(specs: Iterable[Mapping[str, Any]]) -> Call[tuple[models.Submitt
 
 def get(task_id: str) -> Call[models.Task]:
     """One task."""
-    return Call("GET", _task(task_id), _reader(models.Task))
+    return Call("GET", _task(task_id), reader(models.Task))
 
 
 def page(query: Query) -> Call[models.Page[models.Task]]:
     """One page of tasks."""
-    return Call("GET", f"{BASE}/tasks", _reader(models.Page[models.Task]), query=query)
+    return Call("GET", f"{BASE}/tasks", reader(models.Page[models.Task]), query=query)
 
 
 def counts(group: str | None) -> Call[dict[str, int]]:
@@ -120,7 +122,7 @@ def counts(group: str | None) -> Call[dict[str, int]]:
     class Counts(msgspec.Struct, frozen=True):
         counts: dict[str, int]
 
-    read = _reader(Counts)
+    read = reader(Counts)
     return Call(
         "GET", f"{BASE}/tasks/counts", lambda body: dict(read(body).counts), {"group": group}
     )
@@ -133,19 +135,19 @@ def attempts(task_id: str) -> Call[tuple[models.Attempt, ...]]:
 
 def events(task_id: str, cursor: str | None, limit: int) -> Call[models.Page[models.Event]]:
     """One page of a task's history."""
-    read = _reader(models.Page[models.Event])
+    read = reader(models.Page[models.Event])
     return Call("GET", _task(task_id, "/events"), read, {"cursor": cursor, "limit": limit})
 
 
 def why(task_id: str) -> Call[models.Why]:
     """Why a task is where it is."""
-    return Call("GET", _task(task_id, "/why"), _reader(models.Why))
+    return Call("GET", _task(task_id, "/why"), reader(models.Why))
 
 
 def cancel(task_id: str, signal: str | None, grace_s: float | None) -> Call[models.Outcome]:
     """Cancel a waiting task, or begin to kill a running one."""
     body = _json(_given(signal=signal, grace_s=grace_s))
-    return Call("POST", _task(task_id, "/cancel"), _reader(models.Outcome), body=body)
+    return Call("POST", _task(task_id, "/cancel"), reader(models.Outcome), body=body)
 
 
 def cancel_many(ids: Sequence[str] | None, group: str | None) -> Call[tuple[models.Outcome, ...]]:
@@ -156,17 +158,17 @@ def cancel_many(ids: Sequence[str] | None, group: str | None) -> Call[tuple[mode
 
 def retry(task_id: str) -> Call[models.Task]:
     """Submit an ended task anew. Not repeatable: each makes another task."""
-    return Call("POST", _task(task_id, "/retry"), _reader(models.Task), repeatable=False)
+    return Call("POST", _task(task_id, "/retry"), reader(models.Task), repeatable=False)
 
 
 def delete(task_id: str) -> Call[None]:
     """Remove an ended task and its logs."""
-    return Call("DELETE", _task(task_id), _nothing)
+    return Call("DELETE", _task(task_id), nothing)
 
 
 def update(task_id: str, members: Mapping[str, Any]) -> Call[models.Task]:
     """Change a waiting task."""
-    return Call("PATCH", _task(task_id), _reader(models.Task), body=_json(members))
+    return Call("PATCH", _task(task_id), reader(models.Task), body=_json(members))
 
 
 def wait(task_id: str, timeout_s: float) -> Call[models.Task]:
@@ -175,7 +177,7 @@ def wait(task_id: str, timeout_s: float) -> Call[models.Task]:
     return Call(
         "GET",
         _task(task_id, "/wait"),
-        _reader(models.Task),
+        reader(models.Task),
         {"timeout_s": timeout_s},
         extra_s=timeout_s,
     )
@@ -191,7 +193,7 @@ def logs(
 
 def groups(cursor: str | None, limit: int) -> Call[models.Page[models.Group]]:
     """One page of groups."""
-    read = _reader(models.Page[models.Group])
+    read = reader(models.Page[models.Group])
     return Call("GET", f"{BASE}/groups", read, {"cursor": cursor, "limit": limit})
 
 
@@ -201,34 +203,34 @@ def _group(name: str, rest: str = "") -> str:
 
 def group(name: str) -> Call[models.Group]:
     """One group."""
-    return Call("GET", _group(name), _reader(models.Group))
+    return Call("GET", _group(name), reader(models.Group))
 
 
 def pause(name: str) -> Call[models.Group]:
     """Start nothing more of a group."""
-    return Call("POST", _group(name, "/pause"), _reader(models.Group))
+    return Call("POST", _group(name, "/pause"), reader(models.Group))
 
 
 def resume(name: str) -> Call[models.Group]:
     """Start tasks of a group again."""
-    return Call("POST", _group(name, "/resume"), _reader(models.Group))
+    return Call("POST", _group(name, "/resume"), reader(models.Group))
 
 
 def set_group_limit(name: str, limit: int | None) -> Call[models.Group]:
     """Limit how many tasks of a group run at once; None for no limit."""
     body = _json({"concurrency_limit": limit})
-    return Call("PATCH", _group(name), _reader(models.Group), body=body)
+    return Call("PATCH", _group(name), reader(models.Group), body=body)
 
 
 def workspace() -> Call[models.Workspace]:
     """The credential's workspace."""
-    return Call("GET", f"{BASE}/workspace", _reader(models.Workspace))
+    return Call("GET", f"{BASE}/workspace", reader(models.Workspace))
 
 
 def set_workspace_limit(limit: int | None) -> Call[models.Workspace]:
     """Limit how many tasks of the workspace run at once; None for no limit."""
     body = _json({"concurrency_limit": limit})
-    return Call("PATCH", f"{BASE}/workspace", _reader(models.Workspace), body=body)
+    return Call("PATCH", f"{BASE}/workspace", reader(models.Workspace), body=body)
 
 
 def workers() -> Call[tuple[models.Worker, ...]]:
@@ -238,12 +240,12 @@ def workers() -> Call[tuple[models.Worker, ...]]:
 
 def drain(worker_id: str) -> Call[models.Worker]:
     """Place nothing new on a worker."""
-    return Call("POST", _drain(worker_id), _reader(models.Worker))
+    return Call("POST", _drain(worker_id), reader(models.Worker))
 
 
 def undrain(worker_id: str) -> Call[models.Worker]:
     """Let a worker take tasks again."""
-    return Call("DELETE", _drain(worker_id), _reader(models.Worker))
+    return Call("DELETE", _drain(worker_id), reader(models.Worker))
 
 
 def _drain(worker_id: str) -> str:
@@ -255,55 +257,55 @@ def deliveries(
 ) -> Call[models.Page[models.Delivery]]:
     """One page of webhook deliveries."""
     query: Query = {"state": state, "cursor": cursor, "limit": limit}
-    read = _reader(models.Page[models.Delivery])
+    read = reader(models.Page[models.Delivery])
     return Call("GET", f"{BASE}/webhooks/deliveries", read, query)
 
 
 def delivery(delivery_id: str) -> Call[models.Delivery]:
     """One webhook delivery."""
     path = f"{BASE}/webhooks/deliveries/{quote(delivery_id, safe='')}"
-    return Call("GET", path, _reader(models.Delivery))
+    return Call("GET", path, reader(models.Delivery))
 
 
 def redeliver(delivery_id: str) -> Call[models.Delivery | None]:
     """Deliver once more. Not repeatable: each is another delivery."""
     path = f"{BASE}/webhooks/deliveries/{quote(delivery_id, safe='')}/redeliver"
-    read = _reader(models.Delivery)
+    read = reader(models.Delivery)
     return Call("POST", path, lambda body: read(body) if body else None, repeatable=False)
 
 
 def tokens(cursor: str | None, limit: int) -> Call[models.Page[models.Token]]:
     """One page of tokens, without their secrets."""
     query: Query = {"cursor": cursor, "limit": limit}
-    return Call("GET", f"{BASE}/tokens", _reader(models.Page[models.Token]), query)
+    return Call("GET", f"{BASE}/tokens", reader(models.Page[models.Token]), query)
 
 
 def create_token(name: str, role: str, expires_in_s: float | None) -> Call[models.Token]:
     """Create a token; the answer's ``token`` is its secret, shown this once."""
     body = _json(_given(name=name, role=role, expires_in_s=expires_in_s))
-    return Call("POST", f"{BASE}/tokens", _reader(models.Token), body=body, repeatable=False)
+    return Call("POST", f"{BASE}/tokens", reader(models.Token), body=body, repeatable=False)
 
 
 def revoke_token(token_id: str) -> Call[None]:
     """Make a token worthless."""
-    return Call("DELETE", f"{BASE}/tokens/{quote(token_id, safe='')}", _nothing)
+    return Call("DELETE", f"{BASE}/tokens/{quote(token_id, safe='')}", nothing)
 
 
 def users(cursor: str | None, limit: int) -> Call[models.Page[models.User]]:
     """One page of users."""
     query: Query = {"cursor": cursor, "limit": limit}
-    return Call("GET", f"{BASE}/users", _reader(models.Page[models.User]), query)
+    return Call("GET", f"{BASE}/users", reader(models.Page[models.User]), query)
 
 
 def add_user(name: str, password: str, role: str) -> Call[models.User]:
     """Add a user."""
     body = _json({"name": name, "password": password, "role": role})
-    return Call("POST", f"{BASE}/users", _reader(models.User), body=body, repeatable=False)
+    return Call("POST", f"{BASE}/users", reader(models.User), body=body, repeatable=False)
 
 
 def remove_user(name: str) -> Call[None]:
     """Remove a user."""
-    return Call("DELETE", f"{BASE}/users/{quote(name, safe='')}", _nothing)
+    return Call("DELETE", f"{BASE}/users/{quote(name, safe='')}", nothing)
 
 
 class _Named(msgspec.Struct, frozen=True):
@@ -323,33 +325,33 @@ def secrets() -> Call[tuple[str, ...]]:
 def set_secret(name: str, value: str) -> Call[None]:
     """Store a secret, or replace it."""
     path = f"{BASE}/secrets/{quote(name, safe='')}"
-    return Call("PUT", path, _nothing, body=_json({"value": value}))
+    return Call("PUT", path, nothing, body=_json({"value": value}))
 
 
 def remove_secret(name: str) -> Call[None]:
     """Remove a secret."""
-    return Call("DELETE", f"{BASE}/secrets/{quote(name, safe='')}", _nothing)
+    return Call("DELETE", f"{BASE}/secrets/{quote(name, safe='')}", nothing)
 
 
 def audit(cursor: str | None, limit: int) -> Call[models.Page[models.AuditEntry]]:
     """One page of the audit trail."""
     query: Query = {"cursor": cursor, "limit": limit}
-    return Call("GET", f"{BASE}/audit", _reader(models.Page[models.AuditEntry]), query)
+    return Call("GET", f"{BASE}/audit", reader(models.Page[models.AuditEntry]), query)
 
 
 def me() -> Call[models.Me]:
     """Who the credential says we are."""
-    return Call("GET", f"{BASE}/me", _reader(models.Me))
+    return Call("GET", f"{BASE}/me", reader(models.Me))
 
 
 def version() -> Call[models.Version]:
     """The server's version."""
-    return Call("GET", f"{BASE}/version", _reader(models.Version))
+    return Call("GET", f"{BASE}/version", reader(models.Version))
 
 
 def health() -> Call[dict[str, Any]]:
     """What the server says of itself; needs no credential."""
-    return Call("GET", "/health", _reader(dict[str, Any]))
+    return Call("GET", "/health", reader(dict[str, Any]))
 
 
 def _given(**members: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from taskyard.sdk import calls, models
 from taskyard.sdk.errors import InvalidRequest, Overloaded, Unavailable, Unreachable, Unreadable
 from taskyard.sdk.exchange import FIRST_DELAY_S, Patience
 from taskyard.sdk.following import Discontinuity, Following, change
-from taskyard.sdk.functions import Functions
+from taskyard.sdk.function_client import FunctionClient
 from taskyard.sdk.sender import Sender
 
 MAX_FRUITLESS = 8
@@ -28,9 +28,9 @@ class Client(Sender):
     """
 
     @property
-    def functions(self) -> Functions:
+    def functions(self) -> FunctionClient:
         """Functions: deploy, call, roll back."""
-        return Functions(self._send, self._remove, self._answer)
+        return FunctionClient(self._send, self._remove, self._walk, self._answer)
 
     # Tasks
 

@@ -110,6 +110,10 @@ class StorageFull(Refused):
     """The server's disk is full; nothing was stored (507)."""
 
 
+class FunctionFailed(Refused):
+    """The call ended without an answer of the function: it failed, or took too long (500, 504)."""
+
+
 class ServerFault(Refused):
     """A defect of the server; its log knows the ``request_id`` (500 and the like)."""
 
@@ -122,6 +126,7 @@ _BY_STATUS: dict[int, type[Refused]] = {
     503: Unavailable,
     507: StorageFull,
 }
+_FUNCTION_FAILED = {"function-failed", "function-timeout"}
 
 
 def refusal(problem: Problem, retry_after: str | None) -> Refused:
@@ -131,7 +136,10 @@ def refusal(problem: Problem, retry_after: str | None) -> Refused:
     kind = _BY_STATUS.get(problem.status)
     if kind is None:
         kind = InvalidRequest if 400 <= problem.status < 500 else ServerFault
-    return kind(problem)
+    refused = kind(problem)
+    if refused.condition in _FUNCTION_FAILED:
+        return FunctionFailed(problem)
+    return refused
 
 
 def _seconds(retry_after: str | None) -> float:

@@ -1,9 +1,12 @@
-"""Functions as the client sees them."""
+"""Functions as clients see them, and every request about them as a value. No I/O.
+
+As with :mod:`taskyard.sdk.calls`, both clients send these and read the answers alike.
+"""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
@@ -12,13 +15,11 @@ import msgspec
 from msgspec import Struct
 
 from taskyard.sdk import models
-from taskyard.sdk.calls import BASE, MAX_WAIT_S, Call
+from taskyard.sdk.calls import BASE, MAX_WAIT_S, Call, nothing, reader
 from taskyard.sdk.errors import Unreadable
 from taskyard.sdk.exchange import check
 
-T = TypeVar("T")
 TASK_HEADER = "taskyard-task-id"
-_PROBLEM = "application/problem+json"
 
 
 class FunctionLimits(Struct, frozen=True):
@@ -79,176 +80,120 @@ class Invocation(Struct, frozen=True):
     body: bytes
 
 
-class Send(Protocol):
-    """Sends a call and reads its answer."""
+class Question(Struct, frozen=True):
+    """A request whose answer is what a function answered, with its status and headers."""
 
-    def __call__(self, call: Call[T]) -> T:
-        """The answer."""
-        ...
-
-
-def _reader(kind: Any) -> Callable[[bytes], Any]:
-    def read(body: bytes) -> Any:
-        try:
-            return msgspec.json.decode(body, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Unreadable(f"the answer is not what the API promises: {error}") from error
-
-    return read
+    call: Call[bytes]
+    headers: dict[str, str] = {}
 
 
-def _function(body: bytes) -> Function:
-    function: Function = _reader(Function)(body)
-    return function
+def deploy(name: str, bundle: bytes, wait_s: float, members: Mapping[str, Any]) -> Call[Deployed]:
+    """Deploy an archive or a file of source. Not repeatable: each makes another version."""
+    given = {key: value for key, value in members.items() if value is not None}
+    wait_s = min(wait_s, MAX_WAIT_S)
+    return Call(
+        "PUT",
+        _path(name),
+        reader(Deployed),
+        {"wait": f"{wait_s:g}s"},
+        msgspec.json.encode({"archive": base64.b64encode(bundle).decode(), **given}),
+        repeatable=False,
+        extra_s=wait_s,
+    )
+
+
+def page(cursor: str | None, *, deleted: bool) -> Call[models.Page[Function]]:
+    """One page of functions."""
+    query = {"cursor": cursor, "limit": 500, "deleted": "true" if deleted else None}
+    return Call("GET", f"{BASE}/functions", reader(models.Page[Function]), {**query})
+
+
+def get(name: str) -> Call[Function]:
+    """One function."""
+    return Call("GET", _path(name), reader(Function))
+
+
+def versions(name: str, cursor: str | None) -> Call[models.Page[Version]]:
+    """One page of versions."""
+    read = reader(models.Page[Version])
+    return Call("GET", _path(name, "/versions"), read, {"cursor": cursor, "limit": 500})
+
+
+def version(name: str, number: int) -> Call[Version]:
+    """One version."""
+    return Call("GET", _path(name, f"/versions/{number}"), reader(Version))
+
+
+def build_log(name: str, number: int) -> Call[str]:
+    """The log of a build."""
+    path = _path(name, f"/versions/{number}/log")
+    return Call("GET", path, lambda body: body.decode("utf-8", "replace"))
+
+
+def roll_back(name: str, number: int | None) -> Call[Function]:
+    """Let new calls use another version."""
+    body = msgspec.json.encode({"version": number})
+    return Call("POST", _path(name, "/rollback"), reader(Function), body=body)
+
+
+def move(name: str, how: str) -> Call[Function]:
+    """``pause``, ``resume`` or ``restore``."""
+    return Call("POST", _path(name, f"/{how}"), reader(Function))
+
+
+def delete(name: str) -> Call[None]:
+    """Delete a function."""
+    return Call("DELETE", _path(name), nothing)
+
+
+def invoke(
+    name: str,
+    body: bytes,
+    query: Mapping[str, str] | None,
+    content_type: str | None,
+    wait_s: float,
+) -> Question:
+    """Call a function; its answer is read by :func:`submitted` or :func:`invoked`."""
+    wait_s = min(wait_s, MAX_WAIT_S)
+    asked = {"wait": f"{wait_s:g}s", "query": urlencode(query) if query else None}
+    headers = {"idempotency-key": f"sdk-{uuid4().hex}"}
+    if content_type is not None:
+        headers["content-type"] = content_type
+    path = _path(name, "/calls")
+    return Question(Call("POST", path, bytes, {**asked}, body, extra_s=wait_s), headers)
+
+
+def result(task_id: str) -> Question:
+    """What an ended call answered; read by :func:`answered`."""
+    return Question(Call("GET", f"{BASE}/tasks/{quote(task_id, safe='')}/result", bytes))
+
+
+def submitted(answer: httpx.Response) -> models.Task:
+    """The task of a call that nobody waits for. Raises ``Refused``, ``Unreadable``."""
+    check(answer)
+    task: models.Task = reader(models.Task)(answer.content)
+    return task
+
+
+def invoked(answer: httpx.Response) -> Invocation | models.Task:
+    """What the function answered, or the task if that takes longer. Raises as above.
+
+    Functions may answer with any status and location: the server tells of a task with its own.
+    """
+    task_id = answer.headers.get(TASK_HEADER, "")
+    if task_id and answer.headers.get("location", "").endswith(f"{BASE}/tasks/{task_id}"):
+        return submitted(answer)
+    return answered(answer)
+
+
+def answered(answer: httpx.Response) -> Invocation:
+    """What the function answered, whatever its status. Raises ``Refused``, ``Unreadable``."""
+    if TASK_HEADER not in answer.headers:
+        check(answer)
+        raise Unreadable("the answer does not say which call it belongs to")
+    fields = {name.lower(): value for name, value in answer.headers.items()}
+    return Invocation(fields[TASK_HEADER], answer.status_code, fields, answer.content)
 
 
 def _path(name: str, rest: str = "") -> str:
     return f"{BASE}/functions/{quote(name, safe='')}{rest}"
-
-
-class Functions:
-    """What ``Client.functions`` answers with. Raises as every method of the client."""
-
-    def __init__(
-        self,
-        send: Send,
-        remove: Callable[[Call[None]], None],
-        answer: Callable[[Call[Any], Mapping[str, str]], httpx.Response],
-    ) -> None:
-        self._send = send
-        self._remove = remove
-        self._answer = answer
-
-    def deploy(self, name: str, bundle: bytes, *, wait_s: float = 0.0, **members: Any) -> Deployed:
-        """Deploy an archive or a file of source; ``members`` are those of the API."""
-        given = {key: value for key, value in members.items() if value is not None}
-        body = msgspec.json.encode({"archive": base64.b64encode(bundle).decode(), **given})
-        wait_s = min(wait_s, MAX_WAIT_S)
-        call: Call[Deployed] = Call(
-            "PUT",
-            _path(name),
-            _reader(Deployed),
-            {"wait": f"{wait_s:g}s"},
-            body,
-            repeatable=False,
-            extra_s=wait_s,
-        )
-        return self._send(call)
-
-    def list(self, *, deleted: bool = False) -> tuple[Function, ...]:
-        """All functions, oldest first."""
-        found: list[Function] = []
-        cursor: str | None = None
-        while True:
-            call: Call[models.Page[Function]] = Call(
-                "GET",
-                f"{BASE}/functions",
-                _reader(models.Page[Function]),
-                {"cursor": cursor, "limit": 500, "deleted": "true" if deleted else None},
-            )
-            page = self._send(call)
-            found += page.items
-            cursor = page.next_cursor
-            if cursor is None:
-                return tuple(found)
-
-    def get(self, name: str) -> Function:
-        """One function, by name or id."""
-        return self._send(Call("GET", _path(name), _function))
-
-    def versions(self, name: str, limit: int = 100) -> tuple[Version, ...]:
-        """The newest versions, newest first."""
-        read = _reader(models.Page[Version])
-        call: Call[models.Page[Version]] = Call(
-            "GET", _path(name, "/versions"), read, {"limit": limit}
-        )
-        return tuple(self._send(call).items)
-
-    def build_log(self, name: str, version: int) -> str:
-        """The log of a build, as far as it is."""
-        path = _path(name, f"/versions/{version}/log")
-        return self._send(Call("GET", path, lambda body: body.decode("utf-8", "replace")))
-
-    def roll_back(self, name: str, version: int | None = None) -> Function:
-        """Let new calls use an earlier version."""
-        body = msgspec.json.encode({"version": version})
-        return self._send(Call("POST", _path(name, "/rollback"), _function, body=body))
-
-    def pause(self, name: str) -> Function:
-        """Take no more calls."""
-        return self._send(Call("POST", _path(name, "/pause"), _function))
-
-    def resume(self, name: str) -> Function:
-        """Take calls again."""
-        return self._send(Call("POST", _path(name, "/resume"), _function))
-
-    def delete(self, name: str) -> None:
-        """Delete a function; it can be restored by its id."""
-        self._remove(Call("DELETE", _path(name), lambda _body: None))
-
-    def restore(self, function_id: str) -> Function:
-        """Bring a deleted function back."""
-        return self._send(Call("POST", _path(function_id, "/restore"), _function))
-
-    def submit(
-        self,
-        name: str,
-        body: bytes = b"",
-        *,
-        query: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-    ) -> models.Task:
-        """Call without waiting; the task, whose result is there once it has ended."""
-        answer = self._call(name, body, query, content_type, 0.0)
-        check(answer)
-        task: models.Task = _reader(models.Task)(answer.content)
-        return task
-
-    def invoke(
-        self,
-        name: str,
-        body: bytes = b"",
-        *,
-        query: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        wait_s: float = 30.0,
-    ) -> Invocation | models.Task:
-        """Call and wait; what the function answered, or the task if that takes longer."""
-        answer = self._call(name, body, query, content_type, wait_s)
-        if answer.headers.get("content-type", "").startswith(_PROBLEM):
-            check(answer)
-        if answer.status_code == 202 and "location" in answer.headers:
-            task: models.Task = _reader(models.Task)(answer.content)
-            return task
-        return _invocation(answer)
-
-    def result(self, task_id: str) -> Invocation:
-        """What an ended call answered."""
-        path = f"{BASE}/tasks/{quote(task_id, safe='')}/result"
-        answer = self._answer(Call("GET", path, lambda body: body), {})
-        if answer.headers.get("content-type", "").startswith(_PROBLEM):
-            check(answer)
-        return _invocation(answer)
-
-    def _call(
-        self,
-        name: str,
-        body: bytes,
-        query: Mapping[str, str] | None,
-        content_type: str | None,
-        wait_s: float,
-    ) -> httpx.Response:
-        wait_s = min(wait_s, MAX_WAIT_S)
-        asked = {"wait": f"{wait_s:g}s", "query": urlencode(query) if query else None}
-        fields = {"idempotency-key": f"sdk-{uuid4().hex}"}
-        if content_type is not None:
-            fields["content-type"] = content_type
-        call: Call[bytes] = Call(
-            "POST", _path(name, "/calls"), lambda data: data, dict(asked), body, extra_s=wait_s
-        )
-        return self._answer(call, fields)
-
-
-def _invocation(answer: httpx.Response) -> Invocation:
-    fields = {name.lower(): value for name, value in answer.headers.items()}
-    return Invocation(fields.get(TASK_HEADER, ""), answer.status_code, fields, answer.content)

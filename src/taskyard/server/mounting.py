@@ -9,6 +9,7 @@ from taskyard.dialects.drove.cluster import Cluster
 from taskyard.dialects.drove.dialect import drove_app
 from taskyard.dialects.fastlane.app import fastlane_app
 from taskyard.dialects.greencloud.dialect import greencloud_app
+from taskyard.dialects.greencloud.sign_in import SignIn
 from taskyard.dialects.gx.dialect import gx_app
 from taskyard.dialects.http.host import Host
 from taskyard.server.app import Application
@@ -30,9 +31,12 @@ def others(settings: Settings, host: Host) -> Mapping[str, Application]:
             drove.append(Cluster(host, drove_settings))
         return drove_app(host, drove_settings, prefix, drove[0])
 
+    # Guesses at passwords are counted once, whichever listener they come to.
+    sign_in = SignIn(host, settings.greencloud)
+
     return {
         "drove": make_drove,
         "fastlane": lambda prefix: fastlane_app(host, settings.fastlane, prefix),
-        "greencloud": lambda prefix: greencloud_app(host, settings.greencloud, prefix),
+        "greencloud": lambda prefix: greencloud_app(host, settings.greencloud, prefix, sign_in),
         "gx": lambda _prefix: gx_app(host, settings.gx),
     }

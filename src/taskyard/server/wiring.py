@@ -145,6 +145,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         clock,
         GREENCLOUD_HEADERS,
         rerun_if_lost=settings.greencloud.rerun_if_lost,
+        quotas=settings.greencloud.quotas(),
     )
     chaining = Chaining(store.catalogue, store.issued, issuing, bus, clock)
     keeping = JobKeeping(store.jobs, bus, clock, webhooks.poke)

@@ -1,6 +1,7 @@
 """What hangs on functions, as callers see it: add, look, change, remove."""
 
-from typing import TypeVar
+from collections.abc import AsyncIterator, Collection
+from typing import Final, TypeVar
 
 from taskyard.core.access import Caller, Role
 from taskyard.core.catalogue import Build, Endpoint, Entry, Node, Schedule, Tag, Trigger
@@ -15,6 +16,8 @@ from taskyard.services.access import require
 from taskyard.services.audit import Audit
 from taskyard.services.chaining import Chaining
 from taskyard.services.functions import Functions
+
+AT_ONCE: Final = 500
 
 T = TypeVar("T", Endpoint, Trigger, Schedule, Tag, Node, Build)
 
@@ -80,14 +83,17 @@ class Catalogue:
         )
         return [one for one in found if isinstance(one, kind)], total
 
-    async def everything(self, caller: Caller, kind: type[T]) -> list[T]:
-        """All entries of a kind, newest first."""
-        found: list[T] = []
-        while True:
-            page, total = await self.page(caller, kind, offset=len(found))
-            found += page
-            if not page or len(found) >= total:
-                return found
+    async def everything(self, caller: Caller, kind: type[T]) -> AsyncIterator[list[T]]:
+        """All entries of a kind, oldest first, some at a time."""
+        after = 0
+        while some := await self._store.oldest_first(kind, caller.workspace, after, AT_ONCE):
+            after = some[-1][0]
+            yield [one for _, one in some if isinstance(one, kind)]
+
+    async def some(self, caller: Caller, kind: type[T], ids: Collection[str]) -> list[T]:
+        """Those that have one of these ids, in no order."""
+        found = await self._store.some(kind, caller.workspace, ids) if ids else []
+        return [one for one in found if isinstance(one, kind)]
 
     async def replace(self, caller: Caller, entry: Entry) -> None:
         """Store an entry's new content; it has to be one of the caller's. Raises ``NotAllowed``."""

@@ -125,7 +125,10 @@ class Chaining:
                 issue = self._issue(caller, one.next_id, request, origin)
                 if issue is not None:
                     issues.append(issue)
-        self._bus.publish(await self._store.settle(call.id, issues))
+        changes = await self._store.settle(call.id, issues)
+        self._bus.publish(changes)
+        if len(changes) < len(issues):
+            log.info("calls_left_out", after=call.id, count=len(issues) - len(changes))
 
     async def _request_of(self, caller: Caller, view: CallView) -> CallRequest:
         """What a call answered, as the next one's request."""
@@ -141,7 +144,8 @@ class Chaining:
     ) -> Issue | None:
         """None if the function takes no calls now."""
         try:
-            return self._issuing.prepare(caller, function_id, request, origin)
+            quota = self._issuing.quota(caller.workspace)
+            return self._issuing.prepare(caller, function_id, request, origin, quota)
         except (Unavailable, Overloaded):
             raise
         except TaskyardError as error:
@@ -179,6 +183,8 @@ class Chaining:
         change = await self._store.fire(schedule, was, to, issue)
         if change is not None:
             self._bus.publish((change,))
+        elif issue is not None:
+            log.info("calls_left_out", after=schedule.id, count=1)
 
 
 def request_of(schedule: Schedule) -> CallRequest:

@@ -5,16 +5,13 @@ it, those of one function one after another in the order of their versions; one 
 the version before it live. A build that a crash cut off is begun anew.
 """
 
-import secrets
-from collections import deque
 from typing import Final
 
 import anyio
-import structlog
-from anyio.abc import TaskGroup
 
 from taskyard.core.access import Caller, Role
-from taskyard.core.errors import Conflict, InvalidInput, NotFound, TaskyardError, Unavailable
+from taskyard.core.catalogue import new_id
+from taskyard.core.errors import Conflict, InvalidInput, NotFound, TaskyardError
 from taskyard.core.functions import (
     BuildState,
     Function,
@@ -26,7 +23,6 @@ from taskyard.core.states import TaskState
 from taskyard.ports.clock import Clock
 from taskyard.ports.functions import (
     Builder,
-    BuildFailed,
     BundleStore,
     FunctionChange,
     FunctionStore,
@@ -35,16 +31,12 @@ from taskyard.ports.store import GroupStore, TaskQuery, TaskStore
 from taskyard.services.access import require
 from taskyard.services.audit import Audit
 from taskyard.services.buildlogs import BuildLog
+from taskyard.services.builds import Builds
 from taskyard.services.deployments import NAME, Deployment, check_deployment, check_limits
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.tasks import Tasks
 
-KEPT_BUILDS: Final = 5
-"""Builds of a function that stay on disk, beside the live one and those in use."""
-_BUILDERS: Final = 2
 _DELETE_BATCH: Final = 500
-
-log = structlog.get_logger(__name__)
 
 
 class Functions:
@@ -73,12 +65,7 @@ class Functions:
         self._clock = clock
         self._known: dict[tuple[WorkspaceName, str], Function] = {}
         """Those not deleted, by name and by id."""
-        self._queues: dict[FunctionId, deque[tuple[WorkspaceName, int]]] = {}
-        """Versions to build, of functions that have any; the first is being built."""
-        self._logs: dict[tuple[FunctionId, int], BuildLog] = {}
-        """Of builds that have not ended."""
-        self._slots = anyio.Semaphore(_BUILDERS)
-        self._group: TaskGroup | None = None
+        self._builds = Builds(store, bundles, builder, clock, self._refresh)
 
     async def load(self) -> None:
         """Learn what there is. Call once, before anything else."""
@@ -87,11 +74,7 @@ class Functions:
 
     async def run(self) -> None:
         """Build until cancelled, beginning with what an earlier process left unbuilt."""
-        async with anyio.create_task_group() as group:
-            self._group = group
-            for workspace, version in await self._store.unbuilt():
-                self._enqueue(workspace, version)
-            await anyio.sleep_forever()
+        await self._builds.run()
 
     def find(self, workspace: WorkspaceName, key: str) -> Function:
         """By name or id; from memory. Raises ``NotFound``, also for a deleted one."""
@@ -99,6 +82,10 @@ class Functions:
         if function is None:
             raise NotFound("function", key)
         return function
+
+    async def stored(self, workspace: WorkspaceName, key: str) -> Function:
+        """By name or id; also one that is deleted, by its id. Raises ``NotFound``."""
+        return await self._store.function(workspace, key)
 
     def live_version(self, workspace: WorkspaceName, function_id: FunctionId) -> int | None:
         """Which version new calls use; None if there is none, or no such function."""
@@ -113,10 +100,12 @@ class Functions:
         *,
         tag: str | None = None,
         deleted: bool = False,
+        newest_first: bool = False,
     ) -> list[Function]:
-        """In order of creation, behind the function with id ``after``."""
+        """In order of creation, to the second, behind the function with id ``after``."""
+        where, order = caller.workspace, newest_first
         return await self._store.functions(
-            caller.workspace, after=after, limit=limit, tag=tag, deleted=deleted
+            where, after=after, limit=limit, tag=tag, deleted=deleted, newest_first=order
         )
 
     async def deploy(
@@ -141,7 +130,7 @@ class Functions:
         bundle = await self._bundles.put(deployment.bundle)
         if known is None:
             new = Function(
-                id=self._new_id(),
+                id=FunctionId(new_id(now)),
                 workspace=caller.workspace,
                 name=name,
                 language=language,
@@ -177,7 +166,7 @@ class Functions:
             )
         )
         await self._audit.done(caller, "function.deploy", name, f"version {version.number}")
-        self._enqueue(caller.workspace, version)
+        self._builds.enqueue(caller.workspace, version)
         function = self._know(await self._store.function(caller.workspace, known.id))
         return function, version
 
@@ -185,10 +174,6 @@ class Functions:
         """Store a function without code. Raises ``NotAllowed``, ``Conflict``."""
         require(caller, Role.WRITE)
         return self._know(await self._store.create(function))
-
-    def _new_id(self) -> FunctionId:
-        seconds = self._clock.now() // 1_000_000
-        return FunctionId(f"{seconds:08x}{secrets.token_hex(8)}")
 
     async def change(self, caller: Caller, key: str, change: FunctionChange) -> Function:
         """Change what describes and limits a function. Raises ``NotFound``, ``NotAllowed``."""
@@ -284,17 +269,19 @@ class Functions:
     ) -> list[Version]:
         """Newest first, below number ``before``. Raises ``NotFound``."""
         function = self.find(caller.workspace, key)
-        return await self._store.versions(caller.workspace, function.id, before, limit)
+        found = await self._store.versions(caller.workspace, function.id, before, limit)
+        return [self._builds.settled(one) for one in found]
 
     async def version(self, caller: Caller, key: str, number: int) -> Version:
         """Raises ``NotFound``."""
         function = self.find(caller.workspace, key)
-        return await self._store.version(caller.workspace, function.id, number)
+        found = await self._store.version(caller.workspace, function.id, number)
+        return self._builds.settled(found)
 
     async def log(self, caller: Caller, key: str, number: int) -> BuildLog:
         """The log of a build, which may still grow. Raises ``NotFound``."""
         function = self.find(caller.workspace, key)
-        growing = self._logs.get((function.id, number))
+        growing = self._builds.log(function.id, number)
         if growing is not None:
             return growing
         text = await self._store.build_log(caller.workspace, function.id, number)
@@ -303,11 +290,11 @@ class Functions:
     async def built(self, caller: Caller, key: str, number: int, timeout_s: float) -> Version:
         """The version once its build has ended, or as it is after ``timeout_s``."""
         function = self.find(caller.workspace, key)
-        growing = self._logs.get((function.id, number))
+        growing = self._builds.log(function.id, number)
         if growing is not None:
             with anyio.move_on_after(timeout_s):
                 await growing.finished.wait()
-        return await self._store.version(caller.workspace, function.id, number)
+        return await self.version(caller, function.id, number)
 
     def _know(self, function: Function) -> Function:
         if function.deleted_at is None:
@@ -315,83 +302,12 @@ class Functions:
             self._known[function.workspace, function.id] = function
         return function
 
+    def _refresh(self, function: Function) -> None:
+        """Know what was read a moment ago, unless it was changed or deleted since."""
+        known = self._known.get((function.workspace, function.id))
+        if known is not None and known.updated_at <= function.updated_at:
+            self._know(function)
+
     def _forget(self, function: Function) -> None:
         self._known.pop((function.workspace, function.name), None)
         self._known.pop((function.workspace, function.id), None)
-
-    def _enqueue(self, workspace: WorkspaceName, version: Version) -> None:
-        key = (version.function_id, version.number)
-        if key in self._logs:
-            return
-        self._logs[key] = BuildLog()
-        queue = self._queues.get(version.function_id)
-        if queue is not None:
-            queue.append((workspace, version.number))
-            return
-        self._queues[version.function_id] = deque([(workspace, version.number)])
-        if self._group is not None:
-            self._group.start_soon(self._build_all, version.function_id)
-
-    async def _build_all(self, function_id: FunctionId) -> None:
-        """Build the versions of one function, one after another."""
-        queue = self._queues[function_id]
-        workspace, _ = queue[0]
-        while queue:
-            workspace, number = queue[0]
-            try:
-                async with self._slots:
-                    await self._build(workspace, function_id, number)
-            except TaskyardError as error:
-                # The version stays unbuilt; the next process, or the next deploy, comes by again.
-                log.warning("build_not_stored", function=function_id, reason=str(error))
-            finally:
-                growing = self._logs.pop((function_id, number), None)
-                if growing is not None:
-                    growing.finish()
-            queue.popleft()
-        del self._queues[function_id]
-        await self._retire(workspace, function_id)
-
-    async def _build(self, workspace: WorkspaceName, function_id: FunctionId, number: int) -> None:
-        version = await self._store.version(workspace, function_id, number)
-        building = self._logs[function_id, number]
-        await self._store.set_build(function_id, number, BuildState.BUILDING, self._clock.now())
-        message: str | None = None
-        try:
-            content = await self._bundles.get(version.bundle)
-            await self._builder.build(version, content, building.say)
-        except (BuildFailed, NotFound) as error:
-            message = str(error)
-        except Unavailable:
-            raise
-        except Exception as error:
-            log.exception("build_failed", function=function_id, version=number)
-            message = f"building went wrong: {error!r}"
-        building.say("built" if message is None else f"failed: {message}")
-        await self._store.set_build(
-            function_id,
-            number,
-            BuildState.READY if message is None else BuildState.FAILED,
-            self._clock.now(),
-            log=building.text,
-            message=message,
-            goes_live=message is None,
-        )
-        function = await self._store.function(workspace, function_id)
-        self._know(function)
-
-    async def _retire(self, workspace: WorkspaceName, function_id: FunctionId) -> None:
-        """Remove builds that nobody needs any more."""
-        try:
-            function = await self._store.function(workspace, function_id)
-            versions = await self._store.versions(workspace, function_id, None, 200)
-            ready = [one for one in versions if one.state is BuildState.READY]
-            needed = await self._store.in_use(function) | {function.live_version}
-            old = [one.number for one in ready[KEPT_BUILDS:] if one.number not in needed]
-            for number in old:
-                await self._store.set_build(
-                    function_id, number, BuildState.RETIRED, self._clock.now()
-                )
-            await self._builder.retire(function_id, old)
-        except (TaskyardError, OSError) as error:
-            log.warning("builds_not_retired", function=function_id, reason=str(error))

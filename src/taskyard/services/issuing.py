@@ -1,12 +1,15 @@
 """Calls under ids of their own: issued with their task in one step, and looked at again."""
 
+from collections.abc import Mapping
+
 from msgspec.structs import replace
 
 from taskyard.core.access import Caller
 from taskyard.core.catalogue import new_id
 from taskyard.core.errors import NotFound
 from taskyard.core.functions import CallRequest, CallResult, Function
-from taskyard.core.instants import Instant
+from taskyard.core.ids import WorkspaceName
+from taskyard.core.instants import DAY, Instant, to_datetime
 from taskyard.core.issued import (
     Allowance,
     CallCounts,
@@ -25,8 +28,6 @@ from taskyard.services.dispatch import Dispatch
 from taskyard.services.functions import Functions
 from taskyard.services.tasks import Tasks
 
-DAY_US = 86_400_000_000
-
 
 class Issuing:
     """Makes calls, waits for them, counts them."""
@@ -43,6 +44,7 @@ class Issuing:
         headers: CallHeaders,
         *,
         rerun_if_lost: bool = True,
+        quotas: Mapping[WorkspaceName, int] | None = None,
     ) -> None:
         self._store = store
         self._functions = functions
@@ -53,6 +55,15 @@ class Issuing:
         self._clock = clock
         self._headers = headers
         self._rerun_if_lost = rerun_if_lost
+        self._quotas = quotas or {}
+
+    def quota(self, workspace: WorkspaceName) -> tuple[Allowance, ...]:
+        """What is left to a workspace this month (UTC), if its calls are counted."""
+        limit = self._quotas.get(workspace)
+        if limit is None:
+            return ()
+        month = to_datetime(self._clock.now()).strftime("%Y-%m")
+        return (Allowance(f"workspace:{workspace}", month, limit),)
 
     async def check(self, allowances: tuple[Allowance, ...]) -> None:
         """Raise ``AllowanceSpent`` if a call could not be issued now."""
@@ -110,6 +121,11 @@ class Issuing:
         self._bus.publish((change,))
         return issue.call
 
+    async def use_once(self, name: str, until: Instant) -> bool:
+        """Note durably that a name was used, until it is forgotten; False if it was before."""
+        today, last = (to_datetime(one).strftime("%Y-%m-%d") for one in (self._clock.now(), until))
+        return await self._store.use_once(name, last, today)
+
     async def view(self, call_id: str) -> CallView:
         """One call, of any workspace. Raises ``NotFound``."""
         return await self._store.view(call_id)
@@ -122,10 +138,18 @@ class Issuing:
         return found
 
     async def views(
-        self, caller: Caller, function_id: str | None, after: int, limit: int
+        self,
+        caller: Caller,
+        function_id: str | None,
+        *,
+        after: CallView | None = None,
+        offset: int = 0,
+        limit: int,
     ) -> list[CallView]:
-        """In the order in which they were issued, behind position ``after``."""
-        return await self._store.views(caller.workspace, function_id, after, limit)
+        """In the order in which they were issued, ``offset`` of them left out behind ``after``."""
+        return await self._store.views(
+            caller.workspace, function_id, after=after, offset=offset, limit=limit
+        )
 
     async def wait(self, caller: Caller, view: CallView, timeout_s: float) -> CallView:
         """The call once it has ended, or as it is after ``timeout_s``."""
@@ -147,8 +171,8 @@ class Issuing:
         now = self._clock.now()
         return await self._store.counts(
             caller.workspace,
-            Instant(now - now % DAY_US),
-            Instant(now - 7 * DAY_US),
+            Instant(now - now % DAY),
+            Instant(now - 7 * DAY),
             function_id=None if function is None else function.id,
             endpoint_id=endpoint_id,
         )

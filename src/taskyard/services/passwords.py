@@ -4,7 +4,7 @@ from typing import Final
 
 import anyio
 import anyio.to_thread
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from taskyard.core.errors import InvalidInput, Overloaded
@@ -25,6 +25,14 @@ def check_password(password: str, field: str = "password") -> None:
         password.encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(field, "contains half a surrogate pair") from error
+
+
+def check_hash(text: str, field: str) -> None:
+    """Raise ``InvalidInput`` unless this is what hashing a password gives."""
+    try:
+        extract_parameters(text)
+    except (InvalidHashError, ValueError) as error:
+        raise InvalidInput(field, "is no hash of a password; see 'taskyard user hash'") from error
 
 
 class Passwords:

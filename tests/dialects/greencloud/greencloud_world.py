@@ -4,7 +4,7 @@ import io
 import time
 import zipfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from taskyard.server.clock import SystemClock
 from taskyard.server.listeners import Listener, bind_tcp, started
 from taskyard.server.mounting import others
 from taskyard.server.settings import Settings
+from taskyard.store.sqlite.database import FILE_NAME, connect
 
 DEADLINE_S = 30.0
 ACCOUNTS = {
@@ -59,10 +60,10 @@ class ShiftedClock(SystemClock):
         self.shift_s += (hour * 3600 + minute * 60 - now_s) % day
 
 
-def zipped(files: dict[str, str | bytes]) -> bytes:
+def zipped(files: dict[str, str | bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
     """A zip archive of these files."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return buffer.getvalue()
@@ -148,7 +149,10 @@ class Account:
 class GreenCloudWorld:
     """What a test works with."""
 
-    def __init__(self, yard: Yard, main_url: str, url: str, clock: ShiftedClock) -> None:
+    def __init__(
+        self, data: Path, yard: Yard, main_url: str, url: str, clock: ShiftedClock
+    ) -> None:
+        self.data = data
         self.yard = yard
         self.main_url = main_url
         self.url = url
@@ -161,6 +165,16 @@ class GreenCloudWorld:
         self.dev = Account(main_url + "/greencloud", "Bearer dev")
         self.native = Account(main_url + "/api/v1", "Bearer dev")
 
+    async def fired(self) -> None:
+        """Wake the schedules, as time does, and return once none of them is due any more."""
+        self.yard.wired.chaining.schedules_changed()
+        sql = "SELECT min(due_at) FROM catalogue WHERE due_at IS NOT NULL"
+        deadline = time.monotonic() + DEADLINE_S
+        with closing(connect(self.data / FILE_NAME, read_only=True)) as connection:
+            while connection.execute(sql).fetchone()[0] <= self.clock.now():
+                assert time.monotonic() < deadline
+                await anyio.sleep(0.01)
+
     @property
     def accounts(self) -> list[Account]:
         """All of them."""
@@ -171,14 +185,17 @@ class GreenCloudWorld:
 
 
 @asynccontextmanager
-async def opened(directory: Path, **greencloud: Any) -> AsyncIterator[GreenCloudWorld]:
-    """A served engine on a data directory, with these settings of the dialect."""
+async def opened(
+    directory: Path, engine: Json | None = None, **greencloud: Any
+) -> AsyncIterator[GreenCloudWorld]:
+    """A served engine on a data directory, with these settings of its own and of the dialect."""
     values = {
         "data": directory,
         "dev": True,
         "greencloud": {"accounts": ACCOUNTS, **greencloud},
         "worker_slots": 8,
         "worker_cpu": 2,
+        **(engine or {}),
     }
     settings = Settings.load(None, values, {})
     if not directory.exists():  # noqa: ASYNC240 - before anything is served
@@ -201,7 +218,7 @@ async def opened(directory: Path, **greencloud: Any) -> AsyncIterator[GreenCloud
                     tasks.start_soon(one.serve)
                 await started([main, own])
                 urls = [f"http://127.0.0.1:{one.socket.getsockname()[1]}" for one in (main, own)]
-                world = GreenCloudWorld(yard, urls[0], urls[1], clock)
+                world = GreenCloudWorld(directory, yard, urls[0], urls[1], clock)
                 try:
                     yield world
                 finally:

@@ -182,6 +182,13 @@ async def test_a_schedule(world: GreenCloudWorld) -> None:
     world.clock.move_to(17, 30)
     world.yard.wired.chaining.schedules_changed()
     assert len(await tasks_of(world, function, 3)) == 3
+    change = {"active": True, "cron": "5 9 * * *", "timezone": "Asia/Tokyo"}
+    assert (await acme.http.patch(path, json=change)).status_code == 204
+    shown = await acme.got(path)
+    assert {name: shown[name] for name in change} == change
+    world.clock.move_to(0, 5)
+    world.yard.wired.chaining.schedules_changed()
+    assert len(await tasks_of(world, function, 4)) == 4
     assert (await acme.http.delete(path)).status_code == 204
     assert (await acme.http.get(path)).json()["error"] == "SCHEDULE_NOT_FOUND"
 

@@ -277,6 +277,33 @@ async def test_results_are_public_for_a_while(world: GreenCloudWorld, echo: str)
     assert (await world.acme.http.get(f"/gc/{own}/result")).status_code == 200
 
 
+async def test_checks_come_in_order(world: GreenCloudWorld, echo: str) -> None:
+    """Origin, address, time, daily limit, and then what every create looks at."""
+    world.clock.move_to(12)
+    acme, http = world.acme, world.nobody.http
+    limits: dict[str, Any] = {
+        "origin": PAGE,
+        "ip": "1.2.3.4",
+        "timeLimit": {"from": "01:00", "to": "02:00", "timezone": "UTC"},
+        "dailyLimit": 0,
+    }
+    endpoint = await acme.made(f"/v1/endpoint/{echo}", limits)
+    large = bytes((10 << 20) + 1)
+    window = {"from": "00:00", "to": "23:59", "timezone": "UTC"}
+    for status, code, change in (
+        (403, "ORIGIN_NOT_ALLOWED", {"origin": []}),
+        (403, "IP_NOT_ALLOWED", {"ip": []}),
+        (403, "OUTSIDE_TIME_WINDOW", {"timeLimit": window}),
+        (429, "DAILY_LIMIT_REACHED", {"dailyLimit": 1}),
+        (413, "PAYLOAD_TOO_LARGE", {}),
+    ):
+        await refused(await http.post(f"/gc/{endpoint}", content=large), status, code)
+        edited = await acme.http.patch(f"/v1/endpoint/{endpoint}", json=change)
+        assert edited.status_code == 204
+    assert (await http.post(f"/gc/{endpoint}")).status_code == 201
+    await refused(await http.post(f"/gc/{endpoint}"), 429, "DAILY_LIMIT_REACHED")
+
+
 async def test_paused_and_undeployed(world: GreenCloudWorld) -> None:
     """423 before all limits, 409 after them."""
     function = await world.acme.function()

@@ -17,6 +17,8 @@ from taskyard.dialects.greencloud.settings import Account, GreenCloudSettings
         ({"acme": {"workspace": "A B"}}, "A B"),
         ({"acme": {"tokens": ["x", "x"]}}, "twice"),
         ({"acme": {"key": "x"}, "other": {"tokens": ["x"]}}, "twice"),
+        ({"acme": {"email": "a@b"}, "other": {"email": "A@B"}}, "another"),
+        ({"acme": {"password_hash": "x"}}, "no email"),
     ],
 )
 def test_wrong_accounts_are_named(accounts: dict[str, Any], said: str) -> None:
@@ -26,6 +28,28 @@ def test_wrong_accounts_are_named(accounts: dict[str, Any], said: str) -> None:
         settings.check("greencloud")
     assert wrong.value.field == "greencloud.accounts"
     assert said in wrong.value.problem
+
+
+def test_a_password_has_to_be_hashed() -> None:
+    """One that stands there in plain text is refused, and not shown."""
+    account = {"email": "a@b", "password_hash": "plain text"}
+    settings = msgspec.convert({"accounts": {"acme": account}}, GreenCloudSettings)
+    with pytest.raises(InvalidInput, match="taskyard user hash") as wrong:
+        settings.check("greencloud")
+    assert wrong.value.field == "greencloud.accounts.acme.password_hash"
+    assert "plain text" not in str(wrong.value)
+    assert "plain text" not in repr(settings)
+
+
+def test_the_least_quota_of_a_workspace_holds() -> None:
+    """When several accounts share it."""
+    accounts = {
+        "one": Account(quota=5),
+        "two": Account(quota=3, workspace="one"),
+        "free": Account(workspace="one"),
+        "other": Account(),
+    }
+    assert GreenCloudSettings(accounts=accounts).quotas() == {"one": 3}
 
 
 def test_wrong_proxies_are_named() -> None:

@@ -1,12 +1,10 @@
 """Tasks and their results, as clients of the original meet them."""
 
-import os
 import re
-import shutil
 
 import anyio
 import pytest
-from greencloud_world import ECHO, Account, GreenCloudWorld, zipped
+from greencloud_world import ECHO, GreenCloudWorld, zipped
 
 pytestmark = pytest.mark.anyio
 ID = re.compile(r"[0-9a-f]{24}\Z")
@@ -62,7 +60,16 @@ async def test_the_request_reaches_the_function(
     answer = await world.acme.http.post(
         f"/v1/task/{echo}?a=1&a=2&b=&c",
         content=body,
-        headers={"x-own": "1", "content-type": "text/odd", "gc-task-id": "forged", "cookie": "c"},
+        headers={
+            "x-own": "1",
+            "content-type": "text/odd",
+            "gc-task-id": "forged",
+            "cookie": "c",
+            "connection": "keep-alive, x-hop",
+            "x-hop": "1",
+            "te": "trailers",
+            "prefer": "x=1",
+        },
     )
     task_id = answer.json()["id"]
     result = await world.acme.result(task_id)
@@ -79,7 +86,7 @@ async def test_the_request_reaches_the_function(
     headers = seen["headers"]
     assert (headers["x-own"], headers["content-type"]) == ("1", "text/odd")
     assert (headers["gc-task-id"], headers["gc-function-id"]) == (task_id, echo)
-    assert {"authorization", "cookie", "prefer", "connection"}.isdisjoint(headers)
+    assert {"authorization", "cookie", "prefer", "connection", "te", "x-hop"}.isdisjoint(headers)
     assert "gc-storage" not in headers
 
 
@@ -93,6 +100,7 @@ ANSWERS = {
     "mapping": ("{'a': 1}", 200, "application/json", b'{"a":1}'),
     "teapot": ("{'statusCode': 418, 'body': 'tea'}", 418, "text/plain; charset=utf-8", b"tea"),
     "nothing": ("{'statusCode': 204}", 204, None, b""),
+    "unchanged": ("{'statusCode': 304, 'headers': {'ETag': 'x'}}", 304, None, b""),
     "missing": ("{'statusCode': 404, 'body': {}}", 404, "application/json", b"{}"),
     "typed": (
         "{'headers': {'Content-Type': 'image/x'}, 'body': b'1'}",
@@ -101,6 +109,16 @@ ANSWERS = {
         b"1",
     ),
 }
+
+
+async def test_what_a_function_prints(world: GreenCloudWorld) -> None:
+    """Is kept as its log, and is no part of the result."""
+    function = await world.dev.deployed("def handle(e, c): print('printed')\n")
+    result = await world.dev.called(function)
+    assert (result.status_code, result.content) == (200, b"")
+    task = (await world.native.got("/tasks?limit=1"))["items"][0]
+    log = await world.native.http.get(f"/tasks/{task['id']}/logs/stdout")
+    assert log.text == "printed\n"
 
 
 async def test_answers_become_results(world: GreenCloudWorld) -> None:
@@ -146,6 +164,16 @@ FAILURES = {
     "nonsense": ("return {'body': object()}", "object"),
     "large": ("return 'x' * (11 << 20)", "bytes"),
 }
+
+
+async def test_repeated_headers_as_a_list(world: GreenCloudWorld) -> None:
+    """A mapping names them once, with all their values."""
+    function = await world.acme.deployed(
+        "def handle(e, c): return {'headers': {'Set-Cookie': ['a=1', 'b=2'], 'X-A': 'c'}}\n"
+    )
+    result = await world.acme.called(function)
+    assert result.headers.get_list("set-cookie") == ["a=1", "b=2"]
+    assert (result.headers["x-a"], result.content) == ("c", b"")
 
 
 async def test_failures_are_results(world: GreenCloudWorld) -> None:
@@ -334,41 +362,3 @@ async def test_killed_through_the_native_api(world: GreenCloudWorld) -> None:
     assert (await world.native.http.post(f"/tasks/{items[0]['id']}/cancel")).is_success
     result = await world.dev.result(task_id)
     assert (result.status_code, result.json()["message"]) == (500, "the task was killed")
-
-
-@pytest.mark.node
-async def test_javascript(world: GreenCloudWorld) -> None:
-    """Event and context, by callbacks and by returned values."""
-    if shutil.which("node") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("there is no node here")
-        pytest.skip("there is no node here")
-    acme: Account = world.acme
-    function = await acme.deployed(
-        "module.exports = async (event, context) => {\n"
-        "  const seen = { body: event.body, raw: event.rawBody.toString(), q: event.query,\n"
-        "    qs: event.queryString, method: event.method, path: event.path,\n"
-        "    task: event.headers['gc-task-id'] };\n"
-        "  if (event.query.fail) return context.fail('broken');\n"
-        "  return context.status(201).headers({ 'x-a': 'b' }).succeed(seen);\n"
-        "};\n",
-        lang="JS",
-    )
-    kind = {"content-type": "application/json"}
-    result = await acme.called(function, content=b'{"a":1}', headers=kind, params={"q": "1"})
-    assert (result.status_code, result.headers["x-a"]) == (201, "b")
-    assert result.headers["content-type"] == "application/json"
-    assert result.json() == {
-        "body": {"a": 1},
-        "raw": '{"a":1}',
-        "q": {"q": "1"},
-        "qs": "q=1",
-        "method": "POST",
-        "path": "/",
-        "task": result.headers["gc-task-id"],
-    }
-    failed = await acme.called(function, params={"fail": "1"})
-    assert (failed.status_code, failed.json()["error"]) == (500, "FUNCTION_ERROR")
-    assert "broken" in failed.json()["message"]
-    plain = await acme.deployed("module.exports = () => 'plain'\n", lang="JS")
-    assert (await acme.called(plain)).text == "plain"

@@ -1,20 +1,29 @@
 """``taskyard function``."""
 
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from cyclopts import App, Parameter
 
 from taskyard.cli import exits
+from taskyard.cli.commands.function_calls import invoke, run_local
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import Misuse, Stop
-from taskyard.cli.function_source import body_of, bundle_of, language_of, pairs_of, write_template
-from taskyard.cli.output import note, plain, print_json, print_table, say, write_error, write_out
-from taskyard.cli.quantities import seconds
-from taskyard.sdk.client import Client
-from taskyard.sdk.functions import Function, Invocation
+from taskyard.cli.errors import Stop
+from taskyard.cli.function_source import bundle_of, language_of, write_template
+from taskyard.cli.output import (
+    on_terminal,
+    plain,
+    print_json,
+    print_table,
+    say,
+    write_error,
+    write_out,
+)
+from taskyard.cli.quantities import seconds, size_bytes
+from taskyard.sdk.function_client import FunctionClient
+from taskyard.sdk.functions import Function, Version
 
 app = App(name="function", help="Functions: write, deploy, invoke.")
 _POLL_S = 0.2
@@ -26,15 +35,20 @@ def init(
     directory: str,
     *,
     language: Annotated[str, Parameter(name=["--language", "-l"])] = "python",
+    json: bool = False,
 ) -> None:
     """Write a new function to start from.
 
     Args:
         directory: Where; its name suits as the function's.
         language: python or javascript.
+        json: Print JSON, as is done anyway when the output is no terminal.
     """
-    for path in write_template(Path(directory), language):
-        say(str(path))
+    written = [str(path) for path in write_template(Path(directory), language)]
+    if json or not on_terminal():
+        print_json({"files": written})
+    else:
+        say("\n".join(written))
 
 
 @app.command
@@ -69,155 +83,55 @@ def deploy(
     """
     source = Path(path)
     bundle = bundle_of(source)
-    limits: dict[str, Any] = {}
-    if timeout is not None:
-        limits["timeout_s"] = seconds(timeout, "--timeout")
-    if memory is not None:
-        limits["memory"] = memory
-    if cpu is not None:
-        limits["cpu"] = cpu
+    limits = {
+        "timeout_s": None if timeout is None else seconds(timeout, "--timeout"),
+        "memory": None if memory is None else str(size_bytes(memory, "--memory")),
+        "cpu": cpu,
+    }
     with connection.open() as client:
         deployed = client.functions.deploy(
             name,
             bundle,
             language=language or language_of(source),
             handler=handler,
-            limits=limits or None,
+            limits={key: value for key, value in limits.items() if value is not None} or None,
             dependencies=requires,
             tags=tag,
         )
-        version = deployed.version
+        function, version = deployed.function, deployed.version
+        text = None
         if not detach:
-            text = _follow_build(client, name, version.number, quiet=connection.as_json)
-            version = next(
-                one for one in client.functions.versions(name) if one.number == version.number
-            )
-            if connection.as_json:
-                print_json({**msgspec.to_builtins(version), "log": text})
-            else:
-                told = f"function {deployed.function.id}"
-                say(f"{name} version {version.number}: {version.state}, {told}")
-            return exits.OK if version.state == "ready" else exits.FAILED
+            quiet = connection.as_json
+            version, text = _follow_build(client.functions, function.id, version, quiet=quiet)
+            function = client.functions.get(function.id)
     if connection.as_json:
-        print_json(deployed)
+        print_json({"function": function, "version": version, "log": text})
     else:
-        say(f"{name} version {version.number}: {version.state}")
-    return exits.OK
+        say(f"{name} version {version.number}: {version.state}, function {function.id}")
+    return exits.FAILED if version.state == "failed" else exits.OK
 
 
-def _follow_build(client: Client, name: str, number: int, *, quiet: bool) -> str:
+def _follow_build(
+    functions: FunctionClient, key: str, version: Version, *, quiet: bool
+) -> tuple[Version, str]:
+    """The version once its build has ended, and the log of it."""
     shown = ""
     give_up_at = time.monotonic() + _BUILD_WAIT_S
     while True:
-        versions = client.functions.versions(name)
-        state = next(one.state for one in versions if one.number == number)
-        text = client.functions.build_log(name, number)
+        version = functions.version(key, version.number)
+        text = functions.build_log(key, version.number)
         if not quiet:
             write_error(text[len(shown) :].encode())
         shown = text
-        if state not in {"pending", "building"}:
-            return text
+        if version.state not in {"pending", "building"}:
+            return version, text
         if time.monotonic() > give_up_at:
             raise Stop("the build takes very long", exits.TRY_AGAIN)
         time.sleep(_POLL_S)
 
 
-@app.command
-def invoke(
-    name: str,
-    body: str | None = None,
-    *,
-    query: list[str] | None = None,
-    content_type: str | None = None,
-    wait: str = "60s",
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> int:
-    """Call a function and print what it answers; exits with 1 for a status of 400 or more.
-
-    Args:
-        name: Name of the function.
-        body: Body of the call; - reads standard input.
-        query: NAME=VALUE for the query string; repeatable.
-        content_type: Content type of the body.
-        wait: How long to wait, up to 60s.
-        connection: Which server.
-    """
-    with connection.open() as client:
-        answer = client.functions.invoke(
-            name,
-            body_of(body),
-            query=pairs_of(query),
-            content_type=content_type,
-            wait_s=seconds(wait, "--wait"),
-        )
-    if not isinstance(answer, Invocation):
-        raise Stop(
-            f"the call goes on as task {answer.id}",
-            exits.TRY_AGAIN,
-            what_to_do=f"See 'taskyard wait {answer.id}'.",
-        )
-    if connection.json:
-        print_json(
-            {
-                "task_id": answer.task_id,
-                "status": answer.status,
-                "headers": answer.headers,
-                "body": answer.body.decode("utf-8", "replace"),
-            }
-        )
-    else:
-        write_out(answer.body + (b"" if answer.body.endswith(b"\n") else b"\n"))
-    return exits.OK if answer.status < 400 else exits.FAILED
-
-
-@app.command(name="run-local")
-def run_local(
-    path: str = ".",
-    body: str | None = None,
-    *,
-    language: Annotated[str | None, Parameter(name=["--language", "-l"])] = None,
-    query: list[str] | None = None,
-    content_type: str | None = None,
-    timeout: str = "10s",
-) -> int:
-    """Build and call a function on this machine, without a server.
-
-    Args:
-        path: Directory or file of source.
-        body: Body of the call; - reads standard input.
-        language: python or javascript; told from the files otherwise.
-        query: NAME=VALUE for the query string; repeatable.
-        content_type: Content type of the body.
-        timeout: Time limit of the call.
-    """
-    from urllib.parse import urlencode  # noqa: PLC0415 - only here
-
-    from taskyard.cli.function_local import run_locally  # noqa: PLC0415 - loads the runtime
-    from taskyard.core.functions import CallRequest  # noqa: PLC0415 - as above
-    from taskyard.ports.functions import BuildFailed  # noqa: PLC0415 - as above
-
-    source = Path(path)
-    bundle = bundle_of(source)
-    found = language or language_of(source)
-    if found not in {"python", "javascript"}:
-        raise Misuse(f"{path}: name the language with --language python or javascript")
-    headers = () if content_type is None else (("content-type", content_type),)
-    request = CallRequest(
-        body=body_of(body),
-        headers=headers,
-        query=urlencode(pairs_of(query) or {}),
-        host="localhost",
-    )
-    try:
-        call = run_locally(bundle, found, request, seconds(timeout, "--timeout"))
-    except BuildFailed as error:
-        raise Stop(str(error)) from error
-    write_error(call.stdout + call.stderr)
-    if call.ended is None or call.ended.result is None:
-        raise Stop(str(call.ended.message) if call.ended else "the call never ended")
-    note(f"status {call.ended.result.status}")
-    write_out(call.body + (b"" if call.body.endswith(b"\n") else b"\n"))
-    return exits.OK if call.ended.result.status < 400 else exits.FAILED
+app.command(invoke)
+app.command(run_local, name="run-local")
 
 
 @app.command
@@ -234,20 +148,12 @@ def ls(
     """
     with connection.open() as client:
         found = client.functions.list(deleted=deleted)
-    if connection.as_json:
-        print_json(found)
-        return
-    rows = [
-        (
-            plain(one.name),
-            plain(one.language),
-            plain("-" if one.live_version is None else one.live_version),
-            plain("paused" if one.paused else ""),
-            plain(one.id),
-        )
+    columns = ("NAME", "LANGUAGE", "LIVE>", "", "FUNCTION")
+    rows = (
+        (one.name, one.language, one.live_version or "-", "paused" if one.paused else "", one.id)
         for one in found
-    ]
-    print_table(("NAME", "LANGUAGE", "LIVE>", "", "FUNCTION"), rows)
+    )
+    _show_all(found, columns, rows, connection)
 
 
 @app.command
@@ -264,20 +170,12 @@ def versions(
     """
     with connection.open() as client:
         found = client.functions.versions(name)
-    if connection.as_json:
-        print_json(found)
-        return
-    rows = [
-        (
-            plain(one.number),
-            plain(one.state),
-            plain("live" if one.live else ""),
-            plain(one.created_by),
-            plain(one.message),
-        )
+    columns = ("VERSION>", "STATE", "", "BY", "MESSAGE")
+    rows = (
+        (one.number, one.state, "live" if one.live else "", one.created_by, one.message)
         for one in found
-    ]
-    print_table(("VERSION>", "STATE", "", "BY", "MESSAGE"), rows)
+    )
+    _show_all(found, columns, rows, connection)
 
 
 @app.command
@@ -295,8 +193,12 @@ def logs(
         connection: Which server.
     """
     with connection.open() as client:
-        number = version or client.functions.get(name).last_version
-        write_out(client.functions.build_log(name, number).encode())
+        number = client.functions.get(name).last_version if version is None else version
+        text = client.functions.build_log(name, number)
+    if connection.json:
+        print_json({"function": name, "version": number, "log": text})
+    else:
+        write_out(text.encode())
 
 
 @app.command
@@ -383,6 +285,18 @@ def restore(
     """
     with connection.open() as client:
         _show(client.functions.restore(function_id), connection)
+
+
+def _show_all(
+    found: Sequence[Function | Version],
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    connection: Connection,
+) -> None:
+    if connection.as_json:
+        print_json(found)
+    else:
+        print_table(columns, [[plain(cell) for cell in row] for row in rows])
 
 
 def _show(function: Function, connection: Connection) -> None:

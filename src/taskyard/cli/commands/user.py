@@ -3,13 +3,16 @@
 from datetime import UTC, datetime
 from typing import Literal
 
+import anyio
 from cyclopts import App
 
 from taskyard.cli.administration import add_user
 from taskyard.cli.connection import Connection
+from taskyard.cli.errors import Misuse
 from taskyard.cli.hidden_input import read_hidden
-from taskyard.cli.output import plain, print_json, print_table, say
+from taskyard.cli.output import on_terminal, plain, print_json, print_table, say
 from taskyard.cli.quantities import tell_moment
+from taskyard.core.errors import InvalidInput
 
 app = App(name="user", help="Users with passwords.")
 
@@ -38,6 +41,28 @@ def add(
         print_json(user)
     else:
         say(f"added {user.name} ({user.role})")
+
+
+@app.command(name="hash")
+def print_hash(*, password_stdin: bool = False, json: bool = False) -> None:
+    """Print the hash of a password, for accounts that stand in the configuration file.
+
+    Args:
+        password_stdin: Read the password from standard input; it is asked for otherwise.
+        json: Print JSON, as is done anyway when the output is no terminal.
+    """
+    from taskyard.services.passwords import Passwords, check_password  # noqa: PLC0415 - slow
+
+    password = read_hidden(password_stdin, "Password", "--password-stdin")
+    try:
+        check_password(password)
+    except InvalidInput as error:
+        raise Misuse(f"the password {error.problem}") from error
+    hashed = anyio.run(Passwords().hash, password)
+    if json or not on_terminal():
+        print_json({"password_hash": hashed})
+    else:
+        say(hashed)
 
 
 @app.command

@@ -1,24 +1,20 @@
 """Who asks: fixed tokens, tokens given for an API key, and the engine's own."""
 
 import hashlib
-import hmac
 from typing import Final
 
 from msgspec import Struct
 
 from taskyard.core.access import Caller, Role
 from taskyard.core.errors import NotAuthenticated
-from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import SECOND
-from taskyard.core.issued import Allowance
 from taskyard.dialects.greencloud.errors import Refusal, needs_login
-from taskyard.dialects.greencloud.settings import Account, GreenCloudSettings
+from taskyard.dialects.greencloud.settings import MARGIN_S, Account, GreenCloudSettings
+from taskyard.dialects.greencloud.tokens import Claims, Kind, signed, verified
 from taskyard.dialects.http.host import Host
 
-MARGIN_S: Final = 10
-"""Seconds that a token is said to live less than it does."""
 TOKEN_LENGTH: Final = 4096
-_PREFIX: Final = "gc"
+_ACTOR: Final = "greencloud"
 
 
 class Given(Struct, frozen=True):
@@ -54,8 +50,8 @@ class Accounts:
             raise needs_login()
         name = self._tokens.get(_digest(token)) or self._given_to(token)
         if name is not None:
-            workspace = _workspace(name, self._settings.accounts[name])
-            return Caller(f"greencloud {name}", workspace, Role.WRITE, address)
+            workspace = self._settings.accounts[name].workspace_of(name)
+            return Caller(f"{_ACTOR} {name}", workspace, Role.WRITE, address)
         try:
             return await self._host.engine.access.authenticate_token(token, address)
         except NotAuthenticated as error:
@@ -67,44 +63,23 @@ class Accounts:
         if name is None:
             raise Refusal(401, "INVALID_CREDENTIALS", "there is no such API key")
         lives_s = self._settings.token_s
-        expires = self._host.engine.clock.now() // SECOND + lives_s
-        token = f"{_PREFIX}.{name}.{expires}.{_signature(key, name, expires)}"
+        claims = Claims(Kind.KEY, name, self._now_s() + lives_s)
+        token = signed(claims, self._settings.accounts[name])
         return Given(token, lives_s - MARGIN_S)
 
-    def quota(self, workspace: WorkspaceName, month: str) -> tuple[Allowance, ...]:
-        """What is left to an account's workspace, if its tasks are counted."""
-        for name, account in self._settings.accounts.items():
-            if account.quota is not None and _workspace(name, account) == workspace:
-                return (Allowance(f"workspace:{workspace}", month, account.quota),)
-        return ()
+    def account_of(self, caller: Caller) -> Account | None:
+        """The account that a caller came as; None for who presented a token of the engine's."""
+        prefix, _, name = caller.actor.partition(" ")
+        return self._settings.accounts.get(name) if prefix == _ACTOR else None
 
     def _given_to(self, token: str) -> str | None:
-        """The account that a token was given to, if it is one of ours and has not expired."""
-        parts = token.split(".")
-        if len(parts) != 4 or parts[0] != _PREFIX:
-            return None
-        _, name, expires, signature = parts
-        account = self._settings.accounts.get(name)
-        if account is None or account.key is None:
-            return None
-        if not expires.isascii() or not expires.isdigit() or len(expires) > 15:
-            return None
-        wanted = _signature(account.key, name, int(expires))
-        if not hmac.compare_digest(wanted.encode(), signature.encode("utf-8", "replace")):
-            return None
-        now = self._host.engine.clock.now() // SECOND
-        return name if now < int(expires) else None
+        """The account that a token gives access to."""
+        claims = verified(token, self._settings.accounts, self._now_s())
+        return None if claims is None or claims.kind is Kind.REFRESH else claims.name
 
-
-def _workspace(name: str, account: Account) -> WorkspaceName:
-    return WorkspaceName(account.workspace or name)
+    def _now_s(self) -> int:
+        return self._host.engine.clock.now() // SECOND
 
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-
-
-def _signature(key: str, name: str, expires: int) -> str:
-    """Proves that we gave this token; void once the key is another one."""
-    said = f"{name}.{expires}".encode()
-    return hmac.new(key.encode("utf-8", "surrogatepass"), said, hashlib.sha256).hexdigest()

@@ -1,6 +1,7 @@
 """One request whose caller is known, and the dialect it came to."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -9,14 +10,14 @@ import msgspec
 from litestar.types import Receive, Scope
 
 from taskyard.core.access import Caller
-from taskyard.core.catalogue import Tag
+from taskyard.core.catalogue import Endpoint, Tag, Trigger
 from taskyard.core.functions import Function
-from taskyard.core.instants import to_datetime
 from taskyard.core.issued import Allowance
 from taskyard.dialects.greencloud.accounts import Accounts
 from taskyard.dialects.greencloud.errors import JSON, Headers, unknown
 from taskyard.dialects.greencloud.fields import Members, members_of
 from taskyard.dialects.greencloud.settings import GreenCloudSettings
+from taskyard.dialects.greencloud.sign_in import SignIn
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import read_body
 from taskyard.dialects.http.host import Host
@@ -25,6 +26,7 @@ from taskyard.services.engine import Engine
 ID: Final = re.compile(r"[0-9a-f]{24}\Z")
 _OBJECT_BYTES: Final = 1 << 20
 _QUERY_MEMBERS: Final = 64
+Tagged = Endpoint | Function | Trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class GreenCloud:
     settings: GreenCloudSettings
     prefix: str
     accounts: Accounts
+    sign_in: SignIn
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +82,22 @@ class Call:
         """The function in the path, or of this id. Raises ``Refusal`` (404)."""
         return function_of(self.engine, self.caller, self.path("id") if key is None else key)
 
-    async def tags(self) -> dict[str, Tag]:
-        """The account's tags by id, oldest first."""
-        found = await self.engine.catalogue.everything(self.caller, Tag)
-        return {one.id: one for one in reversed(found)}
+    async def tags(self, ids: Iterable[str]) -> dict[str, Tag]:
+        """Those of the account's tags that have one of these ids."""
+        found = await self.engine.catalogue.some(self.caller, Tag, {*filter(ID.match, ids)})
+        return {one.id: one for one in found}
+
+    async def tags_of(self, *carriers: Tagged) -> dict[str, Tag]:
+        """The tags that these carry."""
+        return await self.tags(one for carrier in carriers for one in carrier.tags)
+
+    async def given_tags(self, members: Members) -> tuple[str, ...] | None:
+        """The tags that a request names; those that are none are noted."""
+        return members.tags(await self.tags(members.tag_ids()))
 
     def quota(self) -> tuple[Allowance, ...]:
         """What is left to the account, if its tasks are counted."""
-        month = to_datetime(self.engine.clock.now()).strftime("%Y-%m")
-        return self.greencloud.accounts.quota(self.caller.workspace, month)
+        return self.engine.issuing.quota(self.caller.workspace)
 
 
 def function_of(engine: Engine, caller: Caller, key: str) -> Function:

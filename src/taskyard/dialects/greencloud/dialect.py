@@ -11,17 +11,20 @@ from taskyard.dialects.greencloud.errors import error_answer
 from taskyard.dialects.greencloud.routes_public import preflight
 from taskyard.dialects.greencloud.routing import litestar_app
 from taskyard.dialects.greencloud.settings import GreenCloudSettings
+from taskyard.dialects.greencloud.sign_in import SignIn
 from taskyard.dialects.http.host import Host
 from taskyard.dialects.http.refusing import refuse_upgrade
 
 _PUBLIC: Final = re.compile(r"/gc/([^/]+)(/result)?/?\Z")
 
 
-def greencloud_app(host: Host, settings: GreenCloudSettings, prefix: str) -> ASGIApp:
+def greencloud_app(
+    host: Host, settings: GreenCloudSettings, prefix: str, sign_in: SignIn
+) -> ASGIApp:
     """The application below a prefix that was taken off its paths."""
     if host.dev:
         settings = settings.with_dev()
-    greencloud = GreenCloud(host, settings, prefix, Accounts(host, settings))
+    greencloud = GreenCloud(host, settings, prefix, Accounts(host, settings), sign_in)
     routes = litestar_app(greencloud)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:

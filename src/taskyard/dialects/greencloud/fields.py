@@ -1,6 +1,7 @@
 """Reads the members of a request's JSON object, and notes every rule that one of them breaks."""
 
 import re
+from collections.abc import Container
 from typing import Any, Final
 
 import msgspec
@@ -89,20 +90,28 @@ class Members:
             return None
         return tuple(values)
 
-    def tags(self, known: set[str]) -> tuple[str, ...] | None:
-        """Ids of tags, bare or inside objects."""
-        name = "tag" if "tag" in self._document else "tags"
+    def tag_ids(self) -> list[str]:
+        """What may be ids of tags, bare or inside objects; as many as are looked at."""
+        given = self._document.get(self._tag_name)
+        shown = given[:TAGS_MOST] if isinstance(given, list) else []
+        found = [one.get("id") if isinstance(one, dict) else one for one in shown]
+        return [one for one in found if isinstance(one, str)]
+
+    @property
+    def _tag_name(self) -> str:
+        return "tag" if "tag" in self._document else "tags"
+
+    def tags(self, known: Container[str]) -> tuple[str, ...] | None:
+        """Ids of tags; all have to be among those known."""
+        name = self._tag_name
         if name not in self._document:
             return None
-        given = self._document[name]
-        shown = given if isinstance(given, list) else [None]
-        found = [one.get("id") if isinstance(one, dict) else one for one in shown]
-        ids = [one for one in found if isinstance(one, str)]
-        if len(ids) != len(found) or len(ids) > TAGS_MOST:
-            self.wrong[name] = "has to be a list of ids of tags"
+        given, ids = self._document[name], self.tag_ids()
+        if not isinstance(given, list) or len(ids) != len(given):
+            self.wrong[name] = f"has to be a list of ids of tags, at most {TAGS_MOST}"
         elif len(set(ids)) != len(ids):
             self.wrong[name] = "has an id twice"
-        elif not set(ids) <= known:
+        elif not all(one in known for one in ids):
             self.wrong[name] = "has an id that is none of a tag"
         else:
             return tuple(ids)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from taskyard.core.catalogue import Endpoint, Schedule, Tag, Trigger
+from taskyard.core.catalogue import Endpoint, Node, Schedule, Tag, Trigger
 from taskyard.core.functions import Function, Language, Limits
 from taskyard.core.ids import node_id
 from taskyard.core.issued import CallCounts, CallView
@@ -51,6 +51,16 @@ def tag_objects(ids: Iterable[str], tags: Tags) -> list[dict[str, str]]:
 def tag_object(tag: Tag) -> dict[str, str]:
     """One tag."""
     return {"id": tag.id, "name": tag.name, "color": tag.color}
+
+
+def node_object(node: Node) -> dict[str, Any]:
+    """One registered node; none of them ever runs anything here."""
+    return {
+        "available": False,
+        "description": node.description,
+        "disabled": node.disabled,
+        "hash": node.id,
+    }
 
 
 def function_object(function: Function, tags: Tags, counts: CallCounts) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class Asked(Struct, frozen=True):
     limit: int
     function_id: str | None
     timezone: str | None
+    paged: bool
+    """Whether a page was asked for, and not only the default one."""
 
     @property
     def offset(self) -> int:
@@ -30,7 +32,7 @@ class Asked(Struct, frozen=True):
         return (self.page - 1) * self.limit
 
 
-async def asked(call: Call, limit: int = _LIMIT) -> Asked:
+async def asked(call: Call) -> Asked:
     """What a request asks for; the query wins over the body. Raises ``Refusal``."""
     members = members_of(await call.body(), empty=True)
     query = call.query()
@@ -56,9 +58,10 @@ async def asked(call: Call, limit: int = _LIMIT) -> Asked:
 
     found = Asked(
         number("page", _PAGE_MOST, 1),
-        number("limit", LIMIT_MOST, limit),
+        number("limit", LIMIT_MOST, _LIMIT),
         text("functionId"),
         text("timezone"),
+        any(name in query or name in members for name in ("page", "limit")),
     )
     if wrong:
         raise invalid(wrong)

@@ -29,18 +29,24 @@ async def result_answer(
     try:
         result = await engine.issuing.result(caller, view)
     except CallFailed as error:
-        return _failure(view, error, about)
+        message = await _reason(engine, view, str(error))
+        if view.reason is Reason.TIMEOUT:
+            return error_answer(408, "TIMEOUT", message, about)
+        return error_answer(500, "FUNCTION_ERROR", message, about)
     sent = [*of_function(result.headers), *about]
     body = result.body or b""
     return Answer(result.status, b"" if result.status in _BODILESS else body, sent)
 
 
-def _failure(view: CallView, error: CallFailed, headers: Headers) -> Answer:
-    if view.reason is Reason.TIMEOUT:
-        return error_answer(408, "TIMEOUT", str(error), headers)
-    message = str(error)
-    if view.state is TaskState.CANCELLED:
-        message = "the task was killed"
-        if view.assigned_at is None:
-            message = "the task was cancelled, or its function deleted, before it started"
-    return error_answer(500, "FUNCTION_ERROR", message, headers)
+async def _reason(engine: Engine, view: CallView, message: str) -> str:
+    """Why there is no answer: what the engine says, or who did not want one any more."""
+    if view.state is not TaskState.CANCELLED:
+        return message
+    if view.assigned_at is not None:
+        return "the task was killed"
+    function = await engine.functions.stored(view.call.workspace, view.call.function_id)
+    # Both are of one clock, and what waits is cancelled after its function was deleted.
+    deleted_at, finished_at = function.deleted_at, view.finished_at
+    if deleted_at is not None and finished_at is not None and deleted_at <= finished_at:
+        return "the function was deleted before the task started"
+    return "the task was cancelled before it started"

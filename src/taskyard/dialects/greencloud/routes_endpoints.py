@@ -48,7 +48,8 @@ async def edit(call: Call) -> Answer:
 
 async def show(call: Call) -> Answer:
     """``GET /v1/endpoint/{endpointId}``."""
-    return json(endpoint_object(await _find(call), await call.tags()))
+    endpoint = await _find(call)
+    return json(endpoint_object(endpoint, await call.tags_of(endpoint)))
 
 
 async def metrics(call: Call) -> Answer:
@@ -68,7 +69,7 @@ async def list_endpoints(call: Call) -> Answer:
         offset=wanted.offset,
         limit=wanted.limit,
     )
-    tags = await call.tags()
+    tags = await call.tags_of(*found)
     return page(wanted, total, [endpoint_line(one, tags) for one in found])
 
 
@@ -86,7 +87,7 @@ async def _changed(call: Call, endpoint: Endpoint, members: Members) -> Endpoint
     """The endpoint with what was sent. Raises ``Refusal``."""
     given: dict[str, Any] = {
         "description": members.printable("description", DESCRIPTION_MOST),
-        "tags": members.tags(set(await call.tags())),
+        "tags": await call.given_tags(members),
         "origins": members.texts("origin", _ORIGINS),
         "addresses": members.texts("ip", _ADDRESSES),
         "window": _window(members),

@@ -1,7 +1,8 @@
 """Functions: create, look, list, edit, pause, delete, restore, capabilities."""
 
 import re
-from typing import Final
+from collections.abc import AsyncIterator
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -16,10 +17,13 @@ from taskyard.dialects.greencloud.mapping import (
     function_line,
     function_object,
 )
+from taskyard.dialects.greencloud.piecewise import json_array, piecewise
 from taskyard.dialects.http.answers import Answer, no_content
 from taskyard.ports.functions import FunctionChange
 
 AT_ONCE: Final = 500
+SECOND_DIGITS: Final = 8
+"""Of an id: those that tell when it was made."""
 _NAME: Final = re.compile(r"[A-Za-z0-9]{1,128}\Z", re.ASCII)
 _NAME_RULE: Final = "needs 1 to 128 ASCII letters and digits"
 _LANG: Final = re.compile(rf"(?:{'|'.join(LANGUAGES)})\Z")
@@ -33,7 +37,7 @@ async def create(call: Call) -> Answer:
     members = await call.members()
     name = members.text("name", _NAME, _NAME_RULE, required=True)
     description = members.printable("description", DESCRIPTION_MOST)
-    tags = members.tags(set(await call.tags()))
+    tags = await call.given_tags(members)
     lang = members.text("lang", _LANG, f"has to be one of {' '.join(LANGUAGES)}", required=True)
     members.text("type", _TYPE, "has to be DOCKER", required=True)
     members.done()
@@ -61,24 +65,39 @@ async def show(call: Call) -> Answer:
     """``GET /v1/function/{id}``."""
     function = call.function()
     counts = await call.engine.issuing.counts(call.caller, function=function)
-    return json(function_object(function, await call.tags(), counts))
+    return json(function_object(function, await call.tags_of(function), counts))
 
 
 async def list_functions(call: Call) -> Answer:
     """``GET /v1/function/list``: newest first."""
-    tags = await call.tags()
     tag = call.query().get("tag")
-    found: list[Function] = []
-    if tag is None or tag in tags:
-        after: str | None = None
-        while True:
-            some = await call.engine.functions.page(call.caller, after, AT_ONCE, tag=tag)
-            found += some
-            if len(some) < AT_ONCE:
-                break
-            after = some[-1].id
-    found.sort(key=lambda one: one.created_at, reverse=True)
-    return json([function_line(one, tags) for one in found])
+    if tag is not None and not await call.tags([tag]):
+        return json([])
+    return await piecewise(json_array(_lines(call, tag)))
+
+
+async def _lines(call: Call, tag: str | None) -> AsyncIterator[list[Any]]:
+    """What the list shows, some at a time."""
+    after: str | None = None
+    waiting: list[Function] = []
+    while some := await call.engine.functions.page(
+        call.caller, after, AT_ONCE, tag=tag, newest_first=True
+    ):
+        after = some[-1].id
+        # Ids tell the second, and no more: those of the last one wait for the rest of it.
+        second = after[:SECOND_DIGITS]
+        done = [one for one in some if one.id[:SECOND_DIGITS] != second]
+        if done:
+            yield await _shown(call, [*waiting, *done])
+            waiting = []
+        waiting += some[len(done) :]
+    yield await _shown(call, waiting)
+
+
+async def _shown(call: Call, functions: list[Function]) -> list[Any]:
+    functions.sort(key=lambda one: one.created_at, reverse=True)
+    tags = await call.tags_of(*functions)
+    return [function_line(one, tags) for one in functions]
 
 
 async def edit(call: Call) -> Answer:
@@ -88,7 +107,7 @@ async def edit(call: Call) -> Answer:
     change = FunctionChange(
         title=members.text("name", _NAME, _NAME_RULE),
         description=members.printable("description", DESCRIPTION_MOST),
-        tags=members.tags(set(await call.tags())),
+        tags=await call.given_tags(members),
     )
     members.done()
     if change != FunctionChange():

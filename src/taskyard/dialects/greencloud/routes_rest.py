@@ -1,4 +1,4 @@
-"""Tokens, tags, metrics and nodes."""
+"""Tags, metrics and nodes."""
 
 import re
 from typing import Final
@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from taskyard.core.catalogue import Node, Tag, new_id
 from taskyard.core.errors import NotFound
 from taskyard.dialects.greencloud.call import Call, created, json
-from taskyard.dialects.greencloud.errors import invalid, unknown
-from taskyard.dialects.greencloud.mapping import tag_object
+from taskyard.dialects.greencloud.errors import unknown
+from taskyard.dialects.greencloud.mapping import node_object, tag_object
+from taskyard.dialects.greencloud.piecewise import json_array, piecewise
 from taskyard.dialects.http.answers import Answer, no_content
 
 _TAG_NAME: Final = re.compile(r"[\x20-\x7e]{1,64}\Z")
@@ -18,16 +19,6 @@ _COLOR: Final = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{4}|[0-9a-fA-F]{6}|[0
 _COLOR_RULE: Final = "has to be # and 3, 4, 6 or 8 hex digits"
 _DEFAULT_COLOR: Final = "#00ff80"
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
-
-
-async def exchange(call: Call) -> Answer:
-    """``POST /v1/auth/apiKey``."""
-    members = await call.members()
-    key = members.raw("key")
-    if not isinstance(key, str):
-        raise invalid({"key": "is required, and has to be text"})
-    given = call.greencloud.accounts.exchange(key)
-    return json({"expiresIn": given.expires_in, "accessToken": given.token})
 
 
 async def create_tag(call: Call) -> Answer:
@@ -44,7 +35,8 @@ async def create_tag(call: Call) -> Answer:
 
 async def list_tags(call: Call) -> Answer:
     """``GET /v1/tag/list``: oldest first."""
-    return json([tag_object(one) for one in (await call.tags()).values()])
+    pages = call.engine.catalogue.everything(call.caller, Tag)
+    return await piecewise(json_array([tag_object(one) for one in page] async for page in pages))
 
 
 async def edit_tag(call: Call) -> Answer:
@@ -103,18 +95,8 @@ async def register_node(call: Call) -> Answer:
 
 async def list_nodes(call: Call) -> Answer:
     """``GET /v1/node/list``."""
-    nodes = await call.engine.catalogue.everything(call.caller, Node)
-    return json(
-        [
-            {
-                "available": False,
-                "description": one.description,
-                "disabled": one.disabled,
-                "hash": one.id,
-            }
-            for one in reversed(nodes)
-        ]
-    )
+    pages = call.engine.catalogue.everything(call.caller, Node)
+    return await piecewise(json_array([node_object(one) for one in page] async for page in pages))
 
 
 async def disable_node(call: Call) -> Answer:

@@ -4,11 +4,12 @@ import base64
 import csv
 import io
 import re
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from taskyard.core.functions import CallRequest
-from taskyard.core.instants import Instant, from_datetime
+from taskyard.core.instants import DAY, Instant, from_datetime
 from taskyard.core.issued import CallOrigin, CallView
 from taskyard.dialects.greencloud.call import ID, Call, created, json
 from taskyard.dialects.greencloud.errors import invalid, unknown
@@ -17,6 +18,7 @@ from taskyard.dialects.greencloud.headers import header_of
 from taskyard.dialects.greencloud.issuing import check_running
 from taskyard.dialects.greencloud.mapping import status_of, task_line, task_object
 from taskyard.dialects.greencloud.pages import asked
+from taskyard.dialects.greencloud.piecewise import Pieces, json_array, piecewise
 from taskyard.dialects.greencloud.results import result_answer
 from taskyard.dialects.greencloud.times import rfc3339
 from taskyard.dialects.http.answers import Answer
@@ -47,22 +49,24 @@ async def result(call: Call) -> Answer:
 
 async def list_tasks(call: Call) -> Answer:
     """``GET /v1/task/list``: all of them, unless a page is asked for."""
-    query = call.query()
-    wanted = await asked(call, 999)
-    lines = [task_line(one) for one in await _all(call, query.get("functionId"))]
-    if "page" in query or "limit" in query:
-        lines = lines[wanted.offset : wanted.offset + wanted.limit]
-    return json(lines)
+    wanted = await asked(call)
+    if wanted.paged:
+        found = await call.engine.issuing.views(
+            call.caller, wanted.function_id, offset=wanted.offset, limit=wanted.limit
+        )
+        return json([task_line(one) for one in found])
+    pages = _pages(call, wanted.function_id)
+    return await piecewise(json_array([task_line(one) for one in page] async for page in pages))
 
 
-async def _all(call: Call, function_id: str | None) -> list[CallView]:
-    found: list[CallView] = []
-    while True:
-        after = found[-1].seq if found else 0
-        some = await call.engine.issuing.views(call.caller, function_id, after, AT_ONCE)
-        found += some
-        if len(some) < AT_ONCE:
-            return found
+async def _pages(call: Call, function_id: str | None) -> AsyncIterator[list[CallView]]:
+    """All tasks, oldest first, some at a time."""
+    last: CallView | None = None
+    while some := await call.engine.issuing.views(
+        call.caller, function_id, after=last, limit=AT_ONCE
+    ):
+        last = some[-1]
+        yield some
 
 
 async def create_by_body(call: Call) -> Answer:
@@ -95,26 +99,43 @@ async def as_csv(call: Call) -> Answer:
     query = call.query()
     since, until = _day(query, "dateSince"), _day(query, "dateUntil")
     plain = query.get("showPlain", "false").lower() == "true"
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\r\n")
-    lines.writerow(("ID", "IssuedAt", "Status", "ContentType", "Body"))
-    for view in await _all(call, function.id):
+    origin = query.get("scheduledId")
+
+    def is_wanted(view: CallView) -> bool:
         issued_at = view.call.issued_at
-        if not view.is_over or (since is not None and issued_at < since):
-            continue
-        if until is not None and issued_at >= until + 86_400_000_000:
-            continue
-        if query.get("scheduledId") not in {None, view.call.origin.schedule_id}:
-            continue
-        try:
-            answer = await call.engine.issuing.result(call.caller, view)
-            kind = next((v for name, v in answer.headers if name.lower() == "content-type"), "")
-            body = answer.body or b""
-        except CallFailed:
-            kind, body = "", b""
-        shown = body.decode(errors="replace") if plain else base64.b64encode(body).decode()
-        lines.writerow((view.call.id, rfc3339(issued_at), status_of(view), kind, shown))
-    return Answer(200, text.getvalue().encode(errors="replace"), (_CSV,))
+        return (
+            view.is_over
+            and (since is None or issued_at >= since)
+            and (until is None or issued_at < until + DAY)
+            and origin in {None, view.call.origin.schedule_id}
+        )
+
+    async def lines() -> Pieces:
+        yield _csv_line("ID", "IssuedAt", "Status", "ContentType", "Body")
+        async for page in _pages(call, function.id):
+            for view in filter(is_wanted, page):
+                kind, body = await _content(call, view)
+                shown = body.decode(errors="replace") if plain else base64.b64encode(body).decode()
+                issued_at = rfc3339(view.call.issued_at)
+                yield _csv_line(view.call.id, issued_at, str(status_of(view)), kind, shown)
+
+    return await piecewise(lines(), _CSV)
+
+
+async def _content(call: Call, view: CallView) -> tuple[str, bytes]:
+    """Content type and body that a task answered with; both empty if it failed."""
+    try:
+        answer = await call.engine.issuing.result(call.caller, view)
+    except CallFailed:
+        return "", b""
+    kind = next((value for name, value in answer.headers if name.lower() == "content-type"), "")
+    return kind, answer.body or b""
+
+
+def _csv_line(*values: str) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(values)
+    return text.getvalue().encode(errors="replace")
 
 
 def _day(query: dict[str, str], name: str) -> Instant | None:

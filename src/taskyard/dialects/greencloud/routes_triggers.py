@@ -38,7 +38,8 @@ async def create(call: Call) -> Answer:
 
 async def show(call: Call) -> Answer:
     """``GET /v1/trigger/{id}``."""
-    return json(trigger_object(await _find(call), await call.tags()))
+    trigger = await _find(call)
+    return json(trigger_object(trigger, await call.tags_of(trigger)))
 
 
 async def list_triggers(call: Call) -> Answer:
@@ -51,7 +52,7 @@ async def list_triggers(call: Call) -> Answer:
         offset=wanted.offset,
         limit=wanted.limit,
     )
-    tags = await call.tags()
+    tags = await call.tags_of(*found)
     return page(wanted, total, [{"id": one.id, **trigger_object(one, tags)} for one in found])
 
 
@@ -88,7 +89,7 @@ async def _given(call: Call, members: Members) -> dict[str, Any]:
         if "includeResult" not in members.wrong
         else None,
         "description": members.printable("description", DESCRIPTION_MOST),
-        "tags": members.tags(set(await call.tags())),
+        "tags": await call.given_tags(members),
     }
     found = {name: value for name, value in given.items() if value is not None}
     status = members.number("status", 0, 599, low=_STATUS)

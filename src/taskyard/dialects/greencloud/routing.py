@@ -12,6 +12,7 @@ from msgspec import Struct
 from taskyard.core.access import Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.greencloud import (
+    routes_accounts,
     routes_builds,
     routes_endpoints,
     routes_functions,
@@ -46,7 +47,9 @@ class Route(Struct, frozen=True):
 
 
 ROUTES: Final = (
-    Route("/v1/auth/apiKey", "POST", routes_rest.exchange, public=True),
+    Route("/v1/auth/apiKey", "POST", routes_accounts.exchange, public=True),
+    Route("/v1/auth/login", "POST", routes_accounts.log_in, public=True),
+    Route("/v1/auth/refresh", "POST", routes_accounts.refresh, public=True),
     Route("/v1/task", "POST", routes_tasks.create_by_body),
     Route("/v1/task/list", "GET", routes_tasks.list_tasks),
     Route("/v1/task/{id:str}", "POST", create_task),
@@ -88,6 +91,7 @@ ROUTES: Final = (
     Route("/v1/tag/{id:str}", "PATCH", routes_rest.edit_tag),
     Route("/v1/tag/{id:str}", "DELETE", routes_rest.delete_tag),
     Route("/v1/metrics", "GET", routes_rest.metrics),
+    Route("/v1/user", "GET", routes_accounts.show_user),
     Route("/v1/node/list", "GET", routes_rest.list_nodes),
     Route("/v1/node/{id:str}", "POST", routes_rest.register_node),
     Route("/v1/node/{id:str}", "PATCH", routes_rest.restore_node),

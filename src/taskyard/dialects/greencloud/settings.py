@@ -8,7 +8,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from taskyard.core.errors import InvalidInput
+from taskyard.core.ids import WorkspaceName
+from taskyard.services.passwords import check_hash
 
+MARGIN_S: Final = 10
+"""Seconds that a token is said to live less than it does."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 
 
@@ -21,8 +25,20 @@ class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Access tokens that do not expire."""
     workspace: str = ""
     """Where its functions and tasks live; named like the account when empty."""
+    email: str = ""
+    """Address to sign in with, and to be shown; no two accounts have the same."""
+    password_hash: str | None = None
+    """Of the password to sign in with, as ``taskyard user hash`` prints it."""
+    name: str = ""
+    """First name of whoever it belongs to; shown, and nothing else."""
+    surname: str = ""
+    """The rest of it."""
     quota: Annotated[int, Meta(ge=0)] | None = None
-    """Tasks it may issue in a calendar month (UTC); any number when None."""
+    """Tasks that may be issued in a calendar month (UTC), by whatever; any number when None."""
+
+    def workspace_of(self, name: str) -> WorkspaceName:
+        """Where things of an account of this name live."""
+        return WorkspaceName(self.workspace or name)
 
     def __repr__(self) -> str:
         """Without what lets somebody in, wherever it may be shown."""
@@ -53,24 +69,45 @@ class GreenCloudSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def check(self, table: str) -> None:
         """Raise ``InvalidInput``, led by the table's name, for settings that cannot be used."""
-        seen: set[str] = set()
-        for name, account in self.accounts.items():
-            for shown in (name, account.workspace or name):
-                if not _NAME.match(shown):
-                    raise InvalidInput(
-                        f"{table}.accounts", f"{shown!r} needs a-z 0-9 _ - and at most 63 of them"
-                    )
-            for secret in (*account.tokens, *([account.key] if account.key else [])):
-                if secret in seen:
-                    raise InvalidInput(
-                        f"{table}.accounts", f"{name} has a key or token that is there twice"
-                    )
-                seen.add(secret)
+        self._check_accounts(f"{table}.accounts")
+        self._check_sign_in(f"{table}.accounts")
         for proxy in self.trusted_proxies:
             try:
                 ipaddress.ip_network(proxy, strict=False)
             except ValueError as error:
                 raise InvalidInput(f"{table}.trusted_proxies", f"{proxy} is no address") from error
+
+    def _check_accounts(self, field: str) -> None:
+        seen: set[str] = set()
+        for name, account in self.accounts.items():
+            for shown in (name, account.workspace_of(name)):
+                if not _NAME.match(shown):
+                    raise InvalidInput(field, f"{shown!r} needs a-z 0-9 _ - and at most 63 of them")
+            for secret in (*account.tokens, *([account.key] if account.key else [])):
+                if secret in seen:
+                    raise InvalidInput(field, f"{name} has a key or token that is there twice")
+                seen.add(secret)
+
+    def _check_sign_in(self, field: str) -> None:
+        emails: set[str] = set()
+        for name, account in self.accounts.items():
+            email = account.email.lower()
+            if email in emails:
+                raise InvalidInput(field, f"{name} has an email that another one has")
+            emails |= {email} if email else set()
+            if account.password_hash is not None:
+                if not email:
+                    raise InvalidInput(field, f"{name} has a password, and no email")
+                check_hash(account.password_hash, f"{field}.{name}.password_hash")
+
+    def quotas(self) -> dict[WorkspaceName, int]:
+        """Calls that may be issued in a month, by workspace; of several accounts, the least."""
+        found: dict[WorkspaceName, int] = {}
+        for name, account in self.accounts.items():
+            if account.quota is not None:
+                workspace = account.workspace_of(name)
+                found[workspace] = min(account.quota, found.get(workspace, account.quota))
+        return found
 
     def with_dev(self) -> "GreenCloudSettings":
         """The same, and the well-known account of ``--dev``."""

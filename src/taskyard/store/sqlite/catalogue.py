@@ -1,6 +1,7 @@
 """Endpoints, triggers, schedules, tags, nodes and builds, on SQLite."""
 
 import sqlite3
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
@@ -73,6 +74,26 @@ class SqliteCatalogue:
             return [_entry(row[0]) for row in rows], int(total)
 
         return await self._session.read(read)
+
+    async def oldest_first(
+        self, kind: type[Entry], workspace: WorkspaceName, after: int, limit: int
+    ) -> list[tuple[int, Entry]]:
+        """See the port."""
+        values = {"kind": _kind(kind), "workspace": workspace, "after": after, "limit": limit}
+        rows = await self._session.read(
+            lambda c: c.execute(_SQL.entries_oldest_first.sql, values).fetchall()
+        )
+        return [(row[0], _entry(row[1])) for row in rows]
+
+    async def some(
+        self, kind: type[Entry], workspace: WorkspaceName, ids: Collection[str]
+    ) -> list[Entry]:
+        """See the port."""
+        values = {"kind": _kind(kind), "workspace": workspace, "ids": text(list(ids))}
+        rows = await self._session.read(
+            lambda c: c.execute(_SQL.entries_by_ids.sql, values).fetchall()
+        )
+        return [_entry(row[0]) for row in rows]
 
     async def replace(self, entry: Entry, due_at: Instant | None = None) -> None:
         """See the port."""

@@ -26,6 +26,8 @@ from taskyard.store.sqlite.session import Session
 from taskyard.store.sqlite.tasks import find
 
 _SQL: Final = queries("functions")
+_BEHIND_ALL: Final = "~"
+"""Behind every id, in the order of text."""
 _LAST: Final = 2**62
 _limits: Final = msgspec.json.Decoder(Limits).decode
 _strings: Final = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -60,18 +62,18 @@ class SqliteFunctions:
         limit: int,
         tag: str | None = None,
         deleted: bool = False,
+        newest_first: bool = False,
     ) -> list[Function]:
         """See the port."""
+        sql = _SQL.functions_newest_first if newest_first else _SQL.functions_of_workspace
         parameters = {
             "workspace": workspace,
-            "after": after or "",
+            "after": after or (_BEHIND_ALL if newest_first else ""),
             "tag": tag,
             "deleted": int(deleted),
             "limit": limit,
         }
-        rows = await self._session.read(
-            lambda c: c.execute(_SQL.functions_of_workspace.sql, parameters).fetchall()
-        )
+        rows = await self._session.read(lambda c: c.execute(sql.sql, parameters).fetchall())
         return [_function(row) for row in rows]
 
     async def everything(self) -> list[Function]:

@@ -1,5 +1,6 @@
 """Calls under ids of their own, on SQLite: each is stored along with its task."""
 
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
@@ -11,7 +12,7 @@ from taskyard.core.changes import Change
 from taskyard.core.errors import NotFound, TaskyardError
 from taskyard.core.functions import FunctionId, Limits
 from taskyard.core.ids import TaskId, WorkerId, WorkspaceName
-from taskyard.core.instants import Instant
+from taskyard.core.instants import DAY, Instant
 from taskyard.core.issued import (
     Allowance,
     AllowanceSpent,
@@ -32,9 +33,13 @@ from taskyard.store.sqlite.tasks import SqliteTasks
 _SQL: Final = queries("endpoints")
 _VIEWS: Final = _SQL.call_views.sql.rstrip().rstrip(";")
 _BY_ID: Final = f"{_VIEWS} WHERE c.id = :id"
-_OF_WORKSPACE: Final = (
-    f"{_VIEWS} WHERE c.workspace = :workspace AND c.seq > :after"
-    " AND (:function_id IS NULL OR c.function_id = :function_id) ORDER BY c.seq LIMIT :limit"
+_BEHIND: Final = (
+    " AND (c.issued_at, c.seq) > (:issued_at, :seq)"
+    " ORDER BY c.issued_at, c.seq LIMIT :limit OFFSET :offset"
+)
+_OF_WORKSPACE: Final = f"{_VIEWS} WHERE c.workspace = :workspace{_BEHIND}"
+_OF_FUNCTION: Final = (
+    f"{_VIEWS} WHERE c.function_id = :function_id AND +c.workspace = :workspace{_BEHIND}"
 )
 _UNSETTLED: Final = (
     f"{_VIEWS} WHERE c.settled = 0 AND c.seq > :after AND t.finished_at IS NOT NULL"
@@ -63,6 +68,16 @@ class SqliteIssued:
         """See the port."""
         return await self._session.write(lambda connection: self._store(connection, issue))
 
+    async def use_once(self, name: str, until: str, today: str) -> bool:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> bool:
+            connection.execute(_SQL.forget_used.sql, {"today": today})
+            values = {"name": name, "until": until}
+            return bool(connection.execute(_SQL.use_once.sql, values).rowcount)
+
+        return await self._session.write(write)
+
     async def fire(
         self, schedule: Schedule, was: Instant, to: Instant | None, issue: Issue | None
     ) -> Change | None:
@@ -71,7 +86,9 @@ class SqliteIssued:
         def write(connection: sqlite3.Connection) -> Change | None:
             values = {"id": schedule.id, "was": was, "to": to}
             moved = connection.execute(_SQL.move_due.sql, values).rowcount
-            return self._store(connection, issue) if moved and issue is not None else None
+            if not moved or issue is None:
+                return None
+            return next(iter(self._store_allowed(connection, [issue])), None)
 
         return await self._session.write(write)
 
@@ -81,7 +98,7 @@ class SqliteIssued:
         def write(connection: sqlite3.Connection) -> list[Change]:
             if not connection.execute(_SQL.settle.sql, {"id": call_id}).rowcount:
                 return []
-            return [self._store(connection, one) for one in issues]
+            return self._store_allowed(connection, issues)
 
         return await self._session.write(write)
 
@@ -94,16 +111,25 @@ class SqliteIssued:
         return _view(row)
 
     async def views(
-        self, workspace: WorkspaceName, function_id: str | None, after: int, limit: int
+        self,
+        workspace: WorkspaceName,
+        function_id: str | None,
+        *,
+        after: CallView | None,
+        offset: int,
+        limit: int,
     ) -> list[CallView]:
         """See the port."""
         values = {
             "workspace": workspace,
             "function_id": function_id,
-            "after": after,
+            "issued_at": after.call.issued_at if after else -1,
+            "seq": after.seq if after else 0,
+            "offset": offset,
             "limit": limit,
         }
-        rows = await self._session.read(lambda c: c.execute(_OF_WORKSPACE, values).fetchall())
+        sql = _OF_WORKSPACE if function_id is None else _OF_FUNCTION
+        rows = await self._session.read(lambda c: c.execute(sql, values).fetchall())
         return [_view(row) for row in rows]
 
     async def unsettled(self, after: int, limit: int) -> list[CallView]:
@@ -127,29 +153,48 @@ class SqliteIssued:
             "function_id": function_id,
             "endpoint_id": endpoint_id,
         }
-        since = _SQL.calls_since.sql
+        since, scope = _SQL.calls_since.sql, f"workspace:{workspace}"
         if endpoint_id is not None:
-            since = _SQL.calls_since_of_endpoint.sql
+            since, scope = _SQL.calls_since_of_endpoint.sql, f"endpoint:{endpoint_id}"
         elif function_id is not None:
-            since = _SQL.calls_since_of_function.sql
+            since, scope = _SQL.calls_since_of_function.sql, f"function:{function_id}"
+        removed = {
+            "scope": f"removed:{scope}",
+            "today": f"{midnight // DAY:05d}",
+            # A day of which only a part belongs to the week is left out: the part is not known.
+            "week": f"{-(-week_ago // DAY):05d}",
+        }
 
         def read(connection: sqlite3.Connection) -> CallCounts:
             def count(sql: str, **more: int) -> int:
                 return int(connection.execute(sql, {**values, **more}).fetchone()[0])
 
+            today, week, total = connection.execute(_SQL.removed_calls.sql, removed).fetchone()
             return CallCounts(
-                today=count(since, since=midnight),
-                week=count(since, since=week_ago),
+                today=today + count(since, since=midnight),
+                week=week + count(since, since=week_ago),
                 open=count(_SQL.calls_open.sql),
-                total=count(since, since=0),
+                total=total + count(since, since=0),
             )
 
         return await self._session.read(read)
 
+    def _store_allowed(
+        self, connection: sqlite3.Connection, issues: Sequence[Issue]
+    ) -> list[Change]:
+        """Store these calls, and leave those out whose allowance is spent."""
+        changes = []
+        for one in issues:
+            # Refused before anything of it is written: the transaction can go on.
+            with contextlib.suppress(AllowanceSpent):
+                changes.append(self._store(connection, one))
+        return changes
+
     def _store(self, connection: sqlite3.Connection, issue: Issue) -> Change:
         """Store a call with its task, inside a transaction."""
-        for one in issue.allowances:
-            connection.execute(_SQL.count_up.sql, _check(connection, one))
+        counters = [_check(connection, one) for one in issue.allowances]
+        for counter in counters:
+            connection.execute(_SQL.count_up.sql, counter)
         new, call = issue.task, issue.call
         (outcome,) = self._tasks.submit_all(connection, [Submit((new,), issue.actor)])
         if isinstance(outcome, TaskyardError):

@@ -4,12 +4,15 @@ import sqlite3
 from typing import Final
 
 from taskyard.core.ids import AttemptId
-from taskyard.core.instants import Instant
+from taskyard.core.instants import DAY, Instant
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.tasks import remove
 
 _SQL: Final = queries("dispatch")
+_ENDPOINTS: Final = queries("endpoints")
+_DAYS_APART: Final = 8
+"""Days whose removed calls are counted one by one: a week that began at any time of the day."""
 _PAGES_AT_ONCE: Final = 2000
 
 
@@ -40,8 +43,17 @@ def prune(
         left -= len(seqs)
         if left <= 0:
             break
+    if left < limit:
+        _fold(connection, now)
     _vacuum(connection)
     return limit - left, removed
+
+
+def _fold(connection: sqlite3.Connection, now: Instant) -> None:
+    """Keep the counts of removed calls from growing with every day."""
+    values = {"before": f"{now // DAY - _DAYS_APART:05d}"}
+    connection.execute(_ENDPOINTS.fold_removed_calls.sql, values)
+    connection.execute(_ENDPOINTS.forget_folded_calls.sql, values)
 
 
 def _vacuum(connection: sqlite3.Connection) -> None:

@@ -291,6 +291,7 @@ def remove(connection: sqlite3.Connection, seq: int) -> list[AttemptId]:
     connection.execute(_LISTS.delete_entry_of_task.sql, parameters)
     connection.execute(_JOBS.delete_execution_of_task.sql, parameters)
     connection.execute(_FUNCTIONS.delete_results.sql, parameters)
+    connection.execute(_ENDPOINTS.count_removed_call.sql, parameters)
     connection.execute(_ENDPOINTS.delete_call_of_task.sql, parameters)
     rows = connection.execute(_SQL.delete_attempts.sql, parameters).fetchall()
     (task_id,) = connection.execute(_SQL.delete_task.sql, parameters).fetchone()

@@ -37,6 +37,14 @@ WHERE workspace = :workspace AND kind = :kind AND (:function_id IS NULL OR funct
   AND (function_id IS NULL OR EXISTS (
       SELECT 1 FROM functions AS f WHERE f.id = c.function_id AND f.deleted_at IS NULL));
 
+-- name: entries_oldest_first
+SELECT seq, content FROM catalogue
+WHERE workspace = :workspace AND kind = :kind AND seq > :after ORDER BY seq LIMIT :limit;
+
+-- name: entries_by_ids
+SELECT content FROM catalogue
+WHERE kind = :kind AND workspace = :workspace AND id IN (SELECT value FROM json_each(:ids));
+
 -- name: triggers_of_function
 SELECT content FROM catalogue WHERE function_id = :function_id AND kind = 'trigger' ORDER BY seq;
 
@@ -78,6 +86,43 @@ UPDATE issued_calls SET settled = 1 WHERE id = :id AND settled = 0;
 
 -- name: delete_call_of_task!
 DELETE FROM issued_calls WHERE seq = :seq;
+
+-- name: use_once!
+INSERT OR IGNORE INTO call_counters (key, period, total) VALUES ('used:' || :name, :until, 1);
+
+-- name: forget_used!
+DELETE FROM call_counters WHERE key >= 'used:' AND key < 'used;' AND period < :today;
+
+-- name: count_removed_call!
+-- What is not kept any more still counts: by the day it was issued on, until that is long ago.
+INSERT INTO call_counters (key, period, total)
+SELECT scope || day, day, 1 FROM (
+    SELECT 'removed:workspace:' || workspace || ':' AS scope, printf('%05d', issued_at / 86400000000) AS day
+    FROM issued_calls WHERE seq = :seq
+    UNION ALL
+    SELECT 'removed:function:' || function_id || ':', printf('%05d', issued_at / 86400000000)
+    FROM issued_calls WHERE seq = :seq
+    UNION ALL
+    SELECT 'removed:endpoint:' || endpoint_id || ':', printf('%05d', issued_at / 86400000000)
+    FROM issued_calls WHERE seq = :seq AND endpoint_id IS NOT NULL)
+WHERE true
+ON CONFLICT (key) DO UPDATE SET total = total + 1;
+
+-- name: fold_removed_calls!
+-- Days that no count asks for one by one any more become one row.
+INSERT INTO call_counters (key, period, total)
+SELECT substr(key, 1, length(key) - length(period)), '', sum(total) FROM call_counters
+WHERE key >= 'removed:' AND key < 'removed;' AND period != '' AND period < :before GROUP BY 1
+ON CONFLICT (key) DO UPDATE SET total = total + excluded.total;
+
+-- name: forget_folded_calls!
+DELETE FROM call_counters
+WHERE key >= 'removed:' AND key < 'removed;' AND period != '' AND period < :before;
+
+-- name: removed_calls
+SELECT coalesce(sum(total) FILTER (WHERE period >= :today), 0),
+       coalesce(sum(total) FILTER (WHERE period >= :week), 0), coalesce(sum(total), 0)
+FROM call_counters WHERE key >= :scope || ':' AND key < :scope || ';';
 
 -- name: call_views
 -- The head of every look at calls; the conditions follow.

@@ -21,6 +21,14 @@ WHERE workspace = :workspace AND id > :after AND (deleted_at IS NOT NULL) = :del
   AND (:tag IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value = :tag))
 ORDER BY id LIMIT :limit;
 
+-- name: functions_newest_first
+SELECT id, workspace, name, language, created_at, updated_at, title, description,
+       tags, limits, live_version, last_version, paused, deleted_at
+FROM functions
+WHERE workspace = :workspace AND id < :after AND (deleted_at IS NOT NULL) = :deleted
+  AND (:tag IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value = :tag))
+ORDER BY id DESC LIMIT :limit;
+
 -- name: all_functions
 SELECT id, workspace, name, language, created_at, updated_at, title, description,
        tags, limits, live_version, last_version, paused, deleted_at

@@ -1,0 +1,136 @@
+"""``taskyard function invoke`` and ``run-local``: calls, on a server and on this machine."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from cyclopts import Parameter
+
+from taskyard.cli import exits
+from taskyard.cli.connection import Connection
+from taskyard.cli.errors import Misuse, Stop
+from taskyard.cli.function_source import body_of, bundle_of, language_of, pairs_of
+from taskyard.cli.output import note, on_terminal, print_json, write_error, write_out
+from taskyard.cli.quantities import seconds
+from taskyard.sdk.functions import Invocation
+
+Body = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
+
+
+def invoke(
+    name: str,
+    body: Body = None,
+    *,
+    query: list[str] | None = None,
+    content_type: str | None = None,
+    wait: str = "60s",
+    connection: Connection = Connection(),  # noqa: B008 - frozen
+) -> int:
+    """Call a function and print what it answers; exits with 1 for a status of 400 or more.
+
+    Args:
+        name: Name of the function.
+        body: Body of the call; - reads standard input.
+        query: NAME=VALUE for the query string; repeatable.
+        content_type: Content type of the body.
+        wait: How long to wait, up to 60s.
+        connection: Which server.
+    """
+    wait_s = seconds(wait, "--wait")
+    pairs, content = pairs_of(query), body_of(body)
+    with connection.open() as client:
+        answer = client.functions.invoke(
+            name, content, query=pairs, content_type=content_type, wait_s=wait_s
+        )
+    if not isinstance(answer, Invocation):
+        raise Stop(
+            f"the call goes on as task {answer.id}",
+            exits.TRY_AGAIN,
+            what_to_do=f"See 'taskyard wait {answer.id}'.",
+        )
+    known = {"task_id": answer.task_id} if connection.json else None
+    return _show(answer.status, answer.headers, answer.body, known)
+
+
+def run_local(
+    path: str = ".",
+    body: Body = None,
+    *,
+    language: Annotated[str | None, Parameter(name=["--language", "-l"])] = None,
+    query: list[str] | None = None,
+    content_type: str | None = None,
+    timeout: str = "10s",
+    json: bool = False,
+) -> int:
+    """Build and call a function on this machine, without a server.
+
+    Args:
+        path: Directory or file of source.
+        body: Body of the call; - reads standard input.
+        language: python or javascript; told from the files otherwise.
+        query: NAME=VALUE for the query string; repeatable.
+        content_type: Content type of the body.
+        timeout: Time limit of the call.
+        json: Print JSON: the answer, and what was printed on the way.
+    """
+    from taskyard.cli.function_local import run_locally  # noqa: PLC0415 - loads the runtime
+    from taskyard.core.functions import CallRequest  # noqa: PLC0415 - as above
+    from taskyard.ports.errors import RuntimeUnavailable  # noqa: PLC0415 - as above
+    from taskyard.ports.functions import BuildFailed  # noqa: PLC0415 - as above
+
+    source = Path(path)
+    bundle = bundle_of(source)
+    found = language or language_of(source)
+    if found not in {"python", "javascript"}:
+        raise Misuse(f"{path}: name the language with --language python or javascript")
+    request = CallRequest(
+        body=body_of(body),
+        headers=() if content_type is None else (("content-type", content_type),),
+        query=urlencode(pairs_of(query) or {}),
+        host="localhost",
+    )
+    lines: list[str] = []
+    try:
+        call = run_locally(bundle, found, request, seconds(timeout, "--timeout"), lines.append)
+    except RuntimeUnavailable as error:
+        raise Stop(str(error)) from error
+    except BuildFailed as error:
+        for line in lines:
+            note(line)
+        raise Stop(str(error)) from error
+    result, said = call.ended.result, call.ended.message or "the call ended without an answer"
+    printed = {"stdout": call.stdout, "stderr": call.stderr}
+    known = {name: text.decode("utf-8", "replace") for name, text in printed.items()}
+    if not json:
+        write_error(call.stdout + call.stderr)
+    if result is not None:
+        if not json:
+            note(f"status {result.status}")
+        return _show(result.status, dict(result.headers), call.body, known if json else None)
+    if not json:
+        raise Stop(said)
+    print_json({**known, "error": said})
+    return exits.FAILED
+
+
+def _show(
+    status: int, headers: Mapping[str, str], body: bytes, known: Mapping[str, Any] | None
+) -> int:
+    """Print an answer: its body as it is, or all of it as JSON along with what else is known."""
+    if known is None:
+        # For people the prompt begins on a line of its own; programs get every byte and no more.
+        ended = body.endswith(b"\n") or not on_terminal()
+        write_out(body if ended else body + b"\n")
+    else:
+        print_json({**known, "status": status, "headers": headers, **_content(body)})
+    return exits.OK if status < 400 else exits.FAILED
+
+
+def _content(body: bytes) -> dict[str, str]:
+    """A body inside JSON: as text if it is some, and otherwise in base64."""
+    try:
+        return {"body": body.decode()}
+    except UnicodeDecodeError:
+        return {"body_base64": base64.b64encode(body).decode()}
