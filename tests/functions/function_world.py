@@ -76,7 +76,8 @@ class FunctionWorld:
         self.runtime = FunctionRuntime(
             root / "functions", SystemClock(), self.results, limits, use_cgroups=use_cgroups
         )
-        self._count = 0
+        self.log: list[str] = []
+        """Lines of the build that was last."""
 
     async def open(self) -> None:
         """Open the runtime."""
@@ -97,7 +98,7 @@ class FunctionWorld:
         dependencies: tuple[str, ...] = (),
     ) -> str:
         """Build a version; answers with its log. Raises ``BuildFailed``."""
-        lines: list[str] = []
+        self.log = []
         bundle = textwrap.dedent(source).encode() if isinstance(source, str) else zip_of(source)
         version = Version(
             function_id=FunctionId(name),
@@ -111,8 +112,8 @@ class FunctionWorld:
             dependencies=dependencies,
             created_at=Instant(0),
         )
-        await self.builder.build(version, bundle, lines.append)
-        return "\n".join(lines)
+        await self.builder.build(version, bundle, self.log.append)
+        return "\n".join(self.log)
 
     def assignment(
         self,

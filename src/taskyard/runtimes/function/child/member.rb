@@ -274,7 +274,10 @@ begin
     raise NameError, "#{handler} has no class Handler with a method run"
   end
 rescue Exception => e # whatever other people's code raises is told
-  taskyard.say({ failed: e.full_message(highlight: false).force_encoding('UTF-8').scrub[0, 8000] })
+  e.set_backtrace(e.backtrace&.take_while { |line| !line.start_with?(__FILE__) })
+  words = "#{e.full_message(highlight: false)}\n#{e.class}: #{e.message.lines.first}"
+  words = words.force_encoding(Encoding::UTF_8).scrub
+  taskyard.say({ failed: words[-8000..] || words })
   exit!(1)
 end
 taskyard.say({ ready: true })

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+import anyio
 import anyio.to_thread
 
 from taskyard.runtimes.function.manifest import Manifest
@@ -47,7 +48,9 @@ class Ruby:
             failure = "the dependencies could not be installed"
             await build.run(install, gemfile, failure, environment)
             await anyio.to_thread.run_sync(_forget_downloads, build.place / "gems")
-            before = ("-r", "./gems/bundler/setup.rb")
+            if await anyio.Path(build.place / "gems" / "bundler" / "setup.rb").exists():
+                # Without any gem there is nothing to set up.
+                before = ("-r", "./gems/bundler/setup.rb")
             build.say("dependencies installed")
         program = (ruby, "--disable-gems", *before, str(CHILD / "member.rb"))
         return Manifest(build.version.language, handler, "run", program=program)
