@@ -47,7 +47,7 @@ async def test_a_module_of_several_packages(fast: FunctionWorld) -> None:
     assert (nothing.result.status, nothing.result.headers) == (200, ())
     panicked = await fast.call("panic")
     assert (panicked.reason, panicked.message) == (Reason.FUNCTION_ERROR, "panic: it is over")
-    assert b"/handler.go:" in panicked.folded["stderr"]
+    assert b"/handler.go:" in await fast.output(panicked, "stderr")
 
 
 async def test_vendored_packages_are_used_as_they_are(fast: FunctionWorld) -> None:

@@ -84,8 +84,8 @@ async def test_a_crate_with_an_async_handler(fast: FunctionWorld) -> None:
     assert (failed.reason, failed.message) == (Reason.FUNCTION_ERROR, "it failed")
     panicked = await fast.call("panic")
     assert (panicked.reason, panicked.message) == (Reason.FUNCTION_ERROR, "panic: it is over")
-    assert b"src/lib.rs:8" in panicked.folded["stderr"]
-    assert b"scratch" not in panicked.folded["stderr"]
+    assert b"src/lib.rs:8" in await fast.output(panicked, "stderr")
+    assert b"scratch" not in await fast.output(panicked, "stderr")
     assert (await fast.call("x")).result is not None
 
 
