@@ -1,29 +1,11 @@
 """Function runtimes, held together by cgroups where there are any, and by sessions."""
 
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from function_world import FunctionWorld
-
-TOOLS = {
-    "golang": ("go",),
-    "ruby": ("ruby", "bundle"),
-    "rust": ("cargo",),
-    "mono": ("mcs", "mono"),
-}
-"""Programs that tests with a marker need."""
-
-
-@pytest.fixture(autouse=True)
-def _needs_tools(request: pytest.FixtureRequest) -> None:
-    for marker in request.node.iter_markers():
-        for tool in TOOLS.get(marker.name, ()):
-            if shutil.which(tool) is None:
-                assert os.environ.get("CI") != "true", f"continuous integration needs {tool}"
-                pytest.skip(f"there is no {tool} here")
 
 
 @pytest.fixture

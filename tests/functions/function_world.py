@@ -98,8 +98,22 @@ class FunctionWorld:
         dependencies: tuple[str, ...] = (),
     ) -> str:
         """Build a version; answers with its log. Raises ``BuildFailed``."""
-        self.log = []
         bundle = textwrap.dedent(source).encode() if isinstance(source, str) else zip_of(source)
+        return await self.build_bundle(
+            bundle, language, name=name, number=number, dependencies=dependencies
+        )
+
+    async def build_bundle(
+        self,
+        bundle: bytes,
+        language: Language,
+        *,
+        name: str = "f",
+        number: int = 1,
+        dependencies: tuple[str, ...] = (),
+    ) -> str:
+        """The same for what is a bundle already."""
+        self.log = []
         version = Version(
             function_id=FunctionId(name),
             number=number,

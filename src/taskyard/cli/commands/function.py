@@ -11,6 +11,7 @@ from taskyard.cli import exits
 from taskyard.cli.connection import Connection
 from taskyard.cli.errors import Misuse, Stop
 from taskyard.cli.function_source import body_of, bundle_of, language_of, pairs_of, write_template
+from taskyard.cli.function_templates import TEMPLATES
 from taskyard.cli.output import note, plain, print_json, print_table, say, write_error, write_out
 from taskyard.cli.quantities import seconds
 from taskyard.sdk.client import Client
@@ -31,7 +32,7 @@ def init(
 
     Args:
         directory: Where; its name suits as the function's.
-        language: python or javascript.
+        language: python, javascript, go, ruby, rust or csharp.
     """
     for path in write_template(Path(directory), language):
         say(str(path))
@@ -57,7 +58,7 @@ def deploy(
     Args:
         name: Name of the function; made if there is none.
         path: Directory, archive or file of source.
-        language: python or javascript; told from the files otherwise.
+        language: python, javascript, go, ruby, rust or csharp; told from the files otherwise.
         handler: File with the handler, inside the source.
         timeout: Time limit of a call, such as 30s.
         memory: Memory limit of a call, such as 256MiB.
@@ -185,7 +186,7 @@ def run_local(
     Args:
         path: Directory or file of source.
         body: Body of the call; - reads standard input.
-        language: python or javascript; told from the files otherwise.
+        language: python, javascript, go, ruby, rust or csharp; told from the files otherwise.
         query: NAME=VALUE for the query string; repeatable.
         content_type: Content type of the body.
         timeout: Time limit of the call.
@@ -199,8 +200,8 @@ def run_local(
     source = Path(path)
     bundle = bundle_of(source)
     found = language or language_of(source)
-    if found not in {"python", "javascript"}:
-        raise Misuse(f"{path}: name the language with --language python or javascript")
+    if found not in TEMPLATES:
+        raise Misuse(f"{path}: name the language with --language, one of: {', '.join(TEMPLATES)}")
     headers = () if content_type is None else (("content-type", content_type),)
     request = CallRequest(
         body=body_of(body),
