@@ -102,3 +102,35 @@ async def test_a_bad_list_fails_the_build(fast: FunctionWorld, listed: str) -> N
     """With a word."""
     with pytest.raises(BuildFailed, match=r"Cargo\.toml is not readable"):
         await fast.build({"Cargo.toml": listed, "src/lib.rs": TEMPLATE}, language=Language.RUST)
+
+
+async def test_crates_of_the_source_need_no_registry(fast: FunctionWorld) -> None:
+    """Those in a directory of its own, and those it brings along as a registry of its own."""
+    source = {
+        "Cargo.toml": LISTED + 'inner = { path = "inner" }\nvendored = "2"\n',
+        "src/lib.rs": "pub fn handle(_: taskyard::Request) -> String "
+        '{ format!("{} {}", inner::WORDS, vendored::WORDS) }',
+        "inner/Cargo.toml": '[package]\nname = "inner"\nversion = "0.1.0"\n',
+        "inner/src/lib.rs": 'pub const WORDS: &str = "inner";',
+        "vendor/vendored/Cargo.toml": '[package]\nname = "vendored"\nversion = "2.1.0"\n',
+        "vendor/vendored/src/lib.rs": 'pub const WORDS: &str = "vendored";',
+        "vendor/vendored/.cargo-checksum.json": '{"files":{}}',
+        ".cargo/config.toml": '[source.crates-io]\nreplace-with = "mine"\n'
+        '[source.mine]\ndirectory = "vendor"\n',
+    }
+    log = await fast.build(source, language=Language.RUST)
+    assert "dependencies installed" in log
+    ended = await fast.call(timeout_s=20.0)
+    assert ended.result is not None, ended
+    assert ended.result.body == b"inner vendored"
+
+
+async def test_crates_that_cannot_be_had_fail_the_build(
+    fast: FunctionWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With cargo's words."""
+    monkeypatch.setenv("CARGO_NET_OFFLINE", "true")
+    source = {"Cargo.toml": LISTED + 'missing-crate = "1"\n', "src/lib.rs": TEMPLATE}
+    with pytest.raises(BuildFailed, match="the dependencies could not be installed"):
+        await fast.build(source, language=Language.RUST)
+    assert any("missing-crate" in line for line in fast.log), fast.log

@@ -33,6 +33,8 @@ edition = "2021"
 taskyard = {{ path = {taskyard} }}
 handler = {{ package = {package}, path = {handler} }}
 
+[workspace]
+
 [patch.crates-io]
 taskyard = {{ path = {taskyard} }}
 
@@ -57,7 +59,7 @@ class Rust:
             "src/lib.rs", "handler.rs", "function/src/lib.rs", "function/handler.rs", "lib.rs"
         )
         build.refuse_choices("handle", "Cargo.toml")
-        crate, is_alone = await anyio.to_thread.run_sync(_lay_out, build, handler)
+        crate, needs_others = await anyio.to_thread.run_sync(_lay_out, build, handler)
         scratch = build.scratch
         environment = {
             **passed(*_FROM),
@@ -69,10 +71,13 @@ class Rust:
             "TMPDIR": str(scratch),
         }
         manifest = str(scratch / "program" / "Cargo.toml")
-        command = [cargo, "build", "--release", "--quiet", "--manifest-path", manifest]
-        if is_alone:
-            command.append("--offline")
         # In the crate's own directory, so that a configuration it brings is found.
+        if needs_others:
+            fetch = [cargo, "fetch", "--quiet", "--manifest-path", manifest]
+            failure = "the dependencies could not be installed"
+            await build.run(fetch, crate, failure, environment)
+            build.say("dependencies installed")
+        command = [cargo, "build", "--offline", "--release", "--quiet", "--manifest-path", manifest]
         await build.run(command, crate, f"{handler} does not compile", environment)
         await anyio.to_thread.run_sync(_keep, scratch, build.place)
         build.say(f"{handler} compiles")
@@ -82,7 +87,7 @@ class Rust:
 def _lay_out(build: Build, handler: str) -> tuple[Path, bool]:
     """A copy of the source with our crates beside it.
 
-    Answers where the handler's crate is, and whether it needs no other crate than ours.
+    Answers where the handler's crate is, and whether it needs crates that are not there.
     """
     scratch = build.scratch
     source, taskyard, program = (scratch / name for name in ("source", "taskyard", "program"))
@@ -91,17 +96,14 @@ def _lay_out(build: Build, handler: str) -> tuple[Path, bool]:
     file = source / handler
     crate = file.parent.parent if file.parent.name == "src" else file.parent
     listed = crate / "Cargo.toml"
-    is_alone = not listed.is_file()
     paths = {"taskyard": _quoted(taskyard), "handler": _quoted(crate)}
-    if is_alone:
+    if not listed.is_file():
         inside = _quoted(file.relative_to(crate))
         listed.write_text(_HANDLER.format(path=inside, **paths), encoding="utf-8")
     try:
-        described = tomllib.loads(listed.read_text("utf-8"))
-        package = str(described["package"]["name"])
-        needed = described.get("dependencies", {})
-        is_alone = is_alone or (set(needed) <= {"taskyard"} and "target" not in described)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        package = str(tomllib.loads(listed.read_text("utf-8"))["package"]["name"])
+        needs_others = any(map(_needs_others, source.rglob("Cargo.toml")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BuildFailed(f"Cargo.toml is not readable: {error}") from error
     (program / "src").mkdir(parents=True)
     text = _PROGRAM.format(package=_quoted(package), **paths)
@@ -109,7 +111,23 @@ def _lay_out(build: Build, handler: str) -> tuple[Path, bool]:
     (program / "src" / "main.rs").write_text(_MAIN, encoding="utf-8")
     if (crate / "Cargo.lock").is_file():
         shutil.copy(crate / "Cargo.lock", program)
-    return crate, is_alone
+    return crate, needs_others
+
+
+def _needs_others(listed: Path) -> bool:
+    """Whether a crate needs others than ours and those it knows the path of."""
+    described = tomllib.loads(listed.read_text("utf-8"))
+    tables = [described, *described.get("target", {}).values()]
+    needed = {
+        name: how
+        for table in tables
+        for kind in ("dependencies", "build-dependencies")
+        for name, how in table.get(kind, {}).items()
+    }
+    return any(
+        name != "taskyard" and not (isinstance(how, dict) and "path" in how)
+        for name, how in needed.items()
+    )
 
 
 def _keep(scratch: Path, place: Path) -> None:
