@@ -13,6 +13,7 @@ from samples import SAMPLES
 from taskyard.core.functions import CallRequest, Language
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.functions import BuildFailed
+from taskyard.runtimes.function.building import LocalBuilder
 from taskyard.runtimes.function.toolchains import TOOL_CHAINS
 
 pytestmark = [
@@ -151,6 +152,7 @@ async def test_nothing_of_a_call_is_left_for_the_next(
     assert environment.result is not None, environment
     names = {line.partition(b"=")[0] for line in (environment.result.body or b"").split(b"\n")}
     assert b"TASKYARD_FUNCTION" in names
+    assert (b"TASKYARD_CODE" in names) == (language is not Language.RUBY)
     assert not names & {b"TASKYARD_OUTPUT", b"TASKYARD_RESULT_BYTES", b"VIRTUAL_ENV", b"PYTHONPATH"}
 
 
@@ -166,6 +168,16 @@ async def test_source_that_does_not_compile_fails_the_build(
     builds = fast.root / "functions" / "builds" / "f"
     assert [one.name for one in builds.iterdir()] == ["1"]
     assert {one.name for one in (builds / "1").iterdir()} <= {"bin", "code", "manifest.json"}
+
+
+async def test_a_build_that_takes_too_long_is_stopped(
+    fast: FunctionWorld, language: Language
+) -> None:
+    """With nothing left of it."""
+    fast.builder = LocalBuilder(fast.root / "functions", 0.01)
+    with pytest.raises(BuildFailed, match=r": it took longer than 0\.01 s"):
+        await fast.build(SAMPLES[language], language=language)
+    assert list((fast.root / "functions" / "builds" / "f").iterdir()) == []
 
 
 async def test_a_handler_that_is_missing_or_chosen_wrongly_is_said(

@@ -66,6 +66,8 @@ class Rust:
             "CARGO_HOME": str(scratch / "cargo"),
             "CARGO_TARGET_DIR": str(scratch / "target"),
             "CARGO_TERM_COLOR": "never",
+            # A crate may ask for another tool chain, which would be downloaded.
+            "RUSTUP_AUTO_INSTALL": "0",
             # What is said of the source names files as its owner knows them.
             "CARGO_ENCODED_RUSTFLAGS": f"--remap-path-prefix={scratch / 'source'}/=",
             "TMPDIR": str(scratch),
