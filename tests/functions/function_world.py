@@ -72,7 +72,7 @@ class FunctionWorld:
         self.ear = Ear()
         self.directories = AttemptDirectories(root / "attempts")
         self.results = ResultFiles(root / "attempts")
-        self.builder = LocalBuilder(root / "functions", 60.0)
+        self.builder = LocalBuilder(root / "functions", 240.0)
         self.runtime = FunctionRuntime(
             root / "functions", SystemClock(), self.results, limits, use_cgroups=use_cgroups
         )

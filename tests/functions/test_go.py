@@ -9,7 +9,7 @@ from taskyard.core.functions import Language
 from taskyard.core.states import Reason
 from taskyard.runtimes.function import child
 
-pytestmark = [pytest.mark.anyio, pytest.mark.golang]
+pytestmark = [pytest.mark.anyio, pytest.mark.golang, pytest.mark.timeout(300)]
 
 SDK = "github.com/openfaas/templates-sdk/go-http"
 MODULE = f"""
@@ -68,3 +68,15 @@ async def test_vendored_packages_are_used_as_they_are(fast: FunctionWorld) -> No
     ended = await fast.call(timeout_s=20.0)
     assert ended.result is not None, ended
     assert ended.result.body == b"vendored"
+
+
+async def test_the_library_is_compiled_once(fast: FunctionWorld) -> None:
+    """Nothing of a build gets into what the next begins with."""
+    said = "compiling Go's own library, once for this worker"
+    source = {"handler.go": MODULE, "inner/inner.go": INNER, "go.mod": LISTED}
+    assert said in await fast.build(source, language=Language.GO)
+    (kept,) = (fast.root / "functions" / "toolchains").iterdir()
+    names = {one.name for one in kept.rglob("*")}
+    assert said not in await fast.build(source, language=Language.GO, number=2)
+    assert {one.name for one in kept.rglob("*")} == names
+    assert (await fast.call(number=2, timeout_s=20.0)).result is not None

@@ -18,6 +18,7 @@ from taskyard.runtimes.function.toolchains import TOOL_CHAINS
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.timeout(300),  # compilers may have their own library to compile first
     pytest.mark.parametrize(
         "language",
         [

@@ -49,6 +49,7 @@ def test_what_compilers_made_is_not_deployed(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "language", [pytest.param(one, marks=NEEDED.get(one, ())) for one in TEMPLATES]
 )

@@ -66,7 +66,8 @@ class LocalBuilder:
         say(f"unpacked {count} file{'' if count == 1 else 's'}")
         if tool_chain is None:
             raise BuildFailed(f"there is no tool chain for {version.language.value} on this worker")
-        return await tool_chain.make(Build(version, place, say, self._steps))
+        shared = self._directory / "toolchains"
+        return await tool_chain.make(Build(version, place, say, self._steps, shared))
 
 
 def _clear(place: Path) -> None:

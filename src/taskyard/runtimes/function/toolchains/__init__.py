@@ -4,7 +4,8 @@ One file for each language. A tool chain finds the handler in what was unpacked,
 it, installs what it lists, and answers with the manifest from which the runtime starts processes.
 Programs it uses are looked for when they are needed: where one is missing, the build fails and
 says ``no tool chain``. What compilers keep for next time is in the build's own ``scratch``, and is
-gone when the build is done: no build sees what another left behind.
+gone when the build is done: no build sees what another left behind. (Go's own library, which is
+nobody's source, is compiled once.)
 
 A new language is a file here, a line in :data:`TOOL_CHAINS`, and a member in ``child`` that speaks
 the frames of :mod:`taskyard.runtimes.function`.

@@ -27,12 +27,14 @@ class Build:
         place: the version's directory, for now under another name.
         say: takes lines of the log.
         steps: runs the steps.
+        shared: where a tool chain may keep what is its own, and nobody's source.
     """
 
     version: Version
     place: Path
     say: Say
     steps: Steps
+    shared: Path
 
     @property
     def code(self) -> Path:

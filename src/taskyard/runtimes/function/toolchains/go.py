@@ -10,6 +10,7 @@ import anyio.to_thread
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.manifest import Manifest
 from taskyard.runtimes.function.toolchains.build import CHILD, Build, passed
+from taskyard.runtimes.function.toolchains.golibrary import begin_cache
 
 _SDK: Final = "github.com/openfaas/templates-sdk/go-http"
 _MEMBER: Final = "taskyardmember"
@@ -47,6 +48,7 @@ class Go:
             "GOWORK": "off",
             "GOFLAGS": "-modcacherw",
         }
+        await begin_cache(build, go, environment, scratch / "cache")
         flags = ["-mod=vendor"] if (root / "vendor" / "modules.txt").is_file() else ["-mod=mod"]
         if flags == ["-mod=mod"]:
             supplied = [f"-require={_SDK}@v0.0.0", f"-replace={_SDK}={scratch / 'sdk'}"]
