@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 )
 
@@ -55,26 +54,17 @@ func renew(directory string) error {
 	return nil
 }
 
-// hasChildren tells whether the handler left processes behind. If that cannot be told, it did.
+// hasChildren tells whether the handler left processes behind; whoever is dead is buried on the way.
 func hasChildren() bool {
 	for {
-		// Whoever is dead is buried on the way.
 		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
-		if err != nil || pid <= 0 {
-			break
-		}
-	}
-	threads, err := filepath.Glob("/proc/self/task/*/children")
-	if err != nil || len(threads) == 0 {
-		return true
-	}
-	for _, thread := range threads {
-		children, err := os.ReadFile(thread)
-		if err != nil && !os.IsNotExist(err) || strings.TrimSpace(string(children)) != "" {
+		if err == nil && pid == 0 {
 			return true
 		}
+		if err != nil && err != syscall.EINTR {
+			return false
+		}
 	}
-	return false
 }
 
 // tidy makes the working directory an empty one for the next call.
