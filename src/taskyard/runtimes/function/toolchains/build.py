@@ -98,6 +98,8 @@ class ToolChain(Protocol):
 
     single: str
     """What a bundle that is one file of source is called."""
+    programs: tuple[str, ...]
+    """Without these nothing can be built; for some dependencies more is needed."""
 
     async def make(self, build: Build) -> Manifest:
         """Build what was unpacked into ``build.code``. Raises ``BuildFailed``."""

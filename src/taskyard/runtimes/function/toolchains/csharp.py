@@ -20,6 +20,7 @@ class CSharp:
     """Implements ``ToolChain``."""
 
     single = "FunctionHandler.cs"
+    programs: tuple[str, ...] = ("mcs", "mono")
 
     async def make(self, build: Build) -> Manifest:
         """See the protocol."""

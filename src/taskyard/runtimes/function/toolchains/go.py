@@ -29,6 +29,7 @@ class Go:
     """Implements ``ToolChain``."""
 
     single = "handler.go"
+    programs: tuple[str, ...] = ("go",)
 
     async def make(self, build: Build) -> Manifest:
         """See the protocol."""

@@ -8,6 +8,7 @@ class JavaScript:
     """Implements ``ToolChain``."""
 
     single = "handler.js"
+    programs: tuple[str, ...] = ("node",)
 
     async def make(self, build: Build) -> Manifest:
         """See the protocol."""

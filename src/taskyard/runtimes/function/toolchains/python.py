@@ -19,6 +19,7 @@ class Python:
     """Implements ``ToolChain``."""
 
     single = "handler.py"
+    programs: tuple[str, ...] = ()
 
     async def make(self, build: Build) -> Manifest:
         """See the protocol."""

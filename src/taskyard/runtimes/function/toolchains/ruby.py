@@ -17,6 +17,7 @@ class Ruby:
     """Implements ``ToolChain``."""
 
     single = "handler.rb"
+    programs: tuple[str, ...] = ("ruby",)
 
     async def make(self, build: Build) -> Manifest:
         """See the protocol."""

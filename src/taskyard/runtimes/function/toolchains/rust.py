@@ -51,10 +51,11 @@ class Rust:
     """Implements ``ToolChain``."""
 
     single = "handler.rs"
+    programs: tuple[str, ...] = ("cargo", "rustc")
 
     async def make(self, build: Build) -> Manifest:
         """See the protocol."""
-        cargo = build.tool("cargo")
+        cargo, _ = build.tool("cargo"), build.tool("rustc")
         handler = build.handler(
             "src/lib.rs", "handler.rs", "function/src/lib.rs", "function/handler.rs", "lib.rs"
         )
