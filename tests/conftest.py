@@ -14,7 +14,7 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
 TOOLS = {
     "golang": ("go",),
     "ruby": ("ruby", "bundle"),
-    "rust": ("cargo",),
+    "rust": ("cargo", "rustc", "cc"),
     "mono": ("mcs", "mono"),
 }
 """Programs that tests with a marker need."""

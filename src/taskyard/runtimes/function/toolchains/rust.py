@@ -51,11 +51,11 @@ class Rust:
     """Implements ``ToolChain``."""
 
     single = "handler.rs"
-    programs: tuple[str, ...] = ("cargo", "rustc")
+    programs: tuple[str, ...] = ("cargo", "rustc", "cc")
 
     async def make(self, build: Build) -> Manifest:
         """See the protocol."""
-        cargo, _ = build.tool("cargo"), build.tool("rustc")
+        cargo, *_ = [build.tool(one) for one in self.programs]
         handler = build.handler(
             "src/lib.rs", "handler.rs", "function/src/lib.rs", "function/handler.rs", "lib.rs"
         )
