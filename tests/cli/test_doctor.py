@@ -12,7 +12,7 @@ from taskyard.cli.doctor.clock import check_clock, check_zones
 from taskyard.cli.doctor.disk import check_data
 from taskyard.cli.doctor.finding import Status
 from taskyard.cli.doctor.interpreter import check_files, check_python, check_sqlite
-from taskyard.cli.doctor.programs import check_bubblewrap, check_engines
+from taskyard.cli.doctor.programs import check_bubblewrap, check_engines, check_languages
 from taskyard.cli.doctor.server import check_port, check_server
 
 
@@ -63,6 +63,18 @@ def test_programs(tmp_path: Path) -> None:
         assert "no engine answers" in check_engines([silent]).detail
         engine.listen()
         assert check_engines([silent]).status is Status.OK
+
+
+def test_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that functions can be in are named, and what the others need."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("mono", "go"):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o755)
+    found = check_languages()
+    assert found.status is Status.OK
+    assert found.detail.startswith("can be in python, go; not in javascript (needs node), ruby")
+    assert found.detail.endswith("csharp (needs mcs)")
 
 
 def test_data_directory(tmp_path: Path) -> None:

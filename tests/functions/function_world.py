@@ -72,11 +72,12 @@ class FunctionWorld:
         self.ear = Ear()
         self.directories = AttemptDirectories(root / "attempts")
         self.results = ResultFiles(root / "attempts")
-        self.builder = LocalBuilder(root / "functions", 60.0)
+        self.builder = LocalBuilder(root / "functions", 240.0)
         self.runtime = FunctionRuntime(
             root / "functions", SystemClock(), self.results, limits, use_cgroups=use_cgroups
         )
-        self._count = 0
+        self.log: list[str] = []
+        """Lines of the build that was last."""
 
     async def open(self) -> None:
         """Open the runtime."""
@@ -97,8 +98,22 @@ class FunctionWorld:
         dependencies: tuple[str, ...] = (),
     ) -> str:
         """Build a version; answers with its log. Raises ``BuildFailed``."""
-        lines: list[str] = []
         bundle = textwrap.dedent(source).encode() if isinstance(source, str) else zip_of(source)
+        return await self.build_bundle(
+            bundle, language, name=name, number=number, dependencies=dependencies
+        )
+
+    async def build_bundle(
+        self,
+        bundle: bytes,
+        language: Language,
+        *,
+        name: str = "f",
+        number: int = 1,
+        dependencies: tuple[str, ...] = (),
+    ) -> str:
+        """The same for what is a bundle already."""
+        self.log = []
         version = Version(
             function_id=FunctionId(name),
             number=number,
@@ -111,8 +126,8 @@ class FunctionWorld:
             dependencies=dependencies,
             created_at=Instant(0),
         )
-        await self.builder.build(version, bundle, lines.append)
-        return "\n".join(lines)
+        await self.builder.build(version, bundle, self.log.append)
+        return "\n".join(self.log)
 
     def assignment(
         self,
@@ -166,6 +181,13 @@ class FunctionWorld:
         assignment = self.assignment(body, **how)  # type: ignore[arg-type]  # passed on
         await self.start(assignment)
         return await self.ended(assignment)
+
+    async def output(self, ended: Ended, stream: str) -> bytes:
+        """What a call printed, wherever it is: calls that take their time have it in files."""
+        if ended.output_complete:
+            return ended.folded.get(stream, b"")
+        path = self.directories.path(ended.attempt_id) / stream
+        return await anyio.Path(path).read_bytes()
 
     async def kill(self, assignment: Assignment, signal: str = "SIGTERM") -> None:
         """Order a kill."""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from function_world import FunctionWorld
@@ -88,3 +89,12 @@ async def test_source_that_does_not_compile_fails_the_build(fast: FunctionWorld)
     """With what Node says."""
     with pytest.raises(BuildFailed, match="does not compile"):
         await fast.build("module.exports = (", language=Language.JAVASCRIPT)
+
+
+async def test_a_missing_tool_chain_is_said(
+    fast: FunctionWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the name of the program that is missing."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuildFailed, match="no tool chain for javascript on this worker: no node"):
+        await fast.build(SOURCE, language=Language.JAVASCRIPT)

@@ -1,4 +1,4 @@
-"""Source of functions on this machine: templates for new ones, and what is deployed."""
+"""Source of functions on this machine: new ones, and what is deployed."""
 
 import io
 import os
@@ -9,43 +9,25 @@ from typing import Final
 
 from taskyard.cli import exits
 from taskyard.cli.errors import Misuse, Stop
+from taskyard.cli.function_templates import SUFFIXES, TEMPLATES
 
 SKIPPED: Final = frozenset({"__pycache__", "node_modules", "env", "venv"})
 _MOST_BYTES: Final = 50 << 20
-_PYTHON: Final = '''"""{name}: a function for Taskyard."""
-
-
-def handle(request):
-    """Answer a call: text, bytes, JSON, or (status, headers, body)."""
-    who = request.query.get("name") or request.text or "world"
-    print(f"greeting {{who}}")
-    return {{"message": f"Hello, {{who}}!"}}
-'''
-_JAVASCRIPT: Final = """// {name}: a function for Taskyard.
-
-// Answer a call: text, a Buffer, JSON, or {{ statusCode, headers, body }}.
-module.exports = async (request) => {{
-  const who = request.query.name || request.text || 'world';
-  console.log(`greeting ${{who}}`);
-  return {{ message: `Hello, ${{who}}!` }};
-}};
-"""
-TEMPLATES: Final[dict[str, dict[str, str]]] = {
-    "python": {"handler.py": _PYTHON, "requirements.txt": "# One requirement a line.\n"},
-    "javascript": {"handler.js": _JAVASCRIPT},
-}
+_MADE: Final = {"target": "Cargo.toml", "bin": "*.csproj", "obj": "*.csproj"}
+"""Directories that compilers make, and beside what."""
 
 
 def write_template(directory: Path, language: str) -> list[Path]:
     """Write a new function. Raises ``Stop`` if a file of it is there already."""
     if language not in TEMPLATES:
-        raise Misuse(f"there is no template for {language!r}; there are python and javascript")
+        known = ", ".join(TEMPLATES)
+        raise Misuse(f"there is no template for {language!r}; there are: {known}")
     files = {directory / name: text for name, text in TEMPLATES[language].items()}
     for path in files:
         if path.exists():
             raise Stop(f"{path} is there already", what_to_do="Choose another directory.")
-    directory.mkdir(parents=True, exist_ok=True)
     for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.format(name=directory.resolve().name), encoding="utf-8")
     return list(files)
 
@@ -66,14 +48,13 @@ def bundle_of(path: Path) -> bytes:
 
 def language_of(path: Path) -> str | None:
     """What the source is written in, by its files; None if that cannot be told."""
-    names = {one.name for one in path.iterdir()} if path.is_dir() else {path.name}
-    inner = path / "function"
-    if inner.is_dir():
-        names |= {one.name for one in inner.iterdir()}
-    if any(name.endswith(".py") for name in names):
-        return "python"
-    if any(name.endswith((".js", ".mjs")) for name in names):
-        return "javascript"
+    ends = {path.suffix}
+    for places in (("", "function"), ("src", "function/src")):
+        folders = [path / one for one in places if (path / one).is_dir()]
+        ends |= {one.suffix for folder in folders for one in folder.iterdir()}
+        for end, language in SUFFIXES.items():
+            if end in ends:
+                return language
     return None
 
 
@@ -102,7 +83,11 @@ def _zipped(path: Path) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for folder, directories, names in os.walk(path):
             directories[:] = sorted(
-                one for one in directories if one not in SKIPPED and not one.startswith(".")
+                one
+                for one in directories
+                if one not in SKIPPED
+                and not one.startswith(".")
+                and not (one in _MADE and any(Path(folder).glob(_MADE[one])))
             )
             for name in sorted(names):
                 if name.startswith("."):

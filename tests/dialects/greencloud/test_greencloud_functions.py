@@ -5,6 +5,7 @@ import io
 import stat
 import tarfile
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -345,8 +346,11 @@ async def test_large_uploads(world: GreenCloudWorld) -> None:
 
 
 @pytest.mark.parametrize("lang", ["GO", "CS", "RB", "RS"])
-async def test_languages_without_a_tool_chain(world: GreenCloudWorld, lang: str) -> None:
+async def test_languages_without_a_tool_chain(
+    world: GreenCloudWorld, lang: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They can be created; their builds fail and say why."""
+    monkeypatch.setenv("PATH", str(tmp_path))
     function = await world.acme.function(lang=lang)
     assert (await world.acme.got(f"/v1/function/{function}"))["lang"] == lang.lower()
     built = await world.acme.build(function, zipped({"handler.x": "x"}))

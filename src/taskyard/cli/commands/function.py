@@ -41,7 +41,7 @@ def init(
 
     Args:
         directory: Where; its name suits as the function's.
-        language: python or javascript.
+        language: python, javascript, go, ruby, rust or csharp.
         json: Print JSON, as is done anyway when the output is no terminal.
     """
     written = [str(path) for path in write_template(Path(directory), language)]
@@ -71,7 +71,7 @@ def deploy(
     Args:
         name: Name of the function; made if there is none.
         path: Directory, archive or file of source.
-        language: python or javascript; told from the files otherwise.
+        language: python, javascript, go, ruby, rust or csharp; told from the files otherwise.
         handler: File with the handler, inside the source.
         timeout: Time limit of a call, such as 30s.
         memory: Memory limit of a call, such as 256MiB.

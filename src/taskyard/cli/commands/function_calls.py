@@ -12,6 +12,7 @@ from taskyard.cli import exits
 from taskyard.cli.connection import Connection
 from taskyard.cli.errors import Misuse, Stop
 from taskyard.cli.function_source import body_of, bundle_of, language_of, pairs_of
+from taskyard.cli.function_templates import TEMPLATES
 from taskyard.cli.output import note, on_terminal, print_json, write_error, write_out
 from taskyard.cli.quantities import seconds
 from taskyard.sdk.functions import Invocation
@@ -69,7 +70,7 @@ def run_local(
     Args:
         path: Directory or file of source.
         body: Body of the call; - reads standard input.
-        language: python or javascript; told from the files otherwise.
+        language: python, javascript, go, ruby, rust or csharp; told from the files otherwise.
         query: NAME=VALUE for the query string; repeatable.
         content_type: Content type of the body.
         timeout: Time limit of the call.
@@ -83,8 +84,8 @@ def run_local(
     source = Path(path)
     bundle = bundle_of(source)
     found = language or language_of(source)
-    if found not in {"python", "javascript"}:
-        raise Misuse(f"{path}: name the language with --language python or javascript")
+    if found not in TEMPLATES:
+        raise Misuse(f"{path}: name the language with --language, one of: {', '.join(TEMPLATES)}")
     request = CallRequest(
         body=body_of(body),
         headers=() if content_type is None else (("content-type", content_type),),

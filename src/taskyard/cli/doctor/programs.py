@@ -39,6 +39,21 @@ def check_bubblewrap(program: str = "bwrap") -> Finding:
     return ok("bubblewrap", f"{path} works")
 
 
+def check_languages() -> Finding:
+    """Which languages functions can be built in; nothing is wrong with some."""
+    from taskyard.runtimes.function.toolchains import TOOL_CHAINS  # noqa: PLC0415 - loads a runtime
+
+    missing = {
+        language.value: [one for one in chain.programs if shutil.which(one) is None]
+        for language, chain in TOOL_CHAINS.items()
+    }
+    there = ", ".join(name for name, programs in missing.items() if not programs)
+    others = ", ".join(
+        f"{name} (needs {' and '.join(programs)})" for name, programs in missing.items() if programs
+    )
+    return ok("functions", f"can be in {there}" + (f"; not in {others}" if others else ""))
+
+
 def engine_sockets() -> list[Path]:
     """Where container engines usually listen."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")

@@ -21,7 +21,12 @@ class Manifest(Struct, frozen=True):
     packages: tuple[str, ...] = ()
     """Directories with installed dependencies, relative to the version's directory."""
     program: tuple[str, ...] = ()
-    """Program and arguments that speak the protocol; empty for what the nursery forks."""
+    """Program and arguments that speak the protocol; empty for what the nursery forks. Those that
+    begin with ``./`` are in the version's directory."""
+
+    def command(self, place: Path) -> list[str]:
+        """Program and arguments, for a version whose directory is ``place``."""
+        return [str(place / one) if one.startswith("./") else one for one in self.program]
 
 
 def version_directory(root: Path, function_id: str, number: int) -> Path:

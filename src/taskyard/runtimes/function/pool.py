@@ -347,7 +347,7 @@ class Pool:
             },
         }
         if manifest.program:
-            order["argv"] = list(manifest.program)
+            order["argv"] = manifest.command(self._place)
             order["env"] |= {
                 "TASKYARD_CODE": order["code"],
                 "TASKYARD_HANDLER": manifest.handler,

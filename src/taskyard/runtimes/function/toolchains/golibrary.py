@@ -1,0 +1,66 @@
+"""Go's own library, compiled once for a worker: newer tool chains come without, and it takes long.
+
+Each build begins its private cache with what is here. Nothing but the library gets in: what a
+build adds is in its own directory, and gone with it. Builds of Go run no code of the source.
+"""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+import anyio.to_thread
+
+from taskyard.runtimes.function.toolchains.build import Build
+
+_PACKAGES: Final = ("net/http", "encoding/xml", "os/exec", "regexp", "runtime/debug")
+"""What our member needs, and a few that many handlers do; they import most of the others."""
+
+
+async def begin_cache(build: Build, go: str, environment: dict[str, str], cache: Path) -> None:
+    """Make a cache that has the library. Raises ``BuildFailed`` if that does not compile.
+
+    Args:
+        build: the build under way.
+        go: the program.
+        environment: that of the steps; its GOCACHE is not looked at.
+        cache: a directory that is not there yet.
+    """
+    empty = build.scratch / "empty"
+    empty.mkdir()
+    (empty / "go.mod").write_text("module empty\n", encoding="utf-8")
+    versions: list[str] = []
+    failure = "go does not run"
+    await build.steps.run([go, "version"], empty, versions.append, failure, environment)
+    digest = hashlib.sha256("\n".join([go, *versions]).encode()).hexdigest()
+    kept = build.shared / f"go-{digest[:16]}"
+    if not kept.is_dir():
+        build.say("compiling Go's own library, once for this worker")
+        fresh = build.scratch / "library"
+        command = [go, "build", *_PACKAGES]
+        failure = "Go's own library does not compile"
+        await build.run(command, empty, failure, {**environment, "GOCACHE": str(fresh)})
+        await anyio.to_thread.run_sync(_keep, fresh, kept)
+    await anyio.to_thread.run_sync(_link, kept, cache)
+
+
+def _keep(fresh: Path, kept: Path) -> None:
+    kept.parent.mkdir(mode=0o700, exist_ok=True)
+    for old in kept.parent.glob("go-*"):
+        if old != kept:
+            shutil.rmtree(old, ignore_errors=True)
+    try:
+        fresh.rename(kept)
+    except OSError:
+        if not kept.is_dir():  # otherwise another build was first
+            raise
+
+
+def _link(kept: Path, cache: Path) -> None:
+    """Files are shared, names are not: Go never changes what it has written to a cache."""
+    try:
+        shutil.copytree(kept, cache, copy_function=os.link)
+    except OSError:
+        # Replaced by that of another version just now: without it, this build takes longer.
+        shutil.rmtree(cache, ignore_errors=True)
