@@ -14,6 +14,7 @@ from drove_client import ApiFailed, DroveClient
 from served import Served
 
 from engines import IMAGE, RealEngine, real_engine
+from receivers import Receiver
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
 APP = "ACCEPTANCE"
@@ -138,6 +139,30 @@ def test_kill_is_outright(drove: DroveClient, engine: RealEngine) -> None:
     assert " ".join(states) == (
         "PENDING PROVISIONING STARTING RUNNING RUN_COMPLETED DEPROVISIONING STOPPED"
     )
+
+
+@pytest.mark.parametrize("protocol", ["udp", "tcp"])
+def test_output_arrives_at_a_log_server_and_in_the_file(drove: DroveClient, protocol: str) -> None:
+    """Section 14.4: tagged with the instance's id; an end does not wait for the server."""
+    task = f"SYSLOG-{protocol}"
+    with Receiver(protocol) as receiver:
+        logging = {
+            "type": "RSYSLOG",
+            "server": receiver.server,
+            "tagPrefix": "p.",
+            "tagSuffix": ".s",
+        }
+        drove.create(spec(task, "echo one; echo two >&2; echo three", logging=logging))
+        ended = drove.follow(APP, task)
+        deadline = time.monotonic() + 30
+        while len(receiver.messages) < 3:
+            assert time.monotonic() < deadline, receiver.messages
+            time.sleep(0.05)
+    assert sorted(receiver.texts) == [b"one", b"three", b"two"]
+    tag = f" p.{ended['instanceId']}.s: ".encode()
+    assert all(tag in one for one in receiver.messages)
+    assert ended["loggingSpec"] == logging
+    assert sorted(drove.output(APP, task).splitlines()) == ["one", "three", "two"]
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,6 @@ def _switched_off(settings: DroveSettings, spec: wire.WireSpec) -> list[str]:
         if isinstance(config, wire.HostFileConfig)
         and not _is_below(config.filePathOnHost or "", settings.config_dirs)
     ]
-    if isinstance(spec.logging, wire.SyslogLogging):
-        problems.append("Logging of type RSYSLOG is not available on this cluster; use LOCAL")
     return problems
 
 

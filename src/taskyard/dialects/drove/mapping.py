@@ -9,6 +9,7 @@ from taskyard.core.ids import GroupName
 from taskyard.core.instants import Instant, after
 from taskyard.core.policies import Policy
 from taskyard.core.resources import Resources
+from taskyard.core.syslog import parse_server
 from taskyard.core.tasks import (
     Container,
     ContainerFile,
@@ -16,6 +17,7 @@ from taskyard.core.tasks import (
     DeviceRequest,
     PullPolicy,
     SecretRef,
+    Syslog,
     TaskSpec,
     Volume,
 )
@@ -42,6 +44,7 @@ _PATHS: Final = {
     "command": "args",
     "user": "userSpec",
     "container.volumes": "volumes",
+    "container.syslog.server": "logging.server",
     "container.pull_timeout_s": "executable.dockerPullTimeout",
     "placement": "placementPolicy",
     "resources.cores": "resources",
@@ -113,6 +116,7 @@ def spec_of(
         devices=devices,
         device_requests=requests,
         open_files=settings.open_files or None,
+        syslog=_syslog(spec.logging, given.instance),
     )
     return TaskSpec(
         work=work,
@@ -184,6 +188,13 @@ def _devices(
                 )
             )
     return tuple(direct), tuple(requests)
+
+
+def _syslog(logging: wire.LocalLogging | wire.SyslogLogging | None, instance: str) -> Syslog | None:
+    if not isinstance(logging, wire.SyslogLogging):
+        return None
+    tag = f"{logging.tagPrefix or ''}{instance}{logging.tagSuffix or ''}"
+    return Syslog(str(parse_server(logging.server or "")), tag)
 
 
 def _log_limit(logging: wire.LocalLogging | wire.SyslogLogging | None) -> int | None:

@@ -1,6 +1,7 @@
 """The output files of one attempt, written by this process for once."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +25,20 @@ class Output:
     Writes go to the page cache, at once; they wait for no disk.
     """
 
-    def __init__(self, directory: Path, limit_bytes: int, *, merge: bool = False) -> None:
-        """Prepare, without touching the disk. With ``merge``, all of it goes to ``stdout``."""
+    def __init__(
+        self,
+        directory: Path,
+        limit_bytes: int,
+        *,
+        merge: bool = False,
+        also: Callable[[int, int, bytes], None] | None = None,
+    ) -> None:
+        """Prepare, without touching the disk. With ``merge``, all of it goes to ``stdout``.
+
+        ``also`` is given whatever is offered, kept or not: its stream, where in it, and the bytes.
+        """
         self._merge = merge
+        self._also = also
         self._directory = directory
         self._limit = limit_bytes
         self._fds: dict[int, int] = {}
@@ -89,6 +101,8 @@ class Output:
         stream = STDERR if stream == STDERR else STDOUT
         at = self._at[stream]
         self._at[stream] = after = at + len(data)
+        if self._also is not None:
+            self._also(stream, at, data)
         known = self._seen[stream]
         if after <= known:
             return
