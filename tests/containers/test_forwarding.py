@@ -17,7 +17,16 @@ class Hands:
 
     def __init__(self, directory: Path) -> None:
         self.messages: list[bytes] = []
-        self.forwarding = Forwarding(directory, "tag", SystemClock(), self.messages.append)
+        self.room = 1000
+        self.forwarding = Forwarding(directory, "tag", SystemClock(), self.hand)
+
+    def hand(self, message: bytes) -> bool:
+        """Take it, until there is no more room."""
+        if self.room == 0:
+            return False
+        self.room -= 1
+        self.messages.append(message)
+        return True
 
     @property
     def texts(self) -> list[bytes]:
@@ -32,7 +41,7 @@ def test_lines_are_put_together_from_pieces(tmp_path: Path) -> None:
     hands.forwarding.take(STDERR, 0, b"err\n")
     hands.forwarding.take(STDOUT, 2, b"e\r\n\n\ntwo\nthr")
     assert hands.texts == [b"err", b"one", b"two"]
-    hands.forwarding.take(STDOUT, 13, b"ee")
+    hands.forwarding.take(STDOUT, 14, b"ee")
     hands.forwarding.end()
     assert hands.texts == [b"err", b"one", b"two", b"three"]
     assert [one[:4] for one in hands.messages] == [b"<27>", b"<30>", b"<30>", b"<30>"]
@@ -84,6 +93,21 @@ def test_a_later_process_goes_on_where_this_one_was(tmp_path: Path) -> None:
     third.forwarding.take(STDOUT, 0, b"one\ntwo\nthree\n")
     third.forwarding.end()
     assert third.texts == []
+
+
+def test_what_was_not_taken_any_more_is_for_the_next_process(tmp_path: Path) -> None:
+    """While everything stops, output still comes."""
+    first = Hands(tmp_path)
+    first.room = 1
+    first.forwarding.take(STDOUT, 0, b"one\ntwo\nthr")
+    first.room = 9
+    first.forwarding.take(STDOUT, 11, b"ee\n")
+    first.forwarding.end()
+    assert first.texts == [b"one"]
+    second = Hands(tmp_path)
+    second.forwarding.resume()
+    second.forwarding.take(STDOUT, 0, b"one\ntwo\nthree\n")
+    assert second.texts == [b"two", b"three"]
 
 
 def test_positions_are_written_while_output_comes(

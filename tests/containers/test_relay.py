@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-from receivers import Receiver
 from structlog.testing import capture_logs
 
+from receivers import Receiver
 from taskyard.core.syslog import SyslogServer, parse_server
 from taskyard.runtimes.container import relay as module
 from taskyard.runtimes.container.relay import QUEUE_BYTES, Relay, Resolver, resolve
@@ -130,7 +130,7 @@ async def test_what_waits_leaves_before_everything_stops() -> None:
         async with working() as relay:
             relay.hand(parse_server(receiver.server), b"last: 1")
             await relay.flush()
-            relay.hand(parse_server(receiver.server), b"too late: 1")
+            assert not relay.hand(parse_server(receiver.server), b"too late: 1")
         await until(lambda: receiver.messages == [b"last: 1"])
 
 

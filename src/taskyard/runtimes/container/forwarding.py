@@ -52,9 +52,11 @@ class Forwarding:
     """
 
     def __init__(
-        self, directory: Path, tag: str, clock: Clock, hand: Callable[[bytes], None]
+        self, directory: Path, tag: str, clock: Clock, hand: Callable[[bytes], bool]
     ) -> None:
-        """Prepare, without touching the disk. ``hand`` takes a message, and never waits."""
+        """Prepare, without touching the disk. ``hand`` takes a message and never waits;
+        it says False when nothing is taken any more.
+        """
         self._path = directory / RECORD
         self._tag = tag
         self._clock = clock
@@ -63,6 +65,7 @@ class Forwarding:
         self._streams = {STDOUT: _Stream(0), STDERR: _Stream(0)}
         self._recorded_at = time.monotonic()
         self._recorded = _Record()
+        self._stopped = False
 
     def resume(self) -> None:
         """Go on where an earlier process was."""
@@ -79,7 +82,7 @@ class Forwarding:
     def take(self, stream: int, at: int, data: bytes) -> None:
         """Bytes of a stream that begin at a position; those seen already are passed over."""
         known = self._streams[stream]
-        if at + len(data) <= known.taken:
+        if self._stopped or at + len(data) <= known.taken:
             return
         if at < known.taken:
             data = data[known.taken - at :]
@@ -88,11 +91,14 @@ class Forwarding:
             self._say(stream, known.rest)
             known.begun, known.rest = at, b""
         *lines, rest = (known.rest + data).split(b"\n")
+        known.rest = b""
         for line in lines:
-            self._say(stream, line)
+            if not self._say(stream, line):
+                return
             known.begun += len(line) + 1
         while len(rest) >= TEXT_LIMIT:
-            self._say(stream, rest[:TEXT_LIMIT])
+            if not self._say(stream, rest[:TEXT_LIMIT]):
+                return
             known.begun += TEXT_LIMIT
             rest = rest[TEXT_LIMIT:]
         known.rest = rest
@@ -102,8 +108,8 @@ class Forwarding:
     def end(self) -> None:
         """There is no more: what is left of a line is one."""
         for number, stream in self._streams.items():
-            self._say(number, stream.rest)
-            stream.begun, stream.rest = stream.taken, b""
+            if self._say(number, stream.rest):
+                stream.begun, stream.rest = stream.taken, b""
         # The end may have to be found again by a later process.
         self.record()
 
@@ -123,11 +129,13 @@ class Forwarding:
         else:
             self._recorded = now
 
-    def _say(self, stream: int, line: bytes) -> None:
+    def _say(self, stream: int, line: bytes) -> bool:
+        """Hand a line over; False if nothing is taken any more."""
         line = line.rstrip(b"\r")
-        if not line:
-            return
-        at_s = self._clock.now() // 1_000_000
-        begin = header(at_s, self._hostname, self._tag, is_error=stream == STDERR)
-        for position in range(0, len(line), TEXT_LIMIT):
-            self._hand(begin + line[position : position + TEXT_LIMIT])
+        if line and not self._stopped:
+            at_s = self._clock.now() // 1_000_000
+            begin = header(at_s, self._hostname, self._tag, is_error=stream == STDERR)
+            for position in range(0, len(line), TEXT_LIMIT):
+                piece = line[position : position + TEXT_LIMIT]
+                self._stopped = self._stopped or not self._hand(begin + piece)
+        return not self._stopped

@@ -85,33 +85,37 @@ class Relay:
         """Work in this group, until it is cancelled."""
         self._group = group
 
-    def hand(self, server: SyslogServer, message: bytes) -> None:
-        """A message for a server. Never waits; drops it if there is no room."""
+    def hand(self, server: SyslogServer, message: bytes) -> bool:
+        """A message for a server. Never waits; drops it if there is no room.
+
+        False if nothing is taken any more, because everything stops.
+        """
         if self._group is None:
-            return
+            return False
         queue = self._queues.get(server)
         if queue is None:
             if len(self._queues) >= _SERVERS:
                 _log.warning("message dropped: too many log servers", server=str(server))
-                return
+                return True
             queue = self._queues[server] = _Queue()
             self._group.start_soon(self._serve, server, queue)
         queue.last_at = time.monotonic()
         size = len(message)
         if queue.size + size > QUEUE_BYTES or self._held + size > ALL_BYTES:
             queue.dropped += 1
-            return
+            return True
         queue.messages.append(message)
         queue.size += size
         self._held += size
         queue.news.set()
+        return True
 
     async def flush(self) -> None:
-        """Give what is waiting a short while to leave."""
+        """Take nothing more, and give what is waiting a short while to leave."""
+        self._group = None
         with anyio.move_on_after(_FLUSH_S):
             while self._held:  # noqa: ASYNC110 - whoever is last
                 await anyio.sleep(0.01)
-        self._group = None
 
     async def _serve(self, server: SyslogServer, queue: _Queue) -> None:
         pause_s = _PAUSE_MIN_S
