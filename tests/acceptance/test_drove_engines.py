@@ -4,6 +4,8 @@ Everything goes through the main listener, below the prefix ``/drove``.
 """
 
 import base64
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +141,35 @@ def test_kill_is_outright(drove: DroveClient, engine: RealEngine) -> None:
     assert " ".join(states) == (
         "PENDING PROVISIONING STARTING RUNNING RUN_COMPLETED DEPROVISIONING STOPPED"
     )
+
+
+def test_a_server_that_stands_still_loses_nothing(drove: DroveClient, served: Served) -> None:
+    """For longer than the silence after which an executor counts as lost."""
+    drove.create(spec("PAUSE", "sleep 6; echo done"))
+    drove.await_state(APP, "PAUSE", "RUNNING")
+    os.kill(served.pid, signal.SIGSTOP)
+    try:
+        time.sleep(3.5)  # the standstill itself, not a wait for something
+    finally:
+        os.kill(served.pid, signal.SIGCONT)
+    ended = drove.follow(APP, "PAUSE")
+    assert ended["taskResult"] == {"status": "SUCCESSFUL", "exitCode": 0}
+    assert drove.output(APP, "PAUSE") == "done\n"
+
+
+def test_the_newest_output_is_kept_beside_the_first(drove: DroveClient) -> None:
+    """Of more than the files of LOCAL hold, what lies between is told and missing."""
+    logging = {"type": "LOCAL", "maxSize": "1k", "maxFiles": 2}
+    drove.create(spec("LONG", "seq 10001 30000", logging=logging))
+    drove.follow(APP, "LONG")
+    text = drove.output(APP, "LONG")
+    first, rest = text.split("\n[taskyard: output limit reached, ")
+    dropped, last = rest.split(" bytes dropped]\n")
+    assert first.splitlines()[:2] == ["10001", "10002"]
+    assert len(first) == 2048
+    assert last.endswith("\n29999\n30000\n")
+    assert 512 <= len(last) <= 1024
+    assert 2048 + int(dropped) + len(last) == 6 * 20_000
 
 
 @pytest.mark.parametrize("protocol", ["udp", "tcp"])

@@ -144,6 +144,9 @@ class Container(Struct, frozen=True, omit_defaults=True, tag="container", tag_fi
     device_requests: tuple[DeviceRequest, ...] = ()
     open_files: int | None = None
     """Files it may have open at once; the engine's default when None."""
+    keep_last_bytes: int = 0
+    """Of output beyond its limit, about how much of the end is kept as well; to be read once the
+    attempt has ended, behind the line that says what is missing."""
     syslog: Syslog | None = None
     """Where lines of output go besides the files; whether they arrive is no matter of the task."""
 

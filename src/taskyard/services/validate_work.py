@@ -20,6 +20,7 @@ CAPABILITY: Final = re.compile(r"[A-Z][A-Z_]{1,39}\Z")
 SECRET_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}\Z")
 PULL_TIMEOUT_S: Final = 86_400
 COMMAND_BYTES: Final = 128 * 1024
+KEEP_LAST_BYTES: Final = 1 << 40
 
 
 def check_work(work: Work) -> None:
@@ -58,6 +59,8 @@ def check_container(work: Container) -> None:
     if work.network is not None and not NETWORK.match(work.network):
         raise InvalidInput("container.network", "is no network mode")
     _check_settings(work)
+    if not 0 <= work.keep_last_bytes <= KEEP_LAST_BYTES:
+        raise InvalidInput("container.keep_last_bytes", f"is from 0 to {KEEP_LAST_BYTES}")
     if work.syslog is not None:
         _check_syslog(work.syslog)
     if not 0 < work.pull_timeout_s <= PULL_TIMEOUT_S:

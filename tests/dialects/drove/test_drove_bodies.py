@@ -295,5 +295,5 @@ async def test_what_runs_in_the_container(tmp_path: Any, monkeypatch: Any) -> No
         assert (device.host, device.container, device.permissions) == ("/dev/x", "/dev/x", "rw")
         assert (request.driver, request.count, request.capabilities) == ("d", -1, (("gpu",),))
         assert (given.resources.cores, given.resources.memory_bytes) == (2, 2 << 20)
-        assert given.log_limit_bytes == 2048
+        assert (given.log_limit_bytes, work.keep_last_bytes) == (2048, 1024)
         assert "configs" not in shown

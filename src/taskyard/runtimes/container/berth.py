@@ -66,6 +66,7 @@ class Berth:
             directory,
             assignment.log_limit_bytes,
             merge=self._work.merge_output,
+            keep_last_bytes=self._work.keep_last_bytes,
             also=None if self._forwarding is None else self._forwarding.take,
         )
         self._news = anyio.Event()
