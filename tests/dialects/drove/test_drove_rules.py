@@ -18,7 +18,14 @@ from taskyard.dialects.drove.ruledata import RuleData, RuleProblem
 
 CAPACITY = Capacity(9, 9000, 1 << 30)
 METADATA = {
-    "w1": {"zone": "Z-1", "cores": "8", "ssd": "true", "hostname": "h.example", "a.b": "c/d"},
+    "w1": {
+        "zone": "Z-1",
+        "cores": "8",
+        "ssd": "true",
+        "hostname": "h.example",
+        "a.b": "c/d",
+        "peer": "id-2",
+    },
     "w2": {"zone": "Y"},
 }
 ROOMS = {
@@ -27,7 +34,7 @@ ROOMS = {
     )
     for name, metadata in METADATA.items()
 }
-DATA = RuleData({"ZONE": "Z-1", "EMPTY": ""}, {"id-1": "w1", "id-2": "w2"})
+DATA = RuleData({"ZONE": "Z-1", "EMPTY": "", "NODE": "id-1"}, {"id-1": "w1", "id-2": "w2"})
 OWN = "allocatedExecutorNodeMetadata"
 ALL = "allExecutorMetadata"
 ENV = "applicationEnvironment"
@@ -50,6 +57,9 @@ def is_true(kind: str, rule: str, worker: str = "w1") -> bool:
         "executorNodeId != 'id-2' && executorNodeId.equals('id-1')",
         "executorNodeId in ['id-1', 'id-9']",
         "['id-1'] contains executorNodeId",
+        f"executorNodeId == {ENV}.NODE && {ENV}['NODE'] == executorNodeId",
+        f"{ENV}.NODE.equals(executorNodeId) && executorNodeId in [{ENV}.NODE, null]",
+        f"{ALL}[{ENV}.NODE].zone == 'Z-1' && {OWN}.peer == 'id-2' && executorNodeId != null",
         f"{OWN}.hostname=='h.example'",
         f"{OWN}['zone'] == 'Z-1'",
         f"{OWN}[\"a.b\"] == 'c/d'",
@@ -58,7 +68,7 @@ def is_true(kind: str, rule: str, worker: str = "w1") -> bool:
         f"{OWN} contains 'zone' and {OWN}.contains('ssd')",
         f"{OWN}['none'] == null && {OWN}.zone != null && {OWN}.get('none') == nil",
         f"{OWN}.getOrDefault('none', 'd') == 'd'",
-        f"{OWN}.size() == 5 && !{OWN}.isEmpty()",
+        f"{OWN}.size() == 6 && !{OWN}.isEmpty()",
         f"{OWN}['cores'] > 4 && {OWN}.cores <= 8",
         f"{OWN}['cores'] == 8 && 8.0 == {OWN}['cores']",
         f"{OWN}['cores'] > '10' || {OWN}['cores'] < '10'",
@@ -77,7 +87,7 @@ def is_true(kind: str, rule: str, worker: str = "w1") -> bool:
         f"{ALL}.containsKey('id-2') && !{ALL}.containsKey('id-9') && {ALL}.size() == 2",
         f"{ALL}[executorNodeId].zone == {OWN}.zone",
         f"{ENV}.ZONE == 'Z-1' && {ENV}.containsKey('EMPTY') && !{ENV}.containsKey('NONE')",
-        f"{ENV}['NONE'] == null && {ENV}.get('EMPTY') == '' && {ENV}.size() == 2",
+        f"{ENV}['NONE'] == null && {ENV}.get('EMPTY') == '' && {ENV}.size() == 3",
         f"{ENV}.getOrDefault('NONE', 'd') == 'd' && !{ENV}.isEmpty() && {ENV} contains 'ZONE'",
         "-1 < 0 && +2 > 1",
         "007 == 7 && 00.5 == 0.5",
@@ -133,6 +143,15 @@ def test_mvel_is_false_where_it_fails(rule: str) -> None:
         (f"{ALL}.keySet() == 1", "keySet()"),
         ("executorNodeId.startsWith('a')", "the id of an executor"),
         ("executorNodeId < 'a'", "compares numbers or text"),
+        (f"executorNodeId == {OWN}.peer", "ids that are known"),
+        (f"['a', {OWN}.peer] contains executorNodeId", "ids that are known"),
+        (f"{ALL}[{OWN}.peer].zone == 'Y'", "ids that are known"),
+        (f"{ALL}.containsKey({OWN}.peer)", "ids that are known"),
+        (f"{OWN}.containsKey(executorNodeId)", "does not take the id"),
+        (f"{OWN}[executorNodeId] == 'x'", "named by text, not by the id"),
+        ("[executorNodeId] contains 'id-1'", "cannot be in a list"),
+        ("(true ? executorNodeId : 'id-1') == 'id-1'", "cannot choose between the id"),
+        ("executorNodeId == 5", "ids that are known, not a number"),
         (f"{ENV}[executorNodeId] == 'x'", "written out"),
         (f"{ENV}.NONE == 'x'", "has no 'NONE'"),
         (f"{ENV}.values()", "not known for the environment"),
@@ -168,7 +187,8 @@ def test_other_mvel_is_refused_by_name(rule: str, said: str) -> None:
         f"\"$.{OWN}.zone\" == 'Z-1'",
         f"\"$['{OWN}']['a.b']\" == 'x' || '/{OWN}/a.b' == 'c/d'",
         f"'/{OWN}/zone' == '/{ENV}/ZONE'",
-        f"'/{OWN}/zone' != 'Y' && '/{OWN}/ssd' != true",
+        f"'/{OWN}/zone' != 'Y' && '/{OWN}/ssd' != true && '/{OWN}/peer' == 'id-2'",
+        f"'/executorNodeId' == '/{ENV}/NODE' && arr.in('/executorNodeId', ['id-1', 'x']) == true",
         f"'/{ALL}/id-2/zone' == 'Y' && \"$.{ALL}.id-2.zone\" == 'Y'",
         f"(1 == 2 || 2 == 2) && ^pointer.exists('/{OWN}/none')",
         f"pointer.exists('/{OWN}/zone') == true",
@@ -229,6 +249,8 @@ def test_hope_is_false_where_something_is_missing(rule: str) -> None:
         (f"'/{OWN}' == 'x'", "no single value"),
         (f"'/{OWN}/zone/x' == 'x'", "leads beyond text"),
         (f"'/{ENV}/NONE' == 'x'", "has no 'NONE'"),
+        (f"'/{OWN}/peer' == '/executorNodeId'", "ids that are known"),
+        (f"arr.in('/executorNodeId', ['/{OWN}/peer']) == true", "ids that are known"),
         (f"'/{OWN}/cores' > 4", "> needs a number, not text"),
         (f"'/{OWN}/ssd' & true", "& needs true or false, not text"),
         ("^'x'", "^ needs true or false"),

@@ -23,6 +23,8 @@ from taskyard.dialects.drove.ruledata import (
     RuleData,
     RuleProblem,
     Term,
+    listed,
+    literal,
     need,
     plain_number,
     unquoted,
@@ -85,17 +87,17 @@ class _Translation(Transformer_NonRecursive[Token, Term]):
 
     def text(self, parts: list[str]) -> Term:
         inner = unquoted(parts[0])
-        return value_at(inner, self._data) if is_path(inner) else self._data.literal(inner)
+        return value_at(inner, self._data) if is_path(inner) else literal(inner)
 
     def truth(self, parts: list[str]) -> Term:
         return Term(parts[0].capitalize(), Kind.TRUTH)
 
     def several(self, parts: list[Term]) -> Term:
-        return Term(f"[{', '.join(one.text for one in parts)}]", Kind.LIST)
+        return listed(parts)
 
     def call(self, parts: list[Term]) -> Term:
         name, *given = parts
-        return called(str(name), given)
+        return called(self._data, str(name), given)
 
     def exists(self, parts: list[str]) -> Term:
         inner = unquoted(parts[1])
@@ -117,6 +119,9 @@ class _Translation(Transformer_NonRecursive[Token, Term]):
                 need(one, wanted, sign)
             elif one.kind in {Kind.METADATA, Kind.EXECUTORS, Kind.ENVIRONMENT}:
                 raise RuleProblem(f"{one.kind} is no single value")
+        if Kind.EXECUTOR in {left.kind, right.kind}:
+            known = self._data.as_executor
+            return Term(f"({known(left)} {sign} {known(right)})", Kind.TRUTH)
         return Term(f"({left.text} {sign} {right.text})", Kind.TRUTH)
 
     def row(self, parts: list[Term]) -> Term:

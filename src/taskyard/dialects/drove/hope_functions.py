@@ -7,7 +7,7 @@ is asked; patterns, which can run for long; and functions of arrays, which execu
 from collections.abc import Sequence
 from typing import Final
 
-from taskyard.dialects.drove.ruledata import Kind, RuleProblem, Term, need
+from taskyard.dialects.drove.ruledata import Kind, RuleData, RuleProblem, Term, need
 
 _Form = tuple[str, tuple[Kind, ...], Kind]
 _T: Final = Kind.TEXT
@@ -32,13 +32,15 @@ _SERIES: Final = {"math.add": " + ", "math.prod": " * "}
 _MEMBERSHIPS: Final = {"arr.in": "in", "arr.not_in": "not in"}
 
 
-def called(name: str, given: Sequence[Term]) -> Term:
+def called(data: RuleData, name: str, given: Sequence[Term]) -> Term:
     """A call of a function. Raises :class:`RuleProblem` for one that is not known here."""
     texts = [one.text for one in given]
     if name in _MEMBERSHIPS and len(given) == 2:
         need(given[1], Kind.LIST, f"{name}()")
         if given[0].kind not in {_T, _N, Kind.TRUTH, Kind.EXECUTOR}:
             raise RuleProblem(f"{name}() looks for a single value, not {given[0].kind}")
+        if given[0].kind is Kind.EXECUTOR:
+            texts[1] = data.as_executor(given[1])
         return Term(f"({texts[0]} {_MEMBERSHIPS[name]} {texts[1]})", Kind.TRUTH)
     if name in _SERIES and given:
         numbers = [need(one, _N, f"{name}()") for one in given]

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from taskyard.dialects.drove.ruledata import Kind, RuleData, RuleProblem, Term, root
+from taskyard.dialects.drove.ruledata import Kind, RuleData, RuleProblem, Term, literal, root
 
 _STEP: Final = re.compile(r"""\.([A-Za-z0-9_@:/-]+)|\['([^'\]]+)'\]|\["([^"\]]+)"\]""")
 
@@ -22,14 +22,14 @@ def value_at(path: str, data: RuleData) -> Term:
             variable = data.variable(step)
             if variable is None:
                 raise RuleProblem(f"the environment of the task has no {step!r}")
-            found = variable._replace(literal=None)
+            found = variable
         elif found.kind is Kind.METADATA:
             found = Term(f"{found.text}[{step!r}]", Kind.TEXT)
         elif found.kind is Kind.EXECUTORS:
-            found = Term(f"{found.text}[{data.literal(step).text}]", Kind.METADATA)
+            found = Term(f"{found.text}[{data.as_executor(literal(step))}]", Kind.METADATA)
         else:
             raise RuleProblem(f"{path!r} leads beyond {found.kind}")
-    return found._replace(literal=path)
+    return found
 
 
 def exists(path: str, data: RuleData) -> Term:
@@ -43,9 +43,9 @@ def exists(path: str, data: RuleData) -> Term:
     if before == ["allocatedExecutorNodeMetadata"]:
         return Term(f"({last!r} in metadata)", Kind.TRUTH)
     if before == ["allExecutorMetadata"]:
-        return Term(f"({data.literal(last).text} in workers)", Kind.TRUTH)
+        return Term(f"({data.as_executor(literal(last))} in workers)", Kind.TRUTH)
     if len(before) == 2 and before[0] == "allExecutorMetadata":
-        name = data.literal(before[1]).text
+        name = data.as_executor(literal(before[1]))
         return Term(f"({name} in workers and {last!r} in workers[{name}])", Kind.TRUTH)
     root(before[0])
     return Term("False", Kind.TRUTH)

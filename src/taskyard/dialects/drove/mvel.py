@@ -18,6 +18,8 @@ from taskyard.dialects.drove.ruledata import (
     RuleData,
     RuleProblem,
     Term,
+    listed,
+    literal,
     need,
     plain_number,
     root,
@@ -89,7 +91,7 @@ class _Translation(Transformer_NonRecursive[Token, Term]):
         return Term(plain_number(parts[0]), Kind.NUMBER)
 
     def text(self, parts: list[str]) -> Term:
-        return self._data.literal(unquoted(parts[0]))
+        return literal(unquoted(parts[0]))
 
     def true(self, _: list[str]) -> Term:
         return Term("True", Kind.TRUTH)
@@ -104,12 +106,14 @@ class _Translation(Transformer_NonRecursive[Token, Term]):
         return root(str(parts[0]))
 
     def several(self, parts: list[Term]) -> Term:
-        return Term(f"[{', '.join(one.text for one in _values(parts))}]", Kind.LIST)
+        return listed(_values(parts))
 
     def choice(self, parts: list[Term]) -> Term:
         test, yes, no = parts
         need(test, Kind.TRUTH, "?:")
         _values((yes, no))
+        if yes.kind is not no.kind and Kind.EXECUTOR in {yes.kind, no.kind}:
+            raise RuleProblem("?: cannot choose between the id of an executor and something else")
         kind = yes.kind if yes.kind is no.kind else Kind.UNKNOWN
         return Term(f"({yes.text} if {test.text} else {no.text})", kind)
 
@@ -127,6 +131,9 @@ class _Translation(Transformer_NonRecursive[Token, Term]):
         _values((left, right))
         if {left.kind, right.kind} == {Kind.TRUTH, Kind.TEXT}:
             left, right = _as_truth(left), _as_truth(right)
+        if Kind.EXECUTOR in {left.kind, right.kind}:
+            known = self._data.as_executor
+            return Term(f"({known(left)} {sign} {known(right)})", Kind.TRUTH)
         return _compared(left, sign, right)
 
     def relation(self, parts: tuple[Term, str, Term]) -> Term:
@@ -164,7 +171,7 @@ class _Translation(Transformer_NonRecursive[Token, Term]):
 
     def property(self, parts: tuple[Term, str]) -> Term:
         owner, name = parts
-        return member(self._data, owner, self._data.literal(str(name)), needed=True)
+        return member(self._data, owner, literal(str(name)), needed=True)
 
     def index(self, parts: list[Term]) -> Term:
         return member(self._data, parts[0], parts[1], needed=False)

@@ -41,6 +41,10 @@ that is. MVEL's operator ``contains`` means the same as the methods of that name
 """
 _NUMBERS: Final = frozenset({"substring"})
 """Methods whose arguments are numbers; those of all others are single values."""
+_OF_IDS: Final = frozenset(
+    {(Kind.EXECUTOR, "equals"), (Kind.TEXT, "equals"), (Kind.LIST, "contains")}
+)
+"""Methods that compare with an executor's id."""
 
 
 def called(data: RuleData, owner: Term, name: str, given: Sequence[Term]) -> Term:
@@ -53,9 +57,18 @@ def called(data: RuleData, owner: Term, name: str, given: Sequence[Term]) -> Ter
     for one in given:
         if name in _NUMBERS:
             need(one, Kind.NUMBER, f"{name}()")
-        elif one.kind not in {Kind.TEXT, Kind.NUMBER, Kind.TRUTH, Kind.EXECUTOR, Kind.UNKNOWN}:
+        elif one.kind is Kind.EXECUTOR:
+            if owner.kind is not Kind.EXECUTORS and (owner.kind, name) not in _OF_IDS:
+                raise RuleProblem(f"{name}() of {owner.kind} does not take {one.kind}")
+        elif one.kind not in {Kind.TEXT, Kind.NUMBER, Kind.TRUTH, Kind.UNKNOWN}:
             raise RuleProblem(f"{name}() needs a single value, not {one.kind}")
-    return Term(form[0].format(owner.text, *(one.text for one in given)), form[1])
+    texts = [owner.text, *(one.text for one in given)]
+    kinds = {owner.kind, *(one.kind for one in given)}
+    if (owner.kind, name) in _OF_IDS and Kind.EXECUTOR in kinds:
+        texts = [data.as_executor(one) for one in (owner, *given)]
+    elif owner.kind is Kind.EXECUTORS and given:
+        texts[1] = data.as_executor(given[0])
+    return Term(form[0].format(*texts), form[1])
 
 
 def member(data: RuleData, owner: Term, key: Term, *, needed: bool) -> Term:
@@ -72,10 +85,12 @@ def member(data: RuleData, owner: Term, key: Term, *, needed: bool) -> Term:
     kinds = {Kind.METADATA: Kind.TEXT, Kind.EXECUTORS: Kind.METADATA}
     if owner.kind not in kinds:
         raise RuleProblem(f"{key.literal or 'a member'} is not known for {owner.kind}")
-    if key.kind not in {Kind.TEXT, Kind.EXECUTOR}:
+    is_id = key.kind is Kind.EXECUTOR and owner.kind is Kind.EXECUTORS
+    if key.kind is not Kind.TEXT and not is_id:
         raise RuleProblem(f"a member of {owner.kind} is named by text, not by {key.kind}")
     form = "{0}[{1}]" if needed else "get({0}, {1})"
-    return Term(form.format(owner.text, key.text), kinds[owner.kind])
+    text = data.as_executor(key) if owner.kind is Kind.EXECUTORS else key.text
+    return Term(form.format(owner.text, text), kinds[owner.kind])
 
 
 def _of_environment(data: RuleData, name: str, given: Sequence[Term]) -> Term:

@@ -5,7 +5,7 @@ which worker an executor's id stands for) is written into it as literals.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -47,7 +47,9 @@ class Term(NamedTuple):
     """In the engine's language; stands for itself wherever it is put."""
     kind: Kind
     literal: str | None = None
-    """The text itself, of one that is written out."""
+    """The text itself, of one that is known when the rule is translated."""
+    items: "tuple[Term, ...]" = ()
+    """What is in a list."""
 
 
 ROOTS: Final = {
@@ -71,9 +73,20 @@ class RuleData(NamedTuple):
     executors: Mapping[str, str]
     """The engine's names of executors, by their ids."""
 
-    def literal(self, value: str) -> Term:
-        """A text that is written out; the id of an executor becomes the name of its worker."""
-        return Term(repr(self.executors.get(value, value)), Kind.TEXT, value)
+    def as_executor(self, term: Term) -> str:
+        """The text of what is compared with the id of an executor: for an id, its worker's name.
+
+        Raises :class:`RuleProblem` for what is not known when the rule is translated.
+        """
+        if term.kind is Kind.LIST:
+            return f"[{', '.join(map(self.as_executor, term.items))}]"
+        if term.literal is not None:
+            return repr(self.executors.get(term.literal, term.literal))
+        if term.kind in {Kind.EXECUTOR, Kind.UNKNOWN}:
+            return term.text
+        raise RuleProblem(
+            f"the id of an executor is compared with ids that are known, not {term.kind}"
+        )
 
     def variable(self, name: str) -> Term | None:
         """A variable of the environment; None if it is not there."""
@@ -87,6 +100,18 @@ def root(name: str) -> Term:
     if found is None:
         raise RuleProblem(f"there is no {name!r}, only {', '.join(ROOTS)}")
     return found
+
+
+def literal(value: str) -> Term:
+    """A text that is written out."""
+    return Term(repr(value), Kind.TEXT, value)
+
+
+def listed(items: Sequence[Term]) -> Term:
+    """A list of single values. Raises :class:`RuleProblem` for an id that is not known yet."""
+    if any(one.kind is Kind.EXECUTOR for one in items):
+        raise RuleProblem("the id of an executor cannot be in a list")
+    return Term(f"[{', '.join(one.text for one in items)}]", Kind.LIST, items=tuple(items))
 
 
 def need(term: Term, kind: Kind, where: str) -> str:
