@@ -84,7 +84,7 @@ def member(data: RuleData, owner: Term, key: Term, *, needed: bool) -> Term:
         return found or Term("None", Kind.UNKNOWN)
     kinds = {Kind.METADATA: Kind.TEXT, Kind.EXECUTORS: Kind.METADATA}
     if owner.kind not in kinds:
-        raise RuleProblem(f"{key.literal or 'a member'} is not known for {owner.kind}")
+        raise RuleProblem(f"{key.literal or 'a member'!r} is not known for {owner.kind}")
     is_id = key.kind is Kind.EXECUTOR and owner.kind is Kind.EXECUTORS
     if key.kind is not Kind.TEXT and not is_id:
         raise RuleProblem(f"a member of {owner.kind} is named by text, not by {key.kind}")

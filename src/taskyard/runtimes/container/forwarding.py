@@ -88,16 +88,17 @@ class Forwarding:
             data = data[known.taken - at :]
         elif at > known.taken:
             # Nobody has what lies in between; what there was of a line is one.
-            self._say(stream, known.rest)
+            self._say(self._begin(stream), known.rest)
             known.begun, known.rest = at, b""
         *lines, rest = (known.rest + data).split(b"\n")
         known.rest = b""
+        begin = self._begin(stream)
         for line in lines:
-            if not self._say(stream, line):
+            if not self._say(begin, line):
                 return
             known.begun += len(line) + 1
         while len(rest) >= TEXT_LIMIT:
-            if not self._say(stream, rest[:TEXT_LIMIT]):
+            if not self._say(begin, rest[:TEXT_LIMIT]):
                 return
             known.begun += TEXT_LIMIT
             rest = rest[TEXT_LIMIT:]
@@ -108,7 +109,7 @@ class Forwarding:
     def end(self) -> None:
         """There is no more: what is left of a line is one."""
         for number, stream in self._streams.items():
-            if self._say(number, stream.rest):
+            if self._say(self._begin(number), stream.rest):
                 stream.begun, stream.rest = stream.taken, b""
         # The end may have to be found again by a later process.
         self.record()
@@ -129,13 +130,21 @@ class Forwarding:
         else:
             self._recorded = now
 
-    def _say(self, stream: int, line: bytes) -> bool:
+    def _begin(self, stream: int) -> bytes:
+        """What messages of a stream begin with now."""
+        at_s = self._clock.now() // 1_000_000
+        return header(at_s, self._hostname, self._tag, is_error=stream == STDERR)
+
+    def _say(self, begin: bytes, line: bytes) -> bool:
         """Hand a line over; False if nothing is taken any more."""
-        line = line.rstrip(b"\r")
-        if line and not self._stopped:
-            at_s = self._clock.now() // 1_000_000
-            begin = header(at_s, self._hostname, self._tag, is_error=stream == STDERR)
-            for position in range(0, len(line), TEXT_LIMIT):
-                piece = line[position : position + TEXT_LIMIT]
-                self._stopped = self._stopped or not self._hand(begin + piece)
+        if line.endswith(b"\r"):
+            line = line.rstrip(b"\r")
+        if not line or self._stopped:
+            return not self._stopped
+        if len(line) <= TEXT_LIMIT:
+            self._stopped = not self._hand(begin + line)
+            return not self._stopped
+        for position in range(0, len(line), TEXT_LIMIT):
+            piece = line[position : position + TEXT_LIMIT]
+            self._stopped = self._stopped or not self._hand(begin + piece)
         return not self._stopped
