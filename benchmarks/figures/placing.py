@@ -14,7 +14,14 @@ from taskyard.core.fleet import Fleet
 from taskyard.core.ids import GroupName, IncarnationId, TaskId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.placement import Room
-from taskyard.core.policies import Composite, MatchTag, MaxPerHost, OnePerHost, reserving
+from taskyard.core.policies import (
+    Composite,
+    MatchTag,
+    MaxPerHost,
+    OnePerHost,
+    RuleBased,
+    reserving,
+)
 from taskyard.core.resources import Capacity, Resources
 
 NAME = "placing"
@@ -32,6 +39,10 @@ DEMANDS = {
     ),
     "untagged, one of a group per host": Demand(
         Resources(500, GIB), policy=reserving(OnePerHost())
+    ),
+    "a rule about its worker": Demand(Resources(500, GIB), policy=RuleBased('"gpu" in tags')),
+    "a rule about all workers": Demand(
+        Resources(500, GIB), policy=RuleBased('"gpu" in tags and "worker-7" in workers')
     ),
     "more than anybody has": Demand(Resources(500, 1000 * GIB)),
 }

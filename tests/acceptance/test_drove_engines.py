@@ -4,6 +4,8 @@ Everything goes through the main listener, below the prefix ``/drove``.
 """
 
 import base64
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from drove_client import ApiFailed, DroveClient
 from served import Served
 
 from engines import IMAGE, RealEngine, real_engine
+from receivers import Receiver
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
 APP = "ACCEPTANCE"
@@ -138,6 +141,59 @@ def test_kill_is_outright(drove: DroveClient, engine: RealEngine) -> None:
     assert " ".join(states) == (
         "PENDING PROVISIONING STARTING RUNNING RUN_COMPLETED DEPROVISIONING STOPPED"
     )
+
+
+def test_a_server_that_stands_still_loses_nothing(drove: DroveClient, served: Served) -> None:
+    """For longer than the silence after which an executor counts as lost."""
+    drove.create(spec("PAUSE", "sleep 6; echo done"))
+    drove.await_state(APP, "PAUSE", "RUNNING")
+    os.kill(served.pid, signal.SIGSTOP)
+    try:
+        time.sleep(3.5)  # the standstill itself, not a wait for something
+    finally:
+        os.kill(served.pid, signal.SIGCONT)
+    ended = drove.follow(APP, "PAUSE")
+    assert ended["taskResult"] == {"status": "SUCCESSFUL", "exitCode": 0}
+    assert drove.output(APP, "PAUSE") == "done\n"
+
+
+def test_the_newest_output_is_kept_beside_the_first(drove: DroveClient) -> None:
+    """Of more than the files of LOCAL hold, what lies between is told and missing."""
+    logging = {"type": "LOCAL", "maxSize": "1k", "maxFiles": 2}
+    drove.create(spec("LONG", "seq 10001 30000", logging=logging))
+    drove.follow(APP, "LONG")
+    text = drove.output(APP, "LONG")
+    first, rest = text.split("\n[taskyard: output limit reached, ")
+    dropped, last = rest.split(" bytes dropped]\n")
+    assert first.splitlines()[:2] == ["10001", "10002"]
+    assert len(first) == 2048
+    assert last.endswith("\n29999\n30000\n")
+    assert 512 <= len(last) <= 1024
+    assert 2048 + int(dropped) + len(last) == 6 * 20_000
+
+
+@pytest.mark.parametrize("protocol", ["udp", "tcp"])
+def test_output_arrives_at_a_log_server_and_in_the_file(drove: DroveClient, protocol: str) -> None:
+    """Section 14.4: tagged with the instance's id; an end does not wait for the server."""
+    task = f"SYSLOG-{protocol}"
+    with Receiver(protocol) as receiver:
+        logging = {
+            "type": "RSYSLOG",
+            "server": receiver.server,
+            "tagPrefix": "p.",
+            "tagSuffix": ".s",
+        }
+        drove.create(spec(task, "echo one; echo two >&2; echo three", logging=logging))
+        ended = drove.follow(APP, task)
+        deadline = time.monotonic() + 30
+        while len(receiver.messages) < 3:
+            assert time.monotonic() < deadline, receiver.messages
+            time.sleep(0.05)
+    assert sorted(receiver.texts) == [b"one", b"three", b"two"]
+    tag = f" p.{ended['instanceId']}.s: ".encode()
+    assert all(tag in one for one in receiver.messages)
+    assert ended["loggingSpec"] == logging
+    assert sorted(drove.output(APP, task).splitlines()) == ["one", "three", "two"]
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,49 @@ async def test_count_of_the_runtime_survives_its_truncation(
     assert output.seal({}, patient=True) == first
 
 
+@pytest.mark.parametrize("beyond", [7, 60])
+async def test_a_kept_end_follows_on_the_marker(
+    files: LogFiles, tmp_path: Path, beyond: int
+) -> None:
+    """It appears with the seal, all at once; without a marker if nothing is missing."""
+    directory = begin(tmp_path, limit=10)
+    (directory / "stdout").write_bytes(b"0123456789")
+    (directory / "stdout.older").write_bytes(b"abcd")
+    (directory / "stdout.newer").write_bytes(b"efg")
+    output = files.output(ONE)
+    assert output is not None
+    assert await files.size(ONE, OUT) == StreamSize(10)
+    assert await files.read(ONE, OUT, 0, 99) == b"0123456789"
+    sizes = output.seal({OUT: beyond}, patient=True)
+    marker = b"\n[taskyard: output limit reached, 53 bytes dropped]\n" if beyond == 60 else b""
+    whole = b"0123456789" + marker + b"abcdefg"
+    assert sizes[OUT] == await files.size(ONE, OUT) == StreamSize(len(whole), beyond - 7)
+    assert output.seal({}, patient=True) == sizes
+    for offset in range(len(whole) + 2):
+        for length in (1, 2, 5, 99):
+            expected = whole[offset : offset + length]
+            assert await files.read(ONE, OUT, offset, length) == expected
+    output.compress(OUT, lambda: False)
+    assert await files.read(ONE, OUT, 0, 99) == whole[:99]
+    assert await files.size(ONE, OUT) == sizes[OUT]
+    assert not [one.name for one in directory.iterdir() if one.name.startswith("stdout.older")]
+    assert not [one.name for one in directory.iterdir() if one.name.startswith("stdout.newer")]
+
+
+async def test_an_end_that_is_compressed_while_it_is_read(files: LogFiles, tmp_path: Path) -> None:
+    """Comes from the archive then."""
+    directory = begin(tmp_path, limit=4)
+    (directory / "stdout").write_bytes(b"0123")
+    (directory / "stdout.newer").write_bytes(b"efg")
+    output = files.output(ONE)
+    assert output is not None
+    output.seal({OUT: 3}, patient=True)
+    output.compress(OUT, lambda: False)
+    # As for a reader who had opened the plain file before.
+    (directory / "stdout").write_bytes(b"0123")
+    assert await files.read(ONE, OUT, 2, 9) == b"23efg"
+
+
 async def test_compressed_output_reads_the_same(files: LogFiles, tmp_path: Path) -> None:
     """Bytes, size, dropped count and marker are those of the plain file."""
     directory = begin(tmp_path, limit=3_000_000)

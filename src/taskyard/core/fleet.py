@@ -1,14 +1,14 @@
 """All workers that are here, what is free on each, and indexes to find room without a scan."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from taskyard.core.demand import ReadyTask
 from taskyard.core.ids import WorkerId
 from taskyard.core.ladder import Ladder, TooManyRefused
 from taskyard.core.placement import Room
-from taskyard.core.policies import Policy, most_per_host, refusal
+from taskyard.core.policies import Policy, looks_around, most_per_host, refusal
 from taskyard.core.queues import QueueKey
 from taskyard.core.resources import Resources
 
@@ -30,11 +30,28 @@ class Selector(NamedTuple):
     """A group, and how many attempts of it a worker may not have yet; None if that is no matter."""
 
 
+class MetadataOfAll(Mapping[WorkerId, Mapping[str, str]]):
+    """The metadata of some workers, by their names, always as it is now."""
+
+    def __init__(self, rooms: Mapping[WorkerId, Room]) -> None:
+        self._rooms = rooms
+
+    def __getitem__(self, worker_id: WorkerId) -> Mapping[str, str]:
+        return self._rooms[worker_id].metadata
+
+    def __iter__(self) -> Iterator[WorkerId]:
+        return iter(self._rooms)
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+
 class Fleet:
     """Workers by their ids. Changed as they come, go, and are given attempts."""
 
     def __init__(self) -> None:
         self.rooms: dict[WorkerId, Room] = {}
+        self._all = MetadataOfAll(self.rooms)
         self._counts: dict[WorkerId, Counter[QueueKey]] = {}
         self._ladders: OrderedDict[Selector, tuple[Ladder, Ladder]] = OrderedDict()
         """By what is free, and by what there is in all."""
@@ -53,8 +70,11 @@ class Fleet:
 
     def put(self, room: Room) -> None:
         """Add a worker, or change what is known of it; what it runs stays counted."""
+        before = self.rooms.get(room.worker_id)
         self.rooms[room.worker_id] = room
         self._counts.setdefault(room.worker_id, Counter())
+        if before is None or before.metadata != room.metadata:
+            self._forget_wide()
         for selector, (free, whole) in self._ladders.items():
             if self._selects(selector, room):
                 free.put(room)
@@ -65,7 +85,8 @@ class Fleet:
 
     def remove(self, worker_id: WorkerId) -> None:
         """A worker is gone; unknown ones are ignored."""
-        self.rooms.pop(worker_id, None)
+        if self.rooms.pop(worker_id, None) is not None:
+            self._forget_wide()
         self._counts.pop(worker_id, None)
         for free, whole in self._ladders.values():
             free.remove(worker_id)
@@ -116,7 +137,7 @@ class Fleet:
         if policy is None:
             return None
         count = self.count(worker_id, QueueKey(task.workspace, task.group))
-        return refusal(policy, self.rooms[worker_id], count)
+        return refusal(policy, self.rooms[worker_id], count, self._all)
 
     def choose(
         self, task: ReadyTask, selector: Selector, kept: Mapping[WorkerId, int] | None = None
@@ -149,6 +170,12 @@ class Fleet:
             found = self.ladders(selector)[0].best(demand.resources, accept)
         return None if found is None else self.rooms[found]
 
+    def _forget_wide(self) -> None:
+        """Drop the indexes whose answers for one worker depend on what others are."""
+        wide = [one for one in self._ladders if one.where is not None and looks_around(one.where)]
+        for selector in wide:
+            del self._ladders[selector]
+
     def _change(self, room: Room, key: QueueKey) -> None:
         self.rooms[room.worker_id] = room
         for selector, (free, whole) in self._ladders.items():
@@ -167,7 +194,7 @@ class Fleet:
             room.accepting
             and selector.runtime in room.runtimes
             and (selector.workers is None or room.worker_id in selector.workers)
-            and (selector.where is None or refusal(selector.where, room, 0) is None)
+            and (selector.where is None or refusal(selector.where, room, 0, self._all) is None)
             and (
                 selector.below is None
                 or self.count(room.worker_id, selector.below[0]) < selector.below[1]

@@ -1,8 +1,8 @@
 """Placement policies: which workers a task may go to, besides having room.
 
 Each is a pure predicate over a worker as :class:`Candidate`, with a text of its own for the case
-that it refuses one. Those that look at nothing but what a worker is (its tags, a rule) are
-*static*: the scheduler answers them once for each worker, and not once for each task.
+that it refuses one. Those that look at nothing but what workers are (tags, a rule) are *static*:
+the scheduler answers them once for each worker, and not once for each task.
 """
 
 from enum import StrEnum
@@ -10,7 +10,14 @@ from typing import Annotated, Final, Protocol
 
 from msgspec import Meta, Struct
 
-from taskyard.core.rules import LENGTH_LIMIT, holds, problem_of_rule
+from taskyard.core.rules import (
+    LENGTH_LIMIT,
+    NOBODY,
+    Workers,
+    asks_for_all,
+    holds,
+    problem_of_rule,
+)
 
 DEPTH_LIMIT: Final = 8
 """How deep policies may be nested."""
@@ -89,10 +96,11 @@ class Composite(Struct, frozen=True, forbid_unknown_fields=True, tag="composite"
 Policy = AnyHost | OnePerHost | MaxPerHost | MatchTag | NoTag | RuleBased | Composite
 
 
-def refusal(policy: Policy, worker: Candidate, count: int) -> str | None:
+def refusal(policy: Policy, worker: Candidate, count: int, workers: Workers = NOBODY) -> str | None:
     """Why a worker will not do, as part of a sentence; None if it will.
 
-    ``count`` is how many attempts of the task's group the worker has.
+    ``count`` is how many attempts of the task's group the worker has; ``workers`` are all that are
+    here, which only a rule looks at.
     """
     match policy:
         case AnyHost():
@@ -108,23 +116,38 @@ def refusal(policy: Policy, worker: Candidate, count: int) -> str | None:
             others = worker.tags - {worker.hostname}
             return f"is reserved by its tag {min(others)!r}" if others else None
         case RuleBased(rule):
-            return None if holds(rule, worker) else "does not satisfy the rule"
+            return None if holds(rule, worker, workers) else "does not satisfy the rule"
         case Composite(policies, combiner):
-            return _combined(policies, combiner, worker, count)
+            return _combined(policies, combiner, worker, count, workers)
 
 
 def _combined(
-    policies: tuple[Policy, ...], combiner: Combiner, worker: Candidate, count: int
+    policies: tuple[Policy, ...],
+    combiner: Combiner,
+    worker: Candidate,
+    count: int,
+    workers: Workers,
 ) -> str | None:
     texts = []
     for one in policies:
-        text = refusal(one, worker, count)
+        text = refusal(one, worker, count, workers)
         if combiner is Combiner.AND and text is not None:
             return text
         if combiner is Combiner.OR and text is None:
             return None
         texts.append(text)
     return None if combiner is Combiner.AND else " and ".join(filter(None, texts))
+
+
+def looks_around(policy: Policy) -> bool:
+    """Whether what it says of a worker may change with the others that are here."""
+    match policy:
+        case RuleBased(rule):
+            return asks_for_all(rule)
+        case Composite(policies, _):
+            return any(map(looks_around, policies))
+        case _:
+            return False
 
 
 def static_part(policy: Policy) -> Policy | None:

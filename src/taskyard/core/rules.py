@@ -1,28 +1,40 @@
 """Rules of placement: small expressions over a worker, such as ``metadata["zone"] == "a"``.
 
-The language is the expressions of Python without calls, attributes, comprehensions and anything
-else that could reach out or run for long; evaluated by the library simpleeval. Names are
-``worker``, ``hostname``, ``tags`` and ``metadata``.
+The language is the expressions of Python without attributes, powers, comprehensions and anything
+else that could reach out or run for long, and with a few functions of our own
+(:mod:`taskyard.core.rule_functions`); evaluated by the library simpleeval. Names are ``worker``,
+``hostname``, ``tags``, ``metadata``, and ``workers``: the metadata of every worker, by its name.
 """
 
 import ast
 import warnings
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from simpleeval import DEFAULT_OPERATORS, EvalWithCompoundTypes
 
-LENGTH_LIMIT: Final = 1000
-NODES_LIMIT: Final = 200
-NAMES: Final = ("worker", "hostname", "tags", "metadata")
+from taskyard.core.rule_functions import FUNCTIONS, OPERATORS
+
+LENGTH_LIMIT: Final = 2000
+NODES_LIMIT: Final = 500
+NAMES: Final = ("worker", "hostname", "tags", "metadata", "workers")
+_ALL: Final = "workers"
 _ALLOWED: Final = (
     ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare,
     ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.IfExp, ast.Name,
-    ast.Load, ast.Constant, ast.Subscript, ast.Tuple, ast.List,
+    ast.Load, ast.Constant, ast.Subscript, ast.Tuple, ast.List, ast.Call, ast.BinOp, ast.Add,
+    ast.Sub, ast.Mult, ast.Div, ast.Mod,
 )  # fmt: skip
 _OPERATORS: Final = {
     operator: apply for operator, apply in DEFAULT_OPERATORS.items() if operator in _ALLOWED
-}
+} | OPERATORS
+
+Workers = Mapping[Any, Mapping[str, str]]
+"""Metadata by the names of workers. No ``dict``: simpleeval would look through all of it."""
+NOBODY: Final[Workers] = MappingProxyType({})
+"""No workers at all."""
 
 
 class Described(Protocol):
@@ -49,17 +61,32 @@ def problem_of_rule(rule: str) -> str | None:
     return None
 
 
-def holds(rule: str, worker: Described) -> bool:
-    """Whether a rule is true for a worker; one that fails to evaluate is not."""
+def asks_for_all(rule: str) -> bool:
+    """Whether a rule depends on workers other than the one it is held against."""
+    if _ALL not in rule:
+        return False
+    try:
+        tree = _parsed(rule)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(isinstance(node, ast.Name) and node.id == _ALL for node in ast.walk(tree))
+
+
+def holds(rule: str, worker: Described, workers: Workers = NOBODY) -> bool:
+    """Whether a rule is true for a worker; one that fails to evaluate is not.
+
+    ``workers`` are all that are here.
+    """
     names = {
         "worker": worker.worker_id,
         "hostname": worker.hostname,
         "tags": worker.tags,
         "metadata": worker.metadata,
+        _ALL: workers,
     }
     try:
         parsed = _parsed(rule)
-        return bool(EvalWithCompoundTypes(_OPERATORS, {}, names).eval(rule, parsed))
+        return bool(EvalWithCompoundTypes(_OPERATORS, FUNCTIONS, names).eval(rule, parsed))
     except Exception:  # noqa: BLE001 - by definition, whatever goes wrong means no
         return False
 
@@ -73,9 +100,14 @@ def _parsed(rule: str) -> Any:
     nodes = list(ast.walk(tree))
     if len(nodes) > NODES_LIMIT:
         raise ValueError(f"it has more than {NODES_LIMIT} parts")
+    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
     for node in nodes:
         if not isinstance(node, _ALLOWED):
             raise ValueError(f"{type(node).__name__} is not allowed")  # noqa: TRY004 - of the text
-        if isinstance(node, ast.Name) and node.id not in NAMES:
-            raise ValueError(f"there is no {node.id!r}, only {', '.join(NAMES)}")
+        if isinstance(node, ast.Call) and not isinstance(node.func, ast.Name):
+            raise ValueError("only functions can be called")  # noqa: TRY004 - as above
+        if isinstance(node, ast.Name):
+            known = tuple(FUNCTIONS) if id(node) in called else NAMES
+            if node.id not in known:
+                raise ValueError(f"there is no {node.id!r}, only {', '.join(known)}")
     return tree.body

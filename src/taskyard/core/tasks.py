@@ -92,6 +92,15 @@ class DeviceRequest(Struct, frozen=True, omit_defaults=True):
     options: dict[str, str] = {}
 
 
+class Syslog(Struct, frozen=True, omit_defaults=True):
+    """A log server that gets each line of output as well."""
+
+    server: str
+    """``udp://HOST:PORT`` or ``tcp://HOST:PORT``."""
+    tag: str
+    """What lines are marked with."""
+
+
 class Container(Struct, frozen=True, omit_defaults=True, tag="container", tag_field="runtime"):
     """An image to run as a container on an engine of a worker."""
 
@@ -135,6 +144,11 @@ class Container(Struct, frozen=True, omit_defaults=True, tag="container", tag_fi
     device_requests: tuple[DeviceRequest, ...] = ()
     open_files: int | None = None
     """Files it may have open at once; the engine's default when None."""
+    keep_last_bytes: int = 0
+    """Of output beyond its limit, about how much of the end is kept as well; to be read once the
+    attempt has ended, behind the line that says what is missing."""
+    syslog: Syslog | None = None
+    """Where lines of output go besides the files; whether they arrive is no matter of the task."""
 
 
 class Simulation(Struct, frozen=True, tag="simulation", tag_field="runtime"):

@@ -224,6 +224,7 @@ def _containers(settings: Settings) -> ContainerSettings:
             unused_s=settings.container_image_unused_s,
             cache_bytes=settings.container_image_cache_bytes,
         ),
+        syslog_to_private=settings.webhooks_may_go_private,
     )
 
 

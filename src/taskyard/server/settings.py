@@ -119,7 +119,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     container_image_cache_bytes: Annotated[int, Meta(ge=0, le=_MOST_BYTES)] | None = None
     """Bytes that images pulled by this worker may take; the longest unused go first."""
     webhook_allow_private: bool | None = None
-    """Whether webhooks may go to private addresses; only with ``dev`` when None."""
+    """Whether webhooks, fetched configurations and lines for log servers may go to private
+    addresses; only with ``dev`` when None."""
     secret_key: Annotated[str, Meta(min_length=40, max_length=64)] | None = None
     """Base64 of the 32 bytes that secrets are encrypted with; a file in ``data`` when None."""
     function_processes: Annotated[int, Meta(ge=1, le=10_000)] = 32

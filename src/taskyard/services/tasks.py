@@ -15,7 +15,8 @@ from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.instants import Instant
 from taskyard.core.schedule import CatchUp, check_cron, next_firing
 from taskyard.core.states import TERMINAL, TaskState
-from taskyard.core.tasks import NewTask, Task, TaskSpec
+from taskyard.core.syslog import parse_server
+from taskyard.core.tasks import Container, NewTask, Task, TaskSpec
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.http import HttpSender
 from taskyard.ports.logs import LogStore
@@ -292,12 +293,20 @@ class Tasks:
         """Raise ``Overloaded`` unless so many more tasks may wait in the caller's workspace."""
         self._load.admit(caller.workspace, count)
 
-    def prepare(self, caller: Caller, spec: TaskSpec) -> NewTask:
-        """A checked task, ready to be stored. Raises as :meth:`submit`, but for what is waiting."""
-        require(caller, Role.WRITE)
+    def check(self, spec: TaskSpec) -> None:
+        """Raise ``InvalidInput`` for what could not be executed, or leads where nothing may go."""
         check_spec(spec)
         for position, webhook in enumerate(spec.webhooks):
             self._sender.check_url(webhook.url, f"webhooks.{position}.url")
+        if isinstance(spec.work, Container) and spec.work.syslog is not None:
+            # An address that is written out is judged at once, by the rule for webhooks.
+            authority = parse_server(spec.work.syslog.server).authority
+            self._sender.check_url(f"http://{authority}", "container.syslog.server")
+
+    def prepare(self, caller: Caller, spec: TaskSpec) -> NewTask:
+        """A checked task, ready to be stored. Raises as :meth:`submit`, but for what is waiting."""
+        require(caller, Role.WRITE)
+        self.check(spec)
         now = self._clock.now()
         state, start_at = TaskState.QUEUED, spec.start_at
         if spec.cron is not None:

@@ -7,7 +7,8 @@ from typing import Final
 
 from taskyard.core.errors import InvalidInput
 from taskyard.core.image_name import parse_image
-from taskyard.core.tasks import Command, Container, SecretRef, Work
+from taskyard.core.syslog import parse_server, problem_of_tag
+from taskyard.core.tasks import Command, Container, SecretRef, Syslog, Work
 
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 CONTAINER_USER: Final = re.compile(
@@ -19,6 +20,7 @@ CAPABILITY: Final = re.compile(r"[A-Z][A-Z_]{1,39}\Z")
 SECRET_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}\Z")
 PULL_TIMEOUT_S: Final = 86_400
 COMMAND_BYTES: Final = 128 * 1024
+KEEP_LAST_BYTES: Final = 1 << 40
 
 
 def check_work(work: Work) -> None:
@@ -57,6 +59,10 @@ def check_container(work: Container) -> None:
     if work.network is not None and not NETWORK.match(work.network):
         raise InvalidInput("container.network", "is no network mode")
     _check_settings(work)
+    if not 0 <= work.keep_last_bytes <= KEEP_LAST_BYTES:
+        raise InvalidInput("container.keep_last_bytes", f"is from 0 to {KEEP_LAST_BYTES}")
+    if work.syslog is not None:
+        _check_syslog(work.syslog)
     if not 0 < work.pull_timeout_s <= PULL_TIMEOUT_S:
         raise InvalidInput("container.pull_timeout_s", f"is above 0 and at most {PULL_TIMEOUT_S}")
     if work.credentials is not None and not SECRET_NAME.match(work.credentials):
@@ -77,6 +83,16 @@ def _check_settings(work: Container) -> None:
     for capability in work.capabilities:
         if not CAPABILITY.match(capability):
             raise InvalidInput("container.capabilities", f"{capability!r} is no capability")
+
+
+def _check_syslog(syslog: Syslog) -> None:
+    try:
+        parse_server(syslog.server)
+    except ValueError as error:
+        raise InvalidInput("container.syslog.server", str(error)) from error
+    problem = problem_of_tag(syslog.tag)
+    if problem is not None:
+        raise InvalidInput("container.syslog.tag", problem)
 
 
 def _is_address(text: str) -> bool:

@@ -3,9 +3,10 @@
 ``stdout`` and ``stderr`` are written by the work itself. ``meta.json`` says how many bytes of each
 are kept: while the work runs a file may grow past that (whatever is beyond is no part of the
 stream). ``seal.json`` exists only for an attempt that ended with bytes dropped. Its appearance is
-the one instant at which the stream gets its last line, the marker that says so: the marker is
-made from the seal when it is read, never written behind the kept bytes, so that no crash can leave
-half of it or two.
+the one instant at which the stream gets the line that says so, the marker: it is made from the seal
+when it is read, never written behind the kept bytes, so that no crash can leave half of it or two.
+A runtime may keep the end of a longer stream too, in ``stdout.older`` and ``stdout.newer``: with
+the seal, what they hold follows on the marker. So a stream only ever grows at its end.
 
 Everything here is synchronous. Nothing is held open.
 """
@@ -32,29 +33,35 @@ _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NOWAIT: Final = getattr(os, "RWF_NOWAIT", None)
 _SMALL_BYTES: Final = 65536
 _NOTHING: Final = StreamSize()
+_AGES: Final = ("older", "newer")
 
 
 class _Meta(Struct):
     log_limit_bytes: int
 
 
-class Cut(Struct, frozen=True):
+class Cut(Struct, frozen=True, omit_defaults=True):
     """Where a stream was cut off."""
 
     kept_bytes: int
-    """Bytes of the work itself that are kept."""
+    """Bytes of its beginning that are kept."""
     dropped_bytes: int
-    """Bytes of the work that are not; at least 1."""
+    """Bytes of the work that are not kept."""
+    end_bytes: tuple[int, ...] = ()
+    """Bytes of its end that are kept, by file."""
 
     @property
     def marker(self) -> bytes:
-        """The line that ends the stream."""
+        """The line in place of what was dropped; empty if that is nothing."""
+        if not self.dropped_bytes:
+            return b""
         return b"\n[taskyard: output limit reached, %d bytes dropped]\n" % self.dropped_bytes
 
     @property
     def size(self) -> StreamSize:
-        """What the stream measures with its marker."""
-        return StreamSize(self.kept_bytes + len(self.marker), self.dropped_bytes)
+        """What the stream measures with its marker and its end."""
+        stored = self.kept_bytes + len(self.marker) + sum(self.end_bytes)
+        return StreamSize(stored, self.dropped_bytes)
 
 
 class AttemptOutput:
@@ -67,6 +74,9 @@ class AttemptOutput:
     def __init__(self, directory: Path, archives: ArchiveReader) -> None:
         self.directory = directory
         self._paths = {stream: f"{directory}/{stream.value}" for stream in Stream}
+        self._ends = {
+            stream: tuple(f"{path}.{age}" for age in _AGES) for stream, path in self._paths.items()
+        }
         self._pair = (self._paths[Stream.STDOUT], self._paths[Stream.STDERR])
         self._meta = f"{directory}/{META}"
         self._seal = f"{directory}/{SEAL}"
@@ -143,7 +153,36 @@ class AttemptOutput:
         if cut is not None and len(data) < length and offset + len(data) >= cut.kept_bytes:
             begin = offset + len(data) - cut.kept_bytes
             data += cut.marker[begin : begin + length - len(data)]
+            if cut.end_bytes and len(data) < length:
+                try:
+                    data += self._read_end(
+                        stream, cut, offset + len(data), length - len(data), patient=patient
+                    )
+                except FileNotFoundError:  # compressed in this moment, or deleted
+                    return self._read_archive(stream, offset, length, patient=patient)
         return data
+
+    def _read_end(
+        self, stream: Stream, cut: Cut, offset: int, length: int, *, patient: bool
+    ) -> bytes:
+        """Up to ``length`` bytes of what follows on the marker. Raises ``FileNotFoundError``."""
+        parts: list[bytes] = []
+        begin = cut.kept_bytes + len(cut.marker)
+        for path, size in zip(self._ends[stream], cut.end_bytes, strict=True):
+            inside = offset - begin
+            begin += size
+            wanted = min(length, size - inside)
+            if wanted <= 0 or inside < 0:
+                continue
+            descriptor = os.open(path, _OPEN)
+            try:
+                part = _read(descriptor, inside, wanted, patient=patient)
+            finally:
+                os.close(descriptor)
+            parts.append(part)
+            offset += len(part)
+            length -= len(part)
+        return b"".join(parts)
 
     def seal(self, reported: dict[Stream, int], *, patient: bool) -> dict[Stream, StreamSize]:
         """Settle both streams for good, now that nobody writes any more, and return their sizes.
@@ -167,11 +206,13 @@ class AttemptOutput:
                 continue
             if stream not in cuts:
                 kept = length if limit is None else min(length, limit)
-                dropped = max(length - kept, reported.get(stream, 0))
-                if not dropped:
+                beyond = max(length - kept, reported.get(stream, 0))
+                if not beyond:
                     sizes[stream] = StreamSize(length)
                     continue
-                cuts[stream] = Cut(kept, dropped)
+                ends = tuple(_length(one) or 0 for one in self._ends[stream])
+                dropped = max(0, beyond - sum(ends))
+                cuts[stream] = Cut(kept, dropped, ends if any(ends) else ())
                 fresh = True
             sizes[stream] = cuts[stream].size
             if length > cuts[stream].kept_bytes:
@@ -215,6 +256,8 @@ class AttemptOutput:
             size.dropped_bytes,
             halted=outdated,
         )
+        for one in self._ends[stream]:
+            Path(one).unlink(missing_ok=True)
 
     def _index(self, stream: Stream) -> ArchiveIndex | None:
         index = self._indexes.get(stream)

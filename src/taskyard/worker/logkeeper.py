@@ -90,7 +90,8 @@ class LogKeeper:
             sizes = output.seal(reported, patient=False)
         except BlockingIOError:
             sizes = await to_thread.run_sync(lambda: output.seal(reported, patient=True))
-        if any(size.dropped_bytes for size in sizes.values()):
+        if any(reported.values()) or any(size.dropped_bytes for size in sizes.values()):
+            # The seal has made the streams longer, which no size of a file tells.
             self._files.touch(attempt_id)
         return msgspec.structs.replace(
             ended,

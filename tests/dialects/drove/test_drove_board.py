@@ -6,7 +6,6 @@ from drove_world import DroveWorld, spec
 
 from taskyard.dialects.drove.durations import Duration
 from taskyard.dialects.drove.life import TRANSITIONS, State, path_to_end
-from taskyard.dialects.drove.rules import rule_of
 from taskyard.dialects.drove.sizes import log_bytes
 
 
@@ -64,21 +63,6 @@ def test_paths_keep_to_the_table(state: State, end: State, ran: bool, unmade: bo
         assert following in TRANSITIONS[at]
         at = following
     assert at is end
-
-
-@pytest.mark.parametrize(
-    ("rule", "meant"),
-    [
-        ("executorNodeId == 'e1'", "worker == 'w1'"),
-        ("!(true && false) || null == 1", "not (True and False) or None == 1"),
-        ("applicationEnvironment['A'] != \"&&\"", "'1' != '&&'"),
-        ("applicationEnvironment['B'] == null", "None == None"),
-        ("allocatedExecutorNodeMetadata['zone'] == 'a\\'!b'", "metadata['zone'] == \"a'!b\""),
-    ],
-)
-def test_rules_are_translated(rule: str, meant: str) -> None:
-    """Outside of strings, and with what is known of the task."""
-    assert rule_of(rule, {"A": "1"}, {"e1": "w1"}) == meant
 
 
 @pytest.mark.parametrize("text", ["", "5", "m", "1.5s", "-1s", "1h30m", "5 M", " 1s", "1s\n", "٣s"])

@@ -286,6 +286,7 @@ async def test_rules_can_name_an_executor(world: DroveWorld) -> None:
         ("HOPE", "'$.x' == 1"),
         ("MVEL", "1 +"),
         ("MVEL", "__import__('os')"),
+        ("HOPE", "'/executorNodeId' > 1"),
         ("MVEL", "allExecutorMetadata['x'] == 1"),
         ("MVEL", "(" * 500),
         ("MVEL", "applicationEnvironment[hostname] == 1"),

@@ -11,10 +11,10 @@ from taskyard.dialects.drove.executors import Executor, capacity_problems, prese
 from taskyard.dialects.drove.placement import (
     LocalRefused,
     RuleRefused,
-    Seen,
     engine_policy,
     without_rules,
 )
+from taskyard.dialects.drove.ruledata import RuleData
 from taskyard.dialects.drove.settings import DroveSettings
 from taskyard.services.engine import Engine
 
@@ -52,9 +52,9 @@ def check_business(engine: Engine, settings: DroveSettings, spec: wire.WireSpec)
 
 def policy_of(executors: Sequence[Executor], spec: wire.WireSpec) -> Policy:
     """The engine's policy for a well-formed task. Raises :class:`Refused`."""
-    seen = Seen(spec.env or {}, {one.id: one.record.id for one in executors})
+    data = RuleData(spec.env or {}, {one.id: one.record.id for one in executors})
     try:
-        return engine_policy(spec.placementPolicy, seen)
+        return engine_policy(spec.placementPolicy, data)
     except (LocalRefused, RuleRefused) as error:
         raise Refused([str(error)]) from error
 
@@ -79,8 +79,6 @@ def _switched_off(settings: DroveSettings, spec: wire.WireSpec) -> list[str]:
         if isinstance(config, wire.HostFileConfig)
         and not _is_below(config.filePathOnHost or "", settings.config_dirs)
     ]
-    if isinstance(spec.logging, wire.SyslogLogging):
-        problems.append("Logging of type RSYSLOG is not available on this cluster; use LOCAL")
     return problems
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, assert_never
 
+from taskyard.core.syslog import parse_server, problem_of_tag
 from taskyard.dialects.drove import schemas as wire
 from taskyard.dialects.drove.durations import Duration
 from taskyard.dialects.drove.placement import check_policy
@@ -16,6 +17,7 @@ PARALLELISM_LIMIT: Final = 512
 FILES_LIMIT: Final = 100
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]*\Z", re.ASCII)
 _NAME_LENGTH: Final = 255
+_TAG_PART: Final = 100
 _NULL: Final = "must not be null"
 _EMPTY: Final = "must not be empty"
 _MEBI: Final = 1 << 20
@@ -186,9 +188,25 @@ def _check_logging(
     checks: Checks, path: str, logging: wire.LocalLogging | wire.SyslogLogging
 ) -> None:
     if isinstance(logging, wire.SyslogLogging):
-        checks.filled(f"{path}.server", logging.server)
+        _check_syslog(checks, path, logging)
         return
     checks.within(f"{path}.maxFiles", logging.maxFiles, 1, FILES_LIMIT)
     size = logging.maxSize
     if checks.filled(f"{path}.maxSize", size) and size is not None and log_bytes(size) is None:
         checks.say(f"{path}.maxSize", 'must be a number and a unit, such as "10m"')
+
+
+def _check_syslog(checks: Checks, path: str, logging: wire.SyslogLogging) -> None:
+    if checks.filled(f"{path}.server", logging.server):
+        try:
+            parse_server(logging.server or "")
+        except ValueError as error:
+            checks.say(f"{path}.server", str(error))
+    for name, part in (("tagPrefix", logging.tagPrefix), ("tagSuffix", logging.tagSuffix)):
+        if part is None:
+            continue
+        problem = problem_of_tag(part)
+        if problem is not None or len(part) > _TAG_PART:
+            checks.say(f"{path}.{name}", problem or f"has more than {_TAG_PART} characters")
+        elif "{{" in part:
+            checks.say(f"{path}.{name}", "is taken as it is; templates are not known here")

@@ -9,6 +9,7 @@ from taskyard.core.ids import GroupName
 from taskyard.core.instants import Instant, after
 from taskyard.core.policies import Policy
 from taskyard.core.resources import Resources
+from taskyard.core.syslog import parse_server
 from taskyard.core.tasks import (
     Container,
     ContainerFile,
@@ -16,6 +17,7 @@ from taskyard.core.tasks import (
     DeviceRequest,
     PullPolicy,
     SecretRef,
+    Syslog,
     TaskSpec,
     Volume,
 )
@@ -28,6 +30,8 @@ from taskyard.dialects.drove.sizes import log_bytes
 from taskyard.dialects.drove.views import MEBI, RECORD, Given
 
 _PULL_TIMEOUT: Final = Duration(15, "minute")
+_LAST_BYTES: Final = 10 << 20
+"""The size of a file where nothing is said of it, as in the original."""
 _PERMISSIONS: Final = {
     wire.Permissions.READ_ONLY: "r",
     wire.Permissions.WRITE_ONLY: "w",
@@ -42,6 +46,7 @@ _PATHS: Final = {
     "command": "args",
     "user": "userSpec",
     "container.volumes": "volumes",
+    "container.syslog.server": "logging.server",
     "container.pull_timeout_s": "executable.dockerPullTimeout",
     "placement": "placementPolicy",
     "resources.cores": "resources",
@@ -113,6 +118,8 @@ def spec_of(
         devices=devices,
         device_requests=requests,
         open_files=settings.open_files or None,
+        keep_last_bytes=_last_bytes(spec.logging),
+        syslog=_syslog(spec.logging, given.instance),
     )
     return TaskSpec(
         work=work,
@@ -186,11 +193,25 @@ def _devices(
     return tuple(direct), tuple(requests)
 
 
+def _syslog(logging: wire.LocalLogging | wire.SyslogLogging | None, instance: str) -> Syslog | None:
+    if not isinstance(logging, wire.SyslogLogging):
+        return None
+    tag = f"{logging.tagPrefix or ''}{instance}{logging.tagSuffix or ''}"
+    return Syslog(str(parse_server(logging.server or "")), tag)
+
+
 def _log_limit(logging: wire.LocalLogging | wire.SyslogLogging | None) -> int | None:
+    """What is kept from the beginning on."""
     if not isinstance(logging, wire.LocalLogging):
         return None
     size = log_bytes(logging.maxSize or "")
     return None if size is None else size * logging.maxFiles
+
+
+def _last_bytes(logging: wire.LocalLogging | wire.SyslogLogging | None) -> int:
+    """What is kept of the end besides: a file's worth."""
+    size = log_bytes(logging.maxSize or "") if isinstance(logging, wire.LocalLogging) else None
+    return _LAST_BYTES if size is None else size
 
 
 def _shown_volumes(volumes: list[wire.Volume] | None) -> list[dict[str, str]] | None:

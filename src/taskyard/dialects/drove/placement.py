@@ -4,12 +4,15 @@ Executors with tags are reserved: a policy that neither asks for a tag nor decid
 goes to one.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, assert_never
+from collections.abc import Callable
+from typing import Final, assert_never
 
 from taskyard.core import policies as core
+from taskyard.core.rules import problem_of_rule
 from taskyard.dialects.drove import schemas as wire
-from taskyard.dialects.drove.rules import rule_of
+from taskyard.dialects.drove.hope import rule_of_hope
+from taskyard.dialects.drove.mvel import rule_of_mvel
+from taskyard.dialects.drove.ruledata import LENGTH_LIMIT, RuleData
 
 HOST_LIMIT: Final = 64
 _TAG_LENGTH: Final = 255
@@ -58,24 +61,15 @@ def _check_parts(say: Say, path: str, policies: list[wire.WirePolicy], depth: in
             check_policy(say, f"{path}[{number}]", one, depth + 1)
 
 
-class Seen(NamedTuple):
-    """What rules can see besides an executor."""
-
-    env: Mapping[str, str]
-    """Environment of the task."""
-    executors: Mapping[str, str]
-    """The engine's names of executors, by their ids."""
-
-
-def engine_policy(policy: wire.WirePolicy | None, seen: Seen) -> core.Policy:
+def engine_policy(policy: wire.WirePolicy | None, data: RuleData) -> core.Policy:
     """What a checked policy means; without one, any executor that is not reserved.
 
     Raises :class:`LocalRefused`, :class:`RuleRefused`.
     """
-    return core.reserving(_policy(policy or wire.AnyHost(), seen))
+    return core.reserving(_policy(policy or wire.AnyHost(), data))
 
 
-def _policy(policy: wire.WirePolicy, seen: Seen) -> core.Policy:
+def _policy(policy: wire.WirePolicy, data: RuleData) -> core.Policy:
     match policy:
         case wire.AnyHost():
             return core.AnyHost()
@@ -88,9 +82,9 @@ def _policy(policy: wire.WirePolicy, seen: Seen) -> core.Policy:
         case wire.NoTag():
             return core.NoTag()
         case wire.RuleBased(rule=rule, ruleType=kind):
-            return core.RuleBased(_rule(rule or "", kind, seen))
+            return core.RuleBased(_rule(rule or "", kind, data))
         case wire.Composite(policies=policies, combiner=combiner):
-            parts = tuple(_policy(one, seen) for one in policies or ())
+            parts = tuple(_policy(one, data) for one in policies or ())
             either = combiner is wire.Combiner.OR
             return core.Composite(parts, core.Combiner.OR if either else core.Combiner.AND)
         case wire.Local():
@@ -99,13 +93,18 @@ def _policy(policy: wire.WirePolicy, seen: Seen) -> core.Policy:
             assert_never(never)
 
 
-def _rule(rule: str, kind: wire.RuleType | None, seen: Seen) -> str:
-    if kind is wire.RuleType.HOPE:
-        raise RuleRefused("rules of type HOPE cannot be evaluated here; use MVEL")
+def _rule(rule: str, kind: wire.RuleType | None, data: RuleData) -> str:
+    if len(rule) > LENGTH_LIMIT:
+        raise RuleRefused(f"the rule has more than {LENGTH_LIMIT} characters")
+    translate = rule_of_hope if kind is wire.RuleType.HOPE else rule_of_mvel
     try:
-        return rule_of(rule, seen.env, seen.executors)
+        text = translate(rule, data)
     except ValueError as error:
-        raise RuleRefused(str(error)) from error
+        raise RuleRefused(f"Rule of type {kind}: {error}") from error
+    problem = problem_of_rule(text)
+    if problem is not None:
+        raise RuleRefused(f"Rule of type {kind}: it is too large, or nested too deeply")
+    return text
 
 
 def without_rules(policy: core.Policy) -> core.Policy | None:

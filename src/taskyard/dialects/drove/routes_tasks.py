@@ -46,7 +46,6 @@ from taskyard.dialects.drove.simulation import (
 )
 from taskyard.dialects.drove.views import MEBI, is_shown
 from taskyard.dialects.http.answers import Answer
-from taskyard.services.validate import check_spec
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]*\Z", re.ASCII)
 _TASK_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -227,7 +226,7 @@ class TaskRoutes:
         now = self._cluster.engine.clock.now()
         made = spec_of(spec, policy, self._cluster.settings, fetched, now)
         try:
-            check_spec(made)
+            self._cluster.engine.tasks.check(made)
         except InvalidInput as error:
             raise Refused([f"{at}{wire_path(error.field)} {error.problem}"]) from error
         return made

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from taskyard.core.demand import Demand
+from taskyard.core.fleet import MetadataOfAll
 from taskyard.core.ids import WorkerId
 from taskyard.core.policies import Policy, refusal
 from taskyard.core.pools import POOLED_RUNTIME
@@ -41,6 +42,7 @@ def simulated(
     """The outcome; ``running`` counts what executors have of the application already."""
     demand = Demand(resources, POOLED_RUNTIME, policy)
     rooms = {one.record.id: one.room for one in executors if one.room is not None and one.is_active}
+    everybody = MetadataOfAll(dict(rooms))
     by_worker = {one.record.id: one for one in executors}
     placements: list[dict[str, Any]] = []
     errors: list[str] = []
@@ -48,7 +50,7 @@ def simulated(
         able = [
             room
             for name, room in rooms.items()
-            if room.fits(demand) and refusal(policy, room, running[name]) is None
+            if room.fits(demand) and refusal(policy, room, running[name], everybody) is None
         ]
         if not able:
             errors.append(f"No executor takes instance {len(placements) + 1} of {count}")

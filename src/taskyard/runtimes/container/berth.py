@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -10,6 +11,7 @@ import structlog
 
 from taskyard.core.attempts import Ended, KillReport, Started, Survivor
 from taskyard.core.states import AttemptState, Reason
+from taskyard.core.syslog import parse_server
 from taskyard.core.tasks import Container
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.runtimes.container.copying import Copying
@@ -24,6 +26,7 @@ from taskyard.runtimes.container.findings import (
     judge,
     reason_of_refusal,
 )
+from taskyard.runtimes.container.forwarding import Forwarding
 from taskyard.runtimes.container.killing import METHOD, Killing
 from taskyard.runtimes.container.making import Making
 from taskyard.runtimes.container.output import Output
@@ -58,7 +61,14 @@ class Berth:
         self._directory = directory
         self._dock = dock
         self._name = container_name(assignment.attempt_id)
-        self._output = Output(directory, assignment.log_limit_bytes, merge=self._work.merge_output)
+        self._forwarding = _forwarding(self._work, directory, dock)
+        self._output = Output(
+            directory,
+            assignment.log_limit_bytes,
+            merge=self._work.merge_output,
+            keep_last_bytes=self._work.keep_last_bytes,
+            also=None if self._forwarding is None else self._forwarding.take,
+        )
         self._news = anyio.Event()
         self._look = False
         self._killing: Killing | None = None
@@ -99,6 +109,8 @@ class Berth:
             self._end(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
         finally:
             self._output.close()
+            if self._forwarding is not None and not self.over:
+                self._forwarding.record()
 
     def fail(self, message: str) -> None:
         """End it as trouble of the machinery, whatever state it is in; its container is removed
@@ -111,6 +123,8 @@ class Berth:
         found = await self._inspect() if adopt else None
         if found is not None:
             self._output.resume(_count(found.labels.get(PREFIX_LABEL)))
+            if self._forwarding is not None:
+                self._forwarding.resume()
         elif begun:
             text = "the container is gone, and nobody saw how it ended"
             self._end(AttemptState.LOST, Reason.EXIT_UNKNOWN, text)
@@ -320,6 +334,8 @@ class Berth:
     ) -> None:
         sizes = self._output.sizes()
         self.over = True
+        if self._forwarding is not None:
+            self._forwarding.end()
         self._dock.listener.ended(
             Ended(
                 attempt_id=self.assignment.attempt_id,
@@ -359,6 +375,13 @@ class Berth:
                 return answer
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, _RETRY_MAX_S)
+
+
+def _forwarding(work: Container, directory: Path, dock: Dock) -> Forwarding | None:
+    if work.syslog is None:
+        return None
+    server = parse_server(work.syslog.server)
+    return Forwarding(directory, work.syslog.tag, dock.clock, partial(dock.relay.hand, server))
 
 
 def _count(text: str | None) -> int:

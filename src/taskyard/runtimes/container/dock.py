@@ -6,6 +6,7 @@ from taskyard.core.image_name import ImageName
 from taskyard.ports.clock import Clock
 from taskyard.ports.runtime import Listener
 from taskyard.runtimes.container.engine import EngineClient
+from taskyard.runtimes.container.relay import Relay
 from taskyard.runtimes.container.watch import Watch
 
 
@@ -21,6 +22,7 @@ class Dock(Protocol):
     is_podman: bool
     network: str | None
     volumes: tuple[str, ...]
+    relay: Relay
 
     async def used(self, image: ImageName, *, pulled: bool) -> None:
         """An image was used, and perhaps pulled for it."""

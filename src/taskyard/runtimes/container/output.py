@@ -1,10 +1,12 @@
 """The output files of one attempt, written by this process for once."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from taskyard.core.attempts import StreamSize
+from taskyard.runtimes.container.ending import Ending
 from taskyard.runtimes.container.frames import STDERR, STDOUT
 
 META: Final = "meta.json"
@@ -24,9 +26,27 @@ class Output:
     Writes go to the page cache, at once; they wait for no disk.
     """
 
-    def __init__(self, directory: Path, limit_bytes: int, *, merge: bool = False) -> None:
-        """Prepare, without touching the disk. With ``merge``, all of it goes to ``stdout``."""
+    def __init__(
+        self,
+        directory: Path,
+        limit_bytes: int,
+        *,
+        merge: bool = False,
+        keep_last_bytes: int = 0,
+        also: Callable[[int, int, bytes], None] | None = None,
+    ) -> None:
+        """Prepare, without touching the disk. With ``merge``, all of it goes to ``stdout``.
+
+        Of what is beyond the limit, about ``keep_last_bytes`` of the end are kept as well.
+        ``also`` is given whatever is offered, kept or not: its stream, where in it, and the bytes.
+        """
         self._merge = merge
+        self._also = also
+        self._endings: dict[int, Ending] = {}
+        if keep_last_bytes:
+            self._endings = {
+                stream: Ending(directory, name, keep_last_bytes) for stream, name in _NAMES.items()
+            }
         self._directory = directory
         self._limit = limit_bytes
         self._fds: dict[int, int] = {}
@@ -46,6 +66,8 @@ class Output:
 
         ``stderr_prefix_bytes`` were said before the container began.
         """
+        for ending in self._endings.values():
+            ending.clear()
         meta = self._directory / META
         if not meta.exists():
             meta.write_text(f'{{"log_limit_bytes": {self._limit}}}', encoding="ascii")
@@ -89,6 +111,8 @@ class Output:
         stream = STDERR if stream == STDERR else STDOUT
         at = self._at[stream]
         self._at[stream] = after = at + len(data)
+        if self._also is not None:
+            self._also(stream, at, data)
         known = self._seen[stream]
         if after <= known:
             return
@@ -99,10 +123,12 @@ class Output:
         room = self._limit - taken
         if room > 0:
             self._append(stream, new[:room] if len(new) > room else new)
+        if self._endings and len(new) > room:
+            self._endings[STDOUT if self._merge else stream].take(new[max(0, room) :])
         self._seen[stream] = after
 
     def sizes(self) -> dict[str, StreamSize]:
-        """What is kept of each stream and what is not."""
+        """What is kept of the beginning of each stream, and what is beyond that."""
         found = {}
         for stream, name in _NAMES.items():
             total = self._prefix[stream] + self._seen[stream]
@@ -119,6 +145,8 @@ class Output:
         fds, self._fds = self._fds, {}
         for fd in fds.values():
             os.close(fd)
+        for ending in self._endings.values():
+            ending.close()
 
     def _append(self, stream: int, data: bytes) -> None:
         view = memoryview(data)

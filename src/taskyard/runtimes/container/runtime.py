@@ -27,6 +27,7 @@ from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
 from taskyard.runtimes.container.identity import boot_id, installation_id
 from taskyard.runtimes.container.image_record import ImageRecord, PrunePolicy
 from taskyard.runtimes.container.places import AUTO, OFF, Place, TlsFiles, find_places
+from taskyard.runtimes.container.relay import Relay
 from taskyard.runtimes.container.request import (
     ATTEMPT_LABEL,
     INSTALLATION_LABEL,
@@ -55,6 +56,8 @@ class ContainerSettings(Struct, frozen=True):
     """Directories that containers may see, with all below them."""
     tls: TlsFiles | None = None
     prune: PrunePolicy = PrunePolicy()
+    syslog_to_private: bool = False
+    """Whether output may be forwarded to log servers at private addresses."""
 
 
 class ContainerRuntime:
@@ -73,6 +76,7 @@ class ContainerRuntime:
         self.clock = clock
         self.network = settings.network
         self.volumes = settings.volumes
+        self.relay = Relay(allow_private=settings.syslog_to_private)
         self.installation = ""
         self.boot = ""
         self.is_podman = False
@@ -183,6 +187,7 @@ class ContainerRuntime:
     async def _keep(self, ready: asyncio.Future[None]) -> None:
         async with anyio.create_task_group() as group:
             self._group = group
+            self.relay.begin(group)
             group.start_soon(self.watch.run)
             group.start_soon(self._images.prune_for_ever, self.engine, self._settings.prune)
             ready.set_result(None)
@@ -246,6 +251,7 @@ class ContainerRuntime:
         with anyio.move_on_after(_CLOSE_S):
             while self._removing:  # noqa: ASYNC110 - the last one of several
                 await anyio.sleep(0.02)
+        await self.relay.flush()
         keeper.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await keeper

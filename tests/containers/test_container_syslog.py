@@ -1,0 +1,110 @@
+"""Output of real containers at real log servers, besides the files."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from harbour import Harbour, until
+from receivers import Receiver
+from structlog.testing import capture_logs
+
+from engines import RealEngine
+from taskyard.core.states import AttemptState
+from taskyard.core.tasks import Syslog
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.xdist_group("containers")]
+
+
+@pytest.fixture
+async def harbour(engine: RealEngine, tmp_path: Path) -> AsyncIterator[Harbour]:
+    """An open container runtime that may send to loopback."""
+    harbour = Harbour(tmp_path, engine, syslog_to_private=True)
+    await harbour.open()
+    try:
+        yield harbour
+    finally:
+        await harbour.close()
+
+
+@pytest.mark.parametrize("protocol", ["udp", "tcp"])
+@pytest.mark.parametrize("merged", [True, False])
+async def test_lines_arrive_and_the_files_are_written(
+    harbour: Harbour, protocol: str, merged: bool
+) -> None:
+    """Each line once, with its tag and severity, whatever the engine."""
+    script = "for i in 1 2 3; do echo line $i; done; echo bad >&2; echo end"
+    with Receiver(protocol) as receiver:
+        ended = await harbour.run(
+            script, syslog=Syslog(receiver.server, "a-TI-1-z"), merge_output=merged
+        )
+        await until(lambda: len(receiver.messages) == 5)
+        assert sorted(receiver.texts) == [b"bad", b"end", b"line 1", b"line 2", b"line 3"]
+        (bad,) = [one for one in receiver.messages if one.endswith(b" a-TI-1-z: bad")]
+        assert bad.startswith(b"<27>")
+        assert all(one.startswith((b"<30>", b"<27>")) for one in receiver.messages)
+    assert ended.state is AttemptState.SUCCEEDED
+    kept = await harbour.output(ended) + await harbour.output(ended, "stderr")
+    assert sorted(kept.splitlines()) == [b"bad", b"end", b"line 1", b"line 2", b"line 3"]
+
+
+async def test_lines_arrive_while_the_container_runs(harbour: Harbour) -> None:
+    """Not only at its end; and those beyond the limit of the files as well."""
+    with Receiver("tcp") as receiver:
+        assignment = await harbour.start(
+            "echo first; echo second; sleep 600",
+            syslog=Syslog(receiver.server, "t"),
+            log_limit_bytes=3,
+        )
+        await until(lambda: receiver.texts == [b"first", b"second"])
+        await harbour.kill(assignment)
+        assert await harbour.output(assignment) == b"fir"
+
+
+async def test_a_restart_repeats_nothing(harbour: Harbour) -> None:
+    """The next process knows how far this one was, also of a container that has ended."""
+    with Receiver("tcp") as receiver:
+        assignment = await harbour.start(
+            "trap 'echo two; exit 0' TERM; echo one; while :; do sleep 0.1; done",
+            syslog=Syslog(receiver.server, "t"),
+            merge_output=True,
+        )
+        started = await harbour.started(assignment)
+        await until(lambda: receiver.texts == [b"one"])
+        await harbour.reopen()
+        await harbour.adopt(assignment, started.handle)
+        await harbour.kill(assignment, "SIGTERM", 20.0)
+        await until(lambda: receiver.texts == [b"one", b"two"])
+        await harbour.reopen()
+        await harbour.adopt(assignment, started.handle)
+        await harbour.ended(assignment)
+        await harbour.run("echo last", syslog=Syslog(receiver.server, "t"))
+        await until(lambda: receiver.texts == [b"one", b"two", b"last"])
+        assert await harbour.output(assignment) == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    "server", ["tcp://127.0.0.1:1", "udp://127.0.0.1:1", "udp://no-such-host.invalid:514"]
+)
+async def test_a_server_that_is_not_there_is_no_matter_of_the_task(
+    harbour: Harbour, server: str
+) -> None:
+    """It ends as it would, and its files are whole."""
+    ended = await harbour.run("seq 1 50000; exit 3", syslog=Syslog(server, "t"))
+    assert ended.exit_code == 3
+    assert (await harbour.output(ended)).splitlines()[-1] == b"50000"
+
+
+async def test_private_servers_are_not_sent_to_unless_allowed(
+    engine: RealEngine, tmp_path: Path
+) -> None:
+    """The task is none the worse."""
+    careful = Harbour(tmp_path, engine)
+    await careful.open()
+    try:
+        with Receiver("tcp") as receiver, capture_logs() as logs:
+            ended = await careful.run("echo x", syslog=Syslog(receiver.server, "t"))
+            assert ended.state is AttemptState.SUCCEEDED
+            await until(lambda: any(one["event"] == "log server refused" for one in logs))
+            assert receiver.connections == 0
+    finally:
+        await careful.close()
