@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from harbour import Harbour, until
-from receivers import Receiver
 from structlog.testing import capture_logs
 
 from engines import RealEngine
+from receivers import Receiver
 from taskyard.core.states import AttemptState
 from taskyard.core.tasks import Syslog
 

@@ -83,7 +83,7 @@ async def test_policies_hold_from_submit_to_worker(world: World) -> None:
     assert (len(plain.assigned), len(tagged.assigned)) == (0, 2)
     await world.submit(group="x", placement=RuleBased('worker == "w1"'))
     assert len(plain.assigned) == 1
-    with pytest.raises(InvalidInput, match="Call is not allowed"):
+    with pytest.raises(InvalidInput, match="there is no 'open'"):
         await world.submit(placement=RuleBased("open('x')"))
 
 
