@@ -55,14 +55,15 @@ class Served:
     def await_ready(self) -> None:
         """Return once it answers; fail with what it said if it does not."""
         deadline = time.monotonic() + READY_WITHIN_S
-        while time.monotonic() < deadline:
-            assert self._process is not None
-            if self._process.poll() is not None:
-                break
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/health/ready", timeout=5).status_code == 200:
-                    return
-            time.sleep(0.02)
+        with httpx.Client(timeout=5, verify=False, trust_env=False) as asking:
+            while time.monotonic() < deadline:
+                assert self._process is not None
+                if self._process.poll() is not None:
+                    break
+                with contextlib.suppress(httpx.TransportError):
+                    if asking.get(f"{self.url}/health/ready").status_code == 200:
+                        return
+                time.sleep(0.02)
         raise AssertionError(f"the server did not start:\n{self.log.read_text(errors='replace')}")
 
     def kill(self) -> None:
@@ -94,6 +95,8 @@ class Served:
             base_url=f"{self.url}/api/v1",
             headers={"Authorization": "Bearer dev"},
             timeout=30,
+            verify=False,
+            trust_env=False,
         )
 
 

@@ -16,7 +16,10 @@ QUICK = "def handle(e, c):\n    return e.body\n"
 def client(served: Served) -> httpx.Client:
     """A client of the dialect."""
     return httpx.Client(
-        base_url=f"{served.url}/greencloud/v1", headers={"authorization": "dev"}, timeout=60
+        base_url=f"{served.url}/greencloud/v1",
+        headers={"authorization": "dev"},
+        timeout=60,
+        verify=False,
     )
 
 
