@@ -12,23 +12,10 @@ from uuid import uuid4
 import pytest
 from served import Served, await_state, serving
 
-from engines import RealEngine, real_engine
+from engines import RealEngine
 from registry import registry
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param("podman", marks=pytest.mark.podman),
-        pytest.param("docker", marks=pytest.mark.docker),
-    ],
-)
-def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
-    """A running engine that knows busybox."""
-    with real_engine(request.param) as engine:
-        yield engine
 
 
 @pytest.fixture
