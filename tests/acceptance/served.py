@@ -75,7 +75,7 @@ class Served:
                     if asking.get(f"{self.url}/health/ready").status_code == 200:
                         return
                 time.sleep(0.02)
-        if self._process.is_alive():
+        if self._process is not None and self._process.is_alive():
             os.kill(self.pid, signal.SIGUSR2)
             time.sleep(1)  # for it to say in its log where it is, as there is nothing to wait for
         raise AssertionError(f"the server did not start:\n{self.log.read_text(errors='replace')}")
