@@ -15,7 +15,7 @@ from served import Served, await_state, serving
 from engines import RealEngine
 from registry import registry
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from served import Served
 
 from engines import IMAGE, RealEngine
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
 APP = "ACCEPTANCE"
 SETTINGS = """
 [drove]

@@ -11,7 +11,7 @@ from served import await_state, serving
 
 from engines import RealEngine
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
 
 
 @pytest.fixture

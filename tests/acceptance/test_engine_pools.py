@@ -9,7 +9,7 @@ from served import await_state, serving
 from enginegate import Authority, gate, tls_gate
 from engines import RealEngine
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("containers")]
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("engines")]
 
 
 def test_pools_of_tcp_and_tls_hosts_run_their_groups(

@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 
 from engines import RealEngine
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
 
 Json = dict[str, Any]
 FINAL = ("done", "failed", "timedout", "expired", "stopped")
