@@ -30,7 +30,7 @@ def settings(engine: RealEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_ten_containers_outlive_a_killed_server(settings: Path) -> None:
     """All end by their own exit codes, once, with all they said."""
-    script = "i=0; while [ $i -lt 5 ]; do echo $N $i; i=$((i+1)); sleep 1; done; exit $N"
+    script = "i=0; while [ $i -lt 5 ]; do echo $N $i; i=$((i+1)); sleep 0.5; done; exit $N"
     with serving(settings) as served, served.client() as client:
         ids = []
         for number in range(10):
@@ -43,7 +43,7 @@ def test_ten_containers_outlive_a_killed_server(settings: Path) -> None:
         for task_id in ids:
             _await_output(served, task_id)
         served.kill()
-        time.sleep(1)  # some write and end while nobody is there
+        time.sleep(0.5)  # some write and end while nobody is there
         served.start()
         served.await_ready()
         for number, task_id in enumerate(ids):
