@@ -1,4 +1,4 @@
-"""What all tests share: the fakes can be imported, how hard Hypothesis tries, tools by marker."""
+"""What all tests share: the fakes, how hard Hypothesis tries, tools by marker, what comes first."""
 
 import os
 import shutil
@@ -27,3 +27,14 @@ def _needs_tools(request: pytest.FixtureRequest) -> None:
             if shutil.which(tool) is None:
                 assert os.environ.get("CI") != "true", f"continuous integration needs {tool}"
                 pytest.skip(f"there is no {tool} here")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest first: at the end no worker waits for another one that has just begun.
+
+    Workers take the groups with the most tests, and then single tests in this order. All tests on
+    container engines are in two groups, one for each of two workers: ``containers``, of the
+    runtime, and ``engines``, of served ones.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)

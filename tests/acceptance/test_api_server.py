@@ -36,6 +36,7 @@ class Up:
             base_url=file["url"] + "/api/v1",
             headers={"authorization": "Bearer dev"},
             trust_env=False,
+            verify=False,
             timeout=70,
         )
 

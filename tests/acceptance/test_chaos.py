@@ -83,7 +83,7 @@ class Load:
 
 @pytest.mark.chaos
 @pytest.mark.timeout(120 + 5 * KILLS)
-@pytest.mark.xdist_group("chaos")
+@pytest.mark.long
 def test_nothing_is_lost_or_doubled_when_the_server_is_killed_again_and_again(
     tmp_path: Path,
 ) -> None:

@@ -12,23 +12,10 @@ from uuid import uuid4
 import pytest
 from served import Served, await_state, serving
 
-from engines import RealEngine, real_engine
+from engines import RealEngine
 from registry import registry
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param("podman", marks=pytest.mark.podman),
-        pytest.param("docker", marks=pytest.mark.docker),
-    ],
-)
-def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
-    """A running engine that knows busybox."""
-    with real_engine(request.param) as engine:
-        yield engine
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
 
 
 @pytest.fixture
@@ -43,7 +30,7 @@ def settings(engine: RealEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_ten_containers_outlive_a_killed_server(settings: Path) -> None:
     """All end by their own exit codes, once, with all they said."""
-    script = "i=0; while [ $i -lt 5 ]; do echo $N $i; i=$((i+1)); sleep 1; done; exit $N"
+    script = "i=0; while [ $i -lt 5 ]; do echo $N $i; i=$((i+1)); sleep 0.5; done; exit $N"
     with serving(settings) as served, served.client() as client:
         ids = []
         for number in range(10):
@@ -56,7 +43,7 @@ def test_ten_containers_outlive_a_killed_server(settings: Path) -> None:
         for task_id in ids:
             _await_output(served, task_id)
         served.kill()
-        time.sleep(1)  # some write and end while nobody is there
+        time.sleep(0.5)  # some write and end while nobody is there
         served.start()
         served.await_ready()
         for number, task_id in enumerate(ids):

@@ -15,10 +15,10 @@ import pytest
 from drove_client import ApiFailed, DroveClient
 from served import Served
 
-from engines import IMAGE, RealEngine, real_engine
+from engines import IMAGE, RealEngine
 from receivers import Receiver
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
 APP = "ACCEPTANCE"
 SETTINGS = """
 [drove]
@@ -29,22 +29,10 @@ config_dirs = ["{volumes}"]
 """
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param("podman", marks=pytest.mark.podman),
-        pytest.param("docker", marks=pytest.mark.docker),
-    ],
-)
-def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
-    """A running engine that knows busybox."""
-    with real_engine(request.param) as engine:
-        yield engine
-
-
 @pytest.fixture(scope="module")
-def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that tasks may see."""
+def volumes(engine: RealEngine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that tasks may see; another one for each engine."""
+    del engine
     return tmp_path_factory.mktemp("volumes")
 
 
@@ -299,17 +287,24 @@ def test_cores_are_refused_when_they_are_gone(drove: DroveClient) -> None:
     drove.follow(APP, "STAYS")
 
 
-def test_tasks_outlive_a_server_that_is_killed(drove: DroveClient, served: Served) -> None:
+def test_tasks_outlive_a_server_that_is_killed(
+    drove: DroveClient, served: Served, volumes: Path
+) -> None:
     """The same container goes on, its output is complete, and its end is known."""
-    script = "i=0; while [ $i -lt 75 ]; do i=$((i+1)); echo line $i; sleep 0.2; done"
-    drove.create(spec("SURVIVES", script))
+    script = "i=0; until [ -e /data/go ]; do i=$((i+1)); echo line $i; sleep 0.1; done; echo end"
+    volume = {"pathOnHost": str(volumes), "pathInContainer": "/data", "mode": "READ_ONLY"}
+    drove.create(spec("SURVIVES", script, volumes=[volume]))
     before = drove.await_state(APP, "SURVIVES", "RUNNING")
+    said = len(drove.output(APP, "SURVIVES").splitlines())
     served.kill()
     served.start()
     served.await_ready()
     listed = [one for one in drove.active() if one["taskId"] == "SURVIVES"]
     assert [one["instanceId"] for one in listed] == [before["instanceId"]]
+    (volumes / "go").touch()
     ended = drove.follow(APP, "SURVIVES")
     assert ended["taskResult"] == {"status": "SUCCESSFUL", "exitCode": 0}
-    lines = drove.output(APP, "SURVIVES").splitlines()
-    assert lines == [f"line {number}" for number in range(1, 76)]
+    *lines, last = drove.output(APP, "SURVIVES").splitlines()
+    assert last == "end"
+    assert lines == [f"line {number}" for number in range(1, len(lines) + 1)]
+    assert len(lines) > said, "it wrote nothing while no server was there"

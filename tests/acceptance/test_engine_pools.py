@@ -1,29 +1,15 @@
 """Engine hosts over TCP and TLS as pools of a served Taskyard."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from served import await_state, serving
 
 from enginegate import Authority, gate, tls_gate
-from engines import RealEngine, real_engine
+from engines import RealEngine
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("containers")]
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param("podman", marks=pytest.mark.podman),
-        pytest.param("docker", marks=pytest.mark.docker),
-    ],
-)
-def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
-    """A running engine that knows busybox."""
-    with real_engine(request.param) as engine:
-        yield engine
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("engines")]
 
 
 def test_pools_of_tcp_and_tls_hosts_run_their_groups(

@@ -29,7 +29,10 @@ def served(tmp_path: Path) -> Iterator[Served]:
 def client(served: Served) -> httpx.Client:
     """A client of it."""
     return httpx.Client(
-        base_url=f"{served.url}/api/v1", headers={"authorization": "Bearer dev"}, timeout=60
+        base_url=f"{served.url}/api/v1",
+        headers={"authorization": "Bearer dev"},
+        timeout=60,
+        verify=False,
     )
 
 

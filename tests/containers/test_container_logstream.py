@@ -100,7 +100,7 @@ async def test_nobody_there_is_unreachable() -> None:
 
 async def test_others_get_their_turn_while_a_long_log_is_read(harbour: Harbour) -> None:
     """No more than a block of it is worked on at a time, however short its lines are."""
-    size = 1_000_000
+    size = 200_000
     ended = await harbour.run(f"yes | head -c {size}", log_limit_bytes=size)
     output = Output(harbour.directory(ended.attempt_id), size)
     output.resume(0)

@@ -113,8 +113,8 @@ async def test_installation_keeps_its_name(harbour: Harbour) -> None:
 async def test_engine_away_while_ten_run(harbour: Harbour, engine: RealEngine) -> None:
     """No attempt ends for the engine being away; then each ends once, and none by its own fault."""
     # Docker Engine takes its containers with it, and lets them end by themselves at first.
-    seconds = 6 if engine.kind == "podman" else 600
-    running = [await harbour.start(f"sleep {seconds}; echo {n}; exit {n}") for n in range(10)]
+    wait = "sleep 6" if engine.kind == "podman" else "trap 'exit 143' TERM; sleep 600 & wait"
+    running = [await harbour.start(f"{wait}; echo {n}; exit {n}") for n in range(10)]
     for assignment in running:
         await harbour.started(assignment)
     await to_thread.run_sync(engine.stop)

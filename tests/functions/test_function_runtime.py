@@ -1,8 +1,12 @@
 """Calls of Python functions: what handlers get and give, warmth, isolation, progress, output."""
 
+import asyncio
+import gc
 import hashlib
 import time
+import warnings
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -154,6 +158,46 @@ async def test_calls_run_side_by_side(fast: FunctionWorld) -> None:
     for one in calls:
         assert (await fast.ended(one)).state is AttemptState.SUCCEEDED
     assert time.monotonic() - began < 0.5 * len(calls)
+
+
+async def test_closing_while_processes_are_made_leaves_no_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ends of a pair are closed, though no process ever got the other one."""
+    world = FunctionWorld(tmp_path)
+    await world.build(PID)
+    before = open_sockets()
+    await world.open()
+    loop, made = asyncio.get_running_loop(), anyio.Event()
+    connect = loop.create_unix_connection
+
+    async def stalled(*how: Any, **more: Any) -> None:
+        transport, _ = await connect(*how, **more)
+        made.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            transport.close()
+
+    monkeypatch.setattr(loop, "create_unix_connection", stalled)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            await world.start(world.assignment())
+            with anyio.fail_after(20):
+                await made.wait()
+        finally:
+            await world.close()
+        gc.collect()
+    assert not caught
+    assert open_sockets() == before
+
+
+def open_sockets() -> int:
+    """How many this process holds."""
+    gc.collect()
+    names = [one.readlink() for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+    return sum(str(name).startswith("socket:") for name in names)
 
 
 async def test_threads_at_import_are_no_obstacle(fast: FunctionWorld) -> None:

@@ -32,6 +32,7 @@ class Server:
             base_url=self.file["url"],
             headers={"authorization": "Bearer dev"},
             trust_env=False,
+            verify=False,
             timeout=20,
         )
 

@@ -20,7 +20,7 @@ from taskyard.store.sqlite.database import FILE_NAME, connect, queries
 from taskyard.store.sqlite.listing import list_tasks
 
 WS = WorkspaceName("default")
-FEW, MANY = 2_000, 200_000
+FEW, MANY = 2_000, 50_000
 STATES = ("queued", "succeeded", "failed", "cancelled", "scheduled", "running")
 
 FILL = """

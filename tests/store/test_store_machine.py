@@ -282,6 +282,7 @@ class StoreMachine(EngineRules):
         assert seen == wanted
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_the_store_behaves_like_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever callers, workers and time do, store and model tell the same story."""

@@ -12,6 +12,7 @@ import pytest
 from taskyard.core.attempts import StreamSize
 from taskyard.core.ids import AttemptId
 from taskyard.ports.logs import Stream
+from taskyard.worker import logattempt
 from taskyard.worker.logfiles import LARGEST_READ_BYTES, LogFiles, remove_tree
 
 pytestmark = pytest.mark.anyio
@@ -60,6 +61,29 @@ async def test_links_and_pipes_are_not_followed(files: LogFiles, tmp_path: Path)
     assert await files.read(ONE, OUT, 0, 10) == b""
     assert await files.size(ONE, ERR) == StreamSize()
     assert await files.read(ONE, ERR, 0, 10) == b""
+
+
+@pytest.mark.parametrize("patient", [False, True])
+async def test_a_read_while_the_output_is_compressed_is_no_end(
+    files: LogFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient: bool
+) -> None:
+    """The plain file may go between two steps of a read; all its bytes are in the archive then."""
+    content = bytes(range(256)) * 2000
+    directory = begin(tmp_path, limit=1 << 20)
+    (directory / "stdout").write_bytes(content)
+    output = files.output(ONE)
+    assert output is not None
+    names = logattempt._names
+
+    def late(path: str, status: os.stat_result) -> bool:
+        monkeypatch.setattr(logattempt, "_names", names)
+        output.compress(OUT, lambda: False)
+        assert not Path(path).exists()
+        return names(path, status)
+
+    monkeypatch.setattr(logattempt, "_names", late)
+    length = 300_000 if patient else 1000
+    assert await files.read(ONE, OUT, 256, length) == content[256 : 256 + length]
 
 
 async def test_seal_ends_the_stream_with_one_marker(files: LogFiles, tmp_path: Path) -> None:

@@ -146,8 +146,9 @@ class AttemptOutput:
             wanted = min(length, kept - offset)
             data = _read(descriptor, offset, wanted, patient=patient) if wanted > 0 else b""
             if data and not _names(self._paths[stream], status):
-                # The directory was taken back meanwhile, and may be another attempt's by now.
-                return b""
+                # Compressed meanwhile; or the directory was taken back, is perhaps another
+                # attempt's by now, and there is no archive.
+                return self._read_archive(stream, offset, length, patient=patient)
         finally:
             os.close(descriptor)
         if cut is not None and len(data) < length and offset + len(data) >= cut.kept_bytes:

@@ -69,7 +69,8 @@ class DroveWorld:
     def client(self, user: str | None, password: str = PASSWORD, **more: Any) -> httpx.AsyncClient:
         """A client of the dialect's own listener."""
         auth = None if user is None else httpx.BasicAuth(user, password)
-        given: dict[str, Any] = {"base_url": self.url, "timeout": 20, "trust_env": False, **more}
+        usual = {"base_url": self.url, "timeout": 20, "trust_env": False, "verify": False}
+        given: dict[str, Any] = {**usual, **more}
         return httpx.AsyncClient(auth=auth, **given)
 
     async def users(self) -> dict[str, httpx.AsyncClient]:

@@ -74,7 +74,9 @@ class Account:
 
     def __init__(self, url: str, token: str | None) -> None:
         headers = {} if token is None else {"authorization": token}
-        self.http = httpx.AsyncClient(base_url=url, headers=headers, timeout=60, trust_env=False)
+        self.http = httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=60, trust_env=False, verify=False
+        )
 
     async def made(self, path: str, body: Any = None, **more: Any) -> str:
         """The id of what a POST creates."""

@@ -192,7 +192,9 @@ async def test_failures_are_results(world: GreenCloudWorld) -> None:
 
 async def test_a_task_over_its_time_ends_with_408(world: GreenCloudWorld) -> None:
     """It is killed; ten seconds are the least, so only one of its children is waited for here."""
-    function = await world.acme.deployed("def handle(event, context):\n    while True: pass\n")
+    function = await world.acme.deployed(
+        "import time\ndef handle(event, context):\n    while True: time.sleep(1)\n"
+    )
     result = await world.acme.called(function)
     assert (result.status_code, result.json()["error"]) == (408, "TIMEOUT")
     task_id = result.headers["gc-task-id"]

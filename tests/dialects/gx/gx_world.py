@@ -139,12 +139,15 @@ class GxWorld:
         self.main_url = main_url
         self.url = url
         limits = httpx.Limits(max_connections=300)
-        self.http = httpx.AsyncClient(base_url=url, timeout=20, trust_env=False, limits=limits)
+        self.http = httpx.AsyncClient(
+            base_url=url, timeout=20, trust_env=False, verify=False, limits=limits
+        )
         self.native = httpx.AsyncClient(
             base_url=main_url + "/api/v1",
             headers={"authorization": "Bearer dev"},
             timeout=20,
             trust_env=False,
+            verify=False,
         )
 
     def space(self, name: str | None = None, key: str = "dev") -> Space:

@@ -166,7 +166,11 @@ class NativeWorld:
         """A client of the API with this credential."""
         headers = {} if authorization is None else {"authorization": authorization}
         return httpx.AsyncClient(
-            base_url=self.url + "/api/v1", headers=headers, timeout=20, trust_env=False
+            base_url=self.url + "/api/v1",
+            headers=headers,
+            timeout=20,
+            trust_env=False,
+            verify=False,
         )
 
     async def submit(self, **spec: Any) -> dict[str, Any]:

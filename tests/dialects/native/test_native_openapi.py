@@ -22,9 +22,21 @@ expected-statuses = ["2xx", "401", "403", "404", "409", "422"]
 include-operation-id-regex = "^list_"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404"]
 """
-EXAMPLES = 5
+EXAMPLES = 3
+PARTS = 2
+"""In so many tests, which run side by side."""
 ENDLESS = ("follow_log", "stream_changes", "wait_for_task")
 """Operations that answer when something happens, or never."""
+
+
+def operations(url: str) -> set[str]:
+    """The names of all there are."""
+    document = httpx.get(f"{url}/openapi.json", trust_env=False).json()
+    return {
+        operation["operationId"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+    }
 
 
 @contextmanager
@@ -48,9 +60,12 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield url
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
-def test_server_keeps_what_its_description_promises(url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_server_keeps_what_its_description_promises(url: str, tmp_path: Path, part: int) -> None:
     """Schemathesis finds nothing: statuses, types, schemas, methods, credentials, bad data."""
+    names = sorted(operations(url) - set(ENDLESS))
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIGURATION)
     command = [
@@ -59,11 +74,13 @@ def test_server_keeps_what_its_description_promises(url: str, tmp_path: Path) ->
         "run",
         f"{url}/openapi.json",
         "--header=Authorization: Bearer dev",
-        *(f"--exclude-operation-id={name}" for name in ENDLESS),
+        *(f"--include-operation-id={name}" for name in names[part::PARTS]),
         "--checks=all",
         "--phases=examples,coverage,fuzzing",
         f"--max-examples={EXAMPLES}",
-        "--workers=2",
+        # More would parse Python in several threads, which fails now and then before CPython 3.11.8
+        # (gh-106905).
+        "--workers=1",
         "--seed=1",
         "--generation-database=none",
         "--request-timeout=20",

@@ -18,6 +18,7 @@ from anyio.abc import ByteStream
 from taskyard.runtimes.container.errors import EngineUnreachable
 from taskyard.runtimes.container.places import Place
 from taskyard.runtimes.container.told import told
+from taskyard.runtimes.container.unixsockets import arrival
 
 _CONNECT_S: Final = 5.0
 _READ_BYTES: Final = 1 << 16
@@ -86,6 +87,8 @@ class Answer:
 
     async def _more(self) -> None:
         try:
+            if self._place.socket is not None:
+                await arrival(self._stream)
             self._parser.feed_data(await self._stream.receive(_READ_BYTES))
         except anyio.EndOfStream as error:
             raise EngineUnreachable(f"{self._place} broke off in the middle of a log") from error

@@ -281,7 +281,12 @@ class Pool:
             self.members[number] = member
             ours.setblocking(False)
             made = member
-            await asyncio.get_running_loop().create_unix_connection(lambda: made, sock=ours)
+            try:
+                await asyncio.get_running_loop().create_unix_connection(lambda: made, sock=ours)
+            except BaseException:
+                # The runtime may close while processes are being made; our end the loop closes.
+                theirs.close()
+                raise
             order = self._order(number, directory, tree)
             if self._direct or zygote is None or zygote.channel is None:
                 self._host.make(order, theirs, self)
