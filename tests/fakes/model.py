@@ -227,6 +227,18 @@ class ModelStore(ModelState):
         """Changes, and leases that do not hold."""
         changes, refused = [], []
         for report, chance in zip(reports, chances, strict=True):
+            attempt = self.held.get(report.attempt_id)
+            if (
+                isinstance(report, Ended)
+                and report.started_at is not None
+                and attempt is not None
+                and attempt.state is AttemptState.ASSIGNED
+                and attempt.lease_token == report.lease_token
+            ):
+                # The end tells the start, too.
+                begun = Started(report.attempt_id, report.lease_token, report.started_at)
+                change, _ = self._apply(begun, now, chance)
+                changes += [change] if change is not None else []
             change, holds = self._apply(report, now, chance)
             changes += [change] if change is not None else []
             refused += [] if holds else [report.lease_token]

@@ -200,8 +200,7 @@ class Settlement:
             result=ending.result,
             blob=ending.blob,
         )
-        if not call.is_reported and call.began_at is not None:
-            self._report_start(call)
+        # A start that was not reported yet is told by the end.
         self._listening.ended(call.ended)
 
     def _report_start(self, call: Call) -> None:

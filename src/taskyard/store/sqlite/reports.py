@@ -79,15 +79,15 @@ def apply_reports(
         row = rows.get(report.attempt_id)
         key = (report.attempt_id, report.lease_token)
         passing = isinstance(report, Started) and key in ending
-        change, holds = _apply(connection, ledger, report, row, now, chance, ends, passing=passing)
-        if change is not None and isinstance(report, Ended) and report.result is not None:
-            results.append(_result_row(report, report.result))
-        if change is not None and isinstance(report, Ended) and report.blob is not None:
-            _keep_blob(connection, report.blob, row, now)
-        if change is not None:
-            changes.append(change)
-            if not passing:
-                stale.add(report.attempt_id)
+        found, holds = _apply(connection, ledger, report, row, now, chance, ends, passing=passing)
+        if found and isinstance(report, Ended):
+            if report.result is not None:
+                results.append(_result_row(report, report.result))
+            if report.blob is not None:
+                _keep_blob(connection, report.blob, row, now)
+        if found:
+            changes += found
+            stale.add(report.attempt_id)
         if not holds:
             refused.append(report.lease_token)
     ends.write()
@@ -131,19 +131,19 @@ def _apply(
     ends: Ends,
     *,
     passing: bool,
-) -> tuple[Change | None, bool]:
-    """Apply one report; answers with the change, if any, and whether the lease held.
+) -> tuple[Sequence[Change], bool]:
+    """Apply one report; answers with the changes, if any, and whether the lease held.
 
     A report that was applied before changes nothing and is no refusal: its answer got lost. A
-    start that is ``passing`` is followed by the end in the same batch, which says when it was.
+    start that is ``passing`` is followed by the end in the same batch, which tells it.
     """
     if row is None:
-        return None, False
+        return (), False
     token, state, seq, current = row[0], AttemptState(row[1]), row[5], row[11]
     if isinstance(report, Progress):
         return _note_progress(connection, report, row), token == report.lease_token
     if token == report.lease_token and _applied_before(report, state):
-        return None, True
+        return (), True
     if token != report.lease_token or row[3] is not None or current != report.attempt_id:
         kind = "an end" if isinstance(report, Ended) else "a start"
         ledger.event(
@@ -153,13 +153,13 @@ def _apply(
             report.attempt_id,
             detail=f"late report of {kind}: the lease did not hold any more",
         )
-        return None, False
+        return (), False
     if isinstance(report, Started):
-        return _start(connection, ledger, report, row, passing=passing), True
+        return () if passing else _start(connection, ledger, report, row), True
     return _end(connection, ledger, report, row, now, chance, ends), True
 
 
-def _note_progress(connection: sqlite3.Connection, report: Progress, row: Row) -> Change | None:
+def _note_progress(connection: sqlite3.Connection, report: Progress, row: Row) -> Sequence[Change]:
     """Overwrite how far an attempt is; no line in its history, as there may be many."""
     parameters = {
         "fraction": report.fraction,
@@ -168,19 +168,8 @@ def _note_progress(connection: sqlite3.Connection, report: Progress, row: Row) -
         "lease_token": report.lease_token,
     }
     if connection.execute(_FUNCTIONS.set_progress.sql, parameters).rowcount != 1:
-        return None
-    return Change(
-        kind="progress",
-        at=report.at,
-        task_id=row[6],
-        seq=row[5],
-        workspace=row[7],
-        group=row[8],
-        state=TaskState.RUNNING,
-        was=TaskState.RUNNING,
-        attempt_id=report.attempt_id,
-        attempt_number=row[2],
-    )
+        return ()
+    return (_running("progress", report.at, report.attempt_id, row),)
 
 
 def _applied_before(report: Started | Ended, state: AttemptState) -> bool:
@@ -191,35 +180,41 @@ def _applied_before(report: Started | Ended, state: AttemptState) -> bool:
 
 
 def _start(
-    connection: sqlite3.Connection,
-    ledger: Ledger,
-    report: Started,
-    row: Row,
-    *,
-    passing: bool,
-) -> Change | None:
+    connection: sqlite3.Connection, ledger: Ledger, report: Started, row: Row
+) -> Sequence[Change]:
     if AttemptEvent.START not in ATTEMPT_TRANSITIONS[AttemptState(row[1])]:
-        return None
-    if not passing:
-        handle = text(report.handle) if report.handle else None
-        parameters = (report.at, handle, report.attempt_id, report.lease_token)
-        connection.execute(_SQL.start_attempt.sql, parameters)
-    ledger.event(row[5], "started", report.at, report.attempt_id)
-    change = Change(
-        kind="started",
-        at=report.at,
+        return ()
+    handle = text(report.handle) if report.handle else None
+    parameters = (report.at, handle, report.attempt_id, report.lease_token)
+    connection.execute(_SQL.start_attempt.sql, parameters)
+    return (_started(connection, ledger, report.at, report.attempt_id, row),)
+
+
+def _started(
+    connection: sqlite3.Connection, ledger: Ledger, at: Instant, attempt_id: AttemptId, row: Row
+) -> Change:
+    """Note in its task's history that an attempt began."""
+    ledger.event(row[5], "started", at, attempt_id)
+    change = _running("started", at, attempt_id, row)
+    # Reading the whole specification costs more than all the rest, and few have webhooks.
+    asks = '"webhooks"' in row[15] and spec_of(row[15]).webhooks
+    return tell(connection, change) if asks else change
+
+
+def _running(kind: str, at: Instant, attempt_id: AttemptId, row: Row) -> Change:
+    """Something happened to an attempt that leaves its task running."""
+    return Change(
+        kind=kind,
+        at=at,
         task_id=row[6],
         seq=row[5],
         workspace=row[7],
         group=row[8],
         state=TaskState.RUNNING,
         was=TaskState.RUNNING,
-        attempt_id=report.attempt_id,
+        attempt_id=attempt_id,
         attempt_number=row[2],
     )
-    # Reading the whole specification costs more than all the rest, and few have webhooks.
-    asks = '"webhooks"' in row[15] and spec_of(row[15]).webhooks
-    return tell(connection, change) if asks else change
 
 
 def _end(
@@ -230,13 +225,19 @@ def _end(
     now: Instant,
     chance: float,
     ends: Ends,
-) -> Change:
+) -> list[Change]:
     """Store how an attempt ended, and do to its task what follows from it.
+
+    An end that says when the work began tells the start too, unless that was reported before.
 
     Raises:
         IllegalTransition: the table has no such end for the attempt's state.
     """
-    next_attempt_state(AttemptState(row[1]), ATTEMPT_ENDS[report.state])
+    was = AttemptState(row[1])
+    next_attempt_state(was, ATTEMPT_ENDS[report.state])
+    changes = []
+    if was is AttemptState.ASSIGNED and report.started_at is not None:
+        changes.append(_started(connection, ledger, report.started_at, report.attempt_id, row))
     ends.attempts.append(
         (
             report.attempt_id,
@@ -266,7 +267,7 @@ def _end(
     mover = mover_of(row[5], row[6], row[7], row[9], spec, row[10], GroupName(row[8]))
     if mover.webhooks:
         ends.write()  # Deliveries quote the attempt as it is stored.
-    return move(
+    moved = move(
         connection,
         ledger,
         mover,
@@ -281,6 +282,7 @@ def _end(
         attempt_number=row[2],
         later=ends.tasks,
     )
+    return [*changes, moved]
 
 
 def lose_attempt(
@@ -299,6 +301,6 @@ def lose_attempt(
         message=f"worker {attempt.worker_id} was lost",
     )
     ends = Ends(connection)
-    change = _end(connection, ledger, lost, row, now, 0.5, ends)
+    (change,) = _end(connection, ledger, lost, row, now, 0.5, ends)
     ends.write()
     return change
