@@ -94,6 +94,10 @@ class FunctionStore(Protocol):
         """Versions whose build did not end, oldest first."""
         ...
 
+    async def image_versions(self) -> frozenset[tuple[FunctionId, int]]:
+        """All versions that are images, by function and number."""
+        ...
+
     async def bundles(self) -> frozenset[str]:
         """Names of the bundles that any version is made of."""
         ...
@@ -107,6 +111,7 @@ class FunctionStore(Protocol):
         *,
         log: str | None = None,
         message: str | None = None,
+        digest: str | None = None,
         goes_live: bool = False,
     ) -> None:
         """A build's next state; one that ``goes_live`` becomes what new calls use, unless a newer
@@ -168,12 +173,15 @@ class BuildFailed(Exception):
 
 
 class Builder(Protocol):
-    """Makes what runs out of a bundle, on this machine."""
+    """Makes what runs out of a bundle, or gets an image, on this machine."""
 
-    async def build(self, version: Version, bundle: bytes, say: Callable[[str], None]) -> None:
-        """Unpack, install dependencies, check. ``say`` takes lines of the log.
+    async def build(
+        self, version: Version, bundle: bytes, say: Callable[[str], None]
+    ) -> str | None:
+        """Unpack, install dependencies, check; or pull. ``say`` takes lines of the log.
 
-        Replaces what an earlier build of the version left. Raises ``BuildFailed``.
+        Answers with the digest that the image's name stood for; None for what is no image, whose
+        bundle is empty. Replaces what an earlier build of the version left. Raises ``BuildFailed``.
         """
         ...
 

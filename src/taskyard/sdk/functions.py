@@ -61,6 +61,8 @@ class Version(Struct, frozen=True):
     created_at: datetime | None = None
     created_by: str = ""
     finished_at: datetime | None = None
+    image: str | None = None
+    digest: str | None = None
 
 
 class Deployed(Struct, frozen=True):
@@ -119,10 +121,17 @@ class Functions:
         self._remove = remove
         self._answer = answer
 
-    def deploy(self, name: str, bundle: bytes, *, wait_s: float = 0.0, **members: Any) -> Deployed:
-        """Deploy an archive or a file of source; ``members`` are those of the API."""
+    def deploy(
+        self, name: str, bundle: bytes | None, *, wait_s: float = 0.0, **members: Any
+    ) -> Deployed:
+        """Deploy an archive or a file of source, or with None what ``image`` names.
+
+        ``members`` are those of the API.
+        """
         given = {key: value for key, value in members.items() if value is not None}
-        body = msgspec.json.encode({"archive": base64.b64encode(bundle).decode(), **given})
+        if bundle is not None:
+            given["archive"] = base64.b64encode(bundle).decode()
+        body = msgspec.json.encode(given)
         wait_s = min(wait_s, MAX_WAIT_S)
         call: Call[Deployed] = Call(
             "PUT",

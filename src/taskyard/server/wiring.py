@@ -11,11 +11,14 @@ from taskyard.dialects.fastlane.mapping import ORIGIN as FASTLANE
 from taskyard.dialects.fastlane.reports import FastlaneReporter
 from taskyard.dialects.greencloud.headers import HEADERS as GREENCLOUD_HEADERS
 from taskyard.ports.clock import Clock, Ids
+from taskyard.ports.functions import Builder
 from taskyard.ports.http import HttpSender
 from taskyard.ports.logs import LogStore
 from taskyard.ports.transport import Transport
 from taskyard.runtimes.function.building import LocalBuilder
 from taskyard.runtimes.function.bundles import BundleFiles
+from taskyard.runtimes.image.builder import ImageBuilder
+from taskyard.server.containers import container_settings
 from taskyard.server.mail import SmtpMail
 from taskyard.server.metrics import Metrics
 from taskyard.server.pools import core_pools
@@ -122,7 +125,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     functions = Functions(
         store.functions,
         bundles,
-        LocalBuilder(settings.data / "functions", settings.function_build_timeout_s),
+        _builder(settings),
         submits,
         tasks,
         groups,
@@ -132,6 +135,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     )
     assignments.live_version = functions.live_version
     assignments.blob = store.functions.blob
+    assignments.is_image = functions.is_image
     calls = Calls(functions, submits, store.functions, ResultFiles(settings.data / "attempts"), bus)
     issuing = Issuing(
         store.issued,
@@ -189,6 +193,13 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         bundle_sweep=BundleSweep(store.functions, bundles, clock),
         chaining=chaining,
     )
+
+
+def _builder(settings: Settings) -> Builder:
+    """Builds source and, through the worker's container engine, images."""
+    directory, timeout_s = settings.data / "functions", settings.function_build_timeout_s
+    of_source = LocalBuilder(directory, timeout_s)
+    return ImageBuilder(of_source, directory, container_settings(settings), timeout_s)
 
 
 def _mail(settings: Settings) -> SmtpMail | None:

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from taskyard.core.errors import InvalidInput
 from taskyard.core.functions import Language, Limits
+from taskyard.core.image_name import parse_image
 
 BUNDLE_BYTES: Final = 64 << 20
 """Largest source that is taken; dialects may take less."""
@@ -16,8 +17,8 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 class Deployment(Struct, frozen=True):
     """What to deploy. None leaves what a function has, or takes the default for a new one."""
 
-    bundle: bytes
-    """A zip or tar archive, or one file of source."""
+    bundle: bytes = b""
+    """A zip or tar archive, or one file of source; empty if there is an image."""
     language: Language | None = None
     handler: str = ""
     """Path of the file with the handler; looked for when empty."""
@@ -27,11 +28,17 @@ class Deployment(Struct, frozen=True):
     description: str | None = None
     tags: tuple[str, ...] | None = None
     limits: Limits | None = None
+    image: str = ""
+    """Name of an image to run instead of source."""
 
 
 def check_deployment(deployment: Deployment) -> None:
     """Raise :class:`InvalidInput` for the first member that breaks a rule."""
-    if not deployment.bundle:
+    if deployment.image:
+        _check_image(deployment)
+    elif deployment.language is Language.IMAGE:
+        raise InvalidInput("image", "is required: functions of this language have no source")
+    elif not deployment.bundle:
         raise InvalidInput("source", "is empty")
     if len(deployment.bundle) > BUNDLE_BYTES:
         raise InvalidInput("source", f"has more than {BUNDLE_BYTES >> 20} MiB")
@@ -47,6 +54,19 @@ def check_deployment(deployment: Deployment) -> None:
             raise InvalidInput("dependencies", f"{one!r} is not a requirement")
     if deployment.limits is not None:
         check_limits(deployment.limits)
+
+
+def _check_image(deployment: Deployment) -> None:
+    parse_image(deployment.image)
+    if deployment.language not in {None, Language.IMAGE}:
+        raise InvalidInput("language", "is what a source is written in, and an image has none")
+    for field, given in (
+        ("source", deployment.bundle),
+        ("handler", deployment.handler),
+        ("dependencies", deployment.dependencies),
+    ):
+        if given:
+            raise InvalidInput(field, "excludes an image")
 
 
 def check_limits(limits: Limits) -> None:

@@ -19,6 +19,7 @@ from taskyard.core.functions import (
     BuildState,
     Function,
     FunctionId,
+    Language,
     Version,
 )
 from taskyard.core.ids import WorkspaceName
@@ -73,6 +74,8 @@ class Functions:
         self._clock = clock
         self._known: dict[tuple[WorkspaceName, str], Function] = {}
         """Those not deleted, by name and by id."""
+        self._images: set[tuple[FunctionId, int]] = set()
+        """Versions that are images."""
         self._queues: dict[FunctionId, deque[tuple[WorkspaceName, int]]] = {}
         """Versions to build, of functions that have any; the first is being built."""
         self._logs: dict[tuple[FunctionId, int], BuildLog] = {}
@@ -84,6 +87,7 @@ class Functions:
         """Learn what there is. Call once, before anything else."""
         for function in await self._store.everything():
             self._know(function)
+        self._images |= await self._store.image_versions()
 
     async def run(self) -> None:
         """Build until cancelled, beginning with what an earlier process left unbuilt."""
@@ -104,6 +108,10 @@ class Functions:
         """Which version new calls use; None if there is none, or no such function."""
         function = self._known.get((workspace, function_id))
         return None if function is None else function.live_version
+
+    def is_image(self, function_id: FunctionId, number: int) -> bool:
+        """Whether a version is a container image; from memory."""
+        return (function_id, number) in self._images
 
     async def page(
         self,
@@ -135,10 +143,8 @@ class Functions:
         check_deployment(deployment)
         now = self._clock.now()
         known = self._known.get((caller.workspace, name))
-        language = deployment.language or (known.language if known else None)
-        if language is None:
-            raise InvalidInput("language", "is required for a new function")
-        bundle = await self._bundles.put(deployment.bundle)
+        language = self._language(deployment, known)
+        bundle = "" if deployment.image else await self._bundles.put(deployment.bundle)
         if known is None:
             new = Function(
                 id=self._new_id(),
@@ -174,12 +180,25 @@ class Functions:
                 dependencies=deployment.dependencies,
                 created_at=now,
                 created_by=caller.actor,
+                image=deployment.image,
             )
         )
+        if version.image:
+            self._images.add((version.function_id, version.number))
         await self._audit.done(caller, "function.deploy", name, f"version {version.number}")
         self._enqueue(caller.workspace, version)
         function = self._know(await self._store.function(caller.workspace, known.id))
         return function, version
+
+    def _language(self, deployment: Deployment, known: Function | None) -> Language:
+        if deployment.image:
+            return Language.IMAGE
+        language = deployment.language or (known.language if known else None)
+        if language is None:
+            raise InvalidInput("language", "is required for a new function")
+        if language is Language.IMAGE:
+            raise InvalidInput("language", "is required: the function was an image until now")
+        return language
 
     async def create(self, caller: Caller, function: Function) -> Function:
         """Store a function without code. Raises ``NotAllowed``, ``Conflict``."""
@@ -222,7 +241,8 @@ class Functions:
         if version.state is not BuildState.READY or not await self._builder.is_built(version):
             raise Conflict(f"version {number} is {version.state.value}; deploy it anew")
         await self._audit.done(caller, "function.rollback", function.name, f"to {number}")
-        return await self._changed(function, FunctionChange(live_version=number))
+        change = FunctionChange(live_version=number, language=version.language)
+        return await self._changed(function, change)
 
     async def _before(self, function: Function) -> int:
         before = function.live_version
@@ -357,9 +377,10 @@ class Functions:
         building = self._logs[function_id, number]
         await self._store.set_build(function_id, number, BuildState.BUILDING, self._clock.now())
         message: str | None = None
+        digest: str | None = None
         try:
-            content = await self._bundles.get(version.bundle)
-            await self._builder.build(version, content, building.say)
+            content = b"" if version.image else await self._bundles.get(version.bundle)
+            digest = await self._builder.build(version, content, building.say)
         except (BuildFailed, NotFound) as error:
             message = str(error)
         except Unavailable:
@@ -375,6 +396,7 @@ class Functions:
             self._clock.now(),
             log=building.text,
             message=message,
+            digest=digest,
             goes_live=message is None,
         )
         function = await self._store.function(workspace, function_id)

@@ -40,8 +40,9 @@ def init(
 @app.command
 def deploy(
     name: str,
-    path: str = ".",
+    path: str | None = None,
     *,
+    image: str | None = None,
     language: Annotated[str | None, Parameter(name=["--language", "-l"])] = None,
     handler: str | None = None,
     timeout: str | None = None,
@@ -52,11 +53,12 @@ def deploy(
     detach: Annotated[bool, Parameter(name=["--detach", "-d"])] = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> int:
-    """Deploy a directory or file as a new version, and show its build.
+    """Deploy a directory, a file or an image as a new version, and show its build.
 
     Args:
         name: Name of the function; made if there is none.
-        path: Directory, archive or file of source.
+        path: Directory, archive or file of source; the present directory if nothing is named.
+        image: Container image that answers calls, instead of source.
         language: python or javascript; told from the files otherwise.
         handler: File with the handler, inside the source.
         timeout: Time limit of a call, such as 30s.
@@ -67,8 +69,13 @@ def deploy(
         detach: Do not wait for the build.
         connection: Which server.
     """
-    source = Path(path)
-    bundle = bundle_of(source)
+    bundle: bytes | None = None
+    if image is None:
+        source = Path(path or ".")
+        bundle = bundle_of(source)
+        language = language or language_of(source)
+    elif path is not None:
+        raise Misuse("give either a path or --image")
     limits: dict[str, Any] = {}
     if timeout is not None:
         limits["timeout_s"] = seconds(timeout, "--timeout")
@@ -80,7 +87,8 @@ def deploy(
         deployed = client.functions.deploy(
             name,
             bundle,
-            language=language or language_of(source),
+            image=image,
+            language=language,
             handler=handler,
             limits=limits or None,
             dependencies=requires,

@@ -143,6 +143,7 @@ class SqliteFunctions:
                     text(new.dependencies),
                     new.created_at,
                     new.created_by,
+                    new.image,
                 ),
             )
             return new
@@ -184,7 +185,12 @@ class SqliteFunctions:
     async def unbuilt(self) -> list[tuple[WorkspaceName, Version]]:
         """See the port."""
         rows = await self._session.read(lambda c: c.execute(_SQL.unbuilt.sql).fetchall())
-        return [(WorkspaceName(row[13]), _version(row)) for row in rows]
+        return [(WorkspaceName(row[15]), _version(row)) for row in rows]
+
+    async def image_versions(self) -> frozenset[tuple[FunctionId, int]]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute(_SQL.image_versions.sql).fetchall())
+        return frozenset((FunctionId(row[0]), int(row[1])) for row in rows)
 
     async def bundles(self) -> frozenset[str]:
         """See the port."""
@@ -200,6 +206,7 @@ class SqliteFunctions:
         *,
         log: str | None = None,
         message: str | None = None,
+        digest: str | None = None,
         goes_live: bool = False,
     ) -> None:
         """See the port."""
@@ -210,6 +217,7 @@ class SqliteFunctions:
             "state": state.value,
             "log": log,
             "message": message,
+            "digest": digest,
             "finished_at": now if ended else None,
             "now": now,
         }
@@ -364,4 +372,6 @@ def _version(row: Row) -> Version:
         created_by=row[10],
         finished_at=row[11],
         message=row[12],
+        image=row[13],
+        digest=row[14],
     )
