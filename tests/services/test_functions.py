@@ -73,7 +73,9 @@ class Builder:
         self.at_once = 0
         self.built: set[tuple[FunctionId, int]] = set()
 
-    async def build(self, version: Version, bundle: bytes, say: Callable[[str], None]) -> None:
+    async def build(
+        self, version: Version, bundle: bytes, say: Callable[[str], None]
+    ) -> str | None:
         """See the class."""
         self.begun.append(version.number)
         self.at_once += 1
@@ -84,6 +86,7 @@ class Builder:
         if bundle == b"bad":
             raise BuildFailed("it is bad")
         self.built.add((version.function_id, version.number))
+        return f"sha256:{version.image}" if version.image else None
 
     async def is_built(self, version: Version) -> bool:
         """Whether it was."""
