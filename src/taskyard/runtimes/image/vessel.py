@@ -30,6 +30,7 @@ _GIVE_UP_S: Final = 60.0
 """How long a kill is tried before its survivor is named."""
 _REMOVALS: Final = 10
 _DYING_S: Final = 2.0
+_LAUNCH_S: Final = 5.0
 _KILLED: Final = 137
 _BY_CODE: Final = {
     128 + one: one
@@ -81,6 +82,9 @@ class Vessel:
         self._begun = False
         self._is_removed = False
         self._attachment = anyio.CancelScope()
+        self._launched = asyncio.Event()
+        """Set unless it is being launched."""
+        self._launched.set()
 
     async def launch(self, body: dict[str, Any]) -> None:
         """Make the container and start it.
@@ -88,6 +92,13 @@ class Vessel:
         Raises ``EngineRefused``, ``EngineUnreachable``, :class:`CannotRun` if it is not wanted any
         more, and ``OSError`` for its files.
         """
+        self._launched.clear()
+        try:
+            await self._launch(body)
+        finally:
+            self._launched.set()
+
+    async def _launch(self, body: dict[str, Any]) -> None:
         engine = self._port.engine
         self.prints.open()
         self._port.vessels[self.name] = self
@@ -109,6 +120,7 @@ class Vessel:
     async def _check(self) -> None:
         """Go no further with a container that was to be removed before it was made."""
         if self._is_removed:
+            self._attachment.cancel()
             await self._port.engine.remove(self.name)
             raise CannotRun("the function is not needed any more", Reason.RUNTIME_TROUBLE)
 
@@ -237,6 +249,9 @@ class Vessel:
         self._is_removed = True
         self.prints.close()
         engine, pause_s = self._port.engine, 0.1
+        with anyio.move_on_after(_LAUNCH_S):
+            # It notices, and stops in an orderly way.
+            await self._launched.wait()
         for _ in range(_REMOVALS):
             try:
                 async with self._port.removers:
