@@ -61,7 +61,7 @@ class Killing:
             return False
         if now >= self._force_at:
             if not self.forced:
-                self.count = await count_processes(engine, container)
+                self.count = await _processes(engine, container)
             done = await self._send(engine, container, "SIGKILL", now)
             if done:
                 self.forced = True
@@ -89,8 +89,8 @@ class Killing:
         return True
 
 
-async def count_processes(engine: EngineClient, container: str) -> int:
-    """How many processes run in a container; at least the one there always is."""
+async def _processes(engine: EngineClient, container: str) -> int:
+    """How many run in it; at least the one there always is."""
     with anyio.move_on_after(_TOP_S):
         try:
             found = await engine.call("GET", f"/containers/{container}/top")

@@ -14,11 +14,12 @@ import structlog
 
 from taskyard.core.attempts import Survivor
 from taskyard.core.states import Reason
+from taskyard.runtimes.command import processes
 from taskyard.runtimes.container.engine import EngineClient
 from taskyard.runtimes.container.errors import CannotRun, EngineRefused, EngineUnreachable
 from taskyard.runtimes.container.findings import Finding, finding
 from taskyard.runtimes.container.frames import Frames
-from taskyard.runtimes.container.killing import METHOD, count_processes
+from taskyard.runtimes.container.killing import METHOD
 from taskyard.runtimes.image.prints import Prints
 
 _log = structlog.get_logger(__name__)
@@ -212,8 +213,8 @@ class Vessel:
         """See the protocol. All processes of a container end with its first."""
         if self._over.is_set() or not self._begun:
             return 0, []
-        engine, give_up_at = self._port.engine, time.monotonic() + _GIVE_UP_S
-        count = await count_processes(engine, self.name)
+        give_up_at = time.monotonic() + _GIVE_UP_S
+        count = await self._count()
         if self._over.is_set():
             return 0, []
         while True:
@@ -234,6 +235,20 @@ class Vessel:
             if time.monotonic() > give_up_at:
                 pid = 0 if found is None else found.pid
                 return count, [Survivor(pid, f"container {self.name}")]
+
+    async def _count(self) -> int:
+        """How many processes run in it, as far as they can be seen; at least its first.
+
+        The engine is on this machine. Podman would look for a ``ps`` inside the container.
+        """
+        try:
+            found = await self._look()
+        except (EngineRefused, EngineUnreachable) as error:
+            _log.debug("processes not counted", container=self.name, why=str(error))
+            return 1
+        if found is None or not found.pid:
+            return 1
+        return await anyio.to_thread.run_sync(_family, found.pid)
 
     async def _send(self, name: str) -> None:
         try:
@@ -272,3 +287,15 @@ class Vessel:
         else:
             _log.warning("container left to the next sweep", container=self.name)
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(self._directory, ignore_errors=True))
+
+
+def _family(pid: int) -> int:
+    """How many processes descend from this one, itself included; 1 if it cannot be seen."""
+    table = processes.table()
+    members = {pid}
+    grown = True
+    while grown:
+        born = {one.pid for one in table.values() if one.parent in members} - members
+        members |= born
+        grown = bool(born)
+    return len(members)
