@@ -131,6 +131,21 @@ def test_the_command_line_deploys_images(data: Path, images: Registry) -> None:
         assert "has to look like" in refused.stderr
 
 
+def test_credentials_for_a_registry_come_from_a_secret(data: Path) -> None:
+    """Without them, or with wrong ones, the pull fails; they are in no log."""
+    with registry("robot:hunter2") as private, serving(data) as served, served.client() as client:
+        image = push(private)
+        failed = deploy(client, image)
+        assert failed["state"] == "failed", failed
+        secret = {"value": json.dumps({"username": "robot", "password": "hunter2"})}
+        client.put("/secrets/registry", json=secret).raise_for_status()
+        version = deploy(client, image, credentials="registry")
+        assert version["state"] == "ready", version
+        assert call(client, "echo").text == "echo"
+        assert "hunter" not in client.get("/functions/f/versions/2/log").text
+    assert "hunter" not in served.log.read_text()
+
+
 def test_a_killed_server_leaves_no_container(
     data: Path, images: Registry, engine: RealEngine
 ) -> None:

@@ -17,9 +17,8 @@ from taskyard.core.resources import Resources
 from taskyard.core.tasks import FunctionCall
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.runtimes.container.runtime import ContainerSettings
-from taskyard.runtimes.function.building import LocalBuilder
 from taskyard.runtimes.function.limits import PoolLimits
-from taskyard.runtimes.image.builder import ImageBuilder
+from taskyard.runtimes.image.builder import LocalImages
 from taskyard.runtimes.image.runtime import ImageRuntime
 from taskyard.server.clock import SystemClock
 from taskyard.worker.directories import AttemptDirectories
@@ -76,8 +75,7 @@ class ImageWorld:
         self.ear = Ear()
         self.directories = AttemptDirectories(root / "attempts")
         settings = ContainerSettings(engine=engine.url, network="none")
-        source = LocalBuilder(root / "functions", 60.0)
-        self.builder = ImageBuilder(source, root / "functions", settings, 60.0)
+        self.builder = LocalImages(root / "functions", settings, 60.0)
         self.runtime = ImageRuntime(
             root / "functions", settings, SystemClock(), ResultFiles(root / "attempts"), limits
         )
@@ -114,12 +112,13 @@ class ImageWorld:
             image=image,
         )
 
-    async def build(self, image: str, *, name: str = "f", number: int = 1) -> tuple[str, str]:
+    async def build(
+        self, image: str, *, name: str = "f", number: int = 1, credentials: str | None = None
+    ) -> tuple[str, str]:
         """Build a version; its digest and its log. Raises ``BuildFailed``."""
         lines: list[str] = []
         version = self.version(image, name=name, number=number)
-        digest = await self.builder.build(version, b"", lines.append)
-        assert digest is not None
+        digest = await self.builder.build(version, credentials, lines.append)
         return digest, "\n".join(lines)
 
     def assignment(

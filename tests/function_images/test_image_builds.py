@@ -6,8 +6,7 @@ from image_world import ImageWorld
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.container.runtime import ContainerSettings
-from taskyard.runtimes.function.building import LocalBuilder
-from taskyard.runtimes.image.builder import ImageBuilder
+from taskyard.runtimes.image.builder import LocalImages
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.xdist_group("containers")]
 
@@ -125,8 +124,6 @@ async def test_without_an_engine_a_build_says_so(world: ImageWorld) -> None:
         (f"unix://{world.root}/none", "no container engine"),
         ("off", "switched off"),
     ):
-        source = LocalBuilder(world.root / "f", 10.0)
-        settings = ContainerSettings(engine=engine)
-        builder = ImageBuilder(source, world.root / "f", settings, 10.0)
+        builder = LocalImages(world.root / "f", ContainerSettings(engine=engine), 10.0)
         with pytest.raises(BuildFailed, match=f"no tool chain for image.*{words}"):
-            await builder.build(world.version("busybox"), b"", lambda _line: None)
+            await builder.build(world.version("busybox"), None, lambda _line: None)

@@ -39,11 +39,8 @@ def needed(world: World, number: int | None = None) -> str:
 async def test_an_image_is_a_version_like_any_other(world: World) -> None:
     """Its digest is what the builder says; the function's language is that of what is live."""
     version = await deploy(world, image=IMAGE)
-    assert (version.state, version.image, version.digest) == (
-        BuildState.READY,
-        IMAGE,
-        f"sha256:{IMAGE}",
-    )
+    assert (version.state, version.image) == (BuildState.READY, IMAGE)
+    assert version.digest == f"{IMAGE} for None"
     assert (version.language, version.bundle, version.size_bytes) == (Language.IMAGE, "", 0)
     assert world.functions.find(ADA.workspace, "f").language is Language.IMAGE
 
@@ -68,6 +65,16 @@ async def test_calls_go_where_their_version_can_run(world: World) -> None:
     assert needed_runtime(Simulation(1.0)) == "simulation"
 
 
+async def test_credentials_are_those_of_a_secret(world: World) -> None:
+    """Resolved when the image is pulled; one that is not there fails the build."""
+    version = await deploy(world, image=IMAGE, credentials="word")
+    assert (version.digest, version.credentials) == (f"{IMAGE} for wordword", "word")
+    failed = await deploy(world, image=IMAGE, credentials="none")
+    assert failed.state is BuildState.FAILED
+    assert "none" in (failed.message or "")
+    assert world.functions.find(ADA.workspace, "f").live_version == 1
+
+
 @pytest.mark.parametrize(
     ("members", "field"),
     [
@@ -77,6 +84,8 @@ async def test_calls_go_where_their_version_can_run(world: World) -> None:
         ({"image": IMAGE, "handler": "x.py"}, "handler"),
         ({"image": IMAGE, "dependencies": ("x",)}, "dependencies"),
         ({"image": IMAGE, "language": Language.PYTHON}, "language"),
+        ({"image": IMAGE, "credentials": "\n"}, "credentials"),
+        ({"bundle": b"x", "language": Language.PYTHON, "credentials": "s"}, "credentials"),
         ({"bundle": b"x", "language": Language.IMAGE}, "image"),
         ({}, "source"),
     ],

@@ -78,6 +78,8 @@ class Version(Struct, frozen=True):
     """Why the build failed."""
     image: str = ""
     """Name of the image that was deployed; empty for source."""
+    credentials: str = ""
+    """Name of the workspace's secret with credentials for the image's registry; none if empty."""
     digest: str | None = None
     """What the image's name stood for when it was built: calls run this and nothing else."""
 

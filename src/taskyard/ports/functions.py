@@ -173,15 +173,12 @@ class BuildFailed(Exception):
 
 
 class Builder(Protocol):
-    """Makes what runs out of a bundle, or gets an image, on this machine."""
+    """Makes what runs out of a bundle, on this machine."""
 
-    async def build(
-        self, version: Version, bundle: bytes, say: Callable[[str], None]
-    ) -> str | None:
-        """Unpack, install dependencies, check; or pull. ``say`` takes lines of the log.
+    async def build(self, version: Version, bundle: bytes, say: Callable[[str], None]) -> None:
+        """Unpack, install dependencies, check. ``say`` takes lines of the log.
 
-        Answers with the digest that the image's name stood for; None for what is no image, whose
-        bundle is empty. Replaces what an earlier build of the version left. Raises ``BuildFailed``.
+        Replaces what an earlier build of the version left. Raises ``BuildFailed``.
         """
         ...
 
@@ -191,4 +188,21 @@ class Builder(Protocol):
 
     async def retire(self, function_id: FunctionId, numbers: Sequence[int]) -> None:
         """Remove what was built for these versions."""
+        ...
+
+
+class ImageBuilder(Protocol):
+    """Gets the images of versions that are images, for this machine."""
+
+    async def build(
+        self, version: Version, credentials: str | None, say: Callable[[str], None]
+    ) -> str:
+        """Pull; the digest that the image's name stands for. ``say`` takes lines of the log.
+
+        ``credentials`` are what a secret says of the image's registry. Raises ``BuildFailed``.
+        """
+        ...
+
+    async def is_built(self, version: Version) -> bool:
+        """Whether it is known what to run."""
         ...

@@ -11,13 +11,12 @@ from taskyard.dialects.fastlane.mapping import ORIGIN as FASTLANE
 from taskyard.dialects.fastlane.reports import FastlaneReporter
 from taskyard.dialects.greencloud.headers import HEADERS as GREENCLOUD_HEADERS
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.functions import Builder
 from taskyard.ports.http import HttpSender
 from taskyard.ports.logs import LogStore
 from taskyard.ports.transport import Transport
 from taskyard.runtimes.function.building import LocalBuilder
 from taskyard.runtimes.function.bundles import BundleFiles
-from taskyard.runtimes.image.builder import ImageBuilder
+from taskyard.runtimes.image.builder import LocalImages
 from taskyard.server.containers import container_settings
 from taskyard.server.mail import SmtpMail
 from taskyard.server.metrics import Metrics
@@ -45,6 +44,7 @@ from taskyard.services.lists import Lists
 from taskyard.services.load import Load
 from taskyard.services.logs import Logs
 from taskyard.services.maintenance import Maintenance
+from taskyard.services.making import ImageMaking
 from taskyard.services.prune import Prune
 from taskyard.services.reception import Reception
 from taskyard.services.rescue import Rescue
@@ -125,13 +125,14 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     functions = Functions(
         store.functions,
         bundles,
-        _builder(settings),
+        LocalBuilder(settings.data / "functions", settings.function_build_timeout_s),
         submits,
         tasks,
         groups,
         dispatch,
         audit,
         clock,
+        ImageMaking(_images(settings), secrets),
     )
     assignments.live_version = functions.live_version
     assignments.blob = store.functions.blob
@@ -195,11 +196,10 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     )
 
 
-def _builder(settings: Settings) -> Builder:
-    """Builds source and, through the worker's container engine, images."""
+def _images(settings: Settings) -> LocalImages:
+    """Gets images of functions through the worker's container engine."""
     directory, timeout_s = settings.data / "functions", settings.function_build_timeout_s
-    of_source = LocalBuilder(directory, timeout_s)
-    return ImageBuilder(of_source, directory, container_settings(settings), timeout_s)
+    return LocalImages(directory, container_settings(settings), timeout_s)
 
 
 def _mail(settings: Settings) -> SmtpMail | None:

@@ -14,30 +14,25 @@ import structlog
 from anyio.abc import TaskGroup
 
 from taskyard.core.access import Caller, Role
-from taskyard.core.errors import Conflict, InvalidInput, NotFound, TaskyardError, Unavailable
-from taskyard.core.functions import (
-    BuildState,
-    Function,
-    FunctionId,
-    Language,
-    Version,
-)
+from taskyard.core.errors import Conflict, InvalidInput, NotFound, TaskyardError
+from taskyard.core.functions import BuildState, Function, FunctionId, Version
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.states import TaskState
 from taskyard.ports.clock import Clock
-from taskyard.ports.functions import (
-    Builder,
-    BuildFailed,
-    BundleStore,
-    FunctionChange,
-    FunctionStore,
-)
+from taskyard.ports.functions import Builder, BundleStore, FunctionChange, FunctionStore
 from taskyard.ports.store import GroupStore, TaskQuery, TaskStore
 from taskyard.services.access import require
 from taskyard.services.audit import Audit
 from taskyard.services.buildlogs import BuildLog
-from taskyard.services.deployments import NAME, Deployment, check_deployment, check_limits
+from taskyard.services.deployments import (
+    NAME,
+    Deployment,
+    check_deployment,
+    check_limits,
+    language_of,
+)
 from taskyard.services.dispatch import Dispatch
+from taskyard.services.making import ImageMaking, Making
 from taskyard.services.tasks import Tasks
 
 KEPT_BUILDS: Final = 5
@@ -62,10 +57,12 @@ class Functions:
         dispatch: Dispatch,
         audit: Audit,
         clock: Clock,
+        images: ImageMaking | None = None,
     ) -> None:
         self._store = store
         self._bundles = bundles
         self._builder = builder
+        self._making = Making(bundles, builder, images)
         self._tasks = tasks
         self._task_store = task_store
         self._groups = groups
@@ -143,7 +140,7 @@ class Functions:
         check_deployment(deployment)
         now = self._clock.now()
         known = self._known.get((caller.workspace, name))
-        language = self._language(deployment, known)
+        language = language_of(deployment, known)
         bundle = "" if deployment.image else await self._bundles.put(deployment.bundle)
         if known is None:
             new = Function(
@@ -181,6 +178,7 @@ class Functions:
                 created_at=now,
                 created_by=caller.actor,
                 image=deployment.image,
+                credentials=deployment.credentials,
             )
         )
         if version.image:
@@ -189,16 +187,6 @@ class Functions:
         self._enqueue(caller.workspace, version)
         function = self._know(await self._store.function(caller.workspace, known.id))
         return function, version
-
-    def _language(self, deployment: Deployment, known: Function | None) -> Language:
-        if deployment.image:
-            return Language.IMAGE
-        language = deployment.language or (known.language if known else None)
-        if language is None:
-            raise InvalidInput("language", "is required for a new function")
-        if language is Language.IMAGE:
-            raise InvalidInput("language", "is required: the function was an image until now")
-        return language
 
     async def create(self, caller: Caller, function: Function) -> Function:
         """Store a function without code. Raises ``NotAllowed``, ``Conflict``."""
@@ -238,7 +226,7 @@ class Functions:
         if number is None:
             number = await self._before(function)
         version = await self._store.version(caller.workspace, function.id, number)
-        if version.state is not BuildState.READY or not await self._builder.is_built(version):
+        if version.state is not BuildState.READY or not await self._making.is_made(version):
             raise Conflict(f"version {number} is {version.state.value}; deploy it anew")
         await self._audit.done(caller, "function.rollback", function.name, f"to {number}")
         change = FunctionChange(live_version=number, language=version.language)
@@ -376,28 +364,17 @@ class Functions:
         version = await self._store.version(workspace, function_id, number)
         building = self._logs[function_id, number]
         await self._store.set_build(function_id, number, BuildState.BUILDING, self._clock.now())
-        message: str | None = None
-        digest: str | None = None
-        try:
-            content = b"" if version.image else await self._bundles.get(version.bundle)
-            digest = await self._builder.build(version, content, building.say)
-        except (BuildFailed, NotFound) as error:
-            message = str(error)
-        except Unavailable:
-            raise
-        except Exception as error:
-            log.exception("build_failed", function=function_id, version=number)
-            message = f"building went wrong: {error!r}"
-        building.say("built" if message is None else f"failed: {message}")
+        made = await self._making.make(workspace, version, building)
+        building.say("built" if made.failure is None else f"failed: {made.failure}")
         await self._store.set_build(
             function_id,
             number,
-            BuildState.READY if message is None else BuildState.FAILED,
+            BuildState.READY if made.failure is None else BuildState.FAILED,
             self._clock.now(),
             log=building.text,
-            message=message,
-            digest=digest,
-            goes_live=message is None,
+            message=made.failure,
+            digest=made.digest,
+            goes_live=made.failure is None,
         )
         function = await self._store.function(workspace, function_id)
         self._know(function)

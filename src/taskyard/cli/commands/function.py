@@ -1,6 +1,5 @@
 """``taskyard function``."""
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,15 +9,13 @@ from cyclopts import App, Parameter
 from taskyard.cli import exits
 from taskyard.cli.connection import Connection
 from taskyard.cli.errors import Misuse, Stop
+from taskyard.cli.function_build import follow_build
 from taskyard.cli.function_source import body_of, bundle_of, language_of, pairs_of, write_template
 from taskyard.cli.output import note, plain, print_json, print_table, say, write_error, write_out
 from taskyard.cli.quantities import seconds
-from taskyard.sdk.client import Client
 from taskyard.sdk.functions import Function, Invocation
 
 app = App(name="function", help="Functions: write, deploy, invoke.")
-_POLL_S = 0.2
-_BUILD_WAIT_S = 600.0
 
 
 @app.command
@@ -43,6 +40,7 @@ def deploy(
     path: str | None = None,
     *,
     image: str | None = None,
+    registry_secret: str | None = None,
     language: Annotated[str | None, Parameter(name=["--language", "-l"])] = None,
     handler: str | None = None,
     timeout: str | None = None,
@@ -59,6 +57,7 @@ def deploy(
         name: Name of the function; made if there is none.
         path: Directory, archive or file of source; the present directory if nothing is named.
         image: Container image that answers calls, instead of source.
+        registry_secret: Name of a secret with credentials for the image's registry.
         language: python or javascript; told from the files otherwise.
         handler: File with the handler, inside the source.
         timeout: Time limit of a call, such as 30s.
@@ -88,6 +87,7 @@ def deploy(
             name,
             bundle,
             image=image,
+            credentials=registry_secret,
             language=language,
             handler=handler,
             limits=limits or None,
@@ -96,7 +96,7 @@ def deploy(
         )
         version = deployed.version
         if not detach:
-            text = _follow_build(client, name, version.number, quiet=connection.as_json)
+            text = follow_build(client, name, version.number, quiet=connection.as_json)
             version = next(
                 one for one in client.functions.versions(name) if one.number == version.number
             )
@@ -111,23 +111,6 @@ def deploy(
     else:
         say(f"{name} version {version.number}: {version.state}")
     return exits.OK
-
-
-def _follow_build(client: Client, name: str, number: int, *, quiet: bool) -> str:
-    shown = ""
-    give_up_at = time.monotonic() + _BUILD_WAIT_S
-    while True:
-        versions = client.functions.versions(name)
-        state = next(one.state for one in versions if one.number == number)
-        text = client.functions.build_log(name, number)
-        if not quiet:
-            write_error(text[len(shown) :].encode())
-        shown = text
-        if state not in {"pending", "building"}:
-            return text
-        if time.monotonic() > give_up_at:
-            raise Stop("the build takes very long", exits.TRY_AGAIN)
-        time.sleep(_POLL_S)
 
 
 @app.command

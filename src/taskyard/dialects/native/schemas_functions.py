@@ -41,6 +41,8 @@ class DeployedFunction(Struct, forbid_unknown_fields=True):
     archive: bytes | None = None
     image: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
     """Pulled by the worker; excludes `handler` and `dependencies`, and needs no `language`."""
+    credentials: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    """Name of a secret with credentials for the image's registry."""
     language: Language | None = None
     """Needed for a new function."""
     handler: Annotated[str, Meta(max_length=255)] = ""

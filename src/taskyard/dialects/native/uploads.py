@@ -121,6 +121,7 @@ def _checked(wire: DeployedFunction, bundle: bytes) -> Deployment:
         tags=None if wire.tags is None else tuple(dict.fromkeys(wire.tags)),
         limits=None if wire.limits is None else limits_of(wire.limits),
         image=wire.image or "",
+        credentials=wire.credentials or "",
     )
 
 

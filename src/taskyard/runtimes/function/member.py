@@ -69,6 +69,11 @@ class Body(Protocol):
     method: str
     """How it is killed, for the proof of it."""
 
+    @property
+    def trouble(self) -> str | None:
+        """What ended it that is not the function's fault; None if nothing did."""
+        ...
+
     async def kill(self) -> tuple[int, list[Survivor]]:
         """Kill all of it, and wait for its end; how many were alive, and who still is."""
         ...

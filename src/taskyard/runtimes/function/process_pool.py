@@ -37,6 +37,7 @@ class TreeBody:
     def __init__(self, tree: Tree, directory: Path) -> None:
         self.tree = tree
         self.method = tree.method
+        self.trouble = None
         self._directory = directory
 
     async def kill(self) -> tuple[int, list[Survivor]]:

@@ -137,6 +137,9 @@ class Settlement:
         with anyio.move_on_after(1.0):
             await member.gone.wait()
         ending = died(call, member.status, out_of_memory=member.body.oom_kills() > 0)
+        trouble = member.body.trouble
+        if call.forced is None and trouble is not None:
+            ending = Ending(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, trouble)
         if call.forced is not None:
             report = kill_report(
                 call, self._clock.now(), member.body.method, killed, tuple(survivors)

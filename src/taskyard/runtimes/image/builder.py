@@ -1,6 +1,6 @@
 """Builds versions that are images: pulls them, and notes what their names stand for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,11 +8,12 @@ import anyio
 import anyio.to_thread
 
 from taskyard.core.errors import InvalidInput
-from taskyard.core.functions import FunctionId, Version
+from taskyard.core.functions import Version
 from taskyard.core.image_name import ImageName, parse_image
 from taskyard.ports.errors import RuntimeUnavailable
-from taskyard.ports.functions import Builder, BuildFailed
+from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.container.connecting import find_engine
+from taskyard.runtimes.container.credentials import auth_header
 from taskyard.runtimes.container.engine import EngineClient, image_path
 from taskyard.runtimes.container.errors import CannotRun, EngineRefused, EngineUnreachable
 from taskyard.runtimes.container.pulling import pull
@@ -29,30 +30,24 @@ _OWN: Final = frozenset({None, "localhost"})
 _DIGEST: Final = "sha256:"
 
 
-class ImageBuilder:
-    """Implements ``ports.functions.Builder`` for images; others are left to another one.
+class LocalImages:
+    """Implements ``ports.functions.ImageBuilder`` with the engine of this machine.
 
     Args:
-        others: builds what is no image.
         directory: the function runtimes'.
         settings: where the engine is.
         timeout_s: seconds a pull may take.
     """
 
-    def __init__(
-        self, others: Builder, directory: Path, settings: ContainerSettings, timeout_s: float
-    ) -> None:
-        self._others = others
+    def __init__(self, directory: Path, settings: ContainerSettings, timeout_s: float) -> None:
         self._directory = directory.absolute()
         self._settings = settings
         self._timeout_s = timeout_s
 
     async def build(
-        self, version: Version, bundle: bytes, say: Callable[[str], None]
-    ) -> str | None:
+        self, version: Version, credentials: str | None, say: Callable[[str], None]
+    ) -> str:
         """See the port."""
-        if not version.image:
-            return await self._others.build(version, bundle, say)
         try:
             engine, _ = await find_engine(self._settings.engine, self._settings.tls)
         except RuntimeUnavailable as error:
@@ -61,7 +56,7 @@ class ImageBuilder:
         async with engine:
             if not engine.place.is_local:
                 raise BuildFailed(f"there is no tool chain for image on this worker: {NOT_LOCAL}")
-            pin = await self._pinned(engine, version.image, say)
+            pin = await self._pinned(engine, version.image, credentials, say)
         place = version_directory(self._directory, version.function_id, version.number)
         try:
             await anyio.to_thread.run_sync(write_pin, place, pin)
@@ -72,22 +67,23 @@ class ImageBuilder:
 
     async def is_built(self, version: Version) -> bool:
         """See the port."""
-        if not version.image:
-            return await self._others.is_built(version)
         place = version_directory(self._directory, version.function_id, version.number)
         return await anyio.Path(place / PIN).exists()
 
-    async def retire(self, function_id: FunctionId, numbers: Sequence[int]) -> None:
-        """See the port. Images stay on the engine, where others may use them."""
-        await self._others.retire(function_id, numbers)
-
-    async def _pinned(self, engine: EngineClient, name: str, say: Callable[[str], None]) -> Pin:
+    async def _pinned(
+        self,
+        engine: EngineClient,
+        name: str,
+        credentials: str | None,
+        say: Callable[[str], None],
+    ) -> Pin:
         try:
             image = parse_image(name)
         except InvalidInput as error:
             raise BuildFailed(str(error)) from error
         try:
-            await pull(engine, image, auth=None, timeout_s=self._timeout_s, remark=say)
+            auth = None if credentials is None else auth_header(credentials, image)
+            await pull(engine, image, auth=auth, timeout_s=self._timeout_s, remark=say)
         except CannotRun as error:
             if image.host not in _OWN or await _inspected(engine, image) is None:
                 raise BuildFailed(str(error)) from error

@@ -65,5 +65,7 @@ def creation(image_id: str, key: PoolKey, limits: PoolLimits, berth: Berth) -> d
         "AttachStdout": True,
         "AttachStderr": True,
         "Tty": False,
+        # Answering calls is the only sign of health that counts.
+        "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": host,
     }

@@ -26,6 +26,7 @@ _log = structlog.get_logger(__name__)
 
 _LOOK_MIN_S: Final = 0.01
 _LOOK_MAX_S: Final = 1.0
+_LOOKS: Final = 5
 _AGAIN_S: Final = 1.0
 _GIVE_UP_S: Final = 60.0
 """How long a kill is tried before its survivor is named."""
@@ -75,6 +76,8 @@ class Vessel:
         self.prints = Prints(directory)
         self.last: Finding | None = None
         """What the engine said of it when it did not run any more; None if it was gone."""
+        self.trouble: str | None = None
+        """See the protocol."""
         self._directory = directory
         self._port = port
         self._on_end = on_end
@@ -163,13 +166,15 @@ class Vessel:
                 found = await self._look()
             except (EngineUnreachable, EngineRefused) as error:
                 _log.info("waiting for the container engine", container=self.name, why=str(error))
+                self.trouble = f"the container engine went away: {error}"
             else:
                 if self._begun and (found is None or not found.running):
                     self._conclude(found)
                     return
                 looks += 1
                 # An attachment may end a moment before the container does.
-                if found is not None and looks > 5:
+                if found is not None and looks > _LOOKS:
+                    self.trouble = "the container engine ended the connection to its output"
                     await self._send("SIGKILL")
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LOOK_MAX_S)

@@ -144,6 +144,7 @@ class SqliteFunctions:
                     new.created_at,
                     new.created_by,
                     new.image,
+                    new.credentials,
                 ),
             )
             return new
@@ -185,7 +186,7 @@ class SqliteFunctions:
     async def unbuilt(self) -> list[tuple[WorkspaceName, Version]]:
         """See the port."""
         rows = await self._session.read(lambda c: c.execute(_SQL.unbuilt.sql).fetchall())
-        return [(WorkspaceName(row[15]), _version(row)) for row in rows]
+        return [(WorkspaceName(row[16]), _version(row)) for row in rows]
 
     async def image_versions(self) -> frozenset[tuple[FunctionId, int]]:
         """See the port."""
@@ -374,4 +375,5 @@ def _version(row: Row) -> Version:
         message=row[12],
         image=row[13],
         digest=row[14],
+        credentials=row[15],
     )

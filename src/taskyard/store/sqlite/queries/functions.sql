@@ -38,17 +38,18 @@ WHERE id = :id AND deleted_at IS NULL RETURNING last_version;
 
 -- name: insert_version!
 INSERT INTO function_versions (function_id, number, state, bundle, size_bytes, language, handler,
-                               entry, dependencies, created_at, created_by, image)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                               entry, dependencies, created_at, created_by, image,
+                               credentials)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: version_by_number
 SELECT function_id, number, state, bundle, size_bytes, language, handler, entry, dependencies,
-       created_at, created_by, finished_at, message, image, digest
+       created_at, created_by, finished_at, message, image, digest, credentials
 FROM function_versions WHERE function_id = :function_id AND number = :number;
 
 -- name: versions_of_function
 SELECT function_id, number, state, bundle, size_bytes, language, handler, entry, dependencies,
-       created_at, created_by, finished_at, message, image, digest
+       created_at, created_by, finished_at, message, image, digest, credentials
 FROM function_versions WHERE function_id = :function_id AND number < :before
 ORDER BY number DESC LIMIT :limit;
 
@@ -61,13 +62,14 @@ SELECT function_id, number FROM function_versions WHERE image <> '';
 
 -- name: unbuilt
 SELECT function_id, number, state, bundle, size_bytes, language, handler, entry, dependencies,
-       created_at, created_by, finished_at, message, image, digest,
+       created_at, created_by, finished_at, message, image, digest, credentials,
        (SELECT workspace FROM functions WHERE id = function_id)
 FROM function_versions WHERE state IN ('pending', 'building') ORDER BY created_at, number;
 
 -- name: set_build!
 UPDATE function_versions
-SET began_at = CASE WHEN :state = 'building' THEN :now ELSE began_at END, state = :state, log = coalesce(:log, log), message = :message, digest = coalesce(:digest, digest),
+SET began_at = CASE WHEN :state = 'building' THEN :now ELSE began_at END, state = :state,
+    log = coalesce(:log, log), message = :message, digest = coalesce(:digest, digest),
     finished_at = :finished_at
 WHERE function_id = :function_id AND number = :number;
 
