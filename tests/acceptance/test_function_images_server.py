@@ -182,6 +182,18 @@ def test_without_an_engine_everything_says_so(
         assert "there is no tool chain for image on this worker" in version["message"]
         assert "no container engine" in version["message"]
         assert call(client, "x").status_code == 409
+        for body in (
+            {"image": "busybox", "source": "x"},
+            {"image": "busybox", "language": "python"},
+            {"image": "busy box"},
+            {"source": "x", "language": "image"},
+            {"source": "x", "language": "python", "credentials": "s"},
+        ):
+            refused = client.put("/functions/g", json=body)
+            assert refused.status_code == 422, refused.text
+        form = {"file": b"x", "meta": b'{"image": "busybox"}'}
+        assert client.put("/functions/g", files=form).status_code == 422
+        assert client.get("/functions/g").status_code == 404
 
 
 def test_calls_wait_for_an_engine_that_is_away(

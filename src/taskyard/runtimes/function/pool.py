@@ -166,12 +166,15 @@ class Pool(ABC):
         was_ready = member.ready
         self._host.gone(member)
         if not was_ready and not any(one.ready for one in self.members.values()):
-            self._fail(self._stillborn(member))
+            self._fail(*self._stillborn(member))
 
-    def _stillborn(self, member: Member) -> str:
-        """What to say of a function whose first member ended before it was ready."""
+    def _stillborn(self, member: Member) -> tuple[str, Reason]:
+        """What to say of a function whose first member ended before it was ready, and whose fault
+        it is.
+        """
         told = "" if member.status is None else f" ({how(member.status)})"
-        return f"the function's process ended before it was ready{told}"
+        text = f"the function's process ended before it was ready{told}"
+        return text, Reason.FUNCTION_ERROR
 
     def _heard_member(self, member: Member, said: Answer, payload: bytes) -> None:
         if "ready" in said and not member.ready:

@@ -78,6 +78,8 @@ class ImagePool(Pool):
             self._unmade(member, str(error), error.reason)
 
     async def _launch(self, member: ImageMember) -> None:
+        if self._closed:
+            raise CannotRun("the function is not needed any more", Reason.RUNTIME_TROUBLE)
         host = self._containers
         berth = Berth(host.installation, host.network, str(member.sockets))
         body = creation(self._pin.id, self.key, host.limits, berth)
@@ -108,9 +110,11 @@ class ImagePool(Pool):
             member.gone.set()
             self._over(member)
 
-    def _stillborn(self, member: Member) -> str:
+    def _stillborn(self, member: Member) -> tuple[str, Reason]:
+        if member.body.trouble is not None:
+            return member.body.trouble, Reason.RUNTIME_TROUBLE
         told = "" if member.status is None else f" ({how(member.status)})"
         text = f"the container ended before it was ready{told}"
         if isinstance(member, ImageMember):
             text = f"{member.vessel.prints.last_words()}\n{text}".lstrip()
-        return text
+        return text, Reason.FUNCTION_ERROR

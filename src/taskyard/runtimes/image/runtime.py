@@ -149,6 +149,8 @@ class ImageRuntime(Switchboard):
             return
         # From here on nothing is reported: the next life says that these calls are lost.
         self._closing = True
+        for pool in self._pools.values():
+            pool.close()
         with anyio.move_on_after(_CLOSE_S):
             async with anyio.create_task_group() as group:
                 for vessel in list(self.vessels.values()):
