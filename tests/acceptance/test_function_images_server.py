@@ -214,6 +214,8 @@ def test_calls_wait_for_an_engine_that_is_away(
             engine.start()
         await_state(client, task_id, "succeeded", within_s=60)
         assert call(client, "echo").status_code == 201
+        assert served.stop() == 0
+        assert engine.containers() == []
 
 
 def _await_runtime(client: httpx.Client, runtime: str, *, available: bool) -> None:

@@ -30,7 +30,7 @@ _LOOKS: Final = 5
 _AGAIN_S: Final = 1.0
 _GIVE_UP_S: Final = 60.0
 """How long a kill is tried before its survivor is named."""
-_REMOVALS: Final = 10
+_REFUSALS: Final = 10
 _DYING_S: Final = 2.0
 _LAUNCH_S: Final = 5.0
 _KILLED: Final = 137
@@ -265,14 +265,16 @@ class Vessel:
             _log.debug("kill refused", container=self.name, why=str(error))
 
     async def remove(self) -> None:
-        """See the protocol. What cannot be removed now is when the next runtime opens."""
+        """See the protocol. Waits for an engine that is away; what an engine will not remove is left
+        to the sweep at the next start.
+        """
         self._is_removed = True
         self.prints.close()
-        engine, pause_s = self._port.engine, 0.1
+        engine, pause_s, refusals = self._port.engine, 0.1, 0
         with anyio.move_on_after(_LAUNCH_S):
             # It notices, and stops in an orderly way.
             await self._launched.wait()
-        for _ in range(_REMOVALS):
+        while refusals < _REFUSALS:
             try:
                 async with self._port.removers:
                     if self._begun and not self._over.is_set():
@@ -285,7 +287,9 @@ class Vessel:
                     if await engine.inspect(self.name) is None:
                         self._port.vessels.pop(self.name, None)
                         break
+                refusals += 1
             except (EngineRefused, EngineUnreachable) as error:
+                refusals += isinstance(error, EngineRefused)
                 _log.info("container not removed yet", container=self.name, why=str(error))
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, 5.0)
