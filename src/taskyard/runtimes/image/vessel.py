@@ -265,8 +265,8 @@ class Vessel:
             _log.debug("kill refused", container=self.name, why=str(error))
 
     async def remove(self) -> None:
-        """See the protocol. Waits for an engine that is away; what it will not remove is left to the
-        sweep at the next start.
+        """See the protocol. Waits for an engine that is away; what it does not remove is left for
+        the sweep of the next start.
         """
         self._is_removed = True
         self.prints.close()
