@@ -23,7 +23,7 @@ include-operation-id-regex = "^list_"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404"]
 """
 EXAMPLES = 5
-ENDLESS = ("follow_log", "stream_changes", "wait_for_task")
+ENDLESS = ("follow_log", "stream_changes", "wait_for_task", "get_build_log")
 """Operations that answer when something happens, or never."""
 
 
