@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -139,41 +140,47 @@ class Witness:
         self.hung_up.set()
 
 
+def made(directory: Path, witness: Witness, spawn: Callable[..., object]) -> ImageMember:
+    """A member without a pool and a container."""
+    nothing = cast("Any", None)
+    return ImageMember(nothing, 1, directory, nothing, witness.hear, witness.lose, 1000, spawn)
+
+
 async def test_a_member_takes_one_connection_however_long_its_path(tmp_path: Path) -> None:
     """Longer than the kernel's limit for paths of sockets; nobody else gets to the directory."""
     directory = tmp_path / ("d" * 120) / "1"
     prepare(directory)
     witness = Witness()
-    anything = cast("Any", None)
-    member = ImageMember(anything, 1, directory, anything, witness.hear, witness.lose, 1000)
-    await member.listen()
-    assert directory.stat().st_mode & 0o777 == 0o700
-    assert (member.sockets / "socket").stat().st_mode & 0o777 == 0o666
-    link = Path("/proc/self/fd")
-    with socket.socket(socket.AF_UNIX) as program:
-        program.setblocking(False)
-        descriptor = os.open(member.sockets, os.O_PATH | os.O_DIRECTORY)
-        try:
-            program.connect(f"{link}/{descriptor}/socket")
-            program.send(b"\0\0\0\x0e\0\0\0\0" + b'{"ready":true}')
-            with anyio.fail_after(20):
-                await witness.heard.wait()
-            assert witness.said == [{"ready": True}]
-            with socket.socket(socket.AF_UNIX) as other, pytest.raises(ConnectionRefusedError):
-                other.connect(f"{link}/{descriptor}/socket")
-        finally:
-            os.close(descriptor)
-    with anyio.fail_after(20):
-        await witness.hung_up.wait()
+    descriptor = -1
+    async with anyio.create_task_group() as group:
+        member = made(directory, witness, group.start_soon)
+        member.listen()
+        assert directory.stat().st_mode & 0o777 == 0o700
+        assert (member.sockets / "socket").stat().st_mode & 0o777 == 0o666
+        with socket.socket(socket.AF_UNIX) as program:
+            program.setblocking(False)
+            try:
+                descriptor = os.open(member.sockets, os.O_PATH | os.O_DIRECTORY)
+                path = f"/proc/self/fd/{descriptor}/socket"
+                program.connect(path)
+                program.send(b"\0\0\0\x0e\0\0\0\0" + b'{"ready":true}')
+                with anyio.fail_after(20):
+                    await witness.heard.wait()
+                assert witness.said == [{"ready": True}]
+                with socket.socket(socket.AF_UNIX) as other, pytest.raises(ConnectionRefusedError):
+                    other.connect(path)
+            finally:
+                os.close(descriptor)
+        with anyio.fail_after(20):
+            await witness.hung_up.wait()
 
 
 async def test_a_member_that_nobody_connected_to_can_hang_up(tmp_path: Path) -> None:
     """It counts as lost then."""
     prepare(tmp_path / "1")
     witness = Witness()
-    anything = cast("Any", None)
-    member = ImageMember(anything, 1, tmp_path / "1", anything, witness.hear, witness.lose, 1000)
-    await member.listen()
+    member = made(tmp_path / "1", witness, cast("Any", None))
+    member.listen()
     member.hang_up()
     assert witness.hung_up.is_set()
     assert member.hung_up

@@ -25,10 +25,12 @@ class ImageMember(Member):
         heard: Callable[[Member, Answer, bytes], None],
         hung_up: Callable[[Member], None],
         result_bytes: int,
+        spawn: Callable[..., object],
     ) -> None:
         super().__init__(owner, number, directory, vessel, heard, hung_up, result_bytes)
         self.vessel = vessel
-        self._server: asyncio.Server | None = None
+        self._spawn = spawn
+        self._listener: socket.socket | None = None
         self._is_connected = False
 
     @property
@@ -36,29 +38,43 @@ class ImageMember(Member):
         """The directory that its container gets to see."""
         return self.directory / _SOCKETS
 
-    async def listen(self) -> None:
+    def listen(self) -> None:
         """Wait for its program to connect. Raises ``OSError``."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._protocol, sock=_bound(self.directory))
+        self._listener = listener = _bound(self.directory)
+        # Not a server of asyncio: that loses whoever connects while it is being closed.
+        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept)
 
-    def _protocol(self) -> asyncio.BaseProtocol:
-        if self._is_connected:
-            return _Refusal()
+    def _accept(self) -> None:
+        if self._listener is None:
+            return
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            # It hung up already, and may try again.
+            return
+        self.stop_listening()
+        if self.retired:
+            connection.close()
+            return
+        connection.setblocking(False)
         self._is_connected = True
-        return self
+        self._spawn(self._connect, connection)
+
+    async def _connect(self, connection: socket.socket) -> None:
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: self, connection)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See :class:`asyncio.Protocol`."""
         super().connection_made(transport)
-        self.stop_listening()
         if self.retired:
             self.hang_up()
 
     def stop_listening(self) -> None:
         """Nobody may connect any more."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+            listener.close()
 
     def give(self, header: Answer, body: bytes) -> None:
         """See the base. Output files are ours: the program is not told of them."""
@@ -72,13 +88,6 @@ class ImageMember(Member):
             super().hang_up()
         elif not self.hung_up:
             self.connection_lost(None)
-
-
-class _Refusal(asyncio.Protocol):
-    """Ends a connection: a member has one."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
 
 
 def prepare(directory: Path) -> None:
@@ -106,6 +115,7 @@ def _bound(directory: Path) -> socket.socket:
         finally:
             os.close(descriptor)
         sock.setblocking(False)
+        sock.listen(1)
     except OSError:
         sock.close()
         raise

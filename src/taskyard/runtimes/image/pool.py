@@ -62,9 +62,10 @@ class ImagePool(Pool):
                 self._heard_member,
                 self._hung_up,
                 host.limits.result_bytes,
+                host.spawn,
             )
             self.members[number] = member
-            await member.listen()
+            member.listen()
             await self._launch(member)
         except OSError as error:
             self._unmade(member, f"no container could be made: {error}", Reason.RUNTIME_TROUBLE)
