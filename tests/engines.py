@@ -125,6 +125,16 @@ class RealEngine:
         params = {"repo": repository, "tag": "latest"}
         self._call("POST", f"/images/{IMAGE}/tag", params=params)
 
+    def name_image(self, image: str, repository: str) -> None:
+        """Give any image another name, ``REPOSITORY:latest``."""
+        params = {"repo": repository, "tag": "latest"}
+        self._call("POST", f"/images/{image}/tag", params=params)
+
+    def remove_image(self, image: str) -> None:
+        """Remove an image and the containers made from it."""
+        self.clear()
+        self._call("DELETE", f"/images/{image}", params={"force": "1"})
+
     def containers(self) -> list[dict[str, Any]]:
         """All containers there are."""
         found: list[dict[str, Any]] = self._call(

@@ -10,7 +10,7 @@ import re
 import shutil
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -44,15 +44,26 @@ class Registry:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
-    def push(self, name: str, tag: str, mark: str) -> str:
-        """Offer an image of busybox whose file ``/mark`` says ``mark``; its digest."""
-        layer = _layer(mark)
+    def push(
+        self,
+        name: str,
+        tag: str,
+        mark: str,
+        *,
+        program: bytes | None = None,
+        command: Sequence[str] = ("sh",),
+    ) -> str:
+        """Offer an image of busybox whose file ``/mark`` says ``mark``; its digest.
+
+        With a ``program``, that is its file ``/program``.
+        """
+        layer = _layer(mark, program)
         packed = gzip.compress(layer, 1, mtime=0)
         config = json.dumps(
             {
                 "architecture": "amd64",
                 "os": "linux",
-                "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"]},
+                "config": {"Env": ["PATH=/bin"], "Cmd": list(command)},
                 "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
                 "history": [{"created_by": "a test"}],
             }
@@ -161,7 +172,7 @@ def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def _layer(mark: str) -> bytes:
+def _layer(mark: str, own: bytes | None = None) -> bytes:
     program = shutil.which("busybox")
     assert program is not None
     packed = io.BytesIO()
@@ -172,6 +183,8 @@ def _layer(mark: str) -> bytes:
             tar.addfile(entry)
         _add(tar, "bin/busybox", Path(program).read_bytes(), 0o755)
         _add(tar, "mark", mark.encode(), 0o644)
+        if own is not None:
+            _add(tar, "program", own, 0o755)
         for applet in ("sh", "cat", "sleep"):
             entry = tarfile.TarInfo(f"bin/{applet}")
             entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"

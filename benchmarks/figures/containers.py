@@ -44,7 +44,7 @@ def measure(bench: Bench) -> Sequence[Row]:
             reason = f"set {variable}=unix:///PATH to an engine that has the image {IMAGE}"
             rows += [missing(NAME, line, reason, LINES[line]) for line in lines]
             continue
-        with _engine(url), server.running(bench.data) as running:
+        with on_engine(url), server.running(bench.data) as running:
             rows += _measured(bench, engine, url, running)
     return rows
 
@@ -156,7 +156,7 @@ def _growth_mb(running: server.Server) -> float:
 
 
 @contextmanager
-def _engine(url: str) -> Iterator[None]:
+def on_engine(url: str) -> Iterator[None]:
     """The environment of a server that is to use this engine."""
     before = os.environ.get("DOCKER_HOST")
     os.environ["DOCKER_HOST"] = url

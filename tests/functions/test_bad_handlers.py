@@ -67,15 +67,19 @@ def words(ended: Ended) -> str:
     return ended.result.body.decode()
 
 
-async def test_a_handler_that_raises_fails_with_its_words(functions: FunctionWorld) -> None:
-    """The message is the exception's, the traceback is in the log, and the process goes on."""
-    await functions.build(BAD)
-    await functions.call("pid")
+async def all_ready(functions: FunctionWorld) -> None:
+    """From here on whoever was used last is used next."""
     (pool,) = functions.runtime._pools.values()
     with anyio.fail_after(20):
         while not all(one.ready for one in pool.members.values()):  # noqa: ASYNC110 - tells nobody
             await anyio.sleep(0.01)
-    # From here on whoever was used last is used next.
+
+
+async def test_a_handler_that_raises_fails_with_its_words(functions: FunctionWorld) -> None:
+    """The message is the exception's, the traceback is in the log, and the process goes on."""
+    await functions.build(BAD)
+    await functions.call("pid")
+    await all_ready(functions)
     before = words(await functions.call("pid"))
     ended = await functions.call("raise")
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.FUNCTION_ERROR)
@@ -98,6 +102,8 @@ async def test_a_handler_that_ends_its_process_ends_its_call(
 ) -> None:
     """It is said how, and the process is not used again."""
     await functions.build(BAD)
+    await functions.call("pid")
+    await all_ready(functions)
     before = words(await functions.call("pid"))
     ended = await functions.call(what)
     assert (ended.state, ended.reason) == (AttemptState.FAILED, reason)

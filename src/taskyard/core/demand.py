@@ -8,7 +8,7 @@ from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.policies import Policy
 from taskyard.core.resources import Resources
-from taskyard.core.tasks import NewTask, Task, TaskSpec, runtime_of
+from taskyard.core.tasks import NewTask, Task, TaskSpec, needed_runtime
 
 DEFAULT_RUNTIME: Final = "command"
 
@@ -18,7 +18,7 @@ class Demand(Struct, frozen=True, omit_defaults=True):
 
     resources: Resources = Resources()
     runtime: str = DEFAULT_RUNTIME
-    """Tag of the work; the worker has to have that runtime."""
+    """The worker has to have this runtime."""
     policy: Policy | None = None
     """What else has to be true of the worker; any will do when None."""
 
@@ -42,7 +42,7 @@ class Demand(Struct, frozen=True, omit_defaults=True):
 
 def demand_of(spec: TaskSpec) -> Demand:
     """What a specification asks for."""
-    return Demand(spec.resources, runtime_of(spec.work), spec.placement)
+    return Demand(spec.resources, needed_runtime(spec.work), spec.placement)
 
 
 class ReadyTask(Struct, frozen=True):

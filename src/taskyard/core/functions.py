@@ -25,6 +25,8 @@ class Language(StrEnum):
     GO = "go"
     RUST = "rust"
     CSHARP = "csharp"
+    IMAGE = "image"
+    """Whatever is in a container image that speaks the functions' protocol."""
 
 
 class BuildState(StrEnum):
@@ -74,6 +76,12 @@ class Version(Struct, frozen=True):
     """When its build ended."""
     message: str | None = None
     """Why the build failed."""
+    image: str = ""
+    """Name of the image that was deployed; empty for source."""
+    credentials: str = ""
+    """Name of the workspace's secret with credentials for the image's registry; none if empty."""
+    digest: str | None = None
+    """What the image's name stood for when it was built: calls run this and nothing else."""
 
 
 class Function(Struct, frozen=True):

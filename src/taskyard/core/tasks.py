@@ -1,7 +1,7 @@
 """What somebody asked for: the specification of a task, and the task as stored."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -171,6 +171,8 @@ class FunctionCall(Struct, frozen=True, omit_defaults=True, tag="function", tag_
     """Id of the task that the handler is told; the task's own when empty."""
     blob_header: str = ""
     """Header in which the handler gets the function's blob, and may answer with another one."""
+    image: bool = False
+    """Whether the version is a container image rather than source."""
 
 
 Work = Command | Container | Simulation | FunctionCall
@@ -190,6 +192,17 @@ def with_environment(work: Work, env: dict[str, str | SecretRef]) -> Work:
 def runtime_of(work: Work) -> str:
     """Tag of the runtime that executes it."""
     return str(type(work).__struct_config__.tag)
+
+
+IMAGE_FUNCTIONS: Final = "function-image"
+"""The runtime of calls that containers answer, which needs more of a worker than others."""
+
+
+def needed_runtime(work: Work) -> str:
+    """The runtime that a worker has to have for it."""
+    if isinstance(work, FunctionCall) and work.image:
+        return IMAGE_FUNCTIONS
+    return runtime_of(work)
 
 
 class WebhookEvent(StrEnum):

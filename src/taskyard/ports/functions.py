@@ -95,6 +95,10 @@ class FunctionStore(Protocol):
         """Versions whose build did not end, oldest first."""
         ...
 
+    async def image_versions(self) -> frozenset[tuple[FunctionId, int]]:
+        """All versions that are images, by function and number."""
+        ...
+
     async def bundles(self) -> frozenset[str]:
         """Names of the bundles that any version is made of."""
         ...
@@ -108,6 +112,7 @@ class FunctionStore(Protocol):
         *,
         log: str | None = None,
         message: str | None = None,
+        digest: str | None = None,
         goes_live: bool = False,
     ) -> None:
         """A build's next state; one that ``goes_live`` becomes what new calls use, unless a newer
@@ -184,4 +189,21 @@ class Builder(Protocol):
 
     async def retire(self, function_id: FunctionId, numbers: Sequence[int]) -> None:
         """Remove what was built for these versions."""
+        ...
+
+
+class ImageBuilder(Protocol):
+    """Gets the images of versions that are images, for this machine."""
+
+    async def build(
+        self, version: Version, credentials: str | None, say: Callable[[str], None]
+    ) -> str:
+        """Pull; the digest that the image's name stands for. ``say`` takes lines of the log.
+
+        ``credentials`` are what a secret says of the image's registry. Raises ``BuildFailed``.
+        """
+        ...
+
+    async def is_built(self, version: Version) -> bool:
+        """Whether it is known what to run."""
         ...

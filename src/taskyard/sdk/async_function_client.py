@@ -44,9 +44,12 @@ class AsyncFunctionClient:
         self._ask = ask
 
     async def deploy(
-        self, name: str, bundle: bytes, *, wait_s: float = 0.0, **members: Any
+        self, name: str, bundle: bytes | None, *, wait_s: float = 0.0, **members: Any
     ) -> Deployed:
-        """Deploy an archive or a file of source; ``members`` are those of the API."""
+        """Deploy an archive or a file of source, or with None what ``image`` names.
+
+        ``members`` are those of the API.
+        """
         return await self._send(functions.deploy(name, bundle, wait_s, members))
 
     async def list(self, *, deleted: bool = False) -> tuple[Function, ...]:

@@ -43,8 +43,13 @@ class FunctionClient:
         self._walk = walk
         self._ask = ask
 
-    def deploy(self, name: str, bundle: bytes, *, wait_s: float = 0.0, **members: Any) -> Deployed:
-        """Deploy an archive or a file of source; ``members`` are those of the API."""
+    def deploy(
+        self, name: str, bundle: bytes | None, *, wait_s: float = 0.0, **members: Any
+    ) -> Deployed:
+        """Deploy an archive or a file of source, or with None what ``image`` names.
+
+        ``members`` are those of the API.
+        """
         return self._send(functions.deploy(name, bundle, wait_s, members))
 
     def list(self, *, deleted: bool = False) -> tuple[Function, ...]:

@@ -62,6 +62,8 @@ class Version(Struct, frozen=True):
     created_at: datetime | None = None
     created_by: str = ""
     finished_at: datetime | None = None
+    image: str | None = None
+    digest: str | None = None
 
 
 class Deployed(Struct, frozen=True):
@@ -87,16 +89,20 @@ class Question(Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
-def deploy(name: str, bundle: bytes, wait_s: float, members: Mapping[str, Any]) -> Call[Deployed]:
-    """Deploy an archive or a file of source. Not repeatable: each makes another version."""
+def deploy(
+    name: str, bundle: bytes | None, wait_s: float, members: Mapping[str, Any]
+) -> Call[Deployed]:
+    """Deploy source, or with None an image. Not repeatable: each makes another version."""
     given = {key: value for key, value in members.items() if value is not None}
+    if bundle is not None:
+        given["archive"] = base64.b64encode(bundle).decode()
     wait_s = min(wait_s, MAX_WAIT_S)
     return Call(
         "PUT",
         _path(name),
         reader(Deployed),
         {"wait": f"{wait_s:g}s"},
-        msgspec.json.encode({"archive": base64.b64encode(bundle).decode(), **given}),
+        msgspec.json.encode(given),
         repeatable=False,
         extra_s=wait_s,
     )

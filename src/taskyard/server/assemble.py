@@ -19,16 +19,18 @@ from taskyard import __version__
 from taskyard.core.circuit import CircuitRule
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import WorkerId, node_id
+from taskyard.core.tasks import IMAGE_FUNCTIONS
 from taskyard.ports.clock import Clock
 from taskyard.ports.runtime import Runtime
 from taskyard.runtimes.command.runtime import CommandRuntime
-from taskyard.runtimes.container.image_record import PrunePolicy
-from taskyard.runtimes.container.places import OFF, TlsFiles
-from taskyard.runtimes.container.runtime import ContainerRuntime, ContainerSettings
+from taskyard.runtimes.container.places import OFF
+from taskyard.runtimes.container.runtime import ContainerRuntime
 from taskyard.runtimes.function.limits import PoolLimits
 from taskyard.runtimes.function.runtime import FunctionRuntime
+from taskyard.runtimes.image.runtime import ImageRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.clock import SystemClock, SystemIds
+from taskyard.server.containers import container_settings
 from taskyard.server.hosts import EngineRuntime, host_workers
 from taskyard.server.metrics import CountedSender, Metrics
 from taskyard.server.outbound import Outbound
@@ -198,7 +200,16 @@ def _local_runtimes(settings: Settings, data: Path, clock: Clock) -> dict[str, R
         ),
     }
     if settings.container_engine != OFF:
-        runtimes["container"] = ContainerRuntime(data / "containers", _containers(settings), clock)
+        containers = container_settings(settings)
+        runtimes["container"] = ContainerRuntime(data / "containers", containers, clock)
+        runtimes[IMAGE_FUNCTIONS] = ImageRuntime(
+            data / "functions",
+            containers,
+            clock,
+            ResultFiles(data / "attempts"),
+            function_limits(settings),
+            node=node_id(WORKER),
+        )
     return runtimes
 
 
@@ -206,26 +217,10 @@ def _engine_runtimes(settings: Settings, data: Path, clock: Clock) -> EngineRunt
     """Runtimes for other engines; each keeps to itself what it runs, in a directory of its own."""
 
     def make(url: str) -> Runtime:
-        own = replace(_containers(settings), engine=url)
+        own = replace(container_settings(settings), engine=url)
         return ContainerRuntime(data / "engines" / worker_of_host(url), own, clock)
 
     return make
-
-
-def _containers(settings: Settings) -> ContainerSettings:
-    ca, cert = settings.container_tls_ca, settings.container_tls_cert
-    given = ca is not None or cert is not None
-    return ContainerSettings(
-        engine=settings.container_engine,
-        network=settings.container_network,
-        volumes=settings.container_volumes,
-        tls=TlsFiles(ca, cert, settings.container_tls_key) if given else None,
-        prune=PrunePolicy(
-            unused_s=settings.container_image_unused_s,
-            cache_bytes=settings.container_image_cache_bytes,
-        ),
-        syslog_to_private=settings.webhooks_may_go_private,
-    )
 
 
 def function_limits(settings: Settings) -> PoolLimits:

@@ -16,6 +16,8 @@ from taskyard.ports.logs import LogStore
 from taskyard.ports.transport import Transport
 from taskyard.runtimes.function.building import LocalBuilder
 from taskyard.runtimes.function.bundles import BundleFiles
+from taskyard.runtimes.image.builder import LocalImages
+from taskyard.server.containers import container_settings
 from taskyard.server.mail import SmtpMail
 from taskyard.server.metrics import Metrics
 from taskyard.server.pools import core_pools
@@ -42,6 +44,7 @@ from taskyard.services.lists import Lists
 from taskyard.services.load import Load
 from taskyard.services.logs import Logs
 from taskyard.services.maintenance import Maintenance
+from taskyard.services.making import ImageMaking
 from taskyard.services.prune import Prune
 from taskyard.services.reception import Reception
 from taskyard.services.rescue import Rescue
@@ -131,9 +134,11 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         dispatch,
         audit,
         clock,
+        ImageMaking(_images(settings), secrets),
     )
     assignments.live_version = functions.live_version
     assignments.blob = store.functions.blob
+    assignments.is_image = functions.is_image
     calls = Calls(functions, submits, store.functions, ResultFiles(settings.data / "attempts"), bus)
     issuing = Issuing(
         store.issued,
@@ -192,6 +197,12 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         bundle_sweep=BundleSweep(store.functions, bundles, clock),
         chaining=chaining,
     )
+
+
+def _images(settings: Settings) -> LocalImages:
+    """Gets images of functions through the worker's container engine."""
+    directory, timeout_s = settings.data / "functions", settings.function_build_timeout_s
+    return LocalImages(directory, container_settings(settings), timeout_s)
 
 
 def _mail(settings: Settings) -> SmtpMail | None:

@@ -22,6 +22,7 @@ from taskyard.services.secrets import Secrets
 
 LiveVersion = Callable[[WorkspaceName, FunctionId], int | None]
 Blob = Callable[[FunctionId], Awaitable[bytes | None]]
+IsImage = Callable[[FunctionId, int], bool]
 
 
 class NothingToRun(Conflict):
@@ -47,6 +48,7 @@ class Assignments:
         self._secrets = secrets
         self.live_version = live_version
         self.blob: Blob = _no_blob
+        self.is_image: IsImage = lambda _function_id, _number: False
         self._log_limit_bytes = log_limit_bytes
 
     async def build(self, task: Task, attempt: Attempt, *, lenient: bool = False) -> Assignment:
@@ -64,7 +66,8 @@ class Assignments:
             version = self.live_version(task.workspace, work.function_id)
             if version is None and not lenient:
                 raise NothingToRun(f"the function {work.function!r} is not there, or has no code")
-            work = replace(work, version=version)
+            image = version is not None and self.is_image(work.function_id, version)
+            work = replace(work, version=version, image=image)
         if isinstance(work, FunctionCall) and work.blob_header:
             work = await self._with_blob(work)
         asked = environment_of(work)

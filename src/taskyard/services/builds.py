@@ -9,12 +9,13 @@ import structlog
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
-from taskyard.core.errors import NotFound, TaskyardError, Unavailable
+from taskyard.core.errors import TaskyardError
 from taskyard.core.functions import BuildState, Function, FunctionId, Version
 from taskyard.core.ids import WorkspaceName
 from taskyard.ports.clock import Clock
-from taskyard.ports.functions import Builder, BuildFailed, BundleStore, FunctionStore
+from taskyard.ports.functions import Builder, FunctionStore
 from taskyard.services.buildlogs import BuildLog
+from taskyard.services.making import Making
 
 KEPT_BUILDS: Final = 5
 """Builds of a function that stay on disk, beside the live one and those in use."""
@@ -29,14 +30,14 @@ class Builds:
     def __init__(
         self,
         store: FunctionStore,
-        bundles: BundleStore,
+        making: Making,
         builder: Builder,
         clock: Clock,
         built: Callable[[Function], object],
     ) -> None:
         """Prepare; ``built`` is told of a function whose build is stored."""
         self._store = store
-        self._bundles = bundles
+        self._making = making
         self._builder = builder
         self._clock = clock
         self._built = built
@@ -107,26 +108,17 @@ class Builds:
         version = await self._store.version(workspace, function_id, number)
         building = self._logs[function_id, number]
         await self._store.set_build(function_id, number, BuildState.BUILDING, self._clock.now())
-        message: str | None = None
-        try:
-            content = await self._bundles.get(version.bundle)
-            await self._builder.build(version, content, building.say)
-        except (BuildFailed, NotFound) as error:
-            message = str(error)
-        except Unavailable:
-            raise
-        except Exception as error:
-            log.exception("build_failed", function=function_id, version=number)
-            message = f"building went wrong: {error!r}"
-        building.say("built" if message is None else f"failed: {message}")
+        made = await self._making.make(workspace, version, building)
+        building.say("built" if made.failure is None else f"failed: {made.failure}")
         await self._store.set_build(
             function_id,
             number,
-            BuildState.READY if message is None else BuildState.FAILED,
+            BuildState.READY if made.failure is None else BuildState.FAILED,
             self._clock.now(),
             log=building.text,
-            message=message,
-            goes_live=message is None,
+            message=made.failure,
+            digest=made.digest,
+            goes_live=made.failure is None,
         )
         self._built(await self._store.function(workspace, function_id))
 

@@ -84,7 +84,11 @@ class Calls:
         limits = function.limits
         return TaskSpec(
             work=FunctionCall(
-                function_id=function.id, function=function.name, version=number, request=request
+                function_id=function.id,
+                function=function.name,
+                version=number,
+                request=request,
+                image=self._functions.is_image(function.id, number),
             ),
             group=function.group,
             name=function.name,

@@ -12,28 +12,25 @@ import anyio
 from taskyard.core.access import Caller, Role
 from taskyard.core.catalogue import new_id
 from taskyard.core.errors import Conflict, InvalidInput, NotFound, TaskyardError
-from taskyard.core.functions import (
-    BuildState,
-    Function,
-    FunctionId,
-    Version,
-)
+from taskyard.core.functions import BuildState, Function, FunctionId, Version
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.states import TaskState
 from taskyard.ports.clock import Clock
-from taskyard.ports.functions import (
-    Builder,
-    BundleStore,
-    FunctionChange,
-    FunctionStore,
-)
+from taskyard.ports.functions import Builder, BundleStore, FunctionChange, FunctionStore
 from taskyard.ports.store import GroupStore, TaskQuery, TaskStore
 from taskyard.services.access import require
 from taskyard.services.audit import Audit
 from taskyard.services.buildlogs import BuildLog
 from taskyard.services.builds import Builds
-from taskyard.services.deployments import NAME, Deployment, check_deployment, check_limits
+from taskyard.services.deployments import (
+    NAME,
+    Deployment,
+    check_deployment,
+    check_limits,
+    language_of,
+)
 from taskyard.services.dispatch import Dispatch
+from taskyard.services.making import ImageMaking, Making
 from taskyard.services.tasks import Tasks
 
 _DELETE_BATCH: Final = 500
@@ -53,10 +50,12 @@ class Functions:
         dispatch: Dispatch,
         audit: Audit,
         clock: Clock,
+        images: ImageMaking | None = None,
     ) -> None:
         self._store = store
         self._bundles = bundles
         self._builder = builder
+        self._making = Making(bundles, builder, images)
         self._tasks = tasks
         self._task_store = task_store
         self._groups = groups
@@ -65,12 +64,15 @@ class Functions:
         self._clock = clock
         self._known: dict[tuple[WorkspaceName, str], Function] = {}
         """Those not deleted, by name and by id."""
-        self._builds = Builds(store, bundles, builder, clock, self._refresh)
+        self._images: set[tuple[FunctionId, int]] = set()
+        """Versions that are images."""
+        self._builds = Builds(store, self._making, builder, clock, self._refresh)
 
     async def load(self) -> None:
         """Learn what there is. Call once, before anything else."""
         for function in await self._store.everything():
             self._know(function)
+        self._images |= await self._store.image_versions()
 
     async def run(self) -> None:
         """Build until cancelled, beginning with what an earlier process left unbuilt."""
@@ -91,6 +93,10 @@ class Functions:
         """Which version new calls use; None if there is none, or no such function."""
         function = self._known.get((workspace, function_id))
         return None if function is None else function.live_version
+
+    def is_image(self, function_id: FunctionId, number: int) -> bool:
+        """Whether a version is a container image; from memory."""
+        return (function_id, number) in self._images
 
     async def page(
         self,
@@ -124,10 +130,8 @@ class Functions:
         check_deployment(deployment)
         now = self._clock.now()
         known = self._known.get((caller.workspace, name))
-        language = deployment.language or (known.language if known else None)
-        if language is None:
-            raise InvalidInput("language", "is required for a new function")
-        bundle = await self._bundles.put(deployment.bundle)
+        language = language_of(deployment, known)
+        bundle = "" if deployment.image else await self._bundles.put(deployment.bundle)
         if known is None:
             new = Function(
                 id=FunctionId(new_id(now)),
@@ -163,8 +167,12 @@ class Functions:
                 dependencies=deployment.dependencies,
                 created_at=now,
                 created_by=caller.actor,
+                image=deployment.image,
+                credentials=deployment.credentials,
             )
         )
+        if version.image:
+            self._images.add((version.function_id, version.number))
         await self._audit.done(caller, "function.deploy", name, f"version {version.number}")
         self._builds.enqueue(caller.workspace, version)
         function = self._know(await self._store.function(caller.workspace, known.id))
@@ -204,10 +212,11 @@ class Functions:
         if number is None:
             number = await self._before(function)
         version = await self._store.version(caller.workspace, function.id, number)
-        if version.state is not BuildState.READY or not await self._builder.is_built(version):
+        if version.state is not BuildState.READY or not await self._making.is_made(version):
             raise Conflict(f"version {number} is {version.state.value}; deploy it anew")
         await self._audit.done(caller, "function.rollback", function.name, f"to {number}")
-        return await self._changed(function, FunctionChange(live_version=number))
+        change = FunctionChange(live_version=number, language=version.language)
+        return await self._changed(function, change)
 
     async def _before(self, function: Function) -> int:
         before = function.live_version

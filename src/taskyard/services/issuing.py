@@ -103,6 +103,7 @@ class Issuing:
             request=replace(request, headers=(*request.headers, *added)),
             alias=call.id,
             blob_header=self._headers.blob,
+            image=isinstance(spec.work, FunctionCall) and spec.work.image,
         )
         spec = replace(
             spec,

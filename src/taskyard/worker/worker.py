@@ -17,7 +17,7 @@ from taskyard.core.errors import Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason
-from taskyard.core.tasks import runtime_of
+from taskyard.core.tasks import needed_runtime
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.runtime import Assignment, KillOrder, Runtime
 from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, Transport
@@ -311,7 +311,7 @@ class Worker:
         assignment = await self._present_engine.resolve(attempt)
         if assignment is None:
             return
-        if self._runtimes.is_awaited(runtime_of(assignment.work)):
+        if self._runtimes.is_awaited(needed_runtime(assignment.work)):
             self._awaiting.append(attempt)
             return
         holding = self._hold(assignment)
@@ -322,7 +322,7 @@ class Worker:
         holding.begun.set()
 
     def _hold(self, assignment: Assignment) -> _Holding | None:
-        tag = runtime_of(assignment.work)
+        tag = needed_runtime(assignment.work)
         runtime = self._runtimes.open.get(tag)
         if runtime is None:
             self._fail(assignment, f"this worker cannot run a {tag} now")

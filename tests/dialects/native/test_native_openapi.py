@@ -25,7 +25,7 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403",
 EXAMPLES = 3
 PARTS = 2
 """In so many tests, which run side by side."""
-ENDLESS = ("follow_log", "stream_changes", "wait_for_task")
+ENDLESS = ("follow_log", "stream_changes", "wait_for_task", "get_build_log")
 """Operations that answer when something happens, or never."""
 
 

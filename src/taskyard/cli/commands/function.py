@@ -1,6 +1,5 @@
 """``taskyard function``."""
 
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,24 +9,14 @@ from cyclopts import App, Parameter
 from taskyard.cli import exits
 from taskyard.cli.commands.function_calls import invoke, run_local
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import Stop
+from taskyard.cli.errors import Misuse
+from taskyard.cli.function_build import follow_build
 from taskyard.cli.function_source import bundle_of, language_of, write_template
-from taskyard.cli.output import (
-    on_terminal,
-    plain,
-    print_json,
-    print_table,
-    say,
-    write_error,
-    write_out,
-)
+from taskyard.cli.output import on_terminal, plain, print_json, print_table, say, write_out
 from taskyard.cli.quantities import seconds, size_bytes
-from taskyard.sdk.function_client import FunctionClient
 from taskyard.sdk.functions import Function, Version
 
 app = App(name="function", help="Functions: write, deploy, invoke.")
-_POLL_S = 0.2
-_BUILD_WAIT_S = 600.0
 
 
 @app.command
@@ -54,8 +43,10 @@ def init(
 @app.command
 def deploy(
     name: str,
-    path: str = ".",
+    path: str | None = None,
     *,
+    image: str | None = None,
+    registry_secret: str | None = None,
     language: Annotated[str | None, Parameter(name=["--language", "-l"])] = None,
     handler: str | None = None,
     timeout: str | None = None,
@@ -66,11 +57,13 @@ def deploy(
     detach: Annotated[bool, Parameter(name=["--detach", "-d"])] = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> int:
-    """Deploy a directory or file as a new version, and show its build.
+    """Deploy a directory, a file or an image as a new version, and show its build.
 
     Args:
         name: Name of the function; made if there is none.
-        path: Directory, archive or file of source.
+        path: Directory, archive or file of source; the present directory if nothing is named.
+        image: Container image that answers calls, instead of source.
+        registry_secret: Name of a secret with credentials for the image's registry.
         language: python, javascript, go, ruby, rust or csharp; told from the files otherwise.
         handler: File with the handler, inside the source.
         timeout: Time limit of a call, such as 30s.
@@ -81,8 +74,13 @@ def deploy(
         detach: Do not wait for the build.
         connection: Which server.
     """
-    source = Path(path)
-    bundle = bundle_of(source)
+    bundle: bytes | None = None
+    if image is None:
+        source = Path(path or ".")
+        bundle = bundle_of(source)
+        language = language or language_of(source)
+    elif path is not None:
+        raise Misuse("give either a path or --image")
     limits = {
         "timeout_s": None if timeout is None else seconds(timeout, "--timeout"),
         "memory": None if memory is None else str(size_bytes(memory, "--memory")),
@@ -92,7 +90,9 @@ def deploy(
         deployed = client.functions.deploy(
             name,
             bundle,
-            language=language or language_of(source),
+            image=image,
+            credentials=registry_secret,
+            language=language,
             handler=handler,
             limits={key: value for key, value in limits.items() if value is not None} or None,
             dependencies=requires,
@@ -102,32 +102,13 @@ def deploy(
         text = None
         if not detach:
             quiet = connection.as_json
-            version, text = _follow_build(client.functions, function.id, version, quiet=quiet)
+            version, text = follow_build(client.functions, function.id, version, quiet=quiet)
             function = client.functions.get(function.id)
     if connection.as_json:
         print_json({"function": function, "version": version, "log": text})
     else:
         say(f"{name} version {version.number}: {version.state}, function {function.id}")
     return exits.FAILED if version.state == "failed" else exits.OK
-
-
-def _follow_build(
-    functions: FunctionClient, key: str, version: Version, *, quiet: bool
-) -> tuple[Version, str]:
-    """The version once its build has ended, and the log of it."""
-    shown = ""
-    give_up_at = time.monotonic() + _BUILD_WAIT_S
-    while True:
-        version = functions.version(key, version.number)
-        text = functions.build_log(key, version.number)
-        if not quiet:
-            write_error(text[len(shown) :].encode())
-        shown = text
-        if version.state not in {"pending", "building"}:
-            return version, text
-        if time.monotonic() > give_up_at:
-            raise Stop("the build takes very long", exits.TRY_AGAIN)
-        time.sleep(_POLL_S)
 
 
 app.command(invoke)

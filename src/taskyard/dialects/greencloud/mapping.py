@@ -18,7 +18,9 @@ LANGUAGES: Final = {
     "RB": Language.RUBY,
     "RS": Language.RUST,
 }
-_CODES: Final = {language: code.lower() for code, language in LANGUAGES.items()}
+_CODES: Final = {language: code.lower() for code, language in LANGUAGES.items()} | {
+    Language.IMAGE: Language.IMAGE.value
+}
 MIB: Final = 1 << 20
 Tags = Mapping[str, Tag]
 

@@ -65,6 +65,8 @@ def version_answer(version: Version, live_version: int | None) -> VersionAnswer:
         created_by=version.created_by,
         finished_at=wire_time(version.finished_at),
         message=version.message,
+        image=version.image or None,
+        digest=version.digest,
     )
 
 

@@ -33,10 +33,16 @@ class FunctionLimits(Struct, forbid_unknown_fields=True):
 
 
 class DeployedFunction(Struct, forbid_unknown_fields=True):
-    """What to deploy: ``source``, one file of text, or ``archive``, a zip or tar file in base64."""
+    """What to deploy: ``source``, one file of text; ``archive``, a zip or tar file in base64; or
+    ``image``, the name of a container image.
+    """
 
     source: Annotated[str, Meta(max_length=16 << 20)] | None = None
     archive: bytes | None = None
+    image: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
+    """Pulled by the worker; excludes `handler` and `dependencies`, and needs no `language`."""
+    credentials: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    """Name of a secret with credentials for the image's registry."""
     language: Language | None = None
     """Needed for a new function."""
     handler: Annotated[str, Meta(max_length=255)] = ""
@@ -138,6 +144,10 @@ class VersionAnswer(Struct):
     finished_at: When | None
     message: str | None
     """Why its build failed."""
+    image: str | None
+    """The image that was deployed; null for source."""
+    digest: str | None
+    """What the image's name stood for when it was pulled: what calls run."""
 
 
 class DeployedAnswer(Struct):

@@ -68,8 +68,10 @@ def _from_json(body: bytes) -> Deployment:
         wire = _JSON.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise undecodable(error, body) from error
-    if (wire.source is None) == (wire.archive is None):
-        raise InvalidInput("source", "give either source or archive")
+    if [wire.source, wire.archive, wire.image].count(None) != 2:
+        raise InvalidInput("source", "give either source, archive or image")
+    if wire.image is not None:
+        return _checked(wire, b"")
     if wire.archive is not None:
         return _checked(wire, wire.archive)
     try:
@@ -100,6 +102,8 @@ def _from_form(body: bytes, boundary: str) -> Deployment:
         wire = _JSON.decode(meta)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise undecodable(error, meta) from error
+    if wire.image is not None:
+        raise InvalidInput("image", "excludes a file")
     return _checked(wire, parts["file"].raw)
 
 
@@ -116,6 +120,8 @@ def _checked(wire: DeployedFunction, bundle: bytes) -> Deployment:
         description=wire.description,
         tags=None if wire.tags is None else tuple(dict.fromkeys(wire.tags)),
         limits=None if wire.limits is None else limits_of(wire.limits),
+        image=wire.image or "",
+        credentials=wire.credentials or "",
     )
 
 

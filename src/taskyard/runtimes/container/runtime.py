@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +12,6 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 from msgspec import Struct
 
-from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import AttemptId
 from taskyard.core.image_name import ImageName
 from taskyard.core.resources import Capacity
@@ -22,11 +20,12 @@ from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
 from taskyard.runtimes.container.absence import EVER, AbsenceRecord
 from taskyard.runtimes.container.berth import Berth
+from taskyard.runtimes.container.connecting import find_engine
 from taskyard.runtimes.container.engine import EngineClient
 from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
 from taskyard.runtimes.container.identity import boot_id, installation_id
 from taskyard.runtimes.container.image_record import ImageRecord, PrunePolicy
-from taskyard.runtimes.container.places import AUTO, OFF, Place, TlsFiles, find_places
+from taskyard.runtimes.container.places import AUTO, TlsFiles
 from taskyard.runtimes.container.relay import Relay
 from taskyard.runtimes.container.request import (
     ATTEMPT_LABEL,
@@ -164,25 +163,7 @@ class ContainerRuntime:
 
     async def _find(self) -> tuple[EngineClient, bool]:
         """The first engine that answers. Raises ``RuntimeUnavailable``."""
-        settings = self._settings
-        if settings.engine == OFF:
-            raise RuntimeUnavailable("containers are switched off by the setting container_engine")
-        try:
-            places = find_places(settings.engine, tls=settings.tls is not None)
-            context = None if settings.tls is None else settings.tls.context()
-        except (InvalidInput, OSError) as error:
-            raise RuntimeUnavailable(f"the container engine cannot be reached: {error}") from error
-        said = []
-        for place in places:
-            try:
-                return await _connected(place, context)
-            except (EngineUnreachable, EngineRefused) as error:
-                said.append(str(error))
-        raise RuntimeUnavailable(
-            "; ".join(said)
-            or "no container engine was found; start Docker Engine or Podman's API service "
-            "(podman system service), or say where it is with the setting container_engine"
-        )
+        return await find_engine(self._settings.engine, self._settings.tls)
 
     async def _keep(self, ready: asyncio.Future[None]) -> None:
         async with anyio.create_task_group() as group:
@@ -318,16 +299,3 @@ class ContainerRuntime:
 
 def _no_place(error: OSError) -> RuntimeUnavailable:
     return RuntimeUnavailable(f"containers have no place for their records: {error}")
-
-
-async def _connected(place: Place, context: ssl.SSLContext | None) -> tuple[EngineClient, bool]:
-    engine = EngineClient(place, context)
-    try:
-        with anyio.fail_after(_OPEN_S):
-            return engine, await engine.is_podman()
-    except TimeoutError as error:
-        await engine.close()
-        raise EngineUnreachable(f"{place} does not answer within {_OPEN_S:g} s") from error
-    except BaseException:
-        await engine.close()
-        raise

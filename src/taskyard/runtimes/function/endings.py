@@ -62,8 +62,22 @@ def answered(said: dict[str, Any], payload: bytes) -> tuple[Ending, dict[str, by
         pairs = tuple((str(name), str(value)) for name, value in headers)
     except (TypeError, ValueError) as error:
         raise Nonsense("headers") from error
+    if not all(_is_field(name) and _is_field(value) for name, value in pairs):
+        raise Nonsense("headers")
     result = CallResult(status, pairs, payload[:body_size], body_size)
     return Ending(AttemptState.SUCCEEDED, result=result), printed
+
+
+def _is_field(text: str) -> bool:
+    """Whether a header can carry it."""
+    return (text.isascii() and text.isprintable()) or _is_odd_field(text)
+
+
+def _is_odd_field(text: str) -> bool:
+    try:
+        return not set(text.encode("latin-1")) & {0, 10, 13}
+    except UnicodeEncodeError:
+        return False
 
 
 def with_blob(ending: Ending, header: str) -> Ending:

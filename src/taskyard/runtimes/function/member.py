@@ -8,11 +8,10 @@ from typing import Any, Final, Protocol, cast
 
 import msgspec
 
-from taskyard.core.attempts import Ended
+from taskyard.core.attempts import Ended, Survivor
 from taskyard.core.instants import Instant
 from taskyard.core.states import Reason
 from taskyard.ports.runtime import Assignment, KillOrder
-from taskyard.runtimes.function.cages import Tree
 
 _LENGTHS: Final = struct.Struct("!II")
 _HEADER_MAX: Final = 4 << 20
@@ -64,6 +63,30 @@ class Call:
 Answer = dict[str, Any]
 
 
+class Body(Protocol):
+    """What a member is made of: a tree of processes, or a container."""
+
+    method: str
+    """How it is killed, for the proof of it."""
+
+    @property
+    def trouble(self) -> str | None:
+        """What ended it that is not the function's fault; None if nothing did."""
+        ...
+
+    async def kill(self) -> tuple[int, list[Survivor]]:
+        """Kill all of it, and wait for its end; how many were alive, and who still is."""
+        ...
+
+    def oom_kills(self) -> int:
+        """How often the kernel killed for want of memory."""
+        ...
+
+    async def remove(self) -> None:
+        """Kill what is alive, and give back what it held."""
+        ...
+
+
 class Owner(Protocol):
     """The pool that a member belongs to."""
 
@@ -88,7 +111,7 @@ class Member(asyncio.Protocol):
         owner: Owner,
         number: int,
         directory: Path,
-        tree: Tree,
+        body: Body,
         heard: Callable[["Member", Answer, bytes], None],
         hung_up: Callable[["Member"], None],
         result_bytes: int,
@@ -96,7 +119,7 @@ class Member(asyncio.Protocol):
         self.owner = owner
         self.number = number
         self.directory = directory
-        self.tree = tree
+        self.body = body
         self.pid = 0
         self.call: Call | None = None
         self.calls = 0
@@ -105,13 +128,15 @@ class Member(asyncio.Protocol):
         self.ready = False
         self.gone = asyncio.Event()
         """Set when its process was waited for."""
+        self.hung_up = False
+        """Whether nobody can talk to it any more."""
         self.status: int | None = None
         """As ``os.waitpid`` gives it."""
         self.retired = False
         self.fresh = False
         """Whether its next call begins with new output files."""
         self._heard = heard
-        self._hung_up = hung_up
+        self._on_hang_up = hung_up
         self._payload_max = result_bytes + (1 << 20)
         self._buffer = bytearray()
         self._transport: asyncio.WriteTransport | None = None
@@ -148,7 +173,8 @@ class Member(asyncio.Protocol):
         """See :class:`asyncio.Protocol`."""
         del exc
         self._transport = None
-        self._hung_up(self)
+        self.hung_up = True
+        self._on_hang_up(self)
 
     def give(self, header: Answer, body: bytes) -> None:
         """Hand over a call."""

@@ -27,7 +27,6 @@ from taskyard.runtimes.function.output import (
     link_output,
     within,
 )
-from taskyard.runtimes.function.pool import kill_all
 
 _log = structlog.get_logger(__name__)
 
@@ -94,7 +93,7 @@ class Settlement:
         """End a call that was answered, with more to do than to say so."""
         if over:
             member.retired = True
-            _, survivors = await anyio.to_thread.run_sync(kill_all, member.tree)
+            _, survivors = await member.body.kill()
             if survivors:
                 _log.error("processes survive", attempt_id=call.assignment.attempt_id)
         files = spill or call.is_linked
@@ -134,13 +133,16 @@ class Settlement:
     async def _settle_dead(self, call: Call, member: Member) -> None:
         """End a call whose member is dead, or about to be."""
         member.retired = True
-        killed, survivors = await anyio.to_thread.run_sync(kill_all, member.tree)
+        killed, survivors = await member.body.kill()
         with anyio.move_on_after(1.0):
             await member.gone.wait()
-        ending = died(call, member.status, out_of_memory=member.tree.oom_kills() > 0)
+        ending = died(call, member.status, out_of_memory=member.body.oom_kills() > 0)
+        trouble = member.body.trouble
+        if call.forced is None and trouble is not None:
+            ending = Ending(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, trouble)
         if call.forced is not None:
             report = kill_report(
-                call, self._clock.now(), member.tree.method, killed, tuple(survivors)
+                call, self._clock.now(), member.body.method, killed, tuple(survivors)
             )
             ending = msgspec.structs.replace(ending, kill_report=report)
         files, printed = await self._rest_of_output(call, member)

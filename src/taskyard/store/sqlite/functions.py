@@ -145,6 +145,8 @@ class SqliteFunctions:
                     text(new.dependencies),
                     new.created_at,
                     new.created_by,
+                    new.image,
+                    new.credentials,
                 ),
             )
             return new
@@ -186,7 +188,12 @@ class SqliteFunctions:
     async def unbuilt(self) -> list[tuple[WorkspaceName, Version]]:
         """See the port."""
         rows = await self._session.read(lambda c: c.execute(_SQL.unbuilt.sql).fetchall())
-        return [(WorkspaceName(row[13]), _version(row)) for row in rows]
+        return [(WorkspaceName(row[16]), _version(row)) for row in rows]
+
+    async def image_versions(self) -> frozenset[tuple[FunctionId, int]]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute(_SQL.image_versions.sql).fetchall())
+        return frozenset((FunctionId(row[0]), int(row[1])) for row in rows)
 
     async def bundles(self) -> frozenset[str]:
         """See the port."""
@@ -202,6 +209,7 @@ class SqliteFunctions:
         *,
         log: str | None = None,
         message: str | None = None,
+        digest: str | None = None,
         goes_live: bool = False,
     ) -> None:
         """See the port."""
@@ -212,6 +220,7 @@ class SqliteFunctions:
             "state": state.value,
             "log": log,
             "message": message,
+            "digest": digest,
             "finished_at": now if ended else None,
             "now": now,
         }
@@ -366,4 +375,7 @@ def _version(row: Row) -> Version:
         created_by=row[10],
         finished_at=row[11],
         message=row[12],
+        image=row[13],
+        digest=row[14],
+        credentials=row[15],
     )

@@ -46,17 +46,18 @@ WHERE id = :id AND deleted_at IS NULL RETURNING last_version;
 
 -- name: insert_version!
 INSERT INTO function_versions (function_id, number, state, bundle, size_bytes, language, handler,
-                               entry, dependencies, created_at, created_by)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                               entry, dependencies, created_at, created_by, image,
+                               credentials)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: version_by_number
 SELECT function_id, number, state, bundle, size_bytes, language, handler, entry, dependencies,
-       created_at, created_by, finished_at, message
+       created_at, created_by, finished_at, message, image, digest, credentials
 FROM function_versions WHERE function_id = :function_id AND number = :number;
 
 -- name: versions_of_function
 SELECT function_id, number, state, bundle, size_bytes, language, handler, entry, dependencies,
-       created_at, created_by, finished_at, message
+       created_at, created_by, finished_at, message, image, digest, credentials
 FROM function_versions WHERE function_id = :function_id AND number < :before
 ORDER BY number DESC LIMIT :limit;
 
@@ -64,15 +65,20 @@ ORDER BY number DESC LIMIT :limit;
 -- Bundles that a version is made of, also of functions that are deleted and can be restored.
 SELECT DISTINCT bundle FROM function_versions;
 
+-- name: image_versions
+SELECT function_id, number FROM function_versions WHERE image <> '';
+
 -- name: unbuilt
 SELECT function_id, number, state, bundle, size_bytes, language, handler, entry, dependencies,
-       created_at, created_by, finished_at, message,
+       created_at, created_by, finished_at, message, image, digest, credentials,
        (SELECT workspace FROM functions WHERE id = function_id)
 FROM function_versions WHERE state IN ('pending', 'building') ORDER BY created_at, number;
 
 -- name: set_build!
 UPDATE function_versions
-SET began_at = CASE WHEN :state = 'building' THEN :now ELSE began_at END, state = :state, log = coalesce(:log, log), message = :message, finished_at = :finished_at
+SET began_at = CASE WHEN :state = 'building' THEN :now ELSE began_at END, state = :state,
+    log = coalesce(:log, log), message = :message, digest = coalesce(:digest, digest),
+    finished_at = :finished_at
 WHERE function_id = :function_id AND number = :number;
 
 -- name: go_live!

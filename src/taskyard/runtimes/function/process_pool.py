@@ -1,0 +1,235 @@
+"""A pool whose members are processes on this machine."""
+
+import asyncio
+import os
+import shutil
+import socket
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio.to_thread
+import structlog
+
+from taskyard.core.attempts import Survivor
+from taskyard.runtimes.function.cages import Cages, Tree
+from taskyard.runtimes.function.channel import Channel, datagrams
+from taskyard.runtimes.function.limits import PoolKey
+from taskyard.runtimes.function.manifest import Manifest
+from taskyard.runtimes.function.member import Member
+from taskyard.runtimes.function.pool import Host, Pool, how, kill_all
+
+_log = structlog.get_logger(__name__)
+
+
+class ProcessHost(Host, Protocol):
+    """What such a pool needs of the runtime it belongs to."""
+
+    cages: Cages
+
+    def make(self, order: dict[str, Any], attached: socket.socket, pool: "ProcessPool") -> None:
+        """Have the nursery make a process of this pool."""
+        ...
+
+
+class TreeBody:
+    """A member's processes and its directory. Implements ``member.Body``."""
+
+    def __init__(self, tree: Tree, directory: Path) -> None:
+        self.tree = tree
+        self.method = tree.method
+        self.trouble = None
+        self._directory = directory
+
+    async def kill(self) -> tuple[int, list[Survivor]]:
+        """See the protocol."""
+        return await anyio.to_thread.run_sync(kill_all, self.tree)
+
+    def oom_kills(self) -> int:
+        """See the protocol."""
+        return self.tree.oom_kills()
+
+    async def remove(self) -> None:
+        """See the protocol."""
+
+        def remove() -> None:
+            kill_all(self.tree)
+            self.tree.remove()
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+        await anyio.to_thread.run_sync(remove)
+
+
+class Zygote:
+    """The process that forks members of this pool."""
+
+    def __init__(self, number: int, directory: Path, tree: Tree) -> None:
+        self.number = number
+        self.directory = directory
+        self.body = TreeBody(tree, directory)
+        self.channel: Channel | None = None
+        self.ready = asyncio.Event()
+
+
+class ProcessPool(Pool):
+    """Members that a zygote forks, or that the nursery makes."""
+
+    def __init__(
+        self, key: PoolKey, host: ProcessHost, manifest: Manifest, place: Path, run: Path
+    ) -> None:
+        """``place`` is the version's directory, ``run`` where processes have theirs."""
+        super().__init__(key, host)
+        self._processes = host
+        self._manifest = manifest
+        self._place = place
+        self._run = run
+        self._zygote: Zygote | None = None
+        self._making_zygote = asyncio.Lock()
+        self._direct = bool(manifest.program)
+
+    def close(self) -> None:
+        """See the base."""
+        super().close()
+        zygote, self._zygote = self._zygote, None
+        if zygote is not None:
+            if zygote.channel is not None:
+                zygote.channel.close()
+            zygote.ready.set()
+            self._host.spawn(zygote.body.remove)
+
+    def heard(self, said: dict[str, Any]) -> None:
+        """What the nursery, or the zygote, says about a process of this pool."""
+        if "failed" in said:
+            self._fail(str(said["failed"]))
+        elif "forks" in said:
+            if not said["forks"]:
+                # Threads do not survive a fork: each member imports the handler by itself.
+                self._direct = True
+            if self._zygote is not None:
+                self._zygote.ready.set()
+        elif "born" in said:
+            member = self.members.get(said["born"])
+            if member is not None:
+                member.pid = int(said["pid"])
+                if isinstance(member.body, TreeBody):
+                    member.body.tree.born(member.pid)
+            elif self._zygote is not None and said["born"] == self._zygote.number:
+                self._zygote.body.tree.born(int(said["pid"]))
+        elif "exited" in said:
+            self._exited(said["exited"], int(said["status"]))
+
+    def _exited(self, number: object, status: int) -> None:
+        member = self.members.get(number) if isinstance(number, int) else None
+        if member is not None:
+            member.status = status
+            member.gone.set()
+            self._over(member)
+        elif self._zygote is not None and number == self._zygote.number:
+            self._fail(f"the function's process ended before it was ready ({how(status)})")
+
+    async def _make_member(self) -> None:
+        member: Member | None = None
+        try:
+            async with self._making_zygote:
+                if not self._direct and self._zygote is None and not self._closed:
+                    await self._make_zygote()
+            zygote = self._zygote
+            if zygote is not None:
+                await zygote.ready.wait()
+            if self._closed:
+                return
+            number = self._host.number()
+            directory = self._run / str(number)
+            tree = await anyio.to_thread.run_sync(self._prepare, directory)
+            ours, theirs = socket.socketpair()
+            member = Member(
+                self,
+                number,
+                directory,
+                TreeBody(tree, directory),
+                self._heard_member,
+                self._hung_up,
+                self._host.limits.result_bytes,
+            )
+            self.members[number] = member
+            ours.setblocking(False)
+            made = member
+            try:
+                await asyncio.get_running_loop().create_unix_connection(lambda: made, sock=ours)
+            except BaseException:
+                # The runtime may close while processes are being made; our end the loop closes.
+                theirs.close()
+                raise
+            order = self._order(number, directory, tree)
+            if self._direct or zygote is None or zygote.channel is None:
+                self._processes.make(order, theirs, self)
+            else:
+                zygote.channel.send(order, theirs)
+        except OSError as error:
+            if member is None:
+                self._births -= 1
+            else:
+                self.take_out(member)
+            self._fail(f"no process could be made: {error}")
+
+    async def _make_zygote(self) -> None:
+        number = self._host.number()
+        directory = self._run / str(number)
+        tree = await anyio.to_thread.run_sync(self._prepare, directory)
+        zygote = Zygote(number, directory, tree)
+        if self._closed:
+            await zygote.body.remove()
+            return
+        self._zygote = zygote
+        ours, theirs = datagrams()
+        zygote.channel = Channel(ours, self.heard, lambda: self._lost_zygote(zygote))
+        order = self._order(number, zygote.directory, tree)
+        self._processes.make({**order, "direct": False}, theirs, self)
+
+    def _lost_zygote(self, zygote: Zygote) -> None:
+        if self._zygote is not zygote:
+            return
+        _log.warning("zygote lost", function=self.key.function_id, version=self.key.version)
+        self._fail("the function's process ended")
+
+    def _prepare(self, directory: Path) -> Tree:
+        directory.mkdir(mode=0o700, parents=True)
+        limits = self._host.limits
+        memory = self.key.memory_bytes or limits.memory_bytes
+        return self._processes.cages.new(memory, self.key.cpu_millis, limits.pids)
+
+    def _order(self, number: int, directory: Path, tree: Tree) -> dict[str, Any]:
+        manifest, limits = self._manifest, self._host.limits
+        memory = self.key.memory_bytes or limits.memory_bytes
+        work = str(directory / "work")
+        order: dict[str, Any] = {
+            "number": number,
+            "direct": True,
+            "cage": tree.doors(),
+            "data_bytes": None if self._processes.cages.limits_memory else memory,
+            "output": str(directory),
+            "work": work,
+            "code": str(self._place / "code"),
+            "handler": manifest.handler,
+            "entry": manifest.entry,
+            "packages": [str(self._place / one) for one in manifest.packages],
+            "result_bytes": limits.result_bytes,
+            "env": {
+                "PATH": os.defpath + ":/usr/local/bin",
+                "HOME": work,
+                "TMPDIR": work,
+                "LANG": "C.UTF-8",
+                "TASKYARD_WORKSPACE": self.key.workspace,
+                "TASKYARD_FUNCTION": self.key.function_id,
+                "TASKYARD_VERSION": str(self.key.version),
+            },
+        }
+        if manifest.program:
+            order["argv"] = manifest.command(self._place)
+            order["env"] |= {
+                "TASKYARD_CODE": order["code"],
+                "TASKYARD_HANDLER": manifest.handler,
+                "TASKYARD_ENTRY": manifest.entry,
+                "TASKYARD_OUTPUT": order["output"],
+                "TASKYARD_RESULT_BYTES": str(limits.result_bytes),
+            }
+        return order

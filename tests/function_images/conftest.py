@@ -1,0 +1,48 @@
+"""Both engines, each started once, with a runtime for images on each for every test."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from image_world import ImageWorld
+
+from engines import RealEngine, real_engine
+from registry import Registry, registry
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop the service uses."""
+    return "asyncio"
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param("podman", marks=pytest.mark.podman),
+        pytest.param("docker", marks=pytest.mark.docker),
+    ],
+)
+def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
+    """A running engine."""
+    with real_engine(request.param) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def images() -> Iterator[Registry]:
+    """A registry that anybody may pull from."""
+    with registry() as found:
+        yield found
+
+
+@pytest.fixture
+async def world(engine: RealEngine, images: Registry, tmp_path: Path) -> AsyncIterator[ImageWorld]:
+    """An open runtime for functions that are images; nothing of it is left at the end."""
+    world = ImageWorld(tmp_path, engine, images)
+    await world.open()
+    try:
+        yield world
+    finally:
+        await world.close()
+        engine.clear()

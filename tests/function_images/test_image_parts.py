@@ -1,0 +1,186 @@
+"""Parts of the runtime for images that need no engine: prints, sockets, requests, pins."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from taskyard.core.functions import FunctionId
+from taskyard.core.ids import WorkspaceName
+from taskyard.runtimes.container.frames import STDERR, STDOUT
+from taskyard.runtimes.function.limits import PoolKey, PoolLimits
+from taskyard.runtimes.function.member import Answer, Member
+from taskyard.runtimes.image.member import ImageMember, prepare
+from taskyard.runtimes.image.pins import Pin, read_pin, write_pin
+from taskyard.runtimes.image.prints import IDLE_BYTES, Prints
+from taskyard.runtimes.image.request import Berth, creation
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def prints(tmp_path: Path) -> Prints:
+    """Open, and empty."""
+    found = Prints(tmp_path)
+    found.open()
+    return found
+
+
+async def test_little_output_is_collected_once(prints: Prints) -> None:
+    """And the files are empty behind it."""
+    prints.begin(1000)
+    prints.take(STDOUT, b"out")
+    prints.take(STDERR, b"err")
+    assert prints.collected() == {"stdout": b"out", "stderr": b"err"}
+    assert prints.collected() == {}
+    prints.take(STDOUT, b"more")
+    assert prints.collected() == {"stdout": b"more"}
+
+
+async def test_much_output_stays_in_files(prints: Prints, tmp_path: Path) -> None:
+    """Up to the limit; what is beyond makes the file longer without filling it."""
+    prints.begin(20_000)
+    prints.take(STDOUT, b"x" * 30_000)
+    assert prints.collected() is None
+    content = (tmp_path / "stdout").read_bytes()
+    assert content == b"x" * 20_000 + bytes(10_000)
+
+
+async def test_between_calls_little_is_kept(prints: Prints, tmp_path: Path) -> None:
+    """What comes then belongs to the next call; an idle program cannot fill the disk."""
+    for _ in range(100):
+        prints.take(STDERR, b"y" * 10_000)
+    assert (tmp_path / "stderr").stat().st_size == IDLE_BYTES
+    prints.begin(1 << 20)
+    prints.take(STDERR, b"z")
+    assert (tmp_path / "stderr").read_bytes() == b"y" * IDLE_BYTES + b"z"
+
+
+async def test_counts_are_waited_for(prints: Prints) -> None:
+    """Exactly so much since the container began; more is as good, and an end ends the wait."""
+    prints.begin(1000)
+    prints.take(STDOUT, b"ab")
+    assert prints.has((2, 0))
+    assert not prints.has((3, 0))
+    async with anyio.create_task_group() as group:
+        group.start_soon(prints.settled, (3, 1))
+        await anyio.wait_all_tasks_blocked()
+        prints.take(STDOUT, b"c")
+        await anyio.wait_all_tasks_blocked()
+        assert not group.cancel_scope.cancel_called
+        prints.take(STDERR, b"d")
+    async with anyio.create_task_group() as group:
+        group.start_soon(prints.settled, (100, 0))
+        await anyio.wait_all_tasks_blocked()
+        prints.finish()
+    await prints.settled(None)
+
+
+async def test_last_words_are_the_end_of_both_streams(prints: Prints) -> None:
+    """For whoever has to find out why a program did not start."""
+    prints.take(STDOUT, b"starting\n")
+    prints.take(STDERR, b"no such table\n")
+    assert prints.last_words() == "starting\nno such table"
+
+
+def key(**changes: Any) -> PoolKey:
+    """A pool's key."""
+    plain = {"cpu_millis": None, "memory_bytes": None, **changes}
+    return PoolKey(WorkspaceName("w"), FunctionId("f"), 3, **plain)
+
+
+def test_a_container_gets_what_it_needs_and_no_more() -> None:
+    """No capabilities, no privileges, nothing of the machine but its socket's directory."""
+    berth = Berth("i", None, "/data/run/1/sockets")
+    body = creation("sha256:1", key(), PoolLimits(), berth)
+    host = body["HostConfig"]
+    assert body["Image"] == "sha256:1"
+    assert "TASKYARD_FUNCTION_SOCKET=/run/taskyard/socket" in body["Env"]
+    assert body["Labels"]["taskyard.installation"] == "i"
+    assert "NetworkMode" not in host
+    assert host["CapDrop"] == ["ALL"]
+    assert host["Memory"] == host["MemorySwap"] == 512 << 20
+    (mount,) = host["Mounts"]
+    assert (mount["Source"], mount["ReadOnly"]) == ("/data/run/1/sockets", True)
+    limited = creation(
+        "sha256:1", key(cpu_millis=500, memory_bytes=1 << 20), PoolLimits(), Berth("i", "none", "/")
+    )
+    host = limited["HostConfig"]
+    assert (host["NanoCpus"], host["Memory"], host["NetworkMode"]) == (500_000_000, 1 << 20, "none")
+
+
+def test_pins_are_files(tmp_path: Path) -> None:
+    """What is written is read; the digest is the registry's if there is one."""
+    pin = Pin("f:1", "sha256:aa", "registry.example/f@sha256:bb")
+    write_pin(tmp_path / "f" / "1", pin)
+    assert read_pin(tmp_path / "f" / "1") == pin
+    assert pin.digest == "sha256:bb"
+    assert Pin("f:1", "sha256:aa").digest == "sha256:aa"
+
+
+class Witness:
+    """Notes what a member says."""
+
+    def __init__(self) -> None:
+        self.said: list[Answer] = []
+        self.hung_up = anyio.Event()
+        self.heard = anyio.Event()
+
+    def hear(self, _member: Member, said: Answer, _payload: bytes) -> None:
+        """A frame came."""
+        self.said.append(said)
+        self.heard.set()
+
+    def lose(self, _member: Member) -> None:
+        """The connection is over."""
+        self.hung_up.set()
+
+
+def made(directory: Path, witness: Witness, spawn: Callable[..., object]) -> ImageMember:
+    """A member without a pool and a container."""
+    nothing = cast("Any", None)
+    return ImageMember(nothing, 1, directory, nothing, witness.hear, witness.lose, 1000, spawn)
+
+
+async def test_a_member_takes_one_connection_however_long_its_path(tmp_path: Path) -> None:
+    """Longer than the kernel's limit for paths of sockets; nobody else gets to the directory."""
+    directory = tmp_path / ("d" * 120) / "1"
+    prepare(directory)
+    witness = Witness()
+    descriptor = -1
+    async with anyio.create_task_group() as group:
+        member = made(directory, witness, group.start_soon)
+        member.listen()
+        assert directory.stat().st_mode & 0o777 == 0o700
+        assert (member.sockets / "socket").stat().st_mode & 0o777 == 0o666
+        with socket.socket(socket.AF_UNIX) as program:
+            program.setblocking(False)
+            try:
+                descriptor = os.open(member.sockets, os.O_PATH | os.O_DIRECTORY)
+                path = f"/proc/self/fd/{descriptor}/socket"
+                program.connect(path)
+                program.send(b"\0\0\0\x0e\0\0\0\0" + b'{"ready":true}')
+                with anyio.fail_after(20):
+                    await witness.heard.wait()
+                assert witness.said == [{"ready": True}]
+                with socket.socket(socket.AF_UNIX) as other, pytest.raises(ConnectionRefusedError):
+                    other.connect(path)
+            finally:
+                os.close(descriptor)
+        with anyio.fail_after(20):
+            await witness.hung_up.wait()
+
+
+async def test_a_member_that_nobody_connected_to_can_hang_up(tmp_path: Path) -> None:
+    """It counts as lost then."""
+    prepare(tmp_path / "1")
+    witness = Witness()
+    member = made(tmp_path / "1", witness, cast("Any", None))
+    member.listen()
+    member.hang_up()
+    assert witness.hung_up.is_set()
+    assert member.hung_up
