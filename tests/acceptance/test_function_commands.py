@@ -149,7 +149,7 @@ def test_a_build_that_fails(command: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
-        ("init here --language cobol", 2, "python and javascript"),
+        ("init here --language cobol", 2, "python, javascript"),
         ("init taken", 1, "is there already"),
         ("deploy x nowhere", 66, "No such file"),
         ("deploy x empty", 65, "language"),

@@ -120,7 +120,7 @@ def test_the_command_line_deploys_images(data: Path, images: Registry) -> None:
         deployed = run("deploy", "f", "--image", image)
         assert deployed.returncode == 0, deployed.stderr
         told = json.loads(deployed.stdout)
-        assert (told["state"], told["image"]) == ("ready", image)
+        assert (told["version"]["state"], told["version"]["image"]) == ("ready", image)
         assert f"pulling {image}" in told["log"]
         assert run("invoke", "f", "echo").stdout == "echo\n"
         both = run("deploy", "f", ".", "--image", image)
