@@ -122,7 +122,7 @@ def test_the_command_line_deploys_images(data: Path, images: Registry) -> None:
         told = json.loads(deployed.stdout)
         assert (told["version"]["state"], told["version"]["image"]) == ("ready", image)
         assert f"pulling {image}" in told["log"]
-        assert run("invoke", "f", "echo").stdout == "echo\n"
+        assert run("invoke", "f", "echo").stdout == "echo"
         both = run("deploy", "f", ".", "--image", image)
         assert both.returncode != 0
         assert "either a path or --image" in both.stderr
