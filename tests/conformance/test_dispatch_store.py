@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dispatching import TOKEN, W1, end, placement
 from msgspec.structs import replace
 
 from fakes.memory import MemoryStore
@@ -25,18 +26,14 @@ from taskyard.core.ids import (
 )
 from taskyard.core.instants import Instant, after
 from taskyard.core.policies import MaxPerHost
-from taskyard.core.resources import Capacity, Resources
+from taskyard.core.resources import Resources
 from taskyard.core.retry import RetryPolicy
 from taskyard.core.schedule import CatchUp
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import NewTask
-from taskyard.ports.store import Placed, Placement, TaskQuery, WorkerRecord
+from taskyard.ports.store import Placed, TaskQuery
 
 pytestmark = pytest.mark.anyio
-W1 = WorkerRecord(
-    WorkerId("w1"), IncarnationId("life-1"), "h", "1", Capacity(9, 9, 9), ("command",), NOW, NOW
-)
-TOKEN = LeaseToken("lease")
 
 
 @pytest.fixture(params=["sqlite", "memory"])
@@ -49,32 +46,11 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         await store.close()
 
 
-def placement(task_id: TaskId, seq: int, name: str = "a", **more: Any) -> Placement:
-    """A decision to run a task on the worker."""
-    values: dict[str, Any] = {
-        "attempt_id": AttemptId(name),
-        "lease_token": TOKEN,
-        "lease_expires_at": after(NOW, 10),
-        "worker_id": W1.id,
-        "incarnation": W1.incarnation,
-    }
-    return Placement(task_id=task_id, seq=seq, **(values | more))
-
-
 async def run(store: Any, new: NewTask, name: str = "a") -> Placed:
     """Submit a task and place it."""
     (stored,) = await store.tasks.submit([new], None)
     (placed,), _ = await store.dispatch.place([placement(new.id, stored.seq, name)], NOW)
     return placed  # type: ignore[no-any-return]
-
-
-async def end(
-    store: Any, state: AttemptState = AttemptState.SUCCEEDED, name: str = "a", **more: Any
-) -> tuple[list[str], list[LeaseToken]]:
-    """Report an end; answers with the kinds of changes and what was refused."""
-    report = Ended(AttemptId(name), more.pop("token", TOKEN), after(NOW, 2), state, **more)
-    changes, refused = await store.dispatch.apply([report], after(NOW, 3), [0.5])
-    return [change.kind for change in changes], refused
 
 
 async def test_only_what_is_queued_is_placed(store: Any) -> None:
@@ -106,58 +82,6 @@ async def test_nothing_is_placed_on_a_worker_that_is_gone(
     (stored,) = await store.tasks.submit([new], None)
     assert await store.dispatch.place([placement(new.id, stored.seq, **stale)], NOW) == ([], [])
     assert (await store.tasks.task(WS, new.id)).state is TaskState.QUEUED
-
-
-async def test_a_task_can_be_stored_with_its_attempt(store: Any) -> None:
-    """As if it had been placed a moment later: queued, assigned, running, and counted so."""
-    new = new_task(labels={"team": "x"})
-    stored = await store.tasks.submit_placed(new, "me", placement(new.id, 0))
-    assert (stored.created, stored.state) == (True, TaskState.QUEUED)
-    task = await store.tasks.task(WS, new.id)
-    assert (task.state, task.attempt_count) == (TaskState.RUNNING, 1)
-    (attempt,) = await store.tasks.attempts(WS, new.id)
-    assert attempt == stored.attempt
-    assert (attempt.id, attempt.state, task.current_attempt) == ("a", "assigned", attempt.id)
-    events = await store.tasks.events(WS, new.id, 0, 10)
-    told = [(one.number, one.kind, one.actor, one.attempt_id) for one in events]
-    assert told == [(1, "submitted", "me", None), (2, "assigned", None, "a")]
-    assert await store.tasks.counts(WS) == {TaskState.RUNNING: 1}
-    assert [one.attempt.id for one in await store.dispatch.running()] == ["a"]
-    kinds, refused = await end(store)
-    assert (kinds, refused) == (["succeeded"], [])
-    events = await store.tasks.events(WS, new.id, 2, 10)
-    assert [(one.number, one.kind) for one in events] == [(3, "succeeded")]
-
-
-@pytest.mark.parametrize(
-    "stale",
-    [
-        {"incarnation": IncarnationId("life-0")},
-        {"worker_id": WorkerId("w2")},
-    ],
-    ids=["an earlier incarnation", "an unknown worker"],
-)
-async def test_a_task_is_stored_without_an_attempt_if_its_worker_is_gone(
-    store: Any, stale: dict[str, Any]
-) -> None:
-    """It waits like any other."""
-    new = new_task()
-    stored = await store.tasks.submit_placed(new, None, placement(new.id, 0, **stale))
-    assert (stored.created, stored.attempt) == (True, None)
-    task = await store.tasks.task(WS, new.id)
-    assert (task.state, task.attempt_count, task.current_attempt) == (TaskState.QUEUED, 0, None)
-    assert await store.tasks.attempts(WS, new.id) == []
-    assert len(await store.dispatch.ready(WS, task.spec.group, None, 10)) == 1
-
-
-async def test_a_known_key_makes_no_attempt(store: Any) -> None:
-    """The earlier task is the answer."""
-    new, again = new_task(idempotency_key="k"), new_task(idempotency_key="k")
-    first = await store.tasks.submit_placed(new, None, placement(new.id, 0))
-    second = await store.tasks.submit_placed(again, None, placement(again.id, 0, "b"))
-    assert first.attempt is not None
-    assert (second.created, second.task_id, second.attempt) == (False, new.id, None)
-    assert len(await store.dispatch.running()) == 1
 
 
 async def test_nothing_is_placed_on_a_lost_worker(store: Any) -> None:
