@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the longest first: at the end no worker waits for another one that has just begun.
 
     Workers take the groups with the most tests, and then single tests in this order. All tests on
-    container engines are in two groups, one for each of two workers: ``containers``, of the
+    container engines are in two groups, which two workers take: ``containers``, of the
     runtime, and ``engines``, of served ones.
     """
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
