@@ -11,10 +11,7 @@ commit that fails rolls back the whole batch and fails everybody in it.
 """
 
 import asyncio
-import contextlib
-import os
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -165,7 +162,6 @@ class Writer:
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
     def _main(self) -> None:
-        _yield_on_waking()
         try:
             connection = self._open_connection()
         except BaseException as error:  # noqa: BLE001 - handed to whoever called start()
@@ -225,16 +221,6 @@ class Writer:
             log.exception("commit_observer_failed")
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_resolve, results)
-
-
-def _yield_on_waking() -> None:
-    """Have this thread not take the processor from the event loop that wakes it.
-
-    It could not do anything with it: the loop holds the interpreter's lock.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # where it is not allowed, commits are merely slower
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _run_all(connection: sqlite3.Connection, batch: list[_Entry]) -> list[Outcome]:
