@@ -138,7 +138,5 @@ class Ladder:
 def gap_of(room: Room) -> Gap:
     """What one worker has free."""
     free = room.free
-    cores = 0
-    for node in room.nodes:  # Asked for at every start and every end: a generator would be felt.
-        cores = max(cores, len(node.cores))
+    cores = max((len(node.cores) for node in room.nodes), default=0)
     return Gap(room.load, free.slots, free.cpu_millis, free.memory_bytes, cores)

@@ -1,6 +1,5 @@
 """What a new process does to itself before anybody's code runs in it."""
 
-import contextlib
 import ctypes
 import os
 import resource
@@ -47,20 +46,9 @@ def confine(spec: dict[str, Any], parent: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (spec["data_bytes"],) * 2)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
-    yield_on_waking()
     os.umask(0o077)
     os.makedirs(spec["work"], mode=0o700, exist_ok=True)
     os.chdir(spec["work"])
-
-
-def yield_on_waking() -> None:
-    """Have this process, and what it starts, not take the processor from whoever wakes it.
-
-    The service wakes a member with each call. A member that begins at once on the service's own
-    processor stops it in the middle of handing over, for as long as the call takes.
-    """
-    with contextlib.suppress(OSError):  # where it is not allowed, calls are merely slower
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def open_output(spec: dict[str, Any]) -> None:
