@@ -247,20 +247,6 @@ async def test_output_can_be_followed(fast: FunctionWorld) -> None:
     assert path.read_bytes() == b"first\nlast\n"
 
 
-async def test_a_process_leaves_the_processor_to_who_wakes_it(fast: FunctionWorld) -> None:
-    """It, and what it starts, do not interrupt the service when a call arrives."""
-    await fast.build(
-        "import os, subprocess, sys\n"
-        "LOOK = 'import os; print(os.sched_getscheduler(0) == os.SCHED_BATCH)'\n"
-        "def handle(request):\n"
-        "    child = subprocess.run([sys.executable, '-c', LOOK], capture_output=True, text=True)\n"
-        "    return [os.sched_getscheduler(0) == os.SCHED_BATCH, child.stdout]\n"
-    )
-    ended = await fast.call()
-    assert ended.result is not None
-    assert ended.result.body == b'[true,"True\\n"]'
-
-
 async def test_each_call_has_an_empty_directory(fast: FunctionWorld) -> None:
     """Whatever the one before left, or wherever it went."""
     await fast.build(
