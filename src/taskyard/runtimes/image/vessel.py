@@ -147,6 +147,8 @@ class Vessel:
         finally:
             if not attached.done():
                 attached.cancel()
+        # Docker hangs up on what cannot be started a moment before it says so.
+        await self._launched.wait()
         if self._begun:
             await self._see_end()
 
