@@ -54,7 +54,6 @@ class Functions:
     ) -> None:
         self._store = store
         self._bundles = bundles
-        self._builder = builder
         self._making = Making(bundles, builder, images)
         self._tasks = tasks
         self._task_store = task_store

@@ -81,16 +81,19 @@ class Tasks:
         """
         new = self.prepare(caller, spec)
         self.admit(caller, 1)
-        placement = self._dispatch.at_once(new)
-        if placement is not None:
-            stored = await self._submit_placed(caller, new, placement)
-        else:
-            (stored,) = await self._store.submit((new,), caller.actor)
-            if stored.created:
-                self._bus.publish((submitted_change(new, stored),))
+        stored = await self._submit_one(caller, new)
         if not stored.created:
             return await self._store.task(caller.workspace, stored.task_id), False
         return _as_stored(new, stored), True
+
+    async def _submit_one(self, caller: Caller, new: NewTask) -> Submitted:
+        placement = self._dispatch.at_once(new)
+        if placement is not None:
+            return await self._submit_placed(caller, new, placement)
+        (stored,) = await self._store.submit((new,), caller.actor)
+        if stored.created:
+            self._bus.publish((submitted_change(new, stored),))
+        return stored
 
     async def _submit_placed(self, caller: Caller, new: NewTask, placement: Placement) -> Submitted:
         """Store a task together with its attempt, and have it sent to its worker (ADR 0017)."""
@@ -214,9 +217,7 @@ class Tasks:
         )
         new = msgspec.structs.replace(self.prepare(caller, spec), retry_of=task_id)
         self.admit(caller, 1)
-        (stored,) = await self._store.submit((new,), caller.actor)
-        self._bus.publish((submitted_change(new, stored),))
-        return _as_stored(new, stored)
+        return _as_stored(new, await self._submit_one(caller, new))
 
     async def set_priority(self, caller: Caller, task_id: TaskId, priority: int) -> Task:
         """Raises ``NotFound``, ``NotAllowed``, ``IllegalTransition`` unless the task waits."""
