@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Final
 
 from lark import Lark, Token, Transformer_NonRecursive
-from lark.exceptions import UnexpectedInput, VisitError
 
 from taskyard.dialects.drove.hope_functions import called
 from taskyard.dialects.drove.hope_paths import exists, is_path, value_at
@@ -27,8 +26,8 @@ from taskyard.dialects.drove.ruledata import (
     literal,
     need,
     plain_number,
+    translated_by,
     unquoted,
-    unreadable,
 )
 
 _GRAMMAR: Final = r"""
@@ -58,15 +57,7 @@ _LOGIC: Final = {"&": "and", "|": "or"}
 
 def rule_of_hope(rule: str, data: RuleData) -> str:
     """The same rule in the engine's language. Raises :class:`RuleProblem`."""
-    try:
-        found: Term = _Translation(data).transform(_parser().parse(rule))
-    except VisitError as error:
-        if isinstance(error.orig_exc, RuleProblem):
-            raise error.orig_exc from error
-        raise
-    except UnexpectedInput as error:
-        raise unreadable(rule, error) from error
-    return found.text
+    return translated_by(_parser(), _Translation(data), rule).text
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Final
 
 from lark import Lark, Token, Transformer_NonRecursive
-from lark.exceptions import UnexpectedInput, VisitError
 
 from taskyard.dialects.drove.mvel_methods import called, member
 from taskyard.dialects.drove.ruledata import (
@@ -23,8 +22,8 @@ from taskyard.dialects.drove.ruledata import (
     need,
     plain_number,
     root,
+    translated_by,
     unquoted,
-    unreadable,
 )
 
 _GRAMMAR: Final = r"""
@@ -64,14 +63,7 @@ _YES: Final = '("true", "True", "TRUE", "yes", "on", "1")'
 
 def rule_of_mvel(rule: str, data: RuleData) -> str:
     """The same rule in the engine's language. Raises :class:`RuleProblem`."""
-    try:
-        found: Term = _Translation(data).transform(_parser().parse(rule))
-    except VisitError as error:
-        if isinstance(error.orig_exc, RuleProblem):
-            raise error.orig_exc from error
-        raise
-    except UnexpectedInput as error:
-        raise unreadable(rule, error) from error
+    found = translated_by(_parser(), _Translation(data), rule)
     return need(found, Kind.TRUTH, "a rule")
 
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from lark.exceptions import UnexpectedInput, UnexpectedToken
+from lark import Lark, Token, Transformer_NonRecursive
+from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 
 LENGTH_LIMIT: Final = 4096
 _SHOWN: Final = 20
@@ -121,7 +122,21 @@ def need(term: Term, kind: Kind, where: str) -> str:
     return term.text
 
 
-def unreadable(rule: str, error: UnexpectedInput) -> RuleProblem:
+def translated_by(
+    parser: Lark, translation: Transformer_NonRecursive[Token, Term], rule: str
+) -> Term:
+    """What a grammar and its translation make of a rule. Raises :class:`RuleProblem`."""
+    try:
+        return translation.transform(parser.parse(rule))
+    except VisitError as error:
+        if isinstance(error.orig_exc, RuleProblem):
+            raise error.orig_exc from error
+        raise
+    except UnexpectedInput as error:
+        raise _unreadable(rule, error) from error
+
+
+def _unreadable(rule: str, error: UnexpectedInput) -> RuleProblem:
     """Where a parser gave up."""
     if isinstance(error, UnexpectedToken) and error.token.type == "$END":
         return RuleProblem("the rule ends too early")
