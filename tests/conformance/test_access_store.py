@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from fakes.stores import SQLITE, opened, opened_as
 from taskyard.core.access import AuditEntry, Role, Token, User
 from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.access import SealedValue, SecretRecord, StoredToken, StoredUser
 from taskyard.store.sqlite.access import SqliteAccessStore
-from taskyard.store.sqlite.database import Readers, connect, migrate
-from taskyard.store.sqlite.writer import Writer
 
 pytestmark = pytest.mark.anyio
 
@@ -22,17 +21,20 @@ NOW = Instant(1_700_000_000_000_000)
 KEPT = 100
 
 
-@pytest.fixture(params=["sqlite"])
-async def store(tmp_path: Path) -> AsyncIterator[SqliteAccessStore]:
-    """Every adapter, empty; it keeps the newest 100 audit entries."""
-    path = tmp_path / "taskyard.sqlite3"
-    migrate(path)
-    writer = Writer(lambda: connect(path))
-    writer.start(asyncio.get_running_loop())
-    readers = Readers(path)
-    yield SqliteAccessStore(writer, readers, audit_kept=KEPT)
-    await writer.close()
-    readers.close()
+@pytest.fixture(params=SQLITE)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqliteAccessStore]:
+    """Every adapter, empty."""
+    store = await opened_as(request.param, tmp_path)
+    yield store.access
+    await store.close()
+
+
+@pytest.fixture
+async def short(tmp_path: Path) -> AsyncIterator[SqliteAccessStore]:
+    """One that keeps the newest 100 audit entries."""
+    store = await opened(tmp_path)
+    yield SqliteAccessStore(store.session, audit_kept=KEPT)
+    await store.close()
 
 
 def entry(action: str = "test", workspace: WorkspaceName = A) -> AuditEntry:
@@ -163,12 +165,12 @@ async def test_the_audit_trail_is_paged_newest_first(store: SqliteAccessStore) -
 
 
 async def test_old_audit_entries_are_dropped_for_each_workspace_alone(
-    store: SqliteAccessStore,
+    short: SqliteAccessStore,
 ) -> None:
     """About the newest 100 stay here; a busy workspace drops nothing of a quiet one."""
-    await store.append(entry("quiet", B))
-    await asyncio.gather(*(store.append(entry(f"a{n}")) for n in range(300)))
-    kept = await actions(store)
+    await short.append(entry("quiet", B))
+    await asyncio.gather(*(short.append(entry(f"a{n}")) for n in range(300)))
+    kept = await actions(short)
     assert KEPT <= len(kept) < KEPT + 64
     assert kept[-1] == "a299"
-    assert await actions(store, B) == ["quiet"]
+    assert await actions(short, B) == ["quiet"]

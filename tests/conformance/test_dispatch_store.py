@@ -8,9 +8,8 @@ import pytest
 from dispatching import TOKEN, W1, end, placement
 from msgspec.structs import replace
 
-from fakes.memory import MemoryStore
 from fakes.specs import NOW, WS, new_task
-from fakes.stores import opened
+from fakes.stores import STORES, opened_as
 from taskyard.core.attempts import Ended, KillReport, Started, StreamSize, Survivor, Usage
 from taskyard.core.cores import Allotment
 from taskyard.core.demand import Demand
@@ -36,14 +35,13 @@ from taskyard.ports.store import Placed, TaskQuery
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     """An empty store of each kind, with a worker."""
-    store: Any = MemoryStore() if request.param == "memory" else await opened(tmp_path)
+    store: Any = await opened_as(request.param, tmp_path)
     await store.dispatch.join(W1)
     yield store
-    if request.param == "sqlite":
-        await store.close()
+    await store.close()
 
 
 async def run(store: Any, new: NewTask, name: str = "a") -> Placed:

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from fakes.memory import MemoryStore
 from fakes.specs import NOW, WS, new_task
-from fakes.stores import opened
+from fakes.stores import STORES, opened_as
 from taskyard.core.ids import GroupName, WorkspaceName
 from taskyard.ports.store import GroupRecord
 
@@ -17,13 +16,12 @@ OTHER = WorkspaceName("other")
 MAIL = GroupName("mail")
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     """An empty store of each kind."""
-    store: Any = MemoryStore() if request.param == "memory" else await opened(tmp_path)
+    store: Any = await opened_as(request.param, tmp_path)
     yield store
-    if request.param == "sqlite":
-        await store.close()
+    await store.close()
 
 
 async def test_a_group_never_heard_of_has_defaults(store: Any) -> None:

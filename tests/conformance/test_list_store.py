@@ -1,6 +1,6 @@
 """What every list store promises, on every adapter."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from fakes.specs import NOW, WS, new_task
-from fakes.stores import opened
+from fakes.stores import SQLITE, opened, opened_as
 from taskyard.core.attempts import Ended
-from taskyard.core.errors import NotFound
+from taskyard.core.errors import InvalidInput, NotFound
 from taskyard.core.ids import (
     AttemptId,
     GroupName,
@@ -23,7 +23,7 @@ from taskyard.core.instants import after
 from taskyard.core.lists import ListEntry, ListKey, ListStatus
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason, TaskState
-from taskyard.core.tasks import NewTask
+from taskyard.core.tasks import Command
 from taskyard.ports.lists import Added, TooManyLists
 from taskyard.ports.store import Placement, WorkerRecord
 
@@ -36,10 +36,10 @@ W1 = WorkerRecord(
 LEASE = LeaseToken("lease")
 
 
-@pytest.fixture(params=["sqlite"])
-async def store(tmp_path: Path) -> AsyncIterator[Any]:
+@pytest.fixture(params=SQLITE)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     """A store of each kind with a worker and two lists."""
-    store: Any = await opened(tmp_path)
+    store: Any = await opened_as(request.param, tmp_path)
     await store.dispatch.join(W1)
     for key in (LIST, SAME_NAME):
         await store.lists.open(key, "me", most=10, concurrency_limit=6)
@@ -47,15 +47,11 @@ async def store(tmp_path: Path) -> AsyncIterator[Any]:
     await store.close()
 
 
-def making(key: ListKey = LIST, **members: Any) -> Callable[[int], NewTask]:
-    """Makes a task whose name is its number."""
-    where: dict[str, Any] = {"workspace": key.workspace, "group": key.group, "size": "small"}
-    return lambda number: new_task(**{**where, "name": f"n{number}", **members})
-
-
 async def add(store: Any, key: ListKey = LIST, **members: Any) -> Added:
     """One more task."""
-    added: Added = await store.lists.add(key, making(key, **members), "me")
+    where: dict[str, Any] = {"workspace": key.workspace, "group": key.group, "size": "small"}
+    new = new_task(**{**where, "name": "one more", **members})
+    added: Added = await store.lists.add(key, new, "NUMBER", "me")
     return added
 
 
@@ -122,7 +118,8 @@ async def test_numbers_count_from_one_in_each_list(store: Any) -> None:
 
     async def one(key: ListKey) -> None:
         added = await add(store, key)
-        assert added.task.spec.name == f"n{added.number}"
+        assert isinstance(added.task.spec.work, Command)
+        assert added.task.spec.work.env == {"NUMBER": str(added.number)}
         assert added.task.id == added.stored.task_id
         numbers[key].append(added.number)
 
@@ -141,24 +138,19 @@ async def test_entries_say_what_tasks_are(store: Any) -> None:
     second = await add(store, name=None, size=None)
     entries = await store.lists.entries(LIST)
     assert entries == [
-        ListEntry(1, first.stored.seq, first.task.id, "n1", "small"),
+        ListEntry(1, first.stored.seq, first.task.id, "one more", "small"),
         ListEntry(2, second.stored.seq, second.task.id, "", ""),
     ]
     assert (await store.lists.task(LIST, 1)).id == first.task.id
 
 
 async def test_adding_that_fails_uses_no_number_up(store: Any) -> None:
-    """Neither when the task cannot be made, nor when there is no such list."""
-
-    def broken(number: int) -> NewTask:
-        raise ValueError(number)
-
+    """Neither when the task cannot be stored, nor when there is no such list."""
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"^1$"):
-            await store.lists.add(LIST, broken, "me")
-    unknown = ListKey(WS, GroupName("unknown"))
+        with pytest.raises(InvalidInput, match="Unicode"):
+            await add(store, name="\ud800")
     with pytest.raises(NotFound):
-        await store.lists.add(unknown, making(unknown), "me")
+        await add(store, ListKey(WS, GroupName("unknown")))
     assert await shown(store) == {}
     assert (await add(store)).number == 1
 

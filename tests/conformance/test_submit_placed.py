@@ -7,23 +7,21 @@ from typing import Any
 import pytest
 from dispatching import W1, end, placement
 
-from fakes.memory import MemoryStore
 from fakes.specs import WS, new_task
-from fakes.stores import opened
+from fakes.stores import STORES, opened_as
 from taskyard.core.ids import IncarnationId, WorkerId
 from taskyard.core.states import TaskState
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     """An empty store of each kind, with a worker."""
-    store: Any = MemoryStore() if request.param == "memory" else await opened(tmp_path)
+    store: Any = await opened_as(request.param, tmp_path)
     await store.dispatch.join(W1)
     yield store
-    if request.param == "sqlite":
-        await store.close()
+    await store.close()
 
 
 async def test_a_task_can_be_stored_with_its_attempt(store: Any) -> None:

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from fakes.memory import MemoryStore
 from fakes.specs import NOW, WS, new_task
-from fakes.stores import opened
+from fakes.stores import STORES, opened_as
 from taskyard.core.errors import IllegalTransition, NotFound
 from taskyard.core.ids import (
     AttemptId,
@@ -30,18 +29,17 @@ pytestmark = pytest.mark.anyio
 OTHER = WorkspaceName("other")
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     """An empty store of each kind, with a worker."""
-    store: Any = MemoryStore() if request.param == "memory" else await opened(tmp_path)
+    store: Any = await opened_as(request.param, tmp_path)
     life = IncarnationId("life")
     record = WorkerRecord(
         WorkerId("w1"), life, "h", "1", Capacity(9, 9000, 9), ("command",), NOW, NOW
     )
     await store.dispatch.join(record)
     yield store
-    if request.param == "sqlite":
-        await store.close()
+    await store.close()
 
 
 async def placed(store: Any, task_id: TaskId, seq: int) -> AttemptId:

@@ -1,11 +1,14 @@
 """What every outbox of webhook messages promises."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from fakes.stores import SQLITE, opened_as
 from taskyard.core.access import AuditEntry
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import TaskId, WorkspaceName
@@ -13,10 +16,11 @@ from taskyard.core.instants import Instant
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Command, Task, TaskSpec, Webhook, WebhookEvent
 from taskyard.core.webhooks import DeliveryState, Try
-from taskyard.store.sqlite.access import SqliteAccessStore
-from taskyard.store.sqlite.database import Readers, connect, migrate
-from taskyard.store.sqlite.webhooks import SqliteWebhookStore, enqueue, forget
-from taskyard.store.sqlite.writer import Writer
+from taskyard.store.sqlite.database import FILE_NAME, connect
+from taskyard.store.sqlite.store import SqliteStore
+from taskyard.store.sqlite.webhooks import enqueue, forget
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.anyio
 
@@ -30,33 +34,36 @@ ENTRY = AuditEntry(0, NOW, "user root", A, "webhook.redeliver")
 class Outbox:
     """The store, and its two functions for the task store's transactions."""
 
-    def __init__(self, writer: Writer, readers: Readers) -> None:
-        self.store = SqliteWebhookStore(writer, readers)
-        self.access = SqliteAccessStore(writer, readers)
-        self._writer = writer
+    def __init__(self, opened: SqliteStore, path: Path) -> None:
+        self.store = opened.webhooks
+        self.access = opened.access
+        self._path = path
 
     async def enqueue(
         self, task: Task, events: Sequence[WebhookEvent] = FINISHED, at: Instant = NOW
     ) -> int:
         """In a transaction of its own."""
-        return await self._writer.run(lambda c: enqueue(c, task, None, events, at))
+        return self.write(lambda c: enqueue(c, task, None, events, at))
 
     async def forget(self, task_ids: Sequence[TaskId]) -> None:
         """In a transaction of its own."""
-        await self._writer.run(lambda c: forget(c, task_ids))
+        self.write(lambda c: forget(c, task_ids))
+
+    def write(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """In a transaction of its own, undone if the operation raises."""
+        with closing(connect(self._path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            result = operation(connection)
+            connection.execute("COMMIT")
+            return result
 
 
-@pytest.fixture(params=["sqlite"])
-async def outbox(tmp_path: Path) -> AsyncIterator[Outbox]:
+@pytest.fixture(params=SQLITE)
+async def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Outbox]:
     """Every adapter, empty."""
-    path = tmp_path / "taskyard.sqlite3"
-    migrate(path)
-    writer = Writer(lambda: connect(path))
-    writer.start(asyncio.get_running_loop())
-    readers = Readers(path)
-    yield Outbox(writer, readers)
-    await writer.close()
-    readers.close()
+    store = await opened_as(request.param, tmp_path)
+    yield Outbox(store, tmp_path / FILE_NAME)
+    await store.close()
 
 
 def task(name: str = "t1", *hooks: Webhook, workspace: WorkspaceName = A) -> Task:
@@ -97,7 +104,7 @@ async def test_a_message_is_not_kept_when_its_change_is_not(outbox: Outbox) -> N
         raise NotFound("task", "t1")
 
     with pytest.raises(NotFound):
-        await outbox._writer.run(refused)
+        outbox.write(refused)
     assert await outbox.store.due(NOW, 10) == ([], None)
 
 
@@ -188,9 +195,7 @@ async def test_removed_tasks_leave_no_messages(outbox: Outbox) -> None:
     await outbox.forget([])
     left = await outbox.store.deliveries(A, None, None, 10)
     assert [one.task_id for one in left] == ["t2"]
-    rows = await outbox._writer.run(
-        lambda c: c.execute("SELECT count(*) FROM webhook_tries").fetchone()
-    )
+    rows = outbox.write(lambda c: c.execute("SELECT count(*) FROM webhook_tries").fetchone())
     assert rows == (0,)
 
 

@@ -345,3 +345,6 @@ class MemoryStore:
         self.tasks: Any = MemoryTasks(self.model)
         self.groups: Any = MemoryGroups(self.model)
         self.dispatch: Any = MemoryDispatch(self.model)
+
+    async def close(self) -> None:
+        """Nothing is open."""

@@ -1,6 +1,5 @@
 """What the tests of access, secrets and webhooks share: a store on disk and a clock to turn."""
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +19,8 @@ from taskyard.services.passwords import Passwords
 from taskyard.services.sealing import KeyFile, Sealing
 from taskyard.services.secrets import Secrets
 from taskyard.store.sqlite.access import SqliteAccessStore
-from taskyard.store.sqlite.database import Readers, connect, migrate
+from taskyard.store.sqlite.migrating import migrate
+from taskyard.store.sqlite.store import SqliteStore
 from taskyard.store.sqlite.webhooks import SqliteWebhookStore
 from taskyard.store.sqlite.writer import Writer
 
@@ -94,10 +94,9 @@ async def world(
     if not path.exists():
         shutil.copy(template_path, path)
     clock = clock or VirtualClock()
-    writer = Writer(lambda: connect(path))
-    writer.start(asyncio.get_running_loop())
-    readers = Readers(path)
-    store = SqliteAccessStore(writer, readers)
+    opened = SqliteStore(directory)
+    await opened.open()
+    store = opened.access
     audit = Audit(store, clock)
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     sealing = Sealing(KeyFile(directory / "secret.key"), store.sample)
@@ -105,17 +104,16 @@ async def world(
         yield World(
             path=path,
             clock=clock,
-            writer=writer,
+            writer=opened.writer,
             store=store,
-            webhook_store=SqliteWebhookStore(writer, readers),
+            webhook_store=opened.webhooks,
             audit=audit,
             access=Access(store, clock, audit, Passwords(cheap)),
             sealing=sealing,
             secrets=Secrets(store, clock, audit, sealing),
         )
     finally:
-        await writer.close()
-        readers.close()
+        await opened.close()
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], timeout_s: float = 10) -> None:

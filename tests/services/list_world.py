@@ -10,12 +10,24 @@ from fakes.faults import Faults
 from fakes.stores import opened
 from taskyard.core.ids import GroupName
 from taskyard.core.lists import ListKey, ListStatus
-from taskyard.core.tasks import Command, TaskSpec
+from taskyard.core.tasks import Command, Task, TaskSpec
 from taskyard.services.lists import Lists
 
 KEY = ListKey(CALLER.workspace, GroupName("list"))
 LIMIT = 2
 RANK = {status: rank for rank, status in enumerate(ListStatus)}
+
+
+NUMBER = "NUMBER"
+"""The variable that tells tasks their numbers."""
+
+
+def number_of(task: Task) -> int:
+    """The number that a task was told."""
+    assert isinstance(task.spec.work, Command)
+    number = task.spec.work.env[NUMBER]
+    assert isinstance(number, str)
+    return int(number)
 
 
 class ListWorld:
@@ -39,11 +51,8 @@ class ListWorld:
 
     async def add(self) -> int:
         """A new task's number."""
-
-        def make(number: int) -> TaskSpec:
-            return TaskSpec(work=Command(argv=("true",)), group=KEY.group, name=f"n{number}")
-
-        entry = await self.lists.add(CALLER, KEY, make)
+        spec = TaskSpec(work=Command(argv=("true",)), group=KEY.group)
+        entry = await self.lists.add(CALLER, KEY, spec, NUMBER)
         assert entry.number not in self.answered
         self.answered.add(entry.number)
         return entry.number

@@ -10,6 +10,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from fakes.stores import apart
 from taskyard.core.access import Caller, Role
 from taskyard.core.attempts import Ended, Progress, Report, Started
 from taskyard.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
@@ -173,7 +174,7 @@ class World:
 @asynccontextmanager
 async def opened(directory: Path) -> AsyncIterator[World]:
     """A world whose builds run."""
-    store = SqliteStore(directory)
+    store = apart(directory)
     await store.open()
     try:
         world = World(store)

@@ -32,7 +32,6 @@ from taskyard.ports.store import Placement, WorkerRecord
 from taskyard.services.bus import Bus
 from taskyard.services.job_keeping import JobKeeping
 from taskyard.store.sqlite.store import SqliteStore
-from taskyard.store.sqlite.webhooks import SqliteWebhookStore
 
 pytestmark = pytest.mark.anyio
 
@@ -136,7 +135,7 @@ class Day:
         failing = await self.store.jobs.job(FAILING)
         assert (failing.execution_count, failing.retry_count) == (RETRIES + 1, RETRIES)
         assert (await self.store.jobs.job(DELAYED)).execution_count == 1
-        hooks = SqliteWebhookStore(self.store.writer, self.store.session.readers)
+        hooks = self.store.webhooks
         sent = await hooks.deliveries(WS, None, None, 99)
         assert len(sent) == 2 * (RETRIES + 2)
         assert len({(one.task_id, one.event) for one in sent}) == len(sent)

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from list_world import KEY, ListWorld, listing
+from list_world import KEY, ListWorld, listing, number_of
 
 from fakes.engine import CALLER
 from fakes.faults import Faults
@@ -92,10 +92,10 @@ class Client:
     async def kill(self, which: int) -> None:
         """Kill one as another interface would, once that could have heard of it."""
         page = await self.world.store.tasks.list_tasks(TaskQuery(CALLER.workspace))
-        known = [one for one in page.tasks if int(one.spec.name[1:]) in self.world.answered]
+        known = [one for one in page.tasks if number_of(one) in self.world.answered]
         if known:
             task = known[which % len(known)]
-            self.world.excused.add(int(task.spec.name[1:]))
+            self.world.excused.add(number_of(task))
             await self.world.world.tasks.cancel(CALLER, [task.id])
 
     async def end(self, which: int) -> None:
@@ -156,7 +156,7 @@ async def play(directory: Path, script: list[tuple[str, int]]) -> None:
         page = await world.store.tasks.list_tasks(TaskQuery(CALLER.workspace))
         for task in page.tasks:
             if task.state.value == "queued" and not task.attempt_count:
-                assert int(task.spec.name[1:]) in now, "what waits is listed"
+                assert number_of(task) in now, "what waits is listed"
 
 
 @settings(max_examples=60)

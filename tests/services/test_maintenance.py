@@ -11,7 +11,6 @@ from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import WorkspaceName
 from taskyard.services.audit import Audit
 from taskyard.services.maintenance import Maintenance
-from taskyard.store.sqlite.access import SqliteAccessStore
 from taskyard.store.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.anyio
@@ -20,7 +19,7 @@ HERE = WorkspaceName("default")
 
 def audit_of(store: SqliteStore, clock: VirtualClock) -> Audit:
     """The audit trail in the same store."""
-    return Audit(SqliteAccessStore(store.writer, store.session.readers), clock)
+    return Audit(store.access, clock)
 
 
 async def test_the_switch_is_durable(tmp_path: Path) -> None:

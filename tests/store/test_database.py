@@ -20,7 +20,8 @@ from fakes.stores import opened, prepare
 from taskyard.core.errors import StoreDamaged, StoreInUse
 from taskyard.core.instants import after
 from taskyard.ports.store import TaskQuery
-from taskyard.store.sqlite.database import FILE_NAME, migrate
+from taskyard.store.sqlite.database import FILE_NAME
+from taskyard.store.sqlite.migrating import migrate
 
 HOLDER = """
 import asyncio, pathlib, sys

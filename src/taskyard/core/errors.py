@@ -4,7 +4,7 @@ The docstring of a class is its default message; data is kept in attributes. A d
 to its own wire errors in its ``errors.py``.
 """
 
-from typing import Any
+from typing import Any, Self
 
 
 class TaskyardError(Exception):
@@ -12,6 +12,17 @@ class TaskyardError(Exception):
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what it says and holds: not every class is made from its message alone."""
+        return type(self)._again, (self.args, self.__dict__)  # noqa: SLF001 - its own class
+
+    @classmethod
+    def _again(cls, args: tuple[Any, ...], members: dict[str, Any]) -> Self:
+        error = cls.__new__(cls, *args)
+        error.args = args
+        error.__dict__.update(members)
+        return error
 
 
 class InvalidInput(TaskyardError):

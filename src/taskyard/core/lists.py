@@ -8,9 +8,11 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.states import TERMINAL, TaskState
+from taskyard.core.tasks import Command, Container, TaskSpec
 
 
 class ListKey(NamedTuple):
@@ -45,6 +47,20 @@ class ListEntry(Struct):
     name: str
     size: str
     status: ListStatus = ListStatus.QUEUED
+
+
+def numbered(spec: TaskSpec, variable: str | None, number: int) -> TaskSpec:
+    """The specification whose work is told its number; the same if it has no such variable.
+
+    Args:
+        spec: of a task that gets a number.
+        variable: of the environment of a command or a container; None tells nobody.
+        number: what the variable is set to.
+    """
+    work = spec.work
+    if variable is None or not isinstance(work, Command | Container):
+        return spec
+    return replace(spec, work=replace(work, env={**work.env, variable: str(number)}))
 
 
 def status_of(state: TaskState, *, was_dispatched: bool) -> ListStatus | None:

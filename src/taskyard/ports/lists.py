@@ -1,6 +1,6 @@
 """The list port: numbers of tasks in a group, as durable as the tasks themselves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -39,10 +39,17 @@ class ListStore(Protocol):
         """
         ...
 
-    async def add(self, key: ListKey, make: Callable[[int], NewTask], actor: str) -> Added:
-        """Store the task that ``make`` answers for the next number, or use no number up.
+    async def add(self, key: ListKey, task: NewTask, variable: str | None, actor: str) -> Added:
+        """Store a task under the next number, or use no number up.
 
-        ``make`` is called on another thread, inside the transaction: it has to be pure.
+        Args:
+            key: the list.
+            task: what to store.
+            variable: of its environment, set to the number; see ``core.lists.numbered``.
+            actor: who adds it.
+
+        Raises:
+            NotFound: there is no such list.
         """
         ...
 

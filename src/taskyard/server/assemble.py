@@ -96,7 +96,7 @@ async def assemble(
     data = settings.data.absolute()
     metrics, clock, ids = Metrics(), SystemClock(), SystemIds()
     async with AsyncExitStack() as stack:
-        store = SqliteStore(data, metrics.on_commit)
+        store = SqliteStore(data, metrics.on_commit, own_process=True)
         await store.open()
         stack.push_async_callback(_last, store.close)
 

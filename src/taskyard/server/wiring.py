@@ -56,9 +56,7 @@ from taskyard.services.tasks import Tasks
 from taskyard.services.webhooks import Webhooks
 from taskyard.services.why import Why
 from taskyard.services.workers import Workers
-from taskyard.store.sqlite.access import SqliteAccessStore
 from taskyard.store.sqlite.store import SqliteStore
-from taskyard.store.sqlite.webhooks import SqliteWebhookStore
 from taskyard.worker.resultfiles import ResultFiles
 
 KEY_NAME = "secret.key"
@@ -116,7 +114,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         Pools(core_pools(settings.pools)),
     )
     due = Due(dispatching, bus, clock)
-    hooks = SqliteWebhookStore(store.writer, store.session.readers)
+    hooks = store.webhooks
     webhooks = Webhooks(hooks, adapters.sender, sealing, audit, clock, mail=_mail(settings))
     bus.listen(webhooks.on_changes)
     bus.listen(metrics.on_changes)
@@ -219,7 +217,7 @@ def wire_access(
     settings: Settings, store: SqliteStore, clock: Clock
 ) -> tuple[Sealing, Access, Secrets, Audit]:
     """Credentials and secrets, which the command line uses without a server too."""
-    kept = SqliteAccessStore(store.writer, store.session.readers)
+    kept = store.access
     audit = Audit(kept, clock)
     key = KeyFile(settings.data / KEY_NAME) if settings.secret_key is None else None
     sealing = Sealing(key or GivenKey(settings.secret_key or ""), kept.sample)

@@ -5,17 +5,16 @@ changes. The status of an entry only moves forward, so it does not matter that a
 of while the list is being read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import anyio
 import structlog
-from msgspec.structs import replace
 
 from taskyard.core.access import Caller, Role
 from taskyard.core.changes import Change
 from taskyard.core.errors import Unavailable
-from taskyard.core.lists import ListEntry, ListKey, ListStatus
+from taskyard.core.lists import ListEntry, ListKey, ListStatus, numbered
 from taskyard.core.tasks import Task, TaskSpec
 from taskyard.ports.clock import Clock
 from taskyard.ports.lists import ListStore
@@ -63,20 +62,26 @@ class Lists:
         if news:
             await self._dispatch.limits_changed()
 
-    async def add(self, caller: Caller, key: ListKey, make: Callable[[int], TaskSpec]) -> ListEntry:
-        """Submit the task that ``make`` answers for its number; it is in every later look.
+    async def add(
+        self, caller: Caller, key: ListKey, spec: TaskSpec, variable: str | None = None
+    ) -> ListEntry:
+        """Submit a task under the next number; it is in every later look.
 
-        ``make`` is called again, on another thread, once the number is certain. Raises as
-        ``Tasks.submit``.
+        Args:
+            caller: needs the right to write.
+            key: the list.
+            spec: what to do.
+            variable: of its environment, set to the number.
+
+        Raises:
+            as ``Tasks.submit``.
         """
-        new = self._tasks.prepare(caller, make(0))
+        new = self._tasks.prepare(caller, numbered(spec, variable, 0))
         self._tasks.admit(caller, 1)
         # Unless it is told of, nobody would know that the list has one more.
         with anyio.CancelScope(shield=True):
             try:
-                added = await self._store.add(
-                    key, lambda number: replace(new, spec=make(number)), caller.actor
-                )
+                added = await self._store.add(key, new, variable, caller.actor)
             except Unavailable:
                 # It may have come about after all.
                 self._doubtful.add(key)

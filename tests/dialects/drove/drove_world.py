@@ -10,6 +10,7 @@ import httpx
 from drove_worker import WordWorkers
 
 from fakes.logs import MemoryLogs
+from fakes.stores import apart
 from taskyard.core.access import Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.host import Host
@@ -25,7 +26,6 @@ from taskyard.server.mounting import others
 from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
-from taskyard.store.sqlite.store import SqliteStore
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -188,7 +188,7 @@ async def opened(
     given = {"placement_wait_s": 1.0, "allowed_mount_dirs": ["/"], **settings_}
     settings = Settings.load(None, {"data": directory, "dev": dev, "drove": given}, {})
     metrics, streams, clock = Metrics(), Streams(), SystemClock()
-    store = SqliteStore(directory, metrics.on_commit)
+    store = apart(directory, metrics.on_commit)
     fleet = WordWorkers(MemoryLogs(), clock)
     sender = Outbound(allow_private=True)
     await store.open()

@@ -11,7 +11,7 @@ import httpx
 from fastlane_worker import WordWorker
 
 from fakes.logs import MemoryLogs
-from fakes.stores import prepare
+from fakes.stores import apart, prepare
 from taskyard.core.ids import AttemptId
 from taskyard.dialects.fastlane.app import fastlane_app
 from taskyard.dialects.http.host import Host
@@ -25,7 +25,6 @@ from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
 from taskyard.store.sqlite.database import FILE_NAME
-from taskyard.store.sqlite.store import SqliteStore
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -112,7 +111,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[FastlaneWor
     dev = settings_.pop("dev", True)
     settings = Settings.load(None, {"data": directory, "dev": dev, "fastlane": settings_}, {})
     metrics, streams, clock = Metrics(), Streams(), SystemClock()
-    store = SqliteStore(directory, metrics.on_commit)
+    store = apart(directory, metrics.on_commit)
     worker = WordWorker(MemoryLogs(), clock)
     sender = Outbound(allow_private=True)
     if not (directory / FILE_NAME).exists():

@@ -12,7 +12,7 @@ import anyio
 import httpx
 import pytest
 
-from fakes.stores import prepare
+from fakes.stores import prepare, threads_for_processes
 from taskyard.core.instants import Instant, after
 from taskyard.dialects.http.host import Host
 from taskyard.dialects.http.streams import Streams
@@ -203,7 +203,7 @@ async def opened(
     if not directory.exists():  # noqa: ASYNC240 - before anything is served
         prepare(directory)
     clock = ShiftedClock()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, threads_for_processes():
         patch.setattr("taskyard.server.assemble.SystemClock", lambda: clock)
         async with assemble(settings) as yard:
             streams = Streams(settings.max_streams)

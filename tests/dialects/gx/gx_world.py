@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
-from fakes.stores import prepare
+from fakes.stores import prepare, threads_for_processes
 from taskyard.core.access import Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.host import Host
@@ -200,7 +200,9 @@ async def opened(directory: Path, **gx: Any) -> AsyncIterator[GxWorld]:
     settings = Settings.load(None, values, {})
     if not directory.exists():  # noqa: ASYNC240 - before anything is served
         prepare(directory)
-    async with assemble(settings) as yard:
+    async with AsyncExitStack() as stack:
+        with threads_for_processes():
+            yard = await stack.enter_async_context(assemble(settings))
         streams = Streams(settings.max_streams)
 
         def native(prefix: str) -> Native:

@@ -10,6 +10,7 @@ import httpx
 from anyio.abc import TaskGroup
 
 from fakes.logs import MemoryLogs
+from fakes.stores import apart
 from taskyard.core.attempts import Ended, Started
 from taskyard.core.cores import Node, Topology
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
@@ -29,7 +30,6 @@ from taskyard.server.metrics import Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
-from taskyard.store.sqlite.store import SqliteStore
 
 WORKER = WorkerId("w1")
 
@@ -203,7 +203,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[NativeWorld
     """A served engine on a data directory."""
     settings = Settings.load(None, {"data": directory, "dev": True, **settings_}, {})
     metrics, streams, clock = Metrics(), Streams(), SystemClock()
-    store = SqliteStore(directory, metrics.on_commit)
+    store = apart(directory, metrics.on_commit)
     logs = MemoryLogs()
     worker = WordWorker(logs, clock)
     sender = Outbound(allow_private=True)

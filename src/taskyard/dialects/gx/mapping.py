@@ -56,16 +56,19 @@ def _not_allowed(member: str) -> Refusal:
     return Refusal((400, f"{member} is not allowed"))
 
 
+NUMBER: Final = "GX_TASK_ID"
+"""The variable that tells a task its number."""
+
+
 def spec_of(
     wire: SubmittedTask,
-    number: int,
     workspace: Workspace,
     size: Size,
     work: GxWork | None,
     simulated_s: float,
     largest: Capacity | None,
 ) -> TaskSpec:
-    """The specification of a checked task that gets this number."""
+    """The specification of a checked task; ``NUMBER`` is still to be set."""
     name, kind = wire.name or "", wire.type or ""
     if work is None:
         return TaskSpec(
@@ -78,7 +81,6 @@ def spec_of(
         )
     env: dict[str, str | SecretRef] = {
         **work.env,
-        "GX_TASK_ID": str(number),
         # No variable can hold a NUL, though a name can.
         "GX_TASK_NAME": name.replace("\0", ""),
         "GX_TASK_TYPE": kind,

@@ -21,7 +21,7 @@ from taskyard.dialects.gx.errors import (
     answer_of,
     decoding_failed,
 )
-from taskyard.dialects.gx.mapping import check, detail_of, draw, spec_of, task_answer
+from taskyard.dialects.gx.mapping import NUMBER, check, detail_of, draw, spec_of, task_answer
 from taskyard.dialects.gx.schemas import (
     CreatedAnswer,
     DetailAnswer,
@@ -108,7 +108,8 @@ class Routes:
         entry = await self._host.engine.lists.add(
             workspace.caller,
             workspace.key,
-            lambda number: spec_of(wire, number, workspace, size, work, simulated_s, largest),
+            spec_of(wire, workspace, size, work, simulated_s, largest),
+            NUMBER,
         )
         answer = task_answer(entry)
         # It may run by now; a create is always answered as it was accepted.

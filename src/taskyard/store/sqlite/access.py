@@ -15,8 +15,8 @@ from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.access import SealedValue, SecretRecord, StoredToken, StoredUser
-from taskyard.store.sqlite.database import Readers, queries
-from taskyard.store.sqlite.writer import Writer
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.session import Part, Session, writes
 
 AUDIT_KEPT: Final = 100_000
 """Entries of the audit trail kept for each workspace."""
@@ -28,15 +28,15 @@ _LAST: Final = 2**63 - 1
 _Q: Final = queries("access")
 
 
-class SqliteAccessStore:
+class SqliteAccessStore(Part):
     """Implements the token, user, secret and audit stores."""
 
-    def __init__(self, writer: Writer, readers: Readers, audit_kept: int = AUDIT_KEPT) -> None:
+    def __init__(self, session: Session, audit_kept: int = AUDIT_KEPT) -> None:
         """Prepare; ``audit_kept`` is how many entries of each workspace's audit trail stay."""
-        self._writer = writer
-        self._readers = readers
+        super().__init__(session)
         self._audit_kept = audit_kept
 
+    @writes
     async def add_token(self, token: Token, digest: bytes, entry: AuditEntry) -> None:
         """See ``TokenStore``."""
 
@@ -49,7 +49,7 @@ class SqliteAccessStore:
             )
             self._append(connection, entry)
 
-        await self._writer.run(operation)
+        await self._session.write(operation)
 
     async def find_token(self, token_id: str) -> StoredToken | None:
         """See ``TokenStore``."""
@@ -58,7 +58,7 @@ class SqliteAccessStore:
             row = connection.execute(_Q.find_token.sql, {"id": token_id}).fetchone()
             return StoredToken(_token(row), row[8]) if row else None
 
-        return await self._readers.run(operation)
+        return await self._session.read(operation)
 
     async def tokens(self, workspace: WorkspaceName, after: str | None, limit: int) -> list[Token]:
         """See ``TokenStore``."""
@@ -66,6 +66,7 @@ class SqliteAccessStore:
             _token(row) for row in await self._page(_Q.list_tokens.sql, workspace, after, limit)
         ]
 
+    @writes
     async def revoke_token(
         self, workspace: WorkspaceName, token_id: str, now: Instant, entry: AuditEntry
     ) -> Token:
@@ -79,8 +80,9 @@ class SqliteAccessStore:
                 self._append(connection, entry)
             return _token(connection.execute(_Q.find_token.sql, {"id": token_id}).fetchone())
 
-        return await self._writer.run(operation)
+        return await self._session.write(operation)
 
+    @writes
     async def note_uses(self, uses: Mapping[str, Instant]) -> None:
         """See ``TokenStore``."""
         rows = [{"id": token_id, "at": at} for token_id, at in uses.items()]
@@ -88,8 +90,9 @@ class SqliteAccessStore:
         def operation(connection: sqlite3.Connection) -> None:
             connection.executemany(_Q.note_use.sql, rows)
 
-        await self._writer.run(operation)
+        await self._session.write(operation)
 
+    @writes
     async def add_user(self, user: User, password_hash: str, entry: AuditEntry) -> None:
         """See ``UserStore``."""
 
@@ -106,7 +109,7 @@ class SqliteAccessStore:
             )
             self._append(connection, entry)
 
-        await self._writer.run(operation)
+        await self._session.write(operation)
 
     async def find_user(self, name: str) -> StoredUser | None:
         """See ``UserStore``."""
@@ -115,7 +118,7 @@ class SqliteAccessStore:
             row = connection.execute(_Q.find_user.sql, {"name": name}).fetchone()
             return StoredUser(_user(row), row[4]) if row else None
 
-        return await self._readers.run(operation)
+        return await self._session.read(operation)
 
     async def users(self, workspace: WorkspaceName, after: str | None, limit: int) -> list[User]:
         """See ``UserStore``."""
@@ -134,6 +137,7 @@ class SqliteAccessStore:
         values = {"workspace": workspace, "name": name, "password_hash": password_hash}
         await self._change(_Q.set_password.sql, values, "user", entry)
 
+    @writes
     async def put_secret(
         self, workspace: WorkspaceName, name: str, value: bytes, now: Instant, entry: AuditEntry
     ) -> bool:
@@ -146,7 +150,7 @@ class SqliteAccessStore:
             self._append(connection, entry)
             return known is None
 
-        return await self._writer.run(operation)
+        return await self._session.write(operation)
 
     async def secrets(
         self, workspace: WorkspaceName, after: str | None, limit: int
@@ -166,7 +170,7 @@ class SqliteAccessStore:
                     found[name] = row[0]
             return found
 
-        return await self._readers.run(operation)
+        return await self._session.read(operation)
 
     async def delete_secret(self, workspace: WorkspaceName, name: str, entry: AuditEntry) -> None:
         """See ``SecretStore``."""
@@ -181,11 +185,12 @@ class SqliteAccessStore:
             row = connection.execute(_Q.sample_sealed.sql).fetchone()
             return SealedValue(*row) if row else None
 
-        return await self._readers.run(operation)
+        return await self._session.read(operation)
 
+    @writes
     async def append(self, entry: AuditEntry) -> None:
         """See ``AuditStore``."""
-        await self._writer.run(lambda connection: self._append(connection, entry))
+        await self._session.write(lambda connection: self._append(connection, entry))
 
     async def audit(
         self, workspace: WorkspaceName, before: int | None, limit: int
@@ -201,21 +206,22 @@ class SqliteAccessStore:
             rows = connection.execute(_Q.list_audit.sql, key).fetchall()
             return [AuditEntry(*row) for row in rows]
 
-        return await self._readers.run(operation)
+        return await self._session.read(operation)
 
     async def _page(
         self, sql: str, workspace: WorkspaceName, after: str | None, limit: int
     ) -> list[Any]:
         key = {"workspace": workspace, "after": after or "", "limit": limit}
-        return await self._readers.run(lambda connection: connection.execute(sql, key).fetchall())
+        return await self._session.read(lambda connection: connection.execute(sql, key).fetchall())
 
+    @writes
     async def _change(self, sql: str, values: dict[str, str], kind: str, entry: AuditEntry) -> None:
         def operation(connection: sqlite3.Connection) -> None:
             if not connection.execute(sql, values).rowcount:
                 raise NotFound(kind, values["name"])
             self._append(connection, entry)
 
-        await self._writer.run(operation)
+        await self._session.write(operation)
 
     def _append(self, connection: sqlite3.Connection, entry: AuditEntry) -> None:
         append_audit(connection, entry, self._audit_kept)

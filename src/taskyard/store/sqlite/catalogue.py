@@ -13,18 +13,16 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.rows import text
-from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.session import Part, writes
 
 _SQL: Final = queries("endpoints")
 _entry: Final = msgspec.json.Decoder(Entry).decode
 
 
-class SqliteCatalogue:
+class SqliteCatalogue(Part):
     """Implements ``ports.catalogue.CatalogueStore``."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
+    @writes
     async def add(self, entry: Entry, due_at: Instant | None = None) -> None:
         """See the port."""
         values = _values(entry, due_at)
@@ -151,6 +149,7 @@ class SqliteCatalogue:
         )
         return int(row[0])
 
+    @writes
     async def _execute(self, sql: str, values: dict[str, Any]) -> None:
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(sql, values)

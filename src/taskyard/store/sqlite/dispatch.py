@@ -28,7 +28,7 @@ from taskyard.store.sqlite.due import run_due
 from taskyard.store.sqlite.prune import prune
 from taskyard.store.sqlite.reports import apply_reports, lose_attempt
 from taskyard.store.sqlite.rows import attempt_of, attempt_row, demand_in, ready_of, task_of, text
-from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.session import Part, writes
 from taskyard.store.sqlite.submits import assigned, told
 
 _SQL: Final = queries("dispatch")
@@ -37,11 +37,8 @@ _capacity: Final = msgspec.json.Decoder(Capacity).decode
 _runtimes: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
-class SqliteDispatch:
+class SqliteDispatch(Part):
     """Implements ``ports.store.DispatchStore``."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     async def backlogs(self) -> list[Backlog]:
         """See the port."""
@@ -73,6 +70,7 @@ class SqliteDispatch:
         rows = await self._session.read(lambda c: c.execute(sql, parameters).fetchall())
         return [ready_of(workspace, group, row) for row in rows]
 
+    @writes
     async def place(
         self, placements: Sequence[Placement], now: Instant
     ) -> tuple[list[Placed], list[Change]]:
@@ -111,6 +109,7 @@ class SqliteDispatch:
         ledger.event(task.seq, "assigned", now, attempt.id, detail=told(attempt))
         return Placed(attempt, task)
 
+    @writes
     async def apply(
         self, reports: Sequence[Report], now: Instant, chances: Sequence[float]
     ) -> tuple[list[Change], list[LeaseToken]]:
@@ -126,12 +125,14 @@ class SqliteDispatch:
         (moment,) = await self._session.read(lambda c: c.execute(_SQL.next_due.sql).fetchone())
         return Instant(moment) if moment is not None else None
 
+    @writes
     async def due(self, now: Instant, limit: int) -> list[Change]:
         """See the port."""
         return await self._session.write(
             lambda connection: run_due(connection, self._session, now, limit)
         )
 
+    @writes
     async def join(self, worker: WorkerRecord) -> list[Attempt]:
         """See the port."""
 
@@ -157,6 +158,7 @@ class SqliteDispatch:
 
         return await self._session.write(write)
 
+    @writes
     async def renew(
         self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant, until: Instant
     ) -> bool:
@@ -171,6 +173,7 @@ class SqliteDispatch:
 
         return await self._session.write(write)
 
+    @writes
     async def lose(
         self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant
     ) -> list[Change]:
@@ -195,6 +198,7 @@ class SqliteDispatch:
         rows = await self._session.read(lambda c: c.execute(_SQL.all_workers.sql).fetchall())
         return [_worker_of(row) for row in rows]
 
+    @writes
     async def set_draining(self, worker_id: WorkerId, *, draining: bool) -> WorkerRecord:
         """See the port."""
 
@@ -221,6 +225,7 @@ class SqliteDispatch:
 
         return await self._session.read(read)
 
+    @writes
     async def prune(
         self,
         now: Instant,

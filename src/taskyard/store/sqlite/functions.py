@@ -22,7 +22,7 @@ from taskyard.core.instants import Instant
 from taskyard.ports.functions import FunctionChange
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.rows import Row, text
-from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.session import Part, writes
 from taskyard.store.sqlite.tasks import find
 
 _SQL: Final = queries("functions")
@@ -34,12 +34,10 @@ _strings: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 _pairs: Final = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
 
 
-class SqliteFunctions:
+class SqliteFunctions(Part):
     """Implements ``ports.functions.FunctionStore``."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
+    @writes
     async def create(self, function: Function) -> Function:
         """See the port."""
 
@@ -81,6 +79,7 @@ class SqliteFunctions:
         rows = await self._session.read(lambda c: c.execute(_SQL.all_functions.sql).fetchall())
         return [_function(row) for row in rows]
 
+    @writes
     async def change(
         self,
         workspace: WorkspaceName,
@@ -105,6 +104,7 @@ class SqliteFunctions:
 
         return await self._session.write(write)
 
+    @writes
     async def set_deleted(
         self, workspace: WorkspaceName, function_id: FunctionId, deleted: bool, now: Instant
     ) -> Function:
@@ -122,6 +122,7 @@ class SqliteFunctions:
 
         return await self._session.write(write)
 
+    @writes
     async def add_version(self, version: Version) -> Version:
         """See the port."""
 
@@ -200,6 +201,7 @@ class SqliteFunctions:
         rows = await self._session.read(lambda c: c.execute(_SQL.bundles.sql).fetchall())
         return frozenset(row[0] for row in rows)
 
+    @writes
     async def set_build(
         self,
         function_id: FunctionId,

@@ -6,17 +6,14 @@ from typing import Final
 from taskyard.core.ids import GroupName, WorkspaceName
 from taskyard.ports.store import GroupRecord
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.session import Part, writes
 
 _SQL: Final = queries("groups")
 _TASKS: Final = queries("tasks")
 
 
-class SqliteGroups:
+class SqliteGroups(Part):
     """Implements ``ports.store.GroupStore``."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     async def groups(
         self, workspace: WorkspaceName, after: str | None, limit: int
@@ -39,6 +36,7 @@ class SqliteGroups:
         """See the port."""
         return await self._session.read(lambda c: record_of(c, workspace, name))
 
+    @writes
     async def set_group(
         self,
         workspace: WorkspaceName,
@@ -66,6 +64,7 @@ class SqliteGroups:
 
         return await self._session.write(write)
 
+    @writes
     async def set_workspace_limit(self, workspace: WorkspaceName, limit: int | None) -> None:
         """See the port."""
         parameters = {"name": workspace, "concurrency_limit": limit}

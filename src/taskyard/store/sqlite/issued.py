@@ -26,7 +26,7 @@ from taskyard.ports.catalogue import Issue
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.moves import mover_of, ready
 from taskyard.store.sqlite.rows import Row, text
-from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.session import Part, Session, writes
 from taskyard.store.sqlite.submits import Submit
 from taskyard.store.sqlite.tasks import SqliteTasks
 
@@ -48,11 +48,11 @@ _UNSETTLED: Final = (
 _limits: Final = msgspec.json.Decoder(Limits).decode
 
 
-class SqliteIssued:
+class SqliteIssued(Part):
     """Implements ``ports.catalogue.IssuedStore``."""
 
     def __init__(self, session: Session, tasks: SqliteTasks) -> None:
-        self._session = session
+        super().__init__(session)
         self._tasks = tasks
 
     async def check(self, allowances: Sequence[Allowance]) -> None:
@@ -64,10 +64,12 @@ class SqliteIssued:
 
         await self._session.read(read)
 
+    @writes
     async def issue(self, issue: Issue) -> Change:
         """See the port."""
         return await self._session.write(lambda connection: self._store(connection, issue))
 
+    @writes
     async def use_once(self, name: str, until: str, today: str) -> bool:
         """See the port."""
 
@@ -78,6 +80,7 @@ class SqliteIssued:
 
         return await self._session.write(write)
 
+    @writes
     async def fire(
         self, schedule: Schedule, was: Instant, to: Instant | None, issue: Issue | None
     ) -> Change | None:
@@ -92,6 +95,7 @@ class SqliteIssued:
 
         return await self._session.write(write)
 
+    @writes
     async def settle(self, call_id: str, issues: Sequence[Issue]) -> list[Change]:
         """See the port."""
 

@@ -28,7 +28,7 @@ from taskyard.ports.store import CancelOutcome
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.jobrows import definition_text, execution_at, job_at, job_of, text_of
 from taskyard.store.sqlite.moves import mover_of, ready
-from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.session import Part, Session, writes
 from taskyard.store.sqlite.submits import Submit
 from taskyard.store.sqlite.tasks import SqliteTasks
 from taskyard.store.sqlite.webhooks import enqueue_messages
@@ -43,13 +43,14 @@ def words_of(text: str) -> list[str]:
     return sorted(set(_WORD.findall(text.casefold())))
 
 
-class SqliteJobs:
+class SqliteJobs(Part):
     """Implements ``ports.jobs.JobStore``."""
 
     def __init__(self, session: Session, tasks: SqliteTasks) -> None:
-        self._session = session
+        super().__init__(session)
         self._tasks = tasks
 
+    @writes
     async def put(
         self,
         key: JobKey,
@@ -141,6 +142,7 @@ class SqliteJobs:
 
         return await self._session.read(read)
 
+    @writes
     async def stop(
         self, key: JobKey, task_id: TaskId | None, now: Instant, actor: str
     ) -> tuple[list[CancelOutcome], list[Change]]:
@@ -166,6 +168,7 @@ class SqliteJobs:
 
         return await self._session.write(write)
 
+    @writes
     async def rerun(
         self, key: JobKey, now: Instant, actor: str
     ) -> tuple[TaskId, list[CancelOutcome], list[Change]]:
@@ -224,6 +227,7 @@ class SqliteJobs:
         (found,) = await self._session.read(lambda c: c.execute(_SQL.next_due_job.sql).fetchone())
         return None if found is None else Instant(found)
 
+    @writes
     async def start_due(self, now: Instant, limit: int) -> list[Change]:
         """See the port."""
 
@@ -256,6 +260,7 @@ class SqliteJobs:
 
         return await self._session.read(read)
 
+    @writes
     async def settle(
         self, task_id: TaskId, moment: Moment, messages: Sequence[Message], now: Instant
     ) -> tuple[list[Change], int]:

@@ -1,20 +1,22 @@
 """Numbered lists, on SQLite."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
+
+from msgspec.structs import replace
 
 from taskyard.core.changes import Change
 from taskyard.core.errors import NotFound, TaskyardError
 from taskyard.core.ids import TaskId
 from taskyard.core.instants import Instant
-from taskyard.core.lists import ListEntry, ListKey, ListStatus, status_of
+from taskyard.core.lists import ListEntry, ListKey, ListStatus, numbered, status_of
 from taskyard.core.states import WAITING, TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.lists import Added, TooManyLists
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.groups import record_of
-from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.session import Part, Session, writes
 from taskyard.store.sqlite.submits import Submit
 from taskyard.store.sqlite.tasks import SqliteTasks, find
 
@@ -22,13 +24,14 @@ _SQL: Final = queries("lists")
 _GROUPS: Final = queries("groups")
 
 
-class SqliteLists:
+class SqliteLists(Part):
     """Implements ``ports.lists.ListStore``."""
 
     def __init__(self, session: Session, tasks: SqliteTasks) -> None:
-        self._session = session
+        super().__init__(session)
         self._tasks = tasks
 
+    @writes
     async def open(
         self, key: ListKey, owner: str, *, most: int, concurrency_limit: int | None
     ) -> bool:
@@ -56,7 +59,8 @@ class SqliteLists:
 
         return await self._session.write(write)
 
-    async def add(self, key: ListKey, make: Callable[[int], NewTask], actor: str) -> Added:
+    @writes
+    async def add(self, key: ListKey, task: NewTask, variable: str | None, actor: str) -> Added:
         """See the port."""
         parameters = {"workspace": key.workspace, "group_name": key.group}
 
@@ -64,14 +68,14 @@ class SqliteLists:
             row = connection.execute(_SQL.next_number.sql, parameters).fetchone()
             if row is None:
                 raise NotFound("list", key.group)
-            task = make(row[0])
-            (outcome,) = self._tasks.submit_all(connection, [Submit((task,), actor)])
+            new = replace(task, spec=numbered(task.spec, variable, row[0]))
+            (outcome,) = self._tasks.submit_all(connection, [Submit((new,), actor)])
             if isinstance(outcome, TaskyardError):
                 raise outcome
             (stored,) = outcome
             entry = (key.workspace, key.group, row[0], stored.seq)
             connection.execute(_SQL.insert_entry.sql, entry)
-            return Added(row[0], task, stored)
+            return Added(row[0], new, stored)
 
         return await self._session.write(write)
 
@@ -83,6 +87,7 @@ class SqliteLists:
         """See the port."""
         return await self._session.read(lambda connection: _task(connection, key, number))
 
+    @writes
     async def withdraw(
         self, key: ListKey, number: int, now: Instant, actor: str
     ) -> tuple[TaskId, list[Change]]:
@@ -99,6 +104,7 @@ class SqliteLists:
 
         return await self._session.write(write)
 
+    @writes
     async def flush(self, key: ListKey) -> tuple[list[int], list[TaskId]]:
         """See the port."""
 
@@ -112,6 +118,7 @@ class SqliteLists:
 
         return await self._session.write(write)
 
+    @writes
     async def forget(self, key: ListKey, numbers: Sequence[int]) -> None:
         """See the port."""
 

@@ -6,21 +6,19 @@ from typing import Final
 from taskyard.core.instants import Instant
 from taskyard.ports.maintenance import MaintenanceRecord
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.session import Part, writes
 
 _SQL: Final = queries("maintenance")
 
 
-class SqliteMaintenance:
+class SqliteMaintenance(Part):
     """Implements ``ports.maintenance.MaintenanceStore``."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     async def read(self) -> MaintenanceRecord:
         """See the port."""
         return await self._session.read(_read)
 
+    @writes
     async def put(self, *, is_on: bool, now: Instant) -> MaintenanceRecord:
         """See the port."""
 

@@ -20,7 +20,7 @@ from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.listing import list_tasks
 from taskyard.store.sqlite.moves import Mover, move, mover_of, ready
 from taskyard.store.sqlite.rows import attempt_of, task_of, text
-from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.session import Part, writes
 from taskyard.store.sqlite.submits import Submit, Submits, known_by
 from taskyard.store.sqlite.webhooks import forget
 
@@ -32,22 +32,21 @@ _ENDPOINTS: Final = queries("endpoints")
 _DELETE_ORDER: Final = ("delete_events", "delete_labels", "delete_folded")
 
 
-class SqliteTasks:
+class SqliteTasks(Part):
     """Implements ``ports.store.TaskStore``."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
+    @writes
     async def submit(self, tasks: Sequence[NewTask], actor: str | None) -> list[Submitted]:
         """See the port."""
-        return await self._session.writer.gather(self.submit_all, Submit(tasks, actor))
+        return await self._session.gather(self.submit_all, Submit(tasks, actor))
 
+    @writes
     async def submit_placed(
         self, task: NewTask, actor: str | None, placement: Placement
     ) -> Submitted:
         """See the port."""
         submit = Submit((task,), actor, placement)
-        (stored,) = await self._session.writer.gather(self.submit_all, submit)
+        (stored,) = await self._session.gather(self.submit_all, submit)
         return stored
 
     def submit_all(
@@ -115,6 +114,7 @@ class SqliteTasks:
 
         return await self._session.read(read)
 
+    @writes
     async def cancel(
         self, workspace: WorkspaceName, task_ids: Sequence[TaskId], now: Instant, actor: str
     ) -> tuple[list[CancelOutcome], list[Change]]:
@@ -170,6 +170,7 @@ class SqliteTasks:
             task_id, "killing", attempt_of(row), task.spec.kill_signal, task.spec.kill_grace_s
         )
 
+    @writes
     async def set_priority(
         self, workspace: WorkspaceName, task_id: TaskId, priority: int, now: Instant, actor: str
     ) -> list[Change]:
@@ -193,6 +194,7 @@ class SqliteTasks:
 
         return await self._session.write(write)
 
+    @writes
     async def reschedule(
         self,
         workspace: WorkspaceName,
@@ -232,6 +234,7 @@ class SqliteTasks:
 
         return await self._session.write(write)
 
+    @writes
     async def delete(
         self, workspace: WorkspaceName, task_ids: Sequence[TaskId], now: Instant
     ) -> tuple[list[AttemptId], list[Change]]:

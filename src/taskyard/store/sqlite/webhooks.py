@@ -22,8 +22,8 @@ from taskyard.core.webhook_payload import payload
 from taskyard.core.webhooks import Delivery, DeliveryState, Try, delivery_id, host_of
 from taskyard.ports.webhooks import DUE_OF_HOST, DueDelivery
 from taskyard.store.sqlite.access import append_audit
-from taskyard.store.sqlite.database import Readers, queries
-from taskyard.store.sqlite.writer import Writer
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.session import Part, writes
 
 TRIES_KEPT: Final = 50
 """Tries of one delivery that stay to be looked at; redelivering could add to them without end."""
@@ -121,12 +121,8 @@ def forget(connection: sqlite3.Connection, task_ids: Iterable[TaskId]) -> None:
     connection.executemany(_Q.forget_deliveries.sql, keys)
 
 
-class SqliteWebhookStore:
+class SqliteWebhookStore(Part):
     """Implements the webhook store."""
-
-    def __init__(self, writer: Writer, readers: Readers) -> None:
-        self._writer = writer
-        self._readers = readers
 
     async def due(self, now: Instant, limit: int) -> tuple[list[DueDelivery], Instant | None]:
         """See ``WebhookStore``."""
@@ -139,8 +135,9 @@ class SqliteWebhookStore:
             (next_at,) = connection.execute(_Q.next_due.sql, {"now": now}).fetchone()
             return [_due(row) for row in rows], next_at
 
-        return await self._readers.run(operation)
+        return await self._session.read(operation)
 
+    @writes
     async def record_try(
         self, delivery_id: str, made: Try, state: DeliveryState, next_at: Instant | None
     ) -> None:
@@ -170,8 +167,9 @@ class SqliteWebhookStore:
                 oldest = {"delivery": number, "number": tries + 1 - TRIES_KEPT}
                 connection.execute(_Q.trim_tries.sql, oldest)
 
-        await self._writer.run(operation)
+        await self._session.write(operation)
 
+    @writes
     async def redeliver(
         self, workspace: WorkspaceName, delivery_id: str, now: Instant, entry: AuditEntry
     ) -> Delivery:
@@ -184,7 +182,7 @@ class SqliteWebhookStore:
             append_audit(connection, entry)
             return _with_tries(connection, connection.execute(_Q.delivery.sql, key).fetchone())
 
-        return await self._writer.run(operation)
+        return await self._session.write(operation)
 
     async def delivery(self, workspace: WorkspaceName, delivery_id: str) -> Delivery:
         """See ``WebhookStore``."""
@@ -196,7 +194,7 @@ class SqliteWebhookStore:
                 raise NotFound("delivery", delivery_id)
             return _with_tries(connection, row)
 
-        return await self._readers.run(operation)
+        return await self._session.read(operation)
 
     async def deliveries(
         self,
@@ -218,7 +216,7 @@ class SqliteWebhookStore:
         def operation(connection: sqlite3.Connection) -> list[Delivery]:
             return [_delivery(row) for row in connection.execute(sql, key)]
 
-        return await self._readers.run(operation)
+        return await self._session.read(operation)
 
     async def deliveries_of(
         self, workspace: WorkspaceName, task_id: TaskId, limit: int
@@ -230,7 +228,7 @@ class SqliteWebhookStore:
             rows = connection.execute(_Q.deliveries_of_task.sql, key).fetchall()
             return [_with_tries(connection, row) for row in rows]
 
-        return await self._readers.run(operation)
+        return await self._session.read(operation)
 
     async def dispatches(self, workspace: WorkspaceName, task_id: TaskId) -> list[Dispatched]:
         """See ``WebhookStore``."""
@@ -240,7 +238,7 @@ class SqliteWebhookStore:
             rows = connection.execute(_Q.dispatches_of_task.sql, key).fetchall()
             return [_dispatched(row) for row in reversed(rows)]
 
-        return await self._readers.run(operation)
+        return await self._session.read(operation)
 
     async def signing_key(self, workspace: WorkspaceName) -> bytes | None:
         """See ``WebhookStore``."""
@@ -249,8 +247,9 @@ class SqliteWebhookStore:
             row = connection.execute(_Q.signing_key.sql, {"workspace": workspace}).fetchone()
             return row[0] if row else None
 
-        return await self._readers.run(operation)
+        return await self._session.read(operation)
 
+    @writes
     async def add_signing_key(self, workspace: WorkspaceName, sealed: bytes, now: Instant) -> bytes:
         """See ``WebhookStore``."""
         key = {"workspace": workspace}
@@ -260,7 +259,7 @@ class SqliteWebhookStore:
             kept: bytes = connection.execute(_Q.signing_key.sql, key).fetchone()[0]
             return kept
 
-        return await self._writer.run(operation)
+        return await self._session.write(operation)
 
 
 def _due(row: Sequence[Any]) -> DueDelivery:

@@ -3,65 +3,40 @@
 A single thread owns the only connection that writes, so there is no lock to wait for and every
 commit is shared by all who came in meanwhile (group commit). The caller's future is resolved
 after the commit only: what was acknowledged is on disk.
-
-An operation is a function of the connection. It either returns, or raises one of the project's
-errors: then its own savepoint is rolled back and the others in its batch go on. Operations of one
-kind that arrive in numbers can be gathered: one call does all of them that are in a batch. A
-commit that fails rolls back the whole batch and fails everybody in it.
 """
 
 import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 import structlog
 
-from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
-from taskyard.store.sqlite.errors import translated
+from taskyard.core.errors import Overloaded, Unavailable
+from taskyard.store.sqlite.commits import (
+    BATCH_LIMIT,
+    QUEUE_LIMIT,
+    Entry,
+    Gatherer,
+    Item,
+    Operation,
+    Outcome,
+    Pace,
+    commit,
+)
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-Item = TypeVar("Item")
-Operation = Callable[[sqlite3.Connection], T]
-Gatherer = Callable[[sqlite3.Connection, Sequence[Item]], Sequence[T | TaskyardError]]
-"""Does many items at once, and answers for each with its result or with its own failure. It may
-raise nothing after its first write."""
-Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
+Future = asyncio.Future[Any]
 
-BATCH_LIMIT: Final = 512
-"""Operations in one transaction at most, so that a commit never takes long."""
-QUEUE_LIMIT: Final = 20_000
-"""Operations waiting at most; past it submits are refused with a time to come back."""
 CROWD: Final = 4
 """Operations in one transaction from which on the next one waits a moment for as many."""
 GATHER_S: Final = 0.0005
 """That moment: a fraction of what a commit costs everybody who has one of his own."""
-
-
-class _Entry:
-    """One thing to be done in the next transaction."""
-
-    __slots__ = ("atomic", "future", "gatherer", "item", "operation")
-
-    def __init__(
-        self,
-        future: asyncio.Future[Any],
-        operation: Operation[Any] | None,
-        *,
-        atomic: bool = True,
-        gatherer: Gatherer[Any, Any] | None = None,
-        item: object = None,
-    ) -> None:
-        self.future = future
-        self.operation = operation
-        self.atomic = atomic
-        self.gatherer = gatherer
-        self.item = item
 
 
 class Writer:
@@ -86,9 +61,9 @@ class Writer:
         self._on_commit = on_commit
         self._before_commit = before_commit
         self._after_rollback = after_rollback
-        self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
+        self._queue: SimpleQueue[Entry[Future] | None] = SimpleQueue()
         self._closing = False
-        self._rate = 1000.0
+        self._pace = Pace()
         self._lately = 0
         """Operations that came together; goes down slowly while fewer do."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -119,7 +94,7 @@ class Writer:
             Unavailable: the store is closed, or failed.
         """
         future: asyncio.Future[T] = self._future()
-        self._queue.put(_Entry(future, operation, atomic=atomic))
+        self._queue.put(Entry(future, operation, atomic=atomic))
         return await future
 
     async def gather(self, gatherer: Gatherer[Item, T], item: Item) -> T:
@@ -133,15 +108,15 @@ class Writer:
             as :meth:`run`.
         """
         future: asyncio.Future[T] = self._future()
-        self._queue.put(_Entry(future, None, gatherer=gatherer, item=item))
+        self._queue.put(Entry(future, None, gatherer=gatherer, item=item))
         return await future
 
-    def _future(self) -> asyncio.Future[Any]:
+    def _future(self) -> Future:
         if self._closing or self._loop is None:
             raise Unavailable("the store is closed")
         waiting = self._queue.qsize()
         if waiting >= QUEUE_LIMIT:
-            raise Overloaded("too many writes are waiting", waiting / self._rate)
+            raise Overloaded("too many writes are waiting", self._pace.wait_s(waiting))
         return self._loop.create_future()
 
     @property
@@ -152,7 +127,7 @@ class Writer:
     @property
     def rate(self) -> float:
         """Operations committed each second while there was work, as lately measured."""
-        return self._rate
+        return self._pace.rate
 
     async def close(self) -> None:
         """Commit what is waiting, then close. May be called twice."""
@@ -175,13 +150,13 @@ class Writer:
         finally:
             connection.close()
 
-    def _take(self) -> list[_Entry]:
+    def _take(self) -> list[Entry[Future]]:
         """Wait for something, then take all there is up to the limit; empty once closed.
 
         Whoever was told of the last commit is about to come back with what follows from it. The
         first of them alone must not set off a transaction that all the others then wait for.
         """
-        batch: list[_Entry] = []
+        batch: list[Entry[Future]] = []
         entry = self._queue.get()
         if self._lately >= CROWD and self._queue.qsize() + 1 < self._lately and not self._closing:
             time.sleep(GATHER_S)
@@ -198,23 +173,12 @@ class Writer:
             self._queue.put(None)
         return batch
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[_Entry]) -> None:
+    def _commit(self, connection: sqlite3.Connection, batch: list[Entry[Future]]) -> None:
         began = time.perf_counter()
         self._lately = max(len(batch), self._lately - 1)
-        try:
-            with translated():
-                connection.execute("BEGIN IMMEDIATE")
-                results = _run_all(connection, batch)
-                self._before_commit(connection)
-                connection.execute("COMMIT")
-        except BaseException as error:  # noqa: BLE001 - everybody in the batch is told
-            if connection.in_transaction:
-                connection.rollback()
-            self._after_rollback()
-            failure = error if isinstance(error, TaskyardError) else Unavailable(repr(error))
-            results = [(entry.future, None, failure) for entry in batch]
+        results = commit(connection, batch, self._before_commit, self._after_rollback)
         took = time.perf_counter() - began
-        self._rate += 0.1 * (len(batch) / max(took, 1e-6) - self._rate)
+        self._pace.note(len(batch), took)
         try:
             self._on_commit(len(batch), took)
         except Exception:
@@ -223,52 +187,7 @@ class Writer:
             self._loop.call_soon_threadsafe(_resolve, results)
 
 
-def _run_all(connection: sqlite3.Connection, batch: list[_Entry]) -> list[Outcome]:
-    """Run a batch in order; gathered items at the place of the first of their kind."""
-    results: list[Outcome] = []
-    gathered: set[Gatherer[Any, Any]] = set()
-    for entry in batch:
-        if entry.operation is not None:
-            outcome = _attempt(connection, entry.operation, entry.atomic)
-            results.append((entry.future, *outcome))
-        elif entry.gatherer is not None and entry.gatherer not in gathered:
-            gathered.add(entry.gatherer)
-            alike = [one for one in batch if one.gatherer == entry.gatherer]
-            answers = entry.gatherer(connection, [one.item for one in alike])
-            for one, answer in zip(alike, answers, strict=True):
-                failed = isinstance(answer, TaskyardError)
-                results.append((one.future, None, answer) if failed else (one.future, answer, None))
-    return results
-
-
-def _attempt(
-    connection: sqlite3.Connection, operation: Operation[Any], atomic: bool
-) -> tuple[Any, BaseException | None]:
-    """Run one operation; its own failure is an outcome, the driver's failure is everybody's."""
-    if not atomic:
-        before = connection.total_changes
-        try:
-            return operation(connection), None
-        except sqlite3.Error:
-            raise
-        except Exception as error:
-            if connection.total_changes != before:
-                raise Unavailable("the commit was given up") from error
-            return None, error
-    connection.execute("SAVEPOINT operation")
-    try:
-        result = operation(connection)
-    except sqlite3.Error:
-        raise
-    except Exception as error:  # noqa: BLE001 - handed to the one who asked
-        connection.execute("ROLLBACK TO operation")
-        connection.execute("RELEASE operation")
-        return None, error
-    connection.execute("RELEASE operation")
-    return result, None
-
-
-def _resolve(results: list[Outcome]) -> None:
+def _resolve(results: list[Outcome[Future]]) -> None:
     for future, result, error in results:
         if future.done():
             continue

@@ -1,0 +1,49 @@
+"""The parts of the store, wherever it is open."""
+
+import sqlite3
+from typing import Final
+
+from taskyard.store.sqlite.access import SqliteAccessStore
+from taskyard.store.sqlite.catalogue import SqliteCatalogue
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.dispatch import SqliteDispatch
+from taskyard.store.sqlite.functions import SqliteFunctions
+from taskyard.store.sqlite.groups import SqliteGroups
+from taskyard.store.sqlite.issued import SqliteIssued
+from taskyard.store.sqlite.jobs import SqliteJobs
+from taskyard.store.sqlite.lists import SqliteLists
+from taskyard.store.sqlite.maintenance import SqliteMaintenance
+from taskyard.store.sqlite.session import Part, Session
+from taskyard.store.sqlite.tasks import SqliteTasks
+from taskyard.store.sqlite.webhooks import SqliteWebhookStore
+
+_SQL: Final = queries("tasks")
+
+
+class Parts:
+    """One object for each store port, all on one session."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.tasks = SqliteTasks(session)
+        self.dispatch = SqliteDispatch(session)
+        self.groups = SqliteGroups(session)
+        self.lists = SqliteLists(session, self.tasks)
+        self.jobs = SqliteJobs(session, self.tasks)
+        self.functions = SqliteFunctions(session)
+        self.catalogue = SqliteCatalogue(session)
+        self.issued = SqliteIssued(session, self.tasks)
+        self.maintenance = SqliteMaintenance(session)
+        self.access = SqliteAccessStore(session)
+        self.webhooks = SqliteWebhookStore(session)
+
+    def by_class(self) -> dict[str, Part]:
+        """All of them, by the names of their classes."""
+        parts = (part for part in vars(self).values() if isinstance(part, Part))
+        return {type(part).__name__: part for part in parts}
+
+
+def last_seq(connection: sqlite3.Connection) -> int:
+    """Position of the newest task; 0 if there never was one."""
+    (last,) = connection.execute(_SQL.last_seq.sql).fetchone()
+    return int(last)

@@ -1,0 +1,31 @@
+"""The process that writes.
+
+It ends when nobody can call it any more, after its last commit. Signals do not end it: those of a
+terminal are meant for the server, whose last writes come after them.
+"""
+
+import gc
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from taskyard.store.sqlite.process.serving import Serving
+
+_COLLECT_EVERY = (20_000, 20, 100)
+"""As in the server: operations leave hardly any cycles behind."""
+
+
+def main() -> None:
+    """Serve one socket; the arguments are the database's path and the socket's descriptor."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_EVERY)
+    with socket.socket(fileno=int(sys.argv[2])) as sock:
+        Serving(Path(sys.argv[1]), sock).run()
+
+
+if __name__ == "__main__":
+    main()

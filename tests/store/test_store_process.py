@@ -1,0 +1,321 @@
+"""The writer in a process of its own: what travels, and what happens when one of the two dies."""
+
+import asyncio
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fakes.specs import NOW, WS, new_task
+from fakes.stores import apart, opened, prepare
+from taskyard.core.errors import (
+    IllegalTransition,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    StorageFull,
+    StoreInUse,
+    TaskyardError,
+    Unavailable,
+)
+from taskyard.core.ids import TaskId
+from taskyard.core.tasks import NewTask
+from taskyard.ports.store import TaskQuery
+from taskyard.store.sqlite.process import client as client_module
+from taskyard.store.sqlite.process.client import StoreProcess
+from taskyard.store.sqlite.process.frames import Frames, framed
+from taskyard.store.sqlite.store import SqliteStore
+from taskyard.store.sqlite.tasks import SqliteTasks
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    """An open, empty store that writes in a process of its own."""
+    prepare(tmp_path)
+    store = SqliteStore(tmp_path, own_process=True)
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def everything(store: SqliteStore) -> set[str]:
+    """Ids of all tasks of the workspace."""
+    page = await store.tasks.list_tasks(TaskQuery(workspace=WS, limit=10_000))
+    return {task.id for task in page.tasks}
+
+
+def process_of(store: SqliteStore) -> int:
+    """The process that writes."""
+    assert store.process is not None
+    assert store.process.pid is not None
+    return store.process.pid
+
+
+async def test_a_killed_process_is_replaced_and_nothing_acknowledged_is_lost(
+    store: SqliteStore,
+) -> None:
+    """Whoever was waiting hears that nobody knows; whoever comes later is served."""
+    acknowledged: set[str] = set()
+    unknown: set[str] = set()
+
+    async def submit(new: NewTask) -> None:
+        try:
+            await store.tasks.submit([new], None)
+        except Unavailable:
+            unknown.add(new.id)
+        else:
+            acknowledged.add(new.id)
+
+    first = new_task()
+    await submit(first)
+    killed = process_of(store)
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            for number in range(400):
+                tasks.start_soon(submit, new_task())
+                if number == 200:
+                    # With calls on their way, and others not sent yet.
+                    await anyio.lowlevel.checkpoint()
+                    os.kill(killed, signal.SIGKILL)
+        last = new_task()
+        while last.id not in acknowledged:
+            await submit(last)
+    assert process_of(store) != killed
+    there = await everything(store)
+    assert acknowledged <= there
+    assert there <= acknowledged | unknown
+
+
+async def test_a_process_that_cannot_be_replaced_at_once_is_tried_again(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is called for meanwhile waits."""
+    await store.tasks.submit([new_task()], None)
+    spawn, failures = StoreProcess._spawn, [OSError("no more processes")] * 2
+
+    def sometimes(process: StoreProcess, *args: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return spawn(process, *args)
+
+    monkeypatch.setattr(client_module, "_PAUSE_MAX_S", 0.01)
+    monkeypatch.setattr(StoreProcess, "_spawn", sometimes)
+    os.kill(process_of(store), signal.SIGKILL)
+    new = new_task()
+    with anyio.fail_after(30):
+        while new.id not in await everything(store):
+            try:
+                await store.tasks.submit([new], None)
+            except Unavailable:
+                continue
+    assert not failures
+
+
+async def test_signals_meant_for_the_server_do_not_end_it(store: SqliteStore) -> None:
+    """The last writes come after them."""
+    await store.tasks.submit([new_task()], None)
+    pid = process_of(store)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(pid, number)
+    await store.tasks.submit([new_task()], None)
+    assert process_of(store) == pid
+    assert len(await everything(store)) == 2
+
+
+async def test_it_gets_no_more_than_it_needs(store: SqliteStore, tmp_path: Path) -> None:
+    """No environment of the server's, no descriptors but the socket, the lock and the store."""
+    await store.tasks.submit([new_task()], None)
+    proc = Path(f"/proc/{process_of(store)}")
+    names = {line.partition(b"=")[0] for line in (proc / "environ").read_bytes().split(b"\0")}
+    assert names - {b""} == {b"LANG", b"PATH", b"PYTHONPATH"}
+    targets = {
+        one.name: os.readlink(one)  # noqa: PTH115 - not of a file that has to exist
+        for one in (proc / "fd").iterdir()
+        if int(one.name) > 2
+    }
+    sockets = [one for one in targets.values() if one.startswith("socket:")]
+    others = {one for one in targets.values() if not one.startswith("socket:")}
+    assert len(sockets) == 1
+    assert all(one.startswith(str(tmp_path)) for one in others), others
+
+
+async def test_closing_commits_what_was_called_for(tmp_path: Path) -> None:
+    """Then nobody is served, and the process is gone."""
+    prepare(tmp_path)
+    store = SqliteStore(tmp_path, own_process=True)
+    await store.open()
+    pid = process_of(store)
+    calls = [asyncio.create_task(store.tasks.submit([new_task()], None)) for _ in range(50)]
+    await asyncio.sleep(0)
+    await store.close()
+    await asyncio.gather(*calls)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    with pytest.raises(Unavailable):
+        await store.tasks.submit([new_task()], None)
+    await store.close()
+    again = await opened(tmp_path)
+    assert len(await everything(again)) == 50
+    await again.close()
+
+
+_SERVER = """
+import asyncio, pathlib, sys
+from fakes.specs import new_task
+from taskyard.store.sqlite.store import SqliteStore
+from taskyard.store.sqlite.tasks import SqliteTasks
+
+async def main():
+    store = SqliteStore(pathlib.Path(sys.argv[1]), own_process=True)
+    await store.open()
+    async def submit():
+        while True:
+            new = new_task(task_id=None)
+            await store.tasks.submit([new], None)
+            print(new.id, flush=True)
+    await asyncio.gather(*(submit() for _ in range(8)))
+
+asyncio.run(main())
+"""
+
+
+def _started(directory: Path) -> subprocess.Popen[str]:
+    """A server that is nothing but a store, and tells what was acknowledged."""
+    tests = str(Path(__file__).parents[1])
+    return subprocess.Popen(
+        [sys.executable, "-c", _SERVER, str(directory)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, *sys.path])},
+    )
+
+
+async def test_a_killed_server_leaves_the_store_to_the_next_one(tmp_path: Path) -> None:
+    """Its store process ends by itself; until then the next one waits, and misses nothing."""
+    prepare(tmp_path)
+    process = _started(tmp_path)
+    try:
+        assert process.stdout is not None
+        told = [process.stdout.readline() for _ in range(100)]
+        with pytest.raises(StoreInUse):
+            await opened(tmp_path)
+    finally:
+        process.kill()
+        rest = process.communicate()[0]
+    acknowledged = {line for line in [*told, *rest.splitlines(keepends=True)] if line[-1:] == "\n"}
+    store = await opened(tmp_path)
+    assert {line.strip() for line in acknowledged} <= await everything(store)
+    await store.close()
+
+
+async def test_what_cannot_travel_fails_its_caller_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither on its way there, nor on its way back, does it hold up anybody else's."""
+    store = apart(tmp_path)
+    prepare(tmp_path)
+    await store.open()
+    assert store.process is not None
+    good, bad = new_task(), store.tasks.submit([lambda: None], None)  # type: ignore[list-item]
+    calls = [store.tasks.submit([good], None), bad]
+    fine, failed = await asyncio.gather(*calls, return_exceptions=True)
+    assert not isinstance(fine, BaseException)
+    assert isinstance(failed, TypeError | AttributeError | pickle.PicklingError)
+
+    async def answer(_part: object) -> object:
+        return lambda: None
+
+    monkeypatch.setattr(SqliteTasks, "unsendable", answer, raising=False)
+    with pytest.raises(Unavailable, match="could not be sent"):
+        await store.process.call("SqliteTasks", "unsendable", (), {})
+    with pytest.raises(AttributeError):
+        await store.process.call("SqliteTasks", "unheard_of", (), {})
+    with pytest.raises(TypeError):
+        await store.process.call("SqliteTasks", "submit", (), {})
+    assert await everything(store) == {good.id}
+    await store.close()
+
+
+async def test_large_things_travel_whole(tmp_path: Path) -> None:
+    """Far larger than what a socket takes at once."""
+    store = apart(tmp_path)
+    prepare(tmp_path)
+    await store.open()
+    long = "x" * (5 << 20)
+    (stored,) = await store.tasks.submit([new_task(name=long)], None)
+    assert (await store.tasks.task(WS, stored.task_id)).spec.name == long
+    outcomes, changes = await store.tasks.cancel(WS, [stored.task_id], NOW, long)
+    assert [one.task_id for one in outcomes] == [stored.task_id]
+    assert len(changes) == 1
+    await store.close()
+
+
+async def test_too_many_calls_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a time to come back, and the others are served."""
+    monkeypatch.setattr(client_module, "QUEUE_LIMIT", 5)
+    store = apart(tmp_path)
+    prepare(tmp_path)
+    await store.open()
+    calls = [store.tasks.submit([new_task()], None) for _ in range(8)]
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    refused = [one for one in done if isinstance(one, Overloaded)]
+    assert len(refused) == 3
+    assert all(one.retry_after_s > 0 for one in refused)
+    assert len(await everything(store)) == 5
+    await store.close()
+
+
+async def test_a_caller_that_gives_up_harms_nobody(tmp_path: Path) -> None:
+    """Its answer arrives and is dropped."""
+    store = apart(tmp_path)
+    prepare(tmp_path)
+    await store.open()
+    calls = [asyncio.create_task(store.tasks.submit([new_task()], None)) for _ in range(3)]
+    await asyncio.sleep(0)
+    calls[1].cancel()
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(done[1], asyncio.CancelledError)
+    with pytest.raises(NotFound):
+        await store.tasks.reschedule(WS, TaskId("none"), NOW, NOW, "me")
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidInput("a.b", "is wrong"),
+        NotFound("task", "x"),
+        IllegalTransition("task", "queued", "start"),
+        Overloaded("too much", 2.5),
+        StoreInUse("here", {"pid": 3}),
+        StorageFull(),
+    ],
+)
+def test_errors_travel_with_all_they_hold(error: TaskyardError) -> None:
+    """Whatever their constructors ask for."""
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - pickled a moment ago
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+
+
+@given(st.lists(st.binary(max_size=300), max_size=5), st.lists(st.integers(1, 50), max_size=40))
+def test_messages_arrive_however_they_are_cut(messages: list[bytes], cuts: list[int]) -> None:
+    """In order, each once."""
+    stream = b"".join(framed(one) for one in messages)
+    frames, arrived = Frames(), []
+    for size in cuts:
+        piece, stream = stream[:size], stream[size:]
+        arrived += frames.feed(piece)
+    arrived += frames.feed(stream)
+    assert arrived == messages
