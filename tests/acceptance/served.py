@@ -88,6 +88,13 @@ class Served:
         self._process.close()
         self._process = None
 
+    def kill_store(self) -> None:
+        """SIGKILL for the process that writes the store, if there is one at the moment."""
+        for pid in processes_with(str(self.data)):
+            with contextlib.suppress(OSError):
+                if b"taskyard.store.sqlite.process" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+
     def stop(self) -> int:
         """SIGTERM, and its exit status."""
         assert self._process is not None
