@@ -32,6 +32,7 @@ from taskyard.core.ids import TaskId
 from taskyard.core.tasks import NewTask
 from taskyard.ports.store import TaskQuery
 from taskyard.store.sqlite.process import client as client_module
+from taskyard.store.sqlite.process import serving as serving_module
 from taskyard.store.sqlite.process.client import StoreProcess
 from taskyard.store.sqlite.process.frames import Frames, framed
 from taskyard.store.sqlite.store import SqliteStore
@@ -274,6 +275,19 @@ async def test_too_many_calls_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(refused) == 3
     assert all(one.retry_after_s > 0 for one in refused)
     assert len(await everything(store)) == 5
+    await store.close()
+
+
+async def test_a_batch_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much arrives at once, a commit takes only so much of it, and all shares commits."""
+    monkeypatch.setattr(serving_module, "BATCH_LIMIT", 10)
+    sizes: list[int] = []
+    store = apart(tmp_path, lambda size, _seconds: sizes.append(size))
+    prepare(tmp_path)
+    await store.open()
+    await asyncio.gather(*(store.tasks.submit([new_task()], None) for _ in range(95)))
+    assert max(sizes) == 10
+    assert sum(sizes) == len(await everything(store)) == 95
     await store.close()
 
 

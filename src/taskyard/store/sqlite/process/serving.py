@@ -119,8 +119,8 @@ class Serving:
             self._go_on(doing, doing.coroutine.send, None)
 
     def _commit(self) -> None:
-        """Do the batch in one transaction, let everybody in it go on, and tell all answers."""
-        batch, self._batch = self._batch, []
+        """Do a batch in one transaction, let everybody in it go on, and tell all answers."""
+        batch, self._batch = self._batch[:BATCH_LIMIT], self._batch[BATCH_LIMIT:]
         began = time.perf_counter()
         if batch:
             flush, forget = self._ledger.flush, self._ledger.forget
