@@ -33,15 +33,27 @@ class Server(msgspec.Struct, frozen=True):
     data: Path
 
     def resident_bytes(self) -> int:
-        """Resident memory of the server process (VmRSS)."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        raise ServerUnavailable("the server process has ended")
+        """Resident memory (VmRSS) of the server and of the process that writes its store."""
+        return sum(_resident_bytes(pid) for pid in (self.pid, *self._store_processes()))
+
+    def _store_processes(self) -> list[int]:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [
+            int(pid)
+            for pid in children
+            if b"taskyard.store.sqlite.process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
 
     def database_bytes(self) -> int:
         """Size of the store on disk, its write-ahead log included."""
         return sum(path.stat().st_size for path in self.data.glob("taskyard.sqlite3*"))
+
+
+def _resident_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise ServerUnavailable("the server process has ended")
 
 
 @contextmanager
