@@ -37,7 +37,9 @@ class Server(msgspec.Struct, frozen=True):
         return sum(_resident_bytes(pid) for pid in (self.pid, *self._store_processes()))
 
     def _store_processes(self) -> list[int]:
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        # Listed by the thread that started them.
+        lists = Path(f"/proc/{self.pid}/task").glob("*/children")
+        children = " ".join(one.read_text() for one in lists).split()
         return [
             int(pid)
             for pid in children
