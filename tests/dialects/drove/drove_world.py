@@ -10,6 +10,7 @@ import httpx
 from drove_worker import WordWorkers
 
 from fakes.logs import MemoryLogs
+from fakes.stores import prepare
 from taskyard.core.access import Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.host import Host
@@ -25,6 +26,7 @@ from taskyard.server.mounting import others
 from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
+from taskyard.store.sqlite.database import FILE_NAME
 from taskyard.store.sqlite.store import SqliteStore
 
 Json = dict[str, Any]
@@ -191,6 +193,8 @@ async def opened(
     store = SqliteStore(directory, metrics.on_commit)
     fleet = WordWorkers(MemoryLogs(), clock)
     sender = Outbound(allow_private=True)
+    if not (directory / FILE_NAME).exists():
+        prepare(directory)
     await store.open()
     wired = wire(settings, Adapters(store, fleet.logs, fleet, sender, clock, SystemIds()), metrics)
     fetch = GuardedFetcher(allow_private=True)

@@ -10,6 +10,7 @@ import httpx
 from anyio.abc import TaskGroup
 
 from fakes.logs import MemoryLogs
+from fakes.stores import prepare
 from taskyard.core.attempts import Ended, Started
 from taskyard.core.cores import Node, Topology
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
@@ -29,6 +30,7 @@ from taskyard.server.metrics import Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
+from taskyard.store.sqlite.database import FILE_NAME
 from taskyard.store.sqlite.store import SqliteStore
 
 WORKER = WorkerId("w1")
@@ -207,6 +209,8 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[NativeWorld
     logs = MemoryLogs()
     worker = WordWorker(logs, clock)
     sender = Outbound(allow_private=True)
+    if not (directory / FILE_NAME).exists():
+        prepare(directory)
     await store.open()
     wired = wire(settings, Adapters(store, logs, worker, sender, clock, SystemIds()), metrics)
     metrics.watch(wired.tally.by_workspace, wired.engine.dispatch.workers)
