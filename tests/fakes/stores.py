@@ -22,15 +22,15 @@ def _schema() -> bytes:
 
 
 def prepare(directory: Path) -> None:
-    """Make a data directory with an empty store of the present schema."""
+    """Make a data directory with an empty store of the present schema, unless it has one."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / FILE_NAME).write_bytes(_schema())
+    if not (directory / FILE_NAME).exists():
+        (directory / FILE_NAME).write_bytes(_schema())
 
 
 async def opened(directory: Path) -> SqliteStore:
     """An open store in this directory; a fresh one unless there is one."""
-    if not (directory / FILE_NAME).exists():
-        prepare(directory)
+    prepare(directory)
     store = SqliteStore(directory)
     await store.open()
     return store

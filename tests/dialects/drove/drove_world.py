@@ -26,7 +26,6 @@ from taskyard.server.mounting import others
 from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
-from taskyard.store.sqlite.database import FILE_NAME
 from taskyard.store.sqlite.store import SqliteStore
 
 Json = dict[str, Any]
@@ -193,8 +192,7 @@ async def opened(
     store = SqliteStore(directory, metrics.on_commit)
     fleet = WordWorkers(MemoryLogs(), clock)
     sender = Outbound(allow_private=True)
-    if not (directory / FILE_NAME).exists():
-        prepare(directory)
+    prepare(directory)
     await store.open()
     wired = wire(settings, Adapters(store, fleet.logs, fleet, sender, clock, SystemIds()), metrics)
     fetch = GuardedFetcher(allow_private=True)

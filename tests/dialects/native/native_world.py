@@ -30,7 +30,6 @@ from taskyard.server.metrics import Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
-from taskyard.store.sqlite.database import FILE_NAME
 from taskyard.store.sqlite.store import SqliteStore
 
 WORKER = WorkerId("w1")
@@ -209,8 +208,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[NativeWorld
     logs = MemoryLogs()
     worker = WordWorker(logs, clock)
     sender = Outbound(allow_private=True)
-    if not (directory / FILE_NAME).exists():
-        prepare(directory)
+    prepare(directory)
     await store.open()
     wired = wire(settings, Adapters(store, logs, worker, sender, clock, SystemIds()), metrics)
     metrics.watch(wired.tally.by_workspace, wired.engine.dispatch.workers)
