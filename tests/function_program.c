@@ -77,10 +77,6 @@ static void fill(long size) {
   }
 }
 
-static void end(int number) {
-  _exit(128 + number);
-}
-
 static void call(char *header, char *body, size_t size) {
   double number = strchr(body, ' ') ? atof(strchr(body, ' ')) : 0;
   if (!strncmp(body, "echo", 4)) {
@@ -104,10 +100,6 @@ static void call(char *header, char *body, size_t size) {
   } else if (!strncmp(body, "last", 4)) {
     say("{\"status\":200,\"headers\":[],\"printed\":[0,0],\"exit\":0}", "bye", 3);
     _exit(0);
-  } else if (!strncmp(body, "heed", 4)) {
-    /* The first process of a container ignores signals that it has no handler for. */
-    signal(SIGTERM, end);
-    answer("", 0);
   } else if (!strncmp(body, "sleep", 5)) {
     nap(number);
     answer("slept", 5);
