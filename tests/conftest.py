@@ -30,11 +30,18 @@ def _needs_tools(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Start the longest first: at the end no worker waits for another one that has just begun.
 
-    Workers take the groups with the most tests, and then single tests in this order. All tests on
-    container engines are in two groups, which two workers take: ``containers``, of the
-    runtime, and ``engines``, of served ones.
+    Workers take the groups with the most tests, and then single tests in this order. Tests on
+    container engines are in groups by engine, and by whether a server is served: so each engine is
+    started once, and other tests have the processor while these wait.
     """
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    if config.getoption("loadgroup", default=False):
+        grouped = [item for item in items if item.get_closest_marker("xdist_group")]
+        if not all("@" in item.nodeid for item in grouped):
+            raise pytest.UsageError(
+                "this pytest-xdist does not group tests with this pytest: have those of"
+                " requirements-dev.txt"
+            )

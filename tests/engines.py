@@ -21,6 +21,11 @@ IMAGE: Final = "busybox"
 _ULIMITS: Final = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\n'
 # On loopback Docker Engine does without TLS by itself.
 _REGISTRIES: Final = '[[registry]]\nprefix = "127.0.0.1"\nlocation = "127.0.0.1"\ninsecure = true\n'
+KINDS: Final = [
+    pytest.param("podman", marks=[pytest.mark.podman, pytest.mark.xdist_group("podman")]),
+    pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.xdist_group("docker")]),
+]
+"""Parameters of a fixture that starts an engine; its tests are together, kind by kind."""
 _NEEDED: Final = {"podman": ("podman", "runc", "busybox"), "docker": ("dockerd", "runc", "busybox")}
 
 

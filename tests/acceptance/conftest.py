@@ -4,16 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from engines import RealEngine, real_engine
+from engines import KINDS, RealEngine, real_engine
 
 
-@pytest.fixture(
-    scope="session",
-    params=[
-        pytest.param("podman", marks=pytest.mark.podman),
-        pytest.param("docker", marks=pytest.mark.docker),
-    ],
-)
+@pytest.fixture(scope="session", params=KINDS)
 def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
     """A running engine that knows busybox."""
     with real_engine(request.param) as engine:

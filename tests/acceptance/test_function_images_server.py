@@ -14,20 +14,14 @@ import httpx
 import pytest
 from served import await_state, serving
 
-from engines import RealEngine, real_engine
+from engines import KINDS, RealEngine, real_engine
 from function_program import function_program
 from registry import Registry, registry
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param("podman", marks=pytest.mark.podman),
-        pytest.param("docker", marks=pytest.mark.docker),
-    ],
-)
+@pytest.fixture(scope="module", params=KINDS)
 def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
     """A running engine."""
     with real_engine(request.param) as engine:

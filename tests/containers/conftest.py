@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from harbour import Harbour
 
-from engines import RealEngine, real_engine
+from engines import KINDS, RealEngine, real_engine
 
 
 @pytest.fixture
@@ -15,13 +15,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(
-    scope="session",
-    params=[
-        pytest.param("podman", marks=pytest.mark.podman),
-        pytest.param("docker", marks=pytest.mark.docker),
-    ],
-)
+@pytest.fixture(scope="session", params=KINDS)
 def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
     """A running engine that knows busybox."""
     with real_engine(request.param) as engine:

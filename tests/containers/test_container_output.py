@@ -12,17 +12,17 @@ from taskyard.core.attempts import StreamSize
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.xdist_group("containers")]
 
-LARGE = 100_000_000
+LARGE = {"docker": 100_000_000, "podman": 40_000_000}
+"""Of so many short lines; Podman takes five times as long as Docker Engine for each of them."""
 LINE = b"0123456789" * 7 + b"\n"
-WRITE_LARGE = f"yes {LINE.decode().strip()} | head -c {LARGE}; printf end >&2"
 
 
-def _large_digest() -> str:
+def _large_digest(size: int) -> str:
     digest = hashlib.sha256()
     block = LINE * 10_000
-    for _ in range(LARGE // len(block)):
+    for _ in range(size // len(block)):
         digest.update(block)
-    digest.update((block)[: LARGE % len(block)])
+    digest.update((block)[: size % len(block)])
     return digest.hexdigest()
 
 
@@ -55,16 +55,18 @@ async def test_every_byte_arrives(harbour: Harbour, script: str, wanted: bytes) 
     assert ended.stdout == StreamSize(len(wanted), 0)
 
 
-async def test_100_megabytes_arrive_in_bounded_memory(harbour: Harbour) -> None:
+async def test_many_megabytes_arrive_in_bounded_memory(harbour: Harbour) -> None:
     """All of it, while our own memory does not grow by what passes through."""
+    size = LARGE[harbour.engine.kind]
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    ended = await harbour.run(WRITE_LARGE, log_limit_bytes=1 << 30)
-    assert ended.stdout == StreamSize(LARGE, 0)
+    script = f"yes {LINE.decode().strip()} | head -c {size}; printf end >&2"
+    ended = await harbour.run(script, log_limit_bytes=1 << 30)
+    assert ended.stdout == StreamSize(size, 0)
     path = harbour.directory(ended.attempt_id) / "stdout"
-    assert await _digest(path) == _large_digest()
+    assert await _digest(path) == _large_digest(size)
     assert await harbour.output(ended, "stderr") == b"end"
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
-    assert grown_kib < 50 << 10
+    assert grown_kib < (size // 2) >> 10
 
 
 async def test_the_limit_cuts_and_counts(harbour: Harbour) -> None:

@@ -1,5 +1,6 @@
 """Time and identity that a test decides."""
 
+import asyncio
 import heapq
 
 import anyio
@@ -86,3 +87,15 @@ class CountingIds:
     def _next(self, kind: str) -> int:
         self._counts[kind] = self._counts.get(kind, 0) + 1
         return self._counts[kind]
+
+
+async def settled() -> None:
+    """Return once everything has happened that happens without time passing.
+
+    That is when nobody else is about to run; turns are counted for those who always are.
+    """
+    ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]  # asyncio's own
+    for _ in range(60):
+        await checkpoint()
+        if not ready:
+            return

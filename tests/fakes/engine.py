@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
-from fakes.clock import CountingIds, VirtualClock
+from fakes.clock import CountingIds, VirtualClock, settled
 from fakes.memory import MemoryStore
 from taskyard.core.access import AuditEntry, Caller, Role
 from taskyard.core.attempts import Attempt, Ended, KillReport, Report, Started
@@ -349,8 +349,7 @@ class World:
 
     async def settle(self) -> None:
         """Let everything happen that happens without time passing."""
-        for _ in range(60):
-            await checkpoint()
+        await settled()
 
     async def dispatching(self) -> None:
         """Let the scheduler see a change."""

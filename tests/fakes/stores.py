@@ -32,9 +32,10 @@ def _schema() -> bytes:
 
 
 def prepare(directory: Path) -> None:
-    """Make a data directory with an empty store of the present schema."""
+    """Make a data directory with an empty store of the present schema, unless it has one."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / FILE_NAME).write_bytes(_schema())
+    if not (directory / FILE_NAME).exists():
+        (directory / FILE_NAME).write_bytes(_schema())
 
 
 SQLITE = ["sqlite", "sqlite apart"]
@@ -53,8 +54,7 @@ async def opened_as(kind: str, directory: Path) -> Any:
     """An open store of one of the kinds in :data:`STORES`."""
     if kind == "memory":
         return MemoryStore()
-    if not (directory / FILE_NAME).exists():
-        prepare(directory)
+    prepare(directory)
     store = SqliteStore(directory) if kind == SQLITE[0] else apart(directory)
     await store.open()
     return store

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from image_world import ImageWorld
 
-from engines import RealEngine, real_engine
+from engines import KINDS, RealEngine, real_engine
 from registry import Registry, registry
 
 
@@ -16,13 +16,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(
-    scope="session",
-    params=[
-        pytest.param("podman", marks=pytest.mark.podman),
-        pytest.param("docker", marks=pytest.mark.docker),
-    ],
-)
+@pytest.fixture(scope="session", params=KINDS)
 def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
     """A running engine."""
     with real_engine(request.param) as engine:

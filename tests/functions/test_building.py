@@ -10,6 +10,8 @@ from function_world import FunctionWorld, zip_of
 
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function import unpacking
+from taskyard.runtimes.function.toolchains import python
+from taskyard.runtimes.function.toolchains.python import can_lend_pip
 from taskyard.runtimes.function.unpacking import unpack
 
 pytestmark = pytest.mark.anyio
@@ -109,8 +111,18 @@ async def test_a_failed_build_leaves_the_files_of_the_one_before(fast: FunctionW
     assert ended.result.body == b"first"
 
 
-async def test_dependencies_are_installed(fast: FunctionWorld, tmp_path: Path) -> None:
-    """Into an environment of the version's own; from a directory, so that no network is needed."""
+@pytest.mark.parametrize("lends_pip", [True, False])
+async def test_dependencies_are_installed(
+    fast: FunctionWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lends_pip: bool
+) -> None:
+    """Into an environment of the version's own; from a directory, so that no network is needed.
+
+    By our own pip where there is one; otherwise by one in that environment.
+    """
+    if lends_pip:
+        assert can_lend_pip()
+    else:
+        monkeypatch.setattr(python, "can_lend_pip", bool)
     package = tmp_path / "tiny_package"
     package.mkdir()
     wheel = package / "tiny_package-1.0-py3-none-any.whl"
@@ -132,6 +144,8 @@ async def test_dependencies_are_installed(fast: FunctionWorld, tmp_path: Path) -
         }
     )
     assert "dependencies installed" in log
+    has_pip = (fast.root / "functions" / "builds" / "f" / "1" / "env" / "bin" / "pip").exists()
+    assert has_pip is not lends_pip
     ended = await fast.call(timeout_s=20.0)
     assert ended.result is not None, ended
     assert ended.result.body == b"42"

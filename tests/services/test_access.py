@@ -9,6 +9,8 @@ from pathlib import Path
 import anyio
 import pytest
 from access_world import ADMIN_A, LOCAL, A, World, template, world
+from argon2 import extract_parameters
+from argon2.profiles import RFC_9106_LOW_MEMORY
 
 from taskyard.core.access import Caller, Role
 from taskyard.core.errors import (
@@ -18,6 +20,7 @@ from taskyard.core.errors import (
 )
 from taskyard.core.ids import WorkspaceName
 from taskyard.ports.access import StoredUser
+from taskyard.services.passwords import Passwords
 
 pytestmark = pytest.mark.anyio
 
@@ -206,6 +209,12 @@ async def test_a_user_signs_in(at: World) -> None:
     assert caller == Caller("user ann", A, Role.OPERATE, "192.0.2.7", "user ann")
     assert at.access.known(header, "192.0.2.7") == caller
     assert at.access.known(basic("ann", PASSWORD + "!")) is None
+
+
+async def test_passwords_are_hashed_at_full_cost_unless_a_test_says_otherwise() -> None:
+    """What is stored tells how it was made: argon2id as RFC 9106 recommends it."""
+    stored = await Passwords().hash(PASSWORD)
+    assert extract_parameters(stored) == RFC_9106_LOW_MEMORY
 
 
 async def test_a_changed_password_and_a_removed_user_are_out_at_once(at: World) -> None:

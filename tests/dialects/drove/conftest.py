@@ -7,7 +7,7 @@ import pytest
 from drove_world import DroveWorld, opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
     """The loop the service uses."""
     return "asyncio"
@@ -17,4 +17,11 @@ def anyio_backend() -> str:
 async def world(tmp_path: Path) -> AsyncIterator[DroveWorld]:
     """A served engine whose workers do what tests say."""
     async with opened(tmp_path) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DroveWorld]:
+    """The same, one for all tests of a module that leave nothing behind which others notice."""
+    async with opened(tmp_path_factory.mktemp("shared")) as world:
         yield world

@@ -10,7 +10,7 @@ import httpx
 from drove_worker import WordWorkers
 
 from fakes.logs import MemoryLogs
-from fakes.stores import apart
+from fakes.stores import apart, prepare
 from taskyard.core.access import Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.host import Host
@@ -191,6 +191,7 @@ async def opened(
     store = apart(directory, metrics.on_commit)
     fleet = WordWorkers(MemoryLogs(), clock)
     sender = Outbound(allow_private=True)
+    prepare(directory)
     await store.open()
     wired = wire(settings, Adapters(store, fleet.logs, fleet, sender, clock, SystemIds()), metrics)
     fetch = GuardedFetcher(allow_private=True)

@@ -75,12 +75,12 @@ CPU, MEMORY = {"type": "CPU", "count": 1}, {"type": "MEMORY", "sizeInMB": 1}
     ],
 )
 async def test_violations_are_led_by_their_path(
-    world: DroveWorld, changes: dict[str, Any], path: str
+    shared: DroveWorld, changes: dict[str, Any], path: str
 ) -> None:
     """On creation with ``spec.`` before it, on validation without."""
-    problems = await world.refused(**changes)
+    problems = await shared.refused(**changes)
     assert [one.split(" ")[0] for one in problems] == [path]
-    answer = await world.operate("CREATE", spec=spec(**changes))
+    answer = await shared.operate("CREATE", spec=spec(**changes))
     assert answer.json()["data"]["validationErrors"][0].startswith(f"spec.{path} ")
 
 
@@ -108,11 +108,13 @@ async def test_all_violations_are_told_together(world: DroveWorld) -> None:
         (None, "opSpec"),
     ],
 )
-async def test_limits_of_operations_are_checked(world: DroveWorld, op_spec: Any, path: str) -> None:
+async def test_limits_of_operations_are_checked(
+    shared: DroveWorld, op_spec: Any, path: str
+) -> None:
     """For both kinds alike, though they mean nothing for tasks."""
     for members in ({"spec": spec()}, {"sourceAppName": "A", "taskId": "B"}):
         kind = "CREATE" if "spec" in members else "KILL"
-        answer = await world.operate(kind, **{**members, "opSpec": op_spec})
+        answer = await shared.operate(kind, **{**members, "opSpec": op_spec})
         assert answer.status_code == 400
         (said,) = answer.json()["data"]["validationErrors"]
         assert said.startswith(f"{path} ")
@@ -128,10 +130,10 @@ async def test_kill_needs_both_names(world: DroveWorld) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"  ", b"null"])
-async def test_absent_bodies_are_violations(world: DroveWorld, body: bytes) -> None:
+async def test_absent_bodies_are_violations(shared: DroveWorld, body: bytes) -> None:
     """Named as such."""
     for path in ("/tasks/operations", "/tasks/validate/spec"):
-        answer = await world.api.post(
+        answer = await shared.api.post(
             path, content=body, headers={"content-type": "application/json"}
         )
         assert answer.json() == {
@@ -161,24 +163,24 @@ async def test_absent_bodies_are_violations(world: DroveWorld, body: bytes) -> N
     ],
 )
 async def test_what_cannot_be_read_is_a_json_failure(
-    world: DroveWorld, changes: dict[str, Any]
+    shared: DroveWorld, changes: dict[str, Any]
 ) -> None:
     """With the parser's reason, and no task."""
     for answer in (
-        await world.post("/tasks/validate/spec", spec(**changes)),
-        await world.operate("CREATE", spec=spec(**changes)),
+        await shared.post("/tasks/validate/spec", spec(**changes)),
+        await shared.operate("CREATE", spec=spec(**changes)),
     ):
         body = answer.json()
         assert (answer.status_code, body["message"]) == (400, "JSON validation failure"), body
         assert len(body["data"]["validationErrors"]) == 1
-    assert await world.active() == []
+    assert await shared.active() == []
 
 
 @pytest.mark.parametrize("body", [b"{", b'{"type": "SCALE"}', b"{}", b"[]", b"\xff", b'"x"'])
-async def test_bodies_that_are_no_operation(world: DroveWorld, body: bytes) -> None:
+async def test_bodies_that_are_no_operation(shared: DroveWorld, body: bytes) -> None:
     """Told as the parser has it."""
     headers = {"content-type": "application/json"}
-    answer = await world.api.post("/tasks/operations", content=body, headers=headers)
+    answer = await shared.api.post("/tasks/operations", content=body, headers=headers)
     assert (answer.status_code, answer.json()["message"]) == (400, "JSON validation failure")
 
 

@@ -24,7 +24,6 @@ from taskyard.server.metrics import Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
-from taskyard.store.sqlite.database import FILE_NAME
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -114,8 +113,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[FastlaneWor
     store = apart(directory, metrics.on_commit)
     worker = WordWorker(MemoryLogs(), clock)
     sender = Outbound(allow_private=True)
-    if not (directory / FILE_NAME).exists():
-        prepare(directory)
+    prepare(directory)
     await store.open()
     adapters = Adapters(store, worker.logs, worker, sender, clock, SystemIds())
     wired = wire(settings, adapters, metrics)

@@ -142,12 +142,12 @@ async def test_missing_members_are_refused(world: FastlaneWorld) -> None:
     ids=str,
 )
 async def test_leniency_of_the_original_is_kept(
-    world: FastlaneWorld, fields: dict[str, Any]
+    shared: FastlaneWorld, fields: dict[str, Any]
 ) -> None:
     """These count as nothing said, and the job runs now."""
-    enqueued = await world.enqueue(**{"command": "echo hi", **fields})
+    enqueued = await shared.enqueue(**{"command": "echo hi", **fields})
     assert enqueued["executionId"]
-    assert (await world.execution(enqueued))["status"] == "done"
+    assert (await shared.execution(enqueued))["status"] == "done"
 
 
 @pytest.mark.parametrize(
@@ -164,13 +164,13 @@ async def test_leniency_of_the_original_is_kept(
     ids=str,
 )
 async def test_a_start_that_is_due_happens_at_once(
-    world: FastlaneWorld, fields: dict[str, Any]
+    shared: FastlaneWorld, fields: dict[str, Any]
 ) -> None:
     """As soon as possible, though the answer names no execution yet."""
-    enqueued = await world.enqueue(**fields)
+    enqueued = await shared.enqueue(**fields)
     assert enqueued["executionId"] is None
     assert enqueued["executionUrl"] is None
-    found = await world.execution(enqueued)
+    found = await shared.execution(enqueued)
     assert found["status"] == "done"
     assert found["requestIPAddress"] is None
 

@@ -10,7 +10,7 @@ import httpx
 from anyio.abc import TaskGroup
 
 from fakes.logs import MemoryLogs
-from fakes.stores import apart
+from fakes.stores import apart, prepare
 from taskyard.core.attempts import Ended, Started
 from taskyard.core.cores import Node, Topology
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
@@ -207,6 +207,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[NativeWorld
     logs = MemoryLogs()
     worker = WordWorker(logs, clock)
     sender = Outbound(allow_private=True)
+    prepare(directory)
     await store.open()
     wired = wire(settings, Adapters(store, logs, worker, sender, clock, SystemIds()), metrics)
     metrics.watch(wired.tally.by_workspace, wired.engine.dispatch.workers)

@@ -197,9 +197,9 @@ async def test_chunked_body_is_read(world: NativeWorld) -> None:
         ("/tasks?" + "&".join(f"a{n}=1" for n in range(100)), None),
     ],
 )
-async def test_bad_query_is_malformed(world: NativeWorld, path: str, field: str | None) -> None:
+async def test_bad_query_is_malformed(shared: NativeWorld, path: str, field: str | None) -> None:
     """400, naming the parameter."""
-    document = problem(await world.api.get(path), 400, "malformed-body")
+    document = problem(await shared.api.get(path), 400, "malformed-body")
     if field is not None:
         assert document["errors"][0]["field"] == field
 
@@ -234,9 +234,9 @@ async def test_tampered_and_borrowed_cursors_are_refused(world: NativeWorld) -> 
         "/nothing/here",
     ],
 )
-async def test_unknown_things_are_not_found(world: NativeWorld, path: str) -> None:
+async def test_unknown_things_are_not_found(shared: NativeWorld, path: str) -> None:
     """404 as a problem document."""
-    problem(await world.api.get(path), 404, "not-found")
+    problem(await shared.api.get(path), 404, "not-found")
 
 
 async def test_wrong_method_says_which_are_right(world: NativeWorld) -> None:
@@ -307,10 +307,10 @@ async def test_defect_is_answered_with_its_request_id_and_nothing_else(
     ],
 )
 async def test_containers_that_cannot_be_are_refused(
-    world: NativeWorld, member: dict[str, Any], field: str
+    shared: NativeWorld, member: dict[str, Any], field: str
 ) -> None:
     """Each with the member that is wrong, and nothing stored."""
-    refused = problem(await world.api.post("/tasks", json=member), 422, "invalid-input")
+    refused = problem(await shared.api.post("/tasks", json=member), 422, "invalid-input")
     assert refused["errors"][0]["field"].startswith(field)
 
 
