@@ -8,7 +8,7 @@ from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, TaskId, Work
 from taskyard.core.instants import after
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState
-from taskyard.ports.store import Placement, WorkerRecord
+from taskyard.ports.dispatching import Placement, WorkerRecord
 
 W1 = WorkerRecord(
     WorkerId("w1"), IncarnationId("life-1"), "h", "1", Capacity(9, 9, 9), ("command",), NOW, NOW

@@ -30,7 +30,8 @@ from taskyard.core.retry import RetryPolicy
 from taskyard.core.schedule import CatchUp
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import NewTask
-from taskyard.ports.store import Placed, TaskQuery
+from taskyard.ports.dispatching import Placed
+from taskyard.ports.store import TaskQuery
 
 pytestmark = pytest.mark.anyio
 

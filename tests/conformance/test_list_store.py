@@ -24,8 +24,8 @@ from taskyard.core.lists import ListEntry, ListKey, ListStatus
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import Command
+from taskyard.ports.dispatching import Placement, WorkerRecord
 from taskyard.ports.lists import Added, TooManyLists
-from taskyard.ports.store import Placement, WorkerRecord
 
 pytestmark = pytest.mark.anyio
 LIST = ListKey(WS, GroupName("list"))

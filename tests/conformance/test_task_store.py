@@ -23,7 +23,8 @@ from taskyard.core.resources import Capacity
 from taskyard.core.schedule import CatchUp
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Command, SecretRef, Webhook
-from taskyard.ports.store import Placement, TaskQuery, WorkerRecord
+from taskyard.ports.dispatching import Placement, WorkerRecord
+from taskyard.ports.store import TaskQuery
 
 pytestmark = pytest.mark.anyio
 OTHER = WorkspaceName("other")

@@ -24,18 +24,9 @@ from taskyard.core.instants import Instant
 from taskyard.core.schedule import CatchUp
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import NewTask, Task
-from taskyard.ports.store import (
-    Backlog,
-    CancelOutcome,
-    GroupRecord,
-    Placed,
-    Placement,
-    Running,
-    Submitted,
-    TaskPage,
-    TaskQuery,
-    WorkerRecord,
-)
+from taskyard.ports.dispatching import Backlog, Placed, Placement, Running, WorkerRecord
+from taskyard.ports.groups import GroupRecord
+from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery
 
 
 class MemoryTasks:
@@ -159,7 +150,7 @@ class MemoryTasks:
 
 
 class MemoryGroups:
-    """Implements ``ports.store.GroupStore``."""
+    """Implements ``ports.groups.GroupStore``."""
 
     def __init__(self, model: ModelStore) -> None:
         self._model = model
@@ -231,7 +222,7 @@ class MemoryGroups:
 
 
 class MemoryDispatch:
-    """Implements ``ports.store.DispatchStore``."""
+    """Implements ``ports.dispatching.DispatchStore``."""
 
     def __init__(self, model: ModelStore) -> None:
         self._model = model

@@ -26,13 +26,8 @@ from taskyard.core.states import (
     next_task_state,
 )
 from taskyard.core.tasks import NewTask
-from taskyard.ports.store import (
-    CancelOutcome,
-    Placed,
-    Placement,
-    Submitted,
-    WorkerRecord,
-)
+from taskyard.ports.dispatching import Placed, Placement, WorkerRecord
+from taskyard.ports.store import CancelOutcome, Submitted
 
 
 class ModelStore(ModelState):

@@ -25,12 +25,9 @@ from taskyard.core.states import (
 )
 from taskyard.core.tasks import Command, NewTask, Task, TaskSpec
 from taskyard.core.webhooks import events_of_kind
-from taskyard.ports.store import (
-    Backlog,
-    GroupRecord,
-    TaskQuery,
-    WorkerRecord,
-)
+from taskyard.ports.dispatching import Backlog, WorkerRecord
+from taskyard.ports.groups import GroupRecord
+from taskyard.ports.store import TaskQuery
 
 FIRINGS_AT_ONCE = 100
 

@@ -29,8 +29,8 @@ from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import NewTask
+from taskyard.ports.dispatching import Placement, WorkerRecord
 from taskyard.ports.functions import BuildFailed
-from taskyard.ports.store import Placement, WorkerRecord
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.services.calls import Calls, FunctionNotReady, FunctionPaused
 from taskyard.services.deployments import Deployment

@@ -27,8 +27,8 @@ from taskyard.core.messages import DeliveryKind, Message
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import Container, Task, TaskSpec, WebhookEvent
+from taskyard.ports.dispatching import Placement, WorkerRecord
 from taskyard.ports.jobs import Owed, Start
-from taskyard.ports.store import Placement, WorkerRecord
 from taskyard.services.bus import Bus
 from taskyard.services.job_keeping import JobKeeping
 from taskyard.store.sqlite.store import SqliteStore

@@ -7,7 +7,7 @@ from taskyard.core.fairness import QueueKey
 from taskyard.core.ids import AttemptId, GroupName, IncarnationId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity, Resources
-from taskyard.ports.store import WorkerRecord
+from taskyard.ports.dispatching import WorkerRecord
 from taskyard.services.rooms import Held, Rooms
 
 TOTAL = Capacity(4, 4000, 4 << 30)

@@ -25,7 +25,7 @@ from taskyard.core.instants import after
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import TaskSpec
-from taskyard.ports.store import Placement, WorkerRecord
+from taskyard.ports.dispatching import Placement, WorkerRecord
 
 
 class EngineRules(MachineBase):

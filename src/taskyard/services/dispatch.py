@@ -22,14 +22,8 @@ from taskyard.core.resources import Capacity
 from taskyard.core.states import Reason, TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.store import (
-    DispatchStore,
-    GroupStore,
-    Placed,
-    Placement,
-    Running,
-    WorkerRecord,
-)
+from taskyard.ports.dispatching import DispatchStore, Placed, Placement, Running, WorkerRecord
+from taskyard.ports.groups import GroupStore
 from taskyard.ports.transport import Transport
 from taskyard.services.assignments import Assignments
 from taskyard.services.bus import Bus

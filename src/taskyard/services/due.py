@@ -10,7 +10,7 @@ from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.core.instants import seconds_between
 from taskyard.core.states import TaskState
 from taskyard.ports.clock import Clock
-from taskyard.ports.store import DispatchStore
+from taskyard.ports.dispatching import DispatchStore
 from taskyard.services.bus import Bus
 
 AT_ONCE = 500

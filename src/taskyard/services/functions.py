@@ -17,7 +17,8 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.states import TaskState
 from taskyard.ports.clock import Clock
 from taskyard.ports.functions import Builder, BundleStore, FunctionChange, FunctionStore
-from taskyard.ports.store import GroupStore, TaskQuery, TaskStore
+from taskyard.ports.groups import GroupStore
+from taskyard.ports.store import TaskQuery, TaskStore
 from taskyard.services.access import require
 from taskyard.services.audit import Audit
 from taskyard.services.buildlogs import BuildLog

@@ -3,7 +3,7 @@
 from taskyard.core.access import Caller, Role
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import GroupName
-from taskyard.ports.store import GroupRecord, GroupStore
+from taskyard.ports.groups import GroupRecord, GroupStore
 from taskyard.services.access import require
 from taskyard.services.audit import Audit
 from taskyard.services.dispatch import Dispatch

@@ -9,9 +9,9 @@ from taskyard.core.errors import NotFound, Overloaded, TaskyardError, Unavailabl
 from taskyard.core.ids import AttemptId, LeaseToken, WorkerId
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.clock import Clock, Ids
+from taskyard.ports.dispatching import DispatchStore, Placed
 from taskyard.ports.errors import WorkerUnreachable
 from taskyard.ports.runtime import Assignment
-from taskyard.ports.store import DispatchStore, Placed
 from taskyard.ports.transport import Transport
 from taskyard.services.assignments import Assignments, NothingToRun
 from taskyard.services.bus import Bus

@@ -5,8 +5,8 @@ import structlog
 from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.core.instants import after
 from taskyard.ports.clock import Clock
+from taskyard.ports.dispatching import DispatchStore
 from taskyard.ports.logs import LogStore
-from taskyard.ports.store import DispatchStore
 
 EVERY_S = 30.0
 AT_ONCE = 200

@@ -8,8 +8,9 @@ from taskyard.core.errors import NotFound, StaleLease
 from taskyard.core.ids import IncarnationId, LeaseToken, WorkerId
 from taskyard.core.instants import Instant, after
 from taskyard.ports.clock import Clock, Ids
+from taskyard.ports.dispatching import DispatchStore, WorkerRecord
 from taskyard.ports.runtime import Assignment
-from taskyard.ports.store import DispatchStore, TaskStore, WorkerRecord
+from taskyard.ports.store import TaskStore
 from taskyard.ports.transport import Heartbeat, Hello
 from taskyard.services.assignments import Assignments
 from taskyard.services.bus import Bus

@@ -7,7 +7,7 @@ import structlog
 from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.core.ids import WorkerId
 from taskyard.ports.clock import Clock
-from taskyard.ports.store import DispatchStore, WorkerRecord
+from taskyard.ports.dispatching import DispatchStore, WorkerRecord
 from taskyard.services.bus import Bus
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.kill import Kill

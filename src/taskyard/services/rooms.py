@@ -13,7 +13,7 @@ from taskyard.core.instants import Instant
 from taskyard.core.placement import Room
 from taskyard.core.pools import PoolIndex
 from taskyard.core.resources import Capacity, Resources
-from taskyard.ports.store import WorkerRecord
+from taskyard.ports.dispatching import WorkerRecord
 
 
 class Held(Struct, frozen=True):

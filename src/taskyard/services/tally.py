@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from taskyard.core.changes import Change
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.states import WAITING, TaskState
-from taskyard.ports.store import DispatchStore
+from taskyard.ports.dispatching import DispatchStore
 from taskyard.services.bus import Bus
 
 

@@ -18,17 +18,10 @@ from taskyard.core.states import TERMINAL, TaskState
 from taskyard.core.syslog import parse_server
 from taskyard.core.tasks import Container, NewTask, Task, TaskSpec
 from taskyard.ports.clock import Clock, Ids
+from taskyard.ports.dispatching import Placed, Placement
 from taskyard.ports.http import HttpSender
 from taskyard.ports.logs import LogStore
-from taskyard.ports.store import (
-    CancelOutcome,
-    Placed,
-    Placement,
-    Submitted,
-    TaskPage,
-    TaskQuery,
-    TaskStore,
-)
+from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery, TaskStore
 from taskyard.services.access import require
 from taskyard.services.audit import Audit
 from taskyard.services.bus import Bus

@@ -3,7 +3,7 @@
 from taskyard.core.access import Caller, Role
 from taskyard.core.ids import WorkerId
 from taskyard.core.resources import Capacity
-from taskyard.ports.store import DispatchStore, WorkerRecord
+from taskyard.ports.dispatching import DispatchStore, WorkerRecord
 from taskyard.services.access import require
 from taskyard.services.audit import Audit
 from taskyard.services.dispatch import Dispatch

@@ -11,7 +11,7 @@ from taskyard.core.policies import Policy, refusal
 from taskyard.core.pools import POOLED_RUNTIME
 from taskyard.dialects.drove.identities import executor_id
 from taskyard.dialects.drove.views import MEBI, milliseconds
-from taskyard.ports.store import WorkerRecord
+from taskyard.ports.dispatching import WorkerRecord
 from taskyard.services.engine import Engine
 
 GONE_KEPT_S: Final = 172_800

@@ -8,7 +8,7 @@ from taskyard.core.ids import WorkerId
 from taskyard.dialects.fastlane.errors import BadRequest
 from taskyard.dialects.fastlane.payload import object_of
 from taskyard.dialects.fastlane.views import host_and_port
-from taskyard.ports.store import WorkerRecord
+from taskyard.ports.dispatching import WorkerRecord
 
 RUNTIME: Final = "container"
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:]{2,45}\]):[0-9]{1,5}\Z")

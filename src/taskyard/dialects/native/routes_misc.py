@@ -17,7 +17,7 @@ from taskyard.dialects.native.schemas_rest import (
     WorkersAnswer,
 )
 from taskyard.dialects.native.times import wire_time
-from taskyard.ports.store import WorkerRecord
+from taskyard.ports.dispatching import WorkerRecord
 
 
 class MiscRoutes(Controller):

@@ -21,7 +21,7 @@ from taskyard.core.ids import (
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
 from taskyard.core.states import TaskState
-from taskyard.ports.store import Backlog, Placed, Placement, Running, WorkerRecord
+from taskyard.ports.dispatching import Backlog, Placed, Placement, Running, WorkerRecord
 from taskyard.store.sqlite.batches import write_many
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.due import run_due
@@ -38,7 +38,7 @@ _runtimes: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 class SqliteDispatch(Part):
-    """Implements ``ports.store.DispatchStore``."""
+    """Implements ``ports.dispatching.DispatchStore``."""
 
     async def backlogs(self) -> list[Backlog]:
         """See the port."""

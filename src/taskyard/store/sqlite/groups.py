@@ -4,7 +4,7 @@ import sqlite3
 from typing import Final
 
 from taskyard.core.ids import GroupName, WorkspaceName
-from taskyard.ports.store import GroupRecord
+from taskyard.ports.groups import GroupRecord
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.session import Part, writes
 
@@ -13,7 +13,7 @@ _TASKS: Final = queries("tasks")
 
 
 class SqliteGroups(Part):
-    """Implements ``ports.store.GroupStore``."""
+    """Implements ``ports.groups.GroupStore``."""
 
     async def groups(
         self, workspace: WorkspaceName, after: str | None, limit: int

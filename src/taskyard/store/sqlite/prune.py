@@ -24,7 +24,7 @@ def prune(
     keep_count: int | None,
     limit: int,
 ) -> tuple[int, list[AttemptId]]:
-    """See ``ports.store.DispatchStore.prune``."""
+    """See ``ports.dispatching.DispatchStore.prune``."""
     # The counts below have to include what earlier operations of this batch did.
     ledger.flush(connection)
     removed: list[AttemptId] = []

@@ -12,7 +12,8 @@ from taskyard.core.ids import IncarnationId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import NewTask, Task
-from taskyard.ports.store import Placement, Submitted
+from taskyard.ports.dispatching import Placement
+from taskyard.ports.store import Submitted
 from taskyard.store.sqlite.batches import write_many
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.rows import attempt_row, storable_row

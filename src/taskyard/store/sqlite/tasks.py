@@ -15,7 +15,8 @@ from taskyard.core.instants import Instant
 from taskyard.core.schedule import CatchUp
 from taskyard.core.states import TERMINAL, WAITING, Reason, TaskEvent, TaskState, next_task_state
 from taskyard.core.tasks import NewTask, Task
-from taskyard.ports.store import CancelOutcome, Placement, Submitted, TaskPage, TaskQuery
+from taskyard.ports.dispatching import Placement
+from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.listing import list_tasks
 from taskyard.store.sqlite.moves import Mover, move, mover_of, ready

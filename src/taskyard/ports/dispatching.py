@@ -1,0 +1,201 @@
+"""The dispatch port: what the engine itself does to tasks. Raises as the store ports do."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from msgspec import Struct
+
+from taskyard.core.attempts import Attempt, Report
+from taskyard.core.availability import RuntimeStatus
+from taskyard.core.changes import Change
+from taskyard.core.cores import Allotment, Topology
+from taskyard.core.demand import Demand, ReadyTask
+from taskyard.core.ids import (
+    AttemptId,
+    GroupName,
+    IncarnationId,
+    LeaseToken,
+    TaskId,
+    WorkerId,
+    WorkspaceName,
+)
+from taskyard.core.instants import Instant
+from taskyard.core.resources import Capacity
+from taskyard.core.states import TaskState
+from taskyard.core.tasks import Task
+
+
+class Backlog(Struct, frozen=True):
+    """Size of one queue of ready tasks."""
+
+    workspace: WorkspaceName
+    group: GroupName
+    queued: int
+
+
+class Placement(Struct, frozen=True):
+    """A decision of the scheduler, ready to be committed."""
+
+    task_id: TaskId
+    seq: int
+    """0 for a task that is about to be stored."""
+    attempt_id: AttemptId
+    lease_token: LeaseToken
+    lease_expires_at: Instant
+    worker_id: WorkerId
+    incarnation: IncarnationId
+    allotted: Allotment | None = None
+    """The cores it got, if its task asks for whole ones; kept with the attempt's resources."""
+
+
+class Placed(Struct, frozen=True):
+    """A placement that was committed."""
+
+    attempt: Attempt
+    task: Task
+
+    @property
+    def change(self) -> Change:
+        """What to announce."""
+        task, attempt = self.task, self.attempt
+        return Change(
+            kind="assigned",
+            at=attempt.assigned_at,
+            task_id=task.id,
+            seq=task.seq,
+            workspace=task.workspace,
+            group=task.spec.group,
+            state=TaskState.RUNNING,
+            was=TaskState.QUEUED,
+            attempt_id=attempt.id,
+            attempt_number=attempt.number,
+        )
+
+
+class WorkerRecord(Struct, frozen=True):
+    """A worker as the engine knows it."""
+
+    id: WorkerId
+    incarnation: IncarnationId
+    hostname: str
+    version: str
+    capacity: Capacity
+    runtimes: tuple[str, ...]
+    joined_at: Instant
+    beat_at: Instant
+    state: str = "ready"
+    """``ready``, ``draining`` (takes nothing new) or ``lost``."""
+    draining: bool = False
+    """Whether an operator has it drained, in this and every later incarnation."""
+    statuses: dict[str, RuntimeStatus] = {}
+    """Its runtimes as last heard; not stored."""
+    topology: Topology = Topology()
+    """Its nodes and cores; not stored."""
+    tags: tuple[str, ...] = ()
+    """Given by its operator; not stored."""
+    metadata: dict[str, str] = {}
+    """Given by its operator; not stored."""
+
+
+class Running(NamedTuple):
+    """An attempt that has not ended, and what the scheduler has to know of its task."""
+
+    attempt: Attempt
+    group: GroupName
+    demand: Demand
+
+
+class DispatchStore(Protocol):
+    """What the engine itself does to tasks, workspaces aside."""
+
+    async def backlogs(self) -> list[Backlog]:
+        """Every queue that has ready tasks."""
+        ...
+
+    async def counts(self) -> dict[tuple[WorkspaceName, TaskState], int]:
+        """Tasks of every workspace by state."""
+        ...
+
+    async def ready(
+        self,
+        workspace: WorkspaceName,
+        group: GroupName,
+        after: tuple[int, int] | None,
+        limit: int,
+    ) -> list[ReadyTask]:
+        """Queued tasks of a group by priority (high first) and acceptance.
+
+        ``after`` is the ``(priority, seq)`` behind which to continue.
+        """
+        ...
+
+    async def place(
+        self, placements: Sequence[Placement], now: Instant
+    ) -> tuple[list[Placed], list[Change]]:
+        """Commit attempts and leases for those tasks that are still queued; others are left out."""
+        ...
+
+    async def apply(
+        self, reports: Sequence[Report], now: Instant, chances: Sequence[float]
+    ) -> tuple[list[Change], list[LeaseToken]]:
+        """Apply what workers report, each if its lease still holds.
+
+        ``chances``, one per report, place back-offs inside their jitter. A report that changes
+        nothing because it was applied before is no error. Answers with the changes and with the
+        leases that no longer hold; refused reports are kept in the history as ``refused``.
+        """
+        ...
+
+    async def next_due(self) -> Instant | None:
+        """When :meth:`due` will next have anything to do; None for never."""
+        ...
+
+    async def due(self, now: Instant, limit: int) -> list[Change]:
+        """Queue what has become due, fire recurring tasks, expire what is too late.
+
+        At most about ``limit`` changes at a time; call again while there are any. One firing time
+        of a recurring task never yields two tasks.
+        """
+        ...
+
+    async def join(self, worker: WorkerRecord) -> list[Attempt]:
+        """Register an incarnation, move its worker's unended attempts to it, and return those."""
+        ...
+
+    async def renew(
+        self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant, until: Instant
+    ) -> bool:
+        """Extend all leases of an incarnation; False if it is not the present one or was lost."""
+        ...
+
+    async def lose(
+        self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant
+    ) -> list[Change]:
+        """Fence an incarnation: its attempts end as lost, their tasks requeue or fail by policy."""
+        ...
+
+    async def workers(self) -> list[WorkerRecord]:
+        """All workers ever joined and not forgotten."""
+        ...
+
+    async def set_draining(self, worker_id: WorkerId, *, draining: bool) -> WorkerRecord:
+        """Have a worker take nothing new, or let it again. Raises ``NotFound``."""
+        ...
+
+    async def running(self) -> list[Running]:
+        """All attempts that have not ended."""
+        ...
+
+    async def prune(
+        self,
+        now: Instant,
+        older_than: Instant | None,
+        keep_count: int | None,
+        limit: int,
+    ) -> tuple[int, list[AttemptId]]:
+        """Remove up to ``limit`` ended tasks: those that ended before ``older_than``, and per
+        workspace those beyond the newest ``keep_count``; give the space back to the file system.
+
+        Answers how many tasks were removed, and whose logs to delete: all their attempts'.
+        """
+        ...
