@@ -65,6 +65,8 @@ class CgroupTree:
 
     def kill(self) -> int:
         """See the protocol."""
+        if self._cage.is_empty():
+            return 0
         try:
             return self._cage.kill()
         except FileNotFoundError:

@@ -189,11 +189,15 @@ class Pool(ABC):
     def _hung_up(self, member: Member) -> None:
         if member.number in self.members and not member.gone.is_set():
             # It may have closed its socket and live on.
+            patience_s = _RETIRE_S if member.retired else self.linger_s
+            asyncio.get_running_loop().call_later(patience_s, self._lingers, member)
+
+    def _lingers(self, member: Member) -> None:
+        # Nearly every member has ended long since, and needs no task of its own.
+        if not member.gone.is_set():
             self._host.spawn(self._end_member, member)
 
     async def _end_member(self, member: Member) -> None:
-        with anyio.move_on_after(self.linger_s if not member.retired else _RETIRE_S):
-            await member.gone.wait()
         await member.body.kill()
         with anyio.move_on_after(0.5):
             await member.gone.wait()

@@ -54,9 +54,20 @@ class TreeBody:
         def remove() -> None:
             kill_all(self.tree)
             self.tree.remove()
-            shutil.rmtree(self._directory, ignore_errors=True)
+            _discard(self._directory)
 
         await anyio.to_thread.run_sync(remove)
+
+
+def _discard(directory: Path) -> None:
+    """Remove a member's directory; most hold nothing but what :func:`child.confining` makes."""
+    try:
+        for name in ("stdout", "stderr"):
+            (directory / name).unlink()
+        (directory / "work").rmdir()
+        directory.rmdir()
+    except OSError:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 class Zygote:

@@ -1,5 +1,6 @@
 """What a new process does to itself before anybody's code runs in it."""
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -47,7 +48,8 @@ def confine(spec: dict[str, Any], parent: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     os.umask(0o077)
-    os.makedirs(spec["work"], mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(spec["work"], mode=0o700)
     os.chdir(spec["work"])
 
 

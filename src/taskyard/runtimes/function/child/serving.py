@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from taskyard.runtimes.function.child.confining import open_output
 from taskyard.runtimes.function.child.frames import Closed, read_frame, write_frame
@@ -21,10 +21,23 @@ CARRIED_BYTES: Final = 16 << 10
 Handler = Callable[..., Any]
 
 
-def serve(sock: socket.socket, handler: Handler, spec: dict[str, Any]) -> NoReturn:
+class Entrance(NamedTuple):
+    """A handler, and what was found out about it: once for all that are forked."""
+
+    handler: Handler
+    takes_two: bool
+    is_async: bool
+
+
+def entrance_of(handler: Handler) -> Entrance:
+    """Look at a handler."""
+    return Entrance(handler, _takes_two(handler), inspect.iscoroutinefunction(handler))
+
+
+def serve(sock: socket.socket, entrance: Entrance, spec: dict[str, Any]) -> NoReturn:
     """Serve until the runtime hangs up; never returns."""
     try:
-        call = _caller(handler)
+        call = _caller(entrance)
         home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         write_frame(sock, {"ready": True})
         while True:
@@ -38,13 +51,12 @@ def serve(sock: socket.socket, handler: Handler, spec: dict[str, Any]) -> NoRetu
         os._exit(0)
 
 
-def _caller(handler: Handler) -> Callable[[Request], Any]:
+def _caller(entrance: Entrance) -> Callable[[Request], Any]:
     """The handler as a plain function of a request.
 
     One that takes two arguments gets an event and a context, as functions of GreenCloud do.
     """
-    pair = _takes_two(handler)
-    is_async = inspect.iscoroutinefunction(handler)
+    handler, pair, is_async = entrance
     run = None
     if is_async:
         import asyncio  # noqa: PLC0415 - the nursery has it; other starts need it here only

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from taskyard.runtimes.function.child import confining
 from taskyard.runtimes.function.child.frames import Closed, Json, receive, send, write_frame
-from taskyard.runtimes.function.child.serving import Handler, serve
+from taskyard.runtimes.function.child.serving import Entrance, entrance_of, serve
 
 
 def become(spec: Json, descriptor: int, parent: int) -> NoReturn:
@@ -30,7 +30,7 @@ def become(spec: Json, descriptor: int, parent: int) -> NoReturn:
         confining.open_output(spec)
         confining.renew_streams()
         _enter_environment(spec)
-        handler = _load(spec)
+        entrance = _load(spec)
     except BaseException:
         text = traceback.format_exc(chain=True)[-8000:]
         with contextlib.suppress(BaseException):
@@ -39,9 +39,9 @@ def become(spec: Json, descriptor: int, parent: int) -> NoReturn:
             tell(sock, said)
         os._exit(1)
     if spec["direct"]:
-        serve(sock, handler, spec)
+        serve(sock, entrance, spec)
     with contextlib.suppress(BaseException):
-        _fork_on_request(sock, handler, spec)
+        _fork_on_request(sock, entrance, spec)
     os._exit(0)
 
 
@@ -61,7 +61,7 @@ def _enter_environment(spec: Json) -> None:
         sys.path.insert(0, folder)
 
 
-def _load(spec: Json) -> Handler:
+def _load(spec: Json) -> Entrance:
     path = os.path.join(spec["code"], spec["handler"])
     name = os.path.splitext(os.path.basename(path))[0]
     module_spec = importlib.util.spec_from_file_location(name, path)
@@ -73,10 +73,10 @@ def _load(spec: Json) -> Handler:
     handler = getattr(module, spec["entry"], None)
     if not callable(handler):
         raise TypeError(f"{spec['handler']} has no function {spec['entry']}()")
-    return handler  # type: ignore[no-any-return]  # whatever can be called
+    return entrance_of(handler)
 
 
-def _fork_on_request(control: socket.socket, handler: Handler, spec: Json) -> None:
+def _fork_on_request(control: socket.socket, entrance: Entrance, spec: Json) -> None:
     gc.collect()
     gc.freeze()
     # A fork copies the calling thread alone: what others hold would be held for ever.
@@ -93,7 +93,7 @@ def _fork_on_request(control: socket.socket, handler: Handler, spec: Json) -> No
                     return
                 if call_fd is None:
                     continue
-                _fork(control, handler, {**spec, **order}, call_fd, poll, members)
+                _fork(control, entrance, {**spec, **order}, call_fd, poll, members)
                 continue
             poll.unregister(descriptor)
             number, pid = members.pop(descriptor)
@@ -103,7 +103,7 @@ def _fork_on_request(control: socket.socket, handler: Handler, spec: Json) -> No
 
 def _fork(
     control: socket.socket,
-    handler: Handler,
+    entrance: Entrance,
     spec: Json,
     call_fd: int,
     poll: select.poll,
@@ -118,7 +118,7 @@ def _fork(
             confining.confine(spec, parent)
             confining.open_output(spec)
             confining.renew_streams()
-            serve(sock, handler, spec)
+            serve(sock, entrance, spec)
         except BaseException:
             with contextlib.suppress(BaseException):
                 write_frame(sock, {"failed": traceback.format_exc()[-8000:]})
