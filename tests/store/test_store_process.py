@@ -124,6 +124,28 @@ async def test_a_process_that_cannot_be_replaced_at_once_is_tried_again(
     assert not failures
 
 
+async def test_closing_while_there_is_no_process_leaves_nobody_waiting(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has called meanwhile hears that the store is closed."""
+    await store.tasks.submit([new_task()], None)
+
+    def never(_process: StoreProcess, *_args: Any) -> Any:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(StoreProcess, "_spawn", never)
+    os.kill(process_of(store), signal.SIGKILL)
+    with anyio.fail_after(30):
+        with pytest.raises(Unavailable, match="not known"):
+            await store.tasks.submit([new_task()], None)
+        call = asyncio.create_task(store.tasks.submit([new_task()], None))
+        await asyncio.sleep(0.05)
+        assert not call.done()
+        await store.close()
+        with pytest.raises(Unavailable, match="closed"):
+            await call
+
+
 async def test_signals_meant_for_the_server_do_not_end_it(store: SqliteStore) -> None:
     """The last writes come after them."""
     await store.tasks.submit([new_task()], None)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -54,6 +54,9 @@ class StoreProcess(asyncio.Protocol):
         self._started_at = 0.0
         self._pause_s = _PAUSE_MIN_S
         self._transport: asyncio.Transport | None = None
+        self._hung_up = asyncio.Event()
+        """Set while there is nobody to talk to."""
+        self._hung_up.set()
         self._process: subprocess.Popen[bytes] | None = None
         self._replacing: asyncio.Task[None] | None = None
 
@@ -106,12 +109,14 @@ class StoreProcess(asyncio.Protocol):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._replacing
         process, self._process = self._process, None
-        if process is None:
-            return
-        self._send()
-        if self._transport is not None:
-            self._transport.write_eof()
-        await asyncio.get_running_loop().run_in_executor(None, _end, process)
+        if process is not None:
+            self._send()
+            if self._transport is not None:
+                self._transport.write_eof()
+            await asyncio.get_running_loop().run_in_executor(None, _end, process)
+            # The last answers may still be on their way to us.
+            await self._hung_up.wait()
+        self._fail(list(self._waiting), "the store is closed")
 
     # What the event loop tells
 
@@ -119,6 +124,7 @@ class StoreProcess(asyncio.Protocol):
         """There is a process to talk to."""
         # A stream's transport, which asyncio types more widely.
         self._transport = cast("asyncio.Transport", transport)
+        self._hung_up.clear()
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -140,15 +146,19 @@ class StoreProcess(asyncio.Protocol):
         """The process has ended, or is about to."""
         del exc
         self._transport = None
+        self._hung_up.set()
         self._frames = Frames()
         unsent = {call[0] for call in self._outgoing}
-        for number in [number for number in self._waiting if number not in unsent]:
-            future = self._waiting.pop(number)
-            if not future.done():
-                text = "the store's process ended; whether this was stored is not known"
-                future.set_exception(Unavailable(text))
+        unknown = [number for number in self._waiting if number not in unsent]
+        self._fail(unknown, "the store's process ended; whether this was stored is not known")
         if not self._closing:
             self._replacing = asyncio.get_running_loop().create_task(self._replace())
+
+    def _fail(self, numbers: Sequence[int], text: str) -> None:
+        for number in numbers:
+            future = self._waiting.pop(number)
+            if not future.done():
+                future.set_exception(Unavailable(text))
 
     # Sending, starting and replacing
 
