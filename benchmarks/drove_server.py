@@ -126,10 +126,8 @@ async def serve(data: Path, port: int) -> None:
     given = {"data": data, "dev": True, "drove": {"placement_wait_s": 30.0}}
     settings = Settings.load(None, given, {})
     metrics, clock = Metrics(), SystemClock()
-    store, workers = (
-        SqliteStore(data, metrics.on_commit, own_process=True),
-        PretendingWorkers(clock),
-    )
+    store = SqliteStore(data, metrics.on_commit, own_process=True)
+    workers = PretendingWorkers(clock)
     files = LogFiles(AttemptDirectories(data / "attempts").root)
     sender = Outbound(allow_private=True)
     await store.open()

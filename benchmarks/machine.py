@@ -14,7 +14,7 @@ _CALLS = 10_000
 class Machine(msgspec.Struct, frozen=True):
     """What a reader needs to judge the figures. `load_1m` is the load before the first figure:
     above half a core, somebody else was at work too. `call_ns` is what one call of a method costs
-    this build of Python on this machine at this hour: builds differ by a quarter, hours too.
+    this build of Python on this machine at this hour: both make a difference.
     """
 
     cores: int

@@ -38,8 +38,8 @@ log = structlog.get_logger(__name__)
 
 
 SWITCH_INTERVAL_S: Final = 0.0005
-"""How long the event loop may keep the interpreter while the store's writer wants it. The writer
-gives it up at each statement; with Python's 5 ms it would wait longer than the disk does."""
+"""How long the event loop may keep the interpreter while a thread that reads the store wants it.
+Such a thread gives it up at each statement; with Python's 5 ms it would wait more than read."""
 COLLECT_EVERY: Final = (20_000, 20, 100)
 """How many new objects, and how many younger collections, a garbage collection waits for. Requests
 leave hardly any cycles behind; with (700, 10, 10) looking for them takes a fifth of all time."""

@@ -1,7 +1,7 @@
 """Tells who is asking, from the credential that came along. On the path of every request.
 
 A credential that was seen before costs a hash and a dictionary look-up; nothing is awaited. What
-is remembered is exact, not merely recent: this process is the only writer of the store, so that
+is remembered is exact, not merely recent: nobody else has the store written, so that
 every revoked token and changed password passes through :meth:`Authentication.forget_token` or
 :meth:`~Authentication.forget_user`. Expiry is looked at each time.
 """

@@ -60,7 +60,7 @@ class TreeBody:
 
 
 def _discard(directory: Path) -> None:
-    """Remove a member's directory; most hold nothing but what :func:`child.confining` makes."""
+    """Remove a member's directory; most hold nothing but what ``child.confining`` makes."""
     try:
         for name in ("stdout", "stderr"):
             (directory / name).unlink()

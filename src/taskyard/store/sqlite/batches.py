@@ -1,7 +1,7 @@
 """Many rows with one statement.
 
-Each statement gives the interpreter's lock away and has to get it back from a busy event loop.
-One statement for many rows pays that once instead of once a row.
+A statement has a price of its own, whatever it writes; on a thread beside a busy event loop it has
+to win the interpreter's lock back besides. One for many rows pays that once instead of once a row.
 """
 
 import sqlite3

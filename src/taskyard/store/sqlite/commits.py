@@ -23,24 +23,6 @@ raise nothing after its first write."""
 
 BATCH_LIMIT: Final = 512
 """Operations in one transaction at most, so that a commit never takes long."""
-QUEUE_LIMIT: Final = 20_000
-"""Operations waiting at most; past it submits are refused with a time to come back."""
-
-
-class Pace:
-    """How fast operations are committed while there are any, as lately measured."""
-
-    def __init__(self) -> None:
-        self.rate = 1000.0
-        """Operations a second."""
-
-    def note(self, size: int, seconds: float) -> None:
-        """A commit of so many took so long."""
-        self.rate += 0.1 * (size / max(seconds, 1e-6) - self.rate)
-
-    def wait_s(self, waiting: int) -> float:
-        """Seconds until so many are committed."""
-        return waiting / self.rate
 
 
 class Entry(Generic[Who]):

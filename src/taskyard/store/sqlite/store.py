@@ -68,6 +68,7 @@ class SqliteStore(Parts):
         self._lock.acquire()
         try:
             migrate(self._path)
+            # Whoever writes: a damaged store is refused before anything is served.
             with translated(), closing(connect(self._path)) as connection:
                 return last_seq(connection)
         except BaseException:

@@ -18,13 +18,11 @@ import structlog
 from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.store.sqlite.commits import (
     BATCH_LIMIT,
-    QUEUE_LIMIT,
     Entry,
     Gatherer,
     Item,
     Operation,
     Outcome,
-    Pace,
     commit,
 )
 
@@ -33,10 +31,34 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 Future = asyncio.Future[Any]
 
-CROWD: Final = 4
-"""Operations in one transaction from which on the next one waits a moment for as many."""
-GATHER_S: Final = 0.0005
-"""That moment: a fraction of what a commit costs everybody who has one of his own."""
+QUEUE_LIMIT: Final = 20_000
+"""Operations waiting at most; past it submits are refused with a time to come back."""
+
+
+class Pace:
+    """How fast operations are committed while there are any, as lately measured.
+
+    Args:
+        on_commit: told the size of each shared commit and the seconds it took. What it raises is
+            logged: a commit that is done must not fail for those who watch.
+    """
+
+    def __init__(self, on_commit: Callable[[int, float], None]) -> None:
+        self._on_commit = on_commit
+        self._rate = 1000.0
+        """Operations a second."""
+
+    def note(self, size: int, seconds: float) -> None:
+        """A commit of so many took so long."""
+        self._rate += 0.1 * (size / max(seconds, 1e-6) - self._rate)
+        try:
+            self._on_commit(size, seconds)
+        except Exception:
+            log.exception("commit_observer_failed")
+
+    def wait_s(self, waiting: int) -> float:
+        """Seconds until so many are committed."""
+        return waiting / self._rate
 
 
 class Writer:
@@ -58,14 +80,11 @@ class Writer:
             after_rollback: told when a whole batch was undone.
         """
         self._open_connection = open_connection
-        self._on_commit = on_commit
         self._before_commit = before_commit
         self._after_rollback = after_rollback
         self._queue: SimpleQueue[Entry[Future] | None] = SimpleQueue()
         self._closing = False
-        self._pace = Pace()
-        self._lately = 0
-        """Operations that came together; goes down slowly while fewer do."""
+        self._pace = Pace(on_commit)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._main, name="taskyard-writer", daemon=True)
         self._failure: BaseException | None = None
@@ -119,16 +138,6 @@ class Writer:
             raise Overloaded("too many writes are waiting", self._pace.wait_s(waiting))
         return self._loop.create_future()
 
-    @property
-    def waiting(self) -> int:
-        """Operations that wait for their transaction."""
-        return self._queue.qsize()
-
-    @property
-    def rate(self) -> float:
-        """Operations committed each second while there was work, as lately measured."""
-        return self._pace.rate
-
     async def close(self) -> None:
         """Commit what is waiting, then close. May be called twice."""
         self._closing = True
@@ -151,15 +160,9 @@ class Writer:
             connection.close()
 
     def _take(self) -> list[Entry[Future]]:
-        """Wait for something, then take all there is up to the limit; empty once closed.
-
-        Whoever was told of the last commit is about to come back with what follows from it. The
-        first of them alone must not set off a transaction that all the others then wait for.
-        """
+        """Wait for something, then take all there is up to the limit; empty once closed."""
         batch: list[Entry[Future]] = []
         entry = self._queue.get()
-        if self._lately >= CROWD and self._queue.qsize() + 1 < self._lately and not self._closing:
-            time.sleep(GATHER_S)
         try:
             while entry is not None:
                 batch.append(entry)
@@ -175,23 +178,22 @@ class Writer:
 
     def _commit(self, connection: sqlite3.Connection, batch: list[Entry[Future]]) -> None:
         began = time.perf_counter()
-        self._lately = max(len(batch), self._lately - 1)
         results = commit(connection, batch, self._before_commit, self._after_rollback)
-        took = time.perf_counter() - began
-        self._pace.note(len(batch), took)
-        try:
-            self._on_commit(len(batch), took)
-        except Exception:
-            log.exception("commit_observer_failed")
+        self._pace.note(len(batch), time.perf_counter() - began)
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_resolve, results)
 
 
 def _resolve(results: list[Outcome[Future]]) -> None:
     for future, result, error in results:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
+        tell(future, result, error)
+
+
+def tell(future: Future, result: object, error: BaseException | None) -> None:
+    """Let whoever waits go on, unless nobody does any more."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

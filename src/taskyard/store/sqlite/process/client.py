@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import pickle
 import socket
 import subprocess
 import sys
@@ -16,8 +15,8 @@ import structlog
 
 import taskyard
 from taskyard.core.errors import Overloaded, Unavailable
-from taskyard.store.sqlite.commits import QUEUE_LIMIT, Pace
 from taskyard.store.sqlite.process.frames import Call, Frames, framed
+from taskyard.store.sqlite.writer import QUEUE_LIMIT, Pace, tell
 
 log = structlog.get_logger(__name__)
 
@@ -43,13 +42,12 @@ class StoreProcess(asyncio.Protocol):
 
     def __init__(self, path: Path, on_commit: Callable[[int, float], None]) -> None:
         self._path = path
-        self._on_commit = on_commit
         self._frames = Frames()
         self._number = 0
         self._outgoing: list[Call] = []
         self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._pace = Pace()
-        self._closing = False
+        self._pace = Pace(on_commit)
+        self._closing = asyncio.Event()
         self._lock = -1
         self._started_at = 0.0
         self._pause_s = _PAUSE_MIN_S
@@ -88,7 +86,7 @@ class StoreProcess(asyncio.Protocol):
             Unavailable: the store is closed, or the process ended before it answered: then nobody
                 knows whether anything was stored.
         """
-        if self._closing:
+        if self._closing.is_set():
             raise Unavailable("the store is closed")
         if len(self._waiting) >= QUEUE_LIMIT:
             raise Overloaded("too many writes are waiting", self._pace.wait_s(len(self._waiting)))
@@ -103,11 +101,10 @@ class StoreProcess(asyncio.Protocol):
 
     async def close(self) -> None:
         """Have everything committed that was called for, then end the process. May be repeated."""
-        self._closing = True
+        self._closing.set()
         if self._replacing is not None:
-            self._replacing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._replacing
+            # Not cancelled: it may be about to have a process, which then has to be ended.
+            await self._replacing
         process, self._process = self._process, None
         if process is not None:
             self._send()
@@ -132,15 +129,8 @@ class StoreProcess(asyncio.Protocol):
         for answers, size, seconds in self._frames.feed(data):
             if size:
                 self._pace.note(size, seconds)
-                self._on_commit(size, seconds)
             for number, result, error in answers:
-                future = self._waiting.pop(number)
-                if future.done():
-                    continue
-                if error is None:
-                    future.set_result(result)
-                else:
-                    future.set_exception(error)
+                tell(self._waiting.pop(number), result, error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The process has ended, or is about to."""
@@ -151,14 +141,12 @@ class StoreProcess(asyncio.Protocol):
         unsent = {call[0] for call in self._outgoing}
         unknown = [number for number in self._waiting if number not in unsent]
         self._fail(unknown, "the store's process ended; whether this was stored is not known")
-        if not self._closing:
+        if not self._closing.is_set():
             self._replacing = asyncio.get_running_loop().create_task(self._replace())
 
     def _fail(self, numbers: Sequence[int], text: str) -> None:
         for number in numbers:
-            future = self._waiting.pop(number)
-            if not future.done():
-                future.set_exception(Unavailable(text))
+            tell(self._waiting.pop(number), None, Unavailable(text))
 
     # Sending, starting and replacing
 
@@ -168,7 +156,7 @@ class StoreProcess(asyncio.Protocol):
         calls, self._outgoing = self._outgoing, []
         try:
             message = framed(calls)
-        except (TypeError, ValueError, AttributeError, pickle.PicklingError):
+        except Exception:  # noqa: BLE001 - whatever it is, the others have to travel
             message = b"".join(self._framed_alone(call) for call in calls)
         self._transport.write(message)
 
@@ -176,10 +164,8 @@ class StoreProcess(asyncio.Protocol):
         """One call as a message; none if it cannot travel, which its caller is told."""
         try:
             return framed([call])
-        except (TypeError, ValueError, AttributeError, pickle.PicklingError) as error:
-            future = self._waiting.pop(call[0])
-            if not future.done():
-                future.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - told to its caller
+            tell(self._waiting.pop(call[0]), None, error)
             return b""
 
     async def _launch(self) -> None:
@@ -210,15 +196,19 @@ class StoreProcess(asyncio.Protocol):
         )
 
     async def _replace(self) -> None:
-        """Start another process in place of the one that has ended."""
-        loop = asyncio.get_running_loop()
+        """Start another process in place of the one that has ended, unless all is being closed."""
+        ended = self._process
+        if ended is not None:
+            status = await asyncio.get_running_loop().run_in_executor(None, _end, ended)
+            log.error("store_process_ended", pid=ended.pid, status=status)
+        if time.monotonic() - self._started_at > _LIVED_S:
+            self._pause_s = _PAUSE_MIN_S
         while True:
-            if self._process is not None:
-                status = await loop.run_in_executor(None, _end, self._process)
-                log.error("store_process_ended", pid=self._process.pid, status=status)
-            lived = time.monotonic() - self._started_at > _LIVED_S
-            self._pause_s = _PAUSE_MIN_S if lived else min(2 * self._pause_s, _PAUSE_MAX_S)
-            await asyncio.sleep(self._pause_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), self._pause_s)
+            if self._closing.is_set():
+                return
+            self._pause_s = min(2 * self._pause_s, _PAUSE_MAX_S)
             try:
                 await self._launch()
             except OSError as error:
