@@ -175,8 +175,8 @@ async def test_a_build_that_takes_too_long_is_stopped(
     fast: FunctionWorld, language: Language
 ) -> None:
     """With nothing left of it."""
-    fast.builder = LocalBuilder(fast.root / "functions", 0.01)
-    with pytest.raises(BuildFailed, match=r": it took longer than 0\.01 s"):
+    fast.builder = LocalBuilder(fast.root / "functions", 0.001)
+    with pytest.raises(BuildFailed, match=r": it took longer than 0\.001 s"):
         await fast.build(SAMPLES[language], language=language)
     assert list((fast.root / "functions" / "builds" / "f").iterdir()) == []
 

@@ -78,7 +78,11 @@ class Channel:
         if not self._closed:
             self._loop.remove_writer(self._sock.fileno())
 
-    def _read(self) -> None:
+    def catch_up(self) -> None:
+        """Hear what has arrived already. Whether the other end is gone shows later."""
+        self._read(may_end=False)
+
+    def _read(self, *, may_end: bool = True) -> None:
         while not self._closed:
             try:
                 data = self._sock.recv(_DATAGRAM_MAX)
@@ -87,7 +91,8 @@ class Channel:
             except OSError:
                 data = b""
             if not data:
-                self._end()
+                if may_end:
+                    self._end()
                 return
             try:
                 message = msgspec.json.decode(data, type=dict[str, Any])

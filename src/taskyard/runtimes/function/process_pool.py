@@ -135,6 +135,9 @@ class ProcessPool(Pool):
             member.gone.set()
             self._over(member)
         elif self._zygote is not None and number == self._zygote.number:
+            if self._zygote.channel is not None:
+                # It may have said why, a moment before and on a way of its own.
+                self._zygote.channel.catch_up()
             self._fail(f"the function's process ended before it was ready ({how(status)})")
 
     async def _make_member(self) -> None:
