@@ -62,13 +62,16 @@ class Steps:
             with anyio.move_on_after(self._timeout_s):
                 # The shell joins the cage first; then it is the step itself.
                 doors = " && ".join(f"echo 0 > '{door}'" for door in tree.doors()) or ":"
-                async with await anyio.open_process(
-                    ["/bin/sh", "-c", f'{doors}; exec "$@"', "sh", *command],
-                    cwd=cwd,
-                    env={**_environment(cwd), **(environment or {})},
-                    start_new_session=True,
-                    stderr=-2,
-                ) as process:
+                with anyio.CancelScope(shield=True):
+                    # Given up in between, it would leave a process that nobody knows of.
+                    process = await anyio.open_process(
+                        ["/bin/sh", "-c", f'{doors}; exec "$@"', "sh", *command],
+                        cwd=cwd,
+                        env={**_environment(cwd), **(environment or {})},
+                        start_new_session=True,
+                        stderr=-2,
+                    )
+                async with process:
                     tree.born(process.pid)
                     if process.stdout is not None:
                         await _lines(TextReceiveStream(process.stdout, errors="replace"), say)
