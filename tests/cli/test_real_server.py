@@ -197,6 +197,23 @@ def test_the_rest_of_the_surface(yard: Yard) -> None:
         ]
 
 
+def test_the_history_of_a_running_task_is_followed(yard: Yard, tmp_path: Path) -> None:
+    """What happens meanwhile is printed too, up to the end."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    task = yard.run("submit", "-q", "--", "cat", str(gate)).stdout.decode().strip()
+    environment = {**yard.environment, "TASKYARD_DATA": str(yard.data)}
+    with subprocess.Popen(
+        [*PROGRAM, "events", task, "--json"], env=environment, stdout=subprocess.PIPE
+    ) as following:
+        assert following.stdout is not None
+        assert json.loads(following.stdout.readline())["kind"] == "submitted"
+        gate.write_text("go on", "utf-8")
+        rest = [json.loads(line)["kind"] for line in following.stdout]
+        assert following.wait(20) == 0
+    assert rest[-1] == "succeeded"
+
+
 def test_cron(yard: Yard) -> None:
     """Recurring tasks are added, listed, edited and ended."""
     add = yard.run("cron", "add", "0 8 * * *", "--tz", "Europe/Berlin", "--", "true")

@@ -18,6 +18,8 @@ NOT_FOUND: Final = 66
 """There is no such task, token, user … in this workspace."""
 UNREACHABLE: Final = 69
 """No server was found, or it did not answer."""
+OUTPUT: Final = 74
+"""Our own output cannot be written, such as on a full disk."""
 TRY_AGAIN: Final = 75
 """Overloaded, stopping, out of disk, or not ended in time: the same may work later."""
 NOT_ALLOWED: Final = 77

@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from taskyard import __version__
 from taskyard.cli import exits
 from taskyard.cli.errors import Stop
+from taskyard.cli.output import discard, flush_out, open_closed_streams
 
 _RUNNING: Final = Group.create_ordered("Tasks")
 _SETTINGS: Final = Group.create_ordered("Workspace")
@@ -61,6 +62,7 @@ def build() -> App:
 
 def main() -> None:
     """Run the command line and exit the process; the entry point."""
+    open_closed_streams()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -72,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
     _skip_httpx_program()
     try:
         result: Any = build()(list(arguments))
-        sys.stdout.flush()
+        flush_out()
     except CycloptsError as error:
         words = " ".join(str(error).split())
         hint = "See 'taskyard --help', or --help behind a command."
@@ -81,8 +83,7 @@ def run(arguments: Sequence[str]) -> int:
         code = failed if failed is not None and stop.code != exits.USAGE else stop.code
         return _report(stop, as_json, code)
     except BrokenPipeError:
-        # Python would complain again when it flushes standard output at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return exits.BROKEN_PIPE
     except KeyboardInterrupt:
         return exits.INTERRUPTED
@@ -92,7 +93,8 @@ def run(arguments: Sequence[str]) -> int:
         if "TASKYARD_DEBUG" in os.environ:
             raise
         end_of_it = stop_for(error)
-        return _report(end_of_it, as_json, end_of_it.code if failed is None else failed)
+        code = failed if failed is not None and end_of_it.code != exits.USAGE else end_of_it.code
+        return _report(end_of_it, as_json, code)
     return result if isinstance(result, int) else exits.OK
 
 
@@ -106,7 +108,12 @@ def _report(stop: Stop, as_json: bool, code: int | None = None) -> int:
     else:
         end = "" if stop.message.endswith((".", "!", "?")) or not stop.what_to_do else "."
         line = f"taskyard: {stop.message}{end} {stop.what_to_do}".rstrip()
-    sys.stderr.write(line + "\n")
+    try:
+        sys.stderr.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        sys.stderr.buffer.flush()
+    except OSError:
+        # There is nowhere left to say it; the exit code remains.
+        discard(sys.stderr)
     return code
 
 

@@ -3,9 +3,12 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
+
+from taskyard.cli import exits
+from taskyard.cli.errors import Stop
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -31,6 +34,41 @@ STATE_COLOURS = {
 }
 
 
+class OutputLost(Stop):
+    """One of our own output streams cannot be written, such as when its disk is full."""
+
+    def __init__(self, name: str, error: OSError) -> None:
+        super().__init__(
+            f"{name} cannot be written: {error.strerror or error}",
+            exits.OUTPUT,
+            what_to_do="Send it somewhere else, such as to a file on another disk.",
+        )
+
+
+def open_closed_streams() -> None:
+    """Open those of the standard streams that our caller has closed, on ``/dev/null``.
+
+    Otherwise the next file or connection would get the number of one of them, and whoever writes
+    to that stream would write there.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number and not _is_open(number):
+                os.dup2(opened, number)
+                os.close(opened)
+                opened = number
+            setattr(sys, name, open(opened, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - a descriptor, for as long as the process lives
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
 def on_terminal() -> bool:
     """Whether a person reads standard output."""
     return sys.stdout.isatty()
@@ -45,17 +83,37 @@ def print_json(value: Any) -> None:
 
 
 def write_out(data: bytes) -> None:
-    """Bytes to standard output, at once."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    """Bytes to standard output, at once. Raises ``BrokenPipeError`` or :class:`OutputLost`."""
+    _write(sys.stdout, "standard output", data)
 
 
 def write_error(data: bytes) -> None:
-    """Bytes to standard error, at once."""
-    sys.stderr.flush()
-    sys.stderr.buffer.write(data)
-    sys.stderr.buffer.flush()
+    """Bytes to standard error, at once. Raises ``BrokenPipeError`` or :class:`OutputLost`."""
+    _write(sys.stderr, "standard error", data)
+
+
+def flush_out() -> None:
+    """Write what tables have left in the buffer. Raises as :func:`write_out`."""
+    _write(sys.stdout, "standard output", b"")
+
+
+def _write(stream: TextIO, name: str, data: bytes) -> None:
+    try:
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard(stream)
+        raise OutputLost(name, error) from error
+
+
+def discard(stream: TextIO) -> None:
+    """Send a stream to ``/dev/null``: Python flushes at its end, and would complain again."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def say(line: str) -> None:

@@ -22,6 +22,16 @@ def stop_for(error: Exception) -> Stop:
         )
     if isinstance(error, errors.Refused):
         return _refused(error)
+    if isinstance(error, UnicodeEncodeError):
+        # Arguments and variables reach us with the bytes that are not UTF-8 as surrogates.
+        return Stop(
+            f"{error.object!a} contains bytes that are not valid UTF-8",
+            exits.USAGE,
+            what_to_do="A task holds text; pass such bytes in a file, or encode them, "
+            "for example as base64.",
+        )
+    if isinstance(error, OSError):
+        return Stop(str(error), exits.TROUBLE)
     return Stop(
         f"{type(error).__name__}: {error}",
         exits.TROUBLE,

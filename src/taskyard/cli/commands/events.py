@@ -1,6 +1,8 @@
 """``taskyard events``."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated, Final
 
 import msgspec
 from cyclopts import Parameter
@@ -8,7 +10,11 @@ from cyclopts import Parameter
 from taskyard.cli.connection import Connection
 from taskyard.cli.last import task_id_of
 from taskyard.cli.output import clean, print_json, say, write_out
-from taskyard.sdk.models import Change, Gap
+from taskyard.sdk.client import Client
+from taskyard.sdk.models import Change, Event, Gap
+
+_LOOK_AGAIN_S: Final = 0.5
+"""How soon the history of a task that has not ended is read again."""
 
 
 def events(
@@ -20,30 +26,59 @@ def events(
 ) -> None:
     """Follow changes of tasks as they happen, until Ctrl-C; JSON lines unless on a terminal.
 
+    Of one task, print its history, and what is added to it until the task has ended.
+
     Args:
-        task: Only this task; @last is the one submitted last.
+        task: The history of this task; @last is the one submitted last.
         group: Only this group.
-        history: Print what has happened to the task so far instead.
+        history: Do not wait for the task to end: print what has happened so far, as one document.
         connection: Which server.
     """
     only = None if task is None and not history else task_id_of(task or "@last")
     with connection.open() as client:
-        if history and only is not None:
+        if only is not None and history:
             past = list(client.events(only))
             if connection.as_json:
                 print_json(past)
-                return
-            for event in past:
-                more = "  ".join(part for part in (event.actor, event.detail) if part)
-                say(f"{event.at.astimezone():%H:%M:%S.%f}  {event.kind:<14}  {clean(more)}")
+            else:
+                for event in past:
+                    say(_tell_event(event))
             return
-        for change in client.changes(group, only):
+        if only is not None:
+            for event in _history(client, only):
+                if connection.as_json:
+                    _say_record("event", event)
+                else:
+                    say(_tell_event(event))
+            return
+        for change in client.changes(group):
             if connection.as_json:
-                kind = "gap" if isinstance(change, Gap) else "change"
-                line = {"type": kind, **msgspec.structs.asdict(change)}
-                write_out(msgspec.json.encode(line) + b"\n")
+                _say_record("gap" if isinstance(change, Gap) else "change", change)
             else:
                 say(_tell(change))
+
+
+def _history(client: Client, task_id: str) -> Iterator[Event]:
+    """What has happened to a task, and what happens until it has ended."""
+    told = 0
+    while True:
+        # Asked first: if the task ends meanwhile, its end is in what is read next.
+        ended = client.get(task_id).ended
+        for event in islice(client.events(task_id), told, None):
+            told += 1
+            yield event
+        if ended:
+            return
+        client.wait(task_id, timeout_s=_LOOK_AGAIN_S)
+
+
+def _say_record(kind: str, record: Change | Gap | Event) -> None:
+    write_out(msgspec.json.encode({"type": kind, **msgspec.structs.asdict(record)}) + b"\n")
+
+
+def _tell_event(event: Event) -> str:
+    more = "  ".join(part for part in (event.actor, event.detail) if part)
+    return f"{event.at.astimezone():%H:%M:%S.%f}  {event.kind:<14}  {clean(more)}"
 
 
 def _tell(change: Change | Gap) -> str:

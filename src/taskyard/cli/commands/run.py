@@ -10,7 +10,7 @@ from taskyard.cli import exits
 from taskyard.cli.connection import Connection
 from taskyard.cli.errors import Misuse
 from taskyard.cli.last import remember
-from taskyard.cli.output import note, print_json, say
+from taskyard.cli.output import OutputLost, note, print_json, say
 from taskyard.cli.stream import Interrupted, TaskStream, ask, can_ask, emit
 from taskyard.cli.task_options import TaskOptions, command_of
 from taskyard.cli.verdict import exit_code, sentence
@@ -95,8 +95,8 @@ def _attend(client: Client, task_id: str, remark: Callable[[str], None] | None) 
             else:
                 try:
                     emit(item)
-                except BrokenPipeError:
-                    # As the command itself would end if it wrote to that pipe.
+                except (BrokenPipeError, OutputLost):
+                    # As the command itself would end if it wrote to that pipe or file.
                     client.cancel(task_id)
                     raise
     task = client.get(task_id)
