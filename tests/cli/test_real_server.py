@@ -88,6 +88,7 @@ def yard() -> Iterator[Yard]:
         (["--", "true"], 0),
         (["--", "sh", "-c", "exit 7"], 7),
         (["-s", "kill -USR1 $$"], 128 + signal.SIGUSR1),
+        (["-s", "kill -35 $$"], 128 + 35),
         (["--timeout", "300ms", "--", "sleep", "30"], 124),
         (["--", "no-such-program-here"], 127),
         (["--", "/"], 126),

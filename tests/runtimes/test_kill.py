@@ -1,6 +1,9 @@
 """Kill means dead: also for those who try to get away."""
 
 import contextlib
+import os
+import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -41,6 +44,17 @@ _DEAF = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("child", __import__("os").getpid(), flush=True)
+while True: time.sleep(300)
+"""
+_TIDY = """
+import os, signal, time
+def stop(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(0.3)
+    os.write(1, b"tidied\\n")
+    os._exit(0)
+signal.signal(signal.SIGTERM, stop)
+os.write(1, b"up\\n")
 while True: time.sleep(300)
 """
 _BOMB = """
@@ -110,6 +124,69 @@ async def test_deaf_command_is_killed_after_the_grace(pasture: Pasture, method: 
     proven(report, method)
     assert (report.signal, report.forced) == ("SIGTERM", True)
     assert not any(alive(pid) for pid in pids)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{program}",
+        "{program} && echo done",
+        "{program} | cat",
+        "{program} | cat | cat",
+        "timeout 100 {program}; true",
+        "setsid {program}; true",
+        "setsid -f {program}; sleep 300",
+        "(exec {program}) & exit_later() {{ wait; }}; exit_later",
+    ],
+)
+async def test_the_grace_is_that_of_the_whole_tree(
+    pasture: Pasture, method: str, line: str
+) -> None:
+    """A program behind a shell, a pipe or another session is asked to end, and given the time."""
+    program = shlex.join([sys.executable, "-c", _TIDY])
+    assignment = await pasture.start(script=line.format(program=program))
+    await pasture.has_written(assignment, b"up")
+    report = await pasture.kill(assignment, "SIGTERM", 15.0)
+    proven(report, method)
+    assert not report.forced
+    assert (await pasture.output(assignment)).endswith(b"tidied\n")
+
+
+async def test_a_stopped_process_gets_its_grace(pasture: Pasture, method: str) -> None:
+    """It is woken, as it could not handle the signal otherwise."""
+    assignment = await pasture.start(sys.executable, "-c", _TIDY)
+    await pasture.has_written(assignment, b"up")
+    pid = (await pasture.started(assignment)).handle["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    report = await pasture.kill(assignment, "SIGTERM", 15.0)
+    proven(report, method)
+    assert not report.forced
+    assert (await pasture.output(assignment)).endswith(b"tidied\n")
+
+
+async def test_what_outlives_the_main_process_is_killed_after_the_grace(
+    pasture: Pasture, method: str
+) -> None:
+    """It does not get away because the process that started it obeyed."""
+    program = shlex.join([sys.executable, "-c", _DEAF])
+    assignment = await pasture.start(script=f"{program} & wait")
+    pids = pids_in(await pasture.has_written(assignment, b"\n"))
+    began = time.monotonic()
+    report = await pasture.kill(assignment, "SIGTERM", 0.3)
+    assert time.monotonic() - began >= 0.3
+    proven(report, method)
+    assert report.forced
+    assert not any(alive(pid) for pid in pids)
+
+
+async def test_real_time_signals(pasture: Pasture, method: str) -> None:
+    """They can be asked for, and are named when a command dies of one."""
+    assignment = await pasture.start("sleep", "300")
+    await pasture.started(assignment)
+    report = await pasture.kill(assignment, "SIGRTMIN+2", 15.0)
+    proven(report, method)
+    ended = await pasture.ended(assignment)
+    assert (ended.signal, report.forced) == ("SIGRTMIN+2", False)
 
 
 async def test_second_order_shortens_the_grace(pasture: Pasture, method: str) -> None:

@@ -1,5 +1,6 @@
 """Small parts of the shepherd, each on its own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from taskyard.core.states import AttemptState, Reason
-from taskyard.runtimes.command import ward
+from taskyard.runtimes.command import processes, ward
 from taskyard.runtimes.command.cage import Cage, Stand
 from taskyard.runtimes.command.cgroups import own_hierarchies
+from taskyard.runtimes.command.session import Roster, SessionTree
 from taskyard.runtimes.command.timers import Timers
 from taskyard.runtimes.command.tree import Limits
 
@@ -111,3 +113,18 @@ def test_shepherd_stays_small(module: str) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
+
+
+def test_a_child_of_a_process_that_died_while_the_table_was_read_is_not_overlooked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The table lacks it, and its parent is dead already: the table is read again."""
+    roster = Roster()
+    roster.alive.add("attempt")
+    tree = SessionTree("attempt", "/nowhere", roster, adopted=False)
+    child = processes.Process(6, os.getpid(), 6, 6, "S", 1)
+    tables = iter([{}, {6: child}])
+    children = iter([[5], [5], [6], [6]])
+    monkeypatch.setattr(processes, "table", lambda: next(tables))
+    monkeypatch.setattr(processes, "own_children", lambda: next(children))
+    assert not tree.is_empty()

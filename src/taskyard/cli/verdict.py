@@ -3,6 +3,7 @@
 import signal
 
 from taskyard.cli import exits
+from taskyard.core.signals import signal_number
 from taskyard.sdk.models import Exit, Task
 
 _WORDS_FOR_MISSING = ("not found", "no such file", "does not exist", "no such program")
@@ -23,20 +24,12 @@ def exit_code(last: Exit | None, task: Task) -> int:
         missing = missing and "directory" not in message.replace("file or directory", "")
         return exits.COMMAND_NOT_FOUND if missing else exits.NOT_EXECUTABLE
     if last is not None and last.signal is not None:
-        return 128 + signal_number(last.signal)
+        return 128 + (signal_number(last.signal) or signal.SIGKILL)
     if last is not None and last.exit_code is not None:
         return last.exit_code or exits.TROUBLE
     if task.state == "cancelled":
         return exits.OUT_OF_MEMORY
     return exits.TROUBLE
-
-
-def signal_number(name: str) -> int:
-    """The number of a signal by name, with or without ``SIG``; that of SIGKILL if unknown here."""
-    try:
-        return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
-    except KeyError:
-        return signal.SIGKILL.value
 
 
 def sentence(task: Task) -> str:

@@ -1,13 +1,13 @@
 """The rules a specification has to keep, whichever dialect it came through."""
 
 import re
-import signal
 from typing import Final
 
 from taskyard.core.errors import InvalidInput
 from taskyard.core.instants import Instant
 from taskyard.core.policies import problem_of
 from taskyard.core.schedule import check_cron
+from taskyard.core.signals import signal_number
 from taskyard.core.tasks import TaskSpec, Webhook
 from taskyard.core.webhooks import WEBHOOKS_LIMIT, check_webhook
 from taskyard.services.validate_work import check_work
@@ -31,8 +31,11 @@ def check_spec(spec: TaskSpec) -> None:
         raise InvalidInput("group", "needs 1 to 255 characters, none of them a control character")
     if spec.name is not None and len(spec.name) > NAME_LENGTH:
         raise InvalidInput("name", f"has at most {NAME_LENGTH} characters")
-    if spec.kill_signal != "SIGTERM" and spec.kill_signal not in signal.Signals.__members__:
-        raise InvalidInput("kill.signal", f"there is no signal {spec.kill_signal!r}")
+    if not _is_signal(spec.kill_signal):
+        raise InvalidInput(
+            "kill.signal",
+            f"there is no signal {spec.kill_signal!r}; names are such as SIGTERM or SIGRTMIN+3",
+        )
     if spec.retry.backoff_min_s > spec.retry.backoff_max_s:
         raise InvalidInput("retry.backoff_min_s", "is above backoff_max_s")
     _check_placement(spec)
@@ -71,3 +74,7 @@ def _check_webhooks(webhooks: tuple[Webhook, ...]) -> None:
 def _check_time(field: str, moment: Instant | None) -> None:
     if moment is not None and not 0 <= moment <= LATEST:
         raise InvalidInput(field, "is out of range")
+
+
+def _is_signal(name: str) -> bool:
+    return name == "SIGTERM" or (name.startswith("SIG") and signal_number(name) is not None)

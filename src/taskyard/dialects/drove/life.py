@@ -1,12 +1,12 @@
 """The life of a task in the dialect's words, from the states of the engine."""
 
-import signal
 from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
 
 from taskyard.core.attempts import Attempt
+from taskyard.core.signals import signal_number
 from taskyard.core.states import TERMINAL, AttemptState, Reason, TaskState
 
 
@@ -150,9 +150,8 @@ def exit_code(attempt: Attempt | None) -> int:
         return -1
     if attempt.exit_code is not None:
         return attempt.exit_code
-    if attempt.signal is not None and attempt.signal in signal.Signals.__members__:
-        return 128 + signal.Signals[attempt.signal]
-    return -1
+    number = None if attempt.signal is None else signal_number(attempt.signal)
+    return -1 if number is None else 128 + number
 
 
 def could_not_pull(result: Result | None) -> bool:

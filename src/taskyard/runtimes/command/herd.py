@@ -259,7 +259,7 @@ class Herd:
     def kill(self, attempt_id: str, signal_name: str, grace_s: float) -> None:
         """Begin to kill an attempt; unknown and ended ones are ignored."""
         ward = self._wards.get(attempt_id)
-        if ward is not None and not ward.exited:
+        if ward is not None:
             self._kill(ward, "killed", signal_name, grace_s)
 
     def _kill(self, ward: Ward, cause: str, signal_name: str, grace_s: float) -> None:

@@ -13,6 +13,8 @@ from taskyard.runtimes.command.protocol import Json
 _STOP_S: Final = 0.1
 _CHASE_S: Final = 0.2
 _QUIET_ROUNDS: Final = 3
+_SCANS: Final = 4
+"""How often the process table is read while processes come and go, before it counts as inhabited."""
 
 
 class Roster:
@@ -88,7 +90,15 @@ class SessionTree:
             children = processes.own_children()
             if children is not None and not set(children) - set(self._roster.mains):
                 return True
-        return not self._members()
+        for _ in range(_SCANS):
+            children = processes.own_children()
+            if self._members():
+                return False
+            # A process that died while the table was read may have left a child that the table
+            # does not have; such a child became ours before its parent was seen dead.
+            if self._adopted or processes.own_children() == children:
+                return True
+        return False
 
     def kill(self) -> int:
         """Stop all members, kill them, and chase what forked away meanwhile."""

@@ -1,23 +1,24 @@
 """One attempt in the care of a shepherd: from its spawn to the proof that nothing of it is left."""
 
-import contextlib
 import os
 import signal
 import time
 from typing import Final
 
-from taskyard.runtimes.command import processes
+from taskyard.core.signals import signal_name, signal_number
+from taskyard.runtimes.command import processes, terminating
 from taskyard.runtimes.command.output import Output
 from taskyard.runtimes.command.protocol import Json
 from taskyard.runtimes.command.timers import Timer
 from taskyard.runtimes.command.tree import Tree
 
-_SETTLE_S: Final = 0.05
-"""How long processes that got the polite signal together with the main one may outlive it."""
 _GIVE_UP_S: Final = 5.0
 """How long to go on killing before whatever is left is listed as survivors."""
+_DRAIN_S: Final = 0.5
+"""How long a process may take to read on after those are gone whose output it reads."""
 _PAUSE_MIN_S: Final = 0.0005
 _PAUSE_MAX_S: Final = 0.02
+_PAUSE_IN_GRACE_S: Final = 0.1
 
 
 class Kill:
@@ -31,8 +32,8 @@ class Kill:
         "give_up_at",
         "pause_s",
         "requested_at",
-        "settling",
         "signal",
+        "waiting",
     )
 
     def __init__(self, cause: str, signal_name: str | None, force_at: float) -> None:
@@ -43,7 +44,9 @@ class Kill:
         """When to stop being polite, on the monotonic clock."""
         self.requested_at = wall_now()
         self.forced = False
-        self.settling = False
+        self.waiting: dict[int, float] = {}
+        """Processes that get the signal later, because they read what others of the tree write;
+        with the time when that was last so."""
         self.count = 0
         self.give_up_at = 0.0
         self.pause_s = _PAUSE_MIN_S
@@ -112,32 +115,43 @@ class Ward:
         self._status = status
         self._usage = usage
 
-    def order(self, cause: str, signal_name: str, grace_s: float, now: float) -> None:
+    def order(self, cause: str, signal_wanted: str, grace_s: float, now: float) -> None:
         """Begin a kill, or shorten the grace of one under way."""
-        polite = signal_name != "SIGKILL" and grace_s > 0
+        polite = signal_wanted != "SIGKILL" and grace_s > 0
         force_at = now + grace_s if polite else now
         if self.kill is None:
-            self.kill = Kill(cause, signal_name if polite else None, force_at)
+            self.kill = Kill(cause, signal_wanted if polite else None, force_at)
         else:
             if self.kill.cause == "leftovers":
                 return
             self.kill.force_at = min(self.kill.force_at, force_at)
-        if polite and not self.exited and not self.kill.forced:
-            self._signal(signal_name)
+        if polite and not self.kill.forced:
+            self._ask_to_end(self.kill, signal_wanted, now)
 
-    def _signal(self, name: str) -> None:
-        if self.pid == 0:
-            return
-        number = signal.Signals.__members__.get(name, signal.SIGTERM)
-        if not self._isolated:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, number)
-            return
-        # bubblewrap itself would die of the signal at once and take the command's grace away.
-        for pid in self.tree.pids():
-            if pid != self.pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
+    def _ask_to_end(self, kill: Kill, name: str, now: float) -> None:
+        pids = self._asked()
+        kill.waiting = dict.fromkeys(terminating.readers(pids), now)
+        first = [pid for pid in pids if pid not in kill.waiting]
+        terminating.ask_to_end(first, signal_number(name) or signal.SIGTERM)
+
+    def _ask_waiting(self, kill: Kill, name: str, now: float) -> None:
+        """Ask those whose input has come to its end, and who did not end by themselves."""
+        pids = self._asked()
+        readers = terminating.readers(pids)
+        kill.waiting = {
+            pid: now if pid in readers else since
+            for pid, since in kill.waiting.items()
+            if pid in pids
+        }
+        due = [pid for pid, since in kill.waiting.items() if now - since >= _DRAIN_S]
+        terminating.ask_to_end(due, signal_number(name) or signal.SIGTERM)
+        for pid in due:
+            del kill.waiting[pid]
+
+    def _asked(self) -> list[int]:
+        pids = self.tree.pids()
+        # bubblewrap itself would die of a signal at once and take the command's grace away.
+        return [pid for pid in pids if pid != self.pid] if self._isolated else pids
 
     def advance(self, now: float) -> float | None:
         """Do what is due, and set ``over`` when nothing is left.
@@ -152,9 +166,6 @@ class Ward:
                 return None
             if kill is None:
                 kill = self.kill = Kill("leftovers", None, now)
-            elif not kill.forced and not kill.settling:
-                kill.settling = True
-                kill.force_at = min(kill.force_at, now + _SETTLE_S)
         if kill is None:
             return None
         if kill.forced and now >= kill.give_up_at:
@@ -166,10 +177,15 @@ class Ward:
                 kill.forced = True
                 kill.count = alive
                 kill.give_up_at = now + _GIVE_UP_S
-        elif not kill.settling:
-            return kill.force_at
-        kill.pause_s = min(kill.pause_s * 2, _PAUSE_MAX_S)
-        return now + kill.pause_s
+        else:
+            if kill.waiting and kill.signal is not None:
+                self._ask_waiting(kill, kill.signal, now)
+            if not self.exited and not kill.waiting:
+                return kill.force_at
+        longest_s = _PAUSE_MAX_S if kill.forced or kill.waiting else _PAUSE_IN_GRACE_S
+        kill.pause_s = min(kill.pause_s * 2, longest_s)
+        again_at = now + kill.pause_s
+        return again_at if kill.forced else min(again_at, kill.force_at)
 
     def ended(self) -> Json:
         """How it ended: the members of ``Ended``, without ids."""
@@ -184,7 +200,7 @@ class Ward:
             "reason": reason,
             "message": message,
             "exit_code": code if code is not None and code >= 0 else None,
-            "signal": _signal_name(-code) if code is not None and code < 0 else None,
+            "signal": signal_name(-code) if code is not None and code < 0 else None,
             "kill_report": self._kill_report(),
             "usage": usage or None,
             **self.output.finish(),
@@ -209,7 +225,7 @@ class Ward:
             return "lost", "exit_unknown", "ended while nobody was there to see its exit code"
         if code > 0:
             return "failed", "exit_code", f"exited with code {code}"
-        return "failed", "signal", f"died of {_signal_name(-code)}"
+        return "failed", "signal", f"died of {signal_name(-code)}"
 
     def _kill_report(self) -> Json | None:
         kill = self.kill
@@ -236,10 +252,3 @@ def wall_now() -> int:
 
 def _exit_code(status: int | None) -> int | None:
     return None if status is None else os.waitstatus_to_exitcode(status)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIG{number}"

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import os
-import signal as signals
 from typing import Any
 
 from msgspec import Struct
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 from taskyard.core.attempts import KillReport
 from taskyard.core.functions import BLOB_BYTES, CallResult
 from taskyard.core.instants import Instant
+from taskyard.core.signals import signal_name
 from taskyard.core.states import AttemptState, Reason
 from taskyard.runtimes.function.member import Call
 
@@ -121,7 +121,7 @@ def died(call: Call, status: int | None, *, out_of_memory: bool) -> Ending:
     if code >= 0:
         text = f"its process exited with code {code} in the middle of the call"
         return Ending(AttemptState.FAILED, Reason.EXIT_CODE, text, exit_code=code)
-    name = _name(-code)
+    name = signal_name(-code)
     text = f"its process died of {name} in the middle of the call"
     return Ending(AttemptState.FAILED, Reason.SIGNAL, text, signal=name)
 
@@ -141,10 +141,3 @@ def kill_report(
         killed_count=killed,
         survivors=survivors,
     )
-
-
-def _name(number: int) -> str:
-    try:
-        return signals.Signals(number).name
-    except ValueError:
-        return f"SIG{number}"

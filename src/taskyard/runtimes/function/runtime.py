@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from taskyard.core.signals import signal_number
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
@@ -120,7 +121,7 @@ class FunctionRuntime(Switchboard):
     def _signal(self, member: Member, name: str) -> None:
         if member.pid:
             with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):
-                os.killpg(member.pid, signal.Signals[name])
+                os.killpg(member.pid, signal_number(name) or signal.SIGTERM)
 
     async def _pool(self, key: PoolKey, place: Path) -> ProcessPool:
         manifest = await anyio.to_thread.run_sync(read_manifest, place)
