@@ -1,5 +1,6 @@
 """Attempt directories are used again, unless there is any doubt."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from taskyard.worker.directories import AttemptDirectories
 
 pytestmark = pytest.mark.anyio
 
-A, B = AttemptId("a"), AttemptId("b")
+A, B, C = AttemptId("a"), AttemptId("b"), AttemptId("c")
 
 
 class Time:
@@ -38,15 +39,15 @@ async def test_directory_serves_again_empty(tmp_path: Path) -> None:
     time = Time()
     directories = AttemptDirectories(tmp_path / "attempts", monotonic=time)
     await directories.open()
-    await directories.make([A])
+    await directories.make({A: None})
     used(directories.path(A))
     inode = directories.path(A).stat().st_ino
     assert directories.recycle(directories.path(A))
     assert not directories.path(A).exists()
-    await directories.make([B])
+    await directories.make({B: None})
     assert directories.path(B).stat().st_ino != inode
     time.s += 10
-    await directories.make([A])
+    await directories.make({A: None})
     again = directories.path(A)
     assert again.stat().st_ino == inode
     assert (again / "stdout").read_bytes() == b""
@@ -57,7 +58,7 @@ async def test_spare_directories_survive_a_restart(tmp_path: Path) -> None:
     """Another process finds what an earlier one put aside."""
     first = AttemptDirectories(tmp_path)
     await first.open()
-    await first.make([A])
+    await first.make({A: None})
     used(first.path(A))
     inode = first.path(A).stat().st_ino
     assert first.recycle(first.path(A))
@@ -65,7 +66,7 @@ async def test_spare_directories_survive_a_restart(tmp_path: Path) -> None:
     second = AttemptDirectories(tmp_path, monotonic=time)
     await second.open()
     time.s += 10
-    await second.make([B])
+    await second.make({B: None})
     assert second.path(B).stat().st_ino == inode
 
 
@@ -74,11 +75,11 @@ async def test_existing_directory_is_left_as_it_is(tmp_path: Path) -> None:
     time = Time()
     directories = AttemptDirectories(tmp_path, monotonic=time)
     await directories.open()
-    await directories.make([A, B])
+    await directories.make({A: None, B: None})
     used(directories.path(A))
     assert directories.recycle(directories.path(B))
     time.s += 10
-    await directories.make([A])
+    await directories.make({A: None})
     assert (directories.path(A) / "stdout").read_text() == "stdout"
 
 
@@ -99,10 +100,35 @@ async def test_anything_unusual_is_not_used_again(
     """Only what looks exactly as a tidy attempt leaves it is recycled; the rest is untouched."""
     directories = AttemptDirectories(tmp_path)
     await directories.open()
-    await directories.make([A])
+    await directories.make({A: None})
     path = directories.path(A)
     used(path)
     (path / "stderr").unlink()
     spoil(path)
     assert not directories.recycle(path)
     assert (path / "stdout").read_text() == "stdout"
+
+
+@pytest.mark.root
+async def test_a_directory_serves_attempts_of_the_same_user_only(tmp_path: Path) -> None:
+    """Also after a restart; a file kept open would show what another user's attempt writes."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root rights")
+    first = AttemptDirectories(tmp_path)
+    await first.open()
+    await first.make({A: 4711})
+    used(first.path(A))
+    for name in ("stdout", "stderr", "work"):
+        os.chown(first.path(A) / name, 4711, 4711)
+    inode = first.path(A).stat().st_ino
+    assert first.recycle(first.path(A))
+    time = Time()
+    second = AttemptDirectories(tmp_path, monotonic=time)
+    await second.open()
+    time.s += 10
+    await second.make({A: None})
+    assert second.path(A).stat().st_ino != inode
+    await second.make({C: 4712})
+    assert second.path(C).stat().st_ino != inode
+    await second.make({B: 4711})
+    assert second.path(B).stat().st_ino == inode

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from msgspec import Struct
 
 from taskyard.core.attempts import Ended, Progress, Started
+from taskyard.core.identity import SERVER, Identity
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
@@ -31,6 +32,8 @@ class Assignment(Struct, frozen=True):
     kill_signal: str
     kill_grace_s: float
     log_limit_bytes: int
+    identity: Identity = SERVER
+    """As whom it runs, unless the work itself names a user."""
     registry_credentials: str | None = None
     """What the secret says that a container's ``credentials`` names; JSON."""
 

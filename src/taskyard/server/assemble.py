@@ -32,6 +32,7 @@ from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.containers import container_settings
 from taskyard.server.hosts import EngineRuntime, host_workers
+from taskyard.server.identities import work_root
 from taskyard.server.metrics import CountedSender, Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.pools import worker_of_host
@@ -118,6 +119,7 @@ async def assemble(
         await transport.serve(wired.reception)
 
         keeper = LogKeeper(files)
+        root = await anyio.to_thread.run_sync(work_root, data) if wired.workspace_users else None
         holdings = settings.holdings()
         offered = capacity(
             settings.worker_slots,
@@ -130,7 +132,7 @@ async def assemble(
             hostname=socket.gethostname(),
             version=__version__,
             capacity=within_holdings(offered, holdings),
-            runtimes=_local_runtimes(settings, data, clock),
+            runtimes=_local_runtimes(settings, data, clock, root),
             transport=transport,
             clock=clock,
             ids=ids,
@@ -187,9 +189,11 @@ async def assemble(
         yield Yard(engine, worker, metrics, wired, tuple(hosts))
 
 
-def _local_runtimes(settings: Settings, data: Path, clock: Clock) -> dict[str, Runtime]:
+def _local_runtimes(
+    settings: Settings, data: Path, clock: Clock, root: Path | None
+) -> dict[str, Runtime]:
     runtimes: dict[str, Runtime] = {
-        "command": CommandRuntime(data / "shepherd"),
+        "command": CommandRuntime(data / "shepherd", work_root=root),
         "simulation": SimulationRuntime(clock),
         "function": FunctionRuntime(
             data / "functions",

@@ -41,7 +41,7 @@ _SIZES: Final = (
     "container_image_cache_bytes",
 )
 _ENGINES: Final = ("unix:///", "tcp://", "http://", "https://")
-_LISTS: Final = frozenset({"listen", "container_volumes", "worker_tags"})
+_LISTS: Final = frozenset({"listen", "container_volumes", "worker_tags", "work_users_allowed"})
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
@@ -84,6 +84,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What placement policies can ask for; the host name counts as one more."""
     worker_metadata: dict[str, str] = {}
     """What rules of placement can look at."""
+    work_user: Literal["auto", "workspace", "server"] = "auto"
+    """As whom commands run: each workspace's as a user of its own, or all as the server itself;
+    ``auto`` is ``workspace`` where the server is run by root and can become other users."""
+    work_user_range: Annotated[str, Meta(pattern=r"^[0-9]{1,10}-[0-9]{1,10}$")] = (
+        "1900000000-1900065535"
+    )
+    """User and group ids that workspaces get; nobody else may have any of them."""
+    work_users_allowed: tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...] = ()
+    """Further users that tasks may ask to run as; root is never one of them."""
     pools: tuple[PoolSettings, ...] = ()
     """Which engine hosts run the containers of which groups; any worker when empty."""
     circuit_max_failures: Annotated[int, Meta(ge=1, le=1000)] = 5
@@ -206,6 +215,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         self._check_containers()
         self.fastlane.check("fastlane")
         self.holdings()
+        self.user_ids()
+        if {"root", "0"} & set(self.work_users_allowed):
+            raise InvalidInput("work_users_allowed", "root is the server itself; remove it")
         self.greencloud.check("greencloud")
         if self.secret_key is not None:
             from taskyard.services.sealing import (  # noqa: PLC0415 - loads cryptography
@@ -230,6 +242,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def listeners(self) -> list[Address]:
         """The additional listeners. Raises :class:`InvalidInput`."""
         return [parse_listen(text) for text in self.listen]
+
+    def user_ids(self) -> tuple[int, int]:
+        """The first and last user id that workspaces get. Raises :class:`InvalidInput`."""
+        first, last = map(int, self.work_user_range.split("-"))
+        if not 0 < first <= last < 2**31 - 1:
+            raise InvalidInput(
+                "work_user_range", "has to be FIRST-LAST with 0 < FIRST <= LAST < 2147483647"
+            )
+        return first, last
 
     def holdings(self) -> Holdings:
         """What of the machine the worker offers. Raises :class:`InvalidInput`."""

@@ -18,6 +18,7 @@ from taskyard.runtimes.function.building import LocalBuilder
 from taskyard.runtimes.function.bundles import BundleFiles
 from taskyard.runtimes.image.builder import LocalImages
 from taskyard.server.containers import container_settings
+from taskyard.server.identities import user_rule, workspaces_have_users
 from taskyard.server.mail import SmtpMail
 from taskyard.server.metrics import Metrics
 from taskyard.server.pools import core_pools
@@ -36,6 +37,7 @@ from taskyard.services.engine import Engine
 from taskyard.services.follow import Follow
 from taskyard.services.functions import Functions
 from taskyard.services.groups import Groups
+from taskyard.services.identities import Identities
 from taskyard.services.issuing import Issuing
 from taskyard.services.job_keeping import JobKeeping
 from taskyard.services.jobs import Jobs
@@ -88,6 +90,8 @@ class Wired:
     job_keeping: JobKeeping
     bundle_sweep: BundleSweep
     chaining: Chaining
+    workspace_users: bool
+    """Whether each workspace's work runs as a user of its own."""
 
 
 def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
@@ -100,7 +104,12 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     bus.listen(_drain(load))
     kill = Kill(adapters.transport, bus)
     sealing, access, secrets, audit = wire_access(settings, store, clock)
-    assignments = Assignments(secrets, settings.log_limit_bytes)
+    workspace_users = workspaces_have_users(settings)
+    users = user_rule(settings, workspace_users=workspace_users)
+    identities = Identities(
+        store.workspace_users if workspace_users else None, *settings.user_ids()
+    )
+    assignments = Assignments(secrets, settings.log_limit_bytes, identities=identities, users=users)
     dispatch = Dispatch(
         dispatching,
         groups,
@@ -119,7 +128,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     bus.listen(webhooks.on_changes)
     bus.listen(metrics.on_changes)
     submits = Tasks(
-        tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit, dispatch
+        tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit, dispatch, users
     )
     bundles = BundleFiles(settings.data / "functions" / "bundles")
     functions = Functions(
@@ -194,6 +203,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         job_keeping=keeping,
         bundle_sweep=BundleSweep(store.functions, bundles, clock),
         chaining=chaining,
+        workspace_users=workspace_users,
     )
 
 

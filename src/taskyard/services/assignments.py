@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from taskyard.core.attempts import Attempt
-from taskyard.core.errors import Conflict, NotFound, Unavailable
+from taskyard.core.errors import Conflict, InvalidInput, NotFound, Unavailable
 from taskyard.core.functions import FunctionId
+from taskyard.core.identity import UserRule
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.tasks import (
+    Command,
     Container,
     FunctionCall,
     SecretRef,
@@ -18,6 +20,7 @@ from taskyard.core.tasks import (
     with_environment,
 )
 from taskyard.ports.runtime import Assignment
+from taskyard.services.identities import Identities
 from taskyard.services.secrets import Secrets
 
 LiveVersion = Callable[[WorkspaceName, FunctionId], int | None]
@@ -26,7 +29,7 @@ IsImage = Callable[[FunctionId, int], bool]
 
 
 class NothingToRun(Conflict):
-    """The function is gone, or has no version that could run."""
+    """What the task names is not there any more, or not allowed any more."""
 
 
 class Assignments:
@@ -37,6 +40,8 @@ class Assignments:
         secrets: Secrets,
         log_limit_bytes: int,
         live_version: LiveVersion = lambda _workspace, _function_id: None,
+        identities: Identities | None = None,
+        users: UserRule = UserRule(),  # noqa: B008 - frozen
     ) -> None:
         """Prepare.
 
@@ -44,7 +49,11 @@ class Assignments:
             secrets: where references in environments are resolved.
             log_limit_bytes: kept of each stream when the task does not say.
             live_version: which version of a function calls use that are bound to none.
+            identities: as whom the work of workspaces runs; the server itself when None.
+            users: whom tasks may ask to run as.
         """
+        self._identities = identities or Identities()
+        self._users = users
         self._secrets = secrets
         self.live_version = live_version
         self.blob: Blob = _no_blob
@@ -58,10 +67,18 @@ class Assignments:
 
         Raises:
             NotFound: the task refers to a secret that its workspace does not have.
-            NothingToRun: it calls a function that is not there, or has no code.
+            NothingToRun: it calls a function that is not there, or has no code; or it asks for a
+                user that it may not run as.
+            Conflict: there is no user left for its workspace.
             Unavailable: secrets cannot be read now.
         """
         spec, work = task.spec, task.spec.work
+        if isinstance(work, Command) and work.user is not None and not lenient:
+            try:
+                self._users.check(work.user)
+            except InvalidInput as error:
+                # Stored while another setting was in force.
+                raise NothingToRun(str(error)) from error
         if isinstance(work, FunctionCall) and work.version is None:
             version = self.live_version(task.workspace, work.function_id)
             if version is None and not lenient:
@@ -103,6 +120,7 @@ class Assignments:
             kill_signal=spec.kill_signal,
             kill_grace_s=spec.kill_grace_s,
             log_limit_bytes=self._log_limit_bytes if limit is None else limit,
+            identity=await self._identities.of(task.workspace),
             registry_credentials=None if credentials is None else values.get(credentials),
         )
 

@@ -11,12 +11,13 @@ from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
 from taskyard.core.demand import ready_task
 from taskyard.core.errors import Conflict, InvalidInput
+from taskyard.core.identity import UserRule
 from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.instants import Instant
 from taskyard.core.schedule import CatchUp, check_cron, next_firing
 from taskyard.core.states import TERMINAL, TaskState
 from taskyard.core.syslog import parse_server
-from taskyard.core.tasks import Container, NewTask, Task, TaskSpec
+from taskyard.core.tasks import Command, Container, NewTask, Task, TaskSpec
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.dispatching import Placed, Placement
 from taskyard.ports.http import HttpSender
@@ -49,6 +50,7 @@ class Tasks:
         sender: HttpSender,
         audit: Audit,
         dispatch: Dispatch,
+        users: UserRule = UserRule(),  # noqa: B008 - frozen
     ) -> None:
         self._store = store
         self._logs = logs
@@ -60,6 +62,7 @@ class Tasks:
         self._sender = sender
         self._audit = audit
         self._dispatch = dispatch
+        self._users = users
 
     async def submit(self, caller: Caller, spec: TaskSpec) -> tuple[Task, bool]:
         """Store a task, and return it once it is on disk, with whether it is new.
@@ -290,6 +293,8 @@ class Tasks:
     def check(self, spec: TaskSpec) -> None:
         """Raise ``InvalidInput`` for what could not be executed, or leads where nothing may go."""
         check_spec(spec)
+        if isinstance(spec.work, Command) and spec.work.user is not None:
+            self._users.check(spec.work.user)
         for position, webhook in enumerate(spec.webhooks):
             self._sender.check_url(webhook.url, f"webhooks.{position}.url")
         if isinstance(spec.work, Container) and spec.work.syslog is not None:

@@ -3,7 +3,8 @@
 Making and deleting the handful of files and directories that one attempt needs costs more than
 running a short command, and on a file system that avoids recently freed inodes it costs more with
 every one. So the directory of an attempt that left nothing behind is emptied and renamed to serve
-another one.
+another one of the same user: whoever kept one of its files open must not get hold of what another
+user's attempt writes.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +40,9 @@ class AttemptDirectories:
         self.root = root
         self._spare_root = root / SPARE
         self._monotonic = monotonic
-        self._spare: deque[tuple[float, str]] = deque()
+        self._spare: dict[int, deque[tuple[float, str]]] = {}
+        """By the user whose attempts they served."""
+        self._spare_count = 0
         self._count = 0
 
     async def open(self) -> None:
@@ -52,7 +55,9 @@ class AttemptDirectories:
         self._spare_root.mkdir(mode=0o700, exist_ok=True)
         ready_at = self._monotonic() + _QUARANTINE_S
         for path in self._spare_root.iterdir():
-            self._spare.append((ready_at, str(path)))
+            owner = _owner_of(path)
+            if owner is not None:
+                self._put_aside(owner, ready_at, str(path))
             if path.name.isdecimal():
                 self._count = max(self._count, int(path.name) + 1)
 
@@ -60,23 +65,24 @@ class AttemptDirectories:
         """Where the directory of an attempt is."""
         return self.root / attempt_id
 
-    async def make(self, attempt_ids: Iterable[AttemptId]) -> None:
+    async def make(self, owners: Mapping[AttemptId, int | None]) -> None:
         """Make empty directories, each private to one attempt; those that exist stay as they are.
 
-        Raises ``OSError``.
+        ``owners`` are the users that the attempts run as; None is this process's own. Raises
+        ``OSError``.
         """
         # A rename takes a tenth of what a trip to a thread does; making one may take long.
         missing = [
             target
-            for attempt_id in attempt_ids
-            if not self._reuse(target := f"{self.root}/{attempt_id}")
+            for attempt_id, owner in owners.items()
+            if not self._reuse(owner, target := f"{self.root}/{attempt_id}")
         ]
         if missing:
             await anyio.to_thread.run_sync(_make_all, missing)
 
-    def _reuse(self, target: str) -> bool:
+    def _reuse(self, owner: int | None, target: str) -> bool:
         """Have a spare directory take this place; False if there is none, or the place is taken."""
-        spare = self._take_spare()
+        spare = self._take_spare(os.geteuid() if owner is None else owner)
         if spare is None or os.path.lexists(target):
             return False
         try:
@@ -85,11 +91,18 @@ class AttemptDirectories:
             return False
         return True
 
-    def _take_spare(self) -> str | None:
-        if self._spare and self._spare[0][0] <= self._monotonic():
+    def _take_spare(self, owner: int) -> str | None:
+        spare = self._spare.get(owner)
+        if spare and spare[0][0] <= self._monotonic():
             with contextlib.suppress(IndexError):
-                return self._spare.popleft()[1]
+                taken = spare.popleft()[1]
+                self._spare_count -= 1
+                return taken
         return None
+
+    def _put_aside(self, owner: int, ready_at: float, spare: str) -> None:
+        self._spare.setdefault(owner, deque()).append((ready_at, spare))
+        self._spare_count += 1
 
     def recycle(self, directory: Path) -> bool:
         """Take back a directory whose output is not needed any more, wherever it lies now.
@@ -97,7 +110,8 @@ class AttemptDirectories:
         False if it is not as an attempt that left nothing behind leaves it, or if there are
         enough: then it is to be removed instead. Blocks; meant for the thread that would remove.
         """
-        if len(self._spare) >= _SPARE_MAX or not _is_plain(directory):
+        owner = _owner_of(directory)
+        if owner is None or self._spare_count >= _SPARE_MAX:
             return False
         self._count += 1
         spare = f"{self._spare_root}/{self._count}"
@@ -108,7 +122,7 @@ class AttemptDirectories:
             os.rename(directory, spare)  # noqa: PTH104 - hot path
         except OSError:
             return False
-        self._spare.append((self._monotonic() + _QUARANTINE_S, spare))
+        self._put_aside(owner, self._monotonic() + _QUARANTINE_S, spare)
         return True
 
 
@@ -118,23 +132,29 @@ def _make_all(targets: list[str]) -> None:
             os.mkdir(target, 0o711)  # noqa: PTH102 - hot path
 
 
-def _is_plain(directory: Path) -> bool:
-    """Whether everything in it is ours, of the kind and with the rights it was made with."""
-    owner = os.geteuid()
+def _owner_of(directory: Path) -> int | None:
+    """The one user, besides this process's, whom things in it belong to; ours if there is none.
+
+    None unless everything in it is of the kind and with the rights it was made with.
+    """
+    ours = os.geteuid()
+    others: set[int] = set()
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
                 facts = entry.stat(follow_symlinks=False)
-                if facts.st_uid != owner:
-                    return False
+                if facts.st_uid != ours:
+                    others.add(facts.st_uid)
                 if entry.name in _FILES:
                     if facts.st_mode != stat.S_IFREG | 0o600 or facts.st_nlink != 1:
-                        return False
+                        return None
                 elif entry.name != _WORK or not _is_untouched(entry.path, facts):
-                    return False
+                    return None
     except OSError:
-        return False
-    return True
+        return None
+    if len(others) > 1:
+        return None
+    return others.pop() if others else ours
 
 
 def _is_untouched(work: str, facts: os.stat_result) -> bool:

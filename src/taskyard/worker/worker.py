@@ -331,7 +331,11 @@ class Worker:
         return holding
 
     async def _make_directories(self, holdings: list[_Holding]) -> bool:
-        wanted = [one.assignment.attempt_id for one in holdings if one.runtime.uses_directory]
+        wanted = {
+            one.assignment.attempt_id: one.assignment.identity.uid
+            for one in holdings
+            if one.runtime.uses_directory
+        }
         try:
             await self._directories.make(wanted)
         except OSError as error:

@@ -12,12 +12,18 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 
-def clean_all(directories: Sequence[Path]) -> None:
-    """Remove what these attempts made in their working directories, and their input. Blocks."""
+def clean_all(directories: Sequence[Path], work_root: str | None = None) -> None:
+    """Remove what these attempts made in their working directories, and their input. Blocks.
+
+    Below a ``work_root`` the working directories themselves go as well.
+    """
     for directory in directories:
         with contextlib.suppress(OSError):
             (directory / "stdin").unlink(missing_ok=True)
-            _empty(directory / "work")
+            if work_root is None:
+                _empty(directory / "work")
+            else:
+                _remove(Path(work_root) / directory.name)
 
 
 def _empty(work: Path) -> None:
@@ -30,7 +36,12 @@ def _empty(work: Path) -> None:
         return
     except OSError:
         _log.debug("working directory is closed", path=str(work))
-    shutil.rmtree(work, onerror=_open_up)
+    _remove(work)
+
+
+def _remove(work: Path) -> None:
+    if work.exists():
+        shutil.rmtree(work, onerror=_open_up)
 
 
 def _open_up(_function: Any, path: str, _error: object) -> None:

@@ -97,14 +97,24 @@ def command_of(assignment: Assignment) -> Command:
 
 
 def begin_line(
-    assignment: Assignment, directory: Path, *, adopt: bool, begun: bool = False
+    assignment: Assignment,
+    directory: Path,
+    work_directory: str | None = None,
+    *,
+    adopt: bool,
+    begun: bool = False,
 ) -> bytes:
-    """The request to start an attempt, or to adopt it."""
+    """The request to start an attempt, or to adopt it.
+
+    ``work_directory`` is where it works unless the task says; in ``directory`` when None.
+    """
     work = command_of(assignment)
     given = {name: value for name, value in work.env.items() if isinstance(value, str)}
     startable = not any(isinstance(value, SecretRef) for value in work.env.values())
     resources = assignment.resources
     place = os.path.abspath(directory)  # noqa: PTH100 - hot path
+    own = work_directory or place + "/work"
+    identity = assignment.identity
     return encode(
         {
             "op": "adopt" if adopt else "start",
@@ -117,13 +127,15 @@ def begin_line(
                 number=assignment.number,
                 group=assignment.group,
                 workspace=assignment.workspace,
-                home=place + "/work",
+                home=own,
                 user=work.user,
                 given=given,
             ),
             "cwd": work.cwd,
             "stdin": work.stdin is not None,
+            "work": own,
             "user": work.user,
+            "identity": None if identity.uid is None else (identity.uid, identity.gid),
             "isolate": work.isolate,
             "merge_output": work.merge_output,
             "limits": (

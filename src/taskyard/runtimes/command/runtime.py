@@ -61,14 +61,24 @@ class CommandRuntime:
             serves one directory.
         use_cgroups: False relies on sessions alone, as happens by itself without cgroups.
         linger_s: Seconds that an idle shepherd stays after the last client has gone.
+        work_root: Where attempts have their working directories, by attempt id; inside the
+            attempts' own directories when None.
     """
 
     uses_directory = True
 
-    def __init__(self, directory: Path, *, use_cgroups: bool = True, linger_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        use_cgroups: bool = True,
+        linger_s: float = 5.0,
+        work_root: Path | None = None,
+    ) -> None:
         self._place = ShepherdPlace(
             directory.absolute(), use_cgroups=use_cgroups, linger_s=linger_s
         )
+        self._work_root = None if work_root is None else str(work_root.absolute())
         self._held: dict[AttemptId, _Held] = {}
         self._listener: Listener | None = None
         self._link: Link | None = None
@@ -101,7 +111,7 @@ class CommandRuntime:
         for held in self._held.values():
             if not held.ended:
                 self._unsent.append(
-                    begin_line(held.assignment, held.directory, adopt=True, begun=held.begun)
+                    self._begin_line(held.assignment, held.directory, adopt=True, begun=held.begun)
                 )
                 if held.order is not None:
                     self._unsent.append(kill_line(held.order))
@@ -134,8 +144,14 @@ class CommandRuntime:
             held.assignment = assignment
             held.started = held.ended = False
             adopt, begun = True, begun or held.begun
-        line = begin_line(assignment, held.directory, adopt=adopt, begun=begun)
+        line = self._begin_line(assignment, held.directory, adopt=adopt, begun=begun)
         await self._put(line)
+
+    def _begin_line(
+        self, assignment: Assignment, directory: Path, *, adopt: bool, begun: bool
+    ) -> bytes:
+        work = None if self._work_root is None else f"{self._work_root}/{directory.name}"
+        return begin_line(assignment, directory, work, adopt=adopt, begun=begun)
 
     async def kill(self, order: KillOrder) -> None:
         """Have the shepherd kill an attempt."""
@@ -176,7 +192,7 @@ class CommandRuntime:
         directories, self._unclean = self._unclean, []
         try:
             if directories:
-                await anyio.to_thread.run_sync(clean_all, directories)
+                await anyio.to_thread.run_sync(clean_all, directories, self._work_root)
         except Exception:  # noqa: BLE001 - what is left goes with the attempt's directory
             _log.exception("cleaning up failed")
 

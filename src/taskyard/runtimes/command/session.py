@@ -14,7 +14,7 @@ _STOP_S: Final = 0.1
 _CHASE_S: Final = 0.2
 _QUIET_ROUNDS: Final = 3
 _SCANS: Final = 4
-"""How often the process table is read while processes come and go, before it counts as inhabited."""
+"""How often the process table is read while processes come and go; then somebody is left."""
 
 
 class Roster:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from typing import Final, NamedTuple
 
+from taskyard.runtimes.command import spawnlib
 from taskyard.runtimes.command.protocol import Json
 from taskyard.runtimes.command.sandbox import SandboxMissing, sandboxed
 
@@ -25,6 +26,9 @@ _MACHINE_TROUBLE: Final = {
 
 _DEFAULT_SIGNALS: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 """What the interpreter ignores, and commands must not."""
+
+
+_library: Final = spawnlib.library()
 
 
 class SpawnFailed(Exception):
@@ -50,9 +54,9 @@ def spawn(request: Json, null: int) -> int:
     child shall be born, and waits for the child. Raises :class:`SpawnFailed`.
     """
     directory: str = request["directory"]
-    identity = _identity(request["user"])
+    identity = _identity(request["user"], request["identity"])
     try:
-        work = f"{directory}/work"
+        work: str = request["work"]
         _make_work(work, identity)
         cwd: str = request["cwd"] or work
         if request["cwd"]:
@@ -77,7 +81,9 @@ def spawn(request: Json, null: int) -> int:
         stderr = _open_output(f"{directory}/stderr", identity)
         opened.append(stderr)
         streams = (stdin, stdout, stdout if request["merge_output"] else stderr)
-        return _start(program, argv, cwd, request["env"], streams, identity)
+        return _start(
+            program, argv, cwd, request["env"], streams, identity, own_directory=cwd == work
+        )
     except OSError as error:
         raise _explained(error, program, cwd, request["user"]) from error
     except ValueError as error:
@@ -94,10 +100,16 @@ def _start(
     env: dict[str, str],
     streams: tuple[int, int, int],
     identity: Identity | None,
+    *,
+    own_directory: bool,
 ) -> int:
     if identity is None:
         return _spawn_in(cwd, program, argv, env, streams)
-    # A change of user takes a full fork, which costs three times as much.
+    if _library is not None:
+        return _library.spawn(
+            program, argv, env, cwd, streams, *identity, own_directory=own_directory
+        )
+    # Without the library a change of user takes a full fork, which costs three times as much.
     process = subprocess.Popen(  # noqa: S603 - running what was asked for is the purpose
         argv,
         executable=program,
@@ -144,9 +156,9 @@ def _spawn_in(
         os.close(here)
 
 
-def _identity(user: str | None) -> Identity | None:
+def _identity(user: str | None, given: tuple[int, int] | None) -> Identity | None:
     if user is None:
-        return None
+        return None if given is None else Identity(*given)
     try:
         entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
         identity = Identity(entry.pw_uid, entry.pw_gid)

@@ -9,6 +9,7 @@ from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.dispatch import SqliteDispatch
 from taskyard.store.sqlite.functions import SqliteFunctions
 from taskyard.store.sqlite.groups import SqliteGroups
+from taskyard.store.sqlite.identities import SqliteWorkspaceUsers
 from taskyard.store.sqlite.issued import SqliteIssued
 from taskyard.store.sqlite.jobs import SqliteJobs
 from taskyard.store.sqlite.lists import SqliteLists
@@ -34,6 +35,7 @@ class Parts:
         self.catalogue = SqliteCatalogue(session)
         self.issued = SqliteIssued(session, self.tasks)
         self.maintenance = SqliteMaintenance(session)
+        self.workspace_users = SqliteWorkspaceUsers(session)
         self.access = SqliteAccessStore(session)
         self.webhooks = SqliteWebhookStore(session)
 

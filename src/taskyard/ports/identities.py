@@ -1,0 +1,17 @@
+"""The port for users of workspaces: which number of the machine belongs to which workspace."""
+
+from typing import Protocol
+
+from taskyard.core.ids import WorkspaceName
+
+
+class WorkspaceUserStore(Protocol):
+    """User ids by workspace. One that was given out is never given to another workspace."""
+
+    async def user_id(self, workspace: WorkspaceName, first: int, last: int) -> int:
+        """The user id of a workspace, the same each time.
+
+        The first time, it is the lowest from ``first`` to ``last`` above all that were given out.
+        Raises ``Conflict`` if there is none left.
+        """
+        ...

@@ -1,0 +1,32 @@
+"""The users of workspaces, on SQLite."""
+
+import sqlite3
+from typing import Final
+
+from taskyard.core.errors import Conflict
+from taskyard.core.ids import WorkspaceName
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.session import Part, writes
+
+_SQL: Final = queries("identities")
+
+
+class SqliteWorkspaceUsers(Part):
+    """Implements ``ports.identities.WorkspaceUserStore``."""
+
+    @writes
+    async def user_id(self, workspace: WorkspaceName, first: int, last: int) -> int:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> int:
+            parameters = {"workspace": workspace, "first": first, "last": last}
+            connection.execute(_SQL.add_workspace_user.sql, parameters)
+            row = connection.execute(_SQL.workspace_user.sql, parameters).fetchone()
+            if row is None:
+                raise Conflict(
+                    f"all user ids from {first} to {last} belong to workspaces;"
+                    " widen work_user_range"
+                )
+            return int(row[0])
+
+        return await self._session.write(write)
