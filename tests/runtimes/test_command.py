@@ -295,3 +295,32 @@ async def test_merged_output_keeps_the_order(pasture: Pasture) -> None:
     assert await pasture.output(ended) == b"o1\ne1\no2\ne2\no3\ne3\n"
     assert await pasture.output(ended, "stderr") == b""
     assert (ended.stdout.stored_bytes, ended.stderr.stored_bytes) == (18, 0)
+
+
+@pytest.mark.bubblewrap
+async def test_an_isolated_command_has_no_capabilities_and_gets_none(field: Pasture) -> None:
+    """Also in name spaces that it tries to make; nothing can be mounted."""
+    script = (
+        "grep -E '^Cap(Prm|Eff|Bnd)' /proc/self/status; mkdir /tmp/m;"
+        " for t in tmpfs proc cgroup2 devtmpfs; do mount -t $t none /tmp/m && echo MOUNTED; done;"
+        " unshare -Ur true && echo UNSHARED; ls /proc | grep -c '^[0-9]'"
+    )
+    assignment = await field.start(script=script, isolate=True)
+    await field.started_in_sandbox(assignment)
+    lines = (await field.output(await field.ended(assignment))).decode().splitlines()
+    assert [line.split()[1] for line in lines[:3]] == ["0" * 16] * 3
+    assert len(lines) == 4
+    assert int(lines[3]) < 8
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize("above", [0, 1, 2])
+async def test_an_isolated_command_is_not_shown_the_data_directory(
+    field: Pasture, above: int
+) -> None:
+    """Neither as its working directory, nor below it."""
+    place = [field.root, *field.root.parents][above]
+    ended = await field.run("ls", cwd=str(place), isolate=True)
+    assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.START_FAILED)
+    assert ended.message is not None
+    assert "data directory" in ended.message or "bubblewrap" in ended.message

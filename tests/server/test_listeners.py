@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from litestar.types import Receive, Scope, Send
 
 from taskyard.dialects.http.peers import LOCAL_KEY
 from taskyard.server import listeners
+from taskyard.server.controlpeers import is_task
 from taskyard.server.listeners import Listener, bind_tcp, bind_unix, local_admin, started
 
 pytestmark = pytest.mark.anyio
@@ -191,6 +193,37 @@ async def test_control_socket_is_for_its_owner_and_marks_its_callers(tmp_path: P
         async with httpx.AsyncClient(transport=transport) as client:
             assert (await client.post("http://x/", content=b"ab")).text == "2 True"
         listener.stop()
+
+
+@pytest.mark.parametrize(
+    ("variables", "status"),
+    [({}, b"200"), ({"TASKYARD_ATTEMPT_ID": "a"}, b"403"), ({"TASKYARD_FUNCTION": "f"}, b"403")],
+)
+async def test_the_control_socket_refuses_tasks(
+    tmp_path: Path, variables: dict[str, str], status: bytes
+) -> None:
+    """Also one that runs as the server's own user."""
+    path = tmp_path / "control.sock"
+    bound = bind_unix(path)
+    assert bound is not None
+    listener = Listener(bound, local_admin(echo), 1, control=True)
+    ask = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+        "s.sendall(b'GET / HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n');"
+        "sys.stdout.buffer.write(s.recv(4096))"
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve)
+        await started([listener])
+        done = await anyio.run_process([sys.executable, "-I", "-c", ask, str(path)], env=variables)
+        assert done.stdout.split(b" ", 2)[1] == status
+        listener.stop()
+
+
+def test_processes_of_tasks_are_known_by_their_cgroup_and_their_environment() -> None:
+    """This process is none; one that cannot be looked at counts as one."""
+    assert not is_task(os.getpid())
+    assert is_task(0)
 
 
 async def test_too_long_socket_path_is_done_without(tmp_path: Path) -> None:

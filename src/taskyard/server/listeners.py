@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import httptools
+import structlog
 import uvicorn
 from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from taskyard.core.errors import Unavailable
 from taskyard.dialects.http.peers import LOCAL_KEY
+from taskyard.server.controlpeers import is_task, peer_of
 from taskyard.server.sockets import MESSAGE_BYTES, PING_S, STALL_S, DroppingProtocol
 
 HEADER_BYTES: Final = 32 << 10
@@ -39,6 +41,13 @@ _LATE: Final = (
     b'{"type":"about:blank#request-timeout","title":"Request timeout","status":408,'
     b'"detail":"the request headers did not arrive in time"}'
 )
+_NOT_OURS: Final = (
+    b'{"type":"about:blank#not-allowed","title":"Not allowed","status":403,'
+    b'"detail":"the control socket is for the user that runs the server, and not for tasks;'
+    b' use the HTTP address and a token"}'
+)
+
+log = structlog.get_logger(__name__)
 
 
 class Corked:
@@ -196,20 +205,43 @@ class BoundedProtocol(HttpToolsProtocol):
 
 _PHRASES: Final = {
     400: "Bad Request",
+    403: "Forbidden",
     408: "Request Timeout",
     431: "Request Header Fields Too Large",
 }
 
 
+class ControlProtocol(BoundedProtocol):
+    """HTTP for those who own the server: its own user, and no task that it runs as that user."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Ask the system who is there."""
+        super().connection_made(transport)
+        peer = peer_of(transport.get_extra_info("socket"))
+        # Where the system does not tell, the mode of the socket has to do.
+        self._refused = peer is not None and (peer.uid != os.geteuid() or is_task(peer.pid))
+        if peer is not None and self._refused:
+            log.warning("control_socket_refused", pid=peer.pid, uid=peer.uid)
+
+    def data_received(self, data: bytes) -> None:
+        """Tell whoever may not be here so; an answer before the request would be lost."""
+        if self._refused:
+            self._refuse(403, _NOT_OURS)
+        else:
+            super().data_received(data)
+
+
 class Listener:
     """One bound socket and the server that accepts on it."""
 
-    def __init__(self, sock: socket.socket, app: ASGIApp, shutdown_s: float) -> None:
-        """Prepare to serve ``app`` on a bound socket."""
+    def __init__(
+        self, sock: socket.socket, app: ASGIApp, shutdown_s: float, *, control: bool = False
+    ) -> None:
+        """Prepare to serve ``app`` on a bound socket; ``control`` for the control socket."""
         self.socket = sock
         config = uvicorn.Config(
             app,
-            http=BoundedProtocol,
+            http=ControlProtocol if control else BoundedProtocol,
             ws=DroppingProtocol,
             ws_max_size=MESSAGE_BYTES,
             ws_ping_interval=PING_S,

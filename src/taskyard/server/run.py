@@ -95,7 +95,7 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
         if control is None:
             log.warning("no_control_socket", reason="its path is too long", path=str(control_path))
         else:
-            listeners.append(Listener(control, local_admin(app), settings.shutdown_s))
+            listeners.append(Listener(control, local_admin(app), settings.shutdown_s, control=True))
         url = url_of(settings.host, main.getsockname()[1])
         stop = Stop(yard, streams, listeners)
         async with _listening(listeners), _server_file(settings, url, control is not None):
@@ -148,6 +148,7 @@ async def _server_file(settings: Settings, url: str, control: bool) -> AsyncIter
         "control": CONTROL_SOCKET if control else None,
         "dev": settings.dev,
     }
+    await beside.touch(mode=0o600)
     await beside.write_text(json.dumps(content), encoding="utf-8")
     await beside.replace(path)
     try:

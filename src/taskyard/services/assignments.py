@@ -73,12 +73,8 @@ class Assignments:
             Unavailable: secrets cannot be read now.
         """
         spec, work = task.spec, task.spec.work
-        if isinstance(work, Command) and work.user is not None and not lenient:
-            try:
-                self._users.check(work.user)
-            except InvalidInput as error:
-                # Stored while another setting was in force.
-                raise NothingToRun(str(error)) from error
+        if isinstance(work, Command) and work.user is not None:
+            work = self._as_its_user(work, work.user, lenient=lenient)
         if isinstance(work, FunctionCall) and work.version is None:
             version = self.live_version(task.workspace, work.function_id)
             if version is None and not lenient:
@@ -123,6 +119,16 @@ class Assignments:
             identity=await self._identities.of(task.workspace),
             registry_credentials=None if credentials is None else values.get(credentials),
         )
+
+    def _as_its_user(self, work: Command, user: str, *, lenient: bool) -> Command:
+        """The command as the user that it may have. Raises ``NothingToRun``, unless ``lenient``."""
+        try:
+            self._users.check(user)
+        except InvalidInput as error:
+            # Stored while another setting was in force.
+            if not lenient:
+                raise NothingToRun(str(error)) from error
+        return replace(work, user=self._users.effective(user))
 
     async def _with_blob(self, work: FunctionCall) -> FunctionCall:
         """The call with what its function keeps, as it is now."""

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from taskyard.runtimes.command import spawnlib
 from taskyard.runtimes.command.protocol import Json
-from taskyard.runtimes.command.sandbox import SandboxMissing, sandboxed
+from taskyard.runtimes.command.sandbox import DirectoryRefused, SandboxMissing, sandboxed
 
 _MACHINE_TROUBLE: Final = {
     errno.EAGAIN,
@@ -64,9 +64,10 @@ def spawn(request: Json, null: int) -> int:
         argv: list[str] = request["argv"]
         program = _find(argv[0], request["env"].get("PATH", ""), cwd)
         if request["isolate"]:
-            argv = sandboxed([program, *argv[1:]], cwd, work)
+            data = os.path.dirname(os.path.dirname(directory))  # noqa: PTH120 - no pathlib here
+            argv = sandboxed([program, *argv[1:]], cwd, work, data)
             program = argv[0]
-    except SandboxMissing as error:
+    except (SandboxMissing, DirectoryRefused) as error:
         raise SpawnFailed(str(error)) from error
     except OSError as error:
         raise _trouble(error) from error
