@@ -198,10 +198,12 @@ def test_the_rest_of_the_surface(yard: Yard) -> None:
         ]
 
 
-def test_the_history_of_a_running_task_is_followed(yard: Yard, tmp_path: Path) -> None:
+def test_the_history_of_a_running_task_is_followed(yard: Yard) -> None:
     """What happens meanwhile is printed too, up to the end."""
-    gate = tmp_path / "gate"
+    # The command may run as another user, who does not get into a test's own directory.
+    gate = Path(tempfile.gettempdir()) / f"taskyard-gate-{os.getpid()}"
     os.mkfifo(gate)
+    gate.chmod(0o666)
     task = yard.run("submit", "-q", "--", "cat", str(gate)).stdout.decode().strip()
     environment = {**yard.environment, "TASKYARD_DATA": str(yard.data)}
     with subprocess.Popen(
@@ -210,6 +212,7 @@ def test_the_history_of_a_running_task_is_followed(yard: Yard, tmp_path: Path) -
         assert following.stdout is not None
         assert json.loads(following.stdout.readline())["kind"] == "submitted"
         gate.write_text("go on", "utf-8")
+        gate.unlink()
         rest = [json.loads(line)["kind"] for line in following.stdout]
         assert following.wait(20) == 0
     assert rest[-1] == "succeeded"
