@@ -90,11 +90,13 @@ class Load:
 @pytest.mark.long
 def test_nothing_is_lost_or_doubled_when_the_server_is_killed_again_and_again(
     tmp_path: Path,
+    common_path: Path,
 ) -> None:
     """Each acknowledged task ends once, by its own exit code, having run exactly once."""
     served = Served(tmp_path / "data")
-    runs = tmp_path / "runs"
+    runs = common_path / "runs"
     runs.touch()
+    runs.chmod(0o666)
     chance = random.Random()
     served.start()
     load = Load(served, runs)

@@ -121,10 +121,10 @@ def test_simulation_keeps_its_original_end(served: tuple[Served, Gx]) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_command_goes_on_and_is_seen_running(served: tuple[Served, Gx], tmp_path: Path) -> None:
+def test_command_goes_on_and_is_seen_running(served: tuple[Served, Gx], common_path: Path) -> None:
     """Real work survives the server, runs once, and its output is whole."""
     server, gx = served
-    go = tmp_path / "go"
+    go = common_path / "go"
     script = f"echo begun; while [ ! -e {go} ]; do sleep 0.02; done; echo done"
     assert gx.create("w", "gx.tiny", "work", command=script) == 1
     gx.until("w", lambda tasks: running(tasks) == [1])

@@ -76,7 +76,7 @@ async def test_content_is_there_before_the_task_starts(world: DroveWorld, kind: 
     assert "x-one: 1" in lines
     assert f"authorization: Basic {base64.b64encode(b'u:p').decode()}" in lines
     assert lines[-1] == "payload"
-    work = world.workers.given[0].work
+    work = (await world.running()).work
     assert isinstance(work, Container)
     assert [(one.path, one.data) for one in work.files] == [
         ("/c.txt", base64.b64encode(b"content").decode())
