@@ -35,7 +35,7 @@ class Command(Struct, frozen=True, omit_defaults=True, tag="command", tag_field=
     stdin: str | None = None
     """Text given on standard input; ``/dev/null`` when None."""
     user: str | None = None
-    """User to run as; the workspace's own when None. Where workspaces have users, the operator allows others."""
+    """User to run as; the workspace's own when None, or the server's where workspaces have none."""
     merge_output: bool = False
     """Standard error goes where standard output goes, in the order in which both are written."""
     isolate: bool = False
