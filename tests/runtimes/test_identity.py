@@ -14,6 +14,8 @@ from taskyard.runtimes.command import spawnlib
 pytestmark = [pytest.mark.anyio, pytest.mark.root]
 OWN = Identity(1_900_000_007, 1_900_000_007)
 OTHER = Identity(1_900_000_008, 1_900_000_008)
+LOUD = Identity(1_900_000_009, 1_900_000_009)
+"""Of the test that signals every process of its user: other tests run meanwhile."""
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +73,7 @@ async def test_it_cannot_signal_the_supervisor_or_another_user(field: Pasture) -
     ended = await field.run(
         script=f"kill -9 {pid}; kill -9 {field.shepherd_pid}; kill -9 {os.getpid()}; trap '' TERM;"
         " kill -TERM -1; echo alive",
-        identity=OWN,
+        identity=LOUD,
     )
     assert (await field.output(ended)).endswith(b"alive\n")
     assert (await field.output(ended, "stderr")).count(b"ermitted") >= 3

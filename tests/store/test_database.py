@@ -290,3 +290,17 @@ def test_a_copy_of_the_files_is_a_store(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(run())
+
+
+def test_a_lock_that_a_killed_server_left_while_it_migrated_is_no_obstacle(tmp_path: Path) -> None:
+    """The next start does what is missing."""
+    path = tmp_path / FILE_NAME
+    migrate(path)
+    whole = schema(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE workspace_users")
+        connection.execute("DELETE FROM _yoyo_migration WHERE migration_id LIKE '0011%'")
+        connection.execute("INSERT INTO yoyo_lock VALUES (1, '2026-01-01', 1)")
+    connection.close()
+    migrate(path)
+    assert schema(path) == whole

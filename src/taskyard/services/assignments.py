@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from taskyard.core.attempts import Attempt
 from taskyard.core.errors import Conflict, InvalidInput, NotFound, Unavailable
 from taskyard.core.functions import FunctionId
-from taskyard.core.identity import UserRule
+from taskyard.core.identity import SERVER, Identity, UserRule
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.tasks import (
     Command,
@@ -16,6 +16,7 @@ from taskyard.core.tasks import (
     FunctionCall,
     SecretRef,
     Task,
+    Work,
     environment_of,
     with_environment,
 )
@@ -116,9 +117,13 @@ class Assignments:
             kill_signal=spec.kill_signal,
             kill_grace_s=spec.kill_grace_s,
             log_limit_bytes=self._log_limit_bytes if limit is None else limit,
-            identity=await self._identities.of(task.workspace),
+            identity=await self._identity(task, work),
             registry_credentials=None if credentials is None else values.get(credentials),
         )
+
+    async def _identity(self, task: Task, work: Work) -> Identity:
+        """As whom commands run; other work does not ask."""
+        return await self._identities.of(task.workspace) if isinstance(work, Command) else SERVER
 
     def _as_its_user(self, work: Command, user: str, *, lenient: bool) -> Command:
         """The command as the user that it may have. Raises ``NothingToRun``, unless ``lenient``."""

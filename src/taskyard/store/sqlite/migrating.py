@@ -11,7 +11,10 @@ from taskyard.store.sqlite.errors import translated
 
 
 def migrate(path: Path) -> None:
-    """Bring the schema up to date. Raises ``StoreDamaged`` for a store of a newer version."""
+    """Bring the schema up to date; the caller holds the lock of the directory.
+
+    Raises ``StoreDamaged`` for a store of a newer version.
+    """
     with translated():
         connect(path).close()
     with resources.as_file(resources.files("taskyard.store.sqlite") / "migrations") as folder:
@@ -23,7 +26,12 @@ def migrate(path: Path) -> None:
                 raise StoreDamaged(
                     f"{path} was written by a newer version of Taskyard; upgrade to use it"
                 )
-            with backend.lock():
-                backend.apply_migrations(backend.to_apply(known))
+            missing = backend.to_apply(known)
+            if missing:
+                # One that a killed server left would never be given back. Nobody else is at work:
+                # our caller holds the lock of the directory.
+                backend.break_lock()
+                with backend.lock():
+                    backend.apply_migrations(missing)
         finally:
             backend.connection.close()
