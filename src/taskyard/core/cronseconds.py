@@ -4,6 +4,7 @@ from typing import Final
 
 from cronsim import CronSim, CronSimError
 
+from taskyard.core.cron import LONGEST
 from taskyard.core.errors import InvalidInput
 from taskyard.core.instants import Instant, from_datetime, to_datetime
 
@@ -13,13 +14,15 @@ _PROBE: Final = Instant(1_704_067_200_000_000)
 
 def check_seconds_cron(expression: str, field: str = "cron") -> None:
     """Raise ``InvalidInput`` naming ``field`` unless the expression can be read and fires."""
+    if len(expression) > LONGEST:
+        raise InvalidInput(field, f"is longer than {LONGEST} characters")
     if len(expression.split()) not in {5, 6}:
         raise InvalidInput(
             field, "needs five fields (minute hour day month weekday), or seconds as a sixth"
         )
     try:
         fires = next_start(expression, _PROBE)
-    except CronSimError as error:
+    except (CronSimError, ValueError) as error:
         raise InvalidInput(field, f"cannot be read: {error}") from error
     if fires is None:
         raise InvalidInput(field, "never fires")

@@ -1,14 +1,10 @@
-"""Recurring rules: when a cron expression fires, and what becomes of firings that were missed."""
+"""What becomes of firings that were missed."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cronsim import CronSim, CronSimError
-
-from taskyard.core.errors import InvalidInput
-from taskyard.core.instants import Instant, from_datetime, to_datetime
+from taskyard.core.cron import next_firing
+from taskyard.core.instants import Instant
 
 
 class CatchUp(StrEnum):
@@ -20,32 +16,6 @@ class CatchUp(StrEnum):
     """Make up for all of them with one task."""
     ALL = "all"
     """Make up for each with a task of its own."""
-
-
-def check_cron(expression: str, timezone: str) -> None:
-    """Raise :class:`InvalidInput` naming ``cron`` or ``timezone`` unless both can be used."""
-    zone = _zone(timezone)
-    if len(expression.split()) != 5:
-        raise InvalidInput("cron", "needs five fields: minute hour day month weekday")
-    try:
-        next(CronSim(expression, datetime(2024, 1, 1, tzinfo=zone)))
-    except (CronSimError, StopIteration) as error:
-        raise InvalidInput(
-            "cron", f"cannot be read: {error}" if str(error) else "never fires"
-        ) from error
-
-
-def next_firing(expression: str, timezone: str, after: Instant) -> Instant | None:
-    """The first firing strictly after an instant; None if there is none in the next 50 years.
-
-    Daylight saving time follows Debian's cron, as cronsim does: a firing in the skipped hour
-    happens right after it, one in the repeated hour happens once.
-    """
-    moment = to_datetime(after).astimezone(_zone(timezone))
-    try:
-        return from_datetime(next(CronSim(expression, moment)))
-    except StopIteration:
-        return None
 
 
 def firings_due(
@@ -91,10 +61,3 @@ GRACE = 60_000_000
 _HOUR: Final = 3_600_000_000
 _SPANS: Final = (_HOUR, 24 * _HOUR, 31 * 24 * _HOUR, 366 * 24 * _HOUR)
 """How far back to look for the last firing owed, nearest first."""
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InvalidInput("timezone", f"there is no time zone {name!r}") from error

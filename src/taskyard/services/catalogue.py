@@ -5,11 +5,11 @@ from typing import Final, TypeVar
 
 from taskyard.core.access import Caller, Role
 from taskyard.core.catalogue import Build, Endpoint, Entry, Node, Schedule, Tag, Trigger
+from taskyard.core.cron import next_firing
 from taskyard.core.errors import NotFound
 from taskyard.core.functions import Function
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.schedule import next_firing
 from taskyard.ports.catalogue import CatalogueStore
 from taskyard.ports.clock import Clock
 from taskyard.services.access import require

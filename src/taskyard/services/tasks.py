@@ -9,12 +9,13 @@ import msgspec
 from taskyard.core.access import Caller, Role
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
+from taskyard.core.cron import check_cron, next_firing
 from taskyard.core.demand import ready_task
 from taskyard.core.errors import Conflict, InvalidInput
 from taskyard.core.identity import UserRule
 from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.instants import Instant
-from taskyard.core.schedule import CatchUp, check_cron, next_firing
+from taskyard.core.schedule import CatchUp
 from taskyard.core.states import TERMINAL, TaskState
 from taskyard.core.syslog import parse_server
 from taskyard.core.tasks import Command, Container, NewTask, Task, TaskSpec

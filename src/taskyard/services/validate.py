@@ -3,10 +3,10 @@
 import re
 from typing import Final
 
+from taskyard.core.cron import check_cron
 from taskyard.core.errors import InvalidInput
 from taskyard.core.instants import Instant
 from taskyard.core.policies import problem_of
-from taskyard.core.schedule import check_cron
 from taskyard.core.signals import signal_number
 from taskyard.core.tasks import TaskSpec, Webhook
 from taskyard.core.webhooks import WEBHOOKS_LIMIT, check_webhook
