@@ -3,10 +3,12 @@
 1. count the request, by route and status;
 2. keep encoded slashes of a path apart from those between its segments;
 3. below the prefix of a dialect of others, hand over to that dialect's own application;
-4. answer ``OPTIONS``;
-5. find the route: the hot ones at once, all others through Litestar, be they of our own dialect,
+4. refuse names that are not this server's, and what pages of others must not send
+   (``dialects/http/browsers.py``);
+5. answer ``OPTIONS``;
+6. find the route: the hot ones at once, all others through Litestar, be they of our own dialect,
    of the dashboard, or one of the few below;
-6. the dialect's handler: limit the body, find the caller, decode, ask the engine, answer.
+7. the dialect's handler: limit the body, find the caller, decode, ask the engine, answer.
 """
 
 import importlib.util
@@ -23,6 +25,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from taskyard.core.access import Role
 from taskyard.core.errors import TaskyardError
 from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.browsers import Browsers, Manners
 from taskyard.dialects.http.peers import LOCAL_KEY, address_of
 from taskyard.dialects.http.routing import allowed_methods
 from taskyard.dialects.native.callers import caller_of
@@ -63,6 +66,15 @@ class Served:
     access_log: bool = False
     others: Mapping[str, Application] = field(default_factory=dict)
     """The dialects of others, by name."""
+    browsers: Browsers | None = None
+    """The rules about browsers and hosts; everything is let through when None."""
+    manners: Mapping[str, Manners] = field(default_factory=dict)
+    """What is particular to a dialect in that, by its name."""
+
+    def checked(self, name: str, app: ASGIApp) -> ASGIApp:
+        """A dialect's application behind the rules about browsers."""
+        manners = self.manners.get(name, Manners())
+        return app if self.browsers is None else self.browsers.checked(app, manners)
 
 
 def main_app(served: Served) -> ASGIApp:
@@ -70,8 +82,11 @@ def main_app(served: Served) -> ASGIApp:
     prefix = PREFIXES["native"]
     extra = [_metrics_router(served.metrics), *served.pages]
     native = _native_app(served, served.native(prefix), [native_router(prefix), *extra])
-    mounted = {PREFIXES[name]: make(PREFIXES[name]) for name, make in served.others.items()}
-    return _counted(served, _slashes(_mounted(mounted, native)))
+    mounted = {
+        PREFIXES[name]: served.checked(name, make(PREFIXES[name]))
+        for name, make in served.others.items()
+    }
+    return _counted(served, _slashes(_mounted(mounted, served.checked("native", native))))
 
 
 def dialect_app(served: Served, name: str) -> ASGIApp:
@@ -80,7 +95,7 @@ def dialect_app(served: Served, name: str) -> ASGIApp:
         app = _native_app(served, served.native(""), [native_router("")])
     else:
         app = served.others[name]("")
-    return _counted(served, _slashes(app))
+    return _counted(served, _slashes(served.checked(name, app)))
 
 
 def _mounted(applications: Mapping[str, ASGIApp], otherwise: ASGIApp) -> ASGIApp:

@@ -161,7 +161,22 @@ class BoundedProtocol(HttpToolsProtocol):
         """All headers are here."""
         self._in_headers = False
         self._stop_timer()
+        if self.url[:1] != b"/":
+            self._take_host_of_target()
         super().on_headers_complete()
+
+    def _take_host_of_target(self) -> None:
+        """A target such as ``http://host/path`` names the host, whatever the header says (RFC 9112,
+        3.2.2); of other forms, only ``*`` is known here.
+        """
+        if self.url == b"*":
+            return
+        scheme, mark, rest = self.url.partition(b"://")
+        authority, slash, _ = rest.partition(b"/")
+        if not mark or not slash or scheme.lower() not in {b"http", b"https"}:
+            raise httptools.HttpParserError("unknown form of target")
+        self.headers[:] = [pair for pair in self.headers if pair[0] != b"host"]
+        self.headers.append((b"host", authority.rpartition(b"@")[2]))
 
     def handle_websocket_upgrade(self) -> None:
         """Leave the connection to the WebSocket protocol, which has to feel its peer fall behind

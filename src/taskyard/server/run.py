@@ -21,6 +21,7 @@ from taskyard.dialects.native.native import Native
 from taskyard.server.addresses import Address, url_of
 from taskyard.server.app import Served, dashboard_pages, dialect_app, main_app
 from taskyard.server.assemble import Yard, assemble
+from taskyard.server.browsers import browsers_of, manners_of
 from taskyard.server.fetching import GuardedFetcher
 from taskyard.server.listeners import Listener, bind_tcp, bind_unix, local_admin, started
 from taskyard.server.logging import configure_logging
@@ -65,6 +66,7 @@ def serve(settings: Settings) -> int:
 
 async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
     """Serve until a signal, or until cancelled. Raises as :func:`serve`."""
+    rules = browsers_of(settings)
     # Bound first: whoever starts a second server by mistake is told before anything is touched.
     main = bind_tcp(settings.host, settings.port)
     addresses = settings.listeners()
@@ -84,6 +86,8 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
             dashboard_pages(),
             settings.access_log,
             others(settings, host),
+            rules,
+            manners_of(settings),
         )
         app = main_app(served)
         listeners = [Listener(main, app, settings.shutdown_s)]

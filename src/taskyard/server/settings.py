@@ -41,7 +41,12 @@ _SIZES: Final = (
     "container_image_cache_bytes",
 )
 _ENGINES: Final = ("unix:///", "tcp://", "http://", "https://")
-_LISTS: Final = frozenset({"listen", "container_volumes", "worker_tags", "work_users_allowed"})
+_LISTS: Final = frozenset(
+    {
+        *("listen", "container_volumes", "worker_tags", "work_users_allowed"),
+        *("allowed_hosts", "allowed_origins"),
+    }
+)
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
@@ -59,6 +64,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """More listeners, each ``DIALECT=HOST:PORT``: one dialect at the root of its own address."""
     dev: bool = False
     """Well-known credentials, on loopback only; webhooks may go to private addresses."""
+    allowed_hosts: tuple[Annotated[str, Meta(min_length=1, max_length=255)], ...] = ()
+    """Names this server is asked by, besides those it listens on; ``*.example.com``, or ``*``."""
+    allowed_origins: tuple[Annotated[str, Meta(min_length=1, max_length=300)], ...] = ()
+    """Origins whose pages may use it with all they have, such as ``https://app.example``."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """``auto`` is ``console`` on a terminal and ``json`` otherwise."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -82,6 +82,7 @@ TITLES: Final = {
     "method-not-allowed": "Method not allowed",
     "conflict": "Conflict",
     "body-too-large": "Body too large",
+    "unsupported-media-type": "Unsupported media type",
     "range-not-satisfiable": "Range not satisfiable",
     "invalid-input": "Invalid input",
     "overloaded": "Overloaded",

@@ -15,7 +15,7 @@ from taskyard.dialects.native.operation import OPERATION_KEY, NoQuery, Operation
 REF: Final = "#/components/schemas/{name}"
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _COMMON_FAILS: Final = (400, 401, 403, 429, 500, 503)
-_BODY_FAILS: Final = (413, 422)
+_BODY_FAILS: Final = (413, 415, 422)
 _KINDS: Final = {
     400: "malformed-body",
     401: "not-authenticated",
@@ -23,6 +23,7 @@ _KINDS: Final = {
     404: "not-found",
     409: "conflict",
     413: "body-too-large",
+    415: "unsupported-media-type",
     416: "range-not-satisfiable",
     422: "invalid-input",
     429: "overloaded",

@@ -22,6 +22,7 @@ from taskyard.core.access import Caller, Role
 from taskyard.core.ids import TaskId
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import read_body
+from taskyard.dialects.native.bodies import check_json
 from taskyard.dialects.native.callers import caller_of
 from taskyard.dialects.native.errors import (
     invalid_input,
@@ -208,6 +209,7 @@ async def _decode(
     decoder: msgspec.json.Decoder[Any],
     required: bool,
 ) -> Any:
+    check_json(scope)
     body = await read_body(scope["headers"], receive, native.max_body_bytes)
     if not body and not required:
         return None

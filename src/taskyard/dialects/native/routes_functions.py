@@ -19,6 +19,7 @@ from taskyard.dialects.native.answers_functions import (
     version_answer,
 )
 from taskyard.dialects.native.answers_tasks import task_answer
+from taskyard.dialects.native.bodies import check_no_form
 from taskyard.dialects.native.errors import Refusal
 from taskyard.dialects.native.growing import GrowingLog
 from taskyard.dialects.native.operation import Call, NoQuery, RawBody, operation
@@ -105,6 +106,7 @@ class FunctionRoutes(Controller):
     )
     async def deploy_function(self, call: Call[DeployQuery, RawBody]) -> Answer:
         """Deploy a version; 202 while its build is under way, 200 when it was waited for."""
+        check_no_form(call.scope)
         deployment = deployment_of(call.scope, call.body, call.query)
         functions, name = call.engine.functions, call.path("function")
         function, version = await functions.deploy(call.caller, name, deployment)
