@@ -1,14 +1,15 @@
 """The request path, from a listener's socket to a route:
 
 1. count the request, by route and status;
-2. keep encoded slashes of a path apart from those between its segments;
-3. below the prefix of a dialect of others, hand over to that dialect's own application;
-4. refuse names that are not this server's, and what pages of others must not send
+2. have browsers run nothing of an answer but our own pages (``dialects/http/contained.py``);
+3. keep encoded slashes of a path apart from those between its segments;
+4. below the prefix of a dialect of others, hand over to that dialect's own application;
+5. refuse names that are not this server's, and what pages of others must not send
    (``dialects/http/browsers.py``);
-5. answer ``OPTIONS``;
-6. find the route: the hot ones at once, all others through Litestar, be they of our own dialect,
+6. answer ``OPTIONS``;
+7. find the route: the hot ones at once, all others through Litestar, be they of our own dialect,
    of the dashboard, or one of the few below;
-7. the dialect's handler: limit the body, find the caller, decode, ask the engine, answer.
+8. the dialect's handler: limit the body, find the caller, decode, ask the engine, answer.
 """
 
 import importlib.util
@@ -26,6 +27,7 @@ from taskyard.core.access import Role
 from taskyard.core.errors import TaskyardError
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.browsers import Browsers, Manners
+from taskyard.dialects.http.contained import contained
 from taskyard.dialects.http.peers import LOCAL_KEY, address_of
 from taskyard.dialects.http.routing import allowed_methods
 from taskyard.dialects.native.callers import caller_of
@@ -86,7 +88,8 @@ def main_app(served: Served) -> ASGIApp:
         PREFIXES[name]: served.checked(name, make(PREFIXES[name]))
         for name, make in served.others.items()
     }
-    return _counted(served, _slashes(_mounted(mounted, served.checked("native", native))))
+    app = _mounted(mounted, served.checked("native", native))
+    return _counted(served, contained(_slashes(app)))
 
 
 def dialect_app(served: Served, name: str) -> ASGIApp:
@@ -95,7 +98,9 @@ def dialect_app(served: Served, name: str) -> ASGIApp:
         app = _native_app(served, served.native(""), [native_router("")])
     else:
         app = served.others[name]("")
-    return _counted(served, _slashes(served.checked(name, app)))
+    app = _slashes(served.checked(name, app))
+    # What GreenCloud's functions answer is free where they have an origin of their own.
+    return _counted(served, app if name == "greencloud" else contained(app))
 
 
 def _mounted(applications: Mapping[str, ASGIApp], otherwise: ASGIApp) -> ASGIApp:

@@ -17,7 +17,7 @@ from taskyard.dialects.fastlane import routes_jobs, routes_lists
 from taskyard.dialects.fastlane.answers import document_answer
 from taskyard.dialects.fastlane.dialect import CALLER_KEY, Call, Fastlane
 from taskyard.dialects.fastlane.errors import HTML_TYPE, answer_of, page_answer
-from taskyard.dialects.fastlane.pages import stream_page
+from taskyard.dialects.fastlane.pages import page_policy, stream_page
 from taskyard.dialects.fastlane.sockets import serve_socket
 from taskyard.dialects.http.answers import Answer
 
@@ -47,7 +47,8 @@ async def stream(call: Call) -> ASGIApp:
     ]
     quoted = "/".join(quote(one, safe="", errors="replace") for one in segments)
     page = stream_page(" / ".join(ids), f"{call.fastlane.prefix}/{quoted}/ws/")
-    return Answer(200, page, (HTML_TYPE, (b"cache-control", b"no-store")))
+    policy = (b"content-security-policy", page_policy(page))
+    return Answer(200, page, (HTML_TYPE, policy, (b"cache-control", b"no-store")))
 
 
 def _outputs(prefix: str) -> list[Route]:

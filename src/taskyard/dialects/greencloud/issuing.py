@@ -60,7 +60,7 @@ async def answered(
     if not view.is_over:
         return None
     applied = (*headers, (b"preference-applied", b"wait"))
-    return await result_answer(call.engine, caller, view, applied)
+    return await result_answer(call.greencloud, caller, view, applied)
 
 
 async def create_task(call: Call) -> Answer:

@@ -3,10 +3,12 @@
 from taskyard.core.access import Caller
 from taskyard.core.issued import CallView
 from taskyard.core.states import Reason, TaskState
+from taskyard.dialects.greencloud.call import GreenCloud
 from taskyard.dialects.greencloud.errors import Headers, error_answer
 from taskyard.dialects.greencloud.headers import of_function
 from taskyard.dialects.greencloud.mapping import state_of
 from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.contained import without_origin_headers
 from taskyard.services.calls import CallFailed
 from taskyard.services.engine import Engine
 
@@ -14,9 +16,10 @@ _BODILESS = frozenset({204, 304})
 
 
 async def result_answer(
-    engine: Engine, caller: Caller, view: CallView, headers: Headers = ()
+    greencloud: GreenCloud, caller: Caller, view: CallView, headers: Headers = ()
 ) -> Answer:
     """The result of a task, or that it is not ready."""
+    engine = greencloud.host.engine
     about = (
         *headers,
         (b"gc-task-id", view.call.id.encode()),
@@ -33,7 +36,10 @@ async def result_answer(
         if view.reason is Reason.TIMEOUT:
             return error_answer(408, "TIMEOUT", message, about)
         return error_answer(500, "FUNCTION_ERROR", message, about)
-    sent = [*of_function(result.headers), *about]
+    given = of_function(result.headers)
+    if greencloud.prefix:  # not a listener of its own: the dashboard has this origin, too
+        given = without_origin_headers(given)
+    sent = [*given, *about]
     body = result.body or b""
     return Answer(result.status, b"" if result.status in _BODILESS else body, sent)
 

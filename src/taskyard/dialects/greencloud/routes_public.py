@@ -106,7 +106,7 @@ async def _result(call: Call, headers: Headers) -> Answer:
         if ended_at is not None and call.engine.clock.now() > after(ended_at, window_s):
             raise needs_login("this result is no longer public")
         owner = Caller("public", workspace, Role.READ)
-    return await result_answer(call.engine, owner, view, headers)
+    return await result_answer(call.greencloud, owner, view, headers)
 
 
 async def _owner(call: Call) -> Caller | None:

@@ -44,7 +44,7 @@ async def show(call: Call) -> Answer:
 
 async def result(call: Call) -> Answer:
     """``GET /v1/task/{taskId}/result``."""
-    return await result_answer(call.engine, call.caller, await own_view(call))
+    return await result_answer(call.greencloud, call.caller, await own_view(call))
 
 
 async def list_tasks(call: Call) -> Answer:

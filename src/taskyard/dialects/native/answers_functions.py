@@ -5,6 +5,7 @@ from typing import Final
 from taskyard.core.functions import CallResult, Function, Version
 from taskyard.core.ids import TaskId
 from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.contained import without_origin_headers
 from taskyard.dialects.native.schemas_functions import (
     FunctionAnswer,
     FunctionLimitsAnswer,
@@ -71,8 +72,8 @@ def version_answer(version: Version, live_version: int | None) -> VersionAnswer:
 
 
 def result_answer(task_id: TaskId, result: CallResult) -> Answer:
-    """What a function answered, as it answered."""
-    headers = [(TASK_HEADER, task_id.encode())]
+    """What a function answered, as far as it may on the origin of an API."""
+    headers = []
     for name, value in result.headers:
         lowered = name.lower()
         if (
@@ -82,4 +83,5 @@ def result_answer(task_id: TaskId, result: CallResult) -> Answer:
         ):
             headers.append((lowered.encode(), value.encode("latin-1")))
     body = b"" if result.status in {204, 304} else result.body or b""
-    return Answer(result.status, body, headers)
+    sent = [(TASK_HEADER, task_id.encode()), *without_origin_headers(headers)]
+    return Answer(result.status, body, sent)
