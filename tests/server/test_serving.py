@@ -116,6 +116,7 @@ async def test_metrics_behind_a_proxy_need_a_credential(server: Server) -> None:
     async with httpx.AsyncClient(base_url=server.file["url"], trust_env=False) as nobody:
         assert (await nobody.get("/metrics")).status_code == 200
         assert (await nobody.get("/metrics", headers=forwarded)).status_code == 401
+        assert (await nobody.get("/metrics", headers={"Via": "1.1 proxy"})).status_code == 401
         guest = await nobody.get("/metrics", headers=forwarded, auth=("guest", "guest"))
         assert guest.status_code == 403
     assert (await server.http.get("/metrics", headers=forwarded)).status_code == 200

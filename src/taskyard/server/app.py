@@ -46,7 +46,7 @@ PREFIX_KEY: Final = "prefix"
 """Where a connection's state keeps the prefix that was taken off its path."""
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _LOOPBACK: Final = ("127.", "::1", "::ffff:127.")
-_FORWARDED: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
+_FORWARDED: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"})
 
 log = structlog.get_logger(__name__)
 
