@@ -1,12 +1,14 @@
 """Containers on real engines: how they run, what they may, how they end."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harbour import Harbour
 
 from engines import RealEngine
 from taskyard.core.cores import Allotment
+from taskyard.core.ids import AttemptId
 from taskyard.core.resources import Resources
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import PullPolicy, Volume
@@ -73,6 +75,54 @@ async def test_memory_limit(harbour: Harbour) -> None:
         "x=$(yes | head -c 200000000); echo ${#x}", resources=Resources(memory_bytes=24 << 20)
     )
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.OUT_OF_MEMORY)
+
+
+async def test_memory_that_the_engine_tells_of_late(
+    harbour: Harbour, engine: RealEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker Engine may announce it after the end, and then its records never have it."""
+    if engine.kind == "podman":
+        pytest.skip("Podman never announces it")
+    has_ended = False
+    late: list[AttemptId] = []
+    client, watch = harbour.runtime.engine, harbour.runtime.watch
+    inspect, announce = client.inspect, watch.on_out_of_memory
+
+    async def forgetful(container: str) -> dict[str, Any] | None:
+        nonlocal has_ended
+        found = await inspect(container)
+        if found is not None and found["State"]["Status"] == "exited":
+            found["State"]["OOMKilled"] = False
+            has_ended = True
+            while late:
+                announce(late.pop())
+        return found
+
+    def slow(attempt_id: AttemptId) -> None:
+        if has_ended:
+            announce(attempt_id)
+        else:
+            late.append(attempt_id)
+
+    monkeypatch.setattr(client, "inspect", forgetful)
+    monkeypatch.setattr(watch, "on_out_of_memory", slow)
+    ended = await harbour.run(
+        "x=$(yes | head -c 200000000); echo ${#x}", resources=Resources(memory_bytes=24 << 20)
+    )
+    assert has_ended
+    assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.OUT_OF_MEMORY)
+
+
+async def test_a_kill_of_its_own_is_not_taken_for_memory(
+    harbour: Harbour, engine: RealEngine
+) -> None:
+    """Docker Engine says when memory was short; without that it was not."""
+    if engine.kind == "podman":
+        pytest.skip("Podman does not tell one from the other")
+    ended = await harbour.run(
+        "sh -c 'exit 137'; exit $?", resources=Resources(memory_bytes=24 << 20)
+    )
+    assert (ended.reason, ended.exit_code) == (Reason.EXIT_CODE, 137)
 
 
 async def test_limits_reach_the_engine(harbour: Harbour, engine: RealEngine) -> None:

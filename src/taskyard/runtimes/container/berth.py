@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import anyio
 import structlog
+from msgspec.structs import replace
 
 from taskyard.core.attempts import Ended, KillReport, Started, Survivor
 from taskyard.core.states import AttemptState, Reason
@@ -24,6 +25,7 @@ from taskyard.runtimes.container.findings import (
     finding,
     is_suspicious,
     judge,
+    may_lack_memory,
     reason_of_refusal,
 )
 from taskyard.runtimes.container.forwarding import Forwarding
@@ -44,6 +46,8 @@ _LOOK_SOON_S: Final = 0.02
 _RETRY_MIN_S: Final = 0.1
 _RETRY_MAX_S: Final = 2.0
 _SUSPICION_S: Final = 0.25
+_OUT_OF_MEMORY_S: Final = 1.0
+"""How much later than a container's end an engine may say that it ran out of memory."""
 
 T = TypeVar("T")
 
@@ -57,6 +61,8 @@ class Berth:
         self.assignment = assignment
         self.over = False
         """Whether ``ended`` was reported."""
+        self.ran_out_of_memory = anyio.Event()
+        """To be set when the engine says so; that may be after the container's end."""
         self._work = assignment.work
         self._directory = directory
         self._dock = dock
@@ -287,6 +293,12 @@ class Berth:
             return
         dock = self._dock
         is_stopping = False
+        limit = self.assignment.resources.memory_bytes
+        if cause is None and not dock.is_podman and may_lack_memory(last, limit):
+            # Docker Engine may hear of it after the end: then the event alone says so.
+            with anyio.move_on_after(_OUT_OF_MEMORY_S):
+                await self.ran_out_of_memory.wait()
+            last = replace(last, out_of_memory=self.ran_out_of_memory.is_set())
         if cause is None and is_suspicious(last):
             # Engines that stop end their containers first.
             await anyio.sleep(_SUSPICION_S)
@@ -301,7 +313,7 @@ class Berth:
         around = Circumstances(
             kill_cause=cause,
             timeout_s=self.assignment.timeout_s,
-            memory_bytes=self.assignment.resources.memory_bytes,
+            memory_bytes=limit,
             is_podman=dock.is_podman,
             engine_was_away=(rebooted or is_stopping or dock.watch.was_away(last.finished_at)),
         )

@@ -9,6 +9,7 @@ from taskyard.core.instants import Instant
 from taskyard.core.states import AttemptState, Reason
 
 _BY_SIGNAL: Final = {137: "SIGKILL", 143: "SIGTERM", 139: "SIGSEGV", 134: "SIGABRT", 130: "SIGINT"}
+_KILLED: Final = 137
 _ENGINES_DOING: Final = frozenset({137, 143, 255})
 """Exit codes of containers that went down with their engine."""
 
@@ -84,6 +85,11 @@ def judge(found: Finding, around: Circumstances) -> tuple[AttemptState, Reason |
 def is_suspicious(found: Finding) -> bool:
     """Whether it may have gone down with its engine, so that the engine has to be looked at."""
     return found.exit_code in _ENGINES_DOING and not found.out_of_memory
+
+
+def may_lack_memory(found: Finding, memory_bytes: int | None) -> bool:
+    """Whether it may have been killed for want of memory though its engine does not say so yet."""
+    return memory_bytes is not None and found.exit_code == _KILLED and not found.out_of_memory
 
 
 def _outlived(found: Finding, timeout_s: float | None) -> bool:

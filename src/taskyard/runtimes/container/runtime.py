@@ -122,6 +122,7 @@ class ContainerRuntime:
             self.installation,
             self.clock,
             self._on_end,
+            self._on_out_of_memory,
             self._on_connect,
             self._absences,
         )
@@ -250,6 +251,11 @@ class ContainerRuntime:
         berth = self._berths.get(attempt_id)
         if berth is not None:
             berth.wake()
+
+    def _on_out_of_memory(self, attempt_id: AttemptId) -> None:
+        berth = self._berths.get(attempt_id)
+        if berth is not None:
+            berth.ran_out_of_memory.set()
 
     async def _on_connect(self) -> None:
         """Look at every container, as what happened before went unheard; remove strays."""

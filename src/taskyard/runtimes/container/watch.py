@@ -18,6 +18,7 @@ from taskyard.runtimes.container.request import ATTEMPT_LABEL, INSTALLATION_LABE
 _log = structlog.get_logger(__name__)
 
 _ENDS: Final = frozenset({"die", "died", "destroy", "remove"})
+_OUT_OF_MEMORY: Final = "oom"
 _RETRY_MIN_S: Final = 0.05
 _RETRY_MAX_S: Final = 2.0
 _PING_S: Final = 10.0
@@ -34,6 +35,8 @@ class Watch:
         installation: Whose containers to listen for.
         clock: Wall time.
         on_end: Told which attempt's container may have ended.
+        on_out_of_memory: Told in which attempt's container the kernel killed something for want of
+            memory. May come after its end.
         on_connect: Called after every connect: whatever happened before it went unheard.
         absences: What earlier lives of this process know of the engine, and later ones will.
     """
@@ -44,6 +47,7 @@ class Watch:
         installation: str,
         clock: Clock,
         on_end: Callable[[AttemptId], None],
+        on_out_of_memory: Callable[[AttemptId], None],
         on_connect: Callable[[], Awaitable[None]],
         absences: AbsenceRecord,
     ) -> None:
@@ -51,6 +55,7 @@ class Watch:
         self._label = f"{INSTALLATION_LABEL}={installation}"
         self._clock = clock
         self._on_end = on_end
+        self.on_out_of_memory = on_out_of_memory
         self._on_connect = on_connect
         self._absences = absences
         self._lost_at: Instant | None = None
@@ -130,11 +135,18 @@ class Watch:
         return reason
 
     def _hear(self, event: dict[str, Any]) -> None:
-        if event.get("Action") in _ENDS or event.get("status") in _ENDS:
-            attributes = (event.get("Actor") or {}).get("Attributes") or {}
-            attempt_id = attributes.get(ATTEMPT_LABEL)
-            if isinstance(attempt_id, str):
-                self._on_end(AttemptId(attempt_id))
+        actions = {event.get("Action"), event.get("status")}
+        ended, out_of_memory = bool(actions & _ENDS), _OUT_OF_MEMORY in actions
+        if not ended and not out_of_memory:
+            return
+        attributes = (event.get("Actor") or {}).get("Attributes") or {}
+        attempt_id = attributes.get(ATTEMPT_LABEL)
+        if not isinstance(attempt_id, str):
+            return
+        if out_of_memory:
+            self.on_out_of_memory(AttemptId(attempt_id))
+        else:
+            self._on_end(AttemptId(attempt_id))
 
     async def _look_around(self) -> None:
         # Twice: engines answer a moment before they really listen on our behalf.
