@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -173,3 +174,31 @@ def test_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(timeout=20) in {0, 130}
+
+
+def test_whoever_is_answered_can_stop_the_server(tmp_path: Path) -> None:
+    """A signal that comes with the first answer ends it in order, and not by default."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = Path(sys.executable).with_name("taskyard")
+    process = subprocess.Popen(
+        [program, "up", "--dev", "--data", tmp_path / "data", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + START_S
+        while True:
+            assert time.monotonic() < deadline
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/health/live", trust_env=False, timeout=START_S)
+            except httpx.TransportError:
+                time.sleep(0.002)
+                continue
+            break
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()

@@ -80,7 +80,7 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         {},
     )
     stop, ready = anyio.Event(), anyio.Event()
-    monkeypatch.setattr(run, "_until_signal", stop.wait)
+    monkeypatch.setattr(run, "_until_signal", lambda _signals: stop.wait())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run.run, settings, ready)
         with anyio.fail_after(30):

@@ -47,7 +47,7 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         {},
     )
     stop = anyio.Event()
-    monkeypatch.setattr(run, "_until_signal", stop.wait)
+    monkeypatch.setattr(run, "_until_signal", lambda _signals: stop.wait())
     ready, done = anyio.Event(), anyio.Event()
 
     async def running() -> None:

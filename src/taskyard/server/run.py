@@ -102,15 +102,21 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
             listeners.append(Listener(control, local_admin(app), settings.shutdown_s, control=True))
         url = url_of(settings.host, main.getsockname()[1])
         stop = Stop(yard, streams, listeners)
-        async with _listening(listeners), _server_file(settings, url, control is not None):
-            _greet(settings, url, [one.getsockname()[1] for _, one in bound], addresses)
-            if ready is not None:
-                ready.set()
-            try:
-                await _until_signal()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await stop.gracefully()
+        # Before anything is answered: who is told that we are ready may tell us to stop.
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with _listening(listeners), _server_file(settings, url, control is not None):
+                _greet(settings, url, [one.getsockname()[1] for _, one in bound], addresses)
+                if ready is not None:
+                    ready.set()
+                is_told = False
+                try:
+                    is_told = await _until_signal(signals)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await stop.gracefully()
+        if is_told:
+            # The receiver has put the system's own handling back.
+            _exit_at_the_next()
         if control is not None:
             control_path.unlink(missing_ok=True)
 
@@ -162,12 +168,16 @@ async def _server_file(settings: Settings, url: str, control: bool) -> AsyncIter
             await path.unlink(missing_ok=True)
 
 
-async def _until_signal() -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for received in signals:
-            log.info("signal", name=signal.Signals(received).name)
-            break
-    # From here on a second signal ends the process, whatever it is waiting for.
+async def _until_signal(signals: AsyncIterator[signal.Signals]) -> bool:
+    """Wait to be told to stop; whether it was by a signal."""
+    received = await anext(signals)
+    log.info("signal", name=received.name)
+    _exit_at_the_next()
+    return True
+
+
+def _exit_at_the_next() -> None:
+    """From here on another signal ends the process, whatever it is waiting for."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit_now)
 
