@@ -18,8 +18,6 @@ LEVELS: Final = {
     "error": logging.ERROR,
 }
 _QUIET: Final = {
-    "yoyo.migrations": logging.WARNING,
-    "yoyo": logging.WARNING,
     "httpx": logging.WARNING,
     "uvicorn.error": logging.WARNING,
     "uvicorn.access": logging.WARNING,
