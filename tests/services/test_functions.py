@@ -76,6 +76,9 @@ class Builder:
         self.at_once = 0
         self.built: set[tuple[FunctionId, int]] = set()
 
+    async def open(self) -> None:
+        """Nothing is left of an earlier life."""
+
     async def build(self, version: Version, bundle: bytes, say: Callable[[str], None]) -> None:
         """See the class."""
         self.begun.append(version.number)

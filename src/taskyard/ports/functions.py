@@ -176,6 +176,10 @@ class BuildFailed(Exception):
 class Builder(Protocol):
     """Makes what runs out of a bundle, on this machine."""
 
+    async def open(self) -> None:
+        """Call once, before the first build: ends whatever an earlier process left building."""
+        ...
+
     async def build(self, version: Version, bundle: bytes, say: Callable[[str], None]) -> None:
         """Unpack, install dependencies, check. ``say`` takes lines of the log.
 

@@ -51,7 +51,11 @@ class Builds:
     async def run(self) -> None:
         """Build until cancelled, beginning with what an earlier process left unbuilt."""
         async with anyio.create_task_group() as group:
+            await self._builder.open()
             self._group = group
+            for function_id in self._queues:
+                # Deployed while this began.
+                group.start_soon(self._build_all, function_id)
             for workspace, version in await self._store.unbuilt():
                 self.enqueue(workspace, version)
             await anyio.sleep_forever()

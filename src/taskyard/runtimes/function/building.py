@@ -1,7 +1,7 @@
 """Builds versions: unpacks what was deployed and leaves the rest to the language's tool chain.
 
 What can run code of others (installing, compiling) is a process in a session and cgroup of its
-own, with limits, and nothing of it survives the step: see :mod:`.steps`.
+own, with limits, and nothing of it survives the step, nor the server: see :mod:`.steps`.
 """
 
 import os
@@ -28,11 +28,18 @@ class LocalBuilder:
     Args:
         directory: the function runtime's.
         timeout_s: seconds one step may take.
+        use_cgroups: False relies on sessions alone, as happens by itself without cgroups.
     """
 
-    def __init__(self, directory: Path, timeout_s: float = 300.0) -> None:
+    def __init__(
+        self, directory: Path, timeout_s: float = 300.0, *, use_cgroups: bool = True
+    ) -> None:
         self._directory = directory.absolute()
-        self._steps = Steps(timeout_s)
+        self._steps = Steps(self._directory, timeout_s, use_cgroups=use_cgroups)
+
+    async def open(self) -> None:
+        """See the port."""
+        await anyio.to_thread.run_sync(self._steps.sweep)
 
     async def build(self, version: Version, bundle: bytes, say: Say) -> None:
         """See the port."""

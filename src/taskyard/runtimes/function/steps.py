@@ -1,21 +1,38 @@
-"""Steps of a build: processes of others' making, each held together, limited and watched."""
+"""Steps of a build: processes of others' making, each held together, limited and watched.
 
+Each runs under a small supervisor (:mod:`.child.supervisor`), which ends the step when the server
+is gone, and removes its cgroups.
+"""
+
+import hashlib
 import os
+import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
+import msgspec
+from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
+import taskyard
 from taskyard.ports.functions import BuildFailed
-from taskyard.runtimes.function.cages import Cages
+from taskyard.runtimes.function.cages import Cages, Tree
 from taskyard.runtimes.function.pool import kill_all
 
 _BUILD_MEMORY: Final = 2 << 30
 _BUILD_PIDS: Final = 1024
 _LINE_MAX: Final = 2000
+_END_S: Final = 10.0
+"""Seconds a supervisor gets to end its step."""
+_SUPERVISE: Final = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "from taskyard.runtimes.function.child.supervisor import main; "
+    "del sys.path[0]; main()"
+)
 _PASSED: Final = ("HOME", "PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
 _PASSED_PREFIXES: Final = ("PIP_", "NPM_CONFIG_")
 
@@ -27,12 +44,28 @@ class Steps:
     """Runs the steps of builds, each in a session and cgroup of its own.
 
     Args:
+        directory: names the cgroup below which those of the steps are: each has one.
         timeout_s: seconds one step may take.
+        use_cgroups: False relies on sessions alone, as happens by itself without cgroups.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, directory: Path, timeout_s: float, *, use_cgroups: bool = True) -> None:
+        digest = hashlib.sha256(str(directory).encode()).hexdigest()[:12]
+        self._cgroup = f"taskyard-builds-{digest}"
         self._timeout_s = timeout_s
-        self._count = 0
+        self._use_cgroups = use_cgroups
+        self._lock = threading.Lock()
+        """Nobody removes the cgroup above while somebody makes one below it."""
+
+    def sweep(self) -> None:
+        """Kill and remove what an earlier life left, if it was killed with its supervisors.
+
+        Blocks. Not while steps run.
+        """
+        with self._lock:
+            cages = Cages(self._cgroup, use_cgroups=self._use_cgroups)
+            cages.sweep()
+            cages.close()
 
     async def run(
         self,
@@ -53,38 +86,66 @@ class Steps:
 
         Raises ``BuildFailed``.
         """
-        self._count += 1
-        name = f"taskyard-build-{os.getpid()}-{self._count}"
-        cages = await anyio.to_thread.run_sync(Cages, name)
-        tree = await anyio.to_thread.run_sync(cages.new, _BUILD_MEMORY, None, _BUILD_PIDS)
+        tree = await anyio.to_thread.run_sync(self._begin)
+        spec = {"command": command, "cwd": str(cwd), "cage": tree.doors(), "identity": None}
+        process: Process | None = None
         code: int | None = None
         try:
             with anyio.move_on_after(self._timeout_s):
-                # The shell joins the cage first; then it is the step itself.
-                doors = " && ".join(f"echo 0 > '{door}'" for door in tree.doors()) or ":"
                 with anyio.CancelScope(shield=True):
                     # Given up in between, it would leave a process that nobody knows of.
-                    process = await anyio.open_process(
-                        ["/bin/sh", "-c", f'{doors}; exec "$@"', "sh", *command],
-                        cwd=cwd,
-                        env={**_environment(cwd), **(environment or {})},
-                        start_new_session=True,
-                        stderr=-2,
+                    supervisor = process = await self._supervise(
+                        spec, {**_environment(cwd), **(environment or {})}
                     )
-                async with process:
-                    tree.born(process.pid)
-                    if process.stdout is not None:
-                        await _lines(TextReceiveStream(process.stdout, errors="replace"), say)
-                    code = await process.wait()
+                    tree.born(supervisor.pid)
+                if supervisor.stdout is not None:
+                    await _lines(TextReceiveStream(supervisor.stdout, errors="replace"), say)
+                code = await supervisor.wait()
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(kill_all, tree)
-                await anyio.to_thread.run_sync(tree.remove)
-                await anyio.to_thread.run_sync(cages.close)
+                if process is not None:
+                    await _end(process, tree)
+                await anyio.to_thread.run_sync(self._remove, tree)
         if code is None:
             raise BuildFailed(f"{failure}: it took longer than {self._timeout_s:g} s")
         if code != 0:
             raise BuildFailed(failure)
+
+    async def _supervise(self, spec: dict[str, Any], environment: Mapping[str, str]) -> Process:
+        root = str(Path(taskyard.__file__).parent.parent)
+        argument = msgspec.json.encode(spec).decode()
+        return await anyio.open_process(
+            [sys.executable, "-I", "-S", "-c", _SUPERVISE, root, argument],
+            cwd="/",
+            env=environment,
+            start_new_session=True,
+            stderr=-2,
+        )
+
+    def _begin(self) -> Tree:
+        """Cgroups for a step. Raises ``OSError``."""
+        with self._lock:
+            cages = Cages(self._cgroup, use_cgroups=self._use_cgroups)
+            return cages.new(_BUILD_MEMORY, None, _BUILD_PIDS)
+
+    def _remove(self, tree: Tree) -> None:
+        kill_all(tree)
+        with self._lock:
+            tree.remove()
+            # Other steps may be under way, and then it stays.
+            Cages(self._cgroup, use_cgroups=self._use_cgroups).close()
+
+
+async def _end(process: Process, tree: Tree) -> None:
+    """Have the supervisor end the step, if it does not yet; and itself."""
+    if process.stdin is not None:
+        await process.stdin.aclose()
+    with anyio.move_on_after(_END_S):
+        await process.wait()
+    if process.returncode is None:
+        await anyio.to_thread.run_sync(kill_all, tree)
+        process.kill()
+    await process.aclose()
 
 
 async def _lines(stream: TextReceiveStream, say: Say) -> None:

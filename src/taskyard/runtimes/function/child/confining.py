@@ -32,17 +32,7 @@ def confine(spec: dict[str, Any], parent: int) -> None:
 
     Raises ``OSError``.
     """
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)
-    os.setsid()
-    for path in spec["cage"]:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        os.write(descriptor, b"0")
-        os.close(descriptor)
-    prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    become_subreaper()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    isolate(spec, parent)
     if spec.get("data_bytes"):
         resource.setrlimit(resource.RLIMIT_DATA, (spec["data_bytes"],) * 2)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
@@ -51,6 +41,24 @@ def confine(spec: dict[str, Any], parent: int) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(spec["work"], mode=0o700)
     os.chdir(spec["work"])
+
+
+def isolate(spec: dict[str, Any], parent: int) -> None:
+    """Take a session and the cgroups ``cage`` of its own; die with the parent.
+
+    Raises ``OSError``.
+    """
+    os.setsid()
+    for path in spec["cage"]:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        os.write(descriptor, b"0")
+        os.close(descriptor)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    become_subreaper()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def open_output(spec: dict[str, Any]) -> None:

@@ -27,12 +27,11 @@ import select
 import signal
 import socket
 import sys
-import time
 import typing  # noqa: F401
 import uuid  # noqa: F401
 from typing import Any, Final
 
-from taskyard.runtimes.function.child import confining
+from taskyard.runtimes.function.child import confining, descendants
 from taskyard.runtimes.function.child.frames import Closed, receive, send
 from taskyard.runtimes.function.child.zygote import become
 
@@ -73,7 +72,7 @@ def main(control_fd: int, lock_fd: int, settings: dict[str, Any]) -> None:
                 poll.register(watch, select.POLLIN)
                 send(control, {"born": order["number"], "pid": pid})
             _bury_orphans({pid for _, pid in children.values()})
-    _end(settings["base"])
+    descendants.end_all(settings["base"], _LAST_S)
     os.close(lock_fd)
 
 
@@ -104,34 +103,9 @@ def _fork(order: dict[str, Any], given: int, lock_fd: int) -> int:
 def _bury_orphans(own: set[int]) -> None:
     """Wait for dead orphans that became ours; our own children are waited for by name."""
     with contextlib.suppress(OSError, ValueError):
-        for pid in _children():
+        for pid in descendants.children():
             if pid not in own:
                 os.waitpid(pid, os.WNOHANG)
-
-
-def _children() -> list[int]:
-    with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
-        return [int(one) for one in file.read().split()]
-
-
-def _end(base: str | None) -> None:
-    """Kill everything below, and wait until it is gone."""
-    give_up_at = time.monotonic() + _LAST_S
-    if base is not None:
-        with contextlib.suppress(OSError), open(base + "/cgroup.kill", "w", encoding="ascii") as f:
-            f.write("1")
-    while time.monotonic() < give_up_at:
-        with contextlib.suppress(OSError):
-            for pid in _children():
-                # The death of each makes its own children ours.
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return
-        time.sleep(0.002)
 
 
 if __name__ == "__main__":

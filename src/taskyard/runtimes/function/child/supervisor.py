@@ -1,0 +1,75 @@
+"""Runs one step of a build, and leaves nothing of it behind.
+
+A pipe that the server holds is the standard input: when it ends, because the step is given up or
+because the server is dead, the step is killed. The step itself is a child in a session and cgroups
+of its own; standard output and environment are passed on to it. When it ends, or is to, whatever
+it has started is killed, and the cgroups are removed: only then does this process end, with the
+exit code of the step, or 255 for one that died of a signal.
+
+The only argument is ``{"command", "cwd", "cage", "identity"}`` as JSON; ``cage`` lists files into
+which a process writes 0 to belong to the step's cgroups, the version 2 one first.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+from typing import Any, Final, NoReturn
+
+from taskyard.runtimes.function.child import confining
+from taskyard.runtimes.function.child.descendants import end_all, remove_cgroups
+
+_LAST_S: Final = 5.0
+_IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main() -> NoReturn:
+    """Run the step; never returns."""
+    spec = json.loads(sys.argv[1])
+    for ignored in _IGNORED:
+        # Whoever stops the server from a terminal means the server; its pipe ends in time.
+        signal.signal(ignored, signal.SIG_IGN)
+    confining.become_subreaper()
+    cgroups = [os.path.dirname(path) for path in spec["cage"]]
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _become(spec, parent)
+    status = _watch(pid)
+    end_all(cgroups[0] if cgroups else None, _LAST_S)
+    remove_cgroups(cgroups)
+    code = 255 if status is None else os.waitstatus_to_exitcode(status)
+    os._exit(code if code >= 0 else 255)
+
+
+def _become(spec: dict[str, Any], parent: int) -> NoReturn:
+    try:
+        confining.mute()
+        confining.isolate(spec, parent)
+        for ignored in _IGNORED:
+            signal.signal(ignored, signal.SIG_DFL)
+        os.chdir(spec["cwd"])
+        os.execvp(spec["command"][0], spec["command"])  # noqa: S606 - no shell is wanted
+    except BaseException as error:
+        with contextlib.suppress(BaseException):
+            os.write(1, f"cannot be started: {error}\n".encode())
+    os._exit(127)
+
+
+def _watch(pid: int) -> int | None:
+    """The wait status of the step; None if it is to be given up."""
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    watch = os.pidfd_open(pid)
+    poll.register(watch, select.POLLIN)
+    while True:
+        for descriptor, _ in poll.poll(1000):
+            if descriptor == 0 and not os.read(0, 1):
+                return None
+        with contextlib.suppress(ChildProcessError):
+            # Orphans became ours, and are buried here.
+            while (dead := os.waitpid(-1, os.WNOHANG))[0]:
+                if dead[0] == pid:
+                    return dead[1]
