@@ -29,6 +29,7 @@ from taskyard.services.dispatch import Dispatch
 from taskyard.services.due import Due
 from taskyard.services.groups import Groups
 from taskyard.services.kill import Kill
+from taskyard.services.leases import Leases
 from taskyard.services.load import Load
 from taskyard.services.prune import Prune
 from taskyard.services.reception import Reception
@@ -294,11 +295,13 @@ class World:
             Pools(pools),
         )
         self.due = Due(dispatching, self.bus, self.clock)
+        self.leases = Leases(dispatching, self.rooms, self.clock, self.clock.monotonic)
         self.rescue = Rescue(
             dispatching,
             self.dispatch,
             self.kill,
             self.rooms,
+            self.leases,
             self.bus,
             self.clock,
             self.clock.monotonic,
@@ -310,6 +313,7 @@ class World:
             self.dispatch,
             self.kill,
             self.rooms,
+            self.leases,
             self.bus,
             self.clock,
             self.ids,
@@ -338,7 +342,7 @@ class World:
         await self.dispatch.load()
         await self.rescue.load()
         async with anyio.create_task_group() as group:
-            for loop in (self.dispatch.run, self.due.run, self.rescue.run):
+            for loop in (self.dispatch.run, self.due.run, self.rescue.run, self.leases.run):
                 group.start_soon(loop)
             await self.settle()
             yield self

@@ -1,9 +1,11 @@
-"""A store that fails on demand: before it did what was asked, or after."""
+"""A store that fails on demand, before it did what was asked or after; and one that stalls."""
 
 import itertools
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any
+
+import anyio
 
 from taskyard.core.errors import Unavailable
 
@@ -60,5 +62,50 @@ class _Failing:
                 return await method(*given, **options)
 
             return await self._faults.call(f"{kind}.{name}", run, *args)
+
+        return call
+
+
+class Stall:
+    """A store that stands still on demand: calls to what it wraps wait until it goes on."""
+
+    def __init__(self) -> None:
+        self._goes_on = anyio.Event()
+        self._goes_on.set()
+        self.waiting = 0
+        """Calls that wait."""
+
+    def wrap(self, part: Any) -> Any:
+        """The same object with calls that can be held up."""
+        return _Stalling(part, self)
+
+    def begin(self) -> None:
+        """Stand still."""
+        self._goes_on = anyio.Event()
+
+    def end(self) -> None:
+        """Go on: whatever waited is done now, in order."""
+        self._goes_on.set()
+
+    async def passed(self) -> None:
+        """Return once it does not stand still."""
+        self.waiting += 1
+        try:
+            await self._goes_on.wait()
+        finally:
+            self.waiting -= 1
+
+
+class _Stalling:
+    def __init__(self, part: Any, stall: Stall) -> None:
+        self._part = part
+        self._stall = stall
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._part, name)
+
+        async def call(*args: Any, **options: Any) -> Any:
+            await self._stall.passed()
+            return await method(*args, **options)
 
         return call

@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator
 
+import anyio
 import pytest
 
 from fakes.engine import CALLER, World
+from fakes.faults import Stall
 from taskyard.core.attempts import Ended
 from taskyard.core.errors import StaleLease, Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken
@@ -13,7 +15,7 @@ from taskyard.core.states import AttemptState
 from taskyard.core.tasks import Command, SecretRef, environment_of
 from taskyard.ports.transport import Heartbeat
 from taskyard.services.dispatch import LEASE_S
-from taskyard.services.reception import RENEW_EVERY_S
+from taskyard.services.leases import RENEW_EVERY_S
 
 pytestmark = pytest.mark.anyio
 
@@ -75,6 +77,36 @@ async def test_a_renewal_that_failed_is_tried_at_the_next_beat(world: World) -> 
     await world.advance(3)
     assert calls == 3
     assert not worker.silent
+
+
+async def test_a_beat_does_not_wait_for_the_store(world: World) -> None:
+    """Whatever the store is busy with, a worker is heard at once, and its leases are kept later."""
+    worker = await world.worker()
+    task = await world.submit()
+    stall = Stall()
+    world.store.dispatch.renew = stall.wrap(world.store.dispatch).renew
+    stall.begin()
+    await world.advance(RENEW_EVERY_S + 1)
+    assert stall.waiting == 1
+    beat = Heartbeat(worker.id, worker.incarnation, world.clock.now())
+    with anyio.fail_after(1):
+        assert await world.reception.beat(beat)
+    assert not world.rooms.silent(0.1)
+    stall.end()
+    await world.advance(1)
+    (attempt,) = await world.store.tasks.attempts(task.workspace, task.id)
+    assert seconds_between(world.clock.now(), attempt.lease_expires_at) > 0
+
+
+async def test_a_worker_that_the_store_has_given_up_joins_anew(world: World) -> None:
+    """Its beats say so as soon as a renewal found out."""
+    worker = await world.worker()
+    before = worker.incarnation
+    await world.store.dispatch.lose(worker.id, worker.incarnation, world.clock.now())
+    await world.advance(RENEW_EVERY_S + 1)
+    assert worker.incarnation != before
+    await world.advance(RENEW_EVERY_S + 1)
+    assert (await world.submit()).id in {one.task_id for one in worker.assigned}
 
 
 async def test_a_fenced_incarnation_has_to_join_anew(world: World) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from fakes.clock import VirtualClock
 from fakes.engine import World
+from fakes.faults import Stall
 from fakes.memory import MemoryStore
 from taskyard.core.errors import Unavailable
 from taskyard.core.states import AttemptState, Reason
@@ -96,6 +97,57 @@ async def test_an_engine_that_was_held_up_accuses_nobody(world: World) -> None:
         await world.settle()
     assert await world.state(task.id) == "running"
     assert len(worker.assigned) == 1
+
+
+@pytest.mark.parametrize("stalled_s", [1.5, 5, 30, 300])
+@pytest.mark.parametrize("heard", [True, False])
+async def test_a_store_that_stands_still_costs_nobody_his_work(
+    world: World, stalled_s: float, heard: bool
+) -> None:
+    """Nobody is judged meanwhile, and then everybody gets the time to be heard again."""
+    workers = [await world.worker(name, slots=2) for name in ("w1", "w2")]
+    tasks = [await world.submit(rerun_if_lost=number % 2 == 0) for number in range(4)]
+    stall = Stall()
+    world.store.dispatch.renew = stall.wrap(world.store.dispatch).renew
+    world.store.dispatch.lose = stall.wrap(world.store.dispatch).lose
+    stall.begin()
+    for worker in workers:
+        worker.silent = not heard
+    await world.advance(stalled_s)
+    stall.end()
+    for worker in workers:
+        worker.silent = False
+    await world.advance(30)
+    assert [await world.state(task.id) for task in tasks] == ["running"] * 4
+    assert sum(len(worker.assigned) for worker in workers) == 4
+
+
+async def test_a_store_that_is_away_costs_nobody_his_work(world: World) -> None:
+    """While nothing could be stored of a loss, silence does not count."""
+    worker = await world.worker()
+    task = await world.submit()
+    real = world.store.dispatch.renew
+
+    async def renew(*_args: object) -> object:
+        raise Unavailable("away")
+
+    world.store.dispatch.renew = renew
+    worker.silent = True
+    await world.advance(20)
+    world.store.dispatch.renew = real
+    worker.silent = False
+    await world.advance(10)
+    assert await world.state(task.id) == "running"
+    assert len(worker.assigned) == 1
+
+
+async def test_a_worker_of_this_process_cannot_be_silent(world: World) -> None:
+    """It shares the loop of whoever judges: what holds it up holds up both."""
+    worker, other = await world.worker("w1", 1), await world.worker("w2", 1)
+    world.rescue.is_inside = lambda worker_id: worker_id == worker.id
+    worker.silent = other.silent = True
+    await world.advance(SILENCE_S + 2)
+    assert [record.id for record, _ in world.rooms.workers()] == [worker.id]
 
 
 async def test_a_loss_that_could_not_be_stored_is_stored_later(world: World) -> None:

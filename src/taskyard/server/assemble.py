@@ -156,12 +156,16 @@ async def assemble(
             keeper=keeper,
         )
         workers = (worker, *hosts)
+        wired.rescue.is_inside = lambda worker_id: any(
+            one.worker_id == worker_id and one.is_running for one in workers
+        )
         loops = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(loops.cancel_scope.cancel)
         for loop in (
             engine.dispatch.run,
             wired.due.run,
             wired.rescue.run,
+            wired.leases.run,
             wired.prune.run,
             wired.bundle_sweep.run,
             engine.lists.run,

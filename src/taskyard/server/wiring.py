@@ -42,6 +42,7 @@ from taskyard.services.issuing import Issuing
 from taskyard.services.job_keeping import JobKeeping
 from taskyard.services.jobs import Jobs
 from taskyard.services.kill import Kill
+from taskyard.services.leases import Leases
 from taskyard.services.lists import Lists
 from taskyard.services.load import Load
 from taskyard.services.logs import Logs
@@ -83,6 +84,7 @@ class Wired:
     engine: Engine
     reception: Reception
     rescue: Rescue
+    leases: Leases
     due: Due
     prune: Prune
     tally: Tally
@@ -184,12 +186,14 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         issuing=issuing,
     )
     keeping.report_with(FASTLANE, FastlaneReporter(settings.fastlane, engine.logs))
+    leases = Leases(dispatching, rooms, clock, time.monotonic)
     return Wired(
         engine=engine,
         reception=Reception(
-            dispatching, tasks, assignments, dispatch, kill, rooms, bus, clock, ids, calls
+            dispatching, tasks, assignments, dispatch, kill, rooms, leases, bus, clock, ids, calls
         ),
-        rescue=Rescue(dispatching, dispatch, kill, rooms, bus, clock, time.monotonic),
+        rescue=Rescue(dispatching, dispatch, kill, rooms, leases, bus, clock, time.monotonic),
+        leases=leases,
         due=due,
         prune=Prune(
             dispatching,

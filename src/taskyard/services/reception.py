@@ -5,8 +5,7 @@ from typing import Protocol
 
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.errors import NotFound, StaleLease
-from taskyard.core.ids import IncarnationId, LeaseToken, WorkerId
-from taskyard.core.instants import Instant, after
+from taskyard.core.ids import LeaseToken
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.dispatching import DispatchStore, WorkerRecord
 from taskyard.ports.runtime import Assignment
@@ -14,12 +13,10 @@ from taskyard.ports.store import TaskStore
 from taskyard.ports.transport import Heartbeat, Hello
 from taskyard.services.assignments import Assignments
 from taskyard.services.bus import Bus
-from taskyard.services.dispatch import LEASE_S, Dispatch
+from taskyard.services.dispatch import Dispatch
 from taskyard.services.kill import Kill
+from taskyard.services.leases import Leases
 from taskyard.services.rooms import Rooms
-
-RENEW_EVERY_S = 5.0
-"""How often leases are renewed in the store; in between, heartbeats are kept in memory."""
 
 
 class Arrivals(Protocol):
@@ -53,6 +50,7 @@ class Reception:
         dispatch: Dispatch,
         kill: Kill,
         rooms: Rooms,
+        leases: Leases,
         bus: Bus,
         clock: Clock,
         ids: Ids,
@@ -65,10 +63,10 @@ class Reception:
         self._dispatch = dispatch
         self._kill = kill
         self._rooms = rooms
+        self._leases = leases
         self._bus = bus
         self._clock = clock
         self._ids = ids
-        self._renewed: dict[WorkerId, tuple[IncarnationId, Instant]] = {}
 
     async def joined(self, hello: Hello) -> list[Attempt]:
         """See the port."""
@@ -92,26 +90,18 @@ class Reception:
             task = await self._tasks.task(attempt.workspace, attempt.task_id)
             if task.kill_requested_at is not None:
                 await self._kill.resume(attempt, task.spec.kill_signal, task.spec.kill_grace_s)
+        self._leases.joined(record.id)
         self._dispatch.joined(record)
         return attempts
 
     async def beat(self, heartbeat: Heartbeat) -> bool:
-        """See the port."""
-        now = self._clock.now()
-        if not self._rooms.beat(heartbeat.worker_id, heartbeat.incarnation, now):
+        """See the port. Never waits for the store, which may be late while its worker is not."""
+        worker_id, incarnation = heartbeat.worker_id, heartbeat.incarnation
+        if not self._rooms.beat(worker_id, incarnation, self._clock.now()):
             return False
-        if heartbeat.statuses is not None and self._rooms.tell(
-            heartbeat.worker_id, heartbeat.statuses
-        ):
+        if heartbeat.statuses is not None and self._rooms.tell(worker_id, heartbeat.statuses):
             self._dispatch.poke()
-        incarnation, renewed = self._renewed.get(heartbeat.worker_id, ("", now))
-        if incarnation == heartbeat.incarnation and now < after(renewed, RENEW_EVERY_S):
-            return True
-        holds = await self._store.renew(
-            heartbeat.worker_id, heartbeat.incarnation, now, after(now, LEASE_S)
-        )
-        self._renewed[heartbeat.worker_id] = (heartbeat.incarnation, now)
-        return holds
+        return not self._leases.is_fenced(worker_id, incarnation)
 
     async def report(self, reports: list[Report]) -> list[LeaseToken]:
         """See the port."""

@@ -1,4 +1,8 @@
-"""Notices workers that fell silent, and has their attempts run elsewhere."""
+"""Notices workers that fell silent, and has their attempts run elsewhere.
+
+Whoever judges must itself be able to hear: nobody is given up for a silence during which this
+process was held up or its store was late, nor is a worker of this very process.
+"""
 
 from collections.abc import Callable
 
@@ -11,6 +15,7 @@ from taskyard.ports.dispatching import DispatchStore, WorkerRecord
 from taskyard.services.bus import Bus
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.kill import Kill
+from taskyard.services.leases import Leases
 from taskyard.services.rooms import Rooms
 
 TICK_S = 0.5
@@ -33,6 +38,7 @@ class Rescue:
         dispatch: Dispatch,
         kill: Kill,
         rooms: Rooms,
+        leases: Leases,
         bus: Bus,
         clock: Clock,
         monotonic: Callable[[], float],
@@ -41,6 +47,7 @@ class Rescue:
         self._dispatch = dispatch
         self._kill = kill
         self._rooms = rooms
+        self._leases = leases
         self._bus = bus
         self._clock = clock
         self._monotonic = monotonic
@@ -49,6 +56,8 @@ class Rescue:
         """Gone for us, but the store could not be told yet."""
         self._began = 0.0
         self._reconciled = monotonic()
+        self.is_inside: Callable[[WorkerId], bool] = lambda _worker_id: False
+        """Whether a worker lives in this process, and so cannot be silent."""
 
     async def load(self) -> None:
         """Learn which workers may come back. Call once, before ``run``."""
@@ -65,14 +74,16 @@ class Rescue:
             # Whoever was itself kept from running cannot tell who else was silent meanwhile.
             delayed, last = now - last > 2 * TICK_S, now
             if delayed:
+                self._rooms.spare()
                 continue
             try:
                 await self._look()
             except (Unavailable, Overloaded) as error:
+                self._rooms.spare()
                 log.warning("rescue_paused", reason=str(error))
 
     async def _look(self) -> None:
-        for record in self._rooms.silent(SILENCE_S):
+        for record in await self._silent():
             self._dispatch.left(record.id)
             self._losing[record.id] = record
         here = {record.id for record, _ in self._rooms.workers()}
@@ -87,6 +98,19 @@ class Rescue:
         if self._monotonic() - self._reconciled > RECONCILE_S:
             await self._dispatch.reconcile()
             self._reconciled = self._monotonic()
+
+    async def _silent(self) -> list[WorkerRecord]:
+        """Workers to give up."""
+        if not self._suspects():
+            return []
+        if not await self._leases.is_prompt():
+            log.warning("store_late", spared=len(self._suspects()))
+            self._rooms.spare()
+        # Again: some may have been heard while the store was asked.
+        return self._suspects()
+
+    def _suspects(self) -> list[WorkerRecord]:
+        return [one for one in self._rooms.silent(SILENCE_S) if not self.is_inside(one.id)]
 
     async def _lose(self, record: WorkerRecord) -> None:
         changes = await self._store.lose(record.id, record.incarnation, self._clock.now())

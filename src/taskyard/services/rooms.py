@@ -111,6 +111,11 @@ class Rooms:
         limit = self._monotonic() - seconds
         return [one.record for one in self._present.values() if one.beat < limit]
 
+    def spare(self) -> None:
+        """Count the silence of all workers from now on: nobody could hear them until now."""
+        for one in self._present.values():
+            one.beat = self._monotonic()
+
     def hold(self, attempt_id: AttemptId, held: Held) -> None:
         """An attempt takes room, on a worker that is here or is awaited."""
         self._held[attempt_id] = held

@@ -138,6 +138,11 @@ class Worker:
         return self._incarnation
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started, and has neither stopped nor broken down."""
+        return self._running is not None and not self._running.done()
+
+    @property
     def runtimes(self) -> tuple[str, ...]:
         """Tags of the runtimes that are available."""
         return available(self._runtimes.statuses)
