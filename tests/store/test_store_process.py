@@ -6,7 +6,9 @@ import pickle
 import signal
 import subprocess
 import sys
+import zoneinfo
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +164,7 @@ async def test_it_gets_no_more_than_it_needs(store: SqliteStore, tmp_path: Path)
     await store.tasks.submit([new_task()], None)
     proc = Path(f"/proc/{process_of(store)}")
     names = {line.partition(b"=")[0] for line in (proc / "environ").read_bytes().split(b"\0")}
-    assert names - {b""} == {b"LANG", b"PATH", b"PYTHONPATH"}
+    assert names - {b""} == {b"LANG", b"PATH", b"PYTHONPATH", b"PYTHONTZPATH"}
     targets = {
         one.name: os.readlink(one)  # noqa: PTH115 - not of a file that has to exist
         for one in (proc / "fd").iterdir()
@@ -172,6 +174,23 @@ async def test_it_gets_no_more_than_it_needs(store: SqliteStore, tmp_path: Path)
     others = {one for one in targets.values() if not one.startswith("socket:")}
     assert len(sockets) == 1
     assert all(one.startswith(str(tmp_path)) for one in others), others
+
+
+async def test_it_knows_the_time_zones_of_the_server(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """A rule that was accepted here fires there, wherever the zones were found."""
+    zones = tmp_path / "zones"
+    request.addfinalizer(partial(zoneinfo.reset_tzpath, zoneinfo.TZPATH))
+    zoneinfo.reset_tzpath([str(zones), *zoneinfo.TZPATH])
+    store = SqliteStore(tmp_path, own_process=True)
+    await store.open()
+    proc = Path(f"/proc/{process_of(store)}")
+    environment = (proc / "environ").read_bytes().split(b"\0")
+    await store.close()
+    path = os.pathsep.join(zoneinfo.TZPATH)
+    assert path.startswith(str(zones))
+    assert f"PYTHONTZPATH={path}".encode() in environment
 
 
 async def test_closing_commits_what_was_called_for(tmp_path: Path) -> None:

@@ -8,16 +8,18 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from taskyard import __version__
 from taskyard.core.circuit import CircuitRule
-from taskyard.core.errors import Unavailable
+from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.core.ids import WorkerId, node_id
 from taskyard.core.tasks import IMAGE_FUNCTIONS
 from taskyard.ports.clock import Clock
@@ -39,6 +41,7 @@ from taskyard.server.pools import worker_of_host
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
 from taskyard.services.engine import Engine
+from taskyard.services.loops import Loop, keep_running
 from taskyard.store.sqlite.store import SqliteStore
 from taskyard.transport.local.transport import LocalTransport
 from taskyard.worker.directories import AttemptDirectories
@@ -161,21 +164,9 @@ async def assemble(
         )
         loops = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(loops.cancel_scope.cancel)
-        for loop in (
-            engine.dispatch.run,
-            wired.due.run,
-            wired.rescue.run,
-            wired.leases.run,
-            wired.prune.run,
-            wired.bundle_sweep.run,
-            engine.lists.run,
-            engine.functions.run,
-            wired.job_keeping.run,
-            wired.chaining.run,
-            metrics.measure_lag,
-        ):
-            loops.start_soon(loop)
-        loops.start_soon(_write_uses, engine)
+        keep = partial(_keep, loops, clock, metrics)
+        for name, loop in _background(wired, metrics).items():
+            keep(name, loop)
         await engine.webhooks.start(loops)
         stack.push_async_callback(_last, engine.webhooks.stop)
         await keeper.start()
@@ -185,12 +176,36 @@ async def assemble(
         async with anyio.create_task_group() as starting:
             for one in workers:
                 starting.start_soon(one.start)
-        loops.start_soon(
-            keeper.sweep,
-            lambda attempt: any(one.holds(attempt) for one in workers),
-            store.tasks.folded,
+        keep(
+            "output_sweep",
+            lambda: keeper.sweep(
+                lambda attempt: any(one.holds(attempt) for one in workers), store.tasks.folded
+            ),
         )
         yield Yard(engine, worker, metrics, wired, tuple(hosts))
+
+
+def _background(wired: Wired, metrics: Metrics) -> dict[str, Loop]:
+    """What runs behind the engine until it is cancelled."""
+    engine = wired.engine
+    return {
+        "dispatch": engine.dispatch.run,
+        "due": wired.due.run,
+        "rescue": wired.rescue.run,
+        "leases": wired.leases.run,
+        "retention": wired.prune.run,
+        "bundles": wired.bundle_sweep.run,
+        "lists": engine.lists.run,
+        "builds": engine.functions.run,
+        "jobs": wired.job_keeping.run,
+        "triggers": wired.chaining.run,
+        "lag": metrics.measure_lag,
+        "token_uses": partial(_write_uses, engine),
+    }
+
+
+def _keep(loops: TaskGroup, clock: Clock, metrics: Metrics, name: str, loop: Loop) -> None:
+    loops.start_soon(keep_running, name, loop, clock, metrics.count_loop_failure)
 
 
 def _local_runtimes(
@@ -249,7 +264,7 @@ async def _write_uses(engine: Engine) -> None:
         await anyio.sleep(USES_EVERY_S)
         try:
             await engine.access.write_uses()
-        except Unavailable as error:
+        except (Unavailable, Overloaded) as error:
             log.warning("token_uses_not_written", reason=str(error))
 
 

@@ -69,6 +69,12 @@ class Metrics:
         self._deliveries = Counter(
             "taskyard_webhook_tries_total", "Webhook requests made", ["outcome"], registry=made
         )
+        self._loop_failures = Counter(
+            "taskyard_loop_failures_total",
+            "Times that a background loop failed and was begun again",
+            ["loop"],
+            registry=made,
+        )
         self._ended_children = {state.value: self._ended.labels(state.value) for state in TERMINAL}
         self._delivery_children = {
             name: self._deliveries.labels(name) for name in ("answered", "refused", "failed")
@@ -121,6 +127,10 @@ class Metrics:
     def count_delivery(self, outcome: str) -> None:
         """One webhook request: ``answered``, ``refused`` (4xx, 5xx) or ``failed`` (no answer)."""
         self._delivery_children[outcome].inc()
+
+    def count_loop_failure(self, name: str) -> None:
+        """A background loop failed, and is begun again."""
+        self._loop_failures.labels(name).inc()
 
     async def measure_lag(self) -> None:
         """Measure how late the loop is, until cancelled."""

@@ -53,8 +53,8 @@ class Builds:
         async with anyio.create_task_group() as group:
             await self._builder.open()
             self._group = group
-            for function_id in self._queues:
-                # Deployed while this began.
+            for function_id in tuple(self._queues):
+                # Deployed while this began, or left when it failed.
                 group.start_soon(self._build_all, function_id)
             for workspace, version in await self._store.unbuilt():
                 self.enqueue(workspace, version)
@@ -100,6 +100,9 @@ class Builds:
             except TaskyardError as error:
                 # The version stays unbuilt; the next process, or the next deploy, comes by again.
                 log.warning("build_not_stored", function=function_id, reason=str(error))
+            except Exception:
+                # A defect must cost this version its build, and not all others.
+                log.exception("build_defect", function=function_id, number=number)
             finally:
                 growing = self._logs.pop((function_id, number), None)
                 if growing is not None:

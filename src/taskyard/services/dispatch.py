@@ -11,7 +11,7 @@ import structlog
 
 from taskyard.core.changes import Change
 from taskyard.core.demand import ready_task
-from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
+from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.core.explain import Wait
 from taskyard.core.fairness import WINDOW, Chosen, QueueKey, ReadyQueues
 from taskyard.core.ids import AttemptId, WorkerId
@@ -87,6 +87,7 @@ class Dispatch:
 
     async def run(self) -> None:
         """Place tasks until cancelled."""
+        self._wake.set()
         while True:
             await self._wake.wait()
             self._wake = anyio.Event()
@@ -218,7 +219,8 @@ class Dispatch:
         placements = [self._placement(chosen) for chosen in plan]
         try:
             placed, changes = await self._store.place(placements, now)
-        except TaskyardError:
+        except Exception:
+            # Whatever it was: they hold room, and may have been stored.
             self._doubtful += placements
             raise
         finally:

@@ -116,4 +116,9 @@ class Handover:
         except TaskyardError as error:
             # Trouble of this task's secrets must not hold up others.
             await self.end(attempt.id, attempt.lease_token, Reason.RUNTIME_TROUBLE, str(error))
+        except Exception as error:
+            # A defect must cost this attempt its start, and not all others theirs.
+            log.exception("assignment_defect", attempt_id=attempt.id)
+            text = f"what it needs could not be put together: {error!r}"
+            await self.end(attempt.id, attempt.lease_token, Reason.RUNTIME_TROUBLE, text)
         return None

@@ -62,6 +62,7 @@ class JobKeeping:
 
     async def run(self) -> None:
         """Until cancelled."""
+        self._look = True
         async with anyio.create_task_group() as loops:
             loops.start_soon(self._starting)
             loops.start_soon(self._settling)

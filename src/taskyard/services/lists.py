@@ -13,7 +13,7 @@ import structlog
 
 from taskyard.core.access import Caller, Role
 from taskyard.core.changes import Change
-from taskyard.core.errors import Unavailable
+from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.core.lists import ListEntry, ListKey, ListStatus, numbered
 from taskyard.core.tasks import Task, TaskSpec
 from taskyard.ports.clock import Clock
@@ -161,7 +161,7 @@ class Lists:
             await self._clock.sleep(TIDY_EVERY_S)
             try:
                 await self.tidy()
-            except Unavailable as error:
+            except (Unavailable, Overloaded) as error:
                 log.warning("lists_not_tidied", reason=str(error))
 
     async def tidy(self) -> None:

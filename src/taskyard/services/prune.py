@@ -48,7 +48,7 @@ class Prune:
             try:
                 while await self.once():
                     await self._clock.sleep(BREATH_S)
-            except (Unavailable, Overloaded) as error:
+            except (Unavailable, Overloaded, OSError) as error:
                 log.warning("prune_paused", reason=str(error))
             await self._clock.sleep(EVERY_S)
 

@@ -93,7 +93,13 @@ class Rescue:
             self._losing |= self._awaited
             self._awaited = {}
         for record in tuple(self._losing.values()):
-            await self._lose(record)
+            try:
+                await self._lose(record)
+            except (Unavailable, Overloaded):
+                raise
+            except Exception:
+                # A defect must not keep the others' attempts from being given to somebody else.
+                log.exception("worker_not_given_up", worker_id=record.id)
         await self._kill.repeat()
         if self._monotonic() - self._reconciled > RECONCILE_S:
             await self._dispatch.reconcile()

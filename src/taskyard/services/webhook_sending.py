@@ -113,6 +113,11 @@ class WebhookSending:
                 log.warning("webhook_store_trouble", error=str(error))
                 await self._rest(TROUBLE_PAUSE_S)
                 continue
+            except Exception:
+                # Nobody begins this loop again: it has to outlive a defect.
+                log.exception("webhook_store_defect")
+                await self._rest(TROUBLE_PAUSE_S)
+                continue
             of_host = Counter(self._under_way.values())
             for one in due:
                 if len(self._under_way) >= AT_ONCE:
@@ -144,6 +149,16 @@ class WebhookSending:
             either.cancel_scope.cancel()
 
     async def _deliver(self, due: DueDelivery) -> None:
+        try:
+            await self._deliver_once(due)
+        except Exception:
+            # A defect must cost this delivery a while, and not all others their sender.
+            log.exception("webhook_defect", delivery_id=due.id)
+            await self._clock.sleep(LONGEST_REST_S)
+        self._settled.append(due.id)
+        self.poke()
+
+    async def _deliver_once(self, due: DueDelivery) -> None:
         made = await self._try(due)
         if made.error is None:
             state, next_at = DeliveryState.DELIVERED, None
@@ -161,8 +176,6 @@ class WebhookSending:
             error=made.error,
         )
         await self._record(due.id, made, state, next_at)
-        self._settled.append(due.id)
-        self.poke()
 
     async def _record(
         self, delivery_id: str, made: Try, state: DeliveryState, next_at: Instant | None

@@ -146,7 +146,7 @@ class Reporting:
                 self._has_ready = anyio.Event()
             stale = await self._deliver_surely(batch)
             if stale:
-                await self._refused(stale)
+                await self._tell_refused(stale)
             ended = [
                 (report, report.lease_token not in stale)
                 for report in batch
@@ -157,6 +157,12 @@ class Reporting:
                 await settle(ended)
             self._delivering = False
             self._tell_if_idle()
+
+    async def _tell_refused(self, stale: frozenset[LeaseToken]) -> None:
+        try:
+            await self._refused(stale)
+        except Exception:  # noqa: BLE001 - top of the loop: others have to be reported
+            _log.exception("giving up refused attempts failed")
 
     def _tell_if_idle(self) -> None:
         if self.is_idle:

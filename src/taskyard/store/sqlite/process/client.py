@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import zoneinfo
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
@@ -189,6 +190,8 @@ class StoreProcess(asyncio.Protocol):
                 "LANG": "C.UTF-8",
                 "PATH": os.defpath,
                 "PYTHONPATH": str(Path(taskyard.__file__).parent.parent),
+                # Recurring tasks fire there: by the time zones that were checked here.
+                "PYTHONTZPATH": os.pathsep.join(zoneinfo.TZPATH),
             },
             cwd="/",
             start_new_session=True,
