@@ -4,12 +4,10 @@ As for webhooks: a name is resolved once, every address is judged, and the conne
 judged address itself. See ``server/outbound.py``.
 """
 
-from ipaddress import ip_address
-
 import anyio
 import httpx
 
-from taskyard.core.addresses import Address, refusal
+from taskyard.core.addresses import Address, parse_address, refusal
 from taskyard.core.errors import InvalidInput
 from taskyard.core.webhooks import check_url
 from taskyard.ports.fetching import Fetch
@@ -52,7 +50,7 @@ class GuardedFetcher:
         host = url.raw_host.decode("ascii")
         try:
             texts = await self._resolve(host, url.port or (443 if url.scheme == "https" else 80))
-            addresses = [ip_address(text.partition("%")[0]) for text in texts]
+            addresses = [parse_address(text) for text in texts]
         except (OSError, ValueError) as error:
             raise SendFailed(f"{host} cannot be resolved: {error}") from error
         if not addresses:

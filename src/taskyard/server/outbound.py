@@ -8,14 +8,13 @@ Connections are not kept: two names at one address must not share one.
 
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from ipaddress import ip_address
 from ssl import SSLContext
 from typing import Final
 
 import anyio
 import httpx
 
-from taskyard.core.addresses import Address, Network, refusal
+from taskyard.core.addresses import Address, Network, parse_address, refusal
 from taskyard.core.errors import InvalidInput
 from taskyard.core.webhooks import check_url
 from taskyard.ports.http import Answer, Post, SendFailed, TargetRefused
@@ -69,11 +68,11 @@ class Outbound:
         self._trusting: httpx.AsyncHTTPTransport | None = None
 
     def check_url(self, url: str, field: str = "url") -> None:
-        """See ``HttpSender``. An address written out in the URL is judged at once."""
+        """See ``HttpSender``. An address in the URL is judged at once, in whatever form it is."""
         check_url(url, field)
         try:
             host = _parsed(url).host
-            address = _address(host)
+            address = parse_address(host)
         except httpx.InvalidURL as error:
             raise InvalidInput(field, f"cannot be read: {error}") from error
         except ValueError:
@@ -125,7 +124,7 @@ class Outbound:
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
             texts = await self._resolve(host, port)
-            addresses = [_address(text) for text in dict.fromkeys(texts)]
+            addresses = [parse_address(text) for text in dict.fromkeys(texts)]
         except (OSError, ValueError) as error:
             # UnicodeError, raised for names that IDNA cannot encode, is a ValueError.
             raise SendFailed(f"{host} cannot be resolved: {error}") from error
@@ -177,11 +176,6 @@ class Outbound:
 
 def _parsed(url: str) -> httpx.URL:
     return httpx.URL(url)
-
-
-def _address(text: str) -> Address:
-    """The address, without the zone that link-local ones may carry. Raises ``ValueError``."""
-    return ip_address(text.partition("%")[0])
 
 
 def _failure(error: httpx.HTTPError) -> SendFailed:

@@ -9,7 +9,6 @@ import socket
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from ipaddress import ip_address
 from typing import Final
 
 import anyio
@@ -17,7 +16,7 @@ import structlog
 from anyio.abc import ByteStream, TaskGroup
 from anyio.lowlevel import checkpoint
 
-from taskyard.core.addresses import refusal
+from taskyard.core.addresses import parse_address, refusal
 from taskyard.core.syslog import Protocol, SyslogServer
 
 QUEUE_BYTES: Final = 1 << 20
@@ -196,7 +195,7 @@ class Relay:
         with anyio.fail_after(_CONNECT_S):
             try:
                 found = await self._resolve(server.host, server.port)
-                addresses = [ip_address(text.partition("%")[0]) for text in found]
+                addresses = [parse_address(text) for text in found]
             except ValueError as error:
                 raise OSError(f"cannot be resolved: {error}") from error
         if not addresses:
