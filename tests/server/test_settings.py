@@ -242,3 +242,34 @@ def test_container_settings_are_checked() -> None:
     ):
         with pytest.raises(InvalidInput):
             Settings.load(environ={}, overrides=overrides)
+
+
+def test_what_is_shown_of_settings_has_no_secrets(tmp_path: Path) -> None:
+    """In tables and maps likewise; numbers under such names are no secrets."""
+    file = tmp_path / "taskyard.toml"
+    file.write_text(
+        """
+        secret_key = "MARKERMARKERMARKERMARKERMARKERMARKERMARKERM="
+        [worker_metadata]
+        api_token = "MARKER"
+        zone = "visible"
+        [fastlane]
+        basic_auth_username = "MARKER"
+        basic_auth_password = "MARKER"
+        smtp_password = "MARKER"
+        [greencloud]
+        token_s = 1234
+        [greencloud.accounts.acme]
+        key = "MARKER"
+        tokens = ["MARKER2"]
+        [gx.types."gx.tiny"]
+        command = "true"
+        env = { DB_PASSWORD = "MARKER" }
+        """
+    )
+    settings = Settings.load(file, {}, {})
+    assert "MARKER" in str(msgspec.to_builtins(settings, enc_hook=str))
+    shown = f"{settings!r} {settings} {settings.__rich_repr__()} {[settings]}"
+    assert "MARKER" not in shown
+    for visible in ("1234", "visible", "acme", "gx.tiny"):
+        assert visible in shown

@@ -5,9 +5,10 @@ workspace's secret store, and only their references are ever shown.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
-from msgspec.structs import replace
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from taskyard.core.tasks import SecretRef, Task, environment_of, with_environment
 
@@ -66,6 +67,31 @@ def redact_task(task: Task, words: Sequence[str] = SECRET_WORDS) -> Task:
             ),
         ),
     )
+
+
+class RedactedStruct(Struct, frozen=True):
+    """A record, such as one of settings, whose ``repr`` shows nothing that looks secret.
+
+    Hidden are texts, lists and tables under names that look secret; numbers, such as ``token_s``,
+    are not. ``repr`` is what tracebacks, debuggers and logs show.
+    """
+
+    def __repr__(self) -> str:
+        """The record with its secrets hidden."""
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({shown})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The same for terminals."""
+        return [(name, _shown(name, value)) for name, value in asdict(self).items()]
+
+
+def _shown(name: str, value: Any) -> Any:
+    if value and isinstance(value, str | tuple | list | dict) and _looks_secret(name, SECRET_WORDS):
+        return HIDDEN
+    if isinstance(value, dict):
+        return {each: _shown(str(each), inner) for each, inner in value.items()}
+    return value
 
 
 def _looks_secret(name: str, words: Sequence[str]) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from taskyard.core.errors import InvalidInput
+from taskyard.core.redaction import RedactedStruct
 from taskyard.dialects.drove.settings import DroveSettings
 from taskyard.dialects.fastlane.settings import FastlaneSettings
 from taskyard.dialects.greencloud.settings import GreenCloudSettings
@@ -51,7 +52,7 @@ _LISTS: Final = frozenset(
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
 
-class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything a server can be told. Documented in ``docs/reference/settings.md``."""
 
     data: Path = Path("taskyard-data")

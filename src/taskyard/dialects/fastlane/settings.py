@@ -1,18 +1,18 @@
 """What operators can tell the fastlane dialect: the table ``[fastlane]``."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from taskyard.core.errors import InvalidInput
+from taskyard.core.redaction import RedactedStruct
 from taskyard.core.tasks import PullPolicy
 
 Milliseconds = Annotated[int, Meta(ge=0, le=86_400_000)]
 Factor = Annotated[float, Meta(ge=0, le=1000)]
 
 
-class FastlaneSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FastlaneSettings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Documented in ``docs/reference/settings.md``."""
 
     anonymous: bool | None = None
@@ -57,17 +57,6 @@ class FastlaneSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise InvalidInput(f"{table}.smtp_host", "needs smtp_port and smtp_from")
         if self.smtp_from is not None and not _is_address(self.smtp_from):
             raise InvalidInput(f"{table}.smtp_from", "is no mail address")
-
-    def __repr__(self) -> str:
-        """Without the passwords, wherever it may be shown."""
-        hidden = msgspec.structs.replace(self, basic_auth_password=None, smtp_password=None)
-        return f"FastlaneSettings({msgspec.structs.asdict(hidden)})"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """The same for terminals."""
-        hidden = {"basic_auth_password", "smtp_password"}
-        shown = msgspec.structs.asdict(self).items()
-        return [(name, None if name in hidden else value) for name, value in shown]
 
     @property
     def wants_credentials(self) -> bool:

@@ -2,13 +2,14 @@
 
 import ipaddress
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
 
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import WorkspaceName
+from taskyard.core.redaction import RedactedStruct
 from taskyard.services.passwords import check_hash
 
 MARGIN_S: Final = 10
@@ -16,7 +17,7 @@ MARGIN_S: Final = 10
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 
 
-class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Account(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may use the dialect; its objects live in one workspace."""
 
     key: Annotated[str, Meta(min_length=1)] | None = None
@@ -39,14 +40,6 @@ class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def workspace_of(self, name: str) -> WorkspaceName:
         """Where things of an account of this name live."""
         return WorkspaceName(self.workspace or name)
-
-    def __repr__(self) -> str:
-        """Without what lets somebody in, wherever it may be shown."""
-        return f"Account(workspace={self.workspace!r}, quota={self.quota!r})"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """The same for terminals."""
-        return [("workspace", self.workspace), ("quota", self.quota)]
 
 
 class GreenCloudSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,6 +4,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from taskyard.core.redaction import RedactedStruct
+
 MIB: Final = 1 << 20
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
@@ -21,7 +23,7 @@ class Size(Struct, frozen=True, forbid_unknown_fields=True):
     """Most seconds that its simulation takes; at least half of that."""
 
 
-class GxWork(Struct, frozen=True, forbid_unknown_fields=True):
+class GxWork(RedactedStruct, frozen=True, forbid_unknown_fields=True):
     """Real work, done in place of a simulation."""
 
     command: tuple[str, ...] | str = ()
