@@ -33,6 +33,7 @@ from taskyard.runtimes.image.runtime import ImageRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.containers import container_settings
+from taskyard.server.datadir import protect_data
 from taskyard.server.hosts import EngineRuntime, host_workers
 from taskyard.server.identities import work_root
 from taskyard.server.metrics import CountedSender, Metrics
@@ -91,6 +92,7 @@ async def assemble(
         engine_runtime: makes the runtimes for the engine hosts of pools; real ones when None.
 
     Raises:
+        InvalidInput: the data directory is open to others, or settings cannot be met.
         StoreInUse: another process serves this data directory.
         StoreDamaged: the store cannot be read.
         StorageFull: there is no room.
@@ -98,6 +100,7 @@ async def assemble(
         RuntimeUnavailable: commands cannot be run here.
     """
     data = settings.data.absolute()
+    await anyio.to_thread.run_sync(protect_data, data)
     metrics, clock, ids = Metrics(), SystemClock(), SystemIds()
     async with AsyncExitStack() as stack:
         store = SqliteStore(data, metrics.on_commit, own_process=True)

@@ -1,10 +1,14 @@
 """A data directory without a server: what the command line changes directly."""
 
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import anyio
+
 from taskyard.server.clock import SystemClock
+from taskyard.server.datadir import UMASK, protect_data
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import wire_access
 from taskyard.services.access import Access
@@ -15,7 +19,8 @@ from taskyard.store.sqlite.store import SqliteStore
 class Offline:
     """Opens a data directory, makes it if missing, migrates it if old; an async context manager.
 
-    Entering raises ``StoreInUse`` while a server runs on it, ``StoreDamaged``, ``StorageFull``.
+    Entering raises ``InvalidInput`` if others may write to it, ``StoreInUse`` while a server runs
+    on it, ``StoreDamaged``, ``StorageFull``.
     """
 
     access: Access
@@ -25,11 +30,19 @@ class Offline:
     def __init__(self, data_directory: Path, settings: Settings | None = None) -> None:
         """Prepare; ``settings`` are read from the environment when None."""
         loaded = settings or Settings.load(None, {"data": data_directory})
+        self._data = data_directory
+        self._umask: int | None = None
         self._store = SqliteStore(data_directory)
         _, self.access, self.secrets, _ = wire_access(loaded, self._store, SystemClock())
 
     async def __aenter__(self) -> Self:
-        await self._store.open()
+        self._umask = os.umask(UMASK)
+        try:
+            await anyio.to_thread.run_sync(protect_data, self._data)
+            await self._store.open()
+        except BaseException:
+            os.umask(self._umask)
+            raise
         return self
 
     async def __aexit__(
@@ -38,4 +51,8 @@ class Offline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._store.close()
+        try:
+            await self._store.close()
+        finally:
+            if self._umask is not None:
+                os.umask(self._umask)

@@ -22,6 +22,7 @@ from taskyard.server.addresses import Address, url_of
 from taskyard.server.app import Served, dashboard_pages, dialect_app, main_app
 from taskyard.server.assemble import Yard, assemble
 from taskyard.server.browsers import browsers_of, manners_of
+from taskyard.server.datadir import UMASK
 from taskyard.server.fetching import GuardedFetcher
 from taskyard.server.listeners import Listener, bind_tcp, bind_unix, local_admin, started
 from taskyard.server.logging import configure_logging
@@ -53,6 +54,7 @@ def serve(settings: Settings) -> int:
         OSError: an address cannot be listened on, or the data directory cannot be used.
         TaskyardError: whatever :func:`taskyard.server.assemble.assemble` raises.
     """
+    os.umask(UMASK)
     configure_logging(settings.log_format, settings.log_level)
     _raise_file_limit()
     sys.setswitchinterval(SWITCH_INTERVAL_S)

@@ -100,6 +100,7 @@ class Nursery:
                     stderr=log,
                     env={"LANG": "C.UTF-8", "PATH": os.defpath},
                     cwd="/",
+                    umask=0o022,  # What functions write is theirs to share; they set their own.
                     pass_fds=(theirs.fileno(), lock),
                 )
         finally:

@@ -29,10 +29,12 @@ _LINE_MAX: Final = 2000
 _END_S: Final = 10.0
 """Seconds a supervisor gets to end its step."""
 _SUPERVISE: Final = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "import os, sys; os.umask(0o022); sys.path.insert(0, sys.argv.pop(1)); "
     "from taskyard.runtimes.function.child.supervisor import main; "
     "del sys.path[0]; main()"
 )
+"""Not with the server's umask: the directories of a build are private, and what is in them may be
+meant for others."""
 _PASSED: Final = ("HOME", "PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
 _PASSED_PREFIXES: Final = ("PIP_", "NPM_CONFIG_")
 

@@ -5,6 +5,7 @@ terminal are meant for the server, whose last writes come after them.
 """
 
 import gc
+import os
 import signal
 import socket
 import sys
@@ -20,6 +21,8 @@ def main() -> None:
     """Serve one socket; the arguments are the database's path and the socket's descriptor."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # What SQLite makes beside the database takes after it; this is for everything else.
+    os.umask(0o066)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECT_EVERY)
