@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 
 from fakes.clock import CountingIds, VirtualClock, settled
 from fakes.memory import MemoryStore
-from taskyard.core.access import AuditEntry, Caller, Role
+from taskyard.core.access import INSTALLATION, AuditEntry, Caller, Role
 from taskyard.core.attempts import Attempt, Ended, KillReport, Report, Started
 from taskyard.core.availability import RuntimeStatus, available
 from taskyard.core.cores import Topology
@@ -43,6 +43,7 @@ from taskyard.services.workers import Workers
 WS = WorkspaceName("default")
 CALLER = Caller("user me", WS, Role.ADMIN)
 READER = Caller("user you", WS, Role.READ)
+OPERATOR = Caller("token ops", INSTALLATION, Role.READ, installation=Role.OPERATE)
 STRANGER = Caller("user them", WorkspaceName("other"), Role.ADMIN)
 GIB = 1 << 30
 

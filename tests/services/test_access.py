@@ -249,8 +249,9 @@ async def test_guessing_is_slowed_down(at: World) -> None:
     with pytest.raises(Overloaded) as refused:
         await at.access.authenticate(basic("ann", "wrong"), "192.0.2.7")
     assert refused.value.retry_after_s == 2
-    # One that is remembered needs no verifying, whoever guesses from there.
-    assert at.access.known(basic("ann", PASSWORD), "192.0.2.7") is not None
+    # Where it came from before it is known, whoever guesses elsewhere; there it would be a guess.
+    assert at.access.known(basic("ann", PASSWORD), "192.0.2.8") is not None
+    assert at.access.known(basic("ann", PASSWORD), "192.0.2.7") is None
 
 
 async def test_trying_one_password_on_many_users_is_slowed_down(at: World) -> None:
@@ -298,10 +299,10 @@ async def test_dev_credentials_exist_only_after_install_dev(at: World) -> None:
     at.access.install_dev()
     default = WorkspaceName("default")
     assert at.access.known("Bearer dev") == Caller(
-        "token dev", default, Role.ADMIN, credential="token dev"
+        "token dev", default, Role.ADMIN, credential="token dev", installation=Role.ADMIN
     )
     assert at.access.known(basic("admin", "admin")) == Caller(
-        "user admin", default, Role.ADMIN, credential="user admin"
+        "user admin", default, Role.ADMIN, credential="user admin", installation=Role.ADMIN
     )
     assert (await at.access.authenticate(basic("guest", "guest"))).role is Role.READ
     with pytest.raises(NotAuthenticated):

@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
-from fakes.engine import CALLER, READER, FakeWorker, World
+from fakes.engine import CALLER, OPERATOR, READER, FakeWorker, World
 from fakes.memory import MemoryStore
+from taskyard.core.access import INSTALLATION, Role
 from taskyard.core.availability import RuntimeStatus
 from taskyard.core.circuit import CircuitState
 from taskyard.core.errors import NotAllowed, NotFound
@@ -141,7 +143,7 @@ async def test_a_drained_worker_takes_nothing_new(world: World) -> None:
     """What runs there goes on; `why` names it; it is audited."""
     worker = await world.worker("w1")
     first = await world.submit()
-    record, _ = await world.workers.drain(CALLER, worker.id)
+    record, _ = await world.workers.drain(OPERATOR, worker.id)
     assert (record.state, record.draining) == ("draining", True)
     second = await world.submit(group="other")
     assert [one.task_id for one in worker.assigned] == [first.id]
@@ -151,13 +153,14 @@ async def test_a_drained_worker_takes_nothing_new(world: World) -> None:
     )
     await worker.end(worker.assigned[0].attempt_id)
     assert await world.state(first.id) == "succeeded"
-    await world.workers.undrain(CALLER, worker.id)
+    await world.workers.undrain(OPERATOR, worker.id)
     await world.settle()
     assert worker.assigned[-1].task_id == second.id
     assert [(one.action, one.target) for one in world.trail.entries] == [
         ("worker.drain", "w1"),
         ("worker.undrain", "w1"),
     ]
+    assert {one.workspace for one in world.trail.entries} == {INSTALLATION}
 
 
 async def test_draining_outlives_restarts() -> None:
@@ -166,7 +169,7 @@ async def test_draining_outlives_restarts() -> None:
     world = World(store)
     async with world.running():
         worker = await world.worker("w1")
-        await world.workers.drain(CALLER, worker.id)
+        await world.workers.drain(OPERATOR, worker.id)
         await worker.join()
         await world.submit()
         assert worker.assigned == []
@@ -182,7 +185,7 @@ async def test_draining_outlives_restarts() -> None:
         await worker.join()
         assert worker.assigned == []
         assert again.dispatch.workers()[0][0].state == "draining"
-        await again.workers.undrain(CALLER, worker.id)
+        await again.workers.undrain(OPERATOR, worker.id)
         await again.settle()
         assert len(worker.assigned) == 1
 
@@ -190,20 +193,25 @@ async def test_draining_outlives_restarts() -> None:
 async def test_draining_a_host_passes_its_pool_over(world: World) -> None:
     """A drained host is no usable one."""
     first, other = await engine(world, "e1"), await engine(world, "e3")
-    await world.workers.drain(CALLER, first.id)
+    await world.workers.drain(OPERATOR, first.id)
     await container(world, "web")
     assert (len(first.assigned), len(other.assigned)) == (0, 1)
-    await world.workers.drain(CALLER, other.id)
+    await world.workers.drain(OPERATOR, other.id)
     task = await container(world, "web")
     assert await why(world, task) == ("draining", "no worker takes tasks now: draining is e1, e3")
 
 
 async def test_draining_needs_a_role_and_a_worker(world: World) -> None:
-    """A reader may not, and nobody has heard of some."""
-    with pytest.raises(NotAllowed):
-        await world.workers.drain(READER, WorkerId("w1"))
+    """Nobody may but operators of the installation, and nobody has heard of some."""
+    watching = replace(OPERATOR, installation=Role.READ)
+    for caller in (READER, CALLER, watching):
+        with pytest.raises(NotAllowed, match="installation role operate"):
+            await world.workers.drain(caller, WorkerId("w1"))
+    assert [(one.actor, one.action, one.outcome) for one in world.trail.entries] == [
+        (caller.actor, "worker.drain", "refused") for caller in (READER, CALLER, watching)
+    ]
     with pytest.raises(NotFound):
-        await world.workers.drain(CALLER, WorkerId("w1"))
+        await world.workers.drain(OPERATOR, WorkerId("w1"))
 
 
 async def test_a_drain_that_was_only_stored_is_learnt(world: World) -> None:

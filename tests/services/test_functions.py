@@ -164,7 +164,12 @@ class World:
             ImageMaking(Images(), anything),
         )
         self.calls = Calls(
-            self.functions, cast("Tasks", None), store.functions, cast("Any", None), anything
+            self.functions,
+            cast("Tasks", None),
+            store.functions,
+            cast("Any", None),
+            anything,
+            SystemClock(),
         )
 
     async def deploy(self, content: bytes = b"x", **members: Any) -> Version:

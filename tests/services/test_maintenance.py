@@ -6,7 +6,7 @@ import pytest
 
 from fakes.clock import VirtualClock
 from fakes.stores import opened
-from taskyard.core.access import Caller, Role
+from taskyard.core.access import INSTALLATION, Caller, Role
 from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import WorkspaceName
 from taskyard.services.audit import Audit
@@ -26,7 +26,7 @@ async def test_the_switch_is_durable(tmp_path: Path) -> None:
     """Turning it twice changes nothing, not even the time."""
     store = await opened(tmp_path)
     clock = VirtualClock()
-    operator = Caller("user op", HERE, Role.OPERATE)
+    operator = Caller("token op", INSTALLATION, Role.READ, installation=Role.OPERATE)
     switch = Maintenance(store.maintenance, audit_of(store, clock), clock)
     assert not (await switch.state()).is_on
     first = await switch.set(operator, is_on=True)
@@ -44,10 +44,11 @@ async def test_the_switch_is_durable(tmp_path: Path) -> None:
 
 
 async def test_only_operators_may_turn_it(tmp_path: Path) -> None:
-    """And others change nothing."""
+    """Those of the installation; admins of workspaces change nothing."""
     store, clock = await opened(tmp_path), VirtualClock()
     switch = Maintenance(store.maintenance, audit_of(store, clock), clock)
-    with pytest.raises(NotAllowed):
-        await switch.set(Caller("user w", HERE, Role.WRITE), is_on=True)
+    for role in Role:
+        with pytest.raises(NotAllowed, match="concerns all workspaces"):
+            await switch.set(Caller("user w", HERE, role), is_on=True)
     assert not (await switch.state()).is_on
     await store.close()

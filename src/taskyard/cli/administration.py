@@ -1,35 +1,73 @@
 """Tokens, users and secrets: through a running server, or in the data directory without one."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from taskyard.cli import exits
 from taskyard.cli.configuration import Surroundings, look_around
 from taskyard.cli.connection import Connection, open_client
-from taskyard.cli.errors import Stop
+from taskyard.cli.errors import Misuse, Stop
 from taskyard.cli.target import control_socket, find_target, read_server_file
 from taskyard.sdk.client import Client
 from taskyard.sdk.models import Token, User
 
 if TYPE_CHECKING:
     from taskyard.core.access import Caller
+    from taskyard.core.ids import WorkspaceName
     from taskyard.server.offline import Offline
 
 T = TypeVar("T")
 DEFAULT_WORKSPACE = "default"
+INSTALLATION = "*"
+"""Stands where a workspace would for what belongs to the installation."""
 
 
-def create_token(connection: Connection, name: str, role: str, expires_in_s: float | None) -> Token:
-    """Create a token; its secret is in ``token``."""
+@contextmanager
+def administering(
+    connection: Connection, *, installation: bool = False
+) -> Iterator[tuple[Client, str | None]]:
+    """A client, and the workspace to name to it; None for the credential's own.
+
+    Unlike in other commands, the credential need not be one of that workspace: the server decides.
+    """
+    target = find_target(connection.url, connection.token, connection.data, look_around())
+    with open_client(target, connection.workspace if target.local else None) as client:
+        yield client, named(connection, installation=installation)
+
+
+def named(connection: Connection, *, installation: bool) -> str | None:
+    """The workspace that a command is about; None for the credential's own. Raises ``Misuse``."""
+    if installation and connection.workspace is not None:
+        raise Misuse("--installation is for no workspace; leave --workspace out")
+    return INSTALLATION if installation else connection.workspace
+
+
+def role_of(role: str | None, installation: bool) -> str:
+    """The role that flags mean. Raises ``Misuse``."""
+    if role is None and not installation:
+        raise Misuse("give the role with --role: read, write, operate or admin")
+    return role or "admin"
+
+
+def create_token(
+    connection: Connection,
+    name: str,
+    role: str,
+    expires_in_s: float | None,
+    *,
+    installation: bool = False,
+) -> Token:
+    """Create a token, one of the installation if asked for; its secret is in ``token``."""
+    workspace = named(connection, installation=installation)
 
     async def offline(stores: "Offline", caller: "Caller") -> Token:
         from taskyard.core.access import Role  # noqa: PLC0415 - only without a server
         from taskyard.core.instants import to_datetime  # noqa: PLC0415 - as above
 
         stored, secret = await stores.access.create_token(
-            caller, name, Role[role.upper()], caller.workspace, expires_in_s
+            caller, name, Role[role.upper()], _where(caller, workspace), expires_in_s
         )
         return Token(
             stored.id,
@@ -42,23 +80,30 @@ def create_token(connection: Connection, name: str, role: str, expires_in_s: flo
         )
 
     return _either(
-        connection, lambda client: client.create_token(name, role, expires_in_s), offline
+        connection,
+        lambda client: client.create_token(name, role, expires_in_s, workspace),
+        offline,
     )
 
 
-def add_user(connection: Connection, name: str, password: str, role: str) -> User:
-    """Add a user."""
+def add_user(
+    connection: Connection, name: str, password: str, role: str, *, installation: bool = False
+) -> User:
+    """Add a user, one of the installation if asked for."""
+    workspace = named(connection, installation=installation)
 
     async def offline(stores: "Offline", caller: "Caller") -> User:
         from taskyard.core.access import Role  # noqa: PLC0415 - only without a server
         from taskyard.core.instants import to_datetime  # noqa: PLC0415 - as above
 
         stored = await stores.access.add_user(
-            caller, name, password, Role[role.upper()], caller.workspace
+            caller, name, password, Role[role.upper()], _where(caller, workspace)
         )
         return User(stored.name, stored.role.word, stored.workspace, to_datetime(stored.created_at))
 
-    return _either(connection, lambda client: client.add_user(name, password, role), offline)
+    return _either(
+        connection, lambda client: client.add_user(name, password, role, workspace), offline
+    )
 
 
 def set_secret(connection: Connection, name: str, value: str) -> None:
@@ -68,6 +113,12 @@ def set_secret(connection: Connection, name: str, value: str) -> None:
         await stores.secrets.put(caller, name, value)
 
     _either(connection, lambda client: client.set_secret(name, value), offline)
+
+
+def _where(caller: "Caller", workspace: str | None) -> "WorkspaceName":
+    from taskyard.core.ids import WorkspaceName  # noqa: PLC0415 - only without a server
+
+    return caller.workspace if workspace is None else WorkspaceName(workspace)
 
 
 def _either(
@@ -83,7 +134,7 @@ def _either(
         if server is None or control_socket(data, server) is None:
             return _without_server(data, connection.workspace or DEFAULT_WORKSPACE, offline)
     target = find_target(connection.url, connection.token, connection.data, around)
-    with open_client(target, connection.workspace) as client:
+    with open_client(target, connection.workspace if target.local else None) as client:
         return online(client)
 
 
@@ -111,7 +162,7 @@ def _without_server(
     )
     from taskyard.core.ids import WorkspaceName  # noqa: PLC0415 - as above
 
-    caller = Caller("command line", WorkspaceName(workspace), Role.ADMIN)
+    caller = Caller("command line", WorkspaceName(workspace), Role.ADMIN, installation=Role.ADMIN)
 
     async def open_and_work() -> T:
         async with _stores(data) as stores:

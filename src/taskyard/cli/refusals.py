@@ -45,7 +45,7 @@ def _refused(error: errors.Refused) -> Stop:
         hint = "Give a credential with --token or TASKYARD_TOKEN."
         return Stop(message, exits.NOT_ALLOWED, what_to_do=hint)
     if isinstance(error, errors.NotAllowed):
-        hint = "Use a credential with a higher role."
+        hint = "Use a credential that has this role."
         return Stop(message, exits.NOT_ALLOWED, what_to_do=hint)
     if isinstance(error, errors.NotFound):
         return Stop(message, exits.NOT_FOUND)

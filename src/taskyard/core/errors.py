@@ -69,6 +69,9 @@ class NotAuthenticated(TaskyardError):
 class NotAllowed(TaskyardError):
     """The credential is valid but does not cover this action."""
 
+    is_recorded = False
+    """Whether the audit trail tells of it already."""
+
 
 class Overloaded(TaskyardError):
     """More arrived than can be taken in now; try again later."""

@@ -130,10 +130,17 @@ class SecretStore(Protocol):
 
 
 class AuditStore(Protocol):
-    """The audit trail. Of each workspace the newest entries are kept, older ones are dropped."""
+    """The audit trail. Of each workspace the newest entries are kept, older ones are dropped.
 
-    async def append(self, entry: AuditEntry) -> None:
-        """Add one entry."""
+    Refused attempts have a smaller share of their own: they displace each other only.
+    """
+
+    async def append(self, entry: AuditEntry) -> int:
+        """Add one entry; answers with its number."""
+        ...
+
+    async def recount(self, more: Mapping[int, int]) -> None:
+        """Entries, by number, tell of so many more attempts; unknown numbers are ignored."""
         ...
 
     async def audit(

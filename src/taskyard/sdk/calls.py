@@ -274,38 +274,48 @@ def redeliver(delivery_id: str) -> Call[models.Delivery | None]:
     return Call("POST", path, lambda body: read(body) if body else None, repeatable=False)
 
 
-def tokens(cursor: str | None, limit: int) -> Call[models.Page[models.Token]]:
+def tokens(
+    cursor: str | None, limit: int, workspace: str | None = None
+) -> Call[models.Page[models.Token]]:
     """One page of tokens, without their secrets."""
-    query: Query = {"cursor": cursor, "limit": limit}
+    query: Query = {"cursor": cursor, "limit": limit, "workspace": workspace}
     return Call("GET", f"{BASE}/tokens", reader(models.Page[models.Token]), query)
 
 
-def create_token(name: str, role: str, expires_in_s: float | None) -> Call[models.Token]:
+def create_token(
+    name: str, role: str, expires_in_s: float | None, workspace: str | None = None
+) -> Call[models.Token]:
     """Create a token; the answer's ``token`` is its secret, shown this once."""
-    body = _json(_given(name=name, role=role, expires_in_s=expires_in_s))
+    body = _json(_given(name=name, role=role, expires_in_s=expires_in_s, workspace=workspace))
     return Call("POST", f"{BASE}/tokens", reader(models.Token), body=body, repeatable=False)
 
 
-def revoke_token(token_id: str) -> Call[None]:
+def revoke_token(token_id: str, workspace: str | None = None) -> Call[None]:
     """Make a token worthless."""
-    return Call("DELETE", f"{BASE}/tokens/{quote(token_id, safe='')}", nothing)
+    path, query = f"{BASE}/tokens/{quote(token_id, safe='')}", Query(workspace=workspace)
+    return Call("DELETE", path, nothing, query)
 
 
-def users(cursor: str | None, limit: int) -> Call[models.Page[models.User]]:
+def users(
+    cursor: str | None, limit: int, workspace: str | None = None
+) -> Call[models.Page[models.User]]:
     """One page of users."""
-    query: Query = {"cursor": cursor, "limit": limit}
+    query: Query = {"cursor": cursor, "limit": limit, "workspace": workspace}
     return Call("GET", f"{BASE}/users", reader(models.Page[models.User]), query)
 
 
-def add_user(name: str, password: str, role: str) -> Call[models.User]:
+def add_user(
+    name: str, password: str, role: str, workspace: str | None = None
+) -> Call[models.User]:
     """Add a user."""
-    body = _json({"name": name, "password": password, "role": role})
+    body = _json(_given(name=name, password=password, role=role, workspace=workspace))
     return Call("POST", f"{BASE}/users", reader(models.User), body=body, repeatable=False)
 
 
-def remove_user(name: str) -> Call[None]:
+def remove_user(name: str, workspace: str | None = None) -> Call[None]:
     """Remove a user."""
-    return Call("DELETE", f"{BASE}/users/{quote(name, safe='')}", nothing)
+    path, query = f"{BASE}/users/{quote(name, safe='')}", Query(workspace=workspace)
+    return Call("DELETE", path, nothing, query)
 
 
 class _Named(msgspec.Struct, frozen=True):
@@ -333,9 +343,11 @@ def remove_secret(name: str) -> Call[None]:
     return Call("DELETE", f"{BASE}/secrets/{quote(name, safe='')}", nothing)
 
 
-def audit(cursor: str | None, limit: int) -> Call[models.Page[models.AuditEntry]]:
+def audit(
+    cursor: str | None, limit: int, workspace: str | None = None
+) -> Call[models.Page[models.AuditEntry]]:
     """One page of the audit trail."""
-    query: Query = {"cursor": cursor, "limit": limit}
+    query: Query = {"cursor": cursor, "limit": limit, "workspace": workspace}
     return Call("GET", f"{BASE}/audit", reader(models.Page[models.AuditEntry]), query)
 
 

@@ -313,29 +313,40 @@ class Client(Sender):
         """Deliver once more; answers with the delivery if the server does."""
         return self._send(calls.redeliver(delivery_id))
 
-    def tokens(self, limit: int = 500) -> Iterator[models.Token]:
-        """All tokens of the workspace, without their secrets."""
-        return self._walk(lambda cursor: calls.tokens(cursor, limit))
+    def tokens(self, limit: int = 500, workspace: str | None = None) -> Iterator[models.Token]:
+        """All tokens of the workspace, the caller's own if None, without their secrets."""
+        return self._walk(lambda cursor: calls.tokens(cursor, limit, workspace))
 
-    def create_token(self, name: str, role: str, expires_in_s: float | None = None) -> models.Token:
-        """Create a token; the answer's ``token`` is its secret, shown this once."""
-        return self._send(calls.create_token(name, role, expires_in_s))
+    def create_token(
+        self,
+        name: str,
+        role: str,
+        expires_in_s: float | None = None,
+        workspace: str | None = None,
+    ) -> models.Token:
+        """Create a token; the answer's ``token`` is its secret, shown this once.
 
-    def revoke_token(self, token_id: str) -> None:
+        ``workspace`` is the caller's own when None; ``*`` is the installation.
+        """
+        return self._send(calls.create_token(name, role, expires_in_s, workspace))
+
+    def revoke_token(self, token_id: str, workspace: str | None = None) -> None:
         """Make a token worthless."""
-        self._remove(calls.revoke_token(token_id))
+        self._remove(calls.revoke_token(token_id, workspace))
 
-    def users(self, limit: int = 500) -> Iterator[models.User]:
-        """All users of the workspace."""
-        return self._walk(lambda cursor: calls.users(cursor, limit))
+    def users(self, limit: int = 500, workspace: str | None = None) -> Iterator[models.User]:
+        """All users of the workspace, the caller's own if None."""
+        return self._walk(lambda cursor: calls.users(cursor, limit, workspace))
 
-    def add_user(self, name: str, password: str, role: str) -> models.User:
-        """Add a user."""
-        return self._send(calls.add_user(name, password, role))
+    def add_user(
+        self, name: str, password: str, role: str, workspace: str | None = None
+    ) -> models.User:
+        """Add a user; see :meth:`create_token`."""
+        return self._send(calls.add_user(name, password, role, workspace))
 
-    def remove_user(self, name: str) -> None:
+    def remove_user(self, name: str, workspace: str | None = None) -> None:
         """Remove a user."""
-        self._remove(calls.remove_user(name))
+        self._remove(calls.remove_user(name, workspace))
 
     def secrets(self) -> tuple[str, ...]:
         """The names of all stored secrets."""
@@ -349,9 +360,9 @@ class Client(Sender):
         """Remove a secret."""
         self._remove(calls.remove_secret(name))
 
-    def audit(self, limit: int = 500) -> Iterator[models.AuditEntry]:
+    def audit(self, limit: int = 500, workspace: str | None = None) -> Iterator[models.AuditEntry]:
         """The audit trail; ``limit`` is the size of a page."""
-        return self._walk(lambda cursor: calls.audit(cursor, limit))
+        return self._walk(lambda cursor: calls.audit(cursor, limit, workspace))
 
     def me(self) -> models.Me:
         """Who the credential says we are."""

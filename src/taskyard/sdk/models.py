@@ -354,6 +354,8 @@ class AuditEntry(Struct, frozen=True):
     outcome: str = "done"
     address: str | None = None
     detail: str | None = None
+    count: int = 1
+    """How often; refused attempts of one kind are gathered for a minute."""
 
 
 class Me(Struct, frozen=True):
@@ -361,7 +363,10 @@ class Me(Struct, frozen=True):
 
     actor: str
     workspace: str
+    """``*`` for a credential of the installation, which belongs to no workspace."""
     role: str
+    installation: str | None = None
+    """The role in the installation; None without one."""
 
 
 class Version(Struct, frozen=True):

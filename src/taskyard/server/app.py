@@ -1,15 +1,16 @@
 """The request path, from a listener's socket to a route:
 
-1. count the request, by route and status;
-2. have browsers run nothing of an answer but our own pages (``dialects/http/contained.py``);
-3. keep encoded slashes of a path apart from those between its segments;
-4. below the prefix of a dialect of others, hand over to that dialect's own application;
-5. refuse names that are not this server's, and what pages of others must not send
+1. behind trusted proxies, find out whom the request came from;
+2. count the request, by route and status;
+3. have browsers run nothing of an answer but our own pages (``dialects/http/contained.py``);
+4. keep encoded slashes of a path apart from those between its segments;
+5. below the prefix of a dialect of others, hand over to that dialect's own application;
+6. refuse names that are not this server's, and what pages of others must not send
    (``dialects/http/browsers.py``);
-6. answer ``OPTIONS``;
-7. find the route: the hot ones at once, all others through Litestar, be they of our own dialect,
+7. answer ``OPTIONS``;
+8. find the route: the hot ones at once, all others through Litestar, be they of our own dialect,
    of the dashboard, or one of the few below;
-8. the dialect's handler: limit the body, find the caller, decode, ask the engine, answer.
+9. the dialect's handler: limit the body, find the caller, decode, ask the engine, answer.
 """
 
 import importlib.util
@@ -24,11 +25,13 @@ from litestar.datastructures import State
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskyard.core.access import Role
-from taskyard.core.errors import TaskyardError
+from taskyard.core.errors import NotAllowed, TaskyardError
+from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.browsers import Browsers, Manners
 from taskyard.dialects.http.contained import contained
 from taskyard.dialects.http.peers import LOCAL_KEY, address_of
+from taskyard.dialects.http.proxies import Proxies
 from taskyard.dialects.http.routing import allowed_methods
 from taskyard.dialects.native.callers import caller_of
 from taskyard.dialects.native.dialect import answer_http_error, native_router
@@ -39,7 +42,7 @@ from taskyard.dialects.native.openapi import describe
 from taskyard.dialects.native.operation import SLASH
 from taskyard.server.dialects import PREFIXES
 from taskyard.server.health import Checks, health_router
-from taskyard.server.metrics import Metrics
+from taskyard.server.metrics import NO_WORKSPACE, Metrics
 from taskyard.services.access import require
 
 PREFIX_KEY: Final = "prefix"
@@ -72,6 +75,8 @@ class Served:
     """The rules about browsers and hosts; everything is let through when None."""
     manners: Mapping[str, Manners] = field(default_factory=dict)
     """What is particular to a dialect in that, by its name."""
+    proxies: Proxies | None = None
+    """Proxies that say whom a request came from; None for none."""
 
     def checked(self, name: str, app: ASGIApp) -> ASGIApp:
         """A dialect's application behind the rules about browsers."""
@@ -89,7 +94,7 @@ def main_app(served: Served) -> ASGIApp:
         for name, make in served.others.items()
     }
     app = _mounted(mounted, served.checked("native", native))
-    return _counted(served, contained(_slashes(app)))
+    return _behind(served, _counted(served, contained(_slashes(app))))
 
 
 def dialect_app(served: Served, name: str) -> ASGIApp:
@@ -100,7 +105,13 @@ def dialect_app(served: Served, name: str) -> ASGIApp:
         app = served.others[name]("")
     app = _slashes(served.checked(name, app))
     # What GreenCloud's functions answer is free where they have an origin of their own.
-    return _counted(served, app if name == "greencloud" else contained(app))
+    app = app if name == "greencloud" else contained(app)
+    return _behind(served, _counted(served, app))
+
+
+def _behind(served: Served, app: ASGIApp) -> ASGIApp:
+    """Have everything see the clients of trusted proxies, not the proxies."""
+    return app if served.proxies is None else served.proxies.resolved(app)
 
 
 def _mounted(applications: Mapping[str, ASGIApp], otherwise: ASGIApp) -> ASGIApp:
@@ -207,10 +218,9 @@ def _metrics_router(metrics: Metrics) -> Router:
     @get("/metrics", include_in_schema=False)
     async def page(request: Request[Any, Any, Any]) -> Response[bytes]:
         scope = request.scope
+        native: Native = request.app.state[STATE_KEY]
         try:
-            if not _is_near(scope):
-                native: Native = request.app.state[STATE_KEY]
-                require(await caller_of(native, scope), Role.OPERATE)
+            shown = await _shown(native, scope)
         except TaskyardError as error:
             answer = problem_of(error, request_id_of(scope["headers"]))
             headers = {name.decode(): value.decode() for name, value in answer.headers}
@@ -220,9 +230,29 @@ def _metrics_router(metrics: Metrics) -> Router:
                 media_type=headers.pop("content-type"),
                 headers=headers,
             )
-        return Response(metrics.page(), media_type=METRICS_TYPE)
+        return Response(metrics.page(shown), media_type=METRICS_TYPE)
 
     return Router("/", route_handlers=[page])
+
+
+async def _shown(native: Native, scope: Scope) -> WorkspaceName | None:
+    """Whose numbers a caller sees; None for those of all workspaces. Raises ``TaskyardError``.
+
+    Whoever is near needs no credential, and without one learns of no workspace: a task that runs
+    on this machine is near, too.
+    """
+    has_credential = any(name == b"authorization" for name, _ in scope["headers"])
+    if _is_near(scope) and not has_credential and LOCAL_KEY not in scope["state"]:
+        return None if native.dev else NO_WORKSPACE
+    caller = await caller_of(native, scope)
+    if caller.installation is not None:
+        return None
+    try:
+        require(caller, Role.OPERATE)
+    except NotAllowed as error:
+        await native.engine.audit.not_allowed(caller, error, "metrics.get")
+        raise
+    return caller.workspace
 
 
 def _is_near(scope: Scope) -> bool:

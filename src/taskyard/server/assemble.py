@@ -115,6 +115,7 @@ async def assemble(
         stack.push_async_callback(_last, sender.close)
         wired = wire(settings, Adapters(store, files, transport, sender, clock, ids), metrics)
         engine = wired.engine
+        stack.push_async_callback(_last, partial(_write_refusals, engine))
         stack.callback(engine.bus.close)
         await wired.sealing.check()
         await wired.tally.load(store.dispatch)
@@ -262,13 +263,22 @@ def function_limits(settings: Settings) -> PoolLimits:
 
 
 async def _write_uses(engine: Engine) -> None:
-    """Note now and then when tokens were last used."""
+    """Note now and then when tokens were last used, and how often attempts were refused."""
     while True:
         await anyio.sleep(USES_EVERY_S)
         try:
             await engine.access.write_uses()
         except (Unavailable, Overloaded) as error:
             log.warning("token_uses_not_written", reason=str(error))
+        await _write_refusals(engine)
+
+
+async def _write_refusals(engine: Engine) -> None:
+    """Note what was gathered last, before the store is closed."""
+    try:
+        await engine.audit.write_refusals()
+    except Unavailable as error:
+        log.warning("refusals_not_written", reason=str(error))
 
 
 async def _last(end: Callable[[], Awaitable[None]]) -> None:

@@ -29,6 +29,10 @@ _RUNS: Final = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 1
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _COMMITS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)
 
+_OF_WORKSPACES: Final = b"taskyard_queue_depth{"
+NO_WORKSPACE: Final = WorkspaceName("")
+"""Stands for none, where a page for a single workspace is asked for."""
+
 ByWorkspace = Callable[[], dict[WorkspaceName, dict[TaskState, int]]]
 Workers = Callable[[], list[tuple[WorkerRecord, Capacity]]]
 
@@ -139,9 +143,20 @@ class Metrics:
             await anyio.sleep(LAG_EVERY_S)
             self._lag.set(max(0.0, anyio.current_time() - due))
 
-    def page(self) -> bytes:
-        """Everything, in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def page(self, workspace: WorkspaceName | None = None) -> bytes:
+        """Everything, in Prometheus' text format; of workspaces only this one, all when None."""
+        if workspace is None:
+            return generate_latest(self.registry)
+        kept = [
+            line
+            for line in generate_latest(self.registry).splitlines(keepends=True)
+            if not line.startswith(_OF_WORKSPACES) or line.startswith(_label(workspace))
+        ]
+        return b"".join(kept)
+
+
+def _label(workspace: WorkspaceName) -> bytes:
+    return _OF_WORKSPACES + f'workspace="{workspace}"'.encode() + b"}"
 
 
 class CountedSender:

@@ -90,6 +90,7 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
             others(settings, host),
             rules,
             manners_of(settings),
+            settings.proxies(),
         )
         app = main_app(served)
         listeners = [Listener(main, app, settings.shutdown_s)]

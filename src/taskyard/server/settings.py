@@ -20,6 +20,7 @@ from taskyard.dialects.drove.settings import DroveSettings
 from taskyard.dialects.fastlane.settings import FastlaneSettings
 from taskyard.dialects.greencloud.settings import GreenCloudSettings
 from taskyard.dialects.gx.settings import GxSettings
+from taskyard.dialects.http.proxies import Proxies
 from taskyard.dialects.native.errors import invalid_input
 from taskyard.dialects.native.sizes import size_bytes
 from taskyard.runtimes.container.places import parse_place
@@ -45,7 +46,7 @@ _ENGINES: Final = ("unix:///", "tcp://", "http://", "https://")
 _LISTS: Final = frozenset(
     {
         *("listen", "container_volumes", "worker_tags", "work_users_allowed"),
-        *("allowed_hosts", "allowed_origins"),
+        *("allowed_hosts", "allowed_origins", "trusted_proxies"),
     }
 )
 
@@ -109,6 +110,10 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Failures of an engine that follow one another until it is left alone for a while."""
     circuit_reset_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
     """Seconds until it is tried again."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies that say whom a request came from."""
+    trusted_proxy_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    """The header in which they say it; they have to replace or extend what clients send in it."""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 8 << 20
     """Largest request body."""
     max_queued: Count = 5_000_000
@@ -221,6 +226,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
                         f"serves well-known credentials, so it refuses to listen on {one.host}; "
                         "use 127.0.0.1, or leave --dev out",
                     )
+        self.proxies()
         check_pools(self.pools)
         self._check_containers()
         self.fastlane.check("fastlane")
@@ -261,6 +267,12 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
                 "work_user_range", "has to be FIRST-LAST with 0 < FIRST <= LAST < 2147483647"
             )
         return first, last
+
+    def proxies(self) -> Proxies | None:
+        """The trusted proxies; None without any. Raises :class:`InvalidInput`."""
+        if not self.trusted_proxies:
+            return None
+        return Proxies(self.trusted_proxies, self.trusted_proxy_header)
 
     def holdings(self) -> Holdings:
         """What of the machine the worker offers. Raises :class:`InvalidInput`."""

@@ -148,7 +148,8 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     assignments.live_version = functions.live_version
     assignments.blob = store.functions.blob
     assignments.is_image = functions.is_image
-    calls = Calls(functions, submits, store.functions, ResultFiles(settings.data / "attempts"), bus)
+    results = ResultFiles(settings.data / "attempts")
+    calls = Calls(functions, submits, store.functions, results, bus, clock)
     issuing = Issuing(
         store.issued,
         functions,

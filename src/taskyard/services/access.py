@@ -1,8 +1,9 @@
 """Tokens and users: who may do what, and who decides about it.
 
-Only an admin changes access, only inside its own workspace, and never grants more than it has. The
-``local`` caller (the control socket, or the command line on a data directory nobody serves) may
-name any workspace: whoever can reach it owns the files anyway.
+Only an admin changes access, only inside its own workspace, and never grants more than it has. An
+admin of the installation may name any workspace, and the installation itself. So may the ``local``
+caller (the control socket, or the command line on a data directory nobody serves): whoever can
+reach it owns the files anyway.
 """
 
 import re
@@ -13,8 +14,8 @@ from typing import Final, TypeVar
 import anyio
 from msgspec.structs import replace
 
-from taskyard.core.access import Caller, Role, Token, User
-from taskyard.core.errors import Conflict, InvalidInput, NotAllowed
+from taskyard.core.access import INSTALLATION, Caller, Role, Token, User
+from taskyard.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import after as later
 from taskyard.ports.access import AccessStore
@@ -26,7 +27,7 @@ from taskyard.services.passwords import Passwords, check_password
 T = TypeVar("T")
 
 LOCAL: Final = "local"
-"""The actor that may name any workspace."""
+"""The actor of the control socket, which has every role everywhere."""
 DEFAULT_WORKSPACE: Final = WorkspaceName("default")
 EXPIRY_MAX_S: Final = 10 * 365 * 86400
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -37,7 +38,27 @@ _ID_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 def require(caller: Caller, role: Role) -> None:
     """Raise ``NotAllowed``, saying which role is needed, unless the caller has it."""
     if caller.role < role:
+        if caller.is_of_installation:
+            raise NotAllowed(
+                f"{caller.actor} belongs to the installation and to no workspace; "
+                f"this needs a credential of a workspace with the role {role.word}"
+            )
         raise NotAllowed(f"this needs the role {role.word}; {caller.actor} has {caller.role.word}")
+
+
+def require_installation(caller: Caller, role: Role) -> None:
+    """Raise ``NotAllowed`` unless the caller has this role in the installation as a whole."""
+    if caller.installation is None:
+        raise NotAllowed(
+            f"this concerns all workspaces and needs the installation role {role.word}, which "
+            f"{caller.actor} does not have; the operator makes one on the server's machine: "
+            "taskyard token create NAME --installation"
+        )
+    if caller.installation < role:
+        raise NotAllowed(
+            f"this needs the installation role {role.word}; "
+            f"{caller.actor} has {caller.installation.word}"
+        )
 
 
 def check_name(name: str, field: str = "name") -> None:
@@ -60,7 +81,7 @@ class Access:
         self._clock = clock
         self._audit = audit
         self._passwords = passwords or Passwords()
-        authentication = Authentication(store, clock, self._passwords)
+        authentication = Authentication(store, clock, audit, self._passwords)
         self._authentication = authentication
         # Handed through as they are: each request passes here, and a call less is a call less.
         self.known = authentication.known
@@ -69,6 +90,7 @@ class Access:
         self.authenticate_token = authentication.authenticate_token
         self.authenticate_password = authentication.authenticate_password
         self.write_uses = authentication.write_uses
+        self.limiter = authentication.limiter
 
     def install_dev(self, workspace: WorkspaceName = DEFAULT_WORKSPACE) -> None:
         """Let in token ``dev`` and users admin/admin and guest/guest, in memory only."""
@@ -84,10 +106,11 @@ class Access:
     ) -> tuple[Token, str]:
         """A new token, and its text, which nobody can find out again.
 
-        ``workspace`` is the caller's own when None; ``expires_in_s`` None means it never expires.
+        ``workspace`` is the caller's own when None; with :data:`INSTALLATION`, the role is one of
+        the installation. ``expires_in_s`` None means it never expires.
 
         Raises:
-            NotAllowed: the caller is no admin, or it is not its workspace.
+            NotAllowed: the caller is no admin there.
             InvalidInput: a name, the role or the expiry breaks a rule.
         """
         check_name(name)
@@ -139,6 +162,7 @@ class Access:
         return await _finish(
             self._store.revoke_token(where, token_id, self._clock.now(), entry),
             lambda: self._authentication.forget_token(token_id),
+            lambda: self._authentication.end(f"token {token_id}"),
         )
 
     async def add_user(
@@ -152,7 +176,7 @@ class Access:
         """A new user. Names are unique in the whole installation.
 
         Raises:
-            NotAllowed: the caller is no admin, or it is not its workspace.
+            NotAllowed: the caller is no admin there.
             InvalidInput: the name, the password or the role breaks a rule.
             Conflict: the name is taken.
             Overloaded: too many passwords are being hashed.
@@ -185,6 +209,7 @@ class Access:
         await _finish(
             self._store.remove_user(where, name, entry),
             lambda: self._authentication.forget_user(name),
+            lambda: self._authentication.end(f"user {name}"),
         )
 
     async def set_password(
@@ -198,6 +223,7 @@ class Access:
         await _finish(
             self._store.set_password(where, name, hashed, entry),
             lambda: self._authentication.forget_user(name),
+            lambda: self._authentication.end(f"user {name}"),
         )
 
     async def _enter(
@@ -212,18 +238,24 @@ class Access:
         try:
             return self._where(caller, workspace, grants)
         except NotAllowed as refused:
-            await self._audit.refused(caller, action, target, str(refused))
+            await self._audit.not_allowed(caller, refused, action, target)
             raise
 
     def _where(
         self, caller: Caller, workspace: WorkspaceName | None, grants: Role | None = None
     ) -> WorkspaceName:
-        require(caller, Role.ADMIN)
-        if grants is not None and grants > caller.role:
-            raise NotAllowed(f"nobody grants a role above their own, {caller.role.word}")
         where = workspace or caller.workspace
-        if where != caller.workspace and caller.actor != LOCAL:
-            raise NotAllowed("an admin acts inside its own workspace only")
+        if where == INSTALLATION:
+            require_installation(caller, Role.ADMIN)
+            if grants is Role.WRITE:
+                raise InvalidInput("role", "of the installation is read, operate or admin")
+            return where
+        if (caller.installation or 0) < Role.ADMIN:
+            require(caller, Role.ADMIN)
+            if grants is not None and grants > caller.role:
+                raise NotAllowed(f"nobody grants a role above their own, {caller.role.word}")
+            if where != caller.workspace and caller.actor != LOCAL:
+                raise NotAllowed("an admin acts inside its own workspace only")
         if not _WORKSPACE.match(where):
             raise InvalidInput(
                 "workspace", "needs 1 to 63 characters of a-z 0-9 _ -, the first no sign"
@@ -231,15 +263,25 @@ class Access:
         return where
 
 
-async def _finish(write: Awaitable[T], forget: Callable[[], None]) -> T:
+async def _finish(
+    write: Awaitable[T], forget: Callable[[], None], announce_end: Callable[[], None]
+) -> T:
     """Write, then forget what was remembered, also if the caller goes away meanwhile.
 
-    A commit without its forgetting would leave a credential valid in memory.
+    A commit without its forgetting would leave a credential valid in memory. Its end is announced
+    unless nothing was written: others may try to end what is not theirs.
     """
     written = []
     with anyio.CancelScope(shield=True):
         try:
             written.append(await write)
+        except (NotFound, Conflict):
+            raise
+        except BaseException:
+            announce_end()  # nobody can tell whether it was committed
+            raise
+        else:
+            announce_end()
         finally:
             forget()
     return written[0]

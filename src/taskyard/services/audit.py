@@ -1,17 +1,20 @@
 """The audit trail: who changed what, and who tried to without being allowed.
 
 Recorded are writes on tokens, users, secrets, groups and webhook deliveries, bulk cancels, deletes,
-and refused attempts. What happens to a single task is not repeated here: the task's own event
-history tells it, with the actor. Each workspace keeps its newest 100,000 entries.
+and refused attempts of every kind. What happens to a single task is not repeated here: the task's
+own event history tells it, with the actor. Each workspace keeps its newest 100,000 entries, and
+of refused attempts the newest 10,000. What concerns no workspace is in the trail of the
+installation.
 """
 
 from typing import Final
 
-from taskyard.core.access import AuditEntry, Caller, Role
+from taskyard.core.access import INSTALLATION, AuditEntry, Caller, Role
 from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import WorkspaceName
 from taskyard.ports.access import AuditStore
 from taskyard.ports.clock import Clock
+from taskyard.services.refusals import Refusals
 
 TEXT_LIMIT: Final = 1000
 """Characters of a target or a detail that are kept."""
@@ -23,6 +26,7 @@ class Audit:
     def __init__(self, store: AuditStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._refusals = Refusals(store, clock)
 
     def entry(
         self,
@@ -52,26 +56,70 @@ class Audit:
         )
 
     async def done(
-        self, caller: Caller, action: str, target: str | None = None, detail: str | None = None
+        self,
+        caller: Caller,
+        action: str,
+        target: str | None = None,
+        detail: str | None = None,
+        workspace: WorkspaceName | None = None,
     ) -> None:
         """Record a write that was done and has no entry of its own in its transaction."""
-        await self._store.append(self.entry(caller, action, target, detail=detail))
+        entry = self.entry(caller, action, target, detail=detail, workspace=workspace)
+        await self._store.append(entry)
 
     async def refused(
-        self, caller: Caller, action: str, target: str | None = None, detail: str | None = None
+        self,
+        caller: Caller,
+        action: str,
+        target: str | None = None,
+        detail: str | None = None,
+        workspace: WorkspaceName | None = None,
     ) -> None:
-        """Record a write that was refused, in the trail of the caller's own workspace."""
-        await self._store.append(
-            self.entry(caller, action, target, detail=detail, outcome="refused")
+        """Record a refused attempt, in the trail of the caller's own workspace unless told.
+
+        Never fails: whoever is refused is to be told that, whatever becomes of the entry.
+        """
+        await self._refusals.add(
+            self.entry(
+                caller, action, target, detail=detail, workspace=workspace, outcome="refused"
+            )
         )
 
+    async def not_allowed(
+        self, caller: Caller, error: NotAllowed, action: str, target: str | None = None
+    ) -> None:
+        """Record that the caller was not allowed something, unless that was recorded before."""
+        if not error.is_recorded:
+            error.is_recorded = True
+            await self.refused(caller, action, target, str(error))
+
+    async def write_refusals(self) -> None:
+        """Store how often refused attempts were repeated. Raises as the store does."""
+        await self._refusals.write()
+
     async def page(
-        self, caller: Caller, before: int | None = None, limit: int = 50
+        self,
+        caller: Caller,
+        before: int | None = None,
+        limit: int = 50,
+        workspace: WorkspaceName | None = None,
     ) -> list[AuditEntry]:
-        """Newest first, with numbers below ``before``. Raises ``NotAllowed`` unless an admin."""
-        if caller.role < Role.ADMIN:
-            raise NotAllowed("this needs the role admin")
-        return await self._store.audit(caller.workspace, before, limit)
+        """Newest first, with numbers below ``before``.
+
+        ``workspace`` is the caller's own when None. That of a workspace is for its admins and
+        those of the installation; the trail of the installation is for all credentials of it.
+        Raises ``NotAllowed``.
+        """
+        where = workspace or caller.workspace
+        if where == INSTALLATION:
+            allowed, needed = caller.installation is not None, "a credential of the installation"
+        else:
+            is_own = where == caller.workspace and caller.role >= Role.ADMIN
+            allowed = is_own or (caller.installation or 0) >= Role.ADMIN
+            needed = "the role admin"
+        if not allowed:
+            raise NotAllowed(f"this needs {needed}")
+        return await self._store.audit(where, before, limit)
 
 
 def _cut(text: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
@@ -9,16 +10,18 @@ from msgspec.structs import replace
 from taskyard.core.access import Caller
 from taskyard.core.attempts import Ended, Report
 from taskyard.core.changes import Change
-from taskyard.core.errors import Conflict, NotFound
+from taskyard.core.errors import Conflict, NotAuthenticated, NotFound
 from taskyard.core.functions import CallRequest, CallResult
 from taskyard.core.ids import AttemptId, TaskId
 from taskyard.core.resources import Resources
 from taskyard.core.states import TERMINAL, Reason, TaskState
 from taskyard.core.tasks import FunctionCall, Task, TaskSpec
+from taskyard.ports.clock import Clock
 from taskyard.ports.functions import FunctionStore, ResultFiles
 from taskyard.services.bus import Bus
 from taskyard.services.functions import Functions
 from taskyard.services.tasks import Tasks
+from taskyard.services.validity import watched, while_valid
 
 KILL_GRACE_S: Final = 1.0
 
@@ -53,11 +56,13 @@ class Calls:
         store: FunctionStore,
         files: ResultFiles,
         bus: Bus,
+        clock: Clock,
     ) -> None:
         self._functions = functions
         self._tasks = tasks
         self._store = store
         self._files = files
+        self._clock = clock
         self._waiting: dict[TaskId, asyncio.Future[Outcome | None]] = {}
         self._fresh: dict[AttemptId, CallResult] = {}
         """What was stored a moment ago, while the changes are announced."""
@@ -102,13 +107,15 @@ class Calls:
     ) -> tuple[Task, CallResult | None]:
         """Submit a call and wait for its answer; None if it has not ended after ``wait_s``.
 
-        Raises as ``Tasks.submit``, and ``CallFailed`` if it ended without an answer.
+        Raises as ``Tasks.submit``, ``CallFailed`` if it ended without an answer, and
+        ``NotAuthenticated`` if the caller's credential ends before.
         """
         task, created = await self._tasks.submit(caller, spec)
         if not created:
             if task.state in TERMINAL:
                 return task, await self.result(caller, task.id)
-            task = await self._tasks.wait(caller, task.id, wait_s)
+            waited = self._tasks.wait(caller, task.id, wait_s)
+            task = await while_valid(self._clock, caller, waited)
             answered = task.state in TERMINAL
             return task, await self.result(caller, task.id) if answered else None
         # Nothing was awaited since the commit: its end cannot have been announced yet.
@@ -117,7 +124,8 @@ class Calls:
         # A cancel scope would cost ten times as much.
         timer = loop.call_later(wait_s, _give_up, future)
         try:
-            found = await future
+            with watched(self._clock, caller, partial(_withdraw, future)):
+                found = await future
         finally:
             timer.cancel()
             self._waiting.pop(task.id, None)
@@ -173,6 +181,11 @@ class Calls:
                     if change.state is TaskState.SUCCEEDED and change.attempt_id is not None:
                         result = self._fresh.get(change.attempt_id)
                     future.set_result((change, result))
+
+
+def _withdraw(future: asyncio.Future[Outcome | None]) -> None:
+    if not future.done():
+        future.set_exception(NotAuthenticated("this credential ended before there was an answer"))
 
 
 def _give_up(future: asyncio.Future[Outcome | None]) -> None:

@@ -1,22 +1,49 @@
-"""Slows down whoever guesses passwords."""
+"""Slows down whoever guesses passwords, keys and tokens."""
 
+import hashlib
+import ipaddress
 from typing import Final
 
 from msgspec import Struct
 
 from taskyard.core.errors import Overloaded
 from taskyard.core.instants import Instant, after, seconds_between
+from taskyard.ports.clock import Clock
 
 FREE_TRIES: Final = 5
-"""Wrong passwords for one user from one address before the first pause."""
+"""Wrong secrets for one name from one source before the first pause."""
 FREE_TRIES_OF_ADDRESS: Final = 50
-"""Wrong passwords from one address, whoever they were for, before the first pause."""
+"""Wrong secrets from one source, whatever they were for, before the first pause."""
+TRY_BACK_S: Final = 60.0
+"""Seconds after which a source has one try more, so that a client that goes on with an old password
+does not hold up everybody at its address in the end."""
 PAUSE_MIN_S: Final = 1.0
 PAUSE_MAX_S: Final = 300.0
 FORGET_S: Final = 3600.0
 """Seconds without a try after which the count begins anew."""
 REMEMBERED: Final = 10_000
 """Counts kept; past it the one that was touched longest ago is dropped."""
+NAME_LENGTH: Final = 256
+"""Characters of a name that are looked at."""
+ADDRESS_LENGTH: Final = 64
+_IPV6_PREFIX: Final = 64
+
+
+def source_of(address: str | None) -> str | None:
+    """Whom tries from an address are counted for.
+
+    The network of an IPv6 address (/64), since one customer has all of it; IPv4-mapped ones are
+    those of IPv4.
+    """
+    if address is None or ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address[:ADDRESS_LENGTH]
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((parsed, _IPV6_PREFIX), strict=False))
 
 
 class _Count(Struct):
@@ -25,40 +52,57 @@ class _Count(Struct):
     blocked_until: Instant
 
 
+_Key = tuple[str | None, str | None]
+
+
 class GuessLimiter:
-    """Counts tries by user and address and by address alone; pauses double with each one.
+    """Counts tries by name and source and by source alone; pauses double with each one.
 
     A try is counted before it is judged, so that many at once do not slip through, and taken back
-    when it turns out right.
+    when it turns out right. Sources are those of :func:`source_of`. Belongs to one event loop.
     """
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str | None, str | None], _Count] = {}
+        self._counts: dict[_Key, _Count] = {}
 
-    def enter(self, name: str, address: str | None, now: Instant) -> None:
-        """Count a try. Raises ``Overloaded`` with the rest of a pause, and then does not count."""
-        pair, alone = (name, address), (None, address)
+    def enter(self, name: str | None, address: str | None, now: Instant) -> None:
+        """Count a try. Raises ``Overloaded`` with the rest of a pause, and then does not count.
+
+        ``name`` is that of a user, a token or an account; None counts for the source alone.
+        """
+        pair, alone = _keys(name, address)
+        if (pause_s := self._pause_s(pair, alone, now)) > 0:
+            raise Overloaded("too many wrong credentials; wait before the next try", pause_s)
+        if name is not None:
+            self._add(pair, FREE_TRIES, now)
+        self._add(alone, FREE_TRIES_OF_ADDRESS, now)
+
+    def is_paused(self, name: str | None, address: str | None, now: Instant) -> bool:
+        """Whether a try would be refused now."""
+        return bool(self._counts) and self._pause_s(*_keys(name, address), now) > 0
+
+    def forgive(self, name: str | None, address: str | None) -> None:
+        """The last try was right: all before it for this name from there are forgotten."""
+        pair, alone = _keys(name, address)
+        if name is not None:
+            self._counts.pop(pair, None)
+        self._take_back(alone, FREE_TRIES_OF_ADDRESS)
+
+    def undo(self, name: str | None, address: str | None) -> None:
+        """The last try could not be judged: it is as if it had not been made."""
+        pair, alone = _keys(name, address)
+        if name is not None:
+            self._take_back(pair, FREE_TRIES)
+        self._take_back(alone, FREE_TRIES_OF_ADDRESS)
+
+    def _pause_s(self, pair: _Key, alone: _Key, now: Instant) -> float:
         for key in (pair, alone):
             count = self._counts.get(key)
             if count is not None and now < count.blocked_until:
-                raise Overloaded(
-                    "too many wrong passwords; wait before the next try",
-                    seconds_between(now, count.blocked_until),
-                )
-        self._add(pair, FREE_TRIES, now)
-        self._add(alone, FREE_TRIES_OF_ADDRESS, now)
+                return seconds_between(now, count.blocked_until)
+        return 0.0
 
-    def forgive(self, name: str, address: str | None) -> None:
-        """The last try was right: all before it for this user from this address are forgotten."""
-        self._counts.pop((name, address), None)
-        self._take_back((None, address), FREE_TRIES_OF_ADDRESS)
-
-    def undo(self, name: str, address: str | None) -> None:
-        """The last try could not be judged: it is as if it had not been made."""
-        self._take_back((name, address), FREE_TRIES)
-        self._take_back((None, address), FREE_TRIES_OF_ADDRESS)
-
-    def _take_back(self, key: tuple[str | None, str | None], free: int) -> None:
+    def _take_back(self, key: _Key, free: int) -> None:
         count = self._counts.get(key)
         if count is None:
             return
@@ -66,10 +110,13 @@ class GuessLimiter:
         if count.tries < free:
             count.blocked_until = count.last_at
 
-    def _add(self, key: tuple[str | None, str | None], free: int, now: Instant) -> None:
+    def _add(self, key: _Key, free: int, now: Instant) -> None:
         count = self._counts.pop(key, None)
         if count is None or seconds_between(count.last_at, now) > FORGET_S:
             count = _Count(0, now, now)
+        elif key[0] is None:
+            passed = int(seconds_between(count.last_at, now) // TRY_BACK_S)
+            count.tries = max(0, count.tries - passed)
         count.tries += 1
         count.last_at = now
         if count.tries >= free:
@@ -79,3 +126,43 @@ class GuessLimiter:
         self._counts[key] = count
         while len(self._counts) > REMEMBERED:
             del self._counts[next(iter(self._counts))]
+
+
+def _keys(name: str | None, address: str | None) -> tuple[_Key, _Key]:
+    source = source_of(address)
+    return (name and name[:NAME_LENGTH], source), (None, source)
+
+
+class SecretCheck:
+    """Slows down guesses at secrets that are known in full, such as those of the settings.
+
+    A right one that was right from the same address before passes at once.
+    """
+
+    def __init__(self, limiter: GuessLimiter, clock: Clock) -> None:
+        self._limiter = limiter
+        self._clock = clock
+        self._right: dict[tuple[str | None, bytes], None] = {}
+
+    def judge(self, name: str | None, secret: str, address: str | None, *, right: bool) -> bool:
+        """Whether ``secret`` lets somebody in; ``right`` says whether it is the right one.
+
+        Raises ``Overloaded`` during a pause, right or not: the answer must not tell which.
+        """
+        if right and self.is_known(secret, address):
+            return True
+        self._limiter.enter(name, address, self._clock.now())
+        if right:
+            self._limiter.forgive(name, address)
+            while len(self._right) >= REMEMBERED:
+                del self._right[next(iter(self._right))]
+            self._right[self._key(secret, address)] = None
+        return right
+
+    def is_known(self, secret: str, address: str | None) -> bool:
+        """Whether this was right from this address before."""
+        return self._key(secret, address) in self._right
+
+    @staticmethod
+    def _key(secret: str, address: str | None) -> tuple[str | None, bytes]:
+        return address, hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

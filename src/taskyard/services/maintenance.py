@@ -1,12 +1,14 @@
-"""Maintenance: operators ask for quiet; dialects that know of it refuse operations meanwhile.
+"""Maintenance: operators of the installation ask for quiet.
 
-What runs goes on. The switch outlives restarts.
+Dialects that know of it refuse operations meanwhile. What runs goes on. The switch outlives
+restarts.
 """
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access import INSTALLATION, Caller, Role
+from taskyard.core.errors import NotAllowed
 from taskyard.ports.clock import Clock
 from taskyard.ports.maintenance import MaintenanceRecord, MaintenanceStore
-from taskyard.services.access import require
+from taskyard.services.access import require_installation
 from taskyard.services.audit import Audit
 
 
@@ -27,8 +29,13 @@ class Maintenance:
 
     async def set(self, caller: Caller, *, is_on: bool) -> MaintenanceRecord:
         """Switch it; twice is as good as once. Raises ``NotAllowed``, or as the store does."""
-        require(caller, Role.OPERATE)
+        action = "maintenance.set" if is_on else "maintenance.unset"
+        try:
+            require_installation(caller, Role.OPERATE)
+        except NotAllowed as error:
+            await self._audit.not_allowed(caller, error, action)
+            raise
         self._known = None
         self._known = await self._store.put(is_on=is_on, now=self._clock.now())
-        await self._audit.done(caller, "maintenance.set" if is_on else "maintenance.unset", "")
+        await self._audit.done(caller, action, "", workspace=INSTALLATION)
         return self._known

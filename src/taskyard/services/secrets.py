@@ -82,7 +82,7 @@ class Secrets:
         try:
             require(caller, Role.ADMIN)
         except NotAllowed as refused:
-            await self._audit.refused(caller, action, target, str(refused))
+            await self._audit.not_allowed(caller, refused, action, target)
             raise
 
 

@@ -140,5 +140,5 @@ class Webhooks:
         try:
             require(caller, role)
         except NotAllowed as refused:
-            await self._audit.refused(caller, action, target, str(refused))
+            await self._audit.not_allowed(caller, refused, action, target)
             raise

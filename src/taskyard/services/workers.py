@@ -1,16 +1,19 @@
 """Workers as operators deal with them: who is here, and who is to take nothing new."""
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access import INSTALLATION, Caller, Role
+from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.ports.dispatching import DispatchStore, WorkerRecord
-from taskyard.services.access import require
+from taskyard.services.access import require_installation
 from taskyard.services.audit import Audit
 from taskyard.services.dispatch import Dispatch
 
 
 class Workers:
-    """What callers may do with workers. Workers belong to all workspaces alike."""
+    """What callers may do with workers. Workers belong to all workspaces alike, so that
+    everybody sees them, and only operators of the installation change them.
+    """
 
     def __init__(self, store: DispatchStore, dispatch: Dispatch, audit: Audit) -> None:
         self._store = store
@@ -40,10 +43,15 @@ class Workers:
     async def _set(
         self, caller: Caller, worker_id: WorkerId, *, draining: bool
     ) -> tuple[WorkerRecord, Capacity]:
-        require(caller, Role.OPERATE)
+        action = "worker.drain" if draining else "worker.undrain"
+        try:
+            require_installation(caller, Role.OPERATE)
+        except NotAllowed as error:
+            await self._audit.not_allowed(caller, error, action, worker_id)
+            raise
         stored = await self._store.set_draining(worker_id, draining=draining)
         self._dispatch.drained(worker_id, draining=draining)
-        await self._audit.done(caller, "worker.drain" if draining else "worker.undrain", worker_id)
+        await self._audit.done(caller, action, worker_id, workspace=INSTALLATION)
         for record, free in self._dispatch.workers():
             if record.id == worker_id:
                 return record, free

@@ -11,7 +11,7 @@ from drove_worker import WordWorkers
 
 from fakes.logs import MemoryLogs
 from fakes.stores import apart, prepare
-from taskyard.core.access import Caller, Role
+from taskyard.core.access import INSTALLATION, Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.host import Host
 from taskyard.dialects.http.streams import Streams
@@ -31,6 +31,7 @@ Json = dict[str, Any]
 T = TypeVar("T")
 PASSWORD = "correct horse battery"
 OP_SPEC: Json = {"timeout": "5m", "parallelism": 1, "failureStrategy": "STOP"}
+OPERATORS = {"watcher": Role.READ, "oncall": Role.OPERATE, "owner": Role.ADMIN}
 USERS = {
     "root": Role.ADMIN,
     "writer": Role.WRITE,
@@ -79,6 +80,13 @@ class DroveWorld:
         for name, role in USERS.items():
             await self.wired.engine.access.add_user(admin, name, PASSWORD, role)
         return {name: self.client(name) for name in USERS}
+
+    async def operators(self) -> dict[str, httpx.AsyncClient]:
+        """A client for each role of the installation."""
+        admin = Caller("test", INSTALLATION, Role.READ, installation=Role.ADMIN)
+        for name, role in OPERATORS.items():
+            await self.wired.engine.access.add_user(admin, name, PASSWORD, role)
+        return {name: self.client(name) for name in OPERATORS}
 
     async def post(self, path: str, body: Any = None) -> httpx.Response:
         """An answer to a body."""

@@ -7,10 +7,11 @@ import httpx
 import pytest
 from drove_world import OP_SPEC, DroveWorld, opened, spec
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access import INSTALLATION, Caller, Role
 from taskyard.core.ids import WorkspaceName
 
 pytestmark = pytest.mark.anyio
+OWNER = Caller("token owner", INSTALLATION, Role.READ, installation=Role.ADMIN)
 
 READS = (
     "/ping",
@@ -63,7 +64,7 @@ async def test_scheme_names_have_no_case_and_tokens_do_too(world: DroveWorld) ->
 
 
 async def test_roles_have_what_the_contract_lists_and_inherit_nothing(world: DroveWorld) -> None:
-    """The whole table of section 3."""
+    """The table of section 3; what concerns all workspaces has a test of its own."""
     await world.create("T1", "hang")
     await world.running()
     clients = await world.users()
@@ -88,6 +89,13 @@ async def test_roles_have_what_the_contract_lists_and_inherit_nothing(world: Dro
     assert await allowed("POST", "/tasks/operations", json=operation) == {"root", "writer"}
     assert await allowed("DELETE", "/tasks/A/instances/B") == {"root", "writer"}
     assert await allowed("GET", log) == {"root", "writer", "reader"}
+    for client in clients.values():
+        await client.aclose()
+
+
+async def test_cluster_operations_need_a_role_of_the_installation(world: DroveWorld) -> None:
+    """No role of a workspace will do, not even ROOT; those of the installation keep out of tasks."""
+    clients = {**await world.users(), **await world.operators()}
     for path in (
         "/cluster/executors/blacklist?id=x",
         "/cluster/executors/unblacklist?id=x",
@@ -96,7 +104,53 @@ async def test_roles_have_what_the_contract_lists_and_inherit_nothing(world: Dro
         "/cluster/maintenance/set",
         "/cluster/maintenance/unset",
     ):
-        assert await allowed("POST", path) == {"root", "keeper"}
+        for name, client in clients.items():
+            answer = await client.post(path)
+            expected = 200 if name in {"oncall", "owner"} else 403
+            assert (answer.status_code, bool(answer.content)) == (expected, expected == 200), name
+    await world.create("T1", "hang")
+    create = {"type": "CREATE", "spec": spec("T2", "hang"), "opSpec": OP_SPEC}
+    for name in ("watcher", "oncall", "owner"):
+        assert (await clients[name].post("/tasks/operations", json=create)).status_code == 403
+        assert (await clients[name].get("/tasks")).json()["data"] == []
+        assert (await clients[name].get("/cluster/executors")).json()["data"]
+    trail = await world.wired.engine.audit.page(OWNER, None, 200)
+    done = [entry for entry in trail if entry.outcome == "done"]
+    assert {entry.action for entry in done if entry.actor == "user oncall"} == {
+        "maintenance.set",
+        "maintenance.unset",
+    }
+    for client in clients.values():
+        await client.aclose()
+
+
+async def test_refusals_are_in_the_audit_trail(world: DroveWorld) -> None:
+    """Of each route, whoever decided; in the trail of the workspace."""
+    await world.guest.post("/tasks/operations", content=b"{")
+    await world.guest.post("/cluster/maintenance/set")
+    local = Caller("local", WorkspaceName("default"), Role.ADMIN)
+    trail = await world.wired.engine.audit.page(local)
+    assert [(entry.actor, entry.action, entry.target, entry.outcome) for entry in trail] == [
+        ("user guest", "drove.request", f"POST {path}", "refused")
+        for path in ("/apis/v1/cluster/maintenance/set", "/apis/v1/tasks/operations")
+    ]
+
+
+async def test_guessing_is_slowed_down(world: DroveWorld) -> None:
+    """429 with Retry-After in the envelope, before anything is verified; who is known goes on."""
+    clients = await world.users()
+    assert (await clients["writer"].get("/ping")).status_code == 200
+    statuses = []
+    for n in range(7):
+        async with world.client("root", f"wrong {n}") as guesser:
+            answer = await guesser.get("/ping")
+            statuses.append(answer.status_code)
+    assert statuses[:5] == [401] * 5
+    assert statuses[5] == 429
+    assert answer.json()["status"] == "FAILED"
+    assert int(answer.headers["retry-after"]) >= 1
+    assert (await clients["root"].get("/ping")).status_code == 429
+    assert (await clients["writer"].get("/ping")).status_code == 200
     for client in clients.values():
         await client.aclose()
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from itertools import islice
 
+from taskyard.cli.administration import administering
 from taskyard.cli.connection import Connection
 from taskyard.cli.output import plain, print_json, print_table
 from taskyard.cli.quantities import tell_moment
@@ -11,22 +12,24 @@ from taskyard.cli.quantities import tell_moment
 def audit(
     *,
     limit: int = 50,
+    installation: bool = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> None:
     """Print who did what in the workspace.
 
     Args:
         limit: How many entries at most.
+        installation: That of the installation: workers, maintenance, credentials of no workspace.
         connection: Which server.
     """
-    with connection.open() as client:
-        entries = list(islice(client.audit(min(max(limit, 1), 500)), limit))
+    with administering(connection, installation=installation) as (client, workspace):
+        entries = list(islice(client.audit(min(max(limit, 1), 500), workspace), limit))
     if connection.as_json:
         print_json(entries)
         return
     now = datetime.now(UTC)
     print_table(
-        ("WHEN", "WHO", "WHAT", "TARGET", "OUTCOME", "FROM"),
+        ("WHEN", "WHO", "WHAT", "TARGET", "OUTCOME", "TIMES>", "FROM"),
         (
             (
                 plain(tell_moment(entry.at, now)),
@@ -34,6 +37,7 @@ def audit(
                 plain(entry.action),
                 plain(entry.target),
                 plain(entry.outcome),
+                plain(str(entry.count)),
                 plain(entry.address),
             )
             for entry in entries

@@ -5,7 +5,7 @@ from typing import Literal
 
 from cyclopts import App
 
-from taskyard.cli.administration import create_token
+from taskyard.cli.administration import administering, create_token, role_of
 from taskyard.cli.connection import Connection
 from taskyard.cli.output import note, plain, print_json, print_table, say
 from taskyard.cli.quantities import seconds, tell_moment
@@ -19,7 +19,8 @@ Role = Literal["read", "write", "operate", "admin"]
 def create(
     name: str,
     *,
-    role: Role,
+    role: Role | None = None,
+    installation: bool = False,
     expires_in: str | None = None,
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> None:
@@ -27,12 +28,15 @@ def create(
 
     Args:
         name: What it is for.
-        role: What it allows.
+        role: What it allows; needed unless it is one of the installation, which is admin otherwise.
+        installation: For no workspace, but what all share: workers, maintenance, credentials.
         expires_in: How long it lives, such as 30d; for ever otherwise.
         connection: Which server or data directory, and with --workspace, for whom.
     """
     expires_in_s = None if expires_in is None else seconds(expires_in, "--expires-in")
-    token = create_token(connection, name, role, expires_in_s)
+    token = create_token(
+        connection, name, role_of(role, installation), expires_in_s, installation=installation
+    )
     if connection.as_json:
         print_json(token)
     else:
@@ -43,15 +47,17 @@ def create(
 @app.command
 def ls(
     *,
+    installation: bool = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> None:
     """List tokens, without their secrets.
 
     Args:
+        installation: Those of the installation.
         connection: Which server.
     """
-    with connection.open() as client:
-        tokens = list(client.tokens())
+    with administering(connection, installation=installation) as (client, workspace):
+        tokens = list(client.tokens(workspace=workspace))
     if connection.as_json:
         print_json(tokens)
         return
@@ -77,16 +83,18 @@ def ls(
 def revoke(
     token: str,
     *,
+    installation: bool = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> None:
     """Make a token worthless.
 
     Args:
         token: Id of the token, see 'taskyard token ls'.
+        installation: It is one of the installation.
         connection: Which server.
     """
-    with connection.open() as client:
-        client.revoke_token(token)
+    with administering(connection, installation=installation) as (client, workspace):
+        client.revoke_token(token, workspace)
     if connection.as_json:
         print_json({"revoked": token})
     else:

@@ -6,7 +6,7 @@ from typing import Literal
 import anyio
 from cyclopts import App
 
-from taskyard.cli.administration import add_user
+from taskyard.cli.administration import add_user, administering, role_of
 from taskyard.cli.connection import Connection
 from taskyard.cli.errors import Misuse
 from taskyard.cli.hidden_input import read_hidden
@@ -23,7 +23,8 @@ Role = Literal["read", "write", "operate", "admin"]
 def add(
     name: str,
     *,
-    role: Role,
+    role: Role | None = None,
+    installation: bool = False,
     password_stdin: bool = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> None:
@@ -31,12 +32,15 @@ def add(
 
     Args:
         name: Name to sign in with.
-        role: What the user may do.
+        role: What the user may do; needed unless for the installation, where it is admin otherwise.
+        installation: For no workspace, but what all share: workers, maintenance, credentials.
         password_stdin: Read the password from standard input; it is asked for otherwise.
         connection: Which server or data directory, and with --workspace, where.
     """
     password = read_hidden(password_stdin, "Password", "--password-stdin")
-    user = add_user(connection, name, password, role)
+    user = add_user(
+        connection, name, password, role_of(role, installation), installation=installation
+    )
     if connection.as_json:
         print_json(user)
     else:
@@ -68,15 +72,17 @@ def print_hash(*, password_stdin: bool = False, json: bool = False) -> None:
 @app.command
 def ls(
     *,
+    installation: bool = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> None:
     """List users.
 
     Args:
+        installation: Those of the installation.
         connection: Which server.
     """
-    with connection.open() as client:
-        users = list(client.users())
+    with administering(connection, installation=installation) as (client, workspace):
+        users = list(client.users(workspace=workspace))
     if connection.as_json:
         print_json(users)
         return
@@ -94,16 +100,18 @@ def ls(
 def rm(
     name: str,
     *,
+    installation: bool = False,
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> None:
     """Remove a user.
 
     Args:
         name: Name of the user.
+        installation: It is one of the installation.
         connection: Which server.
     """
-    with connection.open() as client:
-        client.remove_user(name)
+    with administering(connection, installation=installation) as (client, workspace):
+        client.remove_user(name, workspace)
     if connection.as_json:
         print_json({"removed": name})
     else:

@@ -1,7 +1,8 @@
 """Who is asking, and what the four roles of the dialect let them do.
 
 Nothing is inherited: a role that an action does not list is refused. The engine's roles stand for
-them one by one, so that whoever operates may drain but not submit, as clients expect.
+them one by one. Executors and maintenance concern all workspaces: besides the dialect's role,
+these need a role of the installation.
 """
 
 from enum import StrEnum
@@ -44,7 +45,7 @@ async def caller_of(engine: Engine, settings: DroveSettings, scope: Scope) -> Ca
     """Whose request this is. Raises ``NotAuthenticated`` or ``Overloaded``."""
     address = address_of(scope)
     if settings.anonymous:
-        return Caller("anonymous", _WORKSPACE, Role.ADMIN, address)
+        return Caller("anonymous", _WORKSPACE, Role.ADMIN, address, None, Role.ADMIN)
     headers = [value for name, value in scope["headers"] if name == b"authorization"]
     if len(headers) != 1:
         raise NotAuthenticated
@@ -57,7 +58,13 @@ async def caller_of(engine: Engine, settings: DroveSettings, scope: Scope) -> Ca
 
 
 def role_of(caller: Caller) -> DroveRole:
-    """A caller's role in this dialect."""
+    """A caller's role in this dialect.
+
+    Credentials of the installation have nothing to do with tasks: they maintain, or read.
+    """
+    if caller.is_of_installation:
+        may_change = (caller.installation or 0) >= Role.OPERATE
+        return DroveRole.MAINTENANCE if may_change else DroveRole.READ_ONLY
     return _ROLES[caller.role]
 
 

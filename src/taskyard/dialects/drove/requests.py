@@ -14,6 +14,7 @@ from taskyard.dialects.drove.callers import DroveRole, caller_of, check_role
 from taskyard.dialects.drove.cluster import Cluster
 from taskyard.dialects.drove.errors import Refused, Unreadable, WrongMediaType, answer_of
 from taskyard.dialects.http.bodies import read_body
+from taskyard.dialects.http.refusals import note_refusal
 
 JSON_TYPE = b"application/json"
 FORM_TYPE = b"application/x-www-form-urlencoded"
@@ -37,11 +38,14 @@ def route(
     """A route that asks for a credential and a role before anything else."""
 
     async def handle(request: Connection) -> ASGIApp:
+        caller: Caller | None = None
         try:
             caller = await caller_of(cluster.engine, cluster.settings, request.scope)
             check_role(caller, roles)
             return await method(request, caller)
         except Exception as error:  # noqa: BLE001 - the top of a request
+            if caller is not None:
+                await note_refusal(cluster.engine, "drove", caller, request.scope, error)
             return answer_of(error)
 
     return HTTPRouteHandler(path, http_method=methods, status_code=200)(handle)

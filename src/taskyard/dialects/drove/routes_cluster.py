@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from litestar.handlers import HTTPRouteHandler
 
-from taskyard.core.access import Caller
+from taskyard.core.access import Caller, Role
 from taskyard.dialects.drove.callers import ALL, MAINTAINERS
 from taskyard.dialects.drove.cluster import Cluster, Controller
 from taskyard.dialects.drove.errors import (
@@ -26,6 +26,7 @@ from taskyard.dialects.drove.requests import (
 from taskyard.dialects.drove.summary import dashboard, summary
 from taskyard.dialects.drove.views import milliseconds
 from taskyard.dialects.http.answers import Answer
+from taskyard.services.access import require_installation
 
 EVENTS_SIZE: Final = 1024
 EVENTS_MOST: Final = 10_000
@@ -123,6 +124,7 @@ class ClusterRoutes:
 
     async def _switch(self, request: Connection, caller: Caller, *, draining: bool) -> Answer:
         cluster = self._cluster
+        require_installation(caller, Role.OPERATE)
         await ignored_body(cluster, request)
         if "id" in request.scope["path_params"]:
             ids = [text_in_path(request, "id")]
@@ -167,6 +169,7 @@ class ClusterRoutes:
 
     async def _maintain(self, request: Connection, caller: Caller, *, is_on: bool) -> Answer:
         cluster = self._cluster
+        require_installation(caller, Role.OPERATE)
         await ignored_body(cluster, request)
         before = await cluster.in_maintenance()
         record = await cluster.engine.maintenance.set(caller, is_on=is_on)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
 
 from taskyard.core.access import Caller
 from taskyard.core.attempts import Attempt
@@ -18,6 +19,7 @@ from taskyard.dialects.drove.errors import LogFailed, plain
 from taskyard.dialects.drove.requests import Connection, number, parameters, route, text_in_path
 from taskyard.dialects.drove.routes_tasks import find
 from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.validity import WhileValid
 from taskyard.ports.logs import Stream
 from taskyard.services.logs import LARGEST_SLICE_BYTES, LogSlice
 from taskyard.services.logtext import unfinished
@@ -82,7 +84,7 @@ class LogRoutes:
             data = b""  # its rest is not written yet
         return plain({"data": data.decode(errors="replace"), "offset": offset})
 
-    async def download(self, request: Connection, caller: Caller) -> Answer | Download:
+    async def download(self, request: Connection, caller: Caller) -> ASGIApp:
         """A whole file, as it is."""
         found = await self._resolve(request, caller)
         if found is None:
@@ -100,7 +102,9 @@ class LogRoutes:
             "content-type": mimetypes.guess_type(name)[0] or "text/plain",
             "content-disposition": f"attachment; filename={shown}",
         }
-        return Download(self._cluster.engine.logs, attempt, stream, known.size, headers)
+        engine = self._cluster.engine
+        download = Download(engine.logs, attempt, stream, known.size, headers)
+        return WhileValid(engine.clock, caller, download)
 
     async def _resolve(
         self, request: Connection, caller: Caller

@@ -1,19 +1,29 @@
-"""Who may come in: nobody without credentials, unless the operator said so."""
+"""Who may come in: nobody without credentials, unless the operator said so.
+
+The credentials are those of the settings. Where hosts are taken out of rotation, users and tokens
+of the installation are let in as well; those of workspaces never are.
+"""
 
 import base64
 import binascii
 import hmac
+from typing import Final
 
 import structlog
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from taskyard.core.access import Caller, Role
+from taskyard.core.errors import NotAuthenticated, TaskyardError
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.fastlane.dialect import CALLER_KEY, Fastlane
+from taskyard.dialects.fastlane.errors import answer_of, page_answer
 from taskyard.dialects.fastlane.headers import header_of
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.peers import LOCAL_KEY, address_of
 from taskyard.dialects.http.refusing import refuse_upgrade
+from taskyard.services.guessing import SecretCheck
+
+HOSTS_PATH: Final = "/docker-executor/blacklist"
 
 log = structlog.get_logger(__name__)
 
@@ -32,33 +42,74 @@ def guarded(fastlane: Fastlane, app: ASGIApp) -> ASGIApp:
     realm = settings.basic_auth_realm.replace("\\", "").replace('"', "")
     challenge = f'Basic realm="{realm}"'.encode("latin-1", "replace")
     refusal = Answer(401, b"", ((b"www-authenticate", challenge),))
-    workspace = WorkspaceName(settings.workspace)
+    guard = _Guard(fastlane, is_open=is_open)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        local = LOCAL_KEY in scope["state"]
-        if not (local or is_open or _fits(fastlane, header_of(scope, b"authorization"))):
+        try:
+            scope["state"][CALLER_KEY] = await guard.caller(scope)
+        except TaskyardError as error:
+            is_unknown = isinstance(error, NotAuthenticated)
+            answer = refusal if is_unknown else answer_of(error) or page_answer(500)
             if "method" not in scope:  # a WebSocket
-                return await refuse_upgrade(scope, send, refusal)
-            return await refusal(scope, receive, send)
-        actor = "fastlane" if settings.wants_credentials and not local else "fastlane anonymous"
-        caller = Caller(actor, workspace, Role.OPERATE, address_of(scope))
-        scope["state"][CALLER_KEY] = caller
+                return await refuse_upgrade(scope, send, answer)
+            return await answer(scope, receive, send)
         return await app(scope, receive, send)
 
     return serve
 
 
-def _fits(fastlane: Fastlane, header: str | None) -> bool:
-    """Whether this is the user name and password, compared in constant time."""
-    settings = fastlane.settings
-    if header is None or not settings.wants_credentials:
-        return False
-    kind, _, text = header.partition(" ")
-    if kind.lower() != "basic":
-        return False
-    try:
-        given = base64.b64decode(text.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    wanted = f"{settings.basic_auth_username}:{settings.basic_auth_password}".encode()
-    return hmac.compare_digest(given, wanted)
+class _Guard:
+    """Tells who is asking."""
+
+    def __init__(self, fastlane: Fastlane, *, is_open: bool) -> None:
+        self._engine = fastlane.host.engine
+        self._settings = fastlane.settings
+        self._is_open = is_open
+        self._check = SecretCheck(self._engine.access.limiter, self._engine.clock)
+        wanted = fastlane.settings.installation
+        may = fastlane.host.dev if wanted is None else wanted
+        self._installation = Role.OPERATE if may else None
+
+    async def caller(self, scope: Scope) -> Caller:
+        """Who this is. Raises ``NotAuthenticated``, and ``Overloaded`` for guesses."""
+        address = address_of(scope)
+        if LOCAL_KEY in scope["state"]:
+            return self._own("fastlane anonymous", address, Role.ADMIN)
+        header = header_of(scope, b"authorization")
+        if header is not None and scope["path"].rstrip("/") == HOSTS_PATH:
+            access = self._engine.access
+            if not (self._is_open or self._fits(header)):
+                caller = access.known(header, address) or await access.authenticate(header, address)
+                if caller.installation is None:
+                    raise NotAuthenticated
+                return caller
+        if self._is_open:
+            return self._own("fastlane anonymous", address, self._installation)
+        if header is None:
+            raise NotAuthenticated
+        if not self._check.judge("fastlane", header, address, right=self._fits(header)):
+            stranger = Caller(
+                "anonymous", WorkspaceName(self._settings.workspace), Role.READ, address
+            )
+            await self._engine.audit.refused(stranger, "fastlane.authenticate")
+            raise NotAuthenticated
+        return self._own("fastlane", address, self._installation)
+
+    def _own(self, actor: str, address: str | None, installation: Role | None) -> Caller:
+        workspace = WorkspaceName(self._settings.workspace)
+        return Caller(actor, workspace, Role.OPERATE, address, None, installation)
+
+    def _fits(self, header: str) -> bool:
+        """Whether this is the user name and password, compared in constant time."""
+        settings = self._settings
+        if not settings.wants_credentials:
+            return False
+        kind, _, text = header.partition(" ")
+        if kind.lower() != "basic":
+            return False
+        try:
+            given = base64.b64decode(text.strip(), validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        wanted = f"{settings.basic_auth_username}:{settings.basic_auth_password}".encode()
+        return hmac.compare_digest(given, wanted)

@@ -26,7 +26,7 @@ from taskyard.dialects.fastlane.times import iso, unix
 from taskyard.dialects.fastlane.views import container_of, job_object
 from taskyard.dialects.http.answers import Answer
 from taskyard.ports.store import TaskQuery
-from taskyard.services.access import require
+from taskyard.services.access import require_installation
 
 VERSION: Final = "2.2.4"
 """Of the original whose contract this is."""
@@ -179,7 +179,7 @@ async def _running(call: Call, workspace: WorkspaceName) -> list[dict[str, Any]]
 async def blacklist(call: Call, *, draining: bool) -> ASGIApp:
     """``/docker-executor/blacklist``: a host takes nothing new, or takes it again."""
     host = host_of_body(await call.body())
-    require(call.caller, Role.OPERATE)
+    require_installation(call.caller, Role.OPERATE)
     workers = call.engine.workers
     for worker_id in workers_at(host, [record for record, _ in workers.present()]):
         try:

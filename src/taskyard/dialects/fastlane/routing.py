@@ -20,6 +20,7 @@ from taskyard.dialects.fastlane.errors import HTML_TYPE, answer_of, page_answer
 from taskyard.dialects.fastlane.pages import page_policy, stream_page
 from taskyard.dialects.fastlane.sockets import serve_socket
 from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.refusals import note_refusal
 
 Operation = Callable[[Call], Awaitable[ASGIApp]]
 METHODS: Final = ("GET", "POST", "PUT", "DELETE", "PATCH")
@@ -129,6 +130,7 @@ def _handler(fastlane: Fastlane, route: Route) -> HTTPRouteHandler:
         try:
             return await route.operation(call)  # type: ignore[return-value]  # any ASGI application
         except Exception as error:  # the top of a request
+            await note_refusal(call.engine, "fastlane", call.caller, scope, error)
             answer = answer_of(error)
             if answer is None:
                 log.exception("fastlane_request_failed", path=scope["path"])

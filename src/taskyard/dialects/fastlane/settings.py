@@ -20,6 +20,9 @@ class FastlaneSettings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown
     basic_auth_username: str | None = None
     basic_auth_password: str | None = None
     basic_auth_realm: str = ""
+    installation: bool | None = None
+    """Whether callers of the dialect may take hosts out of rotation, which concerns all workspaces;
+    only with ``dev`` when None. Users and tokens of the installation always may."""
     workspace: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] = "default"
     """Where tasks of this dialect live."""
     debug: bool = False

@@ -41,7 +41,7 @@ async def serve_socket(call: Call, socket: WebSocket[Any, Any, Any]) -> None:
     reason = RETRY
     streams = call.fastlane.host.streams
     try:
-        with streams.enter():
+        with streams.enter(call.engine.clock, call.caller):
             await socket.accept()
             if execution is not None:
                 reason = await _stream(call, execution, socket)

@@ -5,13 +5,15 @@ from typing import Final
 
 from msgspec import Struct
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access import INSTALLATION, Caller, Credential, Role
 from taskyard.core.errors import NotAuthenticated
-from taskyard.core.instants import SECOND
+from taskyard.core.instants import SECOND, Instant
 from taskyard.dialects.greencloud.errors import Refusal, needs_login
 from taskyard.dialects.greencloud.settings import MARGIN_S, Account, GreenCloudSettings
 from taskyard.dialects.greencloud.tokens import Claims, Kind, signed, verified
 from taskyard.dialects.http.host import Host
+from taskyard.services.engine import Engine
+from taskyard.services.guessing import SecretCheck
 
 TOKEN_LENGTH: Final = 4096
 _ACTOR: Final = "greencloud"
@@ -31,6 +33,7 @@ class Accounts:
     def __init__(self, host: Host, settings: GreenCloudSettings) -> None:
         self._host = host
         self._settings = settings
+        self._check = SecretCheck(host.engine.access.limiter, host.engine.clock)
         # Looked up by digest, so that no comparison tells how much of a token was right.
         self._keys: dict[bytes, str] = {}
         self._tokens: dict[bytes, str] = {}
@@ -41,26 +44,37 @@ class Accounts:
                 self._tokens[_digest(token)] = name
 
     async def caller(self, header: str | None, address: str | None) -> Caller:
-        """The caller of an ``Authorization`` header. Raises ``Refusal`` (401)."""
+        """The caller of an ``Authorization`` header.
+
+        Raises ``Refusal`` (401), and ``Overloaded`` for guesses.
+        """
         token = (header or "").strip()
         scheme, _, rest = token.partition(" ")
         if scheme.lower() == "bearer":
             token = rest.strip()
         if not token or len(token) > TOKEN_LENGTH:
             raise needs_login()
-        name = self._tokens.get(_digest(token)) or self._given_to(token)
+        name = self._tokens.get(_digest(token))
         if name is not None:
-            workspace = self._settings.accounts[name].workspace_of(name)
-            return Caller(f"{_ACTOR} {name}", workspace, Role.WRITE, address)
+            self._check.judge(None, token, address, right=True)
+            return self._as(name, address, None)
+        claims = self._given(token)
+        if claims is not None:
+            # Signed, and so long that nobody guesses it.
+            expires_at = Instant(claims.expires_s * SECOND)
+            credential = Credential(f"{_ACTOR} {claims.name}", expires_at)
+            return self._as(claims.name, address, credential)
         try:
             return await self._host.engine.access.authenticate_token(token, address)
         except NotAuthenticated as error:
             raise needs_login() from error
 
-    def exchange(self, key: str) -> Given:
-        """A token for an API key. Raises ``Refusal`` (401)."""
+    async def exchange(self, key: str, address: str | None) -> Given:
+        """A token for an API key. Raises ``Refusal`` (401), and ``Overloaded`` for guesses."""
         name = self._keys.get(_digest(key))
-        if name is None:
+        right = self._check.judge(None, key, address, right=name is not None)
+        if name is None or not right:
+            await note_wrong_secret(self._host.engine, "key", address)
             raise Refusal(401, "INVALID_CREDENTIALS", "there is no such API key")
         lives_s = self._settings.token_s
         claims = Claims(Kind.KEY, name, self._now_s() + lives_s)
@@ -72,13 +86,23 @@ class Accounts:
         prefix, _, name = caller.actor.partition(" ")
         return self._settings.accounts.get(name) if prefix == _ACTOR else None
 
-    def _given_to(self, token: str) -> str | None:
-        """The account that a token gives access to."""
+    def _as(self, name: str, address: str | None, credential: Credential | None) -> Caller:
+        workspace = self._settings.accounts[name].workspace_of(name)
+        return Caller(f"{_ACTOR} {name}", workspace, Role.WRITE, address, credential)
+
+    def _given(self, token: str) -> Claims | None:
+        """What a token says that gives access."""
         claims = verified(token, self._settings.accounts, self._now_s())
-        return None if claims is None or claims.kind is Kind.REFRESH else claims.name
+        return None if claims is None or claims.kind is Kind.REFRESH else claims
 
     def _now_s(self) -> int:
         return self._host.engine.clock.now() // SECOND
+
+
+async def note_wrong_secret(engine: Engine, kind: str, address: str | None) -> None:
+    """Have the audit trail of the installation tell of it; nobody knows whose it was to be."""
+    stranger = Caller("anonymous", INSTALLATION, Role.READ, address)
+    await engine.audit.refused(stranger, "greencloud.authenticate", detail=f"wrong {kind}")
 
 
 def _digest(text: str) -> bytes:

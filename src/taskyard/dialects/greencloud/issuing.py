@@ -12,6 +12,7 @@ from taskyard.dialects.greencloud.headers import for_function, header_of
 from taskyard.dialects.greencloud.results import result_answer
 from taskyard.dialects.http.answers import Answer
 from taskyard.services.calls import FunctionNotReady, FunctionPaused
+from taskyard.services.validity import while_valid
 
 MOST_WAIT_S: Final = 60.0
 _WAIT: Final = re.compile(r"wait\s*=\s*\"?([0-9]{1,9}(?:\.[0-9]{1,6})?)\"?\Z", re.IGNORECASE)
@@ -56,7 +57,8 @@ async def answered(
     if wait_s is None:
         return None
     issuing = call.engine.issuing
-    view = await issuing.wait(caller, await issuing.view(issued.id), wait_s)
+    waited = issuing.wait(caller, await issuing.view(issued.id), wait_s)
+    view = await while_valid(call.engine.clock, caller, waited)
     if not view.is_over:
         return None
     applied = (*headers, (b"preference-applied", b"wait"))

@@ -8,8 +8,11 @@ import anyio
 import msgspec
 from litestar.types import Receive, Scope, Send
 
+from taskyard.core.access import Caller
 from taskyard.dialects.greencloud.errors import JSON
 from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.validity import WhileValid
+from taskyard.ports.clock import Clock
 
 PIECE_BYTES: Final = 64 << 10
 """What is gathered before anything is sent; a shorter answer is sent with its length."""
@@ -20,14 +23,22 @@ Pieces = AsyncGenerator[bytes, None]
 class PiecewiseAnswer(Answer):
     """An answer whose beginning is there, and whose rest is read while it is sent."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_guard", "_rest")
 
     def __init__(self, beginning: bytes, rest: Pieces, header: tuple[bytes, bytes]) -> None:
         super().__init__(200, beginning, (header,))
         self._rest = rest
+        self._guard: WhileValid | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+    def guard_with(self, clock: Clock, caller: Caller) -> None:
+        """Cut it off when the caller's credential ends."""
+        self._guard = WhileValid(clock, caller, self._send)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, until the client goes away."""
+        await (self._guard or self._send)(scope, receive, send)
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         start = {"type": "http.response.start", "status": self.status, "headers": [*self.headers]}
         await send(start)  # type: ignore[arg-type]  # one of its messages
         async with aclosing(self._rest), anyio.create_task_group() as group:

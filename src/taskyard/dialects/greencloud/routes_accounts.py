@@ -13,7 +13,7 @@ from taskyard.dialects.http.answers import Answer
 async def exchange(call: Call) -> Answer:
     """``POST /v1/auth/apiKey``."""
     (key,) = _texts(await call.members(), "key")
-    given = call.greencloud.accounts.exchange(key)
+    given = await call.greencloud.accounts.exchange(key, call.caller.address)
     return json({"expiresIn": given.expires_in, "accessToken": given.token})
 
 
@@ -27,7 +27,7 @@ async def log_in(call: Call) -> Answer:
 async def refresh(call: Call) -> Answer:
     """``POST /v1/auth/refresh``."""
     (token,) = _texts(await call.members(), "refreshToken")
-    return _signed_in(await call.greencloud.sign_in.refresh(token))
+    return _signed_in(await call.greencloud.sign_in.refresh(token, call.caller.address))
 
 
 async def show_user(call: Call) -> Answer:

@@ -9,8 +9,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from taskyard.core.access import Caller, Role
-from taskyard.core.ids import WorkspaceName
+from taskyard.core.access import INSTALLATION, Caller, Role
 from taskyard.dialects.greencloud import (
     routes_accounts,
     routes_builds,
@@ -26,12 +25,13 @@ from taskyard.dialects.greencloud.call import Call, GreenCloud
 from taskyard.dialects.greencloud.errors import answer_of, error_answer
 from taskyard.dialects.greencloud.headers import header_of
 from taskyard.dialects.greencloud.issuing import create_task
+from taskyard.dialects.greencloud.piecewise import PiecewiseAnswer
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.peers import address_of
+from taskyard.dialects.http.refusals import note_refusal
 from taskyard.dialects.http.routing import allowed_methods
 
 Operation = Callable[[Call], Awaitable[Answer]]
-_ANYBODY: Final = WorkspaceName("anybody")
 
 log = structlog.get_logger(__name__)
 
@@ -132,14 +132,18 @@ def _handler(greencloud: GreenCloud, route: Route) -> HTTPRouteHandler:
     async def handle(request: Request[Any, Any, Any]) -> Answer:
         scope = request.scope
         address = address_of(scope)
+        caller = Caller("anybody", INSTALLATION, Role.READ, address)
+        engine = greencloud.host.engine
         try:
-            if route.public:
-                caller = Caller("anybody", _ANYBODY, Role.READ, address)
-            else:
+            if not route.public:
                 header = header_of(scope, b"authorization")
                 caller = await greencloud.accounts.caller(header, address)
-            return await route.operation(Call(greencloud, caller, scope, request.receive))
+            sent = await route.operation(Call(greencloud, caller, scope, request.receive))
+            if isinstance(sent, PiecewiseAnswer):
+                sent.guard_with(engine.clock, caller)
+            return sent  # noqa: TRY300 - as all answers
         except Exception as error:  # the top of a request
+            await note_refusal(engine, "greencloud", caller, scope, error)
             answer = answer_of(error)
             if answer is None:
                 log.exception("greencloud_request_failed", path=scope["path"])

@@ -6,11 +6,11 @@ from typing import Final
 from msgspec import Struct
 
 from taskyard.core.instants import SECOND, Instant
+from taskyard.dialects.greencloud.accounts import note_wrong_secret
 from taskyard.dialects.greencloud.errors import Refusal, needs_login
 from taskyard.dialects.greencloud.settings import MARGIN_S, GreenCloudSettings
 from taskyard.dialects.greencloud.tokens import Claims, Kind, signed, verified
 from taskyard.dialects.http.host import Host
-from taskyard.services.guessing import GuessLimiter
 from taskyard.services.passwords import LONGEST, Passwords
 
 REFRESH_S: Final = 90 * 86_400
@@ -33,7 +33,7 @@ class SignIn:
         self._host = host
         self._settings = settings
         self._passwords = Passwords()
-        self._limiter = GuessLimiter()
+        self._limiter = host.engine.access.limiter
         self._names = {
             account.email.lower(): name
             for name, account in settings.accounts.items()
@@ -45,24 +45,31 @@ class SignIn:
         email = email.lower()
         name = self._names.get(email)
         stored = None if name is None else self._settings.accounts[name].password_hash
-        self._limiter.enter(email, address, self._host.engine.clock.now())
+        guessed = f"greencloud {email}"
+        self._limiter.enter(guessed, address, self._host.engine.clock.now())
         judged = False
         try:
             right = len(password) <= LONGEST and await self._passwords.verify(stored, password)
             judged = True
         finally:
             if not judged:  # too much to do, or whoever asked went away
-                self._limiter.undo(email, address)
+                self._limiter.undo(guessed, address)
         if not right or name is None:
+            await note_wrong_secret(self._host.engine, "password", address)
             raise Refusal(401, "INVALID_CREDENTIALS", "the address or the password is wrong")
-        self._limiter.forgive(email, address)
+        self._limiter.forgive(guessed, address)
         return self._given(name)
 
-    async def refresh(self, token: str) -> SignedIn:
-        """New tokens for a refresh token, which is used up. Raises ``Refusal`` (401)."""
+    async def refresh(self, token: str, address: str | None) -> SignedIn:
+        """New tokens for a refresh token, which is used up.
+
+        Raises ``Refusal`` (401), and ``Overloaded`` for guesses.
+        """
         engine = self._host.engine
         claims = verified(token, self._settings.accounts, self._now_s())
         if claims is None or claims.kind is not Kind.REFRESH:
+            self._limiter.enter(None, address, engine.clock.now())
+            await note_wrong_secret(engine, "refresh token", address)
             raise needs_login("this refresh token is not valid, or has expired")
         until = Instant(claims.expires_s * SECOND)
         if not await engine.issuing.use_once(f"refresh:{claims.nonce}", until):

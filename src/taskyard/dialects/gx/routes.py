@@ -34,6 +34,7 @@ from taskyard.dialects.http.answers import Answer, json_answer, no_content
 from taskyard.dialects.http.bodies import read_body
 from taskyard.dialects.http.host import Host
 from taskyard.dialects.http.peers import address_of
+from taskyard.dialects.http.refusals import note_refusal
 from taskyard.ports.logs import Stream
 
 BODY_BYTES: Final = 1 << 20
@@ -75,6 +76,7 @@ class Routes:
 
     def _route(self, path: str, methods: list[Any], method: Method) -> HTTPRouteHandler:
         async def handle(request: Connection) -> Answer:
+            workspace: Workspace | None = None
             try:
                 workspace = await enter(
                     self._host.engine,
@@ -84,6 +86,9 @@ class Routes:
                 )
                 return await method(request, workspace)
             except Exception as error:  # noqa: BLE001 - the top of a request
+                if workspace is not None:
+                    engine, caller = self._host.engine, workspace.caller
+                    await note_refusal(engine, "gx", caller, request.scope, error)
                 return answer_of(error)
 
         return HTTPRouteHandler(path, http_method=methods, status_code=200)(handle)

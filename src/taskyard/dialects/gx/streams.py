@@ -10,14 +10,13 @@ from litestar.types import Receive, Scope, Send
 
 from taskyard.core.errors import NotAuthenticated, Overloaded, Unavailable
 from taskyard.core.lists import ListKey
-from taskyard.dialects.gx.boards import TICK_S, AllSnapshots, Board
+from taskyard.dialects.gx.boards import AllSnapshots, Board
 from taskyard.dialects.gx.errors import TOO_MANY_STREAMS, Refusal, answer_of
 from taskyard.dialects.gx.settings import GxSettings
 from taskyard.dialects.gx.workspaces import Workspace, enter
 from taskyard.dialects.http.host import Host
 from taskyard.dialects.http.peers import address_of
 from taskyard.dialects.http.refusing import refuse_upgrade
-from taskyard.services.engine import Engine
 
 STOPPING: Final = (1001, "the service is stopping")
 WITHDRAWN: Final = (1008, "the key was withdrawn")
@@ -44,7 +43,7 @@ class Streams:
                 self._host.engine, self._settings, scope["query_string"], address_of(scope)
             )
             board = await self._board(workspace.key)
-            stream = _Stream(self._host.engine, workspace, board)
+            stream = _Stream(workspace, board)
             if len(board) >= self._settings.streams:
                 raise Refusal(TOO_MANY_STREAMS)  # noqa: TRY301 - answered like all others
             board.enter(stream.call)
@@ -69,13 +68,16 @@ class Streams:
 
     async def _serve(self, stream: "_Stream", scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with self._host.streams.enter():
+            clock = self._host.engine.clock
+            with self._host.streams.enter(clock, stream.workspace.caller) as opened:
                 await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
                 await stream.run(receive, send)
-        except (Overloaded, Unavailable) as error:
+        except (Overloaded, Unavailable, NotAuthenticated) as error:
             await refuse_upgrade(scope, send, answer_of(error))
             return
-        if self._host.streams.closing:
+        if opened.credential_ended:
+            stream.goodbye = WITHDRAWN
+        elif self._host.streams.closing:
             stream.goodbye = STOPPING
         if stream.goodbye is not None:
             code, reason = stream.goodbye
@@ -86,11 +88,10 @@ class Streams:
 class _Stream:
     """One reader."""
 
-    __slots__ = ("_board", "_engine", "_wake", "_workspace", "goodbye")
+    __slots__ = ("_board", "_wake", "goodbye", "workspace")
 
-    def __init__(self, engine: Engine, workspace: Workspace, board: Board) -> None:
-        self._engine = engine
-        self._workspace = workspace
+    def __init__(self, workspace: Workspace, board: Board) -> None:
+        self.workspace = workspace
         self._board = board
         self._wake = asyncio.Event()
         self.goodbye: tuple[int, str] | None = None
@@ -101,7 +102,7 @@ class _Stream:
         self._wake.set()
 
     async def run(self, receive: Receive, send: Send) -> None:
-        """Until the reader leaves, its key is withdrawn, or this is cancelled."""
+        """Until the reader leaves, or this is cancelled."""
         async with anyio.create_task_group() as group:
 
             async def listen() -> None:
@@ -114,34 +115,15 @@ class _Stream:
             try:
                 await self._send_all(send)
             except OSError:
-                log.debug("stream_left", workspace=self._workspace.id)
+                log.debug("stream_left", workspace=self.workspace.id)
             except Exception:
-                log.exception("stream_failed", workspace=self._workspace.id)
+                log.exception("stream_failed", workspace=self.workspace.id)
                 self.goodbye = DEFECT
             group.cancel_scope.cancel()
 
     async def _send_all(self, send: Send) -> None:
-        loop = asyncio.get_running_loop()
-        asked_at = loop.time()
         while True:
             self._wake.clear()
             message: Any = {"type": "websocket.send", "text": self._board.text, "bytes": None}
             await send(message)
             await self._wake.wait()
-            if loop.time() - asked_at >= TICK_S:
-                asked_at = loop.time()
-                if await self._is_withdrawn():
-                    self.goodbye = WITHDRAWN
-                    return
-
-    async def _is_withdrawn(self) -> bool:
-        access, key = self._engine.access, self._workspace.api_key
-        if access.known_token(key) is not None:
-            return False
-        try:
-            await access.authenticate_token(key)
-        except NotAuthenticated:
-            return True
-        except Unavailable:
-            return False  # Nobody can tell now; asked again a second later.
-        return False

@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from taskyard.core.access import Caller
-from taskyard.core.errors import NotAuthenticated
+from taskyard.core.errors import NotAllowed, NotAuthenticated
 from taskyard.core.ids import GroupName
 from taskyard.core.lists import ListKey
 from taskyard.dialects.gx.errors import BAD_REQUEST, BAD_WORKSPACE, FORBIDDEN, Refusal
@@ -69,6 +69,10 @@ async def enter(
     if not api_key:
         raise Refusal(FORBIDDEN)
     caller = await caller_of(engine, api_key, address)
+    if caller.is_of_installation:
+        refused = NotAllowed(f"{caller.actor} belongs to the installation and to no workspace")
+        await engine.audit.not_allowed(caller, refused, "gx.enter")
+        raise refused
     name = query.get("workspace_id", "").strip() or DEFAULT
     if len(name) > LENGTH or not _PATTERN.match(name):
         raise Refusal(BAD_WORKSPACE)

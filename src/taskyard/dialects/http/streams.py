@@ -1,4 +1,4 @@
-"""The open streams of a server: how many there may be, and ending them all for a shutdown."""
+"""The open streams of a server: how many there may be, and what ends them from our side."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,9 +6,28 @@ from typing import Final
 
 import anyio
 
+from taskyard.core.access import Caller
 from taskyard.core.errors import Overloaded, Unavailable
+from taskyard.ports.clock import Clock
+from taskyard.services.validity import watched
 
 DEFAULT_LIMIT: Final = 2000
+
+
+class OpenStream:
+    """One stream while it is open."""
+
+    __slots__ = ("credential_ended", "scope")
+
+    def __init__(self, scope: anyio.CancelScope) -> None:
+        self.scope = scope
+        self.credential_ended = False
+        """Whether it was ended because its reader may not read any more."""
+
+    def end_with_credential(self) -> None:
+        """Its reader's credential has ended."""
+        self.credential_ended = True
+        self.scope.cancel()
 
 
 class Streams:
@@ -25,19 +44,23 @@ class Streams:
         return len(self._open)
 
     @contextmanager
-    def enter(self) -> Iterator[None]:
-        """Run the block as a stream; :meth:`close` ends it early, without an error.
+    def enter(self, clock: Clock, caller: Caller) -> Iterator[OpenStream]:
+        """Run the block as the caller's stream; it is ended early, without an error, by
+        :meth:`close` and by the end of the caller's credential.
 
-        Raises ``Overloaded`` when there are too many, ``Unavailable`` during a shutdown.
+        Raises ``Overloaded`` when there are too many, ``Unavailable`` during a shutdown, and
+        ``NotAuthenticated`` for a credential that has ended already.
         """
         if self.closing:
             raise Unavailable("the server is stopping")
         if len(self._open) >= self._limit:
             raise Overloaded(f"{self._limit} streams are open already", retry_after_s=5.0)
         with anyio.CancelScope() as scope:
+            stream = OpenStream(scope)
             self._open.add(scope)
             try:
-                yield
+                with watched(clock, caller, stream.end_with_credential):
+                    yield stream
             finally:
                 self._open.discard(scope)
                 if not self._open:

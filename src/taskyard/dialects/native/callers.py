@@ -47,4 +47,4 @@ def _local_caller(scope: Scope) -> Caller:
             workspace = WorkspaceName(value.decode("latin-1"))
             if not _WORKSPACE.match(workspace):
                 raise malformed("Taskyard-Workspace does not name a workspace")
-    return Caller(LOCAL, workspace, Role.ADMIN)
+    return Caller(LOCAL, workspace, Role.ADMIN, installation=Role.ADMIN)

@@ -119,7 +119,7 @@ def _described(
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "description": f"Needs the role `{operation.role.word}`.",
+        "description": _needed(operation),
         "tags": tags,
         "parameters": _parameters(path, operation),
     }
@@ -144,6 +144,11 @@ def _described(
     refs = {str(one): {"$ref": f"#/components/responses/{one}"} for one in sorted(fails)}
     described["responses"] = {**answers, **refs}
     return described
+
+
+def _needed(operation: Operation) -> str:
+    kind = "installation role" if operation.installation else "role"
+    return f"Needs the {kind} `{operation.role.word}`."
 
 
 def _answer(status: int, kind: Any, schemas: dict[Any, Any]) -> dict[str, Any]:

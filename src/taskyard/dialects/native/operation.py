@@ -19,9 +19,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope
 
 from taskyard.core.access import Caller, Role
+from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import TaskId
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import read_body
+from taskyard.dialects.http.validity import WhileValid
 from taskyard.dialects.native.bodies import check_json
 from taskyard.dialects.native.callers import caller_of
 from taskyard.dialects.native.errors import (
@@ -33,7 +35,9 @@ from taskyard.dialects.native.errors import (
 )
 from taskyard.dialects.native.native import Native, native_of
 from taskyard.services.engine import Engine
+from taskyard.services.validity import while_valid
 
+T = TypeVar("T")
 Q = TypeVar("Q")
 Q_co = TypeVar("Q_co", covariant=True)
 B_co = TypeVar("B_co", covariant=True)
@@ -75,6 +79,14 @@ class Call(Generic[Q_co, B_co]):
         """The task named in the path."""
         return TaskId(self.path("task_id"))
 
+    async def until_end(self, awaited: Awaitable[T]) -> T:
+        """What is waited for. Raises ``NotAuthenticated`` if the credential ends before."""
+        return await while_valid(self.engine.clock, self.caller, awaited)
+
+    def while_valid(self, answer: ASGIApp) -> ASGIApp:
+        """A long answer that is cut off when the caller's credential ends."""
+        return WhileValid(self.engine.clock, self.caller, answer)
+
     def path(self, name: str) -> str:
         """A segment of the path, decoded."""
         segment: str = self.scope["path_params"][name]
@@ -101,6 +113,8 @@ class Operation:
     """Whether the body may be of any type."""
     hot: bool = False
     """Whether it is found before the router looks; see ``express``."""
+    installation: bool = False
+    """Whether the role is one of the installation, not of the workspace."""
 
 
 Method = Callable[[Any, Call[Any, Any]], Awaitable[ASGIApp]]
@@ -117,6 +131,7 @@ def operation(
     body_limit: int | None = None,
     described_body: Any = None,
     hot: bool = False,
+    installation: bool = False,
 ) -> Callable[[Method], HTTPRouteHandler]:
     """Make a route of a controller's method; its docstring's first line is the summary.
 
@@ -130,6 +145,7 @@ def operation(
         body_limit: bytes of the body, at most; as everywhere when None.
         described_body: the JSON that a raw body may be, for the description.
         hot: whether it is asked for so often that the router's work shows.
+        installation: whether the role is one of the installation.
     """
 
     def decorate(function: Method) -> HTTPRouteHandler:
@@ -140,8 +156,9 @@ def operation(
         no_query = NoQuery()
 
         async def serve(self: Controller, scope: Scope, receive: Receive) -> ASGIApp:
+            native = native_of(scope)
+            caller: Caller | None = None
             try:
-                native = native_of(scope)
                 if raw and scope["query_string"]:
                     # The hottest route of all, asked in the same words again and again.
                     caller = await caller_of(native, scope)
@@ -160,6 +177,8 @@ def operation(
                     body = await _decode(native, scope, receive, decoder, required)
                 return await function(self, Call(native, caller, scope, query, body))
             except Exception as error:  # noqa: BLE001 - the top of a request
+                if isinstance(error, NotAllowed) and caller is not None:
+                    await note_refusal(native, function.__name__, caller, scope, error)
                 return problem_of(error, request_id_of(scope["headers"]))
 
         async def handle(self: Controller, request: Request[Any, Any, Any]) -> Answer:
@@ -179,6 +198,7 @@ def operation(
             serve=serve,
             raw=raw,
             hot=hot,
+            installation=installation,
         )
         handle.__name__ = function.__name__
         handle.__doc__ = function.__doc__
@@ -191,6 +211,15 @@ def operation(
         )(handle)
 
     return decorate
+
+
+async def note_refusal(
+    native: Native, name: str, caller: Caller, scope: Scope, error: NotAllowed
+) -> None:
+    """Have the audit trail tell of it: ``submit_task`` is the action ``task.submit`` there."""
+    verb, _, noun = name.partition("_")
+    target = scope["path"].removeprefix(native.prefix)
+    await native.engine.audit.not_allowed(caller, error, f"{noun}.{verb}", target)
 
 
 def types_of(function: Callable[..., Any]) -> tuple[Any, Any, bool]:

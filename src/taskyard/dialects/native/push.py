@@ -11,17 +11,25 @@ from litestar.handlers import WebsocketRouteHandler
 from litestar.types import Receive, Scope, Send
 from msgspec import Struct
 
-from taskyard.core.errors import TaskyardError, Unavailable
+from taskyard.core.access import Caller
+from taskyard.core.errors import NotAllowed, TaskyardError, Unavailable
 from taskyard.dialects.http.answers import is_head
 from taskyard.dialects.http.refusing import refuse_upgrade
 from taskyard.dialects.native.callers import caller_of
 from taskyard.dialects.native.errors import problem_of, request_id_of
 from taskyard.dialects.native.native import Native, native_of
-from taskyard.dialects.native.operation import Call, decode_query, query_pairs, types_of
+from taskyard.dialects.native.operation import (
+    Call,
+    decode_query,
+    note_refusal,
+    query_pairs,
+    types_of,
+)
 
 SEND_S: Final = 60.0
 """Seconds a peer may take no bytes before its stream is dropped."""
 _STOPPING: Final = (1001, "the server is stopping")
+WITHDRAWN: Final = (1008, "the credential has ended")
 _EVENT_STREAM: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -48,16 +56,17 @@ Source = AsyncGenerator[Message | None, None]
 class EventStream:
     """Serves a source as server-sent events; an ASGI application."""
 
-    def __init__(self, native: Native, source: Source) -> None:
+    def __init__(self, native: Native, caller: Caller, source: Source) -> None:
         self._native = native
+        self._caller = caller
         self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the source ends, the reader leaves, or the server stops."""
+        """Send until the source or the credential ends, the reader leaves, or the server stops."""
         started = False
         async with aclosing(self._source) as source:
             try:
-                with self._native.streams.enter():
+                with self._native.streams.enter(self._native.engine.clock, self._caller):
                     started = True
                     await send(
                         {"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM}
@@ -101,18 +110,21 @@ def socket(
 
         async def handle(self: Controller, socket: WebSocket[Any, Any, Any]) -> None:
             scope = socket.scope
+            native = native_of(scope)
+            caller: Caller | None = None
             try:
-                native = native_of(scope)
                 pairs = query_pairs(scope["query_string"])
                 token = pairs.pop("access_token", None)
                 caller = await caller_of(native, scope, token if isinstance(token, str) else None)
                 query = decode_query(pairs, query_type)
                 source = await function(self, Call(native, caller, scope, query, None))
             except Exception as error:  # noqa: BLE001 - the top of a request
+                if isinstance(error, NotAllowed) and caller is not None:
+                    await note_refusal(native, function.__name__, caller, scope, error)
                 answer = problem_of(error, request_id_of(scope["headers"]))
                 await refuse_upgrade(scope, socket.send, answer)
                 return
-            await _serve_socket(native, socket, source)
+            await _serve_socket(native, caller, socket, source)
 
         handle.__name__ = function.__name__
         handle.__doc__ = function.__doc__
@@ -121,17 +133,21 @@ def socket(
     return decorate
 
 
-async def _serve_socket(native: Native, socket: WebSocket[Any, Any, Any], source_: Source) -> None:
+async def _serve_socket(
+    native: Native, caller: Caller, socket: WebSocket[Any, Any, Any], source_: Source
+) -> None:
     code, reason = 1000, "exit"
+    withdrawn = False
     async with aclosing(source_) as source:
         try:
-            with native.streams.enter():
+            with native.streams.enter(native.engine.clock, caller) as stream:
                 await socket.accept()
                 stayed = await _pump(
                     source, socket.receive, _socket_sender(socket), "websocket.disconnect"
                 )
                 if not stayed:
                     return
+            withdrawn = stream.credential_ended
         except Exception as error:
             if socket.connection_state == "init":
                 answer = problem_of(error, request_id_of(socket.scope["headers"]))
@@ -140,7 +156,9 @@ async def _serve_socket(native: Native, socket: WebSocket[Any, Any, Any], source
             if not isinstance(error, (OSError, Unavailable)):
                 log.exception("stream_failed", path=socket.scope["path"])
             code, reason = 1011, "this stream broke; come back at your offset"
-    if native.streams.closing:
+    if withdrawn:
+        code, reason = WITHDRAWN
+    elif native.streams.closing:
         code, reason = _STOPPING
     await socket.send({"type": "websocket.close", "code": code, "reason": reason})
 

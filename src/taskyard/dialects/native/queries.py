@@ -32,6 +32,30 @@ class PageQuery(Struct, frozen=True, forbid_unknown_fields=True):
     cursor: Cursor = ""
 
 
+WorkspaceChoice = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\*|[a-z0-9][a-z0-9_-]{0,62})$",
+        description="Whose; the caller's own when left out. Another one, or `*` for the "
+        "installation, needs the installation role `admin`.",
+    ),
+]
+
+
+class WorkspaceQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """In which workspace."""
+
+    workspace: WorkspaceChoice = ""
+
+
+class WorkspacePageQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which page of a list of which workspace."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor = ""
+    workspace: WorkspaceChoice = ""
+
+
 class TasksQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Which tasks to list."""
 

@@ -5,10 +5,11 @@ from typing import Final, get_args
 from litestar import Controller
 
 from taskyard.core.access import AuditEntry, Role, Token, User
+from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.answers import Answer, json_answer, no_content
 from taskyard.dialects.native.operation import Call, NoQuery, operation
 from taskyard.dialects.native.paging import make_cursor, read_number, read_text
-from taskyard.dialects.native.queries import PageQuery
+from taskyard.dialects.native.queries import PageQuery, WorkspacePageQuery, WorkspaceQuery
 from taskyard.dialects.native.schemas_rest import (
     AuditAnswer,
     AuditPageAnswer,
@@ -40,19 +41,25 @@ class AccessRoutes(Controller):
     tags = ("Access",)
 
     @operation("GET", "/tokens", {200: TokenPageAnswer}, role=Role.ADMIN)
-    async def list_tokens(self, call: Call[PageQuery, None]) -> Answer:
+    async def list_tokens(self, call: Call[WorkspacePageQuery, None]) -> Answer:
         """A page of tokens, revoked and expired ones too, without their secrets."""
         limit, after = call.query.limit, read_text(TOKENS, call.query.cursor)
-        found = await call.engine.access.tokens(call.caller, after, limit + 1)
+        found = await call.engine.access.tokens(
+            call.caller, after, limit + 1, _choice(call.query.workspace)
+        )
         cursor = make_cursor(TOKENS, found[limit - 1].id) if len(found) > limit else None
         return json_answer(TokenPageAnswer([token_answer(one) for one in found[:limit]], cursor))
 
     @operation("POST", "/tokens", {201: NewTokenAnswer}, role=Role.ADMIN, fails=(507,))
     async def create_token(self, call: Call[NoQuery, NewToken]) -> Answer:
-        """Make a token for this workspace; its text is shown this once."""
+        """Make a token; its text is shown this once."""
         wanted = call.body
         token, text = await call.engine.access.create_token(
-            call.caller, wanted.name, Role[wanted.role.upper()], expires_in_s=wanted.expires_in_s
+            call.caller,
+            wanted.name,
+            Role[wanted.role.upper()],
+            _choice(wanted.workspace),
+            wanted.expires_in_s,
         )
         shown = token_answer(token)
         return json_answer(
@@ -72,32 +79,42 @@ class AccessRoutes(Controller):
         )
 
     @operation("DELETE", "/tokens/{token_id:str}", {204: None}, role=Role.ADMIN, fails=(404, 507))
-    async def revoke_token(self, call: Call[NoQuery, None]) -> Answer:
+    async def revoke_token(self, call: Call[WorkspaceQuery, None]) -> Answer:
         """Let nobody in with a token any more."""
-        await call.engine.access.revoke_token(call.caller, call.path("token_id"))
+        await call.engine.access.revoke_token(
+            call.caller, call.path("token_id"), _choice(call.query.workspace)
+        )
         return no_content()
 
     @operation("GET", "/users", {200: UserPageAnswer}, role=Role.ADMIN)
-    async def list_users(self, call: Call[PageQuery, None]) -> Answer:
+    async def list_users(self, call: Call[WorkspacePageQuery, None]) -> Answer:
         """A page of users."""
         limit, after = call.query.limit, read_text(USERS, call.query.cursor)
-        found = await call.engine.access.users(call.caller, after, limit + 1)
+        found = await call.engine.access.users(
+            call.caller, after, limit + 1, _choice(call.query.workspace)
+        )
         cursor = make_cursor(USERS, found[limit - 1].name) if len(found) > limit else None
         return json_answer(UserPageAnswer([user_answer(one) for one in found[:limit]], cursor))
 
     @operation("POST", "/users", {201: UserAnswer}, role=Role.ADMIN, fails=(409, 507))
     async def add_user(self, call: Call[NoQuery, NewUser]) -> Answer:
-        """Add a user to this workspace."""
+        """Add a user."""
         wanted = call.body
         user = await call.engine.access.add_user(
-            call.caller, wanted.name, wanted.password, Role[wanted.role.upper()]
+            call.caller,
+            wanted.name,
+            wanted.password,
+            Role[wanted.role.upper()],
+            _choice(wanted.workspace),
         )
         return json_answer(user_answer(user), 201)
 
     @operation("DELETE", "/users/{name:str}", {204: None}, role=Role.ADMIN, fails=(404, 507))
-    async def remove_user(self, call: Call[NoQuery, None]) -> Answer:
+    async def remove_user(self, call: Call[WorkspaceQuery, None]) -> Answer:
         """Remove a user."""
-        await call.engine.access.remove_user(call.caller, call.path("name"))
+        await call.engine.access.remove_user(
+            call.caller, call.path("name"), _choice(call.query.workspace)
+        )
         return no_content()
 
     @operation("GET", "/secrets", {200: SecretPageAnswer}, role=Role.ADMIN)
@@ -125,10 +142,11 @@ class AccessRoutes(Controller):
         return no_content()
 
     @operation("GET", "/audit", {200: AuditPageAnswer}, role=Role.ADMIN)
-    async def list_audit(self, call: Call[PageQuery, None]) -> Answer:
+    async def list_audit(self, call: Call[WorkspacePageQuery, None]) -> Answer:
         """A page of the audit trail, newest first."""
         limit, before = call.query.limit, read_number(AUDIT, call.query.cursor)
-        found = await call.engine.audit.page(call.caller, before, limit + 1)
+        where = _choice(call.query.workspace)
+        found = await call.engine.audit.page(call.caller, before, limit + 1, where)
         cursor = make_cursor(AUDIT, found[limit - 1].number) if len(found) > limit else None
         return json_answer(AuditPageAnswer([audit_answer(one) for one in found[:limit]], cursor))
 
@@ -163,7 +181,13 @@ def audit_answer(entry: AuditEntry) -> AuditAnswer:
         outcome=entry.outcome,
         address=entry.address,
         detail=entry.detail,
+        count=entry.count,
     )
+
+
+def _choice(workspace: str | None) -> WorkspaceName | None:
+    """The workspace that a request names; None for the caller's own."""
+    return WorkspaceName(workspace) if workspace else None
 
 
 def role_word(role: Role) -> RoleWord:

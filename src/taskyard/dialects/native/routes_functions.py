@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import msgspec
 from litestar import Controller
-from litestar.types import Scope
+from litestar.types import ASGIApp, Scope
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from taskyard.core.access import Role
@@ -112,7 +112,8 @@ class FunctionRoutes(Controller):
         function, version = await functions.deploy(call.caller, name, deployment)
         wait_s = seconds(call.query.wait)
         if wait_s > 0:
-            version = await functions.built(call.caller, function.id, version.number, wait_s)
+            built = functions.built(call.caller, function.id, version.number, wait_s)
+            version = await call.until_end(built)
             function = functions.find(call.caller.workspace, function.id)
         answer = DeployedAnswer(
             function_answer(function), version_answer(version, function.live_version)
@@ -217,12 +218,12 @@ class FunctionRoutes(Controller):
         {200: "text/plain"},
         fails=(404,),
     )
-    async def get_build_log(self, call: Call[BuildLogQuery, None]) -> Answer | GrowingLog:
+    async def get_build_log(self, call: Call[BuildLogQuery, None]) -> ASGIApp:
         """The log of a version's build; with `follow`, until it has ended."""
         key = call.path("function")
         log = await call.engine.functions.log(call.caller, key, _number(call))
         if call.query.follow:
-            return GrowingLog(log)
+            return call.while_valid(GrowingLog(log))
         kind = (b"content-type", b"text/plain; charset=utf-8")
         return Answer(200, log.text.encode(), (kind,))
 

@@ -29,7 +29,7 @@ class LiveRoutes(Controller):
     @operation("GET", "/stream", {200: "text/event-stream"}, token_in_query=True)
     async def stream_changes(self, call: Call[ChangesQuery, None]) -> ASGIApp:
         """Every change of the workspace's tasks from now on, as server-sent events."""
-        return EventStream(call.native, _changes(call))
+        return EventStream(call.native, call.caller, _changes(call))
 
     @socket("/ws")
     async def stream_changes_socket(self, call: Call[ChangesQuery, None]) -> Source:

@@ -74,7 +74,7 @@ class LogRoutes(Controller):
         if status == 206:
             last = part[0] + part[1] - 1
             headers.append((b"content-range", b"bytes %d-%d/%d" % (part[0], last, known.size)))
-        return LogDownload(logs, known.attempt, stream, part, status, headers)
+        return call.while_valid(LogDownload(logs, known.attempt, stream, part, status, headers))
 
     @operation("GET", "/follow", {200: EVENTS}, fails=(404,), token_in_query=True)
     async def follow_log(self, call: Call[FollowQuery, None]) -> ASGIApp:
@@ -84,7 +84,8 @@ class LogRoutes(Controller):
         for name, value in call.scope["headers"]:
             if name == b"last-event-id":
                 attempt, stdout, stderr = resume_point(value)
-        return EventStream(call.native, await _source(call, attempt, stdout, stderr))
+        source = await _source(call, attempt, stdout, stderr)
+        return EventStream(call.native, call.caller, source)
 
     @socket("/ws")
     async def follow_log_socket(self, call: Call[FollowQuery, None]) -> Source:

@@ -1,6 +1,7 @@
 """Workers, the caller, the version."""
 
 from litestar import Controller
+from msgspec import UNSET
 
 from taskyard.core.access import Role
 from taskyard.core.ids import WorkerId
@@ -38,6 +39,7 @@ class MiscRoutes(Controller):
         "/workers/{worker_id:str}/drain",
         {200: WorkerAnswer},
         role=Role.OPERATE,
+        installation=True,
         fails=(404, 507),
     )
     async def drain_worker(self, call: Call[NoQuery, None]) -> Answer:
@@ -50,6 +52,7 @@ class MiscRoutes(Controller):
         "/workers/{worker_id:str}/drain",
         {200: WorkerAnswer},
         role=Role.OPERATE,
+        installation=True,
         fails=(404, 507),
     )
     async def undrain_worker(self, call: Call[NoQuery, None]) -> Answer:
@@ -62,7 +65,10 @@ class MiscRoutes(Controller):
     async def get_me(self, call: Call[NoQuery, None]) -> Answer:
         """Who is asking."""
         caller = call.caller
-        return json_answer(MeAnswer(caller.actor, caller.workspace, role_word(caller.role)))
+        given = caller.installation
+        installation = UNSET if given is None else role_word(given)
+        role = role_word(caller.role)
+        return json_answer(MeAnswer(caller.actor, caller.workspace, role, installation))
 
     @operation("GET", "/version", {200: VersionAnswer})
     async def get_version(self, call: Call[NoQuery, None]) -> Answer:

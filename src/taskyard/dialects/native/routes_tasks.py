@@ -204,7 +204,8 @@ class TaskRoutes(Controller):
         if outcome.outcome == "unknown":
             await tasks.get(call.caller, call.task_id)  # says that there is none
         if call.query.wait > 0:
-            task = await tasks.wait(call.caller, call.task_id, call.query.wait)
+            waited = tasks.wait(call.caller, call.task_id, call.query.wait)
+            task = await call.until_end(waited)
             return json_answer(await _with_exit_code(call, task))
         return json_answer(_outcome(outcome), 202)
 
@@ -238,7 +239,8 @@ class TaskRoutes(Controller):
     @operation("GET", "/{task_id:str}/wait", {200: TaskAnswer}, fails=(404,))
     async def wait_for_task(self, call: Call[WaitQuery, None]) -> Answer:
         """The task once it has ended, or as it is when the time is up."""
-        task = await call.engine.tasks.wait(call.caller, call.task_id, call.query.timeout_s)
+        waited = call.engine.tasks.wait(call.caller, call.task_id, call.query.timeout_s)
+        task = await call.until_end(waited)
         return json_answer(await _with_exit_code(call, task))
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from taskyard.dialects.native.queries import WorkspaceChoice
 from taskyard.dialects.native.schemas_submit import TEXT
 from taskyard.dialects.native.schemas_tasks import Uuid, When
 
@@ -168,6 +169,7 @@ class NewToken(Struct, forbid_unknown_fields=True):
 
     name: Name
     role: RoleWord
+    workspace: WorkspaceChoice | None = None
     expires_in_s: Annotated[float, Meta(ge=1, le=315_360_000)] | None = None
 
 
@@ -193,6 +195,7 @@ class NewUser(Struct, forbid_unknown_fields=True):
     name: Name
     password: Annotated[str, Meta(min_length=8, max_length=256)]
     role: RoleWord
+    workspace: WorkspaceChoice | None = None
 
 
 class SecretAnswer(Struct):
@@ -227,6 +230,8 @@ class AuditAnswer(Struct):
     outcome: str
     address: str | None
     detail: str | None
+    count: int
+    """How often; refused attempts of one kind are gathered for a minute."""
 
 
 class AuditPageAnswer(Struct):
@@ -236,12 +241,15 @@ class AuditPageAnswer(Struct):
     next_cursor: str | None
 
 
-class MeAnswer(Struct):
+class MeAnswer(Struct, omit_defaults=True):
     """Who is asking."""
 
     actor: str
     workspace: str
+    """`*` for a credential of the installation, which belongs to no workspace."""
     role: RoleWord
+    installation: RoleWord | UnsetType = UNSET
+    """The role in the installation; left out for callers without one."""
 
 
 class VersionAnswer(Struct, omit_defaults=True):

@@ -20,6 +20,8 @@ from taskyard.store.sqlite.session import Part, Session, writes
 
 AUDIT_KEPT: Final = 100_000
 """Entries of the audit trail kept for each workspace."""
+REFUSED_SHARE: Final = 10
+"""Of refused attempts one entry is kept for so many others, so that they never displace those."""
 
 _TRIM_EVERY: Final = 64
 """Looking for entries to drop costs too much to do at each one; a few more than the limit stay."""
@@ -188,9 +190,19 @@ class SqliteAccessStore(Part):
         return await self._session.read(operation)
 
     @writes
-    async def append(self, entry: AuditEntry) -> None:
+    async def append(self, entry: AuditEntry) -> int:
         """See ``AuditStore``."""
-        await self._session.write(lambda connection: self._append(connection, entry))
+        return await self._session.write(lambda connection: self._append(connection, entry))
+
+    @writes
+    async def recount(self, more: Mapping[int, int]) -> None:
+        """See ``AuditStore``."""
+        rows = [{"number": number, "more": count} for number, count in more.items()]
+
+        def operation(connection: sqlite3.Connection) -> None:
+            connection.executemany(_Q.recount_audit.sql, rows)
+
+        await self._session.write(operation)
 
     async def audit(
         self, workspace: WorkspaceName, before: int | None, limit: int
@@ -223,15 +235,18 @@ class SqliteAccessStore(Part):
 
         await self._session.write(operation)
 
-    def _append(self, connection: sqlite3.Connection, entry: AuditEntry) -> None:
-        append_audit(connection, entry, self._audit_kept)
+    def _append(self, connection: sqlite3.Connection, entry: AuditEntry) -> int:
+        return append_audit(connection, entry, self._audit_kept)
 
 
-def append_audit(connection: sqlite3.Connection, entry: AuditEntry, kept: int = AUDIT_KEPT) -> None:
-    """Add an audit entry inside somebody's transaction; its number is given by the database."""
-    row = connection.execute(_Q.append_audit.sql, structs.asdict(entry))
-    if (row.lastrowid or 0) % _TRIM_EVERY == 0:
-        connection.execute(_Q.trim_audit.sql, {"workspace": entry.workspace, "keep": kept})
+def append_audit(connection: sqlite3.Connection, entry: AuditEntry, kept: int = AUDIT_KEPT) -> int:
+    """Add an audit entry inside somebody's transaction; answers with its number."""
+    number = connection.execute(_Q.append_audit.sql, structs.asdict(entry)).lastrowid or 0
+    if number % _TRIM_EVERY == 0:
+        keep = kept if entry.outcome == "done" else max(1, kept // REFUSED_SHARE)
+        parameters = {"workspace": entry.workspace, "outcome": entry.outcome, "keep": keep}
+        connection.execute(_Q.trim_audit.sql, parameters)
+    return number
 
 
 def _token(row: Sequence[Any]) -> Token:

@@ -76,17 +76,21 @@ LIMIT 1;
 
 -- name: append_audit!
 -- One more entry of the audit trail.
-INSERT INTO audit (at, actor, workspace, action, target, outcome, address, detail)
-VALUES (:at, :actor, :workspace, :action, :target, :outcome, :address, :detail);
+INSERT INTO audit (at, actor, workspace, action, target, outcome, address, detail, count)
+VALUES (:at, :actor, :workspace, :action, :target, :outcome, :address, :detail, :count);
+
+-- name: recount_audit!
+-- It happened so many more times.
+UPDATE audit SET count = count + :more WHERE number = :number;
 
 -- name: trim_audit!
--- Drops what is older than the newest :keep entries of a workspace.
-DELETE FROM audit WHERE workspace = :workspace AND number <= (
-    SELECT number FROM audit WHERE workspace = :workspace
+-- Drops what is older than the newest :keep entries of this outcome in a workspace.
+DELETE FROM audit WHERE workspace = :workspace AND outcome = :outcome AND number <= (
+    SELECT number FROM audit WHERE workspace = :workspace AND outcome = :outcome
     ORDER BY number DESC LIMIT 1 OFFSET :keep
 );
 
 -- name: list_audit
 -- A page of a workspace's audit trail, newest first.
-SELECT number, at, actor, workspace, action, target, outcome, address, detail FROM audit
+SELECT number, at, actor, workspace, action, target, outcome, address, detail, count FROM audit
 WHERE workspace = :workspace AND number < :before ORDER BY number DESC LIMIT :limit;
