@@ -299,10 +299,10 @@ async def test_dev_credentials_exist_only_after_install_dev(at: World) -> None:
     at.access.install_dev()
     default = WorkspaceName("default")
     assert at.access.known("Bearer dev") == Caller(
-        "token dev", default, Role.ADMIN, credential="token dev", installation=Role.ADMIN
+        "token dev", default, Role.ADMIN, credential="token dev", installation=Role.OPERATE
     )
     assert at.access.known(basic("admin", "admin")) == Caller(
-        "user admin", default, Role.ADMIN, credential="user admin", installation=Role.ADMIN
+        "user admin", default, Role.ADMIN, credential="user admin", installation=Role.OPERATE
     )
     assert (await at.access.authenticate(basic("guest", "guest"))).role is Role.READ
     with pytest.raises(NotAuthenticated):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from taskyard.cli import exits
 from taskyard.cli.configuration import Surroundings, look_around
-from taskyard.cli.connection import Connection, open_client
+from taskyard.cli.connection import Connection, check_workspace, open_client
 from taskyard.cli.errors import Misuse, Stop
 from taskyard.cli.target import control_socket, find_target, read_server_file
 from taskyard.sdk.client import Client
@@ -30,11 +30,14 @@ def administering(
 ) -> Iterator[tuple[Client, str | None]]:
     """A client, and the workspace to name to it; None for the credential's own.
 
-    Unlike in other commands, the credential need not be one of that workspace: the server decides.
+    Unlike in other commands, the credential may be one of the installation: the server decides.
     """
+    workspace = named(connection, installation=installation)
     target = find_target(connection.url, connection.token, connection.data, look_around())
     with open_client(target, connection.workspace if target.local else None) as client:
-        yield client, named(connection, installation=installation)
+        if connection.workspace is not None and not target.local:
+            check_workspace(client, connection.workspace, for_installation=True)
+        yield client, workspace
 
 
 def named(connection: Connection, *, installation: bool) -> str | None:
@@ -133,8 +136,7 @@ def _either(
         server = read_server_file(data)
         if server is None or control_socket(data, server) is None:
             return _without_server(data, connection.workspace or DEFAULT_WORKSPACE, offline)
-    target = find_target(connection.url, connection.token, connection.data, around)
-    with open_client(target, connection.workspace if target.local else None) as client:
+    with administering(connection) as (client, _):
         return online(client)
 
 

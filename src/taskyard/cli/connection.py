@@ -66,12 +66,22 @@ def open_client(target: Target, workspace: str | None, timeout_s: float = 30.0) 
         raise Misuse(str(error)) from error
     with client:
         if workspace is not None and not target.local:
-            actual = client.me().workspace
-            if actual != workspace:
-                raise Stop(
-                    f"this credential belongs to workspace {actual!r}, not {workspace!r}",
-                    exits.NOT_ALLOWED,
-                    what_to_do="Use a credential of that workspace, or --data on the server's "
-                    "machine.",
-                )
+            check_workspace(client, workspace)
         yield client
+
+
+def check_workspace(client: Client, workspace: str, *, for_installation: bool = False) -> None:
+    """Raise :class:`Stop` when the credential belongs to another workspace.
+
+    With ``for_installation``, one of the installation will do as well.
+    """
+    me = client.me()
+    if me.workspace == workspace or (for_installation and me.installation is not None):
+        return
+    raise Stop(
+        f"this credential belongs to workspace {me.workspace!r}, not {workspace!r}"
+        if me.installation is None
+        else "this credential belongs to the installation and to no workspace",
+        exits.NOT_ALLOWED,
+        what_to_do="Use a credential of that workspace, or --data on the server's machine.",
+    )

@@ -366,7 +366,7 @@ class Me(Struct, frozen=True):
     """``*`` for a credential of the installation, which belongs to no workspace."""
     role: str
     installation: str | None = None
-    """The role in the installation; None without one."""
+    """The role in the installation, of a credential that belongs to it."""
 
 
 class Version(Struct, frozen=True):

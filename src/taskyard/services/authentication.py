@@ -224,10 +224,10 @@ class Authentication:
         """Let in the well-known credentials of ``--dev``. They are kept in memory only."""
         token = Credential("token dev")
         self._dev_tokens[token_digest("dev")] = _Known(
-            "token dev", workspace, Role.ADMIN, token, installation=Role.ADMIN
+            "token dev", workspace, Role.ADMIN, token, installation=Role.OPERATE
         )
         for name, role, installation in (
-            ("admin", Role.ADMIN, Role.ADMIN),
+            ("admin", Role.ADMIN, Role.OPERATE),
             ("guest", Role.READ, None),
         ):
             actor = f"user {name}"

@@ -13,7 +13,10 @@ from taskyard.ports.clock import Clock
 FREE_TRIES: Final = 5
 """Wrong secrets for one name from one source before the first pause."""
 FREE_TRIES_OF_ADDRESS: Final = 50
-"""Wrong secrets from one source, whatever they were for, before the first pause."""
+"""Wrong secrets from one source, whatever names they were for, before the first pause."""
+FREE_TOKENS_OF_ADDRESS: Final = 200
+"""Wrong tokens from one source before the first pause. Tokens are long, and pages and programs that
+go on with an old one are common; so these are counted apart."""
 TRY_BACK_S: Final = 60.0
 """Seconds after which a source has one try more, so that a client that goes on with an old password
 does not hold up everybody at its address in the end."""
@@ -53,6 +56,9 @@ class _Count(Struct):
 
 
 _Key = tuple[str | None, str | None]
+_NAMES: Final = "names"
+_TOKENS: Final = "tokens"
+"""What a source alone is counted for; names of users are led by a space."""
 
 
 class GuessLimiter:
@@ -68,14 +74,15 @@ class GuessLimiter:
     def enter(self, name: str | None, address: str | None, now: Instant) -> None:
         """Count a try. Raises ``Overloaded`` with the rest of a pause, and then does not count.
 
-        ``name`` is that of a user, a token or an account; None counts for the source alone.
+        ``name`` is that of a user, a token or an account; None is for tokens that name nobody,
+        which count for the source alone.
         """
         pair, alone = _keys(name, address)
         if (pause_s := self._pause_s(pair, alone, now)) > 0:
             raise Overloaded("too many wrong credentials; wait before the next try", pause_s)
         if name is not None:
             self._add(pair, FREE_TRIES, now)
-        self._add(alone, FREE_TRIES_OF_ADDRESS, now)
+        self._add(alone, _free(alone), now)
 
     def is_paused(self, name: str | None, address: str | None, now: Instant) -> bool:
         """Whether a try would be refused now."""
@@ -86,14 +93,14 @@ class GuessLimiter:
         pair, alone = _keys(name, address)
         if name is not None:
             self._counts.pop(pair, None)
-        self._take_back(alone, FREE_TRIES_OF_ADDRESS)
+        self._take_back(alone, _free(alone))
 
     def undo(self, name: str | None, address: str | None) -> None:
         """The last try could not be judged: it is as if it had not been made."""
         pair, alone = _keys(name, address)
         if name is not None:
             self._take_back(pair, FREE_TRIES)
-        self._take_back(alone, FREE_TRIES_OF_ADDRESS)
+        self._take_back(alone, _free(alone))
 
     def _pause_s(self, pair: _Key, alone: _Key, now: Instant) -> float:
         for key in (pair, alone):
@@ -114,7 +121,7 @@ class GuessLimiter:
         count = self._counts.pop(key, None)
         if count is None or seconds_between(count.last_at, now) > FORGET_S:
             count = _Count(0, now, now)
-        elif key[0] is None:
+        elif key[0] in {_NAMES, _TOKENS}:
             passed = int(seconds_between(count.last_at, now) // TRY_BACK_S)
             count.tries = max(0, count.tries - passed)
         count.tries += 1
@@ -130,7 +137,12 @@ class GuessLimiter:
 
 def _keys(name: str | None, address: str | None) -> tuple[_Key, _Key]:
     source = source_of(address)
-    return (name and name[:NAME_LENGTH], source), (None, source)
+    alone = (_TOKENS if name is None else _NAMES, source)
+    return (name and f" {name[:NAME_LENGTH]}", source), alone
+
+
+def _free(alone: _Key) -> int:
+    return FREE_TOKENS_OF_ADDRESS if alone[0] == _TOKENS else FREE_TRIES_OF_ADDRESS
 
 
 class SecretCheck:

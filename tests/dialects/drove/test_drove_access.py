@@ -94,7 +94,7 @@ async def test_roles_have_what_the_contract_lists_and_inherit_nothing(world: Dro
 
 
 async def test_cluster_operations_need_a_role_of_the_installation(world: DroveWorld) -> None:
-    """No role of a workspace will do, not even ROOT; those of the installation keep out of tasks."""
+    """No role of a workspace will do, not even ROOT; operators keep out of tasks."""
     clients = {**await world.users(), **await world.operators()}
     for path in (
         "/cluster/executors/blacklist?id=x",

@@ -72,7 +72,7 @@ class Accounts:
     async def exchange(self, key: str, address: str | None) -> Given:
         """A token for an API key. Raises ``Refusal`` (401), and ``Overloaded`` for guesses."""
         name = self._keys.get(_digest(key))
-        right = self._check.judge(None, key, address, right=name is not None)
+        right = self._check.judge("greencloud key", key, address, right=name is not None)
         if name is None or not right:
             await note_wrong_secret(self._host.engine, "key", address)
             raise Refusal(401, "INVALID_CREDENTIALS", "there is no such API key")

@@ -65,7 +65,7 @@ class MiscRoutes(Controller):
     async def get_me(self, call: Call[NoQuery, None]) -> Answer:
         """Who is asking."""
         caller = call.caller
-        given = caller.installation
+        given = caller.installation if caller.is_of_installation else None
         installation = UNSET if given is None else role_word(given)
         role = role_word(caller.role)
         return json_answer(MeAnswer(caller.actor, caller.workspace, role, installation))

@@ -249,7 +249,7 @@ class MeAnswer(Struct, omit_defaults=True):
     """`*` for a credential of the installation, which belongs to no workspace."""
     role: RoleWord
     installation: RoleWord | UnsetType = UNSET
-    """The role in the installation; left out for callers without one."""
+    """The role in the installation, of a credential that belongs to it."""
 
 
 class VersionAnswer(Struct, omit_defaults=True):
