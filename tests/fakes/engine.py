@@ -1,11 +1,12 @@
 """The engine's services on fakes: virtual time, a store in memory, workers that do as told."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 from anyio.lowlevel import checkpoint
+from msgspec.structs import replace
 
 from fakes.clock import CountingIds, VirtualClock, settled
 from fakes.memory import MemoryStore
@@ -108,9 +109,16 @@ class FakeAudit:
     def __init__(self) -> None:
         self.entries: list[AuditEntry] = []
 
-    async def append(self, entry: AuditEntry) -> None:
+    async def append(self, entry: AuditEntry) -> int:
         """See ``ports.access.AuditStore``."""
         self.entries.append(entry)
+        return len(self.entries)
+
+    async def recount(self, more: Mapping[int, int]) -> None:
+        """See ``ports.access.AuditStore``."""
+        for number, count in more.items():
+            entry = self.entries[number - 1]
+            self.entries[number - 1] = replace(entry, count=entry.count + count)
 
     async def audit(
         self, _workspace: WorkspaceName, _before: int | None, _limit: int

@@ -12,6 +12,8 @@ from taskyard.ports.clock import Clock
 
 FREE_TRIES: Final = 5
 """Wrong secrets for one name from one source before the first pause."""
+FREE_TRIES_OF_SHARED: Final = 20
+"""The same for a secret that many have in common, so that one wrong client holds up nobody soon."""
 FREE_TRIES_OF_ADDRESS: Final = 50
 """Wrong secrets from one source, whatever names they were for, before the first pause."""
 FREE_TOKENS_OF_ADDRESS: Final = 200
@@ -50,6 +52,7 @@ def source_of(address: str | None) -> str | None:
 
 
 class _Count(Struct):
+    free: int
     tries: int
     last_at: Instant
     blocked_until: Instant
@@ -71,8 +74,12 @@ class GuessLimiter:
     def __init__(self) -> None:
         self._counts: dict[_Key, _Count] = {}
 
-    def enter(self, name: str | None, address: str | None, now: Instant) -> None:
-        """Count a try. Raises ``Overloaded`` with the rest of a pause, and then does not count.
+    def enter(
+        self, name: str | None, address: str | None, now: Instant, free: int = FREE_TRIES
+    ) -> None:
+        """Count a try; the first ``free`` wrong ones for the name cost nothing.
+
+        Raises ``Overloaded`` with the rest of a pause, and then does not count.
 
         ``name`` is that of a user, a token or an account; None is for tokens that name nobody,
         which count for the source alone.
@@ -81,7 +88,7 @@ class GuessLimiter:
         if (pause_s := self._pause_s(pair, alone, now)) > 0:
             raise Overloaded("too many wrong credentials; wait before the next try", pause_s)
         if name is not None:
-            self._add(pair, FREE_TRIES, now)
+            self._add(pair, free, now)
         self._add(alone, _free(alone), now)
 
     def is_paused(self, name: str | None, address: str | None, now: Instant) -> bool:
@@ -93,14 +100,14 @@ class GuessLimiter:
         pair, alone = _keys(name, address)
         if name is not None:
             self._counts.pop(pair, None)
-        self._take_back(alone, _free(alone))
+        self._take_back(alone)
 
     def undo(self, name: str | None, address: str | None) -> None:
         """The last try could not be judged: it is as if it had not been made."""
         pair, alone = _keys(name, address)
         if name is not None:
-            self._take_back(pair, FREE_TRIES)
-        self._take_back(alone, _free(alone))
+            self._take_back(pair)
+        self._take_back(alone)
 
     def _pause_s(self, pair: _Key, alone: _Key, now: Instant) -> float:
         for key in (pair, alone):
@@ -109,18 +116,18 @@ class GuessLimiter:
                 return seconds_between(now, count.blocked_until)
         return 0.0
 
-    def _take_back(self, key: _Key, free: int) -> None:
+    def _take_back(self, key: _Key) -> None:
         count = self._counts.get(key)
         if count is None:
             return
         count.tries -= 1
-        if count.tries < free:
+        if count.tries < count.free:
             count.blocked_until = count.last_at
 
     def _add(self, key: _Key, free: int, now: Instant) -> None:
         count = self._counts.pop(key, None)
         if count is None or seconds_between(count.last_at, now) > FORGET_S:
-            count = _Count(0, now, now)
+            count = _Count(free, 0, now, now)
         elif key[0] in {_NAMES, _TOKENS}:
             passed = int(seconds_between(count.last_at, now) // TRY_BACK_S)
             count.tries = max(0, count.tries - passed)
@@ -163,7 +170,7 @@ class SecretCheck:
         """
         if right and self.is_known(secret, address):
             return True
-        self._limiter.enter(name, address, self._clock.now())
+        self._limiter.enter(name, address, self._clock.now(), FREE_TRIES_OF_SHARED)
         if right:
             self._limiter.forgive(name, address)
             while len(self._right) >= REMEMBERED:

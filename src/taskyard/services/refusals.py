@@ -28,7 +28,7 @@ MANY: Final = "many"
 
 log = structlog.get_logger(__name__)
 
-_Kind = tuple[WorkspaceName, str, str, str | None, str | None]
+_Kind = tuple[WorkspaceName, str, str, str | None, str | None, str | None]
 
 
 class _Gathered(Struct):
@@ -70,13 +70,13 @@ class Refusals:
     async def _add(self, entry: AuditEntry) -> None:
         if self._began_at is None:
             self._began_at = entry.at
-        kind = (entry.workspace, entry.action, entry.actor, entry.target, entry.address)
+        kind = _kind(entry)
         found = self._gathered.get(kind)
         if found is None:
             seen = self._by_action.get((entry.workspace, entry.action), 0)
             if seen >= KINDS_OF_ACTION or len(self._gathered) >= KINDS:
                 entry = structs.replace(entry, actor=MANY, target=None, address=None, detail=None)
-                kind = (entry.workspace, entry.action, MANY, None, None)
+                kind = _kind(entry)
                 found = self._gathered.get(kind)
                 if found is None and len(self._gathered) >= 2 * KINDS:
                     return
@@ -91,3 +91,9 @@ class Refusals:
     def _is_over(self) -> bool:
         began_at = self._began_at
         return began_at is not None and seconds_between(began_at, self._clock.now()) >= WINDOW_S
+
+
+def _kind(entry: AuditEntry) -> _Kind:
+    """What attempts have in common that are gathered."""
+    where = (entry.workspace, entry.action)
+    return (*where, entry.actor, entry.target, entry.address, entry.detail)

@@ -76,18 +76,18 @@ class _Guard:
         if LOCAL_KEY in scope["state"]:
             return self._own("fastlane anonymous", address, Role.ADMIN)
         header = header_of(scope, b"authorization")
-        if header is not None and scope["path"].rstrip("/") == HOSTS_PATH:
-            access = self._engine.access
-            if not (self._is_open or self._fits(header)):
-                caller = access.known(header, address) or await access.authenticate(header, address)
-                if caller.installation is None:
-                    raise NotAuthenticated
+        given = None if header is None else _given(header)
+        is_hosts = scope["path"].rstrip("/") == HOSTS_PATH
+        if header is not None and is_hosts and not self._fits(given):
+            caller = await self._of_installation(header, address)
+            if caller is not None:
                 return caller
         if self._is_open:
             return self._own("fastlane anonymous", address, self._installation)
-        if header is None:
+        if header is None or given is None:
+            # Nothing was guessed: what cannot be read holds up nobody.
             raise NotAuthenticated
-        if not self._check.judge("fastlane", header, address, right=self._fits(header)):
+        if not self._check.judge("fastlane", header, address, right=self._fits(given)):
             stranger = Caller(
                 "anonymous", WorkspaceName(self._settings.workspace), Role.READ, address
             )
@@ -95,21 +95,39 @@ class _Guard:
             raise NotAuthenticated
         return self._own("fastlane", address, self._installation)
 
+    async def _of_installation(self, header: str, address: str | None) -> Caller | None:
+        """Whose credential of the installation this is; None if it is none and none is needed."""
+        access = self._engine.access
+        try:
+            caller = access.known(header, address) or await access.authenticate(header, address)
+            if caller.installation is not None:
+                return caller
+        except NotAuthenticated:
+            if not self._is_open:
+                raise
+        if not self._is_open:
+            raise NotAuthenticated
+        return None
+
     def _own(self, actor: str, address: str | None, installation: Role | None) -> Caller:
         workspace = WorkspaceName(self._settings.workspace)
         return Caller(actor, workspace, Role.OPERATE, address, None, installation)
 
-    def _fits(self, header: str) -> bool:
+    def _fits(self, given: bytes | None) -> bool:
         """Whether this is the user name and password, compared in constant time."""
         settings = self._settings
-        if not settings.wants_credentials:
-            return False
-        kind, _, text = header.partition(" ")
-        if kind.lower() != "basic":
-            return False
-        try:
-            given = base64.b64decode(text.strip(), validate=True)
-        except (binascii.Error, ValueError):
+        if given is None or not settings.wants_credentials:
             return False
         wanted = f"{settings.basic_auth_username}:{settings.basic_auth_password}".encode()
         return hmac.compare_digest(given, wanted)
+
+
+def _given(header: str) -> bytes | None:
+    """User name and password of Basic credentials; None for what is none or cannot be read."""
+    kind, _, text = header.partition(" ")
+    if kind.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
