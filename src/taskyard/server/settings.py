@@ -37,6 +37,8 @@ _MOST_BYTES: Final = 1 << 50
 _SIZES: Final = (
     "function_memory_bytes",
     "function_result_bytes",
+    "function_unpacked_bytes",
+    "function_unpack_memory_bytes",
     "worker_memory_bytes",
     "max_body_bytes",
     "log_limit_bytes",
@@ -162,6 +164,14 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Largest body that a function may answer with."""
     function_build_timeout_s: Annotated[float, Meta(ge=1, le=86_400)] = 300.0
     """Seconds that one step of a build may take."""
+    function_unpacked_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 256 << 20
+    """Most that the files in a function's archive may be together."""
+    function_unpacked_entries: Annotated[int, Meta(ge=1, le=10_000_000)] = 20_000
+    """Most files and directories in a function's archive, also those only part of a path."""
+    function_unpack_memory_bytes: Annotated[int, Meta(ge=16 << 20, le=1 << 40)] = 256 << 20
+    """Memory that unpacking an archive may take."""
+    function_unpack_timeout_s: Annotated[float, Meta(ge=1, le=3600)] = 60.0
+    """Seconds that unpacking an archive may take."""
     gx: GxSettings = GxSettings()
     """The GX dialect."""
     drove: DroveSettings = DroveSettings()

@@ -16,6 +16,7 @@ from taskyard.ports.logs import LogStore
 from taskyard.ports.transport import Transport
 from taskyard.runtimes.function.building import LocalBuilder
 from taskyard.runtimes.function.bundles import BundleFiles
+from taskyard.runtimes.function.unpacking import UnpackLimits
 from taskyard.runtimes.image.builder import LocalImages
 from taskyard.server.containers import container_settings
 from taskyard.server.identities import user_rule, workspaces_have_users
@@ -136,7 +137,16 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     functions = Functions(
         store.functions,
         bundles,
-        LocalBuilder(settings.data / "functions", settings.function_build_timeout_s),
+        LocalBuilder(
+            settings.data / "functions",
+            settings.function_build_timeout_s,
+            UnpackLimits(
+                settings.function_unpacked_bytes,
+                settings.function_unpacked_entries,
+                settings.function_unpack_memory_bytes,
+                settings.function_unpack_timeout_s,
+            ),
+        ),
         submits,
         tasks,
         groups,

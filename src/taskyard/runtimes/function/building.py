@@ -19,7 +19,7 @@ from taskyard.runtimes.function.manifest import MANIFEST, Manifest, version_dire
 from taskyard.runtimes.function.steps import Say, Steps
 from taskyard.runtimes.function.toolchains import TOOL_CHAINS
 from taskyard.runtimes.function.toolchains.build import SCRATCH, Build
-from taskyard.runtimes.function.unpacking import unpack
+from taskyard.runtimes.function.unpacking import UnpackLimits, unpack
 
 
 class LocalBuilder:
@@ -28,13 +28,20 @@ class LocalBuilder:
     Args:
         directory: the function runtime's.
         timeout_s: seconds one step may take.
+        unpacking: what archives may become.
         use_cgroups: False relies on sessions alone, as happens by itself without cgroups.
     """
 
     def __init__(
-        self, directory: Path, timeout_s: float = 300.0, *, use_cgroups: bool = True
+        self,
+        directory: Path,
+        timeout_s: float = 300.0,
+        unpacking: UnpackLimits = UnpackLimits(),  # noqa: B008 - frozen
+        *,
+        use_cgroups: bool = True,
     ) -> None:
         self._directory = directory.absolute()
+        self._unpacking = unpacking
         self._steps = Steps(self._directory, timeout_s, use_cgroups=use_cgroups)
 
     async def open(self) -> None:
@@ -69,7 +76,7 @@ class LocalBuilder:
     async def _make(self, version: Version, bundle: bytes, place: Path, say: Say) -> Manifest:
         tool_chain = TOOL_CHAINS.get(version.language)
         single = "handler" if tool_chain is None else tool_chain.single
-        count = await anyio.to_thread.run_sync(unpack, bundle, place / "code", single)
+        count = await unpack(bundle, place / "code", single, self._unpacking)
         say(f"unpacked {count} file{'' if count == 1 else 's'}")
         if tool_chain is None:
             raise BuildFailed(f"there is no tool chain for {version.language.value} on this worker")

@@ -27,6 +27,14 @@ def become_subreaper() -> None:
     prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+def end_with(parent: int) -> None:
+    """Die with the parent, and get no rights by what is executed. A change of user undoes it."""
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
 def confine(spec: dict[str, Any], parent: int) -> None:
     """Take a session, cgroups, limits and working directory of its own; die with the parent.
 
@@ -53,10 +61,7 @@ def isolate(spec: dict[str, Any], parent: int) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         os.write(descriptor, b"0")
         os.close(descriptor)
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)
-    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    end_with(parent)
     become_subreaper()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

@@ -1,0 +1,446 @@
+"""Unpacking: hostile, damaged and odd archives, none of which costs more than the limits say."""
+
+import bz2
+import contextlib
+import gzip
+import io
+import lzma
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tarfile
+import textwrap
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import anyio
+import pytest
+from archive_samples import (
+    TarKind,
+    header,
+    in_directory,
+    large_header,
+    member,
+    pax,
+    raw_tar,
+    tar_of,
+    zip_with,
+)
+from function_world import zip_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from taskyard.ports.functions import BuildFailed
+from taskyard.runtimes.function import unpacking
+from taskyard.runtimes.function.child.archives import Refused
+from taskyard.runtimes.function.child.unpack import Tree, write_all
+from taskyard.runtimes.function.unpacking import UnpackLimits, unpack
+
+pytestmark = pytest.mark.anyio
+
+_DEADLINE_S = 60.0
+
+
+async def refused(tmp_path: Path, bundle: bytes, limits: UnpackLimits | None = None) -> str:
+    """Why a bundle is not unpacked."""
+    target = tmp_path / uuid4().hex
+    with anyio.fail_after(_DEADLINE_S), pytest.raises(BuildFailed) as caught:
+        await unpack(bundle, target, "handler.py", limits or UnpackLimits())
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["w", "w:gz", "w:bz2", "w:xz"])
+async def test_tar_archives_are_unpacked(tmp_path: Path, kind: TarKind) -> None:
+    """Whatever they are compressed with; what is not an archive is one file."""
+    bundle = tar_of(member("./a/b", size=5), member("d", tarfile.DIRTYPE), kind=kind)
+    assert await unpack(bundle, tmp_path / "code", "handler.py") == 1
+    assert (tmp_path / "code" / "a" / "b").read_bytes() == bytes(5)
+    assert (tmp_path / "code" / "d").is_dir()
+    assert await unpack(b"x = 1\n", tmp_path / "single", "handler.py") == 1
+    assert (tmp_path / "single" / "handler.py").read_bytes() == b"x = 1\n"
+
+
+@pytest.mark.parametrize(
+    "compression",
+    [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA],
+)
+async def test_zip_archives_are_unpacked(tmp_path: Path, compression: int) -> None:
+    """In each way that the format compresses, with names of any script."""
+    bundle = bytes(zip_with(["é/木 \u200d.py", "n\u00a0b"], b"x = 1\n" * 999, compression))
+    assert await unpack(bundle, tmp_path / "code", "handler.py") == 2
+    assert (tmp_path / "code" / "é" / "木 \u200d.py").read_bytes() == b"x = 1\n" * 999
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a/../../x", "/etc/x", "a\\..\\x", "C:/x", "x/" * 40 + "x", "n" * 300]
+)
+async def test_paths_that_lead_outside_are_refused(tmp_path: Path, name: str) -> None:
+    """In zip and in tar archives; nothing is written outside."""
+    for bundle in (zip_of({name: "x"}), tar_of(member(name))):
+        with pytest.raises(BuildFailed):
+            await unpack(bundle, tmp_path / f"code{len(bundle)}", "handler.py")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "\x1b[2J", "a\x7f", "a\x85b"])
+async def test_names_with_control_characters_are_refused(tmp_path: Path, name: str) -> None:
+    """They would be in logs and on terminals."""
+    for bundle in (bytes(zip_with([name])), tar_of(member(name))):
+        assert "without control characters" in await refused(tmp_path, bundle)
+
+
+async def test_names_with_nul_or_invalid_utf_8_are_refused(tmp_path: Path) -> None:
+    """What is behind a NUL is not silently cut off."""
+    with_nul = bytes(zip_with(["a_b.py"])).replace(b"a_b.py", b"a\0b.py")
+    odd = zip_with(["é.py"])
+    not_utf_8 = bytes(odd).replace("é".encode(), b"\xff\xfe")
+    for bundle in (
+        with_nul,
+        raw_tar(*pax(("path", b"a\0b.py")), header("x")),
+        raw_tar(*pax(("path", b"\xff\xfe")), header("x")),
+        raw_tar(header("x", tarfile.GNUTYPE_LONGNAME, 3), b"\xff\xfe\0", header("x")),
+    ):
+        assert "names have to be UTF-8" in await refused(tmp_path, bundle)
+    assert "not readable" in await refused(tmp_path, not_utf_8)
+
+
+async def test_links_and_devices_are_refused(tmp_path: Path) -> None:
+    """Of every kind."""
+    kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.BLKTYPE)
+    for number, kind in enumerate(kinds):
+        bundle = tar_of(member("a", kind, "/etc/passwd"))
+        with pytest.raises(BuildFailed, match="link or a device"):
+            await unpack(bundle, tmp_path / str(number), "handler.py")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        info = zipfile.ZipInfo("link")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(BuildFailed, match="link or a device"):
+        await unpack(buffer.getvalue(), tmp_path / "zip", "handler.py")
+
+
+async def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    """A link, and then a file below it; or a file where a directory would have to be."""
+    (tmp_path / "outside").mkdir()
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+        bundle = tar_of(member("a", kind, str(tmp_path / "outside")), member("a/x", size=1))
+        assert "link or a device" in await refused(tmp_path, bundle)
+    assert not any((tmp_path / "outside").iterdir())
+    assert "twice" in await refused(tmp_path, tar_of(member("a"), member("a/x")))
+    assert "twice" in await refused(tmp_path, tar_of(member("a/x"), member("a")))
+    assert "twice" in await refused(tmp_path, tar_of(member("a"), member("a", tarfile.DIRTYPE)))
+
+
+async def test_one_file_twice_is_refused(tmp_path: Path) -> None:
+    """An archive may not overwrite itself; a directory may be named as often as it is needed."""
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        twice = bytes(zip_with(["a", "a"]))
+    for bundle in (tar_of(member("a"), member("a")), tar_of(member("a"), member("./a")), twice):
+        assert "twice" in await refused(tmp_path, bundle)
+    folder = member("d", tarfile.DIRTYPE)
+    bundle = tar_of(member("d/x"), folder, folder, member("d/y"))
+    assert await unpack(bundle, tmp_path / "code", "handler.py") == 2
+
+
+async def test_sparse_files_are_refused(tmp_path: Path) -> None:
+    """In each of the ways tar knows: they are larger than what they take in the archive."""
+    old = bytearray(header("x", tarfile.GNUTYPE_SPARSE))
+    sizes = ("GNU.sparse.size", b"1000000000000"), ("GNU.sparse.numblocks", b"0")
+    newer = ("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.realsize", b"9")
+    for bundle in (
+        raw_tar(bytes(old)),
+        raw_tar(*pax(*sizes), header("x")),
+        raw_tar(*pax(("GNU.sparse.map", b"0,1"), sizes[0]), header("x", size=1), b"x"),
+        raw_tar(*pax(*newer), header("x", size=512), b"1\n0\n0\n"),
+    ):
+        assert "sparse" in await refused(tmp_path, bundle)
+
+
+async def test_bombs_are_refused(tmp_path: Path) -> None:
+    """By what they say they hold, and by what they do hold."""
+    limits = UnpackLimits(unpacked_bytes=1 << 20, entries=10)
+    for kind in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        honest = zip_with(["zeros"], bytes(2 << 20), kind)
+        assert "unpacks to more" in await refused(tmp_path, bytes(honest), limits)
+        lying = in_directory(honest, 24, "<L", 1000)
+        assert "Bad CRC" in await refused(tmp_path, bytes(lying), limits)
+    kinds: tuple[TarKind, ...] = ("w", "w:gz", "w:bz2", "w:xz")
+    for one in kinds:
+        bundle = tar_of(member("zeros", size=2 << 20), kind=one)
+        assert "unpacks to more" in await refused(tmp_path, bundle, limits)
+    many = bytes(zip_with(["a", "b"], bytes(600 << 10)))
+    assert "unpacks to more" in await refused(tmp_path, many, limits)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+async def test_what_is_compressed_has_to_be_a_tar_archive(
+    tmp_path: Path, compress: Callable[[bytes], bytes]
+) -> None:
+    """A compressed file, or nothing, is not an empty archive; zeros without an end are a bomb."""
+    for content in (b"print(1)\n" * 99, b"", b"x" * (8 << 20), compress(b"x" * 999)):
+        assert "there is no tar archive in it" in await refused(tmp_path, compress(content))
+    assert "no files in the archive" in await refused(tmp_path, compress(bytes(10240)))
+    limits = UnpackLimits(unpacked_bytes=1 << 20, entries=10)
+    zeros = compress(bytes(8 << 20))
+    assert "unpacks to more" in await refused(tmp_path, zeros, limits)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK],
+)
+async def test_headers_of_tar_archives_have_limits(tmp_path: Path, kind: bytes) -> None:
+    """They are refused by what they announce, before anything of it is read."""
+    limits = UnpackLimits(memory_bytes=16 << 20)
+    assert "a header of more than 64 KiB" in await refused(
+        tmp_path, large_header(kind, 64 << 20), limits
+    )
+    good = raw_tar(*pax(("comment", b"c" * 60_000), ("path", b"long/" * 9 + b"x")), header("x"))
+    assert await unpack(good, tmp_path / "code", "handler.py", limits) == 1
+
+
+async def test_sizes_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    """Negative ones, ones beyond the end, and numbers of thousands of digits."""
+    for value in (b"-1", b"-10240", b"99999999999999999999", b"9" * 5000, b"1e3", b""):
+        text = await refused(tmp_path, raw_tar(*pax(("size", value)), header("x")))
+        assert "not readable" in text, value
+
+
+async def test_a_chain_of_headers_ends(tmp_path: Path) -> None:
+    """Each of which only announces another one."""
+    links = [part for _ in range(5000) for part in pax(("comment", b"c"))]
+    assert "not readable" in await refused(tmp_path, raw_tar(*links, header("x")))
+
+
+async def test_damaged_headers_are_not_the_end(tmp_path: Path) -> None:
+    """A tar archive with a damaged header would otherwise be one with fewer files."""
+    for damage in (b"\xff" * 512, b"\xff" * 100):
+        bundle = raw_tar(header("a"))[:-1024] + damage
+        assert "a header in it is damaged" in await refused(tmp_path, bundle)
+    cut = tar_of(member("a", size=9999), kind="w")[:5000]
+    assert "not readable" in await refused(tmp_path, cut)
+
+
+async def test_damage_behind_the_last_file_is_found(tmp_path: Path) -> None:
+    """The checksum of what is compressed stands at its end."""
+    bundle = bytearray(tar_of(member("a", size=5)))
+    bundle[-6] ^= 1
+    assert "not readable" in await refused(tmp_path, bytes(bundle))
+    assert "not readable" in await refused(tmp_path, bytes(bundle[:-4]))
+
+
+async def test_entries_are_counted_with_their_directories(tmp_path: Path) -> None:
+    """Also those that no entry stands for."""
+    limits = UnpackLimits(entries=100)
+    deep = [f"{number}/" * 30 + "x" for number in range(4)]
+    many = [str(number) for number in range(101)]
+    for names in (deep, many):
+        expected = "more than 100 entries, directories included"
+        assert expected in await refused(tmp_path, bytes(zip_with(names)), limits)
+        assert expected in await refused(tmp_path, tar_of(*map(member, names)), limits)
+    assert await unpack(bytes(zip_with(many[:100])), tmp_path / "ok", "handler.py", limits) == 100
+
+
+async def test_tables_of_contents_are_looked_at_before_they_are_read(tmp_path: Path) -> None:
+    """By what the end of a zip archive says, and by what there is, whatever it says."""
+    limits = UnpackLimits(entries=100, memory_bytes=16 << 20)
+    many = zip_with([f"{number:x}" for number in range(60_000)])
+    assert "more than 100 entries" in await refused(tmp_path, bytes(many), limits)
+    end = many.rindex(b"PK\x05\x06")
+    many[end + 8 : end + 12] = b"\x01\0\x01\0"
+    assert "table of contents is too long" in await refused(tmp_path, bytes(many), limits)
+    some = zip_with([f"{number:x}" for number in range(900)])
+    end = some.rindex(b"PK\x05\x06")
+    some[end + 8 : end + 12] = b"\x01\0\x01\0"
+    assert "more than 900 entries" not in await refused(tmp_path, bytes(some), limits)
+    assert "more than 100 entries" in await refused(tmp_path, bytes(some), limits)
+    some[end + 12 : end + 16] = b"\xff\xff\xff\x7f"
+    assert "table of contents" in await refused(tmp_path, bytes(some), limits)
+
+
+async def test_zip_archives_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
+    """Encrypted entries, wrong sizes, wrong checksums, unknown compression, no end."""
+    cases = {
+        "pack it without a password": in_directory(zip_with(["a"], b"x" * 99), 8, "<H", 1),
+        "not the size": in_directory(zip_with(["a"], b"x" * 99), 24, "<L", 100),
+        "Bad CRC": in_directory(zip_with(["a"], b"x" * 99), 16, "<L", 7),
+        "not supported": in_directory(zip_with(["a"], b"x" * 99), 10, "<H", 98),
+        "without an end": bytearray(zip_with(["a"])[:-10]),
+        "no files in the archive": zip_with([]),
+    }
+    for expected, bundle in cases.items():
+        assert expected in await refused(tmp_path, bytes(bundle)), expected
+
+
+@pytest.mark.parametrize("bundle", [b"PK\x03\x04nonsense", b"\x1f\x8bnonsense", b"BZhnonsense"])
+async def test_damaged_archives_are_refused(tmp_path: Path, bundle: bytes) -> None:
+    """With a word."""
+    with pytest.raises(BuildFailed, match="not readable"):
+        await unpack(bundle, tmp_path / "code", "handler.py")
+
+
+async def test_other_kinds_of_archives_are_named(tmp_path: Path) -> None:
+    """Rather than taken for a file of source."""
+    assert "7-Zip cannot be unpacked" in await refused(tmp_path, b"7z\xbc\xaf\x27\x1c" + bytes(99))
+
+
+async def test_memory_and_time_end(tmp_path: Path) -> None:
+    """Whatever an archive may be, its process gets no more than it may have."""
+    greedy = io.BytesIO()
+    with tarfile.open(fileobj=greedy, mode="w:xz", preset=9) as archive:
+        archive.addfile(member("a", size=999), io.BytesIO(bytes(999)))
+    little = UnpackLimits(memory_bytes=16 << 20)
+    assert "too much memory" in await refused(tmp_path, greedy.getvalue(), little)
+    slow = tar_of(*(member(f"{number}") for number in range(9000)))
+    short = UnpackLimits(timeout_s=0.001)
+    assert "takes longer than 0.001 s" in await refused(tmp_path, slow, short)
+    assert not unpackers(os.getpid())
+
+
+_WAITING = (
+    "import sys, os; sys.path.insert(0, sys.argv.pop(1)); import json, signal; "
+    "from taskyard.runtimes.function.child import unpack; unpack.confine(json.loads(sys.argv[1])); "
+    "os.mkdir('ready'); signal.pause()"
+)
+"""In place of our program: one that takes the limits, and then only waits."""
+
+
+async def waiting_process(parent: int, root: Path) -> int:
+    """The process below another one that unpacks below a directory, once it has its limits."""
+    with anyio.fail_after(_DEADLINE_S):
+        while not any(root.glob("*/ready")):  # noqa: ASYNC110, ASYNC240 - a foreign process
+            await anyio.sleep(0.01)
+    (pid,) = unpackers(parent)
+    return pid
+
+
+def unpackers(parent: int) -> list[int]:
+    """Processes that unpack for another one."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    lines = {int(one): Path(f"/proc/{one}/cmdline").read_bytes() for one in children}
+    return [pid for pid, line in lines.items() if b"function.child" in line]
+
+
+async def test_the_process_has_nothing_of_the_servers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No variable, no descriptor; and limits. If it dies, the build fails."""
+    monkeypatch.setenv("TASKYARD_SECRET_KEY", "marker")
+    monkeypatch.setattr(unpacking, "_START", _WAITING)
+    inherited = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(inherited, True)
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(refused, tmp_path, tar_of(member("a")), UnpackLimits(timeout_s=20))
+            pid = await waiting_process(os.getpid(), tmp_path)
+            environment = await anyio.Path(f"/proc/{pid}/environ").read_bytes()
+            assert b"marker" not in environment
+            descriptors = [one.name async for one in anyio.Path(f"/proc/{pid}/fd").iterdir()]
+            assert {*descriptors} == {"0", "1", "2"}
+            memory, _ = resource.prlimit(pid, resource.RLIMIT_AS)
+            assert memory < 1 << 30
+            assert resource.prlimit(pid, resource.RLIMIT_CPU)[0] == 21
+            assert resource.prlimit(pid, resource.RLIMIT_FSIZE)[0] == 256 << 20
+            os.kill(pid, signal.SIGKILL)
+    finally:
+        os.close(inherited)
+
+
+async def test_a_build_that_is_given_up_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the server stops."""
+    monkeypatch.setattr(unpacking, "_START", _WAITING)
+    async with anyio.create_task_group() as group:
+        group.start_soon(unpack, tar_of(member("a")), tmp_path / "0", "handler.py")
+        pid = await waiting_process(os.getpid(), tmp_path)
+        group.cancel_scope.cancel()
+    assert not await anyio.Path(f"/proc/{pid}").exists()
+
+
+async def test_the_process_ends_with_the_server(tmp_path: Path) -> None:
+    """Also if that is killed."""
+    program = f"""
+        import anyio, pathlib, sys
+        from taskyard.runtimes.function import unpacking
+        unpacking._START = {_WAITING!r}
+        bundle = sys.stdin.buffer.read()
+        anyio.run(unpacking.unpack, bundle, pathlib.Path({str(tmp_path)!r}) / "0", "handler.py")
+    """
+    server = await anyio.open_process(
+        [sys.executable, "-c", textwrap.dedent(program)], stdin=subprocess.PIPE, stdout=None
+    )
+    async with server:
+        assert server.stdin is not None
+        await server.stdin.send(tar_of(member("a")))
+        await server.stdin.aclose()
+        try:
+            watch = os.pidfd_open(await waiting_process(server.pid, tmp_path))
+        finally:
+            server.kill()
+    try:
+        with anyio.fail_after(_DEADLINE_S):
+            await anyio.wait_readable(watch)
+    finally:
+        os.close(watch)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_the_process_can_be_another_users(tmp_path: Path) -> None:
+    """Who then owns what was unpacked, in a directory that this user could not get to."""
+    user = (1_900_065_000, 1_900_065_001)
+    bundles = (*_GOOD, b"x = 1\n")
+    for number, bundle in enumerate(bundles):
+        target = tmp_path / str(number)
+        await unpack(bundle, target, "handler.py", user=user)
+        for path in (target, *target.rglob("*")):
+            facts = path.stat()
+            assert (facts.st_uid, facts.st_gid) == user
+            assert not facts.st_mode & 0o077
+
+
+_GOOD = [
+    bytes(zip_with(["handler.py", "a/b/c"], b"x = 1\n" * 50)),
+    tar_of(member("handler.py", size=600), member("a/b/c", size=9), kind="w"),
+    tar_of(member("handler.py", size=600), member("x" * 200, size=9)),
+    tar_of(member("handler.py", size=600), kind="w:bz2"),
+    tar_of(member("handler.py", size=600), kind="w:xz"),
+    raw_tar(*pax(("path", b"a/b"), ("size", b"7")), header("x", size=7), b"content"),
+]
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    st.sampled_from(_GOOD),
+    st.lists(st.tuples(st.integers(0, 1 << 16), st.binary(min_size=1, max_size=12)), max_size=5),
+    st.integers(0, 1 << 16),
+)
+def test_whatever_is_damaged_is_unpacked_or_refused(
+    tmp_path_factory: pytest.TempPathFactory,
+    bundle: bytes,
+    damage: list[tuple[int, bytes]],
+    cut: int,
+) -> None:
+    """Bytes changed anywhere and the end cut off: never more than allowed, never a traceback."""
+    broken = bytearray(bundle)
+    for position, patch in damage:
+        at = position % len(broken)
+        broken[at : at + len(patch)] = patch
+    del broken[max(len(bundle) - cut, 300) if cut % 3 else len(bundle) :]
+    root = tmp_path_factory.mktemp("damaged")
+    with contextlib.suppress(Refused):
+        # The same as in the process, but in ours, which is much faster.
+        write_all(Tree(str(root), 64 << 10, 20), io.BytesIO(broken))
+    found = list(root.rglob("*"))
+    assert len(found) <= 20
+    assert sum(path.stat().st_size for path in found if path.is_file()) <= 64 << 10
+    assert not any(path.is_symlink() for path in found)
