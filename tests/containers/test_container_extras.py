@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from taskyard.core.container_rule import ENGINE_DEFAULTS, ContainerRule
 from taskyard.core.cores import Allotment
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.image_name import parse_image
@@ -22,7 +23,9 @@ from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.request import Surroundings, creation
 
 
-def created(work: Container, resources: Resources | None = None) -> dict[str, object]:
+def created(
+    work: Container, resources: Resources | None = None, rule: ContainerRule | None = None
+) -> dict[str, object]:
     """What an engine would be asked for."""
     assignment = Assignment(
         attempt_id=AttemptId("a"),
@@ -40,7 +43,13 @@ def created(work: Container, resources: Resources | None = None) -> dict[str, ob
         log_limit_bytes=100,
     )
     around = Surroundings(
-        installation="i", boot="b", is_podman=True, network=None, binds=(), stderr_prefix_bytes=0
+        installation="i",
+        boot="b",
+        is_podman=True,
+        network=None,
+        binds=(),
+        stderr_prefix_bytes=0,
+        rule=rule or ContainerRule(),
     )
     return creation(assignment, work, parse_image("busybox"), around)
 
@@ -144,9 +153,10 @@ class WordEngine:
                 self.files[entry.name] = content.read()
 
 
-def put(engine: WordEngine, *files: ContainerFile) -> None:
-    """Put files into a container."""
-    anyio.run(furnish, engine, "c", files)  # type: ignore[arg-type]  # it needs one method only
+def put(engine: WordEngine, *files: ContainerFile, allowed: Path | None = None) -> None:
+    """Put files into a container, from one directory of the host."""
+    dirs = () if allowed is None else (str(allowed),)
+    anyio.run(furnish, engine, "c", files, dirs, ())  # type: ignore[arg-type]  # it needs one method only
 
 
 def test_files_come_along_or_from_the_host(tmp_path: Path) -> None:
@@ -154,7 +164,8 @@ def test_files_come_along_or_from_the_host(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"host")
     engine = WordEngine()
     data = base64.b64encode(b"given").decode()
-    put(engine, ContainerFile("/a/b", data), ContainerFile("/c", host=str(tmp_path / "f")))
+    host = ContainerFile("/c", host=str(tmp_path / "f"))
+    put(engine, ContainerFile("/a/b", data), host, allowed=tmp_path)
     assert engine.files == {"a/b": b"given", "c": b"host"}
 
 
@@ -165,6 +176,46 @@ def test_files_that_cannot_be_had_fail_the_attempt(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for name in ("missing", "large", "pipe", "folder"):
         with pytest.raises(CannotRun, match=name):
-            put(WordEngine(), ContainerFile("/a", host=str(tmp_path / name)))
+            put(WordEngine(), ContainerFile("/a", host=str(tmp_path / name)), allowed=tmp_path)
     with pytest.raises(CannotRun, match="read-only"):
         put(WordEngine(EngineRefused(500, "read-only")), ContainerFile("/a", "YQ=="))
+
+
+def test_files_of_the_host_come_from_allowed_directories_only(tmp_path: Path) -> None:
+    """Wherever links lead, and never from the machine's own."""
+    secret, allowed = tmp_path / "secret", tmp_path / "allowed"
+    secret.write_bytes(b"key")
+    allowed.mkdir()
+    (allowed / "link").symlink_to(secret)
+    (allowed / "proc").symlink_to("/proc/self/environ")
+    (allowed / "fine").write_bytes(b"ok")
+    (allowed / "alias").symlink_to("fine")
+    engine = WordEngine()
+    put(engine, ContainerFile("/a", host=str(allowed / "alias")), allowed=allowed)
+    assert engine.files == {"a": b"ok"}
+    for path in (secret, allowed / "link", allowed / "proc", allowed / ".." / "secret"):
+        with pytest.raises(CannotRun, match=r"drove\.config_dirs"):
+            put(WordEngine(), ContainerFile("/a", host=str(path)), allowed=allowed)
+    for link in ("/proc/self/environ", str(allowed / "proc")):
+        with pytest.raises(CannotRun, match="never get it"):
+            put(WordEngine(), ContainerFile("/a", host=link), allowed=Path("/"))
+
+
+def test_containers_have_no_dangerous_rights_whichever_way_they_come() -> None:
+    """Without privileges of their own: some of the engine's capabilities, and no setuid."""
+    host = created(Container("busybox", privileged_defaults=True))["HostConfig"]
+    assert isinstance(host, dict)
+    assert host["CapDrop"] == ["AUDIT_WRITE", "MKNOD", "NET_RAW"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert (host["PidsLimit"], host["IpcMode"]) == (4096, "private")
+    assert not {"Privileged", "PidMode", "UsernsMode", "UTSMode"} & host.keys()
+    rule = ContainerRule(
+        capabilities=(*ENGINE_DEFAULTS, "SYS_ADMIN"), new_privileges=True, pids=None
+    )
+    host = created(Container("busybox", privileged_defaults=True), rule=rule)["HostConfig"]
+    assert isinstance(host, dict)
+    assert not {"CapDrop", "CapAdd", "SecurityOpt", "PidsLimit"} & host.keys()
+    host = created(Container("busybox"), Resources(pids=7), rule)["HostConfig"]
+    assert isinstance(host, dict)
+    assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
+    assert host["PidsLimit"] == 7

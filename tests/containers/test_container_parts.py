@@ -133,11 +133,11 @@ def test_volumes_are_what_links_lead_to(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     asked = [Volume(str(tmp_path / "link"), "/v", read_only=False)]
-    assert binds(asked, [str(tmp_path)]) == [f"{tmp_path}/real:/v:rw"]
+    assert binds(asked, [str(tmp_path)], []) == [f"{tmp_path}/real:/v:rw"]
     with pytest.raises(CannotRun, match="not allowed"):
-        binds([Volume(f"{tmp_path}-other", "/v")], [str(tmp_path)])
+        binds([Volume(f"{tmp_path}-other", "/v")], [str(tmp_path)], [])
     with pytest.raises(CannotRun, match="does not exist"):
-        binds([Volume(f"{tmp_path}/none", "/v")], [str(tmp_path)])
+        binds([Volume(f"{tmp_path}/none", "/v")], [str(tmp_path)], [])
 
 
 def test_credentials_go_into_a_header() -> None:

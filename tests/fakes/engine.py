@@ -13,6 +13,7 @@ from fakes.memory import MemoryStore
 from taskyard.core.access import INSTALLATION, AuditEntry, Caller, Role
 from taskyard.core.attempts import Attempt, Ended, KillReport, Report, Started
 from taskyard.core.availability import RuntimeStatus, available
+from taskyard.core.container_rule import ContainerRule
 from taskyard.core.cores import Topology
 from taskyard.core.errors import NotFound, Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, TaskId, WorkerId, WorkspaceName
@@ -272,6 +273,7 @@ class World:
         keep_s: float | None = None,
         keep_count: int | None = None,
         pools: Sequence[Pool] = (),
+        containers: ContainerRule = ContainerRule(),  # noqa: B008 - frozen
     ) -> None:
         self.store = store or MemoryStore()
         self.clock = clock or VirtualClock()
@@ -290,7 +292,7 @@ class World:
         self.load = Load(max_queued, self.tally.waiting, self.clock.monotonic)
         self.kill = Kill(self.transport, self.bus)
         dispatching = self.store.dispatch
-        self.assignments = Assignments(secrets, 1 << 20)
+        self.assignments = Assignments(secrets, 1 << 20, containers=containers)
         self.dispatch = Dispatch(
             dispatching,
             self.store.groups,
@@ -339,6 +341,7 @@ class World:
             sender,
             audit,
             self.dispatch,
+            containers=containers,
         )
         self.groups = Groups(self.store.groups, self.dispatch, audit)
         self.why = Why(self.store.tasks, self.dispatch)

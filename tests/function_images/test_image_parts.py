@@ -103,12 +103,16 @@ def test_a_container_gets_what_it_needs_and_no_more() -> None:
     assert body["Labels"]["taskyard.installation"] == "i"
     assert "NetworkMode" not in host
     assert host["CapDrop"] == ["ALL"]
+    assert (host["SecurityOpt"], host["IpcMode"]) == (["no-new-privileges"], "private")
+    assert host["PidsLimit"] > 0
+    assert "User" not in body
     assert host["Memory"] == host["MemorySwap"] == 512 << 20
     (mount,) = host["Mounts"]
     assert (mount["Source"], mount["ReadOnly"]) == ("/data/run/1/sockets", True)
-    limited = creation(
-        "sha256:1", key(cpu_millis=500, memory_bytes=1 << 20), PoolLimits(), Berth("i", "none", "/")
-    )
+    narrow = Berth("i", "none", "/", "1000:1000")
+    held = key(cpu_millis=500, memory_bytes=1 << 20)
+    limited = creation("sha256:1", held, PoolLimits(), narrow)
+    assert limited["User"] == "1000:1000"
     host = limited["HostConfig"]
     assert (host["NanoCpus"], host["Memory"], host["NetworkMode"]) == (500_000_000, 1 << 20, "none")
 

@@ -89,8 +89,7 @@ def work_root(data: Path) -> Path | None:
     """
     if all(_lets_pass(parent) for parent in data.parents):
         return None
-    facts = data.stat()
-    root = Path("/var/tmp") / f"taskyard-{facts.st_dev:x}-{facts.st_ino:x}"  # noqa: S108 - checked below
+    root = outer_work_root(data)
     root.mkdir(mode=0o711, exist_ok=True)
     found = root.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
@@ -101,6 +100,12 @@ def work_root(data: Path) -> Path | None:
         if not (attempts / left.name).exists():
             shutil.rmtree(left, ignore_errors=True)
     return root
+
+
+def outer_work_root(data: Path) -> Path:
+    """Where working directories are that cannot be in the data directory. Raises ``OSError``."""
+    facts = data.stat()
+    return Path("/var/tmp") / f"taskyard-{facts.st_dev:x}-{facts.st_ino:x}"  # noqa: S108 - whoever makes it looks whose it is
 
 
 def _lets_pass(directory: Path) -> bool:

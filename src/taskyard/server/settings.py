@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from taskyard.core.container_rule import ORDINARY, PIDS
 from taskyard.core.errors import InvalidInput
 from taskyard.core.redaction import RedactedStruct
 from taskyard.dialects.drove.settings import DroveSettings
@@ -48,8 +49,14 @@ _ENGINES: Final = ("unix:///", "tcp://", "http://", "https://")
 _LISTS: Final = frozenset(
     {
         *("listen", "container_volumes", "worker_tags", "work_users_allowed"),
-        *("allowed_hosts", "allowed_origins", "trusted_proxies"),
+        *("allowed_hosts", "allowed_origins", "trusted_proxies", "container_networks"),
+        *("container_capabilities", "container_users", "container_devices"),
+        *("container_device_drivers",),
     }
+)
+
+_NONE_IF_ZERO: Final = (
+    *("retention_age_s", "retention_count", "function_memory_bytes", "container_pids_limit"),
 )
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -134,6 +141,24 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Network mode of containers whose task names none; the engine's default when None."""
     container_volumes: tuple[str, ...] = ()
     """Directories that containers may mount, each with everything below it."""
+    container_networks: tuple[Annotated[str, Meta(min_length=1, max_length=255)], ...] = ()
+    """Network modes that tasks may name besides ``none`` and the one that they get anyhow."""
+    container_capabilities: tuple[Annotated[str, Meta(pattern=r"^[A-Z][A-Z_]{1,39}$")], ...] = (
+        ORDINARY
+    )
+    """Capabilities that containers may have."""
+    container_users: tuple[Annotated[str, Meta(pattern=r"^[0-9]{1,10}:[0-9]{1,10}$")], ...] = ()
+    """``UID:GID`` that containers may run as, first the one for tasks that name no user; any when
+    empty."""
+    container_devices: tuple[Annotated[str, Meta(pattern=r"^/[^\x00]+$")], ...] = ()
+    """Device files that containers may use."""
+    container_device_drivers: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+    """Drivers of devices that containers may use, such as ``nvidia``; ``*`` is any."""
+    container_new_privileges: bool = False
+    """Whether setuid programs work in containers of fastlane and Drove."""
+    container_pids_limit: Annotated[int, Meta(ge=1, le=4_194_304)] | None = PIDS
+    """Processes and threads that a container may have; 0 in the environment or the file means any
+    number."""
     container_tls_ca: Path | None = None
     """PEM file of who signs the certificate of an engine that is reached over TLS."""
     container_tls_cert: Path | None = None
@@ -211,7 +236,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         if isinstance(values.get("pools"), str):
             values["pools"] = pools_from_text(values["pools"])
         values["pools"] = _with_sizes(values.get("pools", ()))
-        for name in ("retention_age_s", "retention_count", "function_memory_bytes"):
+        for name in _NONE_IF_ZERO:
             if values.get(name) in {0, "0"}:
                 values[name] = None
         try:
@@ -264,6 +289,9 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         for path in self.container_volumes:
             if not path.startswith("/"):
                 raise InvalidInput("container_volumes", f"{path} is no absolute path")
+        own = self.drove.default_user
+        if self.container_users and own is not None and own not in self.container_users:
+            raise InvalidInput("drove.default_user", "has to be one of container_users")
 
     def listeners(self) -> list[Address]:
         """The additional listeners. Raises :class:`InvalidInput`."""

@@ -18,7 +18,7 @@ from taskyard.runtimes.function.building import LocalBuilder
 from taskyard.runtimes.function.bundles import BundleFiles
 from taskyard.runtimes.function.unpacking import UnpackLimits
 from taskyard.runtimes.image.builder import LocalImages
-from taskyard.server.containers import container_settings
+from taskyard.server.containers import container_rule, container_settings
 from taskyard.server.identities import user_rule, workspaces_have_users
 from taskyard.server.mail import SmtpMail
 from taskyard.server.metrics import Metrics
@@ -112,7 +112,14 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     identities = Identities(
         store.workspace_users if workspace_users else None, *settings.user_ids()
     )
-    assignments = Assignments(secrets, settings.log_limit_bytes, identities=identities, users=users)
+    containers = container_rule(settings)
+    assignments = Assignments(
+        secrets,
+        settings.log_limit_bytes,
+        identities=identities,
+        users=users,
+        containers=containers,
+    )
     dispatch = Dispatch(
         dispatching,
         groups,
@@ -131,7 +138,18 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     bus.listen(webhooks.on_changes)
     bus.listen(metrics.on_changes)
     submits = Tasks(
-        tasks, adapters.files, bus, kill, load, clock, ids, adapters.sender, audit, dispatch, users
+        tasks,
+        adapters.files,
+        bus,
+        kill,
+        load,
+        clock,
+        ids,
+        adapters.sender,
+        audit,
+        dispatch,
+        users,
+        containers,
     )
     bundles = BundleFiles(settings.data / "functions" / "bundles")
     functions = Functions(

@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from taskyard.core.attempts import Attempt
+from taskyard.core.container_rule import ContainerRule
 from taskyard.core.errors import Conflict, InvalidInput, NotFound, Unavailable
 from taskyard.core.functions import FunctionId
 from taskyard.core.identity import SERVER, Identity, UserRule
 from taskyard.core.ids import WorkspaceName
+from taskyard.core.resources import Resources
 from taskyard.core.tasks import (
     Command,
     Container,
@@ -43,6 +45,7 @@ class Assignments:
         live_version: LiveVersion = lambda _workspace, _function_id: None,
         identities: Identities | None = None,
         users: UserRule = UserRule(),  # noqa: B008 - frozen
+        containers: ContainerRule = ContainerRule(),  # noqa: B008 - frozen
     ) -> None:
         """Prepare.
 
@@ -52,9 +55,11 @@ class Assignments:
             live_version: which version of a function calls use that are bound to none.
             identities: as whom the work of workspaces runs; the server itself when None.
             users: whom tasks may ask to run as.
+            containers: what containers may be given.
         """
         self._identities = identities or Identities()
         self._users = users
+        self._containers = containers
         self._secrets = secrets
         self.live_version = live_version
         self.blob: Blob = _no_blob
@@ -69,13 +74,15 @@ class Assignments:
         Raises:
             NotFound: the task refers to a secret that its workspace does not have.
             NothingToRun: it calls a function that is not there, or has no code; or it asks for a
-                user that it may not run as.
+                user that it may not run as, or for something that its container may not have.
             Conflict: there is no user left for its workspace.
             Unavailable: secrets cannot be read now.
         """
         spec, work = task.spec, task.spec.work
         if isinstance(work, Command) and work.user is not None:
             work = self._as_its_user(work, work.user, lenient=lenient)
+        if isinstance(work, Container):
+            work = self._allowed(work, spec.resources, lenient=lenient)
         if isinstance(work, FunctionCall) and work.version is None:
             version = self.live_version(task.workspace, work.function_id)
             if version is None and not lenient:
@@ -134,6 +141,16 @@ class Assignments:
             if not lenient:
                 raise NothingToRun(str(error)) from error
         return replace(work, user=self._users.effective(user))
+
+    def _allowed(self, work: Container, resources: Resources, *, lenient: bool) -> Container:
+        """The container as it may be. Raises ``NothingToRun``, unless ``lenient``."""
+        try:
+            self._containers.check(work, resources)
+        except InvalidInput as error:
+            # Stored while another setting was in force.
+            if not lenient:
+                raise NothingToRun(str(error)) from error
+        return self._containers.effective(work)
 
     async def _with_blob(self, work: FunctionCall) -> FunctionCall:
         """The call with what its function keeps, as it is now."""

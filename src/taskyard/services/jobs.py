@@ -29,7 +29,6 @@ from taskyard.services.bus import Bus
 from taskyard.services.kill import Kill
 from taskyard.services.load import Load
 from taskyard.services.tasks import Tasks
-from taskyard.services.validate import check_spec
 
 RECURRING_SHOWN: Final = 1000
 EXECUTIONS_SHOWN: Final = 20
@@ -78,7 +77,7 @@ class Jobs:
         spec = msgspec.structs.replace(
             definition.spec, group=key.group, cron=None, start_at=None, labels=labels
         )
-        check_spec(spec)
+        self._tasks.check(spec)
         now = self._clock.now()
         first: Instant | None = None
         if definition.cron is not None:

@@ -9,12 +9,14 @@ import msgspec
 from taskyard.core.access import Caller, Role
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
+from taskyard.core.container_rule import ContainerRule
 from taskyard.core.cron import check_cron, next_firing
 from taskyard.core.demand import ready_task
 from taskyard.core.errors import Conflict, InvalidInput
 from taskyard.core.identity import UserRule
 from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.instants import Instant
+from taskyard.core.resources import Resources
 from taskyard.core.schedule import CatchUp
 from taskyard.core.states import TERMINAL, TaskState
 from taskyard.core.syslog import parse_server
@@ -52,6 +54,7 @@ class Tasks:
         audit: Audit,
         dispatch: Dispatch,
         users: UserRule = UserRule(),  # noqa: B008 - frozen
+        containers: ContainerRule = ContainerRule(),  # noqa: B008 - frozen
     ) -> None:
         self._store = store
         self._logs = logs
@@ -64,6 +67,7 @@ class Tasks:
         self._audit = audit
         self._dispatch = dispatch
         self._users = users
+        self._containers = containers
 
     async def submit(self, caller: Caller, spec: TaskSpec) -> tuple[Task, bool]:
         """Store a task, and return it once it is on disk, with whether it is new.
@@ -298,9 +302,14 @@ class Tasks:
             self._users.check(spec.work.user)
         for position, webhook in enumerate(spec.webhooks):
             self._sender.check_url(webhook.url, f"webhooks.{position}.url")
-        if isinstance(spec.work, Container) and spec.work.syslog is not None:
+        if isinstance(spec.work, Container):
+            self._check_container(spec.work, spec.resources)
+
+    def _check_container(self, work: Container, resources: Resources) -> None:
+        self._containers.check(work, resources)
+        if work.syslog is not None:
             # An address that is written out is judged at once, by the rule for webhooks.
-            authority = parse_server(spec.work.syslog.server).authority
+            authority = parse_server(work.syslog.server).authority
             self._sender.check_url(f"http://{authority}", "container.syslog.server")
 
     def prepare(self, caller: Caller, spec: TaskSpec) -> NewTask:

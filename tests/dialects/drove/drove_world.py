@@ -191,10 +191,13 @@ def _named(assignment: Assignment, task_id: str) -> bool:
 async def opened(
     directory: Path, *, workers: bool = True, **settings_: Any
 ) -> AsyncIterator[DroveWorld]:
-    """A served engine on a data directory; ``settings_`` are those of the dialect, and ``dev``."""
-    dev = settings_.pop("dev", True)
+    """A served engine on a data directory.
+
+    ``settings_`` are those of the dialect, ``dev``, and ``server`` with further ones of the server.
+    """
+    dev, server = settings_.pop("dev", True), settings_.pop("server", {})
     given = {"placement_wait_s": 1.0, "allowed_mount_dirs": ["/"], **settings_}
-    settings = Settings.load(None, {"data": directory, "dev": dev, "drove": given}, {})
+    settings = Settings.load(None, {"data": directory, "dev": dev, "drove": given, **server}, {})
     metrics, streams, clock = Metrics(), Streams(), SystemClock()
     store = apart(directory, metrics.on_commit)
     fleet = WordWorkers(MemoryLogs(), clock)

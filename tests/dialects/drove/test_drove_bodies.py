@@ -258,7 +258,8 @@ async def test_joined_arguments_have_a_limit(world: DroveWorld) -> None:
 async def test_what_runs_in_the_container(tmp_path: Any, monkeypatch: Any) -> None:
     """Section 14: environment, user, files, volumes, devices, limits."""
     monkeypatch.setenv("GIVEN_HERE", "secret")
-    async with opened(tmp_path, devices=True, forward_env=["GIVEN_*"]) as world:
+    server = {"container_devices": ["/dev/x"], "container_device_drivers": ["d"]}
+    async with opened(tmp_path, devices=True, forward_env=["GIVEN_*"], server=server) as world:
         await world.create(
             "T1",
             "hang",
@@ -299,3 +300,24 @@ async def test_what_runs_in_the_container(tmp_path: Any, monkeypatch: Any) -> No
         assert (given.resources.cores, given.resources.memory_bytes) == (2, 2 << 20)
         assert (given.log_limit_bytes, work.keep_last_bytes) == (2048, 1024)
         assert "configs" not in shown
+
+
+async def test_devices_and_users_need_the_operator_of_the_server_too(tmp_path: Any) -> None:
+    """The refusal names the setting; what the dialect alone allows is not enough."""
+    server = {"container_users": ["1000:1000"], "container_devices": ["/dev/x"]}
+    async with opened(tmp_path, devices=True, server=server) as world:
+        for device, setting in (
+            ({"type": "DIRECT", "pathOnHost": "/dev/sda"}, "container_devices"),
+            ({"type": "DETAILED", "driver": "d", "count": -1}, "container_device_drivers"),
+            ({"type": "DETAILED", "count": -1}, "container_device_drivers"),
+        ):
+            (problem,) = await world.refused(devices=[device])
+            assert problem.startswith("devices ")
+            assert setting in problem
+        (problem,) = await world.refused(userSpec={"user": "root"})
+        assert problem.startswith("userSpec ")
+        assert "container_users" in problem
+        await world.create("T1", "hang", devices=[{"type": "DIRECT", "pathOnHost": "/dev/x"}])
+        (given,) = world.workers.given
+        assert isinstance(given.work, Container)
+        assert given.work.user == "1000:1000"

@@ -46,6 +46,7 @@ _PATHS: Final = {
     "command": "args",
     "user": "userSpec",
     "container.volumes": "volumes",
+    "container.devices": "devices",
     "container.syslog.server": "logging.server",
     "container.pull_timeout_s": "executable.dockerPullTimeout",
     "placement": "placementPolicy",

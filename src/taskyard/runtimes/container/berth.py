@@ -30,7 +30,7 @@ from taskyard.runtimes.container.findings import (
 )
 from taskyard.runtimes.container.forwarding import Forwarding
 from taskyard.runtimes.container.killing import METHOD, Killing
-from taskyard.runtimes.container.making import Making
+from taskyard.runtimes.container.making import Making, allowed
 from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.request import (
     BOOT_LABEL,
@@ -200,8 +200,12 @@ class Berth:
 
     async def _start(self) -> Finding | None:
         """Start it once; None if it is gone. Raises :class:`CannotRun`."""
+        dock = self._dock
+        if self._work.volumes or self._adopted:
+            # Links may have been changed since, or settings while this process was away.
+            await allowed(dock, self._work, self.assignment.resources)
         if self._work.files:
-            await furnish(self._dock.engine, self._name, self._work.files)
+            await furnish(dock.engine, self._name, self._work.files, dock.file_dirs, dock.protected)
         while True:
             try:
                 await self._dock.engine.call("POST", f"/containers/{self._name}/start")

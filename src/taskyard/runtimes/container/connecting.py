@@ -4,12 +4,15 @@ import ssl
 from typing import Final
 
 import anyio
+import structlog
 
 from taskyard.core.errors import InvalidInput
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.runtimes.container.engine import EngineClient
 from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
-from taskyard.runtimes.container.places import OFF, Place, TlsFiles, find_places
+from taskyard.runtimes.container.places import OFF, USUAL_SOCKETS, Place, TlsFiles, find_places
+
+_log = structlog.get_logger(__name__)
 
 _OPEN_S: Final = 10.0
 
@@ -34,6 +37,23 @@ async def find_engine(setting: str, tls: TlsFiles | None) -> tuple[EngineClient,
         or "no container engine was found; start Docker Engine or Podman's API service "
         "(podman system service), or say where it is with the setting container_engine"
     )
+
+
+async def engine_paths(engine: EngineClient) -> list[str]:
+    """Sockets of engines on this machine, and where this one keeps its images and containers.
+
+    Whoever reaches one of them is root of the machine.
+    """
+    paths = [*USUAL_SOCKETS, *([engine.place.socket] if engine.place.socket else [])]
+    if engine.place.is_local:
+        try:
+            found = await engine.call("GET", "/info") or {}
+        except (EngineUnreachable, EngineRefused) as error:
+            _log.warning("engine does not say where its files are", why=str(error))
+        else:
+            root = found.get("DockerRootDir")
+            paths += [root] if isinstance(root, str) and root.startswith("/") else []
+    return paths
 
 
 async def _connected(place: Place, context: ssl.SSLContext | None) -> tuple[EngineClient, bool]:

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from taskyard.core.container_rule import ContainerRule
 from taskyard.core.image_name import ImageName
 from taskyard.ports.clock import Clock
 from taskyard.ports.runtime import Listener
@@ -21,7 +22,10 @@ class Dock(Protocol):
     boot: str
     is_podman: bool
     network: str | None
+    rule: ContainerRule
     volumes: tuple[str, ...]
+    file_dirs: tuple[str, ...]
+    protected: tuple[str, ...]
     relay: Relay
 
     async def used(self, image: ImageName, *, pulled: bool) -> None:

@@ -3,9 +3,11 @@
 from typing import Any
 
 from anyio import to_thread
+from msgspec.structs import replace
 
 from taskyard.core.errors import InvalidInput
 from taskyard.core.image_name import parse_image
+from taskyard.core.resources import Resources
 from taskyard.core.states import Reason
 from taskyard.core.tasks import Container, PullPolicy
 from taskyard.ports.runtime import Assignment
@@ -16,7 +18,29 @@ from taskyard.runtimes.container.findings import Finding, finding, reason_of_ref
 from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.pulling import pull
 from taskyard.runtimes.container.request import Surroundings, container_name, creation
-from taskyard.runtimes.container.volumes import binds
+from taskyard.runtimes.container.volumes import binds, real_devices
+
+
+async def allowed(dock: Dock, work: Container, held: Resources) -> tuple[Container, list[str]]:
+    """The container as this worker's operator allows it, and its volumes for the engine.
+
+    Asked anew before each start: what was true when the task was accepted need not be now.
+    Raises :class:`CannotRun`.
+    """
+    try:
+        dock.rule.check(work, held)
+    except InvalidInput as error:
+        raise CannotRun(str(error)) from error
+    work = dock.rule.effective(work)
+    if not dock.engine.place.is_local:
+        if work.volumes:
+            raise CannotRun("volumes need a container engine on the worker's own machine")
+        return work, []
+    if work.devices:
+        devices = await to_thread.run_sync(real_devices, work.devices, dock.rule.devices)
+        work = replace(work, devices=devices)
+    mounts = await to_thread.run_sync(binds, work.volumes, dock.volumes, dock.protected)
+    return work, mounts
 
 
 class Making:
@@ -31,8 +55,9 @@ class Making:
 
     async def run(self) -> Finding:
         """The container. Raises :class:`CannotRun`, and ``OSError`` for the output files."""
-        dock, work = self._dock, self._work
+        dock = self._dock
         self._output.begin()
+        work, mounts = await allowed(dock, self._work, self._assignment.resources)
         try:
             image = parse_image(work.image)
         except InvalidInput as error:
@@ -40,9 +65,6 @@ class Making:
         auth = None
         if self._assignment.registry_credentials is not None:
             auth = auth_header(self._assignment.registry_credentials, image)
-        if work.volumes and not dock.engine.place.is_local:
-            raise CannotRun("volumes need a container engine on the worker's own machine")
-        mounts = await to_thread.run_sync(binds, work.volumes, dock.volumes)
         must_pull, pulled = work.pull is PullPolicy.ALWAYS, False
         while True:
             if must_pull:
@@ -65,6 +87,7 @@ class Making:
                     network=dock.network,
                     binds=mounts,
                     stderr_prefix_bytes=self._output.stderr_prefix_bytes,
+                    rule=dock.rule,
                 ),
             )
             found = await self._create(body)

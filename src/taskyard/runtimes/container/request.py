@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from taskyard.core.container_rule import ContainerRule
 from taskyard.core.ids import AttemptId
 from taskyard.core.image_name import ImageName
 from taskyard.core.tasks import Container
@@ -41,6 +42,7 @@ class Surroundings(Struct, frozen=True):
     network: str | None
     binds: Sequence[str]
     stderr_prefix_bytes: int
+    rule: ContainerRule
 
 
 def container_name(attempt_id: AttemptId) -> str:
@@ -110,7 +112,10 @@ def _host(assignment: Assignment, work: Container, around: Surroundings) -> dict
         "LogConfig": _LOG[around.is_podman],
         "AutoRemove": False,
         "RestartPolicy": {"Name": "no"},
-        **_limits(assignment),
+        # Never the machine's, whatever the engine does by default.
+        "IpcMode": "private",
+        "CgroupnsMode": "private",
+        **_limits(assignment, around.rule.pids),
     }
     network = work.network or around.network
     if network is not None:
@@ -121,10 +126,7 @@ def _host(assignment: Assignment, work: Container, around: Surroundings) -> dict
         host["ExtraHosts"] = [f"{name}:{address}" for name, address in work.hosts.items()]
     if work.read_only:
         host |= {"ReadonlyRootfs": True, "Tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777"}}  # noqa: S108 - inside
-    if not work.privileged_defaults:
-        host |= {"CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"]}
-    if work.capabilities:
-        host["CapAdd"] = list(work.capabilities)
+    host |= _privileges(work, around.rule)
     if work.devices:
         host["Devices"] = [
             {
@@ -151,7 +153,20 @@ def _host(assignment: Assignment, work: Container, around: Surroundings) -> dict
     return host
 
 
-def _limits(assignment: Assignment) -> dict[str, Any]:
+def _privileges(work: Container, rule: ContainerRule) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if not work.privileged_defaults:
+        found["CapDrop"] = ["ALL"]
+    elif withheld := rule.withheld():
+        found["CapDrop"] = withheld
+    if not (work.privileged_defaults and rule.new_privileges):
+        found["SecurityOpt"] = ["no-new-privileges"]
+    if work.capabilities:
+        found["CapAdd"] = list(work.capabilities)
+    return found
+
+
+def _limits(assignment: Assignment, most_pids: int | None) -> dict[str, Any]:
     resources = assignment.resources
     limits: dict[str, Any] = {}
     if assignment.cpuset:
@@ -163,6 +178,7 @@ def _limits(assignment: Assignment) -> dict[str, Any]:
     if resources.memory_bytes is not None:
         # As much with swap as without: none.
         limits |= {"Memory": resources.memory_bytes, "MemorySwap": resources.memory_bytes}
-    if resources.pids is not None:
-        limits["PidsLimit"] = resources.pids
+    pids = resources.pids or most_pids
+    if pids is not None:
+        limits["PidsLimit"] = pids
     return limits

@@ -12,6 +12,7 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 from msgspec import Struct
 
+from taskyard.core.container_rule import ContainerRule
 from taskyard.core.ids import AttemptId
 from taskyard.core.image_name import ImageName
 from taskyard.core.resources import Capacity
@@ -20,7 +21,7 @@ from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
 from taskyard.runtimes.container.absence import EVER, AbsenceRecord
 from taskyard.runtimes.container.berth import Berth
-from taskyard.runtimes.container.connecting import find_engine
+from taskyard.runtimes.container.connecting import engine_paths, find_engine
 from taskyard.runtimes.container.engine import EngineClient
 from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
 from taskyard.runtimes.container.identity import boot_id, installation_id
@@ -53,6 +54,11 @@ class ContainerSettings(Struct, frozen=True):
     """Network mode of containers whose task names none; the engine's default when None."""
     volumes: tuple[str, ...] = ()
     """Directories that containers may see, with all below them."""
+    file_dirs: tuple[str, ...] = ()
+    """Directories of this machine that files may be copied from into containers."""
+    protected: tuple[str, ...] = ()
+    """What containers never see of this machine, besides its kernel's files and its engines."""
+    rule: ContainerRule = ContainerRule()
     tls: TlsFiles | None = None
     prune: PrunePolicy = PrunePolicy()
     syslog_to_private: bool = False
@@ -75,6 +81,9 @@ class ContainerRuntime:
         self.clock = clock
         self.network = settings.network
         self.volumes = settings.volumes
+        self.file_dirs = settings.file_dirs
+        self.protected = settings.protected
+        self.rule = settings.rule
         self.relay = Relay(allow_private=settings.syslog_to_private)
         self.installation = ""
         self.boot = ""
@@ -110,6 +119,7 @@ class ContainerRuntime:
         except RuntimeUnavailable:
             await self._absences.begin(EVER)
             raise
+        self.protected = (*self._settings.protected, *await engine_paths(self.engine))
         try:
             self.installation = await to_thread.run_sync(installation_id, self._directory)
             self.boot = boot_id()

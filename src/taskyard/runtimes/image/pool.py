@@ -22,6 +22,8 @@ class ImageHost(Host, Port, Protocol):
 
     installation: str
     network: str | None
+    user: str | None
+    """``UID:GID`` that all containers run as; the image's user when None."""
 
     def container_name(self, number: int) -> str:
         """The name of a member's container; never used twice."""
@@ -82,7 +84,7 @@ class ImagePool(Pool):
         if self._closed:
             raise CannotRun("the function is not needed any more", Reason.RUNTIME_TROUBLE)
         host = self._containers
-        berth = Berth(host.installation, host.network, str(member.sockets))
+        berth = Berth(host.installation, host.network, str(member.sockets), host.user)
         body = creation(self._pin.id, self.key, host.limits, berth)
         try:
             await member.vessel.launch(body)

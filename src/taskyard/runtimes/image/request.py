@@ -21,6 +21,8 @@ class Berth(Struct, frozen=True):
     network: str | None
     sockets: str
     """The directory with its socket, on this machine."""
+    user: str | None = None
+    """``UID:GID`` to run as; the image's when None."""
 
 
 def creation(image_id: str, key: PoolKey, limits: PoolLimits, berth: Berth) -> dict[str, Any]:
@@ -35,6 +37,8 @@ def creation(image_id: str, key: PoolKey, limits: PoolLimits, berth: Berth) -> d
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "PidsLimit": limits.pids,
+        "IpcMode": "private",
+        "CgroupnsMode": "private",
         "Mounts": [
             {"Type": "bind", "Source": berth.sockets, "Target": INSIDE, "ReadOnly": True},
         ],
@@ -54,7 +58,9 @@ def creation(image_id: str, key: PoolKey, limits: PoolLimits, berth: Berth) -> d
         "TASKYARD_RESULT_BYTES": str(limits.result_bytes),
         "TASKYARD_FUNCTION_SOCKET": f"{INSIDE}/{SOCKET}",
     }
+    who = {} if berth.user is None else {"User": berth.user}
     return {
+        **who,
         "Image": image_id,
         "Env": [f"{name}={value}" for name, value in variables.items()],
         "Labels": {

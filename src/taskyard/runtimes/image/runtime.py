@@ -66,6 +66,7 @@ class ImageRuntime(Switchboard):
         self.is_podman = False
         self.installation = ""
         self.network = containers.network
+        self.user = next(iter(containers.rule.users), None)
         self.removers = anyio.CapacityLimiter(_REMOVERS)
         self.vessels: dict[str, Vessel] = {}
         self._containers = containers
