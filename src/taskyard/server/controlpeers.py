@@ -1,9 +1,14 @@
 """Who is at the other end of the control socket."""
 
+import errno
+import os
+import select
 import socket
 import struct
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from taskyard.runtimes.command import processes
 
 _CREDENTIALS: Final = struct.Struct("3i")
 _MARK: Final = b"TASKYARD_ATTEMPT_ID="
@@ -11,6 +16,10 @@ _FUNCTION: Final = b"TASKYARD_FUNCTION="
 _CGROUP: Final = "/taskyard-"
 """How the names of the cgroups begin in which commands, functions and builds are held."""
 _SUPERVISOR: Final = "/shepherd"
+_SHEPHERD: Final = b"taskyard.runtimes.command.shepherd"
+_NURSERY: Final = b"taskyard.runtimes.function.child.nursery"
+"""What command lines of the parents of tasks contain; see where they are started."""
+_SO_PEERPIDFD: Final = 77
 
 
 class Peer(NamedTuple):
@@ -29,17 +38,63 @@ def peer_of(sock: socket.socket) -> Peer | None:
     return Peer(*_CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)))
 
 
-def is_task(pid: int) -> bool:
-    """Whether a process is part of a task, by its cgroups and its environment.
+def is_task(peer: Peer, handle: int | None = None) -> bool:
+    """Whether a process is part of a task: by its ancestors, its cgroups or its environment.
 
-    One that cannot be looked at counts as one.
+    Supervisors adopt the orphans of their tasks, so that whatever a task starts has its supervisor
+    above it, in whatever session, cgroup and environment it is. One that cannot be looked at
+    counts as a task's.
+
+    Args:
+        peer: who connected.
+        handle: a descriptor of that very process, see :func:`handle_of`; without one, another
+            process may have got its pid since.
     """
-    process = Path(f"/proc/{pid}")
+    process = Path(f"/proc/{peer.pid}")
+    above = processes.ancestry(peer.pid)
+    if above is None:
+        return True
     try:
         cgroups = (process / "cgroup").read_text("utf-8", "replace").splitlines()
         variables = (process / "environ").read_bytes().split(b"\0")
+        is_supervised = any(_supervises(one.pid) for one in above)
     except OSError:
         return True
-    if any(_CGROUP in path and not path.endswith(_SUPERVISOR) for path in cgroups):
+    if handle is not None and _has_ended(handle):
+        # What was read may be about another one with the same pid.
+        return True
+    if is_supervised or any(_CGROUP in path and not path.endswith(_SUPERVISOR) for path in cgroups):
         return True
     return any(one.startswith((_MARK, _FUNCTION)) for one in variables)
+
+
+def handle_of(sock: socket.socket, peer: Peer) -> int | None:
+    """A descriptor of the process that connected, to be closed by the caller.
+
+    None where the system has no such descriptors. Kernels before 6.5 know the process by its pid
+    only, which another one may have by now. Raises ``ProcessLookupError`` if it has ended.
+    """
+    option = getattr(socket, "SO_PEERPIDFD", _SO_PEERPIDFD)
+    try:
+        return sock.getsockopt(socket.SOL_SOCKET, option)
+    except OSError as error:
+        if error.errno in {errno.ESRCH, errno.EINVAL}:
+            raise ProcessLookupError from error
+    try:
+        return os.pidfd_open(peer.pid)
+    except ProcessLookupError:
+        raise
+    except OSError:
+        return None
+
+
+def _supervises(pid: int) -> bool:
+    """Whether a process is the parent of tasks. Raises ``OSError`` if it is gone."""
+    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return any(one == _SHEPHERD or _NURSERY in one for one in arguments)
+
+
+def _has_ended(handle: int) -> bool:
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(0))

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from taskyard.core.errors import Unavailable
 from taskyard.dialects.http.peers import LOCAL_KEY
-from taskyard.server.controlpeers import is_task, peer_of
+from taskyard.server.controlpeers import Peer, handle_of, is_task, peer_of
 from taskyard.server.sockets import MESSAGE_BYTES, PING_S, STALL_S, DroppingProtocol
 
 HEADER_BYTES: Final = 32 << 10
@@ -226,15 +226,28 @@ _PHRASES: Final = {
 }
 
 
+def _is_task(sock: socket.socket, peer: Peer) -> bool:
+    try:
+        handle = handle_of(sock, peer)
+    except ProcessLookupError:
+        return True  # Whoever it was, somebody else would get the answer.
+    try:
+        return is_task(peer, handle)
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
 class ControlProtocol(BoundedProtocol):
     """HTTP for those who own the server: its own user, and no task that it runs as that user."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Ask the system who is there."""
         super().connection_made(transport)
-        peer = peer_of(transport.get_extra_info("socket"))
+        sock = transport.get_extra_info("socket")
+        peer = peer_of(sock)
         # Where the system does not tell, the mode of the socket has to do.
-        self._refused = peer is not None and (peer.uid != os.geteuid() or is_task(peer.pid))
+        self._refused = peer is not None and (peer.uid != os.geteuid() or _is_task(sock, peer))
         if peer is not None and self._refused:
             log.warning("control_socket_refused", pid=peer.pid, uid=peer.uid)
 

@@ -20,6 +20,6 @@ What one attempt leaves in its directory:
 ``work``
     The private working directory; emptied when the attempt is released.
 
-A command that moves itself to another cgroup (which takes root) leaves its cage; nothing short of
-an own user name space prevents that.
+A command that runs as the supervisor's own user may be able to leave its cage. It stays a
+descendant of the supervisor and is found and killed as one (:mod:`.escapes`).
 """

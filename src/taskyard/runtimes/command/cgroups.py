@@ -59,6 +59,7 @@ class Cgroups:
             _make(leaf)
             self._home["unified"] = os.open(leaf + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
             os.write(self._home["unified"], b"0")
+            self._prefix = _membership("self").removesuffix("shepherd")
         except OSError:
             self.close()
             raise
@@ -160,6 +161,16 @@ class Cgroups:
         self._idle.append(cage)
         return True
 
+    def cage_of(self, pid: int) -> str | None:
+        """The name of the cage that a process is in; None if it is in none of ours, or gone."""
+        try:
+            path = _membership(pid)
+        except OSError:
+            return None
+        if not path.startswith(self._prefix):
+            return None
+        return path[len(self._prefix) :].partition("/")[0]
+
     def found(self, record: Json) -> Cage:
         """The cage that an earlier shepherd made and recorded."""
         return Cage(
@@ -242,6 +253,14 @@ def discover(name: str) -> Cgroups | None:
         return Cgroups(name, own)
     except (OSError, ValueError):
         return None
+
+
+def _membership(pid: int | str) -> str:
+    """The version 2 cgroup of a process, as this process sees the hierarchy. Raises ``OSError``."""
+    for line in _read(f"/proc/{pid}/cgroup").splitlines():
+        if line.startswith("0::"):
+            return line[3:]
+    raise FileNotFoundError("it is in no version 2 cgroup")
 
 
 def _below(mount: str, root: str, path: str) -> str | None:

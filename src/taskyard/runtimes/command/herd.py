@@ -11,10 +11,11 @@ from taskyard.runtimes.command import processes, records
 from taskyard.runtimes.command.cage import Cage, LostInCage
 from taskyard.runtimes.command.cgroups import Cgroups
 from taskyard.runtimes.command.complaints import complain
+from taskyard.runtimes.command.escapes import Trees
 from taskyard.runtimes.command.output import Output
 from taskyard.runtimes.command.pinning import pinned
 from taskyard.runtimes.command.protocol import Json
-from taskyard.runtimes.command.session import Roster, SessionTree
+from taskyard.runtimes.command.session import Roster
 from taskyard.runtimes.command.spawning import SpawnFailed, spawn
 from taskyard.runtimes.command.timers import Timers
 from taskyard.runtimes.command.tree import Limits, Tree
@@ -44,6 +45,7 @@ class Herd:
         self._wards: dict[str, Ward] = {}
         self._by_pid: dict[int, Ward] = {}
         self._roster = Roster()
+        self._trees = Trees(cgroups, self._roster, self._has_left)
         self._ended: dict[str, Json] = {}
         """What was announced of attempts that nobody released yet."""
         self._looks_at_output = False
@@ -71,7 +73,7 @@ class Herd:
         if attempt_id in self._wards or attempt_id in self._ended:
             self._repeat(attempt_id)
             return
-        tree = self._new_tree(attempt_id, directory, Limits(*request["limits"]))
+        tree = self._trees.new(request)
         intent = {"tree": tree.record(), "boot_id": self._boot_id}
         try:
             claim = records.claim(directory, intent)
@@ -86,10 +88,12 @@ class Herd:
         finally:
             claim.close()
 
-    def _new_tree(self, attempt_id: str, directory: str, limits: Limits) -> Tree:
+    def _has_left(self, pid: int) -> bool:
+        """Whether a process is in the cage of no attempt, where attempts have cages."""
         if self._cgroups is None:
-            return SessionTree(attempt_id, directory, self._roster, adopted=False)
-        return self._cgroups.new(limits)
+            return False
+        cage = self._cgroups.cage_of(pid)
+        return cage is None or all(ward.tree.name != cage for ward in self._wards.values())
 
     def _begin(self, request: Json, tree: Tree, claim: records.Claim) -> None:
         output = Output(request["directory"], request["log_limit_bytes"])
@@ -197,17 +201,13 @@ class Herd:
             self.start(request)
 
     def _adopt_orphan(self, request: Json, start: Json) -> None:
-        attempt_id, directory = request["attempt_id"], request["directory"]
+        directory = request["directory"]
         if start.get("boot_id") != self._boot_id:
             # Its pid and cgroup may be somebody else's by now.
             message = "the machine was restarted while it ran"
             self._never_ran(request, message, reason="exit_unknown")
             return
-        tree: Tree
-        if start["tree"] and self._cgroups is not None:
-            tree = self._cgroups.found(start["tree"])
-        else:
-            tree = SessionTree(attempt_id, directory, self._roster, adopted=True)
+        tree = self._trees.found(request, start["tree"])
         ward = self._take_in(request, tree, Output(directory, request["log_limit_bytes"]))
         pid, ticks = start.get("pid", 0), start.get("start_ticks", 0)
         if pid:

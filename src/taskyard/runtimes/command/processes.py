@@ -1,9 +1,12 @@
 """Looking at processes through ``/proc``."""
 
 import os
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from taskyard.runtimes.command.protocol import MARK
+
+_LOOKS: Final = 20
+_DEPTH: Final = 10_000
 
 
 class Process(NamedTuple):
@@ -17,11 +20,12 @@ class Process(NamedTuple):
     """One letter; ``Z`` and ``X`` are dead."""
     start_ticks: int
     """Clock ticks from boot to its start: tells it from a later process with the same pid."""
+    threads: int = 1
 
     @property
     def alive(self) -> bool:
-        """Whether it can still do anything."""
-        return self.state not in {"Z", "X"}
+        """Whether it can still do anything: one whose first thread has ended may have others."""
+        return self.state not in {"Z", "X"} or self.threads > 1
 
 
 def process(pid: int) -> Process | None:
@@ -36,7 +40,13 @@ def process(pid: int) -> Process | None:
     if len(fields) < 20:
         return None
     return Process(
-        pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[0].decode(), int(fields[19])
+        pid,
+        int(fields[1]),
+        int(fields[2]),
+        int(fields[3]),
+        fields[0].decode(),
+        int(fields[19]),
+        int(fields[17]),
     )
 
 
@@ -59,14 +69,49 @@ def own_children() -> list[int] | None:
         return None
 
 
+def ancestry(pid: int) -> list[Process] | None:
+    """A process and those above it, up to the first that has no parent here.
+
+    None if there is no such process, or if processes came and went too quickly to tell. Two looks
+    in a row have to agree, so that no pid was given to another process in between.
+    """
+    before: list[Process] | None = None
+    for _ in range(_LOOKS):
+        chain: list[Process] = []
+        one = process(pid)
+        while one is not None and one.alive and len(chain) < _DEPTH:
+            chain.append(one)
+            if one.parent == 0:
+                break
+            one = process(one.parent)
+        if not chain or chain[-1].parent != 0:
+            before = None
+            continue
+        who = [(one.pid, one.parent, one.start_ticks) for one in chain]
+        if before is not None and who == [(one.pid, one.parent, one.start_ticks) for one in before]:
+            return chain
+        before = chain
+    return None
+
+
 def is_marked(pid: int, attempt_id: str) -> bool:
     """Whether a process was given the environment of this attempt."""
+    return attempt_id in marks(pid)
+
+
+def marks(pid: int) -> list[str]:
+    """The attempts that the environment of a process names; mostly one, or none."""
     try:
         with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 - hot path
             environment = file.read()
     except OSError:
-        return False
-    return f"{MARK}={attempt_id}".encode() in environment.split(b"\0")
+        return []
+    start = f"{MARK}=".encode()
+    return [
+        one[len(start) :].decode(errors="replace")
+        for one in environment.split(b"\0")
+        if one.startswith(start)
+    ]
 
 
 def holds(pid: int, directory: str) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Final
 
 from taskyard.runtimes.command import processes
@@ -35,18 +36,32 @@ class SessionTree:
     Those are: the session it began, descent from a member, the attempt's id in the environment, a
     working directory or standard stream in the attempt's directory. The shepherd is a subreaper,
     so an orphan of any attempt is its child. An orphan that bears no mark at all belongs to the
-    last attempt that is left of those that may have begot it, and is killed with that one.
+    last attempt that is left of those that may have begot it, and is killed with that one. Where
+    attempts have cgroups, one that has left them all as well is killed with the first.
     """
 
-    __slots__ = ("_adopted", "_attempt_id", "_directory", "_pid", "_roster", "_seen", "_ticks")
+    __slots__ = (
+        *("_adopted", "_attempt_id", "_directory", "_has_left", "_pid", "_roster", "_seen"),
+        "_ticks",
+    )
     method = "session"
 
-    def __init__(self, attempt_id: str, directory: str, roster: Roster, *, adopted: bool) -> None:
+    def __init__(
+        self,
+        attempt_id: str,
+        directory: str,
+        roster: Roster,
+        *,
+        adopted: bool,
+        has_left: Callable[[int], bool] = lambda _pid: False,
+    ) -> None:
         self._attempt_id = attempt_id
         self._directory = directory
         self._roster = roster
         self._adopted = adopted
         """Whether another shepherd spawned it: then its orphans are not our children."""
+        self._has_left = has_left
+        """Whether a process is outside the cgroups of all attempts; never, where they have none."""
         self._pid = 0
         self._ticks = 0
         self._seen: dict[int, int] = {}
@@ -111,7 +126,6 @@ class SessionTree:
                 # Stopped and not killed at once: a dead parent ties nobody to this tree.
                 _signal(one.pid, signal.SIGSTOP)
                 stopped.add(one.pid)
-                self._seen[one.pid] = one.start_ticks
                 if one.session == self._pid:
                     groups.add(one.group)
             if not new or time.monotonic() > give_up_at:
@@ -147,8 +161,13 @@ class SessionTree:
                 (self._pid != 0 and os.getsid(pid) == self._pid)
                 or processes.is_marked(pid, self._attempt_id)
                 or processes.holds(pid, self._directory)
+                or self._has_escaped(pid)
             )
         return False
+
+    def _has_escaped(self, pid: int) -> bool:
+        """Whether a child left all cgroups and nothing ties it to another attempt."""
+        return self._has_left(pid) and not self._roster.alive.intersection(processes.marks(pid))
 
     def _members(self) -> list[Process]:
         table = processes.table()
@@ -163,7 +182,9 @@ class SessionTree:
             }
             members |= born
             grown = bool(born)
-        return [table[pid] for pid in sorted(members) if table[pid].alive]
+        found = [table[pid] for pid in sorted(members) if table[pid].alive]
+        self._seen = {one.pid: one.start_ticks for one in found}
+        return found
 
     def _is_tied(self, one: Process, table: dict[int, Process]) -> bool:
         owner = self._roster.mains.get(one.pid)
@@ -182,7 +203,10 @@ class SessionTree:
         return (
             processes.is_marked(one.pid, self._attempt_id)
             or processes.holds(one.pid, self._directory)
-            or (not self._adopted and self._roster.alive <= {self._attempt_id})
+            or (
+                not self._adopted
+                and (self._roster.alive <= {self._attempt_id} or self._has_escaped(one.pid))
+            )
         )
 
     def oom_kills(self) -> int:

@@ -47,6 +47,14 @@ class Identity(NamedTuple):
     gid: int
 
 
+def is_own_user(request: Json) -> bool:
+    """Whether the command of a request runs as this process does."""
+    try:
+        return _identity(request["user"], request["identity"]) is None
+    except SpawnFailed:
+        return False
+
+
 def spawn(request: Json, null: int) -> int:
     """Start the command of a request; answers with its pid.
 
