@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from fakes.stores import apart
 from taskyard.core.access import Caller, Role
 from taskyard.core.attempts import Ended, Progress, Report, Started
-from taskyard.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from taskyard.core.errors import Conflict, InvalidInput, NotAllowed, NotFound, Overloaded
 from taskyard.core.functions import (
     BuildState,
     CallRequest,
@@ -32,6 +32,7 @@ from taskyard.core.tasks import NewTask
 from taskyard.ports.dispatching import Placement, WorkerRecord
 from taskyard.ports.functions import BuildFailed
 from taskyard.server.clock import SystemClock, SystemIds
+from taskyard.services.builds import BuildLimits
 from taskyard.services.calls import Calls, FunctionNotReady, FunctionPaused
 from taskyard.services.deployments import Deployment
 from taskyard.services.functions import Functions
@@ -74,6 +75,7 @@ class Builder:
         self.go.set()
         self.begun: list[int] = []
         self.at_once = 0
+        self.at_once_allowed = 1
         self.built: set[tuple[FunctionId, int]] = set()
 
     async def open(self) -> None:
@@ -83,9 +85,11 @@ class Builder:
         """See the class."""
         self.begun.append(version.number)
         self.at_once += 1
-        assert self.at_once == 1
-        await self.go.wait()
-        self.at_once -= 1
+        assert self.at_once <= self.at_once_allowed
+        try:
+            await self.go.wait()
+        finally:
+            self.at_once -= 1
         say("seen")
         if bundle == b"bad":
             raise BuildFailed("it is bad")
@@ -162,6 +166,7 @@ class World:
             anything,
             SystemClock(),
             ImageMaking(Images(), anything),
+            BuildLimits(at_once=2),
         )
         self.calls = Calls(
             self.functions,
@@ -226,6 +231,75 @@ async def test_builds_of_one_function_follow_each_other(world: World) -> None:
     await world.functions.built(ADA, "f", 4, 30)
     assert world.builder.begun == [1, 2, 3, 4]
     assert world.functions.find(ADA.workspace, "f").live_version == 4
+
+
+async def test_one_workspace_does_not_keep_another_from_building(world: World) -> None:
+    """Who has all places, and many builds waiting, costs the others nothing."""
+    world.builder.go, world.builder.at_once_allowed = anyio.Event(), 3
+    given = Deployment(bundle=b"x", language=Language.PYTHON)
+    for number in range(5):
+        await world.functions.deploy(ADA, f"f{number}", given)
+    function, _ = await world.functions.deploy(BOB, "g", given)
+    with anyio.fail_after(30):
+        while world.builder.at_once < 3:
+            await checkpoint()
+    assert (await world.functions.version(BOB, "g", 1)).state is BuildState.BUILDING
+    waiting = await world.functions.version(ADA, "f4", 1)
+    assert waiting.state is BuildState.PENDING
+    expected = "waiting for one of 2 places for builds: 3 under way, 2 of this workspace ahead"
+    assert waiting.message == expected
+    log = await world.functions.log(ADA, "f4", 1)
+    assert (
+        log.text
+        == "waiting for one of 2 places for builds: 2 under way, 2 of this workspace ahead\n"
+    )
+    world.builder.go.set()
+    assert (await world.functions.built(BOB, function.id, 1, 30)).message is None
+    assert (await world.functions.built(ADA, "f4", 1, 30)).message is None
+
+
+async def test_a_workspace_has_no_more_than_its_share_of_builds_waiting(world: World) -> None:
+    """Beyond it nothing is stored; the others go on deploying, and so does it later on."""
+    world.functions._builds._limits = BuildLimits(at_once=2, waiting=3)
+    world.builder.go, world.builder.at_once_allowed = anyio.Event(), 3
+    given = Deployment(bundle=b"x", language=Language.PYTHON)
+    refused: list[Overloaded] = []
+
+    async def deploy(number: int) -> None:
+        try:
+            await world.functions.deploy(ADA, f"f{number}", given)
+        except Overloaded as error:
+            refused.append(error)
+
+    async with anyio.create_task_group() as group:
+        for number in range(9):
+            group.start_soon(deploy, number)
+    # Those that came at once were let in before it was known that two of them need not wait.
+    assert len(refused) == 9 - 3
+    await deploy(10)
+    await deploy(11)
+    await deploy(12)
+    assert len(refused) == 9 - 3 + 1
+    assert str(refused[-1]).startswith("3 builds are waiting in this workspace, and 3 may")
+    assert 1.0 <= refused[-1].retry_after_s <= 60.0
+    assert len(await world.functions.page(ADA, None, 99)) == 5
+    assert (await world.functions.deploy(BOB, "g", given))[1].number == 1
+    world.builder.go.set()
+    await world.functions.built(ADA, "f11", 1, 30)
+    await deploy(12)
+    assert len(refused) == 9 - 3 + 1
+
+
+async def test_a_later_version_says_that_it_waits_for_the_earlier_one(world: World) -> None:
+    """However many places there are."""
+    world.builder.go = anyio.Event()
+    given = Deployment(bundle=b"x", language=Language.PYTHON)
+    for _ in range(2):
+        await world.functions.deploy(ADA, "f", given)
+    waiting = await world.functions.version(ADA, "f", 2)
+    assert waiting.message == "waiting for the build of version 1 of this function"
+    world.builder.go.set()
+    assert (await world.functions.built(ADA, "f", 2, 30)).message is None
 
 
 async def stored_build(world: World, monkeypatch: pytest.MonkeyPatch) -> anyio.Event:

@@ -189,6 +189,10 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Largest body that a function may answer with."""
     function_build_timeout_s: Annotated[float, Meta(ge=1, le=86_400)] = 300.0
     """Seconds that one step of a build may take."""
+    function_builds: Annotated[int, Meta(ge=1, le=1000)] = 2
+    """Builds at once, of all workspaces together."""
+    function_builds_waiting: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    """Builds of a workspace that may wait; past that, deploys are answered with 429."""
     function_unpacked_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 256 << 20
     """Most that the files in a function's archive may be together."""
     function_unpacked_entries: Annotated[int, Meta(ge=1, le=10_000_000)] = 20_000

@@ -27,6 +27,7 @@ from taskyard.server.settings import Settings
 from taskyard.services.access import Access
 from taskyard.services.assignments import Assignments
 from taskyard.services.audit import Audit
+from taskyard.services.builds import BuildLimits
 from taskyard.services.bundles import BundleSweep
 from taskyard.services.bus import Bus, Listener
 from taskyard.services.calls import Calls
@@ -172,6 +173,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         audit,
         clock,
         ImageMaking(_images(settings), secrets),
+        BuildLimits(settings.function_builds, settings.function_builds_waiting),
     )
     assignments.live_version = functions.live_version
     assignments.blob = store.functions.blob

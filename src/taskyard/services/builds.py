@@ -1,27 +1,43 @@
-"""Builds of versions: those of one function one after another, a few functions at a time."""
+"""Builds of versions: those of one function one after another, a few functions at a time.
 
-from collections import deque
-from collections.abc import Callable
+How many, and whose are next, is the matter of :mod:`.build_queue`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
+from msgspec import Struct
 from msgspec.structs import replace
 
-from taskyard.core.errors import TaskyardError
+from taskyard.core.errors import Overloaded, TaskyardError
 from taskyard.core.functions import BuildState, Function, FunctionId, Version
 from taskyard.core.ids import WorkspaceName
+from taskyard.core.instants import seconds_between
 from taskyard.ports.clock import Clock
 from taskyard.ports.functions import Builder, FunctionStore
+from taskyard.services.build_queue import BuildQueue
 from taskyard.services.buildlogs import BuildLog
 from taskyard.services.making import Making
 
 KEPT_BUILDS: Final = 5
 """Builds of a function that stay on disk, beside the live one and those in use."""
-_BUILDERS: Final = 2
+_LONGEST_PAUSE_S: Final = 60.0
 
 log = structlog.get_logger(__name__)
+
+
+class BuildLimits(Struct, frozen=True):
+    """How much is built at once, and how much may wait."""
+
+    at_once: int = 2
+    """Builds under way in all workspaces together."""
+    waiting: int = 100
+    """Versions of one workspace that may wait."""
 
 
 class Builds:
@@ -34,6 +50,7 @@ class Builds:
         builder: Builder,
         clock: Clock,
         built: Callable[[Function], object],
+        limits: BuildLimits = BuildLimits(),  # noqa: B008 - frozen
     ) -> None:
         """Prepare; ``built`` is told of a function whose build is stored."""
         self._store = store
@@ -41,75 +58,110 @@ class Builds:
         self._builder = builder
         self._clock = clock
         self._built = built
-        self._queues: dict[FunctionId, deque[tuple[WorkspaceName, int]]] = {}
-        """Versions to build, of functions that have any; the first is being built."""
+        self._limits = limits
+        self._queue = BuildQueue(limits.at_once)
         self._logs: dict[tuple[FunctionId, int], BuildLog] = {}
         """Of builds that have not ended."""
-        self._slots = anyio.Semaphore(_BUILDERS)
+        self._admitted: Counter[WorkspaceName] = Counter()
+        """Versions that are about to wait."""
+        self._pause_s = 1.0
+        """How long the last build took."""
         self._group: TaskGroup | None = None
+        """Set while builds can begin."""
 
     async def run(self) -> None:
         """Build until cancelled, beginning with what an earlier process left unbuilt."""
-        async with anyio.create_task_group() as group:
-            await self._builder.open()
-            self._group = group
-            for function_id in tuple(self._queues):
-                # Deployed while this began, or left when it failed.
-                group.start_soon(self._build_all, function_id)
-            for workspace, version in await self._store.unbuilt():
-                self.enqueue(workspace, version)
-            await anyio.sleep_forever()
+        try:
+            async with anyio.create_task_group() as group:
+                await self._builder.open()
+                self._group = group
+                for workspace, version in await self._store.unbuilt():
+                    self.enqueue(workspace, version)
+                # Some may have been deployed while this began, or left when it failed.
+                self._begin()
+                await anyio.sleep_forever()
+        finally:
+            self._group = None
+
+    @contextmanager
+    def admitted(self, workspace: WorkspaceName) -> Iterator[None]:
+        """Hold a place in the queue for a version that is about to be stored and enqueued.
+
+        Raises ``Overloaded`` if the workspace has as many waiting as it may.
+        """
+        waiting = self._queue.waiting(workspace) + self._admitted[workspace]
+        if waiting >= self._limits.waiting:
+            raise Overloaded(
+                f"{waiting} builds are waiting in this workspace, and {self._limits.waiting} may; "
+                "deploy again when some have ended",
+                retry_after_s=min(max(1.0, self._pause_s), _LONGEST_PAUSE_S),
+            )
+        self._admitted[workspace] += 1
+        try:
+            yield
+        finally:
+            self._admitted[workspace] -= 1
+            if not self._admitted[workspace]:
+                del self._admitted[workspace]
 
     def enqueue(self, workspace: WorkspaceName, version: Version) -> None:
         """Build a version after all others of its function."""
         key = (version.function_id, version.number)
         if key in self._logs:
             return
-        self._logs[key] = BuildLog()
-        queue = self._queues.get(version.function_id)
-        if queue is not None:
-            queue.append((workspace, version.number))
-            return
-        self._queues[version.function_id] = deque([(workspace, version.number)])
-        if self._group is not None:
-            self._group.start_soon(self._build_all, version.function_id)
+        growing = self._logs[key] = BuildLog()
+        self._queue.add(workspace, *key)
+        self._begin()
+        reason = self._waits_for(version.function_id, version.number)
+        if reason is not None:
+            growing.say(reason)
+
+    def _begin(self) -> None:
+        """Build as many as there are places for."""
+        while self._group is not None and (taken := self._queue.take()) is not None:
+            self._group.start_soon(self._build_next, *taken)
+
+    def _waits_for(self, function_id: FunctionId, number: int) -> str | None:
+        """What a version waits for; None if it does not wait for others."""
+        return None if self._group is None else self._queue.reason(function_id, number)
 
     def log(self, function_id: FunctionId, number: int) -> BuildLog | None:
         """The log of a build that has not ended."""
         return self._logs.get((function_id, number))
 
     def settled(self, version: Version) -> Version:
-        """A version as it was read, but not before calls use it.
+        """A version as it was read, but not before calls use it; one that waits says what for.
 
         The end of a build is stored before the rest of the process knows of it: who reads that it
         succeeded has to be able to call what was built.
         """
-        if version.finished_at is None or self.log(version.function_id, version.number) is None:
+        if self.log(version.function_id, version.number) is None:
             return version
-        return replace(version, state=BuildState.BUILDING, finished_at=None, message=None)
+        if version.finished_at is not None:
+            return replace(version, state=BuildState.BUILDING, finished_at=None, message=None)
+        return replace(version, message=self._waits_for(version.function_id, version.number))
 
-    async def _build_all(self, function_id: FunctionId) -> None:
-        """Build the versions of one function, one after another."""
-        queue = self._queues[function_id]
-        workspace, _ = queue[0]
-        while queue:
-            workspace, number = queue[0]
-            try:
-                async with self._slots:
-                    await self._build(workspace, function_id, number)
-            except TaskyardError as error:
-                # The version stays unbuilt; the next process, or the next deploy, comes by again.
-                log.warning("build_not_stored", function=function_id, reason=str(error))
-            except Exception:
-                # A defect must cost this version its build, and not all others.
-                log.exception("build_defect", function=function_id, number=number)
-            finally:
-                growing = self._logs.pop((function_id, number), None)
-                if growing is not None:
-                    growing.finish()
-            queue.popleft()
-        del self._queues[function_id]
-        await self._retire(workspace, function_id)
+    async def _build_next(
+        self, workspace: WorkspaceName, function_id: FunctionId, number: int
+    ) -> None:
+        began_at = self._clock.now()
+        try:
+            await self._build(workspace, function_id, number)
+        except TaskyardError as error:
+            # The version stays unbuilt; the next process, or the next deploy, comes by again.
+            log.warning("build_not_stored", function=function_id, reason=str(error))
+        except Exception:
+            # A defect must cost this version its build, and not all others.
+            log.exception("build_defect", function=function_id, number=number)
+        finally:
+            growing = self._logs.pop((function_id, number), None)
+            if growing is not None:
+                growing.finish()
+            was_last = self._queue.ended(function_id)
+            self._pause_s = seconds_between(began_at, self._clock.now())
+        self._begin()
+        if was_last:
+            await self._retire(workspace, function_id)
 
     async def _build(self, workspace: WorkspaceName, function_id: FunctionId, number: int) -> None:
         version = await self._store.version(workspace, function_id, number)

@@ -22,7 +22,7 @@ from taskyard.ports.store import TaskQuery, TaskStore
 from taskyard.services.access import require
 from taskyard.services.audit import Audit
 from taskyard.services.buildlogs import BuildLog
-from taskyard.services.builds import Builds
+from taskyard.services.builds import BuildLimits, Builds
 from taskyard.services.deployments import (
     NAME,
     Deployment,
@@ -52,6 +52,7 @@ class Functions:
         audit: Audit,
         clock: Clock,
         images: ImageMaking | None = None,
+        build_limits: BuildLimits = BuildLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._store = store
         self._bundles = bundles
@@ -66,7 +67,7 @@ class Functions:
         """Those not deleted, by name and by id."""
         self._images: set[tuple[FunctionId, int]] = set()
         """Versions that are images."""
-        self._builds = Builds(store, self._making, builder, clock, self._refresh)
+        self._builds = Builds(store, self._making, builder, clock, self._refresh, build_limits)
 
     async def load(self) -> None:
         """Learn what there is. Call once, before anything else."""
@@ -122,12 +123,19 @@ class Functions:
         Raises:
             NotAllowed: the caller may not write.
             InvalidInput: something breaks a rule.
+            Overloaded: too many builds of the workspace are waiting.
             StorageFull: nothing was stored.
         """
         require(caller, Role.WRITE)
         if not NAME.match(name):
             raise InvalidInput("name", "needs 1 to 128 letters, digits, dots, dashes, underscores")
         check_deployment(deployment)
+        with self._builds.admitted(caller.workspace):
+            return await self._deploy(caller, name, deployment)
+
+    async def _deploy(
+        self, caller: Caller, name: str, deployment: Deployment
+    ) -> tuple[Function, Version]:
         now = self._clock.now()
         known = self._known.get((caller.workspace, name))
         language = language_of(deployment, known)
