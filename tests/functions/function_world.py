@@ -11,6 +11,7 @@ import anyio
 
 from taskyard.core.attempts import Ended, Progress, Started
 from taskyard.core.functions import BuildState, CallRequest, FunctionId, Language, Version
+from taskyard.core.identity import SERVER, Identity
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
@@ -66,13 +67,19 @@ class FunctionWorld:
     """Builds functions, calls them, and hears what becomes of the calls."""
 
     def __init__(
-        self, root: Path, *, use_cgroups: bool = True, limits: PoolLimits = _LIMITS
+        self,
+        root: Path,
+        *,
+        use_cgroups: bool = True,
+        limits: PoolLimits = _LIMITS,
+        identity: Identity = SERVER,
     ) -> None:
+        self.identity = identity
         self.root = root
         self.ear = Ear()
         self.directories = AttemptDirectories(root / "attempts")
         self.results = ResultFiles(root / "attempts")
-        self.builder = LocalBuilder(root / "functions", 240.0)
+        self.builder = LocalBuilder(root / "functions", 240.0, use_cgroups=use_cgroups)
         self.runtime = FunctionRuntime(
             root / "functions", SystemClock(), self.results, limits, use_cgroups=use_cgroups
         )
@@ -126,7 +133,7 @@ class FunctionWorld:
             dependencies=dependencies,
             created_at=Instant(0),
         )
-        await self.builder.build(version, bundle, self.log.append)
+        await self.builder.build(version, bundle, self.log.append, self.identity)
         return "\n".join(self.log)
 
     def assignment(

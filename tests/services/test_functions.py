@@ -24,6 +24,7 @@ from taskyard.core.functions import (
     Limits,
     Version,
 )
+from taskyard.core.identity import SERVER, Identity
 from taskyard.core.ids import IncarnationId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
@@ -81,8 +82,15 @@ class Builder:
     async def open(self) -> None:
         """Nothing is left of an earlier life."""
 
-    async def build(self, version: Version, bundle: bytes, say: Callable[[str], None]) -> None:
+    async def build(
+        self,
+        version: Version,
+        bundle: bytes,
+        say: Callable[[str], None],
+        identity: Identity = SERVER,
+    ) -> None:
         """See the class."""
+        assert identity == SERVER
         self.begun.append(version.number)
         self.at_once += 1
         assert self.at_once <= self.at_once_allowed

@@ -14,6 +14,7 @@ from taskyard.core.functions import (
     Limits,
     Version,
 )
+from taskyard.core.identity import SERVER, Identity
 from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 
@@ -180,10 +181,17 @@ class Builder(Protocol):
         """Call once, before the first build: ends whatever an earlier process left building."""
         ...
 
-    async def build(self, version: Version, bundle: bytes, say: Callable[[str], None]) -> None:
+    async def build(
+        self,
+        version: Version,
+        bundle: bytes,
+        say: Callable[[str], None],
+        identity: Identity = SERVER,
+    ) -> None:
         """Unpack, install dependencies, check. ``say`` takes lines of the log.
 
-        Replaces what an earlier build of the version left. Raises ``BuildFailed``.
+        Code of others runs as ``identity``, and what is built can be read by that user. Replaces
+        what an earlier build of the version left. Raises ``BuildFailed``.
         """
         ...
 

@@ -174,6 +174,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         clock,
         ImageMaking(_images(settings), secrets),
         BuildLimits(settings.function_builds, settings.function_builds_waiting),
+        identities,
     )
     assignments.live_version = functions.live_version
     assignments.blob = store.functions.blob

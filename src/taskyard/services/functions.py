@@ -31,6 +31,7 @@ from taskyard.services.deployments import (
     language_of,
 )
 from taskyard.services.dispatch import Dispatch
+from taskyard.services.identities import Identities
 from taskyard.services.making import ImageMaking, Making
 from taskyard.services.tasks import Tasks
 
@@ -53,10 +54,12 @@ class Functions:
         clock: Clock,
         images: ImageMaking | None = None,
         build_limits: BuildLimits = BuildLimits(),  # noqa: B008 - frozen
+        identities: Identities | None = None,
     ) -> None:
+        """Prepare; without ``identities`` builds run as the server itself."""
         self._store = store
         self._bundles = bundles
-        self._making = Making(bundles, builder, images)
+        self._making = Making(bundles, builder, images, identities or Identities())
         self._tasks = tasks
         self._task_store = task_store
         self._groups = groups

@@ -3,11 +3,12 @@
 import structlog
 from msgspec import Struct
 
-from taskyard.core.errors import NotFound, Unavailable
+from taskyard.core.errors import Conflict, NotFound, Unavailable
 from taskyard.core.functions import Version
 from taskyard.core.ids import WorkspaceName
 from taskyard.ports.functions import Builder, BuildFailed, BundleStore, ImageBuilder
 from taskyard.services.buildlogs import BuildLog
+from taskyard.services.identities import Identities
 from taskyard.services.secrets import Secrets
 
 log = structlog.get_logger(__name__)
@@ -45,9 +46,17 @@ class Making:
         bundles: where source is.
         builder: builds source.
         images: gets images; None where there is nothing that could.
+        identities: as whom builds of workspaces run.
     """
 
-    def __init__(self, bundles: BundleStore, builder: Builder, images: ImageMaking | None) -> None:
+    def __init__(
+        self,
+        bundles: BundleStore,
+        builder: Builder,
+        images: ImageMaking | None,
+        identities: Identities,
+    ) -> None:
+        self._identities = identities
         self._bundles = bundles
         self._builder = builder
         self._images = images
@@ -56,7 +65,7 @@ class Making:
         """Build or pull. Raises ``Unavailable`` if it may be tried again later."""
         try:
             return Made(await self._make(workspace, version, growing))
-        except (BuildFailed, NotFound) as error:
+        except (BuildFailed, NotFound, Conflict) as error:
             return Made(failure=str(error))
         except Unavailable:
             raise
@@ -69,7 +78,8 @@ class Making:
     ) -> str | None:
         if not version.image:
             content = await self._bundles.get(version.bundle)
-            await self._builder.build(version, content, growing.say)
+            identity = await self._identities.of(workspace)
+            await self._builder.build(version, content, growing.say, identity)
             return None
         if self._images is None:
             raise BuildFailed("there is no tool chain for image on this worker")

@@ -2,11 +2,18 @@
 
 What can run code of others (installing, compiling) is a process in a session and cgroup of its
 own, with limits, and nothing of it survives the step, nor the server: see :mod:`.steps`.
+
+Where workspaces have users, steps run as them. This process writes what it has to before the first
+of them, and nothing until the build is finished: then the build becomes root's, readable by its
+user (:mod:`.ownership`).
 """
 
+import contextlib
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -14,11 +21,14 @@ import anyio.to_thread
 import msgspec
 
 from taskyard.core.functions import FunctionId, Version
+from taskyard.core.identity import SERVER, Identity
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.manifest import MANIFEST, Manifest, version_directory
+from taskyard.runtimes.function.ownership import ids, take_back
+from taskyard.runtimes.function.reach import closed_places
 from taskyard.runtimes.function.steps import Say, Steps
 from taskyard.runtimes.function.toolchains import TOOL_CHAINS
-from taskyard.runtimes.function.toolchains.build import SCRATCH, Build
+from taskyard.runtimes.function.toolchains.build import Build
 from taskyard.runtimes.function.unpacking import UnpackLimits, unpack
 
 
@@ -42,20 +52,23 @@ class LocalBuilder:
     ) -> None:
         self._directory = directory.absolute()
         self._unpacking = unpacking
-        self._steps = Steps(self._directory, timeout_s, use_cgroups=use_cgroups)
+        closed = partial(closed_places, self._directory)
+        self._steps = Steps(self._directory, timeout_s, closed, use_cgroups=use_cgroups)
 
     async def open(self) -> None:
         """See the port."""
         await anyio.to_thread.run_sync(self._steps.sweep)
 
-    async def build(self, version: Version, bundle: bytes, say: Say) -> None:
+    async def build(
+        self, version: Version, bundle: bytes, say: Say, identity: Identity = SERVER
+    ) -> None:
         """See the port."""
         final = version_directory(self._directory, version.function_id, version.number)
         place = final.with_name(f"{final.name}.new")
         await anyio.to_thread.run_sync(_clear, place)
         try:
-            manifest = await self._make(version, bundle, place, say)
-            await anyio.to_thread.run_sync(_finish, place, final, manifest)
+            build, manifest = await self._make(version, bundle, place, say, identity)
+            await anyio.to_thread.run_sync(_finish, build, final, manifest)
         except OSError as error:
             raise BuildFailed(f"it could not be written: {error.strerror}") from error
         finally:
@@ -73,32 +86,50 @@ class LocalBuilder:
             place = version_directory(self._directory, function_id, number)
             await anyio.to_thread.run_sync(_remove, place)
 
-    async def _make(self, version: Version, bundle: bytes, place: Path, say: Say) -> Manifest:
+    async def _make(
+        self, version: Version, bundle: bytes, place: Path, say: Say, identity: Identity
+    ) -> tuple[Build, Manifest]:
         tool_chain = TOOL_CHAINS.get(version.language)
         single = "handler" if tool_chain is None else tool_chain.single
-        count = await unpack(bundle, place / "code", single, self._unpacking)
+        user = None if identity.uid is None else ids(identity)
+        count = await unpack(bundle, place / "code", single, self._unpacking, user)
         say(f"unpacked {count} file{'' if count == 1 else 's'}")
         if tool_chain is None:
             raise BuildFailed(f"there is no tool chain for {version.language.value} on this worker")
         shared = self._directory / "toolchains"
-        return await tool_chain.make(Build(version, place, say, self._steps, shared))
+        build = Build(version, place, say, self._steps, shared, identity)
+        await anyio.to_thread.run_sync(build.prepare)
+        return build, await tool_chain.make(build)
 
 
 def _clear(place: Path) -> None:
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(mode=0o700, parents=True)
+    for above in reversed(place.parents[:3]):
+        # Others may pass through, so that a user of a workspace finds its builds.
+        above.mkdir(mode=0o711, parents=True, exist_ok=True)
+        above.chmod(0o711)
+    _remove(place)
+    place.mkdir(mode=0o700)
 
 
 def _remove(place: Path) -> None:
-    shutil.rmtree(place, ignore_errors=True)
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(place, ignore_errors=True)
+    if place.exists():
+        # Directories too deep inside each other for us.
+        subprocess.run(["/bin/rm", "-rf", "--", str(place)], check=False)  # noqa: S603 - our own path
 
 
-def _finish(place: Path, final: Path, manifest: Manifest) -> None:
+def _finish(build: Build, final: Path, manifest: Manifest) -> None:
     """Put a finished build in its place; virtual environments need not know where they are."""
-    shutil.rmtree(place / SCRATCH, ignore_errors=True)
-    with (place / MANIFEST).open("wb") as file:
+    place, identity = build.place, build.identity
+    _remove(build.scratch)
+    if identity.uid is not None:
+        owner = identity.uid if build.is_handed_over else os.geteuid()
+        take_back(place, owner, identity)
+    (place / MANIFEST).unlink(missing_ok=True)
+    with (place / MANIFEST).open("xb") as file:
         file.write(msgspec.json.encode(manifest))
         file.flush()
         os.fsync(file.fileno())
-    shutil.rmtree(final, ignore_errors=True)
+    _remove(final)
     place.rename(final)

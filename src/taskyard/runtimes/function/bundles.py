@@ -46,7 +46,8 @@ class BundleFiles:
         bundle = hashlib.sha256(content).hexdigest()
         path = self._path(bundle)
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             if path.exists():
                 os.utime(path)
                 return bundle

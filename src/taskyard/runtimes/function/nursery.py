@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ class Nursery:
         base: cgroup directory to kill at the end; None without cgroups.
         heard: told what it says.
         hung_up: told when it is gone.
+        closed: directories that other users need, and cannot get to by themselves.
     """
 
     def __init__(
@@ -45,7 +46,11 @@ class Nursery:
         base: str | None,
         heard: Callable[[dict[str, Any]], None],
         hung_up: Callable[[], None],
+        closed: Sequence[str] = (),
     ) -> None:
+        self.obstacle: str | None = None
+        """Why other users cannot get to these; None if they can."""
+        self._closed = closed
         self._directory = directory
         self._base = base
         self._heard = heard
@@ -69,6 +74,7 @@ class Nursery:
 
         def heard(message: dict[str, Any]) -> None:
             if "ready" in message and not ready.done():
+                self.obstacle = message.get("obstacle")
                 ready.set_result(None)
             else:
                 self._heard(message)
@@ -89,10 +95,13 @@ class Nursery:
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         lock = _locked(self._directory / "nursery.lock")
         root = str(Path(taskyard.__file__).parent.parent)
-        settings = msgspec.json.encode({"base": self._base}).decode()
+        settings = msgspec.json.encode({"base": self._base, "closed": self._closed}).decode()
         command = [sys.executable, "-I", "-S", "-c", _START, root]
         try:
-            with (self._directory / "nursery.log").open("ab") as log:
+            path = self._directory / "nursery.log"
+            path.touch(mode=0o600)
+            path.chmod(0o600)
+            with path.open("ab") as log:
                 return subprocess.Popen(  # noqa: S603 - our own interpreter and program
                     [*command, str(theirs.fileno()), str(lock), settings],
                     stdin=subprocess.DEVNULL,

@@ -219,6 +219,7 @@ class ProcessPool(Pool):
             "number": number,
             "direct": True,
             "cage": tree.doors(),
+            "identity": None,
             "data_bytes": None if self._processes.cages.limits_memory else memory,
             "output": str(directory),
             "work": work,

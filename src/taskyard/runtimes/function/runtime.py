@@ -81,7 +81,9 @@ class FunctionRuntime(Switchboard):
         await self._begin()
 
     def _prepare(self) -> None:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Others may pass through, so that functions of another user find what is theirs.
+        self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._directory.chmod(0o711)
         self.cages = Cages(self._cgroup, use_cgroups=self._use_cgroups)
         self.cages.sweep()
 

@@ -19,6 +19,7 @@ from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
 import taskyard
+from taskyard.core.identity import SERVER, Identity
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.cages import Cages, Tree
 from taskyard.runtimes.function.pool import kill_all
@@ -37,6 +38,8 @@ _SUPERVISE: Final = (
 meant for others."""
 _PASSED: Final = ("HOME", "PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
 _PASSED_PREFIXES: Final = ("PIP_", "NPM_CONFIG_")
+_OURS: Final = frozenset({"HOME", "PIP_CACHE_DIR", "NPM_CONFIG_CACHE"})
+"""Directories that other users may not write to."""
 
 Say = Callable[[str], None]
 """Takes one line of the build's log."""
@@ -46,14 +49,23 @@ class Steps:
     """Runs the steps of builds, each in a session and cgroup of its own.
 
     Args:
-        directory: names the cgroup below which those of the steps are: each has one.
+        directory: in which builds are made. Names the cgroup below which those of the steps are.
         timeout_s: seconds one step may take.
+        closed: which directories other users need, and cannot get to by themselves.
         use_cgroups: False relies on sessions alone, as happens by itself without cgroups.
     """
 
-    def __init__(self, directory: Path, timeout_s: float, *, use_cgroups: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        timeout_s: float,
+        closed: Callable[[], list[str]] = list,
+        *,
+        use_cgroups: bool = True,
+    ) -> None:
         digest = hashlib.sha256(str(directory).encode()).hexdigest()[:12]
         self._cgroup = f"taskyard-builds-{digest}"
+        self._closed = closed
         self._timeout_s = timeout_s
         self._use_cgroups = use_cgroups
         self._lock = threading.Lock()
@@ -76,6 +88,7 @@ class Steps:
         say: Say,
         failure: str,
         environment: Mapping[str, str] | None = None,
+        identity: Identity = SERVER,
     ) -> None:
         """Run one step; its output becomes lines of the log.
 
@@ -85,20 +98,27 @@ class Steps:
             say: takes the lines.
             failure: what to say if it fails or takes too long.
             environment: variables beside those that reach package indexes.
+            identity: as whom it runs. Another user gets no HOME from us.
 
         Raises ``BuildFailed``.
         """
         tree = await anyio.to_thread.run_sync(self._begin)
-        spec = {"command": command, "cwd": str(cwd), "cage": tree.doors(), "identity": None}
+        other = identity.uid is not None
+        spec = {
+            "command": command,
+            "cwd": str(cwd),
+            "cage": tree.doors(),
+            "identity": (identity.uid, identity.gid) if other else None,
+            "closed": await anyio.to_thread.run_sync(self._closed) if other else [],
+        }
+        variables = {**_environment(cwd, is_ours=not other), **(environment or {})}
         process: Process | None = None
         code: int | None = None
         try:
             with anyio.move_on_after(self._timeout_s):
                 with anyio.CancelScope(shield=True):
                     # Given up in between, it would leave a process that nobody knows of.
-                    supervisor = process = await self._supervise(
-                        spec, {**_environment(cwd), **(environment or {})}
-                    )
+                    supervisor = process = await self._supervise(spec, variables)
                     tree.born(supervisor.pid)
                 if supervisor.stdout is not None:
                     await _lines(TextReceiveStream(supervisor.stdout, errors="replace"), say)
@@ -161,11 +181,12 @@ async def _lines(stream: TextReceiveStream, say: Say) -> None:
         say(rest)
 
 
-def _environment(home: Path) -> dict[str, str]:
+def _environment(home: Path, *, is_ours: bool) -> dict[str, str]:
     """What a step needs to reach package indexes, and nothing of the service's own."""
     passed = {
         name: value
         for name, value in os.environ.items()
-        if name.upper() in _PASSED or name.upper().startswith(_PASSED_PREFIXES)
+        if (name.upper() in _PASSED or name.upper().startswith(_PASSED_PREFIXES))
+        and (is_ours or name.upper() not in _OURS)
     }
     return {"PATH": os.defpath, "HOME": str(home), **passed, "LANG": "C.UTF-8"}

@@ -9,6 +9,7 @@ import sys
 from typing import Any, Final, TextIO
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
@@ -52,7 +53,7 @@ def confine(spec: dict[str, Any], parent: int) -> None:
 
 
 def isolate(spec: dict[str, Any], parent: int) -> None:
-    """Take a session and the cgroups ``cage`` of its own; die with the parent.
+    """Take a session and the cgroups ``cage`` of its own, and the user; die with the parent.
 
     Raises ``OSError``.
     """
@@ -61,9 +62,20 @@ def isolate(spec: dict[str, Any], parent: int) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         os.write(descriptor, b"0")
         os.close(descriptor)
+    if spec["identity"] is not None:
+        _become(*spec["identity"])
     end_with(parent)
     become_subreaper()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _become(uid: int, gid: int) -> None:
+    """Be this user, for good: without further groups, and without capabilities."""
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    # Otherwise what is below /proc/self would be root's.
+    prctl(_PR_SET_DUMPABLE, 1)
 
 
 def open_output(spec: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ Started with two descriptors: a control socket, and a lock that is held while an
 function may be alive. Orders are ``{"number", "argv"?, …}`` with a socket attached: fork a zygote
 or a direct member of a Python function, or execute a program with the socket as descriptor 3.
 Answers are ``{"born": number, "pid"}`` and ``{"exited": number, "status"}``; zygotes answer alike.
+Processes become the user and group ``identity`` of their order, if it is not null.
 When the control socket is closed, everything below is killed, and then the lock is let go.
 """
 
@@ -33,6 +34,7 @@ from typing import Any, Final
 
 from taskyard.runtimes.function.child import confining, descendants
 from taskyard.runtimes.function.child.frames import Closed, receive, send
+from taskyard.runtimes.function.child.reaching import open_up
 from taskyard.runtimes.function.child.zygote import become
 
 _LAST_S: Final = 5.0
@@ -52,8 +54,13 @@ def main(control_fd: int, lock_fd: int, settings: dict[str, Any]) -> None:
     gc.collect()
     # Otherwise each collection in a fork would write to every page that is shared.
     gc.freeze()
+    obstacle = None
+    try:
+        open_up(settings["closed"])
+    except OSError as error:
+        obstacle = str(error)
     with contextlib.suppress(OSError, Closed):
-        send(control, {"ready": True, "pid": os.getpid()})
+        send(control, {"ready": True, "pid": os.getpid(), "obstacle": obstacle})
         while True:
             for descriptor, _ in poll.poll(1000):
                 if descriptor != control_fd:

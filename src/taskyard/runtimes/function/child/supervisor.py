@@ -6,8 +6,10 @@ of its own; standard output and environment are passed on to it. When it ends, o
 it has started is killed, and the cgroups are removed: only then does this process end, with the
 exit code of the step, or 255 for one that died of a signal.
 
-The only argument is ``{"command", "cwd", "cage", "identity"}`` as JSON; ``cage`` lists files into
-which a process writes 0 to belong to the step's cgroups, the version 2 one first.
+The only argument is ``{"command", "cwd", "cage", "identity", "closed"}`` as JSON; ``cage`` lists
+files into which a process writes 0 to belong to the step's cgroups, the version 2 one first;
+``identity`` is the user and group to become, or null; ``closed`` lists directories that this user
+needs and cannot get to.
 """
 
 import contextlib
@@ -20,6 +22,7 @@ from typing import Any, Final, NoReturn
 
 from taskyard.runtimes.function.child import confining
 from taskyard.runtimes.function.child.descendants import end_all, remove_cgroups
+from taskyard.runtimes.function.child.reaching import open_up
 
 _LAST_S: Final = 5.0
 _IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -47,7 +50,14 @@ def main() -> NoReturn:
 def _become(spec: dict[str, Any], parent: int) -> NoReturn:
     try:
         confining.mute()
+        try:
+            open_up(spec["closed"])
+        except OSError as error:
+            places = ", ".join(spec["closed"])
+            os.write(1, f"the workspace's user cannot get to {places}: {error}\n".encode())
         confining.isolate(spec, parent)
+        if spec["identity"] is not None:
+            os.umask(0o077)
         for ignored in _IGNORED:
             signal.signal(ignored, signal.SIG_DFL)
         os.chdir(spec["cwd"])

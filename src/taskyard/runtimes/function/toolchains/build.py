@@ -7,20 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+import anyio.to_thread
+
 from taskyard.core.functions import Version
+from taskyard.core.identity import SERVER, Identity
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.manifest import Manifest
+from taskyard.runtimes.function.ownership import hand_over
 from taskyard.runtimes.function.steps import Say, Steps
 
 SCRATCH: Final = "scratch"
 """Directory for what is needed while building; removed before the version is put in place."""
+_HOME: Final = "home"
 CHILD: Final = Path(__file__).parent.parent / "child"
 """Where our members in other languages are."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Build:
     """A version that is being built.
+
+    The first step that is run as another user gives that user the whole directory: from then on
+    whatever is to be written there is written by steps, because the user may have put a link
+    anywhere.
 
     Attributes:
         version: what was asked for.
@@ -28,6 +37,8 @@ class Build:
         say: takes lines of the log.
         steps: runs the steps.
         shared: where a tool chain may keep what is its own, and nobody's source.
+        identity: as whom steps run.
+        is_handed_over: whether the directory is that user's already.
     """
 
     version: Version
@@ -35,6 +46,8 @@ class Build:
     say: Say
     steps: Steps
     shared: Path
+    identity: Identity = SERVER
+    is_handed_over: bool = False
 
     @property
     def code(self) -> Path:
@@ -44,9 +57,13 @@ class Build:
     @property
     def scratch(self) -> Path:
         """A directory that does not outlive the build."""
-        path = self.place / SCRATCH
-        path.mkdir(mode=0o700, exist_ok=True)
-        return path
+        return self.place / SCRATCH
+
+    def prepare(self) -> None:
+        """Make the directories that are needed. Raises ``OSError``."""
+        self.scratch.mkdir(mode=0o700)
+        if self.identity.uid is not None:
+            (self.scratch / _HOME).mkdir(mode=0o700)
 
     async def run(
         self,
@@ -56,7 +73,29 @@ class Build:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Run a step; see :meth:`Steps.run`. Raises ``BuildFailed``."""
-        await self.steps.run(command, cwd, self.say, failure, environment)
+        if self.identity.uid is not None:
+            if not self.is_handed_over:
+                self.is_handed_over = True
+                await anyio.to_thread.run_sync(hand_over, self.place, self.identity)
+            home, temporary = str(self.scratch / _HOME), str(self.scratch)
+            environment = {"HOME": home, "TMPDIR": temporary, **(environment or {})}
+        await self.steps.run(command, cwd, self.say, failure, environment, self.identity)
+
+    async def run_ours(
+        self,
+        command: Sequence[str],
+        cwd: Path,
+        failure: str,
+        environment: Mapping[str, str] | None = None,
+        say: Say | None = None,
+    ) -> None:
+        """Run a step that has nothing to do with the source, as this process's own user.
+
+        Before any other; ``say`` takes its lines in place of the log. Raises ``BuildFailed``.
+        """
+        if self.is_handed_over:
+            raise RuntimeError("the directory is somebody else's")
+        await self.steps.run(command, cwd, say or self.say, failure, environment)
 
     def tool(self, name: str) -> str:
         """The path of a program. Raises ``BuildFailed`` where there is none."""

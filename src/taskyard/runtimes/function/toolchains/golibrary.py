@@ -1,12 +1,14 @@
 """Go's own library, compiled once for a worker: newer tool chains come without, and it takes long.
 
 Each build begins its private cache with what is here. Nothing but the library gets in: what a
-build adds is in its own directory, and gone with it. Builds of Go run no code of the source.
+build adds is in its own directory, and gone with it. Builds of Go run no code of the source. Where
+builds run as users of workspaces, the library is compiled by the server's own user, and copied.
 """
 
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +34,7 @@ async def begin_cache(build: Build, go: str, environment: dict[str, str], cache:
     (empty / "go.mod").write_text("module empty\n", encoding="utf-8")
     versions: list[str] = []
     failure = "go does not run"
-    await build.steps.run([go, "version"], empty, versions.append, failure, environment)
+    await build.run_ours([go, "version"], empty, failure, environment, versions.append)
     digest = hashlib.sha256("\n".join([go, *versions]).encode()).hexdigest()
     kept = build.shared / f"go-{digest[:16]}"
     if not kept.is_dir():
@@ -40,9 +42,11 @@ async def begin_cache(build: Build, go: str, environment: dict[str, str], cache:
         fresh = build.scratch / "library"
         command = [go, "build", *_PACKAGES]
         failure = "Go's own library does not compile"
-        await build.run(command, empty, failure, {**environment, "GOCACHE": str(fresh)})
+        await build.run_ours(command, empty, failure, {**environment, "GOCACHE": str(fresh)})
         await anyio.to_thread.run_sync(_keep, fresh, kept)
-    await anyio.to_thread.run_sync(_link, kept, cache)
+    # What is linked would become the user's along with the build, for all other builds too.
+    is_shared = build.identity.uid is None
+    await anyio.to_thread.run_sync(_furnish, kept, cache, os.link if is_shared else shutil.copy)
 
 
 def _keep(fresh: Path, kept: Path) -> None:
@@ -57,10 +61,10 @@ def _keep(fresh: Path, kept: Path) -> None:
             raise
 
 
-def _link(kept: Path, cache: Path) -> None:
-    """Files are shared, names are not: Go never changes what it has written to a cache."""
+def _furnish(kept: Path, cache: Path, copy: Callable[[str, str], object]) -> None:
+    """Files may be shared, names are not: Go never changes what it has written to a cache."""
     try:
-        shutil.copytree(kept, cache, copy_function=os.link)
+        shutil.copytree(kept, cache, copy_function=copy)
     except OSError:
         # Replaced by that of another version just now: without it, this build takes longer.
         shutil.rmtree(cache, ignore_errors=True)

@@ -26,12 +26,13 @@ class Python:
         """See the protocol."""
         version, code = build.version, build.code
         handler = build.handler("handler.py", "function/handler.py")
+        wanted = list(version.dependencies)
+        lists = {code / "requirements.txt", (code / handler).parent / "requirements.txt"}
+        # Looked at before any step: from then on they may be anything.
+        files = [one for one in sorted(lists) if one.is_file() and _has_lines(one)]
         check = [sys.executable, "-I", "-S", "-c", _CHECK, str(code / handler), handler]
         await build.run(check, code, f"{handler} does not compile")
         build.say(f"{handler} compiles")
-        wanted = list(version.dependencies)
-        lists = {code / "requirements.txt", (code / handler).parent / "requirements.txt"}
-        files = [one for one in sorted(lists) if one.is_file() and _has_lines(one)]
         packages: tuple[str, ...] = ()
         if wanted or files:
             environment = build.place / "env"

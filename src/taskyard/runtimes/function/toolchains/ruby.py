@@ -1,11 +1,8 @@
 """Ruby: checked by the interpreter, with what bundler installs for it alone."""
 
-import shutil
-from pathlib import Path
 from typing import Final
 
 import anyio
-import anyio.to_thread
 
 from taskyard.runtimes.function.manifest import Manifest
 from taskyard.runtimes.function.toolchains.build import CHILD, Build, passed
@@ -48,15 +45,11 @@ class Ruby:
             install = [bundle, "install", "--standalone", "--quiet"]
             failure = "the dependencies could not be installed"
             await build.run(install, gemfile, failure, environment)
-            await anyio.to_thread.run_sync(_forget_downloads, build.place / "gems")
+            forget = ["/bin/sh", "-c", "rm -rf ruby/*/cache"]
+            await build.run(forget, build.place / "gems", failure)
             if await anyio.Path(build.place / "gems" / "bundler" / "setup.rb").exists():
                 # Without any gem there is nothing to set up.
                 before = ("-r", "./gems/bundler/setup.rb")
             build.say("dependencies installed")
         program = (ruby, "--disable-gems", *before, str(CHILD / "member.rb"))
         return Manifest(build.version.language, handler, "run", program=program)
-
-
-def _forget_downloads(gems: Path) -> None:
-    for cache in gems.glob("ruby/*/cache"):
-        shutil.rmtree(cache)

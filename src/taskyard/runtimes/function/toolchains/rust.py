@@ -1,6 +1,7 @@
 """Rust: the handler's library crate, ours that calls it, and a program of the two."""
 
 import json
+import os
 import shutil
 import tomllib
 from pathlib import Path
@@ -12,7 +13,7 @@ from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.manifest import Manifest
 from taskyard.runtimes.function.toolchains.build import CHILD, Build, passed
 
-_FROM: Final = ("CARGO_HTTP_", "CARGO_NET_", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN")
+_FROM: Final = ("CARGO_HTTP_", "CARGO_NET_", "RUSTUP_TOOLCHAIN")
 _HANDLER: Final = """[package]
 name = "handler"
 version = "0.1.0"
@@ -72,6 +73,7 @@ class Rust:
             # What is said of the source names files as its owner knows them.
             "CARGO_ENCODED_RUSTFLAGS": f"--remap-path-prefix={scratch / 'source'}/=",
             "TMPDIR": str(scratch),
+            **_rustup(),
         }
         manifest = str(scratch / "program" / "Cargo.toml")
         # In the crate's own directory, so that a configuration it brings is found.
@@ -82,9 +84,22 @@ class Rust:
             build.say("dependencies installed")
         command = [cargo, "build", "--offline", "--release", "--quiet", "--manifest-path", manifest]
         await build.run(command, crate, f"{handler} does not compile", environment)
-        await anyio.to_thread.run_sync(_keep, scratch, build.place)
+        program = scratch / "target" / "release" / "taskyard-member"
+        keep = ["/bin/sh", "-c", 'mkdir bin && mv "$0" bin/function', str(program)]
+        await build.run(keep, build.place, "the program could not be kept")
         build.say(f"{handler} compiles")
         return Manifest(build.version.language, handler, "handle", program=("./bin/function",))
+
+
+def rustup_home() -> Path:
+    """Where rustup keeps tool chains for this process."""
+    return Path(os.environ.get("RUSTUP_HOME") or Path.home() / ".rustup")
+
+
+def _rustup() -> dict[str, str]:
+    """Steps have another HOME."""
+    home = rustup_home()
+    return {"RUSTUP_HOME": str(home)} if home.is_dir() else {}
 
 
 def _lay_out(build: Build, handler: str) -> tuple[Path, bool]:
@@ -131,11 +146,6 @@ def _needs_others(listed: Path) -> bool:
         name != "taskyard" and not (isinstance(how, dict) and "path" in how)
         for name, how in needed.items()
     )
-
-
-def _keep(scratch: Path, place: Path) -> None:
-    (place / "bin").mkdir()
-    (scratch / "target" / "release" / "taskyard-member").rename(place / "bin" / "function")
 
 
 def _quoted(value: object) -> str:

@@ -1,0 +1,63 @@
+"""Where users of workspaces have to get to, so that functions can be built and run as them."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from taskyard.runtimes.function.child.reaching import closed_above
+from taskyard.runtimes.function.toolchains import TOOL_CHAINS
+from taskyard.runtimes.function.toolchains.build import CHILD
+from taskyard.runtimes.function.toolchains.rust import rustup_home
+
+_MORE: Final = ("npm", "bundle")
+"""Programs that are needed for dependencies only."""
+_WHOLE: Final = frozenset({"go", "node", "ruby"})
+"""What these need lies beside the directory that they are in."""
+
+
+def closed_places(directory: Path) -> list[str]:
+    """The directories with builds, interpreters and tool chains that others cannot get to.
+
+    ``directory`` is the function runtime's. Those inside another one of them are left out.
+    """
+    found = {str(one) for one in _places(directory) if one.is_dir() and closed_above(str(one))}
+    return [
+        one
+        for one in sorted(found)
+        if not any(one != other and Path(one).is_relative_to(other) for other in found)
+    ]
+
+
+def _places(directory: Path) -> Iterator[Path]:
+    yield directory
+    yield CHILD
+    yield Path(sys.prefix)
+    yield Path(sys.base_prefix)
+    yield from _folders(sys.executable)
+    programs = {one for chain in TOOL_CHAINS.values() for one in chain.programs} | set(_MORE)
+    for program in sorted(programs):
+        path = shutil.which(program)
+        if path is None:
+            continue
+        yield from _folders(path)
+        real = Path(path).resolve()
+        if program in _WHOLE or "node_modules" in real.parts:
+            whole = real.parent.parent
+            if whole.stat().st_mode & 0o001:
+                yield whole
+    if shutil.which("rustup") is not None:
+        yield rustup_home()
+
+
+def _folders(path: str) -> Iterator[Path]:
+    """Directories of a program, along its symbolic links."""
+    for _ in range(16):
+        folder = Path(path).parent
+        if folder.stat().st_mode & 0o001:
+            yield folder
+            yield folder.resolve()
+        if not Path(path).is_symlink():
+            return
+        path = str(folder / Path(path).readlink())
