@@ -124,12 +124,13 @@ async def tasks(
 @post("/api/v1/tasks")
 async def submit(request: Call, data: JSONBody[Json]) -> Json:
     """Store a task, or say what is wrong with it."""
-    if not data.get("command"):
+    if not data.get("command") and not data.get("image"):
         raise refuse(422, "Invalid input", command="must not be empty")
     if data.get("retry", {}).get("max_attempts", 1) > 1000:
         raise refuse(422, "Invalid input", retry__max_attempts="must be 1 to 1000")
     world = world_of(request)
-    task = world.add("queued", data.pop("command"), 0, **data)
+    world.submitted.append(dict(data))
+    task = world.add("queued", data.pop("command", []), 0, **data)
     world.announce(task, "submitted", None)
     return task
 

@@ -28,6 +28,8 @@ class World:
 
     def __init__(self) -> None:
         self.tasks: dict[str, Json] = {}
+        self.submitted: list[Json] = []
+        """Bodies of submits, as they came."""
         self.attempts: dict[str, list[Json]] = {}
         self.events: dict[str, list[Json]] = {}
         self.logs: dict[tuple[str, str], bytearray] = {}
@@ -48,7 +50,8 @@ class World:
             "start_at": None, "finished_at": ago(age / 3) if ended else None,
             "attempt_count": 0, "current_attempt": None, "kill_requested_at": None,
             "reason": None, "message": None, "exit_code": None, "schedule_id": None,
-            "due_at": None, "retry_of": None, "command": command, "env": {}, "cwd": None,
+            "due_at": None, "retry_of": None, "runtime": "command", "command": command,
+            "image": None, "container": None, "placement": None, "env": {}, "cwd": None,
             "stdin": None, "user": None, "isolate": False, "group": "default", "name": None,
             "priority": 0, "resources": {"cpu": None, "memory": None, "pids": None},
             "timeout_s": None, "kill": {"signal": "SIGTERM", "grace_s": 10.0},

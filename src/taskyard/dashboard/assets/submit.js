@@ -7,7 +7,8 @@ import { notice } from "./notice.js";
 import { asProblem, isAbort, Problem, problemBox } from "./problem.js";
 import { address, go } from "./router.js";
 import { Rows } from "./rows.js";
-import { BASICS, formValues, PARTS, taskBody } from "./taskform.js";
+import { copyOf } from "./taskcopy.js";
+import { BadJson, BASICS, PARTS, taskBody } from "./taskform.js";
 
 /** @type {import("./router.js").Page} */
 export async function submitPage({ root, query, signal, title }) {
@@ -47,8 +48,8 @@ export async function submitPage({ root, query, signal, title }) {
       notice("The task is submitted");
       go(address(["tasks", task.id]));
     } catch (error) {
-      const problem = error instanceof SyntaxError
-        ? new Problem(422, { title: "Invalid input", errors: [{ field: "metadata", problem: `is not JSON: ${error.message}` }] })
+      const problem = error instanceof BadJson
+        ? new Problem(422, { title: "Invalid input", errors: [{ field: error.field, problem: error.message }] })
         : asProblem(error);
       // Rows have no field of their own in the list: their complaints open the part they are in.
       for (const [name, rows] of /** @type {[string, Rows][]} */ ([["env", env], ["labels", labels]])) {
@@ -75,22 +76,26 @@ export async function submitPage({ root, query, signal, title }) {
   /** @param {string} id */
   async function copyFrom(id) {
     try {
-      const task = await get(at`/tasks/${id}`, {}, signal);
-      choose(Array.isArray(task.command));
-      fields.input("command").value = Array.isArray(task.command) ? task.command.join("\n") : task.command;
-      for (const [name, value] of Object.entries(formValues(task))) {
+      const copy = copyOf(await get(at`/tasks/${id}`, {}, signal));
+      choose(copy.argv);
+      for (const [name, value] of Object.entries(copy.values)) {
         const input = fields.input(name);
         if (!input || value === null || value === undefined) continue;
         if (input.type === "checkbox") input.checked = value;
         else input.value = value;
       }
-      let hidden = 0;
-      for (const [name, value] of Object.entries(task.env ?? {})) {
-        if (value === "***") hidden += 1;
-        env.add(name, value === "***" ? "" : typeof value === "object" ? `secret:${value.secret}` : value);
+      if (Object.keys(copy.rest).length > 0) {
+        const further = fields.input("rest");
+        further.value = JSON.stringify(copy.rest, null, 2);
+        further.rows = Math.min(further.value.split("\n").length, 20);
+        further.closest("details")?.setAttribute("open", "");
       }
-      for (const [key, value] of Object.entries(task.labels ?? {})) labels.add(key, value);
-      if (hidden > 0) notice("Hidden values of the environment have to be entered again", "bad");
+      for (const [name, value] of copy.env) env.add(name, value);
+      for (const [key, value] of copy.labels) labels.add(key, value);
+      if (copy.hidden) {
+        env.node.closest("details")?.setAttribute("open", "");
+        notice("Hidden values (***) have to be entered again", "bad");
+      }
     } catch (error) {
       if (!isAbort(error)) form.before(problemBox("The task to copy could not be loaded", asProblem(error)));
     }

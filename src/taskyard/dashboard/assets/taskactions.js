@@ -8,6 +8,7 @@ import { attempt, notice } from "./notice.js";
 import { address, go } from "./router.js";
 import { may } from "./session.js";
 import { ENDED, RETRYABLE, WAITING } from "./state.js";
+import { canCopy } from "./taskcopy.js";
 
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL"];
 
@@ -99,7 +100,7 @@ export function taskActions(task, reload) {
     waits && button("schedules", task.cron ? "Schedule" : "Start", () => void reschedule(task, reload)),
     waits && button("up", "Priority", () => void priority()),
     RETRYABLE.has(task.state) && button("retry", "Retry", () => void retry(), "primary"),
-    el("a", { class: "button", href: address(["submit"], { from: task.id }) }, icon("copy"), "Submit another"),
+    canCopy(task) && el("a", { class: "button", href: address(["submit"], { from: task.id }) }, icon("copy"), "Submit another"),
     waits && button("stop", task.cron ? "End" : "Cancel", () => void cancel(task, reload), "danger"),
     task.state === "running" && button("stop", "Kill", () => void kill(task, reload), "danger"),
     ENDED.has(task.state) && button("trash", "Delete", () => void remove(), "danger"),

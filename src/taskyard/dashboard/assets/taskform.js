@@ -6,6 +6,7 @@
 export const BASICS = [
   { name: "name", label: "Name", placeholder: "optional" },
   { name: "group", label: "Group", placeholder: "default", list: "known-groups" },
+  { name: "image", label: "Container image", placeholder: "none: runs on the worker itself" },
 ];
 
 /** Parts of the form that are folded away at first. @type {[string, Field[]][]} */
@@ -46,6 +47,7 @@ export const PARTS = [
     { name: "idempotency_key", label: "Idempotency key", hint: "a second submit with it answers with the first task" },
     { name: "webhooks", label: "Webhook address", placeholder: "https://app.example/hook", hint: "told when the task has ended" },
     { name: "metadata", label: "Metadata (JSON object)", kind: "area", wide: "wide" },
+    { name: "rest", label: "Further members (JSON object)", kind: "area", wide: "wide", hint: "members of the API that have no field here, such as \u201ccontainer\u201d or \u201cplacement\u201d; fields come before them" },
   ]],
 ];
 
@@ -54,8 +56,48 @@ function instant(local) {
   return new Date(local).toISOString();
 }
 
+/** JSON that was entered in a field, and cannot be read. */
+export class BadJson extends Error {
+  /** @param {string} field @param {string} problem */
+  constructor(field, problem) {
+    super(problem);
+    this.field = field;
+  }
+}
+
+/** @param {string} field @param {string} text @returns {Record<string, any>} */
+function objectOf(field, text) {
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new BadJson(field, `is not JSON: ${/** @type {Error} */ (error).message}`);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new BadJson(field, "has to be a JSON object, such as {\"key\": 1}");
+  return value;
+}
+
 /**
- * The request for what was entered. Throws a SyntaxError when the metadata is no JSON.
+ * What fields say, over the members that have none; objects are joined, lists follow each other.
+ * @param {Record<string, any>} rest
+ * @param {Record<string, any>} body
+ */
+function joined(rest, body) {
+  const all = { ...rest, ...body };
+  for (const [name, value] of Object.entries(rest)) {
+    if (Array.isArray(value) && Array.isArray(body[name])) all[name] = [...value, ...body[name]];
+    else if (isObject(value) && isObject(body[name])) all[name] = { ...value, ...body[name] };
+  }
+  return all;
+}
+
+/** @param {unknown} value */
+function isObject(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/**
+ * The request for what was entered. Throws :class:`BadJson`.
  * @param {Record<string, any>} values of all fields
  * @param {{argv: boolean, env: [string, string][], labels: [string, string][]}} rest
  * @returns {Record<string, any>}
@@ -64,38 +106,20 @@ export function taskBody(values, { argv, env, labels }) {
   /** @type {Record<string, any>} */
   const body = {};
   for (const [path, value] of Object.entries(values)) {
-    if (value === null || (value === false && path === "isolate")) continue;
+    if (value === null || path === "rest" || (value === false && path === "isolate")) continue;
     const [outer, inner] = path.split(".");
     if (inner) (body[outer] ??= {})[inner] = value;
     else body[outer] = value;
   }
   const command = String(values.command ?? "");
   // Given as lines, each line is one argument, so that nothing needs to be quoted.
-  body.command = argv ? command.replace(/\n$/, "").split("\n") : command;
+  if (command !== "") body.command = argv ? command.replace(/\n$/, "").split("\n") : command;
   if (body.start_at) body.start_at = instant(body.start_at);
   if (body.expires_at) body.expires_at = instant(body.expires_at);
-  if (body.metadata) body.metadata = JSON.parse(body.metadata);
+  if (body.metadata) body.metadata = objectOf("metadata", body.metadata);
   if (body.webhooks) body.webhooks = [{ url: body.webhooks }];
   if (body.rerun_if_lost === true) delete body.rerun_if_lost;
   if (env.length > 0) body.env = Object.fromEntries(env.map(([name, value]) => [name, value.startsWith("secret:") ? { secret: value.slice(7) } : value]));
   if (labels.length > 0) body.labels = Object.fromEntries(labels);
-  return body;
-}
-
-/**
- * What fields show for a task that is to be submitted once more. Times and keys stay out.
- * @param {any} task
- * @returns {Record<string, any>}
- */
-export function formValues(task) {
-  const { resources = {}, kill = {}, retry = {} } = task;
-  return {
-    name: task.name, group: task.group, priority: task.priority || null,
-    cron: task.cron, timezone: task.cron ? task.timezone : null,
-    "resources.cpu": resources.cpu, "resources.memory": resources.memory, "resources.pids": resources.pids,
-    timeout_s: task.timeout_s, "kill.signal": kill.signal, "kill.grace_s": kill.grace_s,
-    "retry.max_attempts": retry.max_attempts, "retry.backoff_min_s": retry.backoff_min_s, "retry.backoff_max_s": retry.backoff_max_s,
-    "retry.factor": retry.factor, "retry.jitter": retry.jitter,
-    cwd: task.cwd, user: task.user, stdin: task.stdin, isolate: task.isolate, rerun_if_lost: task.rerun_if_lost,
-  };
+  return values.rest ? joined(objectOf("rest", values.rest), body) : body;
 }
