@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -216,7 +216,7 @@ class Naive:
         for share in sorted(shares):
             tied = []
             for workspace in shares[share]:
-                for head in self.heads(workspace, rooms)[: fairness.LOOK_PAST + 1]:
+                for head in self.looked_at(workspace, rooms):
                     room = self.room_for(head, rooms, now)
                     if room is not None:
                         tied.append((head.seq, room.worker_id, set(passed)))
@@ -226,3 +226,12 @@ class Naive:
                 options = tied
                 break
         return options
+
+    def looked_at(self, workspace: WorkspaceName, rooms: list[Room]) -> Iterator[ReadyTask]:
+        """Heads in order; of those with policies and those without so many at most."""
+        looked = {False: 0, True: 0}
+        for head in self.heads(workspace, rooms):
+            apart = head.demand.policy is not None
+            looked[apart] += 1
+            if looked[apart] <= fairness.LOOK_PAST + 1:
+                yield head

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive_scheduler import START, ready, rooms_of
 
+from taskyard.core import rules
 from taskyard.core.demand import Demand
 from taskyard.core.fairness import QueueKey, ReadyQueues
 from taskyard.core.fleet import Fleet
@@ -140,6 +141,32 @@ def test_policies_travel_as_json(policy: Policy) -> None:
 def test_policies_that_are_wrong_are_named(policy: Policy, said: str) -> None:
     """However deep inside."""
     assert said in (problem_of(policy) or "")
+
+
+def rule_of(count: int, number: int = 0) -> RuleBased:
+    """A rule with so many comparisons, of five parts each and one for all of them."""
+    return RuleBased(" and ".join([f"size('')=={number}"] * count))
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        (Composite(tuple(rule_of(80, n) for n in range(9))), "8000 characters"),
+        (Composite(tuple(rule_of(50, n) for n in range(8))), "2000 parts together"),
+        (Composite((Composite((AnyHost(),) * 64),) * 32), "2000 parts"),
+    ],
+)
+def test_the_size_of_a_policy_is_bounded_as_a_whole(policy: Policy, said: str) -> None:
+    """Not only that of its parts; rules that are too long are not parsed to find that out."""
+    assert said in (problem_of(policy) or "")
+
+
+def test_what_is_too_long_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told by its characters alone."""
+    parsed: list[str] = []
+    monkeypatch.setattr(rules, "_parse", parsed.append)
+    assert problem_of(Composite(tuple(rule_of(90, n + 100) for n in range(60)))) is not None
+    assert parsed == []
 
 
 def test_nesting_is_bounded() -> None:

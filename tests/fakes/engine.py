@@ -37,6 +37,7 @@ from taskyard.services.prune import Prune
 from taskyard.services.reception import Reception
 from taskyard.services.rescue import Rescue
 from taskyard.services.rooms import Rooms
+from taskyard.services.steps import StepSource
 from taskyard.services.tally import Tally
 from taskyard.services.tasks import Tasks
 from taskyard.services.why import Why
@@ -274,6 +275,7 @@ class World:
         keep_count: int | None = None,
         pools: Sequence[Pool] = (),
         containers: ContainerRule = ContainerRule(),  # noqa: B008 - frozen
+        steps_per_s: int | None = None,
     ) -> None:
         self.store = store or MemoryStore()
         self.clock = clock or VirtualClock()
@@ -304,6 +306,7 @@ class World:
             self.clock,
             self.ids,
             Pools(pools),
+            None if steps_per_s is None else StepSource(steps_per_s, self.clock.monotonic),
         )
         self.due = Due(dispatching, self.bus, self.clock)
         self.leases = Leases(dispatching, self.rooms, self.clock, self.clock.monotonic)

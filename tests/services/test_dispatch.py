@@ -13,6 +13,7 @@ from taskyard.core.errors import Unavailable
 from taskyard.core.functions import FunctionId
 from taskyard.core.ids import GroupName, WorkspaceName
 from taskyard.core.instants import after
+from taskyard.core.policies import RuleBased
 from taskyard.core.resources import Capacity, Resources
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Command, FunctionCall, SecretRef, environment_of
@@ -322,3 +323,24 @@ async def test_a_lost_worker_is_not_overcommitted_when_it_returns(world: World) 
     assert await world.state(task.id) == "running"
     assert await worker.report_for(new, AttemptState.SUCCEEDED) == []
     assert (await world.task(task.id)).workspace == WS
+
+
+async def test_policies_that_take_long_to_evaluate_wait_by_themselves() -> None:
+    """They say so, everybody else goes on, and in the end each has its answer."""
+    world = World(steps_per_s=1000)
+    costly = " and ".join(["size('') == 0"] * 30)
+    async with world.running():
+        worker = await world.worker(slots=20)
+        waiting = [
+            await world.submit(group=f"g{n}", placement=RuleBased(f"{costly} and worker == 'x{n}'"))
+            for n in range(5)
+        ]
+        last = await world.submit(group="last", placement=RuleBased(f"{costly} and worker == 'w1'"))
+        assert world.dispatch.explain(last).code == "evaluating"
+        plain = await world.submit(group="g9")
+        assert await world.state(plain.id) == "running"
+        assert await world.state(last.id) == "queued"
+        await world.advance(30)
+        assert await world.state(last.id) == "running"
+        assert {world.dispatch.explain(task).code for task in waiting} == {"placement"}
+        assert len(worker.assigned) == 2

@@ -14,8 +14,8 @@ class Wait(Struct, frozen=True):
     code: str
     """``group_paused``, ``group_limit``, ``workspace_limit``, ``no_worker``, ``draining``,
     ``no_runtime``, ``no_pool``, ``no_host``, ``pool_limit``, ``placement`` (its policy refuses
-    all workers), ``no_room``, ``reserved_for_other``, ``behind`` (others go first) or
-    ``starting``."""
+    all workers), ``evaluating`` (it takes more than its workspace's share), ``no_room``,
+    ``reserved_for_other``, ``behind`` (others go first) or ``starting``."""
     summary: str
     """One line for people."""
     detail: dict[str, Any] = {}

@@ -6,20 +6,21 @@ a thousand or a million tasks wait. Sans I/O: the service feeds changes in and t
 """
 
 from bisect import insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
-from typing import Final, NamedTuple
+from typing import Final
 
 from taskyard.core.demand import ReadyTask
 from taskyard.core.explain import Wait
 from taskyard.core.fleet import Fleet
-from taskyard.core.floor import Floor
-from taskyard.core.ids import GroupName, IncarnationId, WorkerId, WorkspaceName
+from taskyard.core.floor import Chosen, Floor
+from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant, seconds_between
 from taskyard.core.placement import Room
 from taskyard.core.pools import PoolIndex, Pools
 from taskyard.core.queues import Entry, Queue, QueueKey, Workspace
-from taskyard.core.resources import Resources
+from taskyard.core.round import Round
+from taskyard.core.steps import OutOfSteps, Steps
 
 __all__ = ["WINDOW", "Chosen", "QueueKey", "ReadyQueues", "ReadyTask"]
 
@@ -31,18 +32,6 @@ SLACK: Final = 64
 """Void entries that a heap may hold beyond one for each queue."""
 RESERVE_AFTER_S: Final = 30.0
 """A head that found no room for so long gets a worker kept free for it."""
-
-
-class Chosen(NamedTuple):
-    """One line of a plan."""
-
-    task: ReadyTask
-    worker_id: WorkerId
-    incarnation: IncarnationId
-    pool: PoolIndex | None = None
-    """The pool it counts for; to be given back with :meth:`ReadyQueues.ended`."""
-    granted: Resources = Resources()
-    """What it holds, with the cores it got; to be given back to the fleet."""
 
 
 class ReadyQueues:
@@ -58,6 +47,8 @@ class ReadyQueues:
         """Workers kept free by the last plan, which the next one keeps if they will still do."""
         self._limits: dict[WorkspaceName, int] = {}
         self._served = 0
+        self.unfinished: frozenset[WorkspaceName] = frozenset()
+        """Workspaces for which the last plan had too few steps; another one goes on with them."""
 
     # -- what is ready -----------------------------------------------------------------------
 
@@ -181,28 +172,33 @@ class ReadyQueues:
 
     # -- decisions ---------------------------------------------------------------------------
 
-    def plan(self, fleet: Fleet, now: Instant, most: int) -> list[Chosen]:
+    def plan(
+        self, fleet: Fleet, now: Instant, most: int, steps: Steps | None = None
+    ) -> list[Chosen]:
         """Choose up to ``most`` tasks and their workers, count them as running, take their room.
+
+        What has to be found out about policies is paid from ``steps``; those for whom they do not
+        suffice wait for the next plan. Without, policies cost nothing.
 
         A choice that cannot be carried out has to be given back with :meth:`ended`, its room to
         the fleet, and its task with :meth:`add` if it is still ready.
         """
-        floor = Floor(fleet, self._pools)
+        floor = Floor(fleet, self._pools, steps)
         self._reserve(floor, now)
         self._kept = {seq: worker_id for worker_id, seq in floor.reserved.items()}
         plan: list[Chosen] = []
         passed: list[tuple[QueueKey, Queue]] = []
-        looked: dict[WorkspaceName, int] = {}
+        turn = Round(self._queues, self._workspaces, floor, LOOK_PAST)
         for worker_id, seq in floor.reserved.items():
             # First of all, or those who may not have its room would stand in its way.
             task, kept = self._stuck[seq], fleet.rooms[worker_id]
             if len(plan) < most and kept.fits(task.demand) and self._may_go(task, floor, now):
                 plan.append(self._give(task, kept, floor))
         while len(plan) < most:
-            name = self._next_workspace(looked, floor)
+            name = turn.next_workspace()
             if name is None:
                 break
-            heap = self._top(self._workspaces[name], floor)
+            heap = turn.top(name)
             key = heap[0][1]
             queue = self._queues[key]
             task = queue.window[0][1]
@@ -210,21 +206,28 @@ class ReadyQueues:
                 # It must not start any more; whoever watches the time will see to its end.
                 self.remove(key.workspace, key.group, task.seq)
                 continue
-            room = floor.choose(task)
+            try:
+                room = floor.choose(task)
+                if room is None and floor.choose_any(task) is None:
+                    self._stuck[task.seq] = task
+            except OutOfSteps:
+                room = None
+                turn.out_of_steps(name)
             if room is None:
                 heappop(heap)
                 queue.in_heap = None
-                if floor.choose_any(task) is None:
-                    self._stuck[task.seq] = task
                 passed.append((key, queue))
-                looked[name] = looked.get(name, 0) + 1
+                turn.passed(name, floor.lane_of(task))
                 continue
             plan.append(self._give(task, room, floor))
         for key, queue in passed:
             self._settle(key, queue)
+        self.unfinished = turn.unfinished
         return plan
 
-    def at_once(self, task: ReadyTask, fleet: Fleet, now: Instant) -> Chosen | None:
+    def at_once(
+        self, task: ReadyTask, fleet: Fleet, now: Instant, steps: Steps | None = None
+    ) -> Chosen | None:
         """Choose a worker for a task that is about to be stored; None if it has to wait its turn.
 
         It need not if there is room for it and nobody waits who might go first. Otherwise as
@@ -236,19 +239,35 @@ class ReadyQueues:
             return None
         if self._starved or self._workspace(task.workspace).at_limit():
             return None
-        floor = Floor(fleet, self._pools)
-        for other in self._workspaces.values():
-            if other.heaps and not other.at_limit() and self._top(other, floor):
+        floor = Floor(fleet, self._pools, steps)
+        turn = Round(self._queues, self._workspaces, floor, LOOK_PAST)
+        for name, other in self._workspaces.items():
+            if not other.at_limit() and turn.known_top(name):
                 return None
-        if (task.expires_at is not None and task.expires_at <= now) or not floor.is_open(
-            floor.lane_of(task)
-        ):
+        if task.expires_at is not None and task.expires_at <= now:
             return None
-        room = floor.choose(task)
+        try:
+            if not floor.is_open(floor.lane_of(task), task.workspace):
+                return None
+            room = floor.choose(task)
+        except OutOfSteps:
+            return None
         return None if room is None else self._count(task, room, floor)
 
-    def explain(self, task: ReadyTask, fleet: Fleet, now: Instant) -> Wait:
+    def explain(
+        self, task: ReadyTask, fleet: Fleet, now: Instant, steps: Steps | None = None
+    ) -> Wait:
         """Why a ready task was not chosen, by the same rules in the same order."""
+        try:
+            return self._explain(task, fleet, now, steps)
+        except OutOfSteps:
+            return Wait(
+                "evaluating",
+                "its placement policy is still being evaluated: "
+                f"workspace {task.workspace!r} has used up its share of that for the moment",
+            )
+
+    def _explain(self, task: ReadyTask, fleet: Fleet, now: Instant, steps: Steps | None) -> Wait:
         key = QueueKey(task.workspace, task.group)
         queue = self._queues.get(key) or Queue()
         workspace = self._workspace(task.workspace)
@@ -266,7 +285,7 @@ class ReadyQueues:
                 f"workspace {task.workspace!r} is at its limit of {workspace.limit}",
                 {"limit": workspace.limit, "running": workspace.running},
             )
-        floor = Floor(fleet, self._pools)
+        floor = Floor(fleet, self._pools, steps)
         closed = floor.why_closed(task, now)
         if closed is not None:
             return closed
@@ -282,12 +301,15 @@ class ReadyQueues:
             )
         if queue.window and queue.window[0][0] < task.rank:
             return Wait("behind", f"others of group {task.group!r} go first")
-        if task.seq not in floor.reserved.values() and self._passed_over(task, floor) > LOOK_PAST:
+        turn = Round(self._queues, self._workspaces, floor, LOOK_PAST)
+        if task.seq not in floor.reserved.values() and turn.passed_over(task) > LOOK_PAST:
             return Wait(
                 "behind",
                 f"more than {LOOK_PAST} other groups of workspace {task.workspace!r} go first, "
                 "and find no room",
             )
+        if task.demand.policy is not None and task.workspace in self.unfinished:
+            raise OutOfSteps
         return Wait("starting", "is about to be placed on a worker")
 
     # -- inside ------------------------------------------------------------------------------
@@ -313,9 +335,8 @@ class ReadyQueues:
         head = queue.window[0][1]
         if queue.in_heap != head.turn:
             queue.in_heap = head.turn
-            heaps = self._workspace(key.workspace).heaps
             lane = self._pools.lane(head.group, head.demand.runtime, head.demand.policy)
-            heap = heaps.setdefault(lane, [])
+            heap = self._workspace(key.workspace).heap(lane)
             heappush(heap, (head.turn, key))
             if len(heap) > 2 * len(self._queues) + SLACK:
                 # Void entries, which heads that keep changing would pile up.
@@ -331,33 +352,6 @@ class ReadyQueues:
         elif queue.running <= 0 and not queue.paused and queue.limit is None:
             self._queues.pop(key, None)
             self._starved.pop(key, None)
-
-    def _next_workspace(
-        self, looked: dict[WorkspaceName, int], floor: Floor
-    ) -> WorkspaceName | None:
-        """The one with the fewest running attempts, then the one served longest ago."""
-        best: tuple[int, int] | None = None
-        choice: WorkspaceName | None = None
-        for name, workspace in self._workspaces.items():
-            if not workspace.heaps or looked.get(name, 0) > LOOK_PAST or workspace.at_limit():
-                continue
-            share = (workspace.running, workspace.served)
-            if (best is None or share < best) and self._top(workspace, floor):
-                best, choice = share, name
-        return choice
-
-    def _top(self, workspace: Workspace, floor: Floor) -> list[Entry]:
-        """The heap whose head goes first, of the lanes that are open; empty if there is none."""
-        best: list[Entry] = []
-        for lane in list(workspace.heaps):
-            heap = workspace.heaps[lane]
-            while heap and not self._holds(heap[0]):
-                heappop(heap)
-            if not heap:
-                del workspace.heaps[lane]
-            elif (not best or heap[0] < best[0]) and floor.is_open(lane):
-                best = heap
-        return best
 
     def _holds(self, entry: Entry) -> bool:
         """Whether an entry of a heap still stands for its queue's head."""
@@ -386,28 +380,18 @@ class ReadyQueues:
     def _may_go(self, task: ReadyTask, floor: Floor, now: Instant) -> bool:
         """Whether only room keeps a task waiting: room kept free for any other would be wasted."""
         queue = self._queues.get(QueueKey(task.workspace, task.group))
-        return (
-            queue is not None
-            and not queue.blocked()
-            and bool(queue.window)
-            and queue.window[0][1].seq == task.seq
-            and not self._workspace(task.workspace).at_limit()
-            and floor.is_open(floor.lane_of(task))
-            and (task.expires_at is None or task.expires_at > now)
-        )
-
-    def _passed_over(self, task: ReadyTask, floor: Floor) -> int:
-        """How many heads of the task's workspace go before it and find no room."""
-        return sum(
-            turn < task.turn and floor.choose(self._queues[key].window[0][1]) is None
-            for turn, key in set(self._heads(self._workspace(task.workspace), floor))
-        )
-
-    def _heads(self, workspace: Workspace, floor: Floor) -> Iterator[Entry]:
-        """Heads of the lanes that are open."""
-        for lane, heap in workspace.heaps.items():
-            if floor.is_open(lane):
-                yield from (entry for entry in heap if self._holds(entry))
+        try:
+            return (
+                queue is not None
+                and not queue.blocked()
+                and bool(queue.window)
+                and queue.window[0][1].seq == task.seq
+                and not self._workspace(task.workspace).at_limit()
+                and (task.expires_at is None or task.expires_at > now)
+                and floor.is_open(floor.lane_of(task), task.workspace)
+            )
+        except OutOfSteps:
+            return False
 
     def _reserve(self, floor: Floor, now: Instant) -> None:
         """Keep workers free for heads that found no room for long."""
@@ -416,7 +400,12 @@ class ReadyQueues:
                 task, floor, now
             ):
                 continue
-            floor.keep(task, self._kept.get(seq))
+            before = self._kept.get(seq)
+            try:
+                floor.keep(task, before)
+            except OutOfSteps:
+                if before in floor.fleet.rooms and before not in floor.reserved:
+                    floor.reserved[before] = seq
 
 
 def _rank(entry: tuple[tuple[int, int], ReadyTask]) -> tuple[int, int]:

@@ -2,32 +2,27 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from taskyard.core.demand import ReadyTask
-from taskyard.core.ids import WorkerId
+from taskyard.core.ids import WorkerId, WorkspaceName
+from taskyard.core.indexes import Index, Selector
 from taskyard.core.ladder import Ladder, TooManyRefused
 from taskyard.core.placement import Room
-from taskyard.core.policies import Policy, looks_around, most_per_host, refusal
+from taskyard.core.policies import most_per_host
 from taskyard.core.queues import QueueKey
 from taskyard.core.resources import Resources
+from taskyard.core.steps import ENDLESS, Purse
+from taskyard.core.verdicts import Verdicts
+
+__all__ = ["Fleet", "MetadataOfAll", "Selector"]
 
 _PATIENCE: Final = 32
 """Workers with room that a policy may refuse before an index is made for it."""
 _LADDERS: Final = 64
-"""Indexes kept; the one not asked for longest makes room for another."""
-
-
-class Selector(NamedTuple):
-    """Which workers are in question, whatever they have free."""
-
-    runtime: str
-    workers: frozenset[WorkerId] | None = None
-    """Of a pool; None for all."""
-    where: Policy | None = None
-    """A static policy; None if there is none."""
-    below: tuple[QueueKey, int] | None = None
-    """A group, and how many attempts of it a worker may not have yet; None if that is no matter."""
+"""Indexes kept. For another one, whoever has most of them loses the one not asked for longest."""
+_INDEXING: Final = 8
+"""Steps that it takes to put a worker in an index or to leave it out."""
 
 
 class MetadataOfAll(Mapping[WorkerId, Mapping[str, str]]):
@@ -51,10 +46,9 @@ class Fleet:
 
     def __init__(self) -> None:
         self.rooms: dict[WorkerId, Room] = {}
-        self._all = MetadataOfAll(self.rooms)
+        self._verdicts = Verdicts(MetadataOfAll(self.rooms))
         self._counts: dict[WorkerId, Counter[QueueKey]] = {}
-        self._ladders: OrderedDict[Selector, tuple[Ladder, Ladder]] = OrderedDict()
-        """By what is free, and by what there is in all."""
+        self._ladders: OrderedDict[Selector, Index] = OrderedDict()
 
     @classmethod
     def of(
@@ -73,24 +67,21 @@ class Fleet:
         before = self.rooms.get(room.worker_id)
         self.rooms[room.worker_id] = room
         self._counts.setdefault(room.worker_id, Counter())
+        if before is None or before.description != room.description:
+            self._verdicts.describe(room.worker_id)
         if before is None or before.metadata != room.metadata:
             self._forget_wide()
-        for selector, (free, whole) in self._ladders.items():
-            if self._selects(selector, room):
-                free.put(room)
-                whole.put(room.emptied)
-            else:
-                free.remove(room.worker_id)
-                whole.remove(room.worker_id)
+        for index in self._ladders.values():
+            index.doubt(room.worker_id)
 
     def remove(self, worker_id: WorkerId) -> None:
         """A worker is gone; unknown ones are ignored."""
         if self.rooms.pop(worker_id, None) is not None:
             self._forget_wide()
+        self._verdicts.forget(worker_id)
         self._counts.pop(worker_id, None)
-        for free, whole in self._ladders.values():
-            free.remove(worker_id)
-            whole.remove(worker_id)
+        for index in self._ladders.values():
+            index.remove(worker_id)
 
     def take(self, worker_id: WorkerId, key: QueueKey, granted: Resources) -> None:
         """A worker that is here has one more attempt."""
@@ -116,35 +107,51 @@ class Fleet:
         room = self.rooms.get(worker_id)
         return room is not None and room.accepting and runtime in room.runtimes
 
-    def ladders(self, selector: Selector) -> tuple[Ladder, Ladder]:
-        """The workers in question: by what is free on them, and by what they have in all."""
-        found = self._ladders.get(selector)
-        if found is not None:
-            self._ladders.move_to_end(selector)
-            return found
-        free, whole = self._ladders[selector] = Ladder(), Ladder()
-        for room in self.rooms.values():
-            if self._selects(selector, room):
-                free.put(room)
-                whole.put(room.emptied)
-        if len(self._ladders) > _LADDERS:
-            self._ladders.popitem(last=False)
-        return free, whole
+    def ladders(self, selector: Selector, purse: Purse = ENDLESS) -> tuple[Ladder, Ladder]:
+        """The workers in question: by what is free on them, and by what they have in all.
 
-    def refusal(self, task: ReadyTask, worker_id: WorkerId) -> str | None:
-        """Why a task's policy refuses a worker; None if it does not."""
+        Raises :class:`taskyard.core.steps.OutOfSteps` if that takes more than ``purse`` has; the
+        next time goes on from there.
+        """
+        index = self._ladders.get(selector)
+        if index is None:
+            where = selector.where
+            is_wide = where is not None and self._verdicts.is_wide(where, purse)
+            owner = None if _is_plain(selector) else purse.owner
+            self._make_room(owner)
+            index = self._ladders[selector] = Index(owner, self.rooms, is_wide=is_wide)
+        else:
+            self._ladders.move_to_end(selector)
+        self._settle(selector, index, purse)
+        return index.free, index.whole
+
+    def is_settled(self, selector: Selector) -> bool:
+        """Whether :meth:`ladders` has nothing to find out."""
+        index = self._ladders.get(selector)
+        return index is not None and not index.doubtful
+
+    def refusal(self, task: ReadyTask, worker_id: WorkerId, purse: Purse = ENDLESS) -> str | None:
+        """Why a task's policy refuses a worker; None if it does not.
+
+        Raises :class:`taskyard.core.steps.OutOfSteps`.
+        """
         policy = task.demand.policy
         if policy is None:
             return None
         count = self.count(worker_id, QueueKey(task.workspace, task.group))
-        return refusal(policy, self.rooms[worker_id], count, self._all)
+        return self._verdicts.refusal(policy, self.rooms[worker_id], count, purse)
 
     def choose(
-        self, task: ReadyTask, selector: Selector, kept: Mapping[WorkerId, int] | None = None
+        self,
+        task: ReadyTask,
+        selector: Selector,
+        kept: Mapping[WorkerId, int] | None = None,
+        purse: Purse = ENDLESS,
     ) -> Room | None:
         """The least loaded of some workers with room for a task; None if there is none.
 
-        ``kept`` names workers that are kept free for the task with this ``seq``.
+        ``kept`` names workers that are kept free for the task with this ``seq``. Raises
+        :class:`taskyard.core.steps.OutOfSteps`.
         """
         demand, seq = task.demand, task.seq
 
@@ -152,51 +159,78 @@ class Fleet:
             return (
                 (not kept or kept.get(worker_id, seq) == seq)
                 and self.rooms[worker_id].fits(demand)
-                and self.refusal(task, worker_id) is None
+                and self.refusal(task, worker_id, purse) is None
             )
 
-        ladder, patience = self.ladders(selector)[0], None
+        ladder, patience = self.ladders(selector, purse)[0], None
         limit = None if demand.policy is None else most_per_host(demand.policy)
         if limit is not None:
             # To index those below the limit costs a look at all of them; most have no need of it.
             selector = selector._replace(below=(QueueKey(task.workspace, task.group), limit))
             if selector in self._ladders:
-                ladder = self.ladders(selector)[0]
+                ladder = self.ladders(selector, purse)[0]
             else:
                 patience = _PATIENCE
         try:
             found = ladder.best(demand.resources, accept, patience)
         except TooManyRefused:
-            found = self.ladders(selector)[0].best(demand.resources, accept)
+            found = self.ladders(selector, purse)[0].best(demand.resources, accept)
         return None if found is None else self.rooms[found]
+
+    def _make_room(self, owner: WorkspaceName | None) -> None:
+        """Give up an index if there are too many with one more of this owner."""
+        if len(self._ladders) < _LADDERS:
+            return
+        counts = Counter(index.owner for index in self._ladders.values())
+        counts[owner] += 1
+        most = max(counts.values())
+        for selector, index in self._ladders.items():
+            if counts[index.owner] == most:
+                del self._ladders[selector]
+                return
+
+    def _settle(self, selector: Selector, index: Index, purse: Purse) -> None:
+        """Bring an index up to date."""
+        is_plain = _is_plain(selector)
+        while index.doubtful:
+            worker_id = next(iter(index.doubtful))
+            room = self.rooms[worker_id]
+            if not is_plain:
+                purse.spend(_INDEXING)
+            index.put(room, selected=self._selects(selector, room, purse))
+        for worker_id in index.changed:
+            index.free.put(self.rooms[worker_id])
+        index.changed.clear()
 
     def _forget_wide(self) -> None:
         """Drop the indexes whose answers for one worker depend on what others are."""
-        wide = [one for one in self._ladders if one.where is not None and looks_around(one.where)]
-        for selector in wide:
+        for selector in [one for one, index in self._ladders.items() if index.is_wide]:
             del self._ladders[selector]
 
     def _change(self, room: Room, key: QueueKey) -> None:
         self.rooms[room.worker_id] = room
-        for selector, (free, whole) in self._ladders.items():
+        for selector, index in self._ladders.items():
             if selector.below is not None and selector.below[0] == key:
-                if self._selects(selector, room):
-                    free.put(room)
-                    whole.put(room.emptied)
-                else:
-                    free.remove(room.worker_id)
-                    whole.remove(room.worker_id)
-            elif room.worker_id in free:
-                free.put(room)
+                index.doubt(room.worker_id)
+            elif room.worker_id in index.free:
+                index.changed[room.worker_id] = None
 
-    def _selects(self, selector: Selector, room: Room) -> bool:
+    def _selects(self, selector: Selector, room: Room, purse: Purse) -> bool:
         return (
             room.accepting
             and selector.runtime in room.runtimes
             and (selector.workers is None or room.worker_id in selector.workers)
-            and (selector.where is None or refusal(selector.where, room, 0, self._all) is None)
+            and (
+                selector.where is None
+                or self._verdicts.refusal(selector.where, room, 0, purse) is None
+            )
             and (
                 selector.below is None
                 or self.count(room.worker_id, selector.below[0]) < selector.below[1]
             )
         )
+
+
+def _is_plain(selector: Selector) -> bool:
+    """Whether all tasks without a policy share it."""
+    return selector.where is None and selector.below is None

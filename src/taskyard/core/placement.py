@@ -40,6 +40,11 @@ class Room(Struct, frozen=True):
     """What is free of its NUMA nodes."""
 
     @property
+    def description(self) -> tuple[str, frozenset[str], dict[str, str]]:
+        """What placement policies look at, its name aside."""
+        return self.hostname, self.tags, self.metadata
+
+    @property
     def load(self) -> float:
         """Share of its slots in use."""
         return 1.0 - self.free.slots / max(1, self.total.slots)

@@ -41,6 +41,8 @@ class Lane(NamedTuple):
     """Pools that match, first to last; None if pools do not concern it."""
     where: Policy | None = None
     """The static part of its policy."""
+    apart: bool = False
+    """Whether there is a policy, which takes steps to find out about."""
 
 
 class Pools:
@@ -63,9 +65,9 @@ class Pools:
 
     def lane(self, group: GroupName, runtime: str, policy: Policy | None = None) -> Lane:
         """Where tasks of this group, runtime and policy belong."""
-        where = None if policy is None else static_part(policy)
+        where, apart = (None, False) if policy is None else (static_part(policy), True)
         if runtime != POOLED_RUNTIME or not self._pools:
-            return Lane(runtime, None, where)
+            return Lane(runtime, None, where, apart)
         found = self._matching.get(group)
         if found is None:
             if len(self._matching) >= _REMEMBERED:
@@ -74,7 +76,7 @@ class Pools:
                 index for index, pattern in enumerate(self._patterns) if pattern.match(group)
             )
             self._matching[group] = found
-        return Lane(runtime, found, where)
+        return Lane(runtime, found, where, apart)
 
     def choose(self, lane: Lane, usable: Callable[[WorkerId], bool]) -> PoolIndex | None:
         """The first pool of a lane that has a usable worker; None if none has."""

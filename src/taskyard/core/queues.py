@@ -4,6 +4,7 @@ The parts of :class:`taskyard.core.fairness.ReadyQueues`, which alone changes th
 """
 
 from bisect import insort
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from taskyard.core.demand import ReadyTask
@@ -71,11 +72,13 @@ class Queue:
 class Workspace:
     """One workspace's queues by their heads, its limit and its share."""
 
-    __slots__ = ("heaps", "limit", "running", "served")
+    __slots__ = ("apart", "heaps", "limit", "running", "served")
 
     def __init__(self) -> None:
         self.heaps: dict[Lane, list[Entry]] = {}
         """Heads by lane: one that may go nowhere now is left out as a whole."""
+        self.apart: dict[Lane, list[Entry]] = {}
+        """The same of tasks with policies; the lane that has been asked longest ago first."""
         self.running = 0
         self.limit: int | None = None
         self.served = 0
@@ -84,3 +87,14 @@ class Workspace:
     def at_limit(self) -> bool:
         """Whether nothing of it may go now, whatever room there is."""
         return self.limit is not None and self.running >= self.limit
+
+    def heap(self, lane: Lane) -> list[Entry]:
+        """A lane's heap."""
+        return (self.apart if lane.apart else self.heaps).setdefault(lane, [])
+
+    def put_last(self, lanes: Iterable[Lane]) -> None:
+        """These lanes of tasks with policies have had their turn."""
+        for lane in lanes:
+            heap = self.apart.pop(lane, None)
+            if heap is not None:
+                self.apart[lane] = heap

@@ -27,6 +27,7 @@ from taskyard.dialects.native.sizes import size_bytes
 from taskyard.runtimes.container.places import parse_place
 from taskyard.server.addresses import Address, parse_listen
 from taskyard.server.pools import PoolSettings, check_pools, pools_from_text
+from taskyard.services.steps import STEPS_PER_S
 from taskyard.worker.topology import Holdings, cores_in
 
 PREFIX: Final = "TASKYARD_"
@@ -129,6 +130,8 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Waiting tasks a workspace may have; past that, submits are answered with 429."""
     max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 2000
     """Live streams (server-sent events and WebSockets) at once."""
+    placement_steps: Annotated[int, Meta(ge=1000, le=1_000_000_000)] = STEPS_PER_S
+    """Steps a second for evaluating placement policies, shared out among workspaces."""
     retention_age_s: Annotated[float, Meta(ge=1, le=3_153_600_000)] | None = 30 * 86400.0
     """Seconds an ended task is kept; 0 in the environment or the file means for ever."""
     retention_count: Count | None = 1_000_000

@@ -56,6 +56,7 @@ from taskyard.services.rescue import Rescue
 from taskyard.services.rooms import Rooms
 from taskyard.services.sealing import GivenKey, KeyFile, Sealing
 from taskyard.services.secrets import Secrets
+from taskyard.services.steps import StepSource
 from taskyard.services.tally import Tally
 from taskyard.services.tasks import Tasks
 from taskyard.services.webhooks import Webhooks
@@ -132,6 +133,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         clock,
         ids,
         Pools(core_pools(settings.pools)),
+        StepSource(settings.placement_steps),
     )
     due = Due(dispatching, bus, clock)
     hooks = store.webhooks

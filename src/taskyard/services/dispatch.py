@@ -30,12 +30,15 @@ from taskyard.services.bus import Bus
 from taskyard.services.handover import Handover
 from taskyard.services.kill import Kill
 from taskyard.services.rooms import Held, Rooms
+from taskyard.services.steps import StepSource
 
 AT_ONCE = 64
 """Tasks placed in one plan."""
 LEASE_S = 10.0
 """How long a worker may be silent before its attempts can be given to another one."""
 TROUBLE_PAUSE_S = 0.5
+STEPS_PAUSE_S = 0.02
+"""Until tasks have another round whose policies could not be evaluated in the last one."""
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +58,7 @@ class Dispatch:
         clock: Clock,
         ids: Ids,
         pools: Pools | None = None,
+        steps: StepSource | None = None,
     ) -> None:
         self._store = store
         self._groups = groups
@@ -65,6 +69,7 @@ class Dispatch:
         self._ids = ids
         self._pools = pools or Pools()
         self._queues = ReadyQueues(self._pools)
+        self._steps = steps or StepSource()
         self._limited: set[QueueKey] = set()
         self._limits_read = 0
         self._placing: set[AttemptId] = set()
@@ -72,6 +77,7 @@ class Dispatch:
         """Placements whose commit failed: nobody can say yet whether it came about."""
         self._watchers: list[Callable[[], None]] = []
         self._wake = anyio.Event()
+        self._unfinished = anyio.Event()
         self._stop_listening = bus.listen(self._on_changes)
 
     async def load(self) -> None:
@@ -88,6 +94,19 @@ class Dispatch:
     async def run(self) -> None:
         """Place tasks until cancelled."""
         self._wake.set()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._go_on)
+            await self._place_all()
+
+    async def _go_on(self) -> None:
+        """Let tasks have another round whose policies could not be evaluated in the last one."""
+        while True:
+            await self._unfinished.wait()
+            self._unfinished = anyio.Event()
+            await self._clock.sleep(STEPS_PAUSE_S)
+            self._wake.set()
+
+    async def _place_all(self) -> None:
         while True:
             await self._wake.wait()
             self._wake = anyio.Event()
@@ -112,7 +131,8 @@ class Dispatch:
         """
         if task.state is not TaskState.QUEUED:
             return None
-        chosen = self._queues.at_once(ready_task(task, 0), self._rooms.fleet, self._clock.now())
+        now, steps = self._clock.now(), self._steps.now()
+        chosen = self._queues.at_once(ready_task(task, 0), self._rooms.fleet, now, steps)
         return None if chosen is None else self._placement(chosen)
 
     def stored(self, placement: Placement, placed: Placed | None) -> None:
@@ -202,7 +222,8 @@ class Dispatch:
     def explain(self, task: Task) -> Wait:
         """Why a queued task was not chosen."""
         ready = ready_task(task, task.seq)
-        return self._queues.explain(ready, self._rooms.fleet, self._clock.now())
+        now, steps = self._clock.now(), self._steps.now()
+        return self._queues.explain(ready, self._rooms.fleet, now, steps)
 
     async def _refill(self) -> None:
         for key, mark in self._queues.starved()[:AT_ONCE]:
@@ -213,7 +234,9 @@ class Dispatch:
 
     async def _round(self) -> None:
         now = self._clock.now()
-        plan = self._queues.plan(self._rooms.fleet, now, AT_ONCE)
+        plan = self._queues.plan(self._rooms.fleet, now, AT_ONCE, self._steps.now())
+        if self._queues.unfinished:
+            self._unfinished.set()
         if not plan:
             return
         placements = [self._placement(chosen) for chosen in plan]

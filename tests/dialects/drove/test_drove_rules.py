@@ -12,6 +12,7 @@ from taskyard.core.ids import IncarnationId, WorkerId
 from taskyard.core.placement import Room
 from taskyard.core.resources import Capacity
 from taskyard.core.rules import holds, problem_of_rule
+from taskyard.dialects.drove import simulation
 from taskyard.dialects.drove.hope import rule_of_hope
 from taskyard.dialects.drove.mvel import rule_of_mvel
 from taskyard.dialects.drove.ruledata import RuleData, RuleProblem
@@ -336,3 +337,33 @@ async def test_rules_that_cannot_be_read_are_told_with_their_reason(world: Drove
         policy = {"type": "RULE_BASED", "ruleType": kind, "rule": rule}
         (problem,) = await world.refused(placementPolicy=policy)
         assert said in problem
+
+
+async def test_the_length_of_all_rules_together_is_bounded(world: DroveWorld) -> None:
+    """Before anything tries to understand them; also when it is only asked."""
+    rule = f"{OWN}.zone == 'z'" + " || true" * 300
+    parts = [{"type": "RULE_BASED", "ruleType": "MVEL", "rule": rule}] * 5
+    policy = {"type": "COMPOSITE", "policies": parts, "combiner": "OR"}
+    said = "has rules of more than 8000 characters together"
+    asked = spec("T0", placementPolicy=policy)
+    for answer in (
+        await world.operate("CREATE", spec=asked),
+        await world.post("/cluster/placement/simulate", {"spec": asked, "numInstances": 1}),
+    ):
+        assert answer.status_code == 400
+        assert said in str(answer.json()["data"]["validationErrors"])
+
+
+async def test_simulations_evaluate_so_much_and_no_more(
+    world: DroveWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that would take longer is refused, and says why."""
+    policy = {"type": "RULE_BASED", "ruleType": "MVEL", "rule": f"{OWN}.zone == 'z'" + " || true"}
+    body = {"spec": spec("T0", placementPolicy=policy), "numInstances": 1000}
+    path = "/cluster/placement/simulate"
+    assert (await world.post(path, body)).status_code == 200
+    await world.workers.join("w2", metadata={"zone": "z"})
+    monkeypatch.setattr(simulation, "STEPS_LIMIT", 1)
+    answer = await world.post(path, body)
+    assert answer.status_code == 400
+    assert "too long to evaluate" in str(answer.json()["data"]["validationErrors"])

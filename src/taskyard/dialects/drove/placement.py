@@ -29,8 +29,30 @@ class RuleRefused(ValueError):
     """A rule that cannot be evaluated here."""
 
 
-def check_policy(say: Say, path: str, policy: wire.WirePolicy, depth: int = 1) -> None:
-    """Tell every violation in a policy and in those inside it."""
+def check_policy(say: Say, path: str, policy: wire.WirePolicy) -> None:
+    """Tell every violation in a policy and in those inside it.
+
+    Rules that are too long together are told before anything tries to understand them.
+    """
+    if _characters(policy) > core.TEXT_LIMIT:
+        say(path, f"has rules of more than {core.TEXT_LIMIT} characters together")
+    else:
+        _check_policy(say, path, policy, 1)
+
+
+def _characters(policy: wire.WirePolicy) -> int:
+    """Of all rules within a policy, those aside that are too long by themselves."""
+    count, level, depth = 0, [policy], 0
+    while level and depth <= core.DEPTH_LIMIT:
+        lengths = [len(one.rule or "") for one in level if isinstance(one, wire.RuleBased)]
+        count += sum(length for length in lengths if length <= LENGTH_LIMIT)
+        composites = [one for one in level if isinstance(one, wire.Composite)]
+        level = [part for one in composites for part in one.policies or ()]
+        depth += 1
+    return count
+
+
+def _check_policy(say: Say, path: str, policy: wire.WirePolicy, depth: int) -> None:
     match policy:
         case wire.MaxPerHost(max=most):
             if not 1 <= most <= HOST_LIMIT:
@@ -58,7 +80,7 @@ def _check_parts(say: Say, path: str, policies: list[wire.WirePolicy], depth: in
         say(path, "has too many parts")
     else:
         for number, one in enumerate(policies):
-            check_policy(say, f"{path}[{number}]", one, depth + 1)
+            _check_policy(say, f"{path}[{number}]", one, depth + 1)
 
 
 def engine_policy(policy: wire.WirePolicy | None, data: RuleData) -> core.Policy:
@@ -66,7 +88,10 @@ def engine_policy(policy: wire.WirePolicy | None, data: RuleData) -> core.Policy
 
     Raises :class:`LocalRefused`, :class:`RuleRefused`.
     """
-    return core.reserving(_policy(policy or wire.AnyHost(), data))
+    meant = core.reserving(_policy(policy or wire.AnyHost(), data))
+    if (problem := core.problem_of(meant)) is not None:
+        raise RuleRefused(f"placementPolicy: {problem}")
+    return meant
 
 
 def _policy(policy: wire.WirePolicy, data: RuleData) -> core.Policy:

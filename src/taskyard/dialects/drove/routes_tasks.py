@@ -14,6 +14,7 @@ from taskyard.core.instants import after
 from taskyard.core.policies import Policy
 from taskyard.core.resources import Resources
 from taskyard.core.states import TERMINAL
+from taskyard.core.steps import OutOfSteps
 from taskyard.core.tasks import Task, TaskSpec
 from taskyard.dialects.drove import schemas as wire
 from taskyard.dialects.drove.board import Row
@@ -123,7 +124,12 @@ class TaskRoutes:
         )
         resources = Resources(cores=cores, memory_bytes=memory_mb * MEBI)
         count = wanted.numInstances
-        return success(simulated(executors, running, resources, policy, count))
+        try:
+            return success(simulated(executors, running, resources, policy, count))
+        except OutOfSteps as error:
+            raise Refused(
+                ["placementPolicy takes too long to evaluate for all executors"]
+            ) from error
 
     async def active(self, request: Connection, caller: Caller) -> Answer:
         """Section 7: everything active."""

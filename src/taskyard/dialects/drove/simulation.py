@@ -9,14 +9,19 @@ from msgspec import Struct
 
 from taskyard.core.demand import Demand
 from taskyard.core.fleet import MetadataOfAll
-from taskyard.core.ids import WorkerId
-from taskyard.core.policies import Policy, refusal
+from taskyard.core.ids import WorkerId, WorkspaceName
+from taskyard.core.policies import Policy
 from taskyard.core.pools import POOLED_RUNTIME
 from taskyard.core.resources import Resources
+from taskyard.core.steps import Steps
+from taskyard.core.verdicts import Verdicts
 from taskyard.dialects.drove import schemas as wire
 from taskyard.dialects.drove.executors import PORT, Executor
 
 INSTANCES_LIMIT: Final = 1000
+STEPS_LIMIT: Final = 250_000
+"""What evaluating the policy may cost in all: a tenth of a second."""
+_NOBODY: Final = WorkspaceName("")
 
 
 class SimulationRequest(Struct):
@@ -39,10 +44,15 @@ def simulated(
     policy: Policy,
     count: int,
 ) -> dict[str, Any]:
-    """The outcome; ``running`` counts what executors have of the application already."""
+    """The outcome; ``running`` counts what executors have of the application already.
+
+    Raises :class:`taskyard.core.steps.OutOfSteps` for a policy that takes too long to evaluate.
+    """
     demand = Demand(resources, POOLED_RUNTIME, policy)
     rooms = {one.record.id: one.room for one in executors if one.room is not None and one.is_active}
-    everybody = MetadataOfAll(dict(rooms))
+    verdicts, purse = Verdicts(MetadataOfAll(dict(rooms))), Steps(STEPS_LIMIT).of(_NOBODY)
+    for name in rooms:
+        verdicts.describe(name)
     by_worker = {one.record.id: one for one in executors}
     placements: list[dict[str, Any]] = []
     errors: list[str] = []
@@ -50,7 +60,7 @@ def simulated(
         able = [
             room
             for name, room in rooms.items()
-            if room.fits(demand) and refusal(policy, room, running[name], everybody) is None
+            if room.fits(demand) and verdicts.refusal(policy, room, running[name], purse) is None
         ]
         if not able:
             errors.append(f"No executor takes instance {len(placements) + 1} of {count}")

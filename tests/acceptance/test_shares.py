@@ -1,0 +1,90 @@
+"""A workspace that uses all it gets of something that is common, and another one beside it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from served import Served
+
+pytestmark = [pytest.mark.timeout(180)]
+PATIENCE_S = 20.0
+"""An innocent request that takes longer was kept waiting by the other workspace."""
+
+
+def client(url: str, token: str) -> httpx.Client:
+    """The native API with one token."""
+    headers = {"authorization": f"Bearer {token}"}
+    base = f"{url}/api/v1"
+    return httpx.Client(
+        base_url=base, headers=headers, trust_env=False, verify=False, timeout=PATIENCE_S
+    )
+
+
+def token_of(workspace: str, data: Path) -> str:
+    """A token that may write in a workspace."""
+    made = subprocess.run(
+        [
+            *(sys.executable, "-m", "taskyard", "token", "create", "test", "--json"),
+            *("--workspace", workspace, "--role", "write", "--data", str(data)),
+        ],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    return str(json.loads(made.stdout)["token"])
+
+
+class Town:
+    """A server with an innocent workspace and a greedy one."""
+
+    def __init__(self, served: Served) -> None:
+        self.url = served.url
+        self.innocent = client(served.url, token_of("innocent", served.data))
+        self.greedy = client(served.url, token_of("greedy", served.data))
+
+    def innocent_runs(self) -> None:
+        """A command of the innocent workspace is done soon, whatever the other one does."""
+        made = self.innocent.post("/tasks", json={"command": "true"})
+        assert made.status_code == 201, made.text
+        path = f"/tasks/{made.json()['id']}/wait"
+        ended = self.innocent.get(path, params={"timeout_s": PATIENCE_S - 1})
+        assert ended.json()["state"] == "succeeded"
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    """With a server of its own for each test."""
+    served = Served(tmp_path / "data")
+    served.start()
+    served.await_ready()
+    try:
+        town = Town(served)
+        with town.innocent, town.greedy:
+            yield town
+    finally:
+        served.stop()
+
+
+def heavy(number: int) -> dict[str, object]:
+    """One of many placement policies as large as may be, none of which any worker satisfies."""
+    tests = " and ".join(f'get(metadata,"a{number}{n}",{n})=={n}' for n in range(40))
+    rules = [f'{tests} and worker=="x{number}{n}"' for n in range(4)]
+    parts = [{"type": "rule", "rule": rule} for rule in rules]
+    return {"type": "composite", "combiner": "or", "policies": parts}
+
+
+def test_policies_of_one_workspace_do_not_hold_up_another(town: Town) -> None:
+    """However many, however large."""
+    for batch in range(8):
+        numbers = range(50 * batch, 50 * batch + 50)
+        tasks = [{"command": "true", "group": f"g{n}", "placement": heavy(n)} for n in numbers]
+        assert town.greedy.post("/tasks/batch", json={"tasks": tasks}).status_code == 201
+        town.innocent_runs()
+    last = town.greedy.get("/tasks", params={"limit": 1}).json()["items"][0]
+    why = town.greedy.get(f"/tasks/{last['id']}/why").json()
+    assert why["code"] in {"evaluating", "placement"}
+    town.innocent_runs()
