@@ -12,7 +12,9 @@ settings.register_profile("ci", settings.get_profile("default"), print_blob=True
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
 
 TOOLS = {
+    "curl": ("curl",),
     "golang": ("go",),
+    "java": ("java", "javac"),
     "ruby": ("ruby", "bundle"),
     "rust": ("cargo", "rustc", "cc"),
     "mono": ("mcs", "mono"),

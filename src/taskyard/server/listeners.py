@@ -13,12 +13,15 @@ import httptools
 import structlog
 import uvicorn
 from litestar.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from taskyard.core.errors import Unavailable
 from taskyard.dialects.http.peers import LOCAL_KEY
 from taskyard.server.controlpeers import Peer, handle_of, is_task, peer_of
+from taskyard.server.corked import Corked
+from taskyard.server.http10 import without_chunks
 from taskyard.server.sockets import MESSAGE_BYTES, PING_S, STALL_S, DroppingProtocol
+from taskyard.server.upgrades import head_without_upgrade, is_websocket
 
 HEADER_BYTES: Final = 32 << 10
 HEADER_COUNT: Final = 128
@@ -48,47 +51,6 @@ _NOT_OURS: Final = (
 )
 
 log = structlog.get_logger(__name__)
-
-
-class Corked:
-    """A transport that joins the writes of one turn of the loop.
-
-    uvicorn writes the head and the body of an answer apart; sent together they cost one system
-    call less, and wake the client once instead of twice.
-    """
-
-    __slots__ = ("_loop", "_pieces", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._pieces: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        """Send this before the loop turns to what happened next."""
-        if not self._pieces:
-            self._loop.call_soon(self._flush)
-        self._pieces.append(data)
-
-    def uncorked(self) -> asyncio.Transport:
-        """The transport itself, once nothing waits to be joined."""
-        self._flush()
-        return self._transport
-
-    def close(self) -> None:
-        """Close once everything is sent."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._pieces:
-            data = b"".join(self._pieces)
-            self._pieces.clear()
-            self._transport.write(data)
-
-    def __getattr__(self, name: str) -> Any:
-        """Everything else is the transport's own."""
-        return getattr(self._transport, name)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -129,7 +91,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if is_between and not self._in_headers and data.startswith(_DEL):
             # A method of the fastlane dialect that the parser does not know; it means DELETE.
             data = _DELETE + data[len(_DEL) :]
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            self.send_400_response(str(error))
         if not self._in_headers or self.transport.is_closing():
             return
         # The parser shows a header only once it is whole, so unfinished ones are counted here.
@@ -140,6 +106,37 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
         if self._header_timer is None:
             self._header_timer = self.loop.call_later(HEADERS_S, self._headers_late)
+
+    def _parse(self, data: bytes) -> None:
+        """Parse on behind each offer of another protocol. Raises ``HttpParserError``."""
+        rest = memoryview(data)
+        while True:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                if self._should_upgrade():
+                    self.handle_websocket_upgrade()
+                    return
+                rest = rest[offer.args[0] :]
+                self._begin_without_upgrade()
+            else:
+                return
+
+    def _begin_without_upgrade(self) -> None:
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        head = head_without_upgrade(method, self.url, version, self.headers)
+        # Another one: behind "Connection: close" the old one takes nothing more.
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(head)
+
+    def _should_upgrade(self) -> bool:
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        return is_websocket(method, version, self.headers)
+
+    def _is_ignored(self) -> bool:
+        """Whether these are headers with an offer, which come again without it."""
+        return self.parser.should_upgrade() and not self._should_upgrade()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -161,9 +158,24 @@ class BoundedProtocol(HttpToolsProtocol):
         """All headers are here."""
         self._in_headers = False
         self._stop_timer()
+        if self._is_ignored():
+            if self.parser.get_method() == b"CONNECT":
+                raise httptools.HttpParserError("this is no proxy")
+            return
         if self.url[:1] != b"/":
             self._take_host_of_target()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is whole, if the request is one."""
+        if not self._is_ignored():
+            super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Run the application for a request."""
+        if cycle.scope["http_version"] == "1.0":
+            app = without_chunks(cycle, app)
+        super()._start_asgi_task(cycle, app)
 
     def _take_host_of_target(self) -> None:
         """A target such as ``http://host/path`` names the host, whatever the header says (RFC 9112,
