@@ -105,6 +105,15 @@ def test_kill_reports_the_proof(inside: Inside) -> None:
     assert read(inside("kill", "-g", "kg")) == [{"task_id": waiting, "outcome": "cancelled"}]
 
 
+def test_parked(inside: Inside) -> None:
+    """What could not be dealt with, and why."""
+    code, out, _ = inside("parked")
+    assert code == 0
+    (one,) = json.loads(out)
+    assert one["kind"] == "task"
+    assert "no time zone" in one["reason"]
+
+
 def test_retry_and_rm(inside: Inside) -> None:
     """An ended task can be submitted anew, and removed."""
     task = submit(inside, "--", "false")

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,13 @@ from taskyard.cli.doctor.clock import check_clock, check_zones
 from taskyard.cli.doctor.disk import check_data
 from taskyard.cli.doctor.finding import Status
 from taskyard.cli.doctor.interpreter import check_files, check_python, check_sqlite
+from taskyard.cli.doctor.parked import check_parked
 from taskyard.cli.doctor.programs import check_bubblewrap, check_engines, check_languages
 from taskyard.cli.doctor.server import check_port, check_server
+from taskyard.core.instants import Instant
+from taskyard.store.sqlite.database import FILE_NAME, connect
+from taskyard.store.sqlite.migrating import migrate
+from taskyard.store.sqlite.parking import put_aside
 
 
 @pytest.mark.parametrize(
@@ -117,6 +123,26 @@ def test_server_and_port(data: Path, tmp_path: Path) -> None:
     assert check_port("host.invalid", 1).status is Status.FAIL
     (tmp_path / "server.json").write_text("{")
     assert check_server(tmp_path, "127.0.0.1", port).status is Status.FAIL
+
+
+def test_what_is_parked_is_told(tmp_path: Path) -> None:
+    """Why, and what to do; nothing is said where there is no store that could know."""
+    assert check_parked(tmp_path) is None
+    (tmp_path / FILE_NAME).write_bytes(b"no store")
+    assert check_parked(tmp_path) is None
+    (tmp_path / FILE_NAME).unlink()
+    migrate(tmp_path / FILE_NAME)
+    found = check_parked(tmp_path)
+    assert found is not None
+    assert found.status is Status.OK
+    with closing(connect(tmp_path / FILE_NAME)) as connection:
+        for number in range(4):
+            put_aside(connection, "job", f"j{number}", "default", "no zone", Instant(number))
+    found = check_parked(tmp_path)
+    assert found is not None
+    assert found.status is Status.WARN
+    assert found.detail.startswith("4 put aside: job j0: no zone; ")
+    assert found.detail.endswith("; and 1 more")
 
 
 def test_exits_with_1_on_failure(inside: Inside, tmp_path: Path) -> None:

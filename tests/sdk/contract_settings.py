@@ -66,6 +66,14 @@ async def workers() -> Json:
     return {"items": [worker_of("w1")]}
 
 
+@get("/api/v1/parked")
+async def parked() -> Json:
+    """One task."""
+    why = "timezone: there is no time zone 'Gone/Away'"
+    one = {"kind": "task", "id": "t1", "reason": why, "since": now(), "retry_at": now()}
+    return {"items": [one]}
+
+
 @post("/api/v1/workers/{name:str}/drain", status_code=200)
 async def drain(name: str) -> Json:
     """Drain."""
@@ -166,6 +174,7 @@ HANDLERS = (
     pause,
     resume,
     workers,
+    parked,
     drain,
     undrain,
     tokens,

@@ -171,6 +171,7 @@ def test_the_rest_of_the_surface(client: Client) -> None:
     assert "calm" in [each.name for each in client.groups()]
     assert client.workers()[0].capacity.slots == 4
     assert client.workers()[0].unavailable["container"].reason == "gone"
+    assert (client.parked()[0].kind, client.parked()[0].id) == ("task", "t1")
     assert client.drain("e 1").state == "draining"
     assert client.undrain("w1").state == "ready"
     token = client.create_token("ci", "write", 60)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
 from fakes.engine import CALLER, GIB, World
 from taskyard.core.attempts import KillReport
@@ -24,6 +25,19 @@ async def world() -> AsyncIterator[World]:
     world = World()
     async with world.running():
         yield world
+
+
+async def test_parked(world: World) -> None:
+    """A task that waits for its time and says why is one that could not be dealt with."""
+    task = replace(await world.submit(start_at=after(world.clock.now(), 600)), message="no zone")
+    world.store.tasks.task = lambda *_ids: _later(task)
+    answer = await why(world, task)
+    assert answer.code == "parked"
+    assert answer.summary.startswith("could not be dealt with (no zone); is tried again 2023-")
+
+
+async def _later(task: Task) -> Task:
+    return task
 
 
 async def why(world: World, task: Task) -> Explanation:

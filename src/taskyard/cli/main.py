@@ -38,6 +38,7 @@ COMMANDS: Final = (
     ("audit", "audit:audit", "Print who did what.", _SETTINGS),
     ("up", "up:up", "Start the server.", _MACHINE),
     ("worker", "worker:app", "Workers.", _MACHINE),
+    ("parked", "parked:parked", "List what could not be dealt with, and why.", _MACHINE),
     ("doctor", "doctor:doctor", "Check this machine, and say what to do.", _MACHINE),
     ("version", "version:version", "Print the version.", _MACHINE),
 )

@@ -15,7 +15,7 @@ class Change(Struct, frozen=True):
     """``submitted``, ``due``, ``assigned``, ``started``, ``succeeded``, ``failed``, ``dead``,
     ``retrying``, ``requeued``, ``kill_requested``, ``cancelled``, ``expired``, ``fired``,
     ``rescheduled``, ``reprioritized``, ``refused`` (a report whose lease no longer held),
-    ``deleted``."""
+    ``parked`` (put aside, as it could not be dealt with), ``deleted``."""
     at: Instant
     task_id: TaskId
     seq: int

@@ -71,7 +71,7 @@ class CatalogueStore(Protocol):
         """Forget endpoints, triggers and schedules of a function."""
         ...
 
-    async def triggers(self, function_id: FunctionId) -> list[Trigger]:
+    async def triggers(self, function_id: FunctionId, now: Instant) -> list[Trigger]:
         """What follows the calls of a function, oldest first."""
         ...
 

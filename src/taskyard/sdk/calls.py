@@ -238,6 +238,11 @@ def workers() -> Call[tuple[models.Worker, ...]]:
     return Call("GET", f"{BASE}/workers", _items(models.Worker))
 
 
+def parked() -> Call[tuple[models.Parked, ...]]:
+    """What is put aside, longest first."""
+    return Call("GET", f"{BASE}/parked", _items(models.Parked))
+
+
 def drain(worker_id: str) -> Call[models.Worker]:
     """Place nothing new on a worker."""
     return Call("POST", _drain(worker_id), reader(models.Worker))

@@ -293,6 +293,10 @@ class Client(Sender):
         """All workers."""
         return self._send(calls.workers())
 
+    def parked(self) -> tuple[models.Parked, ...]:
+        """What the server could not deal with and put aside, longest first."""
+        return self._send(calls.parked())
+
     def drain(self, worker_id: str) -> models.Worker:
         """Place nothing new on a worker; what runs there goes on."""
         return self._send(calls.drain(worker_id))

@@ -293,6 +293,16 @@ class Worker(Struct, frozen=True):
     beat_at: datetime | None = None
 
 
+class Parked(Struct, frozen=True):
+    """An entry that the server could not deal with, and put aside."""
+
+    kind: str
+    id: str
+    reason: str
+    since: datetime
+    retry_at: datetime
+
+
 class Try(Struct, frozen=True):
     """One request made for a delivery."""
 

@@ -50,6 +50,7 @@ from taskyard.services.load import Load
 from taskyard.services.logs import Logs
 from taskyard.services.maintenance import Maintenance
 from taskyard.services.making import ImageMaking
+from taskyard.services.parking import ParkedEntries
 from taskyard.services.prune import Prune
 from taskyard.services.reception import Reception
 from taskyard.services.rescue import Rescue
@@ -195,7 +196,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         rerun_if_lost=settings.greencloud.rerun_if_lost,
         quotas=settings.greencloud.quotas(),
     )
-    chaining = Chaining(store.catalogue, store.issued, issuing, bus, clock)
+    chaining = Chaining(store.catalogue, store.issued, issuing, store.parking, bus, clock)
     keeping = JobKeeping(store.jobs, bus, clock, webhooks.poke)
     engine = Engine(
         tasks=submits,
@@ -203,6 +204,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         groups=Groups(groups, dispatch, audit),
         why=Why(tasks, dispatch),
         workers=Workers(dispatching, dispatch, audit),
+        parking=ParkedEntries(store.parking),
         maintenance=Maintenance(store.maintenance, audit, clock),
         logs=Logs(tasks, adapters.files),
         follow=Follow(tasks, adapters.files, bus),

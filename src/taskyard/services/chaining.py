@@ -22,6 +22,7 @@ from taskyard.core.schedule import CatchUp, firings_due
 from taskyard.core.states import TERMINAL, Reason
 from taskyard.ports.catalogue import CatalogueStore, Issue, IssuedStore
 from taskyard.ports.clock import Clock
+from taskyard.ports.parking import ParkingStore
 from taskyard.services.bus import Bus
 from taskyard.services.calls import CallFailed
 from taskyard.services.issuing import Issuing
@@ -42,9 +43,11 @@ class Chaining:
         catalogue: CatalogueStore,
         store: IssuedStore,
         issuing: Issuing,
+        parking: ParkingStore,
         bus: Bus,
         clock: Clock,
     ) -> None:
+        self._parking = parking
         self._catalogue = catalogue
         self._store = store
         self._issuing = issuing
@@ -114,7 +117,7 @@ class Chaining:
         if status is None:
             status = 408 if view.reason is Reason.TIMEOUT else 500
         if call.origin.links < MOST_LINKS:
-            for one in await self._catalogue.triggers(call.function_id):
+            for one in await self._catalogue.triggers(call.function_id, self._clock.now()):
                 if one.workspace != call.workspace or one.status not in {None, status}:
                     continue
                 caller = Caller(f"trigger {one.id}", call.workspace, Role.WRITE)
@@ -166,7 +169,15 @@ class Chaining:
     async def _fire_due(self) -> float:
         now = self._clock.now()
         for was, schedule in await self._catalogue.due(now, AT_ONCE):
-            await self._fire(schedule, was, now)
+            try:
+                await self._fire(schedule, was, now)
+            except (Unavailable, Overloaded):
+                raise
+            except Exception as error:
+                # Such as a time zone that this machine has lost: the others are due all the same.
+                log.exception("schedule_not_fired", schedule=schedule.id)
+                reason = str(error)
+                await self._parking.park("schedule", schedule.id, schedule.workspace, reason, now)
         next_at = await self._catalogue.next_due()
         if next_at is None:
             return LONGEST_SLEEP_S

@@ -17,6 +17,7 @@ from taskyard.services.jobs import Jobs
 from taskyard.services.lists import Lists
 from taskyard.services.logs import Logs
 from taskyard.services.maintenance import Maintenance
+from taskyard.services.parking import ParkedEntries
 from taskyard.services.secrets import Secrets
 from taskyard.services.tasks import Tasks
 from taskyard.services.webhooks import Webhooks
@@ -34,6 +35,7 @@ class Engine:
     why: Why
     workers: Workers
     maintenance: Maintenance
+    parking: ParkedEntries
     logs: Logs
     follow: Follow
     dispatch: Dispatch

@@ -47,6 +47,8 @@ class Why:
 def _said(task: Task, attempts: Sequence[Attempt]) -> tuple[str, str]:
     """Code and summary for every state but queued."""
     start = _moment(task.start_at)
+    if task.state is TaskState.SCHEDULED and task.message is not None:
+        return "parked", f"could not be dealt with ({task.message}); is tried again {start}"
     if task.state is TaskState.SCHEDULED:
         verb = "fires next" if task.spec.cron else "starts"
         return "scheduled", f"{verb} {start}"

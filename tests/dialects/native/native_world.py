@@ -30,6 +30,7 @@ from taskyard.server.metrics import Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
+from taskyard.store.sqlite.store import SqliteStore
 
 WORKER = WorkerId("w1")
 
@@ -151,13 +152,20 @@ class NativeWorld:
     """What a test works with."""
 
     def __init__(
-        self, wired: Wired, worker: WordWorker, streams: Streams, metrics: Metrics, url: str
+        self,
+        wired: Wired,
+        worker: WordWorker,
+        streams: Streams,
+        metrics: Metrics,
+        url: str,
+        store: SqliteStore,
     ) -> None:
         self.wired = wired
         self.worker = worker
         self.streams = streams
         self.metrics = metrics
         self.url = url
+        self.store = store
         self.api = self.client("Bearer dev")
         self.guest = self.client("Basic Z3Vlc3Q6Z3Vlc3Q=")
         self.nobody = self.client(None)
@@ -233,7 +241,8 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[NativeWorld
             await worker.join(wired.reception, tasks)
             await started([listener])
             host, port = listener.socket.getsockname()
-            world = NativeWorld(wired, worker, streams, metrics, f"http://{host}:{port}")
+            url = f"http://{host}:{port}"
+            world = NativeWorld(wired, worker, streams, metrics, url, store)
             try:
                 async with world.api, world.guest, world.nobody:
                     yield world

@@ -5,6 +5,9 @@ import base64
 import pytest
 from native_world import NativeWorld
 
+from fakes.specs import NOW
+from taskyard.core.ids import WorkspaceName
+
 pytestmark = pytest.mark.anyio
 
 
@@ -136,6 +139,17 @@ async def test_workers_and_version_are_shown(world: NativeWorld) -> None:
     assert worker["used"] == {"slots": 1, "cpu": 1.5, "memory_bytes": 0}
     version = (await world.guest.get("/version")).json()
     assert (version["api"], version["dev"]) == ("v1", True)
+
+
+async def test_what_is_parked_is_shown_with_its_reason(world: NativeWorld) -> None:
+    """To whoever may read in its workspace."""
+    assert (await world.guest.get("/parked")).json() == {"items": []}
+    now, store = NOW, world.store.parking
+    await store.park("schedule", "s1", WorkspaceName("default"), "no zone", now)
+    await store.park("schedule", "s2", WorkspaceName("other"), "no zone", now)
+    (item,) = (await world.guest.get("/parked")).json()["items"]
+    assert (item["kind"], item["id"], item["reason"]) == ("schedule", "s1", "no zone")
+    assert item["since"] < item["retry_at"]
 
 
 async def test_webhook_deliveries_can_be_looked_at_and_repeated(world: NativeWorld) -> None:

@@ -10,6 +10,7 @@ from taskyard.cli.doctor.clock import check_clock, check_zones
 from taskyard.cli.doctor.disk import check_data
 from taskyard.cli.doctor.finding import Finding, Status
 from taskyard.cli.doctor.interpreter import check_files, check_python, check_sqlite
+from taskyard.cli.doctor.parked import check_parked
 from taskyard.cli.doctor.programs import check_bubblewrap, check_engines, check_languages
 from taskyard.cli.doctor.server import check_server
 from taskyard.cli.output import on_terminal, plain, print_json, print_table
@@ -67,3 +68,5 @@ def _findings(data: Path, host: str, port: int) -> Iterator[Finding]:
     yield check_engines()
     yield check_languages()
     yield check_server(data, host, port)
+    if (parked := check_parked(data)) is not None:
+        yield parked

@@ -11,7 +11,7 @@ const AFTER = {
 const WORDS = new Map(Object.entries({
   due: "became ready", assigned: "given to a worker", started: "started", kill_requested: "kill requested",
   retrying: "waits to be retried", requeued: "queued again", refused: "a late report was refused",
-  rescheduled: "given another start", reprioritized: "given another priority", fired: "fired",
+  rescheduled: "given another start", parked: "could not be dealt with, put aside", reprioritized: "given another priority", fired: "fired",
 }));
 
 /**
@@ -25,7 +25,7 @@ function stretches(events, task) {
   const waits = next === "due" || next === "rescheduled" || (!next && task.state === "scheduled");
   const list = [{ state: waits ? "scheduled" : "queued", from: events[0].at, to: /** @type {string | null} */ (null) }];
   for (const event of events.slice(1)) {
-    const state = event.kind === "rescheduled" ? "scheduled" : AFTER[event.kind];
+    const state = ["rescheduled", "parked"].includes(event.kind) ? "scheduled" : AFTER[event.kind];
     const last = list[list.length - 1];
     if (!state || state === last.state) continue;
     last.to = event.at;

@@ -12,6 +12,8 @@ from taskyard.dialects.native.routes_access import role_word
 from taskyard.dialects.native.schemas_rest import (
     CapacityAnswer,
     MeAnswer,
+    ParkedAnswer,
+    ParkedListAnswer,
     UnavailableAnswer,
     VersionAnswer,
     WorkerAnswer,
@@ -60,6 +62,18 @@ class MiscRoutes(Controller):
         worker_id = WorkerId(call.path("worker_id"))
         found = await call.engine.workers.undrain(call.caller, worker_id)
         return json_answer(worker_answer(*found))
+
+    @operation("GET", "/parked", {200: ParkedListAnswer})
+    async def list_parked(self, call: Call[NoQuery, None]) -> Answer:
+        """What background work could not deal with, and why."""
+        found = await call.engine.parking.all(call.caller)
+        items = [
+            ParkedAnswer(
+                one.kind, one.key, one.reason, wire_time(one.since), wire_time(one.retry_at)
+            )
+            for one in found
+        ]
+        return json_answer(ParkedListAnswer(items))
 
     @operation("GET", "/me", {200: MeAnswer})
     async def get_me(self, call: Call[NoQuery, None]) -> Answer:

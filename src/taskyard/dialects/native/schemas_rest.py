@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from taskyard.dialects.native.queries import WorkspaceChoice
 from taskyard.dialects.native.schemas_submit import TEXT
 from taskyard.dialects.native.schemas_tasks import Uuid, When
+from taskyard.ports.parking import ParkedKind
 
 RoleWord = Literal["read", "write", "operate", "admin"]
 Limit = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -90,6 +91,22 @@ class WorkersAnswer(Struct):
     """All workers."""
 
     items: list[WorkerAnswer]
+
+
+class ParkedAnswer(Struct):
+    """An entry that could not be dealt with, and was put aside."""
+
+    kind: ParkedKind
+    id: str
+    reason: str
+    since: When
+    retry_at: When
+
+
+class ParkedListAnswer(Struct):
+    """What is put aside, longest first."""
+
+    items: list[ParkedAnswer]
 
 
 class TryAnswer(Struct):

@@ -1,7 +1,7 @@
 """Endpoints, triggers, schedules, tags, nodes and builds, on SQLite."""
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +11,9 @@ from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.functions import FunctionId
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
+from taskyard.ports.parking import ParkedKind
 from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.parking import put_aside, readmit, reason_of
 from taskyard.store.sqlite.rows import text
 from taskyard.store.sqlite.session import Part, writes
 
@@ -105,14 +107,14 @@ class SqliteCatalogue(Part):
         """See the port."""
         await self._execute(_SQL.delete_entries_of_function.sql, {"function_id": function_id})
 
-    async def triggers(self, function_id: FunctionId) -> list[Trigger]:
+    async def triggers(self, function_id: FunctionId, now: Instant) -> list[Trigger]:
         """See the port."""
         values = {"function_id": function_id}
         rows = await self._session.read(
             lambda c: c.execute(_SQL.triggers_of_function.sql, values).fetchall()
         )
-        found = [_entry(row[0]) for row in rows]
-        return [one for one in found if isinstance(one, Trigger)]
+        found = await self._readable("trigger", [(row[1], row[2], row[0]) for row in rows], now)
+        return [one for one in found.values() if isinstance(one, Trigger)]
 
     async def followed(self) -> set[str]:
         """See the port."""
@@ -125,8 +127,34 @@ class SqliteCatalogue(Part):
         rows = await self._session.read(
             lambda c: c.execute(_SQL.entries_due.sql, values).fetchall()
         )
-        found = [(Instant(row[0]), _entry(row[1])) for row in rows]
-        return [(due_at, one) for due_at, one in found if isinstance(one, Schedule)]
+        due_at = {row[2]: Instant(row[0]) for row in rows}
+        found = await self._readable("schedule", [(row[2], row[3], row[1]) for row in rows], now)
+        return [(due_at[key], one) for key, one in found.items() if isinstance(one, Schedule)]
+
+    async def _readable(
+        self, kind: ParkedKind, rows: Sequence[tuple[str, str, str]], now: Instant
+    ) -> dict[str, Entry]:
+        """Entries by id, out of ids, workspaces and contents; what cannot be read is put aside."""
+        found: dict[str, Entry] = {}
+        unreadable: list[tuple[str, str, str]] = []
+        for key, workspace, content in rows:
+            try:
+                found[key] = _entry(content)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others count
+                unreadable.append((key, workspace, reason_of(error)))
+        if unreadable:
+            await self._park(kind, unreadable, now)
+        return found
+
+    @writes
+    async def _park(
+        self, kind: ParkedKind, entries: Sequence[tuple[str, str, str]], now: Instant
+    ) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            for key, workspace, reason in entries:
+                put_aside(connection, kind, key, workspace, reason, now)
+
+        await self._session.write(write)
 
     async def next_due(self) -> Instant | None:
         """See the port."""
@@ -153,6 +181,8 @@ class SqliteCatalogue(Part):
     async def _execute(self, sql: str, values: dict[str, Any]) -> None:
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(sql, values)
+            if "kind" in values:
+                readmit(connection, values["kind"], values["id"])
 
         await self._session.write(write)
 

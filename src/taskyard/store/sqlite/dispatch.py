@@ -2,7 +2,8 @@
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -25,9 +26,22 @@ from taskyard.ports.dispatching import Backlog, Placed, Placement, Running, Work
 from taskyard.store.sqlite.batches import write_many
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.due import run_due
+from taskyard.store.sqlite.moves import mover_of
+from taskyard.store.sqlite.parked_tasks import park_task
+from taskyard.store.sqlite.parking import guarded, put_aside
 from taskyard.store.sqlite.prune import prune
 from taskyard.store.sqlite.reports import apply_reports, lose_attempt
-from taskyard.store.sqlite.rows import attempt_of, attempt_row, demand_in, ready_of, task_of, text
+from taskyard.store.sqlite.rows import (
+    PLAIN_SPEC,
+    Row,
+    attempt_of,
+    attempt_row,
+    demand_in,
+    readable,
+    ready_of,
+    task_of,
+    text,
+)
 from taskyard.store.sqlite.session import Part, writes
 from taskyard.store.sqlite.submits import assigned, told
 
@@ -77,16 +91,47 @@ class SqliteDispatch(Part):
         """See the port."""
 
         def write(connection: sqlite3.Connection) -> tuple[list[Placed], list[Change]]:
-            placed = [
-                one
-                for placement in placements
-                if (one := self._place(connection, placement, now)) is not None
-            ]
-            rows = [attempt_row(one.task.seq, one.attempt) for one in placed]
-            write_many(connection, _SQL.insert_attempt.sql, rows)
-            return placed, [one.change for one in placed]
+            # All at once, or, where one of them cannot be read, one by one.
+            placed: list[Placed] = []
+            parked: list[Change] = []
+            done = guarded(
+                connection, ledger, partial(self._place_all, connection, placements, now)
+            )
+            if isinstance(done, list):
+                placed = done
+            else:
+                for one in placements:
+                    alone = partial(self._place_all, connection, [one], now)
+                    done = guarded(connection, ledger, alone)
+                    if isinstance(done, list):
+                        placed += done
+                    else:
+                        parked += self._put_aside(connection, one, done, now)
+            return placed, [*(one.change for one in placed), *parked]
 
+        ledger = self._session.ledger
         return await self._session.write(write)
+
+    def _place_all(
+        self, connection: sqlite3.Connection, placements: Sequence[Placement], now: Instant
+    ) -> list[Placed]:
+        placed = [
+            one
+            for placement in placements
+            if (one := self._place(connection, placement, now)) is not None
+        ]
+        rows = [attempt_row(one.task.seq, one.attempt) for one in placed]
+        write_many(connection, _SQL.insert_attempt.sql, rows)
+        return placed
+
+    def _put_aside(
+        self, connection: sqlite3.Connection, placement: Placement, error: Exception, now: Instant
+    ) -> list[Change]:
+        """Park a task that cannot be placed."""
+        parameters = {"seq": placement.seq}
+        workspace, group, state = connection.execute(_SQL.place_of.sql, parameters).fetchone()
+        mover = mover_of(placement.seq, placement.task_id, workspace, state, PLAIN_SPEC, 0, group)
+        return park_task(connection, self._session.ledger, mover, error, now)
 
     def _place(
         self, connection: sqlite3.Connection, placement: Placement, now: Instant
@@ -154,7 +199,7 @@ class SqliteDispatch(Part):
             parameters = {"worker_id": worker.id, "incarnation": worker.incarnation}
             connection.execute(_SQL.adopt_attempts.sql, parameters)
             rows = connection.execute(_TASKS.attempts_unended_of.sql, {"worker_id": worker.id})
-            return [attempt_of(row) for row in rows]
+            return readable(attempt_of, rows.fetchall())
 
         return await self._session.write(write)
 
@@ -186,17 +231,24 @@ class SqliteDispatch(Part):
             rows = connection.execute(
                 _TASKS.attempts_unended_of.sql, {"worker_id": worker_id}
             ).fetchall()
-            changes = (
-                lose_attempt(connection, self._session.ledger, attempt_of(row), now) for row in rows
-            )
-            return [change for change in changes if change is not None]
+            changes = []
+            for row in rows:
+                lose = partial(lose_attempt, connection, ledger, row[0], row[6], row[4], now)
+                done = guarded(connection, ledger, lose)
+                if isinstance(done, Exception):
+                    put_aside(connection, "attempt", row[0], row[2], done, now)
+                elif done is not None:
+                    changes.append(done)
+            return changes
+
+        ledger = self._session.ledger
 
         return await self._session.write(write)
 
     async def workers(self) -> list[WorkerRecord]:
         """See the port."""
         rows = await self._session.read(lambda c: c.execute(_SQL.all_workers.sql).fetchall())
-        return [_worker_of(row) for row in rows]
+        return readable(_worker_of, rows)
 
     @writes
     async def set_draining(self, worker_id: WorkerId, *, draining: bool) -> WorkerRecord:
@@ -216,8 +268,8 @@ class SqliteDispatch(Part):
 
         def read(connection: sqlite3.Connection) -> list[Running]:
             found = []
-            for row in connection.execute(_TASKS.attempts_unended.sql):
-                attempt = attempt_of(row)
+            rows = connection.execute(_TASKS.attempts_unended.sql).fetchall()
+            for attempt in readable(attempt_of, rows):
                 asked = connection.execute(_SQL.group_and_demand.sql, (attempt.task_id,))
                 group, demand = asked.fetchone()
                 found.append(Running(attempt, group, demand_in(demand, attempt.resources)))
@@ -239,7 +291,7 @@ class SqliteDispatch(Part):
         )
 
 
-def _worker_of(row: tuple[Any, ...]) -> WorkerRecord:
+def _worker_of(row: Row) -> WorkerRecord:
     return WorkerRecord(
         id=row[0],
         incarnation=row[1],

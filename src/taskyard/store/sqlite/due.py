@@ -1,6 +1,7 @@
 """What the passing of time does to waiting tasks: they become ready, fire, or expire."""
 
 import sqlite3
+from functools import partial
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -15,7 +16,9 @@ from taskyard.core.tasks import NewTask, TaskSpec
 from taskyard.store.sqlite.batches import write_many
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.moves import move, mover_of, ready
-from taskyard.store.sqlite.rows import Row, new_task_row, spec_of
+from taskyard.store.sqlite.parked_tasks import park_task
+from taskyard.store.sqlite.parking import guarded, readmit
+from taskyard.store.sqlite.rows import PLAIN_SPEC, Row, new_task_row, spec_of, spec_or_plain
 from taskyard.store.sqlite.session import Session
 
 _SQL: Final = queries("dispatch")
@@ -33,13 +36,22 @@ def run_due(
     for row in rows:
         if len(changes) >= limit:
             break
-        spec = spec_of(row[9])
-        if row[8]:
-            changes += _fire(connection, session, row, spec, now)
-            continue
-        mover = mover_of(row[0], row[1], row[2], row[4], spec, row[5], row[3])
-        changes.append(move(connection, session.ledger, mover, TaskEvent.DUE, "due", now))
+        done = guarded(connection, session.ledger, partial(_run, connection, session, row, now))
+        if isinstance(done, Exception):
+            mover = mover_of(row[0], row[1], row[2], row[4], PLAIN_SPEC, row[5], row[3])
+            done = park_task(connection, session.ledger, mover, done, now, row[6])
+        changes += done
     return changes
+
+
+def _run(connection: sqlite3.Connection, session: Session, row: Row, now: Instant) -> list[Change]:
+    """Do what is due of one task."""
+    was_due_at = readmit(connection, "task", row[1])
+    spec = spec_of(row[9])
+    if row[8]:
+        return _fire(connection, session, row, spec, was_due_at or row[6], now)
+    mover = mover_of(row[0], row[1], row[2], row[4], spec, row[5], row[3])
+    return [move(connection, session.ledger, mover, TaskEvent.DUE, "due", now)]
 
 
 def _expire(
@@ -48,9 +60,9 @@ def _expire(
     rows = connection.execute(_SQL.expired_tasks.sql, {"now": now, "limit": limit}).fetchall()
     changes = []
     for row in rows:
-        spec = spec_of(row[6])
+        spec = spec_or_plain(row[6])
         mover = mover_of(row[0], row[1], row[2], row[4], spec, row[5], row[3])
-        late = spec.expires_at
+        late = row[7]
         changes.append(
             move(
                 connection,
@@ -60,21 +72,26 @@ def _expire(
                 "expired",
                 now,
                 reason=Reason.EXPIRED,
-                message=f"expired at {rfc3339(late)}" if late is not None else "expired",
+                message=f"expired at {rfc3339(late)}",
             )
         )
     return changes
 
 
 def _fire(
-    connection: sqlite3.Connection, session: Session, row: Row, spec: TaskSpec, now: Instant
+    connection: sqlite3.Connection,
+    session: Session,
+    row: Row,
+    spec: TaskSpec,
+    due_at: Instant,
+    now: Instant,
 ) -> list[Change]:
     """Create a task for each firing owed, and move the recurring task to its next one.
 
     Both in one transaction, guarded by the firing time that was waited for: no firing time ever
     yields two tasks, and none is skipped by a crash in between.
     """
-    seq, task_id, due_at = row[0], row[1], row[6]
+    seq, task_id = row[0], row[1]
     owed, next_at = firings_due(
         spec.cron or "", spec.timezone, due_at, now, spec.catch_up, FIRINGS_AT_ONCE
     )
@@ -91,7 +108,7 @@ def _fire(
             message="has no further firing",
         )
         return [*_create(connection, session, task_id, row, spec, owed, now), ended]
-    parameters = {"seq": seq, "next_at": next_at, "due_at": due_at}
+    parameters = {"seq": seq, "next_at": next_at, "due_at": row[6]}
     if connection.execute(_SQL.advance_recurring.sql, parameters).rowcount != 1:
         return []
     return _create(connection, session, task_id, row, spec, owed, now)

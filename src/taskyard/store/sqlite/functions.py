@@ -21,7 +21,7 @@ from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.functions import FunctionChange
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.rows import Row, text
+from taskyard.store.sqlite.rows import Row, readable, text
 from taskyard.store.sqlite.session import Part, writes
 from taskyard.store.sqlite.tasks import find
 
@@ -77,7 +77,7 @@ class SqliteFunctions(Part):
     async def everything(self) -> list[Function]:
         """See the port."""
         rows = await self._session.read(lambda c: c.execute(_SQL.all_functions.sql).fetchall())
-        return [_function(row) for row in rows]
+        return readable(_function, rows)
 
     @writes
     async def change(
@@ -189,7 +189,7 @@ class SqliteFunctions(Part):
     async def unbuilt(self) -> list[tuple[WorkspaceName, Version]]:
         """See the port."""
         rows = await self._session.read(lambda c: c.execute(_SQL.unbuilt.sql).fetchall())
-        return [(WorkspaceName(row[16]), _version(row)) for row in rows]
+        return readable(lambda row: (WorkspaceName(row[16]), _version(row)), rows)
 
     async def image_versions(self) -> frozenset[tuple[FunctionId, int]]:
         """See the port."""

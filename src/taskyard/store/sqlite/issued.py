@@ -25,6 +25,7 @@ from taskyard.core.states import Reason, TaskState
 from taskyard.ports.catalogue import Issue
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.moves import mover_of, ready
+from taskyard.store.sqlite.parking import readmit
 from taskyard.store.sqlite.rows import Row, text
 from taskyard.store.sqlite.session import Part, Session, writes
 from taskyard.store.sqlite.submits import Submit
@@ -88,6 +89,7 @@ class SqliteIssued(Part):
 
         def write(connection: sqlite3.Connection) -> Change | None:
             values = {"id": schedule.id, "was": was, "to": to}
+            readmit(connection, "schedule", schedule.id)
             moved = connection.execute(_SQL.move_due.sql, values).rowcount
             if not moved or issue is None:
                 return None

@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from taskyard.core.changes import Change
@@ -28,6 +29,7 @@ from taskyard.ports.store import CancelOutcome
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.jobrows import definition_text, execution_at, job_at, job_of, text_of
 from taskyard.store.sqlite.moves import mover_of, ready
+from taskyard.store.sqlite.parking import guarded, put_aside, readmit
 from taskyard.store.sqlite.session import Part, Session, writes
 from taskyard.store.sqlite.submits import Submit
 from taskyard.store.sqlite.tasks import SqliteTasks
@@ -83,6 +85,7 @@ class SqliteJobs(Part):
                 seq = known.seq
                 values["definition"] = definition_text(definition, known.definition, kept)
                 connection.execute(_SQL.replace_job.sql, {**values, "seq": seq})
+                readmit(connection, "job", seq)
                 self._cancel_open(connection, known, {TaskState.SCHEDULED}, now, actor, changes)
             task_id = None
             if start.at is None:
@@ -156,6 +159,7 @@ class SqliteJobs(Part):
                 last: TaskId | None = _execution(connection, job, task_id).task.id
             else:
                 connection.execute(_SQL.stop_starting.sql, {"seq": job.seq})
+                readmit(connection, "job", job.seq)
                 self._cancel_open(connection, job, {TaskState.SCHEDULED}, now, actor, changes)
                 last = _last(connection, job)
             spent = {"seq": job.seq, "retry_count": job.definition.retries + 1, "now": now}
@@ -235,10 +239,12 @@ class SqliteJobs(Part):
             rows = connection.execute(_SQL.due_jobs.sql, {"now": now, "limit": limit}).fetchall()
             changes = []
             for row in rows:
-                job = job_of(row)
-                moved = {"seq": job.seq, "next_at": start_after(job, now)}
-                connection.execute(_SQL.move_job_on.sql, moved)
-                changes.append(self._execute(connection, job, None, now, None, None))
+                start = partial(self._start, connection, row, now)
+                done = guarded(connection, self._session.ledger, start)
+                if isinstance(done, Exception):
+                    put_aside(connection, "job", row[0], row[1], done, now)
+                else:
+                    changes.append(done)
             return changes
 
         return await self._session.write(write)
@@ -285,6 +291,14 @@ class SqliteJobs(Part):
             return [self._execute(connection, job, start_at, now, None, None)], count
 
         return await self._session.write(write)
+
+    def _start(self, connection: sqlite3.Connection, row: Sequence[Any], now: Instant) -> Change:
+        """Start a job that is due, inside a transaction."""
+        job = job_of(row)
+        readmit(connection, "job", job.seq)
+        moved = {"seq": job.seq, "next_at": start_after(job, now)}
+        connection.execute(_SQL.move_job_on.sql, moved)
+        return self._execute(connection, job, None, now, None, None)
 
     def _execute(
         self,

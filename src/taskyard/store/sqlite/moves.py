@@ -11,16 +11,19 @@ from taskyard.core.demand import Demand, ReadyTask, demand_of
 from taskyard.core.errors import IllegalTransition
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.states import TERMINAL, Reason, TaskEvent, TaskState, next_task_state
+from taskyard.core.states import TERMINAL, WAITING, Reason, TaskEvent, TaskState, next_task_state
 from taskyard.core.tasks import TaskSpec
 from taskyard.core.webhooks import events_of
 from taskyard.store.sqlite.batches import write_many
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.ledger import Ledger
+from taskyard.store.sqlite.parking import readmit
 from taskyard.store.sqlite.rows import attempt_of, task_of
 from taskyard.store.sqlite.webhooks import enqueue
 
 _QUERIES: Final = queries("tasks")
+_LEAVES_PARKING: Final = frozenset({TaskEvent.CANCEL, TaskEvent.EXPIRE, TaskEvent.RESCHEDULE})
+"""What ends the reason why a waiting task was put aside."""
 MOVE: Final = _QUERIES.move_task.sql
 MoveRow = tuple[Any, ...]
 """Values of ``MOVE``."""
@@ -107,6 +110,8 @@ def move(
         later.append(row)
     elif write_many(connection, MOVE, [row]) != 1:
         raise IllegalTransition("task", mover.state, event)
+    if mover.state in WAITING and event in _LEAVES_PARKING:
+        readmit(connection, "task", mover.id)
     ledger.move(mover.workspace, mover.group, mover.state, state)
     ledger.event(mover.seq, kind, now, attempt_id, actor, detail or message)
     change = Change(

@@ -14,6 +14,7 @@ from taskyard.store.sqlite.issued import SqliteIssued
 from taskyard.store.sqlite.jobs import SqliteJobs
 from taskyard.store.sqlite.lists import SqliteLists
 from taskyard.store.sqlite.maintenance import SqliteMaintenance
+from taskyard.store.sqlite.parking import SqliteParking
 from taskyard.store.sqlite.session import Part, Session
 from taskyard.store.sqlite.tasks import SqliteTasks
 from taskyard.store.sqlite.webhooks import SqliteWebhookStore
@@ -34,6 +35,7 @@ class Parts:
         self.functions = SqliteFunctions(session)
         self.catalogue = SqliteCatalogue(session)
         self.issued = SqliteIssued(session, self.tasks)
+        self.parking = SqliteParking(session)
         self.maintenance = SqliteMaintenance(session)
         self.workspace_users = SqliteWorkspaceUsers(session)
         self.access = SqliteAccessStore(session)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from taskyard.core.attempts import Attempt, Ended, Progress, Report, Started
+from taskyard.core.attempts import Ended, Progress, Report, Started
 from taskyard.core.changes import Change
 from taskyard.core.errors import Unavailable
 from taskyard.core.functions import CallResult
@@ -28,7 +28,7 @@ from taskyard.store.sqlite.batches import write_many
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.moves import MOVE, MoveRow, move, mover_of, tell
-from taskyard.store.sqlite.rows import Row, outcome_text, spec_of, text
+from taskyard.store.sqlite.rows import Row, outcome_text, spec_or_plain, text
 
 _SQL: Final = queries("dispatch")
 _FUNCTIONS: Final = queries("functions")
@@ -107,7 +107,7 @@ def _result_row(report: Ended, result: CallResult) -> tuple[Any, ...]:
 
 
 def _keep_blob(connection: sqlite3.Connection, blob: bytes, row: Row | None, now: Instant) -> None:
-    work = spec_of(row[15]).work if row is not None else None
+    work = spec_or_plain(row[15]).work if row is not None else None
     if not isinstance(work, FunctionCall):
         return
     parameters = {"function_id": work.function_id, "now": now, "data": blob}
@@ -197,7 +197,7 @@ def _started(
     ledger.event(row[5], "started", at, attempt_id)
     change = _running("started", at, attempt_id, row)
     # Reading the whole specification costs more than all the rest, and few have webhooks.
-    asks = '"webhooks"' in row[15] and spec_of(row[15]).webhooks
+    asks = '"webhooks"' in row[15] and spec_or_plain(row[15]).webhooks
     return tell(connection, change) if asks else change
 
 
@@ -254,7 +254,7 @@ def _end(
     )
     for stream, data in report.folded.items():
         connection.execute(_SQL.fold_output.sql, (report.attempt_id, stream, data))
-    spec = spec_of(row[15])
+    spec = spec_or_plain(row[15])
     decided = verdict(
         report,
         spec,
@@ -286,19 +286,24 @@ def _end(
 
 
 def lose_attempt(
-    connection: sqlite3.Connection, ledger: Ledger, attempt: Attempt, now: Instant
+    connection: sqlite3.Connection,
+    ledger: Ledger,
+    attempt_id: AttemptId,
+    lease_token: LeaseToken,
+    worker_id: str,
+    now: Instant,
 ) -> Change | None:
     """End an attempt whose worker is gone; its token is void from here on."""
-    row = _rows(connection, {attempt.id}).get(attempt.id)
-    if row is None or row[11] != attempt.id:
+    row = _rows(connection, {attempt_id}).get(attempt_id)
+    if row is None or row[11] != attempt_id:
         return None
     lost = Ended(
-        attempt_id=attempt.id,
-        lease_token=attempt.lease_token,
+        attempt_id=attempt_id,
+        lease_token=lease_token,
         at=now,
         state=AttemptState.LOST,
         reason=Reason.WORKER_LOST,
-        message=f"worker {attempt.worker_id} was lost",
+        message=f"worker {worker_id} was lost",
     )
     ends = Ends(connection)
     (change,) = _end(connection, ledger, lost, row, now, 0.5, ends)

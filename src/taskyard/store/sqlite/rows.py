@@ -1,10 +1,11 @@
 """Between rows and records: the only place that knows the order of columns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from taskyard.core.attempts import Attempt, Ended, KillReport, StreamSize, Usage
@@ -13,7 +14,11 @@ from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.resources import Resources
 from taskyard.core.states import AttemptState, Reason, TaskState
-from taskyard.core.tasks import NewTask, Task, TaskSpec
+from taskyard.core.tasks import Command, NewTask, Task, TaskSpec
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 encode: Final = msgspec.json.Encoder().encode
 _spec: Final = msgspec.json.Decoder(TaskSpec).decode
@@ -55,9 +60,35 @@ def spec_of(column: str) -> TaskSpec:
     return _short_spec(column) if len(column) <= SHORT_SPEC else _spec(column)
 
 
+def spec_or_plain(column: str) -> TaskSpec:
+    """The specification in a ``spec`` column, or one without wishes where that cannot be read.
+
+    For what has to be done whatever the task says: to end it, to let its attempt go.
+    """
+    try:
+        return spec_of(column)
+    except (msgspec.MsgspecError, UnicodeError):
+        return PLAIN_SPEC
+
+
+PLAIN_SPEC: Final = TaskSpec(work=Command(argv=("false",)))
+
+
 @lru_cache(maxsize=1024)
 def _short_spec(column: str) -> TaskSpec:
     return _spec(column)
+
+
+def readable(record_of: Callable[[Row], T], rows: Sequence[Row]) -> list[T]:
+    """The records of rows, without those that cannot be read."""
+    records = []
+    for row in rows:
+        try:
+            records.append(record_of(row))
+        except Exception:
+            # One that is damaged must not keep the server from starting, nor workers from joining.
+            log.exception("row_not_readable", id=row[0])
+    return records
 
 
 def task_of(row: Row) -> Task:
@@ -142,14 +173,22 @@ def outcome_text(ended: Ended) -> str | None:
 
 def demand_in(column: str | None, resources: Resources) -> Demand:
     """A task's demand by its column, which is NULL where cores and memory say it all."""
-    return Demand(resources) if column is None else _demand(column)
+    return Demand(resources) if column is None else _demand_or_plain(column)
+
+
+def _demand_or_plain(column: str) -> Demand:
+    """A demand that cannot be read hides no task: whoever places it reads it all, and finds out."""
+    try:
+        return _demand(column)
+    except (msgspec.MsgspecError, UnicodeError):
+        return _PLAIN
 
 
 def ready_of(workspace: WorkspaceName, group: GroupName, row: Row) -> ReadyTask:
     """A ready task from the columns that ``ready`` names."""
     demand = _PLAIN
     if row[7] is not None:
-        demand = _demand(row[7])
+        demand = _demand_or_plain(row[7])
     elif row[3] is not None or row[4] is not None:
         demand = Demand(Resources(cpu_millis=row[3], memory_bytes=row[4]))
     return ReadyTask(row[0], TaskId(row[1]), workspace, group, row[2], demand, row[5], row[6])

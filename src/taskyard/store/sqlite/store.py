@@ -2,20 +2,26 @@
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+
+import structlog
 
 from taskyard.store.sqlite.database import FILE_NAME, connect
 from taskyard.store.sqlite.errors import translated
 from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.lock import DirectoryLock
 from taskyard.store.sqlite.migrating import migrate
+from taskyard.store.sqlite.parking import retry_all
 from taskyard.store.sqlite.parts import Parts, last_seq
 from taskyard.store.sqlite.process.client import StoreProcess
 from taskyard.store.sqlite.readers import Readers
 from taskyard.store.sqlite.session import Session
 from taskyard.store.sqlite.writer import Writer
+
+log = structlog.get_logger(__name__)
 
 
 class SqliteStore(Parts):
@@ -70,10 +76,19 @@ class SqliteStore(Parts):
             migrate(self._path)
             # Whoever writes: a damaged store is refused before anything is served.
             with translated(), closing(connect(self._path)) as connection:
+                self._retry_parked(connection)
                 return last_seq(connection)
         except BaseException:
             self._lock.release()
             raise
+
+    def _retry_parked(self, connection: sqlite3.Connection) -> None:
+        try:
+            retry_all(connection)
+        except sqlite3.OperationalError as error:
+            # A full disk: they are tried at their time, and a server that starts can be cleared.
+            connection.rollback()
+            log.warning("parked_not_retried", reason=str(error))
 
     async def close(self) -> None:
         """Commit what is waiting, close, give the directory back. May be called twice."""

@@ -23,6 +23,7 @@ from taskyard.core.webhooks import Delivery, DeliveryState, Try, delivery_id, ho
 from taskyard.ports.webhooks import DUE_OF_HOST, DueDelivery
 from taskyard.store.sqlite.access import append_audit
 from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.parking import put_aside, readmit, reason_of
 from taskyard.store.sqlite.session import Part, writes
 
 TRIES_KEPT: Final = 50
@@ -131,11 +132,28 @@ class SqliteWebhookStore(Part):
         def operation(
             connection: sqlite3.Connection,
         ) -> tuple[list[DueDelivery], Instant | None]:
-            rows = connection.execute(_Q.due.sql, key).fetchall()
             (next_at,) = connection.execute(_Q.next_due.sql, {"now": now}).fetchone()
-            return [_due(row) for row in rows], next_at
+            for row in connection.execute(_Q.due.sql, key).fetchall():
+                try:
+                    found.append(_due(row))
+                except Exception as error:  # noqa: BLE001 - whatever it is, the others are due
+                    unreadable.append((row[0], row[1], error))
+            return found, next_at
 
-        return await self._session.read(operation)
+        found: list[DueDelivery] = []
+        unreadable: list[tuple[str, str, Exception]] = []
+        answer = await self._session.read(operation)
+        if unreadable:
+            await self._park([(one, owner, reason_of(e)) for one, owner, e in unreadable], now)
+        return answer
+
+    @writes
+    async def _park(self, deliveries: Sequence[tuple[str, str, str]], now: Instant) -> None:
+        def operation(connection: sqlite3.Connection) -> None:
+            for key, workspace, reason in deliveries:
+                put_aside(connection, "delivery", key, workspace, reason, now)
+
+        await self._session.write(operation)
 
     @writes
     async def record_try(
@@ -150,6 +168,7 @@ class SqliteWebhookStore(Part):
             row = connection.execute(_Q.pending_number.sql, {"id": delivery_id}).fetchone()
             if row is None:
                 return
+            readmit(connection, "delivery", delivery_id)
             number, tries = row
             result = {
                 "number": number,
@@ -177,6 +196,7 @@ class SqliteWebhookStore(Part):
         key = {"workspace": workspace, "id": delivery_id}
 
         def operation(connection: sqlite3.Connection) -> Delivery:
+            readmit(connection, "delivery", delivery_id)
             if not connection.execute(_Q.redeliver.sql, {**key, "now": now}).rowcount:
                 raise NotFound("delivery", delivery_id)
             append_audit(connection, entry)

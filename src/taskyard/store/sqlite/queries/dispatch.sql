@@ -33,6 +33,9 @@ WHERE seq = :seq AND id = :task_id AND state = 'queued'
 RETURNING seq, id, workspace, spec, state, created_at, attempt_count, start_at, current_attempt,
        kill_requested_at, finished_at, reason, message, schedule_id, due_at, retry_of, priority;
 
+-- name: place_of
+SELECT workspace, group_name, state FROM tasks WHERE seq = :seq;
+
 -- name: worker_ready
 -- Whether a worker is still the one it was, and takes tasks.
 SELECT 1 FROM workers WHERE id = ? AND incarnation = ? AND state = 'ready';
@@ -82,13 +85,14 @@ FROM tasks WHERE state IN ('scheduled', 'retrying') AND start_at <= :now
 ORDER BY start_at, seq LIMIT :limit;
 
 -- name: expired_tasks
-SELECT seq, id, workspace, group_name, state, priority, spec
+SELECT seq, id, workspace, group_name, state, priority, spec, expires_at
 FROM tasks
 WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying') AND expires_at <= :now
 ORDER BY expires_at, seq LIMIT :limit;
 
 -- name: advance_recurring!
-UPDATE tasks SET start_at = :next_at WHERE seq = :seq AND state = 'scheduled' AND start_at = :due_at;
+UPDATE tasks SET start_at = :next_at, message = NULL
+WHERE seq = :seq AND state = 'scheduled' AND start_at = :due_at;
 
 -- name: fired
 -- Whether a firing of a recurring task was made before, and still exists.

@@ -46,13 +46,15 @@ SELECT content FROM catalogue
 WHERE kind = :kind AND workspace = :workspace AND id IN (SELECT value FROM json_each(:ids));
 
 -- name: triggers_of_function
-SELECT content FROM catalogue WHERE function_id = :function_id AND kind = 'trigger' ORDER BY seq;
+SELECT content, id, workspace FROM catalogue
+WHERE function_id = :function_id AND kind = 'trigger' ORDER BY seq;
 
 -- name: followed_functions
 SELECT DISTINCT function_id FROM catalogue WHERE function_id IS NOT NULL AND kind = 'trigger';
 
 -- name: entries_due
-SELECT due_at, content FROM catalogue WHERE due_at <= :now ORDER BY due_at LIMIT :limit;
+SELECT due_at, content, id, workspace FROM catalogue
+WHERE due_at <= :now ORDER BY due_at LIMIT :limit;
 
 -- name: next_due_entry
 SELECT min(due_at) FROM catalogue WHERE due_at IS NOT NULL;

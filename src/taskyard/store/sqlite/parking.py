@@ -1,0 +1,127 @@
+"""Entries that cannot be dealt with: put aside with the reason, so that the others go on.
+
+An entry is parked by moving the time at which it is due next; the queries that look for what is due
+need to know nothing of it. Its first due time is kept beside the reason.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import structlog
+
+from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
+from taskyard.core.ids import WorkspaceName
+from taskyard.core.instants import Instant, after
+from taskyard.ports.parking import Parked, ParkedKind
+from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.ledger import Ledger
+from taskyard.store.sqlite.session import Part, writes
+
+T = TypeVar("T")
+
+RETRY_S: Final = 600.0
+REASON_CHARACTERS: Final = 500
+
+_SQL: Final = queries("parking")
+_PUT_ASIDE: Final = {
+    "task": _SQL.park_task.sql,
+    "job": _SQL.park_job.sql,
+    "schedule": _SQL.park_schedule.sql,
+    "delivery": _SQL.park_delivery.sql,
+}
+
+log = structlog.get_logger(__name__)
+
+
+class SqliteParking(Part):
+    """Implements ``ports.parking.ParkingStore``."""
+
+    @writes
+    async def park(
+        self, kind: ParkedKind, key: str, workspace: WorkspaceName, reason: str, now: Instant
+    ) -> None:
+        """See the port."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            put_aside(connection, kind, key, workspace, reason, now)
+
+        await self._session.write(write)
+
+    async def parked(self, workspace: WorkspaceName, limit: int) -> Sequence[Parked]:
+        """See the port."""
+        values = {"workspace": workspace, "limit": limit}
+        rows = await self._session.read(lambda c: c.execute(_SQL.parked.sql, values).fetchall())
+        return [Parked(*row) for row in rows]
+
+
+def guarded(connection: sqlite3.Connection, ledger: Ledger, do: Callable[[], T]) -> T | Exception:
+    """Do something in a savepoint of its own: what it raised is answered, and undone.
+
+    Raises:
+        sqlite3.Error, Unavailable, Overloaded: trouble of the store, which is nobody's own.
+    """
+    before = ledger.mark()
+    connection.execute("SAVEPOINT entry")
+    try:
+        result = do()
+    except (sqlite3.Error, Unavailable, Overloaded):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must cost this entry alone
+        connection.execute("ROLLBACK TO entry")
+        connection.execute("RELEASE entry")
+        ledger.back_to(before)
+        return error
+    connection.execute("RELEASE entry")
+    return result
+
+
+def put_aside(
+    connection: sqlite3.Connection,
+    kind: ParkedKind,
+    key: str | int,
+    workspace: str,
+    reason: str | Exception,
+    now: Instant,
+    due_at: Instant | None = None,
+) -> bool:
+    """Park an entry, inside a transaction; whether it was not parked before."""
+    text = reason if isinstance(reason, str) else reason_of(reason)
+    values = {
+        "kind": kind,
+        "key": str(key),
+        "workspace": workspace,
+        "reason": text[:REASON_CHARACTERS],
+        "now": now,
+        "retry_at": after(now, RETRY_S),
+        "due_at": due_at,
+    }
+    (is_new,) = connection.execute(_SQL.park.sql, values).fetchone()
+    if kind in _PUT_ASIDE:
+        connection.execute(_PUT_ASIDE[kind], values)
+    if is_new:
+        log.error("entry_parked", kind=kind, key=values["key"], reason=values["reason"])
+    return bool(is_new)
+
+
+def readmit(connection: sqlite3.Connection, kind: ParkedKind, key: str | int) -> Instant | None:
+    """An entry is dealt with again, or gone; answers with when it was due at first, if known."""
+    row = connection.execute(_SQL.readmit.sql, {"kind": kind, "key": str(key)}).fetchone()
+    return None if row is None or row[0] is None else Instant(row[0])
+
+
+def retry_all(connection: sqlite3.Connection) -> None:
+    """Have everything tried again that is put aside, in a transaction of its own."""
+    if connection.execute(_SQL.any_parked.sql).fetchone() is None:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    for name in ("retry_tasks", "retry_jobs", "retry_schedules", "retry_deliveries"):
+        connection.execute(getattr(_SQL, name).sql)
+    connection.execute(_SQL.forget_others.sql)
+    connection.execute("COMMIT")
+
+
+def reason_of(error: Exception) -> str:
+    """Why an entry is put aside, in words."""
+    text = str(error) if isinstance(error, TaskyardError) else f"it cannot be read: {error}"
+    return text[:REASON_CHARACTERS]
