@@ -1,5 +1,9 @@
 """Restarts and outages: containers live on, ends are told once, strays are removed."""
 
+from pathlib import Path
+
+import anyio
+import httpx
 import pytest
 from anyio import to_thread
 from harbour import Harbour, until
@@ -101,6 +105,52 @@ async def test_strays_are_removed_and_others_left_alone(
     assert {"neighbour", "somebody", container_name(kept.attempt_id)} <= harbour.names()
     await harbour.runtime.keep_only(frozenset())
     assert (await harbour.ended(kept)).state is AttemptState.KILLED
+
+
+async def test_strays_are_looked_for_regularly(engine: RealEngine, tmp_path: Path) -> None:
+    """Those that run and those that were only made; what an attempt has is left alone."""
+    harbour = Harbour(tmp_path, engine, sweep_s=0.2)
+    await harbour.open()
+    try:
+        kept = await harbour.start("sleep 600")
+        await harbour.started(kept)
+        over = await harbour.run("true")
+        await harbour.runtime.keep_only(frozenset({kept.attempt_id, over.attempt_id}))
+        mine = {"taskyard.installation": harbour.runtime.installation}
+        engine.create("neighbour", {"taskyard.installation": "other"}, "true", start=False)
+        for name, start in (("made", False), ("running", True)):
+            engine.create(name, {**mine, "taskyard.attempt": name}, "sleep 600", start=start)
+        await until(lambda: not {"made", "running"} & harbour.names())
+        known = {container_name(one.attempt_id) for one in (kept, over)}
+        assert {"neighbour", *known} == harbour.names()
+    finally:
+        await harbour.close()
+
+
+def names_of(harbour: Harbour) -> set[str] | None:
+    """All containers; None if the engine does not say so while it makes or removes one."""
+    try:
+        return harbour.names()
+    except httpx.HTTPStatusError:
+        return None
+
+
+async def test_kills_in_the_middle_of_creation_leave_nothing(
+    engine: RealEngine, tmp_path: Path
+) -> None:
+    """Whatever the engine makes after its maker has given up is found."""
+    harbour = Harbour(tmp_path, engine, sweep_s=0.5)
+    await harbour.open()
+    try:
+        await harbour.runtime.keep_only(frozenset())
+        for number in range(12):
+            assignment = await harbour.start("sleep 600")
+            await anyio.sleep(0.004 * number)  # at another moment of its creation each time
+            await harbour.kill(assignment)
+            await harbour.runtime.release([assignment.attempt_id])
+        await until(lambda: names_of(harbour) == set())
+    finally:
+        await harbour.close()
 
 
 async def test_installation_keeps_its_name(harbour: Harbour) -> None:

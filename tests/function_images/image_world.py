@@ -74,7 +74,7 @@ class ImageWorld:
         self.images = images
         self.ear = Ear()
         self.directories = AttemptDirectories(root / "attempts")
-        settings = ContainerSettings(engine=engine.url, network="none")
+        settings = ContainerSettings(engine=engine.url, network="none", sweep_s=0.5)
         self.builder = LocalImages(root / "functions", settings, 60.0)
         self.runtime = ImageRuntime(
             root / "functions", settings, SystemClock(), ResultFiles(root / "attempts"), limits

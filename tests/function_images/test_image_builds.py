@@ -118,6 +118,17 @@ async def test_containers_of_an_earlier_life_are_removed_first(world: ImageWorld
     assert {one["Names"][0].lstrip("/") for one in world.engine.containers()} == {"other"}
 
 
+async def test_strays_are_looked_for_regularly(world: ImageWorld) -> None:
+    """While the runtime is open; its own containers go on."""
+    await world.build(world.push())
+    assert (await world.call("echo")).state is AttemptState.SUCCEEDED
+    own = {one["Id"] for one in world.engine.containers()}
+    labels = {"taskyard.installation": world.runtime.installation}
+    world.engine.create("stray", labels, "sleep 1000", start=False)
+    await world.until(lambda: {one["Id"] for one in world.engine.containers()} == own)
+    assert own
+
+
 async def test_without_an_engine_a_build_says_so(world: ImageWorld) -> None:
     """Whether it is away, switched off, or on another machine."""
     for engine, words in (

@@ -18,7 +18,8 @@ NETWORK: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}\Z")
 HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\Z")
 CAPABILITY: Final = re.compile(r"[A-Z][A-Z_]{1,39}\Z")
 SECRET_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}\Z")
-PULL_TIMEOUT_S: Final = 86_400
+PULL_TIMEOUT_S: Final = 31_536_000
+"""A year, as for the time that a task may run."""
 COMMAND_BYTES: Final = 128 * 1024
 KEEP_LAST_BYTES: Final = 1 << 40
 

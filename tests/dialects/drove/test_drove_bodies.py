@@ -228,6 +228,19 @@ async def test_validation_starts_nothing_and_ignores_duplicates(world: DroveWorl
     assert len(world.workers.given) == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "limit_s"), [("36h", 129_600), ("10d", 864_000), ("9999999d", 31_536_000)]
+)
+async def test_pulls_may_take_days(world: DroveWorld, given: str, limit_s: float) -> None:
+    """As long as was asked for, or a year; it is shown as it was given."""
+    executable = {**DOCKER, "dockerPullTimeout": given}
+    task = await world.create("T1", "hang", executable=executable)
+    assert task["executable"]["dockerPullTimeout"].startswith(given[:-1])
+    (work,) = [one.work for one in world.workers.given]
+    assert isinstance(work, Container)
+    assert work.pull_timeout_s == limit_s
+
+
 async def test_what_is_switched_off_is_refused_together(tmp_path: Any) -> None:
     """Volumes outside of the allowed directories, arguments, devices, files, LOCAL."""
     async with opened(tmp_path, allowed_mount_dirs=["/data"], args=False) as world:

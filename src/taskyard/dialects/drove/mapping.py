@@ -28,6 +28,7 @@ from taskyard.dialects.drove.identities import key_of, new_instance_id
 from taskyard.dialects.drove.settings import DroveSettings
 from taskyard.dialects.drove.sizes import log_bytes
 from taskyard.dialects.drove.views import MEBI, RECORD, Given
+from taskyard.services.validate_work import PULL_TIMEOUT_S
 
 _PULL_TIMEOUT: Final = Duration(15, "minute")
 _LAST_BYTES: Final = 10 << 20
@@ -108,7 +109,7 @@ def spec_of(
         env=env,
         user=_user(spec.userSpec) or settings.default_user,
         pull=PullPolicy(settings.pull),
-        pull_timeout_s=max(0.001, pull.seconds),
+        pull_timeout_s=min(max(0.001, pull.seconds), PULL_TIMEOUT_S),
         volumes=tuple(_volume(one) for one in spec.volumes or ()),
         read_only=False,
         privileged_defaults=True,

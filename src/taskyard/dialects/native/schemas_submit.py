@@ -110,7 +110,7 @@ class SubmittedContainer(Struct, forbid_unknown_fields=True):
     entrypoint: Arguments | None = None
     """Program to run instead of the image's entry point."""
     pull: PullPolicy = PullPolicy.MISSING
-    pull_timeout_s: Annotated[float, Meta(ge=1, le=86_400)] = 600.0
+    pull_timeout_s: Annotated[float, Meta(ge=1, le=31_536_000)] = 600.0
     credentials: Annotated[str, Meta(min_length=1, max_length=255, pattern=TEXT)] | None = None
     """Name of the secret with the credentials for the image's registry."""
     network: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}$")] | None = None

@@ -78,7 +78,7 @@ class Berth:
         self._news = anyio.Event()
         self._look = False
         self._killing: Killing | None = None
-        self._preparing: anyio.CancelScope | None = None
+        self._making: Making | None = None
         self._timeout_at: float | None = None
         self._started: Started | None = None
         self._adopted = False
@@ -94,9 +94,13 @@ class Berth:
             self._killing = Killing("killed", order.signal, order.grace_s, self._dock.clock.now())
         else:
             self._killing.shorten(order.grace_s)
-        if self._preparing is not None:
-            self._preparing.cancel()
+        if self._making is not None:
+            self._making.stop()
         self._stir()
+
+    def _is_killed(self) -> bool:
+        """Whether a kill was ordered; asked anew each time, as that may come in any moment."""
+        return self._killing is not None
 
     def _stir(self) -> None:
         self._news.set()
@@ -143,13 +147,16 @@ class Berth:
 
     async def _prepared(self) -> Finding | None:
         """The container, made; None if a kill came before, which is reported."""
-        made: Finding | None = None
-        if self._killing is None:
-            with anyio.CancelScope() as self._preparing:
-                made = await Making(self.assignment, self._work, self._output, self._dock).run()
-            self._preparing = None
-        if made is not None and self._killing is None:
-            return made
+        if not self._is_killed():
+            self._making = Making(self.assignment, self._work, self._output, self._dock)
+            try:
+                made = await self._making.run()
+            except CannotRun:
+                if not self._is_killed():
+                    raise
+            else:
+                if not self._is_killed():
+                    return made
         # It never ran, and a container that is only made does not begin by itself.
         await self._surely(lambda: self._dock.engine.remove(self._name))
         self._end(AttemptState.KILLED, Reason.KILLED, "killed before it began", self._report())

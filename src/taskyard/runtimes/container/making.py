@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anyio
 from anyio import to_thread
 from msgspec.structs import replace
 
@@ -52,9 +53,30 @@ class Making:
         self._output = output
         self._dock = dock
         self._name = container_name(assignment.attempt_id)
+        self._scope = anyio.CancelScope()
+        self._is_creating = False
+        self._is_stopped = False
 
-    async def run(self) -> Finding:
-        """The container. Raises :class:`CannotRun`, and ``OSError`` for the output files."""
+    def stop(self) -> None:
+        """Make nothing more. What the engine is making just now it is let finish.
+
+        Podman's records suffer from a removal in the middle, and any engine may finish what nobody
+        waits for any more after it was said that there is nothing.
+        """
+        self._is_stopped = True
+        if not self._is_creating:
+            self._scope.cancel()
+
+    async def run(self) -> Finding | None:
+        """The container; None if it was stopped before there was one.
+
+        Raises :class:`CannotRun`, and ``OSError`` for the output files.
+        """
+        with self._scope:
+            return await self._run()
+        return None
+
+    async def _run(self) -> Finding | None:
         dock = self._dock
         self._output.begin()
         work, mounts = await allowed(dock, self._work, self._assignment.resources)
@@ -90,7 +112,13 @@ class Making:
                     rule=dock.rule,
                 ),
             )
-            found = await self._create(body)
+            self._is_creating = True
+            try:
+                found = await self._create(body)
+            finally:
+                self._is_creating = False
+            if self._is_stopped:
+                return found
             if found is not None:
                 await dock.used(image, pulled=pulled)
                 return found

@@ -63,6 +63,8 @@ class ContainerSettings(Struct, frozen=True):
     prune: PrunePolicy = PrunePolicy()
     syslog_to_private: bool = False
     """Whether output may be forwarded to log servers at private addresses."""
+    sweep_s: float = 60.0
+    """Seconds between two looks for containers that no attempt belongs to."""
 
 
 class ContainerRuntime:
@@ -181,6 +183,7 @@ class ContainerRuntime:
             self._group = group
             self.relay.begin(group)
             group.start_soon(self.watch.run)
+            group.start_soon(self._sweep_regularly)
             group.start_soon(self._images.prune_for_ever, self.engine, self._settings.prune)
             ready.set_result(None)
             await anyio.sleep_forever()
@@ -271,12 +274,26 @@ class ContainerRuntime:
         """Look at every container, as what happened before went unheard; remove strays."""
         for berth in list(self._berths.values()):
             berth.wake()
+        await self._sweep()
+
+    async def _sweep_regularly(self) -> None:
+        """Remove strays for as long as the runtime is open.
+
+        An engine may make a container when whoever asked for it has been ended: a kill does not
+        wait for that, and finds nothing to remove.
+        """
+        while True:
+            await anyio.sleep(self._settings.sweep_s)
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        """Remove the containers of this installation that no attempt belongs to."""
         if not self._may_sweep:
             return
         try:
             found = await self.engine.containers(f"{INSTALLATION_LABEL}={self.installation}")
         except (EngineUnreachable, EngineRefused) as error:
-            # The next connect tries again.
+            # The next connect or sweep tries again.
             _log.info("strays not looked for", why=str(error))
             return
         for one in found:

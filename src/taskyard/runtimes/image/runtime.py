@@ -99,6 +99,8 @@ class ImageRuntime(Switchboard):
         self.engine, self.is_podman = engine, is_podman
         self._listener = listener
         await self._begin()
+        if self._group is not None:
+            self._group.start_soon(self._sweep_regularly)
         _log.info("functions that are images run", engine=str(engine.place), podman=is_podman)
 
     async def check(self) -> str | None:
@@ -118,31 +120,48 @@ class ImageRuntime(Switchboard):
 
     async def _sweep(self, engine: EngineClient) -> None:
         """Kill and remove what an earlier life left. Raises ``RuntimeUnavailable``."""
-        label = f"{INSTALLATION_LABEL}={self.installation}"
-
-        async def remove(container: str) -> None:
-            async with self.removers:
-                try:
-                    path = f"/containers/{container}/kill"
-                    await engine.call("POST", path, params={"signal": "SIGKILL"})
-                except (EngineRefused, EngineUnreachable) as error:
-                    _log.debug("kill refused", container=container, why=str(error))
-                try:
-                    await engine.remove(container)
-                except (EngineRefused, EngineUnreachable) as error:
-                    _log.info("stray not removed yet", container=container, why=str(error))
-
         try:
-            found = await engine.containers(label)
+            found = await engine.containers(self._label)
             async with anyio.create_task_group() as group:
                 for one in found:
-                    group.start_soon(remove, str(one["Id"]))
-            left = await engine.containers(label)
+                    group.start_soon(self._remove_stray, engine, str(one["Id"]))
+            left = await engine.containers(self._label)
         except (EngineUnreachable, EngineRefused) as error:
             raise RuntimeUnavailable(f"containers left behind were not found: {error}") from error
         if left:
             names = ", ".join(str(one["Id"])[:12] for one in left[:3])
             raise RuntimeUnavailable(f"containers left behind cannot be removed yet: {names}")
+
+    @property
+    def _label(self) -> str:
+        """What its containers carry."""
+        return f"{INSTALLATION_LABEL}={self.installation}"
+
+    async def _remove_stray(self, engine: EngineClient, container: str) -> None:
+        async with self.removers:
+            try:
+                path = f"/containers/{container}/kill"
+                await engine.call("POST", path, params={"signal": "SIGKILL"})
+            except (EngineRefused, EngineUnreachable) as error:
+                _log.debug("kill refused", container=container, why=str(error))
+            try:
+                await engine.remove(container)
+            except (EngineRefused, EngineUnreachable) as error:
+                _log.info("stray not removed yet", container=container, why=str(error))
+
+    async def _sweep_regularly(self) -> None:
+        """Remove containers that an engine made after whoever asked for them had given up."""
+        while True:
+            await anyio.sleep(self._containers.sweep_s)
+            try:
+                found = await self.engine.containers(self._label)
+            except (EngineUnreachable, EngineRefused) as error:
+                _log.info("strays not looked for", why=str(error))
+                continue
+            for one in found:
+                names = {str(name).lstrip("/") for name in one.get("Names") or ()}
+                if not names & self.vessels.keys():
+                    await self._remove_stray(self.engine, str(one["Id"]))
 
     async def close(self) -> None:
         """See the port. All members end: there is nobody who could take them over."""

@@ -267,8 +267,8 @@ class Vessel:
             _log.debug("kill refused", container=self.name, why=str(error))
 
     async def remove(self) -> None:
-        """See the protocol. Waits for an engine that is away; what it does not remove is left for
-        the sweep of the next start.
+        """See the protocol. Waits for an engine that is away; what it does not remove is left to
+        the next sweep.
         """
         self._is_removed = True
         self.prints.close()
@@ -296,6 +296,7 @@ class Vessel:
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, 5.0)
         else:
+            self._port.vessels.pop(self.name, None)
             _log.warning("container left to the next sweep", container=self.name)
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(self._directory, ignore_errors=True))
 
