@@ -49,7 +49,10 @@ class LogWatch:
         self._interval_s = interval_s
         self._idle_interval_s = idle_interval_s
         self._watched: dict[Path, _Watched] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._look_at = 0.0
+        """When the timer goes off, by the loop's clock. A timer cannot always tell: uvloop makes a
+        plain handle of one that is to go off within half a millisecond."""
 
     @contextmanager
     def waiting(self, output: AttemptOutput) -> Iterator[anyio.Event]:
@@ -89,9 +92,10 @@ class LogWatch:
         loop = asyncio.get_running_loop()
         when = loop.time() + delay_s
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._look_at <= when:
                 return
             self._timer.cancel()
+        self._look_at = when
         self._timer = loop.call_at(when, self._look)
 
     def _look(self) -> None:
