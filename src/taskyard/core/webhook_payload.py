@@ -11,7 +11,7 @@ import msgspec
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.instants import Instant, rfc3339
-from taskyard.core.redaction import SECRET_WORDS, redact_env
+from taskyard.core.redaction import SECRET_WORDS, redact_attempt, redact_task
 from taskyard.core.tasks import (
     Container,
     FunctionCall,
@@ -35,11 +35,14 @@ def payload(
     words: Sequence[str] = SECRET_WORDS,
 ) -> bytes:
     """The message as JSON; ``words`` mark environment names whose values are hidden."""
-    shown = _task(task, attempt, words)
+    shown = _task(redact_task(task, words), attempt)
     message = {
         "type": f"task.{event}",
         "timestamp": rfc3339(now),
-        "data": {"task": shown, "attempt": None if attempt is None else _attempt(attempt)},
+        "data": {
+            "task": shown,
+            "attempt": None if attempt is None else _attempt(redact_attempt(attempt)),
+        },
     }
     body = msgspec.json.encode(message)
     if len(body) > PAYLOAD_LIMIT:
@@ -50,14 +53,14 @@ def payload(
     return body
 
 
-def _work(work: Work, words: Sequence[str]) -> dict[str, Any]:
+def _work(work: Work) -> dict[str, Any]:
     if isinstance(work, Simulation):
         return {"duration_s": work.duration_s}
     if isinstance(work, Container):
         return {
             "image": work.image,
             "command": list(work.args),
-            "env": redact_env(work.env, words),
+            "env": work.env,
             "cwd": work.cwd,
             "user": work.user,
             "isolate": False,
@@ -73,14 +76,14 @@ def _work(work: Work, words: Sequence[str]) -> dict[str, Any]:
         return {"function": work.function, "function_version": work.version}
     return {
         "command": list(work.argv) if work.shell is None else work.shell,
-        "env": redact_env(work.env, words),
+        "env": work.env,
         "cwd": work.cwd,
         "user": work.user,
         "isolate": work.isolate,
     }
 
 
-def _task(task: Task, attempt: Attempt | None, words: Sequence[str]) -> dict[str, Any]:
+def _task(task: Task, attempt: Attempt | None) -> dict[str, Any]:
     spec = task.spec
     work = spec.work
     resources = spec.resources
@@ -101,7 +104,7 @@ def _task(task: Task, attempt: Attempt | None, words: Sequence[str]) -> dict[str
         "due_at": _time(task.due_at),
         "retry_of": task.retry_of,
         "runtime": runtime_of(work),
-        **_work(work, words),
+        **_work(work),
         "group": spec.group,
         "name": spec.name,
         "priority": spec.priority,

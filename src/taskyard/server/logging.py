@@ -1,7 +1,7 @@
 """Structured logs of the server: JSON for machines, coloured lines for people.
 
 Nothing here or elsewhere logs bodies, environments, headers or query strings: they may carry
-credentials.
+credentials. What looks secret in what is logged, such as in messages of libraries, is hidden.
 """
 
 import logging
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, Final, TextIO
 
 import structlog
+
+from taskyard.core.redaction import redact_text, redact_tree
 
 LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -50,10 +52,11 @@ def configure_logging(form: str, level: str, stream: TextIO | None = None) -> No
         [
             structlog.dev.ConsoleRenderer(
                 colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+            ),
+            _redact_line,
         ]
         if pretty
-        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, _redact_members, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*before, *last],
@@ -73,3 +76,12 @@ def configure_logging(form: str, level: str, stream: TextIO | None = None) -> No
     root.setLevel(LEVELS[level])
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(least, LEVELS[level]))
+
+
+def _redact_members(_logger: object, _method: str, event: Any) -> Any:
+    """Before they are rendered: in JSON a mask must not take quotes along."""
+    return redact_tree(dict(event))
+
+
+def _redact_line(_logger: object, _method: str, line: Any) -> Any:
+    return redact_text(line) if isinstance(line, str) else line

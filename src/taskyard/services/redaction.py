@@ -3,9 +3,23 @@
 from taskyard.core.redaction import (
     HIDDEN,
     SECRET_WORDS,
+    redact_attempt,
     redact_env,
     redact_headers,
     redact_task,
+    redact_text,
+    redact_tree,
+    redact_url,
 )
 
-__all__ = ["HIDDEN", "SECRET_WORDS", "redact_env", "redact_headers", "redact_task"]
+__all__ = [
+    "HIDDEN",
+    "SECRET_WORDS",
+    "redact_attempt",
+    "redact_env",
+    "redact_headers",
+    "redact_task",
+    "redact_text",
+    "redact_tree",
+    "redact_url",
+]

@@ -7,6 +7,7 @@ from taskyard.core.cron import check_cron
 from taskyard.core.errors import InvalidInput
 from taskyard.core.instants import Instant
 from taskyard.core.policies import problem_of
+from taskyard.core.redaction import HIDDEN, masked_member
 from taskyard.core.signals import signal_number
 from taskyard.core.tasks import TaskSpec, Webhook
 from taskyard.core.webhooks import WEBHOOKS_LIMIT, check_webhook
@@ -27,6 +28,12 @@ def check_spec(spec: TaskSpec) -> None:
     protect the engine whatever a dialect forgot.
     """
     check_work(spec.work)
+    if (masked := masked_member(spec)) is not None:
+        raise InvalidInput(
+            masked,
+            f"is {HIDDEN}, which stands for a value that is not shown; "
+            "give the value itself, or have the task repeated (retry)",
+        )
     if not 1 <= len(spec.group) <= 255 or _CONTROL.search(spec.group):
         raise InvalidInput("group", "needs 1 to 255 characters, none of them a control character")
     if spec.name is not None and len(spec.name) > NAME_LENGTH:

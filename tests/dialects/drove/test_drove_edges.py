@@ -112,6 +112,7 @@ async def test_deep_bodies_are_refused(world: DroveWorld) -> None:
     [
         ({"env": {"A B": "1"}}, "env.A"),
         ({"env": {"A": "\0"}}, "env.A"),
+        ({"env": {"A_TOKEN": "***"}}, "env.A_TOKEN"),
         ({"args": ["\0"]}, "args"),
         ({"userSpec": {"user": "a b"}}, "userSpec"),
         (

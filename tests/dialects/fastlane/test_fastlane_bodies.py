@@ -35,6 +35,7 @@ BAD_FIELDS: list[dict[str, Any]] = [
     {"command": ["ls"]},
     {"command": "echo 'open"},
     {"command": "a\0b"},
+    {"envs": {"A_PASSWORD": "***"}},
     {"startIn": "1h", "cron": "* * * * *"},
     {"startIn": "1h", "startAt": 5},
     {"startAt": 0, "cron": ""},

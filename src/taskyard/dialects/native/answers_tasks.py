@@ -26,7 +26,7 @@ from taskyard.dialects.native.schemas_tasks import (
     WhyAnswer,
 )
 from taskyard.dialects.native.times import wire_time
-from taskyard.services.redaction import redact_env, redact_headers
+from taskyard.services.redaction import redact_attempt, redact_task, redact_text, redact_tree
 
 _NO_COMMAND: Final = Command()
 _NO_RESOURCES: Final = Resources()
@@ -36,7 +36,8 @@ _NO_RETRY_ANSWER: Final = RetryAnswer(1, 1.0, 3600.0, 2.0, 0.1)
 
 
 def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
-    """A task as answered, with values of secret-looking variables and headers hidden."""
+    """A task as answered, with what looks secret hidden."""
+    task = redact_task(task)
     spec, work = task.spec, task.spec.work
     command = work if isinstance(work, Command) else _NO_COMMAND
     container = work if isinstance(work, Container) else None
@@ -62,7 +63,7 @@ def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
         command=_words(command) if container is None else container.args,
         image=None if container is None else container.image,
         container=None if container is None else _container(container),
-        env=redact_env(place.env) if place.env else {},
+        env=place.env,
         cwd=place.cwd,
         stdin=place.stdin,
         user=place.user,
@@ -96,7 +97,7 @@ def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
         log_limit=spec.log_limit_bytes,
         labels=spec.labels,
         metadata=spec.metadata,
-        webhooks=[WebhookAnswer(w.url, w.events, redact_headers(w.headers)) for w in spec.webhooks],
+        webhooks=[WebhookAnswer(w.url, w.events, w.headers) for w in spec.webhooks],
     )
 
 
@@ -130,6 +131,7 @@ def _resources(resources: Resources) -> ResourcesAnswer:
 
 def attempt_answer(attempt: Attempt) -> AttemptAnswer:
     """An attempt as answered; leases and handles are nobody's business."""
+    attempt = redact_attempt(attempt)
     report, usage = attempt.kill_report, attempt.usage
     return AttemptAnswer(
         id=attempt.id,
@@ -168,8 +170,9 @@ def attempt_answer(attempt: Attempt) -> AttemptAnswer:
 
 def event_answer(event: Event) -> EventAnswer:
     """One line of history as answered."""
+    detail = None if event.detail is None else redact_text(event.detail)
     return EventAnswer(
-        event.number, event.kind, wire_time(event.at), event.attempt_id, event.actor, event.detail
+        event.number, event.kind, wire_time(event.at), event.attempt_id, event.actor, detail
     )
 
 
@@ -178,11 +181,11 @@ def why_answer(explanation: Explanation) -> WhyAnswer:
     return WhyAnswer(
         task_id=explanation.task_id,
         state=explanation.state,
-        summary=explanation.summary,
+        summary=redact_text(explanation.summary),
         code=explanation.code,
-        detail=explanation.detail,
+        detail=redact_tree(explanation.detail),
         ahead=explanation.ahead,
-        story=explanation.story,
+        story=tuple(map(redact_text, explanation.story)),
     )
 
 

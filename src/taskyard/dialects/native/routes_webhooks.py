@@ -18,6 +18,7 @@ from taskyard.dialects.native.schemas_rest import (
     TryAnswer,
 )
 from taskyard.dialects.native.times import wire_time
+from taskyard.services.redaction import redact_text, redact_url
 
 DELIVERIES: Final = "deliveries"
 
@@ -80,16 +81,20 @@ def delivery_answer(delivery: Delivery) -> DeliveryAnswer:
         id=delivery.id,
         task_id=delivery.task_id,
         event=delivery.event,
-        url=delivery.url,
+        url=redact_url(delivery.url),
         state=delivery.state,
         attempt_count=delivery.attempt_count,
         next_at=wire_time(delivery.next_at),
         created_at=wire_time(delivery.created_at),
         delivered_at=wire_time(delivery.delivered_at),
         last_status=delivery.last_status,
-        last_error=delivery.last_error,
+        last_error=_shown(delivery.last_error),
         tries=[
-            TryAnswer(wire_time(one.at), one.status, one.error, one.duration_ms)
+            TryAnswer(wire_time(one.at), one.status, _shown(one.error), one.duration_ms)
             for one in delivery.tries
         ],
     )
+
+
+def _shown(error: str | None) -> str | None:
+    return None if error is None else redact_text(error)
