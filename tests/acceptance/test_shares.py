@@ -1,6 +1,8 @@
 """A workspace that uses all it gets of something that is common, and another one beside it."""
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,9 +44,17 @@ class Town:
     """A server with an innocent workspace and a greedy one."""
 
     def __init__(self, served: Served) -> None:
-        self.url = served.url
+        self.port = served.port
+        self.token = token_of("greedy", served.data)
         self.innocent = client(served.url, token_of("innocent", served.data))
-        self.greedy = client(served.url, token_of("greedy", served.data))
+        self.greedy = client(served.url, self.token)
+
+    def connect(self, request: str, body: bytes = b"") -> socket.socket:
+        """A connection of the greedy workspace on which a request was begun, and maybe no more."""
+        head = f"{request}\r\nhost: localhost\r\nauthorization: Bearer {self.token}\r\n"
+        opened = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
+        opened.sendall(head.encode() + b"\r\n" + body)
+        return opened
 
     def innocent_runs(self) -> None:
         """A command of the innocent workspace is done soon, whatever the other one does."""
@@ -55,10 +65,24 @@ class Town:
         assert ended.json()["state"] == "succeeded"
 
 
+SETTINGS = """
+max_bodies_bytes = "1MiB"
+"""
+UPLOAD = "POST /api/v1/tasks HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 400000"
+
+
+def status_of(opened: socket.socket) -> int:
+    """Status of the answer that is coming."""
+    with opened.makefile("rb") as answer:
+        return int(answer.readline().split()[1])
+
+
 @pytest.fixture
 def town(tmp_path: Path) -> Iterator[Town]:
     """With a server of its own for each test."""
-    served = Served(tmp_path / "data")
+    config = tmp_path / "taskyard.toml"
+    config.write_text(SETTINGS)
+    served = Served(tmp_path / "data", "--config", str(config))
     served.start()
     served.await_ready()
     try:
@@ -88,3 +112,14 @@ def test_policies_of_one_workspace_do_not_hold_up_another(town: Town) -> None:
     why = town.greedy.get(f"/tasks/{last['id']}/why").json()
     assert why["code"] in {"evaluating", "placement"}
     town.innocent_runs()
+
+
+def test_bodies_of_one_workspace_leave_room_for_those_of_others(town: Town) -> None:
+    """What one has under way is bounded; the next body of the same workspace is refused at once."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(town.connect(UPLOAD, b"x" * 300_000))
+        second = stack.enter_context(town.connect(UPLOAD, b"x" * 300_000))
+        assert status_of(second) == 429
+        made = town.innocent.post("/tasks", json={"command": "wc -c", "stdin": "x" * 400_000})
+        assert made.status_code == 201, made.text
+        town.innocent_runs()

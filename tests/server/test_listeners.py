@@ -232,3 +232,43 @@ async def test_too_long_socket_path_is_done_without(tmp_path: Path) -> None:
     deep = tmp_path / ("x" * 120)
     deep.mkdir()
     assert bind_unix(deep / "control.sock") is None
+
+
+HEAD = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9000000\r\n\r\n"
+
+
+@pytest.mark.parametrize("first", [b"", b"x"])
+async def test_a_body_that_hardly_arrives_is_given_up(
+    port: int, monkeypatch: pytest.MonkeyPatch, first: bytes
+) -> None:
+    """Whether nothing of it comes at all, or a byte now and then."""
+    monkeypatch.setattr(listeners, "BODY_GRACE_S", 0.05)
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(HEAD + first)
+        assert b"arrives too slowly" in await everything(stream)
+
+
+async def test_a_body_that_arrives_steadily_has_its_time(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many looks are taken at it, and it is complete in the end."""
+    monkeypatch.setattr(listeners, "BODY_GRACE_S", 0.01)
+    monkeypatch.setattr(listeners, "BODY_BYTES_PER_S", 1)
+    looks = []
+    look = listeners.BoundedProtocol._look_at_body
+
+    def counted(self: listeners.BoundedProtocol) -> None:
+        looks.append(1)
+        look(self)
+
+    monkeypatch.setattr(listeners.BoundedProtocol, "_look_at_body", counted)
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(
+            HEAD.replace(b"9000000", b"3001").replace(b"host", b"connection: close\r\nhost")
+        )
+        with anyio.fail_after(10):
+            while len(looks) < 5:
+                await stream.send(b"x" * 10)
+                await anyio.sleep(0.005)
+        await stream.send(b"x" * 3001)
+        assert b"3001 False" in await everything(stream)

@@ -81,6 +81,10 @@ class Overloaded(TaskyardError):
         super().__init__(message)
 
 
+class Busy(Overloaded):
+    """The server as a whole has no room for this now, whoever asks; try again later."""
+
+
 class Unavailable(TaskyardError):
     """The service cannot do this now through no fault of the caller: stopping, or store closed."""
 

@@ -1,6 +1,7 @@
 """The request path, from a listener's socket to a route:
 
-1. behind trusted proxies, find out whom the request came from;
+1. behind trusted proxies, find out whom the request came from; count its body until it is answered
+   (``dialects/http/bodies.py``);
 2. count the request, by route and status;
 3. have browsers run nothing of an answer but our own pages (``dialects/http/contained.py``);
 4. keep encoded slashes of a path apart from those between its segments;
@@ -28,6 +29,7 @@ from taskyard.core.access import Role
 from taskyard.core.errors import NotAllowed, TaskyardError
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.bodies import Bodies
 from taskyard.dialects.http.browsers import Browsers, Manners
 from taskyard.dialects.http.contained import contained
 from taskyard.dialects.http.peers import LOCAL_KEY, address_of
@@ -77,6 +79,8 @@ class Served:
     """What is particular to a dialect in that, by its name."""
     proxies: Proxies | None = None
     """Proxies that say whom a request came from; None for none."""
+    bodies: Bodies = field(default_factory=Bodies)
+    """What the bodies of all requests may take."""
 
     def checked(self, name: str, app: ASGIApp) -> ASGIApp:
         """A dialect's application behind the rules about browsers."""
@@ -111,6 +115,7 @@ def dialect_app(served: Served, name: str) -> ASGIApp:
 
 def _behind(served: Served, app: ASGIApp) -> ASGIApp:
     """Have everything see the clients of trusted proxies, not the proxies."""
+    app = served.bodies.counted(app)
     return app if served.proxies is None else served.proxies.resolved(app)
 
 

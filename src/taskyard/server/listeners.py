@@ -27,6 +27,10 @@ HEADER_BYTES: Final = 32 << 10
 HEADER_COUNT: Final = 128
 HEADERS_S: Final = 20.0
 """Seconds a client may take to send the headers of a request."""
+BODY_GRACE_S: Final = 30.0
+"""Seconds before a body has to have arrived at any rate, and between two looks at that."""
+BODY_BYTES_PER_S: Final = 16 << 10
+"""How fast bodies have to arrive from then on, on average."""
 KEEP_ALIVE_S: Final = 75
 MOST_CONNECTIONS: Final = 8192
 BACKLOG: Final = 2048
@@ -43,6 +47,10 @@ _NOT_HTTP: Final = (
 _LATE: Final = (
     b'{"type":"about:blank#request-timeout","title":"Request timeout","status":408,'
     b'"detail":"the request headers did not arrive in time"}'
+)
+_SLOW: Final = (
+    b'{"type":"about:blank#request-timeout","title":"Request timeout","status":408,'
+    b'"detail":"the request body arrives too slowly; send at least 16 KiB a second"}'
 )
 _NOT_OURS: Final = (
     b'{"type":"about:blank#not-allowed","title":"Not allowed","status":403,'
@@ -66,6 +74,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._too_large = False
         self._header_timer: asyncio.TimerHandle | None = None
+        self._body_timer: asyncio.TimerHandle | None = None
+        self._body_bytes = 0
+        self._body_began = 0.0
         self._cork: Corked | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
@@ -80,6 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Forget the timers."""
         self._unset_keepalive_if_required()
         self._stop_timer()
+        self._stop_body_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -96,7 +108,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._parse(data)
         except httptools.HttpParserError as error:
             self.send_400_response(str(error))
-        if not self._in_headers or self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if not self._in_headers:
+            if self._body_timer is None and self._awaits_body():
+                self._body_began = self.loop.time()
+                self._body_timer = self.loop.call_later(BODY_GRACE_S, self._look_at_body)
             return
         # The parser shows a header only once it is whole, so unfinished ones are counted here.
         if not self._began_now:
@@ -142,7 +159,13 @@ class BoundedProtocol(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._in_headers = self._began_now = True
-        self._header_bytes = self._late_bytes = 0
+        self._header_bytes = self._late_bytes = self._body_bytes = 0
+        self._stop_body_timer()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body arrived."""
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_url(self, url: bytes) -> None:
         """A part of the target arrived."""
@@ -216,6 +239,33 @@ class BoundedProtocol(HttpToolsProtocol):
         self._header_timer = None
         if not self.transport.is_closing():
             self._refuse(408, _LATE)
+
+    def _awaits_body(self) -> bool:
+        cycle: Any = self.cycle
+        return cycle is not None and cycle.more_body and not cycle.response_complete
+
+    def _look_at_body(self) -> None:
+        """Give up on a client that keeps a body going with a byte now and then."""
+        self._body_timer = None
+        if self.transport.is_closing() or not self._awaits_body():
+            return
+        now = self.loop.time()
+        if self.flow.read_paused:
+            self._body_began = now  # What has arrived waits for us, and not we for the client.
+        elif self._body_bytes < (now - self._body_began - BODY_GRACE_S) * BODY_BYTES_PER_S or (
+            not self._body_bytes
+        ):
+            if self.cycle.response_started:
+                self.transport.close()
+            else:
+                self._refuse(408, _SLOW)
+            return
+        self._body_timer = self.loop.call_later(BODY_GRACE_S, self._look_at_body)
+
+    def _stop_body_timer(self) -> None:
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
 
     def _refuse(self, status: int, body: bytes) -> None:
         self._stop_timer()

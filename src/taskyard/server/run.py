@@ -15,6 +15,7 @@ import anyio
 import structlog
 
 from taskyard import __version__
+from taskyard.dialects.http.bodies import Bodies
 from taskyard.dialects.http.host import Host
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.native import Native
@@ -91,6 +92,7 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
             rules,
             manners_of(settings),
             settings.proxies(),
+            Bodies(settings.shares("bytes of request bodies", settings.max_bodies_bytes)),
         )
         app = main_app(served)
         listeners = [Listener(main, app, settings.shutdown_s)]

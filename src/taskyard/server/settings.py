@@ -21,7 +21,9 @@ from taskyard.dialects.drove.settings import DroveSettings
 from taskyard.dialects.fastlane.settings import FastlaneSettings
 from taskyard.dialects.greencloud.settings import GreenCloudSettings
 from taskyard.dialects.gx.settings import GxSettings
+from taskyard.dialects.http.bodies import BODIES_BYTES
 from taskyard.dialects.http.proxies import Proxies
+from taskyard.dialects.http.shares import DEFAULT_PERCENT, Shares
 from taskyard.dialects.native.errors import invalid_input
 from taskyard.dialects.native.sizes import size_bytes
 from taskyard.runtimes.container.places import parse_place
@@ -43,6 +45,7 @@ _SIZES: Final = (
     "function_unpack_memory_bytes",
     "worker_memory_bytes",
     "max_body_bytes",
+    "max_bodies_bytes",
     "log_limit_bytes",
     "container_image_cache_bytes",
 )
@@ -126,6 +129,10 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The header in which they say it; they have to replace or extend what clients send in it."""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 8 << 20
     """Largest request body."""
+    max_bodies_bytes: Annotated[int, Meta(ge=1 << 20, le=_MOST_BYTES)] = BODIES_BYTES
+    """What the bodies of all requests under way may take together."""
+    share_percent: Annotated[int, Meta(ge=1, le=100)] = DEFAULT_PERCENT
+    """How much of what is common one workspace may take: bodies, streams, waiting requests."""
     max_queued: Count = 5_000_000
     """Waiting tasks a workspace may have; past that, submits are answered with 429."""
     max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 2000
@@ -318,6 +325,10 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         if not self.trusted_proxies:
             return None
         return Proxies(self.trusted_proxies, self.trusted_proxy_header)
+
+    def shares(self, noun: str, most: int) -> Shares:
+        """So much for all callers together, and a share for each."""
+        return Shares(noun, most, self.share_percent)
 
     def holdings(self) -> Holdings:
         """What of the machine the worker offers. Raises :class:`InvalidInput`."""

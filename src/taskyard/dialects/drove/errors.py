@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from taskyard.core.errors import (
+    Busy,
     InvalidInput,
     NotAllowed,
     NotAuthenticated,
@@ -105,7 +106,7 @@ def answer_of(error: Exception) -> Answer:
 
 def _overloaded(error: Any) -> Answer:
     after = (b"retry-after", b"%d" % math.ceil(error.retry_after_s))
-    return failure(429, str(error), headers=(after,))
+    return failure(503 if isinstance(error, Busy) else 429, str(error), headers=(after,))
 
 
 def _unreadable_log(error: Exception) -> Answer:

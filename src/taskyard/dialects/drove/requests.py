@@ -77,7 +77,9 @@ def number(request: Connection, name: str, default: int, least: int) -> int:
     return value
 
 
-async def body_of(cluster: Cluster, request: Connection, media_type: bytes) -> bytes:
+async def body_of(
+    cluster: Cluster, request: Connection, media_type: bytes, caller: Caller
+) -> bytes:
     """The body. Raises :class:`WrongMediaType`, ``BodyTooLarge``, ``BodyIncomplete``."""
     headers = request.scope["headers"]
     said = next((value for name, value in headers if name == b"content-type"), None)
@@ -85,13 +87,14 @@ async def body_of(cluster: Cluster, request: Connection, media_type: bytes) -> b
         raise WrongMediaType
     if said is None and media_type is not JSON_TYPE:
         raise WrongMediaType
-    return await read_body(headers, request.receive, cluster.host.max_body_bytes)
+    limit = cluster.host.max_body_bytes
+    return await read_body(request.scope, request.receive, limit, caller.workspace)
 
 
-async def ignored_body(cluster: Cluster, request: Connection) -> None:
+async def ignored_body(cluster: Cluster, request: Connection, caller: Caller) -> None:
     """Take a body of any kind and forget it. Raises as :func:`body_of`."""
-    headers = request.scope["headers"]
-    await read_body(headers, request.receive, cluster.host.max_body_bytes)
+    limit = cluster.host.max_body_bytes
+    await read_body(request.scope, request.receive, limit, caller.workspace)
 
 
 def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:

@@ -125,7 +125,7 @@ class ClusterRoutes:
     async def _switch(self, request: Connection, caller: Caller, *, draining: bool) -> Answer:
         cluster = self._cluster
         require_installation(caller, Role.OPERATE)
-        await ignored_body(cluster, request)
+        await ignored_body(cluster, request, caller)
         if "id" in request.scope["path_params"]:
             ids = [text_in_path(request, "id")]
         else:
@@ -170,7 +170,7 @@ class ClusterRoutes:
     async def _maintain(self, request: Connection, caller: Caller, *, is_on: bool) -> Answer:
         cluster = self._cluster
         require_installation(caller, Role.OPERATE)
-        await ignored_body(cluster, request)
+        await ignored_body(cluster, request, caller)
         before = await cluster.in_maintenance()
         record = await cluster.engine.maintenance.set(caller, is_on=is_on)
         if before != is_on:

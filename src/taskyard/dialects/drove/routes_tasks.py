@@ -78,7 +78,7 @@ class TaskRoutes:
 
     async def operate(self, request: Connection, caller: Caller) -> Answer:
         """Section 6: CREATE and KILL."""
-        body = await body_of(self._cluster, request, JSON_TYPE)
+        body = await body_of(self._cluster, request, JSON_TYPE, caller)
         operation = decoded(operation_decoder, body)
         problems = operation_problems(operation)
         if problems or operation is None:
@@ -90,8 +90,7 @@ class TaskRoutes:
 
     async def validate(self, request: Connection, caller: Caller) -> Answer:
         """Section 5.1: whether a task could be created now, duplicates aside."""
-        del caller
-        spec = decoded(spec_decoder, await body_of(self._cluster, request, JSON_TYPE))
+        spec = decoded(spec_decoder, await body_of(self._cluster, request, JSON_TYPE, caller))
         problems = spec_problems(spec)
         if problems or spec is None:
             raise Refused(problems)
@@ -104,7 +103,7 @@ class TaskRoutes:
 
     async def simulate(self, request: Connection, caller: Caller) -> Answer:
         """Section 4: where so many of a task would go now."""
-        body = await body_of(self._cluster, request, JSON_TYPE)
+        body = await body_of(self._cluster, request, JSON_TYPE, caller)
         wanted = decoded(simulation_decoder, body) or SimulationRequest()
         spec = wanted.spec
         if spec is not None and wanted.placementPolicy is not None:
@@ -162,7 +161,7 @@ class TaskRoutes:
 
     async def search(self, request: Connection, caller: Caller) -> Answer:
         """Section 7: from a web form to a web page."""
-        fields = form(await body_of(self._cluster, request, FORM_TYPE))
+        fields = form(await body_of(self._cluster, request, FORM_TYPE, caller))
         names = ("taskSearchAppName", "taskSearchTaskID")
         problems = []
         for field in names:

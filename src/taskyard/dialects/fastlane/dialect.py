@@ -83,7 +83,7 @@ class Call:
     async def body(self) -> bytes:
         """The whole of it. Raises ``BodyTooLarge``, ``BodyIncomplete``."""
         limit = self.fastlane.host.max_body_bytes
-        return await read_body(self.scope["headers"], self.receive, limit)
+        return await read_body(self.scope, self.receive, limit, self.caller.workspace)
 
     async def job(self) -> Job:
         """The job in the path. Raises ``NotFound``."""

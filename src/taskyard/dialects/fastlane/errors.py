@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 from taskyard.core.errors import (
+    Busy,
     InvalidInput,
     NotAllowed,
     Overloaded,
@@ -24,6 +25,7 @@ _STATUS: Final[tuple[tuple[type[TaskyardError], int], ...]] = (
     (BodyTooLarge, 413),
     (BodyIncomplete, 400),
     (NotAllowed, 403),
+    (Busy, 503),
     (Overloaded, 429),
     (StorageFull, 507),
     (Unavailable, 503),

@@ -72,7 +72,7 @@ class Call:
 
     async def body(self, limit: int = _OBJECT_BYTES) -> bytes:
         """The whole of it. Raises ``BodyTooLarge``, ``BodyIncomplete``."""
-        return await read_body(self.scope["headers"], self.receive, limit)
+        return await read_body(self.scope, self.receive, limit, self.caller.workspace)
 
     async def members(self, *, empty: bool = False) -> Members:
         """The members of the JSON object that was sent. Raises ``Refusal``."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from taskyard.core.errors import (
+    Busy,
     Conflict,
     InvalidInput,
     NotAllowed,
@@ -110,7 +111,9 @@ def answer_of(error: Exception) -> Answer | None:
         return error_answer(402, "NO_QUOTA_AVAILABLE", "the quota of this month is used up")
     if isinstance(error, Overloaded):
         retry = (b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s)))
-        return error_answer(429, "TOO_MANY_REQUESTS", str(error), (retry,))
+        is_busy = isinstance(error, Busy)
+        status, code = (503, "UNAVAILABLE") if is_busy else (429, "TOO_MANY_REQUESTS")
+        return error_answer(status, code, str(error), (retry,))
     if isinstance(error, NotFound):
         return error_answer(404, _CODES.get(error.kind, "NOT_FOUND"), str(error))
     if isinstance(error, InvalidInput):

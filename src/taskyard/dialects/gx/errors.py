@@ -8,6 +8,7 @@ import structlog
 from msgspec import Struct
 
 from taskyard.core.errors import (
+    Busy,
     InvalidInput,
     NotAllowed,
     NotAuthenticated,
@@ -63,7 +64,8 @@ def answer_of(error: Exception) -> Answer:
         return message(error.status, str(error))
     if isinstance(error, Overloaded):
         after = b"%d" % math.ceil(error.retry_after_s)
-        return message(429, str(error), ((b"retry-after", after),))
+        status = 503 if isinstance(error, Busy) else 429
+        return message(status, str(error), ((b"retry-after", after),))
     for kind, (status, text) in _KNOWN:
         if isinstance(error, kind):
             return message(status, text)

@@ -101,7 +101,9 @@ class Routes:
 
     async def create(self, request: Connection, workspace: Workspace) -> Answer:
         """Section 3.2: one more task."""
-        body = await read_body(request.scope["headers"], request.receive, BODY_BYTES)
+        body = await read_body(
+            request.scope, request.receive, BODY_BYTES, workspace.caller.workspace
+        )
         wire = _decoded(body)
         allowed = self._settings.allow_command
         may = self._host.dev if allowed is None else allowed

@@ -1,15 +1,27 @@
-"""Reads request bodies: never more than is allowed, and never waiting for ever."""
+"""Reads request bodies: never more than is allowed, and never waiting for ever.
 
-from collections.abc import Iterable
-from typing import Final
+A body that does not arrive at once counts until its request is answered: for all callers together
+there is a limit, and a share of it for each workspace, or for an address where there is none. What
+is there as a whole when it is asked for is not counted; listeners buffer no more than 64 KiB of it.
+"""
+
+from collections.abc import Hashable
+from typing import Any, Final
 
 import anyio
-from litestar.types import Receive
+from litestar.types import ASGIApp, Receive, Scope, Send
 
+from taskyard.core.access import INSTALLATION
 from taskyard.core.errors import TaskyardError
+from taskyard.core.ids import WorkspaceName
+from taskyard.dialects.http.peers import address_of
+from taskyard.dialects.http.shares import Shares
+from taskyard.services.guessing import source_of
 
 STALL_S: Final = 30.0
 """Seconds a client may let pass between two pieces of a body."""
+BODIES_BYTES: Final = 256 << 20
+_KEY: Final = "bodies"
 
 
 class BodyTooLarge(TaskyardError):
@@ -24,18 +36,67 @@ class BodyIncomplete(TaskyardError):
     """The client went away, or stalled, before its body was complete."""
 
 
-async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
-    """The whole body.
+class Bodies:
+    """The bodies of all requests that are under way."""
+
+    def __init__(self, shares: Shares | None = None) -> None:
+        self.shares = shares or Shares("bytes of request bodies", BODIES_BYTES)
+
+    def counted(self, app: ASGIApp) -> ASGIApp:
+        """The application, whose requests hold what their bodies take until they are answered."""
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            held = scope["state"][_KEY] = _Held(self.shares)
+            try:
+                await app(scope, receive, send)
+            finally:
+                held.give_back()
+
+        return serve
+
+
+class _Held:
+    """What one request holds."""
+
+    __slots__ = ("_count", "_shares", "who")
+
+    def __init__(self, shares: Shares) -> None:
+        self._shares = shares
+        self._count = 0
+        self.who: Hashable = None
+
+    def expect(self, count: int) -> None:
+        self._shares.check(self.who, count)
+
+    def take(self, count: int) -> None:
+        self._shares.take(self.who, count)
+        self._count += count
+
+    def give_back(self) -> None:
+        if self._count:
+            self._shares.give_back(self.who, self._count)
+            self._count = 0
+
+
+async def read_body(
+    scope: Scope, receive: Receive, limit: int, workspace: WorkspaceName | None = None
+) -> bytes:
+    """The whole body, counted for a workspace, or for the client's address if there is none.
 
     Raises:
         BodyTooLarge: past ``limit`` bytes; before anything is read when the length is announced,
             otherwise once the body has grown past it.
         BodyIncomplete: the client goes away or stalls.
+        Overloaded: the bodies of this workspace take as much as they may.
+        Busy: those of all callers together do.
     """
-    for name, value in headers:
+    announced = 0
+    for name, value in scope["headers"]:
         # The HTTP parser lets only digits pass; more of them than this say enough.
-        if name == b"content-length" and (len(value) > 18 or int(value) > limit):
-            raise BodyTooLarge(limit)
+        if name == b"content-length":
+            if len(value) > 18 or int(value) > limit:
+                raise BodyTooLarge(limit)
+            announced = int(value)
     message = await receive()
     if message["type"] == "http.request" and not message["more_body"]:
         # Nearly all bodies arrive in one piece: no timer, no copy.
@@ -43,15 +104,32 @@ async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, li
         if len(body) > limit:
             raise BodyTooLarge(limit)
         return body
+    held = _held(scope, workspace)
+    held.expect(announced)
     gathered = bytearray()
     while message["type"] == "http.request":
+        held.take(len(message["body"]))
         gathered += message["body"]
         if len(gathered) > limit:
             raise BodyTooLarge(limit)
         if not message["more_body"]:
             return bytes(gathered)
-        with anyio.move_on_after(STALL_S) as scope:
+        with anyio.move_on_after(STALL_S) as stalled:
             message = await receive()
-        if scope.cancelled_caught:
+        if stalled.cancelled_caught:
             raise BodyIncomplete(f"no more of the body arrived for {STALL_S:g} seconds")
     raise BodyIncomplete("the client went away before its body was complete")
+
+
+def _held(scope: Scope, workspace: WorkspaceName | None) -> _Held:
+    state: dict[str, Any] = scope["state"]
+    held: _Held = state.get(_KEY) or _Held(_UNCOUNTED)
+    if workspace is None or workspace == INSTALLATION:
+        held.who = ("address", source_of(address_of(scope)))
+    else:
+        held.who = workspace
+    return held
+
+
+_UNCOUNTED: Final = Shares("bytes of request bodies", 1 << 62, 100)
+"""For an application that was not told to count."""

@@ -11,6 +11,7 @@ import structlog
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from taskyard.core.errors import (
+    Busy,
     Conflict,
     InvalidInput,
     NotAllowed,
@@ -101,6 +102,7 @@ _STATUS: Final[tuple[tuple[type[TaskyardError], int, str], ...]] = (
     (Conflict, 409, "conflict"),
     (NotAuthenticated, 401, "not-authenticated"),
     (NotAllowed, 403, "not-allowed"),
+    (Busy, 503, "overloaded"),
     (Overloaded, 429, "overloaded"),
     (StorageFull, 507, "storage-full"),
     (Unavailable, 503, "unavailable"),

@@ -172,9 +172,9 @@ def operation(
                 body = None
                 if raw:
                     limit = body_limit or native.max_body_bytes
-                    body = await read_body(scope["headers"], receive, limit)
+                    body = await read_body(scope, receive, limit, caller.workspace)
                 elif decoder is not None:
-                    body = await _decode(native, scope, receive, decoder, required)
+                    body = await _decode(native, caller, scope, receive, decoder, required)
                 return await function(self, Call(native, caller, scope, query, body))
             except Exception as error:  # noqa: BLE001 - the top of a request
                 if isinstance(error, NotAllowed) and caller is not None:
@@ -233,13 +233,14 @@ def types_of(function: Callable[..., Any]) -> tuple[Any, Any, bool]:
 
 async def _decode(
     native: Native,
+    caller: Caller,
     scope: Scope,
     receive: Receive,
     decoder: msgspec.json.Decoder[Any],
     required: bool,
 ) -> Any:
     check_json(scope)
-    body = await read_body(scope["headers"], receive, native.max_body_bytes)
+    body = await read_body(scope, receive, native.max_body_bytes, caller.workspace)
     if not body and not required:
         return None
     try:

@@ -1,0 +1,59 @@
+"""What all callers have in common: so much for everybody, and at most a part of it for each."""
+
+from collections.abc import Hashable
+from typing import Final
+
+from taskyard.core.errors import Busy, Overloaded
+
+RETRY_S: Final = 5.0
+"""Seconds after which it is worth trying again."""
+DEFAULT_PERCENT: Final = 50
+
+
+class Shares:
+    """How much of something is taken, in all and by whom."""
+
+    def __init__(self, noun: str, most: int, percent: int = DEFAULT_PERCENT) -> None:
+        """So much of what ``noun`` says, in the plural; one holder gets ``percent`` of it."""
+        self._noun = noun
+        self.most = most
+        self.each = max(1, most * percent // 100)
+        self.taken = 0
+        self._by_holder: dict[Hashable, int] = {}
+
+    def held_by(self, who: Hashable) -> int:
+        """How much somebody has."""
+        return self._by_holder.get(who, 0)
+
+    def check(self, who: Hashable, count: int = 1) -> None:
+        """Whether there is so much for somebody; takes nothing.
+
+        Raises ``Overloaded`` for more than its share, ``Busy`` if there is no more for anybody.
+        """
+        if self._by_holder.get(who, 0) + count > self.each:
+            raise Overloaded(
+                f"you have as many {self._noun} as one may have here ({self.each});"
+                " wait until some have ended",
+                RETRY_S,
+            )
+        if self.taken + count > self.most:
+            raise Busy(
+                f"the server has as many {self._noun} as it takes at once ({self.most});"
+                " try again later",
+                RETRY_S,
+            )
+
+    def take(self, who: Hashable, count: int = 1) -> None:
+        """Take so much. Raises as :meth:`check`."""
+        self.check(who, count)
+        self.taken += count
+        self._by_holder[who] = self._by_holder.get(who, 0) + count
+
+    def give_back(self, who: Hashable, count: int = 1) -> None:
+        """What was taken is free again."""
+        self.taken -= count
+        left = self._by_holder[who] - count
+        if left:
+            self._by_holder[who] = left
+        else:
+            del self._by_holder[who]

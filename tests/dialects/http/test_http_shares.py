@@ -1,0 +1,160 @@
+"""Shares of what is common, and the bodies that are counted by them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskyard.core.errors import Busy, Overloaded
+from taskyard.core.ids import WorkspaceName
+from taskyard.dialects.drove import errors as drove
+from taskyard.dialects.fastlane import errors as fastlane
+from taskyard.dialects.greencloud import errors as greencloud
+from taskyard.dialects.gx import errors as gx
+from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.bodies import Bodies, read_body
+from taskyard.dialects.http.shares import Shares
+from taskyard.dialects.native import errors as native
+
+A, B, C = WorkspaceName("a"), WorkspaceName("b"), WorkspaceName("c")
+
+
+def test_one_gets_its_share_and_all_together_no_more_than_there_is() -> None:
+    """Each is told what it can do; what is given back can be taken again."""
+    shares = Shares("apples", 10, 60)
+    shares.take(A, 6)
+    with pytest.raises(Overloaded, match=r"as many apples as one may have here \(6\)") as own:
+        shares.take(A)
+    assert not isinstance(own.value, Busy)
+    shares.take(B, 4)
+    with pytest.raises(Busy, match=r"takes at once \(10\)"):
+        shares.take(C)
+    shares.give_back(A, 2)
+    shares.take(C, 2)
+    assert (shares.held_by(A), shares.held_by(B), shares.held_by(C), shares.taken) == (4, 4, 2, 10)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5)), max_size=60))
+def test_books_are_kept(moves: list[tuple[str, int]]) -> None:
+    """Whatever is taken and given back in whatever order; nobody is remembered for nothing."""
+    shares, held = Shares("apples", 12, 50), dict.fromkeys("abc", 0)
+    for who, count in moves:
+        if count == 0 and held[who]:
+            shares.give_back(who, held[who])
+            held[who] = 0
+        elif count:
+            fits = held[who] + count <= 6 and sum(held.values()) + count <= 12
+            try:
+                shares.take(who, count)
+            except Overloaded:
+                assert not fits
+            else:
+                assert fits
+                held[who] += count
+        assert shares.taken == sum(held.values()) <= 12
+        assert {who: shares.held_by(who) for who in "abc"} == held
+    assert set(shares._by_holder) == {who for who, count in held.items() if count}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda error: native.problem_of(error, "id"),
+        fastlane.answer_of,
+        greencloud.answer_of,
+        gx.answer_of,
+        drove.answer_of,
+    ],
+)
+def test_every_dialect_tells_the_two_apart(answer: Callable[[Exception], Answer | None]) -> None:
+    """503 if the server is full, 429 if the caller has its share; both say when to come back."""
+    for error, status in (
+        (Busy("the server is full", 5.0), 503),
+        (Overloaded("you have enough", 5.0), 429),
+    ):
+        given = answer(error)
+        assert given is not None
+        assert given.status == status
+        assert dict(given.headers)[b"retry-after"] == b"5"
+        assert str(error).encode() in given.body
+
+
+class Request:
+    """A request whose body comes when the test says so."""
+
+    def __init__(self, bodies: Bodies, workspace: WorkspaceName | None, length: int = 0) -> None:
+        headers = [(b"content-length", b"%d" % length)] if length else []
+        self.scope: Any = {"headers": headers, "state": {}, "client": ("192.0.2.1", 7)}
+        self.send, self._receive = anyio.create_memory_object_stream[dict[str, Any]](9)
+        self._bodies = bodies
+        self._workspace = workspace
+        self.may_answer = anyio.Event()
+        self.body: bytes | Exception | None = None
+
+    def piece(self, data: bytes, *, more: bool = True) -> None:
+        """Something arrives."""
+        self.send.send_nowait({"type": "http.request", "body": data, "more_body": more})
+
+    async def run(self) -> None:
+        """Read the body; answer once the test lets it."""
+        receive: Any = self._receive.receive
+
+        async def app(scope: Any, receive: Any, _send: Any) -> None:
+            try:
+                self.body = await read_body(scope, receive, 100, self._workspace)
+            except Exception as error:  # noqa: BLE001 - looked at by the test
+                self.body = error
+            await self.may_answer.wait()
+
+        async def unused(_message: Any) -> None:
+            raise AssertionError
+
+        with self.send, self._receive:
+            await self._bodies.counted(app)(self.scope, receive, unused)
+
+
+@pytest.mark.anyio
+async def test_a_body_counts_until_its_request_is_answered() -> None:
+    """By what has arrived of it; what was announced is refused before it is read."""
+    bodies = Bodies(Shares("bytes of request bodies", 100, 50))
+    slow, other = Request(bodies, A), Request(bodies, A, length=45)
+    async with anyio.create_task_group() as group:
+        group.start_soon(slow.run)
+        slow.piece(b"x" * 10)
+        await anyio.wait_all_tasks_blocked()
+        assert bodies.shares.held_by(A) == 10
+        group.start_soon(other.run)
+        other.piece(b"y" * 5)
+        await anyio.wait_all_tasks_blocked()
+        assert isinstance(other.body, Overloaded)
+        slow.piece(b"x" * 10, more=False)
+        await anyio.wait_all_tasks_blocked()
+        assert slow.body == b"x" * 20
+        assert bodies.shares.held_by(A) == 20
+        slow.may_answer.set()
+        other.may_answer.set()
+    assert bodies.shares.taken == 0
+
+
+@pytest.mark.anyio
+async def test_bodies_without_a_workspace_count_for_their_address() -> None:
+    """And what is there at once counts for nobody."""
+    bodies = Bodies(Shares("bytes of request bodies", 100, 10))
+    stranger, prompt = Request(bodies, None), Request(bodies, A)
+    async with anyio.create_task_group() as group:
+        group.start_soon(stranger.run)
+        group.start_soon(prompt.run)
+        stranger.piece(b"x" * 10)
+        prompt.piece(b"y" * 90, more=False)
+        await anyio.wait_all_tasks_blocked()
+        assert bodies.shares.held_by(("address", "192.0.2.1")) == bodies.shares.taken == 10
+        assert prompt.body == b"y" * 90
+        stranger.piece(b"x")
+        await anyio.wait_all_tasks_blocked()
+        assert isinstance(stranger.body, Overloaded)
+        for one in (stranger, prompt):
+            one.may_answer.set()
+    assert bodies.shares.taken == 0
