@@ -67,6 +67,29 @@ def test_from_nothing_to_an_answer(served: Served) -> None:
         )
 
 
+def test_builds_that_a_power_cut_has_damaged_are_built_again(served: Served) -> None:
+    """Those that are live at the start, and others when they are called."""
+    with client(served) as api:
+        for answer in (1, 2):
+            assert deploy(api, "f", SOURCE.format(answer=answer)).status_code == 200
+        assert api.post("/functions/f/calls?wait=30s").json() == 2
+        assert api.post("/functions/f/calls?wait=30s&version=1").json() == 1
+        function_id = api.get("/functions/f").json()["id"]
+    served.kill()
+    builds = served.data / "functions" / "builds" / function_id
+    for number in (1, 2):
+        (builds / str(number) / "code" / "handler.py").write_bytes(b"")
+    served.start()
+    served.await_ready()
+    with client(served) as api:
+        assert api.post("/functions/f/calls?wait=30s").json() == 2
+        assert api.post("/functions/f/calls?wait=30s&version=1").json() == 1
+        for number in (1, 2):
+            log = api.get(f"/functions/f/versions/{number}/log").text
+            assert log.startswith("its files were missing or damaged: built again\n")
+        assert api.get("/functions/f").json()["live_version"] == 2
+
+
 def test_calls_without_waiting_are_tasks(served: Served) -> None:
     """Answered once they are stored; results are there when they have ended."""
     with client(served) as api:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from taskyard.core.errors import NotFound
+from taskyard.core.errors import NotFound, StoreDamaged
 from taskyard.core.functions import BuildState, Function, FunctionId, Language, Version
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
@@ -63,3 +63,15 @@ async def store_version(store: SqliteStore, bundle: str) -> None:
             created_at=now,
         )
     )
+
+
+async def test_damaged_bundles_are_not_handed_out(tmp_path: Path) -> None:
+    """To put the same source again mends it."""
+    files = BundleFiles(tmp_path / "bundles")
+    name = await files.put(b"source")
+    (path,) = (tmp_path / "bundles").glob("*/*")
+    path.write_bytes(b"")
+    with pytest.raises(StoreDamaged, match="is damaged on disk; deploy it again"):
+        await files.get(name)
+    assert await files.put(b"source") == name
+    assert await files.get(name) == b"source"

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -239,6 +240,72 @@ async def test_builds_of_one_function_follow_each_other(world: World) -> None:
     await world.functions.built(ADA, "f", 4, 30)
     assert world.builder.begun == [1, 2, 3, 4]
     assert world.functions.find(ADA.workspace, "f").live_version == 4
+
+
+async def test_a_damaged_build_is_built_again(world: World) -> None:
+    """Once, for all who ask at the same time; it stays ready and live, and so does another one."""
+    first, second = await world.deploy(), await world.deploy()
+    await world.functions.roll_back(ADA, "f")
+    assert first.state is second.state is BuildState.READY
+    world.builder.built.clear()
+    world.builder.go = anyio.Event()
+    answers: list[bool] = []
+
+    async def ask() -> None:
+        answers.append(await world.functions.rebuild(ADA.workspace, second.function_id, 2))
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            group.start_soon(ask)
+            while len(world.builder.begun) < 3:
+                await checkpoint()
+            stored = await world.store.functions.version(ADA.workspace, second.function_id, 2)
+            assert stored.state is BuildState.READY
+            assert (await world.functions.version(ADA, "f", 2)).state is BuildState.BUILDING
+            world.builder.go.set()
+    assert answers == [True, True]
+    assert world.builder.begun == [1, 2, 2]
+    assert world.builder.built == {(second.function_id, 2)}
+    assert world.functions.find(ADA.workspace, "f").live_version == 1
+    log = await world.functions.log(ADA, "f", 2)
+    assert log.text == "its files were missing or damaged: built again\nseen\nbuilt\n"
+    with pytest.raises(NotFound):
+        await world.functions.rebuild(BOB.workspace, second.function_id, 2)
+
+
+async def test_a_build_that_cannot_be_built_again_has_failed(world: World) -> None:
+    """And says so; it is tried again, but not by every call. It stays live."""
+    version = await world.deploy()
+    world.builder.built.clear()
+    bundles = cast("Any", world.functions)._bundles.kept
+    good = dict(bundles)
+    bundles[version.bundle] = b"bad"
+    rebuild = partial(world.functions.rebuild, ADA.workspace, version.function_id, 1)
+    assert not await rebuild()
+    assert not await rebuild()
+    assert world.builder.begun == [1, 1]
+    failed = await world.functions.version(ADA, "f", 1)
+    assert failed.state is BuildState.FAILED
+    assert failed.message == "its files were damaged, and it could not be built again: it is bad"
+    assert world.functions.find(ADA.workspace, "f").live_version == 1
+    bundles.update(good)
+    world.functions._builds._not_before.clear()
+    assert await rebuild()
+    assert (await world.functions.version(ADA, "f", 1)).state is BuildState.READY
+
+
+async def test_what_is_live_and_damaged_is_built_again_at_start(tmp_path: Path) -> None:
+    """Before it is called; what is sound is left alone."""
+    async with opened(tmp_path) as world:
+        version = await world.deploy()
+    async with opened(tmp_path) as world:
+        bundles = cast("Any", world.functions)._bundles
+        bundles.kept = {hashlib.sha256(b"x").hexdigest(): b"x"}
+        with anyio.fail_after(30):
+            while not world.builder.built:  # noqa: ASYNC110 - it tells nobody
+                await anyio.sleep(0.01)
+        assert world.builder.built == {(version.function_id, 1)}
 
 
 async def test_one_workspace_does_not_keep_another_from_building(world: World) -> None:

@@ -150,7 +150,7 @@ class BundleStore(Protocol):
         ...
 
     async def get(self, bundle: str) -> bytes:
-        """Raises ``NotFound``."""
+        """Raises ``NotFound``, ``StoreDamaged`` if it is not what was put there."""
         ...
 
     async def keep_only(self, bundles: frozenset[str]) -> None:
@@ -196,7 +196,7 @@ class Builder(Protocol):
         ...
 
     async def is_built(self, version: Version) -> bool:
-        """Whether what runs is there."""
+        """Whether what runs is there, and on disk as it was built."""
         ...
 
     async def retire(self, function_id: FunctionId, numbers: Sequence[int]) -> None:

@@ -29,6 +29,7 @@ from taskyard.runtimes.container.places import OFF
 from taskyard.runtimes.container.runtime import ContainerRuntime
 from taskyard.runtimes.function.limits import PoolLimits
 from taskyard.runtimes.function.runtime import FunctionRuntime
+from taskyard.runtimes.function.switchboard import Rebuild
 from taskyard.runtimes.image.runtime import ImageRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.clock import SystemClock, SystemIds
@@ -139,7 +140,7 @@ async def assemble(
             hostname=socket.gethostname(),
             version=__version__,
             capacity=within_holdings(offered, holdings),
-            runtimes=_local_runtimes(settings, data, clock, root),
+            runtimes=_local_runtimes(settings, data, clock, root, engine.functions.rebuild),
             transport=transport,
             clock=clock,
             ids=ids,
@@ -213,18 +214,20 @@ def _keep(loops: TaskGroup, clock: Clock, metrics: Metrics, name: str, loop: Loo
 
 
 def _local_runtimes(
-    settings: Settings, data: Path, clock: Clock, root: Path | None
+    settings: Settings, data: Path, clock: Clock, root: Path | None, rebuild: Rebuild
 ) -> dict[str, Runtime]:
+    functions = FunctionRuntime(
+        data / "functions",
+        clock,
+        ResultFiles(data / "attempts"),
+        function_limits(settings),
+        node=node_id(WORKER),
+    )
+    functions.rebuild = rebuild
     runtimes: dict[str, Runtime] = {
         "command": CommandRuntime(data / "shepherd", work_root=root),
         "simulation": SimulationRuntime(clock),
-        "function": FunctionRuntime(
-            data / "functions",
-            clock,
-            ResultFiles(data / "attempts"),
-            function_limits(settings),
-            node=node_id(WORKER),
-        ),
+        "function": functions,
     }
     if settings.container_engine != OFF:
         containers = container_settings(settings)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from taskyard.core.errors import Overloaded, TaskyardError
 from taskyard.core.functions import BuildState, Function, FunctionId, Version
 from taskyard.core.ids import WorkspaceName
-from taskyard.core.instants import seconds_between
+from taskyard.core.instants import Instant, after, seconds_between
 from taskyard.ports.clock import Clock
 from taskyard.ports.functions import Builder, FunctionStore
 from taskyard.services.build_queue import BuildQueue
@@ -27,6 +27,8 @@ from taskyard.services.making import Making
 KEPT_BUILDS: Final = 5
 """Builds of a function that stay on disk, beside the live one and those in use."""
 _LONGEST_PAUSE_S: Final = 60.0
+_REBUILD_PAUSE_S: Final = 60.0
+"""Seconds before a version is built again whose rebuild has failed."""
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +68,8 @@ class Builds:
         """Versions that are about to wait."""
         self._pause_s = 1.0
         """How long the last build took."""
+        self._not_before: dict[tuple[FunctionId, int], Instant] = {}
+        """When versions may be built again whose rebuild has failed."""
         self._group: TaskGroup | None = None
         """Set while builds can begin."""
 
@@ -79,9 +83,51 @@ class Builds:
                     self.enqueue(workspace, version)
                 # Some may have been deployed while this began, or left when it failed.
                 self._begin()
+                await self._rebuild_live()
                 await anyio.sleep_forever()
         finally:
             self._group = None
+
+    async def _rebuild_live(self) -> None:
+        """Build what is live and not on disk as it was built, such as after a power cut."""
+        for function in await self._store.everything():
+            number = function.live_version
+            if number is not None:
+                try:
+                    version = await self._store.version(function.workspace, function.id, number)
+                    is_ready = version.state is BuildState.READY
+                    if is_ready and not version.image and not await self._making.is_made(version):
+                        self._enqueue_again(function.workspace, version)
+                except (TaskyardError, OSError) as error:
+                    log.warning("build_not_checked", function=function.id, reason=str(error))
+
+    async def rebuild(self, workspace: WorkspaceName, function_id: FunctionId, number: int) -> bool:
+        """Build a version again that is not on disk as it was built; whether it now is.
+
+        Waits for the build; one that is under way will do. One that failed is not repeated at
+        once. Raises ``NotFound``, ``Unavailable``.
+        """
+        key = (function_id, number)
+        if key not in self._logs:
+            version = await self._store.version(workspace, function_id, number)
+            if version.image or version.state not in {BuildState.READY, BuildState.FAILED}:
+                return False
+            if self._clock.now() < self._not_before.get(key, 0):
+                return False
+            self._enqueue_again(workspace, version)
+        growing = self._logs.get(key)
+        if growing is not None:
+            await growing.finished.wait()
+        version = await self._store.version(workspace, function_id, number)
+        return version.state is BuildState.READY
+
+    def _enqueue_again(self, workspace: WorkspaceName, version: Version) -> None:
+        function_id, number = version.function_id, version.number
+        if (function_id, number) in self._logs:
+            return  # somebody else asked for it, too, a moment ago
+        log.warning("build_damaged", function=function_id, version=number)
+        self.enqueue(workspace, version)
+        self._logs[function_id, number].say("its files were missing or damaged: built again")
 
     @contextmanager
     def admitted(self, workspace: WorkspaceName) -> Iterator[None]:
@@ -166,18 +212,26 @@ class Builds:
     async def _build(self, workspace: WorkspaceName, function_id: FunctionId, number: int) -> None:
         version = await self._store.version(workspace, function_id, number)
         building = self._logs[function_id, number]
-        await self._store.set_build(function_id, number, BuildState.BUILDING, self._clock.now())
+        # One that was ready stays so until it is known to be otherwise: calls go on waiting for
+        # it, and if this process ends, the next one finds it damaged again.
+        is_new = version.state in {BuildState.PENDING, BuildState.BUILDING}
+        if is_new:
+            await self._store.set_build(function_id, number, BuildState.BUILDING, self._clock.now())
         made = await self._making.make(workspace, version, building)
         building.say("built" if made.failure is None else f"failed: {made.failure}")
+        message = made.failure
+        if message is not None and not is_new:
+            message = f"its files were damaged, and it could not be built again: {message}"
+            self._not_before[function_id, number] = after(self._clock.now(), _REBUILD_PAUSE_S)
         await self._store.set_build(
             function_id,
             number,
             BuildState.READY if made.failure is None else BuildState.FAILED,
             self._clock.now(),
             log=building.text,
-            message=made.failure,
+            message=message,
             digest=made.digest,
-            goes_live=made.failure is None,
+            goes_live=made.failure is None and is_new,
         )
         self._built(await self._store.function(workspace, function_id))
 

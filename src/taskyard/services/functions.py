@@ -82,6 +82,10 @@ class Functions:
         """Build until cancelled, beginning with what an earlier process left unbuilt."""
         await self._builds.run()
 
+    async def rebuild(self, workspace: WorkspaceName, function_id: FunctionId, number: int) -> bool:
+        """Build a version again that calls cannot use; see :meth:`.Builds.rebuild`."""
+        return await self._builds.rebuild(workspace, function_id, number)
+
     def find(self, workspace: WorkspaceName, key: str) -> Function:
         """By name or id; from memory. Raises ``NotFound``, also for a deleted one."""
         function = self._known.get((workspace, key))
@@ -223,7 +227,9 @@ class Functions:
         if number is None:
             number = await self._before(function)
         version = await self._store.version(caller.workspace, function.id, number)
-        if version.state is not BuildState.READY or not await self._making.is_made(version):
+        # Source that is ready and not on disk is built again when it is called.
+        is_lost = bool(version.image) and not await self._making.is_made(version)
+        if version.state is not BuildState.READY or is_lost:
             raise Conflict(f"version {number} is {version.state.value}; deploy it anew")
         await self._audit.done(caller, "function.rollback", function.name, f"to {number}")
         change = FunctionChange(live_version=number, language=version.language)

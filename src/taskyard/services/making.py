@@ -3,7 +3,7 @@
 import structlog
 from msgspec import Struct
 
-from taskyard.core.errors import Conflict, NotFound, Unavailable
+from taskyard.core.errors import Conflict, NotFound, StoreDamaged, Unavailable
 from taskyard.core.functions import Version
 from taskyard.core.ids import WorkspaceName
 from taskyard.ports.functions import Builder, BuildFailed, BundleStore, ImageBuilder
@@ -65,7 +65,7 @@ class Making:
         """Build or pull. Raises ``Unavailable`` if it may be tried again later."""
         try:
             return Made(await self._make(workspace, version, growing))
-        except (BuildFailed, NotFound, Conflict) as error:
+        except (BuildFailed, NotFound, Conflict, StoreDamaged) as error:
             return Made(failure=str(error))
         except Unavailable:
             raise

@@ -19,6 +19,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import msgspec
+from msgspec.structs import replace
 
 from taskyard.core.functions import FunctionId, Version
 from taskyard.core.identity import SERVER, Identity
@@ -26,6 +27,7 @@ from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.manifest import MANIFEST, Manifest, version_directory
 from taskyard.runtimes.function.ownership import ids, take_back
 from taskyard.runtimes.function.reach import closed_places
+from taskyard.runtimes.function.soundness import sizes_below, sound_manifest, sync, sync_below
 from taskyard.runtimes.function.steps import Say, Steps
 from taskyard.runtimes.function.toolchains import TOOL_CHAINS
 from taskyard.runtimes.function.toolchains.build import Build
@@ -78,7 +80,11 @@ class LocalBuilder:
     async def is_built(self, version: Version) -> bool:
         """See the port."""
         place = version_directory(self._directory, version.function_id, version.number)
-        return await anyio.Path(place / MANIFEST).exists()
+        try:
+            await anyio.to_thread.run_sync(sound_manifest, place)
+        except (OSError, msgspec.DecodeError):
+            return False
+        return True
 
     async def retire(self, function_id: FunctionId, numbers: Sequence[int]) -> None:
         """See the port."""
@@ -120,16 +126,20 @@ def _remove(place: Path) -> None:
 
 
 def _finish(build: Build, final: Path, manifest: Manifest) -> None:
-    """Put a finished build in its place; virtual environments need not know where they are."""
+    """Put a finished build in its place; virtual environments need not know where they are.
+
+    All of it is on disk then: who reads that a version is ready may call it after a power cut, too.
+    """
     place, identity = build.place, build.identity
     _remove(build.scratch)
     if identity.uid is not None:
         owner = identity.uid if build.is_handed_over else os.geteuid()
         take_back(place, owner, identity)
     (place / MANIFEST).unlink(missing_ok=True)
+    listed = replace(manifest, files=sizes_below(place))
     with (place / MANIFEST).open("xb") as file:
-        file.write(msgspec.json.encode(manifest))
-        file.flush()
-        os.fsync(file.fileno())
+        file.write(msgspec.json.encode(listed))
+    sync_below(place)
     _remove(final)
     place.rename(final)
+    sync(final.parent)

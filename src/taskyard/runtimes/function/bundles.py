@@ -10,7 +10,7 @@ from typing import Final
 
 import anyio.to_thread
 
-from taskyard.core.errors import NotFound, StorageFull, Unavailable
+from taskyard.core.errors import NotFound, StorageFull, StoreDamaged, Unavailable
 
 _NAME: Final = re.compile(r"[0-9a-f]{64}\Z")
 _YOUNG_S: Final = 86_400.0
@@ -31,9 +31,12 @@ class BundleFiles:
         if not _NAME.match(bundle):
             raise NotFound("bundle", bundle)
         try:
-            return await anyio.Path(self._path(bundle)).read_bytes()
+            content = await anyio.to_thread.run_sync(_sound, self._path(bundle))
         except FileNotFoundError:
             raise NotFound("bundle", bundle) from None
+        if content is None:
+            raise StoreDamaged(f"the source {bundle[:12]} is damaged on disk; deploy it again")
+        return content
 
     async def keep_only(self, bundles: frozenset[str]) -> None:
         """See the port."""
@@ -48,7 +51,7 @@ class BundleFiles:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            if path.exists():
+            if path.exists() and _sound(path) is not None:
                 os.utime(path)
                 return bundle
             beside = path.with_name(f".{bundle}.{os.getpid()}.{time.time_ns()}")
@@ -74,3 +77,9 @@ class BundleFiles:
         for path in self._directory.glob("*/*"):
             if path.name not in bundles and path.stat().st_mtime < old:
                 path.unlink(missing_ok=True)
+
+
+def _sound(path: Path) -> bytes | None:
+    """What a bundle holds; None if that is not what its name says. Raises ``OSError``."""
+    content = path.read_bytes()
+    return content if hashlib.sha256(content).hexdigest() == path.name else None

@@ -24,6 +24,9 @@ class Manifest(Struct, frozen=True):
     """Program and arguments that speak the protocol; empty for what the nursery forks. Those that
     begin with ``./`` are in the version's directory."""
 
+    files: dict[str, int] = {}
+    """Sizes of all files, by their paths below the version's directory; see :mod:`.soundness`."""
+
     def command(self, place: Path) -> list[str]:
         """Program and arguments, for a version whose directory is ``place``."""
         return [str(place / one) if one.startswith("./") else one for one in self.program]

@@ -23,11 +23,11 @@ from taskyard.ports.runtime import Listener
 from taskyard.runtimes.function.cages import Cages
 from taskyard.runtimes.function.endings import Ending
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
-from taskyard.runtimes.function.manifest import read_manifest
 from taskyard.runtimes.function.member import Member
 from taskyard.runtimes.function.nursery import Nursery
 from taskyard.runtimes.function.orphans import Orphans
 from taskyard.runtimes.function.process_pool import ProcessPool
+from taskyard.runtimes.function.soundness import sound_manifest
 from taskyard.runtimes.function.switchboard import Switchboard
 
 _log = structlog.get_logger(__name__)
@@ -126,7 +126,7 @@ class FunctionRuntime(Switchboard):
                 os.killpg(member.pid, signal_number(name) or signal.SIGTERM)
 
     async def _pool(self, key: PoolKey, place: Path) -> ProcessPool:
-        manifest = await anyio.to_thread.run_sync(read_manifest, place)
+        manifest = await anyio.to_thread.run_sync(sound_manifest, place)
         await self._nursed.wait()
         return ProcessPool(key, self, manifest, place, self._run)
 

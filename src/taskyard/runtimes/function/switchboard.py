@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 import msgspec
+import structlog
 
-from taskyard.core.ids import AttemptId
+from taskyard.core.errors import TaskyardError
+from taskyard.core.functions import FunctionId
+from taskyard.core.ids import AttemptId, WorkspaceName
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import FunctionCall
 from taskyard.ports.clock import Clock
@@ -25,6 +28,11 @@ from taskyard.runtimes.function.settling import INLINE_BYTES, Settlement
 
 _TICK_S: Final = 0.005
 _IDLE_TICK_S: Final = 1.0
+
+_log = structlog.get_logger(__name__)
+
+Rebuild = Callable[[WorkspaceName, FunctionId, int], Awaitable[bool]]
+"""Takes a version; answers whether it can be used now. Raises ``TaskyardError``."""
 
 
 class Switchboard(Settlement, ABC):
@@ -50,6 +58,8 @@ class Switchboard(Settlement, ABC):
     ) -> None:
         super().__init__(clock, results)
         self.limits = limits
+        self.rebuild: Rebuild | None = None
+        """Builds a version again that is not on disk as it was built, if there is who can."""
         self._directory = directory.absolute()
         self._node = node
         self._pools: dict[PoolKey, Pool] = {}
@@ -277,18 +287,42 @@ class Switchboard(Settlement, ABC):
                 pool.close()
 
     async def _open_pool(self, key: PoolKey) -> None:
-        place = version_directory(self._directory, key.function_id, key.version)
-        try:
-            pool = await self._pool(key, place)
-        except (OSError, msgspec.DecodeError):
+        pool = await self._sound_pool(key)
+        if pool is None and await self._is_rebuilt(key):
+            pool = await self._sound_pool(key)
+        calls = self._opening.pop(key)
+        if pool is None:
             text = f"version {key.version} is not built on this worker"
-            for call in self._opening.pop(key):
-                self._report(call, Ending(AttemptState.FAILED, Reason.START_FAILED, text), {})
+            ending = Ending(AttemptState.FAILED, Reason.START_FAILED, text)
+            for call in calls:
+                if call.ended is None:
+                    self._report(call, ending, {})
             return
         self._pools[key] = pool
-        for call in self._opening.pop(key):
+        for call in calls:
             if call.ended is None:
                 pool.offer(call)
+
+    async def _sound_pool(self, key: PoolKey) -> Pool | None:
+        """A pool for a version; None if that is not built, or not on disk as it was built."""
+        place = version_directory(self._directory, key.function_id, key.version)
+        try:
+            return await self._pool(key, place)
+        except (OSError, msgspec.DecodeError) as error:
+            _log.warning("version_not_usable", **msgspec.structs.asdict(key), error=str(error))
+            return None
+
+    async def _is_rebuilt(self, key: PoolKey) -> bool:
+        """Have a version built again, as long as that takes; its calls wait meanwhile."""
+        if self.rebuild is None:
+            return False
+        try:
+            return await self.rebuild(key.workspace, key.function_id, key.version)
+        except TaskyardError as error:
+            _log.warning("version_not_rebuilt", **msgspec.structs.asdict(key), error=str(error))
+        except Exception:  # noqa: BLE001 - a defect there must not leave calls waiting here
+            _log.exception("version_not_rebuilt", **msgspec.structs.asdict(key))
+        return False
 
     @abstractmethod
     async def _pool(self, key: PoolKey, place: Path) -> Pool:

@@ -7,6 +7,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from taskyard.runtimes.function.soundness import sync
+
 PIN: Final = "image.json"
 
 
@@ -40,3 +42,5 @@ def write_pin(place: Path, pin: Pin) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(place / PIN)
+    for directory in (place, place.parent):
+        sync(directory)
