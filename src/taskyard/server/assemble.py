@@ -44,6 +44,7 @@ from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
 from taskyard.services.engine import Engine
 from taskyard.services.loops import Loop, keep_running
+from taskyard.store.sqlite.room import Reserve
 from taskyard.store.sqlite.store import SqliteStore
 from taskyard.transport.local.transport import LocalTransport
 from taskyard.worker.directories import AttemptDirectories
@@ -71,6 +72,7 @@ class Yard:
     worker: Worker
     metrics: Metrics
     wired: Wired
+    reserve: Reserve
     hosts: tuple[Worker, ...] = ()
     """Workers of the engine hosts in pools."""
 
@@ -78,6 +80,7 @@ class Yard:
         """What has to be true for it to be given work."""
         return {
             "store": not self.engine.bus.closed,
+            "disk": self.reserve.is_held and not self.reserve.is_low,
             "worker": bool(self.engine.dispatch.workers()),
         }
 
@@ -104,7 +107,9 @@ async def assemble(
     await anyio.to_thread.run_sync(protect_data, data)
     metrics, clock, ids = Metrics(), SystemClock(), SystemIds()
     async with AsyncExitStack() as stack:
-        store = SqliteStore(data, metrics.on_commit, own_process=True)
+        store = SqliteStore(
+            data, metrics.on_commit, own_process=True, reserve_bytes=settings.disk_reserve_bytes
+        )
         await store.open()
         stack.push_async_callback(_last, store.close)
 
@@ -187,7 +192,7 @@ async def assemble(
                 lambda attempt: any(one.holds(attempt) for one in workers), store.tasks.folded
             ),
         )
-        yield Yard(engine, worker, metrics, wired, tuple(hosts))
+        yield Yard(engine, worker, metrics, wired, store.reserve, tuple(hosts))
 
 
 def _background(wired: Wired, metrics: Metrics) -> dict[str, Loop]:

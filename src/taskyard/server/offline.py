@@ -32,7 +32,7 @@ class Offline:
         loaded = settings or Settings.load(None, {"data": data_directory})
         self._data = data_directory
         self._umask: int | None = None
-        self._store = SqliteStore(data_directory)
+        self._store = SqliteStore(data_directory, reserve_bytes=loaded.disk_reserve_bytes)
         _, self.access, self.secrets, _ = wire_access(loaded, self._store, SystemClock())
 
     async def __aenter__(self) -> Self:

@@ -47,6 +47,7 @@ _SIZES: Final = (
     "max_body_bytes",
     "max_bodies_bytes",
     "log_limit_bytes",
+    "disk_reserve_bytes",
     "container_image_cache_bytes",
 )
 _ENGINES: Final = ("unix:///", "tcp://", "http://", "https://")
@@ -143,6 +144,9 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Seconds an ended task is kept; 0 in the environment or the file means for ever."""
     retention_count: Count | None = 1_000_000
     """Ended tasks kept in each workspace; 0 means all."""
+    disk_reserve_bytes: Annotated[int, Meta(ge=0, le=_MOST_BYTES)] = 16 << 20
+    """Kept of the disk below ``data`` for ends, kills and deletes when it is full; 0: nothing.
+    At most an eighth of the file system."""
     log_limit_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 64 << 20
     """Bytes kept of each output stream of an attempt whose task sets no limit."""
     container_engine: Annotated[str, Meta(min_length=1)] = "auto"

@@ -12,7 +12,7 @@ from taskyard.core.changes import Change, Event
 from taskyard.core.container_rule import ContainerRule
 from taskyard.core.cron import check_cron, next_firing
 from taskyard.core.demand import ready_task
-from taskyard.core.errors import Conflict, InvalidInput
+from taskyard.core.errors import Conflict, InvalidInput, NotFound, StorageFull
 from taskyard.core.identity import UserRule
 from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.instants import Instant
@@ -35,6 +35,9 @@ from taskyard.services.load import Load
 from taskyard.services.validate import check_spec
 
 RETRYABLE: Final = TERMINAL - {TaskState.SUCCEEDED}
+ROOM_TRIES: Final = 25
+ROOM_PAUSE_S: Final = 0.2
+"""How often, and after which pauses, a kill is tried again whose store has no room for it."""
 CANCEL_BATCH: Final = 500
 
 
@@ -166,12 +169,46 @@ class Tasks:
         ``signal`` and ``grace_s`` replace what the tasks say. Raises ``NotAllowed``.
         """
         require(caller, Role.WRITE)
-        outcomes, changes = await self._store.cancel(
-            caller.workspace, task_ids, self._clock.now(), caller.actor
-        )
+        now = self._clock.now()
+        try:
+            outcomes, changes = await self._store.cancel(
+                caller.workspace, task_ids, now, caller.actor
+            )
+        except StorageFull:
+            # What writes until the disk is full has to end before there is room to say so.
+            await self._kill.order(await self._running(caller, task_ids), signal, grace_s)
+            outcomes, changes = await self._cancel_when_there_is_room(caller, task_ids)
         self._bus.publish(changes)
         await self._kill.order(outcomes, signal, grace_s)
         return outcomes
+
+    async def _cancel_when_there_is_room(
+        self, caller: Caller, task_ids: Sequence[TaskId]
+    ) -> tuple[list[CancelOutcome], list[Change]]:
+        """Raises ``StorageFull`` if there is none after a while."""
+        for _ in range(ROOM_TRIES):
+            await self._clock.sleep(ROOM_PAUSE_S)
+            try:
+                return await self._store.cancel(
+                    caller.workspace, task_ids, self._clock.now(), caller.actor
+                )
+            except StorageFull:
+                continue
+        return await self._store.cancel(caller.workspace, task_ids, self._clock.now(), caller.actor)
+
+    async def _running(self, caller: Caller, task_ids: Sequence[TaskId]) -> list[CancelOutcome]:
+        """Those of these tasks that run, as if their kill had been stored."""
+        found = []
+        for task_id in task_ids:
+            try:
+                task = await self._store.task(caller.workspace, task_id)
+            except NotFound:
+                continue
+            if task.current_attempt is not None:
+                attempt = await self._store.attempt(caller.workspace, task.current_attempt)
+                signal, grace_s = task.spec.kill_signal, task.spec.kill_grace_s
+                found.append(CancelOutcome(task_id, "killing", attempt, signal, grace_s))
+        return found
 
     async def cancel_group(
         self,

@@ -82,16 +82,22 @@ class AttemptOutput:
         self._seal = f"{directory}/{SEAL}"
         self._archives = archives
         self._limit: int | None = None
+        self._limit_read_at = -1
         self._indexes: dict[Stream, ArchiveIndex] = {}
 
     def limit(self) -> int | None:
-        """Bytes kept of each stream; None as long as there is no ``meta.json``."""
-        if self._limit is None:
+        """Bytes kept of each stream; None as long as there is no ``meta.json``.
+
+        It is lowered while the work runs when the disk is nearly full.
+        """
+        written_at = _written_at(self._meta)
+        if self._limit is None or written_at != self._limit_read_at:
             content = _content(self._meta)
             if content is None:
                 return None
             try:
                 self._limit = msgspec.json.decode(content, type=_Meta).log_limit_bytes
+                self._limit_read_at = written_at
             except msgspec.DecodeError:
                 # Caught in the middle of being written: the work has not begun.
                 return None
@@ -287,6 +293,14 @@ def _length(path: str) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _written_at(path: str) -> int:
+    """When a file was written last, in nanoseconds; -1 if there is none."""
+    try:
+        return os.stat(path, follow_symlinks=False).st_mtime_ns  # noqa: PTH116 - as above
+    except (FileNotFoundError, NotADirectoryError):
+        return -1
 
 
 def _content(path: str) -> bytes | None:

@@ -22,6 +22,8 @@ from taskyard.runtimes.command.tree import Limits, Tree
 from taskyard.runtimes.command.ward import Ward, wall_now
 
 _OUTPUT_EVERY_S: Final = 0.25
+_OUTPUT_IN_NEED_S: Final = 0.05
+"""The same while the disk is nearly full."""
 _LOOK_EVERY_S: Final = 0.05
 _CLEAR_S: Final = 5.0
 
@@ -208,7 +210,9 @@ class Herd:
             self._never_ran(request, message, reason="exit_unknown")
             return
         tree = self._trees.found(request, start["tree"])
-        ward = self._take_in(request, tree, Output(directory, request["log_limit_bytes"]))
+        # It is lower than what was asked for where the disk was nearly full before.
+        limit = records.read_meta(directory, request["log_limit_bytes"])
+        ward = self._take_in(request, tree, Output(directory, limit))
         pid, ticks = start.get("pid", 0), start.get("start_ticks", 0)
         if pid:
             ward.born(pid, ticks, start["started_at"], isolated=start["isolate"])
@@ -345,14 +349,16 @@ class Herd:
         self._end(ward.attempt_id, ended)
 
     def _look_at_output(self) -> None:
+        every_s = _OUTPUT_EVERY_S
         for ward in self._wards.values():
             try:
-                ward.output.free_surplus()
+                if ward.output.free_surplus():
+                    every_s = _OUTPUT_IN_NEED_S
             except OSError as error:
                 complain(f"attempt {ward.attempt_id}: its output cannot be limited: {error}")
         self._looks_at_output = bool(self._wards)
         if self._looks_at_output:
-            self._timers.at(time.monotonic() + _OUTPUT_EVERY_S, self._look_at_output)
+            self._timers.at(time.monotonic() + every_s, self._look_at_output)
 
     def _repeat(self, attempt_id: str) -> None:
         if attempt_id in self._ended:

@@ -5,6 +5,7 @@ import errno
 import os
 from typing import Final
 
+from taskyard.runtimes.command import diskroom, records
 from taskyard.runtimes.command.linux import punch_hole
 
 STREAMS: Final = ("stdout", "stderr")
@@ -27,13 +28,30 @@ class Output:
         self._punched: dict[str, int] = {}
         self._cut: dict[str, int] = {}
 
-    def free_surplus(self) -> None:
-        """Give back the blocks of everything beyond the limit so far."""
+    def free_surplus(self) -> bool:
+        """Give back the blocks of everything beyond the limit so far.
+
+        Where the disk is nearly full, the limit becomes what there is now, and a little; answers
+        whether that is so, or may soon be. Raises ``OSError``.
+        """
+        room = diskroom.room(self._directory)
+        if room < 1:
+            self._tighten()
         for stream in STREAMS:
             path = f"{self._directory}/{stream}"
             size = _size(path)
             if size > self._limit and size != self._punched.get(stream):
                 self._free(path, stream, size)
+        return room < diskroom.NEAR
+
+    def _tighten(self) -> None:
+        """Keep little more than there is. Readers are told before anything goes."""
+        kept = max(min(_size(f"{self._directory}/{stream}"), self._limit) for stream in STREAMS)
+        limit = diskroom.cut_at(self._limit, kept)
+        if limit < self._limit:
+            records.write_meta(self._directory, limit)
+            self._limit = limit
+            self._punched.clear()
 
     def finish(self) -> dict[str, dict[str, int]]:
         """Cut both files to the limit: ``{stream: {"stored_bytes", "dropped_bytes"}}``."""

@@ -85,12 +85,25 @@ def read(directory: str) -> Json | None:
     return record
 
 
+def read_meta(directory: str, otherwise: int) -> int:
+    """The limit that readers of the output know; ``otherwise`` if they know none."""
+    try:
+        with open(f"{directory}/{META}", "rb") as file:  # noqa: PTH123 - no pathlib in the shepherd
+            limit = json.loads(file.read())["log_limit_bytes"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return otherwise
+    return limit if isinstance(limit, int) else otherwise
+
+
 def write_meta(directory: str, log_limit_bytes: int) -> None:
     """Tell readers of the output where to stop. Raises ``OSError``."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
     fd = os.open(f"{directory}/{META}", flags, _MODE)
     try:
-        length = os.write(fd, b'{"log_limit_bytes": %d}\n' % log_limit_bytes)
+        # Over what is there, and not shorter: whoever reads meanwhile finds one of both numbers.
+        content = b'{"log_limit_bytes": %d' % log_limit_bytes
+        content = content.ljust(os.fstat(fd).st_size - 2) + b"}\n"
+        length = os.write(fd, content)
         if os.fstat(fd).st_size != length:
             os.ftruncate(fd, length)
     finally:

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Final
 
 from taskyard.core.attempts import StreamSize
+from taskyard.runtimes.command import diskroom, records
 from taskyard.runtimes.container.ending import Ending
 from taskyard.runtimes.container.frames import STDERR, STDOUT
 
 META: Final = "meta.json"
 _NAMES: Final = {STDOUT: "stdout", STDERR: "stderr"}
 _MODE: Final = 0o600
+_LOOK_EVERY_BYTES: Final = 64 << 10
+"""How much may come between two looks at the disk's room."""
 # NOFOLLOW: the directory is ours alone, but what an earlier attempt left may be anything.
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -49,6 +52,7 @@ class Output:
             }
         self._directory = directory
         self._limit = limit_bytes
+        self._unlooked = 0
         self._fds: dict[int, int] = {}
         self._prefix: dict[int, int] = {STDOUT: 0, STDERR: 0}
         self._seen: dict[int, int] = {STDOUT: 0, STDERR: 0}
@@ -71,6 +75,8 @@ class Output:
         meta = self._directory / META
         if not meta.exists():
             meta.write_text(f'{{"log_limit_bytes": {self._limit}}}', encoding="ascii")
+        # It is lower than it was asked for where the disk was nearly full before.
+        self._limit = records.read_meta(str(self._directory), self._limit)
         self._prefix[STDERR] = stderr_prefix_bytes
         for stream, name in _NAMES.items():
             fd = self._fds[stream] = os.open(f"{self._directory}/{name}", _FLAGS, _MODE)
@@ -120,12 +126,27 @@ class Output:
         taken = self._prefix[stream] + known
         if self._merge:
             taken = sum(self._prefix.values()) + sum(self._seen.values())
+        self._tighten(len(new))
         room = self._limit - taken
         if room > 0:
             self._append(stream, new[:room] if len(new) > room else new)
         if self._endings and len(new) > room:
             self._endings[STDOUT if self._merge else stream].take(new[max(0, room) :])
         self._seen[stream] = after
+
+    def _tighten(self, more_bytes: int) -> None:
+        """Where the disk is nearly full, keep little more than there is. Raises ``OSError``."""
+        self._unlooked += more_bytes
+        if self._unlooked < _LOOK_EVERY_BYTES:
+            return
+        self._unlooked = 0
+        if diskroom.room(str(self._directory)) >= 1:
+            return
+        kept = [min(self._prefix[one] + self._seen[one], self._limit) for one in _NAMES]
+        limit = diskroom.cut_at(self._limit, sum(kept) if self._merge else max(kept))
+        if limit < self._limit:
+            records.write_meta(str(self._directory), limit)
+            self._limit = limit
 
     def sizes(self) -> dict[str, StreamSize]:
         """What is kept of the beginning of each stream, and what is beyond that."""

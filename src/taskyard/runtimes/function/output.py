@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from taskyard.core.attempts import StreamSize
 from taskyard.runtimes.command.output import Output
 from taskyard.runtimes.function.member import Call, Member
@@ -46,7 +48,8 @@ def hand_over(call: Call, member: Member, printed: Printed) -> None:
 
 def free_surplus(call: Call) -> None:
     """Give the disk back what a call has printed beyond its limit. Raises ``OSError``."""
-    Output(str(call.directory), call.assignment.log_limit_bytes).free_surplus()
+    meta = msgspec.json.decode((call.directory / "meta.json").read_bytes(), type=dict[str, int])
+    Output(str(call.directory), meta["log_limit_bytes"]).free_surplus()
 
 
 def left_behind(directory: Path) -> Printed | None:

@@ -51,7 +51,7 @@ class SqliteAccessStore(Part):
             )
             self._append(connection, entry)
 
-        await self._session.write(operation)
+        await self._session.write_urgently(operation)
 
     async def find_token(self, token_id: str) -> StoredToken | None:
         """See ``TokenStore``."""
@@ -82,7 +82,7 @@ class SqliteAccessStore(Part):
                 self._append(connection, entry)
             return _token(connection.execute(_Q.find_token.sql, {"id": token_id}).fetchone())
 
-        return await self._session.write(operation)
+        return await self._session.write_urgently(operation)
 
     @writes
     async def note_uses(self, uses: Mapping[str, Instant]) -> None:
@@ -111,7 +111,7 @@ class SqliteAccessStore(Part):
             )
             self._append(connection, entry)
 
-        await self._session.write(operation)
+        await self._session.write_urgently(operation)
 
     async def find_user(self, name: str) -> StoredUser | None:
         """See ``UserStore``."""
@@ -192,7 +192,9 @@ class SqliteAccessStore(Part):
     @writes
     async def append(self, entry: AuditEntry) -> int:
         """See ``AuditStore``."""
-        return await self._session.write(lambda connection: self._append(connection, entry))
+        return await self._session.write_urgently(
+            lambda connection: self._append(connection, entry)
+        )
 
     @writes
     async def recount(self, more: Mapping[int, int]) -> None:
@@ -233,7 +235,7 @@ class SqliteAccessStore(Part):
                 raise NotFound(kind, values["name"])
             self._append(connection, entry)
 
-        await self._session.write(operation)
+        await self._session.write_urgently(operation)
 
     def _append(self, connection: sqlite3.Connection, entry: AuditEntry) -> int:
         return append_audit(connection, entry, self._audit_kept)

@@ -10,8 +10,9 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-from taskyard.core.errors import TaskyardError, Unavailable
+from taskyard.core.errors import StorageFull, TaskyardError, Unavailable
 from taskyard.store.sqlite.errors import translated
+from taskyard.store.sqlite.room import Room
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -28,7 +29,7 @@ BATCH_LIMIT: Final = 512
 class Entry(Generic[Who]):
     """One thing to be done in the next transaction."""
 
-    __slots__ = ("atomic", "gatherer", "item", "operation", "who")
+    __slots__ = ("atomic", "gatherer", "item", "operation", "urgent", "who")
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class Entry(Generic[Who]):
         operation: Operation[Any] | None,
         *,
         atomic: bool = True,
+        urgent: bool = False,
         gatherer: Gatherer[Any, Any] | None = None,
         item: object = None,
     ) -> None:
@@ -43,6 +45,8 @@ class Entry(Generic[Who]):
         """Who is told of the outcome."""
         self.operation = operation
         self.atomic = atomic
+        self.urgent = urgent
+        """Whether it makes room, or tells what has happened: stored also when the disk is full."""
         self.gatherer = gatherer
         self.item = item
 
@@ -55,15 +59,45 @@ def commit(
     batch: Sequence[Entry[Who]],
     before_commit: Callable[[sqlite3.Connection], None],
     after_rollback: Callable[[], None],
+    room: Room | None = None,
 ) -> list[Outcome[Who]]:
     """Do a batch in one transaction; an outcome for everybody in it. Raises nothing.
+
+    While the disk is full only what is urgent is done, with the room that was kept for it.
 
     Args:
         connection: the one that writes; in no transaction.
         batch: done in order.
         before_commit: a last chance to write, such as what the operations gathered.
         after_rollback: told when the whole batch was undone.
+        room: of the disk; without it, nothing is kept for what is urgent.
     """
+    if room is None:
+        return _commit(connection, batch, before_commit, after_rollback)
+    outcomes: list[Outcome[Who]] = []
+    if room.is_short():
+        outcomes, batch = _refused(batch), [entry for entry in batch if entry.urgent]
+    done = _commit(connection, batch, before_commit, after_rollback) if batch else []
+    urgent = [entry for entry in batch if entry.urgent]
+    if urgent and done and isinstance(done[0][2], StorageFull) and room.give_up():
+        outcomes += _refused(batch)
+        done = _commit(connection, urgent, before_commit, after_rollback)
+    room.tidy(connection, len(batch))
+    return [*outcomes, *done]
+
+
+def _refused(batch: Sequence[Entry[Who]]) -> list[Outcome[Who]]:
+    """What is not urgent is not stored."""
+    text = "the disk is full; nothing was stored. Kills and deletes are, and make room"
+    return [(entry.who, None, StorageFull(text)) for entry in batch if not entry.urgent]
+
+
+def _commit(
+    connection: sqlite3.Connection,
+    batch: Sequence[Entry[Who]],
+    before_commit: Callable[[sqlite3.Connection], None],
+    after_rollback: Callable[[], None],
+) -> list[Outcome[Who]]:
     try:
         with translated():
             connection.execute("BEGIN IMMEDIATE")

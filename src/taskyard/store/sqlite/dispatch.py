@@ -163,7 +163,7 @@ class SqliteDispatch(Part):
         def write(connection: sqlite3.Connection) -> tuple[list[Change], list[LeaseToken]]:
             return apply_reports(connection, self._session.ledger, reports, now, chances)
 
-        return await self._session.write(write)
+        return await self._session.write_urgently(write)
 
     async def next_due(self) -> Instant | None:
         """See the port."""
@@ -201,7 +201,7 @@ class SqliteDispatch(Part):
             rows = connection.execute(_TASKS.attempts_unended_of.sql, {"worker_id": worker.id})
             return readable(attempt_of, rows.fetchall())
 
-        return await self._session.write(write)
+        return await self._session.write_urgently(write)
 
     @writes
     async def renew(
@@ -243,7 +243,7 @@ class SqliteDispatch(Part):
 
         ledger = self._session.ledger
 
-        return await self._session.write(write)
+        return await self._session.write_urgently(write)
 
     async def workers(self) -> list[WorkerRecord]:
         """See the port."""
@@ -261,7 +261,7 @@ class SqliteDispatch(Part):
                 raise NotFound("worker", worker_id)
             return _worker_of(row)
 
-        return await self._session.write(write)
+        return await self._session.write_urgently(write)
 
     async def running(self) -> list[Running]:
         """See the port."""
@@ -286,7 +286,7 @@ class SqliteDispatch(Part):
         limit: int,
     ) -> tuple[int, list[AttemptId]]:
         """See the port."""
-        return await self._session.write(
+        return await self._session.write_urgently(
             lambda c: prune(c, self._session.ledger, now, older_than, keep_count, limit)
         )
 

@@ -120,7 +120,7 @@ class SqliteFunctions(Part):
             _update(connection, new)
             return new
 
-        return await self._session.write(write)
+        return await self._session.write_urgently(write)
 
     @writes
     async def add_version(self, version: Version) -> Version:

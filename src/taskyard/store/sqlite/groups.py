@@ -62,7 +62,7 @@ class SqliteGroups(Part):
             )
             return record_of(connection, workspace, name)
 
-        return await self._session.write(write)
+        return await self._session.write_urgently(write)
 
     @writes
     async def set_workspace_limit(self, workspace: WorkspaceName, limit: int | None) -> None:
@@ -72,7 +72,7 @@ class SqliteGroups(Part):
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(_SQL.put_workspace.sql, parameters)
 
-        await self._session.write(write)
+        await self._session.write_urgently(write)
 
     async def limits(self) -> tuple[dict[WorkspaceName, int], list[GroupRecord]]:
         """See the port."""

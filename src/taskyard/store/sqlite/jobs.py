@@ -170,7 +170,7 @@ class SqliteJobs(Part):
                 )
             return outcomes, changes
 
-        return await self._session.write(write)
+        return await self._session.write_urgently(write)
 
     @writes
     async def rerun(
@@ -290,7 +290,7 @@ class SqliteJobs(Part):
             connection.execute(_SQL.count_retry.sql, {"seq": job.seq})
             return [self._execute(connection, job, start_at, now, None, None)], count
 
-        return await self._session.write(write)
+        return await self._session.write_urgently(write)
 
     def _start(self, connection: sqlite3.Connection, row: Sequence[Any], now: Instant) -> Change:
         """Start a job that is due, inside a transaction."""

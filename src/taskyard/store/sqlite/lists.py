@@ -102,7 +102,7 @@ class SqliteLists(Part):
             _forget(connection, key, number)
             return task.id, changes
 
-        return await self._session.write(write)
+        return await self._session.write_urgently(write)
 
     @writes
     async def flush(self, key: ListKey) -> tuple[list[int], list[TaskId]]:
@@ -116,7 +116,7 @@ class SqliteLists(Part):
             running = [one.task_id for one in dispatched if one.status is ListStatus.RUNNING]
             return [one.number for one in dispatched], running
 
-        return await self._session.write(write)
+        return await self._session.write_urgently(write)
 
     @writes
     async def forget(self, key: ListKey, numbers: Sequence[int]) -> None:
@@ -126,7 +126,7 @@ class SqliteLists(Part):
             for number in numbers:
                 _forget(connection, key, number)
 
-        await self._session.write(write)
+        await self._session.write_urgently(write)
 
 
 def _entries(connection: sqlite3.Connection, key: ListKey) -> list[ListEntry]:

@@ -27,7 +27,7 @@ class SqliteMaintenance(Part):
             connection.execute(_SQL.put_maintenance.sql, parameters)
             return _read(connection)
 
-        return await self._session.write(write)
+        return await self._session.write_urgently(write)
 
 
 def _read(connection: sqlite3.Connection) -> MaintenanceRecord:

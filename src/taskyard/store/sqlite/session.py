@@ -16,7 +16,7 @@ Operation = Callable[[sqlite3.Connection], T]
 class Writing(Protocol):
     """Has operations done in shared transactions."""
 
-    async def run(self, operation: Operation[T], *, atomic: bool = True) -> T:
+    async def run(self, operation: Operation[T], *, atomic: bool = True, urgent: bool = False) -> T:
         """See ``writer.Writer``."""
 
     async def gather(self, gatherer: Gatherer[Item, T], item: Item) -> T:
@@ -56,7 +56,7 @@ class Session:
         self.last_seq = 0
         """Position of the newest task; the writer alone reads and moves it."""
 
-    async def write(self, operation: Operation[T]) -> T:
+    async def write(self, operation: Operation[T], *, urgent: bool = False) -> T:
         """Run an operation of its own; when it raises, nothing of it is left."""
 
         def undoing(connection: sqlite3.Connection) -> T:
@@ -67,7 +67,11 @@ class Session:
                 self.ledger.back_to(before)
                 raise
 
-        return await self.writer.run(undoing)
+        return await self.writer.run(undoing, urgent=urgent)
+
+    async def write_urgently(self, operation: Operation[T]) -> T:
+        """As :meth:`write`, also when the disk is full: it makes room, or says what has ended."""
+        return await self.write(operation, urgent=True)
 
     async def gather(self, gatherer: Gatherer[Item, T], item: Item) -> T:
         """Have an item done together with all others for the same gatherer in its batch."""

@@ -18,6 +18,7 @@ from taskyard.store.sqlite.parking import retry_all
 from taskyard.store.sqlite.parts import Parts, last_seq
 from taskyard.store.sqlite.process.client import StoreProcess
 from taskyard.store.sqlite.readers import Readers
+from taskyard.store.sqlite.room import Reserve, Room
 from taskyard.store.sqlite.session import Session
 from taskyard.store.sqlite.writer import Writer
 
@@ -33,6 +34,7 @@ class SqliteStore(Parts):
         on_commit: Callable[[int, float], None] = lambda _size, _seconds: None,
         *,
         own_process: bool = False,
+        reserve_bytes: int = 0,
     ) -> None:
         """Prepare, without touching the disk.
 
@@ -41,13 +43,21 @@ class SqliteStore(Parts):
             on_commit: told the size of each shared commit and the seconds it took.
             own_process: write in a process of its own, which takes a moment to start and then
                 leaves this one's event loop alone; on a thread of this process if False.
+            reserve_bytes: kept of the disk for ends, kills and deletes when it is full.
         """
         self._path = directory / FILE_NAME
         self._lock = DirectoryLock(directory)
         self._readers = Readers(self._path)
         ledger = Ledger()
-        self.writer = Writer(lambda: connect(self._path), on_commit, ledger.flush, ledger.forget)
-        self.process = StoreProcess(self._path, on_commit) if own_process else None
+        self.reserve = Reserve(directory, reserve_bytes)
+        self.writer = Writer(
+            lambda: connect(self._path),
+            on_commit,
+            ledger.flush,
+            ledger.forget,
+            lambda: Room(self._path, self.reserve),
+        )
+        self.process = StoreProcess(self._path, on_commit, reserve_bytes) if own_process else None
         super().__init__(Session(self.writer, self._readers, ledger, self.process))
 
     async def open(self) -> None:
@@ -72,6 +82,9 @@ class SqliteStore(Parts):
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._lock.acquire()
+        if self.reserve.is_low:
+            # Even to begin takes some room; whoever serves has it back as soon as there is more.
+            self.reserve.give_up()
         try:
             migrate(self._path)
             # Whoever writes: a damaged store is refused before anything is served.

@@ -129,7 +129,7 @@ class SqliteTasks(Part):
             ]
             return outcomes, changes
 
-        return await self._session.write(write)
+        return await self._session.write_urgently(write)
 
     def cancel_one(
         self,
@@ -254,7 +254,7 @@ class SqliteTasks(Part):
                 self._session.ledger.add(workspace, task.spec.group, task.state, -1)
             return attempts, [_unmoved(task, "deleted", now) for task in tasks]
 
-        return await self._session.write(write)
+        return await self._session.write_urgently(write)
 
     async def folded(self, attempt_id: AttemptId, stream: str) -> bytes | None:
         """See the port."""

@@ -186,7 +186,7 @@ class SqliteWebhookStore(Part):
                 oldest = {"delivery": number, "number": tries + 1 - TRIES_KEPT}
                 connection.execute(_Q.trim_tries.sql, oldest)
 
-        await self._session.write(operation)
+        await self._session.write_urgently(operation)
 
     @writes
     async def redeliver(

@@ -25,6 +25,7 @@ from taskyard.store.sqlite.commits import (
     Outcome,
     commit,
 )
+from taskyard.store.sqlite.room import Room
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +71,7 @@ class Writer:
         on_commit: Callable[[int, float], None] = lambda _size, _seconds: None,
         before_commit: Callable[[sqlite3.Connection], None] = lambda _connection: None,
         after_rollback: Callable[[], None] = lambda: None,
+        room: Callable[[], Room | None] = lambda: None,
     ) -> None:
         """Prepare, without opening anything.
 
@@ -78,10 +80,13 @@ class Writer:
             on_commit: told the size of each batch and the seconds it took.
             before_commit: a last chance to write in each batch, such as gathered ledger.
             after_rollback: told when a whole batch was undone.
+            room: makes what knows of the disk's room; called on the writer's thread.
         """
         self._open_connection = open_connection
         self._before_commit = before_commit
         self._after_rollback = after_rollback
+        self._make_room = room
+        self._room: Room | None = None
         self._queue: SimpleQueue[Entry[Future] | None] = SimpleQueue()
         self._closing = False
         self._pace = Pace(on_commit)
@@ -98,13 +103,14 @@ class Writer:
         if self._failure is not None:
             raise self._failure
 
-    async def run(self, operation: Operation[T], *, atomic: bool = True) -> T:
+    async def run(self, operation: Operation[T], *, atomic: bool = True, urgent: bool = False) -> T:
         """Run one operation, and return its result once it is committed.
 
         Args:
             operation: gets the connection, inside a transaction; must not commit.
             atomic: give it a savepoint of its own. Only an operation that raises nothing after
                 its first write may do without.
+            urgent: store it also when the disk is full, as it makes room.
 
         Raises:
             TaskyardError: whatever the operation raised.
@@ -113,7 +119,7 @@ class Writer:
             Unavailable: the store is closed, or failed.
         """
         future: asyncio.Future[T] = self._future()
-        self._queue.put(Entry(future, operation, atomic=atomic))
+        self._queue.put(Entry(future, operation, atomic=atomic, urgent=urgent))
         return await future
 
     async def gather(self, gatherer: Gatherer[Item, T], item: Item) -> T:
@@ -148,6 +154,7 @@ class Writer:
     def _main(self) -> None:
         try:
             connection = self._open_connection()
+            self._room = self._make_room()
         except BaseException as error:  # noqa: BLE001 - handed to whoever called start()
             self._failure = error
             return
@@ -178,7 +185,7 @@ class Writer:
 
     def _commit(self, connection: sqlite3.Connection, batch: list[Entry[Future]]) -> None:
         began = time.perf_counter()
-        results = commit(connection, batch, self._before_commit, self._after_rollback)
+        results = commit(connection, batch, self._before_commit, self._after_rollback, self._room)
         self._pace.note(len(batch), time.perf_counter() - began)
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_resolve, results)

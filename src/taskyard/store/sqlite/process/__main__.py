@@ -18,7 +18,10 @@ _COLLECT_EVERY = (20_000, 20, 100)
 
 
 def main() -> None:
-    """Serve one socket; the arguments are the database's path and the socket's descriptor."""
+    """Serve one socket.
+
+    The arguments are the database's path, the socket's descriptor, and the reserve's size in bytes.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # What SQLite makes beside the database takes after it; this is for everything else.
@@ -27,7 +30,7 @@ def main() -> None:
     gc.freeze()
     gc.set_threshold(*_COLLECT_EVERY)
     with socket.socket(fileno=int(sys.argv[2])) as sock:
-        Serving(Path(sys.argv[1]), sock).run()
+        Serving(Path(sys.argv[1]), sock, int(sys.argv[3])).run()
 
 
 if __name__ == "__main__":

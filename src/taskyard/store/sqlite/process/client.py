@@ -39,9 +39,13 @@ class StoreProcess(asyncio.Protocol):
     Args:
         path: the database file.
         on_commit: told the size of each shared commit and the seconds it took.
+        reserve_bytes: kept of the disk for what makes room.
     """
 
-    def __init__(self, path: Path, on_commit: Callable[[int, float], None]) -> None:
+    def __init__(
+        self, path: Path, on_commit: Callable[[int, float], None], reserve_bytes: int = 0
+    ) -> None:
+        self._reserve_bytes = reserve_bytes
         self._path = path
         self._frames = Frames()
         self._number = 0
@@ -184,7 +188,7 @@ class StoreProcess(asyncio.Protocol):
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-m", "taskyard.store.sqlite.process"]
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [*command, str(self._path), str(theirs.fileno())],
+            [*command, str(self._path), str(theirs.fileno()), str(self._reserve_bytes)],
             stdin=subprocess.DEVNULL,
             env={
                 "LANG": "C.UTF-8",

@@ -12,6 +12,7 @@ from taskyard.store.sqlite.database import connect
 from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.parts import Parts, last_seq
 from taskyard.store.sqlite.process.frames import Answer, Call, Frames, framed
+from taskyard.store.sqlite.room import Reserve, Room
 from taskyard.store.sqlite.session import Session
 
 T = TypeVar("T")
@@ -26,9 +27,9 @@ class Asking:
     with the outcome after the commit.
     """
 
-    async def run(self, operation: Operation[T], *, atomic: bool = True) -> T:
+    async def run(self, operation: Operation[T], *, atomic: bool = True, urgent: bool = False) -> T:
         """See ``Writing``."""
-        result: T = await _Asked(Entry(None, operation, atomic=atomic))
+        result: T = await _Asked(Entry(None, operation, atomic=atomic, urgent=urgent))
         return result
 
     async def gather(self, gatherer: Gatherer[Item, T], item: Item) -> T:
@@ -63,11 +64,13 @@ class Serving:
     Args:
         path: the database file.
         sock: connected to the process that serves.
+        reserve_bytes: see ``Reserve``.
     """
 
-    def __init__(self, path: Path, sock: socket.socket) -> None:
+    def __init__(self, path: Path, sock: socket.socket, reserve_bytes: int = 0) -> None:
         self._sock = sock
         self._connection = connect(path)
+        self._room = Room(path, Reserve(path.parent, reserve_bytes))
         self._ledger = Ledger()
         asking = Asking()
         session = Session(asking, asking, self._ledger)
@@ -124,7 +127,8 @@ class Serving:
         began = time.perf_counter()
         if batch:
             flush, forget = self._ledger.flush, self._ledger.forget
-            for doing, result, error in commit(self._connection, batch, flush, forget):
+            outcomes = commit(self._connection, batch, flush, forget, self._room)
+            for doing, result, error in outcomes:
                 if error is None:
                     self._go_on(doing, doing.coroutine.send, result)
                 else:
