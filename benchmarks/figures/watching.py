@@ -33,6 +33,7 @@ LINES: Lines = {
 }
 CONFIG = f"""
 max_streams = {2 * STREAMS}
+share_percent = 100
 [gx]
 streams = {2 * STREAMS // WORKSPACES}
 """

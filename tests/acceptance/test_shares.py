@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import select
 import socket
 import subprocess
 import sys
@@ -67,6 +68,8 @@ class Town:
 
 SETTINGS = """
 max_bodies_bytes = "1MiB"
+max_streams = 8
+max_waits = 8
 """
 UPLOAD = "POST /api/v1/tasks HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 400000"
 
@@ -123,3 +126,21 @@ def test_bodies_of_one_workspace_leave_room_for_those_of_others(town: Town) -> N
         made = town.innocent.post("/tasks", json={"command": "wc -c", "stdin": "x" * 400_000})
         assert made.status_code == 201, made.text
         town.innocent_runs()
+
+
+def test_streams_and_waiting_requests_of_one_workspace_leave_room_for_others(town: Town) -> None:
+    """Half of them is the most that one has; the next is refused at once."""
+    hang = town.greedy.post("/tasks", json={"command": "sleep 100"}).json()["id"]
+    for path in ("events/stream", f"tasks/{hang}/wait?timeout_s=50"):
+        request = f"GET /api/v1/{path} HTTP/1.1"
+        with contextlib.ExitStack() as stack:
+            opened = [stack.enter_context(town.connect(request)) for _ in range(5)]
+            ready, _, _ = select.select(opened, [], [], PATIENCE_S)
+            statuses = [status_of(one) for one in opened] if "stream" in path else []
+            assert sorted(statuses) == [200] * 4 + [429] if statuses else len(ready) == 1
+            if not statuses:
+                assert status_of(ready[0]) == 429
+            with town.innocent.stream("GET", "/events/stream") as stream:
+                assert stream.status_code == 200
+            town.innocent_runs()
+    town.greedy.post(f"/tasks/{hang}/cancel", json={"grace_s": 0})

@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from pathlib import Path
 
 import anyio
@@ -13,7 +13,9 @@ import pytest
 from anyio.abc import SocketStream
 from litestar.types import Receive, Scope, Send
 
+from taskyard.core.errors import Overloaded
 from taskyard.dialects.http.peers import LOCAL_KEY
+from taskyard.dialects.http.shares import Shares
 from taskyard.server import listeners
 from taskyard.server.controlpeers import Peer, is_task
 from taskyard.server.listeners import Listener, bind_tcp, bind_unix, local_admin, started
@@ -272,3 +274,31 @@ async def test_a_body_that_arrives_steadily_has_its_time(
                 await anyio.sleep(0.005)
         await stream.send(b"x" * 3001)
         assert b"3001 False" in await everything(stream)
+
+
+async def test_one_address_has_so_many_connections(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One too many is told so; when one has ended there is room for another."""
+    monkeypatch.setattr(Shares, "check", _two_at_most)
+    first, second = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(2)]
+    async with second:
+        async with first:
+            await first.send(GET)
+            assert b" 200 " in await first.receive()
+            await second.send(GET)
+            assert b" 200 " in await second.receive()
+            refused = await sent(port, GET)
+            assert refused.startswith(b"HTTP/1.1 429 Too Many Requests")
+        with anyio.fail_after(10):
+            while b" 200 " not in await sent(port, LAST):
+                await anyio.lowlevel.checkpoint()
+
+
+GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+LAST = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+
+def _two_at_most(self: Shares, who: Hashable, count: int = 1) -> None:
+    if self.held_by(who) + count > 2:
+        raise Overloaded("too many", 1.0)

@@ -15,10 +15,11 @@ import uvicorn
 from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from taskyard.core.errors import Unavailable
+from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.dialects.http.peers import LOCAL_KEY
 from taskyard.server.controlpeers import Peer, handle_of, is_task, peer_of
 from taskyard.server.corked import Corked
+from taskyard.server.doors import MOST_CONNECTIONS, Doors
 from taskyard.server.http10 import without_chunks
 from taskyard.server.sockets import MESSAGE_BYTES, PING_S, STALL_S, DroppingProtocol
 from taskyard.server.upgrades import head_without_upgrade, is_websocket
@@ -32,8 +33,9 @@ BODY_GRACE_S: Final = 30.0
 BODY_BYTES_PER_S: Final = 16 << 10
 """How fast bodies have to arrive from then on, on average."""
 KEEP_ALIVE_S: Final = 75
-MOST_CONNECTIONS: Final = 8192
 BACKLOG: Final = 2048
+TOO_MANY_S: Final = 2.0
+"""Seconds that a connection too many gets to say what it wants, and be told."""
 _DEL: Final = b"DEL "
 _DELETE: Final = b"DELETE "
 _TOO_LARGE: Final = (
@@ -52,6 +54,10 @@ _SLOW: Final = (
     b'{"type":"about:blank#request-timeout","title":"Request timeout","status":408,'
     b'"detail":"the request body arrives too slowly; send at least 16 KiB a second"}'
 )
+_TOO_MANY: Final = (
+    b'{"type":"about:blank#overloaded","title":"Overloaded","status":429,'
+    b'"detail":"your address has as many connections here as one may have; close some of them"}'
+)
 _NOT_OURS: Final = (
     b'{"type":"about:blank#not-allowed","title":"Not allowed","status":403,'
     b'"detail":"the control socket is for the user that runs the server, and not for tasks;'
@@ -62,7 +68,12 @@ log = structlog.get_logger(__name__)
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with limits on headers: their size, their number, their time."""
+    """uvicorn's HTTP protocol with limits on headers: their size, their number, their time.
+
+    And on bodies that hardly arrive, and on the connections of one address.
+    """
+
+    doors = Doors()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -78,6 +89,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._body_began = 0.0
         self._cork: Corked | None = None
+        self._who: str | None = None
+        """Whose connection it is, if that is counted."""
+        self._is_one_too_many = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Give a client that says nothing no longer than one between two requests."""
@@ -86,16 +100,29 @@ class BoundedProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
+        try:
+            self._who = self.doors.enter(self.client[0] if self.client else None)
+        except Overloaded:
+            self._is_one_too_many = True
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                TOO_MANY_S, self.timeout_keep_alive_handler
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
         self._unset_keepalive_if_required()
         self._stop_timer()
         self._stop_body_timer()
+        self._leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse; a header that grows without an end is noticed before it is complete."""
+        if self._is_one_too_many:
+            # An answer before the request would be lost.
+            self._refuse(429, _TOO_MANY)
+            return
         self._began_now = False
         # uvicorn declares no None here, and begins with one.
         cycle: Any = self.cycle
@@ -215,8 +242,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Leave the connection to the WebSocket protocol, which has to feel its peer fall behind
-        with the very write that is too much.
+        with the very write that is too much. From then on it counts as a stream.
         """
+        self._leave()
         if self._cork is not None:
             self.transport = self._cork.uncorked()
         super().handle_websocket_upgrade()
@@ -239,6 +267,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._header_timer = None
         if not self.transport.is_closing():
             self._refuse(408, _LATE)
+
+    def _leave(self) -> None:
+        if self._who is not None:
+            self.doors.leave(self._who)
+            self._who = None
 
     def _awaits_body(self) -> bool:
         cycle: Any = self.cycle
@@ -284,6 +317,7 @@ _PHRASES: Final = {
     400: "Bad Request",
     403: "Forbidden",
     408: "Request Timeout",
+    429: "Too Many Requests",
     431: "Request Header Fields Too Large",
 }
 
@@ -321,17 +355,35 @@ class ControlProtocol(BoundedProtocol):
             super().data_received(data)
 
 
+def _counting(protocol: type[BoundedProtocol], own: Doors) -> type[BoundedProtocol]:
+    """The protocol of one listener, which counts its own connections."""
+
+    class Counting(protocol):  # type: ignore[valid-type,misc]  # one of two, known when it is made
+        doors = own
+
+    return Counting
+
+
 class Listener:
     """One bound socket and the server that accepts on it."""
 
     def __init__(
-        self, sock: socket.socket, app: ASGIApp, shutdown_s: float, *, control: bool = False
+        self,
+        sock: socket.socket,
+        app: ASGIApp,
+        shutdown_s: float,
+        *,
+        control: bool = False,
+        doors: Doors | None = None,
     ) -> None:
-        """Prepare to serve ``app`` on a bound socket; ``control`` for the control socket."""
+        """Prepare to serve ``app`` on a bound socket; ``control`` for the control socket.
+
+        ``doors`` are of this listener alone.
+        """
         self.socket = sock
         config = uvicorn.Config(
             app,
-            http=ControlProtocol if control else BoundedProtocol,
+            http=_counting(ControlProtocol if control else BoundedProtocol, doors or Doors()),
             ws=DroppingProtocol,
             ws_max_size=MESSAGE_BYTES,
             ws_ping_interval=PING_S,

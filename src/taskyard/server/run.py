@@ -24,6 +24,7 @@ from taskyard.server.app import Served, dashboard_pages, dialect_app, main_app
 from taskyard.server.assemble import Yard, assemble
 from taskyard.server.browsers import browsers_of, manners_of
 from taskyard.server.datadir import UMASK
+from taskyard.server.doors import Doors
 from taskyard.server.fetching import GuardedFetcher
 from taskyard.server.listeners import Listener, bind_tcp, bind_unix, local_admin, started
 from taskyard.server.logging import configure_logging
@@ -75,7 +76,7 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
     addresses = settings.listeners()
     bound = [(one, bind_tcp(one.host, one.port)) for one in addresses]
     async with assemble(settings) as yard:
-        streams = Streams(settings.max_streams)
+        streams = Streams(settings.max_streams, settings.max_waits, settings.share_percent)
 
         def native(prefix: str) -> Native:
             return Native(yard.engine, streams, prefix, settings.max_body_bytes, dev=settings.dev)
@@ -95,10 +96,11 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
             Bodies(settings.shares("bytes of request bodies", settings.max_bodies_bytes)),
         )
         app = main_app(served)
-        listeners = [Listener(main, app, settings.shutdown_s)]
+        listeners = [Listener(main, app, settings.shutdown_s, doors=_doors(settings))]
         for address, sock in bound:
             own = dialect_app(served, address.dialect)
-            listeners.append(Listener(sock, own, settings.shutdown_s))
+            doors = _doors(settings)
+            listeners.append(Listener(sock, own, settings.shutdown_s, doors=doors))
         control_path = settings.data.absolute() / CONTROL_SOCKET
         control = bind_unix(control_path)
         if control is None:
@@ -124,6 +126,11 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
             _exit_at_the_next()
         if control is not None:
             control_path.unlink(missing_ok=True)
+
+
+def _doors(settings: Settings) -> Doors:
+    """The connections of one listener."""
+    return Doors(settings.proxies(), settings.share_percent)
 
 
 @dataclass(frozen=True, slots=True)

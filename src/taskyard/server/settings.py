@@ -24,6 +24,7 @@ from taskyard.dialects.gx.settings import GxSettings
 from taskyard.dialects.http.bodies import BODIES_BYTES
 from taskyard.dialects.http.proxies import Proxies
 from taskyard.dialects.http.shares import DEFAULT_PERCENT, Shares
+from taskyard.dialects.http.streams import DEFAULT_WAITS
 from taskyard.dialects.native.errors import invalid_input
 from taskyard.dialects.native.sizes import size_bytes
 from taskyard.runtimes.container.places import parse_place
@@ -138,6 +139,8 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Waiting tasks a workspace may have; past that, submits are answered with 429."""
     max_streams: Annotated[int, Meta(ge=1, le=100_000)] = 2000
     """Live streams (server-sent events and WebSockets) at once."""
+    max_waits: Annotated[int, Meta(ge=1, le=1_000_000)] = DEFAULT_WAITS
+    """Requests that wait at once: for a task's end, a function's answer, a build, a placement."""
     placement_steps: Annotated[int, Meta(ge=1000, le=1_000_000_000)] = STEPS_PER_S
     """Steps a second for evaluating placement policies, shared out among workspaces."""
     retention_age_s: Annotated[float, Meta(ge=1, le=3_153_600_000)] | None = 30 * 86400.0

@@ -1,10 +1,15 @@
 """Tasks and their results, as clients of the original meet them."""
 
 import re
+from typing import NoReturn
 
 import anyio
 import pytest
 from greencloud_world import ECHO, GreenCloudWorld, zipped
+
+from taskyard.core.access import Caller
+from taskyard.core.errors import Overloaded
+from taskyard.dialects.http.streams import Streams
 
 pytestmark = pytest.mark.anyio
 ID = re.compile(r"[0-9a-f]{24}\Z")
@@ -276,6 +281,20 @@ async def test_waiting_for_the_result(world: GreenCloudWorld, echo: str) -> None
     late = await world.acme.http.post(f"/v1/task/{slow}", headers={"prefer": "wait=0.05"})
     assert (late.status_code, set(late.json())) == (201, {"id"})
     assert "preference-applied" not in late.headers
+
+
+async def test_too_many_that_wait_are_answered_at_once(
+    world: GreenCloudWorld, echo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the id; the task was created, and waiting is only a preference."""
+
+    def full(_self: Streams, _caller: Caller) -> NoReturn:
+        raise Overloaded("too many wait", 1.0)
+
+    monkeypatch.setattr(Streams, "waiting", full)
+    prompt = await world.acme.http.post(f"/v1/task/{echo}", headers={"prefer": "wait=30"})
+    assert (prompt.status_code, set(prompt.json())) == (201, {"id"})
+    assert "preference-applied" not in prompt.headers
 
 
 async def test_the_create_of_the_first_generation(world: GreenCloudWorld, echo: str) -> None:

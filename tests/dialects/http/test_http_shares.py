@@ -1,6 +1,7 @@
 """Shares of what is common, and the bodies that are counted by them."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import anyio
@@ -8,16 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskyard.core.access import INSTALLATION, Caller, Role
 from taskyard.core.errors import Busy, Overloaded
 from taskyard.core.ids import WorkspaceName
+from taskyard.core.instants import Instant
 from taskyard.dialects.drove import errors as drove
 from taskyard.dialects.fastlane import errors as fastlane
 from taskyard.dialects.greencloud import errors as greencloud
 from taskyard.dialects.gx import errors as gx
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import Bodies, read_body
+from taskyard.dialects.http.proxies import Proxies
 from taskyard.dialects.http.shares import Shares
+from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native import errors as native
+from taskyard.server.doors import MOST_CONNECTIONS, Doors
 
 A, B, C = WorkspaceName("a"), WorkspaceName("b"), WorkspaceName("c")
 
@@ -158,3 +164,66 @@ async def test_bodies_without_a_workspace_count_for_their_address() -> None:
         for one in (stranger, prompt):
             one.may_answer.set()
     assert bodies.shares.taken == 0
+
+
+class Now:
+    """A clock that is never asked."""
+
+    def now(self) -> Instant:
+        """Any time."""
+        return Instant(0)
+
+    async def sleep(self, seconds: float) -> None:
+        """Not here."""
+        raise AssertionError(seconds)
+
+
+def caller(workspace: WorkspaceName, address: str = "192.0.2.1") -> Caller:
+    """Somebody of a workspace."""
+    return Caller("token x", workspace, Role.READ, address)
+
+
+@pytest.mark.anyio
+async def test_streams_of_one_workspace_leave_room_for_those_of_others() -> None:
+    """It has half of them, and each that ends makes room for another."""
+    streams = Streams(limit=4)
+    with ExitStack() as stack:
+        stack.enter_context(streams.enter(Now(), caller(A)))
+        stack.enter_context(streams.enter(Now(), caller(B)))
+        with ExitStack() as second:
+            second.enter_context(streams.enter(Now(), caller(A)))
+            with pytest.raises(Overloaded, match="as many live streams"):
+                second.enter_context(streams.enter(Now(), caller(A)))
+        stack.enter_context(streams.enter(Now(), caller(A)))
+        assert len(streams) == 3
+    assert len(streams) == 0
+
+
+def test_waiting_requests_of_one_workspace_leave_room_for_those_of_others() -> None:
+    """The same; who is of no workspace counts by the address."""
+    streams = Streams(waits=4)
+    strangers = [caller(INSTALLATION, f"192.0.2.{n}") for n in (1, 1, 1, 2)]
+    with ExitStack() as stack:
+        stack.enter_context(streams.waiting(caller(A)))
+        for one in strangers[:2]:
+            stack.enter_context(streams.waiting(one))
+        with pytest.raises(Overloaded, match="requests that wait"):
+            stack.enter_context(streams.waiting(strangers[2]))
+        stack.enter_context(streams.waiting(strangers[3]))
+        with pytest.raises(Busy):
+            stack.enter_context(streams.waiting(caller(B)))
+
+
+def test_connections_are_counted_by_address_but_not_those_of_trusted_proxies() -> None:
+    """One customer's network of IPv6 is one address."""
+    doors = Doors(Proxies(["10.0.0.0/8"]), percent=1)
+    most = MOST_CONNECTIONS // 100
+    entered = [doors.enter(f"2001:db8::{n:x}") for n in range(most)]
+    with pytest.raises(Overloaded):
+        doors.enter("2001:db8::ffff")
+    assert doors.enter("2001:db8:1::1") is not None
+    assert entered[0] is not None
+    doors.leave(entered[0])
+    assert doors.enter("2001:db8::ffff") is not None
+    assert {doors.enter("10.1.2.3") for _ in range(2 * most)} == {None}
+    assert doors.enter(None) is None

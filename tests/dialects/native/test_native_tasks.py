@@ -4,6 +4,10 @@ import httpx
 import pytest
 from native_world import NativeWorld
 
+from taskyard.core.access import Caller, Role
+from taskyard.core.ids import WorkspaceName
+from taskyard.dialects.http.shares import Shares
+
 pytestmark = pytest.mark.anyio
 
 
@@ -206,3 +210,19 @@ async def test_retry_submits_anew_and_delete_removes(world: NativeWorld) -> None
     assert (await world.api.get(f"/tasks/{good['id']}")).status_code == 404
     hanging = await world.submit(command=["hang"])
     assert (await world.api.delete(f"/tasks/{hanging['id']}")).status_code == 409
+
+
+async def test_requests_that_wait_have_a_share(world: NativeWorld) -> None:
+    """One too many is told so; a kill is not kept from happening, and answers at once."""
+    world.streams._waits = Shares("requests that wait", 1)
+    task = await world.submit(command="hang")
+    await world.running(task["id"])
+    path = f"/tasks/{task['id']}"
+    with world.streams.waiting(Caller("x", WorkspaceName(task["workspace"]), Role.READ)):
+        refused = await world.api.get(f"{path}/wait", params={"timeout_s": 20})
+        assert refused.status_code == 429
+        assert "retry-after" in refused.headers
+        killed = await world.api.post(f"{path}/cancel", params={"wait": "20"})
+        assert killed.status_code == 202, killed.text
+    ended = await world.api.get(f"{path}/wait", params={"timeout_s": 20})
+    assert ended.json()["state"] == "cancelled"

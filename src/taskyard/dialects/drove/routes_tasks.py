@@ -204,13 +204,14 @@ class TaskRoutes:
         fetched = await fetched_configs(cluster.host.fetch, spec.configs or ())
         deadline = cluster.settings.placement_wait_s
         wanted = self._checked(spec, policy, fetched, "spec.")
-        with cluster.board.expecting():
-            task = await self._submit(caller, wanted)
-            if task is None:
-                raise _exists(app, name)
-            row = cluster.board.add(task)
-        with anyio.move_on_after(deadline + _SLACK_S):
-            await self._placed(row)
+        with cluster.host.streams.waiting(caller):
+            with cluster.board.expecting():
+                task = await self._submit(caller, wanted)
+                if task is None:
+                    raise _exists(app, name)
+                row = cluster.board.add(task)
+            with anyio.move_on_after(deadline + _SLACK_S):
+                await self._placed(row)
         if row.attempt_id is None and row.ended is not None and row.result is None:
             # It was taken back, by the engine's own rule and for good: nothing can place it now.
             cores, memory_mb = asked_of(spec)

@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from taskyard.core.access import Caller
+from taskyard.core.errors import Overloaded
 from taskyard.core.functions import CallRequest, Function
 from taskyard.core.issued import Allowance, CallOrigin, IssuedCall
 from taskyard.dialects.greencloud.call import Call, created
@@ -57,8 +58,12 @@ async def answered(
     if wait_s is None:
         return None
     issuing = call.engine.issuing
-    waited = issuing.wait(caller, await issuing.view(issued.id), wait_s)
-    view = await while_valid(call.engine.clock, caller, waited)
+    view = await issuing.view(issued.id)
+    try:
+        with call.greencloud.host.streams.waiting(caller):
+            view = await while_valid(call.engine.clock, caller, issuing.wait(caller, view, wait_s))
+    except Overloaded:
+        return None  # Waiting is a preference (RFC 7240): too many of the account's wait already.
     if not view.is_over:
         return None
     applied = (*headers, (b"preference-applied", b"wait"))

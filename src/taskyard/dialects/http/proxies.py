@@ -56,7 +56,7 @@ class Proxies:
         What cannot be read ends the search: the last address that is certain counts.
         """
         address = _parsed(peer)
-        if address is None or not self._trusts(address):
+        if address is None or not self.trusts(address):
             return peer
         found = str(address)
         for text in reversed(self._entries(headers)[-HOPS:]):
@@ -64,7 +64,7 @@ class Proxies:
             if address is None:
                 break
             found = str(address)
-            if not self._trusts(address):
+            if not self.trusts(address):
                 break
         return found
 
@@ -80,7 +80,8 @@ class Proxies:
         nodes = (_FOR.search(one) for one in entries)
         return ["" if one is None else one["node"] for one in nodes]
 
-    def _trusts(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    def trusts(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+        """Whether a peer at this address is believed."""
         return any(address.version == one.version and address in one for one in self._networks)
 
 

@@ -1,6 +1,9 @@
-"""The open streams of a server: how many there may be, and what ends them from our side."""
+"""What stays open for long: live streams, and requests that wait for something to happen.
 
-from collections.abc import Iterator
+How many there may be, in all and of one workspace, and what ends streams from our side.
+"""
+
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -8,10 +11,13 @@ import anyio
 
 from taskyard.core.access import Caller
 from taskyard.core.errors import Overloaded, Unavailable
+from taskyard.dialects.http.shares import DEFAULT_PERCENT, Shares
 from taskyard.ports.clock import Clock
+from taskyard.services.guessing import source_of
 from taskyard.services.validity import watched
 
 DEFAULT_LIMIT: Final = 2000
+DEFAULT_WAITS: Final = 4000
 
 
 class OpenStream:
@@ -33,8 +39,16 @@ class OpenStream:
 class Streams:
     """Keeps the live streams (server-sent events and WebSockets) of one server."""
 
-    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(
+        self,
+        limit: int = DEFAULT_LIMIT,
+        waits: int = DEFAULT_WAITS,
+        percent: int = DEFAULT_PERCENT,
+    ) -> None:
+        """So many streams and waiting requests, ``percent`` of either for one workspace."""
         self._limit = limit
+        self._shares = Shares("live streams", limit, percent)
+        self._waits = Shares("requests that wait", waits, percent)
         self._open: set[anyio.CancelScope] = set()
         self._empty = anyio.Event()
         self.closing = False
@@ -48,13 +62,16 @@ class Streams:
         """Run the block as the caller's stream; it is ended early, without an error, by
         :meth:`close` and by the end of the caller's credential.
 
-        Raises ``Overloaded`` when there are too many, ``Unavailable`` during a shutdown, and
+        Raises ``Overloaded`` when there are too many in all or of this caller's workspace,
+        ``Unavailable`` during a shutdown, and
         ``NotAuthenticated`` for a credential that has ended already.
         """
         if self.closing:
             raise Unavailable("the server is stopping")
         if len(self._open) >= self._limit:
             raise Overloaded(f"{self._limit} streams are open already", retry_after_s=5.0)
+        who = _holder(caller)
+        self._shares.take(who)
         with anyio.CancelScope() as scope:
             stream = OpenStream(scope)
             self._open.add(scope)
@@ -62,9 +79,24 @@ class Streams:
                 with watched(clock, caller, stream.end_with_credential):
                     yield stream
             finally:
+                self._shares.give_back(who)
                 self._open.discard(scope)
                 if not self._open:
                     self._empty.set()
+
+    @contextmanager
+    def waiting(self, caller: Caller) -> Iterator[None]:
+        """Run the block as a request of the caller's that waits.
+
+        Raises ``Overloaded`` when the caller's workspace has too many, ``Busy`` when all together
+        have.
+        """
+        who = _holder(caller)
+        self._waits.take(who)
+        try:
+            yield
+        finally:
+            self._waits.give_back(who)
 
     async def close(self, timeout_s: float = 5.0) -> None:
         """End all streams and wait until they have said goodbye. May be called twice."""
@@ -75,3 +107,10 @@ class Streams:
         if self._open:
             with anyio.move_on_after(timeout_s):
                 await self._empty.wait()
+
+
+def _holder(caller: Caller) -> Hashable:
+    """Whose share it counts for: the workspace's, or the address's where there is none."""
+    if caller.is_of_installation:
+        return ("address", source_of(caller.address))
+    return caller.workspace

@@ -1,6 +1,7 @@
 """The log of a build, sent while it grows."""
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 
 from litestar.types import Receive, Scope, Send
 
@@ -10,11 +11,16 @@ from taskyard.services.buildlogs import BuildLog
 class GrowingLog:
     """A log as it grows; an ASGI application that sends it."""
 
-    def __init__(self, log: BuildLog) -> None:
+    def __init__(self, log: BuildLog, waiting: AbstractContextManager[None]) -> None:
         self._log = log
+        self._waiting = waiting
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Send it until the build has ended."""
+        with self._waiting:
+            await self._send(send)
+
+    async def _send(self, send: Send) -> None:
         kind = (b"content-type", b"text/plain; charset=utf-8")
         await send({"type": "http.response.start", "status": 200, "headers": [kind]})
         async for text in self._pieces():

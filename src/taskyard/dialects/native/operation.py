@@ -7,6 +7,7 @@ and described in the OpenAPI document from that same annotation.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from types import NoneType, UnionType
@@ -79,9 +80,17 @@ class Call(Generic[Q_co, B_co]):
         """The task named in the path."""
         return TaskId(self.path("task_id"))
 
-    async def until_end(self, awaited: Awaitable[T]) -> T:
-        """What is waited for. Raises ``NotAuthenticated`` if the credential ends before."""
-        return await while_valid(self.engine.clock, self.caller, awaited)
+    def waiting(self) -> AbstractContextManager[None]:
+        """Count this request as one that waits. Raises ``Overloaded``, ``Busy``."""
+        return self.native.streams.waiting(self.caller)
+
+    async def until_end(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """What is waited for, as a request that waits.
+
+        Raises ``NotAuthenticated`` if the credential ends before, ``Overloaded``, ``Busy``.
+        """
+        with self.waiting():
+            return await while_valid(self.engine.clock, self.caller, wait())
 
     def while_valid(self, answer: ASGIApp) -> ASGIApp:
         """A long answer that is cut off when the caller's credential ends."""

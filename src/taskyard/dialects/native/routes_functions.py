@@ -1,5 +1,6 @@
 """Functions: deploy, look, call, roll back, pause, delete, restore."""
 
+from contextlib import suppress
 from typing import Annotated, Final
 
 import msgspec
@@ -8,7 +9,7 @@ from litestar.types import ASGIApp, Scope
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from taskyard.core.access import Role
-from taskyard.core.errors import InvalidInput
+from taskyard.core.errors import InvalidInput, Overloaded
 from taskyard.core.functions import CallRequest
 from taskyard.core.states import Reason, TaskState
 from taskyard.dialects.http.answers import Answer, json_answer, no_content
@@ -112,8 +113,11 @@ class FunctionRoutes(Controller):
         function, version = await functions.deploy(call.caller, name, deployment)
         wait_s = seconds(call.query.wait)
         if wait_s > 0:
-            built = functions.built(call.caller, function.id, version.number, wait_s)
-            version = await call.until_end(built)
+            key, number = function.id, version.number
+            with suppress(Overloaded):  # It is deployed all the same, and built some time.
+                version = await call.until_end(
+                    lambda: functions.built(call.caller, key, number, wait_s)
+                )
             function = functions.find(call.caller.workspace, function.id)
         answer = DeployedAnswer(
             function_answer(function), version_answer(version, function.live_version)
@@ -223,7 +227,7 @@ class FunctionRoutes(Controller):
         key = call.path("function")
         log = await call.engine.functions.log(call.caller, key, _number(call))
         if call.query.follow:
-            return call.while_valid(GrowingLog(log))
+            return call.while_valid(GrowingLog(log, call.waiting()))
         kind = (b"content-type", b"text/plain; charset=utf-8")
         return Answer(200, log.text.encode(), (kind,))
 
@@ -249,7 +253,8 @@ class FunctionRoutes(Controller):
             task, created = await engine.tasks.submit(call.caller, spec)
             return json_answer(task_answer(task), 201 if created else 200, _links(call, task.id))
         try:
-            task, result = await engine.calls.call(call.caller, spec, wait_s)
+            with call.waiting():
+                task, result = await engine.calls.call(call.caller, spec, wait_s)
         except CallFailed as error:
             raise _failed(error) from error
         if result is None:

@@ -7,7 +7,7 @@ from litestar import Controller
 from msgspec import UNSET
 
 from taskyard.core.access import Role
-from taskyard.core.errors import InvalidInput
+from taskyard.core.errors import InvalidInput, Overloaded
 from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.instants import Instant
 from taskyard.core.states import TaskState
@@ -204,8 +204,12 @@ class TaskRoutes(Controller):
         if outcome.outcome == "unknown":
             await tasks.get(call.caller, call.task_id)  # says that there is none
         if call.query.wait > 0:
-            waited = tasks.wait(call.caller, call.task_id, call.query.wait)
-            task = await call.until_end(waited)
+            try:
+                task = await call.until_end(
+                    lambda: tasks.wait(call.caller, call.task_id, call.query.wait)
+                )
+            except Overloaded:
+                return json_answer(_outcome(outcome), 202)  # It is killed all the same.
             return json_answer(await _with_exit_code(call, task))
         return json_answer(_outcome(outcome), 202)
 
@@ -239,8 +243,8 @@ class TaskRoutes(Controller):
     @operation("GET", "/{task_id:str}/wait", {200: TaskAnswer}, fails=(404,))
     async def wait_for_task(self, call: Call[WaitQuery, None]) -> Answer:
         """The task once it has ended, or as it is when the time is up."""
-        waited = call.engine.tasks.wait(call.caller, call.task_id, call.query.timeout_s)
-        task = await call.until_end(waited)
+        tasks, timeout_s = call.engine.tasks, call.query.timeout_s
+        task = await call.until_end(lambda: tasks.wait(call.caller, call.task_id, timeout_s))
         return json_answer(await _with_exit_code(call, task))
 
 

@@ -1,0 +1,43 @@
+"""How many connections one address may have on a listener, so that others find one free."""
+
+import ipaddress
+from typing import Final
+
+from taskyard.dialects.http.proxies import Proxies
+from taskyard.dialects.http.shares import DEFAULT_PERCENT, Shares
+from taskyard.services.guessing import source_of
+
+MOST_CONNECTIONS: Final = 8192
+"""Connections of one listener."""
+
+
+class Doors:
+    """Counts the connections of one listener by the address of the peer.
+
+    Those of trusted proxies are not counted: what they pass on counts for their clients, where it
+    stays open for long.
+    """
+
+    def __init__(self, proxies: Proxies | None = None, percent: int = DEFAULT_PERCENT) -> None:
+        self._proxies = proxies
+        self._shares = Shares("connections", MOST_CONNECTIONS, percent)
+
+    def enter(self, address: str | None) -> str | None:
+        """A connection is there; whose it is, for :meth:`leave`. Raises ``Overloaded``."""
+        who = source_of(address)
+        if who is None or address is None or self._is_proxy(address):
+            return None
+        self._shares.take(who)
+        return who
+
+    def leave(self, who: str) -> None:
+        """It is gone."""
+        self._shares.give_back(who)
+
+    def _is_proxy(self, address: str) -> bool:
+        try:
+            return self._proxies is not None and self._proxies.trusts(
+                ipaddress.ip_address(address.partition("%")[0])
+            )
+        except ValueError:
+            return False
