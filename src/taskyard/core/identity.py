@@ -1,10 +1,12 @@
-"""As whom work runs on a worker, and whom a task may ask for."""
+"""As whom work runs on a worker, how isolated, and whom a task may ask for."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Literal
 
 from msgspec import Struct
 
 from taskyard.core.errors import InvalidInput
+from taskyard.core.ids import WorkspaceName
 
 
 class Identity(Struct, frozen=True):
@@ -17,6 +19,55 @@ class Identity(Struct, frozen=True):
 
 SERVER: Final = Identity()
 """Work runs as the server itself does."""
+
+
+class Sandbox(Struct, frozen=True):
+    """A sandbox that the operator decided on for commands, whatever they ask for themselves."""
+
+    directories: tuple[str, ...] | None = ()
+    """What they may work in and write to besides their own directories, with everything below it;
+    None: whatever they name as ``cwd``, but for the data directory."""
+
+
+class WorkRule(Struct, frozen=True):
+    """As whom and how isolated the commands of a workspace run."""
+
+    user: Literal["workspace", "server"] | Identity = "server"
+    """A user of the workspace's own, the server's, or a given one."""
+    sandbox: Sandbox | None = None
+
+    @property
+    def is_wall(self) -> bool:
+        """Whether commands are kept from the server and from other workspaces."""
+        return self.user != "server" or self.sandbox is not None
+
+
+class WorkRules(Struct, frozen=True):
+    """What the operator decided about the work of all workspaces."""
+
+    default: WorkRule = WorkRule()
+    by_workspace: Mapping[WorkspaceName, WorkRule] = {}
+    may_share: bool = True
+    """Whether several workspaces may be served although nothing keeps them apart."""
+    obstacle: str = ""
+    """Why there is no wall by default; empty if there is one."""
+
+    def of(self, workspace: WorkspaceName) -> WorkRule:
+        """For one workspace."""
+        return self.by_workspace.get(workspace, self.default)
+
+    @property
+    def changes_user(self) -> bool:
+        """Whether any work runs as another user than the server's."""
+        rules = (self.default, *self.by_workspace.values())
+        return any(rule.user != "server" for rule in rules)
+
+    @property
+    def isolation(self) -> Literal["users", "sandbox", "none"]:
+        """What keeps commands apart that the operator said nothing special about."""
+        if self.default.user != "server":
+            return "users"
+        return "none" if self.default.sandbox is None else "sandbox"
 
 
 NOBODY: Final = frozenset({"nobody", "65534"})

@@ -1,8 +1,9 @@
-"""The port for users of workspaces: which number of the machine belongs to which workspace."""
+"""The port for workspaces: which there are, and which number of the machine belongs to each."""
 
 from typing import Protocol
 
 from taskyard.core.ids import WorkspaceName
+from taskyard.core.instants import Instant
 
 
 class WorkspaceUserStore(Protocol):
@@ -13,5 +14,11 @@ class WorkspaceUserStore(Protocol):
 
         The first time, it is the lowest from ``first`` to ``last`` above all that were given out.
         Raises ``Conflict`` if there is none left.
+        """
+        ...
+
+    async def workspaces(self, now: Instant) -> dict[WorkspaceName, bool]:
+        """All that have a valid token, a user, a task or a function; whether they have functions
+        that no container holds.
         """
         ...

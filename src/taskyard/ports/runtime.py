@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from msgspec import Struct
 
 from taskyard.core.attempts import Ended, Progress, Started
-from taskyard.core.identity import SERVER, Identity
+from taskyard.core.identity import SERVER, Identity, Sandbox
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
@@ -34,6 +34,8 @@ class Assignment(Struct, frozen=True):
     log_limit_bytes: int
     identity: Identity = SERVER
     """As whom it runs, unless the work itself names a user."""
+    sandbox: Sandbox | None = None
+    """What a command runs in even if it does not ask for isolation."""
     registry_credentials: str | None = None
     """What the secret says that a container's ``credentials`` names; JSON."""
 

@@ -27,6 +27,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskyard.core.access import Role
 from taskyard.core.errors import NotAllowed, TaskyardError
+from taskyard.core.identity import WorkRules
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import Bodies
@@ -45,6 +46,7 @@ from taskyard.dialects.native.operation import SLASH
 from taskyard.server.dialects import PREFIXES
 from taskyard.server.health import Checks, health_router
 from taskyard.server.metrics import NO_WORKSPACE, Metrics
+from taskyard.server.work import warnings_of
 from taskyard.services.access import require
 
 PREFIX_KEY: Final = "prefix"
@@ -81,6 +83,8 @@ class Served:
     """Proxies that say whom a request came from; None for none."""
     bodies: Bodies = field(default_factory=Bodies)
     """What the bodies of all requests may take."""
+    work: WorkRules | None = None
+    """As whom and how isolated work runs; ``/health`` says nothing about it when None."""
 
     def checked(self, name: str, app: ASGIApp) -> ASGIApp:
         """A dialect's application behind the rules about browsers."""
@@ -136,8 +140,15 @@ def _mounted(applications: Mapping[str, ASGIApp], otherwise: ASGIApp) -> ASGIApp
 
 
 def _native_app(served: Served, native: Native, routers: list[Router]) -> ASGIApp:
+    rules = served.work
+    health = health_router(
+        served.checks,
+        dev=native.dev,
+        isolation=None if rules is None else rules.isolation,
+        warnings=() if rules is None else warnings_of(rules),
+    )
     app = Litestar(
-        [*routers, health_router(served.checks, dev=native.dev), _openapi_router()],
+        [*routers, health, _openapi_router()],
         state=State({STATE_KEY: native}),
         exception_handlers={Exception: answer_http_error},
         openapi_config=None,

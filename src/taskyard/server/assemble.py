@@ -132,7 +132,10 @@ async def assemble(
         await transport.serve(wired.reception)
 
         keeper = LogKeeper(files)
-        root = await anyio.to_thread.run_sync(work_root, data) if wired.workspace_users else None
+        identities = wired.identities
+        identities.serve(await store.workspace_users.workspaces(clock.now()))
+        changes_user = identities.rules.changes_user
+        root = await anyio.to_thread.run_sync(work_root, data) if changes_user else None
         holdings = settings.holdings()
         offered = capacity(
             settings.worker_slots,

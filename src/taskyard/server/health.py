@@ -1,7 +1,7 @@
 """Whether the server lives, and whether it can be given work."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar import Request, Response, Router, get
@@ -19,16 +19,27 @@ class Health(Struct, omit_defaults=True):
     checks: dict[str, bool]
     dev: bool = False
     """Whether the well-known credentials of ``--dev`` are valid."""
+    isolation: Literal["users", "sandbox", "none"] | None = None
+    """What keeps commands from the server and from those of other workspaces: a user for each
+    workspace, a sandbox, or nothing."""
+    warnings: tuple[str, ...] = ()
+    """What the operator should know."""
 
 
-def health_router(checks: Checks, *, dev: bool) -> Router:
+def health_router(
+    checks: Checks,
+    *,
+    dev: bool,
+    isolation: Literal["users", "sandbox", "none"] | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Router:
     """``/health``, ``/health/live`` and ``/health/ready``; none needs a credential."""
 
     @get(["/health", "/health/ready"], include_in_schema=False, sync_to_thread=False)
     def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
         del request
         found = checks()
-        return _answer(Health(live=True, ready=all(found.values()), checks=found, dev=dev))
+        return _answer(Health(True, all(found.values()), found, dev, isolation, warnings))
 
     @get("/health/live", include_in_schema=False, sync_to_thread=False)
     def live() -> Response[bytes]:

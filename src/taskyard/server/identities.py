@@ -6,45 +6,11 @@ import stat
 from pathlib import Path
 from typing import Final
 
-import structlog
-
-from taskyard.core.errors import InvalidInput
-from taskyard.core.identity import UserRule
-from taskyard.server.settings import Settings
-
 _NEEDED: Final = {0: "CAP_CHOWN", 6: "CAP_SETGID", 7: "CAP_SETUID"}
 """Capabilities by their bit in ``/proc/self/status``."""
 
-log = structlog.get_logger(__name__)
 
-
-def workspaces_have_users(settings: Settings) -> bool:
-    """Whether each workspace's work runs as a user of its own.
-
-    Says so in the log where it does not, and nobody asked for that. Raises ``InvalidInput`` if it
-    was asked for and cannot be.
-    """
-    if settings.work_user == "server":
-        return False
-    obstacle = _obstacle(*settings.user_ids())
-    if obstacle is None:
-        return True
-    if settings.work_user == "workspace":
-        raise InvalidInput("work_user", f"workspaces cannot have users of their own: {obstacle}")
-    log.warning(
-        "work_runs_as_the_server",
-        reason=obstacle,
-        means="tasks have the rights and files of the server and of each other",
-    )
-    return False
-
-
-def user_rule(settings: Settings, *, workspace_users: bool) -> UserRule:
-    """Whom tasks may ask to run as."""
-    return UserRule(frozenset(settings.work_users_allowed)) if workspace_users else UserRule()
-
-
-def _obstacle(first: int, last: int) -> str | None:
+def obstacle_to_users(first: int, last: int) -> str | None:
     """Why this process cannot become these users; None if it can."""
     if os.geteuid() != 0:
         return "the server is not run by root"

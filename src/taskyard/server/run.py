@@ -94,6 +94,7 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
             manners_of(settings),
             settings.proxies(),
             Bodies(settings.shares("bytes of request bodies", settings.max_bodies_bytes)),
+            yard.wired.identities.rules,
         )
         app = main_app(served)
         listeners = [Listener(main, app, settings.shutdown_s, doors=_doors(settings))]

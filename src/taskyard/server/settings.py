@@ -30,6 +30,13 @@ from taskyard.dialects.native.sizes import size_bytes
 from taskyard.runtimes.container.places import parse_place
 from taskyard.server.addresses import Address, parse_listen
 from taskyard.server.pools import PoolSettings, check_pools, pools_from_text
+from taskyard.server.work_settings import (
+    Directory,
+    WhenSandboxed,
+    WorkSettings,
+    check_directories,
+    work_from_text,
+)
 from taskyard.services.steps import STEPS_PER_S
 from taskyard.worker.topology import Holdings, cores_in
 
@@ -55,6 +62,7 @@ _ENGINES: Final = ("unix:///", "tcp://", "http://", "https://")
 _LISTS: Final = frozenset(
     {
         *("listen", "container_volumes", "worker_tags", "work_users_allowed"),
+        "work_directories",
         *("allowed_hosts", "allowed_origins", "trusted_proxies", "container_networks"),
         *("container_capabilities", "container_users", "container_devices"),
         *("container_device_drivers",),
@@ -119,6 +127,16 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """User and group ids that workspaces get; nobody else may have any of them."""
     work_users_allowed: tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...] = ()
     """Further users that tasks may ask to run as; root is never one of them."""
+    work_sandbox: WhenSandboxed = "auto"
+    """Whether commands run in a sandbox of bubblewrap even if they do not ask for isolation;
+    ``auto``: where they would run as an ordinary server itself, and the machine can do it."""
+    work_directories: tuple[Directory, ...] | None = None
+    """Directories that sandboxed commands may work in and write to, besides their own; None: none,
+    and with ``dev`` whatever they name."""
+    workspace_work: dict[str, WorkSettings] = {}
+    """By workspace, what differs for it from the settings above."""
+    workspaces_share_user: bool = False
+    """Whether several workspaces may be served where nothing keeps their commands apart."""
     pools: tuple[PoolSettings, ...] = ()
     """Which engine hosts run the containers of which groups; any worker when empty."""
     circuit_max_failures: Annotated[int, Meta(ge=1, le=1000)] = 5
@@ -256,6 +274,8 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
                 values[name] = size_bytes(name, values[name], 0, _MOST_BYTES)
         if isinstance(values.get("pools"), str):
             values["pools"] = pools_from_text(values["pools"])
+        if isinstance(values.get("workspace_work"), str):
+            values["workspace_work"] = work_from_text(values["workspace_work"])
         values["pools"] = _with_sizes(values.get("pools", ()))
         for name in _NONE_IF_ZERO:
             if values.get(name) in {0, "0"}:
@@ -288,6 +308,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         self.fastlane.check("fastlane")
         self.holdings()
         self.user_ids()
+        check_directories(self.data, self.work_directories, self.workspace_work)
         if {"root", "0"} & set(self.work_users_allowed):
             raise InvalidInput("work_users_allowed", "root is the server itself; remove it")
         self.greencloud.check("greencloud")

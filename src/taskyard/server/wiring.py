@@ -19,11 +19,11 @@ from taskyard.runtimes.function.bundles import BundleFiles
 from taskyard.runtimes.function.unpacking import UnpackLimits
 from taskyard.runtimes.image.builder import LocalImages
 from taskyard.server.containers import container_rule, container_settings
-from taskyard.server.identities import user_rule, workspaces_have_users
 from taskyard.server.mail import SmtpMail
 from taskyard.server.metrics import Metrics
 from taskyard.server.pools import core_pools
 from taskyard.server.settings import Settings
+from taskyard.server.work import tell, user_rule, work_rules
 from taskyard.services.access import Access
 from taskyard.services.assignments import Assignments
 from taskyard.services.audit import Audit
@@ -96,8 +96,8 @@ class Wired:
     job_keeping: JobKeeping
     bundle_sweep: BundleSweep
     chaining: Chaining
-    workspace_users: bool
-    """Whether each workspace's work runs as a user of its own."""
+    identities: Identities
+    """As whom and how isolated work runs."""
 
 
 def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
@@ -110,11 +110,11 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     bus.listen(_drain(load))
     kill = Kill(adapters.transport, bus)
     sealing, access, secrets, audit = wire_access(settings, store, clock)
-    workspace_users = workspaces_have_users(settings)
-    users = user_rule(settings, workspace_users=workspace_users)
-    identities = Identities(
-        store.workspace_users if workspace_users else None, *settings.user_ids()
-    )
+    rules = work_rules(settings)
+    tell(rules)
+    users = user_rule(settings, rules)
+    identities = Identities(store.workspace_users, *settings.user_ids(), rules)
+    access.admit = identities.admit
     containers = container_rule(settings)
     assignments = Assignments(
         secrets,
@@ -154,6 +154,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         dispatch,
         users,
         containers,
+        identities.admit,
     )
     bundles = BundleFiles(settings.data / "functions" / "bundles")
     functions = Functions(
@@ -243,7 +244,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         job_keeping=keeping,
         bundle_sweep=BundleSweep(store.functions, bundles, clock),
         chaining=chaining,
-        workspace_users=workspace_users,
+        identities=identities,
     )
 
 

@@ -91,6 +91,8 @@ class Access:
         self.authenticate_password = authentication.authenticate_password
         self.write_uses = authentication.write_uses
         self.limiter = authentication.limiter
+        self.admit: Callable[[WorkspaceName], None] = lambda _workspace: None
+        """Raises ``Conflict`` for a workspace that may not be served beside those there are."""
 
     def install_dev(self, workspace: WorkspaceName = DEFAULT_WORKSPACE) -> None:
         """Let in token ``dev`` and users admin/admin and guest/guest, in memory only."""
@@ -112,6 +114,7 @@ class Access:
         Raises:
             NotAllowed: the caller is no admin there.
             InvalidInput: a name, the role or the expiry breaks a rule.
+            Conflict: the workspace may not be served beside those there are.
         """
         check_name(name)
         where = await self._enter(caller, "token.create", name, workspace, role)
@@ -178,7 +181,7 @@ class Access:
         Raises:
             NotAllowed: the caller is no admin there.
             InvalidInput: the name, the password or the role breaks a rule.
-            Conflict: the name is taken.
+            Conflict: the name is taken, or the workspace may not be served beside others.
             Overloaded: too many passwords are being hashed.
         """
         check_name(name)
@@ -260,6 +263,8 @@ class Access:
             raise InvalidInput(
                 "workspace", "needs 1 to 63 characters of a-z 0-9 _ -, the first no sign"
             )
+        if grants is not None:
+            self.admit(where)
         return where
 
 

@@ -80,7 +80,7 @@ class Assignments:
         """
         spec, work = task.spec, task.spec.work
         if isinstance(work, Command) and work.user is not None:
-            work = self._as_its_user(work, work.user, lenient=lenient)
+            work = self._as_its_user(task.workspace, work, work.user, lenient=lenient)
         if isinstance(work, Container):
             work = self._allowed(work, spec.resources, lenient=lenient)
         if isinstance(work, FunctionCall) and work.version is None:
@@ -125,6 +125,7 @@ class Assignments:
             kill_grace_s=spec.kill_grace_s,
             log_limit_bytes=self._log_limit_bytes if limit is None else limit,
             identity=await self._identity(task, work),
+            sandbox=self._identities.sandbox_of(task.workspace),
             registry_credentials=None if credentials is None else values.get(credentials),
         )
 
@@ -132,7 +133,9 @@ class Assignments:
         """As whom commands run; other work does not ask."""
         return await self._identities.of(task.workspace) if isinstance(work, Command) else SERVER
 
-    def _as_its_user(self, work: Command, user: str, *, lenient: bool) -> Command:
+    def _as_its_user(
+        self, workspace: WorkspaceName, work: Command, user: str, *, lenient: bool
+    ) -> Command:
         """The command as the user that it may have. Raises ``NothingToRun``, unless ``lenient``."""
         try:
             self._users.check(user)
@@ -140,6 +143,8 @@ class Assignments:
             # Stored while another setting was in force.
             if not lenient:
                 raise NothingToRun(str(error)) from error
+        if self._identities.rules.of(workspace).user == "server":
+            return work  # It has no user of its own that could stand for nobody.
         return replace(work, user=self._users.effective(user))
 
     def _allowed(self, work: Container, resources: Resources, *, lenient: bool) -> Container:

@@ -59,7 +59,8 @@ class Functions:
         """Prepare; without ``identities`` builds run as the server itself."""
         self._store = store
         self._bundles = bundles
-        self._making = Making(bundles, builder, images, identities or Identities())
+        self._identities = identities or Identities()
+        self._making = Making(bundles, builder, images, self._identities)
         self._tasks = tasks
         self._task_store = task_store
         self._groups = groups
@@ -130,6 +131,7 @@ class Functions:
         Raises:
             NotAllowed: the caller may not write.
             InvalidInput: something breaks a rule.
+            Conflict: the workspace may not be served, or its functions not, beside others.
             Overloaded: too many builds of the workspace are waiting.
             StorageFull: nothing was stored.
         """
@@ -137,6 +139,7 @@ class Functions:
         if not NAME.match(name):
             raise InvalidInput("name", "needs 1 to 128 letters, digits, dots, dashes, underscores")
         check_deployment(deployment)
+        self._identities.admit(caller.workspace, functions=not deployment.image)
         with self._builds.admitted(caller.workspace):
             return await self._deploy(caller, name, deployment)
 

@@ -1,34 +1,99 @@
-"""Decides as whom the work of each workspace runs."""
+"""Decides as whom and how isolated the work of each workspace runs, and which may be served."""
 
-from taskyard.core.identity import SERVER, Identity
+from collections.abc import Mapping
+from typing import Final
+
+from taskyard.core.errors import Conflict
+from taskyard.core.identity import SERVER, Identity, Sandbox, WorkRules
 from taskyard.core.ids import WorkspaceName
 from taskyard.ports.identities import WorkspaceUserStore
 
+_WHAT_TO_DO: Final = (
+    "Run the server as root; or install bubblewrap, which keeps commands apart, but not functions;"
+    " or set workspaces_share_user = true if they may trust each other"
+)
+
 
 class Identities:
-    """A user of the machine for every workspace, kept in the store and remembered here."""
+    """Applies the operator's rules; remembers users of workspaces, which are kept in the store."""
 
     def __init__(
-        self, store: WorkspaceUserStore | None = None, first: int = 0, last: int = 0
+        self,
+        store: WorkspaceUserStore | None = None,
+        first: int = 0,
+        last: int = 0,
+        rules: WorkRules = WorkRules(),  # noqa: B008 - frozen
     ) -> None:
         """Prepare.
 
         Args:
-            store: where users of workspaces are kept; None runs all work as the server itself.
+            store: where users of workspaces are kept; only for rules that need none it may be None.
             first: lowest user id that may be given to a workspace.
             last: highest of them.
+            rules: what the operator decided; all work runs as the server itself by default.
         """
         self._store = store
         self._first = first
         self._last = last
+        self.rules = rules
         self._known: dict[WorkspaceName, Identity] = {}
+        self._served: dict[WorkspaceName, bool] = {}
+        """Workspaces that exist; whether they have functions, which no sandbox holds."""
 
     async def of(self, workspace: WorkspaceName) -> Identity:
-        """As whom work of a workspace runs. Raises ``Conflict`` if no user id is left for it."""
-        if self._store is None:
+        """As whom work of a workspace runs.
+
+        Raises ``Conflict`` if no user id is left for it, or if it may not be served.
+        """
+        self.admit(workspace)
+        user = self.rules.of(workspace).user
+        if isinstance(user, Identity):
+            return user
+        if user == "server" or self._store is None:
             return SERVER
         known = self._known.get(workspace)
         if known is None:
             uid = await self._store.user_id(workspace, self._first, self._last)
             known = self._known[workspace] = Identity(uid, uid)
         return known
+
+    def sandbox_of(self, workspace: WorkspaceName) -> Sandbox | None:
+        """What its commands run in, whatever they ask for themselves."""
+        return self.rules.of(workspace).sandbox
+
+    def serve(self, workspaces: Mapping[WorkspaceName, bool]) -> None:
+        """Begin with those that exist; with whether they have functions.
+
+        Raises ``Conflict`` if they may not be served together.
+        """
+        for workspace, has_functions in sorted(workspaces.items()):
+            self.admit(workspace, functions=has_functions)
+
+    def admit(self, workspace: WorkspaceName, *, functions: bool = False) -> None:
+        """Serve a workspace from now on; with ``functions`` those as well.
+
+        Raises ``Conflict`` if nothing keeps its work from that of another one, or the other way
+        round, and the operator did not say that they may share.
+        """
+        if self._served.get(workspace, False) or (workspace in self._served and not functions):
+            return
+        after = self._served | {workspace: functions}
+        if not self.rules.may_share and len(after) > 1:
+            unwalled = [
+                one for one in sorted(after) if not self._is_wall(one, functions=after[one])
+            ]
+            if unwalled:
+                other = next(one for one in sorted(self._served) if one != workspace)
+                raise Conflict(
+                    f"workspaces {other!r} and {workspace!r} cannot both be served:"
+                    f" {self._what_runs(unwalled[0])} of {unwalled[0]!r} would run as the server"
+                    f" itself and could reach everything of the others. {_WHAT_TO_DO}"
+                )
+        self._served = after
+
+    def _is_wall(self, workspace: WorkspaceName, *, functions: bool) -> bool:
+        rule = self.rules.of(workspace)
+        return rule.user != "server" or (rule.is_wall and not functions)
+
+    def _what_runs(self, workspace: WorkspaceName) -> str:
+        return "functions" if self.rules.of(workspace).is_wall else "commands"

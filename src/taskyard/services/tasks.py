@@ -1,6 +1,6 @@
 """Tasks as callers see them: submit, look, cancel, retry, change, delete, wait."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import anyio
@@ -14,7 +14,7 @@ from taskyard.core.cron import check_cron, next_firing
 from taskyard.core.demand import ready_task
 from taskyard.core.errors import Conflict, InvalidInput, NotFound, StorageFull
 from taskyard.core.identity import UserRule
-from taskyard.core.ids import GroupName, TaskId
+from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
 from taskyard.core.schedule import CatchUp
@@ -58,6 +58,7 @@ class Tasks:
         dispatch: Dispatch,
         users: UserRule = UserRule(),  # noqa: B008 - frozen
         containers: ContainerRule = ContainerRule(),  # noqa: B008 - frozen
+        admit_workspace: Callable[[WorkspaceName], None] = lambda _workspace: None,
     ) -> None:
         self._store = store
         self._logs = logs
@@ -70,6 +71,7 @@ class Tasks:
         self._audit = audit
         self._dispatch = dispatch
         self._users = users
+        self._admit_workspace = admit_workspace
         self._containers = containers
 
     async def submit(self, caller: Caller, spec: TaskSpec) -> tuple[Task, bool]:
@@ -80,6 +82,7 @@ class Tasks:
         Raises:
             NotAllowed: the caller may not write.
             InvalidInput: the specification breaks a rule.
+            Conflict: the workspace may not be served beside others, see ``Identities.admit``.
             Overloaded: too much is waiting.
             StorageFull: nothing was stored.
         """
@@ -352,6 +355,7 @@ class Tasks:
     def prepare(self, caller: Caller, spec: TaskSpec) -> NewTask:
         """A checked task, ready to be stored. Raises as :meth:`submit`, but for what is waiting."""
         require(caller, Role.WRITE)
+        self._admit_workspace(caller.workspace)
         self.check(spec)
         now = self._clock.now()
         state, start_at = TaskState.QUEUED, spec.start_at

@@ -136,7 +136,8 @@ def begin_line(
             "work": own,
             "user": work.user,
             "identity": None if identity.uid is None else (identity.uid, identity.gid),
-            "isolate": work.isolate,
+            "isolate": work.isolate or assignment.sandbox is not None,
+            "directories": None if assignment.sandbox is None else assignment.sandbox.directories,
             "merge_output": work.merge_output,
             "limits": (
                 resources.cpu_millis,

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from typing import Final
 
 from taskyard.runtimes.command.environment import DEFAULT_PATH
@@ -17,16 +18,27 @@ class DirectoryRefused(Exception):
     """The working directory would show the server's data."""
 
 
-def sandboxed(argv: list[str], cwd: str, work: str, data: str) -> list[str]:
+def sandboxed(
+    argv: list[str], cwd: str, work: str, data: str, directories: list[str] | None = None
+) -> list[str]:
     """The command line that runs ``argv`` in name spaces of its own, without any capability.
 
-    System directories are read-only, ``/tmp`` is private, and of everything else only the two
+    System directories are read-only, ``/tmp`` is private, and of everything else only the
     directories given are there, writable. The network is the machine's. No further user name
     space can be made inside, where bubblewrap can see to that.
 
+    Args:
+        argv: the program, which has to be a path, and its arguments.
+        cwd: the working directory.
+        work: the attempt's own directory.
+        data: the server's data directory.
+        directories: what the operator allows besides; then ``cwd`` has to be inside one of them.
+            None leaves the choice of ``cwd`` to whoever submits.
+
     Raises:
         SandboxMissing: there is no bubblewrap.
-        DirectoryRefused: ``cwd`` is the data directory ``data``, above it, or inside it.
+        DirectoryRefused: ``cwd`` is the data directory ``data``, above it, or inside it; or it is
+            not allowed; or the program is where nothing is shown.
 
     Not used: ``--die-with-parent``, because a command has to outlive the process that started
     it; ``--new-session``, because it is in a session of its own already.
@@ -37,19 +49,60 @@ def sandboxed(argv: list[str], cwd: str, work: str, data: str) -> list[str]:
             "isolation needs bubblewrap, which is not on this machine; install the package"
             " bubblewrap, or submit the task without isolate"
         )
-    if cwd != work and _overlap(cwd, data):
-        raise DirectoryRefused(
-            f"working directory {cwd} would show the server's data directory to an isolated"
-            " command; choose one outside it"
-        )
+    shown = [] if cwd == work else _shown(cwd, data, directories)
+    for path in (argv[0], os.path.realpath(argv[0])):
+        if not any(_is_in(path, one) for one in (work, *shown, *_SYSTEM)):
+            raise DirectoryRefused(
+                f"program {argv[0]} is not among what a sandboxed command sees: system directories"
+                " and its working directory; copy it there, or have the operator install it or"
+                " allow its directory (work_directories)"
+            )
     wrapped = [bwrap, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     wrapped += ["--unshare-cgroup-try", "--cap-drop", "ALL", *_without_more_namespaces(bwrap)]
     for directory in _SYSTEM:
         wrapped += ["--ro-bind-try", directory, directory]
+    if any(_is_in(os.path.realpath(data), one) for one in _SYSTEM):
+        wrapped += ["--tmpfs", os.path.realpath(data)]
     wrapped += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--bind", work, work]  # noqa: S108 - the sandbox's own
-    if cwd != work and not _is_system(cwd):
-        wrapped += ["--bind", cwd, cwd]
+    for directory in shown:
+        wrapped += ["--bind-try", directory, directory]
     return [*wrapped, "--chdir", cwd, "--", *argv]
+
+
+def _shown(cwd: str, data: str, directories: list[str] | None) -> list[str]:
+    """What is bound besides the attempt's own directory. Raises :class:`DirectoryRefused`."""
+    if directories is None:
+        if _overlap(cwd, data):
+            raise DirectoryRefused(
+                f"working directory {cwd} would show the server's data directory to an isolated"
+                " command; choose one outside it"
+            )
+        return [] if _is_system(cwd) else [cwd]
+    # What is bound is what the operator named: a link that a task puts in place of a directory
+    # below it leads nowhere inside.
+    if not _is_system(cwd) and not any(_is_in(os.path.realpath(cwd), one) for one in directories):
+        raise DirectoryRefused(
+            f"working directory {cwd} is not among those that sandboxed commands may work in;"
+            " leave it out, or have the operator allow it (work_directories)"
+        )
+    return directories
+
+
+def obstacle_to_sandbox() -> str | None:
+    """Why commands cannot be sandboxed by this process; None if they can. Blocks for a moment."""
+    with tempfile.TemporaryDirectory(prefix="taskyard-") as work:
+        try:
+            true = _which("true") or "/bin/true"
+            command = sandboxed([true], work, work, "/nonexistent")
+            done = subprocess.run(command, capture_output=True, check=False, timeout=10)  # noqa: S603 - ours
+        except SandboxMissing:
+            return "bubblewrap is not installed"
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"bubblewrap does not run: {error}"
+    if done.returncode == 0:
+        return None
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return said[-1] if said else f"bubblewrap ends with {done.returncode}"
 
 
 _known: dict[str, list[str]] = {}
@@ -62,6 +115,13 @@ def _without_more_namespaces(bwrap: str) -> list[str]:
         has_it = b"--disable-userns" in helped.stdout + helped.stderr
         _known[bwrap] = ["--disable-userns"] if has_it else []
     return _known[bwrap]
+
+
+def _is_in(path: str, directory: str) -> bool:
+    """Whether a path is a directory, or inside it."""
+    return (path.rstrip("/") + "/").startswith(os.path.realpath(directory).rstrip("/") + "/") or (
+        path.rstrip("/") + "/"
+    ).startswith(directory.rstrip("/") + "/")
 
 
 def _overlap(one: str, other: str) -> bool:

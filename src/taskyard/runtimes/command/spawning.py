@@ -73,7 +73,8 @@ def spawn(request: Json, null: int) -> int:
         program = _find(argv[0], request["env"].get("PATH", ""), cwd)
         if request["isolate"]:
             data = os.path.dirname(os.path.dirname(directory))  # noqa: PTH120 - no pathlib here
-            argv = sandboxed([program, *argv[1:]], cwd, work, data)
+            allowed = request.get("directories")
+            argv = sandboxed([program, *argv[1:]], cwd, work, data, allowed)
             program = argv[0]
     except (SandboxMissing, DirectoryRefused) as error:
         raise SpawnFailed(str(error)) from error

@@ -16,6 +16,8 @@ _GIVE_UP_S: Final = 5.0
 """How long to go on killing before whatever is left is listed as survivors."""
 _DRAIN_S: Final = 0.5
 """How long a process may take to read on after those are gone whose output it reads."""
+_SETTLE_S: Final = 0.5
+"""How long a sandbox may take to end by itself after its main process. Nothing in it can stay."""
 _PAUSE_MIN_S: Final = 0.0005
 _PAUSE_MAX_S: Final = 0.02
 _PAUSE_IN_GRACE_S: Final = 0.1
@@ -57,6 +59,7 @@ class Ward:
 
     __slots__ = (
         "_isolated",
+        "_settles_until",
         "_status",
         "_usage",
         "attempt_id",
@@ -101,6 +104,7 @@ class Ward:
         self._status: int | None = None
         self._usage: Json = {}
         self._isolated = False
+        self._settles_until: float | None = None
 
     def born(self, pid: int, start_ticks: int, started_at: int, *, isolated: bool) -> None:
         """The main process runs (or ran, when an earlier shepherd spawned it)."""
@@ -164,8 +168,9 @@ class Ward:
             if self.tree.is_empty():
                 self.over = True
                 return None
-            if kill is None:
-                kill = self.kill = Kill("leftovers", None, now)
+            if kill is None and self._settles(now):
+                return now + _PAUSE_MIN_S
+            kill = self.kill = kill or Kill("leftovers", None, now)
         if kill is None:
             return None
         if kill.forced and now >= kill.give_up_at:
@@ -186,6 +191,12 @@ class Ward:
         kill.pause_s = min(kill.pause_s * 2, longest_s)
         again_at = now + kill.pause_s
         return again_at if kill.forced else min(again_at, kill.force_at)
+
+    def _settles(self, now: float) -> bool:
+        """Whether the first process of a sandbox, which ends after the main one, may be left."""
+        if self._settles_until is None:
+            self._settles_until = now + _SETTLE_S
+        return self._isolated and now < self._settles_until
 
     def ended(self) -> Json:
         """How it ended: the members of ``Ended``, without ids."""

@@ -3,8 +3,11 @@
 import sqlite3
 from typing import Final
 
+from taskyard.core.access import INSTALLATION
 from taskyard.core.errors import Conflict
+from taskyard.core.functions import Language
 from taskyard.core.ids import WorkspaceName
+from taskyard.core.instants import Instant
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.session import Part, writes
 
@@ -30,3 +33,15 @@ class SqliteWorkspaceUsers(Part):
             return int(row[0])
 
         return await self._session.write(write)
+
+    async def workspaces(self, now: Instant) -> dict[WorkspaceName, bool]:
+        """See the port."""
+
+        def read(connection: sqlite3.Connection) -> dict[WorkspaceName, bool]:
+            rows = connection.execute(
+                _SQL.workspaces.sql,
+                {"now": now, "installation": INSTALLATION, "image": Language.IMAGE},
+            )
+            return {WorkspaceName(name): bool(functions) for name, functions in rows}
+
+        return await self._session.read(read)

@@ -10,3 +10,16 @@ SELECT :workspace, next FROM (
 )
 WHERE next <= :last
 ON CONFLICT (workspace) DO NOTHING;
+
+-- name: workspaces
+-- Every workspace with a valid token, a user, a task or a function; and whether it has functions
+-- that no container holds.
+SELECT workspace, max(functions) FROM (
+    SELECT workspace, 0 AS functions FROM tokens
+    WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
+    UNION ALL SELECT workspace, 0 FROM users
+    UNION ALL SELECT workspace, 0 FROM task_counts WHERE total > 0
+    UNION ALL SELECT workspace, language <> :image FROM functions WHERE deleted_at IS NULL
+)
+WHERE workspace <> :installation
+GROUP BY workspace;
