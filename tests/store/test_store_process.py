@@ -1,9 +1,11 @@
 """The writer in a process of its own: what travels, and what happens when one of the two dies."""
 
 import asyncio
+import contextlib
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import zoneinfo
@@ -174,6 +176,40 @@ async def test_it_gets_no_more_than_it_needs(store: SqliteStore, tmp_path: Path)
     others = {one for one in targets.values() if not one.startswith("socket:")}
     assert len(sockets) == 1
     assert all(one.startswith(str(tmp_path)) for one in others), others
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+async def test_one_that_dies_as_it_starts_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_start: bool
+) -> None:
+    """Several times in a row, at the first start or later; nobody has to look after it."""
+    prepare(tmp_path)
+    real, spawned = StoreProcess._spawn, 0
+
+    def spawn(self: StoreProcess, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        nonlocal spawned
+        spawned += 1
+        if spawned == 1 and not at_start:
+            return real(self, theirs)
+        if spawned == 4:
+            raise RuntimeError("no thread left")
+        if spawned < 6:
+            return subprocess.Popen(["false"], pass_fds=(theirs.fileno(),))
+        return real(self, theirs)
+
+    monkeypatch.setattr(StoreProcess, "_spawn", spawn)
+    store = SqliteStore(tmp_path, own_process=True)
+    await store.open()
+    try:
+        if not at_start:
+            os.kill(process_of(store), signal.SIGKILL)
+        with anyio.fail_after(30):
+            while spawned < 6:
+                with contextlib.suppress(Unavailable):
+                    await store.tasks.submit([new_task()], None)
+        await store.tasks.submit([new_task()], None)
+    finally:
+        await store.close()
 
 
 async def test_it_knows_the_time_zones_of_the_server(

@@ -31,11 +31,14 @@ class Call:
         "given_at",
         "is_linked",
         "is_reported",
+        "looked_at",
         "member",
         "offered_at",
         "order",
         "settling",
         "signalled_at",
+        "trouble",
+        "was_stopped",
     )
 
     def __init__(self, assignment: Assignment, directory: Path, offered_at: float) -> None:
@@ -47,6 +50,11 @@ class Call:
         self.given_at = 0.0
         """When its member got it, on the monotonic clock."""
         self.deadline: float | None = None
+        self.looked_at = 0.0
+        """When it was last looked at whether its member is stopped."""
+        self.was_stopped = False
+        self.trouble: str | None = None
+        """Why its member is given up, if that is nobody's fault."""
         self.is_reported = False
         """Whether its start was."""
         self.is_linked = False

@@ -122,6 +122,11 @@ class Nursery:
         else:
             self._channel.send(message, attached)
 
+    def kill(self) -> None:
+        """End it at once, as it does not do what it is told; ``hung_up`` is told then."""
+        if self._process is not None:
+            self._process.kill()
+
     async def close(self) -> None:
         """Hang up, and wait until everything below is gone."""
         if self._channel is not None:

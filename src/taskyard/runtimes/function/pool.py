@@ -114,7 +114,7 @@ class Pool(ABC):
         """Grow if calls wait for nobody; shrink what is idle. Called now and then."""
         limits = self._host.limits
         if self._births and now > self._birth_since + limits.warmup_s:
-            self._fail(f"the function was not ready within {limits.warmup_s:g} s", Reason.TIMEOUT)
+            self._too_late(f"the function was not ready within {limits.warmup_s:g} s")
             return
         if self.waiting and not self._births and len(self.members) < limits.processes:
             held = [one for one in self.members.values() if one.call is not None]
@@ -205,6 +205,10 @@ class Pool(ABC):
             # Its zygote is gone, which nobody can wait for in its stead.
             member.gone.set()
             self._over(member)
+
+    def _too_late(self, text: str) -> None:
+        """No member became ready in time."""
+        self._fail(text, Reason.TIMEOUT)
 
     def _fail(self, text: str, reason: Reason = Reason.FUNCTION_ERROR) -> None:
         if self._closed:

@@ -11,6 +11,7 @@ import anyio.to_thread
 import structlog
 
 from taskyard.core.attempts import Survivor
+from taskyard.core.states import Reason
 from taskyard.runtimes.function.cages import Cages, Tree
 from taskyard.runtimes.function.channel import Channel, datagrams
 from taskyard.runtimes.function.limits import PoolKey
@@ -28,6 +29,10 @@ class ProcessHost(Host, Protocol):
 
     def make(self, order: dict[str, Any], attached: socket.socket, pool: "ProcessPool") -> None:
         """Have the nursery make a process of this pool."""
+        ...
+
+    def unheard(self) -> None:
+        """The nursery does not make what it was told to: it hangs, and has to be replaced."""
         ...
 
 
@@ -78,6 +83,7 @@ class Zygote:
         self.directory = directory
         self.body = TreeBody(tree, directory)
         self.channel: Channel | None = None
+        self.born = False
         self.ready = asyncio.Event()
 
 
@@ -124,9 +130,24 @@ class ProcessPool(Pool):
                 if isinstance(member.body, TreeBody):
                     member.body.tree.born(member.pid)
             elif self._zygote is not None and said["born"] == self._zygote.number:
+                self._zygote.born = True
                 self._zygote.body.tree.born(int(said["pid"]))
         elif "exited" in said:
             self._exited(said["exited"], int(said["status"]))
+
+    def _too_late(self, text: str) -> None:
+        """See the base. What was never even made is no fault of the function's."""
+        if self._zygote is not None:
+            hangs = not self._zygote.born
+        else:
+            hangs = any(not (one.ready or one.pid) for one in self.members.values())
+        if not hangs:
+            super()._too_late(text)
+            return
+        self._fail(
+            "no process was made for the function; another try may do", Reason.RUNTIME_TROUBLE
+        )
+        self._processes.unheard()
 
     def _exited(self, number: object, status: int) -> None:
         member = self.members.get(number) if isinstance(number, int) else None

@@ -120,6 +120,12 @@ class FunctionRuntime(Switchboard):
         else:
             self._nursery.order(order, attached)
 
+    def unheard(self) -> None:
+        """See ``process_pool.ProcessHost``."""
+        if self._nursery is not None:
+            _log.error("the nursery hangs; killing it")
+            self._nursery.kill()
+
     def _signal(self, member: Member, name: str) -> None:
         if member.pid:
             with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):

@@ -17,6 +17,7 @@ from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import ResultFiles
 from taskyard.ports.runtime import Listener, ProgressListener
+from taskyard.runtimes.command.processes import process
 from taskyard.runtimes.function.endings import Ending, died, kill_report
 from taskyard.runtimes.function.member import Answer, Call, Member
 from taskyard.runtimes.function.output import (
@@ -34,6 +35,8 @@ INLINE_BYTES: Final = 256 << 10
 """Larger bodies are kept in files."""
 _STARTED_AFTER_S: Final = 0.02
 """Calls that are over sooner report start and end in one."""
+STOPPED_S: Final = 5.0
+"""Seconds between two looks at whether a member is stopped; when it is at both, it is given up."""
 _LINK_AFTER_S: Final = 0.1
 """Calls that are over sooner cannot be watched."""
 _NO_SIZE: Final = StreamSize()
@@ -73,6 +76,10 @@ class Settlement:
                 self.spawn(self._settle_forced, call, member)
                 continue
             age = now - call.given_at
+            if age > STOPPED_S and self._is_stopped(call, member, now):
+                call.settling = True
+                self.spawn(self._settle_dead, call, member)
+                continue
             if not call.is_reported and age > _STARTED_AFTER_S:
                 self._report_start(call)
             if age > _LINK_AFTER_S:
@@ -80,6 +87,19 @@ class Settlement:
                     link_output(call, member) if not call.is_linked else free_surplus(call)
                 except OSError as error:
                     _log.warning("output not linked", error=str(error))
+
+    def _is_stopped(self, call: Call, member: Member, now: float) -> bool:
+        """Whether a member does nothing at all, as nobody here wanted, and has not for a while."""
+        if now < call.looked_at + STOPPED_S:
+            return False
+        call.looked_at = now
+        found = process(member.pid) if member.pid else None
+        was_stopped, call.was_stopped = call.was_stopped, found is not None and found.state == "T"
+        if was_stopped and call.was_stopped:
+            _log.error("function process is stopped", attempt_id=call.assignment.attempt_id)
+            call.trouble = "its process was stopped from outside, and did not go on"
+            return True
+        return False
 
     async def _settle(
         self,
@@ -137,7 +157,7 @@ class Settlement:
         with anyio.move_on_after(1.0):
             await member.gone.wait()
         ending = died(call, member.status, out_of_memory=member.body.oom_kills() > 0)
-        trouble = member.body.trouble
+        trouble = call.trouble or member.body.trouble
         if call.forced is None and trouble is not None:
             ending = Ending(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, trouble)
         if call.forced is not None:

@@ -179,7 +179,7 @@ class StoreProcess(asyncio.Protocol):
         try:
             with theirs:
                 self._process = await loop.run_in_executor(None, self._spawn, theirs)
-        except OSError:
+        except BaseException:
             ours.close()
             raise
         self._started_at = time.monotonic()
@@ -218,8 +218,8 @@ class StoreProcess(asyncio.Protocol):
             self._pause_s = min(2 * self._pause_s, _PAUSE_MAX_S)
             try:
                 await self._launch()
-            except OSError as error:
-                log.warning("store_process_not_started", error=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would try again
+                log.warning("store_process_not_started", error=repr(error))
             else:
                 return
 
