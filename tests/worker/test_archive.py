@@ -3,20 +3,25 @@
 import gzip
 import os
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskyard.core.errors import StoreDamaged
 from taskyard.worker import archive
 from taskyard.worker.archive import (
     MEMBER_BYTES,
+    ArchiveIndex,
     ArchiveReader,
     Halted,
     archive_path,
+    index_path,
     read_index,
     write_archive,
 )
@@ -64,6 +69,75 @@ def test_any_part_reads_as_from_the_plain_file(
     for offset, length in parts:
         part = reader.read(directory, "stdout", index, offset, length)
         assert part == content[offset : offset + length]
+
+
+def planted(directory: Path, packed: bytes, **changes: Any) -> ArchiveIndex | None:
+    """What is read of an archive that the work itself has put there."""
+    for path in directory.iterdir():
+        path.unlink()
+    archive_path(directory, "stdout").write_bytes(packed)
+    members = {"size_bytes": 3, "dropped_bytes": 0, "member_bytes": 3, "ends": [len(packed)]}
+    index = msgspec.json.encode({**members, **changes})
+    index_path(directory, "stdout").write_bytes(index)
+    return read_index(directory, "stdout")
+
+
+def test_no_member_unpacks_to_more_than_its_size(tmp_path: Path) -> None:
+    """Whatever the index says; damage is told as such."""
+    index = planted(tmp_path, gzip.compress(b"abc"))
+    assert index is not None
+    assert ArchiveReader().read(tmp_path, "stdout", index, 0, 3) == b"abc"
+    for packed in (gzip.compress(bytes(64 << 20)), gzip.compress(b"abc")[:-4], b"nonsense"):
+        index = planted(tmp_path, packed)
+        assert index is not None
+        tracemalloc.start()
+        with pytest.raises(StoreDamaged, match=r"stdout\.gz is damaged"):
+            ArchiveReader().read(tmp_path, "stdout", index, 0, 3)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1 << 20
+
+
+def test_an_index_that_cannot_be_is_none(tmp_path: Path) -> None:
+    """Members that are too large, too many, in the wrong order, or not those of the file."""
+    packed = gzip.compress(b"abc")
+    size = len(packed)
+    changes: list[dict[str, Any]] = [
+        {"member_bytes": 1 << 40, "size_bytes": 1 << 40},
+        {"member_bytes": 0},
+        {"member_bytes": -1},
+        {"size_bytes": 7},
+        {"size_bytes": -3},
+        {"size_bytes": 9, "ends": [size + 5, 5, size]},
+        {"ends": [size + 1]},
+        {"ends": []},
+    ]
+    for change in changes:
+        assert planted(tmp_path, packed, **change) is None, change
+
+
+def test_links_and_pipes_in_place_of_an_archive_are_none(tmp_path: Path) -> None:
+    """Nothing outside is read or written, and nobody waits."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    work = tmp_path / "work"
+    work.mkdir()
+    assert planted(outside, gzip.compress(b"abc")) is not None
+    for name in ("stdout.gz", "stdout.gz.json"):
+        (work / name).symlink_to(outside / name)
+    assert read_index(work, "stdout") is None
+    for path in work.iterdir():
+        path.unlink()
+        os.mkfifo(path)
+    assert read_index(work, "stdout") is None
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    for name in ("stdout.gz", "stdout.gz.json"):
+        (work / name).unlink()
+        (work / f"{name}.new").symlink_to(victim)
+    write_archive(work, "stdout", plain(work, b"abc"), 3, 0)
+    assert victim.read_bytes() == b"precious"
+    assert gzip.decompress((work / "stdout.gz").read_bytes()) == b"abc"
 
 
 def test_reader_keeps_few_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,7 @@ class FunctionFailed(Refused):
 
 
 class ServerFault(Refused):
-    """A defect of the server; its log knows the ``request_id`` (500 and the like)."""
+    """A defect of the server, or of what it has stored; its log knows more (500 and the like)."""
 
 
 _BY_STATUS: dict[int, type[Refused]] = {

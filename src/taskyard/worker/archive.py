@@ -6,25 +6,43 @@ being in an order in which every instant has all the bytes, complete, in at leas
 first the index, then the archive under its name, and only then the plain file goes. Readers look
 for the plain file first. Whatever a crash leaves half-done is simply done again.
 
+The work may be able to put files of its own in their place. Then it gets back what is in them, and
+nothing more: no link is followed, no pipe waited for, and no member unpacked beyond its size.
+
 Everything here is synchronous and meant to be called in a thread.
 """
 
 import contextlib
+import errno
 import os
+import stat
 import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import msgspec
+import structlog
 from msgspec import Struct
+
+from taskyard.core.errors import StoreDamaged
 
 MEMBER_BYTES: Final = 1 << 20
 """Raw bytes in each member but the last."""
 LEVEL: Final = 4
 _GZIP: Final = 16 + zlib.MAX_WBITS
+_OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_RAW_MOST: Final = 1 << 20
+"""Raw bytes in a member that is read."""
+_PACKED_MOST: Final = _RAW_MOST + (_RAW_MOST >> 8)
+"""Bytes of a member in the file: what cannot be compressed grows a little."""
+_INDEX_MOST: Final = 32 << 20
+"""Bytes of an index that is read: more than the output limit's greatest value needs."""
+_log = structlog.get_logger(__name__)
+
 _MEMBERS_KEPT: Final = 8
 
 
@@ -61,11 +79,39 @@ def read_index(directory: Path, name: str) -> ArchiveIndex | None:
     An index without its archive, or with one of another length, is what a crash left behind.
     """
     try:
-        index = msgspec.json.decode(index_path(directory, name).read_bytes(), type=ArchiveIndex)
-        length = archive_path(directory, name).stat().st_size
+        with _opened(index_path(directory, name)) as file:
+            index = msgspec.json.decode(file.read(_INDEX_MOST), type=ArchiveIndex)
+        with _opened(archive_path(directory, name)) as file:
+            length = os.fstat(file.fileno()).st_size
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    return index if length == (index.ends[-1] if index.ends else 0) else None
+    return index if _fits(index, length) else None
+
+
+def _fits(index: ArchiveIndex, length: int) -> bool:
+    """Whether an index can be that of an archive of this length."""
+    if not 0 < index.member_bytes <= _RAW_MOST:
+        return False
+    begins = (0, *index.ends)
+    return (
+        len(index.ends) == -(-index.size_bytes // index.member_bytes)
+        and begins[-1] == length
+        and all(0 < end - begin <= _PACKED_MOST for begin, end in pairwise(begins))
+    )
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open a regular file. Raises ``FileNotFoundError`` for what is none, other ``OSError``."""
+    try:
+        descriptor = os.open(path, _OPEN)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            raise FileNotFoundError(errno.ENOENT, f"{path.name} is no regular file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, f"{path.name} is no regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 def write_archive(
@@ -107,7 +153,8 @@ def _compress(
 ) -> tuple[int, ...]:
     ends: list[int] = []
     length = 0
-    with path.open("wb") as file:
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
         for offset in range(0, size_bytes, MEMBER_BYTES):
             if halted():
                 raise Halted
@@ -126,7 +173,8 @@ def _compress(
 
 
 def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -138,6 +186,23 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _unpacked(path: Path, packed: bytes, most: int) -> bytes:
+    """The raw bytes of a member. Raises ``StoreDamaged``, also for one that has more than most."""
+    unpacker = zlib.decompressobj(_GZIP)
+    try:
+        raw = unpacker.decompress(packed, most + 1)
+    except zlib.error as error:
+        raise _damaged(path) from error
+    if not unpacker.eof or len(raw) > most:
+        raise _damaged(path)
+    return raw
+
+
+def _damaged(path: Path) -> StoreDamaged:
+    _log.error("output_damaged", path=str(path))
+    return StoreDamaged(f"the compressed output {path.name} is damaged on disk")
 
 
 class ArchiveReader:
@@ -153,7 +218,10 @@ class ArchiveReader:
     def read(
         self, directory: Path, name: str, index: ArchiveIndex, offset: int, length: int
     ) -> bytes:
-        """Up to ``length`` raw bytes from ``offset``. Raises ``FileNotFoundError`` if deleted."""
+        """Up to ``length`` raw bytes from ``offset``.
+
+        Raises ``FileNotFoundError`` if deleted, ``StoreDamaged``.
+        """
         end = min(offset + length, index.size_bytes)
         parts: list[bytes] = []
         while offset < end:
@@ -172,9 +240,9 @@ class ArchiveReader:
                 self._members.move_to_end(key)
                 return raw
         begin = index.ends[number - 1] if number else 0
-        with path.open("rb") as file:
+        with _opened(path) as file:
             file.seek(begin)
-            raw = zlib.decompress(file.read(index.ends[number] - begin), _GZIP)
+            raw = _unpacked(path, file.read(index.ends[number] - begin), index.member_bytes)
         with self._lock:
             self._members[key] = raw
             while len(self._members) > _MEMBERS_KEPT:

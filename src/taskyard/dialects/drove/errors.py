@@ -19,6 +19,7 @@ from taskyard.core.errors import (
     NotFound,
     Overloaded,
     StorageFull,
+    StoreDamaged,
     TaskyardError,
     Unavailable,
 )
@@ -132,5 +133,6 @@ _ANSWERS: Final[tuple[tuple[type[Exception], Callable[[Any], Answer]], ...]] = (
     (NotFound, lambda error: failure(200, str(error))),
     (Overloaded, _overloaded),
     (StorageFull, lambda _: failure(507, "the disk is full; nothing was stored")),
+    (StoreDamaged, lambda error: failure(500, str(error))),
     (Unavailable, lambda _: failure(503, "the service cannot do this now; try again")),
 )

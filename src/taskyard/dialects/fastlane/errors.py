@@ -11,6 +11,7 @@ from taskyard.core.errors import (
     NotAllowed,
     Overloaded,
     StorageFull,
+    StoreDamaged,
     TaskyardError,
     Unavailable,
 )
@@ -28,6 +29,7 @@ _STATUS: Final[tuple[tuple[type[TaskyardError], int], ...]] = (
     (Busy, 503),
     (Overloaded, 429),
     (StorageFull, 507),
+    (StoreDamaged, 500),
     (Unavailable, 503),
 )
 

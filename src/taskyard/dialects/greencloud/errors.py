@@ -15,6 +15,7 @@ from taskyard.core.errors import (
     NotFound,
     Overloaded,
     StorageFull,
+    StoreDamaged,
     TaskyardError,
     Unavailable,
 )
@@ -45,6 +46,7 @@ _KNOWN: Final[tuple[tuple[type[TaskyardError], int, str], ...]] = (
     (BodyIncomplete, 400, "INVALID_INPUT"),
     (NotAllowed, 403, "NOT_ALLOWED"),
     (StorageFull, 507, "STORAGE_FULL"),
+    (StoreDamaged, 500, "STORE_DAMAGED"),
     (Unavailable, 503, "UNAVAILABLE"),
 )
 

@@ -15,6 +15,7 @@ from taskyard.core.errors import (
     NotFound,
     Overloaded,
     StorageFull,
+    StoreDamaged,
     TaskyardError,
     Unavailable,
 )
@@ -42,6 +43,7 @@ _KNOWN: Final[tuple[tuple[type[TaskyardError], tuple[int, str]], ...]] = (
     (BodyIncomplete, BAD_BODY),
     (InvalidInput, BAD_BODY),
     (StorageFull, (507, "the disk is full; nothing was stored")),
+    (StoreDamaged, (500, "what the server has stored of this is damaged")),
     (Unavailable, (503, "the service is stopping or cannot store anything now; try again")),
 )
 

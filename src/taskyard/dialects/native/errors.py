@@ -19,6 +19,7 @@ from taskyard.core.errors import (
     NotFound,
     Overloaded,
     StorageFull,
+    StoreDamaged,
     TaskyardError,
     Unavailable,
 )
@@ -88,6 +89,7 @@ TITLES: Final = {
     "invalid-input": "Invalid input",
     "overloaded": "Overloaded",
     "internal": "Internal error",
+    "damaged": "Stored data is damaged",
     "function-failed": "The function failed",
     "function-timeout": "The function ran out of time",
     "unavailable": "Unavailable",
@@ -105,6 +107,7 @@ _STATUS: Final[tuple[tuple[type[TaskyardError], int, str], ...]] = (
     (Busy, 503, "overloaded"),
     (Overloaded, 429, "overloaded"),
     (StorageFull, 507, "storage-full"),
+    (StoreDamaged, 500, "damaged"),
     (Unavailable, 503, "unavailable"),
 )
 
