@@ -221,6 +221,7 @@ async def test_it_knows_the_time_zones_of_the_server(
     zoneinfo.reset_tzpath([str(zones), *zoneinfo.TZPATH])
     store = SqliteStore(tmp_path, own_process=True)
     await store.open()
+    await store.tasks.submit([new_task()], None)  # it has begun: what it was given can be seen
     proc = Path(f"/proc/{process_of(store)}")
     environment = (proc / "environ").read_bytes().split(b"\0")
     await store.close()
