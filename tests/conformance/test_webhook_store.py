@@ -16,6 +16,7 @@ from taskyard.core.instants import Instant
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Command, Task, TaskSpec, Webhook, WebhookEvent
 from taskyard.core.webhooks import DeliveryState, Try
+from taskyard.ports.webhooks import DUE_OF_WORKSPACE, HOSTS_LOOKED_AT
 from taskyard.store.sqlite.database import FILE_NAME, connect
 from taskyard.store.sqlite.store import SqliteStore
 from taskyard.store.sqlite.webhooks import enqueue, forget
@@ -209,3 +210,31 @@ async def test_the_first_signing_key_of_a_workspace_stays(outbox: Outbox) -> Non
     sample = await outbox.access.sample()
     assert sample is not None
     assert (sample.kind, sample.workspace, sample.value) == ("signing_key", A, b"one")
+
+
+async def test_one_workspace_does_not_hide_the_others(outbox: Outbox) -> None:
+    """However many are due of it, to however many hosts: the others' first ones come first."""
+    for number in range(HOSTS_LOOKED_AT + 100):
+        hook = Webhook(f"http://h{number:04}.example/")
+        await outbox.enqueue(task(f"a{number}", hook))
+    later = Instant(NOW + 50)
+    for number in range(2):
+        hook = Webhook("http://z.example/")
+        await outbox.enqueue(task(f"b{number}", hook, workspace=B), at=later)
+    due, _ = await outbox.store.due(later, 10)
+    assert [one.workspace for one in due] == [A, B, A, B, *[A] * 6]
+    all_due, _ = await outbox.store.due(later, 500)
+    assert [one.workspace for one in all_due].count(A) == DUE_OF_WORKSPACE
+
+
+async def test_no_host_is_passed_over_for_ever(outbox: Outbox) -> None:
+    """Also of those that are not among the first by their names, once these leave room."""
+    hosts = [f"h{number:04}.example" for number in range(HOSTS_LOOKED_AT + 5)]
+    for host in hosts:
+        await outbox.enqueue(task(host, Webhook(f"http://{host}/")))
+    seen, later = set(), Instant(NOW + 10**9)
+    while due := (await outbox.store.due(NOW, 500))[0]:
+        for one in due:
+            seen.add(one.host)
+            await outbox.store.record_try(one.id, failed(NOW), DeliveryState.PENDING, later)
+    assert seen == set(hosts)

@@ -15,6 +15,7 @@ from access_world import (
     ADMIN_A,
     ADMIN_B,
     A,
+    B,
     World,
     eventually,
     template,
@@ -28,7 +29,8 @@ from taskyard.core.errors import NotAllowed, NotFound, Unavailable
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Command, Task, TaskSpec, Webhook, WebhookEvent
-from taskyard.core.webhooks import Delivery, DeliveryState
+from taskyard.core.webhooks import Delivery, DeliveryState, host_of
+from taskyard.ports.http import Answer, Post
 from taskyard.server.outbound import Outbound
 from taskyard.services.webhooks import Webhooks
 from taskyard.store.sqlite.webhooks import enqueue
@@ -451,3 +453,49 @@ async def test_deliveries_are_looked_at_by_workspace(at: World, receiver: Receiv
 
 async def _is(condition: bool) -> bool:
     return condition
+
+
+class DeadEnds:
+    """A sender to whom most hosts never answer."""
+
+    def __init__(self) -> None:
+        self.waiting: list[str] = []
+        self.answered: list[str] = []
+
+    async def send(self, post: Post) -> Answer:
+        """Waits for ever for whatever does not begin with ``good``."""
+        host = host_of(post.url)
+        if host.startswith("good"):
+            self.answered.append(host)
+            return Answer(204, b"")
+        self.waiting.append(host)
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def check_url(self, url: str, field: str = "url") -> None:
+        """All are welcome."""
+
+
+async def test_dead_ends_of_one_workspace_leave_slots_for_others(at: World) -> None:
+    """Half of them at most are waiting for its answers, whatever it has to send, and where."""
+    for number in range(20):
+        await finish(at, f"http://dead{number}.example", f"a{number}")
+    for number in range(3):
+        await finish(at, f"http://good{number}.example", f"b{number}", workspace=B)
+    sender = DeadEnds()
+    service = Webhooks(
+        at.webhook_store, sender, at.sealing, at.audit, at.clock, 60, at_once=8, of_workspace=4
+    )
+
+    async def all_sent() -> bool:
+        return len(sender.answered) == 3 and len(sender.waiting) == 4
+
+    async with anyio.create_task_group() as tasks:
+        await service.start(tasks)
+        await eventually(all_sent)
+        assert set(sender.answered) == {f"good{number}.example" for number in range(3)}
+        assert len(sender.waiting) == 4
+        tasks.cancel_scope.cancel()

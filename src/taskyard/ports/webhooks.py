@@ -17,6 +17,12 @@ from taskyard.core.webhooks import Delivery, DeliveryState, Try
 DUE_OF_HOST = 8
 """Due deliveries to one host in one answer, at most: a slow one must not hide all others."""
 
+DUE_OF_WORKSPACE = 64
+"""The same of one workspace: one that sends much must not hide the others."""
+HOSTS_LOOKED_AT = 256
+"""Hosts of one workspace, by their names, whose messages are looked at each for itself; further
+ones wait for a moment when these leave room."""
+
 
 class DueDelivery(Struct, frozen=True):
     """What it takes to send one message."""
@@ -39,7 +45,8 @@ class WebhookStore(Protocol):
     """Deliveries, their tries, and the workspaces' signing keys (sealed)."""
 
     async def due(self, now: Instant, limit: int) -> tuple[list[DueDelivery], Instant | None]:
-        """Pending deliveries to try now, the longest due first, few of each host.
+        """Pending deliveries to try now, few of each host: of each workspace the one that is
+        longest due, then the second of each, and so on.
 
         Also answers when the next one becomes due after ``now``; None for never.
         """

@@ -38,6 +38,7 @@ from taskyard.server.work_settings import (
     work_from_text,
 )
 from taskyard.services.steps import STEPS_PER_S
+from taskyard.services.webhook_sending import AT_ONCE
 from taskyard.worker.topology import Holdings, cores_in
 
 PREFIX: Final = "TASKYARD_"
@@ -159,6 +160,8 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Live streams (server-sent events and WebSockets) at once."""
     max_waits: Annotated[int, Meta(ge=1, le=1_000_000)] = DEFAULT_WAITS
     """Requests that wait at once: for a task's end, a function's answer, a build, a placement."""
+    max_webhooks: Annotated[int, Meta(ge=1, le=1000)] = AT_ONCE
+    """Webhook messages that are being sent at once."""
     placement_steps: Annotated[int, Meta(ge=1000, le=1_000_000_000)] = STEPS_PER_S
     """Steps a second for evaluating placement policies, shared out among workspaces."""
     retention_age_s: Annotated[float, Meta(ge=1, le=3_153_600_000)] | None = 30 * 86400.0

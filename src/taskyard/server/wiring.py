@@ -138,7 +138,16 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     )
     due = Due(dispatching, bus, clock)
     hooks = store.webhooks
-    webhooks = Webhooks(hooks, adapters.sender, sealing, audit, clock, mail=_mail(settings))
+    webhooks = Webhooks(
+        hooks,
+        adapters.sender,
+        sealing,
+        audit,
+        clock,
+        mail=_mail(settings),
+        at_once=settings.max_webhooks,
+        of_workspace=max(1, settings.max_webhooks * settings.share_percent // 100),
+    )
     bus.listen(webhooks.on_changes)
     bus.listen(metrics.on_changes)
     submits = Tasks(

@@ -7,7 +7,7 @@ receiver can tell. What the store says is pending and is not under way here is t
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import anyio
@@ -25,12 +25,15 @@ from taskyard.ports.mail import MailSender
 from taskyard.ports.webhooks import DueDelivery, WebhookStore
 from taskyard.services.message_sending import MessageSending
 
-AT_ONCE: Final = 32
+AT_ONCE: Final = 64
+"""Tries under way in all."""
+AT_ONCE_OF_WORKSPACE: Final = 32
 AT_ONCE_OF_HOST: Final = 4
 DEADLINE_S: Final = 10.0
-WINDOW: Final = 64
-"""Due deliveries read at a time. Those of hosts that are at their limit cannot fill it while
-others have room: 7 such hosts show 8 each, and fewer than 8 others are under way elsewhere."""
+WINDOW: Final = 256
+"""Due deliveries read at a time. Those of hosts at their limit cannot fill what is read of their
+workspace (64) while it has room: 7 such hosts show 8 each, and fewer than 8 others are under way
+elsewhere. Nor can workspaces at their limit fill the window: fewer than three are."""
 ANSWER_KEPT: Final = 2048
 ERROR_KEPT: Final = 500
 STOP_GRACE_S: Final = 5.0
@@ -53,7 +56,12 @@ class WebhookSending:
         clock: Clock,
         deadline_s: float = DEADLINE_S,
         mail: MailSender | None = None,
+        at_once: int = AT_ONCE,
+        of_workspace: int = AT_ONCE_OF_WORKSPACE,
     ) -> None:
+        """``of_workspace`` of the tries under way may be of one workspace."""
+        self._at_once = at_once
+        self._of_workspace = min(of_workspace, at_once)
         self._messages = MessageSending(sender, mail)
         self._store = store
         self._sender = sender
@@ -63,8 +71,8 @@ class WebhookSending:
         self._wake = anyio.Event()
         self._stopping = False
         self._stopped: anyio.Event | None = None
-        self._under_way: dict[str, str] = {}
-        """Host by id of the delivery."""
+        self._under_way: dict[str, tuple[str, WorkspaceName]] = {}
+        """Host and workspace by id of the delivery."""
         self._settled: list[str] = []
 
     async def start(self, tasks: TaskGroup) -> None:
@@ -118,17 +126,27 @@ class WebhookSending:
                 log.exception("webhook_store_defect")
                 await self._rest(TROUBLE_PAUSE_S)
                 continue
-            of_host = Counter(self._under_way.values())
-            for one in due:
-                if len(self._under_way) >= AT_ONCE:
-                    break
-                if one.id in self._under_way or of_host[one.host] >= AT_ONCE_OF_HOST:
-                    continue
-                of_host[one.host] += 1
-                self._under_way[one.id] = one.host
-                tries.start_soon(self._deliver, one)
+            self._begin(due, tries)
             await anyio.sleep(PACE_S)
             await self._rest(self._rest_s(next_at))
+
+    def _begin(self, due: Sequence[DueDelivery], tries: TaskGroup) -> None:
+        """Begin as many tries as there may be at once, in all, to one host, of one workspace."""
+        of_host = Counter(host for host, _ in self._under_way.values())
+        of_workspace = Counter(workspace for _, workspace in self._under_way.values())
+        for one in due:
+            if len(self._under_way) >= self._at_once:
+                break
+            if (
+                one.id in self._under_way
+                or of_host[one.host] >= AT_ONCE_OF_HOST
+                or of_workspace[one.workspace] >= self._of_workspace
+            ):
+                continue
+            of_host[one.host] += 1
+            of_workspace[one.workspace] += 1
+            self._under_way[one.id] = one.host, one.workspace
+            tries.start_soon(self._deliver, one)
 
     def _rest_s(self, next_at: Instant | None) -> float:
         # Never for long: the wall clock, which says what is due, may be set meanwhile.

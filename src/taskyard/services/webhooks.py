@@ -23,7 +23,12 @@ from taskyard.ports.webhooks import WebhookStore
 from taskyard.services.access import require
 from taskyard.services.audit import Audit
 from taskyard.services.sealing import Sealing
-from taskyard.services.webhook_sending import DEADLINE_S, WebhookSending
+from taskyard.services.webhook_sending import (
+    AT_ONCE,
+    AT_ONCE_OF_WORKSPACE,
+    DEADLINE_S,
+    WebhookSending,
+)
 
 KEY_BYTES: Final = 32
 KEYS_REMEMBERED: Final = 1000
@@ -71,13 +76,19 @@ class Webhooks:
         clock: Clock,
         deadline_s: float = DEADLINE_S,
         mail: MailSender | None = None,
+        at_once: int = AT_ONCE,
+        of_workspace: int = AT_ONCE_OF_WORKSPACE,
     ) -> None:
-        """Prepare; ``deadline_s`` is how long one try may take."""
+        """Prepare; ``deadline_s`` is how long one try may take; so many are ``at_once`` under way,
+        and ``of_workspace`` of them of one workspace.
+        """
         self._store = store
         self._audit = audit
         self._clock = clock
         self._keys = SigningKeys(store, sealing, clock)
-        self._sending = WebhookSending(store, sender, self._keys.get, clock, deadline_s, mail)
+        self._sending = WebhookSending(
+            store, sender, self._keys.get, clock, deadline_s, mail, at_once, of_workspace
+        )
 
     async def start(self, tasks: TaskGroup) -> None:
         """Send in the background, beginning with what an earlier process left. May be repeated."""

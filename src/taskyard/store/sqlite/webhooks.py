@@ -20,7 +20,12 @@ from taskyard.core.redaction import SECRET_WORDS
 from taskyard.core.tasks import Task, WebhookEvent
 from taskyard.core.webhook_payload import payload
 from taskyard.core.webhooks import Delivery, DeliveryState, Try, delivery_id, host_of
-from taskyard.ports.webhooks import DUE_OF_HOST, DueDelivery
+from taskyard.ports.webhooks import (
+    DUE_OF_HOST,
+    DUE_OF_WORKSPACE,
+    HOSTS_LOOKED_AT,
+    DueDelivery,
+)
 from taskyard.store.sqlite.access import append_audit
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.parking import put_aside, readmit, reason_of
@@ -127,7 +132,13 @@ class SqliteWebhookStore(Part):
 
     async def due(self, now: Instant, limit: int) -> tuple[list[DueDelivery], Instant | None]:
         """See ``WebhookStore``."""
-        key = {"now": now, "limit": limit, "of_host": DUE_OF_HOST}
+        key = {
+            "now": now,
+            "limit": limit,
+            "hosts": HOSTS_LOOKED_AT,
+            "of_host": DUE_OF_HOST,
+            "of_workspace": DUE_OF_WORKSPACE,
+        }
 
         def operation(
             connection: sqlite3.Connection,
