@@ -81,7 +81,12 @@ class FunctionWorld:
         self.results = ResultFiles(root / "attempts")
         self.builder = LocalBuilder(root / "functions", 240.0, use_cgroups=use_cgroups)
         self.runtime = FunctionRuntime(
-            root / "functions", SystemClock(), self.results, limits, use_cgroups=use_cgroups
+            root / "functions",
+            SystemClock(),
+            self.results,
+            limits,
+            other_users=identity.uid is not None,
+            use_cgroups=use_cgroups,
         )
         self.log: list[str] = []
         """Lines of the build that was last."""
@@ -168,6 +173,7 @@ class FunctionWorld:
             kill_signal="SIGTERM",
             kill_grace_s=0.2,
             log_limit_bytes=log_limit_bytes,
+            identity=self.identity,
         )
 
     async def start(self, assignment: Assignment) -> None:

@@ -148,7 +148,14 @@ async def assemble(
             hostname=socket.gethostname(),
             version=__version__,
             capacity=within_holdings(offered, holdings),
-            runtimes=_local_runtimes(settings, data, clock, root, engine.functions.rebuild),
+            runtimes=_local_runtimes(
+                settings,
+                data,
+                clock,
+                root,
+                engine.functions.rebuild,
+                users=wired.workspace_users,
+            ),
             transport=transport,
             clock=clock,
             ids=ids,
@@ -222,7 +229,13 @@ def _keep(loops: TaskGroup, clock: Clock, metrics: Metrics, name: str, loop: Loo
 
 
 def _local_runtimes(
-    settings: Settings, data: Path, clock: Clock, root: Path | None, rebuild: Rebuild
+    settings: Settings,
+    data: Path,
+    clock: Clock,
+    root: Path | None,
+    rebuild: Rebuild,
+    *,
+    users: bool,
 ) -> dict[str, Runtime]:
     functions = FunctionRuntime(
         data / "functions",
@@ -230,6 +243,7 @@ def _local_runtimes(
         ResultFiles(data / "attempts"),
         function_limits(settings),
         node=node_id(WORKER),
+        other_users=users,
     )
     functions.rebuild = rebuild
     runtimes: dict[str, Runtime] = {

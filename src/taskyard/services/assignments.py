@@ -130,8 +130,10 @@ class Assignments:
         )
 
     async def _identity(self, task: Task, work: Work) -> Identity:
-        """As whom commands run; other work does not ask."""
-        return await self._identities.of(task.workspace) if isinstance(work, Command) else SERVER
+        """As whom commands and functions run; containers do not ask."""
+        if isinstance(work, Command) or (isinstance(work, FunctionCall) and not work.image):
+            return await self._identities.of(task.workspace)
+        return SERVER
 
     def _as_its_user(
         self, workspace: WorkspaceName, work: Command, user: str, *, lenient: bool

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from taskyard.core.functions import FunctionId
+from taskyard.core.identity import SERVER, Identity
 from taskyard.core.ids import WorkspaceName
 
 
@@ -14,6 +15,8 @@ class PoolKey(Struct, frozen=True):
     version: int
     cpu_millis: int | None
     memory_bytes: int | None
+    identity: Identity = SERVER
+    """As whom they run."""
 
 
 class PoolLimits(Struct, frozen=True):

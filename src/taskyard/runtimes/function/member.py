@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, cast
 import msgspec
 
 from taskyard.core.attempts import Ended, Survivor
+from taskyard.core.identity import SERVER
 from taskyard.core.instants import Instant
 from taskyard.core.states import Reason
 from taskyard.ports.runtime import Assignment, KillOrder
@@ -141,6 +142,8 @@ class Member(asyncio.Protocol):
         self.status: int | None = None
         """As ``os.waitpid`` gives it."""
         self.retired = False
+        self.identity = SERVER
+        """As whom it runs."""
         self.fresh = False
         """Whether its next call begins with new output files."""
         self._heard = heard

@@ -10,6 +10,7 @@ import msgspec
 from taskyard.core.attempts import StreamSize
 from taskyard.runtimes.command.output import Output
 from taskyard.runtimes.function.member import Call, Member
+from taskyard.runtimes.function.ownership import make_output
 
 STREAMS: Final = ("stdout", "stderr")
 CARRIED_BYTES: Final = 16 << 10
@@ -43,6 +44,9 @@ def hand_over(call: Call, member: Member, printed: Printed) -> None:
                 file.write(printed[stream])
         with contextlib.suppress(FileNotFoundError):
             (member.directory / stream).unlink()
+        if member.identity.uid is not None:
+            # The directory is ours, so that nobody puts a link there for us to follow.
+            make_output(member.directory / stream, member.identity)
     member.fresh = True
 
 

@@ -7,16 +7,20 @@ import socket
 from pathlib import Path
 from typing import Any, Protocol
 
+import anyio
 import anyio.to_thread
 import structlog
 
 from taskyard.core.attempts import Survivor
 from taskyard.core.states import Reason
+from taskyard.runtimes.function.adopting import NotItsChild, adopt
 from taskyard.runtimes.function.cages import Cages, Tree
 from taskyard.runtimes.function.channel import Channel, datagrams
 from taskyard.runtimes.function.limits import PoolKey
 from taskyard.runtimes.function.manifest import Manifest
-from taskyard.runtimes.function.member import Member
+from taskyard.runtimes.function.member import Answer, Member
+from taskyard.runtimes.function.output import STREAMS
+from taskyard.runtimes.function.ownership import ids, make_output, make_private
 from taskyard.runtimes.function.pool import Host, Pool, how, kill_all
 
 _log = structlog.get_logger(__name__)
@@ -80,6 +84,9 @@ class Zygote:
 
     def __init__(self, number: int, directory: Path, tree: Tree) -> None:
         self.number = number
+        self.pid = 0
+        self.born = asyncio.Event()
+        """Set when its pid is known."""
         self.directory = directory
         self.body = TreeBody(tree, directory)
         self.channel: Channel | None = None
@@ -102,6 +109,9 @@ class ProcessPool(Pool):
         self._zygote: Zygote | None = None
         self._making_zygote = asyncio.Lock()
         self._direct = bool(manifest.program)
+        self._outside: dict[int, bool] = {}
+        """Members that a zygote of another user was asked for, and that are not in their cgroups
+        yet; with whether they said that they are ready."""
 
     def close(self) -> None:
         """See the base."""
@@ -113,8 +123,20 @@ class ProcessPool(Pool):
             zygote.ready.set()
             self._host.spawn(zygote.body.remove)
 
+    def take_out(self, member: Member) -> None:
+        """See the base."""
+        self._outside.pop(member.number, None)
+        super().take_out(member)
+
     def heard(self, said: dict[str, Any]) -> None:
-        """What the nursery, or the zygote, says about a process of this pool."""
+        """What the nursery says about a process of this pool."""
+        if "born" in said:
+            self._born(said["born"], int(said["pid"]))
+        elif "exited" in said:
+            self._exited(said["exited"], int(said["status"]))
+
+    def _heard_zygote(self, said: dict[str, Any]) -> None:
+        """What the zygote says, whose code is the function's."""
         if "failed" in said:
             self._fail(str(said["failed"]))
         elif "forks" in said:
@@ -124,21 +146,57 @@ class ProcessPool(Pool):
             if self._zygote is not None:
                 self._zygote.ready.set()
         elif "born" in said:
-            member = self.members.get(said["born"])
-            if member is not None:
-                member.pid = int(said["pid"])
-                if isinstance(member.body, TreeBody):
-                    member.body.tree.born(member.pid)
-            elif self._zygote is not None and said["born"] == self._zygote.number:
-                self._zygote.born = True
-                self._zygote.body.tree.born(int(said["pid"]))
+            number, pid = int(said["born"]), int(said["pid"])
+            if self.key.identity.uid is None:
+                self._born(number, pid)
+            elif number in self._outside:
+                self._host.spawn(self._adopt, number, pid)
         elif "exited" in said:
             self._exited(said["exited"], int(said["status"]))
+
+    def _born(self, number: int, pid: int) -> None:
+        member = self.members.get(number)
+        if member is not None:
+            member.pid = pid
+            if isinstance(member.body, TreeBody):
+                member.body.tree.born(pid)
+        elif self._zygote is not None and number == self._zygote.number:
+            self._zygote.pid = pid
+            self._zygote.body.tree.born(pid)
+            self._zygote.born.set()
+
+    async def _adopt(self, number: int, pid: int) -> None:
+        """Put a member into its cgroups, which its zygote may not; then it can take calls."""
+        member, zygote, uid = self.members.get(number), self._zygote, self.key.identity.uid
+        if member is None or zygote is None or uid is None:
+            return
+        with anyio.move_on_after(self._host.limits.warmup_s):
+            await zygote.born.wait()
+        doors = member.body.tree.doors() if isinstance(member.body, TreeBody) else []
+        try:
+            await anyio.to_thread.run_sync(adopt, pid, zygote.pid, uid, doors)
+        except NotItsChild:
+            _log.warning("zygote lies", function=self.key.function_id, workspace=self.key.workspace)
+            self._fail("the function's process names a process that is not its own")
+            return
+        except OSError as error:
+            # Its end will be heard.
+            _log.info("member not placed", function=self.key.function_id, reason=str(error))
+            return
+        self._born(number, pid)
+        if self._outside.pop(number, False):
+            super()._heard_member(member, {"ready": True}, b"")
+
+    def _heard_member(self, member: Member, said: Answer, payload: bytes) -> None:
+        if member.number in self._outside and "failed" not in said:
+            self._outside[member.number] = "ready" in said
+            return
+        super()._heard_member(member, said, payload)
 
     def _too_late(self, text: str) -> None:
         """See the base. What was never even made is no fault of the function's."""
         if self._zygote is not None:
-            hangs = not self._zygote.born
+            hangs = not self._zygote.born.is_set()
         else:
             hangs = any(not (one.ready or one.pid) for one in self.members.values())
         if not hangs:
@@ -185,6 +243,7 @@ class ProcessPool(Pool):
                 self._hung_up,
                 self._host.limits.result_bytes,
             )
+            member.identity = self.key.identity
             self.members[number] = member
             ours.setblocking(False)
             made = member
@@ -198,6 +257,10 @@ class ProcessPool(Pool):
             if self._direct or zygote is None or zygote.channel is None:
                 self._processes.make(order, theirs, self)
             else:
+                if self.key.identity.uid is not None:
+                    # It is that user already, who may not enter cgroups.
+                    self._outside[number] = False
+                    order |= {"cage": [], "identity": None}
                 zygote.channel.send(order, theirs)
         except OSError as error:
             if member is None:
@@ -216,7 +279,7 @@ class ProcessPool(Pool):
             return
         self._zygote = zygote
         ours, theirs = datagrams()
-        zygote.channel = Channel(ours, self.heard, lambda: self._lost_zygote(zygote))
+        zygote.channel = Channel(ours, self._heard_zygote, lambda: self._lost_zygote(zygote))
         order = self._order(number, zygote.directory, tree)
         self._processes.make({**order, "direct": False}, theirs, self)
 
@@ -227,7 +290,15 @@ class ProcessPool(Pool):
         self._fail("the function's process ended")
 
     def _prepare(self, directory: Path) -> Tree:
-        directory.mkdir(mode=0o700, parents=True)
+        identity = self.key.identity
+        if identity.uid is None:
+            directory.mkdir(mode=0o700, parents=True)
+        else:
+            # Ours, with what is the user's in it: nobody can put a link where we read and write.
+            directory.mkdir(mode=0o711)
+            make_private(directory / "work", identity)
+            for stream in STREAMS:
+                make_output(directory / stream, identity)
         limits = self._host.limits
         memory = self.key.memory_bytes or limits.memory_bytes
         return self._processes.cages.new(memory, self.key.cpu_millis, limits.pids)
@@ -240,7 +311,7 @@ class ProcessPool(Pool):
             "number": number,
             "direct": True,
             "cage": tree.doors(),
-            "identity": None,
+            "identity": None if self.key.identity.uid is None else ids(self.key.identity),
             "data_bytes": None if self._processes.cages.limits_memory else memory,
             "output": str(directory),
             "work": work,

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,25 +15,31 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from taskyard.core.identity import Identity
 from taskyard.core.signals import signal_number
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
-from taskyard.ports.functions import ResultFiles
+from taskyard.ports.functions import BuildFailed, ResultFiles
 from taskyard.ports.runtime import Listener
 from taskyard.runtimes.function.cages import Cages
 from taskyard.runtimes.function.endings import Ending
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
+from taskyard.runtimes.function.manifest import Manifest
 from taskyard.runtimes.function.member import Member
 from taskyard.runtimes.function.nursery import Nursery
 from taskyard.runtimes.function.orphans import Orphans
+from taskyard.runtimes.function.ownership import is_taken_back, take_back
 from taskyard.runtimes.function.process_pool import ProcessPool
+from taskyard.runtimes.function.reach import closed_places
 from taskyard.runtimes.function.soundness import sound_manifest
 from taskyard.runtimes.function.switchboard import Switchboard
+from taskyard.runtimes.function.toolchains.build import CHILD
 
 _log = structlog.get_logger(__name__)
 
 _RESTART_PAUSE_S: Final = 0.5
+_MEANS: Final = "install Taskyard, and keep its data, where every user may pass"
 
 
 class FunctionRuntime(Switchboard):
@@ -44,6 +51,7 @@ class FunctionRuntime(Switchboard):
         results: keeps large answers.
         limits: of every pool.
         node: the worker's name, which handlers may ask for.
+        other_users: whether calls may run as users other than this process's own.
         use_cgroups: False relies on sessions alone, as happens by itself without cgroups.
     """
 
@@ -55,6 +63,7 @@ class FunctionRuntime(Switchboard):
         limits: PoolLimits = PoolLimits(),  # noqa: B008 - frozen
         *,
         node: str = "local",
+        other_users: bool = False,
         use_cgroups: bool = True,
     ) -> None:
         super().__init__(directory, clock, results, limits, node)
@@ -62,6 +71,9 @@ class FunctionRuntime(Switchboard):
         digest = hashlib.sha256(str(self._directory).encode()).hexdigest()[:12]
         self._cgroup = f"taskyard-functions-{digest}"
         self._use_cgroups = use_cgroups
+        self._other_users = other_users
+        self._closed: list[str] = []
+        """Directories that other users need, and cannot get to by themselves."""
         self.cages = Cages(self._cgroup, use_cgroups=False)
         self._nursery: Nursery | None = None
         self._nursed = asyncio.Event()
@@ -84,12 +96,24 @@ class FunctionRuntime(Switchboard):
         # Others may pass through, so that functions of another user find what is theirs.
         self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._directory.chmod(0o711)
+        if self._other_users:
+            self._closed = closed_places(self._directory)
         self.cages = Cages(self._cgroup, use_cgroups=self._use_cgroups)
         self.cages.sweep()
 
     async def _start_nursery(self) -> None:
-        nursery = Nursery(self._directory, self.cages.base, self._heard_nursery, self._lost_nursery)
+        nursery = Nursery(
+            self._directory,
+            self.cages.base,
+            self._heard_nursery,
+            self._lost_nursery,
+            self._closed,
+        )
         await nursery.start()
+        if nursery.obstacle is not None:
+            _log.warning(
+                "functions_out_of_reach", places=self._closed, reason=nursery.obstacle, means=_MEANS
+            )
         # Nothing of an earlier life is alive any more.
         await anyio.to_thread.run_sync(_empty, self._run)
         self._nursery = nursery
@@ -132,8 +156,16 @@ class FunctionRuntime(Switchboard):
                 os.killpg(member.pid, signal_number(name) or signal.SIGTERM)
 
     async def _pool(self, key: PoolKey, place: Path) -> ProcessPool:
-        manifest = await anyio.to_thread.run_sync(sound_manifest, place)
+        manifest = await anyio.to_thread.run_sync(_described, place, key.identity)
         await self._nursed.wait()
+        obstacle = None if self._nursery is None else self._nursery.obstacle
+        if obstacle is not None and key.identity.uid is not None:
+            needed = (self._directory, CHILD if manifest.program else Path(sys.base_prefix))
+            closed = [str(one) for one in needed if str(one) in self._closed]
+            if closed:
+                places = " and ".join(closed)
+                text = f"the workspace's user cannot get to {places} ({obstacle}): {_MEANS}"
+                raise RuntimeUnavailable(text)
         return ProcessPool(key, self, manifest, place, self._run)
 
     def _heard_nursery(self, said: dict[str, Any]) -> None:
@@ -174,6 +206,20 @@ class FunctionRuntime(Switchboard):
                 await anyio.sleep(_RESTART_PAUSE_S)
 
 
+def _described(place: Path, identity: Identity) -> Manifest:
+    """What a build is; it can be read by this user from then on.
+
+    Raises ``OSError``, ``msgspec.DecodeError`` if there is none that is sound.
+    """
+    if identity.uid is not None and not is_taken_back(place, identity):
+        # Built while no workspace had a user: all of it is this process's own.
+        try:
+            take_back(place, os.geteuid(), identity)
+        except BuildFailed as error:
+            raise OSError(str(error)) from error
+    return sound_manifest(place)
+
+
 def _empty(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(mode=0o700)
+    directory.mkdir(mode=0o711)

@@ -17,6 +17,7 @@ from taskyard.core.ids import AttemptId, WorkspaceName
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import FunctionCall
 from taskyard.ports.clock import Clock
+from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import ResultFiles
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.runtimes.function.endings import Ending, Nonsense, answered, kill_report, with_blob
@@ -106,6 +107,7 @@ class Switchboard(Settlement, ABC):
             work.version,
             assignment.resources.cpu_millis,
             assignment.resources.memory_bytes,
+            assignment.identity,
         )
         pool = self._pools.get(key)
         if pool is not None:
@@ -287,12 +289,16 @@ class Switchboard(Settlement, ABC):
                 pool.close()
 
     async def _open_pool(self, key: PoolKey) -> None:
-        pool = await self._sound_pool(key)
-        if pool is None and await self._is_rebuilt(key):
+        text = f"version {key.version} is not built on this worker"
+        pool = None
+        try:
             pool = await self._sound_pool(key)
+            if pool is None and await self._is_rebuilt(key):
+                pool = await self._sound_pool(key)
+        except RuntimeUnavailable as error:
+            text = str(error)
         calls = self._opening.pop(key)
         if pool is None:
-            text = f"version {key.version} is not built on this worker"
             ending = Ending(AttemptState.FAILED, Reason.START_FAILED, text)
             for call in calls:
                 if call.ended is None:
@@ -304,7 +310,10 @@ class Switchboard(Settlement, ABC):
                 pool.offer(call)
 
     async def _sound_pool(self, key: PoolKey) -> Pool | None:
-        """A pool for a version; None if that is not built, or not on disk as it was built."""
+        """A pool for a version; None if that is not built, or not on disk as it was built.
+
+        Raises ``RuntimeUnavailable`` if it cannot be run here.
+        """
         place = version_directory(self._directory, key.function_id, key.version)
         try:
             return await self._pool(key, place)
@@ -328,7 +337,8 @@ class Switchboard(Settlement, ABC):
     async def _pool(self, key: PoolKey, place: Path) -> Pool:
         """A pool for the version that was built in ``place``.
 
-        Raises ``OSError``, ``msgspec.DecodeError`` if it was not.
+        Raises ``OSError``, ``msgspec.DecodeError`` if it was not, ``RuntimeUnavailable`` if it
+        cannot be run here.
         """
         ...
 
