@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,6 +32,15 @@ def _needs_tools(request: pytest.FixtureRequest) -> None:
             if shutil.which(tool) is None:
                 assert os.environ.get("CI") != "true", f"continuous integration needs {tool}"
                 pytest.skip(f"there is no {tool} here")
+
+
+@pytest.fixture
+def common_path() -> Iterator[Path]:
+    """A directory in which commands and functions of any user can read and write, unlike ``tmp_path``."""
+    with tempfile.TemporaryDirectory(prefix="taskyard-") as name:
+        place = Path(name)
+        place.chmod(0o777)
+        yield place
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,10 +1,11 @@
 """Both container engines, each started once for all tests here."""
 
-import tempfile
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from served import Served
+from town import Town
 
 from engines import KINDS, RealEngine, real_engine
 
@@ -16,10 +17,21 @@ def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
         yield engine
 
 
-@pytest.fixture
-def common_path() -> Iterator[Path]:
-    """A directory in which commands of any user can read and write, unlike ``tmp_path``."""
-    with tempfile.TemporaryDirectory(prefix="taskyard-") as name:
-        place = Path(name)
-        place.chmod(0o777)
-        yield place
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """Started once: what the attacker does must leave no trace anyhow."""
+    if os.geteuid() != 0:
+        if os.environ.get("CI") == "true":
+            pytest.fail("needs root rights")
+        pytest.skip("needs root rights")
+    served = Served(tmp_path_factory.mktemp("town") / "data")
+    served.start()
+    served.await_ready()
+    try:
+        town = Town(served)
+        yield town
+        town.victim.http.post(f"/tasks/{town.task}/cancel", json={"grace_s": 0})
+        for tenant in (town.victim, town.attacker):
+            tenant.http.close()
+    finally:
+        served.stop()

@@ -251,9 +251,9 @@ def test_pause_delete_restore(served: Served) -> None:
         assert api.post("/functions/f/calls?wait=30s").json() == 1
 
 
-def test_a_kill_of_the_server_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_kill_of_the_server_loses_and_doubles_nothing(tmp_path: Path, common_path: Path) -> None:
     """Calls under way run again, unless they are stored; no process of the old life is left."""
-    runs = tmp_path / "runs"
+    runs = common_path / "runs"
     served = Served(tmp_path / "data")
     served.start()
     served.await_ready()

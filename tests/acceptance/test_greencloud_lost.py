@@ -15,11 +15,13 @@ GATED = (
 )
 
 
-def test_a_lost_task_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_task_is_not_run_again(
+    tmp_path: Path, common_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those under way end with 500 once the server is back; what waited runs, each once."""
     monkeypatch.setenv("TASKYARD_GREENCLOUD_RERUN_IF_LOST", "false")
     monkeypatch.setenv("TASKYARD_WORKER_SLOTS", "4")
-    runs, gate = tmp_path / "runs", tmp_path / "gate"
+    runs, gate = common_path / "runs", common_path / "gate"
     with serving(tmp_path / "data") as served:
         with client(served) as api:
             function = deployed(api, GATED.format(runs=str(runs), gate=str(gate)))

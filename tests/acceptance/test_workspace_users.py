@@ -1,104 +1,13 @@
 """A hostile workspace beside another one, on a server that is run by root."""
 
-import json
 import os
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-from served import Served
+from town import Town
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
-
-
-class Tenant:
-    """One workspace's token."""
-
-    def __init__(self, url: str, data: Path, workspace: str, role: str) -> None:
-        made = subprocess.run(
-            [
-                *(sys.executable, "-m", "taskyard", "token", "create", "test", "--json"),
-                *("--workspace", workspace, "--role", role, "--data", str(data)),
-            ],
-            capture_output=True,
-            check=True,
-            timeout=60,
-        )
-        self.http = httpx.Client(
-            base_url=f"{url}/api/v1",
-            headers={"authorization": f"Bearer {json.loads(made.stdout)['token']}"},
-            trust_env=False,
-            verify=False,
-            timeout=60,
-        )
-
-    def start(self, command: str, **more: object) -> str:
-        """Submit a shell command; its task's id."""
-        answer = self.http.post("/tasks", json={"command": command, **more})
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["id"])
-
-    def run(self, command: str, **more: object) -> str:
-        """What a shell command prints on both streams, once it has ended."""
-        task = self.start(command, **more)
-        self.http.get(f"/tasks/{task}/wait", params={"timeout_s": 40})
-        streams = [
-            self.http.get(f"/tasks/{task}/logs/{name}").text for name in ("stdout", "stderr")
-        ]
-        return "".join(streams)
-
-
-class Town:
-    """A server with a victim and an attacker."""
-
-    def __init__(self, served: Served) -> None:
-        self.data = served.data
-        self.pid = served.pid
-        self.victim = Tenant(served.url, served.data, "victim", "admin")
-        self.attacker = Tenant(served.url, served.data, "attacker", "write")
-        self.victim.http.put("/secrets/db", json={"value": "TOP-SECRET"}).raise_for_status()
-        self.task = self.victim.start(
-            "echo private; echo file > own; echo $$ > pid; chmod 777 .; exec sleep 100",
-            env={"PASSWORD": {"secret": "db"}},
-        )
-        self.attempt = Path()
-
-    def victim_pid(self) -> int:
-        """The process of the victim's running command."""
-        attempts = self.victim.http.get(f"/tasks/{self.task}/attempts").json()["items"]
-        marked = f"TASKYARD_ATTEMPT_ID={attempts[-1]['id']}".encode()
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal():
-                try:
-                    environment = (entry / "environ").read_bytes()
-                except OSError:
-                    continue
-                if marked in environment.split(b"\0"):
-                    return int(entry.name)
-        raise AssertionError("the victim does not run")
-
-
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    """Started once: what the attacker does must leave no trace anyhow."""
-    if os.geteuid() != 0:
-        if os.environ.get("CI") == "true":
-            pytest.fail("needs root rights")
-        pytest.skip("needs root rights")
-    served = Served(tmp_path_factory.mktemp("town") / "data")
-    served.start()
-    served.await_ready()
-    try:
-        town = Town(served)
-        yield town
-        town.victim.http.post(f"/tasks/{town.task}/cancel", json={"grace_s": 0})
-        for tenant in (town.victim, town.attacker):
-            tenant.http.close()
-    finally:
-        served.stop()
 
 
 def test_each_workspace_has_a_user_of_its_own(town: Town) -> None:

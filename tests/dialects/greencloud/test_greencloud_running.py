@@ -49,11 +49,11 @@ async def begun(account: Account, task_id: str) -> None:
             await anyio.sleep(0.01)
 
 
-async def test_four_run_at_the_same_time(world: GreenCloudWorld, tmp_path: Path) -> None:
+async def test_four_run_at_the_same_time(world: GreenCloudWorld, common_path: Path) -> None:
     """Each of them waits for the other three."""
     function = await world.acme.deployed(
         "import os, pathlib, time\n"
-        f"PLACE = pathlib.Path({str(tmp_path)!r})\n"
+        f"PLACE = pathlib.Path({str(common_path)!r})\n"
         "def handle(e, c):\n"
         "    (PLACE / c.task_id).touch()\n"
         "    while len(os.listdir(PLACE)) < 4: time.sleep(0.01)\n"
@@ -64,19 +64,19 @@ async def test_four_run_at_the_same_time(world: GreenCloudWorld, tmp_path: Path)
 
 
 async def test_an_execution_is_not_repeated_when_it_fails(
-    world: GreenCloudWorld, tmp_path: Path
+    world: GreenCloudWorld, common_path: Path
 ) -> None:
     """Whatever became of it."""
     function = await world.acme.deployed(
         "import os\n"
         "def handle(e, c):\n"
-        f"    with open({str(tmp_path / 'runs')!r}, 'a') as file: file.write('x')\n"
+        f"    with open({str(common_path / 'runs')!r}, 'a') as file: file.write('x')\n"
         "    if e.body: os.kill(os.getpid(), 9)\n"
         "    raise ValueError('once')\n"
     )
     for body in (b"", b"die"):
         assert (await world.acme.called(function, content=body)).status_code == 500
-    assert (tmp_path / "runs").read_text() == "xx"
+    assert (common_path / "runs").read_text() == "xx"
 
 
 async def test_what_an_execution_finds(
@@ -100,7 +100,9 @@ async def test_what_an_execution_finds(
     assert (await world.acme.called(other)).json() not in {first["pid"], second["pid"]}
 
 
-async def test_the_clock_begins_with_the_function(narrow: GreenCloudWorld, tmp_path: Path) -> None:
+async def test_the_clock_begins_with_the_function(
+    narrow: GreenCloudWorld, common_path: Path
+) -> None:
     """Waiting costs no time; once it is up, the function dies with all it started."""
     dev = narrow.dev
     function = await dev.deployed(
@@ -108,7 +110,7 @@ async def test_the_clock_begins_with_the_function(narrow: GreenCloudWorld, tmp_p
         "def handle(e, c):\n"
         "    if not e.body: return time.sleep(0.7)\n"
         "    child = subprocess.Popen(['sleep', '60'])\n"
-        f"    with open({str(tmp_path / 'pid')!r}, 'w') as file: file.write(str(child.pid))\n"
+        f"    with open({str(common_path / 'pid')!r}, 'w') as file: file.write(str(child.pid))\n"
         "    time.sleep(60)\n"
     )
     # Ten seconds are the least here, and as good as one.
@@ -118,30 +120,30 @@ async def test_the_clock_begins_with_the_function(narrow: GreenCloudWorld, tmp_p
     assert [(await dev.result(one)).status_code for one in tasks] == [200, 200, 200]
     late = await dev.called(function, content="x")
     assert (late.status_code, late.json()["error"]) == (408, "TIMEOUT")
-    pid = int((tmp_path / "pid").read_text())
+    pid = int((common_path / "pid").read_text())
     assert not is_alive(pid)
 
 
 async def test_tasks_start_in_the_order_in_which_they_were_issued(
-    narrow: GreenCloudWorld, tmp_path: Path
+    narrow: GreenCloudWorld, common_path: Path
 ) -> None:
     """Those of one function."""
     function = await narrow.acme.deployed(
         "def handle(e, c):\n"
-        f"    with open({str(tmp_path / 'order')!r}, 'a') as file: file.write(c.task_id + ' ')\n"
+        f"    with open({str(common_path / 'order')!r}, 'a') as file: file.write(c.task_id + ' ')\n"
     )
-    blocker = await narrow.acme.deployed(GATED.format(gate=str(tmp_path / "gate")))
+    blocker = await narrow.acme.deployed(GATED.format(gate=str(common_path / "gate")))
     await begun(narrow.acme, await narrow.acme.task(blocker))
     tasks = [await narrow.acme.task(function) for _ in range(3)]
-    (tmp_path / "gate").touch()
+    (common_path / "gate").touch()
     for one in tasks:
         await narrow.acme.finished(one)
-    assert (tmp_path / "order").read_text().split() == tasks
+    assert (common_path / "order").read_text().split() == tasks
 
 
-async def test_too_many_waiting_tasks(narrow: GreenCloudWorld, tmp_path: Path) -> None:
+async def test_too_many_waiting_tasks(narrow: GreenCloudWorld, common_path: Path) -> None:
     """429 with the time to wait; nothing is issued, and what was taken runs."""
-    acme, gate = narrow.acme, tmp_path / "gate"
+    acme, gate = narrow.acme, common_path / "gate"
     function = await acme.deployed(GATED.format(gate=str(gate)))
     endpoint = await acme.made(f"/v1/endpoint/{function}")
     blocker = await acme.task(function)
@@ -164,9 +166,9 @@ async def test_too_many_waiting_tasks(narrow: GreenCloudWorld, tmp_path: Path) -
     assert len(await acme.got(f"/v1/task/list?functionId={function}")) == 4
 
 
-async def test_cancelled_before_it_started(narrow: GreenCloudWorld, tmp_path: Path) -> None:
+async def test_cancelled_before_it_started(narrow: GreenCloudWorld, common_path: Path) -> None:
     """Through another interface: 500, and another message than when its function is deleted."""
-    dev, gate = narrow.dev, tmp_path / "gate"
+    dev, gate = narrow.dev, common_path / "gate"
     function = await dev.deployed(GATED.format(gate=str(gate)))
     blocker = await dev.task(function)
     await begun(dev, blocker)
@@ -198,7 +200,7 @@ async def test_memory_over_the_limit(world: GreenCloudWorld) -> None:
 
 
 async def test_tasks_that_share_what_a_function_keeps(
-    world: GreenCloudWorld, tmp_path: Path
+    world: GreenCloudWorld, common_path: Path
 ) -> None:
     """Each sees what was there when it started; of several, the one that ends last wins."""
     acme = world.acme
@@ -206,7 +208,7 @@ async def test_tasks_that_share_what_a_function_keeps(
         "import base64, os, time\n"
         "def handle(e, c):\n"
         "    said = e.body.decode()\n"
-        "    gate = os.path.join(" + repr(str(tmp_path)) + ", said)\n"
+        "    gate = os.path.join(" + repr(str(common_path)) + ", said)\n"
         "    open(gate + '.begun', 'w').close()\n"
         "    while said and not os.path.exists(gate): time.sleep(0.01)\n"
         "    seen = base64.b64decode(e.headers.get('GC-Storage', '')).decode()\n"
@@ -215,12 +217,12 @@ async def test_tasks_that_share_what_a_function_keeps(
         "    return {'statusCode': status, 'body': seen,\n"
         "            'headers': {'gc-storage': kept} if said else {}}\n"
     )
-    (tmp_path / "before").touch()
+    (common_path / "before").touch()
     assert (await acme.called(function, content="before")).text == ""
     tasks = {name: await acme.task(function, content=name) for name in ("first", "second", "third")}
-    await until(lambda: all((tmp_path / f"{name}.begun").exists() for name in tasks))
+    await until(lambda: all((common_path / f"{name}.begun").exists() for name in tasks))
     for name in ("third", "first", "second"):
-        (tmp_path / name).touch()
+        (common_path / name).touch()
         result = await acme.result(tasks[name])
         assert (result.status_code, result.text) == (418 if name == "second" else 200, "before")
         assert (await acme.called(function)).text == name
@@ -249,12 +251,12 @@ async def test_the_build_created_last_wins(world: GreenCloudWorld) -> None:
     assert (await acme.called(function)).text == "build 4"
 
 
-async def test_a_node_keeps_its_id(tmp_path: Path) -> None:
+async def test_a_node_keeps_its_id(common_path: Path) -> None:
     """Over restarts, and so do tasks what they say of it."""
     nodes = []
     task_id = function = ""
     for _ in range(2):
-        async with opened(tmp_path / "data") as world:
+        async with opened(common_path / "data") as world:
             function = function or await world.acme.deployed("def handle(e, c): return c.node\n")
             task_id = task_id or await world.acme.task(function)
             nodes += [

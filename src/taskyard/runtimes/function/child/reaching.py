@@ -44,7 +44,7 @@ def open_up(places: list[str]) -> None:
     _check(_libc.unshare(_CLONE_NEWNS))
     _mount(None, "/", None, _MS_REC | _MS_SLAVE, None)
     opened = {one: os.open(one, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for one in closed}
-    before = os.umask(0o022)
+    before = os.umask(0o066)
     try:
         for above in sorted(set(closed.values())):
             _mount("tmpfs", above, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0711,size=1m")
