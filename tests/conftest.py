@@ -36,7 +36,7 @@ def _needs_tools(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def common_path() -> Iterator[Path]:
-    """A directory in which commands and functions of any user can read and write, unlike ``tmp_path``."""
+    """A directory in which work of any user can read and write, unlike in ``tmp_path``."""
     with tempfile.TemporaryDirectory(prefix="taskyard-") as name:
         place = Path(name)
         place.chmod(0o777)

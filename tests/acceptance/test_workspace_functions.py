@@ -260,9 +260,10 @@ def test_nothing_of_a_build_outlives_its_server(tmp_path: Path, common_path: Pat
         served.end()
 
 
-def cgroups(digest: str) -> list[Path]:
-    """Those of builds, in every hierarchy."""
-    return list(Path("/sys/fs/cgroup").rglob(f"taskyard-builds-{digest}"))
+def cgroups(digest: str) -> list[str]:
+    """Those of builds, in every hierarchy; others come and go meanwhile."""
+    name = f"taskyard-builds-{digest}"
+    return [f"{top}/{name}" for top, below, _ in os.walk("/sys/fs/cgroup") if name in below]
 
 
 def is_gone(pid: int) -> bool:

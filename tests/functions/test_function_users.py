@@ -110,12 +110,12 @@ def state(pid: int) -> dict[str, list[str]]:
 
 
 def members(world: FunctionWorld) -> list[tuple[int, list[str]]]:
-    """Pids of all members, and the files of the cgroups where they ought to be."""
+    """Pids of those that can take calls, and the files of the cgroups where they ought to be."""
     return [
         (member.pid, member.body.tree.doors())
         for pool in world.runtime._pools.values()
         for member in pool.members.values()
-        if member.pid and isinstance(member.body, TreeBody)
+        if member.ready and isinstance(member.body, TreeBody)
     ]
 
 

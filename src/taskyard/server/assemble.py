@@ -154,7 +154,7 @@ async def assemble(
                 clock,
                 root,
                 engine.functions.rebuild,
-                users=wired.workspace_users,
+                users=changes_user,
             ),
             transport=transport,
             clock=clock,

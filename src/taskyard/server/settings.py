@@ -120,8 +120,9 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     worker_metadata: dict[str, str] = {}
     """What rules of placement can look at."""
     work_user: Literal["auto", "workspace", "server"] = "auto"
-    """As whom commands run: each workspace's as a user of its own, or all as the server itself;
-    ``auto`` is ``workspace`` where the server is run by root and can become other users."""
+    """As whom commands, functions and builds run: each workspace's as a user of its own, or all as
+    the server itself; ``auto`` is ``workspace`` where the server is run by root and can become
+    other users."""
     work_user_range: Annotated[str, Meta(pattern=r"^[0-9]{1,10}-[0-9]{1,10}$")] = (
         "1900000000-1900065535"
     )

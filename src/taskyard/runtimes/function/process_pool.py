@@ -90,7 +90,6 @@ class Zygote:
         self.directory = directory
         self.body = TreeBody(tree, directory)
         self.channel: Channel | None = None
-        self.born = False
         self.ready = asyncio.Event()
 
 
