@@ -71,6 +71,22 @@ async def test_task_info_has_what_was_given(world: DroveWorld) -> None:
     assert listed == shown
 
 
+async def test_other_views_hide_what_was_given(world: DroveWorld) -> None:
+    """The native API shows no secrets of a task that came this way: here it answers as given."""
+    env = {"A": "1", "A_TOKEN": "given-secret"}
+    await world.create("T1", "hang", "--password", "given-secret", env=env)
+    await world.running()
+    assert (await world.show())["env"] == env
+    url = f"{world.server_url}/api/v1/tasks"
+    listed = await world.api.get(url)
+    (task,) = listed.json()["items"]
+    for answer in (listed, await world.api.get(f"{url}/{task['id']}")):
+        assert answer.status_code == 200
+        assert "given-secret" not in answer.text
+    assert task["metadata"]["drove"]["env"] == {"A": "1", "A_TOKEN": "***"}
+    assert task["env"]["A_TOKEN"] == "***"
+
+
 async def test_optional_members_are_absent_rather_than_null(world: DroveWorld) -> None:
     """Clients stumble over null."""
     await world.create("T1", "hang")
