@@ -18,15 +18,16 @@ class VirtualClock:
 
     def __init__(self, now: Instant = START) -> None:
         self._now: int = now
+        self._set_by = 0
         self._sleepers: list[tuple[int, int, anyio.Event]] = []
         self._count = 0
 
     def now(self) -> Instant:
         """The time as it was set last."""
-        return Instant(self._now)
+        return Instant(self._now + self._set_by)
 
     def monotonic(self) -> float:
-        """The same as seconds."""
+        """The same as seconds, whatever the wall clock was set to."""
         return self._now / SECOND
 
     async def sleep(self, seconds: float) -> None:
@@ -44,6 +45,10 @@ class VirtualClock:
             if sleeper in self._sleepers:
                 self._sleepers.remove(sleeper)
                 heapq.heapify(self._sleepers)
+
+    def set(self, by_s: float) -> None:
+        """Somebody sets the wall clock; no time passes."""
+        self._set_by += round(by_s * SECOND)
 
     @property
     def wakes_at(self) -> Instant | None:

@@ -63,8 +63,11 @@ class Circuit(Struct, frozen=True):
     """When it may be tried again; only while it is open."""
 
     def at(self, now: Instant) -> "Circuit":
-        """The circuit at this moment: half-open once its reset time is over."""
-        if self.open_until is None or now < self.open_until:
+        """The circuit at this moment: half-open once its reset time is over.
+
+        Longer than that it never waits: then the clock was set back.
+        """
+        if self.open_until is None or now < self.open_until <= after(now, self.rule.reset_s):
             return self
         return replace(self, state=self._next(CircuitEvent.REST), open_until=None)
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.cronseconds import next_start
@@ -128,10 +129,12 @@ def execution_of(
 ) -> NewTask:
     """The task of a job's ``number``-th execution; it waits until ``start_at``."""
     waits = start_at is not None and start_at > now
+    # Retries wait for a while; what a job itself waits for is over when it is executed.
+    spec = replace(definition.spec, starts_after_wait=waits)
     return NewTask(
         id=execution_id(key, number),
         workspace=key.workspace,
-        spec=definition.spec,
+        spec=spec,
         state=TaskState.SCHEDULED if waits else TaskState.QUEUED,
         created_at=now,
         start_at=start_at if waits else None,

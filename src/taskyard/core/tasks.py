@@ -246,6 +246,8 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     """Seconds between the signal and the kill; 0 kills at once."""
     retry: RetryPolicy = RetryPolicy()
     start_at: Instant | None = None
+    starts_after_wait: bool = False
+    """Whether ``start_at`` was counted from the submit on, and so follows no clock that is set."""
     cron: str | None = None
     """Five-field cron expression; the task becomes a recurring one that never runs itself."""
     timezone: str = "UTC"

@@ -213,6 +213,7 @@ def _background(wired: Wired, metrics: Metrics) -> dict[str, Loop]:
         "due": wired.due.run,
         "rescue": wired.rescue.run,
         "leases": wired.leases.run,
+        "clock": wired.clock_watch.run,
         "retention": wired.prune.run,
         "bundles": wired.bundle_sweep.run,
         "lists": engine.lists.run,

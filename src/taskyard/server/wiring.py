@@ -33,6 +33,7 @@ from taskyard.services.bus import Bus, Listener
 from taskyard.services.calls import Calls
 from taskyard.services.catalogue import Catalogue
 from taskyard.services.chaining import Chaining
+from taskyard.services.clockwatch import ClockWatch
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.due import Due
 from taskyard.services.engine import Engine
@@ -89,6 +90,7 @@ class Wired:
     reception: Reception
     rescue: Rescue
     leases: Leases
+    clock_watch: ClockWatch
     due: Due
     prune: Prune
     tally: Tally
@@ -240,6 +242,12 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         ),
         rescue=Rescue(dispatching, dispatch, kill, rooms, leases, bus, clock, time.monotonic),
         leases=leases,
+        clock_watch=ClockWatch(
+            store.timing,
+            clock,
+            time.monotonic,
+            (due.look, keeping.starts_changed, chaining.schedules_changed, webhooks.poke),
+        ),
         due=due,
         prune=Prune(
             dispatching,

@@ -73,6 +73,10 @@ class Due:
                 self._wake.set()
                 return
 
+    def look(self) -> None:
+        """Look again at what is due: the clock may have been set."""
+        self._wake.set()
+
     def close(self) -> None:
         """Hear no more changes. May be called twice."""
         self._stop_listening()

@@ -113,7 +113,8 @@ class GuessLimiter:
         for key in (pair, alone):
             count = self._counts.get(key)
             if count is not None and now < count.blocked_until:
-                return seconds_between(now, count.blocked_until)
+                # No pause is longer: then the clock was set back.
+                return min(seconds_between(now, count.blocked_until), PAUSE_MAX_S)
         return 0.0
 
     def _take_back(self, key: _Key) -> None:

@@ -65,6 +65,7 @@ def definition_of(
         group=GroupName(group),
         name=f"{payload.image} {payload.command}"[:_NAME_LENGTH],
         timeout_s=float(max(timeout, LEAST_TIMEOUT_S)),
+        starts_after_wait=payload.start_in_s is not None and payload.start_at_s is None,
         expires_at=_expiry(payload.expiration),
         # Executions show what they ran, whatever becomes of their job.
         metadata={"image": payload.image, "command": payload.command},

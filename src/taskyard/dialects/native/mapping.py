@@ -64,6 +64,7 @@ def spec_of(wire: SubmittedTask, now: Instant) -> TaskSpec:
             jitter=retry.jitter,
         ),
         start_at=start_at,
+        starts_after_wait=wire.start_in_s is not None,
         cron=wire.cron,
         timezone=wire.timezone or "UTC",
         catch_up=wire.catch_up,

@@ -17,6 +17,7 @@ from taskyard.store.sqlite.maintenance import SqliteMaintenance
 from taskyard.store.sqlite.parking import SqliteParking
 from taskyard.store.sqlite.session import Part, Session
 from taskyard.store.sqlite.tasks import SqliteTasks
+from taskyard.store.sqlite.timing import SqliteTiming
 from taskyard.store.sqlite.webhooks import SqliteWebhookStore
 
 _SQL: Final = queries("tasks")
@@ -35,6 +36,7 @@ class Parts:
         self.functions = SqliteFunctions(session)
         self.catalogue = SqliteCatalogue(session)
         self.issued = SqliteIssued(session, self.tasks)
+        self.timing = SqliteTiming(session)
         self.parking = SqliteParking(session)
         self.maintenance = SqliteMaintenance(session)
         self.workspace_users = SqliteWorkspaceUsers(session)

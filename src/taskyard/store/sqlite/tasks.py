@@ -215,6 +215,7 @@ class SqliteTasks(Part):
             spec = msgspec.structs.replace(
                 task.spec,
                 start_at=None if task.spec.cron else start_at,
+                starts_after_wait=False,
                 cron=cron or task.spec.cron,
                 timezone=timezone or task.spec.timezone,
                 catch_up=catch_up or task.spec.catch_up,
