@@ -246,6 +246,19 @@ async def test_entries_are_counted_with_their_directories(tmp_path: Path) -> Non
     assert await unpack(bytes(zip_with(many[:100])), tmp_path / "ok", "handler.py", limits) == 100
 
 
+async def test_a_zip_archive_with_too_many_directories_is_refused_before_it_is_unpacked(
+    tmp_path: Path,
+) -> None:
+    """Otherwise thousands of directories would have to be made, and removed again."""
+    deep = [f"{number}/" * 30 + "x" for number in range(4)]
+    limits = UnpackLimits(entries=100)
+    assert "more than 100 entries" in await refused(tmp_path, bytes(zip_with(deep)), limits)
+    (target,) = [path async for path in anyio.Path(tmp_path).iterdir()]
+    assert [path async for path in target.iterdir()] == []
+    long = bytes(zip_with(["x/" * 20_000 + "x"]))
+    assert "a path of more than 1024 bytes" in await refused(tmp_path, long)
+
+
 async def test_tables_of_contents_are_looked_at_before_they_are_read(tmp_path: Path) -> None:
     """By what the end of a zip archive says, and by what there is, whatever it says."""
     limits = UnpackLimits(entries=100, memory_bytes=16 << 20)

@@ -40,6 +40,8 @@ _TAR_OVERHEAD: Final = 4096
 """Bytes of headers and padding that an entry of a tar archive may take on average."""
 _ZIP_OVERHEAD: Final = 512
 """Bytes that an entry may take in a zip archive's table of contents on average."""
+_COUNTED: Final = 4096
+"""Longest path in a zip archive whose directories are counted beforehand, in characters."""
 _PIECE: Final = 64 << 10
 _ENCRYPTED: Final = 0x41
 """Flags of entries of zip archives: encrypted in either way."""
@@ -110,6 +112,7 @@ def _zip_entries(file: IO[bytes], limit_bytes: int, limit_entries: int) -> Itera
             raise too_many(limit_entries)
         if sum(info.file_size for info in infos) > limit_bytes:
             raise too_large(limit_bytes)
+        _count_directories([info.orig_filename for info in infos], limit_entries)
         for info in infos:
             # What is behind a NUL is cut off from the other one.
             name = info.orig_filename
@@ -157,6 +160,23 @@ def _check_contents(file: IO[bytes], limit_entries: int) -> None:
         if found > limit_entries:
             raise too_many(limit_entries)
         position += 46 + sum(struct.unpack("<3H", contents[position + 28 : position + 34]))
+
+
+def _count_directories(names: list[str], limit_entries: int) -> None:
+    """Count what the paths need before any of it is made: to make, and remove, takes much longer.
+
+    Paths that will be refused for their length are left for that.
+    """
+    found: set[str] = set()
+    for name in names:
+        above, _, last = name.rpartition("/")
+        if last and len(name) <= _COUNTED:
+            found.add(name)
+        while above and above not in found and len(name) <= _COUNTED:
+            found.add(above)
+            above = above.rpartition("/")[0]
+        if len(found) > limit_entries:
+            raise too_many(limit_entries)
 
 
 # Tar
