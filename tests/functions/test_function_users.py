@@ -48,6 +48,27 @@ def handle(request):
         return [os.getresuid(), os.getresgid(), os.getgroups(), sorted(os.listdir('/proc/self/fd'))]
     return 'fine'
 """
+NOISE = [
+    {"born": 1},
+    {"born": [], "pid": 1},
+    {"born": 2, "pid": 1 << 70},
+    {"exited": 2, "status": 0x137F},
+    {"exited": {}, "status": "x"},
+]
+NOISY = """
+import os, socket, json, time
+for one in os.listdir('/proc/self/fd'):
+    try:
+        control = socket.socket(fileno=os.dup(int(one)))
+    except OSError:
+        continue
+    if control.type == socket.SOCK_SEQPACKET: break
+control.send(json.dumps({'ready': True, 'forks': True}).encode())
+control.recv(100_000)
+control.send(json.dumps(NOISE).encode())
+time.sleep(1000)
+def handle(request): pass
+"""
 LIAR = """
 import os, socket, json, time
 for one in os.listdir('/proc/self/fd'):
@@ -202,6 +223,18 @@ async def test_a_process_that_is_not_its_own_is_not_touched(
     os.kill(victim, 0)
     assert state(victim)["State"][0] in {"S", "R"}
     assert text(f"/proc/{victim}/cgroup") == before
+
+
+@pytest.mark.parametrize("noise", NOISE)
+async def test_whatever_a_function_says_of_its_processes_ends_its_calls(
+    own: FunctionWorld, noise: dict[str, object]
+) -> None:
+    """None of them waits for ever, and the next function is called as before."""
+    await own.build(NOISY.replace("NOISE", repr(noise)))
+    ended = await own.call(timeout_s=20.0)
+    assert ended.state is AttemptState.FAILED
+    await own.build(PYTHON, name="next")
+    assert (await own.call("x", name="next")).state is AttemptState.SUCCEEDED
 
 
 def test_only_children_of_the_zygote_are_moved(victim: int) -> None:

@@ -14,6 +14,7 @@ import pytest
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.command.cgroups import own_hierarchies
 from taskyard.runtimes.function.steps import Steps
+from taskyard.server.controlpeers import Peer, is_task
 
 pytestmark = pytest.mark.timeout(60)
 _HIDING = "(trap '' TERM INT HUP; setsid sh -c 'echo $$ > {pid}; exec sleep 3600') & "
@@ -22,6 +23,7 @@ _SERVER = """
 import sys, anyio
 from pathlib import Path
 from taskyard.runtimes.function.steps import Steps
+from taskyard.server.controlpeers import Peer, is_task
 steps = Steps(Path(sys.argv[1]), 60.0, use_cgroups=sys.argv[2] == "cgroup")
 command = ["/bin/sh", "-c", sys.argv[3]]
 anyio.run(lambda: steps.run(command, Path(sys.argv[1]), print, "failed"))
@@ -151,6 +153,20 @@ def test_what_lost_its_server_and_its_supervisor_is_swept(tmp_path: Path) -> Non
     steps.sweep()
     until(lambda: is_gone(stray))
     assert cgroups_of(steps) == []
+
+
+def test_the_control_socket_knows_a_build(tmp_path: Path) -> None:
+    """Also without cgroups, and with another session and environment."""
+    pid = tmp_path / "pid"
+    script = f"env -i setsid sh -c 'echo $$ > {pid}; exec sleep 3600' & wait"
+    server = subprocess.Popen([sys.executable, "-c", _SERVER, str(tmp_path), "session", script])
+    try:
+        assert is_task(Peer(written(pid), os.geteuid(), os.getegid()))
+        assert not is_task(Peer(server.pid, os.geteuid(), os.getegid()))
+    finally:
+        server.kill()
+        server.wait()
+    until(lambda: is_gone(written(pid)))
 
 
 def _leaves(cgroup: str) -> list[str]:

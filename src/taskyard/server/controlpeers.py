@@ -18,7 +18,8 @@ _CGROUP: Final = "/taskyard-"
 _SUPERVISOR: Final = "/shepherd"
 _SHEPHERD: Final = b"taskyard.runtimes.command.shepherd"
 _NURSERY: Final = b"taskyard.runtimes.function.child.nursery"
-"""What command lines of the parents of tasks contain; see where they are started."""
+_BUILD: Final = b"taskyard.runtimes.function.child.supervisor"
+"""What command lines of the parents of tasks and builds contain; see where they are started."""
 _SO_PEERPIDFD: Final = 77
 
 
@@ -91,7 +92,7 @@ def handle_of(sock: socket.socket, peer: Peer) -> int | None:
 def _supervises(pid: int) -> bool:
     """Whether a process is the parent of tasks. Raises ``OSError`` if it is gone."""
     arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    return any(one == _SHEPHERD or _NURSERY in one for one in arguments)
+    return any(one == _SHEPHERD or _NURSERY in one or _BUILD in one for one in arguments)
 
 
 def _has_ended(handle: int) -> bool:

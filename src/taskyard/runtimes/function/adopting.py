@@ -30,7 +30,10 @@ def adopt(pid: int, zygote: int, uid: int, doors: list[str]) -> None:
     Raises :class:`NotItsChild`; ``OSError`` if it is dead, or cannot be moved: then it is killed.
     """
     # As long as this is open and says that the process lives, no other one has its number.
-    watch = os.pidfd_open(pid)
+    try:
+        watch = os.pidfd_open(pid)
+    except OverflowError as error:
+        raise NotItsChild from error
     try:
         found = processes.process(pid)
         if found is None or found.parent != zygote or _users(pid) != {uid}:

@@ -10,6 +10,8 @@ import msgspec
 
 _DATAGRAM_MAX: Final = 128 << 10
 _WAITING_MAX: Final = 4096
+_AT_ONCE: Final = 64
+"""Messages heard in one turn of the loop: who sends without end holds up nobody else."""
 
 
 class Channel:
@@ -83,7 +85,9 @@ class Channel:
         self._read(may_end=False)
 
     def _read(self, *, may_end: bool = True) -> None:
-        while not self._closed:
+        for _ in range(_AT_ONCE):
+            if self._closed:
+                return
             try:
                 data = self._sock.recv(_DATAGRAM_MAX)
             except BlockingIOError:

@@ -111,6 +111,8 @@ class ProcessPool(Pool):
         self._outside: dict[int, bool] = {}
         """Members that a zygote of another user was asked for, and that are not in their cgroups
         yet; with whether they said that they are ready."""
+        self._adopting: set[int] = set()
+        """Those of them that are just being moved."""
 
     def close(self) -> None:
         """See the base."""
@@ -125,6 +127,7 @@ class ProcessPool(Pool):
     def take_out(self, member: Member) -> None:
         """See the base."""
         self._outside.pop(member.number, None)
+        self._adopting.discard(member.number)
         super().take_out(member)
 
     def heard(self, said: dict[str, Any]) -> None:
@@ -135,7 +138,14 @@ class ProcessPool(Pool):
             self._exited(said["exited"], int(said["status"]))
 
     def _heard_zygote(self, said: dict[str, Any]) -> None:
-        """What the zygote says, whose code is the function's."""
+        """What the zygote says, whose code is the function's: it may be anything."""
+        try:
+            self._told(said)
+        except (KeyError, TypeError, ValueError):
+            self._fail("the function's process broke the protocol")
+
+    def _told(self, said: dict[str, Any]) -> None:
+        """Raises ``KeyError``, ``TypeError``, ``ValueError`` for what no zygote says."""
         if "failed" in said:
             self._fail(str(said["failed"]))
         elif "forks" in said:
@@ -148,10 +158,13 @@ class ProcessPool(Pool):
             number, pid = int(said["born"]), int(said["pid"])
             if self.key.identity.uid is None:
                 self._born(number, pid)
-            elif number in self._outside:
+            elif number in self._outside and number not in self._adopting:
+                self._adopting.add(number)
                 self._host.spawn(self._adopt, number, pid)
         elif "exited" in said:
-            self._exited(said["exited"], int(said["status"]))
+            status = int(said["status"])
+            os.waitstatus_to_exitcode(status)
+            self._exited(said["exited"], status)
 
     def _born(self, number: int, pid: int) -> None:
         member = self.members.get(number)
@@ -183,6 +196,7 @@ class ProcessPool(Pool):
             _log.info("member not placed", function=self.key.function_id, reason=str(error))
             return
         self._born(number, pid)
+        self._adopting.discard(number)
         if self._outside.pop(number, False):
             super()._heard_member(member, {"ready": True}, b"")
 
