@@ -182,3 +182,34 @@ async def test_stop_delivers_and_leaves_work_alone(world: World) -> None:
     await world.worker.stop()
     await world.worker.start()
     assert len(world.engine.hellos) == 2
+
+
+async def test_a_worker_that_breaks_down_begins_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It joins again, keeps what it holds, and reports what it was about to report."""
+    breaks_down, broken = anyio.Event(), 0
+
+    async def run() -> None:
+        nonlocal broken
+        await breaks_down.wait()
+        broken += 1
+        if broken < 3:
+            raise LookupError("a defect")
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(world.worker._runtimes, "run", run)
+    await world.worker.start()
+    await world.worker.assign([assignment("a")])
+    await until(lambda: len(world.engine.reports) == 1)
+    world.engine.to_adopt = [attempt("a")]
+    world.engine.gate = anyio.Event()
+    world.runtime.end(A)
+    await until(lambda: world.worker._reporting._delivering)
+    breaks_down.set()
+    await until(lambda: broken == 3)
+    assert world.worker.is_running
+    world.engine.gate.set()
+    await until(lambda: world.keeper.stored_ids == [A])
+    assert len(world.engine.hellos) == 3
+    assert not world.worker.holds(A)

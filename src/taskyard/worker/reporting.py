@@ -95,7 +95,13 @@ class Reporting:
             await self._idle.wait()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Work until cancelled."""
+        """Work until cancelled. Can be called again then: what was not delivered waits."""
+        self._delivering = self._finishing = False
+        self._unsettled = 0
+        if self._raw:
+            self._has_raw.set()
+        if self._ready:
+            self._has_ready.set()
         send, receive = anyio.create_memory_object_stream[list[tuple[Ended, bool]]](
             _UNSETTLED_BATCHES_MAX
         )
@@ -117,8 +123,12 @@ class Reporting:
             self._has_raw = anyio.Event()
             batch, self._raw = self._raw, []
             self._finishing = True
-            for report in batch:
-                done = await self._finish(report) if isinstance(report, Ended) else report
+            for at, report in enumerate(batch):
+                try:
+                    done = await self._finish(report) if isinstance(report, Ended) else report
+                except BaseException:
+                    self._raw[:0] = batch[at:]
+                    raise
                 self._ready.append(done)
                 self._has_ready.set()
             self._finishing = False
@@ -144,7 +154,11 @@ class Reporting:
             batch, self._ready = self._ready[:_BATCH_MAX], self._ready[_BATCH_MAX:]
             if not self._ready:
                 self._has_ready = anyio.Event()
-            stale = await self._deliver_surely(batch)
+            try:
+                stale = await self._deliver_surely(batch)
+            except BaseException:
+                self._ready[:0] = batch
+                raise
             if stale:
                 await self._tell_refused(stale)
             ended = [

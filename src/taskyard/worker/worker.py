@@ -31,6 +31,7 @@ HEARTBEAT_S: Final = 1.0
 _BEAT_TIMEOUT_S: Final = 5.0
 _FLUSH_TIMEOUT_S: Final = 5.0
 _MEASURE_TIMEOUT_S: Final = 5.0
+_RESTART_S: Final = 1.0
 
 
 @runtime_checkable
@@ -236,18 +237,30 @@ class Worker:
         return self._engine
 
     async def _run(self, attempts: list[Attempt], ready: asyncio.Future[None]) -> None:
+        """Work until cancelled. What breaks after the start is begun anew, with what is held."""
         try:
-            async with anyio.create_task_group() as group:
-                await group.start(self._reporting.run)
-                async with self._joining:
-                    await self._take_over(attempts)
+            await self._work(attempts, ready)
+        except Exception as error:  # noqa: BLE001 - told to start(), or begun anew
+            if not ready.done():
+                ready.set_exception(error)
+                return
+            _log.exception("worker failed; beginning anew")
+        while True:
+            await self._clock.sleep(_RESTART_S)
+            try:
+                await self._work(await self._join(), ready)
+            except Exception:  # noqa: BLE001 - top of the loop: nobody else would begin it anew
+                _log.exception("worker failed; beginning anew")
+
+    async def _work(self, attempts: list[Attempt], ready: asyncio.Future[None]) -> None:
+        async with anyio.create_task_group() as group:
+            await group.start(self._reporting.run)
+            async with self._joining:
+                await self._take_over(attempts)
+            if not ready.done():
                 ready.set_result(None)
-                group.start_soon(self._runtimes.run)
-                await self._beat()
-        except Exception as error:
-            if ready.done():
-                raise
-            ready.set_exception(error)
+            group.start_soon(self._runtimes.run)
+            await self._beat()
 
     async def _beat(self) -> None:
         while True:
