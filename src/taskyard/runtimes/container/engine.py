@@ -19,6 +19,7 @@ import msgspec
 from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
 from taskyard.runtimes.container.logstream import answered
 from taskyard.runtimes.container.places import Place
+from taskyard.runtimes.container.tlssockets import END_WRITING, TlsTransport
 from taskyard.runtimes.container.told import told
 from taskyard.runtimes.container.unixsockets import UnixTransport
 
@@ -30,6 +31,7 @@ _KNOCK_S: Final = 10.0
 _READ_BYTES: Final = 1 << 18
 _FINE: Final = frozenset({200, 201, 204, 304})
 _LONGEST_LINE: Final = 1 << 20
+_KEEP_ALIVE: Final = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 
 
 class Attachment:
@@ -54,6 +56,9 @@ class Attachment:
         try:
             for start in range(0, len(data), _READ_BYTES):
                 await self._stream.write(data[start : start + _READ_BYTES])
+            if (end_writing := self._stream.get_extra_info(END_WRITING)) is not None:
+                await end_writing()
+                return
             own = self._stream.get_extra_info("socket")
             # A duplicate, as what an event loop calls a socket need not know shutdown.
             with socket.socket(fileno=socket.dup(own.fileno())) as twin:
@@ -78,12 +83,12 @@ class EngineClient:
         )
         if self.place.socket is not None:
             transport: httpx.AsyncHTTPTransport = UnixTransport(self.place.socket, limits)
+        elif self._tls is not None:
+            transport = TlsTransport(self._tls, limits, _KEEP_ALIVE)
         else:
+            # Nothing is verified; reading all authorities takes 20 ms, per client.
             transport = httpx.AsyncHTTPTransport(
-                # Without TLS nothing is verified; reading all authorities takes 20 ms, per client.
-                verify=self._tls if self._tls is not None else False,
-                limits=limits,
-                socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
+                verify=False, limits=limits, socket_options=_KEEP_ALIVE
             )
         return httpx.AsyncClient(
             transport=transport,
