@@ -14,7 +14,7 @@ from taskyard.core.errors import StoreInUse
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.native import Native
 from taskyard.server import run
-from taskyard.server.app import Served, dialect_app, main_app
+from taskyard.server.app import Served, dialect_app, is_near, main_app
 from taskyard.server.assemble import assemble
 from taskyard.server.settings import Settings
 
@@ -182,3 +182,23 @@ def _with_state(served: Any) -> Any:
         await served(scope, receive, send)
 
     return serve
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::1:2", False),
+        ("::1234", False),
+        ("128.0.0.1", False),
+        ("::ffff:8.8.8.8", False),
+        ("127.example", False),
+    ],
+)
+def test_who_is_near(address: str, *, expected: bool) -> None:
+    """Loopback itself, not what begins with the same characters."""
+    scope: Any = {"state": {}, "headers": [], "client": (address, 1)}
+    assert is_near(scope) is expected

@@ -17,6 +17,7 @@
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -26,6 +27,7 @@ from litestar.datastructures import State
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskyard.core.access import Role
+from taskyard.core.addresses import parse_address
 from taskyard.core.errors import NotAllowed, TaskyardError
 from taskyard.core.identity import WorkRules
 from taskyard.core.ids import WorkspaceName
@@ -52,7 +54,6 @@ from taskyard.services.access import require
 PREFIX_KEY: Final = "prefix"
 """Where a connection's state keeps the prefix that was taken off its path."""
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-_LOOPBACK: Final = ("127.", "::1", "::ffff:127.")
 _FORWARDED: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"})
 
 log = structlog.get_logger(__name__)
@@ -258,7 +259,7 @@ async def _shown(native: Native, scope: Scope) -> WorkspaceName | None:
     on this machine is near, too.
     """
     has_credential = any(name == b"authorization" for name, _ in scope["headers"])
-    if _is_near(scope) and not has_credential and LOCAL_KEY not in scope["state"]:
+    if is_near(scope) and not has_credential and LOCAL_KEY not in scope["state"]:
         return None if native.dev else NO_WORKSPACE
     caller = await caller_of(native, scope)
     if caller.installation is not None:
@@ -271,14 +272,23 @@ async def _shown(native: Native, scope: Scope) -> WorkspaceName | None:
     return caller.workspace
 
 
-def _is_near(scope: Scope) -> bool:
+def is_near(scope: Scope) -> bool:
     """Whether the peer is on this machine itself, not behind a proxy that is."""
     if LOCAL_KEY in scope["state"]:
         return True
     address = address_of(scope)
-    if address is None or not address.startswith(_LOOPBACK):
+    if address is None or not _is_loopback(address):
         return False
     return not any(name in _FORWARDED for name, _ in scope["headers"])
+
+
+def _is_loopback(text: str) -> bool:
+    try:
+        address = parse_address(text)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def dashboard_pages() -> tuple[Router, ...]:

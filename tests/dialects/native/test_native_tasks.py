@@ -1,12 +1,18 @@
 """Tasks over HTTP."""
 
+import anyio
 import httpx
 import pytest
+from anyio.lowlevel import checkpoint
 from native_world import NativeWorld
 
 from taskyard.core.access import Caller, Role
-from taskyard.core.ids import WorkspaceName
+from taskyard.core.ids import TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.states import TaskState
+from taskyard.core.tasks import Command, Task, TaskSpec
 from taskyard.dialects.http.shares import Shares
+from taskyard.dialects.native.answers_tasks import task_answers
 
 pytestmark = pytest.mark.anyio
 
@@ -226,3 +232,23 @@ async def test_requests_that_wait_have_a_share(world: NativeWorld) -> None:
         assert killed.status_code == 202, killed.text
     ended = await world.api.get(f"{path}/wait", params={"timeout_s": 20})
     assert ended.json()["state"] == "cancelled"
+
+
+async def test_a_page_of_hostile_tasks_leaves_others_their_turn() -> None:
+    """Looking for secrets in texts that are full of their names takes its time."""
+    spec = TaskSpec(Command(tuple("key=" * 8 for _ in range(4000))))
+    task = Task(1, TaskId("t"), WorkspaceName("w"), spec, TaskState.QUEUED, Instant(0))
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await checkpoint()
+            turns += 1
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(other)
+        answers = await task_answers([task] * 20)
+        group.cancel_scope.cancel()
+    assert len(answers) == 20
+    assert turns >= 5

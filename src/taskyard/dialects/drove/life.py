@@ -4,10 +4,12 @@ from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.signals import signal_number
 from taskyard.core.states import TERMINAL, AttemptState, Reason, TaskState
+from taskyard.services.redaction import redact_text
 
 
 class State(StrEnum):
@@ -123,6 +125,13 @@ def result_of(
     """How a task ended; None while it has not. ``attempt`` is its last one."""
     if state not in TERMINAL:
         return None
+    result = _result(state, reason, message, attempt)
+    return replace(result, error=redact_text(result.error)) if result.error else result
+
+
+def _result(
+    state: TaskState, reason: Reason | None, message: str | None, attempt: Attempt | None
+) -> Result:
     if state is TaskState.SUCCEEDED:
         return Result(ResultStatus.SUCCESSFUL, 0, "")
     if state is TaskState.CANCELLED:

@@ -20,6 +20,7 @@ from taskyard.dialects.gx.errors import BAD_BODY, Refusal
 from taskyard.dialects.gx.schemas import SubmittedTask, TaskAnswer, TaskDetail
 from taskyard.dialects.gx.settings import MIB, SIZES, GxSettings, GxWork, Size
 from taskyard.dialects.gx.workspaces import Workspace
+from taskyard.services.redaction import redact_text
 
 NAME_LENGTH: Final = 1024
 
@@ -143,7 +144,7 @@ def detail_of(number: int, task: Task, attempt: Attempt | None) -> TaskDetail:
         startedAt=_time(None if attempt is None else attempt.started_at),
         finishedAt=_time(finished_at),
         exitCode=None if attempt is None else attempt.exit_code,
-        error=error,
+        error=None if error is None else redact_text(error),
     )
 
 

@@ -1,6 +1,10 @@
 """Tasks, attempts and their kin into wire form."""
 
+from collections.abc import Sequence
 from typing import Final
+
+import anyio
+from anyio.lowlevel import checkpoint
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
@@ -28,6 +32,8 @@ from taskyard.dialects.native.schemas_tasks import (
 from taskyard.dialects.native.times import wire_time
 from taskyard.services.redaction import redact_attempt, redact_task, redact_text, redact_tree
 
+_SLICE_S: Final = 0.005
+"""Seconds that a page may keep the event loop to itself."""
 _NO_COMMAND: Final = Command()
 _NO_RESOURCES: Final = Resources()
 _NO_RESOURCES_ANSWER: Final = ResourcesAnswer(None, None, None, None)
@@ -99,6 +105,18 @@ def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
         metadata=spec.metadata,
         webhooks=[WebhookAnswer(w.url, w.events, w.headers) for w in spec.webhooks],
     )
+
+
+async def task_answers(tasks: Sequence[Task]) -> list[TaskAnswer]:
+    """Tasks as answered; others get their turn in between, as looking for secrets may take long."""
+    answers: list[TaskAnswer] = []
+    until = anyio.current_time() + _SLICE_S
+    for task in tasks:
+        answers.append(task_answer(task))
+        if anyio.current_time() >= until:
+            await checkpoint()
+            until = anyio.current_time() + _SLICE_S
+    return answers
 
 
 def _words(command: Command) -> tuple[str, ...] | str:

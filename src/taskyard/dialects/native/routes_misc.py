@@ -21,6 +21,7 @@ from taskyard.dialects.native.schemas_rest import (
 )
 from taskyard.dialects.native.times import wire_time
 from taskyard.ports.dispatching import WorkerRecord
+from taskyard.services.redaction import redact_text
 
 
 class MiscRoutes(Controller):
@@ -69,7 +70,11 @@ class MiscRoutes(Controller):
         found = await call.engine.parking.all(call.caller)
         items = [
             ParkedAnswer(
-                one.kind, one.key, one.reason, wire_time(one.since), wire_time(one.retry_at)
+                one.kind,
+                one.key,
+                redact_text(one.reason),
+                wire_time(one.since),
+                wire_time(one.retry_at),
             )
             for one in found
         ]

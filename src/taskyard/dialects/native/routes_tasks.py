@@ -17,6 +17,7 @@ from taskyard.dialects.native.answers_tasks import (
     attempt_answer,
     event_answer,
     task_answer,
+    task_answers,
     why_answer,
 )
 from taskyard.dialects.native.errors import malformed
@@ -113,7 +114,7 @@ class TaskRoutes(Controller):
             )
         )
         cursor = None if page.next_seq is None else make_cursor(TASKS, page.next_seq)
-        return json_answer(TaskPageAnswer([task_answer(task) for task in page.tasks], cursor))
+        return json_answer(TaskPageAnswer(await task_answers(page.tasks), cursor))
 
     @operation("GET", "/counts", {200: CountsAnswer})
     async def count_tasks(self, call: Call[CountsQuery, None]) -> Answer:
