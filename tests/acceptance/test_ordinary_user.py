@@ -107,6 +107,24 @@ def test_temporary_files_are_private(town: Town) -> None:
 
 
 @pytest.mark.bubblewrap
+def test_what_is_enforced_is_shown(town: Town) -> None:
+    """Without cgroups no limit is: whoever asked for one reads so, and may have it refused."""
+    task = town.begin(town.attacker, "true", resources={"memory": "64MiB"})
+    town.attacker.get(f"/tasks/{task}/wait", params={"timeout_s": 40})
+    (attempt,) = town.attacker.get(f"/tasks/{task}/attempts").json()["items"]
+    told = attempt["confinement"]
+    assert told["isolation"] == "sandbox"
+    assert int(told["user"]) == town.server.home.stat().st_uid
+    if told["enforced"] == []:
+        assert told["unenforced"] == ["memory"]
+        assert "memory" in attempt["warnings"][0]
+        assert "strict" in town.run("true", resources={"memory": "64MiB"}, strict=True)
+    else:
+        assert (told["enforced"], attempt["warnings"]) == (["memory"], [])
+        assert town.run("echo ran", resources={"memory": "64MiB"}, strict=True) == "ran\n"
+
+
+@pytest.mark.bubblewrap
 def test_functions_do_not_come_to_a_server_of_several_workspaces(town: Town) -> None:
     """They run outside sandboxes, and would reach everything of the others."""
     answer = town.attacker.put(

@@ -58,8 +58,8 @@ class World:
             "retry": {"max_attempts": 1, "backoff_min_s": 1.0, "backoff_max_s": 3600.0,
                       "factor": 2.0, "jitter": 0.1},
             "cron": None, "timezone": "UTC", "catch_up": "one", "expires_at": None,
-            "idempotency_key": None, "rerun_if_lost": True, "log_limit": None, "labels": {},
-            "metadata": {}, "webhooks": [], **more,
+            "idempotency_key": None, "rerun_if_lost": True, "strict": False, "log_limit": None,
+            "labels": {}, "metadata": {}, "webhooks": [], **more,
         }  # fmt: skip
         self.tasks[task_id] = task
         self.attempts[task_id] = []

@@ -31,6 +31,7 @@ FULL: Final[Json] = {
     "stdin": "first\nsecond\n",
     "user": "nobody",
     "isolate": True,
+    "strict": True,
     "group": "reports",
     "name": "a name",
     "priority": -3,

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from fakes.model_state import ModelState, deliveries_of
-from taskyard.core.attempts import Attempt, Ended, Progress, Report, Started
+from taskyard.core.attempts import (
+    Attempt,
+    Ended,
+    Progress,
+    Report,
+    Started,
+    confinement_in,
+)
 from taskyard.core.changes import Change
 from taskyard.core.errors import IllegalTransition, NotFound
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
@@ -260,7 +267,11 @@ class ModelStore(ModelState):
         if attempt.state is AttemptState.RUNNING or isinstance(report, Progress):
             return None, True
         self.held[attempt.id] = replace(
-            attempt, state=AttemptState.RUNNING, started_at=report.at, handle=report.handle
+            attempt,
+            state=AttemptState.RUNNING,
+            started_at=report.at,
+            handle=report.handle,
+            confinement=confinement_in(report.handle),
         )
         self._tell(task.seq, "started", report.at, attempt.id)
         return (

@@ -254,6 +254,7 @@ class ModelState:
             message=ended.message,
             kill_report=ended.kill_report,
             usage=ended.usage,
+            confinement=ended.confinement or attempt.confinement,
             stdout=ended.stdout,
             stderr=ended.stderr,
         )

@@ -91,6 +91,8 @@ class TaskOptions:
     """Signal that asks it to end, such as SIGINT."""
     grace: str | None = None
     """How long it may take to end before it is killed outright."""
+    strict: bool = False
+    """Fail rather than run where a limit cannot be enforced."""
     no_rerun: bool = False
     """Do not run again when the worker was lost in the middle."""
     log_limit: str | None = None
@@ -131,6 +133,7 @@ class TaskOptions:
             "metadata": self._metadata(),
             "user": self.user,
             "isolate": self.isolate or None,
+            "strict": self.strict or None,
             "kill": _given(signal=self.signal, grace_s=_seconds(self.grace, "--grace")),
             "rerun_if_lost": False if self.no_rerun else None,
             "log_limit": self.log_limit,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskyard.cli.output import clean, coloured, plain, print_facts, print_table, say
 from taskyard.cli.quantities import tell_duration, tell_moment, tell_size
-from taskyard.sdk.models import Attempt, KillReport, Task
+from taskyard.sdk.models import Attempt, Confinement, KillReport, Task
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -68,6 +68,7 @@ def print_task(task: Task) -> None:
             ("environment", " ".join(_environment(task))),
             ("user", task.user),
             ("resources", _resources(task)),
+            ("strict", "fails where a limit cannot be enforced" if task.strict else None),
             ("time limit", tell_duration(task.timeout_s) if task.timeout_s else None),
             ("retries", retry),
             ("schedule", f"{task.cron} ({task.timezone})" if task.cron else None),
@@ -123,8 +124,23 @@ def print_attempts(attempts: Sequence[Attempt]) -> None:
         ),
     )
     for attempt in attempts:
+        if attempt.confinement is not None:
+            say(f"attempt {attempt.number}: {tell_confinement(attempt.confinement)}")
+        for warning in attempt.warnings:
+            say(f"attempt {attempt.number}: warning: {clean(warning)}")
         if attempt.kill_report is not None:
             say(f"attempt {attempt.number}: {tell_kill(attempt.kill_report)}")
+
+
+def tell_confinement(held: Confinement) -> str:
+    """As whom and how limited it ran, in one line."""
+    how = {"none": "the server's own user, not isolated", "sandbox": "in a sandbox"}
+    text = f"user {held.user}, {how.get(held.isolation, 'a user of its workspace')}"
+    if held.enforced:
+        text += f"; limits enforced: {', '.join(held.enforced)}"
+    if held.unenforced:
+        text += f"; NOT enforced: {', '.join(held.unenforced)}"
+    return text
 
 
 def _cpu(attempt: Attempt) -> str:

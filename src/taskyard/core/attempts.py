@@ -1,7 +1,8 @@
 """One try at a task: its record, and what its worker reports about it."""
 
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 from taskyard.core.functions import CallResult
@@ -40,6 +41,35 @@ class Usage(Struct, frozen=True):
     cpu_user_s: float | None = None
     cpu_system_s: float | None = None
     memory_peak_bytes: int | None = None
+
+
+class Confinement(Struct, frozen=True, omit_defaults=True):
+    """As whom, how isolated and how limited an attempt runs, as its runtime saw to it."""
+
+    user: str = ""
+    """Number of its user on the worker's machine; empty if nobody knows."""
+    isolation: Literal["none", "user", "sandbox"] = "none"
+    """``none``: as the worker itself; ``user``: as another user; ``sandbox``: in name spaces of its
+    own, without capabilities, as whichever user."""
+    enforced: tuple[str, ...] = ()
+    """Limits it asked for that are enforced: of ``cpu``, ``cpuset``, ``memory`` and ``pids``."""
+    unenforced: tuple[str, ...] = ()
+    """Limits it asked for that nothing enforces on this machine."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever asked for it should know."""
+        return tuple(
+            f"the {name} limit is not enforced: its worker may not use cgroups for it;"
+            " with strict, the task would have been refused"
+            for name in self.unenforced
+        )
+
+
+def confinement_in(handle: dict[str, Any]) -> Confinement | None:
+    """What a runtime said about it in the handle of a running attempt; None if it did not."""
+    told = handle.get("confinement")
+    return None if told is None else msgspec.convert(told, Confinement)
 
 
 class StreamSize(Struct, frozen=True):
@@ -81,6 +111,8 @@ class Attempt(Struct, frozen=True):
     stderr: StreamSize = StreamSize()
     handle: dict[str, Any] = {}
     """What the runtime needs to find the work again, such as its pid and cgroup."""
+    confinement: Confinement | None = None
+    """As whom and how limited it runs; None before it started, or if its runtime does not say."""
     progress: float | None = None
     """How far it says it is, from 0 to 1; None if it never said."""
     progress_text: str | None = None
@@ -119,6 +151,8 @@ class Ended(Struct, frozen=True, tag="ended"):
     """Whether ``folded`` is all the output there is: then no directory has to be looked into."""
     result: CallResult | None = None
     """What a function answered; stored in the same transaction as the end."""
+    confinement: Confinement | None = None
+    """As whom and how limited it ran, in case the start was never reported."""
     blob: bytes | None = None
     """What the function keeps from now on, nothing when empty; None leaves what it has."""
 

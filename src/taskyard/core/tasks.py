@@ -261,6 +261,8 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     """Whether an attempt may run again when its worker was lost in the middle."""
     log_limit_bytes: int | None = None
     """Bytes kept of each output stream of an attempt; the worker's default when None."""
+    strict: bool = False
+    """Whether to fail rather than run where a limit of ``resources`` cannot be enforced."""
     labels: dict[str, str] = {}
     metadata: dict[str, Any] = {}
     """Free data of the submitter; stored, returned, never looked at."""

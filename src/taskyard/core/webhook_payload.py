@@ -128,6 +128,7 @@ def _task(task: Task, attempt: Attempt | None) -> dict[str, Any]:
         "expires_at": _time(spec.expires_at),
         "idempotency_key": spec.idempotency_key,
         "rerun_if_lost": spec.rerun_if_lost,
+        "strict": spec.strict,
         "log_limit": spec.log_limit_bytes,
         "labels": spec.labels,
         "metadata": spec.metadata,

@@ -34,6 +34,8 @@ class Assignment(Struct, frozen=True):
     log_limit_bytes: int
     identity: Identity = SERVER
     """As whom it runs, unless the work itself names a user."""
+    strict: bool = False
+    """Whether it must not start where one of its limits cannot be enforced."""
     sandbox: Sandbox | None = None
     """What a command runs in even if it does not ask for isolation."""
     registry_credentials: str | None = None

@@ -123,6 +123,8 @@ class Task(Struct, frozen=True):
     expires_at: datetime | None = None
     idempotency_key: str | None = None
     rerun_if_lost: bool = True
+    strict: bool = False
+    """Fails rather than runs where a limit of ``resources`` cannot be enforced."""
     log_limit: int | str | None = None
     labels: dict[str, str] = {}
     metadata: dict[str, Any] = {}
@@ -200,6 +202,20 @@ class StreamSize(Struct, frozen=True):
     dropped_bytes: int = 0
 
 
+class Confinement(Struct, frozen=True):
+    """As whom, how isolated and how limited an attempt runs."""
+
+    user: str = ""
+    """Number of its user on the worker's machine."""
+    isolation: str = "none"
+    """``none``: as the worker itself; ``user``: as another user; ``sandbox``: in name spaces of its
+    own."""
+    enforced: tuple[str, ...] = ()
+    """Limits it asked for that are enforced."""
+    unenforced: tuple[str, ...] = ()
+    """Limits it asked for that cannot be enforced on its machine."""
+
+
 class Attempt(Struct, frozen=True):
     """One try at a task."""
 
@@ -220,6 +236,9 @@ class Attempt(Struct, frozen=True):
     usage: Usage | None = None
     stdout: StreamSize = StreamSize()
     stderr: StreamSize = StreamSize()
+    confinement: Confinement | None = None
+    warnings: tuple[str, ...] = ()
+    """What whoever submitted it should know."""
 
 
 class Event(Struct, frozen=True):

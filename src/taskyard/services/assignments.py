@@ -124,6 +124,7 @@ class Assignments:
             kill_signal=spec.kill_signal,
             kill_grace_s=spec.kill_grace_s,
             log_limit_bytes=self._log_limit_bytes if limit is None else limit,
+            strict=spec.strict,
             identity=await self._identity(task, work),
             sandbox=self._identities.sandbox_of(task.workspace),
             registry_credentials=None if credentials is None else values.get(credentials),

@@ -26,6 +26,13 @@ function killProof(report) {
       !clean && el("ul", null, report.survivors.map((/** @type {any} */ one) => el("li", null, el("code", null, `${one.pid} ${one.command}`))))));
 }
 
+/** As whom and how isolated. @param {any} held */
+function confinementText(held) {
+  if (!held) return null;
+  const how = { none: "not isolated: the server's own user", user: "a user of its workspace", sandbox: "in a sandbox" };
+  return `user ${held.user}, ${how[/** @type {keyof typeof how} */ (held.isolation)]}`;
+}
+
 /** @param {any} size */
 function streamText(size) {
   if (!size) return null;
@@ -47,11 +54,14 @@ export function attemptCard(attempt, { shown, onShow }) {
       ended && el("code", null, ended), el("span", { class: "grow" }),
       el("button", { type: "button", class: "small", "aria-pressed": String(shown), onclick: onShow }, shown ? "Output shown" : "Show output")),
     attempt.message && el("p", { class: attempt.state === "succeeded" ? "dim" : "bad" }, attempt.message),
+    (attempt.warnings ?? []).map((/** @type {string} */ text) => el("p", { class: "bad" }, text)),
     attempt.kill_report && killProof(attempt.kill_report),
     pairs([
       ["Worker", attempt.worker_id],
       ["Started", timeElement(attempt.started_at)],
       ["Ran for", attempt.started_at && duration(secondsBetween(begun, attempt.finished_at))],
+      ["Ran as", confinementText(attempt.confinement)],
+      ["Limits enforced", attempt.confinement?.enforced.join(", ")],
       ["Reason", reasonText(attempt.reason)],
       ["CPU", usage?.cpu_user_s !== undefined && usage?.cpu_user_s !== null && `${duration(usage.cpu_user_s)} user, ${duration(usage.cpu_system_s ?? 0)} system`],
       ["Peak memory", usage?.memory_peak_bytes ? bytes(usage.memory_peak_bytes) : null],

@@ -56,6 +56,7 @@ export function definition(task) {
       ["Directory", task.cwd ? el("code", null, task.cwd) : "private, empty"],
       ["User", task.user],
       ["Isolated", task.isolate ? "yes" : null],
+      ["Strict", task.strict ? "fails where a limit cannot be enforced" : null],
       ["Output limit", task.log_limit !== null && task.log_limit !== undefined ? sizeText(task.log_limit) : null],
       ["Idempotency key", task.idempotency_key && el("code", null, task.idempotency_key)],
       ["Labels", labels.length > 0 && el("span", { class: "badges" }, labels.map(([key, value]) =>

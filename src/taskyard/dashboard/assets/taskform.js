@@ -42,6 +42,7 @@ export const PARTS = [
     { name: "user", label: "User", placeholder: "the worker's" },
     { name: "stdin", label: "Standard input", kind: "area", wide: "wide" },
     { name: "isolate", label: "Isolate with bubblewrap", kind: "check" },
+    { name: "strict", label: "Fail where a limit cannot be enforced", kind: "check" },
   ]],
   ["More", [
     { name: "idempotency_key", label: "Idempotency key", hint: "a second submit with it answers with the first task" },
@@ -106,7 +107,7 @@ export function taskBody(values, { argv, env, labels }) {
   /** @type {Record<string, any>} */
   const body = {};
   for (const [path, value] of Object.entries(values)) {
-    if (value === null || path === "rest" || (value === false && path === "isolate")) continue;
+    if (value === null || path === "rest" || (value === false && (path === "isolate" || path === "strict"))) continue;
     const [outer, inner] = path.split(".");
     if (inner) (body[outer] ??= {})[inner] = value;
     else body[outer] = value;

@@ -15,6 +15,7 @@ from taskyard.core.tasks import Command, Container, FunctionCall, Simulation, Ta
 from taskyard.dialects.native.schemas_tasks import (
     AttemptAnswer,
     ChangeAnswer,
+    ConfinementAnswer,
     ContainerAnswer,
     EventAnswer,
     KillAnswer,
@@ -100,6 +101,7 @@ def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
         expires_at=wire_time(spec.expires_at),
         idempotency_key=spec.idempotency_key,
         rerun_if_lost=spec.rerun_if_lost,
+        strict=spec.strict,
         log_limit=spec.log_limit_bytes,
         labels=spec.labels,
         metadata=spec.metadata,
@@ -150,7 +152,7 @@ def _resources(resources: Resources) -> ResourcesAnswer:
 def attempt_answer(attempt: Attempt) -> AttemptAnswer:
     """An attempt as answered; leases and handles are nobody's business."""
     attempt = redact_attempt(attempt)
-    report, usage = attempt.kill_report, attempt.usage
+    report, usage, held = attempt.kill_report, attempt.usage, attempt.confinement
     return AttemptAnswer(
         id=attempt.id,
         task_id=attempt.task_id,
@@ -183,6 +185,10 @@ def attempt_answer(attempt: Attempt) -> AttemptAnswer:
         stderr=StreamAnswer(attempt.stderr.stored_bytes, attempt.stderr.dropped_bytes),
         progress=attempt.progress,
         progress_text=attempt.progress_text,
+        confinement=None
+        if held is None
+        else ConfinementAnswer(held.user, held.isolation, held.enforced, held.unenforced),
+        warnings=() if held is None else held.warnings,
     )
 
 

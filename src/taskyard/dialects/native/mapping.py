@@ -71,6 +71,7 @@ def spec_of(wire: SubmittedTask, now: Instant) -> TaskSpec:
         expires_at=expires_at,
         idempotency_key=wire.idempotency_key,
         rerun_if_lost=wire.rerun_if_lost,
+        strict=wire.strict,
         log_limit_bytes=None
         if wire.log_limit is None
         else size_bytes("log_limit", wire.log_limit, 0, 1 << 40),

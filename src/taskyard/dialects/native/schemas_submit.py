@@ -176,6 +176,8 @@ class SubmittedTask(Struct, forbid_unknown_fields=True):
     expires_at: Time | None = None
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=255, pattern=TEXT)] | None = None
     rerun_if_lost: bool = True
+    strict: bool = False
+    """Fail rather than run where a limit of ``resources`` cannot be enforced."""
     log_limit: LogSize | None = None
     labels: Annotated[dict[LabelKey, LabelValue], Meta(max_length=64)] = {}
     metadata: dict[str, Any] = {}

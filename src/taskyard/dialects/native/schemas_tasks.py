@@ -137,6 +137,7 @@ class TaskAnswer(Struct):
     expires_at: When | None
     idempotency_key: str | None
     rerun_if_lost: bool
+    strict: bool
     log_limit: int | None
     labels: dict[str, str]
     metadata: dict[str, Any]
@@ -218,6 +219,20 @@ class StreamAnswer(Struct):
     dropped_bytes: int
 
 
+class ConfinementAnswer(Struct):
+    """As whom, how isolated and how limited an attempt runs."""
+
+    user: str
+    """Number of its user on the worker's machine."""
+    isolation: Literal["none", "user", "sandbox"]
+    """``none``: as the worker itself; ``user``: as another user; ``sandbox``: in name spaces of its
+    own."""
+    enforced: tuple[str, ...]
+    """Limits it asked for that are enforced."""
+    unenforced: tuple[str, ...]
+    """Limits it asked for that cannot be enforced on its machine."""
+
+
 class AttemptAnswer(Struct):
     """One try at a task."""
 
@@ -242,6 +257,10 @@ class AttemptAnswer(Struct):
     progress: float | None
     """How far it says it is, from 0 to 1."""
     progress_text: str | None
+    confinement: ConfinementAnswer | None
+    """None before it started, and where its runtime does not say."""
+    warnings: tuple[str, ...]
+    """What whoever submitted it should know."""
 
 
 class AttemptsAnswer(Struct):

@@ -11,6 +11,7 @@ from taskyard.runtimes.command import processes, records
 from taskyard.runtimes.command.cage import Cage, LostInCage
 from taskyard.runtimes.command.cgroups import Cgroups
 from taskyard.runtimes.command.complaints import complain
+from taskyard.runtimes.command.confining import check_strict, confinement
 from taskyard.runtimes.command.escapes import Trees
 from taskyard.runtimes.command.output import Output
 from taskyard.runtimes.command.pinning import pinned
@@ -101,6 +102,7 @@ class Herd:
         output = Output(request["directory"], request["log_limit_bytes"])
         ward = self._take_in(request, tree, output)
         try:
+            check_strict(request, ward.confinement)
             records.write_meta(ward.directory, request["log_limit_bytes"])
             tree.prepare()
             pid = self._spawn_inside(tree, request)
@@ -122,6 +124,7 @@ class Herd:
             "boot_id": self._boot_id,
             "method": tree.method,
             "tree": tree.record(),
+            "confinement": ward.confinement,
         }
         known = {
             "pid": pid,
@@ -152,6 +155,8 @@ class Herd:
 
     def _take_in(self, request: Json, tree: Tree, output: Output) -> Ward:
         ward = Ward(request["attempt_id"], request["directory"], tree, output)
+        enforced = () if self._cgroups is None else self._cgroups.enforced
+        ward.confinement = confinement(request, enforced)
         self._wards[ward.attempt_id] = ward
         self._roster.alive.add(ward.attempt_id)
         if not self._looks_at_output:
@@ -227,6 +232,7 @@ class Herd:
             "boot_id": self._boot_id,
             "method": tree.method,
             "tree": start["tree"],
+            "confinement": ward.confinement,
         }
         self._watch(ward)
         passed_s = max(0.0, (wall_now() - start["started_at"]) / 1e6)

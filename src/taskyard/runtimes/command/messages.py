@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from taskyard.core.attempts import Ended, KillReport, StreamSize, Usage
+from taskyard.core.attempts import Confinement, Ended, KillReport, StreamSize, Usage
 from taskyard.core.ids import AttemptId, LeaseToken
 from taskyard.core.instants import Instant
 from taskyard.core.states import AttemptState, Reason
@@ -49,6 +49,7 @@ class End(Struct, frozen=True):
     usage: Usage | None = None
     stdout: StreamSize = StreamSize()
     stderr: StreamSize = StreamSize()
+    confinement: Confinement | None = None
 
     def report(self, attempt_id: AttemptId, lease_token: LeaseToken) -> Ended:
         """The same as a report to the engine."""
@@ -139,6 +140,7 @@ def begin_line(
             "isolate": work.isolate or assignment.sandbox is not None,
             "directories": None if assignment.sandbox is None else assignment.sandbox.directories,
             "merge_output": work.merge_output,
+            "strict": assignment.strict,
             "limits": (
                 resources.cpu_millis,
                 resources.memory_bytes,

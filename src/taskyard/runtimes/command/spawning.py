@@ -47,10 +47,18 @@ class Identity(NamedTuple):
     gid: int
 
 
+def identity_of(request: Json) -> Identity | None:
+    """Whom the command of a request runs as; None for this process's user.
+
+    Raises :class:`SpawnFailed` if there is no such user, or this process cannot become it.
+    """
+    return _identity(request["user"], request["identity"])
+
+
 def is_own_user(request: Json) -> bool:
     """Whether the command of a request runs as this process does."""
     try:
-        return _identity(request["user"], request["identity"]) is None
+        return identity_of(request) is None
     except SpawnFailed:
         return False
 

@@ -63,6 +63,7 @@ class Ward:
         "_status",
         "_usage",
         "attempt_id",
+        "confinement",
         "directory",
         "exited",
         "handle",
@@ -89,6 +90,8 @@ class Ward:
         self.started_at: int | None = None
         """Microseconds since the epoch."""
         self.handle: Json = {}
+        self.confinement: Json | None = None
+        """As whom and how limited it runs."""
         self.exited = False
         """Whether the main process is gone."""
         self.over = False
@@ -214,6 +217,7 @@ class Ward:
             "signal": signal_name(-code) if code is not None and code < 0 else None,
             "kill_report": self._kill_report(),
             "usage": usage or None,
+            "confinement": self.confinement,
             **self.output.finish(),
         }
 

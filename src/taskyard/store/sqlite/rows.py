@@ -8,7 +8,15 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from taskyard.core.attempts import Attempt, Ended, KillReport, StreamSize, Usage
+from taskyard.core.attempts import (
+    Attempt,
+    Confinement,
+    Ended,
+    KillReport,
+    StreamSize,
+    Usage,
+    confinement_in,
+)
 from taskyard.core.demand import Demand, ReadyTask, demand_of
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
@@ -39,6 +47,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     usage: Usage | None = None
     stdout: StreamSize = StreamSize()
     stderr: StreamSize = StreamSize()
+    confinement: Confinement | None = None
 
 
 _outcome: Final = msgspec.json.Decoder(Outcome).decode
@@ -119,6 +128,7 @@ def task_of(row: Row) -> Task:
 def attempt_of(row: Row) -> Attempt:
     """An attempt from the columns that ``attempt_by_id`` names."""
     outcome = _outcome(row[18]) if row[18] is not None else _NO_OUTCOME
+    handle = _handle(row[17]) if row[17] is not None else {}
     return Attempt(
         id=row[0],
         task_id=row[1],
@@ -137,7 +147,8 @@ def attempt_of(row: Row) -> Attempt:
         signal=row[14],
         reason=Reason(row[15]) if row[15] is not None else None,
         message=row[16],
-        handle=_handle(row[17]) if row[17] is not None else {},
+        handle=handle,
+        confinement=outcome.confinement or confinement_in(handle),
         kill_report=outcome.kill_report,
         usage=outcome.usage,
         stdout=outcome.stdout,
@@ -167,7 +178,7 @@ def attempt_row(task_seq: int, attempt: Attempt) -> tuple[Any, ...]:
 
 def outcome_text(ended: Ended) -> str | None:
     """The ``outcome`` column of an ended attempt; None if there is nothing to say."""
-    outcome = Outcome(ended.kill_report, ended.usage, ended.stdout, ended.stderr)
+    outcome = Outcome(ended.kill_report, ended.usage, ended.stdout, ended.stderr, ended.confinement)
     return None if outcome == _NO_OUTCOME else text(outcome)
 
 
