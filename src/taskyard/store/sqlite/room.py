@@ -84,7 +84,7 @@ class Reserve:
                 beside.unlink(missing_ok=True)
             log.warning("disk_reserve_not_made", reason=str(error))
             return False
-        log.info("disk_reserve", size_bytes=size)
+        # Not logged: commands that work without a server print JSON on standard output.
         return True
 
 
