@@ -18,7 +18,7 @@ from fakes.specs import NOW, WS, new_task
 from fakes.stores import SQLITE, opened_as
 from taskyard.core.attempts import Ended
 from taskyard.core.catalogue import Schedule, Trigger
-from taskyard.core.errors import NotFound
+from taskyard.core.errors import Conflict, InvalidInput, NotFound
 from taskyard.core.functions import FunctionId
 from taskyard.core.ids import AttemptId, GroupName, IncarnationId, LeaseToken, TaskId, WorkerId
 from taskyard.core.instants import after
@@ -35,6 +35,7 @@ from taskyard.services.bus import Bus
 from taskyard.services.chaining import Chaining
 from taskyard.services.due import Due
 from taskyard.services.job_keeping import JobKeeping
+from taskyard.services.validate import check_spec
 from taskyard.services.webhook_sending import WebhookSending
 from taskyard.store.sqlite.database import FILE_NAME
 from taskyard.store.sqlite.parking import RETRY_S
@@ -389,6 +390,25 @@ async def test_at_each_start_everything_is_tried_again(yard: Yard, tmp_path: Pat
         assert not await again.parking.parked(WS, 99)
     finally:
         await again.close()
+
+
+async def test_what_cannot_be_read_can_be_looked_at_and_removed(yard: Yard) -> None:
+    """It is listed among the others, where it belongs; it can be cancelled, then deleted."""
+    bad, good = await yard.both(group="mail", start_at=SOON)
+    yard.spoil(BROKEN, bad.id)
+    page = await yard.store.tasks.list_tasks(TaskQuery(workspace=WS))
+    assert {one.id for one in page.tasks} == {bad.id, good.id}
+    shown = await yard.store.tasks.task(WS, bad.id)
+    assert (shown.spec.group, shown.state) == ("mail", "scheduled")
+    with pytest.raises(InvalidInput):
+        check_spec(shown.spec)  # as whoever would run it again does
+    with pytest.raises(Conflict):
+        await yard.store.tasks.reschedule(WS, bad.id, LATER, NOW, "me")
+    await yard.store.tasks.cancel(WS, [bad.id], NOW, "me")
+    counts = await yard.store.tasks.counts(WS, GROUP)
+    assert counts == {TaskState.SCHEDULED: 1, TaskState.CANCELLED: 1}
+    await yard.store.tasks.delete(WS, [bad.id], NOW)
+    assert await yard.store.tasks.counts(WS, GROUP) == {TaskState.SCHEDULED: 1}
 
 
 async def test_who_cancels_what_is_parked_is_rid_of_it(yard: Yard) -> None:

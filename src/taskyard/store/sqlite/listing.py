@@ -12,7 +12,7 @@ from typing import Any, Final
 from taskyard.core.states import TaskState
 from taskyard.ports.store import TaskPage, TaskQuery
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.rows import task_of
+from taskyard.store.sqlite.rows import shown_task
 
 _SQL: Final = queries("tasks")
 LOOK_AT: Final = 1_250
@@ -42,7 +42,7 @@ def list_tasks(connection: sqlite3.Connection, query: TaskQuery) -> TaskPage:
 def _page(connection: sqlite3.Connection, seqs: list[int], next_seq: int | None) -> TaskPage:
     sql = _SQL.task_by_seq.sql
     found = (connection.execute(sql, {"seq": seq}).fetchone() for seq in seqs)
-    return TaskPage([task_of(row) for row in found], next_seq)
+    return TaskPage([shown_task(connection, row) for row in found], next_seq)
 
 
 def _walk(query: TaskQuery) -> tuple[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Between rows and records: the only place that knows the order of columns."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -100,9 +101,28 @@ def readable(record_of: Callable[[Row], T], rows: Sequence[Row]) -> list[T]:
     return records
 
 
-def task_of(row: Row) -> Task:
-    """A task from the columns that ``task_by_id`` names."""
-    spec = spec_of(row[3])
+UNREADABLE: Final = Command(argv=("",))
+"""What a task is shown to run that cannot be read."""
+
+
+def shown_task(connection: sqlite3.Connection, row: Row) -> Task:
+    """A task from the columns that ``task_by_id`` names, whether it can be read or not.
+
+    One that cannot can still be looked at, cancelled and deleted; run or retried it cannot be, as
+    its command has no program.
+    """
+    try:
+        return task_of(row)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        log.warning("task_not_readable", task_id=row[1], reason=str(error))
+        sql = "SELECT group_name, name FROM tasks WHERE seq = ?"
+        group, name = connection.execute(sql, (row[0],)).fetchone()
+        return task_of(row, TaskSpec(work=UNREADABLE, group=GroupName(group), name=name))
+
+
+def task_of(row: Row, spec: TaskSpec | None = None) -> Task:
+    """A task from the columns that ``task_by_id`` names; ``spec`` in place of what is stored."""
+    spec = spec or spec_of(row[3])
     if spec.priority != row[16]:
         spec = msgspec.structs.replace(spec, priority=row[16])
     return Task(

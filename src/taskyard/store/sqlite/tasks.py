@@ -9,7 +9,7 @@ import msgspec
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
 from taskyard.core.demand import ReadyTask
-from taskyard.core.errors import IllegalTransition, NotFound, TaskyardError
+from taskyard.core.errors import Conflict, IllegalTransition, NotFound, TaskyardError
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.schedule import CatchUp
@@ -20,7 +20,7 @@ from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.listing import list_tasks
 from taskyard.store.sqlite.moves import Mover, move, mover_of, ready
-from taskyard.store.sqlite.rows import attempt_of, task_of, text
+from taskyard.store.sqlite.rows import UNREADABLE, attempt_of, shown_task, text
 from taskyard.store.sqlite.session import Part, writes
 from taskyard.store.sqlite.submits import Submit, Submits, known_by
 from taskyard.store.sqlite.webhooks import forget
@@ -212,6 +212,8 @@ class SqliteTasks(Part):
         def write(connection: sqlite3.Connection) -> list[Change]:
             task = find(connection, workspace, task_id)
             next_task_state(task.state, TaskEvent.RESCHEDULE)
+            if task.spec.work == UNREADABLE:
+                raise Conflict("what is stored of this task cannot be read; cancel it")
             spec = msgspec.structs.replace(
                 task.spec,
                 start_at=None if task.spec.cron else start_at,
@@ -285,7 +287,7 @@ def find(connection: sqlite3.Connection, workspace: WorkspaceName, task_id: Task
     row = connection.execute(_SQL.task_by_id.sql, {"id": task_id}).fetchone()
     if row is None or row[2] != workspace:
         raise NotFound("task", task_id)
-    return task_of(row)
+    return shown_task(connection, row)
 
 
 def remove(connection: sqlite3.Connection, seq: int) -> list[AttemptId]:
