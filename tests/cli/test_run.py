@@ -96,9 +96,16 @@ def test_sigterm_kills(environment: dict[str, str], tmp_path: Path) -> None:
     assert b"cancelled" in err
 
 
-def on_terminal(environment: dict[str, str], tmp_path: Path, answer: bytes) -> tuple[int, bytes]:
-    """Run a command on a terminal, press Ctrl-C, give an answer; exit code and screen."""
-    script = "echo up; trap 'echo bye; exit 9' TERM; for i in $(seq 600); do sleep 0.1; done"
+SCRIPT = "echo up; trap 'echo bye; exit 9' TERM; for i in $(seq 600); do sleep 0.1; done"
+
+
+def on_terminal(
+    environment: dict[str, str], tmp_path: Path, answer: bytes, script: str = SCRIPT
+) -> tuple[int, bytes]:
+    """Run a command on a terminal, press Ctrl-C, give an answer; exit code and screen.
+
+    Presses Ctrl-C again once told what that does.
+    """
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(tmp_path)
@@ -122,6 +129,9 @@ def on_terminal(environment: dict[str, str], tmp_path: Path, answer: bytes) -> t
             elif b"[c]ontinue?" in screen and len(sent) == 1:
                 os.write(terminal, answer)
                 sent.append(answer)
+            elif b"interrupt again" in screen and len(sent) == 2 and script != SCRIPT:
+                os.write(terminal, b"\x03")
+                sent.append(b"\x03")
         _, status = os.waitpid(pid, 0)
     finally:
         os.close(terminal)
@@ -145,6 +155,18 @@ def test_ctrl_c_asks_and_detaches(
     assert b"detached" in screen
     assert json.loads(program("show", "@last").stdout)["state"] == "running"
     assert program("kill", "@last").returncode == 0
+
+
+def test_second_ctrl_c_is_announced_and_detaches(
+    environment: dict[str, str], tmp_path: Path, program: Program
+) -> None:
+    """Who does not want to wait for the grace is told how, and what becomes of the task."""
+    stubborn = "trap '' TERM; echo up; while :; do sleep 0.1; done"
+    code, screen = on_terminal(environment, tmp_path, b"k\n", stubborn)
+    assert code == 130
+    assert b"killing the task; interrupt again to detach" in screen
+    assert b"detached; it is still being killed" in screen
+    assert program("kill", "--signal", "SIGKILL", "@last").returncode == 0
 
 
 def test_broken_pipe_cancels(environment: dict[str, str], tmp_path: Path) -> None:

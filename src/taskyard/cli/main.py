@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from taskyard import __version__
 from taskyard.cli import exits
 from taskyard.cli.errors import Stop
+from taskyard.cli.operands import END, with_end_of_options
 from taskyard.cli.output import discard, flush_out, open_closed_streams
 
 _RUNNING: Final = Group.create_ordered("Tasks")
@@ -57,7 +58,9 @@ def build() -> App:
         print_error=False,
     )
     for name, place, words, group in COMMANDS:
-        app.command(f"taskyard.cli.commands.{place}", name=name, help=words, group=group)
+        # Those with commands of their own say it where they are made.
+        flags = {} if place.endswith(":app") else {"version_flags": []}
+        app.command(f"taskyard.cli.commands.{place}", name=name, help=words, group=group, **flags)
     return app
 
 
@@ -69,12 +72,13 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; answers with its exit code, see :mod:`taskyard.cli.exits`."""
-    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    as_json = "--json" in own
-    failed = exits.TROUBLE if arguments[:1] == ["run"] else None
     _skip_httpx_program()
+    app = build()
+    given = with_end_of_options(app, arguments)
+    as_json = "--json" in (given[: given.index(END)] if END in given else given)
+    failed = exits.TROUBLE if given[:1] == ["run"] else None
     try:
-        result: Any = build()(list(arguments))
+        result: Any = app(given)
         flush_out()
     except CycloptsError as error:
         words = " ".join(str(error).split())

@@ -15,7 +15,7 @@ from taskyard.cli.task_view import command_line
 from taskyard.sdk.client import Client
 from taskyard.sdk.models import Task
 
-app = App(name="cron", help="Recurring tasks.")
+app = App(name="cron", help="Recurring tasks.", version_flags=[])
 
 
 @app.command

@@ -16,7 +16,7 @@ from taskyard.cli.output import on_terminal, plain, print_json, print_table, say
 from taskyard.cli.quantities import seconds, size_bytes
 from taskyard.sdk.functions import Function, Version
 
-app = App(name="function", help="Functions: write, deploy, invoke.")
+app = App(name="function", help="Functions: write, deploy, invoke.", version_flags=[])
 
 
 @app.command

@@ -7,7 +7,7 @@ from taskyard.cli.errors import Misuse
 from taskyard.cli.output import plain, print_facts, print_json, print_table
 from taskyard.sdk.models import Group
 
-app = App(name="group", help="Groups: pause, resume, limit.")
+app = App(name="group", help="Groups: pause, resume, limit.", version_flags=[])
 
 
 @app.command

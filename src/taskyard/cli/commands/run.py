@@ -17,7 +17,7 @@ from taskyard.cli.verdict import exit_code, sentence
 from taskyard.sdk.client import Client
 from taskyard.sdk.models import Exit
 
-_QUESTION = "[d]etach, [k]ill, [c]ontinue?"
+_QUESTION = "[d]etach (or Ctrl-C again), [k]ill, [c]ontinue?"
 
 
 def run(
@@ -85,11 +85,13 @@ def _attend(client: Client, task_id: str, remark: Callable[[str], None] | None) 
             if isinstance(item, Interrupted):
                 choice = _choose(item.number, killing)
                 if choice == "d":
-                    note(f"detached; go on with: taskyard logs -f {task_id}")
+                    state = "detached; it is still being killed" if killing else "detached"
+                    note(f"{state}; follow it with: taskyard logs -f {task_id}")
                     return 128 + item.number
                 if choice == "k":
                     killing = True
                     client.cancel(task_id)
+                    note("killing the task; interrupt again to detach without waiting for its end")
             elif isinstance(item, Exit):
                 last = item
             else:

@@ -7,7 +7,7 @@ from taskyard.cli.connection import Connection
 from taskyard.cli.hidden_input import read_hidden
 from taskyard.cli.output import print_json, say
 
-app = App(name="secret", help="Secrets for the environments of tasks.")
+app = App(name="secret", help="Secrets for the environments of tasks.", version_flags=[])
 
 
 @app.command(name="set")

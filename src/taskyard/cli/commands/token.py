@@ -10,7 +10,7 @@ from taskyard.cli.connection import Connection
 from taskyard.cli.output import note, plain, print_json, print_table, say
 from taskyard.cli.quantities import seconds, tell_moment
 
-app = App(name="token", help="Access tokens.")
+app = App(name="token", help="Access tokens.", version_flags=[])
 
 Role = Literal["read", "write", "operate", "admin"]
 

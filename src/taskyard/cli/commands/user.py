@@ -14,7 +14,7 @@ from taskyard.cli.output import on_terminal, plain, print_json, print_table, say
 from taskyard.cli.quantities import tell_moment
 from taskyard.core.errors import InvalidInput
 
-app = App(name="user", help="Users with passwords.")
+app = App(name="user", help="Users with passwords.", version_flags=[])
 
 Role = Literal["read", "write", "operate", "admin"]
 

@@ -10,7 +10,7 @@ from taskyard.cli.connection import Connection
 from taskyard.cli.output import coloured, plain, print_facts, print_json, print_table, say
 from taskyard.cli.quantities import tell_moment
 
-app = App(name="webhook", help="Webhook deliveries.")
+app = App(name="webhook", help="Webhook deliveries.", version_flags=[])
 
 
 @app.command

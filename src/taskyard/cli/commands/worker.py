@@ -9,7 +9,7 @@ from taskyard.cli.output import coloured, plain, print_facts, print_json, print_
 from taskyard.cli.quantities import tell_moment, tell_size
 from taskyard.sdk.models import Worker
 
-app = App(name="worker", help="Workers: list, drain.")
+app = App(name="worker", help="Workers: list, drain.", version_flags=[])
 
 
 @app.command
