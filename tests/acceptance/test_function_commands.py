@@ -90,6 +90,9 @@ def test_from_a_template_to_a_rollback(command: Command) -> None:
     deleted = document(command("ls", "--deleted"))
     assert function["id"] in [one["id"] for one in deleted]
     assert document(command("restore", function["id"]))["name"] == "hello"
+    command("rm", "hello")
+    restored = document(command("restore", "hello"))
+    assert (restored["name"], restored["id"]) == ("hello", function["id"])
 
 
 def test_what_a_function_answers(command: Command, tmp_path: Path) -> None:

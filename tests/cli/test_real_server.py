@@ -245,3 +245,26 @@ def test_second_server_is_refused(yard: Yard) -> None:
     done = yard.run("up", "--data", str(yard.data), "--port", "0")
     assert done.returncode == 75
     assert b"in use" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["submit", "--cron", "x", "true"], "--cron: a cron expression has five fields"),
+        (["cron", "add", "x", "--", "true"], "RULE: a cron expression has five fields"),
+        (["submit", "--priority", "1000", "true"], "--priority: has to be at most 100"),
+        (
+            ["submit", "-e", "1=x", "true"],
+            "--env: has a name that is not allowed: it has to be letters",
+        ),
+        (["submit", "--webhook", "ftp://x", "true"], "--webhook: has to be a URL that begins with"),
+        (["submit", "--retries", "9999", "true"], "--retries: has to be at most 1000"),
+        (["submit", "--memory", "1", "true"], "--memory: has to be from 4 MiB to 64 TiB"),
+        (["group", "limit", "g", "0"], "the limit: has to be at least 1"),
+    ],
+)
+def test_refusals_name_what_was_typed(yard: Yard, arguments: list[str], told: str) -> None:
+    """Flags, and not members of the API."""
+    done = yard.run(*arguments)
+    assert (done.returncode, done.stdout) == (65, b"")
+    assert done.stderr.decode().startswith(f"taskyard: {told}")

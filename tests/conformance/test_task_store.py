@@ -8,7 +8,9 @@ import pytest
 
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import STORES, opened_as
+from taskyard.core.attempts import Ended, Started
 from taskyard.core.errors import IllegalTransition, NotFound
+from taskyard.core.functions import FunctionId
 from taskyard.core.ids import (
     AttemptId,
     GroupName,
@@ -20,9 +22,10 @@ from taskyard.core.ids import (
 )
 from taskyard.core.instants import Instant, after
 from taskyard.core.resources import Capacity
+from taskyard.core.retry import RetryPolicy
 from taskyard.core.schedule import CatchUp
-from taskyard.core.states import TaskState
-from taskyard.core.tasks import Command, SecretRef, Webhook
+from taskyard.core.states import AttemptState, TaskState
+from taskyard.core.tasks import Command, Container, FunctionCall, SecretRef, Webhook, Work
 from taskyard.ports.dispatching import Placement, WorkerRecord
 from taskyard.ports.store import TaskQuery
 
@@ -43,18 +46,20 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await store.close()
 
 
-async def placed(store: Any, task_id: TaskId, seq: int) -> AttemptId:
+async def placed(
+    store: Any, task_id: TaskId, seq: int, name: str | None = None, now: Instant = NOW
+) -> AttemptId:
     """Give a task to the worker."""
     placement = Placement(
         task_id,
         seq,
-        AttemptId(f"attempt-{seq}"),
+        AttemptId(name or f"attempt-{seq}"),
         LeaseToken("lease"),
-        after(NOW, 10),
+        after(now, 10),
         WorkerId("w1"),
         IncarnationId("life"),
     )
-    ((one,), _) = await store.dispatch.place([placement], NOW)
+    ((one,), _) = await store.dispatch.place([placement], now)
     return one.attempt.id  # type: ignore[no-any-return]
 
 
@@ -201,6 +206,49 @@ async def test_search_text_is_taken_literally(store: Any, text: str) -> None:
     await store.tasks.submit([new_task(name="abc"), new_task(name=f"a{text}c")], None)
     page = await store.tasks.list_tasks(TaskQuery(workspace=WS, text=f"a{text}c"))
     assert [task.spec.name for task in page.tasks] == [f"a{text}c"]
+
+
+@pytest.mark.parametrize(
+    ("work", "text"),
+    [
+        (Command(argv=("echo", "later")), "echo later"),
+        (Command(argv=("sh", "-c", "echo later; exit")), "sh -c 'echo LATER; exit'"),
+        (Command(argv=("sh", "-c", "echo later; exit")), "-c echo"),
+        (Command(argv=("echo", "it's", "a\nb")), "echo 'it'\"'\"'s' 'a b'"),
+        (Command(argv=("echo", "it's")), "echo 'it'\\''s'"),
+        (Command(shell='echo "a\tb" | wc'), "echo 'a b' | wc"),  # noqa: S604 - only stored
+        (Container(image="busybox:latest", args=("echo", "hi")), "[busybox:latest] echo hi"),
+        (FunctionCall(FunctionId("f" * 24), "resize"), "resize"),
+    ],
+)
+async def test_a_command_is_found_by_what_lists_show_of_it(
+    store: Any, work: Work, text: str
+) -> None:
+    """Words that a program gets apart, quoted as one would type them; and nothing else is found."""
+    wanted, other = new_task(work=work), new_task(work=Command(argv=("echo", "sooner")))
+    await store.tasks.submit([wanted, other], None)
+    page = await store.tasks.list_tasks(TaskQuery(workspace=WS, text=text))
+    assert [task.id for task in page.tasks] == [wanted.id]
+
+
+async def test_a_page_tells_how_long_attempts_ran(store: Any) -> None:
+    """All that have ended, without waiting; nothing of a task that never ran, or still does."""
+    policy = RetryPolicy(2, 1.0, 1.0, 1.0, 0.0)
+    tried, running, waiting = new_task(retry=policy), new_task(), new_task()
+    stored = await store.tasks.submit([tried, running, waiting], None)
+    for number, ran in enumerate((2, 3)):
+        begun = after(NOW, 100 * number)
+        attempt_id = await placed(store, tried.id, stored[0].seq, f"tried-{number}", begun)
+        ended, lease = after(begun, ran), LeaseToken("lease")
+        report = Ended(attempt_id, lease, ended, AttemptState.FAILED, begun)
+        _, refused = await store.dispatch.apply([report], ended, [0.5])
+        assert not refused
+        await store.dispatch.due(after(begun, 99), 10)
+    attempt_id = await placed(store, running.id, stored[1].seq)
+    await store.dispatch.apply([Started(attempt_id, LeaseToken("lease"), NOW)], NOW, [0.5])
+    page = await store.tasks.list_tasks(TaskQuery(workspace=WS))
+    assert len(page.tasks) == 3
+    assert page.ran_s == {tried.id: 5.0}
 
 
 async def test_a_running_task_is_marked_for_its_kill_once(store: Any) -> None:

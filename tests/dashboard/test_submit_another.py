@@ -25,7 +25,7 @@ FULL: Final[Json] = {
         "A": "plain",
         "LINES": "one\ntwo",
         "STORED": {"secret": "db-password"},
-        "LITERAL": "secret:no reference",
+        "LITERAL": "@secret:no reference",
     },
     "cwd": "/srv/a b",
     "stdin": "first\nsecond\n",

@@ -7,7 +7,7 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from fakes.model import ModelStore
-from taskyard.core.attempts import Attempt, Report
+from taskyard.core.attempts import Attempt, Report, ran_s
 from taskyard.core.changes import Change, Event
 from taskyard.core.demand import ReadyTask, demand_of
 from taskyard.core.errors import NotFound
@@ -65,7 +65,9 @@ class MemoryTasks:
         await checkpoint()
         found = self._model.matching(query)
         page = found[: query.limit]
-        return TaskPage(page, page[-1].seq if len(found) > query.limit else None)
+        ran = {task.id: ran_s(self._model.attempts(task.seq)) for task in page}
+        known = {task_id: time_s for task_id, time_s in ran.items() if time_s is not None}
+        return TaskPage(page, page[-1].seq if len(found) > query.limit else None, known)
 
     async def counts(
         self, workspace: WorkspaceName, group: GroupName | None = None

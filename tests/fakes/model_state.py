@@ -23,7 +23,7 @@ from taskyard.core.states import (
     TaskState,
     next_task_state,
 )
-from taskyard.core.tasks import Command, NewTask, Task, TaskSpec
+from taskyard.core.tasks import Command, Container, FunctionCall, NewTask, Task, TaskSpec
 from taskyard.core.webhooks import events_of_kind
 from taskyard.ports.dispatching import Backlog, WorkerRecord
 from taskyard.ports.groups import GroupRecord
@@ -333,13 +333,25 @@ def _number(attempt: Attempt) -> int:
     return attempt.number
 
 
+def _bare(text: str) -> str:
+    """Without quotes and backslashes, in one line."""
+    for mark in "'\"\\":
+        text = text.replace(mark, "")
+    return text.replace("\n", " ").replace("\t", " ")
+
+
 def _matches(task: Task, query: TaskQuery) -> bool:
     spec = task.spec
     command = ""
     if isinstance(spec.work, Command):
         command = spec.work.shell or " ".join(spec.work.argv)
-    texts = (spec.name or "", spec.group, task.id, command)
+    elif isinstance(spec.work, Container):
+        command = f"[{spec.work.image}] {' '.join(spec.work.args)}"
+    elif isinstance(spec.work, FunctionCall):
+        command = spec.work.function
+    texts = (spec.name or "", spec.group, task.id)
     wanted = (query.text or "").lower()
+    words = _bare(wanted)
     behind = query.after_seq is None or (
         task.seq > query.after_seq if query.oldest_first else task.seq < query.after_seq
     )
@@ -349,7 +361,11 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and (not query.states or task.state in query.states)
         and (query.group is None or spec.group == query.group)
         and all(spec.labels.get(key) == value for key, value in query.labels.items())
-        and any(wanted in text.lower() for text in texts)
+        and (
+            any(wanted in text.lower() for text in texts)
+            or (words != "" and words in _bare(command).lower())
+            or not wanted
+        )
         and (query.created_after is None or task.created_at >= query.created_after)
         and (query.created_before is None or task.created_at < query.created_before)
         and (query.schedule_id is None or task.schedule_id == query.schedule_id)

@@ -72,5 +72,9 @@ def _read(path: Path) -> Configuration | None:
         raise Misuse(f"configuration file {path} cannot be read: {error}") from error
     try:
         return msgspec.convert(tomllib.loads(text), Configuration)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise Misuse(f"configuration file {path} is not right: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise Misuse(f"configuration file {path} is not valid TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise Misuse(
+            f"configuration file {path}: url, token, user and password have to be text in quotes"
+        ) from error

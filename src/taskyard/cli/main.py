@@ -12,6 +12,7 @@ from taskyard.cli import exits
 from taskyard.cli.errors import Stop
 from taskyard.cli.operands import END, with_end_of_options
 from taskyard.cli.output import discard, flush_out, open_closed_streams
+from taskyard.cli.usage import misuse_of
 
 _RUNNING: Final = Group.create_ordered("Tasks")
 _SETTINGS: Final = Group.create_ordered("Workspace")
@@ -59,7 +60,7 @@ def build() -> App:
     )
     for name, place, words, group in COMMANDS:
         # Those with commands of their own say it where they are made.
-        flags = {} if place.endswith(":app") else {"version_flags": []}
+        flags: dict[str, Any] = {} if place.endswith(":app") else {"version_flags": []}
         app.command(f"taskyard.cli.commands.{place}", name=name, help=words, group=group, **flags)
     return app
 
@@ -81,9 +82,7 @@ def run(arguments: Sequence[str]) -> int:
         result: Any = app(given)
         flush_out()
     except CycloptsError as error:
-        words = " ".join(str(error).split())
-        hint = "See 'taskyard --help', or --help behind a command."
-        return _report(Stop(words, exits.USAGE, what_to_do=hint), as_json)
+        return _report(misuse_of(error), as_json)
     except Stop as stop:
         code = failed if failed is not None and stop.code != exits.USAGE else stop.code
         return _report(stop, as_json, code)

@@ -1,5 +1,6 @@
 """Everything that can be said about a task, as flags, and the specification they make."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class TaskOptions:
     env: Annotated[Repeated, Parameter(name=["--env", "-e"])] = ()
     """NAME=VALUE of the environment; NAME=@secret:SECRET refers to a stored secret; repeatable."""
     cwd: str | None = None
-    """Absolute working directory; a private, empty one otherwise."""
+    """Working directory; a private, empty one otherwise."""
     stdin_file: Annotated[str | None, Parameter(name="--stdin-file", allow_leading_hyphen=True)] = (
         None
     )
@@ -111,7 +112,7 @@ class TaskOptions:
             "image": self.image,
             "container": self._container(),
             "env": self._env(),
-            "cwd": self.cwd,
+            "cwd": self.cwd if self.image is not None else _absolute(self.cwd),
             "stdin": self._stdin(),
             "group": self.group,
             "name": self.name,
@@ -194,7 +195,10 @@ class TaskOptions:
         try:
             return msgspec.json.decode(self.metadata, type=dict[str, Any])
         except msgspec.DecodeError as error:
-            raise Misuse(f"--metadata: is no JSON object: {error}") from error
+            raise Misuse(
+                f"--metadata: {self.metadata!r} is not a JSON object",
+                what_to_do="""Write for example '{"ticket": 7}'.""",
+            ) from error
 
 
 def command_of(arguments: Sequence[str], shell: str | None) -> list[str] | str | None:
@@ -220,7 +224,12 @@ def _volume(text: str) -> dict[str, Any]:
     inside, _, mode = inside.partition(":")
     if not colon or not inside or mode not in {"", "ro", "rw"}:
         raise Misuse(f"--volume: {text!r} has to be HOST:CONTAINER or HOST:CONTAINER:rw")
-    return {"host": host, "container": inside, "read_only": mode != "rw"}
+    return {"host": _absolute(host), "container": inside, "read_only": mode != "rw"}
+
+
+def _absolute(path: str | None) -> str | None:
+    """The path as seen from here; the server does not know where we are."""
+    return path if not path or path.startswith("/") else os.path.abspath(path)  # noqa: PTH100 - as shells do
 
 
 def _seconds(text: str | None, flag: str) -> float | None:

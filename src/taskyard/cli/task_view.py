@@ -36,7 +36,7 @@ def task_rows(tasks: Iterable[Task]) -> Iterator[Sequence["RenderableType"]]:
             plain(task.name),
             plain(task.attempt_count or ""),
             plain(tell_moment(task.created_at, now)),
-            plain(span(task.created_at, task.finished_at)),
+            plain("" if task.ran_s is None else tell_duration(task.ran_s)),
             plain(command_line(task, 60)),
         )
 
@@ -76,6 +76,7 @@ def print_task(task: Task) -> None:
             ("expires", _when(task.expires_at, now)),
             ("created", _when(task.created_at, now)),
             ("finished", _when(task.finished_at, now)),
+            ("ran", None if task.ran_s is None else tell_duration(task.ran_s)),
             ("exit code", task.exit_code),
             ("labels", " ".join(f"{key}={value}" for key, value in task.labels.items())),
             ("firing of", task.schedule_id),

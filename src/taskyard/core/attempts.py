@@ -1,5 +1,6 @@
 """One try at a task: its record, and what its worker reports about it."""
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -7,7 +8,7 @@ from msgspec import Struct
 
 from taskyard.core.functions import CallResult
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, TaskId, WorkerId, WorkspaceName
-from taskyard.core.instants import Instant
+from taskyard.core.instants import Instant, seconds_between
 from taskyard.core.resources import Resources
 from taskyard.core.states import AttemptState, Reason
 
@@ -170,3 +171,13 @@ class Progress(Struct, frozen=True, tag="progress"):
 
 Report = Started | Progress | Ended
 """What a worker tells the engine about an attempt."""
+
+
+def ran_s(attempts: Iterable[Attempt]) -> float | None:
+    """Seconds for which those that have ended ran, added up; None if there is none."""
+    times = [
+        max(0.0, seconds_between(attempt.started_at, attempt.finished_at))
+        for attempt in attempts
+        if attempt.started_at is not None and attempt.finished_at is not None
+    ]
+    return sum(times) if times else None

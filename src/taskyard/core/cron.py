@@ -82,7 +82,8 @@ class _Rule:
         try:
             self._fields = CronSim(expression, datetime(2024, 1, 1))  # noqa: DTZ001 - fields only
         except (CronSimError, ValueError) as error:
-            raise InvalidInput("cron", f"cannot be read: {error}") from error
+            wrong = str(error).removeprefix("Bad ")
+            raise InvalidInput("cron", f"the field for the {wrong} is not valid") from error
         self._hours = sorted(self._fields.hours)
         self._minutes = sorted(self._fields.minutes)
 

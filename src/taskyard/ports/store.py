@@ -48,7 +48,8 @@ class TaskQuery(Struct, frozen=True):
     labels: dict[str, str] = {}
     """All of these pairs."""
     text: str | None = None
-    """Case-insensitive part of name, group, id or command."""
+    """Case-insensitive part of name, group, id or command, or of the name of a function that is
+    called; in commands, quotes, backslashes and the kind of white space do not count."""
     created_after: Instant | None = None
     created_before: Instant | None = None
     schedule_id: TaskId | None = None
@@ -65,6 +66,9 @@ class TaskPage(Struct, frozen=True):
     next_seq: int | None
     """Cursor for the next page; None at the end. A page may be short, even empty, and still have
     a next one when a rare match needed a longer search than one page is granted."""
+    ran_s: dict[TaskId, float] = {}
+    """Seconds for which the ended attempts of these tasks ran, added up, without the time in which
+    they waited; tasks without such attempts are left out."""
 
 
 class CancelOutcome(Struct, frozen=True):

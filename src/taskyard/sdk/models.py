@@ -138,6 +138,8 @@ class Task(Struct, frozen=True):
     message: str | None = None
     exit_code: int | None = None
     """Of the last attempt; only filled in when one task is asked for."""
+    ran_s: float | None = None
+    """Seconds for which its ended attempts ran, added up, without the time in which it waited."""
     schedule_id: str | None = None
     due_at: datetime | None = None
     retry_of: str | None = None

@@ -287,7 +287,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         try:
             settings = msgspec.convert(values, cls, strict=False, dec_hook=_decode_path)
         except msgspec.ValidationError as error:
-            raise invalid_input(str(error)) from error
+            raise invalid_input(str(error), cls) from error
         settings.check()
         return settings
 

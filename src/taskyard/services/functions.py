@@ -285,13 +285,29 @@ class Functions:
                 return
 
     async def restore(self, caller: Caller, function_id: str) -> Function:
-        """Bring a deleted function back, by its id. Raises ``NotFound``, ``Conflict``."""
+        """Bring a deleted function back, by its id. Raises ``NotFound``, ``Conflict``.
+
+        See :meth:`deleted_id` for its name.
+        """
         require(caller, Role.WRITE)
         new = await self._store.set_deleted(
             caller.workspace, FunctionId(function_id), False, self._clock.now()
         )
         await self._audit.done(caller, "function.restore", new.name, new.id)
         return self._know(new)
+
+    async def deleted_id(self, caller: Caller, key: str) -> str:
+        """The id of a deleted function by its name: of several, the one that was made last.
+
+        Answers with ``key`` itself if no deleted function has that name; it may be an id.
+        """
+        after: str | None = None
+        while page := await self.page(caller, after, 500, deleted=True, newest_first=True):
+            for function in page:
+                if function.name == key:
+                    return function.id
+            after = page[-1].id
+        return key
 
     async def versions(
         self, caller: Caller, key: str, before: int | None, limit: int

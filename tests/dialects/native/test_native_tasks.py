@@ -13,6 +13,7 @@ from taskyard.core.states import TaskState
 from taskyard.core.tasks import Command, Task, TaskSpec
 from taskyard.dialects.http.shares import Shares
 from taskyard.dialects.native.answers_tasks import task_answers
+from taskyard.ports.store import TaskPage
 
 pytestmark = pytest.mark.anyio
 
@@ -248,7 +249,7 @@ async def test_a_page_of_hostile_tasks_leaves_others_their_turn() -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(other)
-        answers = await task_answers([task] * 20)
+        answers = await task_answers(TaskPage([task] * 20, None))
         group.cancel_scope.cancel()
     assert len(answers) == 20
     assert turns >= 5

@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 
 from taskyard.cli.connection import Connection
 from taskyard.cli.errors import Misuse, Stop
+from taskyard.cli.flag_names import problems_as_flags
 from taskyard.cli.last import remember, task_id_of
 from taskyard.cli.output import plain, print_json, print_table, say
 from taskyard.cli.quantities import tell_moment
@@ -77,7 +78,7 @@ def add(
     members = options.members()
     if {"cron", "start_at", "start_in_s"} & members.keys():
         raise Misuse("the rule says when; leave out --cron, --at and --in")
-    with connection.open() as client:
+    with connection.open() as client, problems_as_flags(cron="RULE"):
         task = client.submit(wanted, cron=rule, **members)
     remember(task.id)
     _print(task, connection)
@@ -114,7 +115,9 @@ def edit(
         raise Misuse("nothing to change", what_to_do="Give --rule, --tz, --catch-up or --priority.")
     with connection.open() as client:
         recurring = _recurring(client, task_id_of(task))
-        _print(client.update(recurring.id, **members), connection)
+        with problems_as_flags(cron="--rule"):
+            changed = client.update(recurring.id, **members)
+        _print(changed, connection)
 
 
 @app.command

@@ -124,7 +124,7 @@ def ls(
     """List functions.
 
     Args:
-        deleted: Those that were deleted, and can be restored by their id.
+        deleted: Those that were deleted, and can be restored by their name or id.
         connection: Which server.
     """
     with connection.open() as client:
@@ -254,18 +254,18 @@ def rm(
 
 @app.command
 def restore(
-    function_id: str,
+    name: str,
     *,
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> None:
     """Bring a deleted function back.
 
     Args:
-        function_id: Its id, see 'ls --deleted'.
+        name: Its name, for the last one of that name, or its id; see 'ls --deleted'.
         connection: Which server.
     """
     with connection.open() as client:
-        _show(client.functions.restore(function_id), connection)
+        _show(client.functions.restore(name), connection)
 
 
 def _show_all(

@@ -42,6 +42,12 @@ def kill(
         raise Misuse("give ids of tasks, or --group")
     if group is not None and (signal or grace):
         raise Misuse("--signal and --grace go with ids, not with --group")
+    numbers = [task for task in tasks if task.startswith("-")]
+    if numbers:
+        raise Misuse(
+            f"{numbers[0]} is not a task id",
+            what_to_do="Name a signal with --signal, such as --signal SIGKILL.",
+        )
     grace_s = None if grace is None else seconds(grace, "--grace")
     with connection.open() as client:
         outcomes = _cancel(client, [task_id_of(task) for task in tasks], group, signal, grace_s)

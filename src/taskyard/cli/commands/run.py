@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from taskyard.cli import exits
 from taskyard.cli.connection import Connection
 from taskyard.cli.errors import Misuse
+from taskyard.cli.flag_names import problems_as_flags
 from taskyard.cli.last import remember
 from taskyard.cli.output import OutputLost, note, print_json, say
 from taskyard.cli.stream import Interrupted, TaskStream, ask, can_ask, emit
@@ -53,7 +54,7 @@ def run(
         )
     with connection.open() as client:
         # Whoever interrupts between submit and follow would leave a task nobody knows of.
-        with _held():
+        with _held(), problems_as_flags():
             task = client.submit_spec({**members, "command": wanted})
             remember(task.id)
         if detach:

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from taskyard.cli.connection import Connection
 from taskyard.cli.errors import Misuse
+from taskyard.cli.flag_names import problems_as_flags
 from taskyard.cli.last import remember
 from taskyard.cli.output import print_json, say
 from taskyard.cli.task_options import TaskOptions, command_of
@@ -56,7 +57,8 @@ def submit(
         raise Misuse("nothing to submit", what_to_do="Give a command behind --, or --file.")
     members = options.members()
     if wanted is not None or has_image:
-        _submit_one(connection, {**members, "command": wanted}, quiet)
+        with problems_as_flags():
+            _submit_one(connection, {**members, "command": wanted}, quiet)
         return
     alone, specs = _read_specs(file or "-")
     specs = [{**members, **spec} for spec in specs]
@@ -101,7 +103,9 @@ def _read_specs(source: str) -> tuple[bool, list[Spec]]:
     except msgspec.DecodeError as error:
         lines = [line for line in text.splitlines() if line.strip()]
         if len(lines) < 2 or not text.lstrip().startswith(b"{"):
-            raise Misuse(f"{where} is no JSON object, list, or JSON lines: {error}") from error
+            raise Misuse(
+                f"{where} holds neither a JSON object, nor a list of them, nor JSON lines: {error}"
+            ) from error
         return False, [_read_line(line, number, where) for number, line in enumerate(lines, 1)]
     if isinstance(whole, dict):
         return True, [whole]
@@ -114,7 +118,7 @@ def _read_line(line: bytes, number: int, where: str) -> Spec:
     try:
         return msgspec.json.decode(line, type=Spec)
     except msgspec.DecodeError as error:
-        raise Misuse(f"{where}, specification {number}, is no JSON object: {error}") from error
+        raise Misuse(f"{where}, specification {number}, is not a JSON object: {error}") from error
 
 
 def _batches(specs: Iterable[Spec]) -> Iterator[list[Spec]]:

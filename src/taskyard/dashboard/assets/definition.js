@@ -7,7 +7,7 @@ import { address } from "./router.js";
 
 /** @param {any} value of an environment entry: text, or a reference to a secret */
 function envValue(value) {
-  return typeof value === "object" && value !== null ? el("em", { class: "dim" }, `secret ${value.secret}`) : el("code", null, value);
+  return typeof value === "object" && value !== null ? el("em", { class: "dim" }, `@secret:${value.secret}`) : el("code", null, value);
 }
 
 /** @param {number | string} size bytes, or text with a unit */

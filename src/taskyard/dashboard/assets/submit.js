@@ -15,7 +15,7 @@ export async function submitPage({ root, query, signal, title }) {
   title("Submit a task");
   const command = { name: "command", label: "Command", kind: /** @type {const} */ ("area"), wide: "wide", placeholder: "make report" };
   const fields = new Fields([command, ...BASICS]);
-  const env = new Rows({ legend: "Environment", names: "NAME", values: "value", add: "Add a variable", hint: "“secret:db-password” as a value stands for the stored secret of that name." });
+  const env = new Rows({ legend: "Environment", names: "NAME", values: "value", add: "Add a variable", hint: "“@secret:db-password” as a value stands for the stored secret of that name." });
   const labels = new Rows({ legend: "Labels", names: "key", values: "value", add: "Add a label" });
   const groups = el("datalist", { id: "known-groups" });
   let argv = false;

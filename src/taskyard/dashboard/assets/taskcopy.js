@@ -70,8 +70,8 @@ export function copyOf(task) {
   const env = [];
   for (const [name, value] of Object.entries(task.env ?? {})) {
     if (value === MASK) env.push([name, ""]);
-    else if (typeof value === "object") env.push([name, `secret:${value.secret}`]);
-    else if (fitsLine(value) && !value.startsWith("secret:")) env.push([name, value]);
+    else if (typeof value === "object") env.push([name, `@secret:${value.secret}`]);
+    else if (fitsLine(value) && !value.startsWith("@secret:")) env.push([name, value]);
     else (rest.env ??= {})[name] = value;
   }
   return { values, argv, env, labels: Object.entries(task.labels ?? {}), rest, hidden: hides([command, task.stdin, task.env, metadata, webhooks, task.labels]) };

@@ -120,7 +120,7 @@ export function taskBody(values, { argv, env, labels }) {
   if (body.metadata) body.metadata = objectOf("metadata", body.metadata);
   if (body.webhooks) body.webhooks = [{ url: body.webhooks }];
   if (body.rerun_if_lost === true) delete body.rerun_if_lost;
-  if (env.length > 0) body.env = Object.fromEntries(env.map(([name, value]) => [name, value.startsWith("secret:") ? { secret: value.slice(7) } : value]));
+  if (env.length > 0) body.env = Object.fromEntries(env.map(([name, value]) => [name, value.startsWith("@secret:") ? { secret: value.slice(8) } : value]));
   if (labels.length > 0) body.labels = Object.fromEntries(labels);
   return values.rest ? joined(objectOf("rest", values.rest), body) : body;
 }

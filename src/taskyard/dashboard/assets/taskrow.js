@@ -2,7 +2,7 @@
 // scroll position outlive every refresh.
 
 import { el, fill, setText } from "./element.js";
-import { clock, duration, relative, secondsBetween, shortId, workText } from "./format.js";
+import { clock, duration, relative, shortId, workText } from "./format.js";
 import { address } from "./router.js";
 import { badge, ENDED, reasonText, setBadge } from "./state.js";
 
@@ -53,7 +53,7 @@ export class TaskRow {
     this.created.dateTime = task.created_at;
     this.created.title = clock(task.created_at);
     setText(this.created, relative(task.created_at));
-    setText(this.took, task.finished_at ? duration(secondsBetween(task.created_at, task.finished_at)) : "");
+    setText(this.took, typeof task.ran_s === "number" ? duration(task.ran_s) : "");
   }
 
   /** @param {string} state as a change told, before the task itself was fetched anew */

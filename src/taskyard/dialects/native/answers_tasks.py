@@ -1,6 +1,5 @@
 """Tasks, attempts and their kin into wire form."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import anyio
@@ -31,6 +30,7 @@ from taskyard.dialects.native.schemas_tasks import (
     WhyAnswer,
 )
 from taskyard.dialects.native.times import wire_time
+from taskyard.ports.store import TaskPage
 from taskyard.services.redaction import redact_attempt, redact_task, redact_text, redact_tree
 
 _SLICE_S: Final = 0.005
@@ -42,7 +42,7 @@ _NO_RETRY: Final = RetryPolicy()
 _NO_RETRY_ANSWER: Final = RetryAnswer(1, 1.0, 3600.0, 2.0, 0.1)
 
 
-def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
+def task_answer(task: Task, exit_code: int | None = None, ran_s: float | None = None) -> TaskAnswer:
     """A task as answered, with what looks secret hidden."""
     task = redact_task(task)
     spec, work = task.spec, task.spec.work
@@ -63,6 +63,7 @@ def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
         reason=task.reason,
         message=task.message,
         exit_code=exit_code,
+        ran_s=ran_s,
         schedule_id=task.schedule_id,
         due_at=wire_time(task.due_at),
         retry_of=task.retry_of,
@@ -109,12 +110,12 @@ def task_answer(task: Task, exit_code: int | None = None) -> TaskAnswer:
     )
 
 
-async def task_answers(tasks: Sequence[Task]) -> list[TaskAnswer]:
+async def task_answers(page: TaskPage) -> list[TaskAnswer]:
     """Tasks as answered; others get their turn in between, as looking for secrets may take long."""
     answers: list[TaskAnswer] = []
     until = anyio.current_time() + _SLICE_S
-    for task in tasks:
-        answers.append(task_answer(task))
+    for task in page.tasks:
+        answers.append(task_answer(task, ran_s=page.ran_s.get(task.id)))
         if anyio.current_time() >= until:
             await checkpoint()
             until = anyio.current_time() + _SLICE_S

@@ -4,7 +4,7 @@ import math
 import re
 import secrets
 from collections.abc import Iterable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import structlog
@@ -25,6 +25,7 @@ from taskyard.core.errors import (
 )
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
+from taskyard.dialects.native.sentences import sentence
 
 log = structlog.get_logger(__name__)
 
@@ -174,10 +175,13 @@ def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return secrets.token_hex(8)
 
 
-def undecodable(error: Exception, body: bytes) -> TaskyardError:
-    """What a decoder's error means: 400 for text that is no JSON, 422 for a member with a place."""
+def undecodable(error: Exception, body: bytes, kind: Any = None) -> TaskyardError:
+    """What a decoder's error means: 400 for text that is no JSON, 422 for a member with a place.
+
+    ``kind`` is the type that was to be decoded.
+    """
     if isinstance(error, msgspec.ValidationError):
-        return invalid_input(str(error))
+        return invalid_input(str(error), kind)
     if isinstance(error, RecursionError):
         return malformed("the body is nested too deeply")
     if isinstance(error, UnicodeDecodeError):
@@ -193,20 +197,23 @@ def undecodable(error: Exception, body: bytes) -> TaskyardError:
     return malformed(f"the body is not JSON{at}: {said}")
 
 
-def invalid_input(text: str) -> InvalidInput:
-    """What msgspec says of a value, with its place as a dotted path: ``$.a.b[0]`` is ``a.b.0``."""
+def invalid_input(text: str, kind: Any = None) -> InvalidInput:
+    """What msgspec says of a value, with its place as a dotted path: ``$.a.b[0]`` is ``a.b.0``.
+
+    ``kind`` is the type that was to be decoded; with it, choices are listed.
+    """
     match = _PLACE.match(text)
     if match is None:
         return InvalidInput("", text)
     said, path = match["problem"], field_path(match["path"] or "$")
     if (unknown := _UNKNOWN.match(said)) is not None:
-        return InvalidInput(_join(path, unknown["name"]), "is not a member known here")
+        return InvalidInput(_join(path, unknown["name"]), "is not known here; check the spelling")
     if (missing := _MISSING.match(said)) is not None:
         return InvalidInput(_join(path, missing["name"]), "is required")
-    said = said[:1].lower() + said[1:]
+    words = sentence(said, match["path"] or "$", kind)
     if match["key"]:
-        said = f"has a name that is not allowed: {said}"
-    return InvalidInput(path, said)
+        words = f"has a name that is not allowed: it {words}"
+    return InvalidInput(path, words)
 
 
 def field_path(path: str) -> str:

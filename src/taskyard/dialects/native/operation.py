@@ -255,7 +255,7 @@ async def _decode(
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise undecodable(error, body) from error
+        raise undecodable(error, body, decoder.type) from error
 
 
 def query_pairs(query_string: bytes) -> dict[str, str | list[str]]:
@@ -307,7 +307,7 @@ def decode_query(pairs: dict[str, str | list[str]], kind: type[Q]) -> Q:
     try:
         return msgspec.convert(pairs, kind, strict=False)
     except msgspec.ValidationError as error:
-        wrong = invalid_input(str(error))
+        wrong = invalid_input(str(error), kind)
         if wrong.field and isinstance(pairs.get(wrong.field), list):
             raise malformed("was given more than once", wrong.field) from error
         raise malformed(wrong.problem, wrong.field or None) from error

@@ -161,9 +161,10 @@ class FunctionRoutes(Controller):
         fails=(404, 409, 507),
     )
     async def restore_function(self, call: Call[NoQuery, None]) -> Answer:
-        """Bring a deleted function back, by its id."""
-        key = call.path("function")
-        return json_answer(function_answer(await call.engine.functions.restore(call.caller, key)))
+        """Bring a deleted function back, by its name or id."""
+        functions = call.engine.functions
+        function_id = await functions.deleted_id(call.caller, call.path("function"))
+        return json_answer(function_answer(await functions.restore(call.caller, function_id)))
 
     @operation(
         "POST", "/{function:str}/pause", {200: FunctionAnswer}, role=Role.WRITE, fails=(404, 507)

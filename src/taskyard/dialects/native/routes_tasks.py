@@ -7,6 +7,7 @@ from litestar import Controller
 from msgspec import UNSET
 
 from taskyard.core.access import Role
+from taskyard.core.attempts import ran_s
 from taskyard.core.errors import InvalidInput, Overloaded
 from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.instants import Instant
@@ -77,7 +78,7 @@ class TaskRoutes(Controller):
         spec = spec_of(call.body, engine.clock.now())
         task, created = await engine.tasks.submit(call.caller, spec)
         if not created:
-            return json_answer(await _with_exit_code(call, task))
+            return json_answer(await _with_attempts(call, task))
         return json_answer(task_answer(task), 201, (_location(call, task.id),))
 
     @operation("POST", "/batch", {201: BatchAnswer}, role=Role.WRITE, fails=(429, 507))
@@ -114,7 +115,7 @@ class TaskRoutes(Controller):
             )
         )
         cursor = None if page.next_seq is None else make_cursor(TASKS, page.next_seq)
-        return json_answer(TaskPageAnswer(await task_answers(page.tasks), cursor))
+        return json_answer(TaskPageAnswer(await task_answers(page), cursor))
 
     @operation("GET", "/counts", {200: CountsAnswer})
     async def count_tasks(self, call: Call[CountsQuery, None]) -> Answer:
@@ -127,7 +128,7 @@ class TaskRoutes(Controller):
     async def get_task(self, call: Call[NoQuery, None]) -> Answer:
         """One task."""
         task = await call.engine.tasks.get(call.caller, call.task_id)
-        return json_answer(await _with_exit_code(call, task))
+        return json_answer(await _with_attempts(call, task))
 
     @operation(
         "PATCH",
@@ -211,7 +212,7 @@ class TaskRoutes(Controller):
                 )
             except Overloaded:
                 return json_answer(_outcome(outcome), 202)  # It is killed all the same.
-            return json_answer(await _with_exit_code(call, task))
+            return json_answer(await _with_attempts(call, task))
         return json_answer(_outcome(outcome), 202)
 
     @operation("POST", "/cancel", {202: CancelManyAnswer}, role=Role.WRITE, fails=(507,))
@@ -246,16 +247,18 @@ class TaskRoutes(Controller):
         """The task once it has ended, or as it is when the time is up."""
         tasks, timeout_s = call.engine.tasks, call.query.timeout_s
         task = await call.until_end(lambda: tasks.wait(call.caller, call.task_id, timeout_s))
-        return json_answer(await _with_exit_code(call, task))
+        return json_answer(await _with_attempts(call, task))
 
 
-async def _with_exit_code(call: Call[object, object], task: Task) -> TaskAnswer:
-    """One task, with the exit code of its last attempt."""
+async def _with_attempts(call: Call[object, object], task: Task) -> TaskAnswer:
+    """One task, with what its attempts tell: the last exit code, and how long they ran."""
+    if not task.attempt_count:
+        return task_answer(task)
+    attempts = await call.engine.tasks.attempts(call.caller, task.id)
     exit_code = None
-    if task.attempt_count and task.state is not TaskState.RUNNING:
-        attempts = await call.engine.tasks.attempts(call.caller, task.id)
-        exit_code = attempts[-1].exit_code if attempts else None
-    return task_answer(task, exit_code)
+    if attempts and task.state is not TaskState.RUNNING:
+        exit_code = attempts[-1].exit_code
+    return task_answer(task, exit_code, ran_s(attempts))
 
 
 def _location(call: Call[object, object], task_id: TaskId) -> tuple[bytes, bytes]:

@@ -9,7 +9,6 @@ from taskyard.dialects.native.paging import DEFAULT_LIMIT, MAX_LIMIT
 from taskyard.dialects.native.schemas_submit import MemorySize
 from taskyard.dialects.native.schemas_tasks import When
 
-FunctionText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Wait = Annotated[
     str,
     Meta(

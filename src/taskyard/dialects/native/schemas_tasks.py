@@ -102,6 +102,9 @@ class TaskAnswer(Struct):
     message: str | None
     exit_code: int | None
     """Of the last attempt; filled in where one task is asked for."""
+    ran_s: float | None
+    """Seconds for which its ended attempts ran, added up, without the time in which it waited;
+    filled in where tasks are read."""
     schedule_id: Uuid | None
     due_at: When | None
     retry_of: Uuid | None

@@ -24,5 +24,13 @@ def size_bytes(field: str, value: int | str | None, low: int, high: int) -> int 
         base = 1024 if match[3] else 1000
         value = int(Decimal(match[1]) * base ** _POWERS[match[2]])
     if not low <= value <= high:
-        raise InvalidInput(field, f"has to be from {low} to {high} bytes")
+        raise InvalidInput(field, f"has to be from {_shown(low)} to {_shown(high)}")
     return value
+
+
+def _shown(size: int) -> str:
+    """A limit in the largest unit that shows it whole."""
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if size and size % 1024**power == 0:
+            return f"{size // 1024**power} {unit}"
+    return f"{size} bytes"

@@ -67,7 +67,7 @@ def _from_json(body: bytes) -> Deployment:
     try:
         wire = _JSON.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise undecodable(error, body) from error
+        raise undecodable(error, body, _JSON.type) from error
     if [wire.source, wire.archive, wire.image].count(None) != 2:
         raise InvalidInput("source", "give either source, archive or image")
     if wire.image is not None:
@@ -101,7 +101,7 @@ def _from_form(body: bytes, boundary: str) -> Deployment:
     try:
         wire = _JSON.decode(meta)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise undecodable(error, meta) from error
+        raise undecodable(error, meta, _JSON.type) from error
     if wire.image is not None:
         raise InvalidInput("image", "excludes a file")
     return _checked(wire, parts["file"].raw)

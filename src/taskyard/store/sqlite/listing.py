@@ -9,6 +9,8 @@ to go on.
 import sqlite3
 from typing import Any, Final
 
+from taskyard.core.ids import TaskId
+from taskyard.core.instants import SECOND
 from taskyard.core.states import TaskState
 from taskyard.ports.store import TaskPage, TaskQuery
 from taskyard.store.sqlite.database import queries
@@ -17,6 +19,28 @@ from taskyard.store.sqlite.rows import shown_task
 _SQL: Final = queries("tasks")
 LOOK_AT: Final = 1_250
 """Candidates one page may look at."""
+_QUOTING: Final = str.maketrans("\n\t", "  ", "'\"\\")
+_COMMAND: Final = (
+    "coalesce(spec ->> '$.work.shell',"
+    " (SELECT group_concat(value, ' ') FROM json_each(spec, '$.work.argv')),"
+    " '[' || (spec ->> '$.work.image') || '] ' ||"
+    " coalesce((SELECT group_concat(value, ' ') FROM json_each(spec, '$.work.args')), ''),"
+    " spec ->> '$.work.function', '')"
+)
+_COMMAND_WORDS: Final = (
+    f"replace(replace(replace(replace(replace({_COMMAND}, '''', ''), '\"', ''), '\\', ''),"
+    " char(10), ' '), char(9), ' ')"
+)
+"""The command of a task as :func:`words_of` would have it."""
+
+
+def words_of(text: str) -> str:
+    """A part of a command without what quotes its words, in one line.
+
+    Commands are shown as one would type them, and programs keep their words apart; so what was
+    copied from a list, quotes or not, has to be found again.
+    """
+    return text.translate(_QUOTING)
 
 
 def list_tasks(connection: sqlite3.Connection, query: TaskQuery) -> TaskPage:
@@ -42,7 +66,14 @@ def list_tasks(connection: sqlite3.Connection, query: TaskQuery) -> TaskPage:
 def _page(connection: sqlite3.Connection, seqs: list[int], next_seq: int | None) -> TaskPage:
     sql = _SQL.task_by_seq.sql
     found = (connection.execute(sql, {"seq": seq}).fetchone() for seq in seqs)
-    return TaskPage([shown_task(connection, row) for row in found], next_seq)
+    tasks = [shown_task(connection, row) for row in found]
+    ran: dict[TaskId, float] = {}
+    for task in tasks:
+        if task.attempt_count:
+            (ran_us,) = connection.execute(_SQL.time_of_attempts.sql, {"seq": task.seq}).fetchone()
+            if ran_us is not None:
+                ran[task.id] = ran_us / SECOND
+    return TaskPage(tasks, next_seq, ran)
 
 
 def _walk(query: TaskQuery) -> tuple[str, dict[str, Any]]:
@@ -103,16 +134,12 @@ def _tests(query: TaskQuery) -> tuple[str, dict[str, Any]]:
             f"AND key = :key{number} AND value = :value{number} AND task_seq = tasks.seq)"
         )
     if query.text is not None:
-        parameters["text"] = query.text
+        parameters |= {"text": query.text, "words": words_of(query.text)}
         found = [
             f"instr(lower({column}), lower(:text)) > 0"
-            for column in (
-                "coalesce(name, '')",
-                "group_name",
-                "id",
-                "coalesce(spec ->> '$.work.shell', spec ->> '$.work.argv', "
-                "(spec ->> '$.work.image') || ' ' || coalesce(spec ->> '$.work.args', ''), '')",
-            )
+            for column in ("coalesce(name, '')", "group_name", "id")
         ]
+        if parameters["words"]:
+            found.append(f"instr(lower({_COMMAND_WORDS}), lower(:words)) > 0")
         tests.append(f"({' OR '.join(found)})")
     return " AND ".join(tests), parameters

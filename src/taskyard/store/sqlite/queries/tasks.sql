@@ -44,6 +44,10 @@ SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, leas
        handle, outcome, progress, progress_text
 FROM attempts WHERE task_seq = :seq ORDER BY number;
 
+-- name: time_of_attempts
+-- How long those that have ended ran, added up; in microseconds.
+SELECT sum(max(0, finished_at - started_at)) FROM attempts WHERE task_seq = :seq AND finished_at IS NOT NULL;
+
 -- name: attempt_by_id
 SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
        resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
