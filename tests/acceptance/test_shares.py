@@ -6,6 +6,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,7 @@ SETTINGS = """
 max_bodies_bytes = "1MiB"
 max_streams = 8
 max_waits = 8
+output_quota_bytes = 20000
 """
 UPLOAD = "POST /api/v1/tasks HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 400000"
 
@@ -144,3 +146,27 @@ def test_streams_and_waiting_requests_of_one_workspace_leave_room_for_others(tow
                 assert stream.status_code == 200
             town.innocent_runs()
     town.greedy.post(f"/tasks/{hang}/cancel", json={"grace_s": 0})
+
+
+def test_output_of_one_workspace_has_a_quota(town: Town) -> None:
+    """What is beyond is cut, then nothing more is taken, until output is deleted."""
+    tasks = [
+        town.greedy.post("/tasks", json={"command": "head -c 50000 /dev/zero; exit 0"}).json()["id"]
+        for _ in range(8)
+    ]
+    for task in tasks:
+        town.greedy.get(f"/tasks/{task}/wait", params={"timeout_s": 19})
+        assert b"output limit reached" in town.greedy.get(f"/tasks/{task}/logs/stdout").content
+    deadline = time.monotonic() + PATIENCE_S
+    while (refused := town.greedy.post("/tasks", json={"command": "true"})).status_code != 429:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "may keep 20000" in refused.text
+    me = town.greedy.get("/me").json()
+    assert me["output_bytes"] > me["output_quota_bytes"] == 20000
+    town.innocent_runs()
+    for task in tasks:
+        town.greedy.delete(f"/tasks/{task}")
+    while town.greedy.post("/tasks", json={"command": "true"}).status_code != 201:
+        assert time.monotonic() < deadline + PATIENCE_S
+        time.sleep(0.1)

@@ -398,6 +398,10 @@ class Me(Struct, frozen=True):
     role: str
     installation: str | None = None
     """The role in the installation, of a credential that belongs to it."""
+    output_bytes: int | None = None
+    """Output of ended attempts that the workspace keeps."""
+    output_quota_bytes: int | None = None
+    """What it may keep; None where there is no limit."""
 
 
 class Version(Struct, frozen=True):

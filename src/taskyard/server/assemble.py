@@ -124,11 +124,11 @@ async def assemble(
         stack.push_async_callback(_last, partial(_write_refusals, engine))
         stack.callback(engine.bus.close)
         await wired.sealing.check()
-        await wired.tally.load(store.dispatch)
+        await _learn(wired, store)
         await engine.dispatch.load()
         await engine.functions.load()
         await wired.rescue.load()
-        metrics.watch(wired.tally.by_workspace, engine.dispatch.workers)
+        metrics.watch(wired.tally.by_workspace, engine.dispatch.workers, engine.output.by_workspace)
         await transport.serve(wired.reception)
 
         keeper = LogKeeper(files)
@@ -205,6 +205,12 @@ async def assemble(
         yield Yard(engine, worker, metrics, wired, store.reserve, tuple(hosts))
 
 
+async def _learn(wired: Wired, store: SqliteStore) -> None:
+    """Begin with the numbers that the store has. Raises as it does."""
+    await wired.tally.load(store.dispatch)
+    await wired.engine.output.load()
+
+
 def _background(wired: Wired, metrics: Metrics) -> dict[str, Loop]:
     """What runs behind the engine until it is cancelled."""
     engine = wired.engine
@@ -215,6 +221,7 @@ def _background(wired: Wired, metrics: Metrics) -> dict[str, Loop]:
         "leases": wired.leases.run,
         "clock": wired.clock_watch.run,
         "retention": wired.prune.run,
+        "output_totals": engine.output.run,
         "bundles": wired.bundle_sweep.run,
         "lists": engine.lists.run,
         "builds": engine.functions.run,

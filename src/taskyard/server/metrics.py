@@ -29,11 +29,12 @@ _RUNS: Final = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 1
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _COMMITS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)
 
-_OF_WORKSPACES: Final = b"taskyard_queue_depth{"
+_OF_WORKSPACES: Final = (b"taskyard_queue_depth{", b"taskyard_output_bytes{")
 NO_WORKSPACE: Final = WorkspaceName("")
 """Stands for none, where a page for a single workspace is asked for."""
 
 ByWorkspace = Callable[[], dict[WorkspaceName, dict[TaskState, int]]]
+Output = Callable[[], dict[WorkspaceName, int]]
 Workers = Callable[[], list[tuple[WorkerRecord, Capacity]]]
 
 
@@ -87,9 +88,9 @@ class Metrics:
         self._ready_at: dict[TaskId, Instant] = {}
         self._began_at: dict[AttemptId, Instant] = {}
 
-    def watch(self, by_workspace: ByWorkspace, workers: Workers) -> None:
-        """Also show the engine's own counts."""
-        self.registry.register(_EngineCollector(by_workspace, workers))
+    def watch(self, by_workspace: ByWorkspace, workers: Workers, output: Output = dict) -> None:
+        """Also show the engine's own counts; ``output`` is what workspaces keep of it, in bytes."""
+        self.registry.register(_EngineCollector(by_workspace, workers, output))
         self.registry.register(_RequestCollector(self._requests))
 
     def on_commit(self, size: int, seconds: float) -> None:
@@ -150,13 +151,14 @@ class Metrics:
         kept = [
             line
             for line in generate_latest(self.registry).splitlines(keepends=True)
-            if not line.startswith(_OF_WORKSPACES) or line.startswith(_label(workspace))
+            if not line.startswith(_OF_WORKSPACES) or line.startswith(_labels(workspace))
         ]
         return b"".join(kept)
 
 
-def _label(workspace: WorkspaceName) -> bytes:
-    return _OF_WORKSPACES + f'workspace="{workspace}"'.encode() + b"}"
+def _labels(workspace: WorkspaceName) -> tuple[bytes, ...]:
+    label = f'workspace="{workspace}"'.encode() + b"}"
+    return tuple(one + label for one in _OF_WORKSPACES)
 
 
 class CountedSender:
@@ -188,7 +190,8 @@ class CountedSender:
 class _EngineCollector(Collector):
     """Gauges read from the engine when they are asked for."""
 
-    def __init__(self, by_workspace: ByWorkspace, workers: Workers) -> None:
+    def __init__(self, by_workspace: ByWorkspace, workers: Workers, output: Output) -> None:
+        self._output = output
         self._by_workspace = by_workspace
         self._workers = workers
 
@@ -204,6 +207,12 @@ class _EngineCollector(Collector):
             tasks.add_metric([state.value], totals.get(state, 0))
         yield tasks
         yield depth
+        output = GaugeMetricFamily(
+            "taskyard_output_bytes", "Output that is kept", labels=["workspace"]
+        )
+        for workspace, size in self._output().items():
+            output.add_metric([workspace], size)
+        yield output
         capacity = GaugeMetricFamily(
             "taskyard_worker_capacity", "Room of workers", labels=["worker", "resource"]
         )

@@ -37,6 +37,7 @@ from taskyard.server.work_settings import (
     check_directories,
     work_from_text,
 )
+from taskyard.services.output_quota import TASK_BYTES
 from taskyard.services.steps import STEPS_PER_S
 from taskyard.services.webhook_sending import AT_ONCE
 from taskyard.worker.topology import Holdings, cores_in
@@ -56,6 +57,8 @@ _SIZES: Final = (
     "max_body_bytes",
     "max_bodies_bytes",
     "log_limit_bytes",
+    "output_quota_bytes",
+    "task_output_bytes",
     "disk_reserve_bytes",
     "container_image_cache_bytes",
 )
@@ -72,6 +75,7 @@ _LISTS: Final = frozenset(
 
 _NONE_IF_ZERO: Final = (
     *("retention_age_s", "retention_count", "function_memory_bytes", "container_pids_limit"),
+    "task_output_bytes",
 )
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -174,6 +178,10 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     At most an eighth of the file system."""
     log_limit_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 64 << 20
     """Bytes kept of each output stream of an attempt whose task sets no limit."""
+    output_quota_bytes: Annotated[int, Meta(ge=0, le=_MOST_BYTES)] | None = None
+    """Output that a workspace may keep; 0 for any; ``share_percent`` of the disk when None."""
+    task_output_bytes: Annotated[int, Meta(ge=1 << 16, le=_MOST_BYTES)] | None = TASK_BYTES
+    """Output that the attempts at one task may keep together."""
     container_engine: Annotated[str, Meta(min_length=1)] = "auto"
     """Engine: ``auto`` looks for one, ``off``, ``unix:///PATH``, ``tcp://HOST:PORT``."""
     container_network: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
@@ -357,6 +365,16 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         if not self.trusted_proxies:
             return None
         return Proxies(self.trusted_proxies, self.trusted_proxy_header)
+
+    def output_quota(self) -> int | None:
+        """Bytes of output that a workspace may keep; None for any."""
+        if self.output_quota_bytes is not None:
+            return self.output_quota_bytes or None
+        try:
+            disk = os.statvfs(self.data)
+        except OSError:
+            return None
+        return disk.f_frsize * disk.f_blocks * self.share_percent // 100
 
     def shares(self, noun: str, most: int) -> Shares:
         """So much for all callers together, and a share for each."""

@@ -1,10 +1,11 @@
 """Builds the engine out of its services and the adapters they stand on; starts nothing."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from taskyard.core.changes import Change
+from taskyard.core.ids import WorkspaceName
 from taskyard.core.pools import Pools
 from taskyard.core.states import TaskState
 from taskyard.dialects.fastlane.mapping import ORIGIN as FASTLANE
@@ -51,6 +52,7 @@ from taskyard.services.load import Load
 from taskyard.services.logs import Logs
 from taskyard.services.maintenance import Maintenance
 from taskyard.services.making import ImageMaking
+from taskyard.services.output_quota import OutputQuota
 from taskyard.services.parking import ParkedEntries
 from taskyard.services.prune import Prune
 from taskyard.services.reception import Reception
@@ -118,12 +120,16 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     identities = Identities(store.workspace_users, *settings.user_ids(), rules)
     access.admit = identities.admit
     containers = container_rule(settings)
+    quota = OutputQuota(
+        store.output, clock, tally.running, settings.output_quota(), settings.task_output_bytes
+    )
     assignments = Assignments(
         secrets,
         settings.log_limit_bytes,
         identities=identities,
         users=users,
         containers=containers,
+        output=quota,
     )
     dispatch = Dispatch(
         dispatching,
@@ -165,7 +171,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         dispatch,
         users,
         containers,
-        identities.admit,
+        _admission(identities, quota),
     )
     bundles = BundleFiles(settings.data / "functions" / "bundles")
     functions = Functions(
@@ -222,6 +228,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         follow=Follow(tasks, adapters.files, bus),
         dispatch=dispatch,
         access=access,
+        output=quota,
         secrets=secrets,
         audit=audit,
         webhooks=webhooks,
@@ -263,6 +270,16 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         chaining=chaining,
         identities=identities,
     )
+
+
+def _admission(identities: Identities, quota: OutputQuota) -> Callable[[WorkspaceName], None]:
+    """What a workspace has to satisfy to submit anything."""
+
+    def admit(workspace: WorkspaceName) -> None:
+        identities.admit(workspace)
+        quota.admit(workspace)
+
+    return admit
 
 
 def _images(settings: Settings) -> LocalImages:

@@ -24,6 +24,7 @@ from taskyard.core.tasks import (
 )
 from taskyard.ports.runtime import Assignment
 from taskyard.services.identities import Identities
+from taskyard.services.output_quota import OutputQuota
 from taskyard.services.secrets import Secrets
 
 LiveVersion = Callable[[WorkspaceName, FunctionId], int | None]
@@ -46,6 +47,7 @@ class Assignments:
         identities: Identities | None = None,
         users: UserRule = UserRule(),  # noqa: B008 - frozen
         containers: ContainerRule = ContainerRule(),  # noqa: B008 - frozen
+        output: OutputQuota | None = None,
     ) -> None:
         """Prepare.
 
@@ -56,10 +58,12 @@ class Assignments:
             identities: as whom the work of workspaces runs; the server itself when None.
             users: whom tasks may ask to run as.
             containers: what containers may be given.
+            output: what their output may take; no quotas when None.
         """
         self._identities = identities or Identities()
         self._users = users
         self._containers = containers
+        self._output = output
         self._secrets = secrets
         self.live_version = live_version
         self.blob: Blob = _no_blob
@@ -109,7 +113,6 @@ class Assignments:
                 if not isinstance(value, SecretRef) or value.secret in values
             }
             work = with_environment(work, env)
-        limit = spec.log_limit_bytes
         return Assignment(
             attempt_id=attempt.id,
             task_id=task.id,
@@ -123,12 +126,20 @@ class Assignments:
             timeout_s=spec.timeout_s,
             kill_signal=spec.kill_signal,
             kill_grace_s=spec.kill_grace_s,
-            log_limit_bytes=self._log_limit_bytes if limit is None else limit,
+            log_limit_bytes=await self._log_limit(task, attempt, lenient=lenient),
             strict=spec.strict,
             identity=await self._identity(task, work),
             sandbox=self._identities.sandbox_of(task.workspace),
             registry_credentials=None if credentials is None else values.get(credentials),
         )
+
+    async def _log_limit(self, task: Task, attempt: Attempt, *, lenient: bool) -> int:
+        """What each of its streams may keep; of what runs already, what it said at the start."""
+        own = task.spec.log_limit_bytes
+        limit = self._log_limit_bytes if own is None else own
+        if self._output is None or lenient:
+            return limit
+        return await self._output.limit(task.workspace, task.id, attempt.number, limit)
 
     async def _identity(self, task: Task, work: Work) -> Identity:
         """As whom commands and functions run; containers do not ask."""

@@ -17,6 +17,7 @@ from taskyard.services.jobs import Jobs
 from taskyard.services.lists import Lists
 from taskyard.services.logs import Logs
 from taskyard.services.maintenance import Maintenance
+from taskyard.services.output_quota import OutputQuota
 from taskyard.services.parking import ParkedEntries
 from taskyard.services.secrets import Secrets
 from taskyard.services.tasks import Tasks
@@ -40,6 +41,7 @@ class Engine:
     follow: Follow
     dispatch: Dispatch
     access: Access
+    output: OutputQuota
     secrets: Secrets
     audit: Audit
     webhooks: Webhooks

@@ -27,6 +27,11 @@ class Tally:
         counts = self._counts.get(workspace)
         return sum(counts.get(state, 0) for state in WAITING) if counts is not None else 0
 
+    def running(self, workspace: WorkspaceName) -> int:
+        """Tasks of a workspace that run."""
+        counts = self._counts.get(workspace)
+        return counts.get(TaskState.RUNNING, 0) if counts is not None else 0
+
     def by_state(self) -> dict[TaskState, int]:
         """Tasks of all workspaces."""
         totals = dict.fromkeys(TaskState, 0)

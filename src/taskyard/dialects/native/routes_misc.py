@@ -82,12 +82,17 @@ class MiscRoutes(Controller):
 
     @operation("GET", "/me", {200: MeAnswer})
     async def get_me(self, call: Call[NoQuery, None]) -> Answer:
-        """Who is asking."""
+        """Who is asking, and how much output their workspace keeps and may keep."""
         caller = call.caller
         given = caller.installation if caller.is_of_installation else None
         installation = UNSET if given is None else role_word(given)
         role = role_word(caller.role)
-        return json_answer(MeAnswer(caller.actor, caller.workspace, role, installation))
+        answer = MeAnswer(caller.actor, caller.workspace, role, installation)
+        if not caller.is_of_installation:
+            output = call.engine.output
+            answer.output_bytes = output.kept(caller.workspace)
+            answer.output_quota_bytes = output.workspace_bytes or UNSET
+        return json_answer(answer)
 
     @operation("GET", "/version", {200: VersionAnswer})
     async def get_version(self, call: Call[NoQuery, None]) -> Answer:

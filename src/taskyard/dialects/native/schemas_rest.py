@@ -267,6 +267,10 @@ class MeAnswer(Struct, omit_defaults=True):
     role: RoleWord
     installation: RoleWord | UnsetType = UNSET
     """The role in the installation, of a credential that belongs to it."""
+    output_bytes: int | UnsetType = UNSET
+    """Output of ended attempts that the workspace keeps; of a credential of a workspace."""
+    output_quota_bytes: int | UnsetType = UNSET
+    """What it may keep; left out where there is no limit."""
 
 
 class VersionAnswer(Struct, omit_defaults=True):

@@ -14,6 +14,7 @@ from taskyard.store.sqlite.issued import SqliteIssued
 from taskyard.store.sqlite.jobs import SqliteJobs
 from taskyard.store.sqlite.lists import SqliteLists
 from taskyard.store.sqlite.maintenance import SqliteMaintenance
+from taskyard.store.sqlite.output import SqliteOutputTotals
 from taskyard.store.sqlite.parking import SqliteParking
 from taskyard.store.sqlite.session import Part, Session
 from taskyard.store.sqlite.tasks import SqliteTasks
@@ -37,6 +38,7 @@ class Parts:
         self.catalogue = SqliteCatalogue(session)
         self.issued = SqliteIssued(session, self.tasks)
         self.timing = SqliteTiming(session)
+        self.output = SqliteOutputTotals(session)
         self.parking = SqliteParking(session)
         self.maintenance = SqliteMaintenance(session)
         self.workspace_users = SqliteWorkspaceUsers(session)
