@@ -15,8 +15,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from taskyard.core.errors import InvalidInput
+from taskyard.core.ids import WorkspaceName
+from taskyard.core.messages import DeliveryKind, DeliveryPolicy
 from taskyard.ports.http import Post, SendFailed, TargetRefused
+from taskyard.ports.webhooks import DueDelivery
 from taskyard.server.outbound import Outbound, Resolver, resolve
+from taskyard.services.message_sending import MessageSending
 
 pytestmark = pytest.mark.anyio
 
@@ -153,6 +157,26 @@ async def test_a_name_is_looked_up_once_and_that_answer_is_used(target: Target) 
     assert f"host: rebind.example:{target.port}\r\n" in target.heads[0].lower()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.2", "127.2", "[::ffff:127.0.0.2]", "[::1]", "innocent"])
+async def test_a_redirect_leads_nowhere_that_is_refused(target: Target, host: str) -> None:
+    """Each target is judged by itself, however the first one was."""
+    moved = f"HTTP/1.1 302 Go\r\nLocation: http://{host}:{target.port}/\r\n"
+    target.reply = f"{moved}Content-Length: 0\r\n\r\n".encode()
+
+    async def resolver(host: str, port: int) -> list[str]:
+        return ["127.0.0.2"] if host == "innocent" else await resolve(host, port)
+
+    outbound = Outbound(resolver=resolver, allowed_networks=[ip_network("127.0.0.1/32")])
+    due = DueDelivery(
+        *("d", WorkspaceName("w"), "127.0.0.1", f"http://127.0.0.1:{target.port}/", {}, b"body", 0),
+        kind=DeliveryKind.PLAIN,
+    )
+    with pytest.raises(TargetRefused, match="not allowed here"):
+        await MessageSending(outbound, None).send(due, DeliveryPolicy(redirects=3))
+    await outbound.close()
+    assert len(target.heads) == 1
+
+
 async def test_headers_that_frame_the_request_are_the_senders(target: Target) -> None:
     """Given ones are sent along, except those that would lead elsewhere."""
     outbound = Outbound(allow_private=True)
@@ -227,6 +251,12 @@ async def test_urls_are_checked_at_submit_without_resolving() -> None:
         "http://127.0.0.1/",
         "http://[::1]/",
         "http://[::ffff:10.0.0.1]/",
+        "http://[::ffff:0:127.0.0.1]/",
+        "http://[2606:4700::5efe:10.0.0.1]/",
+        "http://127.1/",
+        "http://0x7f.1/",
+        "http://2130706433/",
+        "http://127.0.0.1./",
         "ftp://x.example/",
         "http://u:p@x.example/",
     ):

@@ -4,6 +4,8 @@ from typing import Final
 
 import anyio
 
+from taskyard.core.redaction import redact_text
+
 LOG_BYTES: Final = 1 << 20
 """Kept of a build's log; what is beyond is left out."""
 _CUT: Final = "… the rest of the log is left out\n"
@@ -27,9 +29,11 @@ class BuildLog:
         return log
 
     def say(self, line: str) -> None:
-        """One more line."""
+        """One more line; what looks secret in it is hidden."""
         if self._is_cut:
             return
+        # A build reaches package indexes with the operator's credentials.
+        line = redact_text(line)
         if len(self.text) + len(line) >= LOG_BYTES:
             self._is_cut, line = True, _CUT.rstrip("\n")
         self.text += line + "\n"

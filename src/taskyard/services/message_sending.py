@@ -6,6 +6,7 @@ from urllib.parse import urljoin, urlsplit
 from msgspec.structs import replace
 
 from taskyard.core.messages import DeliveryKind, DeliveryPolicy
+from taskyard.core.secret_names import is_secret_header
 from taskyard.ports.http import Answer, HttpSender, Post, SendFailed
 from taskyard.ports.mail import MailFailed, MailSender
 from taskyard.ports.webhooks import DueDelivery
@@ -20,7 +21,6 @@ _FRAMING: Final = frozenset(
     | {"transfer-encoding", "upgrade"}
 )
 """Headers that say how bytes travel; a submitter's would contradict the sender's own."""
-_CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
 class MessageSending:
@@ -66,9 +66,7 @@ def _redirected(post: Post, status: int, location: str) -> Post:
         raise SendFailed("the answer redirects to what is no URL") from error
     headers = post.headers
     if moved_away:
-        headers = {
-            name: value for name, value in headers.items() if name.lower() not in _CREDENTIALS
-        }
+        headers = {name: value for name, value in headers.items() if not is_secret_header(name)}
     if status in _AS_GET:
         return replace(post, url=url, headers=headers, method="GET", body=b"")
     return replace(post, url=url, headers=headers)

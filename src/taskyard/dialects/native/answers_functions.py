@@ -12,6 +12,7 @@ from taskyard.dialects.native.schemas_functions import (
     VersionAnswer,
 )
 from taskyard.dialects.native.times import wire_time
+from taskyard.services.redaction import redact_text
 
 TASK_HEADER: Final = b"taskyard-task-id"
 _OURS: Final = frozenset(
@@ -65,7 +66,7 @@ def version_answer(version: Version, live_version: int | None) -> VersionAnswer:
         created_at=wire_time(version.created_at),
         created_by=version.created_by,
         finished_at=wire_time(version.finished_at),
-        message=version.message,
+        message=None if version.message is None else redact_text(version.message),
         image=version.image or None,
         digest=version.digest,
     )
