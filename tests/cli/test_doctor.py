@@ -1,6 +1,7 @@
 """The checks of ``taskyard doctor``."""
 
 import json
+import os
 import socket
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,9 @@ from taskyard.cli.doctor.interpreter import check_files, check_python, check_sql
 from taskyard.cli.doctor.parked import check_parked
 from taskyard.cli.doctor.programs import check_bubblewrap, check_engines, check_languages
 from taskyard.cli.doctor.server import check_port, check_server
+from taskyard.cli.doctor.work import check_reach
 from taskyard.core.instants import Instant
+from taskyard.runtimes.function import reach
 from taskyard.store.sqlite.database import FILE_NAME, connect
 from taskyard.store.sqlite.migrating import migrate
 from taskyard.store.sqlite.parking import put_aside
@@ -143,6 +146,27 @@ def test_what_is_parked_is_told(tmp_path: Path) -> None:
     assert found.status is Status.WARN
     assert found.detail.startswith("4 put aside: job j0: no zone; ")
     assert found.detail.endswith("; and 1 more")
+
+
+@pytest.mark.root
+def test_what_functions_cannot_get_to_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it can be opened to them; where work has the server's own user it is no matter."""
+    if os.geteuid() != 0:
+        assert os.environ.get("CI") != "true", "needs root rights"
+        pytest.skip("needs root rights")
+    tmp_path.chmod(0o700)
+    functions = tmp_path / "data" / "functions"
+    functions.mkdir(parents=True)
+    found = check_reach(tmp_path / "data")
+    assert (found.status, str(functions) in found.detail) == (Status.OK, True)
+    monkeypatch.setattr(reach, "_TRY", "import sys; sys.exit('not permitted')")
+    found = check_reach(tmp_path / "data")
+    assert found.status is Status.WARN
+    assert f"{functions} (not permitted)" in found.detail
+    monkeypatch.setenv("TASKYARD_WORK_USER", "server")
+    assert check_reach(tmp_path / "data").status is Status.OK
 
 
 def test_exits_with_1_on_failure(inside: Inside, tmp_path: Path) -> None:

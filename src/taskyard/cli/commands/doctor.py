@@ -13,7 +13,7 @@ from taskyard.cli.doctor.interpreter import check_files, check_python, check_sql
 from taskyard.cli.doctor.parked import check_parked
 from taskyard.cli.doctor.programs import check_bubblewrap, check_engines, check_languages
 from taskyard.cli.doctor.server import check_server
-from taskyard.cli.doctor.work import check_work
+from taskyard.cli.doctor.work import check_reach, check_work
 from taskyard.cli.output import on_terminal, plain, print_json, print_table
 
 _COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
@@ -67,6 +67,7 @@ def _findings(data: Path, host: str, port: int) -> Iterator[Finding]:
     yield from check_cgroups()
     yield check_bubblewrap()
     yield check_work(data)
+    yield check_reach(data)
     yield check_engines()
     yield check_languages()
     yield check_server(data, host, port)

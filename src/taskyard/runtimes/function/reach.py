@@ -1,16 +1,26 @@
 """Where users of workspaces have to get to, so that functions can be built and run as them."""
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+import taskyard
 from taskyard.runtimes.function.child.reaching import closed_above
 from taskyard.runtimes.function.toolchains import TOOL_CHAINS
 from taskyard.runtimes.function.toolchains.build import CHILD
 from taskyard.runtimes.function.toolchains.rust import rustup_home
 
+_TRY: Final = (
+    "import json, sys; sys.path.insert(0, sys.argv[1]); "
+    "from taskyard.runtimes.function.child.reaching import open_up; "
+    "open_up(json.loads(sys.argv[2]))"
+)
+_TRY_S: Final = 10.0
 _MORE: Final = ("npm", "bundle")
 """Programs that are needed for dependencies only."""
 _WHOLE: Final = frozenset({"go", "node", "ruby"})
@@ -28,6 +38,28 @@ def closed_places(directory: Path) -> list[str]:
         for one in sorted(found)
         if not any(one != other and Path(one).is_relative_to(other) for other in found)
     ]
+
+
+def obstacle_to_reach(places: list[str]) -> str | None:
+    """Why these cannot be opened to other users on this machine; None if they can.
+
+    Blocks for a moment: a process of its own tries it.
+    """
+    root = str(Path(taskyard.__file__).parent.parent)
+    argument = msgspec.json.encode(places).decode()
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter and program
+            [sys.executable, "-I", "-S", "-c", _TRY, root, argument],
+            capture_output=True,
+            timeout=_TRY_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else f"exit code {done.returncode}"
 
 
 def _places(directory: Path) -> Iterator[Path]:

@@ -148,6 +148,8 @@ class FunctionRuntime(Switchboard):
         """See ``process_pool.ProcessHost``."""
         if self._nursery is not None:
             _log.error("the nursery hangs; killing it")
+            # Until its end is heard, calls that come wait for the next one.
+            self._nursed.clear()
             self._nursery.kill()
 
     def _signal(self, member: Member, name: str) -> None:
