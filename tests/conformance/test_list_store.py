@@ -98,6 +98,23 @@ async def test_opening_is_news_once(store: Any) -> None:
     assert (record.concurrency_limit, record.paused) == (7, True)
 
 
+async def test_a_limit_that_somebody_set_stays(store: Any) -> None:
+    """Whenever the list is opened again, also with another limit; lifted ones stay lifted."""
+    key = ListKey(WS, GroupName("limited"))
+    await store.lists.open(key, "me", most=10, concurrency_limit=6)
+    await store.groups.set_group(WS, key.group, concurrency_limit=2)
+    for limit in (6, 7):
+        assert not await store.lists.open(key, "me", most=10, concurrency_limit=limit)
+        assert (await store.groups.group(WS, key.group)).concurrency_limit == 2
+    await store.groups.set_group(WS, key.group, clear_limit=True)
+    assert not await store.lists.open(key, "me", most=10, concurrency_limit=6)
+    assert (await store.groups.group(WS, key.group)).concurrency_limit is None
+    early = ListKey(WS, GroupName("before its list"))
+    await store.groups.set_group(WS, early.group, concurrency_limit=1)
+    assert await store.lists.open(early, "me", most=10, concurrency_limit=6)
+    assert (await store.groups.group(WS, early.group)).concurrency_limit == 1
+
+
 async def test_lists_of_an_owner_are_limited(store: Any) -> None:
     """Known ones open for ever; other owners and other workspaces count apart; nothing is left."""
     second = ListKey(WS, GroupName("second"))

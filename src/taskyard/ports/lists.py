@@ -34,6 +34,8 @@ class ListStore(Protocol):
     ) -> bool:
         """Make the list unless it is there, and limit its group; answers whether that is news.
 
+        A limit of the group that came from elsewhere stays; otherwise it follows what is given.
+
         Raises:
             TooManyLists: it is new, and its owner has ``most`` already.
         """

@@ -36,17 +36,27 @@ class SqliteLists(Part):
         self, key: ListKey, owner: str, *, most: int, concurrency_limit: int | None
     ) -> bool:
         """See the port."""
-        parameters = {"workspace": key.workspace, "group_name": key.group, "owner": owner}
+        parameters = {
+            "workspace": key.workspace,
+            "group_name": key.group,
+            "owner": owner,
+            "given_limit": concurrency_limit,
+        }
 
         def write(connection: sqlite3.Connection) -> bool:
-            is_new = connection.execute(_SQL.list_known.sql, parameters).fetchone() is None
+            known = connection.execute(_SQL.list_given.sql, parameters).fetchone()
+            is_new = known is None
             if is_new:
                 (count,) = connection.execute(_SQL.lists_of_owner.sql, parameters).fetchone()
                 if count >= most:
                     raise TooManyLists
                 connection.execute(_SQL.insert_list.sql, parameters)
+            given = None if is_new else known[0]
+            if given != concurrency_limit:
+                connection.execute(_SQL.give_limit.sql, parameters)
             group = record_of(connection, key.workspace, key.group)
-            if group.concurrency_limit == concurrency_limit:
+            is_set_by_others = group.concurrency_limit != given
+            if is_set_by_others or group.concurrency_limit == concurrency_limit:
                 return is_new
             settings = {
                 "workspace": key.workspace,

@@ -1,11 +1,17 @@
--- name: list_known
-SELECT 1 FROM lists WHERE workspace = :workspace AND group_name = :group_name;
+-- name: list_given
+-- The limit that the group was given when its list was opened last.
+SELECT given_limit FROM lists WHERE workspace = :workspace AND group_name = :group_name;
+
+-- name: give_limit!
+UPDATE lists SET given_limit = :given_limit
+WHERE workspace = :workspace AND group_name = :group_name;
 
 -- name: lists_of_owner$
 SELECT count(*) FROM lists WHERE workspace = :workspace AND owner = :owner;
 
 -- name: insert_list!
-INSERT INTO lists (workspace, group_name, owner) VALUES (:workspace, :group_name, :owner);
+INSERT INTO lists (workspace, group_name, owner, given_limit)
+VALUES (:workspace, :group_name, :owner, :given_limit);
 
 -- name: next_number
 UPDATE lists SET last_number = last_number + 1
