@@ -113,6 +113,7 @@ class RealEngine:
         for applet in listed.stdout.split():
             if applet != "busybox":
                 (rootfs / "bin" / applet).symlink_to("busybox")
+        (rootfs / "loop").symlink_to("loop")
         users = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
         (rootfs / "etc" / "passwd").write_text(users)
         (rootfs / "etc" / "group").write_text("root:x:0:\nnogroup:x:65534:\n")

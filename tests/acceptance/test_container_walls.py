@@ -42,7 +42,7 @@ class Walls:
         """A task once it has ended."""
         answer = self.http.get(f"/tasks/{task_id}/wait", params={"timeout_s": 60}, timeout=70)
         task: dict[str, Any] = answer.json()
-        assert task["state"] in {"succeeded", "failed"}, task
+        assert task["state"] in {"succeeded", "failed"}, (task["message"], task)
         return task
 
     def newest(self, group: str) -> dict[str, Any]:

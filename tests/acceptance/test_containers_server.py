@@ -57,6 +57,24 @@ def test_ten_containers_outlive_a_killed_server(settings: Path) -> None:
             assert kinds[-1] in {"succeeded", "failed"}
 
 
+def test_what_never_starts_fails_after_one_attempt(
+    settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the reason; it is not tried again by the machinery."""
+    monkeypatch.setenv("TASKYARD_CONTAINER_NETWORKS", "container:there-is-none")
+    with serving(settings) as served, served.client() as client:
+        body = {
+            "image": "busybox",
+            "command": ["true"],
+            "container": {"pull": "never", "network": "container:there-is-none"},
+        }
+        task_id = client.post("/tasks", json=body).raise_for_status().json()["id"]
+        task = await_state(client, task_id, "succeeded", "failed")
+        assert (task["state"], task["reason"]) == ("failed", "start_failed"), task
+        assert task["attempt_count"] == 1
+        assert "there-is-none" in task["message"], task
+
+
 def _await_output(served: Served, task_id: str) -> None:
     deadline = time.monotonic() + 60
     with served.client() as client:

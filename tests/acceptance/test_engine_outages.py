@@ -27,6 +27,14 @@ def data(engine: RealEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     engine.clear()
 
 
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A directory that containers may see."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    return shared
+
+
 def submit(client: httpx.Client, script: str, shared: Path) -> str:
     """The id of a new task; what is shared with it is below ``/shared``."""
     body = {
@@ -57,14 +65,12 @@ def workers(client: httpx.Client) -> str:
     return client.get("/workers").raise_for_status().text
 
 
-def test_a_server_may_start_before_its_engine(
-    data: Path, engine: RealEngine, tmp_path: Path
-) -> None:
+def test_a_server_may_start_before_its_engine(data: Path, engine: RealEngine, shared: Path) -> None:
     """Tasks wait, told why; the circuit opens, and closes when the engine is there."""
     engine.stop()
     try:
         with serving(data) as served, served.client() as client:
-            task_id = submit(client, "exit 3", tmp_path)
+            task_id = submit(client, "exit 3", shared)
             eventually(lambda: '"open"' in workers(client), lambda: workers(client))
             assert "tried again in" in why(client, task_id)
             assert str(engine.socket) in why(client, task_id)
@@ -79,7 +85,7 @@ def test_a_server_may_start_before_its_engine(
 
 @pytest.mark.parametrize("first", ["engine", "server"])
 def test_engine_and_server_away_while_ten_run(
-    data: Path, engine: RealEngine, first: str, tmp_path: Path
+    data: Path, engine: RealEngine, first: str, shared: Path
 ) -> None:
     """Attempts wait for the engine, then end once: by their own codes, never by its absence."""
     # They go on when they are told to, those of Docker Engine in their second life: it ends them
@@ -88,7 +94,7 @@ def test_engine_and_server_away_while_ten_run(
     wait = "until [ -e /shared/go ]; do sleep 0.1; done"
     script = f"{trap}echo {{n}}; [ $TASKYARD_ATTEMPT = 2 ] || {wait}; exit {{n}}"
     with serving(data) as served, served.client() as client:
-        ids = [submit(client, script.format(n=number), tmp_path) for number in range(10)]
+        ids = [submit(client, script.format(n=number), shared) for number in range(10)]
         for number, task_id in enumerate(ids):
             eventually(
                 lambda task_id=task_id, number=number: (  # type: ignore[misc]
@@ -109,7 +115,7 @@ def test_engine_and_server_away_while_ten_run(
             for task_id in ids:
                 assert client.get(f"/tasks/{task_id}").json()["state"] == "running"
             if engine.kind == "podman":
-                (tmp_path / "go").touch()
+                (shared / "go").touch()
         finally:
             engine.start()
         stray = {"taskyard.installation": label, "taskyard.attempt": "nobody"}

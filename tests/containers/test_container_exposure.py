@@ -1,5 +1,6 @@
 """What of the machine containers never see, whatever volumes are allowed. Needs no engine."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from taskyard.core.states import Reason
 from taskyard.core.tasks import Device, Volume
 from taskyard.runtimes.container.errors import CannotRun
 from taskyard.runtimes.container.exposure import Mount, exposed, mounts
@@ -60,6 +62,18 @@ def test_loops_are_told_as_such(data: Path) -> None:
     loop.symlink_to(loop)
     with pytest.raises(CannotRun, match="symbolic links"):
         asked(loop, data)
+
+
+def test_links_that_cannot_be_followed_are_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of the kernel's are closed even to root."""
+
+    def closed(path: str) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os.path, "realpath", closed)
+    with pytest.raises(CannotRun, match="Permission denied") as refused:
+        real_devices([Device("/proc/1/root", "/dev/x")], [])
+    assert refused.value.reason is Reason.START_FAILED
 
 
 def test_bind_mounts_are_known_by_what_they_show() -> None:

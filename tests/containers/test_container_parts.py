@@ -19,7 +19,6 @@ from taskyard.runtimes.container.findings import (
     Circumstances,
     finding,
     judge,
-    reason_of_refusal,
 )
 from taskyard.runtimes.container.frames import Frames, LogFrames
 from taskyard.runtimes.container.identity import installation_id
@@ -210,18 +209,3 @@ def test_ends(
     }
     found = judge(finding(_ended(code, **state)), Circumstances(**{**plain, **around}))  # type: ignore[arg-type]  # one table for all types
     assert found[:2] == wanted
-
-
-@pytest.mark.parametrize(
-    ("status", "message", "reason"),
-    [
-        (400, "invalid CapAdd", Reason.START_FAILED),
-        (500, 'exec: "x": executable file not found in $PATH', Reason.START_FAILED),
-        (500, "write /var/lib/x: no space left on device", Reason.RUNTIME_TROUBLE),
-        (500, "something inside broke", Reason.RUNTIME_TROUBLE),
-        (409, "name in use", Reason.START_FAILED),
-    ],
-)
-def test_refusals(status: int, message: str, reason: Reason) -> None:
-    """Trouble of the engine is told from trouble of the work."""
-    assert reason_of_refusal(status, message) is reason

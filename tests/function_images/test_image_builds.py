@@ -101,7 +101,7 @@ async def test_an_image_without_the_program_cannot_start(world: ImageWorld) -> N
     world.images.push(name, "latest", "m", command=("/none",))
     await world.build(f"{world.images.host}/{name}")
     ended = await world.call("echo")
-    assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.START_FAILED), ended
+    assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.START_FAILED), ended.message
     assert "cannot be started" in (ended.message or "")
     await world.until(lambda: world.engine.containers() == [])
 

@@ -13,7 +13,12 @@ from taskyard.core.tasks import TaskSpec
 LOSSES_GRANTED: Final = 10
 """Times a task may lose its worker before it is suspected of being the cause."""
 TROUBLE_DELAY_S: Final = 5.0
-"""Pause after the machinery below failed, so that a broken one is not hammered."""
+"""First pause after the machinery below failed; each further one is twice as long."""
+TROUBLE_DELAY_MAX_S: Final = 300.0
+TROUBLES_GRANTED: Final = 20
+"""Times the machinery may fail a task before the task is suspected of being the cause: with the
+pauses in between more than an hour. An engine that is away as a whole is waited for without
+attempts, and does not count."""
 
 
 class Verdict(Struct, frozen=True):
@@ -55,9 +60,13 @@ def verdict(
             return Verdict(TaskEvent.REQUEUE, "requeued", reason=reason, message=message)
         return Verdict(TaskEvent.FAIL, "failed", reason=reason, message=message, failed=True)
     if reason is Reason.RUNTIME_TROUBLE:
-        return Verdict(
-            TaskEvent.RETRY, "retrying", after(now, TROUBLE_DELAY_S), reason=reason, message=message
-        )
+        # Attempts that were lost count too: they are not told apart from trouble.
+        troubles = attempt_number - failures_before
+        if troubles > TROUBLES_GRANTED:
+            text = f"given up after {troubles} attempts that failed outside of the task: {message}"
+            return Verdict(TaskEvent.FAIL, "failed", reason=reason, message=text, failed=True)
+        start_at = after(now, trouble_delay_s(troubles))
+        return Verdict(TaskEvent.RETRY, "retrying", start_at, reason=reason, message=message)
     failures = failures_before + 1
     if failures < spec.retry.max_attempts:
         start_at = after(now, backoff_s(spec.retry, failures, chance))
@@ -68,3 +77,8 @@ def verdict(
         (TaskEvent.EXHAUST, "dead") if spec.retry.max_attempts > 1 else (TaskEvent.FAIL, "failed")
     )
     return Verdict(event, kind, reason=reason, message=message, failed=True)
+
+
+def trouble_delay_s(troubles: int) -> float:
+    """Seconds to wait after the machinery has failed a task so many times (from 1)."""
+    return min(TROUBLE_DELAY_S * 2.0 ** min(troubles - 1, 16), TROUBLE_DELAY_MAX_S)

@@ -18,7 +18,6 @@ from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.runtimes.container.copying import Copying
 from taskyard.runtimes.container.dock import Dock
 from taskyard.runtimes.container.errors import CannotRun, EngineRefused, EngineUnreachable
-from taskyard.runtimes.container.files import furnish
 from taskyard.runtimes.container.findings import (
     Circumstances,
     Finding,
@@ -26,17 +25,17 @@ from taskyard.runtimes.container.findings import (
     is_suspicious,
     judge,
     may_lack_memory,
-    reason_of_refusal,
 )
 from taskyard.runtimes.container.forwarding import Forwarding
 from taskyard.runtimes.container.killing import METHOD, Killing
-from taskyard.runtimes.container.making import Making, allowed
+from taskyard.runtimes.container.making import Making
 from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.request import (
     BOOT_LABEL,
     PREFIX_LABEL,
     container_name,
 )
+from taskyard.runtimes.container.starting import prepare, start
 
 _log = structlog.get_logger(__name__)
 
@@ -180,7 +179,7 @@ class Berth:
             if found.started_at is None:
                 await group.start(copying.attach)
                 try:
-                    last = await self._start()
+                    last = await self._start(copying)
                 except CannotRun as error:
                     refused = error
                 copying.begun.set()
@@ -205,20 +204,13 @@ class Berth:
             await self._surely(copying.read_all)
         await self._conclude(last)
 
-    async def _start(self) -> Finding | None:
+    async def _start(self, copying: Copying) -> Finding | None:
         """Start it once; None if it is gone. Raises :class:`CannotRun`."""
         dock = self._dock
-        if self._work.volumes or self._adopted:
-            # Links may have been changed since, or settings while this process was away.
-            await allowed(dock, self._work, self.assignment.resources)
-        if self._work.files:
-            await furnish(dock.engine, self._name, self._work.files, dock.file_dirs, dock.protected)
+        await prepare(dock, self.assignment, self._work, adopted=self._adopted)
         while True:
             try:
-                await self._dock.engine.call("POST", f"/containers/{self._name}/start")
-            except EngineRefused as error:
-                reason = reason_of_refusal(error.status, str(error))
-                raise CannotRun(f"cannot be started: {error}", reason) from error
+                await start(dock, self.assignment, self._work, copying.miss)
             except EngineUnreachable:
                 # Whether it was started has to be known: nothing runs twice.
                 found = await self._inspect()

@@ -60,7 +60,7 @@ class Copying:
         """Why output could not be written."""
 
     def miss(self) -> None:
-        """Nobody was attached from the start."""
+        """Nobody was attached from the start, or not any more."""
         self._missed = True
         self._over.set()
 

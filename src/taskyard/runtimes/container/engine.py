@@ -182,6 +182,16 @@ class EngineClient:
             raise
         return found
 
+    async def has_image(self, image: str) -> bool:
+        """Whether it has an image by this name or id. Raises like :meth:`call`."""
+        try:
+            await self.call("GET", f"{image_path(image)}/json")
+        except EngineRefused as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
     async def containers(self, label: str) -> list[dict[str, Any]]:
         """Every container with a label, ``NAME=VALUE``. Raises like :meth:`call`."""
         params = {"all": "1", "filters": _filters(label=[label])}
@@ -320,11 +330,12 @@ def _decoded(content: bytes) -> Any:
 
 
 def _refused(status: int, content: bytes) -> EngineRefused:
-    message = ""
+    message = cause = ""
     try:
         found = msgspec.json.decode(content)
         if isinstance(found, dict):
+            cause = str(found.get("cause") or "")
             message = str(found.get("message") or found.get("cause") or "")
     except msgspec.DecodeError:
         message = content[:500].decode(errors="replace")
-    return EngineRefused(status, message.strip() or f"the engine answered {status}")
+    return EngineRefused(status, message.strip() or f"the engine answered {status}", cause)

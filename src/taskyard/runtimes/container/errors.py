@@ -18,11 +18,12 @@ class EngineUnreachable(ContainerError):
 class EngineRefused(ContainerError):
     """The engine answered with an error.
 
-    ``status`` is its HTTP status, the message what it said.
+    ``status`` is its HTTP status, the message what it said, ``cause`` Podman's name for the error.
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, cause: str = "") -> None:
         self.status = status
+        self.cause = cause
         super().__init__(message)
 
 

@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from taskyard.core.states import Reason
 from taskyard.core.tasks import ContainerFile
+from taskyard.runtimes.container.diagnosis import reason_of_files, reason_of_os_error
 from taskyard.runtimes.container.engine import EngineClient
 from taskyard.runtimes.container.errors import CannotRun, EngineRefused, EngineUnreachable
 from taskyard.runtimes.container.exposure import exposed, mounts
@@ -37,7 +38,8 @@ async def furnish(
     try:
         await engine.put(container, archive)
     except EngineRefused as error:
-        raise CannotRun(f"its files cannot be put into the container: {error}") from error
+        reason = await reason_of_files(engine, error, container, _packed((), (), ()))
+        raise CannotRun(f"its files cannot be put into the container: {error}", reason) from error
     except EngineUnreachable as error:
         raise CannotRun(f"the container engine is away: {error}", Reason.RUNTIME_TROUBLE) from error
 
@@ -72,7 +74,8 @@ def _content(file: ContainerFile, allowed: Sequence[str], protected: Sequence[st
             content = opened.read(FILE_BYTES + 1)
     except OSError as error:
         raise CannotRun(
-            f"{file.host} cannot be put into the container: {error.strerror or error}"
+            f"{file.host} cannot be put into the container: {error.strerror or error}",
+            reason_of_os_error(error),
         ) from error
     if len(content) > FILE_BYTES:
         raise CannotRun(f"{file.host} has more than {FILE_BYTES} bytes")

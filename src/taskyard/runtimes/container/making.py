@@ -13,12 +13,18 @@ from taskyard.core.states import Reason
 from taskyard.core.tasks import Container, PullPolicy
 from taskyard.ports.runtime import Assignment
 from taskyard.runtimes.container.credentials import auth_header
+from taskyard.runtimes.container.diagnosis import probe_of, reason_of_refusal
 from taskyard.runtimes.container.dock import Dock
 from taskyard.runtimes.container.errors import CannotRun, EngineRefused, EngineUnreachable
-from taskyard.runtimes.container.findings import Finding, finding, reason_of_refusal
+from taskyard.runtimes.container.findings import Finding, finding
 from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.pulling import pull
-from taskyard.runtimes.container.request import Surroundings, container_name, creation
+from taskyard.runtimes.container.request import (
+    ATTEMPT_LABEL,
+    Surroundings,
+    container_name,
+    creation,
+)
 from taskyard.runtimes.container.volumes import binds, real_devices
 
 
@@ -130,7 +136,7 @@ class Making:
 
     async def _create(self, body: dict[str, Any]) -> Finding | None:
         """The container; None if the engine does not have its image. Raises :class:`CannotRun`."""
-        engine, trouble = self._dock.engine, ""
+        engine, problem = self._dock.engine, CannotRun("was not tried")
         for _ in range(2):
             try:
                 answer = await engine.call(
@@ -138,29 +144,42 @@ class Making:
                 )
                 return _fresh(str(answer["Id"]), body["Labels"])
             except EngineRefused as error:
-                inspected = None
-                if error.status == 404 and "image" in str(error).lower():
+                if error.status == 404 and not await self._has_image(body["Image"]):
                     return None
-                if error.status == 409 or "already in use" in str(error):
-                    inspected = await self._try_inspect()
-                if inspected is None:
-                    reason = reason_of_refusal(error.status, str(error))
-                    raise CannotRun(f"cannot be created: {error}", reason) from error
-                return inspected
-            except EngineUnreachable as error:
-                # A connection kept from before the engine was started anew looks like this too.
-                trouble = str(error)
                 inspected = await self._try_inspect()
                 if inspected is not None:
                     return inspected
-        raise CannotRun(f"the container engine is away: {trouble}", Reason.RUNTIME_TROUBLE)
+                reason = await reason_of_refusal(
+                    engine, error, probe_of(self._dock, self._assignment, self._work)
+                )
+                problem = CannotRun(f"cannot be created: {error}", reason)
+                if error.status < 500 or reason is Reason.RUNTIME_TROUBLE:
+                    raise problem from error
+                # Once more, as trouble may have passed while its cause was looked for.
+            except EngineUnreachable as error:
+                # A connection kept from before the engine was started anew looks like this too.
+                problem = CannotRun(
+                    f"the container engine is away: {error}", Reason.RUNTIME_TROUBLE
+                )
+                inspected = await self._try_inspect()
+                if inspected is not None:
+                    return inspected
+        raise problem
+
+    async def _has_image(self, image: str) -> bool:
+        try:
+            return await self._dock.engine.has_image(image)
+        except (EngineUnreachable, EngineRefused):
+            return True
 
     async def _try_inspect(self) -> Finding | None:
         try:
             inspected = await self._dock.engine.inspect(self._name)
         except (EngineUnreachable, EngineRefused):
             return None
-        return None if inspected is None else finding(inspected)
+        found = None if inspected is None else finding(inspected)
+        mine = found is not None and found.labels.get(ATTEMPT_LABEL) == self._assignment.attempt_id
+        return found if mine else None
 
 
 def _fresh(container_id: str, labels: dict[str, str]) -> Finding:

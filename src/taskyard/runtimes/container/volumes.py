@@ -7,6 +7,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from taskyard.core.tasks import Device, Volume
+from taskyard.runtimes.container.diagnosis import reason_of_os_error
 from taskyard.runtimes.container.errors import CannotRun
 from taskyard.runtimes.container.exposure import exposed, mounts
 
@@ -66,12 +67,14 @@ def real_devices(devices: Sequence[Device], allowed: Sequence[str]) -> tuple[Dev
 
 def _real(path: str) -> str:
     """Where a path leads to. Raises :class:`CannotRun` for one that leads in circles."""
-    real = os.path.realpath(path)
+    real = path
     try:
+        real = os.path.realpath(path)
         # Loops are passed over by realpath, and found by a look at what is there.
         Path(real).stat()
     except FileNotFoundError:
         return real
     except OSError as error:
-        raise CannotRun(f"{path} cannot be used: {error.strerror or error}") from error
+        text = f"{path} cannot be used: {error.strerror or error}"
+        raise CannotRun(text, reason_of_os_error(error)) from error
     return real

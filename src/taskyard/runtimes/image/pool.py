@@ -6,8 +6,9 @@ from typing import Protocol
 import anyio.to_thread
 
 from taskyard.core.states import Reason
+from taskyard.runtimes.container.diagnosis import Probe, reason_of_refusal
 from taskyard.runtimes.container.errors import CannotRun, EngineRefused, EngineUnreachable
-from taskyard.runtimes.container.findings import reason_of_refusal
+from taskyard.runtimes.container.request import INSTALLATION_LABEL
 from taskyard.runtimes.function.limits import PoolKey
 from taskyard.runtimes.function.member import Member
 from taskyard.runtimes.function.pool import Host, Pool, how
@@ -75,7 +76,7 @@ class ImagePool(Pool):
             text = f"the container engine is away: {error}"
             self._unmade(member, text, Reason.RUNTIME_TROUBLE)
         except EngineRefused as error:
-            reason = reason_of_refusal(error.status, str(error))
+            reason = await reason_of_refusal(self._containers.engine, error, self._probe(number))
             self._unmade(member, f"its container cannot be started: {error}", reason)
         except CannotRun as error:
             self._unmade(member, str(error), error.reason)
@@ -89,10 +90,21 @@ class ImagePool(Pool):
         try:
             await member.vessel.launch(body)
         except EngineRefused as error:
-            if error.status != 404 or "image" not in str(error).lower():
+            if error.status != 404 or await self._has_image():
                 raise
             await host.fetch(self._pin)
             await member.vessel.launch(body)
+
+    async def _has_image(self) -> bool:
+        try:
+            return await self._containers.engine.has_image(self._pin.id)
+        except EngineRefused:
+            return True
+
+    def _probe(self, number: int) -> Probe:
+        host = self._containers
+        labels = {INSTALLATION_LABEL: host.installation}
+        return Probe(f"{host.container_name(number)}-probe", self._pin.id, host.network, labels)
 
     def _unmade(self, member: ImageMember | None, text: str, reason: Reason) -> None:
         if member is None:

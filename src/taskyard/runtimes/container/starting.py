@@ -1,0 +1,71 @@
+"""Starting a container that was made."""
+
+from collections.abc import Callable
+
+from taskyard.core.states import Reason
+from taskyard.core.tasks import Container
+from taskyard.ports.runtime import Assignment
+from taskyard.runtimes.container.diagnosis import probe_of, reason_of_refusal
+from taskyard.runtimes.container.dock import Dock
+from taskyard.runtimes.container.errors import CannotRun, EngineRefused
+from taskyard.runtimes.container.files import furnish
+from taskyard.runtimes.container.findings import finding
+from taskyard.runtimes.container.making import allowed
+from taskyard.runtimes.container.request import container_name
+
+
+async def prepare(dock: Dock, assignment: Assignment, work: Container, *, adopted: bool) -> None:
+    """Put in what it needs, and see that it is still allowed. Raises :class:`CannotRun`.
+
+    Links may have been changed since it was made, or settings while this process was away.
+    """
+    if work.volumes or adopted:
+        await allowed(dock, work, assignment.resources)
+    if work.files:
+        name = container_name(assignment.attempt_id)
+        await furnish(dock.engine, name, work.files, dock.file_dirs, dock.protected)
+
+
+async def start(
+    dock: Dock, assignment: Assignment, work: Container, before_again: Callable[[], None]
+) -> None:
+    """Start it; once more if trouble may have passed while its cause was looked for.
+
+    ``before_again`` is called before that: an engine may have ended the attachment.
+
+    Raises:
+        CannotRun: it does not start.
+        EngineUnreachable: nobody knows whether it was started.
+    """
+    path = f"/containers/{container_name(assignment.attempt_id)}/start"
+    # What is given through the attachment is lost with that.
+    is_last = work.stdin is not None
+    while True:
+        try:
+            await dock.engine.call("POST", path)
+        except EngineRefused as error:
+            if await _has_begun(dock, assignment):
+                return
+            reason = await reason_of_refusal(dock.engine, error, probe_of(dock, assignment, work))
+            if is_last or error.status < 500 or reason is Reason.RUNTIME_TROUBLE:
+                raise CannotRun(f"cannot be started: {error}", reason) from error
+            is_last = True
+            before_again()
+        else:
+            return
+
+
+async def _has_begun(dock: Dock, assignment: Assignment) -> bool:
+    """Whether it was started all the same: nothing runs twice.
+
+    Raises :class:`CannotRun` if it is not there any more, and ``EngineUnreachable``.
+    """
+    try:
+        inspected = await dock.engine.inspect(container_name(assignment.attempt_id))
+    except EngineRefused as error:
+        text = f"cannot be started, nor looked at: {error}"
+        raise CannotRun(text, Reason.RUNTIME_TROUBLE) from error
+    if inspected is None:
+        text = "its container was removed by somebody else before it was started"
+        raise CannotRun(text, Reason.RUNTIME_TROUBLE)
+    return finding(inspected).started_at is not None
