@@ -231,6 +231,22 @@ async def test_a_command_is_found_by_what_lists_show_of_it(
     assert [task.id for task in page.tasks] == [wanted.id]
 
 
+@pytest.mark.parametrize(
+    ("guess", "is_found"), [("hid", False), ("hidden", False), ("--password", True), ("own", True)]
+)
+async def test_what_is_hidden_is_not_found(store: Any, guess: str, *, is_found: bool) -> None:
+    """Otherwise whoever may read could guess it, a character at a time."""
+    for new in (
+        new_task(name="own --password=hidden", work=Command(argv=("a",))),
+        new_task(name=None, work=Command(argv=("own", "--password", "hidden"))),
+        new_task(name=None, work=Command(shell="own --password 'hidden'")),  # noqa: S604 - stored
+        new_task(name=None, work=Container(image="own", args=("--password=hidden",))),
+    ):
+        await store.tasks.submit([new], None)
+        page = await store.tasks.list_tasks(TaskQuery(workspace=WS, text=guess))
+        assert (new.id in [task.id for task in page.tasks]) == is_found
+
+
 async def test_a_page_tells_how_long_attempts_ran(store: Any) -> None:
     """All that have ended, without waiting; nothing of a task that never ran, or still does."""
     policy = RetryPolicy(2, 1.0, 1.0, 1.0, 0.0)

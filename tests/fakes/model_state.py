@@ -12,6 +12,7 @@ from taskyard.core.errors import NotFound
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.outcome import verdict
+from taskyard.core.redaction import redact_text
 from taskyard.core.resources import Resources
 from taskyard.core.schedule import firings_due
 from taskyard.core.states import (
@@ -362,8 +363,12 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and (query.group is None or spec.group == query.group)
         and all(spec.labels.get(key) == value for key, value in query.labels.items())
         and (
-            any(wanted in text.lower() for text in texts)
-            or (words != "" and words in _bare(command).lower())
+            any(wanted in text.lower() and wanted in redact_text(text).lower() for text in texts)
+            or (
+                words != ""
+                and words in _bare(command).lower()
+                and words in _bare(redact_text(command)).lower()
+            )
             or not wanted
         )
         and (query.created_after is None or task.created_at >= query.created_after)

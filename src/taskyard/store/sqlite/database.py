@@ -8,9 +8,13 @@ from typing import Any, Final
 
 import aiosql
 
+from taskyard.core.redaction import redact_text
+from taskyard.core.secret_text import Allowance
 from taskyard.store.sqlite.batches import STATEMENTS
 
 FILE_NAME: Final = "taskyard.sqlite3"
+_READ: Final = 4096
+"""Characters of a command that are looked through for secrets: one search meets many commands."""
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -27,6 +31,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=STATEMENTS,
     )
+    connection.create_function("shown", 1, _shown, deterministic=True)
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA cache_size = -16384")
     connection.execute("PRAGMA temp_store = MEMORY")
@@ -40,6 +45,11 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA wal_autocheckpoint = 8000")
         connection.execute("PRAGMA journal_size_limit = 67108864")
     return connection
+
+
+def _shown(text: str | None) -> str | None:
+    """A text as it may be shown; for searches, which must not find what is hidden."""
+    return None if text is None else redact_text(text, Allowance(_READ))
 
 
 @cache

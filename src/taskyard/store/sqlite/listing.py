@@ -27,11 +27,11 @@ _COMMAND: Final = (
     " coalesce((SELECT group_concat(value, ' ') FROM json_each(spec, '$.work.args')), ''),"
     " spec ->> '$.work.function', '')"
 )
-_COMMAND_WORDS: Final = (
-    f"replace(replace(replace(replace(replace({_COMMAND}, '''', ''), '\"', ''), '\\', ''),"
+_WORDS: Final = (
+    "replace(replace(replace(replace(replace({command}, '''', ''), '\"', ''), '\\', ''),"
     " char(10), ' '), char(9), ' ')"
 )
-"""The command of a task as :func:`words_of` would have it."""
+"""A command as :func:`words_of` would have it."""
 
 
 def words_of(text: str) -> str:
@@ -135,11 +135,23 @@ def _tests(query: TaskQuery) -> tuple[str, dict[str, Any]]:
         )
     if query.text is not None:
         parameters |= {"text": query.text, "words": words_of(query.text)}
-        found = [
-            f"instr(lower({column}), lower(:text)) > 0"
-            for column in ("coalesce(name, '')", "group_name", "id")
-        ]
+        found = [f"instr(lower({column}), lower(:text)) > 0" for column in ("group_name", "id")]
+        found.append(_found("coalesce(name, '')", "shown(coalesce(name, ''))", "text"))
         if parameters["words"]:
-            found.append(f"instr(lower({_COMMAND_WORDS}), lower(:words)) > 0")
+            command, shown = (
+                _WORDS.format(command=one) for one in (_COMMAND, f"shown({_COMMAND})")
+            )
+            found.append(_found(command, shown, "words"))
         tests.append(f"({' OR '.join(found)})")
     return " AND ".join(tests), parameters
+
+
+def _found(whole: str, shown: str, parameter: str) -> str:
+    """SQL for whether a text is found, also in what is shown: else guesses would tell the rest.
+
+    What is shown takes longer to make, and is asked for only if the text is there at all.
+    """
+    return (
+        f"CASE WHEN instr(lower({whole}), lower(:{parameter})) > 0"
+        f" THEN instr(lower({shown}), lower(:{parameter})) > 0 ELSE 0 END"
+    )
