@@ -77,6 +77,14 @@ def test_functions_are_not_held_by_sandboxes() -> None:
     users.serve({A: True, B: True})
 
 
+def test_functions_can_be_turned_off() -> None:
+    """Those that an earlier server had stay, and do not count."""
+    one = Identities(rules=WorkRules(SANDBOXED, may_share=False, process_functions=False))
+    one.serve({A: True, B: True})
+    with pytest.raises(Conflict, match="process_functions"):
+        one.admit(A, functions=True)
+
+
 @pytest.mark.anyio
 async def test_rules_decide_whom_work_runs_as() -> None:
     """A given user needs no store."""

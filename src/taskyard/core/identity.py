@@ -49,6 +49,9 @@ class WorkRules(Struct, frozen=True):
     by_workspace: Mapping[WorkspaceName, WorkRule] = {}
     may_share: bool = True
     """Whether several workspaces may be served although nothing keeps them apart."""
+    process_functions: bool = True
+    """Whether functions may run as processes of the machine, which no sandbox holds; those that are
+    images may anyway."""
     obstacle: str = ""
     """Why there is no wall by default; empty if there is one."""
 

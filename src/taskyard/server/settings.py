@@ -234,6 +234,8 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     0 in the environment or the file means none."""
     function_result_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 10 << 20
     """Largest body that a function may answer with."""
+    process_functions: bool = True
+    """Whether functions run as processes of this machine; those that are images are containers."""
     function_build_timeout_s: Annotated[float, Meta(ge=1, le=86_400)] = 300.0
     """Seconds that one step of a build may take."""
     function_builds: Annotated[int, Meta(ge=1, le=1000)] = 2

@@ -32,7 +32,8 @@ def work_rules(settings: Settings) -> WorkRules:
         WorkspaceName(name): found.rule(f"workspace_work.{name}.", one)[0]
         for name, one in settings.workspace_work.items()
     }
-    return WorkRules(default, named, settings.workspaces_share_user, obstacle)
+    may_share, functions = settings.workspaces_share_user, settings.process_functions
+    return WorkRules(default, named, may_share, functions, obstacle)
 
 
 def tell(rules: WorkRules) -> None:
@@ -40,7 +41,8 @@ def tell(rules: WorkRules) -> None:
     if rules.isolation == "none":
         log.warning("work_runs_as_the_server", reason=rules.obstacle, means=MEANS)
     elif rules.isolation == "sandbox":
-        log.info("work_is_sandboxed", not_sandboxed="functions and their builds")
+        left = {"not_sandboxed": "functions and their builds"} if rules.process_functions else {}
+        log.info("work_is_sandboxed", **left)
 
 
 def warnings_of(rules: WorkRules) -> tuple[str, ...]:

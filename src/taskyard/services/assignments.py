@@ -79,7 +79,7 @@ class Assignments:
             NotFound: the task refers to a secret that its workspace does not have.
             NothingToRun: it calls a function that is not there, or has no code; or it asks for a
                 user that it may not run as, or for something that its container may not have.
-            Conflict: there is no user left for its workspace.
+            Conflict: there is no user left for its workspace, or the operator does not let it run.
             Unavailable: secrets cannot be read now.
         """
         spec, work = task.spec, task.spec.work
@@ -143,7 +143,10 @@ class Assignments:
 
     async def _identity(self, task: Task, work: Work) -> Identity:
         """As whom commands and functions run; containers do not ask."""
-        if isinstance(work, Command) or (isinstance(work, FunctionCall) and not work.image):
+        is_function = isinstance(work, FunctionCall) and not work.image
+        if is_function:
+            self._identities.admit(task.workspace, functions=True)
+        if is_function or isinstance(work, Command):
             return await self._identities.of(task.workspace)
         return SERVER
 

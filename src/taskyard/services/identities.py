@@ -67,14 +67,19 @@ class Identities:
         Raises ``Conflict`` if they may not be served together.
         """
         for workspace, has_functions in sorted(workspaces.items()):
-            self.admit(workspace, functions=has_functions)
+            self.admit(workspace, functions=has_functions and self.rules.process_functions)
 
     def admit(self, workspace: WorkspaceName, *, functions: bool = False) -> None:
         """Serve a workspace from now on; with ``functions`` those as well.
 
         Raises ``Conflict`` if nothing keeps its work from that of another one, or the other way
-        round, and the operator did not say that they may share.
+        round, and the operator did not say that they may share; or if functions are turned off.
         """
+        if functions and not self.rules.process_functions:
+            raise Conflict(
+                "this server runs no functions as processes (process_functions = false); deploy an"
+                " image, or have the operator allow them"
+            )
         if self._served.get(workspace, False) or (workspace in self._served and not functions):
             return
         after = self._served | {workspace: functions}
