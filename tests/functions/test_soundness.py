@@ -22,6 +22,7 @@ from taskyard.runtimes.function.soundness import (
     sync,
     sync_below,
 )
+from taskyard.runtimes.function.toolchains import golibrary
 
 pytestmark = pytest.mark.anyio
 
@@ -79,6 +80,24 @@ def test_trees_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_on
     monkeypatch.setattr(soundness, "sync", lambda path: synced.append(Path(path).name))
     sync_below(tmp_path)
     assert sorted(synced) == ([] if at_once else sorted(["a", "file", tmp_path.name]))
+
+
+def test_what_all_builds_of_go_begin_with_is_on_disk_before_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would compile it again."""
+    fresh, kept = tmp_path / "fresh", tmp_path / "toolchains" / "go-1"
+    fresh.mkdir()
+    synced: list[Path] = []
+
+    def below(place: Path) -> None:
+        assert not kept.exists()
+        synced.append(place)
+
+    monkeypatch.setattr(golibrary, "sync_below", below)
+    golibrary._keep(fresh, kept)
+    assert kept.is_dir()
+    assert synced == [fresh]
 
 
 def test_damage_is_found(tmp_path: Path) -> None:

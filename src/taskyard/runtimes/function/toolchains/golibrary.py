@@ -14,6 +14,7 @@ from typing import Final
 
 import anyio.to_thread
 
+from taskyard.runtimes.function.soundness import sync_below
 from taskyard.runtimes.function.toolchains.build import Build
 
 _PACKAGES: Final = ("net/http", "encoding/xml", "os/exec", "regexp", "runtime/debug")
@@ -54,6 +55,8 @@ def _keep(fresh: Path, kept: Path) -> None:
     for old in kept.parent.glob("go-*"):
         if old != kept:
             shutil.rmtree(old, ignore_errors=True)
+    # Nobody looks at it again: after a power cut it has to be whole, or not there.
+    sync_below(fresh)
     try:
         fresh.rename(kept)
     except OSError:
