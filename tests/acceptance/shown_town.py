@@ -303,6 +303,7 @@ class Town:
         """Have happened what follows: an end with a kill, messages tried."""
         first = self.known["task_id"][0]
         self.seen["processes"] = self._processes()
+        self.seen["stored, meanwhile"] = self.stored()
         api.post(f"/tasks/{first}/cancel", json={"grace_s": 0.1})
         await_state(api, first, "cancelled")
         deadline = time.monotonic() + 30
@@ -316,6 +317,15 @@ class Town:
         assert answer.status_code < 300, answer.text
         self.seen[f"native {answer.request.method} {answer.request.url.path}"] = answer.content
         self.known.setdefault(parameter, []).append(answer.json()["id"])
+
+    def stored(self) -> bytes:
+        """What every file of the data directory holds."""
+        found = []
+        for path in self.served.data.rglob("*"):
+            with contextlib.suppress(OSError):
+                if path.is_file():
+                    found.append(path.read_bytes())
+        return b"\n".join(found)
 
     def program(self, *arguments: str) -> bytes:
         """What the command line says."""

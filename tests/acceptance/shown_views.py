@@ -48,10 +48,7 @@ class Views:
         self._town.seen["log"] = self._town.served.log.read_bytes()
         paths = list(self._town.served.data.rglob("*"))
         self._town.seen["file names"] = "\n".join(map(str, paths)).encode()
-        stored = (
-            path for path in paths if path.is_file() and path.parent == self._town.served.data
-        )
-        self._town.seen["stored"] = b"\n".join(path.read_bytes() for path in stored)
+        self._town.seen["stored"] = self._town.stored()
 
     def _native(self) -> None:
         with self._town.served.client() as api:

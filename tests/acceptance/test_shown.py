@@ -22,7 +22,7 @@ ALLOWED = [
     ("fastlane webhook url", "fastlane GET *", _FASTLANE),
     ("fastlane webhook header", "fastlane GET *", _FASTLANE),
     *(
-        (place, "stored", _RUN)
+        (place, "stored*", _RUN)
         for place in (
             *("name", "label", "metadata", "metadata env", "metadata url", "env", "env url"),
             *("stdin", "argv", "shell user", "shell header", "argv of a failure"),
