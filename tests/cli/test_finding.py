@@ -3,15 +3,22 @@
 import json
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from command_line import Inside, Program
 
-from taskyard.cli.configuration import Configuration, Surroundings
+from taskyard.cli import target as target_module
+from taskyard.cli.configuration import DEFAULT_DATA, Configuration, Surroundings
 from taskyard.cli.errors import Stop
 from taskyard.cli.target import Target, find_target
+
+NOTHING_NAMED = Surroundings(None, None, None, None, DEFAULT_DATA, Configuration())
 
 
 def around(
@@ -54,6 +61,61 @@ def test_dev_is_tried_only_when_the_server_says_so(tmp_path: Path, dev: bool) ->
     with pytest.raises(Stop) as stop:
         find_target(None, None, None, around(tmp_path))
     assert stop.value.code == 69
+
+
+@pytest.mark.parametrize(
+    ("body", "token"),
+    [
+        (b'{"live":true,"ready":true,"checks":{},"dev":true}', "dev"),
+        (b'{"live":true,"ready":true,"checks":{}}', None),
+    ],
+)
+def test_a_server_at_the_default_address_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes, token: str | None
+) -> None:
+    """With the well-known token only if it says that this is good; not if a directory is named."""
+    with listening(body) as url:
+        monkeypatch.setattr(target_module, "DEFAULT_URL", url)
+        monkeypatch.chdir(tmp_path)
+        found = find_target(None, None, None, NOTHING_NAMED)
+        assert (found.url, found.token, found.local) == (url, token, False)
+        with pytest.raises(Stop, match="none runs on"):
+            find_target(None, None, str(tmp_path), NOTHING_NAMED)
+
+
+def test_what_listens_at_the_default_address_has_to_be_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other programs use that port as well."""
+    monkeypatch.chdir(tmp_path)
+    with listening(b"<html>") as url:
+        monkeypatch.setattr(target_module, "DEFAULT_URL", url)
+        with pytest.raises(Stop, match=f"none listens at {url}"):
+            find_target(None, None, None, NOTHING_NAMED)
+
+
+@contextmanager
+def listening(body: bytes) -> Iterator[str]:
+    """Something that answers to everything with this; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_nothing_found_says_what_to_do(program: Program, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -268,3 +269,37 @@ def test_refusals_name_what_was_typed(yard: Yard, arguments: list[str], told: st
     done = yard.run(*arguments)
     assert (done.returncode, done.stdout) == (65, b"")
     assert done.stderr.decode().startswith(f"taskyard: {told}")
+
+
+def test_the_first_example_of_the_readme_works(yard: Yard) -> None:
+    """As it stands there, in a directory without anything of a project."""
+    readme = Path(__file__).parents[2] / "README.md"
+    block = readme.read_text("utf-8").partition("```console\n")[2].partition("```")[0]
+    steps = [step.splitlines() for step in block.removeprefix("$ ").split("\n$ ")]
+    runs = [(line, output) for line, *output in steps if line.startswith("taskyard run ")]
+    assert runs
+    for line, output in runs:
+        done = yard.run(*shlex.split(line)[1:])
+        assert (done.returncode, done.stdout.decode().splitlines()) == (0, output)
+
+
+def test_a_directory_may_be_relative(yard: Yard) -> None:
+    """To where one is, which the server does not know."""
+    task = json.loads(yard.run("submit", "--cwd", "open", "--in", "1h", "pwd").stdout)
+    assert task["cwd"] == f"{yard.data}/open"
+    task = json.loads(yard.run("submit", "--cwd", "./open/..", "--in", "1h", "pwd").stdout)
+    assert task["cwd"] == str(yard.data)
+    volume = ("--image", "busybox", "--volume", "open:/data", "--volume", "/srv:/srv:rw")
+    task = json.loads(yard.run("submit", *volume, "--in", "1h").stdout)
+    assert [one["host"] for one in task["container"]["volumes"]] == [f"{yard.data}/open", "/srv"]
+
+
+def test_a_second_server_on_a_directory_says_so(yard: Yard) -> None:
+    """At the same address and at another one; which server has it, and what to do."""
+    assert yard.process is not None
+    port = json.loads((yard.data / "server.json").read_text())["url"].rpartition(":")[2]
+    for number in (port, "0"):
+        done = yard.run("up", "--data", str(yard.data), "--port", number)
+        assert done.returncode == 75
+        assert f"process {yard.process.pid}".encode() in done.stderr
+        assert b"another --data" in done.stderr

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 from worker_world import FakeRuntime, World, assignment, attempt, until
 
 from fakes.clock import VirtualClock
@@ -142,6 +143,30 @@ async def test_an_engine_that_fails_is_left_alone_for_a_while() -> None:
     engine.available = True
     await runtimes.look("container")
     assert runtimes.statuses == {"container": RuntimeStatus()}
+
+
+async def test_an_engine_that_stays_away_is_logged_once() -> None:
+    """And again only with another reason, or when it had come back in between."""
+    clock, engine = VirtualClock(), EngineRuntime(available=False)
+    runtimes = Runtimes({"container": engine}, clock, CircuitRule(3, 60.0), nothing)
+
+    async def minutes(count: int) -> list[str]:
+        with capture_logs() as lines:
+            for _ in range(count):
+                await runtimes.look("container")
+                clock.advance(60)
+        return [line["event"] for line in lines]
+
+    with capture_logs() as lines:
+        await runtimes.open_all(_Deaf())
+    assert [line["event"] for line in lines] == ["runtime not available"]
+    assert await minutes(30) == []
+    engine.available = True
+    assert await minutes(2) == ["runtime available again"]
+    engine.available = False
+    assert await minutes(30) == ["runtime not available"]
+    engine.odd = RuntimeUnavailable("it is another engine now")
+    assert await minutes(30) == ["runtime not available"]
 
 
 class _Deaf:

@@ -1,16 +1,18 @@
 """Finding the server: which address, with which credential, and how we know."""
 
 import socket
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import msgspec
 
 from taskyard.cli import exits
-from taskyard.cli.configuration import Surroundings
+from taskyard.cli.configuration import DEFAULT_DATA, Surroundings
 from taskyard.cli.errors import Stop
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _PROBE_S = 2.0
+_HEALTH_BYTES = 65_536
 
 
 class ServerFile(msgspec.Struct, frozen=True):
@@ -64,7 +66,7 @@ def control_socket(data: Path, server: ServerFile) -> Path | None:
 def find_target(
     url: str | None, token: str | None, data: str | None, around: Surroundings
 ) -> Target:
-    """The server to talk to: flags, then environment, then configuration, then data directory.
+    """The server to talk to: flags, environment, configuration, data directory, default address.
 
     A configured credential goes to the configured server only. Raises :class:`Stop` when nothing
     is found.
@@ -83,7 +85,33 @@ def find_target(
             config.password,
             found=str(around.config_path),
         )
-    return _on_directory(Path(data or around.data), token, around)
+    is_default = data is None and around.data == DEFAULT_DATA
+    return _on_directory(Path(data or around.data), token, around, is_default=is_default)
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What a server says of itself to everybody."""
+
+    live: bool
+    checks: dict[str, bool]
+    dev: bool = False
+
+
+def _at_default_address() -> Target | None:
+    """A server that listens where one does by default; None if there is none of ours.
+
+    Without a credential, unless it says that the well-known one is good.
+    """
+    host, _, port = DEFAULT_URL.removeprefix("http://").partition(":")
+    asked = HTTPConnection(host, int(port), timeout=_PROBE_S)
+    try:
+        asked.request("GET", "/health")
+        health = msgspec.json.decode(asked.getresponse().read(_HEALTH_BYTES), type=Health)
+    except (OSError, HTTPException, msgspec.DecodeError):
+        return None
+    finally:
+        asked.close()
+    return Target(DEFAULT_URL, "dev" if health.dev else None, found=f"the server at {DEFAULT_URL}")
 
 
 def _with_credential(url: str, token: str | None, around: Surroundings, found: str) -> Target:
@@ -99,15 +127,21 @@ def _with_credential(url: str, token: str | None, around: Surroundings, found: s
     return Target(url, found=found)
 
 
-def _on_directory(data: Path, token: str | None, around: Surroundings) -> Target:
+def _on_directory(
+    data: Path, token: str | None, around: Surroundings, *, is_default: bool
+) -> Target:
     server = read_server_file(data)
     found = f"the server on {data}"
     if token or around.token or around.user:
         url = (server.url if server else None) or DEFAULT_URL
         return _with_credential(url, token, around, found)
     if server is None:
+        listening = _at_default_address() if is_default else None
+        if listening is not None:
+            return listening
+        also = f", none listens at {DEFAULT_URL}" if is_default else ""
         raise Stop(
-            f"no server found: none runs on {data}, and none is named",
+            f"no server found: none runs on {data}{also}, and none is named",
             exits.UNREACHABLE,
             what_to_do="Start one with 'taskyard up', or name one with --url or TASKYARD_URL.",
         )

@@ -55,6 +55,8 @@ class Runtimes:
         self._open: dict[str, Runtime] = {}
         self._circuits: dict[str, Circuit] = {}
         self._listener: Listener | None = None
+        self._told: dict[str, str] = {}
+        """What is wrong with those that are not here, as far as the log has it."""
         self.statuses: dict[str, RuntimeStatus] = {}
         """All runtimes as they are now."""
 
@@ -117,13 +119,16 @@ class Runtimes:
         now = self._clock.now()
         if problem is None:
             self._circuits[tag] = circuit.succeeded()
+            self._told.pop(tag, None)
             if not self.statuses.get(tag, RuntimeStatus()).available:
                 _log.info("runtime available again", runtime=tag)
             self.statuses[tag] = RuntimeStatus()
             return
         circuit = self._circuits[tag] = circuit.failed(now)
-        if circuit.failures == 1 or circuit.state is CircuitState.OPEN:
-            _log.warning("runtime not available", runtime=tag, error=problem, circuit=circuit.state)
+        # Once for each reason: many machines have no engine, and never will.
+        if self._told.get(tag) != problem:
+            self._told[tag] = problem
+            _log.warning("runtime not available", runtime=tag, error=problem)
         retry_at = circuit.open_until or after(now, CHECK_EVERY_S)
         self.statuses[tag] = RuntimeStatus(False, problem, retry_at, circuit.state)
 

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from taskyard.cli import exits
 from taskyard.cli.errors import Misuse, Stop
 from taskyard.cli.quantities import size_bytes
+from taskyard.cli.target import control_socket, read_server_file
 
 
 def up(
@@ -69,8 +70,11 @@ def _serve(config: Path | None, overrides: dict[str, Any]) -> int:
     from taskyard.server.run import serve  # noqa: PLC0415 - as above
     from taskyard.server.settings import Settings  # noqa: PLC0415 - as above
 
+    data: Path | None = None
     try:
-        serve(Settings.load(config, overrides))
+        settings = Settings.load(config, overrides)
+        data = settings.data
+        serve(settings)
     except InvalidInput as error:
         raise Stop(str(error), exits.USAGE) from error
     except (StoreInUse, StorageFull) as error:
@@ -78,6 +82,13 @@ def _serve(config: Path | None, overrides: dict[str, Any]) -> int:
     except TaskyardError as error:
         raise Stop(str(error), exits.TROUBLE) from error
     except OSError as error:
+        running = None if data is None else read_server_file(data)
+        if data is not None and running is not None and control_socket(data, running) is not None:
+            raise Stop(
+                f"a server runs on {data} already: process {running.pid}, {running.url}",
+                exits.TRY_AGAIN,
+                what_to_do="Use that one, or stop it, or choose another --data and --port.",
+            ) from error
         hint = "Is the address in use? Choose another --port, or --data that can be written."
         raise Stop(f"the server cannot start: {error}", exits.TROUBLE, what_to_do=hint) from error
     return exits.OK
