@@ -224,7 +224,7 @@ def test_a_build_reaches_nothing_of_others(town: Town) -> None:
 
 
 def test_nothing_of_a_build_outlives_its_server(tmp_path: Path, common_path: Path) -> None:
-    """Killed outright in the middle of one: no process; and no cgroup once it is back."""
+    """Killed outright in the middle of one: no process and no cgroup, nor once it is back."""
     if os.geteuid() != 0 or shutil.which("npm") is None:
         assert os.environ.get("CI") != "true", "continuous integration needs root rights and npm"
         pytest.skip("needs root rights and npm")
@@ -248,7 +248,7 @@ def test_nothing_of_a_build_outlives_its_server(tmp_path: Path, common_path: Pat
         digest = hashlib.sha256(str(served.data / "functions").encode()).hexdigest()[:12]
         assert cgroups(digest)
         served.kill()
-        until(lambda: is_gone(stray))
+        until(lambda: is_gone(stray) and not cgroups(digest))
         again.touch()
         served.start()
         served.await_ready()

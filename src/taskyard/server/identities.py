@@ -6,7 +6,14 @@ import stat
 from pathlib import Path
 from typing import Final
 
-_NEEDED: Final = {0: "CAP_CHOWN", 6: "CAP_SETGID", 7: "CAP_SETUID"}
+_NEEDED: Final = {
+    0: "CAP_CHOWN",
+    1: "CAP_DAC_OVERRIDE",
+    3: "CAP_FOWNER",
+    5: "CAP_KILL",
+    6: "CAP_SETGID",
+    7: "CAP_SETUID",
+}
 """Capabilities by their bit in ``/proc/self/status``."""
 
 

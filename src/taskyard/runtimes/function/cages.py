@@ -180,6 +180,11 @@ class Cages:
                 self._prepare(name)
 
     @property
+    def bases(self) -> list[str]:
+        """Directories of the cgroups that hold all others, one in each hierarchy."""
+        return [] if self.base is None else [self.base, *self._v1.values()]
+
+    @property
     def limits_memory(self) -> bool:
         """Whether a memory limit is kept by the kernel for a whole tree."""
         return "memory" in self._v1 or "memory" in self._v2

@@ -4,6 +4,7 @@ Each runs under a small supervisor (:mod:`.child.supervisor`), which ends the st
 is gone, and removes its cgroups.
 """
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -27,6 +28,7 @@ from taskyard.runtimes.function.pool import kill_all
 _BUILD_MEMORY: Final = 2 << 30
 _BUILD_PIDS: Final = 1024
 _LINE_MAX: Final = 2000
+_TRIES: Final = 3
 _END_S: Final = 10.0
 """Seconds a supervisor gets to end its step."""
 _SUPERVISE: Final = (
@@ -102,12 +104,13 @@ class Steps:
 
         Raises ``BuildFailed``.
         """
-        tree = await anyio.to_thread.run_sync(self._begin)
+        tree, above = await anyio.to_thread.run_sync(self._begin)
         other = identity.uid is not None
         spec = {
             "command": command,
             "cwd": str(cwd),
             "cage": tree.doors(),
+            "above": above,
             "identity": (identity.uid, identity.gid) if other else None,
             "closed": await anyio.to_thread.run_sync(self._closed) if other else [],
         }
@@ -144,11 +147,18 @@ class Steps:
             stderr=-2,
         )
 
-    def _begin(self) -> Tree:
-        """Cgroups for a step. Raises ``OSError``."""
+    def _begin(self) -> tuple[Tree, list[str]]:
+        """Cgroups for a step, and those above. Raises ``OSError``."""
+        for _ in range(_TRIES):
+            # A supervisor of an earlier server may be removing those above.
+            with contextlib.suppress(FileNotFoundError):
+                return self._tree()
+        return self._tree()
+
+    def _tree(self) -> tuple[Tree, list[str]]:
         with self._lock:
             cages = Cages(self._cgroup, use_cgroups=self._use_cgroups)
-            return cages.new(_BUILD_MEMORY, None, _BUILD_PIDS)
+            return cages.new(_BUILD_MEMORY, None, _BUILD_PIDS), cages.bases
 
     def _remove(self, tree: Tree) -> None:
         kill_all(tree)

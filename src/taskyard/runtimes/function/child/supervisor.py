@@ -6,10 +6,10 @@ of its own; standard output and environment are passed on to it. When it ends, o
 it has started is killed, and the cgroups are removed: only then does this process end, with the
 exit code of the step, or 255 for one that died of a signal.
 
-The only argument is ``{"command", "cwd", "cage", "identity", "closed"}`` as JSON; ``cage`` lists
-files into which a process writes 0 to belong to the step's cgroups, the version 2 one first;
-``identity`` is the user and group to become, or null; ``closed`` lists directories that this user
-needs and cannot get to.
+The only argument is ``{"command", "cwd", "cage", "above", "identity", "closed"}`` as JSON; ``cage``
+lists files into which a process writes 0 to belong to the step's cgroups, the version 2 one first;
+``above`` the cgroups that hold those of all steps; ``identity`` is the user and group to become, or
+null; ``closed`` lists directories that this user needs and cannot get to.
 """
 
 import contextlib
@@ -43,6 +43,11 @@ def main() -> NoReturn:
     status = _watch(pid)
     end_all(cgroups[0] if cgroups else None, _LAST_S)
     remove_cgroups(cgroups)
+    if status is None:
+        # Those above, if no other step needs them: there may be no server that would remove them.
+        for path in spec["above"]:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
     code = 255 if status is None else os.waitstatus_to_exitcode(status)
     os._exit(code if code >= 0 else 255)
 
