@@ -96,3 +96,21 @@ async def test_an_open_directory_is_not_opened_offline(open_directory: Path) -> 
     finally:
         os.umask(before)
     assert not any(entry.name for entry in os.scandir(open_directory))
+
+
+def test_a_directory_of_somebody_else_that_cannot_be_closed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As volumes of containers come; the sentence names a way out, and that works."""
+    tmp_path.chmod(0o775)
+
+    def refuse(_path: Path, _mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "chmod", refuse)
+        with pytest.raises(InvalidInput, match=r"cannot be closed: .*; name a new directory, such"):
+            protect_data(tmp_path)
+    protect_data(tmp_path / "taskyard")
+    assert mode_of(tmp_path / "taskyard") == 0o711
+    assert mode_of(tmp_path) == 0o775

@@ -37,8 +37,8 @@ def protect_data(data: Path) -> None:
     if mode & stat.S_IWOTH:
         raise InvalidInput(
             "data",
-            f"anybody may write to {data} (mode {mode:04o}); name another directory, or check "
-            f"what is in it and close it with: chmod 711 {data}",
+            f"anybody may write to {data} (mode {mode:04o}); name a new directory, such as "
+            f"{data / 'taskyard'}, or check what is in it and close it with: chmod 711 {data}",
         )
     if mode & _OPEN:
         try:
@@ -47,7 +47,8 @@ def protect_data(data: Path) -> None:
             raise InvalidInput(
                 "data",
                 f"{data} is open to other users (mode {mode:04o}) and cannot be closed: "
-                f"{error.strerror}; have its owner run: chmod 711 {data}",
+                f"{error.strerror}; name a new directory, such as {data / 'taskyard'}, or have its "
+                f"owner run: chmod 711 {data}",
             ) from error
         log.warning(
             "data_directory_closed", path=str(data), was=f"{mode:04o}", now=f"{mode & ~_OPEN:04o}"
