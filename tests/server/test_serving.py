@@ -77,6 +77,18 @@ async def test_server_says_where_it_is_and_takes_that_back(server: Server) -> No
     assert (health.status_code, health.json()["ready"]) == (200, True)
 
 
+async def test_a_full_disk_is_no_place_for_work(server: Server) -> None:
+    """Readiness says so, and is there again once the reserve is."""
+    reserve = server.data / "reserve"
+    assert reserve.stat().st_size == 16 << 20
+    reserve.unlink()
+    health = await server.http.get("/health/ready")
+    assert (health.status_code, health.json()["checks"]["disk"]) == (503, False)
+    with anyio.fail_after(20):
+        while (await server.http.get("/health/ready")).status_code != 200:
+            await server.http.post("/api/v1/tasks", json={"command": "true"})
+
+
 async def test_command_runs_to_its_end(server: Server) -> None:
     """Through the API, the store, the worker and back."""
     task = await server.http.post("/api/v1/tasks", json={"command": "echo hello; exit 3"})

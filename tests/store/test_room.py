@@ -146,6 +146,21 @@ def test_a_reserve_is_small_on_a_small_disk(tmp_path: Path, disk: Disk) -> None:
     assert reserve.is_low
 
 
+def test_a_reserve_that_somebody_removed_comes_back(
+    connection: sqlite3.Connection, tmp_path: Path, disk: Disk
+) -> None:
+    """With the next look at the disk; where there is no room by then, nothing else is stored."""
+    reserve = Reserve(tmp_path, 64 * KIB)
+    room = Room(tmp_path / "db", reserve, disk.monotonic)
+    for free, is_back in ((100 * MIB, True), (0, False)):
+        reserve.path.unlink()
+        disk.free = free
+        disk.now += 6
+        room.tidy(connection, 1)
+        assert held(reserve) is is_back
+        assert room.is_short() is not is_back
+
+
 def test_a_long_log_is_given_back_in_a_lull(tmp_path: Path, disk: Disk) -> None:
     """Not while there is much to do, and not under a reader's feet."""
     path = tmp_path / "db"

@@ -133,6 +133,9 @@ class Room:
         if now - self._looked_at < (_RETRY_S if self._is_short else _LOOK_EVERY_S):
             return
         busy, self._operations, self._looked_at = self._operations, 0, now
+        if not self._reserve.is_held:
+            # Given up, or removed by somebody.
+            self._is_short = not self._reserve.restore()
         if not self._is_short and (busy > LULL_OPERATIONS or self._wal_bytes() <= WAL_KEPT_BYTES):
             return
         try:
