@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import taskyard
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import apart, opened, prepare
 from taskyard.core.errors import (
@@ -36,6 +37,7 @@ from taskyard.core.ids import TaskId
 from taskyard.core.tasks import NewTask
 from taskyard.ports.store import TaskQuery
 from taskyard.store.sqlite.process import client as client_module
+from taskyard.store.sqlite.process import program as program_module
 from taskyard.store.sqlite.process import serving as serving_module
 from taskyard.store.sqlite.process.client import StoreProcess
 from taskyard.store.sqlite.process.frames import Frames, framed
@@ -210,6 +212,43 @@ async def test_one_that_dies_as_it_starts_is_replaced(
         await store.tasks.submit([new_task()], None)
     finally:
         await store.close()
+
+
+async def test_one_of_another_program_is_refused(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its records may look otherwise; callers are told what to do, and nobody waits for ever."""
+    assert store.process is not None
+    program = store.process._program
+    monkeypatch.setattr(store.process, "_program", "another one")
+    os.kill(process_of(store), signal.SIGKILL)
+    told = ""
+    with anyio.fail_after(30):
+        while "restart the server" not in told:
+            try:
+                await store.tasks.submit([new_task()], None)
+            except Unavailable as error:
+                told = str(error)
+    monkeypatch.setattr(store.process, "_program", program)
+    with anyio.fail_after(30):
+        while told:
+            try:
+                await store.tasks.submit([new_task()], None)
+                told = ""
+            except Unavailable:
+                await anyio.sleep(0.01)
+
+
+def test_a_program_is_told_by_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every change of a record's source counts; the same sources are the same program."""
+    (tmp_path / "core").mkdir()
+    source = tmp_path / "core" / "tasks.py"
+    source.write_text("a = 1\n")
+    monkeypatch.setattr(taskyard, "__file__", str(tmp_path / "__init__.py"))
+    before = program_module.fingerprint()
+    assert program_module.fingerprint() == before
+    source.write_text("a = 12\n")
+    assert program_module.fingerprint() != before
 
 
 async def test_it_knows_the_time_zones_of_the_server(

@@ -11,6 +11,7 @@ import socket
 import sys
 from pathlib import Path
 
+from taskyard.store.sqlite.process.program import REFUSED, fingerprint
 from taskyard.store.sqlite.process.serving import Serving
 
 _COLLECT_EVERY = (20_000, 20, 100)
@@ -20,8 +21,11 @@ _COLLECT_EVERY = (20_000, 20, 100)
 def main() -> None:
     """Serve one socket.
 
-    The arguments are the database's path, the socket's descriptor, and the reserve's size in bytes.
+    The arguments are the database's path, the socket's descriptor, the reserve's size in bytes,
+    and the fingerprint of the program that calls.
     """
+    if fingerprint() != sys.argv[4]:
+        sys.exit(REFUSED)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # What SQLite makes beside the database takes after it; this is for everything else.

@@ -17,6 +17,7 @@ import structlog
 import taskyard
 from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.store.sqlite.process.frames import Call, Frames, framed
+from taskyard.store.sqlite.process.program import fingerprint
 from taskyard.store.sqlite.writer import QUEUE_LIMIT, Pace, tell
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,7 @@ _STOP_S: Final = 10.0
 """Seconds the process gets to commit what is left."""
 _PAUSE_MIN_S: Final = 0.1
 _PAUSE_MAX_S: Final = 5.0
+_CHANGED: Final = "the program was replaced while it ran; restart the server"
 _LIVED_S: Final = 10.0
 """A process that lived for so long is replaced without a longer pause."""
 
@@ -55,6 +57,8 @@ class StoreProcess(asyncio.Protocol):
         self._closing = asyncio.Event()
         self._lock = -1
         self._started_at = 0.0
+        self._program = ""
+        self._refused = False
         self._pause_s = _PAUSE_MIN_S
         self._transport: asyncio.Transport | None = None
         self._hung_up = asyncio.Event()
@@ -79,6 +83,8 @@ class StoreProcess(asyncio.Protocol):
             OSError: it cannot be started.
         """
         self._lock = lock
+        loop = asyncio.get_running_loop()
+        self._program = await loop.run_in_executor(None, fingerprint)
         await self._launch()
 
     async def call(
@@ -93,6 +99,8 @@ class StoreProcess(asyncio.Protocol):
         """
         if self._closing.is_set():
             raise Unavailable("the store is closed")
+        if self._refused:
+            raise Unavailable(_CHANGED)
         if len(self._waiting) >= QUEUE_LIMIT:
             raise Overloaded("too many writes are waiting", self._pace.wait_s(len(self._waiting)))
         loop = asyncio.get_running_loop()
@@ -188,7 +196,13 @@ class StoreProcess(asyncio.Protocol):
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-m", "taskyard.store.sqlite.process"]
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [*command, str(self._path), str(theirs.fileno()), str(self._reserve_bytes)],
+            [
+                *command,
+                str(self._path),
+                str(theirs.fileno()),
+                str(self._reserve_bytes),
+                self._program,
+            ],
             stdin=subprocess.DEVNULL,
             env={
                 "LANG": "C.UTF-8",
@@ -216,12 +230,24 @@ class StoreProcess(asyncio.Protocol):
             if self._closing.is_set():
                 return
             self._pause_s = min(2 * self._pause_s, _PAUSE_MAX_S)
+            if await self._is_other_program():
+                continue
             try:
                 await self._launch()
             except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would try again
                 log.warning("store_process_not_started", error=repr(error))
             else:
                 return
+
+    async def _is_other_program(self) -> bool:
+        """Whether a new process would be of another program; then whoever waits is told."""
+        found = await asyncio.get_running_loop().run_in_executor(None, fingerprint)
+        self._refused = found != self._program
+        if self._refused:
+            log.error("store_process_not_started", error=_CHANGED)
+            self._outgoing.clear()
+            self._fail(list(self._waiting), _CHANGED)
+        return self._refused
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
