@@ -169,3 +169,16 @@ def test_the_control_socket_knows_a_build(tmp_path: Path) -> None:
 
 def _leaves(cgroup: str) -> list[str]:
     return [one.name for one in Path(cgroup).iterdir() if one.is_dir()]
+
+
+@pytest.mark.parametrize("method", ["cgroup", "session"])
+def test_steps_let_others_have_the_processors_first(tmp_path: Path, method: str) -> None:
+    """Also for what they start; and with however many processes, they are one among others."""
+    steps = steps_of(tmp_path, method)
+    first, *cgroups = run(steps, tmp_path, "sh -c nice; cat /proc/self/cgroup")
+    assert first == "10"
+    places = [line.split(":", 2)[1:] for line in cgroups]
+    # With version 2 there is one place for everything.
+    of_cpu = [path for controllers, path in places if "cpu" in controllers.split(",")]
+    of_all = [path for controllers, path in places if not controllers]
+    assert (steps._cgroup in (of_cpu or of_all)[0]) is (method == "cgroup")

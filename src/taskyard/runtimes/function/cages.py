@@ -189,8 +189,19 @@ class Cages:
         """Whether a memory limit is kept by the kernel for a whole tree."""
         return "memory" in self._v1 or "memory" in self._v2
 
-    def new(self, memory_bytes: int | None, cpu_millis: int | None, pids: int | None) -> Tree:
-        """A tree with these limits, as far as the machine can enforce them. Raises ``OSError``."""
+    def new(
+        self,
+        memory_bytes: int | None,
+        cpu_millis: int | None,
+        pids: int | None,
+        *,
+        shares_cpu: bool = False,
+    ) -> Tree:
+        """A tree with these limits, as far as the machine can enforce them. Raises ``OSError``.
+
+        One that ``shares_cpu`` counts as one where others want processors, too, however many
+        processes it has; each that has a limit does.
+        """
         if self.base is None:
             return SessionTree()
         limits = Limits(cpu_millis=cpu_millis, memory_bytes=memory_bytes, pids=pids)
@@ -198,7 +209,7 @@ class Cages:
         name = f"{self._life:x}-{self._count}"
         v1 = {
             controller: f"{self._v1[controller]}/{name}"
-            for controller in limits.names()
+            for controller in {*limits.names(), *(["cpu"] if shares_cpu else [])}
             if controller in self._v1
         }
         stand = Stand(lambda: None)

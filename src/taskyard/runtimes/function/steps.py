@@ -158,7 +158,8 @@ class Steps:
     def _tree(self) -> tuple[Tree, list[str]]:
         with self._lock:
             cages = Cages(self._cgroup, use_cgroups=self._use_cgroups)
-            return cages.new(_BUILD_MEMORY, None, _BUILD_PIDS), cages.bases
+            tree = cages.new(_BUILD_MEMORY, None, _BUILD_PIDS, shares_cpu=True)
+            return tree, cages.bases
 
     def _remove(self, tree: Tree) -> None:
         kill_all(tree)

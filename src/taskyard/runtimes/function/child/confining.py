@@ -8,6 +8,7 @@ import signal
 import sys
 from typing import Any, Final, TextIO
 
+_NICENESS: Final = 10
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -67,6 +68,16 @@ def isolate(spec: dict[str, Any], parent: int) -> None:
     end_with(parent)
     become_subreaper()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def stand_back() -> None:
+    """Let others have the processors first, for the whole session."""
+    with contextlib.suppress(OSError):
+        niceness = max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
+        # Where the kernel shares processors between sessions, only this counts.
+        with open("/proc/self/autogroup", "w", encoding="ascii") as file:
+            file.write(str(_NICENESS))
 
 
 def _become(uid: int, gid: int) -> None:

@@ -61,6 +61,7 @@ def _become(spec: dict[str, Any], parent: int) -> NoReturn:
             places = ", ".join(spec["closed"])
             os.write(1, f"the workspace's user cannot get to {places}: {error}\n".encode())
         confining.isolate(spec, parent)
+        confining.stand_back()
         if spec["identity"] is not None:
             os.umask(0o077)
         for ignored in _IGNORED:
