@@ -51,6 +51,17 @@ async def test_the_end_of_a_sandbox_is_no_kill(field: Pasture) -> None:
         assert (ended.exit_code, ended.kill_report) == (code, None)
 
 
+async def test_what_is_used_inside_is_counted(field: Pasture) -> None:
+    """Although bubblewrap itself uses next to nothing."""
+    busy = "x=0; while [ $x -lt 300000 ]; do x=$((x+1)); done"
+    ended = await run(field, f"({busy}); head -c 80000000 /dev/zero | tail -c 80000000 | wc -c")
+    assert await field.output(ended) == b"80000000\n"
+    assert ended.usage is not None
+    assert (ended.usage.cpu_user_s or 0) > 0.05
+    assert (ended.usage.memory_peak_bytes or 0) > 70_000_000
+    assert ended.kill_report is None
+
+
 async def test_it_works_where_it_is_allowed(field: Pasture, tmp_path: Path) -> None:
     """It sees and writes all of the directory, and none beside it."""
     allowed, beside = tmp_path / "allowed" / "deep", tmp_path / "beside"

@@ -1,7 +1,6 @@
 """All attempts in the care of one shepherd, and what can be asked about them."""
 
 import os
-import resource
 import selectors
 import time
 from collections.abc import Callable
@@ -47,6 +46,8 @@ class Herd:
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._wards: dict[str, Ward] = {}
         self._by_pid: dict[int, Ward] = {}
+        self._firsts: dict[int, Ward] = {}
+        """By the first process of a sandbox, which becomes ours when the one outside has ended."""
         self._roster = Roster()
         self._trees = Trees(cgroups, self._roster, self._has_left)
         self._ended: dict[str, Json] = {}
@@ -314,15 +315,13 @@ class Herd:
             ward = self._by_pid.pop(pid, None)
             if ward is None:
                 orphans = True
+                if (sandboxed := self._firsts.pop(pid, None)) is not None:
+                    sandboxed.first_exited(processes.used(usage))
                 continue
-            own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            used = {
-                "cpu_user_s": usage.ru_utime,
-                "cpu_system_s": usage.ru_stime,
-                # A child counts as large as this process until it has become another program.
-                "memory_peak_bytes": usage.ru_maxrss * 1024 if usage.ru_maxrss > own else None,
-            }
-            ward.main_exited(status, used)
+            ward.main_exited(status, processes.used(usage))
+            if ward.is_sandboxed and (first := processes.child_in_session(pid)):
+                ward.awaits_first = True
+                self._firsts[first] = ward
             if not ward.over:
                 self._advance(ward)
         if orphans:

@@ -1,9 +1,10 @@
 """Looking at processes through ``/proc``."""
 
 import os
+import resource
 from typing import Final, NamedTuple
 
-from taskyard.runtimes.command.protocol import MARK
+from taskyard.runtimes.command.protocol import MARK, Json
 
 _LOOKS: Final = 20
 _DEPTH: Final = 10_000
@@ -69,6 +70,15 @@ def own_children() -> list[int] | None:
         return None
 
 
+def child_in_session(session: int) -> int | None:
+    """A child of this process in a session; None if there is none."""
+    for pid in own_children() or []:
+        one = process(pid)
+        if one is not None and one.session == session:
+            return pid
+    return None
+
+
 def ancestry(pid: int) -> list[Process] | None:
     """A process and those above it, up to the first that has no parent here.
 
@@ -92,6 +102,17 @@ def ancestry(pid: int) -> list[Process] | None:
             return chain
         before = chain
     return None
+
+
+def used(usage: resource.struct_rusage) -> Json:
+    """What a child has used that was waited for: the members of ``Usage``."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "cpu_user_s": usage.ru_utime,
+        "cpu_system_s": usage.ru_stime,
+        # A child counts as large as this process until it has become another program.
+        "memory_peak_bytes": usage.ru_maxrss * 1024 if usage.ru_maxrss > own else None,
+    }
 
 
 def is_marked(pid: int, attempt_id: str) -> bool:

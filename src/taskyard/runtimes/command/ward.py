@@ -63,6 +63,7 @@ class Ward:
         "_status",
         "_usage",
         "attempt_id",
+        "awaits_first",
         "confinement",
         "directory",
         "exited",
@@ -108,6 +109,14 @@ class Ward:
         self._usage: Json = {}
         self._isolated = False
         self._settles_until: float | None = None
+        self.awaits_first = False
+        """Whether the first process in its sandbox has not been waited for, which knows what those
+        inside have used."""
+
+    @property
+    def is_sandboxed(self) -> bool:
+        """Whether the main process is bubblewrap."""
+        return self._isolated
 
     def born(self, pid: int, start_ticks: int, started_at: int, *, isolated: bool) -> None:
         """The main process runs (or ran, when an earlier shepherd spawned it)."""
@@ -121,6 +130,13 @@ class Ward:
         self.exited = True
         self._status = status
         self._usage = usage
+
+    def first_exited(self, usage: Json) -> None:
+        """The first process in its sandbox is gone, after the main process."""
+        self.awaits_first = False
+        for name in ("cpu_user_s", "cpu_system_s"):
+            self._usage[name] = self._usage.get(name, 0.0) + usage[name]
+        self._usage["memory_peak_bytes"] = usage["memory_peak_bytes"]
 
     def order(self, cause: str, signal_wanted: str, grace_s: float, now: float) -> None:
         """Begin a kill, or shorten the grace of one under way."""
@@ -168,7 +184,7 @@ class Ward:
         """
         kill = self.kill
         if self.exited:
-            if self.tree.is_empty():
+            if self.tree.is_empty() and not (self.awaits_first and self._settles(now)):
                 self.over = True
                 return None
             if kill is None and self._settles(now):
