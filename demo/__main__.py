@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from pathlib import Path
 
 from rich.console import Console
 
@@ -15,6 +16,8 @@ def main() -> None:
     began = time.monotonic()
     console.print("[b]Taskyard demo[/b]: starting a server of its own …")
     with served() as client, tempfile.TemporaryDirectory(prefix="taskyard-demo-") as directory:
+        # Commands have a user of their own where root runs the server.
+        Path(directory).chmod(0o777)
         console.print(f"up after {time.monotonic() - began:.1f} s")
         tour = Tour(client, console, directory)
         recurring = tour.recurring()

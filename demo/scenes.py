@@ -17,11 +17,11 @@ STUBBORN = (
     "while :; do sleep 1; done"
 )
 PIPELINE = (
-    ("fetch", 'for n in 1 2 3 4 5; do echo $((n * n)); sleep 0.2; done | tee "$DIR/numbers"'),
-    ("sort", 'sort -rn "$DIR/numbers" | tee "$DIR/sorted"'),
-    ("report", 'echo "largest: $(head -n 1 "$DIR/sorted"), lines: $(wc -l < "$DIR/sorted")"'),
+    ("fetch", "for n in 1 2 3 4 5; do echo $((n * n)); sleep 0.2; done | tee numbers"),
+    ("sort", "sort -rn numbers | tee sorted"),
+    ("report", 'echo "largest: $(head -n 1 sorted), lines: $(wc -l < sorted)"'),
 )
-FLAKY = 'n=$(cat "$DIR/tries" 2>/dev/null || echo 0); echo $((n + 1)) > "$DIR/tries"; '
+FLAKY = "n=$(cat tries 2>/dev/null || echo 0); echo $((n + 1)) > tries; "
 
 
 class Tour:
@@ -30,7 +30,7 @@ class Tour:
     def __init__(self, client: Client, console: Console, directory: str) -> None:
         self._client = client
         self._console = console
-        self._env = {"DIR": directory}
+        self._directory = directory
 
     def recurring(self) -> Task:
         """Ask for a recurring task; its firing is shown at the end of the tour."""
@@ -47,7 +47,7 @@ class Tour:
         """A few commands one after the other, their output as it is written."""
         self._say("A pipeline of commands, with live output", "taskyard run --shell '…'")
         for name, shell in PIPELINE:
-            task = self._client.submit(shell, name=name, group="pipeline", env=self._env)
+            task = self._client.submit(shell, name=name, group="pipeline", cwd=self._directory)
             self._expect(self._follow(task), "succeeded")
 
     def retried(self) -> None:
@@ -58,7 +58,7 @@ class Tour:
         )
         shell = FLAKY + 'echo "try $((n + 1))"; test "$n" -ge 2'
         policy = {"max_attempts": 4, "backoff_min_s": 0.5, "jitter": 0.0}
-        task = self._client.submit(shell, name="flaky", env=self._env, retry=policy)
+        task = self._client.submit(shell, name="flaky", cwd=self._directory, retry=policy)
         self._expect(self._follow(task), "succeeded")
         self._attempts(self._client.attempts(task.id))
 
