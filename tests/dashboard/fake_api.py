@@ -178,6 +178,22 @@ async def part_of(request: Call, task_id: FromPath[str], part: FromPath[str]) ->
             "code": "group_limit" if blocked else "ended", "ahead": 3, "story": story}  # fmt: skip
 
 
+@get("/api/v1/tasks/{task_id:str}/request")
+async def request_of(request: Call, task_id: FromPath[str]) -> Json:
+    """What a call asked."""
+    known(request, task_id)
+    return {"method": "POST", "query": "width=80", "headers": {"x-kind": "thumbnail"},
+            "body": "<b>photo</b>", "body_base64": None}  # fmt: skip
+
+
+@get("/api/v1/tasks/{task_id:str}/result")
+async def result_of(request: Call, task_id: FromPath[str]) -> Response[str]:
+    """What a call answered: an error of the function's own."""
+    known(request, task_id)
+    headers = {"taskyard-task-id": task_id, "x-cost": "7"}
+    return Response("<i>too large</i>", status_code=413, headers=headers, media_type="text/html")
+
+
 @post("/api/v1/tasks/{task_id:str}/{action:str}", status_code=202)
 async def act(request: Call, task_id: FromPath[str], action: FromPath[str]) -> Json:
     """Cancel or retry."""
@@ -407,6 +423,7 @@ def application(world: World) -> Litestar:
     return Litestar(
         route_handlers=[
             dashboard_router(), me, health, counts, tasks, submit, show, change, remove, part_of,
+            request_of, result_of,
             act, cancel_many, read_log, log_socket, change_socket, listing_of, deliveries,
             turn_group, description, change_stream, log_stream,
         ],

@@ -10,6 +10,7 @@ export const BASE = "/api/v1";
  * @property {any} [body] sent as JSON
  * @property {Record<string, any>} [query] arrays repeat; null and "" are left out
  * @property {AbortSignal} [signal]
+ * @property {(answer: Response) => boolean} [takes] whether an answer is none of our errors
  * @property {import("./session.js").Credential | null} [as] another credential than the stored one
  */
 
@@ -58,7 +59,7 @@ export async function send(method, path, options = {}) {
     if (options.signal?.aborted) throw new DOMException("the page was left", "AbortError");
     throw new Problem(0, { title: "No answer", detail: "the server does not answer" });
   }
-  if (answer.ok) return answer;
+  if (answer.ok || options.takes?.(answer)) return answer;
   const problem = new Problem(answer.status, await problemDocument(answer), Number(answer.headers.get("Retry-After")) || null);
   if (problem.status === 401 && !options.as && credential()) {
     forget();

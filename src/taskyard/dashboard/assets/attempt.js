@@ -58,6 +58,7 @@ export function attemptCard(attempt, { shown, onShow }) {
     attempt.kill_report && killProof(attempt.kill_report),
     pairs([
       ["Worker", attempt.worker_id],
+      ["Cores", attempt.cores?.length > 0 && attempt.cores.join(", ")],
       ["Started", timeElement(attempt.started_at)],
       ["Ran for", attempt.started_at && duration(secondsBetween(begun, attempt.finished_at))],
       ["Ran as", confinementText(attempt.confinement)],

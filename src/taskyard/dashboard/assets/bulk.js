@@ -84,6 +84,7 @@ export function bulkBar({ selected, after }) {
     update() {
       const tasks = selected();
       node.hidden = tasks.length === 0 || !may("write");
+      document.body.style.setProperty("--bulk", `${node.offsetHeight}px`);
       count.textContent = `${many(tasks.length, "task")} selected`;
       cancel.disabled = !tasks.some((task) => !ENDED.has(task.state));
       retry.disabled = !tasks.some((task) => RETRYABLE.has(task.state));

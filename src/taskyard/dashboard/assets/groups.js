@@ -109,5 +109,6 @@ export function groupsPage({ root, signal, title }) {
     }
   };
   void loadWorkspace();
+  onChanges((_, gap) => { if (gap) void loadWorkspace(); }, signal);
   fill(root, el("h1", null, "Groups"), whole, groupTable({ signal, limit: 100, paged: true }));
 }

@@ -3,6 +3,10 @@
 import { el } from "./element.js";
 import { icon } from "./icon.js";
 
+/** No answer, or one of a server or a proxy that is not ready: it passes by itself. */
+const PASSING = new Set([0, 502, 503, 504]);
+const RETRY_MS = 3000;
+
 /** @typedef {{field: string, problem: string}} FieldProblem */
 
 /** An answer that is an error, or no answer at all (status 0). */
@@ -68,10 +72,13 @@ export function isAbort(error) {
  * @param {(() => void) | null} [again]
  */
 export function problemBox(what, problem, again = null) {
-  return el("div", { class: "problem", role: "alert" }, icon("warn"),
+  const box = el("div", { class: "problem", role: "alert" }, icon("warn"),
     el("div", null,
       el("p", null, el("strong", null, what), ": ", problem.message),
       problem.errors.length > 0 && el("ul", null, problem.errors.map((one) => el("li", null, el("code", null, one.field), ` ${one.problem}`))),
       el("p", { class: "dim" }, advice(problem)),
       again && el("button", { type: "button", class: "small", onclick: again }, "Try again")));
+  // An outage ends without a change that would be heard of; the page that still shows it looks.
+  if (again && PASSING.has(problem.status)) setTimeout(() => { if (box.isConnected) again(); }, RETRY_MS);
+  return box;
 }

@@ -39,9 +39,12 @@ export function throttled(ms, work, signal) {
     if (signal.aborted) return;
     last = performance.now();
     again = false;
-    await work();
-    waiting = false;
-    if (again) ask();
+    try {
+      await work();
+    } finally {
+      waiting = false;
+      if (again) ask();
+    }
   };
   const ask = () => {
     if (waiting) {

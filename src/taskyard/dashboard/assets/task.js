@@ -7,6 +7,7 @@ import { definition } from "./definition.js";
 import { deliveryList } from "./deliveries.js";
 import { el, fill, setText } from "./element.js";
 import { shortId, workText } from "./format.js";
+import { showCall } from "./functioncall.js";
 import { eventList, stateBar } from "./history.js";
 import { icon } from "./icon.js";
 import { LogViewer } from "./logviewer.js";
@@ -30,9 +31,11 @@ export function taskPage({ root, params, signal, title }) {
   let task = null;
   /** Number of the attempt the reader chose; the latest when null. @type {number | null} */
   let chosen = null;
+  let gone = false;
   const logs = new LogViewer(id, signal);
   const heading = el("h1", { class: "clip" }, "Task");
-  const state = badge("queued");
+  const state = badge("unknown");
+  state.hidden = true;
   const message = el("p", { class: "message", hidden: true });
   const actions = el("div", { class: "actions" });
   const why = el("section", { class: "card why", hidden: true, "aria-live": "polite" });
@@ -43,6 +46,15 @@ export function taskPage({ root, params, signal, title }) {
   const about = el("div");
   const hooks = el("section", { hidden: true });
   const note = el("div");
+  const callArea = el("section", { class: "card stack", hidden: true });
+  const columns = el("div", { class: "columns", hidden: true },
+    el("div", { class: "stack" },
+      callArea,
+      el("section", { "aria-labelledby": "output-title" }, el("h2", { id: "output-title" }, "Output"), noAttempts, logs.node),
+      tryArea, hooks),
+    el("div", { class: "stack" },
+      el("section", { class: "card", "aria-labelledby": "about-title" }, el("h2", { id: "about-title" }, "Definition"), about),
+      el("section", { class: "card", "aria-labelledby": "history-title" }, el("h2", { id: "history-title" }, "History"), history)));
   const copy = () => tryTo("The id was not copied", async () => {
     await navigator.clipboard.writeText(id);
     return "The id is copied";
@@ -55,6 +67,7 @@ export function taskPage({ root, params, signal, title }) {
     setText(heading, name);
     title(name);
     setBadge(state, task.state);
+    state.hidden = columns.hidden = false;
     const text = task.kill_requested_at && !ENDED.has(task.state) ? "Being killed …" : task.message ?? reasonText(task.reason);
     setText(message, text);
     message.hidden = !text;
@@ -82,10 +95,20 @@ export function taskPage({ root, params, signal, title }) {
       fill(note);
       draw(fresh, tries.items, events);
       void showWhy(why, fresh, signal);
+      void showCall(callArea, fresh, signal);
       if (fresh.webhooks?.length > 0) void loadHooks();
     } catch (error) {
       if (isAbort(error)) return;
-      fill(note, problemBox("The task could not be loaded", asProblem(error), load));
+      const problem = asProblem(error);
+      if (problem.status === 404) {
+        // Nothing of it is left to show, nor to wait for.
+        gone = true;
+        setText(heading, "Unknown task");
+        title("Unknown task");
+        state.hidden = columns.hidden = why.hidden = message.hidden = true;
+        fill(actions);
+      }
+      fill(note, problemBox("The task could not be loaded", problem, load));
     }
   };
   const loadHooks = async () => {
@@ -104,7 +127,7 @@ export function taskPage({ root, params, signal, title }) {
     if (gap || batch.some((change) => change.task_id === id)) refresh();
   }, signal);
   // Why a task waits changes without the task changing; a running one's usage does, too.
-  every(LOOK_MS, () => { if (!task || !ENDED.has(task.state)) refresh(); }, signal);
+  every(LOOK_MS, () => { if (!gone && (!task || !ENDED.has(task.state))) refresh(); }, signal);
 
   fill(root,
     el("div", { class: "titles" },
@@ -112,13 +135,6 @@ export function taskPage({ root, params, signal, title }) {
       el("div", { class: "row head wrap" }, heading, state, el("span", { class: "grow" }), actions),
       el("p", { class: "dim idline" }, el("code", null, id),
         el("button", { type: "button", class: "bare tiny", "aria-label": "Copy the id", title: "Copy the id", onclick: copy }, icon("copy")))),
-    message, note, why,
-    el("div", { class: "columns" },
-      el("div", { class: "stack" },
-        el("section", { "aria-labelledby": "output-title" }, el("h2", { id: "output-title" }, "Output"), noAttempts, logs.node),
-        tryArea, hooks),
-      el("div", { class: "stack" },
-        el("section", { class: "card", "aria-labelledby": "about-title" }, el("h2", { id: "about-title" }, "Definition"), about),
-        el("section", { class: "card", "aria-labelledby": "history-title" }, el("h2", { id: "history-title" }, "History"), history))));
+    message, note, why, columns);
   refresh();
 }

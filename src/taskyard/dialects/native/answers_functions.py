@@ -1,14 +1,18 @@
 """Functions, versions and results of calls into wire form."""
 
+import base64
 from typing import Final
 
-from taskyard.core.functions import CallResult, Function, Version
+from taskyard.core.functions import CallRequest, CallResult, Function, Version
 from taskyard.core.ids import TaskId
+from taskyard.core.redaction import redact_headers
+from taskyard.core.secret_text import Allowance
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.contained import without_origin_headers
 from taskyard.dialects.native.schemas_functions import (
     FunctionAnswer,
     FunctionLimitsAnswer,
+    RequestAnswer,
     VersionAnswer,
 )
 from taskyard.dialects.native.times import wire_time
@@ -69,6 +73,26 @@ def version_answer(version: Version, live_version: int | None) -> VersionAnswer:
         message=None if version.message is None else redact_text(version.message),
         image=version.image or None,
         digest=version.digest,
+    )
+
+
+def request_answer(request: CallRequest) -> RequestAnswer:
+    """What a function was asked, without what looks secret."""
+    headers: dict[str, str] = {}
+    for name, value in request.headers:
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    allowance = Allowance()
+    text: str | None
+    try:
+        text = redact_text(request.body.decode(), allowance)
+    except UnicodeDecodeError:
+        text = None
+    return RequestAnswer(
+        method=request.method,
+        query=redact_text(request.query, allowance),
+        headers=redact_headers(headers, allowance),
+        body=text,
+        body_base64=None if text is not None else base64.b64encode(request.body).decode(),
     )
 
 

@@ -9,13 +9,15 @@ from litestar.types import ASGIApp, Scope
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from taskyard.core.access import Role
-from taskyard.core.errors import InvalidInput, Overloaded
+from taskyard.core.errors import Conflict, InvalidInput, Overloaded
 from taskyard.core.functions import CallRequest
 from taskyard.core.states import Reason, TaskState
+from taskyard.core.tasks import FunctionCall
 from taskyard.dialects.http.answers import Answer, json_answer, no_content
 from taskyard.dialects.native.answers_functions import (
     TASK_HEADER,
     function_answer,
+    request_answer,
     result_answer,
     version_answer,
 )
@@ -34,6 +36,7 @@ from taskyard.dialects.native.schemas_functions import (
     FunctionPageAnswer,
     FunctionPatch,
     FunctionQuery,
+    RequestAnswer,
     RollBack,
     VersionAnswer,
     VersionPageAnswer,
@@ -268,6 +271,14 @@ class ResultRoutes(Controller):
 
     path = "/tasks"
     tags = ("Functions",)
+
+    @operation("GET", "/{task_id:str}/request", {200: RequestAnswer}, fails=(404, 409))
+    async def get_request(self, call: Call[NoQuery, None]) -> Answer:
+        """What a call asked of its function."""
+        task = await call.engine.tasks.get(call.caller, call.task_id)
+        if not isinstance(task.spec.work, FunctionCall):
+            raise Conflict("this task is not a call of a function")
+        return json_answer(request_answer(task.spec.work.request))
 
     @operation("GET", "/{task_id:str}/result", {200: "*/*"}, fails=(404, 409))
     async def get_result(self, call: Call[NoQuery, None]) -> Answer:

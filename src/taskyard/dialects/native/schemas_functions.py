@@ -54,6 +54,19 @@ class DeployedFunction(Struct, forbid_unknown_fields=True):
     limits: FunctionLimits | None = None
 
 
+class RequestAnswer(Struct):
+    """What a call asked of its function; what looks secret is hidden."""
+
+    method: str
+    query: str
+    headers: dict[str, str]
+    """Values of one name are joined by commas."""
+    body: str | None
+    """The body if it is text."""
+    body_base64: str | None
+    """The body if it is not."""
+
+
 class FunctionPatch(Struct, forbid_unknown_fields=True):
     """Changes to a function; its code changes by deploying."""
 
