@@ -120,11 +120,12 @@ def test_policies_of_one_workspace_do_not_hold_up_another(town: Town) -> None:
 
 
 def test_bodies_of_one_workspace_leave_room_for_those_of_others(town: Town) -> None:
-    """What one has under way is bounded; the next body of the same workspace is refused at once."""
+    """What one has under way is bounded; what goes beyond is refused at once."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(town.connect(UPLOAD, b"x" * 300_000))
-        second = stack.enter_context(town.connect(UPLOAD, b"x" * 300_000))
-        assert status_of(second) == 429
+        uploads = [stack.enter_context(town.connect(UPLOAD, b"x" * 300_000)) for _ in range(2)]
+        # Their bytes may arrive in any order: whichever goes past the share is refused.
+        (refused,), _, _ = select.select(uploads, [], [], PATIENCE_S)
+        assert status_of(refused) == 429
         made = town.innocent.post("/tasks", json={"command": "wc -c", "stdin": "x" * 400_000})
         assert made.status_code == 201, made.text
         town.innocent_runs()
