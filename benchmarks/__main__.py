@@ -28,6 +28,7 @@ from benchmarks.figures import (
     logs,
     peers,
     placing,
+    shares,
     submits,
     watching,
 )
@@ -50,6 +51,7 @@ FIGURES: tuple[Figure, ...] = (
     flat,
     placing,
     watching,
+    shares,
     fastlane,
     drove,
     peers,

@@ -16,13 +16,16 @@ from taskyard.core.errors import (
     NotFound,
     Overloaded,
 )
-from taskyard.core.ids import GroupName, TaskId
+from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import after
+from taskyard.core.policies import RuleBased
 from taskyard.core.schedule import CatchUp
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import Command, TaskSpec
 from taskyard.ports.store import TaskQuery
 from taskyard.services import tasks as tasks_module
+from taskyard.services.policy_pace import PolicyPace
+from taskyard.services.steps import StepSource
 
 pytestmark = pytest.mark.anyio
 SPEC = TaskSpec(work=Command(argv=("true",)))
@@ -264,3 +267,42 @@ async def test_history_tells_everything_in_order(world: World) -> None:
     assert [event.number for event in events] == [1, 2, 3, 4, 5]
     assert [event.actor for event in events] == ["user me", None, None, "user me", None]
     assert await world.tasks.events(CALLER, task.id, after=3, limit=1) == [events[3]]
+
+
+async def test_policies_are_read_at_a_pace_of_their_workspace() -> None:
+    """Who has many large ones read waits; others do not, nor does who has the same one again."""
+    world = World()
+    world.tasks.policies = PolicyPace(StepSource(1000, world.clock.monotonic), world.clock)
+    large = [RuleBased(f"size('{number}') == 0" + " or True" * 60) for number in range(3)]
+    specs = [TaskSpec(Command(argv=("true",)), placement=one) for one in large]
+    other = replace(CALLER, workspace=WorkspaceName("other"))
+    async with world.running(), anyio.create_task_group() as group:
+        group.start_soon(world.tasks.submit_many, CALLER, specs)
+        await world.settle()
+        assert await world.tasks.counts(CALLER) == {}
+        mine = RuleBased("size('mine') == 0" + " or True" * 60)
+        await world.tasks.submit(other, TaskSpec(Command(argv=("true",)), placement=mine))
+        await world.advance(10)
+        assert sum((await world.tasks.counts(CALLER)).values()) == 3
+        await world.tasks.submit_many(CALLER, specs)
+        assert sum((await world.tasks.counts(CALLER)).values()) == 6
+
+
+async def test_who_would_wait_for_too_long_is_told_so() -> None:
+    """Rather than to wait for ever."""
+    world = World()
+    world.tasks.policies = PolicyPace(StepSource(1, world.clock.monotonic), world.clock)
+    refused: list[Overloaded] = []
+
+    async def submit() -> None:
+        try:
+            for number in range(3):
+                rule = RuleBased(f"size('again {number}') == 0" + " or True" * 60)
+                await world.tasks.submit(CALLER, TaskSpec(Command(argv=("true",)), placement=rule))
+        except Overloaded as error:
+            refused.append(error)
+
+    async with world.running(), anyio.create_task_group() as group:
+        group.start_soon(submit)
+        await world.advance(60)
+        assert "fewer tasks" in str(refused[0])

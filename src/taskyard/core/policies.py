@@ -18,6 +18,7 @@ from taskyard.core.rules import (
     asks_for_all,
     holds,
     problem_of_rule,
+    reading_effort_of,
     size_of_rule,
 )
 
@@ -244,6 +245,15 @@ def problem_of(policy: Policy) -> str | None:
     if len(parts) + sum(map(size_of_rule, rules)) > SIZE_LIMIT:
         return f"it and its rules have more than {SIZE_LIMIT} parts together"
     return None
+
+
+def reading_effort(policy: Policy) -> int:
+    """Steps that :func:`problem_of` takes for rules that were not parsed lately; see ``steps``."""
+    parts = parts_of(policy, SIZE_LIMIT, DEPTH_LIMIT) or ()
+    rules = {one.rule for one in parts if isinstance(one, RuleBased)}
+    if sum(map(len, rules)) > TEXT_LIMIT:
+        return 0  # They will be refused unread.
+    return sum(map(reading_effort_of, rules))
 
 
 def parts_of(policy: Policy, most: int, depth: int) -> list[Policy] | None:

@@ -76,6 +76,11 @@ def effort_of(rule: str) -> int:
     return steps if rule in _parsed_rules else steps + _PARSING * len(rule)
 
 
+def reading_effort_of(rule: str) -> int:
+    """Steps that parsing a rule takes, if it was not parsed lately."""
+    return 0 if rule in _parsed_rules else _PARSING * len(rule)
+
+
 def size_of_rule(rule: str) -> int:
     """Parts of a rule that :func:`problem_of_rule` finds nothing wrong with."""
     return _parsed(rule).size

@@ -54,6 +54,7 @@ from taskyard.services.maintenance import Maintenance
 from taskyard.services.making import ImageMaking
 from taskyard.services.output_quota import OutputQuota
 from taskyard.services.parking import ParkedEntries
+from taskyard.services.policy_pace import PolicyPace
 from taskyard.services.prune import Prune
 from taskyard.services.reception import Reception
 from taskyard.services.rescue import Rescue
@@ -172,6 +173,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         users,
         containers,
         _admission(identities, quota),
+        PolicyPace(StepSource(settings.placement_steps), clock),
     )
     bundles = BundleFiles(settings.data / "functions" / "bundles")
     functions = Functions(

@@ -32,6 +32,8 @@ from taskyard.services.bus import Bus
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.kill import Kill
 from taskyard.services.load import Load
+from taskyard.services.policy_pace import PolicyPace
+from taskyard.services.steps import StepSource
 from taskyard.services.validate import check_spec
 
 RETRYABLE: Final = TERMINAL - {TaskState.SUCCEEDED}
@@ -59,6 +61,7 @@ class Tasks:
         users: UserRule = UserRule(),  # noqa: B008 - frozen
         containers: ContainerRule = ContainerRule(),  # noqa: B008 - frozen
         admit_workspace: Callable[[WorkspaceName], None] = lambda _workspace: None,
+        policies: PolicyPace | None = None,
     ) -> None:
         self._store = store
         self._logs = logs
@@ -73,6 +76,8 @@ class Tasks:
         self._users = users
         self._admit_workspace = admit_workspace
         self._containers = containers
+        self.policies = policies or PolicyPace(StepSource(), clock)
+        """How fast a workspace may have placement policies read."""
 
     async def submit(self, caller: Caller, spec: TaskSpec) -> tuple[Task, bool]:
         """Store a task, and return it once it is on disk, with whether it is new.
@@ -86,6 +91,7 @@ class Tasks:
             Overloaded: too much is waiting.
             StorageFull: nothing was stored.
         """
+        await self.policies.read(caller.workspace, spec.placement)
         new = self.prepare(caller, spec)
         self.admit(caller, 1)
         stored = await self._submit_one(caller, new)
@@ -123,6 +129,7 @@ class Tasks:
         """Store all of these tasks or none. Raises as :meth:`submit`, fields led by ``tasks.N``."""
         news = []
         for position, spec in enumerate(specs):
+            await self.policies.read(caller.workspace, spec.placement)
             try:
                 news.append(self.prepare(caller, spec))
             except InvalidInput as error:

@@ -16,6 +16,7 @@ from taskyard.dialects.drove.ruledata import LENGTH_LIMIT, RuleData
 
 HOST_LIMIT: Final = 64
 _TAG_LENGTH: Final = 255
+_STEPS_A_CHARACTER: Final = 8
 
 Say = Callable[[str, str], None]
 """Takes the path of a member and what is wrong with it."""
@@ -38,6 +39,11 @@ def check_policy(say: Say, path: str, policy: wire.WirePolicy) -> None:
         say(path, f"has rules of more than {core.TEXT_LIMIT} characters together")
     else:
         _check_policy(say, path, policy, 1)
+
+
+def translation_effort(policy: wire.WirePolicy | None) -> int:
+    """Steps that translating the rules of a checked policy takes; see ``core.steps``."""
+    return 0 if policy is None else _STEPS_A_CHARACTER * _characters(policy)
 
 
 def _characters(policy: wire.WirePolicy) -> int:

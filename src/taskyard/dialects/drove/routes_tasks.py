@@ -27,7 +27,7 @@ from taskyard.dialects.drove.errors import LookupFailed, Refused, encoded_succes
 from taskyard.dialects.drove.executors import capacity_problems, present
 from taskyard.dialects.drove.identities import key_of
 from taskyard.dialects.drove.mapping import spec_of, wire_path
-from taskyard.dialects.drove.placement import without_rules
+from taskyard.dialects.drove.placement import translation_effort, without_rules
 from taskyard.dialects.drove.requests import (
     FORM_TYPE,
     JSON_TYPE,
@@ -95,6 +95,7 @@ class TaskRoutes:
         if problems or spec is None:
             raise Refused(problems)
         await self._cluster.check_open()
+        await self._pace(caller, spec)
         policy = check_business(self._cluster.engine, self._cluster.settings, spec)
         # What would be fetched is not looked at; that it has a place is enough.
         names = dict.fromkeys((one.localFilename or "" for one in spec.configs or ()), "")
@@ -114,6 +115,7 @@ class TaskRoutes:
         if problems or spec is None:
             raise Refused(problems)
         executors = present(self._cluster.engine)
+        await self._pace(caller, spec)
         policy = policy_of(executors, spec)
         cores, memory_mb = asked_of(spec)
         running = Counter(
@@ -196,6 +198,7 @@ class TaskRoutes:
 
     async def _create(self, caller: Caller, spec: wire.WireSpec) -> Answer:
         cluster = self._cluster
+        await self._pace(caller, spec)
         policy = check_business(cluster.engine, cluster.settings, spec)
         app, name = spec.sourceAppName or "", spec.taskId or ""
         known = await find(cluster, caller, app, name)
@@ -221,6 +224,11 @@ class TaskRoutes:
             text = f"No executor could take the task within {deadline:g} s"
             raise Refused(problems or [text])
         return success({"taskId": f"{app}-{name}"})
+
+    async def _pace(self, caller: Caller, spec: wire.WireSpec) -> None:
+        """Wait until the workspace may have a task's rules translated. Raises ``Overloaded``."""
+        if effort := translation_effort(spec.placementPolicy):
+            await self._cluster.engine.tasks.policies.spend(caller.workspace, effort)
 
     def _checked(
         self, spec: wire.WireSpec, policy: Policy, fetched: dict[str, str], at: str
