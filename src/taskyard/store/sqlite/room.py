@@ -22,7 +22,8 @@ WAL_KEPT_BYTES: Final = 4 << 20
 """A write-ahead log that is larger is given back when there is little to do."""
 LULL_OPERATIONS: Final = 50
 _LOOK_EVERY_S: Final = 5.0
-_RETRY_S: Final = 1.0
+_RETRY_S: Final = 0.05
+_TIDY_IN_NEED_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +110,7 @@ class Room:
         self._tried_at = monotonic()
 
     def is_short(self) -> bool:
-        """Whether only what makes room may be stored now; tries to end that, once a second."""
+        """Whether only what makes room may be stored now; tries to end that, now and then."""
         if self._is_short and self._monotonic() - self._tried_at >= _RETRY_S:
             self._tried_at = self._monotonic()
             self._is_short = not self._reserve.restore()
@@ -130,7 +131,7 @@ class Room:
         """
         self._operations += operations
         now = self._monotonic()
-        if now - self._looked_at < (_RETRY_S if self._is_short else _LOOK_EVERY_S):
+        if now - self._looked_at < (_TIDY_IN_NEED_S if self._is_short else _LOOK_EVERY_S):
             return
         busy, self._operations, self._looked_at = self._operations, 0, now
         if not self._reserve.is_held:
