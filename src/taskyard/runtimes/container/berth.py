@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -12,7 +11,6 @@ from msgspec.structs import replace
 
 from taskyard.core.attempts import Ended, KillReport, Started, Survivor
 from taskyard.core.states import AttemptState, Reason
-from taskyard.core.syslog import parse_server
 from taskyard.core.tasks import Container
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.runtimes.container.copying import Copying
@@ -26,7 +24,7 @@ from taskyard.runtimes.container.findings import (
     judge,
     may_lack_memory,
 )
-from taskyard.runtimes.container.forwarding import Forwarding
+from taskyard.runtimes.container.forwarding import forwarding_of
 from taskyard.runtimes.container.killing import METHOD, Killing
 from taskyard.runtimes.container.making import Making
 from taskyard.runtimes.container.output import Output
@@ -66,7 +64,7 @@ class Berth:
         self._directory = directory
         self._dock = dock
         self._name = container_name(assignment.attempt_id)
-        self._forwarding = _forwarding(self._work, directory, dock)
+        self._forwarding = forwarding_of(self._work, directory, dock)
         self._output = Output(
             directory,
             assignment.log_limit_bytes,
@@ -390,13 +388,6 @@ class Berth:
                 return answer
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, _RETRY_MAX_S)
-
-
-def _forwarding(work: Container, directory: Path, dock: Dock) -> Forwarding | None:
-    if work.syslog is None:
-        return None
-    server = parse_server(work.syslog.server)
-    return Forwarding(directory, work.syslog.tag, dock.clock, partial(dock.relay.hand, server))
 
 
 def _count(text: str | None) -> int:

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +11,10 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from taskyard.core.syslog import TEXT_LIMIT, header
+from taskyard.core.syslog import TEXT_LIMIT, header, parse_server
+from taskyard.core.tasks import Container
 from taskyard.ports.clock import Clock
+from taskyard.runtimes.container.dock import Dock
 from taskyard.runtimes.container.frames import STDERR, STDOUT
 
 RECORD: Final = "syslog.json"
@@ -148,3 +151,11 @@ class Forwarding:
             piece = line[position : position + TEXT_LIMIT]
             self._stopped = self._stopped or not self._hand(begin + piece)
         return not self._stopped
+
+
+def forwarding_of(work: Container, directory: Path, dock: Dock) -> Forwarding | None:
+    """The way of an attempt's lines to its log server; None if it has none."""
+    if work.syslog is None:
+        return None
+    server = parse_server(work.syslog.server)
+    return Forwarding(directory, work.syslog.tag, dock.clock, partial(dock.relay.hand, server))
