@@ -308,3 +308,35 @@ def test_tasks_outlive_a_server_that_is_killed(
     assert last == "end"
     assert lines == [f"line {number}" for number in range(1, len(lines) + 1)]
     assert len(lines) > said, "it wrote nothing while no server was there"
+
+
+def test_other_views_show_no_secrets_of_a_task_that_runs(
+    served: Served, drove: DroveClient
+) -> None:
+    """Environment, arguments and configuration, once the container has them; here as given."""
+    config = base64.b64encode(b"marker-config").decode()
+    given = spec(
+        *("SHOWN", "echo begun; sleep 100"),
+        env={"A_TOKEN": "marker-env", "PLAIN": "seen"},
+        configs=[{"type": "INLINE", "localFilename": "/etc/c.txt", "data": config}],
+    )
+    given["args"] = [*given["args"], "--token", "marker-argument"]
+    drove.create(given)
+    deadline = time.monotonic() + 60
+    while drove.show(APP, "SHOWN")["state"] != "RUNNING":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert drove.show(APP, "SHOWN")["env"] == given["env"]
+    with served.client() as api:
+        listed = api.get("/tasks", params={"group": APP, "limit": 1})
+        task = listed.json()["items"][0]
+        assert task["name"] == "SHOWN"
+        paths = ("", "/attempts", "/events", "/why")
+        shown = [listed, *(api.get(f"/tasks/{task['id']}{path}") for path in paths)]
+    drove.kill(APP, "SHOWN")
+    for answer in shown:
+        assert answer.status_code == 200
+        assert "marker" not in answer.text
+        assert config not in answer.text
+    assert task["env"]["PLAIN"] == "seen"
+    assert "marker" not in served.log.read_text(errors="replace")

@@ -35,7 +35,7 @@ ALLOWED = [
     ),
 ]
 """Passwords, tokens, keys and stored secrets are not in it: they are kept hashed or encrypted. Nor
-are, for want of a container engine, Drove's tasks: tests/dialects/drove/test_drove_lives.py."""
+are, for want of a container engine, Drove's tasks: see test_drove_engines.py."""
 MAY_FAIL = ("*/result", "*/tasks/APP/instances/*", "*/stdout", "*/stderr", "*/log", "*/logs")
 """Routes without anything to answer with here."""
 
