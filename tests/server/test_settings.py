@@ -66,7 +66,7 @@ def test_environment_is_text() -> None:
     ("values", "field", "said"),
     [
         ({"port": 70000}, "port", "65535"),
-        ({"port": "many"}, "port", "int"),
+        ({"port": "many"}, "port", "whole number"),
         ({"prot": 1}, "prot", "known"),
         ({"log_format": "xml"}, "log_format", "xml"),
         ({"listen": ["nothing"]}, "listen", "NAME=HOST:PORT"),
@@ -83,7 +83,7 @@ def test_environment_is_text() -> None:
         ({"worker_cpu_factor": 21}, "worker_cpu_factor", "20"),
         ({"pools": "nothing"}, "pools", "JSON"),
         ({"pools": [{}]}, "pools.0.hosts", "required"),
-        ({"pools": [{"hosts": []}]}, "pools.0.hosts", "1"),
+        ({"pools": [{"hosts": []}]}, "pools.0.hosts", "empty"),
         ({"pools": [{"hosts": ["local"], "match": "("}]}, "pools.0.match", "no expression"),
         ({"pools": [{"hosts": ["local"], "max_running": 0}]}, "pools.0.max_running", "1"),
         ({"pools": [{"hosts": ["local"], "odd": 0}]}, "pools.0.odd", "known"),

@@ -5,7 +5,12 @@ import pytest
 from fakes.clock import VirtualClock
 from taskyard.core.errors import Overloaded
 from taskyard.services import guessing
-from taskyard.services.guessing import GuessLimiter, SecretCheck, source_of
+from taskyard.services.guessing import (
+    FREE_TRIES_OF_SHARED,
+    GuessLimiter,
+    SecretCheck,
+    source_of,
+)
 
 HERE = "192.0.2.7"
 
@@ -92,7 +97,7 @@ def test_a_right_secret_waits_too_unless_it_came_from_there_before() -> None:
     clock = VirtualClock()
     check = SecretCheck(GuessLimiter(), clock)
     assert check.judge("account", "right", "192.0.2.8", right=True)
-    for n in range(5):
+    for n in range(FREE_TRIES_OF_SHARED):
         assert not check.judge("account", f"wrong {n}", HERE, right=False)
     with pytest.raises(Overloaded) as refused:
         check.judge("account", "right", HERE, right=True)

@@ -112,11 +112,11 @@ async def test_authentication_failures_are_recorded_where_they_belong(at: World)
         ("user ann", "user.authenticate", "ann", "wrong password"),
         ("token ci", "token.authenticate", token.id, "wrong secret"),
     ]
-    (other,) = await at.audit.page(OPERATOR)
-    assert (other.actor, other.action, other.target, other.count) == (
-        *("anonymous", "authenticate", None),
-        3,
-    )
-    trail = repr([*mine, other])
+    others = await at.audit.page(OPERATOR)
+    assert {(one.actor, one.action, one.target) for one in others} == {
+        ("anonymous", "authenticate", None)
+    }
+    assert {one.detail: one.count for one in others} == {"unknown token": 2, "unknown user": 1}
+    trail = repr([*mine, *others])
     for secret in ("my password", "battery staple", wrong, text):
         assert secret not in trail
