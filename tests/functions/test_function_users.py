@@ -10,6 +10,7 @@ import pytest
 from function_world import FunctionWorld
 from samples import SAMPLES
 
+from taskyard.core.attempts import Confinement
 from taskyard.core.functions import Language
 from taskyard.core.identity import SERVER, Identity
 from taskyard.core.states import AttemptState, Reason
@@ -195,6 +196,7 @@ async def test_what_a_call_sees_of_itself(own: FunctionWorld) -> None:
     assert ended.result.body == (
         b'[[%d,%d,%d],[%d,%d,%d],[],["0","1","2","3","4","5"]]' % ((OWN.uid or 0,) * 6)
     )
+    assert ended.confinement == Confinement(str(OWN.uid), "user")
 
 
 async def test_a_kill_leaves_nothing(own: FunctionWorld) -> None:

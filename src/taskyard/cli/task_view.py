@@ -135,8 +135,13 @@ def print_attempts(attempts: Sequence[Attempt]) -> None:
 
 def tell_confinement(held: Confinement) -> str:
     """As whom and how limited it ran, in one line."""
-    how = {"none": "the server's own user, not isolated", "sandbox": "in a sandbox"}
-    text = f"user {held.user}, {how.get(held.isolation, 'a user of its workspace')}"
+    how = {
+        "none": "the server's own user, not isolated",
+        "sandbox": "in a sandbox",
+        "container": "in a container",
+    }
+    who = f"user {held.user}, " if held.user else ""
+    text = who + how.get(held.isolation, "a user of its workspace")
     if held.enforced:
         text += f"; limits enforced: {', '.join(held.enforced)}"
     if held.unenforced:

@@ -48,10 +48,11 @@ class Confinement(Struct, frozen=True, omit_defaults=True):
     """As whom, how isolated and how limited an attempt runs, as its runtime saw to it."""
 
     user: str = ""
-    """Number of its user on the worker's machine; empty if nobody knows."""
-    isolation: Literal["none", "user", "sandbox"] = "none"
+    """Number of its user on the worker's machine; in a container, the user it asked for. Empty if
+    nobody knows."""
+    isolation: Literal["none", "user", "sandbox", "container"] = "none"
     """``none``: as the worker itself; ``user``: as another user; ``sandbox``: in name spaces of its
-    own, without capabilities, as whichever user."""
+    own, without capabilities, as whichever user; ``container``: as its engine sees to."""
     enforced: tuple[str, ...] = ()
     """Limits it asked for that are enforced: of ``cpu``, ``cpuset``, ``memory`` and ``pids``."""
     unenforced: tuple[str, ...] = ()

@@ -208,10 +208,10 @@ class Confinement(Struct, frozen=True):
     """As whom, how isolated and how limited an attempt runs."""
 
     user: str = ""
-    """Number of its user on the worker's machine."""
+    """Number of its user on the worker's machine; in a container, the user it asked for."""
     isolation: str = "none"
     """``none``: as the worker itself; ``user``: as another user; ``sandbox``: in name spaces of its
-    own."""
+    own; ``container``: as its engine sees to."""
     enforced: tuple[str, ...] = ()
     """Limits it asked for that are enforced."""
     unenforced: tuple[str, ...] = ()

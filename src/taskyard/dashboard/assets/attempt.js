@@ -29,8 +29,8 @@ function killProof(report) {
 /** As whom and how isolated. @param {any} held */
 function confinementText(held) {
   if (!held) return null;
-  const how = { none: "not isolated: the server's own user", user: "a user of its workspace", sandbox: "in a sandbox" };
-  return `user ${held.user}, ${how[/** @type {keyof typeof how} */ (held.isolation)]}`;
+  const how = { none: "not isolated: the server's own user", user: "a user of its workspace", sandbox: "in a sandbox", container: "in a container" };
+  return `${held.user && `user ${held.user}, `}${how[/** @type {keyof typeof how} */ (held.isolation)]}`;
 }
 
 /** @param {any} size */

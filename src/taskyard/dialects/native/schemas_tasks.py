@@ -226,12 +226,12 @@ class ConfinementAnswer(Struct):
     """As whom, how isolated and how limited an attempt runs."""
 
     user: str
-    """Number of its user on the worker's machine."""
-    isolation: Literal["none", "user", "sandbox"]
+    """Number of its user on the worker's machine; in a container, the user it asked for."""
+    isolation: Literal["none", "user", "sandbox", "container"]
     """``none``: as the worker itself; ``user``: as another user; ``sandbox``: in name spaces of its
-    own."""
+    own; ``container``: as its engine sees to."""
     enforced: tuple[str, ...]
-    """Limits it asked for that are enforced."""
+    """Limits it asked for that are enforced; of commands only."""
     unenforced: tuple[str, ...]
     """Limits it asked for that cannot be enforced on its machine."""
 

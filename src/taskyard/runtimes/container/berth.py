@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import anyio
+import msgspec
 import structlog
 from msgspec.structs import replace
 
@@ -31,6 +32,7 @@ from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.request import (
     BOOT_LABEL,
     PREFIX_LABEL,
+    confinement,
     container_name,
 )
 from taskyard.runtimes.container.starting import prepare, start
@@ -232,7 +234,10 @@ class Berth:
             attempt_id=self.assignment.attempt_id,
             lease_token=self.assignment.lease_token,
             at=at,
-            handle={"container": self._name},
+            handle={
+                "container": self._name,
+                "confinement": msgspec.to_builtins(confinement(self.assignment)),
+            },
         )
         self._dock.listener.started(self._started)
 
@@ -362,6 +367,7 @@ class Berth:
                 kill_report=kill_report,
                 stdout=sizes["stdout"],
                 stderr=sizes["stderr"],
+                confinement=None if self._started is None else confinement(self.assignment),
             )
         )
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from taskyard.core.attempts import Confinement
 from taskyard.core.container_rule import ContainerRule
 from taskyard.core.ids import AttemptId
 from taskyard.core.image_name import ImageName
@@ -182,3 +183,9 @@ def _limits(assignment: Assignment, most_pids: int | None) -> dict[str, Any]:
     if pids is not None:
         limits["PidsLimit"] = pids
     return limits
+
+
+def confinement(assignment: Assignment) -> Confinement:
+    """The user that a container asked for; the engine sees to the rest."""
+    work = assignment.work
+    return Confinement((isinstance(work, Container) and work.user) or "", "container")

@@ -8,11 +8,13 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from taskyard.core.attempts import KillReport
+from taskyard.core.attempts import Confinement, KillReport
 from taskyard.core.functions import BLOB_BYTES, CallResult
 from taskyard.core.instants import Instant
 from taskyard.core.signals import signal_name
 from taskyard.core.states import AttemptState, Reason
+from taskyard.core.tasks import FunctionCall
+from taskyard.ports.runtime import Assignment
 from taskyard.runtimes.function.member import Call
 
 
@@ -124,6 +126,14 @@ def died(call: Call, status: int | None, *, out_of_memory: bool) -> Ending:
     name = signal_name(-code)
     text = f"its process died of {name} in the middle of the call"
     return Ending(AttemptState.FAILED, Reason.SIGNAL, text, signal=name)
+
+
+def confinement(assignment: Assignment) -> Confinement:
+    """As whom a function's process runs; how an image's does, its engine sees to."""
+    if isinstance(assignment.work, FunctionCall) and assignment.work.image:
+        return Confinement(isolation="container")
+    uid = assignment.identity.uid
+    return Confinement(str(os.geteuid() if uid is None else uid), "none" if uid is None else "user")
 
 
 def kill_report(

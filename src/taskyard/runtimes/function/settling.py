@@ -18,7 +18,7 @@ from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import ResultFiles
 from taskyard.ports.runtime import Listener, ProgressListener
 from taskyard.runtimes.command.processes import process
-from taskyard.runtimes.function.endings import Ending, died, kill_report
+from taskyard.runtimes.function.endings import Ending, confinement, died, kill_report
 from taskyard.runtimes.function.member import Answer, Call, Member
 from taskyard.runtimes.function.output import (
     Printed,
@@ -220,6 +220,7 @@ class Settlement:
             folded=folded,
             output_complete=not files,
             result=ending.result,
+            confinement=confinement(assignment),
             blob=ending.blob,
         )
         # A start that was not reported yet is told by the end.
@@ -233,7 +234,10 @@ class Settlement:
                 attempt_id=assignment.attempt_id,
                 lease_token=assignment.lease_token,
                 at=call.began_at,
-                handle={"function": True},
+                handle={
+                    "function": True,
+                    "confinement": msgspec.to_builtins(confinement(assignment)),
+                },
             )
             self._listening.started(begun)
 
