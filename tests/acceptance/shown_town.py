@@ -171,6 +171,7 @@ class Town:
         bearer = {**headers, "Authorization": "Bearer dev", "Content-Type": "application/json"}
         called = api.post(f"/functions/{function}/calls", content=body, headers=bearer)
         assert called.status_code < 300, called.text
+        self.known["task_id"].append(called.headers["taskyard-task-id"])
         self.known["function"] = [function]
         self.known["version"] = ["1"]
 

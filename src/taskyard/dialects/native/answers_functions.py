@@ -89,7 +89,7 @@ def request_answer(request: CallRequest) -> RequestAnswer:
         text = None
     return RequestAnswer(
         method=request.method,
-        query=redact_text(request.query, allowance),
+        query=redact_text(f"?{request.query}", allowance)[1:],
         headers=redact_headers(headers, allowance),
         body=text,
         body_base64=None if text is not None else base64.b64encode(request.body).decode(),
