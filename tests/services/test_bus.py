@@ -1,6 +1,7 @@
 """The announcement of committed changes."""
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 import anyio
 import pytest
@@ -11,7 +12,7 @@ from taskyard.core.errors import Unavailable
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.states import TaskState
-from taskyard.services.bus import Bus, Gap, Subscription
+from taskyard.services.bus import WOKEN_AT_ONCE, Bus, Gap, Subscription
 
 pytestmark = pytest.mark.anyio
 
@@ -183,3 +184,52 @@ async def test_close_ends_subscriptions_and_wakes_waiters() -> None:
     async with bus.subscribe() as late:
         assert [each async for each in late] == []
     assert bus.changed(TaskId("t1")).is_set()
+
+
+async def test_many_subscribers_of_one_workspace_are_woken_a_few_at_a_time() -> None:
+    """All of them in the end, in order, and whoever is of another workspace at once."""
+    bus, read, count = Bus(), list[int](), 4 * WOKEN_AT_ONCE
+    others: list[Change | Gap] = []
+    first_turn: list[int] = []
+    async with anyio.create_task_group() as group:
+
+        async def follow(number: int) -> None:
+            async with bus.subscribe(workspace=WorkspaceName("main")) as changes:
+                assert await take(changes, 2) == [change(1), change(2)]
+                read.append(number)
+
+        async def other() -> None:
+            async with bus.subscribe(workspace=WorkspaceName("other")) as changes:
+                others.extend(await take(changes, 1))
+                first_turn.append(len(read))
+
+        for number in range(count):
+            group.start_soon(follow, number)
+        group.start_soon(other)
+        await anyio.wait_all_tasks_blocked()
+        bus.publish([change(1), change(2)])
+        bus.publish([change(3, workspace="other")])
+        with anyio.fail_after(10):
+            while len(read) < count:
+                await checkpoint()
+    assert others == [change(3, workspace="other")]
+    assert first_turn[0] <= WOKEN_AT_ONCE
+    assert not bus._wide
+
+
+async def test_subscribers_that_wait_to_be_woken_may_leave() -> None:
+    """Nothing is left of them, and the others are woken."""
+    bus = Bus()
+    async with AsyncExitStack() as stack:
+        some = [
+            await stack.enter_async_context(bus.subscribe(workspace=WorkspaceName("main")))
+            for _ in range(3 * WOKEN_AT_ONCE)
+        ]
+        bus.publish([change(1)])
+        assert sum(map(len, bus._drowsy.values())) == 2 * WOKEN_AT_ONCE
+        for one in some:
+            assert await take(one, 1) == [change(1)]
+    assert sum(map(len, bus._drowsy.values())) == 0
+    with anyio.fail_after(5):
+        while bus._drowsy:
+            await checkpoint()

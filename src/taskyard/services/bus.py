@@ -3,14 +3,18 @@
 Whoever commits calls :meth:`Bus.publish`; the scheduler, watchers, followers and webhooks hang off
 it. Publishing never waits: a listener is called at once, a subscriber that reads too slowly loses
 changes and learns how many (:class:`Gap`), and a waiter on one task costs a dictionary look-up.
+Subscribers of other workspaces cost nothing, and of very many of one workspace a few are woken at a
+time: what each of them does then would keep everybody else waiting.
 
 A bus belongs to one event loop; nothing here may be called from another thread.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from itertools import islice
+from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
@@ -23,6 +27,10 @@ from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 
 Listener = Callable[[Sequence[Change]], None]
 """Called with every batch as it is published; must return quickly and not wait."""
+
+WOKEN_AT_ONCE: Final = 16
+"""Subscribers of one workspace that are woken together, and after each pause."""
+WAKING_PAUSE_S: Final = 0.004
 
 T = TypeVar("T")
 
@@ -50,8 +58,8 @@ class Subscription:
         self._closed = False
         self._wake: anyio.Event | None = None
 
-    def _offer(self, changes: Iterable[Change]) -> None:
-        """Take what the predicate wants.
+    def _offer(self, changes: Iterable[Change]) -> bool:
+        """Take what the predicate wants; whether there is something to read.
 
         After the first loss everything is lost until the reader has emptied the buffer: it then
         sees one gap in the right place instead of many small ones.
@@ -63,8 +71,7 @@ class Subscription:
                 self._missed += 1
             else:
                 self._waiting.append(change)
-        if self._waiting or self._missed:
-            self._rouse()
+        return bool(self._waiting or self._missed)
 
     def _close(self) -> None:
         self._closed = True
@@ -98,7 +105,10 @@ class Bus:
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
-        self._wide: set[Subscription] = set()
+        self._wide: dict[WorkspaceName | None, set[Subscription]] = {}
+        """Subscribers to many tasks, by workspace; None for those of all."""
+        self._drowsy: dict[WorkspaceName | None, dict[Subscription, None]] = {}
+        """Those that have something to read and are to be woken, a few at a time."""
         self._narrow: dict[TaskId, set[Subscription]] = {}
         # Weak: an event lives as long as somebody waits for it, so that no waiter has to
         # sign off and tasks that never change again leave nothing behind.
@@ -115,15 +125,48 @@ class Bus:
                 listener(changes)
             except Exception:
                 log.exception("bus_listener_failed", listener=repr(listener))
-        for subscription in self._wide:
-            subscription._offer(changes)  # noqa: SLF001 - the bus fills its subscriptions
+        if self._wide:
+            self._tell_wide(changes)
         if self._narrow or self._events:
             for change in changes:
                 self._tell_task(change)
 
+    def _tell_wide(self, changes: Sequence[Change]) -> None:
+        for workspace in (None, *dict.fromkeys(change.workspace for change in changes)):
+            found = self._wide.get(workspace)
+            if found is None:
+                continue
+            # In this very order: a subscriber that was here before sees each change once.
+            ready = [one for one in found if one._offer(changes)]  # noqa: SLF001 - filled by the bus
+            for one in ready[:WOKEN_AT_ONCE]:
+                one._rouse()  # noqa: SLF001 - as above
+            if len(ready) > WOKEN_AT_ONCE:
+                self._wake_later(workspace, ready[WOKEN_AT_ONCE:])
+
+    def _wake_later(
+        self, workspace: WorkspaceName | None, subscriptions: Iterable[Subscription]
+    ) -> None:
+        drowsy = self._drowsy.get(workspace)
+        if drowsy is not None:
+            drowsy.update(dict.fromkeys(subscriptions))
+            return
+        self._drowsy[workspace] = dict.fromkeys(subscriptions)
+        asyncio.get_running_loop().call_later(WAKING_PAUSE_S, self._wake_some, workspace)
+
+    def _wake_some(self, workspace: WorkspaceName | None) -> None:
+        drowsy = self._drowsy[workspace]
+        for one in list(islice(drowsy, WOKEN_AT_ONCE)):
+            del drowsy[one]
+            one._rouse()  # noqa: SLF001 - as in publish
+        if drowsy:
+            asyncio.get_running_loop().call_later(WAKING_PAUSE_S, self._wake_some, workspace)
+        else:
+            del self._drowsy[workspace]
+
     def _tell_task(self, change: Change) -> None:
         for subscription in self._narrow.get(change.task_id, ()):
-            subscription._offer((change,))  # noqa: SLF001 - as in publish
+            if subscription._offer((change,)):  # noqa: SLF001 - the bus fills its subscriptions
+                subscription._rouse()  # noqa: SLF001 - as above
         event = self._events.pop(change.task_id, None)
         if event is not None:
             event.set()
@@ -166,13 +209,18 @@ class Bus:
         if self._closed:
             subscription._close()  # noqa: SLF001 - as in publish
         if task_id is None:
-            self._wide.add(subscription)
+            self._wide.setdefault(workspace, set()).add(subscription)
         else:
             self._narrow.setdefault(task_id, set()).add(subscription)
         try:
             yield subscription
         finally:
-            self._wide.discard(subscription)
+            if task_id is None:
+                others = self._wide[workspace]
+                others.discard(subscription)
+                if not others:
+                    del self._wide[workspace]
+                self._drowsy.get(workspace, {}).pop(subscription, None)
             if task_id is not None and (rest := self._narrow.get(task_id)) is not None:
                 rest.discard(subscription)
                 if not rest:
@@ -215,8 +263,9 @@ class Bus:
     def close(self) -> None:
         """End all subscriptions and wake all waiters, for a shutdown. May be called twice."""
         self._closed = True
-        for subscription in (*self._wide, *(s for some in self._narrow.values() for s in some)):
-            subscription._close()  # noqa: SLF001 - as in publish
+        for some in (*self._wide.values(), *self._narrow.values()):
+            for subscription in some:
+                subscription._close()  # noqa: SLF001 - as in publish
         for event in list(self._events.values()):
             event.set()
         self._events.clear()
