@@ -9,6 +9,8 @@ import signal
 import time
 
 _PAUSE_S = 0.002
+_STRAYS_S = 0.02
+"""Not longer at a time: others wait for their processes meanwhile."""
 
 
 def children() -> list[int]:
@@ -36,6 +38,30 @@ def end_all(cgroup: str | None, within_s: float) -> None:
                 return
         if time.monotonic() > give_up_at:
             return
+        time.sleep(_PAUSE_S)
+
+
+def end_strays(kept: set[int]) -> bool:
+    """Kill and bury the children that are not these; False if there is not time enough for all.
+
+    They are orphans: what processes left that have ended. Those of living ones are with these,
+    as long as they are subreapers, too.
+    """
+    give_up_at = time.monotonic() + _STRAYS_S
+    while True:
+        try:
+            strays = [pid for pid in children() if pid not in kept]
+        except (OSError, ValueError):
+            return True
+        if not strays:
+            return True
+        for pid in strays:
+            # The death of each makes its own children ours.
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, os.WNOHANG)
+        if time.monotonic() > give_up_at:
+            return False
         time.sleep(_PAUSE_S)
 
 

@@ -38,6 +38,8 @@ from taskyard.runtimes.function.child.reaching import open_up
 from taskyard.runtimes.function.child.zygote import become
 
 _LAST_S: Final = 5.0
+_LOOK_MS: Final = 1000
+"""How often orphans are looked for at least."""
 
 
 def main(control_fd: int, lock_fd: int, settings: dict[str, Any]) -> None:
@@ -61,13 +63,16 @@ def main(control_fd: int, lock_fd: int, settings: dict[str, Any]) -> None:
         obstacle = str(error)
     with contextlib.suppress(OSError, Closed):
         send(control, {"ready": True, "pid": os.getpid(), "obstacle": obstacle})
+        tidy = True
         while True:
-            for descriptor, _ in poll.poll(1000):
+            for descriptor, _ in poll.poll(_LOOK_MS if tidy else 1):
                 if descriptor != control_fd:
                     poll.unregister(descriptor)
                     number, pid = children.pop(descriptor)
                     os.close(descriptor)
                     status = os.waitpid(pid, 0)[1]
+                    # What it left is gone before its end is told.
+                    tidy = descendants.end_strays({pid for _, pid in children.values()})
                     send(control, {"exited": number, "status": status})
                     continue
                 order, given = receive(control)
@@ -78,7 +83,7 @@ def main(control_fd: int, lock_fd: int, settings: dict[str, Any]) -> None:
                 children[watch] = (order["number"], pid)
                 poll.register(watch, select.POLLIN)
                 send(control, {"born": order["number"], "pid": pid})
-            _bury_orphans({pid for _, pid in children.values()})
+            tidy = descendants.end_strays({pid for _, pid in children.values()})
     descendants.end_all(settings["base"], _LAST_S)
     os.close(lock_fd)
 
@@ -105,14 +110,6 @@ def _fork(order: dict[str, Any], given: int, lock_fd: int) -> int:
         with contextlib.suppress(BaseException):
             os.write(2, f"cannot be started: {error}\n".encode())
     os._exit(127)
-
-
-def _bury_orphans(own: set[int]) -> None:
-    """Wait for dead orphans that became ours; our own children are waited for by name."""
-    with contextlib.suppress(OSError, ValueError):
-        for pid in descendants.children():
-            if pid not in own:
-                os.waitpid(pid, os.WNOHANG)
 
 
 if __name__ == "__main__":

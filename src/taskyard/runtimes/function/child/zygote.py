@@ -12,6 +12,7 @@ import traceback
 from typing import NoReturn
 
 from taskyard.runtimes.function.child import confining
+from taskyard.runtimes.function.child.descendants import children, end_strays
 from taskyard.runtimes.function.child.frames import Closed, Json, receive, send, write_frame
 from taskyard.runtimes.function.child.serving import Entrance, entrance_of, serve
 
@@ -84,8 +85,10 @@ def _fork_on_request(control: socket.socket, entrance: Entrance, spec: Json) -> 
     poll = select.poll()
     poll.register(control, select.POLLIN)
     members: dict[int, tuple[int, int]] = {}
+    with_us = _children()
+    tidy = True
     while True:
-        for descriptor, _ in poll.poll():
+        for descriptor, _ in poll.poll(None if tidy else 1):
             if descriptor == control.fileno():
                 try:
                     order, call_fd = receive(control)
@@ -98,7 +101,19 @@ def _fork_on_request(control: socket.socket, entrance: Entrance, spec: Json) -> 
             poll.unregister(descriptor)
             number, pid = members.pop(descriptor)
             os.close(descriptor)
-            send(control, {"exited": number, "status": os.waitpid(pid, 0)[1]})
+            status = os.waitpid(pid, 0)[1]
+            # What it left is gone before its end is told.
+            tidy = end_strays(with_us | {one for _, one in members.values()})
+            send(control, {"exited": number, "status": status})
+        # Only the death of a member makes more of them.
+        tidy = tidy or end_strays(with_us | {one for _, one in members.values()})
+
+
+def _children() -> set[int]:
+    """What was started while the handler was imported: it stays."""
+    with contextlib.suppress(OSError, ValueError):
+        return set(children())
+    return set()
 
 
 def _fork(
