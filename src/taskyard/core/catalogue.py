@@ -12,12 +12,18 @@ from taskyard.core.functions import FunctionId
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import SECOND, Instant, to_datetime
 
+_ID: Final = re.compile(r"[0-9a-f]{24}\Z")
 _MINUTE: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]\Z", re.ASCII)
 
 
 def new_id(now: Instant) -> str:
     """24 hex digits, the first 8 the time in seconds: sorts by creation, cannot be guessed."""
     return f"{now // SECOND:08x}{secrets.token_hex(8)}"
+
+
+def may_be_call_id(text: str) -> bool:
+    """Whether a text has the form of :func:`new_id`; ids of tasks have another one."""
+    return _ID.match(text) is not None
 
 
 class TimeWindow(Struct, frozen=True):

@@ -120,6 +120,10 @@ class JobStore(Protocol):
         """Jobs whose rule is in force, latest modified first."""
         ...
 
+    async def waiting(self, workspace: WorkspaceName, limit: int) -> list[Job]:
+        """Jobs that start by themselves later, the next one first."""
+        ...
+
     async def counts(self, workspace: WorkspaceName) -> JobCounts:
         """For displays."""
         ...

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from taskyard.core.access import Caller
+from taskyard.core.access import Caller, Role
 from taskyard.core.catalogue import new_id
 from taskyard.core.errors import NotFound
 from taskyard.core.functions import CallRequest, CallResult, Function
-from taskyard.core.ids import WorkspaceName
+from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.core.instants import DAY, Instant, to_datetime
 from taskyard.core.issued import (
     Allowance,
@@ -19,14 +19,15 @@ from taskyard.core.issued import (
     IssuedCall,
 )
 from taskyard.core.resources import Resources
-from taskyard.core.tasks import FunctionCall
+from taskyard.core.tasks import FunctionCall, Task
 from taskyard.ports.catalogue import Issue, IssuedStore
 from taskyard.ports.clock import Clock
+from taskyard.services.access import require
 from taskyard.services.bus import Bus
 from taskyard.services.calls import Calls
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.functions import Functions
-from taskyard.services.tasks import Tasks
+from taskyard.services.tasks import Tasks, retried
 
 
 class Issuing:
@@ -121,6 +122,38 @@ class Issuing:
         change = await self._store.issue(issue)
         self._bus.publish((change,))
         return issue.call
+
+    async def retry(self, caller: Caller, task: Task) -> TaskId | None:
+        """Issue a call anew, under an id of its own; None for a task that was not issued.
+
+        Raises as :meth:`prepare` and :meth:`issue`, and ``Conflict`` unless it failed.
+        """
+        work = task.spec.work
+        if not isinstance(work, FunctionCall) or not work.alias:
+            return None
+        require(caller, Role.WRITE)
+        try:
+            view = await self.own(caller, work.alias)
+        except NotFound:
+            return None
+        if view.task_id != task.id:
+            return None
+        retried(task)
+        names = self._headers
+        told = {names.task, names.function, names.trigger, names.schedule}
+        told = {name.lower() for name in told}
+        headers = tuple(pair for pair in work.request.headers if pair[0].lower() not in told)
+        issue = self.prepare(
+            caller,
+            work.function_id,
+            replace(work.request, headers=headers),
+            view.call.origin,
+            self.quota(caller.workspace),
+            view.call.limits.timeout_s,
+        )
+        issue = replace(issue, task=replace(issue.task, retry_of=task.id))
+        await self.issue(issue)
+        return issue.task.id
 
     async def use_once(self, name: str, until: Instant) -> bool:
         """Note durably that a name was used, until it is forgotten; False if it was before."""

@@ -8,7 +8,7 @@ import msgspec
 
 from taskyard.core.access import Caller, Role
 from taskyard.core.cronseconds import check_seconds_cron, next_start
-from taskyard.core.errors import InvalidInput
+from taskyard.core.errors import Conflict, InvalidInput, NotFound
 from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.instants import Instant
 from taskyard.core.jobs import (
@@ -19,7 +19,9 @@ from taskyard.core.jobs import (
     JobGroup,
     JobKey,
     JobLine,
+    may_be_execution,
 )
+from taskyard.core.states import TERMINAL
 from taskyard.core.tasks import Task
 from taskyard.ports.clock import Clock
 from taskyard.ports.jobs import JobCounts, JobStore, Start, Stored
@@ -28,7 +30,7 @@ from taskyard.services.access import require
 from taskyard.services.bus import Bus
 from taskyard.services.kill import Kill
 from taskyard.services.load import Load
-from taskyard.services.tasks import Tasks
+from taskyard.services.tasks import RETRYABLE, Tasks
 
 RECURRING_SHOWN: Final = 1000
 EXECUTIONS_SHOWN: Final = 20
@@ -129,6 +131,10 @@ class Jobs:
         """Jobs whose cron rule is in force, latest modified first."""
         return await self._store.recurring(caller.workspace, RECURRING_SHOWN)
 
+    async def waiting(self, caller: Caller) -> list[Job]:
+        """Jobs that start by themselves later, the next one first; at most a thousand."""
+        return await self._store.waiting(caller.workspace, RECURRING_SHOWN)
+
     async def counts(self, caller: Caller) -> JobCounts:
         """Totals for displays."""
         return await self._store.counts(caller.workspace)
@@ -158,6 +164,29 @@ class Jobs:
         await self._kill.order(outcomes, None, None)
         await self._ended(caller, outcomes, wait_s)
         return task_id
+
+    async def rerun_of(self, caller: Caller, task: Task) -> TaskId | None:
+        """Run the job once more of which a task is an execution; None if it is none of a job.
+
+        The job's definition is the present one. Raises as :meth:`rerun`, and ``Conflict`` if the
+        task succeeded or has not ended, or while a later execution has not.
+        """
+        require(caller, Role.WRITE)
+        job_id = task.spec.labels.get(LABEL)
+        if job_id is None or not may_be_execution(task.id):
+            return None
+        key = JobKey(caller.workspace, task.spec.group, job_id)
+        try:
+            job = await self._store.job(key)
+            await self._store.execution(job, task.id)
+        except NotFound:
+            return None  # a label that somebody else has set
+        if task.state not in RETRYABLE:
+            raise Conflict(f"a task that is {task.state} cannot be retried")
+        (last,) = await self._store.executions(job, 1)
+        if last.task.state not in TERMINAL:
+            raise Conflict("a later execution of this job has not ended")
+        return await self.rerun(caller, key, 0)
 
     async def _ended(
         self, caller: Caller, outcomes: Sequence[CancelOutcome], wait_s: float

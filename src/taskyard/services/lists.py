@@ -10,10 +10,12 @@ from typing import Final
 
 import anyio
 import structlog
+from msgspec.structs import replace
 
 from taskyard.core.access import Caller, Role
 from taskyard.core.changes import Change
-from taskyard.core.errors import Overloaded, Unavailable
+from taskyard.core.errors import NotFound, Overloaded, Unavailable
+from taskyard.core.ids import TaskId
 from taskyard.core.lists import ListEntry, ListKey, ListStatus, numbered
 from taskyard.core.tasks import Task, TaskSpec
 from taskyard.ports.clock import Clock
@@ -22,7 +24,7 @@ from taskyard.services.access import require
 from taskyard.services.bus import Bus
 from taskyard.services.dispatch import Dispatch
 from taskyard.services.listed import TaskList
-from taskyard.services.tasks import Tasks, submitted_change
+from taskyard.services.tasks import Tasks, retried, submitted_change
 
 LISTS_IN_MEMORY: Final = 4096
 """Lists nobody watches that are kept in memory at most."""
@@ -63,7 +65,12 @@ class Lists:
             await self._dispatch.limits_changed()
 
     async def add(
-        self, caller: Caller, key: ListKey, spec: TaskSpec, variable: str | None = None
+        self,
+        caller: Caller,
+        key: ListKey,
+        spec: TaskSpec,
+        variable: str | None = None,
+        retry_of: TaskId | None = None,
     ) -> ListEntry:
         """Submit a task under the next number; it is in every later look.
 
@@ -72,11 +79,13 @@ class Lists:
             key: the list.
             spec: what to do.
             variable: of its environment, set to the number.
+            retry_of: the ended task that it repeats.
 
         Raises:
             as ``Tasks.submit``.
         """
         new = self._tasks.prepare(caller, numbered(spec, variable, 0))
+        new = replace(new, retry_of=retry_of)
         self._tasks.admit(caller, 1)
         # Unless it is told of, nobody would know that the list has one more.
         with anyio.CancelScope(shield=True):
@@ -95,6 +104,20 @@ class Lists:
                 shown.add(entry)
             self._bus.publish((submitted_change(task, stored),))
         return entry
+
+    async def retry(self, caller: Caller, task: Task) -> TaskId | None:
+        """Retry a task of a list, under the next number; None if it belongs to none.
+
+        Its environment keeps the number that it had. Raises as ``Tasks.retry``.
+        """
+        if task.spec.size is None:
+            return None
+        require(caller, Role.WRITE)
+        key = ListKey(caller.workspace, task.spec.group)
+        try:
+            return (await self.add(caller, key, retried(task), retry_of=task.id)).task_id
+        except NotFound:
+            return None  # a group that is no list
 
     async def look(self, key: ListKey) -> TaskList:
         """The list as it is; the same object goes on changing. Raises as the store does."""

@@ -257,12 +257,7 @@ class Tasks:
         in ``retry_of``. Idempotency key, schedule and expiry are not taken over.
         """
         require(caller, Role.WRITE)
-        task = await self._store.task(caller.workspace, task_id)
-        if task.state not in RETRYABLE:
-            raise Conflict(f"a task that is {task.state} cannot be retried")
-        spec = msgspec.structs.replace(
-            task.spec, start_at=None, cron=None, expires_at=None, idempotency_key=None
-        )
+        spec = retried(await self._store.task(caller.workspace, task_id))
         new = msgspec.structs.replace(self.prepare(caller, spec), retry_of=task_id)
         self.admit(caller, 1)
         return _as_stored(new, await self._submit_one(caller, new))
@@ -423,4 +418,13 @@ def _as_stored(new: NewTask, stored: Submitted) -> Task:
         created_at=new.created_at,
         start_at=new.start_at,
         retry_of=new.retry_of,
+    )
+
+
+def retried(task: Task) -> TaskSpec:
+    """What is submitted when a task is retried. Raises ``Conflict`` unless it can be."""
+    if task.state not in RETRYABLE:
+        raise Conflict(f"a task that is {task.state} cannot be retried")
+    return msgspec.structs.replace(
+        task.spec, start_at=None, cron=None, expires_at=None, idempotency_key=None
     )

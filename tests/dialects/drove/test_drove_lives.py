@@ -265,3 +265,33 @@ async def test_containers_of_other_dialects_are_shown(world: DroveWorld) -> None
     assert (listed["taskId"], listed["executable"]["url"]) == (name, "other")
     assert (await world.kill(name)).status_code == 200
     await world.in_state("STOPPED", name)
+
+
+async def test_what_was_retried_or_made_elsewhere_goes_by_a_name_that_leads_to_it(
+    world: DroveWorld,
+) -> None:
+    """The pair stands for the task created here; others with its record go by the engine's id."""
+    await world.create("T1", "fail")
+    await world.in_state("STOPPED", "T1")
+    async with world.client(None, headers={"authorization": "Bearer dev"}) as native:
+        url = world.server_url + "/api/v1/tasks"
+        (old,) = (await native.get(url)).json()["items"]
+        retried = (await native.post(f"{url}/{old['id']}/retry")).json()["id"]
+        made = await native.post(
+            url,
+            json={
+                **{name: old[name] for name in ("image", "group", "name", "metadata")},
+                "command": ["hang"],
+            },
+        )
+        assert made.status_code == 201, made.text
+    names = {retried, made.json()["id"]}
+    await world.in_state("RUNNING", made.json()["id"])
+    await world.in_state("STOPPED", retried)
+    shown = [await world.show(name) for name in names] + [await world.show("T1")]
+    assert {one["taskId"] for one in shown} == names | {"T1"}
+    assert len({one["instanceId"] for one in shown}) == 3
+    (listed,) = await world.active()
+    assert listed["taskId"] == made.json()["id"]
+    assert (await world.kill(listed["taskId"])).status_code == 200
+    await world.in_state("STOPPED", listed["taskId"])

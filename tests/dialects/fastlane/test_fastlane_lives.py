@@ -306,3 +306,50 @@ async def test_executions_are_tasks_of_ours(world: FastlaneWorld) -> None:
     marker = await world.enqueue("exit 1", retries=1)
     await world.execution(marker, "failed", count=2)
     assert (await world.job(enqueued))["executionCount"] == 1
+
+
+async def test_an_execution_that_is_retried_elsewhere_is_one_of_its_job(
+    world: FastlaneWorld,
+) -> None:
+    """In the job's details and under its own address; nothing runs twice at once."""
+    enqueued = await world.enqueue("exit 1")
+    await world.execution(enqueued, "failed")
+    headers = {"authorization": "Bearer dev"}
+    tasks = f"{world.main_url}/api/v1/tasks"
+    first = f"{tasks}/{enqueued['executionId']}"
+    await world.put(enqueued["jobId"], "hang")
+    await world.execution(enqueued, "running", count=2)
+    refused = await world.api.post(f"{first}/retry", headers=headers)
+    assert refused.status_code == 409
+    assert "later execution" in refused.text
+    last = (await world.job(enqueued))["executions"][0]["executionId"]
+    await world.api.post(f"{tasks}/{last}/cancel", headers=headers, json={})
+    await world.execution(enqueued, "failed", count=2)
+    again = await world.api.post(f"{tasks}/{last}/retry", headers=headers)
+    assert again.status_code == 201, again.text
+    await world.execution(enqueued, "running", count=3)
+    job = await world.job(enqueued)
+    assert job["executions"][0]["executionId"] == again.json()["id"]
+    await world.api.post(f"/tasks/mail/jobs/{enqueued['jobId']}/stop")
+    shown = (await world.api.get(f"{tasks}/{again.json()['id']}", headers=headers)).json()
+    assert shown["state"] == "cancelled"
+
+
+async def test_jobs_that_wait_are_seen_and_cancelled_natively(world: FastlaneWorld) -> None:
+    """The delayed and the recurring ones; a cancelled one never starts."""
+    headers = {"authorization": "Bearer dev"}
+    jobs = f"{world.main_url}/api/v1/jobs"
+    delayed = await world.enqueue("echo later", startIn="1h")
+    recurring = await world.enqueue("echo again", cron="0 0 1 1 *")
+    await world.execution(await world.enqueue("echo now"))
+    items = (await world.api.get(jobs, headers=headers)).json()["items"]
+    assert [one["id"] for one in items] == [delayed["jobId"], recurring["jobId"]]
+    assert [one["cron"] for one in items] == [None, "0 0 1 1 *"]
+    assert items[0]["command"] == ["echo", "later"]
+    assert (items[0]["group"], items[0]["image"]) == ("mail", "busybox:1")
+    for one in items:
+        path = f"{jobs}/{one['id']}/cancel"
+        assert (await world.api.post(path, headers=headers)).status_code == 404
+        answer = await world.api.post(f"{path}?group=mail", headers=headers)
+        assert (answer.status_code, answer.json()["next_at"]) == (200, None)
+    assert (await world.api.get(jobs, headers=headers)).json() == {"items": []}

@@ -383,3 +383,29 @@ async def test_killed_through_the_native_api(world: GreenCloudWorld) -> None:
     assert (await world.native.http.post(f"/tasks/{items[0]['id']}/cancel")).is_success
     result = await world.dev.result(task_id)
     assert (result.status_code, result.json()["message"]) == (500, "the task was killed")
+
+
+async def test_an_id_leads_to_the_task_in_the_native_api(world: GreenCloudWorld) -> None:
+    """In all its routes, in the own workspace alone; a retry there is a task here as well."""
+    function = await world.dev.deployed(
+        "def handle(request):\n    raise ValueError(request.text)\n"
+    )
+    task_id = await world.dev.task(function, content=b"odd")
+    await world.dev.finished(task_id)
+    task = await world.native.got(f"/tasks/{task_id}")
+    assert (task["runtime"], task["state"], len(task["id"])) == ("function", "failed", 36)
+    (attempt,) = (await world.native.got(f"/tasks/{task_id}/attempts"))["items"]
+    assert attempt["task_id"] == task["id"]
+    assert (await world.native.http.get(f"/tasks/{task_id}/logs/stdout")).status_code == 200
+    request = await world.native.got(f"/tasks/{task_id}/request")
+    assert (request["method"], request["body"], request["body_base64"]) == ("POST", "odd", None)
+    retried = await world.native.http.post(f"/tasks/{task_id}/retry")
+    assert (retried.status_code, retried.json()["retry_of"]) == (201, task["id"])
+    lines = await world.dev.got("/v1/task/list", params={"functionId": function})
+    assert lines[0]["id"] == task_id
+    (_, again) = [line["id"] for line in lines]
+    await world.dev.finished(again)
+    assert (await world.native.got(f"/tasks/{again}"))["id"] == retried.json()["id"]
+    for unknown in (NONE, await world.acme.task(await world.acme.deployed(ECHO))):
+        answer = await world.native.http.get(f"/tasks/{unknown}")
+        assert (answer.status_code, unknown in answer.text) == (404, True)

@@ -142,3 +142,19 @@ async def test_delete_races_dispatch(world: GxWorld, space: Space) -> None:
     assert sorted(attempts.values()) == sorted(
         [("cancelled", 0)] * len(deleted) + [("succeeded", 1)] * len(seen)
     )
+
+
+async def test_retried_elsewhere(world: GxWorld, space: Space) -> None:
+    """The new task has the next number; it can be looked at and ended like the others."""
+    await space.create("gx.heavy", "n1")
+    await space.until(lambda seen: seen[1] == "running")
+    await space.kill("n1")
+    await space.until(lambda seen: seen[1] == "failed")
+    old = await space.native_id("n1")
+    answer = await world.native.post(f"/tasks/{old}/retry")
+    assert (answer.status_code, answer.json()["retry_of"]) == (201, old)
+    await space.until(lambda seen: seen == {1: "failed", 2: "running"})
+    assert (await space.detail(2))["status"] == "running"
+    again = await world.native.post(f"/tasks/{answer.json()['id']}/retry")
+    assert again.status_code == 409
+    await space.flush(cancel="true")

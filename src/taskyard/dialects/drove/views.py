@@ -10,7 +10,7 @@ from taskyard.core.ids import WorkerId
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import Container, Task
-from taskyard.dialects.drove.identities import executor_id, instance_id
+from taskyard.dialects.drove.identities import executor_id, instance_id, key_of
 from taskyard.dialects.drove.life import Result, State
 
 RECORD: Final = "drove"
@@ -43,10 +43,20 @@ def is_shown(task: Task) -> bool:
     return isinstance(task.spec.work, Container) and task.spec.cron is None
 
 
+def is_created_here(task: Task) -> bool:
+    """Whether a task is the one that its pair of names stands for.
+
+    One that was retried in another dialect, or made there with what this one keeps of a task, has
+    the names and the record, but is not what the pair leads to.
+    """
+    name = task.spec.name
+    return bool(name) and task.spec.idempotency_key == key_of(task.spec.group, name or "")
+
+
 def given_of(task: Task, work: Container) -> Given:
     """What was given of a task; of one that came another way, what corresponds to it."""
     kept = task.spec.metadata.get(RECORD)
-    if isinstance(kept, dict):
+    if isinstance(kept, dict) and is_created_here(task):
         try:
             return msgspec.convert(kept, Given)
         except msgspec.ValidationError:
@@ -57,8 +67,7 @@ def given_of(task: Task, work: Container) -> Given:
 
 def task_name(task: Task) -> str:
     """A task's id in the dialect: its name, or the engine's id of a task that came another way."""
-    kept = task.spec.metadata.get(RECORD)
-    return task.spec.name if kept is not None and task.spec.name else task.id
+    return task.spec.name or task.id if is_created_here(task) else task.id
 
 
 def head_of(task: Task) -> bytes:

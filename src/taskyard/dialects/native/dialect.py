@@ -11,6 +11,7 @@ from taskyard.dialects.native.errors import Refusal, problem_of, request_id_of
 from taskyard.dialects.native.routes_access import AccessRoutes
 from taskyard.dialects.native.routes_functions import FunctionRoutes, ResultRoutes
 from taskyard.dialects.native.routes_groups import GroupRoutes, WorkspaceRoutes
+from taskyard.dialects.native.routes_jobs import JobRoutes
 from taskyard.dialects.native.routes_live import LiveRoutes
 from taskyard.dialects.native.routes_logs import LogRoutes
 from taskyard.dialects.native.routes_misc import MiscRoutes
@@ -22,6 +23,7 @@ CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     LogRoutes,
     LiveRoutes,
     GroupRoutes,
+    JobRoutes,
     WorkspaceRoutes,
     WebhookRoutes,
     FunctionRoutes,

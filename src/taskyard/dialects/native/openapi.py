@@ -41,6 +41,7 @@ _MEANINGS: Final = {
 }
 _PATH_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "task_id": {"type": "string", "format": "uuid"},
+    "job_id": {"type": "string", "format": "uuid"},
     "stream": {"enum": ["stdout", "stderr"]},
     "name": {"type": "string", "minLength": 1, "maxLength": 255},
     "token_id": {"type": "string", "minLength": 1},

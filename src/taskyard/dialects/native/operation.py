@@ -20,7 +20,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope
 
 from taskyard.core.access import Caller, Role
-from taskyard.core.errors import NotAllowed
+from taskyard.core.catalogue import may_be_call_id
+from taskyard.core.errors import NotAllowed, NotFound
 from taskyard.core.ids import TaskId
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import read_body
@@ -178,6 +179,8 @@ def operation(
                     given = token if isinstance(token, str) else None
                     caller = await caller_of(native, scope, given)
                     query = decode_query(pairs, query_type) if has_query or pairs else no_query
+                if "task_id" in scope["path_params"]:
+                    await _find_task(native, caller, scope)
                 body = None
                 if raw:
                     limit = body_limit or native.max_body_bytes
@@ -220,6 +223,18 @@ def operation(
         )(handle)
 
     return decorate
+
+
+async def _find_task(native: Native, caller: Caller, scope: Scope) -> None:
+    """Put the task into the path for which an id of a call stands there. Raises ``NotFound``."""
+    key = scope["path_params"]["task_id"]
+    if not may_be_call_id(key):
+        return
+    try:
+        view = await native.engine.issuing.own(caller, key)
+    except NotFound as error:
+        raise NotFound("task", key) from error
+    scope["path_params"]["task_id"] = view.task_id
 
 
 async def note_refusal(

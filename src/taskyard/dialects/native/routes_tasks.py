@@ -239,7 +239,18 @@ class TaskRoutes(Controller):
     )
     async def retry_task(self, call: Call[NoQuery, None]) -> Answer:
         """Submit an ended task anew; `retry_of` of the new one names the old one."""
-        task = await call.engine.tasks.retry(call.caller, call.task_id)
+        engine, caller = call.engine, call.caller
+        old = await engine.tasks.get(caller, call.task_id)
+        # Through the one who has it: so it is seen where the old one is.
+        again = (
+            await engine.jobs.rerun_of(caller, old)
+            or await engine.lists.retry(caller, old)
+            or await engine.issuing.retry(caller, old)
+        )
+        if again is None:
+            task = await engine.tasks.retry(caller, old.id)
+        else:
+            task = await engine.tasks.get(caller, again)
         return json_answer(task_answer(task), 201, (_location(call, task.id),))
 
     @operation("GET", "/{task_id:str}/wait", {200: TaskAnswer}, fails=(404,))

@@ -210,6 +210,15 @@ class SqliteJobs(Part):
 
         return await self._session.read(read)
 
+    async def waiting(self, workspace: WorkspaceName, limit: int) -> list[Job]:
+        """See the port."""
+        values = {"workspace": workspace, "limit": limit}
+
+        def read(connection: sqlite3.Connection) -> list[Job]:
+            return [job_of(row) for row in connection.execute(_SQL.waiting_jobs.sql, values)]
+
+        return await self._session.read(read)
+
     async def counts(self, workspace: WorkspaceName) -> JobCounts:
         """See the port."""
         values: dict[str, Any] = {"workspace": workspace}

@@ -63,6 +63,13 @@ SELECT seq, workspace, group_name, id, definition, created_at, modified_at, retr
 FROM jobs WHERE workspace = :workspace AND recurring = 1
 ORDER BY modified_at DESC, seq DESC LIMIT :limit;
 
+-- name: waiting_jobs
+-- Those that start by themselves later, the next one first.
+SELECT seq, workspace, group_name, id, definition, created_at, modified_at, retry_count, next_at,
+       ticket, execution_count
+FROM jobs WHERE workspace = :workspace AND next_at IS NOT NULL
+ORDER BY next_at, seq LIMIT :limit;
+
 -- name: jobs_total$
 SELECT coalesce(sum(job_count), 0) FROM job_groups WHERE workspace = :workspace;
 

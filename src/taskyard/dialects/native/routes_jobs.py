@@ -1,0 +1,88 @@
+"""Jobs of the dialects that have them: those that wait for their time, and taking that back."""
+
+from typing import Annotated, Any
+
+from litestar import Controller
+from msgspec import Meta, Struct
+
+from taskyard.core.access import Role
+from taskyard.core.ids import GroupName
+from taskyard.core.jobs import Job, JobKey
+from taskyard.core.redaction import redact_tree
+from taskyard.core.tasks import Container
+from taskyard.dialects.http.answers import Answer, json_answer
+from taskyard.dialects.native.operation import Call, NoQuery, operation
+from taskyard.dialects.native.schemas_tasks import When
+from taskyard.dialects.native.times import wire_time
+
+
+class JobQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which job; ids are unique within a group."""
+
+    group: Annotated[str, Meta(min_length=1, max_length=255)] = "default"
+
+
+class JobAnswer(Struct):
+    """A job that starts by itself later; each start makes a task."""
+
+    id: str
+    group: str
+    origin: str
+    """The dialect it was submitted through."""
+    next_at: When | None
+    cron: str | None
+    """In UTC, with five fields or with six, seconds last."""
+    image: str | None
+    command: list[str]
+    execution_count: int
+    created_at: When
+    modified_at: When
+
+
+class JobsAnswer(Struct):
+    """Jobs, the next to start first."""
+
+    items: list[JobAnswer]
+
+
+class JobRoutes(Controller):
+    """Everything under ``/jobs``."""
+
+    path = "/jobs"
+    tags = ("Jobs",)
+
+    @operation("GET", "/", {200: JobsAnswer})
+    async def list_jobs(self, call: Call[NoQuery, None]) -> Answer:
+        """Jobs that wait for a time or recur, at most 1000, the next to start first."""
+        found = await call.engine.jobs.waiting(call.caller)
+        return json_answer(JobsAnswer([job_answer(one) for one in found]))
+
+    @operation(
+        "POST", "/{job_id:str}/cancel", {200: JobAnswer}, role=Role.WRITE, fails=(404, 422, 507)
+    )
+    async def cancel_job(self, call: Call[JobQuery, None]) -> Answer:
+        """Let a job start no more, and cancel or kill its last execution."""
+        group = GroupName(call.query.group)
+        key = JobKey(call.caller.workspace, group, call.path("job_id").lower())
+        await call.engine.jobs.stop(call.caller, key, None, 0)
+        return json_answer(job_answer(await call.engine.jobs.get(key)))
+
+
+def job_answer(job: Job) -> JobAnswer:
+    """A job as answered."""
+    definition = job.definition
+    work = definition.spec.work
+    container = work if isinstance(work, Container) else None
+    command: Any = redact_tree([] if container is None else list(container.args))
+    return JobAnswer(
+        id=job.key.id,
+        group=job.key.group,
+        origin=definition.origin,
+        next_at=wire_time(job.next_at),
+        cron=definition.cron,
+        image=None if container is None else container.image,
+        command=command,
+        execution_count=job.execution_count,
+        created_at=wire_time(job.created_at),
+        modified_at=wire_time(job.modified_at),
+    )
