@@ -258,6 +258,19 @@ async def test_each_call_has_an_empty_directory(fast: FunctionWorld) -> None:
         assert body_of(await fast.call()) == b"[]"
 
 
+async def test_home_and_temporary_files_are_the_calls(functions: FunctionWorld) -> None:
+    """They are in its directory, which is emptied after it."""
+    await functions.build(
+        "import os, tempfile\n"
+        "def handle(request):\n"
+        "    tempfile.mkstemp()\n"
+        "    where = {os.environ['HOME'], os.environ['TMPDIR'], tempfile.gettempdir()}\n"
+        "    return [len(where | {os.getcwd()}), len(os.listdir('.'))]\n"
+    )
+    for _ in range(2):
+        assert body_of(await functions.call()) == b"[1,1]"
+
+
 async def test_the_environment_holds_nothing_of_the_service(
     fast: FunctionWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

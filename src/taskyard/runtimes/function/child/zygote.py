@@ -131,6 +131,8 @@ def _fork(
         try:
             confining.close_others(call_fd)
             confining.confine(spec, parent)
+            # The zygote's own directory is not emptied between calls.
+            os.environ.update(HOME=spec["work"], TMPDIR=spec["work"])
             confining.open_output(spec)
             confining.renew_streams()
             serve(sock, entrance, spec)
