@@ -13,8 +13,9 @@ import pytest
 
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.command.cgroups import own_hierarchies
+from taskyard.runtimes.command.peers import Peer
 from taskyard.runtimes.function.steps import Steps
-from taskyard.server.controlpeers import Peer, is_task
+from taskyard.server.controlpeers import is_task
 
 pytestmark = pytest.mark.timeout(60)
 _HIDING = "(trap '' TERM INT HUP; setsid sh -c 'echo $$ > {pid}; exec sleep 3600') & "
@@ -23,7 +24,8 @@ _SERVER = """
 import sys, anyio
 from pathlib import Path
 from taskyard.runtimes.function.steps import Steps
-from taskyard.server.controlpeers import Peer, is_task
+from taskyard.runtimes.command.peers import Peer
+from taskyard.server.controlpeers import is_task
 steps = Steps(Path(sys.argv[1]), 60.0, use_cgroups=sys.argv[2] == "cgroup")
 command = ["/bin/sh", "-c", sys.argv[3]]
 anyio.run(lambda: steps.run(command, Path(sys.argv[1]), print, "failed"))

@@ -187,3 +187,19 @@ async def test_ancestry_goes_up_to_the_first_process() -> None:
     assert [one.pid for one in chain[:2]] == [os.getpid(), os.getppid()]
     assert chain[-1].parent == 0
     assert ancestry(2**22 + 1) is None
+
+
+async def test_the_supervisor_takes_no_orders_from_work(pasture: Pasture) -> None:
+    """Whoever can speak to it could have anything started, as anybody."""
+    ask = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(5);"
+        "s.connect(sys.argv[1]); s.sendall(b'{\"op\": \"list\"}\\n'); print('got', s.recv(4096))"
+    )
+    # By way of the working directory: a socket's path may have no more than 107 bytes.
+    (pasture.root / "shepherd").chmod(0o755)
+    ended = await pasture.run(
+        *(sys.executable, "-I", "-S", "-c", ask, "socket"), cwd=str(pasture.root / "shepherd")
+    )
+    said = await pasture.output(ended) + await pasture.output(ended, "stderr")
+    assert b"attempt_id" not in said
+    assert b"got b''" in said or b"ConnectionResetError" in said or b"BrokenPipe" in said

@@ -1,16 +1,11 @@
 """Who is at the other end of the control socket."""
 
-import errno
-import os
-import select
-import socket
-import struct
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from taskyard.runtimes.command import processes
+from taskyard.runtimes.command.peers import Peer, has_ended
 
-_CREDENTIALS: Final = struct.Struct("3i")
 _MARK: Final = b"TASKYARD_ATTEMPT_ID="
 _FUNCTION: Final = b"TASKYARD_FUNCTION="
 _CGROUP: Final = "/taskyard-"
@@ -20,23 +15,6 @@ _SHEPHERD: Final = b"taskyard.runtimes.command.shepherd"
 _NURSERY: Final = b"taskyard.runtimes.function.child.nursery"
 _BUILD: Final = b"taskyard.runtimes.function.child.supervisor"
 """What command lines of the parents of tasks and builds contain; see where they are started."""
-_SO_PEERPIDFD: Final = 77
-
-
-class Peer(NamedTuple):
-    """A process, as the system knows it."""
-
-    pid: int
-    uid: int
-    gid: int
-
-
-def peer_of(sock: socket.socket) -> Peer | None:
-    """The process that connected a Unix socket; None where the system does not tell."""
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return None
-    return Peer(*_CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)))
 
 
 def is_task(peer: Peer, handle: int | None = None) -> bool:
@@ -48,8 +26,8 @@ def is_task(peer: Peer, handle: int | None = None) -> bool:
 
     Args:
         peer: who connected.
-        handle: a descriptor of that very process, see :func:`handle_of`; without one, another
-            process may have got its pid since.
+        handle: a descriptor of that very process, see ``handle_of``; without one, another process
+            may have got its pid since.
     """
     process = Path(f"/proc/{peer.pid}")
     above = processes.ancestry(peer.pid)
@@ -61,7 +39,7 @@ def is_task(peer: Peer, handle: int | None = None) -> bool:
         is_supervised = any(_supervises(one.pid) for one in above)
     except OSError:
         return True
-    if handle is not None and _has_ended(handle):
+    if handle is not None and has_ended(handle):
         # What was read may be about another one with the same pid.
         return True
     if is_supervised or any(_CGROUP in path and not path.endswith(_SUPERVISOR) for path in cgroups):
@@ -69,33 +47,7 @@ def is_task(peer: Peer, handle: int | None = None) -> bool:
     return any(one.startswith((_MARK, _FUNCTION)) for one in variables)
 
 
-def handle_of(sock: socket.socket, peer: Peer) -> int | None:
-    """A descriptor of the process that connected, to be closed by the caller.
-
-    None where the system has no such descriptors. Kernels before 6.5 know the process by its pid
-    only, which another one may have by now. Raises ``ProcessLookupError`` if it has ended.
-    """
-    option = getattr(socket, "SO_PEERPIDFD", _SO_PEERPIDFD)
-    try:
-        return sock.getsockopt(socket.SOL_SOCKET, option)
-    except OSError as error:
-        if error.errno in {errno.ESRCH, errno.EINVAL}:
-            raise ProcessLookupError from error
-    try:
-        return os.pidfd_open(peer.pid)
-    except ProcessLookupError:
-        raise
-    except OSError:
-        return None
-
-
 def _supervises(pid: int) -> bool:
     """Whether a process is the parent of tasks. Raises ``OSError`` if it is gone."""
     arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     return any(one == _SHEPHERD or _NURSERY in one or _BUILD in one for one in arguments)
-
-
-def _has_ended(handle: int) -> bool:
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    return bool(poll.poll(0))

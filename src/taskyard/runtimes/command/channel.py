@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from taskyard.runtimes.command.complaints import complain
+from taskyard.runtimes.command.peers import is_ours
 from taskyard.runtimes.command.protocol import MAX_LINE_BYTES, SOCKET, Json
 
 _READ_BYTES: Final = 256 * 1024
@@ -80,6 +82,7 @@ class Channel:
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
         self.clients: list[Client] = []
+        self._has_refused = False
         self._dirty: set[Client] = set()
         self._left: deque[tuple[Client, bytes]] = deque()
         """Requests of clients that are gone. They asked, so it happens."""
@@ -100,6 +103,12 @@ class Channel:
         try:
             sock, _ = self._listener.accept()
         except OSError:
+            return
+        if not is_ours(sock):
+            if not self._has_refused:
+                complain("connections from work are refused")
+            self._has_refused = True
+            sock.close()
             return
         sock.setblocking(False)
         client = Client(sock)
