@@ -73,6 +73,7 @@ async def test_a_task_is_stored_as_it_was_submitted(store: Any) -> None:
             stdin="line\nline\t\x01",
             user="nobody",
             isolate=True,
+            network=False,
         ),
         group="Grüße 🎉",
         name='it\'s "x" \\ % _',

@@ -31,6 +31,7 @@ FULL: Final[Json] = {
     "stdin": "first\nsecond\n",
     "user": "nobody",
     "isolate": True,
+    "network": False,
     "strict": True,
     "group": "reports",
     "name": "a name",
@@ -107,9 +108,9 @@ def test_every_member_of_a_command_comes_along(visit: "Visit", site: "Site") -> 
 
 def test_every_member_of_a_container_comes_along(visit: "Visit", site: "Site") -> None:
     """Above all the image: its copy must not run on the host."""
-    members = {**CONTAINER, "runtime": "container", "isolate": False}
+    members = {**CONTAINER, "runtime": "container", "isolate": False, "network": True}
     made = as_meant(submitted_again(visit, site, **members))
-    wanted = as_meant({**FULL, **CONTAINER, "isolate": False})
+    wanted = as_meant({**FULL, **CONTAINER, "isolate": False, "network": True})
     assert made == wanted
 
 
@@ -137,6 +138,7 @@ def test_no_member_of_the_api_is_forgotten() -> None:
 def test_other_runtimes_are_not_copied(visit: "Visit", site: "Site") -> None:
     """A call of a function is no command: there is no such button."""
     task = site.world.add("succeeded", "", 60, runtime="function", name="call")
+    visit.expected = ("413",)  # what the call answered, shown on its page
     page = visit.open(f"#/tasks/{task['id']}")
     page.get_by_role("button", name="Delete").wait_for()
     assert page.get_by_role("link", name="Submit another").count() == 0

@@ -198,7 +198,7 @@ class Pasture:
         await until(lambda: self.shepherd_pid != pid)
 
 
-_OF_COMMAND = frozenset({"env", "cwd", "stdin", "user", "isolate", "merge_output"})
+_OF_COMMAND = frozenset({"env", "cwd", "stdin", "user", "isolate", "network", "merge_output"})
 
 
 async def until(condition: Callable[[], bool]) -> None:

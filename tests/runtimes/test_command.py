@@ -273,6 +273,17 @@ async def test_isolated_command_cannot_write_to_the_system(field: Pasture) -> No
 
 
 @pytest.mark.bubblewrap
+async def test_without_a_network_there_is_none(field: Pasture) -> None:
+    """Only a loopback of its own, also if nothing else was asked for; with one, the machine's."""
+    look = "wc -l < /proc/net/dev; cat /proc/self/cgroup > /dev/null; ls /usr | grep -c bin"
+    without = (await field.output(await field.run(script=look, network=False))).split()
+    assert int(without[0]) == 3  # two lines of headings, and loopback
+    there = (await field.output(await field.run(script=look, isolate=True))).split()
+    ours = await anyio.Path("/proc/net/dev").read_text()
+    assert int(there[0]) == len(ours.splitlines())
+
+
+@pytest.mark.bubblewrap
 async def test_isolated_command_keeps_its_grace(field: Pasture) -> None:
     """A polite signal reaches the command and not the sandbox around it."""
     assignment = await field.start(

@@ -88,6 +88,8 @@ class TaskOptions:
     """Unprivileged user to run as."""
     isolate: bool = False
     """Run inside bubblewrap."""
+    no_network: bool = False
+    """Run inside bubblewrap, without a network."""
     signal: str | None = None
     """Signal that asks it to end, such as SIGINT."""
     grace: str | None = None
@@ -134,6 +136,7 @@ class TaskOptions:
             "metadata": self._metadata(),
             "user": self.user,
             "isolate": self.isolate or None,
+            "network": False if self.no_network else None,
             "strict": self.strict or None,
             "kill": _given(signal=self.signal, grace_s=_seconds(self.grace, "--grace")),
             "rerun_if_lost": False if self.no_rerun else None,

@@ -40,6 +40,13 @@ class Command(Struct, frozen=True, omit_defaults=True, tag="command", tag_field=
     """Standard error goes where standard output goes, in the order in which both are written."""
     isolate: bool = False
     """Run inside bubblewrap: own mount, pid and ipc name spaces, system directories read-only."""
+    network: bool = True
+    """Whether it may use the machine's network; without, it is isolated as well."""
+
+    @property
+    def wants_sandbox(self) -> bool:
+        """Whether it asks for one; the operator may put it into one anyhow."""
+        return self.isolate or not self.network
 
 
 class PullPolicy(StrEnum):

@@ -80,6 +80,7 @@ def _work(work: Work) -> dict[str, Any]:
         "cwd": work.cwd,
         "user": work.user,
         "isolate": work.isolate,
+        "network": work.network,
     }
 
 

@@ -109,6 +109,7 @@ class Task(Struct, frozen=True):
     stdin: str | None = None
     user: str | None = None
     isolate: bool = False
+    network: bool = True
     group: str = "default"
     name: str | None = None
     priority: int = 0

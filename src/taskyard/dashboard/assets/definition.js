@@ -83,6 +83,7 @@ export function definition(task) {
       ["Directory", task.cwd ? el("code", null, task.cwd) : "private, empty"],
       ["User", task.user],
       ["Isolated", task.isolate ? "yes" : null],
+      ["Network", task.network === false ? "none" : null],
       ["Strict", task.strict ? "fails where a limit cannot be enforced" : null],
       ["Output limit", task.log_limit !== null && task.log_limit !== undefined ? sizeText(task.log_limit) : null],
       ["Idempotency key", task.idempotency_key && el("code", null, task.idempotency_key)],

@@ -51,7 +51,7 @@ export function copyOf(task) {
     timeout_s: task.timeout_s, log_limit: task.log_limit, "kill.signal": kill.signal, "kill.grace_s": kill.grace_s,
     "retry.max_attempts": retry.max_attempts, "retry.backoff_min_s": retry.backoff_min_s, "retry.backoff_max_s": retry.backoff_max_s,
     "retry.factor": retry.factor, "retry.jitter": retry.jitter,
-    user: task.user, isolate: task.isolate, strict: task.strict, rerun_if_lost: task.rerun_if_lost,
+    user: task.user, isolate: task.isolate, network: task.network !== false, strict: task.strict, rerun_if_lost: task.rerun_if_lost,
   };
   // An argument of several lines is not one line of the area.
   const shown = argv ? command.every(fitsLine) && command.at(-1) !== "" : fitsArea(command);

@@ -42,6 +42,7 @@ export const PARTS = [
     { name: "user", label: "User", placeholder: "the worker's" },
     { name: "stdin", label: "Standard input", kind: "area", wide: "wide" },
     { name: "isolate", label: "Isolate with bubblewrap", kind: "check" },
+    { name: "network", label: "May use the network", kind: "check", value: true },
     { name: "strict", label: "Fail where a limit cannot be enforced", kind: "check" },
   ]],
   ["More", [
@@ -119,7 +120,7 @@ export function taskBody(values, { argv, env, labels }) {
   if (body.expires_at) body.expires_at = instant(body.expires_at);
   if (body.metadata) body.metadata = objectOf("metadata", body.metadata);
   if (body.webhooks) body.webhooks = [{ url: body.webhooks }];
-  if (body.rerun_if_lost === true) delete body.rerun_if_lost;
+  for (const name of ["rerun_if_lost", "network"]) if (body[name] === true) delete body[name];
   if (env.length > 0) body.env = Object.fromEntries(env.map(([name, value]) => [name, value.startsWith("@secret:") ? { secret: value.slice(8) } : value]));
   if (labels.length > 0) body.labels = Object.fromEntries(labels);
   return values.rest ? joined(objectOf("rest", values.rest), body) : body;

@@ -76,6 +76,7 @@ def task_answer(task: Task, exit_code: int | None = None, ran_s: float | None = 
         stdin=place.stdin,
         user=place.user,
         isolate=command.isolate,
+        network=command.network,
         duration_s=work.duration_s if isinstance(work, Simulation) else None,
         function=work.function if isinstance(work, FunctionCall) else None,
         function_version=work.version if isinstance(work, FunctionCall) else None,

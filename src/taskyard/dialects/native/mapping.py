@@ -98,12 +98,15 @@ def _command(wire: SubmittedTask) -> Command:
         stdin=wire.stdin,
         user=wire.user,
         isolate=wire.isolate,
+        network=wire.network,
     )
 
 
 def _container(wire: SubmittedTask, image: str) -> Container:
     if wire.isolate:
         raise InvalidInput("isolate", "is for commands; containers are isolated anyway")
+    if not wire.network:
+        raise InvalidInput("network", 'is for commands; use "container": {"network": "none"}')
     how = _NO_CONTAINER if wire.container is None else wire.container
     entrypoint, args = how.entrypoint, wire.command or []
     if isinstance(args, str):

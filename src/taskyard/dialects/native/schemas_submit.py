@@ -159,6 +159,8 @@ class SubmittedTask(Struct, forbid_unknown_fields=True):
         | None
     ) = None
     isolate: bool = False
+    network: bool = True
+    """Whether a command may use the machine's network; without it, the command is isolated."""
     group: GroupText = "default"
     name: Annotated[str, Meta(max_length=255, pattern=TEXT)] | None = None
     priority: Priority = 0

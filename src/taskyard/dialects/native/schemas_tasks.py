@@ -120,6 +120,8 @@ class TaskAnswer(Struct):
     stdin: str | None
     user: str | None
     isolate: bool
+    network: bool
+    """Whether a command may use its worker's network."""
     duration_s: float | None
     function: str | None
     """Name of the function that is called."""

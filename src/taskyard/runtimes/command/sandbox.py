@@ -19,13 +19,19 @@ class DirectoryRefused(Exception):
 
 
 def sandboxed(
-    argv: list[str], cwd: str, work: str, data: str, directories: list[str] | None = None
+    argv: list[str],
+    cwd: str,
+    work: str,
+    data: str,
+    directories: list[str] | None = None,
+    *,
+    network: bool = True,
 ) -> list[str]:
     """The command line that runs ``argv`` in name spaces of its own, without any capability.
 
     System directories are read-only, ``/tmp`` is private, and of everything else only the
-    directories given are there, writable. The network is the machine's. No further user name
-    space can be made inside, where bubblewrap can see to that.
+    directories given are there, writable. No further user name space can be made inside, where
+    bubblewrap can see to that.
 
     Args:
         argv: the program, which has to be a path, and its arguments.
@@ -34,6 +40,7 @@ def sandboxed(
         data: the server's data directory.
         directories: what the operator allows besides; then ``cwd`` has to be inside one of them.
             None leaves the choice of ``cwd`` to whoever submits.
+        network: whether the machine's is there; otherwise there is none but loopback.
 
     Raises:
         SandboxMissing: there is no bubblewrap.
@@ -59,6 +66,8 @@ def sandboxed(
             )
     wrapped = [bwrap, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     wrapped += ["--unshare-cgroup-try", "--cap-drop", "ALL", *_without_more_namespaces(bwrap)]
+    if not network:
+        wrapped.append("--unshare-net")
     for directory in _SYSTEM:
         wrapped += ["--ro-bind-try", directory, directory]
     if any(_is_in(os.path.realpath(data), one) for one in _SYSTEM):

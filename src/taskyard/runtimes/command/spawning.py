@@ -82,7 +82,9 @@ def spawn(request: Json, null: int) -> int:
         if request["isolate"]:
             data = os.path.dirname(os.path.dirname(directory))  # noqa: PTH120 - no pathlib here
             allowed = request.get("directories")
-            argv = sandboxed([program, *argv[1:]], cwd, work, data, allowed)
+            # A request of a server before this one says nothing of networks.
+            network = request.get("network", True)
+            argv = sandboxed([program, *argv[1:]], cwd, work, data, allowed, network=network)
             program = argv[0]
     except (SandboxMissing, DirectoryRefused) as error:
         raise SpawnFailed(str(error)) from error
