@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 
 PACE_S = 0.01
 SETTLE_S = 1.0
@@ -142,8 +143,19 @@ def output(greed: Greed) -> Iterator[None]:
         time.sleep(0.2)
 
 
+def builds(greed: Greed) -> Iterator[None]:
+    """As many builds waiting as there may be, each of a function of its own."""
+    number = 0
+    while True:
+        body = {"source": "def handle(request): return 1\n", "language": "python"}
+        status, _ = greed.call("PUT", f"/functions/f{number}", body)
+        number += 1
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            yield
+
+
 KINDS: dict[str, Callable[[Greed], Iterator[None]]] = {
-    one.__name__: one for one in (policies, bodies, streams, waits, webhooks, output)
+    one.__name__: one for one in (policies, bodies, streams, waits, webhooks, output, builds)
 }
 
 

@@ -27,6 +27,7 @@ WHAT = {
     "waits": "a command beside 2,000 requests that wait",
     "webhooks": "a webhook beside dead endpoints",
     "output": "a command beside output past its quota",
+    "builds": "a build beside a full queue of builds",
 }
 PERCENTILES = {"p50": 0.50, "p99": 0.99}
 LINES: Lines = {f"{what}, {name}": LIMIT for what in WHAT.values() for name in PERCENTILES}
@@ -53,7 +54,8 @@ def _measured(kind: str, running: Server, bench: Bench) -> list[Row]:
     alone: list[list[float]] = []
     beside: list[list[float]] = []
     with _receiving() as receiver:
-        sample = receiver.sample(api) if kind == "webhooks" else _command(api)
+        samples = {"webhooks": receiver.sample, "builds": _build}
+        sample = samples.get(kind, _command)(api)
         _ = [sample() for _ in range(20)]
         for _ in range(bench.scale.rounds):
             alone.append([sample() for _ in range(count)])
@@ -86,6 +88,20 @@ def _command(api: Api) -> Sample:
             raise FigureFailed(f"task {task} is {ended['state']}")
         time.sleep(0.01)
         return took * 1000
+
+    return sample
+
+
+def _build(api: Api) -> Sample:
+    """Milliseconds from before a deploy until the answer that its version is ready."""
+
+    def sample() -> float:
+        begin = time.perf_counter()
+        body = {"source": "def handle(request): return 1\n", "language": "python"}
+        version = api.call("PUT", "/functions/mine?wait=60s", body)["version"]
+        if version["state"] != "ready":
+            raise FigureFailed(f"a version is {version['state']}")
+        return (time.perf_counter() - begin) * 1000
 
     return sample
 
