@@ -75,9 +75,10 @@ class GuessLimiter:
         self._counts: dict[_Key, _Count] = {}
 
     def enter(
-        self, name: str | None, address: str | None, now: Instant, free: int = FREE_TRIES
+        self, name: str | None, address: str | None, now: Instant, free: int | None = None
     ) -> None:
-        """Count a try; the first ``free`` wrong ones for the name cost nothing.
+        """Count a try; the first ``free`` wrong ones for the name cost nothing,
+        :data:`FREE_TRIES` when None.
 
         Raises ``Overloaded`` with the rest of a pause, and then does not count.
 
@@ -88,7 +89,7 @@ class GuessLimiter:
         if (pause_s := self._pause_s(pair, alone, now)) > 0:
             raise Overloaded("too many wrong credentials; wait before the next try", pause_s)
         if name is not None:
-            self._add(pair, free, now)
+            self._add(pair, FREE_TRIES if free is None else free, now)
         self._add(alone, _free(alone), now)
 
     def is_paused(self, name: str | None, address: str | None, now: Instant) -> bool:

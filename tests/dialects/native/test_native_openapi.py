@@ -57,6 +57,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patched.setattr("taskyard.services.guessing.FREE_TRIES", 10**9)
         patched.setattr("taskyard.services.guessing.FREE_TRIES_OF_ADDRESS", 10**9)
         patched.setattr("taskyard.services.guessing.FREE_TOKENS_OF_ADDRESS", 10**9)
+        patched.setattr("taskyard.services.guessing.FREE_TOKENS_OF_ADDRESS", 10**9)
         with served(tmp_path_factory.mktemp("data")) as url:
             yield url
 
