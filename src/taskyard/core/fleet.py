@@ -23,6 +23,8 @@ _LADDERS: Final = 64
 """Indexes kept. For another one, whoever has most of them loses the one not asked for longest."""
 _INDEXING: Final = 8
 """Steps that it takes to put a worker in an index or to leave it out."""
+_MAKING: Final = 150
+"""Steps that it takes to make an index, and to give up another one for it."""
 
 
 class MetadataOfAll(Mapping[WorkerId, Mapping[str, str]]):
@@ -115,9 +117,11 @@ class Fleet:
         """
         index = self._ladders.get(selector)
         if index is None:
-            where = selector.where
+            where, owner = selector.where, None
+            if not _is_plain(selector):
+                purse.spend(_MAKING)
+                owner = purse.owner
             is_wide = where is not None and self._verdicts.is_wide(where, purse)
-            owner = None if _is_plain(selector) else purse.owner
             self._make_room(owner)
             index = self._ladders[selector] = Index(owner, self.rooms, is_wide=is_wide)
         else:

@@ -6,8 +6,9 @@ from typing import Final
 
 from taskyard.core.steps import Steps
 
-STEPS_PER_S: Final = 200_000
-"""For all workspaces together. A step takes about 0.4 µs, so this is a tenth of a core."""
+STEPS_PER_S: Final = 100_000
+"""For all workspaces together. A step takes about 0.4 µs, so this is a twentieth of a core."""
+UNLIMITED: Final = 1 << 60
 SAVED_S: Final = 0.025
 """Seconds whose steps one workspace may have saved up, and spend in one round."""
 _LEAST: Final = 500

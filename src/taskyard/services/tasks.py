@@ -33,7 +33,7 @@ from taskyard.services.dispatch import Dispatch
 from taskyard.services.kill import Kill
 from taskyard.services.load import Load
 from taskyard.services.policy_pace import PolicyPace
-from taskyard.services.steps import StepSource
+from taskyard.services.steps import UNLIMITED, StepSource
 from taskyard.services.validate import check_spec
 
 RETRYABLE: Final = TERMINAL - {TaskState.SUCCEEDED}
@@ -76,7 +76,7 @@ class Tasks:
         self._users = users
         self._admit_workspace = admit_workspace
         self._containers = containers
-        self.policies = policies or PolicyPace(StepSource(), clock)
+        self.policies = policies or PolicyPace(StepSource(UNLIMITED), clock)
         """How fast a workspace may have placement policies read."""
 
     async def submit(self, caller: Caller, spec: TaskSpec) -> tuple[Task, bool]:
