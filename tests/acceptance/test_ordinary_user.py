@@ -140,7 +140,7 @@ def test_without_a_sandbox_there_is_one_workspace() -> None:
     """
     with Ordinary() as server:
         first = server.token("one")
-        server.start(work_sandbox="never")
+        server.start(work_sandbox="never", fastlane_anonymous="true")
         health = httpx.get(f"{server.url}/health", trust_env=False).json()
         assert health["isolation"] == "none"
         assert "server" in health["warnings"][0]
@@ -149,6 +149,13 @@ def test_without_a_sandbox_there_is_one_workspace() -> None:
         refused = server.run("token", "create", "b", "--workspace", "two", *options)
         assert refused.returncode != 0
         assert "workspaces_share_user" in refused.stderr
+        other = httpx.post(
+            f"{server.url}/fastlane/tasks/x",
+            json={"image": "busybox", "command": "true"},
+            trust_env=False,
+        )
+        assert other.status_code == 409
+        assert "workspaces_share_user" in other.text
         with server.client(first) as client:
             assert client.post("/tasks", json={"command": "true"}).status_code == 201
         server.stop()

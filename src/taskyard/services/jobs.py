@@ -71,10 +71,12 @@ class Jobs:
         Raises:
             NotAllowed: the caller may not write.
             InvalidInput: the definition breaks a rule.
+            Conflict: the workspace may not be served beside others.
             Overloaded: too much is waiting.
             StorageFull: nothing was stored.
         """
         require(caller, Role.WRITE)
+        self._tasks.admit_workspace(caller.workspace)
         labels = {**definition.spec.labels, LABEL: key.id}
         spec = msgspec.structs.replace(
             definition.spec, group=key.group, cron=None, start_at=None, labels=labels

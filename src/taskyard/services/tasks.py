@@ -74,7 +74,8 @@ class Tasks:
         self._audit = audit
         self._dispatch = dispatch
         self._users = users
-        self._admit_workspace = admit_workspace
+        self.admit_workspace = admit_workspace
+        """Raises ``Conflict`` for a workspace that may not be served, see ``Identities.admit``."""
         self._containers = containers
         self.policies = policies or PolicyPace(StepSource(UNLIMITED), clock)
         """How fast a workspace may have placement policies read."""
@@ -357,7 +358,7 @@ class Tasks:
     def prepare(self, caller: Caller, spec: TaskSpec) -> NewTask:
         """A checked task, ready to be stored. Raises as :meth:`submit`, but for what is waiting."""
         require(caller, Role.WRITE)
-        self._admit_workspace(caller.workspace)
+        self.admit_workspace(caller.workspace)
         self.check(spec)
         now = self._clock.now()
         state, start_at = TaskState.QUEUED, spec.start_at

@@ -13,6 +13,7 @@ import structlog
 
 from taskyard.core.errors import (
     Busy,
+    Conflict,
     InvalidInput,
     NotAllowed,
     NotAuthenticated,
@@ -131,6 +132,7 @@ _ANSWERS: Final[tuple[tuple[type[Exception], Callable[[Any], Answer]], ...]] = (
     (LookupFailed, lambda error: failure(200, str(error), error.data)),
     (LogFailed, _unreadable_log),
     (NotFound, lambda error: failure(200, str(error))),
+    (Conflict, lambda error: failure(409, str(error))),
     (Overloaded, _overloaded),
     (StorageFull, lambda _: failure(507, "the disk is full; nothing was stored")),
     (StoreDamaged, lambda error: failure(500, str(error))),

@@ -7,6 +7,7 @@ from typing import Final
 
 from taskyard.core.errors import (
     Busy,
+    Conflict,
     InvalidInput,
     NotAllowed,
     Overloaded,
@@ -26,6 +27,7 @@ _STATUS: Final[tuple[tuple[type[TaskyardError], int], ...]] = (
     (BodyTooLarge, 413),
     (BodyIncomplete, 400),
     (NotAllowed, 403),
+    (Conflict, 409),
     (Busy, 503),
     (Overloaded, 429),
     (StorageFull, 507),

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from taskyard.core.errors import (
     Busy,
+    Conflict,
     InvalidInput,
     NotAllowed,
     NotAuthenticated,
@@ -71,6 +72,8 @@ def answer_of(error: Exception) -> Answer:
     for kind, (status, text) in _KNOWN:
         if isinstance(error, kind):
             return message(status, text)
+    if isinstance(error, Conflict):
+        return message(409, str(error))
     log.error("request_failed", exc_info=error)
     return message(500, "internal server error")
 
