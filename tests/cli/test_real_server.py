@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from command_line import PROGRAM, Finished
 
@@ -303,3 +304,17 @@ def test_a_second_server_on_a_directory_says_so(yard: Yard) -> None:
         assert done.returncode == 75
         assert f"process {yard.process.pid}".encode() in done.stderr
         assert b"another --data" in done.stderr
+
+
+def test_jobs_that_wait_are_listed_and_cancelled(yard: Yard) -> None:
+    """Those of fastlane, which are no tasks until they start."""
+    url = json.loads((yard.data / "server.json").read_text())["url"]
+    body = {"image": "busybox", "command": "echo later", "startIn": "1h"}
+    made = httpx.post(f"{url}/fastlane/tasks/mail", json=body, trust_env=False)
+    assert made.status_code == 200, made.text
+    (job,) = json.loads(yard.run("cron", "jobs").stdout)
+    assert (job["id"], job["group"], job["cron"]) == (made.json()["jobId"], "mail", None)
+    assert yard.run("cron", "cancel-job", job["id"]).returncode == 2
+    assert yard.run("cron", "cancel-job", job["id"], "-g", "other").returncode == 66
+    assert yard.run("cron", "cancel-job", job["id"], "-g", "mail").returncode == 0
+    assert json.loads(yard.run("cron", "jobs").stdout) == []

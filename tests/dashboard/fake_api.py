@@ -178,6 +178,21 @@ async def part_of(request: Call, task_id: FromPath[str], part: FromPath[str]) ->
             "code": "group_limit" if blocked else "ended", "ahead": 3, "story": story}  # fmt: skip
 
 
+@get("/api/v1/jobs")
+async def jobs(request: Call) -> Json:
+    """Jobs of another dialect that wait."""
+    return {"items": world_of(request).jobs}
+
+
+@post("/api/v1/jobs/{job_id:str}/cancel", status_code=200)
+async def cancel_job(request: Call, job_id: FromPath[str], group: FromQuery[str]) -> Json:
+    """Take one back."""
+    world = world_of(request)
+    (job,) = [one for one in world.jobs if (one["id"], one["group"]) == (job_id, group)]
+    world.jobs.remove(job)
+    return {**job, "next_at": None}
+
+
 @get("/api/v1/tasks/{task_id:str}/request")
 async def request_of(request: Call, task_id: FromPath[str]) -> Json:
     """What a call asked."""
@@ -423,7 +438,7 @@ def application(world: World) -> Litestar:
     return Litestar(
         route_handlers=[
             dashboard_router(), me, health, counts, tasks, submit, show, change, remove, part_of,
-            request_of, result_of,
+            request_of, result_of, jobs, cancel_job,
             act, cancel_many, read_log, log_socket, change_socket, listing_of, deliveries,
             turn_group, description, change_stream, log_stream,
         ],

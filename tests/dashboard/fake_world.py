@@ -34,6 +34,7 @@ class World:
         self.events: dict[str, list[Json]] = {}
         self.logs: dict[tuple[str, str], bytearray] = {}
         self.groups: dict[str, Json] = {}
+        self.jobs: list[Json] = []
         self.listeners: set[MemoryObjectSendStream[Json]] = set()
         self.log_connections = 0
         self.log_epoch = 0

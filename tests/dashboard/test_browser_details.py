@@ -112,3 +112,19 @@ def test_a_call_shows_its_request_and_its_answer(visit: "Visit", site: "Site") -
     expect(page.locator(".definition")).to_contain_text("resize, version 3")
     expect(page.locator("h1 + .badge")).to_have_text("succeeded")
     assert named(site.world, "resize")["id"] == task["id"]
+
+
+def test_jobs_of_other_dialects_are_shown_and_cancelled(visit: "Visit", site: "Site") -> None:
+    """With the schedules, as they are no tasks until they start."""
+    site.world.jobs.append({
+        "id": "0f0e0d0c-0000-4000-8000-000000000001", "group": "mail", "origin": "fastlane",
+        "next_at": "2030-01-01T00:00:00.000000Z", "cron": None, "image": "mailer:2",
+        "command": ["send", "all"], "execution_count": 0,
+        "created_at": "2029-01-01T00:00:00.000000Z", "modified_at": "2029-01-01T00:00:00.000000Z",
+    })  # fmt: skip
+    page = visit.open("#/schedules")
+    expect(page.get_by_text("[mailer:2] send all")).to_be_visible()
+    page.get_by_role("button", name="Cancel job").click()
+    page.get_by_role("button", name="Cancel it").click()
+    expect(page.get_by_text("[mailer:2] send all")).to_have_count(0)
+    assert site.world.jobs == []

@@ -191,6 +191,17 @@ def logs(
     return Call("GET", _task(task_id, f"/logs/{quote(stream, safe='')}"), bytes, query)
 
 
+def jobs() -> Call[models.Page[models.Job]]:
+    """Jobs that wait for their time or recur."""
+    return Call("GET", f"{BASE}/jobs", reader(models.Page[models.Job]))
+
+
+def cancel_job(job_id: str, group: str) -> Call[models.Job]:
+    """Let a job start no more."""
+    path = f"{BASE}/jobs/{quote(job_id, safe='')}/cancel"
+    return Call("POST", path, reader(models.Job), {"group": group})
+
+
 def groups(cursor: str | None, limit: int) -> Call[models.Page[models.Group]]:
     """One page of groups."""
     read = reader(models.Page[models.Group])

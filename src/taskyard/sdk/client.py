@@ -261,6 +261,14 @@ class Client(Sender):
 
     # Groups, workers, and the rest
 
+    def jobs(self) -> tuple[models.Job, ...]:
+        """Jobs of other dialects that wait for their time or recur, the next to start first."""
+        return (self._send(calls.jobs())).items
+
+    def cancel_job(self, job_id: str, group: str) -> models.Job:
+        """Let a job start no more, and cancel or kill its last execution."""
+        return self._send(calls.cancel_job(job_id, group))
+
     def groups(self, limit: int = 500) -> Iterator[models.Group]:
         """All groups in order of name; ``limit`` is the size of a page."""
         return self._walk(lambda cursor: calls.groups(cursor, limit))

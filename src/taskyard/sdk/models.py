@@ -90,6 +90,23 @@ class Container(Struct, frozen=True):
     capabilities: tuple[str, ...] = ()
 
 
+class Job(Struct, frozen=True):
+    """A job of a dialect that has them; it starts by itself later, and each start makes a task."""
+
+    id: str
+    group: str
+    origin: str = ""
+    next_at: datetime | None = None
+    """None once it is cancelled."""
+    cron: str | None = None
+    """In UTC, with five fields or with six, seconds last."""
+    image: str | None = None
+    command: tuple[str, ...] = ()
+    execution_count: int = 0
+    created_at: datetime | None = None
+    modified_at: datetime | None = None
+
+
 class Task(Struct, frozen=True):
     """A task: what was asked for, and how far it has come."""
 

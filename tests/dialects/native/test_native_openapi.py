@@ -55,6 +55,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patched:
         # Otherwise the many wrong passwords tried here are answered with 429, as they should be.
         patched.setattr("taskyard.services.guessing.FREE_TRIES", 10**9)
+        patched.setattr("taskyard.services.guessing.FREE_TRIES_OF_SHARED", 10**9)
         patched.setattr("taskyard.services.guessing.FREE_TRIES_OF_ADDRESS", 10**9)
         patched.setattr("taskyard.services.guessing.FREE_TOKENS_OF_ADDRESS", 10**9)
         patched.setattr("taskyard.services.guessing.FREE_TOKENS_OF_ADDRESS", 10**9)

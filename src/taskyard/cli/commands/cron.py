@@ -142,6 +142,59 @@ def rm(
             say(f"{outcome.task_id} {outcome.outcome}")
 
 
+@app.command
+def jobs(
+    *,
+    connection: Connection = Connection(),  # noqa: B008 - frozen
+) -> None:
+    """List jobs of fastlane that wait for their time or recur.
+
+    Args:
+        connection: Which server.
+    """
+    with connection.open() as client:
+        found = client.jobs()
+    if connection.as_json:
+        print_json(found)
+        return
+    now = datetime.now(UTC)
+    print_table(
+        ("ID", "RULE", "NEXT", "GROUP", "COMMAND"),
+        (
+            (
+                plain(job.id),
+                plain(job.cron or "once"),
+                plain(tell_moment(job.next_at, now)),
+                plain(job.group),
+                plain(" ".join((f"[{job.image}]", *job.command))[:60]),
+            )
+            for job in found
+        ),
+    )
+
+
+@app.command
+def cancel_job(
+    job: str,
+    *,
+    group: Annotated[str, Parameter(name=["--group", "-g"])],
+    connection: Connection = Connection(),  # noqa: B008 - frozen
+) -> None:
+    """Let a job start no more, and cancel or kill its last run.
+
+    Args:
+        job: Id of the job.
+        group: Group of the job; ids are unique within it.
+        connection: Which server.
+    """
+    with connection.open() as client:
+        cancelled = client.cancel_job(job, group)
+    if connection.as_json:
+        print_json(cancelled)
+    else:
+        say(f"cancelled {cancelled.id}")
+
+
 def _recurring(client: Client, task_id: str) -> Task:
     task = client.get(task_id)
     if task.cron is None:
