@@ -13,9 +13,9 @@ exchanges frames over a stream socket, which is descriptor 3 for programs that a
 
 ``header length (4 bytes, big-endian) | payload length (4 bytes) | header (JSON) | payload``
 
-To the member, one frame a call: ``{"id", "function", "version", "method", "host", "query",
-"headers": [[name, value], …], "fresh", "timeout_s"}`` and the body. ``fresh`` asks to open the
-output files anew, because the old ones were kept. From the member:
+To the member, one frame a call: ``{"call": number, "id", "function", "version", "method", "host",
+"query", "headers": [[name, value], …], "fresh", "timeout_s"}`` and the body. ``fresh`` asks to open
+the output files anew, because the old ones were kept. From the member:
 
 * ``{"ready": true}`` once it can take calls, or ``{"failed": text}`` if it never will;
 * ``{"progress": 0…1, "text": …}`` any number of times during a call;
@@ -24,6 +24,9 @@ output files anew, because the old ones were kept. From the member:
   ``{"error": text}`` for a call that failed, with ``"exit": code`` if the process ends with it.
   ``spill`` says that there was more output than travels here, and it is in the files; ``kids``
   that the handler left processes behind, which are killed with the member.
+
+Progress and answers carry the ``call`` they belong to: those of an ended call are dropped. Whoever
+leaves the number out always means the call that runs.
 
 A process of any language that speaks this is a member; there is nothing else to it.
 

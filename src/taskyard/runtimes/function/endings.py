@@ -3,7 +3,9 @@
 import base64
 import binascii
 import os
-from typing import Any
+import re
+import string
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,6 +18,12 @@ from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import FunctionCall
 from taskyard.ports.runtime import Assignment
 from taskyard.runtimes.function.member import Call
+
+_SUMMARY: Final = 2000
+_NAME: Final = frozenset("!#$%&'*+-.^_`|~" + string.ascii_letters + string.digits)
+_VALUE: Final = frozenset(chr(code) for code in (9, *range(32, 127), *range(128, 256)))
+_ERROR: Final = re.compile(r"(Uncaught )?[A-Za-z_][\w.:]*( \[\w+\])?: .")
+"""How a line begins that names an exception and says its words."""
 
 
 class Ending(Struct, frozen=True):
@@ -64,22 +72,43 @@ def answered(said: dict[str, Any], payload: bytes) -> tuple[Ending, dict[str, by
         pairs = tuple((str(name), str(value)) for name, value in headers)
     except (TypeError, ValueError) as error:
         raise Nonsense("headers") from error
-    if not all(_is_field(name) and _is_field(value) for name, value in pairs):
-        raise Nonsense("headers")
+    for name, value in pairs:
+        wrong = _wrong_with(name, value)
+        if wrong is not None:
+            text = f"the handler answered with something unusable: {wrong}"
+            return Ending(AttemptState.FAILED, Reason.FUNCTION_ERROR, text), printed
     result = CallResult(status, pairs, payload[:body_size], body_size)
     return Ending(AttemptState.SUCCEEDED, result=result), printed
 
 
-def _is_field(text: str) -> bool:
-    """Whether a header can carry it."""
-    return (text.isascii() and text.isprintable()) or _is_odd_field(text)
+def _wrong_with(name: str, value: str) -> str | None:
+    """Why HTTP cannot carry a header; None if it can (RFC 9110, 5.1 and 5.5)."""
+    if not name or not _NAME.issuperset(name):
+        return f"{name!r:.100} is not the name of a header"
+    if value.isascii() and value.isprintable():
+        return None
+    if not _VALUE.issuperset(value):
+        letter = next(one for one in value if one not in _VALUE)
+        kind = "control character" if letter < "\u0100" else "letter that no header can carry"
+        return f"the header {name:.100} contains a {kind}, {letter!r}"
+    return None
 
 
-def _is_odd_field(text: str) -> bool:
-    try:
-        return not set(text.encode("latin-1")) & {0, 10, 13}
-    except UnicodeEncodeError:
-        return False
+def summary(text: str) -> str:
+    """What failed, in one line out of a whole trace; empty for no text at all."""
+    lines = [line.rstrip() for line in text.strip().splitlines()]
+    for at in range(len(lines) - 1, -1, -1):
+        if lines[at].startswith("Traceback ("):
+            # Python: behind the last trace, and what the exception says may have lines of its own.
+            own = [line for line in lines[at + 1 :] if line and not line[0].isspace()]
+            if own:
+                return own[0][:_SUMMARY]
+    named = [line for line in lines if _ERROR.match(line)]
+    if named:
+        # Ruby's is repeated at the end; Node shows its stack, and what else is known, behind it.
+        return named[-1 if named[-1] == lines[-1] else 0][:_SUMMARY]
+    worded = [line for line in lines if any(one.isalpha() for one in line)]
+    return " ".join(worded[-1].split())[:_SUMMARY] if worded else text.strip()[:_SUMMARY]
 
 
 def with_blob(ending: Ending, header: str) -> Ending:

@@ -20,7 +20,14 @@ from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import ResultFiles
 from taskyard.ports.runtime import Assignment, KillOrder
-from taskyard.runtimes.function.endings import Ending, Nonsense, answered, kill_report, with_blob
+from taskyard.runtimes.function.endings import (
+    Ending,
+    Nonsense,
+    answered,
+    kill_report,
+    summary,
+    with_blob,
+)
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
 from taskyard.runtimes.function.manifest import version_directory
 from taskyard.runtimes.function.member import Answer, Call, Member
@@ -196,6 +203,7 @@ class Switchboard(Settlement, ABC):
         if assignment.timeout_s is not None:
             call.deadline = call.given_at + assignment.timeout_s
         header = {
+            "call": member.calls,
             "id": assignment.attempt_id,
             "task": work.alias or assignment.task_id,
             "function": work.function_id,
@@ -215,6 +223,9 @@ class Switchboard(Settlement, ABC):
         """See ``pool.Host``."""
         call = member.call
         if call is None or call.settling:
+            return
+        if said.get("call", member.calls) != member.calls:
+            # What a call left behind says after its end: it is of nobody's interest any more.
             return
         if "progress" in said:
             self._note(call, said)
@@ -257,10 +268,10 @@ class Switchboard(Settlement, ABC):
         if self._pools.get(pool.key) is pool:
             del self._pools[pool.key]
         pool.close()
-        last = text.strip().splitlines()[-1] if text.strip() else "the function is not usable"
+        said = summary(text) or "the function is not usable"
         for call in calls:
             printed = {"stderr": text.encode(errors="replace")[: 16 << 10]}
-            self._report(call, Ending(AttemptState.FAILED, reason, last[:2000]), printed)
+            self._report(call, Ending(AttemptState.FAILED, reason, said), printed)
 
     # In the background
 

@@ -5,8 +5,7 @@ import ctypes
 import os
 import resource
 import signal
-import sys
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 _NICENESS: Final = 10
 _PR_SET_PDEATHSIG: Final = 1
@@ -112,21 +111,3 @@ def close_others(*kept: int) -> None:
         os.closerange(low, descriptor)
         low = descriptor + 1
     os.closerange(low, 65536)
-
-
-def renew_streams() -> None:
-    """Python's own standard streams, anew over descriptors 0 to 2: text, written by the line."""
-    sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
-    sys.stdout = _writer(1, -1)
-    sys.stderr = _writer(2, 1)
-
-
-def _writer(descriptor: int, buffering: int) -> TextIO:
-    return open(
-        descriptor,
-        "w",
-        encoding="utf-8",
-        errors="backslashreplace",
-        buffering=buffering,
-        closefd=False,
-    )

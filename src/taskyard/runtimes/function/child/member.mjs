@@ -1,6 +1,7 @@
 // A member for JavaScript: speaks the protocol of the function runtime over descriptor 3.
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
+import { AsyncLocalStorage, executionAsyncResource } from 'node:async_hooks';
 import net from 'node:net';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -17,6 +18,9 @@ for (const name of ['CODE', 'HANDLER', 'ENTRY', 'OUTPUT', 'RESULT_BYTES']) {
 const home = process.cwd();
 const socket = new net.Socket({ fd: 3, readable: true, writable: true });
 let output = [1, 2];
+// The call that what runs now was begun by, however long ago: timers and promises keep it.
+const calls = new AsyncLocalStorage();
+let worn = false; // Whether a call left behind an error that nobody caught.
 
 class Unusable extends Error {}
 
@@ -50,10 +54,37 @@ function encoded(body) {
   if (body == null) return [Buffer.alloc(0), null];
   if (typeof body === 'string') return [Buffer.from(body), 'text/plain; charset=utf-8'];
   if (Buffer.isBuffer(body)) return [body, 'application/octet-stream'];
-  if (body instanceof Uint8Array) return [Buffer.from(body), 'application/octet-stream'];
-  const text = JSON.stringify(body);
-  if (text === undefined) throw new Unusable(`a ${typeof body} cannot be answered with`);
+  if (ArrayBuffer.isView(body)) {
+    return [Buffer.from(body.buffer, body.byteOffset, body.byteLength), 'application/octet-stream'];
+  }
+  if (body instanceof ArrayBuffer) return [Buffer.from(body), 'application/octet-stream'];
+  let text;
+  try {
+    text = JSON.stringify(body);
+    // JSON has nothing for Map, Set, errors, streams and the like, and says so nowhere.
+    if (text === undefined || text.includes('{}')) JSON.stringify(body, checked);
+  } catch (error) {
+    if (error instanceof Unusable) throw error;
+    throw new Unusable(`a ${kindOf(body)} cannot be answered with: ${error.message}`);
+  }
+  if (text === undefined) throw new Unusable(`a ${kindOf(body)} cannot be answered with`);
   return [Buffer.from(text), 'application/json'];
+}
+
+function kindOf(value) {
+  return typeof value === 'object' ? value?.constructor?.name || 'object' : typeof value;
+}
+
+function checked(key, value) {
+  if (value && typeof value === 'object' && Object.keys(value).length === 0) {
+    const prototype = Object.getPrototypeOf(value);
+    const isPlain = prototype === null || Object.getPrototypeOf(prototype) === null;
+    if (!isPlain && !Array.isArray(value)) {
+      const where = key === '' ? '' : ` (in ${JSON.stringify(key)})`;
+      throw new Unusable(`a ${kindOf(value)} cannot be answered with: JSON would lose what is in it${where}`);
+    }
+  }
+  return value;
 }
 
 function answerOf(value) {
@@ -79,7 +110,7 @@ function answerOf(value) {
   return { status, pairs, content };
 }
 
-function requestOf(header, rawBody) {
+function requestOf(header, rawBody, state) {
   const headers = {};
   for (const [name, value] of header.headers || []) {
     const key = name.toLowerCase();
@@ -103,11 +134,12 @@ function requestOf(header, rawBody) {
     get text() { return rawBody.toString(); },
     json() { return rawBody.length ? JSON.parse(rawBody.toString()) : null; },
     progress(fraction, text) {
+      if (state.over) return;
       const now = performance.now();
       const part = Math.min(1, Math.max(0, Number(fraction) || 0));
       if (now < reported + PROGRESS_MS && part < 1) return;
       reported = now;
-      say({ progress: part, text: text == null ? null : String(text).slice(0, 500) });
+      say({ call: state.number, progress: part, text: text == null ? null : String(text).slice(0, 500) });
     },
   };
 }
@@ -130,8 +162,8 @@ function contextOf(header, request, done) {
   return context;
 }
 
-async function call(handler, header, body) {
-  const request = requestOf(header, body);
+async function call(handler, header, body, state) {
+  const request = requestOf(header, body, state);
   if (handler.length < 2) return handler(request);
   return new Promise((resolve, reject) => {
     const context = contextOf(header, request, { resolve, reject });
@@ -169,11 +201,45 @@ function tidy() {
   for (const name of fs.readdirSync('.')) fs.rmSync(name, { recursive: true, force: true });
 }
 
+// What a call left behind prints would be in the log of another one. Connections may have been made
+// by one call and serve the next: what they bring is the running call's.
+const SHARED = new Set(['TCP', 'Pipe', 'TLSWrap', 'UDP', 'HTTPCLIENTREQUEST', 'HTTPParser', 'MessagePort']);
+
+function isLeftBehind() {
+  return calls.getStore()?.over === true && !SHARED.has(executionAsyncResource()?.constructor?.name);
+}
+
+function watchStream(stream) {
+  const write = stream.write.bind(stream);
+  stream.write = (chunk, encoding, done) => {
+    if (!isLeftBehind()) return write(chunk, encoding, done);
+    const then = typeof encoding === 'function' ? encoding : done;
+    if (then) process.nextTick(then);
+    return true;
+  };
+}
+
+// An error that nobody caught fails its own call; after that it concerns no call any more.
+function uncaught(error, isFatal) {
+  const state = calls.getStore() ?? running;
+  if (isFatal) worn = true;
+  if (state && !state.over) state.fail(error);
+}
+
+let running = null;
+
 async function serve(handler, header, body) {
   let head;
   let content = Buffer.alloc(0);
+  const state = { number: header.call, over: false, fail: null };
+  const failed = new Promise((_, reject) => { state.fail = reject; });
+  failed.catch(() => {});
+  running = state;
   try {
-    const answer = answerOf(await call(handler, header, body));
+    const answer = answerOf(await Promise.race(
+      [calls.run(state, call, handler, header, body, state), failed]));
+    // Node tells of rejections once nothing else is to be done at once.
+    await Promise.race([new Promise((resolve) => { setImmediate(resolve); }), failed]);
     ({ content } = answer);
     head = { status: answer.status, headers: answer.pairs };
   } catch (error) {
@@ -185,9 +251,11 @@ async function serve(handler, header, body) {
     }
     content = Buffer.alloc(0);
   }
-  const kids = hasChildren();
+  state.over = true;
+  running = null;
+  const kids = hasChildren() || worn;
   const [out, err, spill] = printed();
-  say({ ...head, sizes: [content.length, out.length, err.length], spill, kids }, content, out, err);
+  say({ ...head, call: state.number, sizes: [content.length, out.length, err.length], spill, kids }, content, out, err);
   tidy();
 }
 
@@ -197,7 +265,8 @@ async function load() {
   try {
     loaded = createRequire(file)(file);
   } catch (error) {
-    if (error.code !== 'ERR_REQUIRE_ESM' && !(error instanceof SyntaxError)) throw error;
+    const isModule = ['ERR_REQUIRE_ESM', 'ERR_REQUIRE_ASYNC_MODULE'].includes(error?.code);
+    if (!isModule && !(error instanceof SyntaxError)) throw error;
     loaded = await import(pathToFileURL(file).href);
   }
   const found = [loaded, loaded.default, loaded[TASKYARD_ENTRY], loaded.default?.[TASKYARD_ENTRY]]
@@ -206,8 +275,12 @@ async function load() {
   return found;
 }
 
+watchStream(process.stdout);
+watchStream(process.stderr);
 try {
   const handler = await load();
+  process.on('unhandledRejection', (reason) => uncaught(reason, false));
+  process.on('uncaughtException', (error) => uncaught(error, true));
   let buffer = Buffer.alloc(0);
   let queue = Promise.resolve();
   socket.on('data', (data) => {

@@ -4,19 +4,25 @@ import contextlib
 import inspect
 import os
 import shutil
+import signal
 import socket
-import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple, NoReturn
 
 from taskyard.runtimes.function.child.confining import open_output
-from taskyard.runtimes.function.child.frames import Closed, read_frame, write_frame
+from taskyard.runtimes.function.child.frames import Closed
+from taskyard.runtimes.function.child.link import Link
 from taskyard.runtimes.function.child.request import Context, Request, Unusable, answer_of
+from taskyard.runtimes.function.child.streams import Streams
 
 CARRIED_BYTES: Final = 16 << 10
 """Output that travels with the answer; more stays in the files."""
+
+_PLAIN: Final = frozenset({str, bytes, dict, tuple, list, int, type(None)})
+"""What nobody has to look at twice to see that it need not be awaited."""
 
 Handler = Callable[..., Any]
 
@@ -26,48 +32,117 @@ class Entrance(NamedTuple):
 
     handler: Handler
     takes_two: bool
-    is_async: bool
 
 
 def entrance_of(handler: Handler) -> Entrance:
     """Look at a handler."""
-    return Entrance(handler, _takes_two(handler), inspect.iscoroutinefunction(handler))
+    return Entrance(handler, _takes_two(handler))
 
 
-def serve(sock: socket.socket, entrance: Entrance, spec: dict[str, Any]) -> NoReturn:
+def serve(
+    sock: socket.socket, entrance: Entrance, streams: Streams, spec: dict[str, Any]
+) -> NoReturn:
     """Serve until the runtime hangs up; never returns."""
     try:
-        call = _caller(entrance)
+        link = Link(sock)
+        member = _Member(link, entrance, streams, spec["result_bytes"])
         home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        write_frame(sock, {"ready": True})
+        # What was made on import stays, like all that was opened there.
+        kept = frozenset(os.listdir("."))
+        streams.begin()
+        link.ready()
         while True:
-            header, body = read_frame(sock)
+            header, body = link.read()
             if header.get("fresh"):
                 open_output(spec)
-            request = Request(header, body, lambda said: write_frame(sock, said))
-            _answer(sock, call, request, spec["result_bytes"])
-            _tidy(home)
+            member.answer(header, body)
+            _tidy(home, kept)
     except (Closed, OSError):
         os._exit(0)
 
 
-def _caller(entrance: Entrance) -> Callable[[Request], Any]:
-    """The handler as a plain function of a request.
+class _Member:
+    """What answers one call after the other."""
 
-    One that takes two arguments gets an event and a context, as functions of GreenCloud do.
-    """
-    handler, pair, is_async = entrance
-    run = None
-    if is_async:
-        import asyncio  # noqa: PLC0415 - the nursery has it; other starts need it here only
+    def __init__(self, link: Link, entrance: Entrance, streams: Streams, result_bytes: int) -> None:
+        self._link = link
+        self._entrance = entrance
+        self._streams = streams
+        self._result_bytes = result_bytes
+        self._runner: Any = None
+        """Runs what the handler's answer has to be awaited for; made with the first of them."""
 
-        run = asyncio.Runner().run
+    def answer(self, header: dict[str, Any], body: bytes) -> None:
+        """Call the handler, and say what became of it. Raises ``OSError``."""
+        request = Request(header, body, partial(self._link.note, header.get("call")))
+        code, head, content = self._called(request)
+        if os.getpid() != self._link.pid:
+            # A child that the handler forked, and that came back from it.
+            self._streams.flush()
+            os._exit(int("error" in head) if code is None else code & 255)
+        kids = _has_children()
+        out, err, spill = self._output()
+        head.update(sizes=[len(content), len(out), len(err)], spill=spill, kids=kids)
+        self._link.answer(head, content, out, err)
+        if code is not None:
+            os._exit(code & 255)
 
-    def call(request: Request) -> Any:
+    def _called(self, request: Request) -> tuple[int | None, dict[str, Any], bytes]:
+        """The exit code, if the process is to end, and the answer: header and body."""
+        try:
+            value = self._value(request)
+            # An alarm of this call must not go off in the next one.
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            status, headers, body = answer_of(value)
+            if len(body) > self._result_bytes:
+                raise Unusable(  # noqa: TRY301 - the one place where all of them are told
+                    f"the answer has {len(body)} bytes; {self._result_bytes} are allowed"
+                )
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+            return code, {"error": f"the handler called exit({code})", "exit": code}, b""
+        except Unusable as error:
+            text = f"the handler answered with something unusable: {error}"
+            return None, {"error": text}, b""
+        except BaseException as error:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            with contextlib.suppress(BaseException):
+                traceback.print_exception(type(error), error, _beyond_us(error.__traceback__))
+            return None, {"error": words(error)}, b""
+        return None, {"status": status, "headers": headers}, body
+
+    def _value(self, request: Request) -> Any:
+        """What the handler gives, awaited if it can be.
+
+        One that takes two arguments gets an event and a context, as functions of GreenCloud do.
+        """
+        handler, pair = self._entrance
         value = handler(request, Context(request)) if pair else handler(request)
-        return value if run is None else run(value)
+        if type(value) in _PLAIN or not inspect.isawaitable(value):
+            return value
+        import asyncio  # noqa: PLC0415 - the nursery has it already
 
-    return call
+        if isinstance(value, asyncio.Future):
+            # Of a loop that the function made.
+            return value.get_loop().run_until_complete(value)
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(value if inspect.iscoroutine(value) else _awaited(value))
+
+    def _output(self) -> tuple[bytes, bytes, bool]:
+        """What was printed, if it is little: then the files are emptied."""
+        tasks: Iterable[object] = ()
+        if self._runner is not None:
+            import asyncio  # noqa: PLC0415 - as above
+
+            tasks = asyncio.all_tasks(self._runner.get_loop())
+        self._streams.end(tasks)
+        self._streams.flush()
+        return _printed()
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
 
 
 def _takes_two(handler: Handler) -> bool:
@@ -80,36 +155,6 @@ def _takes_two(handler: Handler) -> bool:
     return len(needed) == 2
 
 
-def _answer(
-    sock: socket.socket, call: Callable[[Request], Any], request: Request, result_bytes: int
-) -> None:
-    code = None
-    head: dict[str, Any]
-    body = b""
-    try:
-        status, headers, body = answer_of(call(request))
-        if len(body) > result_bytes:
-            raise Unusable(  # noqa: TRY301 - the one place where all of them are told
-                f"the answer has {len(body)} bytes; {result_bytes} are allowed"
-            )
-        head = {"status": status, "headers": headers}
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        head = {"error": f"the handler called exit({code})", "exit": code}
-    except Unusable as error:
-        body, head = b"", {"error": f"the handler answered with something unusable: {error}"}
-    except BaseException as error:
-        body, head = b"", {"error": _words(error)}
-        with contextlib.suppress(BaseException):
-            traceback.print_exception(type(error), error, _beyond_us(error.__traceback__))
-    kids = _has_children()
-    out, err, spill = _output()
-    head.update(sizes=[len(body), len(out), len(err)], spill=spill, kids=kids)
-    write_frame(sock, head, body, out, err)
-    if code is not None:
-        os._exit(code & 255)
-
-
 def _beyond_us(trace: TracebackType | None) -> TracebackType | None:
     """The trace from where the handler's own code begins."""
     while trace is not None and trace.tb_next is not None:
@@ -119,8 +164,12 @@ def _beyond_us(trace: TracebackType | None) -> TracebackType | None:
     return trace
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
+    """An exception in its own words, without the way to it."""
     with contextlib.suppress(Exception):
+        if isinstance(error, SyntaxError):
+            # In full it begins with the line of the source.
+            return f"{type(error).__name__}: {error}"[-2000:]
         return "".join(traceback.format_exception_only(type(error), error)).strip()[-2000:]
     return type(error).__name__
 
@@ -135,11 +184,7 @@ def _has_children() -> bool:
         return False
 
 
-def _output() -> tuple[bytes, bytes, bool]:
-    """What was printed, if it is little: then the files are emptied."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
+def _printed() -> tuple[bytes, bytes, bool]:
     first, second = os.fstat(1), os.fstat(2)
     total = first.st_size + second.st_size
     if not total and first.st_nlink == 1:
@@ -152,10 +197,12 @@ def _output() -> tuple[bytes, bytes, bool]:
     return out, err, False
 
 
-def _tidy(home: int) -> None:
-    """An empty working directory for the next call."""
+def _tidy(home: int, kept: frozenset[str]) -> None:
+    """A working directory for the next call that is as it was before the first."""
     os.fchdir(home)
     for entry in os.listdir("."):
+        if entry in kept:
+            continue
         try:
             os.unlink(entry)
         except OSError:

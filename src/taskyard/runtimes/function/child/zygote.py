@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import importlib
 import importlib.util
 import os
 import select
@@ -9,12 +10,18 @@ import site
 import socket
 import sys
 import traceback
-from typing import NoReturn
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Final, NoReturn
 
 from taskyard.runtimes.function.child import confining
 from taskyard.runtimes.function.child.descendants import children, end_strays
 from taskyard.runtimes.function.child.frames import Closed, Json, receive, send, write_frame
 from taskyard.runtimes.function.child.serving import Entrance, entrance_of, serve
+from taskyard.runtimes.function.child.streams import Streams
+
+_PACKAGE: Final = "function"
+"""The package of handlers that lie in none of their own; OpenFaaS calls it so."""
 
 
 def become(spec: Json, descriptor: int, parent: int) -> NoReturn:
@@ -29,9 +36,10 @@ def become(spec: Json, descriptor: int, parent: int) -> NoReturn:
         confining.mute()
         confining.confine(spec, parent)
         confining.open_output(spec)
-        confining.renew_streams()
+        streams = Streams()
         _enter_environment(spec)
         entrance = _load(spec)
+        streams.imported()
     except BaseException:
         text = traceback.format_exc(chain=True)[-8000:]
         with contextlib.suppress(BaseException):
@@ -40,9 +48,9 @@ def become(spec: Json, descriptor: int, parent: int) -> NoReturn:
             tell(sock, said)
         os._exit(1)
     if spec["direct"]:
-        serve(sock, entrance, spec)
+        serve(sock, entrance, streams, spec)
     with contextlib.suppress(BaseException):
-        _fork_on_request(sock, entrance, spec)
+        _fork_on_request(sock, entrance, streams, spec)
     os._exit(0)
 
 
@@ -64,24 +72,66 @@ def _enter_environment(spec: Json) -> None:
 
 def _load(spec: Json) -> Entrance:
     path = os.path.join(spec["code"], spec["handler"])
-    name = os.path.splitext(os.path.basename(path))[0]
-    module_spec = importlib.util.spec_from_file_location(name, path)
-    if module_spec is None or module_spec.loader is None:
-        raise ImportError(f"{spec['handler']} is no Python source")
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[name] = module
-    module_spec.loader.exec_module(module)
+    stem = os.path.splitext(os.path.basename(path))[0]
+    name = f"{_package(spec['code'], os.path.dirname(spec['handler']))}.{stem}"
+    module = sys.modules.get(name)
+    if module is None:
+        module_spec = importlib.util.spec_from_file_location(name, path)
+        if module_spec is None or module_spec.loader is None:
+            raise ImportError(f"{spec['handler']} is no Python source")
+        module = importlib.util.module_from_spec(module_spec)
+        # By its own name as well, for modules beside it.
+        sys.modules[name] = sys.modules[stem] = module
+        module_spec.loader.exec_module(module)
     handler = getattr(module, spec["entry"], None)
     if not callable(handler):
         raise TypeError(f"{spec['handler']} has no function {spec['entry']}()")
     return entrance_of(handler)
 
 
-def _fork_on_request(control: socket.socket, entrance: Entrance, spec: Json) -> None:
+def _package(code: str, folder: str) -> str:
+    """The name of the package that a handler's folder is, so that it can import relatively."""
+    place = os.path.join(code, folder) if folder else code
+    parts = folder.split("/") if folder else []
+    if parts and all(one.isidentifier() for one in parts):
+        name = ".".join(parts)
+        if os.path.exists(os.path.join(place, "__init__.py")):
+            package = importlib.import_module(name)
+            if place in list(getattr(package, "__path__", ())):
+                return name
+    name = _PACKAGE
+    while name in sys.modules or (
+        place != os.path.join(code, name) and os.path.lexists(os.path.join(code, name))
+    ):
+        name += "_"
+    package = ModuleType(name)
+    package.__path__ = [place]
+    sys.modules[name] = package
+    return name
+
+
+def _leaves_nothing_open(control: socket.socket) -> bool:
+    """Whether what was imported can be shared by processes: no thread, descriptor or file of it.
+
+    A fork copies the calling thread alone: what others hold would be held for ever. Connections,
+    event loops, databases and places in files would be everybody's.
+    """
+    if len(os.listdir("/proc/self/task")) > 1 or os.listdir("."):
+        return False
+    ours = {0, 1, 2, control.fileno()}
+    # The one that lists them is gone once it has.
+    return all(
+        int(one) in ours or not os.path.exists(f"/proc/self/fd/{one}")
+        for one in os.listdir("/proc/self/fd")
+    )
+
+
+def _fork_on_request(
+    control: socket.socket, entrance: Entrance, streams: Streams, spec: Json
+) -> None:
     gc.collect()
     gc.freeze()
-    # A fork copies the calling thread alone: what others hold would be held for ever.
-    send(control, {"ready": True, "forks": len(os.listdir("/proc/self/task")) == 1})
+    send(control, {"ready": True, "forks": _leaves_nothing_open(control)})
     poll = select.poll()
     poll.register(control, select.POLLIN)
     members: dict[int, tuple[int, int]] = {}
@@ -96,7 +146,12 @@ def _fork_on_request(control: socket.socket, entrance: Entrance, spec: Json) -> 
                     return
                 if call_fd is None:
                     continue
-                _fork(control, entrance, {**spec, **order}, call_fd, poll, members)
+                spec_of_it = {**spec, **order}
+                pid = _fork(control, entrance, streams, spec_of_it, call_fd, members)
+                watch = os.pidfd_open(pid)
+                members[watch] = (order["number"], pid)
+                poll.register(watch, select.POLLIN)
+                send(control, {"born": order["number"], "pid": pid})
                 continue
             poll.unregister(descriptor)
             number, pid = members.pop(descriptor)
@@ -119,29 +174,28 @@ def _children() -> set[int]:
 def _fork(
     control: socket.socket,
     entrance: Entrance,
+    streams: Streams,
     spec: Json,
     call_fd: int,
-    poll: select.poll,
-    members: dict[int, tuple[int, int]],
-) -> None:
+    watched: Iterable[int],
+) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=call_fd)
         try:
-            confining.close_others(call_fd)
+            # Ours alone: what the handler's modules opened is theirs.
+            control.close()
+            for descriptor in watched:
+                os.close(descriptor)
             confining.confine(spec, parent)
             # The zygote's own directory is not emptied between calls.
             os.environ.update(HOME=spec["work"], TMPDIR=spec["work"])
             confining.open_output(spec)
-            confining.renew_streams()
-            serve(sock, entrance, spec)
+            serve(sock, entrance, streams, spec)
         except BaseException:
             with contextlib.suppress(BaseException):
                 write_frame(sock, {"failed": traceback.format_exc()[-8000:]})
         os._exit(1)
     os.close(call_fd)
-    watch = os.pidfd_open(pid)
-    members[watch] = (spec["number"], pid)
-    poll.register(watch, select.POLLIN)
-    send(control, {"born": spec["number"], "pid": pid})
+    return pid
