@@ -103,3 +103,50 @@ async def test_an_empty_gemfile_needs_nothing(fast: FunctionWorld) -> None:
     files = {"function/handler.rb": SOURCE, "Gemfile": "source 'https://gems.invalid'\n"}
     await fast.build(files, language=Language.RUBY)
     assert (await fast.call("text", timeout_s=20.0)).result is not None
+
+
+LEFT = """
+class Handler
+  def run(body, headers)
+    report = headers['taskyard.progress']
+    case body.read
+    when 'thread'
+      $go = Queue.new
+      $late = Thread.new { $go.pop; puts 'late'; report.call(1.0, 'late') }
+    when 'meet'
+      $go << 1
+      $late.join
+    when 'fork'
+      pid = fork
+      if pid.nil?
+        report.call(1.0, 'of a child')
+        return "the child's answer"
+      end
+      Process.wait(pid)
+    when 'object' then return { nested: [Object.new] }
+    end
+    puts 'printed'
+    'ok'
+  end
+end
+"""
+
+
+async def test_what_a_call_left_behind_is_in_no_later_call(fast: FunctionWorld) -> None:
+    """Neither what a thread prints nor its progress; and a forked child does not answer."""
+    await fast.build(LEFT, language=Language.RUBY)
+    for what in ("fork", "thread", "meet"):
+        assignment = fast.assignment(what, timeout_s=20.0)
+        await fast.start(assignment)
+        ended = await fast.ended(assignment)
+        assert ended.result is not None, (what, ended)
+        assert ended.result.body == b"ok"
+        assert await fast.output(ended, "stdout") == b"printed\n"
+        assert assignment.attempt_id not in fast.ear.progressed
+
+
+async def test_what_json_has_nothing_for_is_refused(fast: FunctionWorld) -> None:
+    """Rather than answered with how Ruby shows it."""
+    await fast.build(LEFT, language=Language.RUBY)
+    said = (await fast.call("object", timeout_s=20.0)).message or ""
+    assert "a Object cannot be answered with: JSON has nothing for it" in said

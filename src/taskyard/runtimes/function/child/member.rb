@@ -55,8 +55,10 @@ end
 class TaskyardProgress
   SECONDS = 0.25
 
-  def initialize(runtime)
+  def initialize(runtime, call)
     @runtime = runtime
+    @call = call
+    @pid = Process.pid
     @reported = -SECONDS
     @over = false
   end
@@ -64,14 +66,36 @@ class TaskyardProgress
   def call(fraction, text = nil)
     now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
     part = Float(fraction).clamp(0.0, 1.0)
-    return if @over || (now < @reported + SECONDS && part < 1.0)
+    return if @over || Process.pid != @pid || (now < @reported + SECONDS && part < 1.0)
 
     @reported = now
-    @runtime.say({ progress: part, text: text.nil? ? nil : text.to_s[0, 500] })
+    @runtime.say({ call: @call, progress: part, text: text.nil? ? nil : text.to_s[0, 500] })
   end
 
   def over
     @over = true
+  end
+end
+
+# Threads whose call is over. What they print would be in the log of another call, and is dropped.
+class TaskyardLeft
+  def initialize
+    @threads = []
+    left = self
+    guard = Module.new do
+      define_method(:write) do |*parts|
+        left.include?(Thread.current) ? parts.sum { |one| one.to_s.bytesize } : super(*parts)
+      end
+    end
+    [STDOUT, STDERR].each { |stream| stream.singleton_class.prepend(guard) }
+  end
+
+  def replace(threads)
+    @threads = threads
+  end
+
+  def include?(thread)
+    !@threads.empty? && @threads.include?(thread)
   end
 end
 
@@ -84,6 +108,9 @@ class TaskyardMember
     @output = output
     @result_bytes = result_bytes
     @home = Dir.pwd
+    @pid = Process.pid
+    @threads = Thread.list
+    @left = TaskyardLeft.new
   end
 
   def serve
@@ -110,15 +137,18 @@ class TaskyardMember
       $stderr.write(e.full_message(highlight: false))
       { error: text_of("#{e.class}: #{e.message}")[0, 2000] }
     end
+    # A child that the handler forked, and that came back from it, must not answer.
+    exit!(head[:exit] || (head[:error] ? 1 : 0)) if Process.pid != @pid
+    @left.replace(Thread.list - @threads) if Thread.list.length > @threads.length
     kids = children?
     out, err, spill = printed
     sizes = [content.bytesize, out.bytesize, err.bytesize]
-    @runtime.say({ **head, sizes: sizes, spill: spill, kids: kids }, content, out, err)
+    @runtime.say({ **head, call: header['call'], sizes: sizes, spill: spill, kids: kids }, content, out, err)
     exit!(head[:exit]) if head[:exit]
   end
 
   def answered(header, body)
-    progress = TaskyardProgress.new(@runtime)
+    progress = TaskyardProgress.new(@runtime, header['call'])
     input = TaskyardBody.new(body.force_encoding(Encoding::UTF_8))
     environment = environment_of(header, input, progress)
     value = Handler.new.run(input, environment)
@@ -195,10 +225,24 @@ class TaskyardMember
 
       [text.encode(Encoding::UTF_8), 'text/plain; charset=utf-8']
     else
+      json!(body)
       [JSON.generate(body), 'application/json']
     end
   rescue EncodingError, JSON::JSONError => e
     raise TaskyardUnusable, "a #{body.class} cannot be answered with: #{text_of(e.message)}"
+  end
+
+  # JSON would have of other objects how they are shown, such as "#<Object:0x…>".
+  def json!(value)
+    case value
+    when Hash then value.each_value { |one| json!(one) }
+    when Array then value.each { |one| json!(one) }
+    when String, Numeric, Symbol, true, false, nil then nil
+    else
+      return unless value.method(:to_json).owner.name&.start_with?('JSON::Ext::Generator::')
+
+      raise TaskyardUnusable, "a #{value.class} cannot be answered with: JSON has nothing for it"
+    end
   end
 
   def bytes_of(text)

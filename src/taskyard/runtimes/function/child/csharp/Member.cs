@@ -58,7 +58,8 @@ namespace Taskyard
         {
             var content = Nothing;
             string head;
-            var progress = new Progress(runtime);
+            var number = ((long)((Get(call.Header, "call") as double?) ?? 0)).ToString();
+            var progress = new Progress(runtime, number);
             try
             {
                 var request = RequestOf(call, progress);
@@ -81,7 +82,7 @@ namespace Taskyard
             byte[] said, complained;
             var spill = !Printed(out said, out complained);
             var sizes = string.Join(",", content.Length, said.Length, complained.Length);
-            runtime.Say("{" + head + ",\"sizes\":[" + sizes + "],\"spill\":" + Word(spill)
+            runtime.Say("{\"call\":" + number + "," + head + ",\"sizes\":[" + sizes + "],\"spill\":" + Word(spill)
                 + ",\"kids\":" + Word(kids) + "}", content, said, complained);
         }
 

@@ -12,13 +12,15 @@ namespace Taskyard
     {
         private const int BetweenReportsMs = 250;
         private readonly Runtime runtime;
+        private readonly string call;
         private readonly object state = new object();
         private Stopwatch reported;
         private bool over;
 
-        public Progress(Runtime runtime)
+        public Progress(Runtime runtime, string call)
         {
             this.runtime = runtime;
+            this.call = call;
         }
 
         public void Report(double fraction, string text)
@@ -30,7 +32,7 @@ namespace Taskyard
                 if (over || (early && part < 1)) return;
                 reported = Stopwatch.StartNew();
                 var shown = text != null && text.Length > 500 ? text.Substring(0, 500) : text;
-                runtime.Say("{\"progress\":" + part.ToString("R", CultureInfo.InvariantCulture)
+                runtime.Say("{\"call\":" + call + ",\"progress\":" + part.ToString("R", CultureInfo.InvariantCulture)
                     + ",\"text\":" + (shown == null ? "null" : Json.Quoted(shown)) + "}");
             }
         }

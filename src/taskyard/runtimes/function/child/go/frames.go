@@ -12,6 +12,7 @@ import (
 
 // call is the header of a frame that brings a call; its payload is the body.
 type call struct {
+	Number   int         `json:"call"`
 	ID       string      `json:"id"`
 	Task     string      `json:"task"`
 	Function string      `json:"function"`

@@ -11,6 +11,7 @@ const betweenReports = 250 * time.Millisecond
 // progress is how far one call is.
 type progress struct {
 	other    *runtime
+	call     int
 	lock     sync.Mutex
 	reported time.Time
 	over     bool
@@ -34,7 +35,7 @@ func (of *progress) report(fraction float64, text string) {
 		text = string(letters[:500])
 	}
 	// If the runtime is gone, the next read says so.
-	_ = of.other.say(object{"progress": fraction, "text": text})
+	_ = of.other.say(object{"call": of.call, "progress": fraction, "text": text})
 }
 
 func (of *progress) end() {

@@ -67,7 +67,7 @@ func fatal(err error) {
 }
 
 func (other *runtime) answer(handle answering, given *call, body []byte, most int) error {
-	progress := &progress{other: other}
+	progress := &progress{other: other, call: given.Number}
 	ctx := context.WithValue(context.Background(), "taskyard.progress", progress.report)
 	cancel := context.CancelFunc(func() {})
 	if given.Timeout != nil {
@@ -83,6 +83,7 @@ func (other *runtime) answer(handle answering, given *call, body []byte, most in
 	if err != nil {
 		header, response.Body = object{"error": err.Error()}, nil
 	}
+	header["call"] = given.Number
 	header["kids"] = hasChildren()
 	out, errors, spill := printed()
 	header["sizes"] = []int{len(response.Body), len(out), len(errors)}

@@ -10,6 +10,7 @@ const BETWEEN_REPORTS: Duration = Duration::from_millis(250);
 /// How far one call is.
 pub struct Progress {
     runtime: Arc<Runtime>,
+    call: u64,
     state: Mutex<State>,
 }
 
@@ -20,9 +21,10 @@ struct State {
 }
 
 impl Progress {
-    pub fn new(runtime: Arc<Runtime>) -> Arc<Self> {
+    pub fn new(runtime: Arc<Runtime>, call: u64) -> Arc<Self> {
         Arc::new(Self {
             runtime,
+            call,
             state: Mutex::default(),
         })
     }
@@ -58,7 +60,9 @@ impl Progress {
         }
         state.reported = Some(Instant::now());
         let text: String = text.chars().take(500).collect();
-        let header = format!("{{\"progress\":{fraction},\"text\":{}}}", quoted(&text));
+        let call = self.call;
+        let text = quoted(&text);
+        let header = format!("{{\"call\":{call},\"progress\":{fraction},\"text\":{text}}}");
         // If the runtime is gone, the next read says so.
         let _ = self.runtime.say(&header, &[]);
     }

@@ -48,7 +48,8 @@ fn answer_all<Kind>(
         if header.get("fresh").map_or(false, Json::is_true) {
             renew(output)?;
         }
-        let progress = Progress::new(Arc::clone(runtime));
+        let call = header.get("call").and_then(Json::number).unwrap_or(0.0) as u64;
+        let progress = Progress::new(Arc::clone(runtime), call);
         let request = request_of(&header, body, progress.reporter());
         let answered = called(handler, request).and_then(|response| {
             let head = head_of(&response, limit).map_err(|error| error.to_string())?;
@@ -61,7 +62,7 @@ fn answer_all<Kind>(
         let said = printed();
         let sizes = format!("[{},{},{}]", content.len(), said.out.len(), said.err.len());
         let spill = said.spill;
-        let head = format!("{{{head},\"sizes\":{sizes},\"spill\":{spill},\"kids\":{kids}}}");
+        let head = format!("{{\"call\":{call},{head},\"sizes\":{sizes},\"spill\":{spill},\"kids\":{kids}}}");
         runtime.say(&head, &[&content, &said.out, &said.err])?;
         tidy(home)?;
     }
