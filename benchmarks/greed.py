@@ -18,6 +18,7 @@ from http import HTTPStatus
 PACE_S = 0.01
 SETTLE_S = 1.0
 RULES = 4
+POLICIES = 200
 STREAMS = 1000
 WAITS = 2000
 BODIES = 40
@@ -74,7 +75,7 @@ def policies(greed: Greed) -> Iterator[None]:
             policy = {"type": "composite", "combiner": "or", "policies": parts}
             tasks.append({"command": "true", "group": f"g{number}", "placement": policy})
         greed.call("POST", "/tasks/batch", {"tasks": tasks})
-        if number >= 1000:
+        if number >= POLICIES:
             yield
             time.sleep(0.5)
 
