@@ -1,10 +1,12 @@
 """The log of a build, sent while it grows."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 
 from litestar.types import Receive, Scope, Send
 
+from taskyard.core.errors import Overloaded
+from taskyard.dialects.native.errors import problem_of, request_id_of
 from taskyard.services.buildlogs import BuildLog
 
 
@@ -15,9 +17,15 @@ class GrowingLog:
         self._log = log
         self._waiting = waiting
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Send it until the build has ended."""
-        with self._waiting:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it until the build has ended; refused where too many wait."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._waiting)
+            except Overloaded as error:
+                answer = problem_of(error, request_id_of(scope["headers"]))
+                await answer(scope, receive, send)
+                return
             await self._send(send)
 
     async def _send(self, send: Send) -> None:
