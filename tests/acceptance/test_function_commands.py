@@ -1,6 +1,7 @@
 """``taskyard function`` on a real server, as somebody meets it who begins, mistakes included."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -103,7 +104,9 @@ def test_what_a_function_answers(command: Command, tmp_path: Path) -> None:
     assert document(command("invoke", "odd", "bytes", "--json"))["body_base64"] == "/w=="
     assert command("invoke", "odd") == (1, b"tea", "")
     assert document(command("invoke", "odd", "--json"), 1)["status"] == 418
-    assert command("invoke", "odd", "fail") == (1, b"", "taskyard: KeyError: 'k'\n")
+    code, out, err = command("invoke", "odd", "fail")
+    assert (code, out) == (1, b"")
+    assert "taskyard: KeyError: 'k' (task " in err
     told = json.loads(command("invoke", "odd", "fail", "--json")[2])
     assert (told["error"], told["exit_code"]) == ("KeyError: 'k'", 1)
     code, _, err = command("invoke", "odd", "--wait", "0s")
@@ -186,3 +189,29 @@ def test_mistakes(command: Command, tmp_path: Path, line: str, code: int, words:
     assert ran[2].startswith("taskyard: ")
     told = json.loads(command(*line.split(), "--json")[2])
     assert (told["exit_code"], words in told["error"]) == (code, True)
+
+
+def test_a_call_that_fails_shows_its_traceback_and_its_task(
+    command: Command, tmp_path: Path
+) -> None:
+    """What failed, where in the handler, and where all of it is."""
+    (tmp_path / "handler.py").write_text(ODD)
+    document(command("deploy", "explained", "."))
+    code, out, err = command("invoke", "explained", "fail")
+    assert (code, out) == (1, b"")
+    assert "Traceback (most recent call last):" in err
+    assert "raise KeyError('k')" in err
+    found = re.search(r"KeyError: 'k' \(task ([0-9a-f-]{36})\)", err)
+    assert found is not None, err
+    assert f"taskyard logs {found[1]}" in err
+
+
+def test_a_function_that_cannot_be_loaded_is_told_by_the_line_that_names_the_error(
+    command: Command, tmp_path: Path
+) -> None:
+    """Not by the last line of what it wrote, which may be a bracket."""
+    (tmp_path / "handler.py").write_text("raise ValueError('the settings are\\n{\\n}')\n")
+    document(command("deploy", "bracket", "."))
+    code, _, err = command("invoke", "bracket", "x")
+    assert code == 1
+    assert "ValueError: the settings are (task " in err, err

@@ -43,6 +43,8 @@ class Problem(Struct, frozen=True):
     detail: str = ""
     errors: tuple[FieldProblem, ...] = ()
     request_id: str | None = None
+    task_id: str | None = None
+    """The task of a call that failed, if the server says so."""
 
 
 class Refused(TaskyardError):
@@ -112,6 +114,11 @@ class StorageFull(Refused):
 
 class FunctionFailed(Refused):
     """The call ended without an answer of the function: it failed, or took too long (500, 504)."""
+
+    @property
+    def task_id(self) -> str | None:
+        """The call's task, whose logs tell more."""
+        return self.problem.task_id
 
 
 class ServerFault(Refused):

@@ -37,7 +37,10 @@ class FunctionNotReady(Conflict):
 class CallFailed(Conflict):
     """The call ended without an answer of the function."""
 
-    def __init__(self, state: TaskState, reason: Reason | None, message: str | None) -> None:
+    def __init__(
+        self, task_id: TaskId, state: TaskState, reason: Reason | None, message: str | None
+    ) -> None:
+        self.task_id = task_id
         self.state = state
         self.reason = reason
         super().__init__(message or f"the call is {state.value}")
@@ -151,14 +154,15 @@ class Calls:
             raise Conflict(f"the call has not ended: it is {task.state.value}")
         found = await self._store.result(caller.workspace, task_id)
         if found is None or task.state is not TaskState.SUCCEEDED:
-            raise CallFailed(task.state, task.reason, task.message)
+            raise CallFailed(task.id, task.state, task.reason, task.message)
         attempt_id, result = found
         if result.body is not None:
             return result
         try:
             return replace(result, body=await self._files.read(attempt_id))
         except NotFound:
-            raise CallFailed(task.state, None, "the answer is not there any more") from None
+            text = "the answer is not there any more"
+            raise CallFailed(task.id, task.state, None, text) from None
 
     def arrived(self, reports: Sequence[Report]) -> None:
         """These are stored, and about to be announced."""

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from cyclopts import Parameter
@@ -15,8 +15,12 @@ from taskyard.cli.function_source import body_of, bundle_of, language_of, pairs_
 from taskyard.cli.function_templates import TEMPLATES
 from taskyard.cli.output import note, on_terminal, print_json, write_error, write_out
 from taskyard.cli.quantities import seconds
+from taskyard.sdk.client import Client
+from taskyard.sdk.errors import FunctionFailed, Refused
 from taskyard.sdk.functions import Invocation
 
+_SHOWN_BYTES: Final = 16 << 10
+"""Of what a failed call wrote, its end."""
 Body = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 
 
@@ -42,9 +46,12 @@ def invoke(
     wait_s = seconds(wait, "--wait")
     pairs, content = pairs_of(query), body_of(body)
     with connection.open() as client:
-        answer = client.functions.invoke(
-            name, content, query=pairs, content_type=content_type, wait_s=wait_s
-        )
+        try:
+            answer = client.functions.invoke(
+                name, content, query=pairs, content_type=content_type, wait_s=wait_s
+            )
+        except FunctionFailed as error:
+            raise _explained(client, error) from error
     if not isinstance(answer, Invocation):
         raise Stop(
             f"the call goes on as task {answer.id}",
@@ -53,6 +60,19 @@ def invoke(
         )
     known = {"task_id": answer.task_id} if connection.json else None
     return _show(answer.status, answer.headers, answer.body, known)
+
+
+def _explained(client: Client, error: FunctionFailed) -> Stop:
+    """Show what a failed call wrote about it, such as a traceback, and say where all of it is."""
+    if error.task_id is None:
+        return Stop(str(error))
+    try:
+        write_error(b"".join(client.log_chunks(error.task_id, "stderr"))[-_SHOWN_BYTES:])
+    except Refused:
+        # It may be deleted already; that the call failed is what matters.
+        return Stop(str(error), what_to_do=f"It was task {error.task_id}.")
+    hint = f"See 'taskyard logs {error.task_id}' for all that it printed."
+    return Stop(f"{error} (task {error.task_id})", what_to_do=hint)
 
 
 def run_local(

@@ -57,6 +57,8 @@ class Problem(Struct, omit_defaults=True):
     detail: str | UnsetType = UNSET
     errors: list[FieldProblem] | UnsetType = UNSET
     request_id: str | UnsetType = UNSET
+    task_id: str | UnsetType = UNSET
+    """The task of a call that failed: its logs tell more."""
 
 
 class Refusal(TaskyardError):
@@ -69,11 +71,13 @@ class Refusal(TaskyardError):
         detail: str,
         headers: Iterable[tuple[bytes, bytes]] = (),
         field: str | None = None,
+        task_id: str | None = None,
     ) -> None:
         self.status = status
         self.kind = kind
         self.headers = tuple(headers)
         self.field = field
+        self.task_id = task_id
         super().__init__(detail)
 
 
@@ -122,7 +126,10 @@ def problem_of(error: Exception, request_id: str) -> Answer:
     """The answer for an error. What nobody foresaw is logged as a defect and answered with 500."""
     if isinstance(error, Refusal):
         fields = [FieldProblem(error.field, str(error))] if error.field is not None else None
-        return problem(error.status, error.kind, str(error), request_id, error.headers, fields)
+        said = str(error)
+        return problem(
+            error.status, error.kind, said, request_id, error.headers, fields, error.task_id
+        )
     for kind, status, name in _STATUS:
         if isinstance(error, kind):
             return _known(error, status, name, request_id)
@@ -149,6 +156,7 @@ def problem(
     request_id: str,
     headers: Iterable[tuple[bytes, bytes]] = (),
     fields: list[FieldProblem] | None = None,
+    task_id: str | None = None,
 ) -> Answer:
     """A problem document as an answer."""
     document = Problem(
@@ -159,6 +167,7 @@ def problem(
         detail=detail.encode(errors="replace").decode(),
         errors=UNSET if fields is None else fields,
         request_id=request_id,
+        task_id=UNSET if task_id is None else task_id,
     )
     return Answer(
         status,

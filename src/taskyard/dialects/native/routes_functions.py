@@ -313,10 +313,10 @@ def request_of(scope: Scope, body: bytes, query: str) -> tuple[CallRequest, str 
 
 def _failed(error: CallFailed) -> Refusal:
     if error.reason is Reason.TIMEOUT:
-        return Refusal(504, "function-timeout", str(error))
+        return Refusal(504, "function-timeout", str(error), task_id=error.task_id)
     if error.state in {TaskState.CANCELLED, TaskState.EXPIRED}:
-        return Refusal(409, "conflict", str(error))
-    return Refusal(500, "function-failed", str(error))
+        return Refusal(409, "conflict", str(error), task_id=error.task_id)
+    return Refusal(500, "function-failed", str(error), task_id=error.task_id)
 
 
 def _links(call: Call[object, object], task_id: str) -> tuple[tuple[bytes, bytes], ...]:
