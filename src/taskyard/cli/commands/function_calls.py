@@ -1,6 +1,7 @@
 """``taskyard function invoke`` and ``run-local``: calls, on a server and on this machine."""
 
 import base64
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -51,7 +52,7 @@ def invoke(
                 name, content, query=pairs, content_type=content_type, wait_s=wait_s
             )
         except FunctionFailed as error:
-            raise _explained(client, error) from error
+            raise _explained(client, error, connection.json) from error
     if not isinstance(answer, Invocation):
         raise Stop(
             f"the call goes on as task {answer.id}",
@@ -62,17 +63,19 @@ def invoke(
     return _show(answer.status, answer.headers, answer.body, known)
 
 
-def _explained(client: Client, error: FunctionFailed) -> Stop:
-    """Show what a failed call wrote about it, such as a traceback, and say where all of it is."""
+def _explained(client: Client, error: FunctionFailed, is_json: bool) -> Stop:
+    """Show what a failed call wrote about it, such as a traceback, and say where all of it is.
+
+    With JSON, programs get nothing but one document.
+    """
     if error.task_id is None:
         return Stop(str(error))
-    try:
-        write_error(b"".join(client.log_chunks(error.task_id, "stderr"))[-_SHOWN_BYTES:])
-    except Refused:
+    if not is_json:
         # It may be deleted already; that the call failed is what matters.
-        return Stop(str(error), what_to_do=f"It was task {error.task_id}.")
+        with contextlib.suppress(Refused):
+            write_error(b"".join(client.log_chunks(error.task_id, "stderr"))[-_SHOWN_BYTES:])
     hint = f"See 'taskyard logs {error.task_id}' for all that it printed."
-    return Stop(f"{error} (task {error.task_id})", what_to_do=hint)
+    return Stop(str(error), what_to_do=hint)
 
 
 def run_local(
