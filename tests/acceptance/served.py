@@ -23,6 +23,7 @@ from taskyard.cli.main import main
 
 READY_WITHIN_S = 60.0
 _forked = multiprocessing.get_context("forkserver")
+_new = multiprocessing.get_context("spawn")
 _forked.set_forkserver_preload(
     ["taskyard.cli.main", "taskyard.cli.commands.up", "taskyard.server.run"]
 )
@@ -39,7 +40,11 @@ def free_port() -> int:
 class Served:
     """``taskyard up --dev`` on a data directory."""
 
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, forked: bool = True) -> None:
+        """Not forked, its process begins with the environment there is when it is started; else
+        ``/proc`` shows that of the first start of all.
+        """
+        self._context = _forked if forked else _new
         self.data = data
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -58,7 +63,7 @@ class Served:
         """Start it, without waiting until it answers."""
         command = ["up", "--dev", "--data", str(self.data), "--port", str(self.port)]
         arguments = ["taskyard", *command, *self._options]
-        self._process = _forked.Process(
+        self._process = self._context.Process(
             target=_run, args=(arguments, dict(os.environ), str(self.log)), daemon=True
         )
         self._process.start()

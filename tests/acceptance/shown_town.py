@@ -32,7 +32,8 @@ class Town:
         self.environment = {"TASKYARD_SECRET_KEY": self.marker.note("setting secret_key", key)}
         config = directory / "taskyard.toml"
         config.write_text(self._config(), "utf-8")
-        self.served = Served(directory / "data", "--config", str(config), "--log-level", "debug")
+        options = ("--config", str(config), "--log-level", "debug")
+        self.served = Served(directory / "data", *options, forked=False)
         self.known: dict[str, list[str]] = {}
         """Values for the parameters of routes."""
 
