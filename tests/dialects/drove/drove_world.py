@@ -151,11 +151,18 @@ class DroveWorld:
                 await anyio.sleep(0.01)
 
     async def in_state(self, state: str, task_id: str = "T1") -> Json:
-        """A task once it is in a state."""
+        """A task once it is in a state, and no longer listed as active if that has ended.
+
+        One task is read from the store; the list follows what is announced, a moment later.
+        """
 
         async def look() -> Json | None:
             task = await self.show(task_id)
-            return task if task["state"] == state else None
+            if task["state"] != state:
+                return None
+            if state == "STOPPED" and task_id in {one["taskId"] for one in await self.active()}:
+                return None
+            return task
 
         return await self.until(look)
 
