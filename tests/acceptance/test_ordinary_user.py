@@ -11,7 +11,6 @@ from ordinary import Ordinary
 from taskyard.runtimes.command.sandbox import obstacle_to_sandbox
 
 pytestmark = pytest.mark.timeout(120)
-PYTHON = '{"source": "def handle(r): return 1", "language": "python"}'
 
 
 class Town:
@@ -122,16 +121,6 @@ def test_what_is_enforced_is_shown(town: Town) -> None:
     else:
         assert (told["enforced"], attempt["warnings"]) == (["memory"], [])
         assert town.run("echo ran", resources={"memory": "64MiB"}, strict=True) == "ran\n"
-
-
-@pytest.mark.bubblewrap
-def test_functions_do_not_come_to_a_server_of_several_workspaces(town: Town) -> None:
-    """They run outside sandboxes, and would reach everything of the others."""
-    answer = town.attacker.put(
-        "/functions/f", content=PYTHON, headers={"content-type": "application/json"}
-    )
-    assert answer.status_code == 409
-    assert "workspaces_share_user" in answer.text
 
 
 def test_without_a_sandbox_there_is_one_workspace() -> None:

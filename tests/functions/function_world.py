@@ -11,7 +11,7 @@ import anyio
 
 from taskyard.core.attempts import Ended, Progress, Started
 from taskyard.core.functions import BuildState, CallRequest, FunctionId, Language, Version
-from taskyard.core.identity import SERVER, Identity
+from taskyard.core.identity import SERVER, Identity, Sandbox
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
@@ -73,8 +73,10 @@ class FunctionWorld:
         use_cgroups: bool = True,
         limits: PoolLimits = _LIMITS,
         identity: Identity = SERVER,
+        sandbox: Sandbox | None = None,
     ) -> None:
         self.identity = identity
+        self.sandbox = sandbox
         self.root = root
         self.ear = Ear()
         self.directories = AttemptDirectories(root / "attempts")
@@ -138,7 +140,7 @@ class FunctionWorld:
             dependencies=dependencies,
             created_at=Instant(0),
         )
-        await self.builder.build(version, bundle, self.log.append, self.identity)
+        await self.builder.build(version, bundle, self.log.append, self.identity, self.sandbox)
         return "\n".join(self.log)
 
     def assignment(
@@ -174,6 +176,7 @@ class FunctionWorld:
             kill_grace_s=0.2,
             log_limit_bytes=log_limit_bytes,
             identity=self.identity,
+            sandbox=self.sandbox,
         )
 
     async def start(self, assignment: Assignment) -> None:

@@ -125,7 +125,7 @@ def test_a_workspace_can_differ(machine: Machine) -> None:
     assert of["c"] == WorkRule("workspace", Sandbox(("/srv/c",)))
     assert of["d"] == WorkRule("server")
     assert of["e"] == rules.default == WorkRule("workspace")
-    assert warnings_of(rules) == ("commands of workspace d run as the server itself",)
+    assert warnings_of(rules) == ("work of workspace d runs as the server itself",)
 
 
 @pytest.mark.parametrize("user", ["root", "0", "no-such-user-here"])

@@ -25,7 +25,7 @@ from taskyard.core.functions import (
     Limits,
     Version,
 )
-from taskyard.core.identity import SERVER, Identity
+from taskyard.core.identity import SERVER, Identity, Sandbox
 from taskyard.core.ids import IncarnationId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
@@ -89,9 +89,11 @@ class Builder:
         bundle: bytes,
         say: Callable[[str], None],
         identity: Identity = SERVER,
+        sandbox: Sandbox | None = None,
     ) -> None:
         """See the class."""
         assert identity == SERVER
+        assert sandbox is None
         self.begun.append(version.number)
         self.at_once += 1
         assert self.at_once <= self.at_once_allowed

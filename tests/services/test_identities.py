@@ -59,22 +59,17 @@ def test_one_without_a_wall_is_a_danger_to_all() -> None:
     for order in ((A, B), (B, A)):
         one = identities(OWN_USER, b=PLAIN)
         one.admit(order[0])
-        with pytest.raises(Conflict, match="commands of 'b'"):
+        with pytest.raises(Conflict, match="work of 'b'"):
             one.admit(order[1])
 
 
-def test_functions_are_not_held_by_sandboxes() -> None:
-    """They are for the only workspace, or there are none."""
-    one = identities(SANDBOXED)
-    one.admit(A, functions=True)
-    with pytest.raises(Conflict, match="functions of 'a'"):
-        one.admit(B)
-    other = identities(SANDBOXED)
-    other.serve({A: False, B: False})
-    with pytest.raises(Conflict, match="functions of 'b'"):
-        other.admit(B, functions=True)
-    users = identities(OWN_USER)
-    users.serve({A: True, B: True})
+@pytest.mark.parametrize("rule", [OWN_USER, SANDBOXED])
+def test_functions_are_held_by_the_same_walls(rule: WorkRule) -> None:
+    """Of every workspace, from the start or later."""
+    one = identities(rule)
+    one.serve({A: True, B: False})
+    one.admit(B, functions=True)
+    one.admit(C, functions=True)
 
 
 def test_functions_can_be_turned_off() -> None:

@@ -22,15 +22,15 @@ SERVER: Final = Identity()
 
 
 class Sandbox(Struct, frozen=True):
-    """A sandbox that the operator decided on for commands, whatever they ask for themselves."""
+    """A sandbox that the operator decided on for work, whatever commands ask for themselves."""
 
     directories: tuple[str, ...] | None = ()
-    """What they may work in and write to besides their own directories, with everything below it;
-    None: whatever they name as ``cwd``, but for the data directory."""
+    """What commands may work in and write to besides their own directories, with everything
+    below it; None: whatever they name as ``cwd``, but for the data directory."""
 
 
 class WorkRule(Struct, frozen=True):
-    """As whom and how isolated the commands of a workspace run."""
+    """As whom and how isolated the work of a workspace run."""
 
     user: Literal["workspace", "server"] | Identity = "server"
     """A user of the workspace's own, the server's, or a given one."""
@@ -38,7 +38,7 @@ class WorkRule(Struct, frozen=True):
 
     @property
     def is_wall(self) -> bool:
-        """Whether commands are kept from the server and from other workspaces."""
+        """Whether work is kept from the server and from other workspaces."""
         return self.user != "server" or self.sandbox is not None
 
 
@@ -50,8 +50,7 @@ class WorkRules(Struct, frozen=True):
     may_share: bool = True
     """Whether several workspaces may be served although nothing keeps them apart."""
     process_functions: bool = True
-    """Whether functions may run as processes of the machine, which no sandbox holds; those that are
-    images may anyway."""
+    """Whether functions may run as processes of the machine; those that are images may anyway."""
     obstacle: str = ""
     """Why there is no wall by default; empty if there is one."""
 

@@ -14,7 +14,7 @@ from taskyard.core.functions import (
     Limits,
     Version,
 )
-from taskyard.core.identity import SERVER, Identity
+from taskyard.core.identity import SERVER, Identity, Sandbox
 from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 
@@ -187,10 +187,12 @@ class Builder(Protocol):
         bundle: bytes,
         say: Callable[[str], None],
         identity: Identity = SERVER,
+        sandbox: Sandbox | None = None,
     ) -> None:
         """Unpack, install dependencies, check. ``say`` takes lines of the log.
 
-        Code of others runs as ``identity``, and what is built can be read by that user. Replaces
+        Code of others runs as ``identity``, and what is built can be read by that user; as this
+        process's own, it runs in ``sandbox`` if there is one. Replaces
         what an earlier build of the version left. Raises ``BuildFailed``.
         """
         ...

@@ -41,8 +41,7 @@ def tell(rules: WorkRules) -> None:
     if rules.isolation == "none":
         log.warning("work_runs_as_the_server", reason=rules.obstacle, means=MEANS)
     elif rules.isolation == "sandbox":
-        left = {"not_sandboxed": "functions and their builds"} if rules.process_functions else {}
-        log.info("work_is_sandboxed", **left)
+        log.info("work_is_sandboxed")
 
 
 def warnings_of(rules: WorkRules) -> tuple[str, ...]:
@@ -52,7 +51,7 @@ def warnings_of(rules: WorkRules) -> tuple[str, ...]:
         found.append(f"{MEANS}: {rules.obstacle}")
     for name, rule in sorted(rules.by_workspace.items()):
         if not rule.is_wall and rules.isolation != "none":
-            found.append(f"commands of workspace {name} run as the server itself")
+            found.append(f"work of workspace {name} runs as the server itself")
     return tuple(found)
 
 

@@ -9,8 +9,8 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.ports.identities import WorkspaceUserStore
 
 _WHAT_TO_DO: Final = (
-    "Run the server as root; or install bubblewrap, which keeps commands apart, but not functions;"
-    " or set workspaces_share_user = true if they may trust each other"
+    "Run the server as root, or install bubblewrap; or set workspaces_share_user = true if they may"
+    " trust each other"
 )
 
 
@@ -37,8 +37,8 @@ class Identities:
         self._last = last
         self.rules = rules
         self._known: dict[WorkspaceName, Identity] = {}
-        self._served: dict[WorkspaceName, bool] = {}
-        """Workspaces that exist; whether they have functions, which no sandbox holds."""
+        self._served: set[WorkspaceName] = set()
+        """Workspaces that exist."""
 
     async def of(self, workspace: WorkspaceName) -> Identity:
         """As whom work of a workspace runs.
@@ -58,7 +58,9 @@ class Identities:
         return known
 
     def sandbox_of(self, workspace: WorkspaceName) -> Sandbox | None:
-        """What its commands run in, whatever they ask for themselves."""
+        """What its work runs in, whatever commands ask for themselves; functions and builds, where
+        their workspace has no user of its own.
+        """
         return self.rules.of(workspace).sandbox
 
     def serve(self, workspaces: Mapping[WorkspaceName, bool]) -> None:
@@ -80,25 +82,16 @@ class Identities:
                 "this server runs no functions as processes (process_functions = false); deploy an"
                 " image, or have the operator allow them"
             )
-        if self._served.get(workspace, False) or (workspace in self._served and not functions):
+        if workspace in self._served:
             return
-        after = self._served | {workspace: functions}
+        after = self._served | {workspace}
         if not self.rules.may_share and len(after) > 1:
-            unwalled = [
-                one for one in sorted(after) if not self._is_wall(one, functions=after[one])
-            ]
+            unwalled = [one for one in sorted(after) if not self.rules.of(one).is_wall]
             if unwalled:
                 other = next(one for one in sorted(self._served) if one != workspace)
                 raise Conflict(
                     f"workspaces {other!r} and {workspace!r} cannot both be served:"
-                    f" {self._what_runs(unwalled[0])} of {unwalled[0]!r} would run as the server"
-                    f" itself and could reach everything of the others. {_WHAT_TO_DO}"
+                    f" work of {unwalled[0]!r} would run as the server itself and could reach"
+                    f" everything of the others. {_WHAT_TO_DO}"
                 )
         self._served = after
-
-    def _is_wall(self, workspace: WorkspaceName, *, functions: bool) -> bool:
-        rule = self.rules.of(workspace)
-        return rule.user != "server" or (rule.is_wall and not functions)
-
-    def _what_runs(self, workspace: WorkspaceName) -> str:
-        return "functions" if self.rules.of(workspace).is_wall else "commands"

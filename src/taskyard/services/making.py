@@ -79,7 +79,8 @@ class Making:
         if not version.image:
             content = await self._bundles.get(version.bundle)
             identity = await self._identities.of(workspace)
-            await self._builder.build(version, content, growing.say, identity)
+            sandbox = self._identities.sandbox_of(workspace)
+            await self._builder.build(version, content, growing.say, identity, sandbox)
             return None
         if self._images is None:
             raise BuildFailed("there is no tool chain for image on this worker")

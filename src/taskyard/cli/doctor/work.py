@@ -6,7 +6,7 @@ from taskyard.cli.doctor.finding import Finding, fail, ok, warn
 
 _WALLS = {
     "users": "each workspace's commands, functions and builds run as a user of its own",
-    "sandbox": "commands run in sandboxes; functions do not (process_functions)",
+    "sandbox": "commands, functions and builds run in sandboxes",
 }
 
 

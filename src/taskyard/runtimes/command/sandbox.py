@@ -50,12 +50,7 @@ def sandboxed(
     Not used: ``--die-with-parent``, because a command has to outlive the process that started
     it; ``--new-session``, because it is in a session of its own already.
     """
-    bwrap = _which("bwrap")
-    if bwrap is None:
-        raise SandboxMissing(
-            "isolation needs bubblewrap, which is not on this machine; install the package"
-            " bubblewrap, or submit the task without isolate"
-        )
+    wrapped = walls(data)
     shown = [] if cwd == work else _shown(cwd, data, directories)
     for path in (argv[0], os.path.realpath(argv[0])):
         if not any(_is_in(path, one) for one in (work, *shown, *_SYSTEM)):
@@ -64,18 +59,33 @@ def sandboxed(
                 " and its working directory; copy it there, or have the operator install it or"
                 " allow its directory (work_directories)"
             )
-    wrapped = [bwrap, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
-    wrapped += ["--unshare-cgroup-try", "--cap-drop", "ALL", *_without_more_namespaces(bwrap)]
     if not network:
         wrapped.append("--unshare-net")
-    for directory in _SYSTEM:
-        wrapped += ["--ro-bind-try", directory, directory]
-    if any(_is_in(os.path.realpath(data), one) for one in _SYSTEM):
-        wrapped += ["--tmpfs", os.path.realpath(data)]
-    wrapped += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--bind", work, work]  # noqa: S108 - the sandbox's own
+    wrapped += ["--bind", work, work]
     for directory in shown:
         wrapped += ["--bind-try", directory, directory]
     return [*wrapped, "--chdir", cwd, "--", *argv]
+
+
+def walls(data: str) -> list[str]:
+    """Bubblewrap with what all sandboxes have in common: name spaces but that of the network, and
+    system directories; nothing of the data directory ``data``.
+
+    Raises :class:`SandboxMissing`.
+    """
+    bwrap = _which("bwrap")
+    if bwrap is None:
+        raise SandboxMissing(
+            "isolation needs bubblewrap, which is not on this machine; install the package"
+            " bubblewrap, or submit the task without isolate"
+        )
+    wrapped = [bwrap, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+    wrapped += ["--unshare-cgroup-try", "--cap-drop", "ALL", *_without_more_namespaces(bwrap)]
+    for directory in _SYSTEM:
+        wrapped += ["--ro-bind-try", directory, directory]
+    if is_system(data):
+        wrapped += ["--tmpfs", os.path.realpath(data)]
+    return [*wrapped, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108 - the sandbox's own
 
 
 def _shown(cwd: str, data: str, directories: list[str] | None) -> list[str]:
@@ -86,10 +96,10 @@ def _shown(cwd: str, data: str, directories: list[str] | None) -> list[str]:
                 f"working directory {cwd} would show the server's data directory to an isolated"
                 " command; choose one outside it"
             )
-        return [] if _is_system(cwd) else [cwd]
+        return [] if is_system(cwd) else [cwd]
     # What is bound is what the operator named: a link that a task puts in place of a directory
     # below it leads nowhere inside.
-    if not _is_system(cwd) and not any(_is_in(os.path.realpath(cwd), one) for one in directories):
+    if not is_system(cwd) and not any(_is_in(os.path.realpath(cwd), one) for one in directories):
         raise DirectoryRefused(
             f"working directory {cwd} is not among those that sandboxed commands may work in;"
             " leave it out, or have the operator allow it (work_directories)"
@@ -146,6 +156,7 @@ def _which(program: str) -> str | None:
     return None
 
 
-def _is_system(path: str) -> bool:
+def is_system(path: str) -> bool:
+    """Whether a directory is among those of the system, which every sandbox shows."""
     real = os.path.realpath(path)
     return real == "/" or any(real == system or real.startswith(system + "/") for system in _SYSTEM)

@@ -5,7 +5,8 @@ own, with limits, and nothing of it survives the step, nor the server: see :mod:
 
 Where workspaces have users, steps run as them. This process writes what it has to before the first
 of them, and nothing until the build is finished: then the build becomes root's, readable by its
-user (:mod:`.ownership`).
+user (:mod:`.ownership`). Where the wall is a sandbox, steps run in one (:mod:`.sandbox`) that shows
+nothing of the data directory but the build.
 """
 
 import contextlib
@@ -22,11 +23,13 @@ import msgspec
 from msgspec.structs import replace
 
 from taskyard.core.functions import FunctionId, Version
-from taskyard.core.identity import SERVER, Identity
+from taskyard.core.identity import SERVER, Identity, Sandbox
+from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.manifest import MANIFEST, Manifest, version_directory
-from taskyard.runtimes.function.ownership import ids, take_back
+from taskyard.runtimes.function.ownership import ids, refuse_odd_files, take_back
 from taskyard.runtimes.function.reach import closed_places
+from taskyard.runtimes.function.sandbox import sandboxed
 from taskyard.runtimes.function.soundness import sizes_below, sound_manifest, sync, sync_below
 from taskyard.runtimes.function.steps import Say, Steps
 from taskyard.runtimes.function.toolchains import TOOL_CHAINS
@@ -62,14 +65,22 @@ class LocalBuilder:
         await anyio.to_thread.run_sync(self._steps.sweep)
 
     async def build(
-        self, version: Version, bundle: bytes, say: Say, identity: Identity = SERVER
+        self,
+        version: Version,
+        bundle: bytes,
+        say: Say,
+        identity: Identity = SERVER,
+        sandbox: Sandbox | None = None,
     ) -> None:
         """See the port."""
         final = version_directory(self._directory, version.function_id, version.number)
         place = final.with_name(f"{final.name}.new")
         await anyio.to_thread.run_sync(_clear, place)
         try:
-            build, manifest = await self._make(version, bundle, place, say, identity)
+            inside = sandbox is not None and identity.uid is None
+            build, manifest = await self._make(
+                version, bundle, place, say, identity, is_sandboxed=inside
+            )
             await anyio.to_thread.run_sync(_finish, build, final, manifest)
         except OSError as error:
             raise BuildFailed(f"it could not be written: {error.strerror}") from error
@@ -93,7 +104,14 @@ class LocalBuilder:
             await anyio.to_thread.run_sync(_remove, place)
 
     async def _make(
-        self, version: Version, bundle: bytes, place: Path, say: Say, identity: Identity
+        self,
+        version: Version,
+        bundle: bytes,
+        place: Path,
+        say: Say,
+        identity: Identity,
+        *,
+        is_sandboxed: bool,
     ) -> tuple[Build, Manifest]:
         tool_chain = TOOL_CHAINS.get(version.language)
         single = "handler" if tool_chain is None else tool_chain.single
@@ -103,9 +121,17 @@ class LocalBuilder:
         if tool_chain is None:
             raise BuildFailed(f"there is no tool chain for {version.language.value} on this worker")
         shared = self._directory / "toolchains"
-        build = Build(version, place, say, self._steps, shared, identity)
+        sandbox = partial(_sandbox, self._directory.parent, place) if is_sandboxed else None
+        build = Build(version, place, say, self._steps, shared, identity, sandbox)
         await anyio.to_thread.run_sync(build.prepare)
         return build, await tool_chain.make(build)
+
+
+def _sandbox(data: Path, place: Path, cwd: Path) -> list[str]:
+    try:
+        return sandboxed(data, [], [place], cwd)
+    except RuntimeUnavailable as error:
+        raise BuildFailed(str(error)) from error
 
 
 def _clear(place: Path) -> None:
@@ -135,6 +161,8 @@ def _finish(build: Build, final: Path, manifest: Manifest) -> None:
     if identity.uid is not None:
         owner = identity.uid if build.is_handed_over else os.geteuid()
         take_back(place, owner, identity)
+    elif build.sandbox is not None:
+        refuse_odd_files(place)
     (place / MANIFEST).unlink(missing_ok=True)
     listed = replace(manifest, files=sizes_below(place))
     with (place / MANIFEST).open("xb") as file:

@@ -3,8 +3,8 @@
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -12,6 +12,18 @@ _DATAGRAM_MAX: Final = 128 << 10
 _WAITING_MAX: Final = 4096
 _AT_ONCE: Final = 64
 """Messages heard in one turn of the loop: who sends without end holds up nobody else."""
+
+
+class Attached(Protocol):
+    """A socket, or an open file."""
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
 
 
 class Channel:
@@ -32,17 +44,16 @@ class Channel:
         self._sock = sock
         self._heard = heard
         self._hung_up = hung_up
-        self._waiting: deque[tuple[bytes, socket.socket | None]] = deque()
+        self._waiting: deque[tuple[bytes, tuple[Attached, ...]]] = deque()
         self._loop = asyncio.get_running_loop()
         self._closed = False
         sock.setblocking(False)
         self._loop.add_reader(sock.fileno(), self._read)
 
-    def send(self, message: dict[str, Any], attached: socket.socket | None = None) -> None:
-        """Send soon, and in order; ``attached`` is closed here once it is on its way."""
+    def send(self, message: dict[str, Any], *attached: Attached) -> None:
+        """Send soon, and in order; what is attached is closed here once it is on its way."""
         if self._closed or len(self._waiting) >= _WAITING_MAX:
-            if attached is not None:
-                attached.close()
+            _close(attached)
             return
         self._waiting.append((msgspec.json.encode(message), attached))
         self._flush()
@@ -56,18 +67,17 @@ class Channel:
         self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
         for _, attached in self._waiting:
-            if attached is not None:
-                attached.close()
+            _close(attached)
         self._waiting.clear()
 
     def _flush(self) -> None:
         while self._waiting and not self._closed:
             data, attached = self._waiting[0]
             try:
-                if attached is None:
-                    self._sock.send(data)
+                if attached:
+                    socket.send_fds(self._sock, [data], [one.fileno() for one in attached])
                 else:
-                    socket.send_fds(self._sock, [data], [attached.fileno()])
+                    self._sock.send(data)
             except BlockingIOError:
                 self._loop.add_writer(self._sock.fileno(), self._flush)
                 return
@@ -75,8 +85,7 @@ class Channel:
                 self._end()
                 return
             self._waiting.popleft()
-            if attached is not None:
-                attached.close()
+            _close(attached)
         if not self._closed:
             self._loop.remove_writer(self._sock.fileno())
 
@@ -110,6 +119,11 @@ class Channel:
         if not self._closed:
             self.close()
             self._hung_up()
+
+
+def _close(attached: Iterable[Attached]) -> None:
+    for one in attached:
+        one.close()
 
 
 def datagrams() -> tuple[socket.socket, socket.socket]:

@@ -162,7 +162,9 @@ def confinement(assignment: Assignment) -> Confinement:
     if isinstance(assignment.work, FunctionCall) and assignment.work.image:
         return Confinement(isolation="container")
     uid = assignment.identity.uid
-    return Confinement(str(os.geteuid() if uid is None else uid), "none" if uid is None else "user")
+    if uid is not None:
+        return Confinement(str(uid), "user")
+    return Confinement(str(os.geteuid()), "none" if assignment.sandbox is None else "sandbox")
 
 
 def kill_report(

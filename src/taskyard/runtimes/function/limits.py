@@ -17,6 +17,8 @@ class PoolKey(Struct, frozen=True):
     memory_bytes: int | None
     identity: Identity = SERVER
     """As whom they run."""
+    sandboxed: bool = False
+    """Whether they run in a sandbox of the pool's own."""
 
 
 class PoolLimits(Struct, frozen=True):

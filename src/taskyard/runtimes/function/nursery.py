@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,8 +19,11 @@ import msgspec
 
 import taskyard
 from taskyard.ports.errors import RuntimeUnavailable
-from taskyard.runtimes.function.channel import Channel, datagrams
+from taskyard.runtimes.function.channel import Attached, Channel, datagrams
+from taskyard.runtimes.function.translating import seen_from_here
 
+SANDBOXES: Final = "sandboxes.lock"
+"""File that nurseries in sandboxes have locked, all of them together."""
 _LOCK_S: Final = 10.0
 _READY_S: Final = 20.0
 _START: Final = (
@@ -38,6 +42,8 @@ class Nursery:
         heard: told what it says.
         hung_up: told when it is gone.
         closed: directories that other users need, and cannot get to by themselves.
+        sandbox: command line of the sandbox that it runs in, as the first process of a name space
+            of pids; there is none by default.
     """
 
     def __init__(
@@ -47,10 +53,14 @@ class Nursery:
         heard: Callable[[dict[str, Any]], None],
         hung_up: Callable[[], None],
         closed: Sequence[str] = (),
+        sandbox: Sequence[str] = (),
     ) -> None:
+        self.pid = 0
+        """As this process sees it; 0 until it has started."""
         self.obstacle: str | None = None
         """Why other users cannot get to these; None if they can."""
         self._closed = closed
+        self._sandbox = sandbox
         self._directory = directory
         self._base = base
         self._heard = heard
@@ -75,6 +85,7 @@ class Nursery:
         def heard(message: dict[str, Any]) -> None:
             if "ready" in message and not ready.done():
                 self.obstacle = message.get("obstacle")
+                self.pid = self._own_pid()
                 ready.set_result(None)
             else:
                 self._heard(message)
@@ -93,7 +104,10 @@ class Nursery:
             raise RuntimeUnavailable("the nursery did not answer") from None
 
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
-        lock = _locked(self._directory / "nursery.lock")
+        if self._sandbox:
+            lock = locked(self._directory / SANDBOXES, fcntl.LOCK_SH)
+        else:
+            lock = locked(self._directory / "nursery.lock")
         root = str(Path(taskyard.__file__).parent.parent)
         settings = msgspec.json.encode({"base": self._base, "closed": self._closed}).decode()
         command = [sys.executable, "-I", "-S", "-c", _START, root]
@@ -103,7 +117,7 @@ class Nursery:
             path.chmod(0o600)
             with path.open("ab") as log:
                 return subprocess.Popen(  # noqa: S603 - our own interpreter and program
-                    [*command, str(theirs.fileno()), str(lock), settings],
+                    [*self._sandbox, *command, str(theirs.fileno()), str(lock), settings],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -111,21 +125,33 @@ class Nursery:
                     cwd="/",
                     umask=0o022,  # What functions write is theirs to share; they set their own.
                     pass_fds=(theirs.fileno(), lock),
+                    # Whoever stops the server from a terminal does not mean the sandbox.
+                    start_new_session=bool(self._sandbox),
                 )
         finally:
             os.close(lock)
 
-    def order(self, message: dict[str, Any], attached: socket.socket) -> None:
-        """Have a process made."""
+    def order(self, message: dict[str, Any], *attached: Attached) -> None:
+        """Have a process made, which gets the first of these; the others are files of cgroups."""
         if self._channel is None:
-            attached.close()
+            for one in attached:
+                one.close()
         else:
-            self._channel.send(message, attached)
+            self._channel.send(message, *attached)
 
     def kill(self) -> None:
         """End it at once, as it does not do what it is told; ``hung_up`` is told then."""
-        if self._process is not None:
+        if self._sandbox and self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                # Whoever waits for it ends as well; the other way round it would live on.
+                os.kill(self.pid, signal.SIGKILL)
+        elif self._process is not None:
             self._process.kill()
+
+    def _own_pid(self) -> int:
+        if self._process is None:
+            return 0
+        return seen_from_here(1, self._process.pid) or 0 if self._sandbox else self._process.pid
 
     async def close(self) -> None:
         """Hang up, and wait until everything below is gone."""
@@ -141,13 +167,13 @@ class Nursery:
             await anyio.to_thread.run_sync(wait)
 
 
-def _locked(path: Path) -> int:
+def locked(path: Path, kind: int = fcntl.LOCK_EX) -> int:
     """A descriptor that holds the lock. Raises ``OSError`` while a nursery of earlier lives."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     give_up_at = time.monotonic() + _LOCK_S
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > give_up_at:
                 os.close(descriptor)

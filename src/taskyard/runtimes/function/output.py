@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +30,16 @@ def link_output(call: Call, member: Member) -> None:
     limit = call.assignment.log_limit_bytes
     (directory / "meta.json").write_bytes(b'{"log_limit_bytes":%d}' % limit)
     for stream in STREAMS:
-        with contextlib.suppress(FileExistsError):
-            os.link(member.directory / stream, directory / stream)
+        if not os.path.lexists(directory / stream):
+            # Under another name until it is known to be a file: a member in a sandbox may put
+            # a link to anything there, which nobody should follow.
+            linked = directory / f".{stream}"
+            os.link(member.directory / stream, linked, follow_symlinks=False)
+            if stat.S_ISREG(linked.lstat().st_mode):
+                linked.rename(directory / stream)
+            else:
+                linked.unlink()
+                (directory / stream).touch(mode=0o600)
     call.is_linked = True
 
 
@@ -58,10 +67,12 @@ def free_surplus(call: Call) -> None:
 
 def left_behind(directory: Path) -> Printed | None:
     """What a dead member printed last, if it is little; None if it is much."""
-    sizes = {stream: _size(directory / stream) for stream in STREAMS}
-    if sum(sizes.values()) > CARRIED_BYTES:
-        return None
-    return {stream: (directory / stream).read_bytes() for stream, size in sizes.items() if size}
+    printed: Printed = {}
+    for stream in STREAMS:
+        content = _read(directory / stream)
+        if content:
+            printed[stream] = content
+    return None if sum(map(len, printed.values())) > CARRIED_BYTES else printed
 
 
 def within(printed: Printed, limit: int) -> tuple[Printed, dict[str, StreamSize]]:
@@ -74,8 +85,12 @@ def within(printed: Printed, limit: int) -> tuple[Printed, dict[str, StreamSize]
     return kept, sizes
 
 
-def _size(path: Path) -> int:
+def _read(path: Path) -> bytes:
+    """A file, or a bit more than is carried; nothing if there is none, or it is something else."""
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return file.read(CARRIED_BYTES + 1) if is_file else b""

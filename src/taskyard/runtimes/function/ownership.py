@@ -55,6 +55,21 @@ def take_back(tree: Path, owner: int, identity: Identity) -> None:
         os.close(top)
 
 
+def refuse_odd_files(tree: Path) -> None:
+    """Raise ``BuildFailed`` if there is anything but files, directories and links; ``OSError``."""
+    folders = [str(tree)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif not (entry.is_symlink() or entry.is_file(follow_symlinks=False)):
+                    shown = os.path.relpath(entry.path, tree)
+                    raise BuildFailed(
+                        f"the build made ./{shown}, which is neither a file nor a directory"
+                    )
+
+
 def is_taken_back(tree: Path, identity: Identity) -> bool:
     """Whether a tree is root's, and readable by this user. Raises ``OSError``."""
     facts = tree.stat()

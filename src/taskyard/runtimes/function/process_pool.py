@@ -4,6 +4,8 @@ import asyncio
 import os
 import shutil
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +17,8 @@ from taskyard.core.attempts import Survivor
 from taskyard.core.states import Reason
 from taskyard.runtimes.function.adopting import NotItsChild, adopt
 from taskyard.runtimes.function.cages import Cages, Tree
-from taskyard.runtimes.function.channel import Channel, datagrams
+from taskyard.runtimes.function.channel import Attached, Channel, datagrams
+from taskyard.runtimes.function.forkserver import SandboxedNursery
 from taskyard.runtimes.function.limits import PoolKey
 from taskyard.runtimes.function.manifest import Manifest
 from taskyard.runtimes.function.member import Answer, Member
@@ -39,15 +42,20 @@ class ProcessHost(Host, Protocol):
         """The nursery does not make what it was told to: it hangs, and has to be replaced."""
         ...
 
+    def lost(self, pool: "ProcessPool") -> None:
+        """All processes of a pool have died with the sandbox that they were in."""
+        ...
+
 
 class TreeBody:
     """A member's processes and its directory. Implements ``member.Body``."""
 
-    def __init__(self, tree: Tree, directory: Path) -> None:
+    def __init__(self, tree: Tree, discard: Callable[[], None]) -> None:
+        """``discard`` removes the directory; it may block."""
         self.tree = tree
         self.method = tree.method
         self.trouble = None
-        self._directory = directory
+        self._discard = discard
 
     async def kill(self) -> tuple[int, list[Survivor]]:
         """See the protocol."""
@@ -63,7 +71,7 @@ class TreeBody:
         def remove() -> None:
             kill_all(self.tree)
             self.tree.remove()
-            _discard(self._directory)
+            self._discard()
 
         await anyio.to_thread.run_sync(remove)
 
@@ -82,13 +90,12 @@ def _discard(directory: Path) -> None:
 class Zygote:
     """The process that forks members of this pool."""
 
-    def __init__(self, number: int, directory: Path, tree: Tree) -> None:
+    def __init__(self, number: int, body: TreeBody) -> None:
         self.number = number
         self.pid = 0
         self.born = asyncio.Event()
         """Set when its pid is known."""
-        self.directory = directory
-        self.body = TreeBody(tree, directory)
+        self.body = body
         self.channel: Channel | None = None
         self.ready = asyncio.Event()
 
@@ -97,22 +104,39 @@ class ProcessPool(Pool):
     """Members that a zygote forks, or that the nursery makes."""
 
     def __init__(
-        self, key: PoolKey, host: ProcessHost, manifest: Manifest, place: Path, run: Path
+        self,
+        key: PoolKey,
+        host: ProcessHost,
+        manifest: Manifest,
+        place: Path,
+        run: Path,
+        sandbox: SandboxedNursery | None = None,
     ) -> None:
-        """``place`` is the version's directory, ``run`` where processes have theirs."""
+        """``place`` is the version's directory, ``run`` where processes have theirs.
+
+        With a ``sandbox``, which is to be opened, that makes the processes. It is closed with this.
+        """
         super().__init__(key, host)
         self._processes = host
         self._manifest = manifest
         self._place = place
         self._run = run
+        self._sandbox = sandbox
+        self._user = os.geteuid() if sandbox is not None else key.identity.uid
+        """Of members that may not enter cgroups themselves; None if they may."""
         self._zygote: Zygote | None = None
         self._making_zygote = asyncio.Lock()
         self._direct = bool(manifest.program)
         self._outside: dict[int, bool] = {}
-        """Members that a zygote of another user was asked for, and that are not in their cgroups
-        yet; with whether they said that they are ready."""
+        """Members that a zygote of another user, or in a sandbox, was asked for, and that are not
+        in their cgroups yet; with whether they said that they are ready."""
         self._adopting: set[int] = set()
         """Those of them that are just being moved."""
+
+    async def open(self) -> None:
+        """Start the sandbox, if there is one. Raises ``RuntimeUnavailable``, ``OSError``."""
+        if self._sandbox is not None:
+            await self._sandbox.start(self.heard, self._lost_sandbox)
 
     def close(self) -> None:
         """See the base."""
@@ -123,17 +147,33 @@ class ProcessPool(Pool):
                 zygote.channel.close()
             zygote.ready.set()
             self._host.spawn(zygote.body.remove)
+        if self._sandbox is not None and not self.members:
+            self._host.spawn(self._sandbox.close)
 
     def take_out(self, member: Member) -> None:
         """See the base."""
         self._outside.pop(member.number, None)
         self._adopting.discard(member.number)
         super().take_out(member)
+        if self._sandbox is not None and self._closed and not self.members:
+            self._host.spawn(self._close_sandbox, member)
+
+    async def _close_sandbox(self, last: Member) -> None:
+        await last.body.remove()
+        if self._sandbox is not None:
+            await self._sandbox.close()
 
     def heard(self, said: dict[str, Any]) -> None:
         """What the nursery says about a process of this pool."""
         if "born" in said:
-            self._born(said["born"], int(said["pid"]))
+            pid = int(said["pid"])
+            if self._sandbox is not None:
+                try:
+                    pid = self._sandbox.pid_of(pid)
+                except ProcessLookupError:
+                    # Dead already; its end will be heard.
+                    return
+            self._born(said["born"], pid)
         elif "exited" in said:
             self._exited(said["exited"], int(said["status"]))
 
@@ -156,7 +196,7 @@ class ProcessPool(Pool):
                 self._zygote.ready.set()
         elif "born" in said:
             number, pid = int(said["born"]), int(said["pid"])
-            if self.key.identity.uid is None:
+            if self._user is None:
                 self._born(number, pid)
             elif number in self._outside and number not in self._adopting:
                 self._adopting.add(number)
@@ -179,13 +219,15 @@ class ProcessPool(Pool):
 
     async def _adopt(self, number: int, pid: int) -> None:
         """Put a member into its cgroups, which its zygote may not; then it can take calls."""
-        member, zygote, uid = self.members.get(number), self._zygote, self.key.identity.uid
+        member, zygote, uid = self.members.get(number), self._zygote, self._user
         if member is None or zygote is None or uid is None:
             return
         with anyio.move_on_after(self._host.limits.warmup_s):
             await zygote.born.wait()
         doors = member.body.tree.doors() if isinstance(member.body, TreeBody) else []
         try:
+            if self._sandbox is not None:
+                pid = await anyio.to_thread.run_sync(self._sandbox.pid_of, pid, zygote.pid)
             await anyio.to_thread.run_sync(adopt, pid, zygote.pid, uid, doors)
         except NotItsChild:
             _log.warning("zygote lies", function=self.key.function_id, workspace=self.key.workspace)
@@ -218,7 +260,10 @@ class ProcessPool(Pool):
         self._fail(
             "no process was made for the function; another try may do", Reason.RUNTIME_TROUBLE
         )
-        self._processes.unheard()
+        if self._sandbox is None:
+            self._processes.unheard()
+        else:
+            self._sandbox.kill()
 
     def _exited(self, number: object, status: int) -> None:
         member = self.members.get(number) if isinstance(number, int) else None
@@ -244,14 +289,13 @@ class ProcessPool(Pool):
             if self._closed:
                 return
             number = self._host.number()
-            directory = self._run / str(number)
-            tree = await anyio.to_thread.run_sync(self._prepare, directory)
+            directory, body = await anyio.to_thread.run_sync(self._prepare, number)
             ours, theirs = socket.socketpair()
             member = Member(
                 self,
                 number,
                 directory,
-                TreeBody(tree, directory),
+                body,
                 self._heard_member,
                 self._hung_up,
                 self._host.limits.result_bytes,
@@ -266,11 +310,11 @@ class ProcessPool(Pool):
                 # The runtime may close while processes are being made; our end the loop closes.
                 theirs.close()
                 raise
-            order = self._order(number, directory, tree)
+            order = self._order(number, body.tree)
             if self._direct or zygote is None or zygote.channel is None:
-                self._processes.make(order, theirs, self)
+                self._order_process(order, theirs)
             else:
-                if self.key.identity.uid is not None:
+                if self._user is not None:
                     # It is that user already, who may not enter cgroups.
                     self._outside[number] = False
                     order |= {"cage": [], "identity": None}
@@ -284,17 +328,34 @@ class ProcessPool(Pool):
 
     async def _make_zygote(self) -> None:
         number = self._host.number()
-        directory = self._run / str(number)
-        tree = await anyio.to_thread.run_sync(self._prepare, directory)
-        zygote = Zygote(number, directory, tree)
+        _, body = await anyio.to_thread.run_sync(self._prepare, number)
+        zygote = Zygote(number, body)
         if self._closed:
             await zygote.body.remove()
             return
         self._zygote = zygote
         ours, theirs = datagrams()
         zygote.channel = Channel(ours, self._heard_zygote, lambda: self._lost_zygote(zygote))
-        order = self._order(number, zygote.directory, tree)
-        self._processes.make({**order, "direct": False}, theirs, self)
+        self._order_process({**self._order(number, body.tree), "direct": False}, theirs)
+
+    def _order_process(self, order: dict[str, Any], attached: socket.socket) -> None:
+        """Have a nursery make one."""
+        if self._sandbox is None:
+            self._processes.make(order, attached, self)
+            return
+        doors: list[Attached] = []
+        try:
+            # No cgroups are to be seen in there.
+            doors += [open(path, "wb", buffering=0) for path in order["cage"]]  # noqa: PTH123, SIM115
+        except OSError:
+            for one in (attached, *doors):
+                one.close()
+            raise
+        self._sandbox.order({**order, "cage": []}, attached, *doors)
+
+    def _lost_sandbox(self) -> None:
+        if not self._closed:
+            self._processes.lost(self)
 
     def _lost_zygote(self, zygote: Zygote) -> None:
         if self._zygote is not zygote:
@@ -302,9 +363,16 @@ class ProcessPool(Pool):
         _log.warning("zygote lost", function=self.key.function_id, version=self.key.version)
         self._fail("the function's process ended")
 
-    def _prepare(self, directory: Path) -> Tree:
-        identity = self.key.identity
-        if identity.uid is None:
+    def _prepare(self, number: int) -> tuple[Path, TreeBody]:
+        """The directory of a process, as this one has to name it, and what holds it together."""
+        identity, sandbox = self.key.identity, self._sandbox
+        directory = self._run / str(number)
+        discard = partial(_discard, directory)
+        if sandbox is not None:
+            descriptor = sandbox.open_directory(number)
+            directory = Path(f"/proc/self/fd/{descriptor}")
+            discard = partial(sandbox.remove_directory, number)
+        elif identity.uid is None:
             directory.mkdir(mode=0o700, parents=True)
         else:
             # Ours, with what is the user's in it: nobody can put a link where we read and write.
@@ -314,9 +382,11 @@ class ProcessPool(Pool):
                 make_output(directory / stream, identity)
         limits = self._host.limits
         memory = self.key.memory_bytes or limits.memory_bytes
-        return self._processes.cages.new(memory, self.key.cpu_millis, limits.pids)
+        tree = self._processes.cages.new(memory, self.key.cpu_millis, limits.pids)
+        return directory, TreeBody(tree, discard)
 
-    def _order(self, number: int, directory: Path, tree: Tree) -> dict[str, Any]:
+    def _order(self, number: int, tree: Tree) -> dict[str, Any]:
+        directory = self._run / str(number)
         manifest, limits = self._manifest, self._host.limits
         memory = self.key.memory_bytes or limits.memory_bytes
         work = str(directory / "work")

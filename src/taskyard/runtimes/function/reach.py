@@ -62,32 +62,54 @@ def obstacle_to_reach(places: list[str]) -> str | None:
     return lines[-1] if lines else f"exit code {done.returncode}"
 
 
+def tool_places(data: Path) -> list[str]:
+    """The directories with our own code, interpreters and tool chains, for a sandbox to show.
+
+    Left out is whatever would show the data directory ``data`` along with the rest of what is
+    beside it, or the home of this process's user. Those inside others come after them.
+    """
+    hidden = (data.resolve(), Path.home().resolve(), Path.home().resolve() / ".local")
+    package = Path(taskyard.__file__).parent
+    found = {one for one in (package, *_tools(for_others=False)) if one.is_dir()}
+    return sorted(
+        str(one)
+        for one in found
+        if one.resolve() != Path("/")
+        and not any(each == one.resolve() for each in hidden)
+        and not hidden[1].is_relative_to(one.resolve())
+    )
+
+
 def _places(directory: Path) -> Iterator[Path]:
     yield directory
+    yield from _tools(for_others=True)
+
+
+def _tools(*, for_others: bool) -> Iterator[Path]:
     yield CHILD
     yield Path(sys.prefix)
     yield Path(sys.base_prefix)
-    yield from _folders(sys.executable)
+    yield from _folders(sys.executable, for_others=for_others)
     programs = {one for chain in TOOL_CHAINS.values() for one in chain.programs} | set(_MORE)
     for program in sorted(programs):
         path = shutil.which(program)
         if path is None:
             continue
-        yield from _folders(path)
+        yield from _folders(path, for_others=for_others)
         real = Path(path).resolve()
         if program in _WHOLE or "node_modules" in real.parts:
             whole = real.parent.parent
-            if whole.stat().st_mode & 0o001:
+            if not for_others or whole.stat().st_mode & 0o001:
                 yield whole
     if shutil.which("rustup") is not None:
         yield rustup_home()
 
 
-def _folders(path: str) -> Iterator[Path]:
+def _folders(path: str, *, for_others: bool) -> Iterator[Path]:
     """Directories of a program, along its symbolic links."""
     for _ in range(16):
         folder = Path(path).parent
-        if folder.stat().st_mode & 0o001:
+        if not for_others or folder.stat().st_mode & 0o001:
             yield folder
             yield folder.resolve()
         if not Path(path).is_symlink():

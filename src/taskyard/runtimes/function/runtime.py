@@ -24,10 +24,11 @@ from taskyard.ports.functions import BuildFailed, ResultFiles
 from taskyard.ports.runtime import Listener
 from taskyard.runtimes.function.cages import Cages
 from taskyard.runtimes.function.endings import Ending
+from taskyard.runtimes.function.forkserver import SandboxedNursery
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
 from taskyard.runtimes.function.manifest import Manifest
 from taskyard.runtimes.function.member import Member
-from taskyard.runtimes.function.nursery import Nursery
+from taskyard.runtimes.function.nursery import SANDBOXES, Nursery, locked
 from taskyard.runtimes.function.orphans import Orphans
 from taskyard.runtimes.function.ownership import is_taken_back, take_back
 from taskyard.runtimes.function.process_pool import ProcessPool
@@ -80,6 +81,8 @@ class FunctionRuntime(Switchboard):
         """Set while there is one."""
         self._numbers: dict[int, ProcessPool] = {}
         """Pools by the numbers of the processes that the nursery makes for them."""
+        self._sandboxes: set[SandboxedNursery] = set()
+        """Those of pools that have one; some may be closed."""
 
     async def open(self, listener: Listener) -> None:
         """See the port."""
@@ -114,6 +117,8 @@ class FunctionRuntime(Switchboard):
             _log.warning(
                 "functions_out_of_reach", places=self._closed, reason=nursery.obstacle, means=_MEANS
             )
+        # Neither are those in sandboxes, which end with their server, too.
+        os.close(await anyio.to_thread.run_sync(locked, self._directory / SANDBOXES))
         # Nothing of an earlier life is alive any more.
         await anyio.to_thread.run_sync(_empty, self._run)
         self._nursery = nursery
@@ -125,6 +130,10 @@ class FunctionRuntime(Switchboard):
             return
         if self._nursery is not None:
             await self._nursery.close()
+        async with anyio.create_task_group() as group:
+            for sandbox in self._sandboxes:
+                group.start_soon(sandbox.close)
+        self._sandboxes.clear()
         await anyio.to_thread.run_sync(self._tidy)
         self._calls.clear()
         self._running.clear()
@@ -152,6 +161,14 @@ class FunctionRuntime(Switchboard):
             self._nursed.clear()
             self._nursery.kill()
 
+    def lost(self, pool: ProcessPool) -> None:
+        """See ``process_pool.ProcessHost``."""
+        if self._closing or self._pools.get(pool.key) is not pool:
+            return
+        _log.error("the nursery of a sandbox is gone", function=pool.key.function_id)
+        del self._pools[pool.key]
+        self.spawn(self._settle_orphans, Orphans([pool]))
+
     def _signal(self, member: Member, name: str) -> None:
         if member.pid:
             with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):
@@ -168,7 +185,14 @@ class FunctionRuntime(Switchboard):
                 places = " and ".join(closed)
                 text = f"the workspace's user cannot get to {places} ({obstacle}): {_MEANS}"
                 raise RuntimeUnavailable(text)
-        return ProcessPool(key, self, manifest, place, self._run)
+        if not key.sandboxed:
+            return ProcessPool(key, self, manifest, place, self._run)
+        run = self._run / f"sandbox-{self.number()}"
+        sandbox = SandboxedNursery(self._directory, place, run)
+        self._sandboxes = {one for one in self._sandboxes if not one.is_closed} | {sandbox}
+        pool = ProcessPool(key, self, manifest, place, run, sandbox)
+        await pool.open()
+        return pool
 
     def _heard_nursery(self, said: dict[str, Any]) -> None:
         number = said.get("born", said.get("exited"))
@@ -194,18 +218,21 @@ class FunctionRuntime(Switchboard):
         if dead is not None:
             await dead.close()
         await anyio.to_thread.run_sync(self.cages.sweep)
-        text = "the ancestor of all function processes died"
-        ending = Ending(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
-        for call, member in orphans.given:
-            await self._settle_orphan(call, member, ending)
-        for call in orphans.waiting:
-            self._report(call, ending, {})
+        await self._settle_orphans(orphans)
         while self._nursery is None:
             try:
                 await self._start_nursery()
             except RuntimeUnavailable as error:
                 _log.error("no nursery", error=str(error), retry_in_s=_RESTART_PAUSE_S)
                 await anyio.sleep(_RESTART_PAUSE_S)
+
+    async def _settle_orphans(self, orphans: Orphans) -> None:
+        text = "the ancestor of all function processes died"
+        ending = Ending(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
+        for call, member in orphans.given:
+            await self._settle_orphan(call, member, ending)
+        for call in orphans.waiting:
+            self._report(call, ending, {})
 
 
 def _described(place: Path, identity: Identity) -> Manifest:

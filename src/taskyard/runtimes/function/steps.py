@@ -91,6 +91,8 @@ class Steps:
         failure: str,
         environment: Mapping[str, str] | None = None,
         identity: Identity = SERVER,
+        *,
+        apart: bool = False,
     ) -> None:
         """Run one step; its output becomes lines of the log.
 
@@ -100,7 +102,8 @@ class Steps:
             say: takes the lines.
             failure: what to say if it fails or takes too long.
             environment: variables beside those that reach package indexes.
-            identity: as whom it runs. Another user gets no HOME from us.
+            identity: as whom it runs.
+            apart: whether it is given no directories of the server's user, such as HOME.
 
         Raises ``BuildFailed``.
         """
@@ -114,7 +117,7 @@ class Steps:
             "identity": (identity.uid, identity.gid) if other else None,
             "closed": await anyio.to_thread.run_sync(self._closed) if other else [],
         }
-        variables = {**_environment(cwd, is_ours=not other), **(environment or {})}
+        variables = {**_environment(cwd, is_ours=not (other or apart)), **(environment or {})}
         process: Process | None = None
         code: int | None = None
         try:

@@ -115,6 +115,8 @@ class Switchboard(Settlement, ABC):
             assignment.resources.cpu_millis,
             assignment.resources.memory_bytes,
             assignment.identity,
+            # Where they have a user of their own, that is the wall.
+            assignment.sandbox is not None and assignment.identity.uid is None,
         )
         pool = self._pools.get(key)
         if pool is not None:

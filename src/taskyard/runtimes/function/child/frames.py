@@ -2,13 +2,13 @@
 
 import array
 import json
-import os
 import socket
 import struct
 from typing import Any, Final
 
 _LENGTHS: Final = struct.Struct("!II")
 DATAGRAM_MAX: Final = 128 << 10
+_ANCILLARY: Final = socket.CMSG_SPACE(4 * 32)
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 """``json.dumps`` would make an encoder each time."""
 
@@ -57,15 +57,13 @@ def send(sock: socket.socket, message: Json) -> None:
     sock.send(_encode(message).encode())
 
 
-def receive(sock: socket.socket) -> tuple[Json, int | None]:
-    """The next datagram and the descriptor that came with it, or None. Raises ``Closed``."""
+def receive(sock: socket.socket) -> tuple[Json, list[int]]:
+    """The next datagram and the descriptors that came with it. Raises ``Closed``."""
     descriptors = array.array("i")
-    data, ancillary, _, _ = sock.recvmsg(DATAGRAM_MAX, socket.CMSG_LEN(8), socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, _, _ = sock.recvmsg(DATAGRAM_MAX, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
     if not data:
         raise Closed
-    for extra in descriptors[1:]:
-        os.close(extra)
-    return json.loads(data), descriptors[0] if descriptors else None
+    return json.loads(data), descriptors.tolist()

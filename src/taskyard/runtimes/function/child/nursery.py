@@ -3,6 +3,7 @@
 Started with two descriptors: a control socket, and a lock that is held while anything of a
 function may be alive. Orders are ``{"number", "argv"?, …}`` with a socket attached: fork a zygote
 or a direct member of a Python function, or execute a program with the socket as descriptor 3.
+Further descriptors are files of cgroups, for a nursery that sees none: the process writes 0 there.
 Answers are ``{"born": number, "pid"}`` and ``{"exited": number, "status"}``; zygotes answer alike.
 Processes become the user and group ``identity`` of their order, if it is not null.
 When the control socket is closed, everything below is killed, and then the lock is let go.
@@ -76,7 +77,7 @@ def main(control_fd: int, lock_fd: int, settings: dict[str, Any]) -> None:
                     send(control, {"exited": number, "status": status})
                     continue
                 order, given = receive(control)
-                if given is None:
+                if not given:
                     continue
                 pid = _fork(order, given, lock_fd)
                 watch = os.pidfd_open(pid)
@@ -88,14 +89,19 @@ def main(control_fd: int, lock_fd: int, settings: dict[str, Any]) -> None:
     os.close(lock_fd)
 
 
-def _fork(order: dict[str, Any], given: int, lock_fd: int) -> int:
+def _fork(order: dict[str, Any], descriptors: list[int], lock_fd: int) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid:
-        os.close(given)
+        for descriptor in descriptors:
+            os.close(descriptor)
         return pid
     try:
         os.close(lock_fd)
+        given, *doors = descriptors
+        for door in doors:
+            os.write(door, b"0")
+            os.close(door)
         if "argv" not in order:
             become(order, given, parent)
         confining.mute()

@@ -141,13 +141,13 @@ def _fork_on_request(
         for descriptor, _ in poll.poll(None if tidy else 1):
             if descriptor == control.fileno():
                 try:
-                    order, call_fd = receive(control)
+                    order, given = receive(control)
                 except Closed:
                     return
-                if call_fd is None:
+                if not given:
                     continue
                 spec_of_it = {**spec, **order}
-                pid = _fork(control, entrance, streams, spec_of_it, call_fd, members)
+                pid = _fork(control, entrance, streams, spec_of_it, given[0], members)
                 watch = os.pidfd_open(pid)
                 members[watch] = (order["number"], pid)
                 poll.register(watch, select.POLLIN)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -38,6 +38,7 @@ class Build:
         steps: runs the steps.
         shared: where a tool chain may keep what is its own, and nobody's source.
         identity: as whom steps run.
+        sandbox: what begins the command line of a step that runs in a directory; None without.
         is_handed_over: whether the directory is that user's already.
     """
 
@@ -47,6 +48,7 @@ class Build:
     steps: Steps
     shared: Path
     identity: Identity = SERVER
+    sandbox: Callable[[Path], list[str]] | None = None
     is_handed_over: bool = False
 
     @property
@@ -59,10 +61,15 @@ class Build:
         """A directory that does not outlive the build."""
         return self.place / SCRATCH
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether steps may not touch what is the server's own."""
+        return self.identity.uid is not None or self.sandbox is not None
+
     def prepare(self) -> None:
         """Make the directories that are needed. Raises ``OSError``."""
         self.scratch.mkdir(mode=0o700)
-        if self.identity.uid is not None:
+        if self.is_apart:
             (self.scratch / _HOME).mkdir(mode=0o700)
 
     async def run(
@@ -73,13 +80,23 @@ class Build:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Run a step; see :meth:`Steps.run`. Raises ``BuildFailed``."""
-        if self.identity.uid is not None:
-            if not self.is_handed_over:
-                self.is_handed_over = True
-                await anyio.to_thread.run_sync(hand_over, self.place, self.identity)
+        if self.identity.uid is not None and not self.is_handed_over:
+            self.is_handed_over = True
+            await anyio.to_thread.run_sync(hand_over, self.place, self.identity)
+        if self.is_apart:
             home, temporary = str(self.scratch / _HOME), str(self.scratch)
             environment = {"HOME": home, "TMPDIR": temporary, **(environment or {})}
-        await self.steps.run(command, cwd, self.say, failure, environment, self.identity)
+        if self.sandbox is not None:
+            command = [*await anyio.to_thread.run_sync(self.sandbox, cwd), *command]
+        await self.steps.run(
+            command,
+            cwd,
+            self.say,
+            failure,
+            environment,
+            self.identity,
+            apart=self.is_apart,
+        )
 
     async def run_ours(
         self,

@@ -45,8 +45,9 @@ async def begin_cache(build: Build, go: str, environment: dict[str, str], cache:
         failure = "Go's own library does not compile"
         await build.run_ours(command, empty, failure, {**environment, "GOCACHE": str(fresh)})
         await anyio.to_thread.run_sync(_keep, fresh, kept)
-    # What is linked would become the user's along with the build, for all other builds too.
-    is_shared = build.identity.uid is None
+    # What is linked would become the user's along with the build, for all other builds too; and
+    # a sandbox would not keep it from being written.
+    is_shared = not build.is_apart
     await anyio.to_thread.run_sync(_furnish, kept, cache, os.link if is_shared else shutil.copy)
 
 
