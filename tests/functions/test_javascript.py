@@ -62,6 +62,18 @@ async def test_es_modules_with_event_and_context(fast: FunctionWorld) -> None:
     assert (ended.result.status, ended.result.body) == (202, b"1")
 
 
+async def test_modules_may_await_at_the_top(fast: FunctionWorld) -> None:
+    """Calls come once that is through."""
+    source = """
+    const greeting = await new Promise((resolve) => setTimeout(() => resolve('hello'), 20));
+    export default () => greeting;
+    """
+    await fast.build({"handler.mjs": source}, language=Language.JAVASCRIPT)
+    ended = await fast.call()
+    assert ended.result is not None, ended
+    assert ended.result.body == b"hello"
+
+
 async def test_bad_handlers_end_their_calls(fast: FunctionWorld) -> None:
     """Each in its way, and the next call works."""
     await fast.build(SOURCE, language=Language.JAVASCRIPT)

@@ -3,6 +3,8 @@
 import pytest
 from function_world import FunctionWorld
 
+from taskyard.runtimes.function.process_pool import ProcessPool
+
 pytestmark = pytest.mark.anyio
 
 
@@ -70,6 +72,25 @@ async def test_what_was_opened_on_import_works_in_calls(fast: FunctionWorld, wha
         await fast.start(one)
     for one in together:
         assert (await fast.ended(one)).result is not None
+
+
+@pytest.mark.parametrize(
+    ("source", "direct"),
+    [
+        ("import json\nprint('imported')\ndef handle(r): return 'ok'\n", False),
+        ("import os\nown = os.open('/dev/null', os.O_RDONLY)\ndef handle(r): return 'ok'\n", True),
+        ("open('kept', 'w').close()\ndef handle(r): return open('kept').read()\n", True),
+    ],
+)
+async def test_only_what_can_be_shared_is_forked(
+    fast: FunctionWorld, source: str, direct: bool
+) -> None:
+    """Each process imports by itself if the import leaves something open, or files."""
+    await fast.build(source)
+    await answers(fast, "1", "2")
+    (pool,) = fast.runtime._pools.values()
+    assert isinstance(pool, ProcessPool)
+    assert pool._direct is direct
 
 
 STREAMS = {
