@@ -160,7 +160,8 @@ class DroveWorld:
             task = await self.show(task_id)
             if task["state"] != state:
                 return None
-            if state == "STOPPED" and task_id in {one["taskId"] for one in await self.active()}:
+            listed = {one["instanceId"] for one in await self.active()}
+            if state == "STOPPED" and task["instanceId"] in listed:
                 return None
             return task
 
