@@ -215,6 +215,23 @@ async def test_versions_do_not_share_a_sandbox(world: FunctionWorld) -> None:
     assert "nursery.lock" not in here
 
 
+async def test_the_ancestor_in_a_sandbox_is_out_of_reach(world: FunctionWorld) -> None:
+    """It ends everything when the server is gone, so nobody may trace, stop or kill it."""
+    await world.build(PYTHON)
+    said = words(
+        await world.call(
+            "shell for n in KILL STOP TERM INT; do kill -$n 1; done;"
+            " readlink /proc/1/fd/2 && echo GOT;"
+            " grep -q . /proc/1/environ && echo GOT; (: < /proc/1/mem) && echo GOT; echo tried"
+        )
+    )
+    assert "GOT" not in said
+    assert "tried" in said
+    (pool,) = pools_of(world)
+    assert (await world.call("x")).state is AttemptState.SUCCEEDED
+    assert pools_of(world) == [pool]
+
+
 async def test_a_function_cannot_change_what_was_built(world: FunctionWorld) -> None:
     """Its own included."""
     await world.build(PYTHON)
@@ -233,6 +250,26 @@ async def test_a_build_that_makes_odd_things_fails(world: FunctionWorld) -> None
     }
     with pytest.raises(BuildFailed, match="neither a file nor a directory"):
         await world.build(files, language=Language.JAVASCRIPT)
+
+
+async def test_nothing_outlives_the_server(world: FunctionWorld) -> None:
+    """When it hangs up, as the kernel does for one that is killed, everybody ends."""
+    await world.build(PYTHON)
+    await world.start(world.assignment("shell setsid sleep 1234 & sleep 1000", timeout_s=60.0))
+    await world.ear.until(lambda: bool(world.runtime._running))
+    (pool,) = pools_of(world)
+    assert pool._sandbox is not None
+    nursery = pool._sandbox._nursery
+    assert nursery is not None
+    assert nursery._channel is not None
+    with anyio.fail_after(20):
+        while len(_below(nursery.pid)) < 4:  # noqa: ASYNC110 - a process tells nobody
+            await anyio.sleep(0.01)
+    everybody = [nursery.pid, *_below(nursery.pid)]
+    nursery._channel.close()
+    with anyio.fail_after(20):
+        while any(map(alive, everybody)):  # noqa: ASYNC110 - as above
+            await anyio.sleep(0.01)
 
 
 def test_only_children_are_translated() -> None:

@@ -109,7 +109,8 @@ class Nursery:
         else:
             lock = locked(self._directory / "nursery.lock")
         root = str(Path(taskyard.__file__).parent.parent)
-        settings = msgspec.json.encode({"base": self._base, "closed": self._closed}).decode()
+        asked = {"base": self._base, "closed": self._closed, "sandboxed": bool(self._sandbox)}
+        settings = msgspec.json.encode(asked).decode()
         command = [sys.executable, "-I", "-S", "-c", _START, root]
         try:
             path = self._directory / "nursery.log"

@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import shutil
 import socket
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +11,6 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from taskyard.core.attempts import Survivor
 from taskyard.core.states import Reason
 from taskyard.runtimes.function.adopting import NotItsChild, adopt
 from taskyard.runtimes.function.cages import Cages, Tree
@@ -24,7 +21,8 @@ from taskyard.runtimes.function.manifest import Manifest
 from taskyard.runtimes.function.member import Answer, Member
 from taskyard.runtimes.function.output import STREAMS
 from taskyard.runtimes.function.ownership import ids, make_output, make_private
-from taskyard.runtimes.function.pool import Host, Pool, how, kill_all
+from taskyard.runtimes.function.pool import Host, Pool, how
+from taskyard.runtimes.function.treebody import TreeBody, Zygote, discard_directory
 
 _log = structlog.get_logger(__name__)
 
@@ -45,59 +43,6 @@ class ProcessHost(Host, Protocol):
     def lost(self, pool: "ProcessPool") -> None:
         """All processes of a pool have died with the sandbox that they were in."""
         ...
-
-
-class TreeBody:
-    """A member's processes and its directory. Implements ``member.Body``."""
-
-    def __init__(self, tree: Tree, discard: Callable[[], None]) -> None:
-        """``discard`` removes the directory; it may block."""
-        self.tree = tree
-        self.method = tree.method
-        self.trouble = None
-        self._discard = discard
-
-    async def kill(self) -> tuple[int, list[Survivor]]:
-        """See the protocol."""
-        return await anyio.to_thread.run_sync(kill_all, self.tree)
-
-    def oom_kills(self) -> int:
-        """See the protocol."""
-        return self.tree.oom_kills()
-
-    async def remove(self) -> None:
-        """See the protocol."""
-
-        def remove() -> None:
-            kill_all(self.tree)
-            self.tree.remove()
-            self._discard()
-
-        await anyio.to_thread.run_sync(remove)
-
-
-def _discard(directory: Path) -> None:
-    """Remove a member's directory; most hold nothing but what ``child.confining`` makes."""
-    try:
-        for name in ("stdout", "stderr"):
-            (directory / name).unlink()
-        (directory / "work").rmdir()
-        directory.rmdir()
-    except OSError:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-class Zygote:
-    """The process that forks members of this pool."""
-
-    def __init__(self, number: int, body: TreeBody) -> None:
-        self.number = number
-        self.pid = 0
-        self.born = asyncio.Event()
-        """Set when its pid is known."""
-        self.body = body
-        self.channel: Channel | None = None
-        self.ready = asyncio.Event()
 
 
 class ProcessPool(Pool):
@@ -367,7 +312,7 @@ class ProcessPool(Pool):
         """The directory of a process, as this one has to name it, and what holds it together."""
         identity, sandbox = self.key.identity, self._sandbox
         directory = self._run / str(number)
-        discard = partial(_discard, directory)
+        discard = partial(discard_directory, directory)
         if sandbox is not None:
             descriptor = sandbox.open_directory(number)
             directory = Path(f"/proc/self/fd/{descriptor}")

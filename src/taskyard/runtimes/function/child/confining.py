@@ -28,6 +28,11 @@ def become_subreaper() -> None:
     prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+def close_to_others(*, closed: bool) -> None:
+    """Whether processes of the same user may trace this one, and see its descriptors and memory."""
+    prctl(_PR_SET_DUMPABLE, int(not closed))
+
+
 def end_with(parent: int) -> None:
     """Die with the parent, and get no rights by what is executed. A change of user undoes it."""
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -49,6 +49,9 @@ def main(control_fd: int, lock_fd: int, settings: dict[str, Any]) -> None:
         # Whoever stops the server from a terminal means the server; it hangs up in time.
         signal.signal(ignored, signal.SIG_IGN)
     os.setsid()
+    if settings["sandboxed"]:
+        # Functions are the same user here, and may not have it outlive the server for them.
+        confining.close_to_others(closed=True)
     confining.become_subreaper()
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=control_fd)
     poll = select.poll()
@@ -98,6 +101,7 @@ def _fork(order: dict[str, Any], descriptors: list[int], lock_fd: int) -> int:
         return pid
     try:
         os.close(lock_fd)
+        confining.close_to_others(closed=False)
         given, *doors = descriptors
         for door in doors:
             os.write(door, b"0")
