@@ -145,6 +145,18 @@ def test_followers_of_a_task_that_never_runs_end(yard: Yard) -> None:
         assert [each.attempt for each in client.follow_task(task.id)] == [0]
 
 
+def test_a_late_follower_sees_every_attempt(yard: Yard) -> None:
+    """Also when all is over, so that each of them ended with a task that has ended by now."""
+    with yard.client() as client:
+        policy = {"max_attempts": 3, "backoff_min_s": 0, "jitter": 0}
+        task = client.submit('echo "$TASKYARD_ATTEMPT"; exit 7', retry=policy)
+        assert client.wait(task.id, 30).state == "dead"
+        records = list(client.follow_task(task.id))
+    ends = [each for each in records if isinstance(each, Exit)]
+    assert [(each.attempt, each.exit_code) for each in ends] == [(1, 7), (2, 7), (3, 7)]
+    assert {each.attempt for each in records if not isinstance(each, Exit)} == {1, 2, 3}
+
+
 def test_follow_survives_a_killed_server(yard: Yard) -> None:
     """A follower that loses its server sees every byte once when it is back."""
     script = "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; sleep 0.01; done; exit 4"

@@ -164,13 +164,23 @@ class Client(Sender):
             stderr: The same for the other stream.
             patience_s: Seconds without any answer after which ``Unreachable`` is raised.
         """
-        following = Following(task_id, attempt, stdout, stderr)
+        yield from self._follow(Following(task_id, attempt, stdout, stderr), patience_s)
+
+    def _follow(
+        self, following: Following, patience_s: float, *, from_first: bool = False
+    ) -> Iterator[models.Output | models.Exit]:
+        """See :meth:`follow`; with ``from_first``, no attempt stands for the first one."""
+        task_id = following.task_id
         patience = Patience(self.address.url, patience_s)
         fruitless = 0
         while True:
             cause = "the stream ended early"
             before = dict(following.offsets)
             try:
+                # A number that may not exist yet is not asked for: without one, the server waits
+                # for the first. It would take the latest if there were some already.
+                if from_first and following.attempt is None and self.get(task_id).attempt_count:
+                    following.attempt = 1
                 yield from self._follow_once(following, patience)
                 fruitless = 0 if following.offsets != before else fruitless + 1
                 if following.done or (fruitless and self._never_ran(task_id)):
@@ -205,14 +215,12 @@ class Client(Sender):
         """
         attempt = self._attempt_after(task_id, after, patience_s) if after else 1
         while attempt is not None:
-            # A number that may not exist yet is not asked for: without one, the server waits.
-            known = None if attempt == 1 and not self.get(task_id).attempt_count else attempt
-            for record in self.follow(task_id, attempt=known, patience_s=patience_s):
-                yield record
-                attempt = record.attempt
-                if isinstance(record, models.Exit) and record.task_state in models.TERMINAL:
-                    return
-            attempt = self._attempt_after(task_id, attempt, patience_s)
+            following = Following(task_id, attempt if after else None, 0, 0)
+            yield from self._follow(following, patience_s, from_first=not after)
+            # That the task has ended by now does not make this its last attempt: others may have
+            # come and gone while nobody listened.
+            after = following.attempt or 0
+            attempt = self._attempt_after(task_id, after, patience_s)
 
     def _attempt_after(self, task_id: str, attempt: int, patience_s: float) -> int | None:
         """Wait for the next attempt; None if the task ends without one."""
