@@ -16,6 +16,7 @@ from taskyard.core.identity import Sandbox
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.command.sandbox import obstacle_to_sandbox
+from taskyard.runtimes.function.limits import PoolLimits
 from taskyard.runtimes.function.process_pool import ProcessPool
 from taskyard.runtimes.function.translating import seen_from_here
 
@@ -82,6 +83,11 @@ def alive(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     return False
+
+
+def open_files() -> int:
+    """How many descriptors this process has."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def words(ended: Ended) -> str:
@@ -200,6 +206,30 @@ async def test_when_a_sandbox_dies_its_calls_are_nobodys_fault(world: FunctionWo
     ended = await world.ended(assignment)
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.RUNTIME_TROUBLE)
     assert (await world.call("x")).state is AttemptState.SUCCEEDED
+
+
+async def test_a_sandbox_ends_with_its_pool(tmp_path: Path) -> None:
+    """When nobody has called for a while; its directories and descriptors go with it."""
+    if (obstacle := obstacle_to_sandbox()) is not None:
+        pytest.skip(obstacle)
+    world = FunctionWorld(tmp_path, sandbox=Sandbox(), limits=PoolLimits(idle_s=0.1))
+    await world.open()
+    try:
+        await world.build(PYTHON)
+        before = open_files()
+        assert (await world.call("x")).state is AttemptState.SUCCEEDED
+        (pool,) = pools_of(world)
+        sandbox = pool._sandbox
+        assert sandbox is not None
+        assert sandbox._nursery is not None
+        top = sandbox._nursery.pid
+        with anyio.fail_after(20):
+            while alive(top) or sandbox.run.exists():  # noqa: ASYNC110 - nobody tells
+                await anyio.sleep(0.01)
+        assert pools_of(world) == []
+        assert open_files() == before
+    finally:
+        await world.close()
 
 
 async def test_versions_do_not_share_a_sandbox(world: FunctionWorld) -> None:
