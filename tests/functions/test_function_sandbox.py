@@ -282,6 +282,20 @@ async def test_a_build_that_makes_odd_things_fails(world: FunctionWorld) -> None
         await world.build(files, language=Language.JAVASCRIPT)
 
 
+async def test_the_death_of_the_nursery_outside_ends_sandboxes_too(world: FunctionWorld) -> None:
+    """It waits for them before it begins again; then calls are answered as before."""
+    await world.build(PYTHON)
+    assignment = world.assignment("sleep", timeout_s=60.0)
+    await world.start(assignment)
+    await world.ear.until(lambda: bool(world.runtime._running))
+    nursery = world.runtime._nursery
+    assert nursery is not None
+    os.kill(nursery.pid, signal.SIGKILL)
+    ended = await world.ended(assignment)
+    assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.RUNTIME_TROUBLE)
+    assert (await world.call("x")).state is AttemptState.SUCCEEDED
+
+
 async def test_nothing_outlives_the_server(world: FunctionWorld) -> None:
     """When it hangs up, as the kernel does for one that is killed, everybody ends."""
     await world.build(PYTHON)

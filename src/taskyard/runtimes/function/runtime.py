@@ -118,7 +118,11 @@ class FunctionRuntime(Switchboard):
                 "functions_out_of_reach", places=self._closed, reason=nursery.obstacle, means=_MEANS
             )
         # Neither are those in sandboxes, which end with their server, too.
-        os.close(await anyio.to_thread.run_sync(locked, self._directory / SANDBOXES))
+        try:
+            os.close(await anyio.to_thread.run_sync(locked, self._directory / SANDBOXES))
+        except OSError as error:
+            await nursery.close()
+            raise RuntimeUnavailable(f"sandboxes of functions do not end: {error}") from error
         # Nothing of an earlier life is alive any more.
         await anyio.to_thread.run_sync(_empty, self._run)
         self._nursery = nursery
