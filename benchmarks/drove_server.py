@@ -144,7 +144,8 @@ async def serve(data: Path, port: int) -> None:
         await wired.tally.load(store.dispatch)
         await wired.engine.dispatch.load()
         await wired.rescue.load()
-        for loop in (wired.engine.dispatch.run, wired.due.run, wired.rescue.run):
+        loops = (wired.engine.dispatch.run, wired.due.run, wired.rescue.run, wired.leases.run)
+        for loop in loops:
             tasks.start_soon(loop)
         await workers.begin(wired.reception, tasks)
         tasks.start_soon(listener.serve)
