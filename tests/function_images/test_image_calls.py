@@ -34,6 +34,7 @@ async def test_a_program_is_told_of_the_request(world: ImageWorld) -> None:
     assert told.pop("id")
     assert told.pop("task")
     assert told == {
+        "call": 1,
         "function": "f",
         "version": 1,
         "node": "local",
@@ -88,7 +89,7 @@ async def test_what_is_left_out_of_an_answer_has_defaults(world: ImageWorld) -> 
         ("exit 5", Reason.EXIT_CODE, 5, None, "exited with code 5 in the middle"),
         ("segfault", Reason.SIGNAL, None, "SIGSEGV", "died of SIGSEGV"),
         ("nonsense", Reason.FUNCTION_ERROR, None, None, "broke the protocol: status"),
-        ("split", Reason.FUNCTION_ERROR, None, None, "broke the protocol: headers"),
+        ("split", Reason.FUNCTION_ERROR, None, None, "contains a control character"),
     ],
 )
 async def test_what_goes_wrong_has_words(
