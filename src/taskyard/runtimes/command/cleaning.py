@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,18 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 
-def clean_all(directories: Sequence[Path], work_root: str | None = None) -> None:
+def clean_all(directories: Sequence[Path], clean_work: Callable[[str], None] | None = None) -> None:
     """Remove what these attempts made in their working directories, and their input. Blocks.
 
-    Below a ``work_root`` the working directories themselves go as well.
+    ``clean_work`` does so for working directories that lie elsewhere, by the attempt's name.
     """
     for directory in directories:
         with contextlib.suppress(OSError):
             (directory / "stdin").unlink(missing_ok=True)
-            if work_root is None:
+            if clean_work is None:
                 _empty(directory / "work")
             else:
-                _remove(Path(work_root) / directory.name)
+                clean_work(directory.name)
 
 
 def _empty(work: Path) -> None:
@@ -36,10 +36,11 @@ def _empty(work: Path) -> None:
         return
     except OSError:
         _log.debug("working directory is closed", path=str(work))
-    _remove(work)
+    remove(work)
 
 
-def _remove(work: Path) -> None:
+def remove(work: Path) -> None:
+    """Remove a directory with all it holds, whatever rights were taken from it. Blocks."""
     if work.exists():
         shutil.rmtree(work, onerror=_open_up)
 

@@ -27,6 +27,7 @@ from taskyard.runtimes.command.messages import (
     encode,
     kill_line,
 )
+from taskyard.runtimes.command.workdirs import WorkDirectories
 
 _log = structlog.get_logger(__name__)
 
@@ -78,7 +79,7 @@ class CommandRuntime:
         self._place = ShepherdPlace(
             directory.absolute(), use_cgroups=use_cgroups, linger_s=linger_s
         )
-        self._work_root = None if work_root is None else str(work_root.absolute())
+        self._work = None if work_root is None else WorkDirectories(str(work_root.absolute()))
         self._held: dict[AttemptId, _Held] = {}
         self._listener: Listener | None = None
         self._link: Link | None = None
@@ -150,7 +151,9 @@ class CommandRuntime:
     def _begin_line(
         self, assignment: Assignment, directory: Path, *, adopt: bool, begun: bool
     ) -> bytes:
-        work = None if self._work_root is None else f"{self._work_root}/{directory.name}"
+        work = None
+        if self._work is not None:
+            work = self._work.prepare(directory.name, assignment.identity.uid)
         return begin_line(assignment, directory, work, adopt=adopt, begun=begun)
 
     async def kill(self, order: KillOrder) -> None:
@@ -192,7 +195,8 @@ class CommandRuntime:
         directories, self._unclean = self._unclean, []
         try:
             if directories:
-                await anyio.to_thread.run_sync(clean_all, directories, self._work_root)
+                clean_work = None if self._work is None else self._work.clean
+                await anyio.to_thread.run_sync(clean_all, directories, clean_work)
         except Exception:  # noqa: BLE001 - what is left goes with the attempt's directory
             _log.exception("cleaning up failed")
 
