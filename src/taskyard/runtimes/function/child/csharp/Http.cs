@@ -154,7 +154,23 @@ namespace Microsoft.AspNetCore.Http
     {
         public HttpRequest Request { get; set; }
         public HttpResponse Response { get; set; }
-        public CancellationToken RequestAborted { get; set; }
+        private CancellationToken? aborted;
+
+        /// <summary>
+        /// Cancelled when the call has run over its time. Made when somebody asks: its timer starts a
+        /// thread, and a process that calls Environment.Exit at that moment may hang in Mono.
+        /// </summary>
+        public CancellationToken RequestAborted
+        {
+            get
+            {
+                if (!aborted.HasValue) aborted = Abort == null ? CancellationToken.None : Abort();
+                return aborted.Value;
+            }
+            set { aborted = value; }
+        }
+
+        internal Func<CancellationToken> Abort;
 
         /// <summary>
         /// "taskyard.progress" is an <c>Action&lt;double, string&gt;</c> that tells how far the call

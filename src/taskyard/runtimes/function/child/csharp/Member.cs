@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Diagnostics;
 using System.IO;
 using System.Linq;
 using System.Runtime.CompilerServices;
@@ -157,20 +158,29 @@ namespace Taskyard
             foreach (List<object> pair in Get(call.Header, "headers") as List<object> ?? new List<object>())
                 request.Headers.Append((string)pair[0], (string)pair[1]);
             var timeout = Get(call.Header, "timeout_s") as double?;
-            var source = new CancellationTokenSource();
-            if (timeout.HasValue && timeout.Value < int.MaxValue / 1000)
-                source.CancelAfter(TimeSpan.FromSeconds(timeout.Value));
+            var running = Stopwatch.StartNew();
             request.HttpContext = new HttpContext
             {
                 Request = request,
                 Response = new HttpResponse(),
-                RequestAborted = source.Token,
+                Abort = () => AfterTime(timeout, running.Elapsed),
                 Items = new Dictionary<object, object>
                 {
                     { "taskyard.progress", new Action<double, string>(progress.Report) },
                 },
             };
             return request;
+        }
+
+        private static CancellationToken AfterTime(double? timeout, TimeSpan passed)
+        {
+            var source = new CancellationTokenSource();
+            if (timeout.HasValue && timeout.Value < int.MaxValue / 1000)
+            {
+                var left = TimeSpan.FromSeconds(timeout.Value) - passed;
+                source.CancelAfter(left > TimeSpan.Zero ? left : TimeSpan.Zero);
+            }
+            return source.Token;
         }
 
         private static NamedValues QueryOf(string query)
