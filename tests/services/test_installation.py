@@ -102,10 +102,12 @@ async def test_the_end_of_a_credential_is_announced_once(at: World) -> None:
     token, text = await at.access.create_token(ADMIN_A, "ci", Role.WRITE)
     await at.access.add_user(ADMIN_A, "ann", PASSWORD, Role.READ)
     ended: list[str] = []
+    held: list[Credential] = []
 
     def watch(caller: Caller) -> None:
         credential = caller.credential
         assert isinstance(credential, Credential)
+        held.append(credential)  # as a stream does: what nobody holds is forgotten
         credential.watch(lambda: ended.append(str(credential)))
 
     watch(await at.access.authenticate_token(text))
