@@ -1,7 +1,8 @@
 """The settings of a server: one frozen object, read and checked once, then passed down.
 
 They come from a TOML file, then the environment (``TASKYARD_`` and the name in capitals), then the
-command line; the later ones win. Nothing else reads the environment.
+command line; the later ones win. Nothing else reads the environment. The file is long because every
+setting stands here once, with its type, bounds, default and meaning.
 """
 
 import ipaddress
