@@ -85,7 +85,8 @@ def _follow(
     for record in client.follow(task_id, attempt=first, patience_s=PATIENCE_S, **starts):
         yield record
         number = record.attempt
-    if attempt is None:
+    # Number 0 is the end of a task that never ran: nothing comes after it.
+    if attempt is None and number:
         for record in client.follow_task(task_id, after=number, patience_s=PATIENCE_S):
             if isinstance(record, Exit) or record.stream in streams:
                 yield record
