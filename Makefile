@@ -28,7 +28,7 @@ test: $(STAMP)
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy src benchmarks demo
+	$(BIN)/mypy src benchmarks demo tools
 	$(BIN)/mypy tests/conftest.py
 	cd tests && MYPYPATH=../src:. ../$(BIN)/mypy --config-file ../pyproject.toml -p fakes
 	@# Folder by folder: each has a conftest.py of its own, and helpers it imports by name.
