@@ -13,7 +13,7 @@ import pytest
 from ordinary import Ordinary
 from shells import SHELLS
 
-from taskyard.runtimes.command.sandbox import obstacle_to_sandbox
+from taskyard.runtimes.processes.bubblewrap import obstacle_to_sandbox
 
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.timeout(300)]
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from ordinary import Ordinary
 
-from taskyard.runtimes.command.sandbox import obstacle_to_sandbox
+from taskyard.runtimes.processes.bubblewrap import obstacle_to_sandbox
 
 pytestmark = pytest.mark.timeout(120)
 

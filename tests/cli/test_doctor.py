@@ -19,7 +19,7 @@ from taskyard.cli.doctor.programs import check_bubblewrap, check_engines, check_
 from taskyard.cli.doctor.server import check_port, check_server
 from taskyard.cli.doctor.work import check_reach
 from taskyard.core.instants import Instant
-from taskyard.runtimes.function import reach
+from taskyard.runtimes.function import reachability
 from taskyard.store.sqlite.database import FILE_NAME, connect
 from taskyard.store.sqlite.migrating import migrate
 from taskyard.store.sqlite.parking import put_aside
@@ -161,7 +161,7 @@ def test_what_functions_cannot_get_to_is_told(
     functions.mkdir(parents=True)
     found = check_reach(tmp_path / "data")
     assert (found.status, str(functions) in found.detail) == (Status.OK, True)
-    monkeypatch.setattr(reach, "_TRY", "import sys; sys.exit('not permitted')")
+    monkeypatch.setattr(reachability, "_TRY", "import sys; sys.exit('not permitted')")
     found = check_reach(tmp_path / "data")
     assert found.status is Status.WARN
     assert f"{functions} (not permitted)" in found.detail

@@ -18,7 +18,7 @@ from taskyard.runtimes.container.diagnosis import (
     reason_of_os_error,
     reason_of_refusal,
 )
-from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
+from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.xdist_group("containers")]
 

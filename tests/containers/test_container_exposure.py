@@ -10,9 +10,9 @@ import pytest
 
 from taskyard.core.states import Reason
 from taskyard.core.tasks import Device, Volume
-from taskyard.runtimes.container.errors import CannotRun
 from taskyard.runtimes.container.exposure import Mount, exposed, mounts
 from taskyard.runtimes.container.volumes import binds, real_devices
+from taskyard.runtimes.engine.errors import CannotRun
 
 
 def asked(path: Path | str, protected: Path) -> None:

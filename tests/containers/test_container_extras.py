@@ -17,10 +17,10 @@ from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import Container, ContainerFile, Device, DeviceRequest
 from taskyard.ports.runtime import Assignment
-from taskyard.runtimes.container.errors import CannotRun, EngineRefused
-from taskyard.runtimes.container.files import FILE_BYTES, furnish
+from taskyard.runtimes.container.copy_files import FILE_BYTES, furnish
 from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.request import Surroundings, creation
+from taskyard.runtimes.engine.errors import CannotRun, EngineRefused
 
 
 def created(

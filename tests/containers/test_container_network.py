@@ -13,7 +13,7 @@ from engines import RealEngine
 from taskyard.core.attempts import StreamSize
 from taskyard.core.states import AttemptState
 from taskyard.ports.errors import RuntimeUnavailable
-from taskyard.runtimes.container.places import TlsFiles
+from taskyard.runtimes.engine.address import TlsFiles
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.xdist_group("containers")]
 

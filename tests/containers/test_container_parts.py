@@ -13,18 +13,14 @@ from taskyard.core.errors import InvalidInput
 from taskyard.core.image_name import parse_image
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Volume
-from taskyard.runtimes.container.credentials import auth_header
-from taskyard.runtimes.container.errors import CannotRun
-from taskyard.runtimes.container.findings import (
-    Circumstances,
-    finding,
-    judge,
-)
-from taskyard.runtimes.container.frames import Frames, LogFrames
-from taskyard.runtimes.container.identity import installation_id
 from taskyard.runtimes.container.output import Output
-from taskyard.runtimes.container.places import Place, find_places, parse_place
 from taskyard.runtimes.container.volumes import binds
+from taskyard.runtimes.engine.address import Place, find_places, parse_place
+from taskyard.runtimes.engine.container_state import Circumstances, finding, judge
+from taskyard.runtimes.engine.credentials import auth_header
+from taskyard.runtimes.engine.errors import CannotRun
+from taskyard.runtimes.engine.frames import Frames, LogFrames
+from taskyard.runtimes.engine.identity import installation_id
 
 
 def frame(stream: int, data: bytes) -> bytes:

@@ -17,9 +17,9 @@ from taskyard.core.resources import Resources
 from taskyard.core.tasks import FunctionCall
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.runtimes.container.runtime import ContainerSettings
+from taskyard.runtimes.function.images.builder import LocalImages
+from taskyard.runtimes.function.images.runtime import ImageRuntime
 from taskyard.runtimes.function.limits import PoolLimits
-from taskyard.runtimes.image.builder import LocalImages
-from taskyard.runtimes.image.runtime import ImageRuntime
 from taskyard.server.clock import SystemClock
 from taskyard.worker.directories import AttemptDirectories
 from taskyard.worker.resultfiles import ResultFiles

@@ -11,13 +11,13 @@ import pytest
 
 from taskyard.core.functions import FunctionId
 from taskyard.core.ids import WorkspaceName
-from taskyard.runtimes.container.frames import STDERR, STDOUT
+from taskyard.runtimes.engine.frames import STDERR, STDOUT
+from taskyard.runtimes.function.images.captured_output import IDLE_BYTES, Prints
+from taskyard.runtimes.function.images.instance import ImageMember, prepare
+from taskyard.runtimes.function.images.pins import Pin, read_pin, write_pin
+from taskyard.runtimes.function.images.request import Berth, creation
+from taskyard.runtimes.function.instance import Answer, Member
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
-from taskyard.runtimes.function.member import Answer, Member
-from taskyard.runtimes.image.member import ImageMember, prepare
-from taskyard.runtimes.image.pins import Pin, read_pin, write_pin
-from taskyard.runtimes.image.prints import IDLE_BYTES, Prints
-from taskyard.runtimes.image.request import Berth, creation
 
 pytestmark = pytest.mark.anyio
 

@@ -15,10 +15,10 @@ from taskyard.core.functions import Language
 from taskyard.core.identity import Sandbox
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.functions import BuildFailed
-from taskyard.runtimes.command.sandbox import obstacle_to_sandbox
 from taskyard.runtimes.function.limits import PoolLimits
 from taskyard.runtimes.function.process_pool import ProcessPool
 from taskyard.runtimes.function.translating import seen_from_here
+from taskyard.runtimes.processes.bubblewrap import obstacle_to_sandbox
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap, pytest.mark.timeout(120)]
 PYTHON = """

@@ -16,7 +16,7 @@ from taskyard.core.identity import SERVER, Identity
 from taskyard.core.states import AttemptState, Reason
 from taskyard.runtimes.function import runtime
 from taskyard.runtimes.function.adopting import NotItsChild, adopt
-from taskyard.runtimes.function.treebody import TreeBody
+from taskyard.runtimes.function.process_body import TreeBody
 
 pytestmark = [pytest.mark.anyio, pytest.mark.root, pytest.mark.timeout(300)]
 OWN = Identity(1_900_000_013, 1_900_000_013)

@@ -8,7 +8,7 @@ import pytest
 from function_world import FunctionWorld
 
 from taskyard.core.states import AttemptState, Reason
-from taskyard.runtimes.function import settling
+from taskyard.runtimes.function import completion
 from taskyard.runtimes.function.limits import PoolLimits
 
 pytestmark = pytest.mark.anyio
@@ -50,7 +50,7 @@ async def test_a_process_that_is_stopped_is_replaced(
     fast: FunctionWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its call fails through no fault of its own; one that merely takes its time does not."""
-    monkeypatch.setattr(settling, "STOPPED_S", 0.2)
+    monkeypatch.setattr(completion, "STOPPED_S", 0.2)
     await fast.build("import time\ndef handle(request):\n    time.sleep(float(request.text))\n")
     assert (await fast.call("1.5")).state is AttemptState.SUCCEEDED
     assignment = fast.assignment("60")

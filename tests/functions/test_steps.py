@@ -12,9 +12,9 @@ import anyio
 import pytest
 
 from taskyard.ports.functions import BuildFailed
-from taskyard.runtimes.command.cgroups import own_hierarchies
-from taskyard.runtimes.command.peers import Peer
 from taskyard.runtimes.function.steps import Steps
+from taskyard.runtimes.processes.cgroups import own_hierarchies
+from taskyard.runtimes.processes.peers import Peer
 from taskyard.server.controlpeers import is_task
 
 pytestmark = pytest.mark.timeout(60)
@@ -24,7 +24,7 @@ _SERVER = """
 import sys, anyio
 from pathlib import Path
 from taskyard.runtimes.function.steps import Steps
-from taskyard.runtimes.command.peers import Peer
+from taskyard.runtimes.processes.peers import Peer
 from taskyard.server.controlpeers import is_task
 steps = Steps(Path(sys.argv[1]), 60.0, use_cgroups=sys.argv[2] == "cgroup")
 command = ["/bin/sh", "-c", sys.argv[3]]

@@ -11,8 +11,8 @@ from pasture import Pasture, alive, until
 from test_kill import pids_in
 
 from taskyard.ports.runtime import Assignment
-from taskyard.runtimes.command.cgroups import own_hierarchies
-from taskyard.runtimes.command.processes import ancestry, process
+from taskyard.runtimes.processes.cgroups import own_hierarchies
+from taskyard.runtimes.processes.proc import ancestry, process
 from taskyard.server.listeners import Listener, bind_unix, local_admin, started
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cgroups]

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from taskyard.core.states import AttemptState, Reason
-from taskyard.runtimes.command import processes, ward
-from taskyard.runtimes.command.cage import Cage, Stand
-from taskyard.runtimes.command.cgroups import own_hierarchies
-from taskyard.runtimes.command.session import Roster, SessionTree
+from taskyard.runtimes.command import supervised_process
 from taskyard.runtimes.command.timers import Timers
-from taskyard.runtimes.command.tree import Limits
+from taskyard.runtimes.processes import proc
+from taskyard.runtimes.processes.attempt_cgroup import Cage, Stand
+from taskyard.runtimes.processes.cgroups import own_hierarchies
+from taskyard.runtimes.processes.session import Roster, SessionTree
+from taskyard.runtimes.processes.tree import Limits
 
 _HYBRID_MOUNTS = """\
 25 20 0:22 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
@@ -86,8 +87,9 @@ def test_timers_run_in_order_and_forget_cancelled_ones() -> None:
 
 def test_words_of_the_shepherd_are_words_of_the_core() -> None:
     """The shepherd imports no core; the states and reasons it writes exist there all the same."""
-    source = Path(ward.__file__).read_text(encoding="utf-8")
-    source += (Path(ward.__file__).parent / "herd.py").read_text(encoding="utf-8")
+    folder = Path(supervised_process.__file__).parent
+    names = ("supervised_process.py", "process_table.py")
+    source = "".join((folder / name).read_text(encoding="utf-8") for name in names)
     for state in ("succeeded", "failed", "killed", "lost"):
         assert f'"{state}"' in source
         assert AttemptState(state)
@@ -108,7 +110,7 @@ def test_words_of_the_shepherd_are_words_of_the_core() -> None:
 @pytest.mark.parametrize("module", ["asyncio", "msgspec", "anyio", "structlog", "litestar"])
 def test_shepherd_stays_small(module: str) -> None:
     """It lives as long as any command; what it does not need it does not load."""
-    script = f"import sys, taskyard.runtimes.command.shepherd; print({module!r} in sys.modules)"
+    script = f"import sys, taskyard.runtimes.command.supervisor; print({module!r} in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
@@ -122,9 +124,9 @@ def test_a_child_of_a_process_that_died_while_the_table_was_read_is_not_overlook
     roster = Roster()
     roster.alive.add("attempt")
     tree = SessionTree("attempt", "/nowhere", roster, adopted=False)
-    child = processes.Process(6, os.getpid(), 6, 6, "S", 1)
+    child = proc.Process(6, os.getpid(), 6, 6, "S", 1)
     tables = iter([{}, {6: child}])
     children = iter([[5], [5], [6], [6]])
-    monkeypatch.setattr(processes, "table", lambda: next(tables))
-    monkeypatch.setattr(processes, "own_children", lambda: next(children))
+    monkeypatch.setattr(proc, "table", lambda: next(tables))
+    monkeypatch.setattr(proc, "own_children", lambda: next(children))
     assert not tree.is_empty()

@@ -11,7 +11,7 @@ from pasture import Pasture
 from taskyard.core.cores import Allotment
 from taskyard.core.resources import Resources
 from taskyard.core.states import AttemptState, Reason
-from taskyard.runtimes.command.cgroups import copy_cpuset
+from taskyard.runtimes.processes.cgroups import copy_cpuset
 
 pytestmark = pytest.mark.anyio
 SHOW = "import os; print(sorted(os.sched_getaffinity(0)))"

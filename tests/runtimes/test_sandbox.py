@@ -10,7 +10,7 @@ from taskyard.core.attempts import Ended
 from taskyard.core.identity import Sandbox
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.runtime import Assignment
-from taskyard.runtimes.command.sandbox import obstacle_to_sandbox, sandboxed
+from taskyard.runtimes.processes.bubblewrap import obstacle_to_sandbox, sandboxed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 

@@ -190,7 +190,7 @@ async def test_commands_survive_sigkill_of_their_client(tmp_path: Path) -> None:
 
 async def test_second_shepherd_refuses(field: Pasture) -> None:
     """A directory has one shepherd."""
-    command = [sys.executable, "-m", "taskyard.runtimes.command.shepherd"]
+    command = [sys.executable, "-m", "taskyard.runtimes.command.supervisor"]
     done = await anyio.run_process([*command, str(field.root / "shepherd")], check=False)
     assert done.returncode == 3
     assert (await field.run("true")).state is AttemptState.SUCCEEDED

@@ -16,7 +16,7 @@ from litestar.types import Receive, Scope, Send
 from taskyard.core.errors import Overloaded
 from taskyard.dialects.http.peers import LOCAL_KEY
 from taskyard.dialects.http.shares import Shares
-from taskyard.runtimes.command.peers import Peer
+from taskyard.runtimes.processes.peers import Peer
 from taskyard.server import listeners
 from taskyard.server.controlpeers import is_task
 from taskyard.server.listeners import Listener, bind_tcp, bind_unix, local_admin, started

@@ -25,12 +25,12 @@ from taskyard.core.tasks import IMAGE_FUNCTIONS
 from taskyard.ports.clock import Clock
 from taskyard.ports.runtime import Runtime
 from taskyard.runtimes.command.runtime import CommandRuntime
-from taskyard.runtimes.container.places import OFF
 from taskyard.runtimes.container.runtime import ContainerRuntime
+from taskyard.runtimes.engine.address import OFF
+from taskyard.runtimes.function.images.runtime import ImageRuntime
 from taskyard.runtimes.function.limits import PoolLimits
+from taskyard.runtimes.function.router import Rebuild
 from taskyard.runtimes.function.runtime import FunctionRuntime
-from taskyard.runtimes.function.switchboard import Rebuild
-from taskyard.runtimes.image.runtime import ImageRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.containers import container_settings

@@ -3,16 +3,19 @@
 from pathlib import Path
 from typing import Final
 
-from taskyard.runtimes.command import processes
-from taskyard.runtimes.command.peers import Peer, has_ended
+from taskyard.runtimes.processes import proc
+from taskyard.runtimes.processes.peers import Peer, has_ended
 
 _MARK: Final = b"TASKYARD_ATTEMPT_ID="
 _FUNCTION: Final = b"TASKYARD_FUNCTION="
 _CGROUP: Final = "/taskyard-"
 """How the names of the cgroups begin in which commands, functions and builds are held."""
 _SUPERVISOR: Final = "/shepherd"
-_SHEPHERD: Final = b"taskyard.runtimes.command.shepherd"
-_NURSERY: Final = b"taskyard.runtimes.function.child.nursery"
+_COMMANDS: Final = {
+    b"taskyard.runtimes.command.supervisor",
+    b"taskyard.runtimes.command.shepherd",  # of earlier releases: outlives an upgrade
+}
+_NURSERY: Final = b"taskyard.runtimes.function.child.fork_server"
 _BUILD: Final = b"taskyard.runtimes.function.child.supervisor"
 """What command lines of the parents of tasks and builds contain; see where they are started."""
 
@@ -30,7 +33,7 @@ def is_task(peer: Peer, handle: int | None = None) -> bool:
             may have got its pid since.
     """
     process = Path(f"/proc/{peer.pid}")
-    above = processes.ancestry(peer.pid)
+    above = proc.ancestry(peer.pid)
     if above is None:
         return True
     try:
@@ -50,4 +53,4 @@ def is_task(peer: Peer, handle: int | None = None) -> bool:
 def _supervises(pid: int) -> bool:
     """Whether a process is the parent of tasks. Raises ``OSError`` if it is gone."""
     arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    return any(one == _SHEPHERD or _NURSERY in one or _BUILD in one for one in arguments)
+    return any(one in _COMMANDS or _NURSERY in one or _BUILD in one for one in arguments)

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.dialects.http.peers import LOCAL_KEY
-from taskyard.runtimes.command.peers import Peer, handle_of, peer_of
+from taskyard.runtimes.processes.peers import Peer, handle_of, peer_of
 from taskyard.server.controlpeers import is_task
 from taskyard.server.corked import Corked
 from taskyard.server.doors import MOST_CONNECTIONS, Doors

@@ -28,7 +28,7 @@ from taskyard.dialects.http.shares import DEFAULT_PERCENT, Shares
 from taskyard.dialects.http.streams import DEFAULT_WAITS
 from taskyard.dialects.native.errors import invalid_input
 from taskyard.dialects.native.sizes import size_bytes
-from taskyard.runtimes.container.places import parse_place
+from taskyard.runtimes.engine.address import parse_place
 from taskyard.server.addresses import Address, parse_listen
 from taskyard.server.pools import PoolSettings, check_pools, pools_from_text
 from taskyard.server.work_settings import (

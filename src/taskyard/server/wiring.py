@@ -17,8 +17,8 @@ from taskyard.ports.logs import LogStore
 from taskyard.ports.transport import Transport
 from taskyard.runtimes.function.building import LocalBuilder
 from taskyard.runtimes.function.bundles import BundleFiles
+from taskyard.runtimes.function.images.builder import LocalImages
 from taskyard.runtimes.function.unpacking import UnpackLimits
-from taskyard.runtimes.image.builder import LocalImages
 from taskyard.server.containers import container_rule, container_settings
 from taskyard.server.mail import SmtpMail
 from taskyard.server.metrics import Metrics

@@ -9,7 +9,7 @@ import structlog
 from taskyard.core.errors import InvalidInput
 from taskyard.core.identity import Identity, Sandbox, UserRule, WorkRule, WorkRules
 from taskyard.core.ids import WorkspaceName
-from taskyard.runtimes.command.sandbox import obstacle_to_sandbox
+from taskyard.runtimes.processes.bubblewrap import obstacle_to_sandbox
 from taskyard.server.identities import obstacle_to_users
 from taskyard.server.settings import Settings
 from taskyard.server.work_settings import WorkSettings

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from taskyard.core.resources import Capacity
-from taskyard.runtimes.command.cgroups import own_hierarchies
+from taskyard.runtimes.processes.cgroups import own_hierarchies
 
 SLOTS_PER_CORE = 16
 """An attempt holds its slot from the commit that places it to the commit that ends it. Where the

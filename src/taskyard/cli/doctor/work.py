@@ -34,10 +34,7 @@ def check_work(data: Path) -> Finding:
 def check_reach(data: Path) -> Finding:
     """Whether users of workspaces can get to what functions are made of."""
     from taskyard.core.errors import InvalidInput  # noqa: PLC0415 - loads the server's settings
-    from taskyard.runtimes.function.reach import (  # noqa: PLC0415 - loads a runtime
-        closed_places,
-        obstacle_to_reach,
-    )
+    from taskyard.runtimes.function.reachability import closed_places, obstacle_to_reach  # noqa: PLC0415 - loads a runtime
     from taskyard.server.settings import Settings  # noqa: PLC0415 - as above
     from taskyard.server.work import work_rules  # noqa: PLC0415 - as above
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from taskyard.runtimes.command.protocol import Json
 from taskyard.runtimes.command.spawning import SpawnFailed, identity_of
-from taskyard.runtimes.command.tree import Limits
+from taskyard.runtimes.processes.tree import Limits
 
 
 def confinement(request: Json, enforced: Collection[str]) -> Json | None:

@@ -16,7 +16,7 @@ from taskyard.core.ids import AttemptId
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
 from taskyard.runtimes.command.cleaning import clean_all
-from taskyard.runtimes.command.link import Link, ShepherdPlace
+from taskyard.runtimes.command.client import Link, ShepherdPlace
 from taskyard.runtimes.command.messages import (
     EndedEvent,
     Event,

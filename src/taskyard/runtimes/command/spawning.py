@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from taskyard.runtimes.command import spawnlib
 from taskyard.runtimes.command.protocol import Json
-from taskyard.runtimes.command.sandbox import DirectoryRefused, SandboxMissing, sandboxed
+from taskyard.runtimes.processes.bubblewrap import DirectoryRefused, SandboxMissing, sandboxed
 
 _MACHINE_TROUBLE: Final = {
     errno.EAGAIN,

@@ -7,11 +7,11 @@ import anyio
 import structlog
 from anyio.abc import TaskStatus
 
-from taskyard.runtimes.container.engine import Attachment, EngineClient
-from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
-from taskyard.runtimes.container.frames import Frames, LogFrames
 from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.watch import Watch
+from taskyard.runtimes.engine.client import Attachment, EngineClient
+from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
+from taskyard.runtimes.engine.frames import Frames, LogFrames
 
 _log = structlog.get_logger(__name__)
 

@@ -18,14 +18,14 @@ from taskyard.core.image_name import parse_image
 from taskyard.core.states import Reason
 from taskyard.core.tasks import Container
 from taskyard.ports.runtime import Assignment
-from taskyard.runtimes.container.dock import Dock
-from taskyard.runtimes.container.engine import EngineClient
-from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
+from taskyard.runtimes.container.context import Dock
 from taskyard.runtimes.container.request import (
     ATTEMPT_LABEL,
     INSTALLATION_LABEL,
     container_name,
 )
+from taskyard.runtimes.engine.client import EngineClient
+from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
 
 _log = structlog.get_logger(__name__)
 

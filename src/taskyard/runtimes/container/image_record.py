@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from taskyard.core.instants import Instant
 from taskyard.ports.clock import Clock
-from taskyard.runtimes.container.engine import EngineClient, image_path
-from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
+from taskyard.runtimes.engine.client import EngineClient, image_path
+from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
 
 _log = structlog.get_logger(__name__)
 

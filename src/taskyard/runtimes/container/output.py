@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from taskyard.core.attempts import StreamSize
-from taskyard.runtimes.command import diskroom, records
-from taskyard.runtimes.container.ending import Ending
-from taskyard.runtimes.container.frames import STDERR, STDOUT
+from taskyard.runtimes.command import journal
+from taskyard.runtimes.container.tail_file import Ending
+from taskyard.runtimes.engine.frames import STDERR, STDOUT
+from taskyard.runtimes.output import disk_space
 
 META: Final = "meta.json"
 _NAMES: Final = {STDOUT: "stdout", STDERR: "stderr"}
@@ -76,7 +77,7 @@ class Output:
         if not meta.exists():
             meta.write_text(f'{{"log_limit_bytes": {self._limit}}}', encoding="ascii")
         # It is lower than it was asked for where the disk was nearly full before.
-        self._limit = records.read_meta(str(self._directory), self._limit)
+        self._limit = journal.read_meta(str(self._directory), self._limit)
         self._prefix[STDERR] = stderr_prefix_bytes
         for stream, name in _NAMES.items():
             fd = self._fds[stream] = os.open(f"{self._directory}/{name}", _FLAGS, _MODE)
@@ -140,12 +141,12 @@ class Output:
         if self._unlooked < _LOOK_EVERY_BYTES:
             return
         self._unlooked = 0
-        if diskroom.room(str(self._directory)) >= 1:
+        if disk_space.room(str(self._directory)) >= 1:
             return
         kept = [min(self._prefix[one] + self._seen[one], self._limit) for one in _NAMES]
-        limit = diskroom.cut_at(self._limit, sum(kept) if self._merge else max(kept))
+        limit = disk_space.cut_at(self._limit, sum(kept) if self._merge else max(kept))
         if limit < self._limit:
-            records.write_meta(str(self._directory), limit)
+            journal.write_meta(str(self._directory), limit)
             self._limit = limit
 
     def sizes(self) -> dict[str, StreamSize]:

@@ -19,21 +19,21 @@ from taskyard.core.resources import Capacity
 from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
-from taskyard.runtimes.container.absence import EVER, AbsenceRecord
-from taskyard.runtimes.container.berth import Berth
-from taskyard.runtimes.container.connecting import engine_paths, find_engine
-from taskyard.runtimes.container.engine import EngineClient
-from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
-from taskyard.runtimes.container.identity import boot_id, installation_id
+from taskyard.runtimes.container.attempt import Berth
 from taskyard.runtimes.container.image_record import ImageRecord, PrunePolicy
-from taskyard.runtimes.container.places import AUTO, TlsFiles
-from taskyard.runtimes.container.relay import Relay
+from taskyard.runtimes.container.outage import EVER, AbsenceRecord
 from taskyard.runtimes.container.request import (
     ATTEMPT_LABEL,
     INSTALLATION_LABEL,
     container_name,
 )
+from taskyard.runtimes.container.syslog_sender import Relay
 from taskyard.runtimes.container.watch import Watch
+from taskyard.runtimes.engine.address import AUTO, TlsFiles
+from taskyard.runtimes.engine.client import EngineClient
+from taskyard.runtimes.engine.discovery import engine_paths, find_engine
+from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
+from taskyard.runtimes.engine.identity import boot_id, installation_id
 
 _log = structlog.get_logger(__name__)
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from taskyard.core.states import Reason
 from taskyard.core.tasks import Container
 from taskyard.ports.runtime import Assignment
+from taskyard.runtimes.container.context import Dock
+from taskyard.runtimes.container.copy_files import furnish
+from taskyard.runtimes.container.create import allowed
 from taskyard.runtimes.container.diagnosis import probe_of, reason_of_refusal
-from taskyard.runtimes.container.dock import Dock
-from taskyard.runtimes.container.errors import CannotRun, EngineRefused
-from taskyard.runtimes.container.files import furnish
-from taskyard.runtimes.container.findings import finding
-from taskyard.runtimes.container.making import allowed
 from taskyard.runtimes.container.request import container_name
+from taskyard.runtimes.engine.container_state import finding
+from taskyard.runtimes.engine.errors import CannotRun, EngineRefused
 
 
 async def prepare(dock: Dock, assignment: Assignment, work: Container, *, adopted: bool) -> None:

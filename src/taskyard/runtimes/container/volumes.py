@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from taskyard.core.tasks import Device, Volume
 from taskyard.runtimes.container.diagnosis import reason_of_os_error
-from taskyard.runtimes.container.errors import CannotRun
 from taskyard.runtimes.container.exposure import exposed, mounts
+from taskyard.runtimes.engine.errors import CannotRun
 
 
 def binds(volumes: Sequence[Volume], allowed: Sequence[str], protected: Sequence[str]) -> list[str]:

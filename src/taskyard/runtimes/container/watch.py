@@ -10,10 +10,10 @@ import structlog
 from taskyard.core.ids import AttemptId
 from taskyard.core.instants import Instant
 from taskyard.ports.clock import Clock
-from taskyard.runtimes.container.absence import AbsenceRecord
-from taskyard.runtimes.container.engine import EngineClient
-from taskyard.runtimes.container.errors import EngineRefused, EngineUnreachable
+from taskyard.runtimes.container.outage import AbsenceRecord
 from taskyard.runtimes.container.request import ATTEMPT_LABEL, INSTALLATION_LABEL
+from taskyard.runtimes.engine.client import EngineClient
+from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
 
 _log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ import select
 import signal
 from typing import Final
 
-from taskyard.runtimes.command import processes
+from taskyard.runtimes.processes import proc
 
 _UID: Final = "Uid:"
 
@@ -35,7 +35,7 @@ def adopt(pid: int, zygote: int, uid: int, doors: list[str]) -> None:
     except OverflowError as error:
         raise NotItsChild from error
     try:
-        found = processes.process(pid)
+        found = proc.process(pid)
         if found is None or found.parent != zygote or _users(pid) != {uid}:
             if _is_over(watch):
                 raise ProcessLookupError

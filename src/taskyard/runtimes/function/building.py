@@ -26,11 +26,11 @@ from taskyard.core.functions import FunctionId, Version
 from taskyard.core.identity import SERVER, Identity, Sandbox
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import BuildFailed
+from taskyard.runtimes.function.integrity import sizes_below, sound_manifest, sync, sync_below
 from taskyard.runtimes.function.manifest import MANIFEST, Manifest, version_directory
 from taskyard.runtimes.function.ownership import ids, refuse_odd_files, take_back
-from taskyard.runtimes.function.reach import closed_places
+from taskyard.runtimes.function.reachability import closed_places
 from taskyard.runtimes.function.sandbox import sandboxed
-from taskyard.runtimes.function.soundness import sizes_below, sound_manifest, sync, sync_below
 from taskyard.runtimes.function.steps import Say, Steps
 from taskyard.runtimes.function.toolchains import TOOL_CHAINS
 from taskyard.runtimes.function.toolchains.build import Build

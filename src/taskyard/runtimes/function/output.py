@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from taskyard.core.attempts import StreamSize
-from taskyard.runtimes.command.output import Output
-from taskyard.runtimes.function.member import Call, Member
+from taskyard.runtimes.function.instance import Call, Member
 from taskyard.runtimes.function.ownership import make_output
+from taskyard.runtimes.output.files import Output
 
 STREAMS: Final = ("stdout", "stderr")
 CARRIED_BYTES: Final = 16 << 10

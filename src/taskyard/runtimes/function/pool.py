@@ -11,9 +11,9 @@ import anyio
 
 from taskyard.core.attempts import Survivor
 from taskyard.core.states import Reason
-from taskyard.runtimes.function.cages import Tree
+from taskyard.runtimes.function.containment import Tree
+from taskyard.runtimes.function.instance import Answer, Call, Member
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
-from taskyard.runtimes.function.member import Answer, Call, Member
 
 _BUSY_S: Final = 0.01
 """A member that has been at one call for this long is not about to be free."""

@@ -13,16 +13,16 @@ import structlog
 
 from taskyard.core.states import Reason
 from taskyard.runtimes.function.adopting import NotItsChild, adopt
-from taskyard.runtimes.function.cages import Cages, Tree
 from taskyard.runtimes.function.channel import Attached, Channel, datagrams
-from taskyard.runtimes.function.forkserver import SandboxedNursery
+from taskyard.runtimes.function.containment import Cages, Tree
+from taskyard.runtimes.function.instance import Answer, Member
 from taskyard.runtimes.function.limits import PoolKey
 from taskyard.runtimes.function.manifest import Manifest
-from taskyard.runtimes.function.member import Answer, Member
 from taskyard.runtimes.function.output import STREAMS
 from taskyard.runtimes.function.ownership import ids, make_output, make_private
 from taskyard.runtimes.function.pool import Host, Pool, how
-from taskyard.runtimes.function.treebody import TreeBody, Zygote, discard_directory
+from taskyard.runtimes.function.process_body import TreeBody, Zygote, discard_directory
+from taskyard.runtimes.function.sandboxed_fork_server import SandboxedNursery
 
 _log = structlog.get_logger(__name__)
 

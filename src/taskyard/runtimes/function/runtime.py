@@ -22,19 +22,19 @@ from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import BuildFailed, ResultFiles
 from taskyard.ports.runtime import Listener
-from taskyard.runtimes.function.cages import Cages
-from taskyard.runtimes.function.endings import Ending
-from taskyard.runtimes.function.forkserver import SandboxedNursery
+from taskyard.runtimes.function.abandoned_calls import Orphans
+from taskyard.runtimes.function.containment import Cages
+from taskyard.runtimes.function.fork_server import SANDBOXES, Nursery, locked
+from taskyard.runtimes.function.instance import Member
+from taskyard.runtimes.function.integrity import sound_manifest
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
 from taskyard.runtimes.function.manifest import Manifest
-from taskyard.runtimes.function.member import Member
-from taskyard.runtimes.function.nursery import SANDBOXES, Nursery, locked
-from taskyard.runtimes.function.orphans import Orphans
+from taskyard.runtimes.function.outcomes import Ending
 from taskyard.runtimes.function.ownership import is_taken_back, take_back
 from taskyard.runtimes.function.process_pool import ProcessPool
-from taskyard.runtimes.function.reach import closed_places
-from taskyard.runtimes.function.soundness import sound_manifest
-from taskyard.runtimes.function.switchboard import Switchboard
+from taskyard.runtimes.function.reachability import closed_places
+from taskyard.runtimes.function.router import Switchboard
+from taskyard.runtimes.function.sandboxed_fork_server import SandboxedNursery
 from taskyard.runtimes.function.toolchains.build import CHILD
 
 _log = structlog.get_logger(__name__)

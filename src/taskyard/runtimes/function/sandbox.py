@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taskyard.ports.errors import RuntimeUnavailable
-from taskyard.runtimes.command.sandbox import SandboxMissing, is_system, walls
-from taskyard.runtimes.function.reach import tool_places
+from taskyard.runtimes.function.reachability import tool_places
+from taskyard.runtimes.processes.bubblewrap import SandboxMissing, is_system, walls
 
 _RESOLVER = "/etc/resolv.conf"
 

@@ -22,7 +22,7 @@ from anyio.streams.text import TextReceiveStream
 import taskyard
 from taskyard.core.identity import SERVER, Identity
 from taskyard.ports.functions import BuildFailed
-from taskyard.runtimes.function.cages import Cages, Tree
+from taskyard.runtimes.function.containment import Cages, Tree
 from taskyard.runtimes.function.pool import kill_all
 
 _BUILD_MEMORY: Final = 2 << 30

@@ -14,7 +14,7 @@ from typing import Final
 
 import anyio.to_thread
 
-from taskyard.runtimes.function.soundness import sync_below
+from taskyard.runtimes.function.integrity import sync_below
 from taskyard.runtimes.function.toolchains.build import Build
 
 _PACKAGES: Final = ("net/http", "encoding/xml", "os/exec", "regexp", "runtime/debug")

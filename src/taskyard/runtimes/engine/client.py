@@ -1,0 +1,341 @@
+"""The engine's HTTP API, as far as it is needed: version 1.41 of Docker's, which Podman speaks too.
+
+Over httpx, see ADR 0011: Unix sockets, TCP and TLS; nothing here reads the environment.
+"""
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+import anyio
+import httpcore
+import httpx
+import msgspec
+
+from taskyard.runtimes.engine.address import Place
+from taskyard.runtimes.engine.connection_errors import told
+from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
+from taskyard.runtimes.engine.log_stream import answered
+from taskyard.runtimes.engine.tls_sockets import END_WRITING, TlsTransport
+from taskyard.runtimes.engine.unix_sockets import UnixTransport
+
+_API: Final = "/v1.41"
+_CONNECT_S: Final = 5.0
+_ANSWER_S: Final = 120.0
+"""Engines under load take their time, above all to remove containers."""
+_KNOCK_S: Final = 10.0
+_READ_BYTES: Final = 1 << 18
+_FINE: Final = frozenset({200, 201, 204, 304})
+_LONGEST_LINE: Final = 1 << 20
+_KEEP_ALIVE: Final = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+
+
+class Attachment:
+    """A connection to the three streams of a container."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def read(self) -> bytes:
+        """Some frames; empty at the end, which does not mean that the container has ended.
+
+        Raises :class:`EngineUnreachable`.
+        """
+        try:
+            data: bytes = await self._stream.read(_READ_BYTES)
+        except (httpcore.NetworkError, httpcore.TimeoutException, OSError) as error:
+            raise EngineUnreachable(f"the attachment broke: {error!r}") from error
+        return data
+
+    async def give(self, data: bytes) -> None:
+        """Write all of the standard input, and end it. Raises :class:`EngineUnreachable`."""
+        try:
+            for start in range(0, len(data), _READ_BYTES):
+                await self._stream.write(data[start : start + _READ_BYTES])
+            if (end_writing := self._stream.get_extra_info(END_WRITING)) is not None:
+                await end_writing()
+                return
+            own = self._stream.get_extra_info("socket")
+            # A duplicate, as what an event loop calls a socket need not know shutdown.
+            with socket.socket(fileno=socket.dup(own.fileno())) as twin:
+                twin.shutdown(socket.SHUT_WR)
+        except (httpcore.NetworkError, httpcore.TimeoutException, OSError) as error:
+            raise EngineUnreachable(f"standard input was not taken: {error!r}") from error
+
+
+class EngineClient:
+    """Calls one engine. Belongs to one event loop; :meth:`close` ends all its connections."""
+
+    def __init__(self, place: Place, tls: ssl.SSLContext | None = None) -> None:
+        self.place = place
+        self._tls = tls
+        if tls is None and place.is_secure:
+            self._tls = ssl.create_default_context()
+        self._http = self._client()
+
+    def _client(self) -> httpx.AsyncClient:
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=16, keepalive_expiry=5
+        )
+        if self.place.socket is not None:
+            transport: httpx.AsyncHTTPTransport = UnixTransport(self.place.socket, limits)
+        elif self._tls is not None:
+            transport = TlsTransport(self._tls, limits, _KEEP_ALIVE)
+        else:
+            # Nothing is verified; reading all authorities takes 20 ms, per client.
+            transport = httpx.AsyncHTTPTransport(
+                verify=False, limits=limits, socket_options=_KEEP_ALIVE
+            )
+        return httpx.AsyncClient(
+            transport=transport,
+            base_url=(self.place.url or "http://engine") + _API,
+            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Any:
+        """One request, its answer decoded; None if that is empty.
+
+        Raises:
+            EngineUnreachable: nobody knows whether it was done.
+            EngineRefused: it was not.
+        """
+        try:
+            answer = await self._http.request(method, path, json=body, params=params)
+        except (httpx.TransportError, OSError) as error:
+            raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from error
+        if answer.status_code not in _FINE:
+            raise _refused(answer.status_code, answer.content)
+        return _decoded(answer.content)
+
+    async def put(self, container: str, archive: bytes) -> None:
+        """Unpack a tar archive at the root of a container. Raises like :meth:`call`."""
+        path, params = f"/containers/{container}/archive", {"path": "/"}
+        headers = {"Content-Type": "application/x-tar"}
+        try:
+            answer = await self._http.put(path, params=params, content=archive, headers=headers)
+        except (httpx.TransportError, OSError) as error:
+            raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from error
+        if answer.status_code not in _FINE:
+            raise _refused(answer.status_code, answer.content)
+
+    async def ping(self) -> None:
+        """Return if the engine answers. Raises like :meth:`call`."""
+        with anyio.move_on_after(10.0) as scope:
+            await self.call("GET", "/version")
+        if scope.cancelled_caught:
+            raise EngineUnreachable(f"{self.place} does not answer within 10 s")
+
+    async def knock(self) -> None:
+        """Return if the engine takes new connections. Raises :class:`EngineUnreachable`.
+
+        One that is about to stop takes none any more, while it goes on answering on those it has
+        and ends its containers.
+        """
+        async with self._client() as client:
+            try:
+                await client.get("/version", timeout=_KNOCK_S)
+            except (httpx.TransportError, OSError) as error:
+                raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from (
+                    error
+                )
+
+    async def is_podman(self) -> bool:
+        """Whether it is Podman. Raises like :meth:`call`."""
+        found = await self.call("GET", "/version") or {}
+        names = [str(one.get("Name", "")) for one in found.get("Components") or []]
+        return any("podman" in name.lower() for name in names)
+
+    async def inspect(self, container: str) -> dict[str, Any] | None:
+        """All about a container; None if there is none. Raises like :meth:`call`."""
+        try:
+            found: dict[str, Any] = await self.call("GET", f"/containers/{container}/json")
+        except EngineRefused as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    async def has_image(self, image: str) -> bool:
+        """Whether it has an image by this name or id. Raises like :meth:`call`."""
+        try:
+            await self.call("GET", f"{image_path(image)}/json")
+        except EngineRefused as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    async def containers(self, label: str) -> list[dict[str, Any]]:
+        """Every container with a label, ``NAME=VALUE``. Raises like :meth:`call`."""
+        params = {"all": "1", "filters": _filters(label=[label])}
+        found: list[dict[str, Any]] = await self.call("GET", "/containers/json", params=params)
+        return found or []
+
+    async def remove(self, container: str) -> None:
+        """Kill and remove a container with its anonymous volumes; gone already is fine.
+
+        Raises like :meth:`call`.
+        """
+        try:
+            await self.call("DELETE", f"/containers/{container}", params={"force": "1", "v": "1"})
+        except EngineRefused as error:
+            if error.status != 404:
+                raise
+
+    @asynccontextmanager
+    async def attached(self, container: str, *, stdin: bool) -> AsyncIterator[Attachment]:
+        """An attachment to everything the container says from now on. Raises like :meth:`call`."""
+        params = {"stream": "1", "stdout": "1", "stderr": "1"} | ({"stdin": "1"} if stdin else {})
+        upgrade = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        path = f"/containers/{container}/attach"
+        async with self._streamed("POST", path, params, headers=upgrade) as answer:
+            stream = answer.extensions.get("network_stream")
+            if answer.status_code != 101 or stream is None:
+                raise EngineRefused(
+                    answer.status_code, "the engine does not let itself be attached"
+                )
+            yield Attachment(stream)
+
+    @asynccontextmanager
+    async def log(self, container: str, *, follow: bool) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The container's log from its beginning. Raises like :meth:`call`, also when iterated."""
+        query = f"stdout=1&stderr=1&follow={int(follow)}"
+        target = f"{_API}/containers/{quote(container, safe='')}/logs?{query}"
+        async with answered(self.place, self._tls, target) as answer:
+            if answer.status not in _FINE:
+                raise _refused(answer.status, await answer.error())
+            yield answer.pieces()
+
+    @asynccontextmanager
+    async def events(self, label: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """Events of containers with a label. Raises like :meth:`call`, also when iterated."""
+        params = {"filters": _filters(type=["container"], label=[label])}
+        async with self._streamed("GET", "/events", params) as answer:
+            yield self._objects(answer)
+
+    @asynccontextmanager
+    async def pulling(
+        self, repository: str, version: str, auth: str | None
+    ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """Progress of a pull. Raises like :meth:`call`, also when iterated."""
+        params = {"fromImage": repository, "tag": version}
+        headers = {} if auth is None else {"X-Registry-Auth": auth}
+        async with self._streamed("POST", "/images/create", params, headers=headers) as answer:
+            yield self._objects(answer)
+
+    @asynccontextmanager
+    async def _streamed(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[httpx.Response]:
+        timeout = httpx.Timeout(None, connect=_CONNECT_S)
+        request = self._http.build_request(
+            method, path, params=params, headers=headers, timeout=timeout
+        )
+        try:
+            answer = await self._http.send(request, stream=True)
+        except (httpx.TransportError, OSError) as error:
+            raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from error
+        try:
+            if answer.status_code not in {*_FINE, 101}:
+                try:
+                    content = await answer.aread()
+                except (httpx.TransportError, OSError) as error:
+                    raise EngineUnreachable(
+                        f"{self.place} broke off: {self._told(error)}"
+                    ) from error
+                raise _refused(answer.status_code, content)
+            yield answer
+        finally:
+            with anyio.CancelScope(shield=True):
+                await answer.aclose()
+
+    def _told(self, error: Exception) -> str:
+        return told(error, secure=self.place.is_secure)
+
+    async def _guarded(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        try:
+            async for piece in pieces:
+                yield piece
+        except (httpx.TransportError, OSError) as error:
+            raise EngineUnreachable(f"{self.place} broke off: {self._told(error)}") from error
+
+    async def _objects(self, answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+        rest = b""
+        async for piece in self._guarded(answer.aiter_raw()):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                if line.strip():
+                    yield _object(line)
+            if len(rest) > _LONGEST_LINE:
+                raise EngineUnreachable(f"{self.place} sends a line without end")
+        if rest.strip():
+            yield _object(rest)
+
+
+def image_path(image: str) -> str:
+    """The path of an image in the API."""
+    return f"/images/{quote(image, safe='/:@')}"
+
+
+def _filters(**members: list[str]) -> str:
+    return msgspec.json.encode(members).decode()
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise EngineUnreachable(f"the engine does not make sense: {error}") from error
+
+
+def _decoded(content: bytes) -> Any:
+    if not content.strip():
+        return None
+    try:
+        return msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        # Some answers, such as that to a pull, are several objects; nobody asks for them here.
+        return None
+
+
+def _refused(status: int, content: bytes) -> EngineRefused:
+    message = cause = ""
+    try:
+        found = msgspec.json.decode(content)
+        if isinstance(found, dict):
+            cause = str(found.get("cause") or "")
+            message = str(found.get("message") or found.get("cause") or "")
+    except msgspec.DecodeError:
+        message = content[:500].decode(errors="replace")
+    return EngineRefused(status, message.strip() or f"the engine answered {status}", cause)

@@ -1,0 +1,69 @@
+"""Finding the engine that the settings name."""
+
+import ssl
+from typing import Final
+
+import anyio
+import structlog
+
+from taskyard.core.errors import InvalidInput
+from taskyard.ports.errors import RuntimeUnavailable
+from taskyard.runtimes.engine.address import OFF, USUAL_SOCKETS, Place, TlsFiles, find_places
+from taskyard.runtimes.engine.client import EngineClient
+from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
+
+_log = structlog.get_logger(__name__)
+
+_OPEN_S: Final = 10.0
+
+
+async def find_engine(setting: str, tls: TlsFiles | None) -> tuple[EngineClient, bool]:
+    """The first engine that answers, and whether it is Podman. Raises ``RuntimeUnavailable``."""
+    if setting == OFF:
+        raise RuntimeUnavailable("containers are switched off by the setting container_engine")
+    try:
+        places = find_places(setting, tls=tls is not None)
+        context = None if tls is None else tls.context()
+    except (InvalidInput, OSError) as error:
+        raise RuntimeUnavailable(f"the container engine cannot be reached: {error}") from error
+    said = []
+    for place in places:
+        try:
+            return await _connected(place, context)
+        except (EngineUnreachable, EngineRefused) as error:
+            said.append(str(error))
+    raise RuntimeUnavailable(
+        "; ".join(said)
+        or "no container engine was found; start Docker Engine or Podman's API service "
+        "(podman system service), or say where it is with the setting container_engine"
+    )
+
+
+async def engine_paths(engine: EngineClient) -> list[str]:
+    """Sockets of engines on this machine, and where this one keeps its images and containers.
+
+    Whoever reaches one of them is root of the machine.
+    """
+    paths = [*USUAL_SOCKETS, *([engine.place.socket] if engine.place.socket else [])]
+    if engine.place.is_local:
+        try:
+            found = await engine.call("GET", "/info") or {}
+        except (EngineUnreachable, EngineRefused) as error:
+            _log.warning("engine does not say where its files are", why=str(error))
+        else:
+            root = found.get("DockerRootDir")
+            paths += [root] if isinstance(root, str) and root.startswith("/") else []
+    return paths
+
+
+async def _connected(place: Place, context: ssl.SSLContext | None) -> tuple[EngineClient, bool]:
+    engine = EngineClient(place, context)
+    try:
+        with anyio.fail_after(_OPEN_S):
+            return engine, await engine.is_podman()
+    except TimeoutError as error:
+        await engine.close()
+        raise EngineUnreachable(f"{place} does not answer within {_OPEN_S:g} s") from error
+    except BaseException:
+        await engine.close()
+        raise

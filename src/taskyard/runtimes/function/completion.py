@@ -1,0 +1,265 @@
+"""How calls end: what is done to their members, what becomes of their output, what is reported."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import msgspec
+import structlog
+from anyio.abc import TaskGroup
+
+from taskyard.core.attempts import Ended, Progress, Started, StreamSize
+from taskyard.core.ids import AttemptId
+from taskyard.core.states import AttemptState, Reason
+from taskyard.ports.clock import Clock
+from taskyard.ports.errors import RuntimeUnavailable
+from taskyard.ports.functions import ResultFiles
+from taskyard.ports.runtime import Listener, ProgressListener
+from taskyard.runtimes.function.instance import Answer, Call, Member
+from taskyard.runtimes.function.outcomes import Ending, confinement, died, kill_report
+from taskyard.runtimes.function.output import (
+    Printed,
+    free_surplus,
+    hand_over,
+    left_behind,
+    link_output,
+    within,
+)
+from taskyard.runtimes.processes.proc import process
+
+_log = structlog.get_logger(__name__)
+
+INLINE_BYTES: Final = 256 << 10
+"""Larger bodies are kept in files."""
+_STARTED_AFTER_S: Final = 0.02
+"""Calls that are over sooner report start and end in one."""
+STOPPED_S: Final = 5.0
+"""Seconds between two looks at whether a member is stopped; when it is at both, it is given up."""
+_LINK_AFTER_S: Final = 0.1
+"""Calls that are over sooner cannot be watched."""
+_NO_SIZE: Final = StreamSize()
+
+
+class Settlement:
+    """The part of the function runtime that brings calls to their end."""
+
+    def __init__(self, clock: Clock, results: ResultFiles) -> None:
+        self._clock = clock
+        self._results = results
+        self._listener: Listener | None = None
+        self._running: dict[AttemptId, Call] = {}
+        """Calls that a member has."""
+        self._group: TaskGroup | None = None
+        self._closing = False
+
+    def spawn(self, work: Callable[..., Any], *arguments: object) -> None:
+        """See ``pool.Host``."""
+        if self._group is not None and not self._closing:
+            self._group.start_soon(self._safely, work, *arguments)
+
+    async def _safely(self, work: Callable[..., Any], *arguments: object) -> None:
+        try:
+            await work(*arguments)
+        except Exception:  # noqa: BLE001 - one call's trouble must not end the others
+            _log.exception("function runtime failed", doing=getattr(work, "__name__", ""))
+
+    def _watch(self, now: float) -> None:
+        """See to calls that take their time: limits, what to report, what to show."""
+        for call in list(self._running.values()):
+            member = call.member
+            if member is None or call.settling:
+                continue
+            if call.deadline is not None and now >= call.deadline:
+                call.forced = call.forced or Reason.TIMEOUT
+                self.spawn(self._settle_forced, call, member)
+                continue
+            age = now - call.given_at
+            if age > STOPPED_S and self._is_stopped(call, member, now):
+                call.settling = True
+                self.spawn(self._settle_dead, call, member)
+                continue
+            if not call.is_reported and age > _STARTED_AFTER_S:
+                self._report_start(call)
+            if age > _LINK_AFTER_S:
+                try:
+                    link_output(call, member) if not call.is_linked else free_surplus(call)
+                except OSError as error:
+                    _log.warning("output not linked", error=str(error))
+
+    def _is_stopped(self, call: Call, member: Member, now: float) -> bool:
+        """Whether a member does nothing at all, as nobody here wanted, and has not for a while."""
+        if now < call.looked_at + STOPPED_S:
+            return False
+        call.looked_at = now
+        found = process(member.pid) if member.pid else None
+        was_stopped, call.was_stopped = call.was_stopped, found is not None and found.state == "T"
+        if was_stopped and call.was_stopped:
+            _log.error("function process is stopped", attempt_id=call.assignment.attempt_id)
+            call.trouble = "its process was stopped from outside, and did not go on"
+            return True
+        return False
+
+    async def _settle(
+        self,
+        call: Call,
+        member: Member,
+        ending: Ending,
+        printed: Printed,
+        over: bool,
+        spill: bool,
+    ) -> None:
+        """End a call that was answered, with more to do than to say so."""
+        if over:
+            member.retired = True
+            _, survivors = await member.body.kill()
+            if survivors:
+                _log.error("processes survive", attempt_id=call.assignment.attempt_id)
+        files = spill or call.is_linked
+        if files:
+            try:
+                hand_over(call, member, printed)
+            except OSError as error:
+                _log.warning("output lost", error=str(error))
+        ending = await self._keep_result(call, ending)
+        self._let_go(call, member)
+        self._report(call, ending, printed, files=files)
+        if over:
+            member.owner.take_out(member)
+        else:
+            member.owner.free(member, asyncio.get_running_loop().time())
+
+    async def _keep_result(self, call: Call, ending: Ending) -> Ending:
+        result = ending.result
+        if result is None or result.body is None or result.size_bytes <= INLINE_BYTES:
+            return ending
+        try:
+            await self._results.write(call.assignment.attempt_id, result.body)
+        except OSError as error:
+            text = f"its answer could not be stored: {error.strerror}"
+            return Ending(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
+        return msgspec.structs.replace(ending, result=msgspec.structs.replace(result, body=None))
+
+    async def _settle_forced(self, call: Call, member: Member) -> None:
+        """Kill a member for its call, with proof."""
+        if call.settling:
+            return
+        call.settling = True
+        if call.signalled_at is None:
+            call.signalled_at = self._clock.now()
+        await self._settle_dead(call, member)
+
+    async def _settle_dead(self, call: Call, member: Member) -> None:
+        """End a call whose member is dead, or about to be."""
+        member.retired = True
+        killed, survivors = await member.body.kill()
+        with anyio.move_on_after(1.0):
+            await member.gone.wait()
+        ending = died(call, member.status, out_of_memory=member.body.oom_kills() > 0)
+        trouble = call.trouble or member.body.trouble
+        if call.forced is None and trouble is not None:
+            ending = Ending(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, trouble)
+        if call.forced is not None:
+            report = kill_report(
+                call, self._clock.now(), member.body.method, killed, tuple(survivors)
+            )
+            ending = msgspec.structs.replace(ending, kill_report=report)
+        files, printed = await self._rest_of_output(call, member)
+        self._let_go(call, member)
+        self._report(call, ending, printed, files=files)
+        member.owner.take_out(member)
+        member.owner.look(asyncio.get_running_loop().time())
+
+    async def _settle_orphan(self, call: Call, member: Member, ending: Ending) -> None:
+        """End a call whose member died with its ancestors, and through no fault of its own."""
+        files, printed = await self._rest_of_output(call, member)
+        self._let_go(call, member)
+        self._report(call, ending, printed, files=files)
+        member.owner.take_out(member)
+
+    async def _rest_of_output(self, call: Call, member: Member) -> tuple[bool, Printed]:
+        """What a dead member printed: whether it is in the attempt's files; if not, what it is."""
+        printed = None
+        if not call.is_linked:
+            printed = await anyio.to_thread.run_sync(left_behind, member.directory)
+        if printed is not None:
+            return False, printed
+        try:
+            hand_over(call, member, {})
+        except OSError as error:
+            _log.warning("output lost", error=str(error))
+        return True, {}
+
+    def _let_go(self, call: Call, member: Member) -> None:
+        self._running.pop(call.assignment.attempt_id, None)
+        member.call = None
+
+    def _report(self, call: Call, ending: Ending, printed: Printed, *, files: bool = False) -> None:
+        """Tell how a call ended, once."""
+        if call.ended is not None:
+            return
+        assignment = call.assignment
+        folded: Printed = {}
+        sizes: dict[str, StreamSize] = {}
+        if printed and not files:
+            folded, sizes = within(printed, assignment.log_limit_bytes)
+        call.ended = Ended(
+            attempt_id=assignment.attempt_id,
+            lease_token=assignment.lease_token,
+            at=self._clock.now(),
+            state=ending.state,
+            started_at=call.began_at,
+            reason=ending.reason,
+            message=ending.message,
+            exit_code=ending.exit_code,
+            signal=ending.signal,
+            kill_report=ending.kill_report,
+            stdout=sizes.get("stdout", _NO_SIZE),
+            stderr=sizes.get("stderr", _NO_SIZE),
+            folded=folded,
+            output_complete=not files,
+            result=ending.result,
+            confinement=confinement(assignment),
+            blob=ending.blob,
+        )
+        # A start that was not reported yet is told by the end.
+        self._listening.ended(call.ended)
+
+    def _report_start(self, call: Call) -> None:
+        call.is_reported = True
+        assignment = call.assignment
+        if call.began_at is not None:
+            begun = Started(
+                attempt_id=assignment.attempt_id,
+                lease_token=assignment.lease_token,
+                at=call.began_at,
+                handle={
+                    "function": True,
+                    "confinement": msgspec.to_builtins(confinement(assignment)),
+                },
+            )
+            self._listening.started(begun)
+
+    def _note(self, call: Call, said: Answer) -> None:
+        fraction, text = said["progress"], said.get("text")
+        told: object = self._listener
+        if not isinstance(fraction, int | float) or not isinstance(told, ProgressListener):
+            return
+        if not call.is_reported:
+            self._report_start(call)
+        told.progress(
+            Progress(
+                attempt_id=call.assignment.attempt_id,
+                lease_token=call.assignment.lease_token,
+                at=self._clock.now(),
+                fraction=min(1.0, max(0.0, float(fraction))),
+                text=text[:500] if isinstance(text, str) else None,
+            )
+        )
+
+    @property
+    def _listening(self) -> Listener:
+        if self._listener is None:
+            raise RuntimeUnavailable("the function runtime is not open")
+        return self._listener

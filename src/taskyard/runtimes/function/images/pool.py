@@ -1,0 +1,135 @@
+"""A pool whose members are containers of one image."""
+
+from pathlib import Path
+from typing import Protocol
+
+import anyio.to_thread
+
+from taskyard.core.states import Reason
+from taskyard.runtimes.container.diagnosis import Probe, reason_of_refusal
+from taskyard.runtimes.container.request import INSTALLATION_LABEL
+from taskyard.runtimes.engine.errors import CannotRun, EngineRefused, EngineUnreachable
+from taskyard.runtimes.function.images.instance import ImageMember, prepare
+from taskyard.runtimes.function.images.instance_container import Port, Vessel
+from taskyard.runtimes.function.images.pins import Pin
+from taskyard.runtimes.function.images.request import Berth, creation
+from taskyard.runtimes.function.instance import Member
+from taskyard.runtimes.function.limits import PoolKey
+from taskyard.runtimes.function.pool import Host, Pool, how
+
+
+class ImageHost(Host, Port, Protocol):
+    """What such a pool needs of the runtime it belongs to."""
+
+    installation: str
+    network: str | None
+    user: str | None
+    """``UID:GID`` that all containers run as; the image's user when None."""
+
+    def container_name(self, number: int) -> str:
+        """The name of a member's container; never used twice."""
+        ...
+
+    async def fetch(self, pin: Pin) -> None:
+        """Pull a pinned image that the engine has lost. Raises :class:`CannotRun`."""
+        ...
+
+
+class ImagePool(Pool):
+    """Containers of a version's pinned image."""
+
+    linger_s = 2.0
+    most_births = 4
+
+    def __init__(self, key: PoolKey, host: ImageHost, pin: Pin, run: Path) -> None:
+        """``run`` is where members have their directories."""
+        super().__init__(key, host)
+        self._containers = host
+        self._pin = pin
+        self._run = run
+
+    async def _make_member(self) -> None:
+        host, number = self._containers, self._host.number()
+        directory = self._run / str(number)
+        member: ImageMember | None = None
+        try:
+            await anyio.to_thread.run_sync(prepare, directory)
+            vessel = Vessel(
+                host.container_name(number), directory, host, lambda: self._ended(number)
+            )
+            member = ImageMember(
+                self,
+                number,
+                directory,
+                vessel,
+                self._heard_member,
+                self._hung_up,
+                host.limits.result_bytes,
+                host.spawn,
+            )
+            self.members[number] = member
+            member.listen()
+            await self._launch(member)
+        except OSError as error:
+            self._unmade(member, f"no container could be made: {error}", Reason.RUNTIME_TROUBLE)
+        except EngineUnreachable as error:
+            text = f"the container engine is away: {error}"
+            self._unmade(member, text, Reason.RUNTIME_TROUBLE)
+        except EngineRefused as error:
+            reason = await reason_of_refusal(self._containers.engine, error, self._probe(number))
+            self._unmade(member, f"its container cannot be started: {error}", reason)
+        except CannotRun as error:
+            self._unmade(member, str(error), error.reason)
+
+    async def _launch(self, member: ImageMember) -> None:
+        if self._closed:
+            raise CannotRun("the function is not needed any more", Reason.RUNTIME_TROUBLE)
+        host = self._containers
+        berth = Berth(host.installation, host.network, str(member.sockets), host.user)
+        body = creation(self._pin.id, self.key, host.limits, berth)
+        try:
+            await member.vessel.launch(body)
+        except EngineRefused as error:
+            if error.status != 404 or await self._has_image():
+                raise
+            await host.fetch(self._pin)
+            await member.vessel.launch(body)
+
+    async def _has_image(self) -> bool:
+        try:
+            return await self._containers.engine.has_image(self._pin.id)
+        except EngineRefused:
+            return True
+
+    def _probe(self, number: int) -> Probe:
+        host = self._containers
+        labels = {INSTALLATION_LABEL: host.installation}
+        return Probe(f"{host.container_name(number)}-probe", self._pin.id, host.network, labels)
+
+    def _unmade(self, member: ImageMember | None, text: str, reason: Reason) -> None:
+        if member is None:
+            self._births -= 1
+        else:
+            member.hung_up = True
+            member.gone.set()
+            member.stop_listening()
+            self.take_out(member)
+        self._fail(text, reason)
+
+    def _ended(self, number: int) -> None:
+        """A container does not run any more."""
+        member = self.members.get(number)
+        if isinstance(member, ImageMember):
+            member.status = member.vessel.status
+            member.stop_listening()
+            member.gone.set()
+            self._over(member)
+
+    def _stillborn(self, member: Member) -> tuple[str, Reason]:
+        if member.body.trouble is not None:
+            return member.body.trouble, Reason.RUNTIME_TROUBLE
+        told = "" if member.status is None else f" ({how(member.status)})"
+        text = f"the container ended before it was ready{told}"
+        if isinstance(member, ImageMember):
+            text = f"{member.vessel.prints.last_words()}\n{text}".lstrip()
+        return text, Reason.FUNCTION_ERROR

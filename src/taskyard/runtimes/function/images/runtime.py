@@ -1,0 +1,322 @@
+"""The runtime of functions that are images: gives calls to warm containers."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from taskyard.core.image_name import parse_image
+from taskyard.ports.clock import Clock
+from taskyard.ports.errors import RuntimeUnavailable
+from taskyard.ports.functions import ResultFiles
+from taskyard.ports.runtime import Listener
+from taskyard.runtimes.container.request import INSTALLATION_LABEL
+from taskyard.runtimes.container.runtime import ContainerSettings
+from taskyard.runtimes.engine.client import EngineClient
+from taskyard.runtimes.engine.discovery import find_engine
+from taskyard.runtimes.engine.errors import CannotRun, EngineRefused, EngineUnreachable
+from taskyard.runtimes.engine.identity import installation_id
+from taskyard.runtimes.engine.pulling import pull
+from taskyard.runtimes.function.images.builder import NOT_LOCAL
+from taskyard.runtimes.function.images.instance import ImageMember
+from taskyard.runtimes.function.images.instance_container import Vessel
+from taskyard.runtimes.function.images.pins import Pin, read_pin
+from taskyard.runtimes.function.images.pool import ImagePool
+from taskyard.runtimes.function.instance import Answer, Call, Member
+from taskyard.runtimes.function.limits import PoolKey, PoolLimits
+from taskyard.runtimes.function.output import CARRIED_BYTES
+from taskyard.runtimes.function.router import Switchboard
+
+_log = structlog.get_logger(__name__)
+
+_REMOVERS: Final = 8
+_CLOSE_S: Final = 10.0
+_FETCH_S: Final = 300.0
+
+
+class ImageRuntime(Switchboard):
+    """Implements the runtime port for calls of functions that are images.
+
+    Args:
+        directory: where builds are; it has a directory of its own in there, made if missing.
+        containers: which engine, and its network for containers.
+        clock: wall time.
+        results: keeps large answers.
+        limits: of every pool.
+        node: the worker's name, which programs may ask for.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        containers: ContainerSettings,
+        clock: Clock,
+        results: ResultFiles,
+        limits: PoolLimits = PoolLimits(),  # noqa: B008 - frozen
+        *,
+        node: str = "local",
+    ) -> None:
+        super().__init__(directory, clock, results, limits, node)
+        self.engine: EngineClient
+        self.is_podman = False
+        self.installation = ""
+        self.network = containers.network
+        self.user = next(iter(containers.rule.users), None)
+        self.removers = anyio.CapacityLimiter(_REMOVERS)
+        self.vessels: dict[str, Vessel] = {}
+        self._containers = containers
+        self._own = self._directory / "images"
+        self._life = f"{time.time_ns():x}"
+        self._is_fetching = anyio.Lock()
+        self._at_work = 0
+        """How much is being done in the background."""
+
+    async def open(self, listener: Listener) -> None:
+        """See the port. Nothing of an earlier life is alive when this returns."""
+        if self._main is not None:
+            return
+        engine, is_podman = await find_engine(self._containers.engine, self._containers.tls)
+        if not engine.place.is_local:
+            await engine.close()
+            raise RuntimeUnavailable(NOT_LOCAL)
+        try:
+            self.installation = await anyio.to_thread.run_sync(installation_id, self._own)
+            await self._sweep(engine)
+            await anyio.to_thread.run_sync(_empty, self._own / "run")
+        except OSError as error:
+            await engine.close()
+            raise RuntimeUnavailable(f"containers have no place for their sockets: {error}") from (
+                error
+            )
+        except BaseException:
+            await engine.close()
+            raise
+        self.engine, self.is_podman = engine, is_podman
+        self._listener = listener
+        await self._begin()
+        if self._group is not None:
+            self._group.start_soon(self._sweep_regularly)
+        _log.info("functions that are images run", engine=str(engine.place), podman=is_podman)
+
+    async def check(self) -> str | None:
+        """Whether calls can be run now: None if so, otherwise why not."""
+        if self._main is None:
+            try:
+                engine, _ = await find_engine(self._containers.engine, self._containers.tls)
+            except RuntimeUnavailable as error:
+                return str(error)
+            await engine.close()
+            return None
+        try:
+            await self.engine.ping()
+        except (EngineUnreachable, EngineRefused) as error:
+            return f"{error}; start the container engine, and calls go on by themselves"
+        return None
+
+    async def _sweep(self, engine: EngineClient) -> None:
+        """Kill and remove what an earlier life left. Raises ``RuntimeUnavailable``."""
+        try:
+            found = await engine.containers(self._label)
+            async with anyio.create_task_group() as group:
+                for one in found:
+                    group.start_soon(self._remove_stray, engine, str(one["Id"]))
+            left = await engine.containers(self._label)
+        except (EngineUnreachable, EngineRefused) as error:
+            raise RuntimeUnavailable(f"containers left behind were not found: {error}") from error
+        if left:
+            names = ", ".join(str(one["Id"])[:12] for one in left[:3])
+            raise RuntimeUnavailable(f"containers left behind cannot be removed yet: {names}")
+
+    @property
+    def _label(self) -> str:
+        """What its containers carry."""
+        return f"{INSTALLATION_LABEL}={self.installation}"
+
+    async def _remove_stray(self, engine: EngineClient, container: str) -> None:
+        async with self.removers:
+            try:
+                path = f"/containers/{container}/kill"
+                await engine.call("POST", path, params={"signal": "SIGKILL"})
+            except (EngineRefused, EngineUnreachable) as error:
+                _log.debug("kill refused", container=container, why=str(error))
+            try:
+                await engine.remove(container)
+            except (EngineRefused, EngineUnreachable) as error:
+                _log.info("stray not removed yet", container=container, why=str(error))
+
+    async def _sweep_regularly(self) -> None:
+        """Remove containers that an engine made after whoever asked for them had given up."""
+        while True:
+            await anyio.sleep(self._containers.sweep_s)
+            try:
+                found = await self.engine.containers(self._label)
+            except (EngineUnreachable, EngineRefused) as error:
+                _log.info("strays not looked for", why=str(error))
+                continue
+            for one in found:
+                names = {str(name).lstrip("/") for name in one.get("Names") or ()}
+                if not names & self.vessels.keys():
+                    await self._remove_stray(self.engine, str(one["Id"]))
+
+    async def close(self) -> None:
+        """See the port. All members end: there is nobody who could take them over."""
+        if self._main is None:
+            return
+        # From here on nothing is reported: the next life says that these calls are lost.
+        self._closing = True
+        for pool in self._pools.values():
+            pool.close()
+        with anyio.move_on_after(_CLOSE_S):
+            async with anyio.create_task_group() as group:
+                for vessel in list(self.vessels.values()):
+                    group.start_soon(vessel.remove)
+            # Whatever was being made notices by itself that it is not needed any more.
+            while self._at_work:  # noqa: ASYNC110 - the last one of several
+                await anyio.sleep(0.01)
+        await self._end()
+        self.vessels.clear()
+        await self.engine.close()
+        await anyio.to_thread.run_sync(lambda: shutil.rmtree(self._own / "run", ignore_errors=True))
+        self._calls.clear()
+        self._running.clear()
+
+    # What pools ask for
+
+    def container_name(self, number: int) -> str:
+        """See ``pool.ImageHost``."""
+        return f"taskyard-function-{self.installation[:8]}-{self._life}-{number}"
+
+    async def fetch(self, pin: Pin) -> None:
+        """See ``pool.ImageHost``."""
+        if pin.source is None:
+            text = f"image {pin.image} is not on the engine any more; deploy it anew"
+            raise CannotRun(text)
+        _log.info("pulling an image that the engine has lost", image=pin.image, source=pin.source)
+        async with self._is_fetching:
+            await pull(
+                self.engine,
+                parse_image(pin.source),
+                auth=None,
+                timeout_s=_FETCH_S,
+                remark=lambda _line: None,
+            )
+
+    def give(self, member: Member, call: Call) -> None:
+        """See ``pool.Host``."""
+        if isinstance(member, ImageMember):
+            member.vessel.prints.begin(call.assignment.log_limit_bytes)
+        super().give(member, call)
+
+    def heard(self, member: Member, said: Answer, payload: bytes) -> None:
+        """See ``pool.Host``. An answer may have overtaken what was printed before it."""
+        call = member.call
+        if call is None or call.settling or "progress" in said:
+            super().heard(member, said, payload)
+            return
+        counts = _counts(said)
+        if isinstance(member, ImageMember) and (
+            counts is None or not member.vessel.prints.has(counts)
+        ):
+            call.settling = True
+            self.spawn(self._heard_soon, member, call, said, payload, counts)
+            return
+        self._answered(member, call, said, payload)
+
+    async def _heard_soon(
+        self,
+        member: ImageMember,
+        call: Call,
+        said: Answer,
+        payload: bytes,
+        counts: tuple[int, int] | None,
+    ) -> None:
+        await member.vessel.prints.settled(counts)
+        call.settling = False
+        self._answered(member, call, said, payload)
+
+    def _answered(self, member: Member, call: Call, said: Answer, payload: bytes) -> None:
+        sizes = _sizes(said, len(payload))
+        if sizes is not None and isinstance(member, ImageMember):
+            if sizes[0] > self.limits.result_bytes:
+                text = f"the answer has {sizes[0]} bytes; {self.limits.result_bytes} are allowed"
+                said = {name: said[name] for name in ("exit", "kids") if name in said}
+                said["error"] = text
+                payload, sizes = payload[sizes[0] :], (0, *sizes[1:])
+            said, payload = _with_prints(member, call, said, payload, sizes)
+        super().heard(member, said, payload)
+
+    def _let_go(self, call: Call, member: Member) -> None:
+        super()._let_go(call, member)
+        if isinstance(member, ImageMember):
+            prints = member.vessel.prints
+            prints.end()
+            if member.fresh and not member.gone.is_set():
+                try:
+                    prints.open()
+                except OSError as error:
+                    _log.warning("output lost", container=member.vessel.name, error=str(error))
+                member.fresh = False
+
+    # In the background
+
+    async def _safely(self, work: Callable[..., Any], *arguments: object) -> None:
+        self._at_work += 1
+        try:
+            await super()._safely(work, *arguments)
+        finally:
+            self._at_work -= 1
+
+    def _signal(self, member: Member, name: str) -> None:
+        if isinstance(member, ImageMember):
+            self.spawn(member.vessel.signal, name)
+
+    async def _pool(self, key: PoolKey, place: Path) -> ImagePool:
+        pin = await anyio.to_thread.run_sync(read_pin, place)
+        return ImagePool(key, self, pin, self._own / "run")
+
+
+def _counts(said: Mapping[str, Any]) -> tuple[int, int] | None:
+    """How much a program has printed since it began, if it says so."""
+    found = said.get("printed")
+    if isinstance(found, list) and len(found) == 2 and all(type(one) is int for one in found):
+        return found[0], found[1]
+    return None
+
+
+def _sizes(said: Mapping[str, Any], payload: int) -> tuple[int, int, int] | None:
+    """Of body, output and errors in an answer's payload; None for what makes no sense."""
+    found = said.get("sizes", [payload, 0, 0])
+    if not (isinstance(found, list) and all(type(one) is int and one >= 0 for one in found)):
+        return None
+    if len(found) != 3 or sum(found) != payload:
+        return None
+    return found[0], found[1], found[2]
+
+
+def _with_prints(
+    member: ImageMember, call: Call, said: Answer, payload: bytes, sizes: tuple[int, int, int]
+) -> tuple[Answer, bytes]:
+    """The answer as a member gives it that takes down its output itself."""
+    body, out, err = sizes
+    printed = None
+    try:
+        if not call.is_linked and out + err <= CARRIED_BYTES:
+            printed = member.vessel.prints.collected()
+    except OSError as error:
+        _log.warning("output lost", container=member.vessel.name, error=str(error))
+    spill = printed is None
+    given = printed or {}
+    outs = given.get("stdout", b"") + payload[body : body + out]
+    errs = given.get("stderr", b"") + payload[body + out :]
+    said = {"headers": [], **said, "sizes": [body, len(outs), len(errs)], "spill": spill}
+    return said, payload[:body] + outs + errs
+
+
+def _empty(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700, parents=True)

@@ -1,0 +1,1 @@
+"""Output files of attempts, kept within their limits: what all runtimes share about them."""

@@ -1,0 +1,96 @@
+"""On a disk that is nearly full output is cut where it is, and says so."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from taskyard.core.attempts import StreamSize
+from taskyard.ports.logs import Stream
+from taskyard.runtimes.command import journal
+from taskyard.runtimes.container.output import Output as ContainerOutput
+from taskyard.runtimes.engine.frames import STDERR, STDOUT
+from taskyard.runtimes.output import disk_space
+from taskyard.runtimes.output.files import Output
+from taskyard.worker.archive import ArchiveReader
+from taskyard.worker.logattempt import AttemptOutput
+
+KIB = 1 << 10
+LARGE = 1 << 30
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is hardly any room."""
+    monkeypatch.setattr(disk_space, "room", lambda _directory: 0.5)
+
+
+def known(directory: Path) -> int:
+    """The limit that readers know."""
+    return int(json.loads((directory / "meta.json").read_text())["log_limit_bytes"])
+
+
+def test_commands_keep_what_they_have_said(tmp_path: Path, full: None) -> None:
+    """And a little more; the rest is dropped, counted and marked."""
+    del full
+    journal.write_meta(str(tmp_path), LARGE)
+    reader = AttemptOutput(tmp_path, ArchiveReader())
+    assert reader.limit() == LARGE
+    output = Output(str(tmp_path), LARGE)
+    (tmp_path / "stdout").write_bytes(b"x" * 200 * KIB)
+    (tmp_path / "stderr").write_bytes(b"e")
+    assert output.free_surplus()
+    cut = 200 * KIB + disk_space.SLACK_BYTES
+    assert (known(tmp_path), reader.limit()) == (cut, cut)
+    (tmp_path / "stdout").write_bytes(b"x" * 300 * KIB)
+    assert output.free_surplus()
+    assert known(tmp_path) == cut
+    sizes = output.finish()
+    dropped = 300 * KIB - cut
+    assert sizes["stdout"] == {"stored_bytes": cut, "dropped_bytes": dropped}
+    assert sizes["stderr"] == {"stored_bytes": 1, "dropped_bytes": 0}
+    sealed = reader.seal({Stream.STDOUT: dropped, Stream.STDERR: 0}, patient=True)
+    assert sealed[Stream.STDERR] == StreamSize(1)
+    end = reader.read(Stream.STDOUT, cut, KIB, patient=True)
+    assert end == b"\n[taskyard: output limit reached, %d bytes dropped]\n" % dropped
+
+
+def test_little_output_is_not_cut(tmp_path: Path, full: None) -> None:
+    """Nor is a limit raised that is lower than all this."""
+    del full
+    (tmp_path / "stdout").write_bytes(b"x" * 100)
+    for limit, cut in ((LARGE, 100 + disk_space.SLACK_BYTES), (50, 50)):
+        journal.write_meta(str(tmp_path), limit)
+        Output(str(tmp_path), limit).free_surplus()
+        assert known(tmp_path) == cut
+
+
+def test_an_adopted_command_keeps_the_lower_limit(tmp_path: Path) -> None:
+    """Readers know it, and may have been told what is beyond."""
+    assert journal.read_meta(str(tmp_path), 7) == 7
+    journal.write_meta(str(tmp_path), LARGE)
+    journal.write_meta(str(tmp_path), 12)
+    assert journal.read_meta(str(tmp_path), LARGE) == 12
+    (tmp_path / "meta.json").write_text("{")
+    assert journal.read_meta(str(tmp_path), 7) == 7
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_containers_keep_what_they_have_said(tmp_path: Path, full: None, merge: bool) -> None:
+    """The same; after a restart, too."""
+    del full
+    output = ContainerOutput(tmp_path, LARGE, merge=merge)
+    output.begin()
+    output.take(STDERR, b"e" * KIB)
+    for _ in range(20):
+        output.take(STDOUT, b"x" * 16 * KIB)
+    limit = known(tmp_path)
+    assert disk_space.SLACK_BYTES <= limit < 200 * KIB
+    sizes = output.sizes()
+    total = 320 * KIB + (KIB if merge else 0)
+    assert sizes["stdout"] == StreamSize(limit, total - limit)
+    assert (tmp_path / "stdout").stat().st_size == limit
+    again = ContainerOutput(tmp_path, LARGE)
+    again.resume(0)
+    again.take(STDOUT, b"x" * 400 * KIB)
+    assert (tmp_path / "stdout").stat().st_size == limit
