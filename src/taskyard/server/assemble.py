@@ -36,12 +36,12 @@ from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.containers import container_settings
 from taskyard.server.datadir import protect_data
 from taskyard.server.hosts import EngineRuntime, host_workers
-from taskyard.server.identities import work_root
 from taskyard.server.metrics import CountedSender, Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.pools import worker_of_host
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
+from taskyard.server.workroots import open_work_root, remove_abandoned
 from taskyard.services.engine import Engine
 from taskyard.services.loops import Loop, keep_running
 from taskyard.store.sqlite.room import Reserve
@@ -135,7 +135,7 @@ async def assemble(
         identities = wired.identities
         identities.serve(await store.workspace_users.workspaces(clock.now()))
         changes_user = identities.rules.changes_user
-        root = await anyio.to_thread.run_sync(work_root, data) if changes_user else None
+        root = await _work_root(data, stack) if changes_user else None
         holdings = settings.holdings()
         offered = capacity(
             settings.worker_slots,
@@ -203,6 +203,16 @@ async def assemble(
             ),
         )
         yield Yard(engine, worker, metrics, wired, store.reserve, tuple(hosts))
+
+
+async def _work_root(data: Path, stack: AsyncExitStack) -> Path | None:
+    """Where users of workspaces work, if not in the data directory. Raises ``OSError``."""
+    await anyio.to_thread.run_sync(remove_abandoned)
+    root = await anyio.to_thread.run_sync(open_work_root, data)
+    if root is None:
+        return None
+    stack.push_async_callback(_last, partial(anyio.to_thread.run_sync, root.close))
+    return root.path
 
 
 async def _learn(wired: Wired, store: SqliteStore) -> None:

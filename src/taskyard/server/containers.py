@@ -4,9 +4,9 @@ from taskyard.core.container_rule import ContainerRule
 from taskyard.runtimes.container.image_record import PrunePolicy
 from taskyard.runtimes.container.runtime import ContainerSettings
 from taskyard.runtimes.engine.address import TlsFiles
-from taskyard.server.identities import outer_work_root
 from taskyard.server.pools import foreign_hosts
 from taskyard.server.settings import Settings
+from taskyard.server.workroots import outer_work_root
 
 
 def container_settings(settings: Settings) -> ContainerSettings:

@@ -1,8 +1,6 @@
-"""Whether this server can run the work of each workspace as a user of its own, and where."""
+"""Whether this server can run the work of each workspace as a user of its own."""
 
 import os
-import shutil
-import stat
 from pathlib import Path
 from typing import Final
 
@@ -51,35 +49,3 @@ def _missing_capabilities() -> list[str]:
             effective = int(line.split()[1], 16)
             return [name for bit, name in _NEEDED.items() if not effective >> bit & 1]
     return []
-
-
-def work_root(data: Path) -> Path | None:
-    """Where working directories are that users of workspaces can reach.
-
-    None if that is inside the attempts' own directories. Where a directory above keeps others
-    out, as ``/root`` does, they are below ``/var/tmp``, root's and closed to all but their users.
-    Raises ``OSError`` if that cannot be made, or belongs to somebody else.
-    """
-    if all(_lets_pass(parent) for parent in data.parents):
-        return None
-    root = outer_work_root(data)
-    root.mkdir(mode=0o711, exist_ok=True)
-    found = root.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise OSError(f"{root} belongs to somebody else; remove it")
-    root.chmod(0o711)
-    attempts = data / "attempts"
-    for left in root.iterdir():
-        if not (attempts / left.name).exists():
-            shutil.rmtree(left, ignore_errors=True)
-    return root
-
-
-def outer_work_root(data: Path) -> Path:
-    """Where working directories are that cannot be in the data directory. Raises ``OSError``."""
-    facts = data.stat()
-    return Path("/var/tmp") / f"taskyard-{facts.st_dev:x}-{facts.st_ino:x}"  # noqa: S108 - whoever makes it looks whose it is
-
-
-def _lets_pass(directory: Path) -> bool:
-    return bool(directory.stat().st_mode & stat.S_IXOTH)
