@@ -34,8 +34,8 @@ from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, wire
 from taskyard.store.sqlite.store import SqliteStore
-from taskyard.worker.directories import AttemptDirectories
-from taskyard.worker.logfiles import LogFiles
+from taskyard.worker.output.directories import AttemptDirectories
+from taskyard.worker.output.log_files import LogFiles
 
 WORKERS: Final = 100
 CORES: Final = 64

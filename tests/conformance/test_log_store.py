@@ -11,7 +11,7 @@ import pytest
 from taskyard.core.attempts import StreamSize
 from taskyard.core.ids import AttemptId
 from taskyard.ports.logs import LogStore, Stream
-from taskyard.worker.logfiles import LogFiles
+from taskyard.worker.output.log_files import LogFiles
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ from taskyard.ports.logs import Stream
 from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.tail_file import Ending
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
-from taskyard.worker.archive import ArchiveReader
-from taskyard.worker.logattempt import AttemptOutput
+from taskyard.worker.output.archive import ArchiveReader
+from taskyard.worker.output.attempt_log import AttemptOutput
 
 
 def kept(directory: Path, name: str = "stdout") -> bytes:

@@ -21,8 +21,8 @@ from taskyard.runtimes.function.images.builder import LocalImages
 from taskyard.runtimes.function.images.runtime import ImageRuntime
 from taskyard.runtimes.function.limits import PoolLimits
 from taskyard.server.clock import SystemClock
-from taskyard.worker.directories import AttemptDirectories
-from taskyard.worker.resultfiles import ResultFiles
+from taskyard.worker.output.directories import AttemptDirectories
+from taskyard.worker.output.result_files import ResultFiles
 
 DEADLINE_S = 60.0
 _LIMITS = PoolLimits()

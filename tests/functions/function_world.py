@@ -21,8 +21,8 @@ from taskyard.runtimes.function.building import LocalBuilder
 from taskyard.runtimes.function.limits import PoolLimits
 from taskyard.runtimes.function.runtime import FunctionRuntime
 from taskyard.server.clock import SystemClock
-from taskyard.worker.directories import AttemptDirectories
-from taskyard.worker.resultfiles import ResultFiles
+from taskyard.worker.output.directories import AttemptDirectories
+from taskyard.worker.output.result_files import ResultFiles
 
 DEADLINE_S = 30.0
 _LIMITS = PoolLimits()

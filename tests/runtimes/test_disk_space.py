@@ -12,8 +12,8 @@ from taskyard.runtimes.container.output import Output as ContainerOutput
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
 from taskyard.runtimes.output import disk_space
 from taskyard.runtimes.output.files import Output
-from taskyard.worker.archive import ArchiveReader
-from taskyard.worker.logattempt import AttemptOutput
+from taskyard.worker.output.archive import ArchiveReader
+from taskyard.worker.output.attempt_log import AttemptOutput
 
 KIB = 1 << 10
 LARGE = 1 << 30

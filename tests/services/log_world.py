@@ -29,8 +29,8 @@ from taskyard.ports.store import TaskStore
 from taskyard.services.bus import Bus
 from taskyard.services.follow import Follow
 from taskyard.services.logs import Logs
-from taskyard.worker.logfiles import LogFiles
-from taskyard.worker.logkeeper import LogKeeper
+from taskyard.worker.output.log_files import LogFiles
+from taskyard.worker.output.log_keeper import LogKeeper
 
 MAIN = WorkspaceName("main")
 TASK = TaskId("01988a00-0000-7000-8000-0000000000aa")

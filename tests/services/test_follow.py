@@ -19,7 +19,7 @@ from taskyard.core.ids import AttemptId
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.ports.logs import Stream
 from taskyard.services.follow import CHUNK_BYTES, Exit, Output, Ping
-from taskyard.worker import archive
+from taskyard.worker.output import archive
 
 pytestmark = pytest.mark.anyio
 

@@ -27,7 +27,7 @@ from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
 from taskyard.ports.transport import Heartbeat, Hello
 from taskyard.transport.local import LocalTransport
-from taskyard.worker.directories import AttemptDirectories
+from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.worker import Worker
 
 DEADLINE_S = 10.0

@@ -16,7 +16,7 @@ from taskyard.ports.runtime import Assignment
 from taskyard.runtimes.function.building import LocalBuilder
 from taskyard.runtimes.function.runtime import FunctionRuntime
 from taskyard.server.clock import SystemClock, SystemIds
-from taskyard.worker.resultfiles import ResultFiles
+from taskyard.worker.output.result_files import ResultFiles
 
 LOG_BYTES = 64 << 20
 

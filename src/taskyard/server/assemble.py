@@ -47,11 +47,11 @@ from taskyard.services.loops import Loop, keep_running
 from taskyard.store.sqlite.room import Reserve
 from taskyard.store.sqlite.store import SqliteStore
 from taskyard.transport.local.transport import LocalTransport
-from taskyard.worker.directories import AttemptDirectories
-from taskyard.worker.logfiles import LogFiles
-from taskyard.worker.logkeeper import LogKeeper
 from taskyard.worker.machine import capacity
-from taskyard.worker.resultfiles import ResultFiles
+from taskyard.worker.output.directories import AttemptDirectories
+from taskyard.worker.output.log_files import LogFiles
+from taskyard.worker.output.log_keeper import LogKeeper
+from taskyard.worker.output.result_files import ResultFiles
 from taskyard.worker.topology import topology, within_holdings
 from taskyard.worker.worker import Place, Worker
 

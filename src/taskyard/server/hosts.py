@@ -11,8 +11,8 @@ from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.runtime import Runtime
 from taskyard.ports.transport import Transport
 from taskyard.server.pools import PoolSettings, foreign_hosts, worker_of_host
-from taskyard.worker.directories import AttemptDirectories
 from taskyard.worker.machine import capacity
+from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.reporting import OutputKeeper
 from taskyard.worker.worker import Place, Worker
 

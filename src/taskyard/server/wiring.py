@@ -68,7 +68,7 @@ from taskyard.services.webhooks import Webhooks
 from taskyard.services.why import Why
 from taskyard.services.workers import Workers
 from taskyard.store.sqlite.store import SqliteStore
-from taskyard.worker.resultfiles import ResultFiles
+from taskyard.worker.output.result_files import ResultFiles
 
 KEY_NAME = "secret.key"
 

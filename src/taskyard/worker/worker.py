@@ -21,7 +21,7 @@ from taskyard.core.tasks import needed_runtime
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.runtime import Assignment, KillOrder, Runtime
 from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, Transport
-from taskyard.worker.directories import AttemptDirectories
+from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.reporting import OutputKeeper, Reporting
 from taskyard.worker.runtimes import Runtimes
 

@@ -1,6 +1,6 @@
 """What a shepherd writes into an attempt's directory, to be remembered across its own death.
 
-Attempt directories are recycled, see :mod:`taskyard.worker.directories`, because making and
+Attempt directories are recycled, see :mod:`taskyard.worker.output.directories`, because making and
 deleting files is what running a short command would spend most of its time on. So nothing here
 creates or removes files if it can do without: the record of an attempt is one file that grows by
 a line with each step of its life, and is empty before the first.

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskyard.core.errors import StoreDamaged
-from taskyard.worker import archive
-from taskyard.worker.archive import (
+from taskyard.worker.output import archive
+from taskyard.worker.output.archive import (
     MEMBER_BYTES,
     ArchiveIndex,
     ArchiveReader,

@@ -21,9 +21,9 @@ from anyio import to_thread
 from taskyard.core.attempts import StreamSize
 from taskyard.core.ids import AttemptId
 from taskyard.ports.logs import Stream
-from taskyard.worker.archive import ArchiveReader
-from taskyard.worker.logattempt import AttemptOutput
-from taskyard.worker.logwatch import LogWatch
+from taskyard.worker.output.archive import ArchiveReader
+from taskyard.worker.output.attempt_log import AttemptOutput
+from taskyard.worker.output.log_watch import LogWatch
 
 LARGEST_READ_BYTES: Final = 8 << 20
 """No single read answers with more."""

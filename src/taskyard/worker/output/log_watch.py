@@ -14,7 +14,7 @@ from typing import Final
 
 import anyio
 
-from taskyard.worker.logattempt import AttemptOutput
+from taskyard.worker.output.attempt_log import AttemptOutput
 
 IDLE_AFTER_S: Final = 3.0
 """An attempt that has written nothing for so long is looked at less often."""

@@ -12,8 +12,8 @@ import pytest
 from taskyard.core.attempts import StreamSize
 from taskyard.core.ids import AttemptId
 from taskyard.ports.logs import Stream
-from taskyard.worker import logattempt
-from taskyard.worker.logfiles import LARGEST_READ_BYTES, LogFiles, remove_tree
+from taskyard.worker.output import attempt_log
+from taskyard.worker.output.log_files import LARGEST_READ_BYTES, LogFiles, remove_tree
 
 pytestmark = pytest.mark.anyio
 
@@ -73,15 +73,15 @@ async def test_a_read_while_the_output_is_compressed_is_no_end(
     (directory / "stdout").write_bytes(content)
     output = files.output(ONE)
     assert output is not None
-    names = logattempt._names
+    names = attempt_log._names
 
     def late(path: str, status: os.stat_result) -> bool:
-        monkeypatch.setattr(logattempt, "_names", names)
+        monkeypatch.setattr(attempt_log, "_names", names)
         output.compress(OUT, lambda: False)
         assert not Path(path).exists()
         return names(path, status)
 
-    monkeypatch.setattr(logattempt, "_names", late)
+    monkeypatch.setattr(attempt_log, "_names", late)
     length = 300_000 if patient else 1000
     assert await files.read(ONE, OUT, 256, length) == content[256 : 256 + length]
 

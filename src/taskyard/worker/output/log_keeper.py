@@ -17,10 +17,10 @@ from anyio.lowlevel import checkpoint
 from taskyard.core.attempts import Ended, StreamSize
 from taskyard.core.ids import AttemptId
 from taskyard.ports.logs import Stream
-from taskyard.worker.archive import Halted
-from taskyard.worker.logattempt import AttemptOutput
-from taskyard.worker.logfiles import LogFiles
-from taskyard.worker.resultfiles import has_result
+from taskyard.worker.output.archive import Halted
+from taskyard.worker.output.attempt_log import AttemptOutput
+from taskyard.worker.output.log_files import LogFiles
+from taskyard.worker.output.result_files import has_result
 
 FOLD_BYTES: Final = 16 << 10
 COMPRESS_BYTES: Final = 256 << 10

@@ -14,10 +14,10 @@ from taskyard.core.ids import AttemptId, LeaseToken
 from taskyard.core.instants import Instant
 from taskyard.core.states import AttemptState
 from taskyard.ports.logs import Stream
-from taskyard.worker.archive import Halted
-from taskyard.worker.logattempt import AttemptOutput
-from taskyard.worker.logfiles import LogFiles
-from taskyard.worker.logkeeper import LogKeeper
+from taskyard.worker.output.archive import Halted
+from taskyard.worker.output.attempt_log import AttemptOutput
+from taskyard.worker.output.log_files import LogFiles
+from taskyard.worker.output.log_keeper import LogKeeper
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ import pytest
 
 from taskyard.core.ids import AttemptId
 from taskyard.ports.logs import Stream
-from taskyard.worker.logfiles import LogFiles
+from taskyard.worker.output.log_files import LogFiles
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from taskyard.core.ids import AttemptId
-from taskyard.worker.directories import AttemptDirectories
+from taskyard.worker.output.directories import AttemptDirectories
 
 pytestmark = pytest.mark.anyio
 

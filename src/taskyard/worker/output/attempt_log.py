@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from taskyard.core.attempts import StreamSize
 from taskyard.ports.logs import Stream
-from taskyard.worker.archive import ArchiveIndex, ArchiveReader, read_index, write_archive
+from taskyard.worker.output.archive import ArchiveIndex, ArchiveReader, read_index, write_archive
 
 META: Final = "meta.json"
 SEAL: Final = "seal.json"

@@ -1,0 +1,1 @@
+"""Output of attempts on this worker's disk: directories, log files, results, and their archive."""
