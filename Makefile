@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check format bench bench-peers docs clean
+.PHONY: demo test check format generate bench bench-peers docs clean
 
 # Installs into a local environment, once; again when the dependencies change.
 $(STAMP): pyproject.toml
@@ -39,6 +39,10 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The synchronous client is made from the asynchronous one.
+generate: $(STAMP)
+	$(BIN)/python tools/unasync.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

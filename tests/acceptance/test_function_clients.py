@@ -8,9 +8,9 @@ from msgspec.structs import replace
 from served import Served, serving
 
 from taskyard.sdk import AsyncClient, Client, Task, errors
-from taskyard.sdk.async_function_client import AsyncFunctionClient
-from taskyard.sdk.function_client import FunctionClient
-from taskyard.sdk.functions import Invocation
+from taskyard.sdk.aio.functions import AsyncFunctionClient
+from taskyard.sdk.function_requests import Invocation
+from taskyard.sdk.sync.functions import FunctionClient
 
 pytestmark = pytest.mark.anyio
 SOURCE = (

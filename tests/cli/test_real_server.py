@@ -14,8 +14,7 @@ import httpx
 import pytest
 from command_line import PROGRAM, Finished
 
-from taskyard.sdk import errors
-from taskyard.sdk.client import Client
+from taskyard.sdk import Client, errors
 from taskyard.sdk.models import Exit, Output
 
 

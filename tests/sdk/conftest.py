@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taskyard.sdk.client import Client
+from taskyard.sdk import Client
 
 SERVER = Path(__file__).with_name("contract_server.py")
 

@@ -1,10 +1,12 @@
 """The asynchronous client against a real server."""
 
+from contextlib import aclosing
+
 import httpx
 import pytest
 
 from taskyard.sdk import AsyncClient, errors
-from taskyard.sdk.models import Exit, Output
+from taskyard.sdk.models import Change, Exit, Output
 
 pytestmark = pytest.mark.anyio
 
@@ -45,3 +47,27 @@ async def test_unreachable() -> None:
     async with AsyncClient("http://127.0.0.1:9", "dev", retries=0) as client:
         with pytest.raises(errors.Unreachable):
             await client.me()
+
+
+async def test_follows_a_task_through_its_attempts(url: str) -> None:
+    """Output and exit records of every attempt are seen, the failed one first."""
+    async with AsyncClient(url, "dev") as client:
+        task = await client.submit("echo out; exit 3", retry={"max_attempts": 2})
+        records = [record async for record in client.follow_task(task.id)]
+    assert [(each.attempt, each.data) for each in records if isinstance(each, Output)] == [
+        (1, b"out\n"),
+        (2, b"out\n"),
+    ]
+    assert [each.exit_code for each in records if isinstance(each, Exit)] == [3, 3]
+
+
+async def test_administers(url: str) -> None:
+    """Groups, workers and live changes are there as in the synchronous client."""
+    async with AsyncClient(url, "dev") as client:
+        assert (await client.pause("async")).paused
+        assert not (await client.resume("async")).paused
+        assert "async" in [each.name async for each in client.groups()]
+        assert (await client.workers())[0].capacity.slots == 4
+        assert (await client.health())["live"]
+        async with aclosing(client.changes()) as changes:
+            assert isinstance(await anext(changes), Change)

@@ -8,8 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from taskyard.sdk import errors
-from taskyard.sdk.client import Client
+from taskyard.sdk import Client, errors
 from taskyard.sdk.models import Change, Exit, Gap, Output
 
 

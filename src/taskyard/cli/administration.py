@@ -10,7 +10,7 @@ from taskyard.cli.configuration import Surroundings, look_around
 from taskyard.cli.connection import Connection, check_workspace, open_client
 from taskyard.cli.errors import Misuse, Stop
 from taskyard.cli.target import control_socket, find_target, read_server_file
-from taskyard.sdk.client import Client
+from taskyard.sdk import Client
 from taskyard.sdk.models import Token, User
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from taskyard.cli.configuration import look_around
 from taskyard.cli.errors import Misuse, Stop
 from taskyard.cli.output import on_terminal
 from taskyard.cli.target import Target, find_target
-from taskyard.sdk.client import Client
+from taskyard.sdk import Client
 
 
 @Parameter(name="*", group="Server")

@@ -6,8 +6,8 @@ from typing import Final
 from taskyard.cli import exits
 from taskyard.cli.errors import Stop
 from taskyard.cli.output import write_error
-from taskyard.sdk.function_client import FunctionClient
-from taskyard.sdk.functions import Version
+from taskyard.sdk.function_requests import Version
+from taskyard.sdk.sync.functions import FunctionClient
 
 _POLL_S: Final = 0.2
 _BUILD_WAIT_S: Final = 600.0

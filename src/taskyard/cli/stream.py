@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from types import FrameType
 
 from taskyard.cli.output import write_error, write_out
-from taskyard.sdk.client import Client
+from taskyard.sdk import Client
 from taskyard.sdk.models import Exit, Output
 
 PATIENCE_S = 300.0

@@ -13,20 +13,20 @@ It knows the HTTP contract and nothing else of Taskyard::
 
 from typing import TYPE_CHECKING, Any
 
-from taskyard.sdk.client import Client
 from taskyard.sdk.errors import TaskyardError
 from taskyard.sdk.models import Exit, Output, Task
+from taskyard.sdk.sync.client import Client
 
 if TYPE_CHECKING:
-    from taskyard.sdk.async_client import AsyncClient
+    from taskyard.sdk.aio.client import AsyncClient
 
 __all__ = ["AsyncClient", "Client", "Exit", "Output", "Task", "TaskyardError"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the asynchronous client when it is asked for: short programs do without asyncio."""
+    """Load the asynchronous client on first use: short programs do without asyncio."""
     if name == "AsyncClient":
-        from taskyard.sdk.async_client import AsyncClient  # noqa: PLC0415 - see above
+        from taskyard.sdk.aio.client import AsyncClient  # noqa: PLC0415 - see above
 
         return AsyncClient
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

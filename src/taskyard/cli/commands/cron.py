@@ -13,7 +13,7 @@ from taskyard.cli.output import plain, print_json, print_table, say
 from taskyard.cli.quantities import tell_moment
 from taskyard.cli.task_options import TaskOptions, command_of
 from taskyard.cli.task_view import command_line
-from taskyard.sdk.client import Client
+from taskyard.sdk import Client
 from taskyard.sdk.models import Task
 
 app = App(name="cron", help="Recurring tasks.", version_flags=[])

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from taskyard.cli.connection import Connection
 from taskyard.cli.last import task_id_of
 from taskyard.cli.output import clean, print_json, say, write_out
-from taskyard.sdk.client import Client
+from taskyard.sdk import Client
 from taskyard.sdk.models import Change, Event, Gap
 
 _LOOK_AGAIN_S: Final = 0.5

@@ -14,7 +14,7 @@ from taskyard.cli.function_build import follow_build
 from taskyard.cli.function_source import bundle_of, language_of, write_template
 from taskyard.cli.output import on_terminal, plain, print_json, print_table, say, write_out
 from taskyard.cli.quantities import seconds, size_bytes
-from taskyard.sdk.functions import Function, Version
+from taskyard.sdk.function_requests import Function, Version
 
 app = App(name="function", help="Functions: write, deploy, invoke.", version_flags=[])
 

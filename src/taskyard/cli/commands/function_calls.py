@@ -16,9 +16,9 @@ from taskyard.cli.function_source import body_of, bundle_of, language_of, pairs_
 from taskyard.cli.function_templates import TEMPLATES
 from taskyard.cli.output import note, on_terminal, print_json, write_error, write_out
 from taskyard.cli.quantities import seconds
-from taskyard.sdk.client import Client
+from taskyard.sdk import Client
 from taskyard.sdk.errors import FunctionFailed, Refused
-from taskyard.sdk.functions import Invocation
+from taskyard.sdk.function_requests import Invocation
 
 _SHOWN_BYTES: Final = 16 << 10
 """Of what a failed call wrote, its end."""

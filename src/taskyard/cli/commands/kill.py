@@ -11,7 +11,7 @@ from taskyard.cli.last import task_id_of
 from taskyard.cli.output import print_json, say
 from taskyard.cli.quantities import seconds
 from taskyard.cli.task_view import tell_kill
-from taskyard.sdk.client import Client
+from taskyard.sdk import Client
 from taskyard.sdk.models import Attempt, Outcome, Task
 
 _SETTLE_S = 60.0

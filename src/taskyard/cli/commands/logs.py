@@ -13,7 +13,7 @@ from taskyard.cli.errors import Misuse
 from taskyard.cli.last import task_id_of
 from taskyard.cli.output import write_out
 from taskyard.cli.stream import PATIENCE_S, emit
-from taskyard.sdk.client import Client
+from taskyard.sdk import Client
 from taskyard.sdk.models import Exit, Output
 
 Streams = tuple[str, ...]

@@ -13,7 +13,7 @@ from taskyard.cli.output import coloured, console, plain, print_json, print_tabl
 from taskyard.cli.quantities import moment
 from taskyard.cli.task_options import pairs
 from taskyard.cli.task_view import TASK_COLUMNS, task_rows
-from taskyard.sdk.client import Client
+from taskyard.sdk import Client
 from taskyard.sdk.models import Task
 
 State = Literal[

@@ -15,7 +15,7 @@ from taskyard.cli.output import OutputLost, note, print_json, say
 from taskyard.cli.stream import Interrupted, TaskStream, ask, can_ask, emit
 from taskyard.cli.task_options import TaskOptions, command_of
 from taskyard.cli.verdict import exit_code, sentence
-from taskyard.sdk.client import Client
+from taskyard.sdk import Client
 from taskyard.sdk.models import Exit
 
 _QUESTION = "[d]etach (or Ctrl-C again), [k]ill, [c]ontinue?"

@@ -16,10 +16,10 @@ from taskyard.cli.flag_names import problems_as_flags
 from taskyard.cli.last import remember
 from taskyard.cli.output import print_json, say
 from taskyard.cli.task_options import TaskOptions, command_of
-from taskyard.sdk.calls import keyed
-from taskyard.sdk.client import Client
+from taskyard.sdk import Client
 from taskyard.sdk.errors import Overloaded
 from taskyard.sdk.models import Submitted
+from taskyard.sdk.requests import keyed
 
 Spec = dict[str, Any]
 _BATCH_COUNT = 500

@@ -1,13 +1,14 @@
-"""Functions through the asynchronous client."""
+"""Functions: deploy, call, roll back."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import httpx
 
-from taskyard.sdk import functions, models
-from taskyard.sdk.calls import Call
-from taskyard.sdk.functions import Deployed, Function, Invocation, Version
+from taskyard.sdk import function_requests as requests
+from taskyard.sdk import models
+from taskyard.sdk.function_requests import Deployed, Function, Invocation, Version
+from taskyard.sdk.requests import Request
 
 T = TypeVar("T")
 
@@ -15,33 +16,35 @@ T = TypeVar("T")
 class Send(Protocol):
     """Sends a call and reads its answer."""
 
-    async def __call__(self, call: Call[T]) -> T:
+    async def __call__(self, request: Request[T]) -> T:
         """The answer."""
         ...
 
 
-class Walk(Protocol):
+class Pages(Protocol):
     """Sends a call for each page."""
 
-    def __call__(self, call: Callable[[str | None], Call[models.Page[T]]]) -> AsyncIterator[T]:
+    def __call__(
+        self, request: Callable[[str | None], Request[models.Page[T]]]
+    ) -> AsyncIterator[T]:
         """What is on all pages."""
         ...
 
 
 class AsyncFunctionClient:
-    """What ``AsyncClient.functions`` answers with; methods and errors are the same."""
+    """What ``AsyncClient.functions`` answers with; raises as every method of the client."""
 
     def __init__(
         self,
         send: Send,
-        remove: Callable[[Call[None]], Awaitable[None]],
-        walk: Walk,
-        ask: Callable[[Call[Any], Mapping[str, str]], Awaitable[httpx.Response]],
+        send_delete: Callable[[Request[None]], Awaitable[None]],
+        pages: Pages,
+        send_raw: Callable[[Request[Any], Mapping[str, str]], Awaitable[httpx.Response]],
     ) -> None:
         self._send = send
-        self._remove = remove
-        self._walk = walk
-        self._ask = ask
+        self._send_delete = send_delete
+        self._pages = pages
+        self._send_raw = send_raw
 
     async def deploy(
         self, name: str, bundle: bytes | None, *, wait_s: float = 0.0, **members: Any
@@ -50,49 +53,49 @@ class AsyncFunctionClient:
 
         ``members`` are those of the API.
         """
-        return await self._send(functions.deploy(name, bundle, wait_s, members))
+        return await self._send(requests.deploy(name, bundle, wait_s, members))
 
     async def list(self, *, deleted: bool = False) -> tuple[Function, ...]:
         """All functions, oldest first."""
-        pages = self._walk(lambda cursor: functions.page(cursor, deleted=deleted))
+        pages = self._pages(lambda cursor: requests.page(cursor, deleted=deleted))
         return tuple([one async for one in pages])
 
     async def get(self, name: str) -> Function:
         """One function, by name or id."""
-        return await self._send(functions.get(name))
+        return await self._send(requests.get(name))
 
     async def versions(self, name: str) -> tuple[Version, ...]:
         """All versions, newest first."""
-        pages = self._walk(lambda cursor: functions.versions(name, cursor))
+        pages = self._pages(lambda cursor: requests.versions(name, cursor))
         return tuple([one async for one in pages])
 
     async def version(self, name: str, number: int) -> Version:
         """One version."""
-        return await self._send(functions.version(name, number))
+        return await self._send(requests.version(name, number))
 
     async def build_log(self, name: str, version: int) -> str:
         """The log of a build, as far as it is."""
-        return await self._send(functions.build_log(name, version))
+        return await self._send(requests.build_log(name, version))
 
     async def roll_back(self, name: str, version: int | None = None) -> Function:
         """Let new calls use this version, or the ready one before the live one."""
-        return await self._send(functions.roll_back(name, version))
+        return await self._send(requests.roll_back(name, version))
 
     async def pause(self, name: str) -> Function:
         """Take no more calls."""
-        return await self._send(functions.move(name, "pause"))
+        return await self._send(requests.move(name, "pause"))
 
     async def resume(self, name: str) -> Function:
         """Take calls again."""
-        return await self._send(functions.move(name, "resume"))
+        return await self._send(requests.move(name, "resume"))
 
     async def restore(self, function_id: str) -> Function:
         """Bring a deleted function back."""
-        return await self._send(functions.move(function_id, "restore"))
+        return await self._send(requests.move(function_id, "restore"))
 
     async def delete(self, name: str) -> None:
         """Delete a function; it can be restored by its id."""
-        await self._remove(functions.delete(name))
+        await self._send_delete(requests.delete(name))
 
     async def submit(
         self,
@@ -103,8 +106,8 @@ class AsyncFunctionClient:
         content_type: str | None = None,
     ) -> models.Task:
         """Call without waiting; the task, whose result is there once it has ended."""
-        question = functions.invoke(name, body, query, content_type, 0.0)
-        return functions.submitted(await self._ask(question.call, question.headers))
+        call = requests.invoke(name, body, query, content_type, 0.0)
+        return requests.submitted(await self._send_raw(call.request, call.headers))
 
     async def invoke(
         self,
@@ -116,10 +119,10 @@ class AsyncFunctionClient:
         wait_s: float = 30.0,
     ) -> Invocation | models.Task:
         """Call and wait; what the function answered, or the task if that takes longer."""
-        question = functions.invoke(name, body, query, content_type, wait_s)
-        return functions.invoked(await self._ask(question.call, question.headers))
+        call = requests.invoke(name, body, query, content_type, wait_s)
+        return requests.invoked(await self._send_raw(call.request, call.headers))
 
     async def result(self, task_id: str) -> Invocation:
         """What an ended call answered."""
-        question = functions.result(task_id)
-        return functions.answered(await self._ask(question.call, question.headers))
+        call = requests.result(task_id)
+        return requests.answered(await self._send_raw(call.request, call.headers))

@@ -1,4 +1,4 @@
-"""What both clients share besides the calls: the address, the credential, and the retry rules."""
+"""What both clients share besides the requests: address, credential, and rules for repeating."""
 
 import base64
 import time
@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from taskyard.sdk.calls import Call
 from taskyard.sdk.errors import Problem, Refused, Unavailable, Unreachable, refusal
+from taskyard.sdk.requests import Request
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Address(msgspec.Struct, frozen=True):
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(
-                f"{url!r} is no server address: use http://HOST:PORT, https://HOST or unix:/PATH"
+                f"{url!r} is not a server address: use http://HOST:PORT, https://HOST or unix:/PATH"
             )
         return cls(url, url.rstrip("/"))
 
@@ -72,7 +72,7 @@ def headers(
 
 
 def check(response: httpx.Response) -> None:
-    """Raise the :class:`Refused` an answer stands for, unless it is a success."""
+    """Raise the :class:`Refused` for an error answer."""
     if response.is_success:
         return
     try:
@@ -85,12 +85,12 @@ def check(response: httpx.Response) -> None:
 
 
 def cause_of(error: Exception) -> str:
-    """What the network said, for people; some errors of httpx say nothing at all."""
+    """The network error as text; some errors of httpx have no message."""
     return str(error) or type(error).__name__
 
 
-class Attempts:
-    """Decides whether a call is sent again, and after how long."""
+class RepeatPolicy:
+    """Decides whether a request is sent again, and after how long."""
 
     def __init__(self, retries: int) -> None:
         self._left = retries
@@ -98,7 +98,7 @@ class Attempts:
         self.repeated = False
         """Whether the request may have reached the server before."""
 
-    def delay_s(self, call: Call[T], error: httpx.TransportError | Refused) -> float | None:
+    def delay_s(self, request: Request[T], error: httpx.TransportError | Refused) -> float | None:
         """Seconds until the next try; None when the error stands.
 
         What never left this machine can always go again; everything else only when sending it
@@ -107,7 +107,7 @@ class Attempts:
         never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
         if isinstance(error, Refused) and not isinstance(error, Unavailable):
             return None
-        if self._left <= 0 or not (never_sent or call.repeatable):
+        if self._left <= 0 or not (never_sent or request.repeatable):
             return None
         self._left -= 1
         self.repeated = self.repeated or not never_sent
@@ -115,8 +115,8 @@ class Attempts:
         return delay_s
 
 
-class Patience:
-    """How long a follower puts up with a server that does not answer."""
+class Reconnection:
+    """Delays between reconnections of a follower, and when to give up."""
 
     def __init__(self, url: str, patience_s: float) -> None:
         self._url = url
@@ -125,13 +125,13 @@ class Patience:
         self._delays = self._grow()
 
     def restore(self) -> None:
-        """Something arrived: all is well again."""
+        """Something arrived: start over."""
         if self._since is not None:
             self._since = None
             self._delays = self._grow()
 
     def delay_s(self, cause: str) -> float:
-        """Seconds until the next try. Raises :class:`Unreachable` once too many went by."""
+        """Seconds until the next try. Raises :class:`Unreachable` after ``patience_s``."""
         now = time.monotonic()
         if self._since is None:
             self._since = now

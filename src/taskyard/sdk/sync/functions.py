@@ -1,13 +1,15 @@
-"""Functions through the synchronous client."""
+# Made by tools/unasync.py from taskyard/sdk/aio/functions.py: change that file instead.
+"""Functions: deploy, call, roll back."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import httpx
 
-from taskyard.sdk import functions, models
-from taskyard.sdk.calls import Call
-from taskyard.sdk.functions import Deployed, Function, Invocation, Version
+from taskyard.sdk import function_requests as requests
+from taskyard.sdk import models
+from taskyard.sdk.function_requests import Deployed, Function, Invocation, Version
+from taskyard.sdk.requests import Request
 
 T = TypeVar("T")
 
@@ -15,33 +17,33 @@ T = TypeVar("T")
 class Send(Protocol):
     """Sends a call and reads its answer."""
 
-    def __call__(self, call: Call[T]) -> T:
+    def __call__(self, request: Request[T]) -> T:
         """The answer."""
         ...
 
 
-class Walk(Protocol):
+class Pages(Protocol):
     """Sends a call for each page."""
 
-    def __call__(self, call: Callable[[str | None], Call[models.Page[T]]]) -> Iterator[T]:
+    def __call__(self, request: Callable[[str | None], Request[models.Page[T]]]) -> Iterator[T]:
         """What is on all pages."""
         ...
 
 
 class FunctionClient:
-    """What ``Client.functions`` answers with. Raises as every method of the client."""
+    """What ``Client.functions`` answers with; raises as every method of the client."""
 
     def __init__(
         self,
         send: Send,
-        remove: Callable[[Call[None]], None],
-        walk: Walk,
-        ask: Callable[[Call[Any], Mapping[str, str]], httpx.Response],
+        send_delete: Callable[[Request[None]], None],
+        pages: Pages,
+        send_raw: Callable[[Request[Any], Mapping[str, str]], httpx.Response],
     ) -> None:
         self._send = send
-        self._remove = remove
-        self._walk = walk
-        self._ask = ask
+        self._send_delete = send_delete
+        self._pages = pages
+        self._send_raw = send_raw
 
     def deploy(
         self, name: str, bundle: bytes | None, *, wait_s: float = 0.0, **members: Any
@@ -50,47 +52,49 @@ class FunctionClient:
 
         ``members`` are those of the API.
         """
-        return self._send(functions.deploy(name, bundle, wait_s, members))
+        return self._send(requests.deploy(name, bundle, wait_s, members))
 
     def list(self, *, deleted: bool = False) -> tuple[Function, ...]:
         """All functions, oldest first."""
-        return tuple(self._walk(lambda cursor: functions.page(cursor, deleted=deleted)))
+        pages = self._pages(lambda cursor: requests.page(cursor, deleted=deleted))
+        return tuple(pages)
 
     def get(self, name: str) -> Function:
         """One function, by name or id."""
-        return self._send(functions.get(name))
+        return self._send(requests.get(name))
 
     def versions(self, name: str) -> tuple[Version, ...]:
         """All versions, newest first."""
-        return tuple(self._walk(lambda cursor: functions.versions(name, cursor)))
+        pages = self._pages(lambda cursor: requests.versions(name, cursor))
+        return tuple(pages)
 
     def version(self, name: str, number: int) -> Version:
         """One version."""
-        return self._send(functions.version(name, number))
+        return self._send(requests.version(name, number))
 
     def build_log(self, name: str, version: int) -> str:
         """The log of a build, as far as it is."""
-        return self._send(functions.build_log(name, version))
+        return self._send(requests.build_log(name, version))
 
     def roll_back(self, name: str, version: int | None = None) -> Function:
         """Let new calls use this version, or the ready one before the live one."""
-        return self._send(functions.roll_back(name, version))
+        return self._send(requests.roll_back(name, version))
 
     def pause(self, name: str) -> Function:
         """Take no more calls."""
-        return self._send(functions.move(name, "pause"))
+        return self._send(requests.move(name, "pause"))
 
     def resume(self, name: str) -> Function:
         """Take calls again."""
-        return self._send(functions.move(name, "resume"))
+        return self._send(requests.move(name, "resume"))
 
     def restore(self, function_id: str) -> Function:
         """Bring a deleted function back."""
-        return self._send(functions.move(function_id, "restore"))
+        return self._send(requests.move(function_id, "restore"))
 
     def delete(self, name: str) -> None:
         """Delete a function; it can be restored by its id."""
-        self._remove(functions.delete(name))
+        self._send_delete(requests.delete(name))
 
     def submit(
         self,
@@ -101,8 +105,8 @@ class FunctionClient:
         content_type: str | None = None,
     ) -> models.Task:
         """Call without waiting; the task, whose result is there once it has ended."""
-        question = functions.invoke(name, body, query, content_type, 0.0)
-        return functions.submitted(self._ask(question.call, question.headers))
+        call = requests.invoke(name, body, query, content_type, 0.0)
+        return requests.submitted(self._send_raw(call.request, call.headers))
 
     def invoke(
         self,
@@ -114,10 +118,10 @@ class FunctionClient:
         wait_s: float = 30.0,
     ) -> Invocation | models.Task:
         """Call and wait; what the function answered, or the task if that takes longer."""
-        question = functions.invoke(name, body, query, content_type, wait_s)
-        return functions.invoked(self._ask(question.call, question.headers))
+        call = requests.invoke(name, body, query, content_type, wait_s)
+        return requests.invoked(self._send_raw(call.request, call.headers))
 
     def result(self, task_id: str) -> Invocation:
         """What an ended call answered."""
-        question = functions.result(task_id)
-        return functions.answered(self._ask(question.call, question.headers))
+        call = requests.result(task_id)
+        return requests.answered(self._send_raw(call.request, call.headers))

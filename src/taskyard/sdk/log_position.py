@@ -1,4 +1,4 @@
-"""Where a follower of logs stands, so that it can go on there after any interruption. No I/O."""
+"""The position of a follower of logs, from which it goes on after an interruption. No I/O."""
 
 import base64
 import binascii
@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from taskyard.sdk.calls import BASE
 from taskyard.sdk.errors import Unreadable
 from taskyard.sdk.models import Change, Exit, Gap, Output
+from taskyard.sdk.requests import BASE
 from taskyard.sdk.sse import ServerSentEvent
 
 
@@ -31,7 +31,7 @@ class Discontinuity(Exception):
     """The server skipped bytes; the follower has to ask again from where it stands."""
 
 
-class Following:
+class LogPosition:
     """The position of one follower: attempt and offsets, moved by every record it takes."""
 
     def __init__(self, task_id: str, attempt: int | None, stdout: int, stderr: int) -> None:

@@ -1,25 +1,25 @@
-"""How the synchronous client sends: connections, repeats, pages and streams."""
+"""What every method of the client goes through: connections, repeats, pages and streams."""
 
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
+import anyio
 import httpx
 
 from taskyard.sdk import models
-from taskyard.sdk.calls import Call
+from taskyard.sdk.connection import Address, RepeatPolicy, cause_of, check, headers
 from taskyard.sdk.errors import NotFound, Refused, Unreachable
-from taskyard.sdk.exchange import Address, Attempts, cause_of, check, headers
+from taskyard.sdk.requests import Request
 from taskyard.sdk.sse import EventParser, ServerSentEvent
 
 T = TypeVar("T")
 SILENCE_S = 60.0
-"""A stream that sends nothing, not even a ping, for so long is taken for broken."""
+"""A stream that sends nothing, not even a ping, for so long is considered broken."""
 
 
-class Sender:
-    """Sends calls to one server and reads the answers."""
+class AsyncBaseClient:
+    """Sends requests to one server and reads the answers."""
 
     def __init__(
         self,
@@ -39,8 +39,8 @@ class Sender:
             token: A bearer token.
             user: Name for Basic authentication, in place of a token.
             password: That user's password.
-            timeout_s: Seconds each request may take, waiting on purpose aside.
-            workspace: Selects a workspace; heeded at the control socket only, where no credential
+            timeout_s: Seconds each request may take, not counting the time it waits on purpose.
+            workspace: Selects a workspace; used only at the control socket, where no credential
                 names one.
             retries: How often a request is sent again after the first time.
 
@@ -50,101 +50,107 @@ class Sender:
         self.address = Address.parse(url)
         self._timeout_s = timeout_s
         self._retries = retries
-        self._http = httpx.Client(
+        self._http = httpx.AsyncClient(
             base_url=self.address.base_url,
             headers=headers(token, user, password, workspace),
             timeout=timeout_s,
             verify=self.address.verify,
             trust_env=self.address.through_proxy,
             transport=(
-                httpx.HTTPTransport(uds=self.address.socket_path, verify=False)
+                httpx.AsyncHTTPTransport(uds=self.address.socket_path, verify=False)
                 if self.address.socket_path
                 else None
             ),
         )
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(
+    async def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        await self.aclose()
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Close all connections."""
-        self._http.close()
+        await self._http.aclose()
 
-    def _send(self, call: Call[T], attempts: Attempts | None = None) -> T:
-        attempts = attempts or Attempts(self._retries)
+    async def _send(self, request: Request[T], policy: RepeatPolicy | None = None) -> T:
+        policy = policy or RepeatPolicy(self._retries)
         while True:
             try:
-                response = self._http.request(
-                    call.method,
-                    call.path,
-                    params=tuple(call.parameters),
-                    content=call.body,
-                    headers={"content-type": "application/json"} if call.body else None,
-                    timeout=self._timeout_s + call.extra_s,
+                response = await self._http.request(
+                    request.method,
+                    request.path,
+                    params=tuple(request.parameters),
+                    content=request.body,
+                    headers={"content-type": "application/json"} if request.body else None,
+                    timeout=self._timeout_s + request.extra_s,
                 )
                 check(response)
-                return call.read(response.content)
+                return request.read(response.content)
             except (httpx.TransportError, Refused) as error:
-                delay_s = attempts.delay_s(call, error)
+                delay_s = policy.delay_s(request, error)
                 if delay_s is None:
                     if isinstance(error, Refused):
                         raise
                     raise Unreachable(self.address.url, cause_of(error)) from error
-            time.sleep(delay_s)
+            await anyio.sleep(delay_s)
 
-    def _answer(self, call: Call[T], fields: Mapping[str, str]) -> httpx.Response:
+    async def _send_raw(self, request: Request[T], fields: Mapping[str, str]) -> httpx.Response:
         """The answer as it is, whatever its status; sent once."""
         try:
-            return self._http.request(
-                call.method,
-                call.path,
-                params=tuple(call.parameters),
-                content=call.body,
+            return await self._http.request(
+                request.method,
+                request.path,
+                params=tuple(request.parameters),
+                content=request.body,
                 headers=dict(fields),
-                timeout=self._timeout_s + call.extra_s,
+                timeout=self._timeout_s + request.extra_s,
             )
         except httpx.TransportError as error:
             raise Unreachable(self.address.url, cause_of(error)) from error
 
-    def _remove(self, call: Call[None]) -> None:
-        attempts = Attempts(self._retries)
+    async def _send_delete(self, request: Request[None]) -> None:
+        """Delete; "not found" counts as success if an earlier try may have deleted it."""
+        policy = RepeatPolicy(self._retries)
         try:
-            self._send(call, attempts)
+            await self._send(request, policy)
         except NotFound:
-            if not attempts.repeated:
+            if not policy.repeated:
                 raise
 
-    def _walk(self, call: Callable[[str | None], Call[models.Page[T]]]) -> Iterator[T]:
+    async def _pages(
+        self, request: Callable[[str | None], Request[models.Page[T]]]
+    ) -> AsyncIterator[T]:
+        """The items of all pages; ``request`` makes the request from a cursor."""
         cursor: str | None = None
         while True:
-            page = self._send(call(cursor))
-            yield from page.items
+            page = await self._send(request(cursor))
+            for item in page.items:
+                yield item
             cursor = page.next_cursor
             if cursor is None:
                 return
 
-    def _stream(
+    async def _stream(
         self, path: str, parameters: Sequence[tuple[str, str]]
-    ) -> Generator[ServerSentEvent, None, None]:
+    ) -> AsyncGenerator[ServerSentEvent, None]:
         parser = EventParser()
         timeout = httpx.Timeout(self._timeout_s, read=SILENCE_S)
         accept = {"accept": "text/event-stream"}
         try:
-            with self._http.stream(
+            async with self._http.stream(
                 "GET", path, params=tuple(parameters), headers=accept, timeout=timeout
             ) as response:
                 if not response.is_success:
-                    response.read()
+                    await response.aread()
                     check(response)
-                for data in response.iter_bytes():
-                    yield from parser.feed(data)
+                async for data in response.aiter_bytes():
+                    for event in parser.feed(data):
+                        yield event
         except (httpx.TransportError, ValueError) as error:
             raise Unreachable(self.address.url, cause_of(error)) from error

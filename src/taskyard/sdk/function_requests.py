@@ -1,6 +1,6 @@
 """Functions as clients see them, and every request about them as a value. No I/O.
 
-As with :mod:`taskyard.sdk.calls`, both clients send these and read the answers alike.
+As with :mod:`taskyard.sdk.requests`, both clients send these and read the answers alike.
 """
 
 import base64
@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from taskyard.sdk import models
-from taskyard.sdk.calls import BASE, MAX_WAIT_S, Call, nothing, reader
+from taskyard.sdk.connection import check
 from taskyard.sdk.errors import Unreadable
-from taskyard.sdk.exchange import check
+from taskyard.sdk.requests import BASE, MAX_WAIT_S, Request, nothing, reader
 
 TASK_HEADER = "taskyard-task-id"
 
@@ -82,22 +82,22 @@ class Invocation(Struct, frozen=True):
     body: bytes
 
 
-class Question(Struct, frozen=True):
+class RawRequest(Struct, frozen=True):
     """A request whose answer is what a function answered, with its status and headers."""
 
-    call: Call[bytes]
+    request: Request[bytes]
     headers: dict[str, str] = {}
 
 
 def deploy(
     name: str, bundle: bytes | None, wait_s: float, members: Mapping[str, Any]
-) -> Call[Deployed]:
+) -> Request[Deployed]:
     """Deploy source, or with None an image. Not repeatable: each makes another version."""
     given = {key: value for key, value in members.items() if value is not None}
     if bundle is not None:
         given["archive"] = base64.b64encode(bundle).decode()
     wait_s = min(wait_s, MAX_WAIT_S)
-    return Call(
+    return Request(
         "PUT",
         _path(name),
         reader(Deployed),
@@ -108,48 +108,48 @@ def deploy(
     )
 
 
-def page(cursor: str | None, *, deleted: bool) -> Call[models.Page[Function]]:
+def page(cursor: str | None, *, deleted: bool) -> Request[models.Page[Function]]:
     """One page of functions."""
     query = {"cursor": cursor, "limit": 500, "deleted": "true" if deleted else None}
-    return Call("GET", f"{BASE}/functions", reader(models.Page[Function]), {**query})
+    return Request("GET", f"{BASE}/functions", reader(models.Page[Function]), {**query})
 
 
-def get(name: str) -> Call[Function]:
+def get(name: str) -> Request[Function]:
     """One function."""
-    return Call("GET", _path(name), reader(Function))
+    return Request("GET", _path(name), reader(Function))
 
 
-def versions(name: str, cursor: str | None) -> Call[models.Page[Version]]:
+def versions(name: str, cursor: str | None) -> Request[models.Page[Version]]:
     """One page of versions."""
     read = reader(models.Page[Version])
-    return Call("GET", _path(name, "/versions"), read, {"cursor": cursor, "limit": 500})
+    return Request("GET", _path(name, "/versions"), read, {"cursor": cursor, "limit": 500})
 
 
-def version(name: str, number: int) -> Call[Version]:
+def version(name: str, number: int) -> Request[Version]:
     """One version."""
-    return Call("GET", _path(name, f"/versions/{number}"), reader(Version))
+    return Request("GET", _path(name, f"/versions/{number}"), reader(Version))
 
 
-def build_log(name: str, number: int) -> Call[str]:
+def build_log(name: str, number: int) -> Request[str]:
     """The log of a build."""
     path = _path(name, f"/versions/{number}/log")
-    return Call("GET", path, lambda body: body.decode("utf-8", "replace"))
+    return Request("GET", path, lambda body: body.decode("utf-8", "replace"))
 
 
-def roll_back(name: str, number: int | None) -> Call[Function]:
+def roll_back(name: str, number: int | None) -> Request[Function]:
     """Let new calls use another version."""
     body = msgspec.json.encode({"version": number})
-    return Call("POST", _path(name, "/rollback"), reader(Function), body=body)
+    return Request("POST", _path(name, "/rollback"), reader(Function), body=body)
 
 
-def move(name: str, how: str) -> Call[Function]:
+def move(name: str, how: str) -> Request[Function]:
     """``pause``, ``resume`` or ``restore``."""
-    return Call("POST", _path(name, f"/{how}"), reader(Function))
+    return Request("POST", _path(name, f"/{how}"), reader(Function))
 
 
-def delete(name: str) -> Call[None]:
+def delete(name: str) -> Request[None]:
     """Delete a function."""
-    return Call("DELETE", _path(name), nothing)
+    return Request("DELETE", _path(name), nothing)
 
 
 def invoke(
@@ -158,7 +158,7 @@ def invoke(
     query: Mapping[str, str] | None,
     content_type: str | None,
     wait_s: float,
-) -> Question:
+) -> RawRequest:
     """Call a function; its answer is read by :func:`submitted` or :func:`invoked`."""
     wait_s = min(wait_s, MAX_WAIT_S)
     asked = {"wait": f"{wait_s:g}s", "query": urlencode(query) if query else None}
@@ -166,12 +166,12 @@ def invoke(
     if content_type is not None:
         headers["content-type"] = content_type
     path = _path(name, "/calls")
-    return Question(Call("POST", path, bytes, {**asked}, body, extra_s=wait_s), headers)
+    return RawRequest(Request("POST", path, bytes, {**asked}, body, extra_s=wait_s), headers)
 
 
-def result(task_id: str) -> Question:
+def result(task_id: str) -> RawRequest:
     """What an ended call answered; read by :func:`answered`."""
-    return Question(Call("GET", f"{BASE}/tasks/{quote(task_id, safe='')}/result", bytes))
+    return RawRequest(Request("GET", f"{BASE}/tasks/{quote(task_id, safe='')}/result", bytes))
 
 
 def submitted(answer: httpx.Response) -> models.Task:

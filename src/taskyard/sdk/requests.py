@@ -22,7 +22,7 @@ MAX_WAIT_S = 60.0
 """The longest the server holds a request that waits."""
 
 
-class Call(msgspec.Struct, Generic[T], frozen=True):
+class Request(msgspec.Struct, Generic[T], frozen=True):
     """One request, ready to be sent, and how to read its answer."""
 
     method: str
@@ -95,86 +95,88 @@ def _key(key: Any) -> dict[str, Any]:
     return {"idempotency_key": key}
 
 
-def submit(spec: Mapping[str, Any]) -> Call[models.Task]:
+def submit(spec: Mapping[str, Any]) -> Request[models.Task]:
     """Submit one task."""
-    return Call("POST", f"{BASE}/tasks", reader(models.Task), body=_json(keyed(spec)))
+    return Request("POST", f"{BASE}/tasks", reader(models.Task), body=_json(keyed(spec)))
 
 
-def submit_many(specs: Iterable[Mapping[str, Any]]) -> Call[tuple[models.Submitted, ...]]:
+def submit_many(specs: Iterable[Mapping[str, Any]]) -> Request[tuple[models.Submitted, ...]]:
     """Submit up to 1000 tasks, all or none."""
     body = _json({"tasks": [keyed(spec) for spec in specs]})
-    return Call("POST", f"{BASE}/tasks/batch", _items(models.Submitted), body=body)
+    return Request("POST", f"{BASE}/tasks/batch", _items(models.Submitted), body=body)
 
 
-def get(task_id: str) -> Call[models.Task]:
+def get(task_id: str) -> Request[models.Task]:
     """One task."""
-    return Call("GET", _task(task_id), reader(models.Task))
+    return Request("GET", _task(task_id), reader(models.Task))
 
 
-def page(query: Query) -> Call[models.Page[models.Task]]:
+def page(query: Query) -> Request[models.Page[models.Task]]:
     """One page of tasks."""
-    return Call("GET", f"{BASE}/tasks", reader(models.Page[models.Task]), query=query)
+    return Request("GET", f"{BASE}/tasks", reader(models.Page[models.Task]), query=query)
 
 
-def counts(group: str | None) -> Call[dict[str, int]]:
+def counts(group: str | None) -> Request[dict[str, int]]:
     """Task counts by state."""
 
     class Counts(msgspec.Struct, frozen=True):
         counts: dict[str, int]
 
     read = reader(Counts)
-    return Call(
+    return Request(
         "GET", f"{BASE}/tasks/counts", lambda body: dict(read(body).counts), {"group": group}
     )
 
 
-def attempts(task_id: str) -> Call[tuple[models.Attempt, ...]]:
+def attempts(task_id: str) -> Request[tuple[models.Attempt, ...]]:
     """All attempts of a task."""
-    return Call("GET", _task(task_id, "/attempts"), _items(models.Attempt))
+    return Request("GET", _task(task_id, "/attempts"), _items(models.Attempt))
 
 
-def events(task_id: str, cursor: str | None, limit: int) -> Call[models.Page[models.Event]]:
+def events(task_id: str, cursor: str | None, limit: int) -> Request[models.Page[models.Event]]:
     """One page of a task's history."""
     read = reader(models.Page[models.Event])
-    return Call("GET", _task(task_id, "/events"), read, {"cursor": cursor, "limit": limit})
+    return Request("GET", _task(task_id, "/events"), read, {"cursor": cursor, "limit": limit})
 
 
-def why(task_id: str) -> Call[models.Why]:
+def why(task_id: str) -> Request[models.Why]:
     """Why a task is where it is."""
-    return Call("GET", _task(task_id, "/why"), reader(models.Why))
+    return Request("GET", _task(task_id, "/why"), reader(models.Why))
 
 
-def cancel(task_id: str, signal: str | None, grace_s: float | None) -> Call[models.Outcome]:
+def cancel(task_id: str, signal: str | None, grace_s: float | None) -> Request[models.Outcome]:
     """Cancel a waiting task, or begin to kill a running one."""
     body = _json(_given(signal=signal, grace_s=grace_s))
-    return Call("POST", _task(task_id, "/cancel"), reader(models.Outcome), body=body)
+    return Request("POST", _task(task_id, "/cancel"), reader(models.Outcome), body=body)
 
 
-def cancel_many(ids: Sequence[str] | None, group: str | None) -> Call[tuple[models.Outcome, ...]]:
+def cancel_many(
+    ids: Sequence[str] | None, group: str | None
+) -> Request[tuple[models.Outcome, ...]]:
     """Cancel up to 1000 tasks by id, or all unended ones of a group."""
     body = _json({"group": group} if ids is None else {"ids": list(ids)})
-    return Call("POST", f"{BASE}/tasks/cancel", _items(models.Outcome), body=body)
+    return Request("POST", f"{BASE}/tasks/cancel", _items(models.Outcome), body=body)
 
 
-def retry(task_id: str) -> Call[models.Task]:
-    """Submit an ended task anew. Not repeatable: each makes another task."""
-    return Call("POST", _task(task_id, "/retry"), reader(models.Task), repeatable=False)
+def retry(task_id: str) -> Request[models.Task]:
+    """Submit an ended task again. Not repeatable: each makes another task."""
+    return Request("POST", _task(task_id, "/retry"), reader(models.Task), repeatable=False)
 
 
-def delete(task_id: str) -> Call[None]:
+def delete(task_id: str) -> Request[None]:
     """Remove an ended task and its logs."""
-    return Call("DELETE", _task(task_id), nothing)
+    return Request("DELETE", _task(task_id), nothing)
 
 
-def update(task_id: str, members: Mapping[str, Any]) -> Call[models.Task]:
+def update(task_id: str, members: Mapping[str, Any]) -> Request[models.Task]:
     """Change a waiting task."""
-    return Call("PATCH", _task(task_id), reader(models.Task), body=_json(members))
+    return Request("PATCH", _task(task_id), reader(models.Task), body=_json(members))
 
 
-def wait(task_id: str, timeout_s: float) -> Call[models.Task]:
+def wait(task_id: str, timeout_s: float) -> Request[models.Task]:
     """The task once it has ended, or as it is after ``timeout_s`` (at most 60)."""
     timeout_s = max(0.0, min(timeout_s, MAX_WAIT_S))
-    return Call(
+    return Request(
         "GET",
         _task(task_id, "/wait"),
         reader(models.Task),
@@ -185,83 +187,83 @@ def wait(task_id: str, timeout_s: float) -> Call[models.Task]:
 
 def logs(
     task_id: str, stream: str, attempt: int | None, offset: int, length: int | None
-) -> Call[bytes]:
+) -> Request[bytes]:
     """Bytes of one output stream; at most 8 MiB for each answer."""
     query: Query = {"attempt": attempt, "offset": offset, "length": length}
-    return Call("GET", _task(task_id, f"/logs/{quote(stream, safe='')}"), bytes, query)
+    return Request("GET", _task(task_id, f"/logs/{quote(stream, safe='')}"), bytes, query)
 
 
-def jobs() -> Call[models.Page[models.Job]]:
+def jobs() -> Request[models.Page[models.Job]]:
     """Jobs that wait for their time or recur."""
-    return Call("GET", f"{BASE}/jobs", reader(models.Page[models.Job]))
+    return Request("GET", f"{BASE}/jobs", reader(models.Page[models.Job]))
 
 
-def cancel_job(job_id: str, group: str) -> Call[models.Job]:
+def cancel_job(job_id: str, group: str) -> Request[models.Job]:
     """Let a job start no more."""
     path = f"{BASE}/jobs/{quote(job_id, safe='')}/cancel"
-    return Call("POST", path, reader(models.Job), {"group": group})
+    return Request("POST", path, reader(models.Job), {"group": group})
 
 
-def groups(cursor: str | None, limit: int) -> Call[models.Page[models.Group]]:
+def groups(cursor: str | None, limit: int) -> Request[models.Page[models.Group]]:
     """One page of groups."""
     read = reader(models.Page[models.Group])
-    return Call("GET", f"{BASE}/groups", read, {"cursor": cursor, "limit": limit})
+    return Request("GET", f"{BASE}/groups", read, {"cursor": cursor, "limit": limit})
 
 
 def _group(name: str, rest: str = "") -> str:
     return f"{BASE}/groups/{quote(name, safe='')}{rest}"
 
 
-def group(name: str) -> Call[models.Group]:
+def group(name: str) -> Request[models.Group]:
     """One group."""
-    return Call("GET", _group(name), reader(models.Group))
+    return Request("GET", _group(name), reader(models.Group))
 
 
-def pause(name: str) -> Call[models.Group]:
+def pause(name: str) -> Request[models.Group]:
     """Start nothing more of a group."""
-    return Call("POST", _group(name, "/pause"), reader(models.Group))
+    return Request("POST", _group(name, "/pause"), reader(models.Group))
 
 
-def resume(name: str) -> Call[models.Group]:
+def resume(name: str) -> Request[models.Group]:
     """Start tasks of a group again."""
-    return Call("POST", _group(name, "/resume"), reader(models.Group))
+    return Request("POST", _group(name, "/resume"), reader(models.Group))
 
 
-def set_group_limit(name: str, limit: int | None) -> Call[models.Group]:
+def set_group_limit(name: str, limit: int | None) -> Request[models.Group]:
     """Limit how many tasks of a group run at once; None for no limit."""
     body = _json({"concurrency_limit": limit})
-    return Call("PATCH", _group(name), reader(models.Group), body=body)
+    return Request("PATCH", _group(name), reader(models.Group), body=body)
 
 
-def workspace() -> Call[models.Workspace]:
+def workspace() -> Request[models.Workspace]:
     """The credential's workspace."""
-    return Call("GET", f"{BASE}/workspace", reader(models.Workspace))
+    return Request("GET", f"{BASE}/workspace", reader(models.Workspace))
 
 
-def set_workspace_limit(limit: int | None) -> Call[models.Workspace]:
+def set_workspace_limit(limit: int | None) -> Request[models.Workspace]:
     """Limit how many tasks of the workspace run at once; None for no limit."""
     body = _json({"concurrency_limit": limit})
-    return Call("PATCH", f"{BASE}/workspace", reader(models.Workspace), body=body)
+    return Request("PATCH", f"{BASE}/workspace", reader(models.Workspace), body=body)
 
 
-def workers() -> Call[tuple[models.Worker, ...]]:
+def workers() -> Request[tuple[models.Worker, ...]]:
     """All workers."""
-    return Call("GET", f"{BASE}/workers", _items(models.Worker))
+    return Request("GET", f"{BASE}/workers", _items(models.Worker))
 
 
-def parked() -> Call[tuple[models.Parked, ...]]:
+def parked() -> Request[tuple[models.Parked, ...]]:
     """What is put aside, longest first."""
-    return Call("GET", f"{BASE}/parked", _items(models.Parked))
+    return Request("GET", f"{BASE}/parked", _items(models.Parked))
 
 
-def drain(worker_id: str) -> Call[models.Worker]:
+def drain(worker_id: str) -> Request[models.Worker]:
     """Place nothing new on a worker."""
-    return Call("POST", _drain(worker_id), reader(models.Worker))
+    return Request("POST", _drain(worker_id), reader(models.Worker))
 
 
-def undrain(worker_id: str) -> Call[models.Worker]:
+def undrain(worker_id: str) -> Request[models.Worker]:
     """Let a worker take tasks again."""
-    return Call("DELETE", _drain(worker_id), reader(models.Worker))
+    return Request("DELETE", _drain(worker_id), reader(models.Worker))
 
 
 def _drain(worker_id: str) -> str:
@@ -270,116 +272,116 @@ def _drain(worker_id: str) -> str:
 
 def deliveries(
     state: str | None, cursor: str | None, limit: int
-) -> Call[models.Page[models.Delivery]]:
+) -> Request[models.Page[models.Delivery]]:
     """One page of webhook deliveries."""
     query: Query = {"state": state, "cursor": cursor, "limit": limit}
     read = reader(models.Page[models.Delivery])
-    return Call("GET", f"{BASE}/webhooks/deliveries", read, query)
+    return Request("GET", f"{BASE}/webhooks/deliveries", read, query)
 
 
-def delivery(delivery_id: str) -> Call[models.Delivery]:
+def delivery(delivery_id: str) -> Request[models.Delivery]:
     """One webhook delivery."""
     path = f"{BASE}/webhooks/deliveries/{quote(delivery_id, safe='')}"
-    return Call("GET", path, reader(models.Delivery))
+    return Request("GET", path, reader(models.Delivery))
 
 
-def redeliver(delivery_id: str) -> Call[models.Delivery | None]:
+def redeliver(delivery_id: str) -> Request[models.Delivery | None]:
     """Deliver once more. Not repeatable: each is another delivery."""
     path = f"{BASE}/webhooks/deliveries/{quote(delivery_id, safe='')}/redeliver"
     read = reader(models.Delivery)
-    return Call("POST", path, lambda body: read(body) if body else None, repeatable=False)
+    return Request("POST", path, lambda body: read(body) if body else None, repeatable=False)
 
 
 def tokens(
     cursor: str | None, limit: int, workspace: str | None = None
-) -> Call[models.Page[models.Token]]:
+) -> Request[models.Page[models.Token]]:
     """One page of tokens, without their secrets."""
     query: Query = {"cursor": cursor, "limit": limit, "workspace": workspace}
-    return Call("GET", f"{BASE}/tokens", reader(models.Page[models.Token]), query)
+    return Request("GET", f"{BASE}/tokens", reader(models.Page[models.Token]), query)
 
 
 def create_token(
     name: str, role: str, expires_in_s: float | None, workspace: str | None = None
-) -> Call[models.Token]:
+) -> Request[models.Token]:
     """Create a token; the answer's ``token`` is its secret, shown this once."""
     body = _json(_given(name=name, role=role, expires_in_s=expires_in_s, workspace=workspace))
-    return Call("POST", f"{BASE}/tokens", reader(models.Token), body=body, repeatable=False)
+    return Request("POST", f"{BASE}/tokens", reader(models.Token), body=body, repeatable=False)
 
 
-def revoke_token(token_id: str, workspace: str | None = None) -> Call[None]:
+def revoke_token(token_id: str, workspace: str | None = None) -> Request[None]:
     """Make a token worthless."""
     path, query = f"{BASE}/tokens/{quote(token_id, safe='')}", Query(workspace=workspace)
-    return Call("DELETE", path, nothing, query)
+    return Request("DELETE", path, nothing, query)
 
 
 def users(
     cursor: str | None, limit: int, workspace: str | None = None
-) -> Call[models.Page[models.User]]:
+) -> Request[models.Page[models.User]]:
     """One page of users."""
     query: Query = {"cursor": cursor, "limit": limit, "workspace": workspace}
-    return Call("GET", f"{BASE}/users", reader(models.Page[models.User]), query)
+    return Request("GET", f"{BASE}/users", reader(models.Page[models.User]), query)
 
 
 def add_user(
     name: str, password: str, role: str, workspace: str | None = None
-) -> Call[models.User]:
+) -> Request[models.User]:
     """Add a user."""
     body = _json(_given(name=name, password=password, role=role, workspace=workspace))
-    return Call("POST", f"{BASE}/users", reader(models.User), body=body, repeatable=False)
+    return Request("POST", f"{BASE}/users", reader(models.User), body=body, repeatable=False)
 
 
-def remove_user(name: str, workspace: str | None = None) -> Call[None]:
+def remove_user(name: str, workspace: str | None = None) -> Request[None]:
     """Remove a user."""
     path, query = f"{BASE}/users/{quote(name, safe='')}", Query(workspace=workspace)
-    return Call("DELETE", path, nothing, query)
+    return Request("DELETE", path, nothing, query)
 
 
 class _Named(msgspec.Struct, frozen=True):
     name: str
 
 
-def secrets() -> Call[tuple[str, ...]]:
+def secrets() -> Request[tuple[str, ...]]:
     """The names of stored secrets, whether the server lists them bare or as objects."""
     read = _items(str | _Named)
-    return Call(
+    return Request(
         "GET",
         f"{BASE}/secrets",
         lambda body: tuple(each if isinstance(each, str) else each.name for each in read(body)),
     )
 
 
-def set_secret(name: str, value: str) -> Call[None]:
+def set_secret(name: str, value: str) -> Request[None]:
     """Store a secret, or replace it."""
     path = f"{BASE}/secrets/{quote(name, safe='')}"
-    return Call("PUT", path, nothing, body=_json({"value": value}))
+    return Request("PUT", path, nothing, body=_json({"value": value}))
 
 
-def remove_secret(name: str) -> Call[None]:
+def remove_secret(name: str) -> Request[None]:
     """Remove a secret."""
-    return Call("DELETE", f"{BASE}/secrets/{quote(name, safe='')}", nothing)
+    return Request("DELETE", f"{BASE}/secrets/{quote(name, safe='')}", nothing)
 
 
 def audit(
     cursor: str | None, limit: int, workspace: str | None = None
-) -> Call[models.Page[models.AuditEntry]]:
+) -> Request[models.Page[models.AuditEntry]]:
     """One page of the audit trail."""
     query: Query = {"cursor": cursor, "limit": limit, "workspace": workspace}
-    return Call("GET", f"{BASE}/audit", reader(models.Page[models.AuditEntry]), query)
+    return Request("GET", f"{BASE}/audit", reader(models.Page[models.AuditEntry]), query)
 
 
-def me() -> Call[models.Me]:
+def me() -> Request[models.Me]:
     """Who the credential says we are."""
-    return Call("GET", f"{BASE}/me", reader(models.Me))
+    return Request("GET", f"{BASE}/me", reader(models.Me))
 
 
-def version() -> Call[models.Version]:
+def version() -> Request[models.Version]:
     """The server's version."""
-    return Call("GET", f"{BASE}/version", reader(models.Version))
+    return Request("GET", f"{BASE}/version", reader(models.Version))
 
 
-def health() -> Call[dict[str, Any]]:
+def health() -> Request[dict[str, Any]]:
     """What the server says of itself; needs no credential."""
-    return Call("GET", "/health", reader(dict[str, Any]))
+    return Request("GET", "/health", reader(dict[str, Any]))
 
 
 def _given(**members: Any) -> dict[str, Any]:

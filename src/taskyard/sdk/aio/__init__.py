@@ -1,0 +1,1 @@
+"""The asynchronous client, from which ``tools/unasync.py`` makes the synchronous one."""

@@ -1,0 +1,139 @@
+# Made by tools/unasync.py from taskyard/sdk/aio/administration.py: change that file instead.
+"""Jobs, groups, workers, webhooks, credentials, secrets, and the server itself."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from taskyard.sdk import models, requests
+from taskyard.sdk.sync.base import BaseClient
+
+
+class AdministrationMethods(BaseClient):
+    """The methods of the client for everything but tasks and functions."""
+
+    def jobs(self) -> tuple[models.Job, ...]:
+        """Jobs of other dialects that wait for their time or recur, the next to start first."""
+        return (self._send(requests.jobs())).items
+
+    def cancel_job(self, job_id: str, group: str) -> models.Job:
+        """Let a job start no more, and cancel or kill its last execution."""
+        return self._send(requests.cancel_job(job_id, group))
+
+    def groups(self, limit: int = 500) -> Iterator[models.Group]:
+        """All groups in order of name; ``limit`` is the size of a page."""
+        return self._pages(lambda cursor: requests.groups(cursor, limit))
+
+    def group(self, name: str) -> models.Group:
+        """One group; a name never heard of has defaults."""
+        return self._send(requests.group(name))
+
+    def pause(self, group: str) -> models.Group:
+        """Start nothing more of a group."""
+        return self._send(requests.pause(group))
+
+    def resume(self, group: str) -> models.Group:
+        """Start tasks of a group again."""
+        return self._send(requests.resume(group))
+
+    def set_group_limit(self, group: str, limit: int | None) -> models.Group:
+        """Limit how many tasks of a group run at once; None for no limit."""
+        return self._send(requests.set_group_limit(group, limit))
+
+    def workspace(self) -> models.Workspace:
+        """The credential's workspace."""
+        return self._send(requests.workspace())
+
+    def set_workspace_limit(self, limit: int | None) -> models.Workspace:
+        """Limit how many tasks of the workspace run at once; None for no limit."""
+        return self._send(requests.set_workspace_limit(limit))
+
+    def workers(self) -> tuple[models.Worker, ...]:
+        """All workers."""
+        return self._send(requests.workers())
+
+    def parked(self) -> tuple[models.Parked, ...]:
+        """What the server could not deal with and put aside, longest first."""
+        return self._send(requests.parked())
+
+    def drain(self, worker_id: str) -> models.Worker:
+        """Place nothing new on a worker; what runs there goes on."""
+        return self._send(requests.drain(worker_id))
+
+    def undrain(self, worker_id: str) -> models.Worker:
+        """Let a worker take tasks again."""
+        return self._send(requests.undrain(worker_id))
+
+    def deliveries(self, state: str | None = None, limit: int = 500) -> Iterator[models.Delivery]:
+        """Webhook deliveries; ``limit`` is the size of a page."""
+        return self._pages(lambda cursor: requests.deliveries(state, cursor, limit))
+
+    def delivery(self, delivery_id: str) -> models.Delivery:
+        """One webhook delivery."""
+        return self._send(requests.delivery(delivery_id))
+
+    def redeliver(self, delivery_id: str) -> models.Delivery | None:
+        """Deliver once more; answers with the delivery if the server does."""
+        return self._send(requests.redeliver(delivery_id))
+
+    def tokens(self, limit: int = 500, workspace: str | None = None) -> Iterator[models.Token]:
+        """All tokens of the workspace, the caller's own if None, without their secrets."""
+        return self._pages(lambda cursor: requests.tokens(cursor, limit, workspace))
+
+    def create_token(
+        self,
+        name: str,
+        role: str,
+        expires_in_s: float | None = None,
+        workspace: str | None = None,
+    ) -> models.Token:
+        """Create a token; the answer's ``token`` is its secret, shown this once.
+
+        ``workspace`` is the caller's own when None; ``*`` is the installation.
+        """
+        return self._send(requests.create_token(name, role, expires_in_s, workspace))
+
+    def revoke_token(self, token_id: str, workspace: str | None = None) -> None:
+        """Make a token worthless."""
+        self._send_delete(requests.revoke_token(token_id, workspace))
+
+    def users(self, limit: int = 500, workspace: str | None = None) -> Iterator[models.User]:
+        """All users of the workspace, the caller's own if None."""
+        return self._pages(lambda cursor: requests.users(cursor, limit, workspace))
+
+    def add_user(
+        self, name: str, password: str, role: str, workspace: str | None = None
+    ) -> models.User:
+        """Add a user; see :meth:`create_token`."""
+        return self._send(requests.add_user(name, password, role, workspace))
+
+    def remove_user(self, name: str, workspace: str | None = None) -> None:
+        """Remove a user."""
+        self._send_delete(requests.remove_user(name, workspace))
+
+    def secrets(self) -> tuple[str, ...]:
+        """The names of all stored secrets."""
+        return self._send(requests.secrets())
+
+    def set_secret(self, name: str, value: str) -> None:
+        """Store a secret, or replace it."""
+        self._send(requests.set_secret(name, value))
+
+    def remove_secret(self, name: str) -> None:
+        """Remove a secret."""
+        self._send_delete(requests.remove_secret(name))
+
+    def audit(self, limit: int = 500, workspace: str | None = None) -> Iterator[models.AuditEntry]:
+        """The audit trail; ``limit`` is the size of a page."""
+        return self._pages(lambda cursor: requests.audit(cursor, limit, workspace))
+
+    def me(self) -> models.Me:
+        """Who the credential says we are."""
+        return self._send(requests.me())
+
+    def version(self) -> models.Version:
+        """The server's version."""
+        return self._send(requests.version())
+
+    def health(self) -> dict[str, Any]:
+        """What the server says of itself; needs no credential."""
+        return self._send(requests.health())

@@ -1,0 +1,180 @@
+# Made by tools/unasync.py from taskyard/sdk/aio/logs.py: change that file instead.
+"""Output of tasks, and live changes, through connections that may break."""
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+
+from taskyard.sdk import models, requests
+from taskyard.sdk.connection import FIRST_DELAY_S, Reconnection
+from taskyard.sdk.errors import InvalidRequest, Overloaded, Unavailable, Unreachable, Unreadable
+from taskyard.sdk.log_position import Discontinuity, LogPosition, change
+from taskyard.sdk.sync.tasks import TaskMethods
+
+MAX_FRUITLESS = 8
+"""Streams that may close without a record of a task that has ended."""
+POLL_S = 2.0
+"""Seconds between two looks at a task that waits for its next attempt."""
+
+
+class LogMethods(TaskMethods):
+    """The methods of the client that read output and live changes."""
+
+    def logs(
+        self,
+        task_id: str,
+        stream: str = "stdout",
+        *,
+        attempt: int | None = None,
+        offset: int = 0,
+        length: int | None = None,
+    ) -> bytes:
+        """Bytes of ``stdout`` or ``stderr`` from ``offset``, 8 MiB at most; empty at the end.
+
+        ``attempt`` counts from 1; None is the latest one.
+        """
+        return self._send(requests.logs(task_id, stream, attempt, offset, length))
+
+    def log_chunks(
+        self, task_id: str, stream: str = "stdout", *, attempt: int | None = None, offset: int = 0
+    ) -> Iterator[bytes]:
+        """All bytes of a stream from ``offset`` to its present end, in pieces."""
+        while True:
+            try:
+                data = self.logs(task_id, stream, attempt=attempt, offset=offset)
+            except InvalidRequest as error:
+                if error.status == 416:
+                    return
+                raise
+            if not data:
+                return
+            yield data
+            offset += len(data)
+
+    def follow(
+        self,
+        task_id: str,
+        *,
+        attempt: int | None = None,
+        stdout: int = 0,
+        stderr: int = 0,
+        patience_s: float = 60.0,
+    ) -> Generator[models.Output | models.Exit, None, None]:
+        """Output as it is written, then the attempt's exit record.
+
+        Reconnects at its offsets by itself: no byte is lost or repeated. Of a task that ended
+        without an attempt the exit record has number 0, or is missing.
+
+        Args:
+            task_id: The task.
+            attempt: Which attempt, from 1; None is the latest, and waits for the first.
+            stdout: Offset to begin at; -1 leaves the stream out.
+            stderr: The same for the other stream.
+            patience_s: Seconds without any answer after which ``Unreachable`` is raised.
+        """
+        return self._follow(LogPosition(task_id, attempt, stdout, stderr), patience_s)
+
+    def _follow(
+        self, position: LogPosition, patience_s: float, *, from_first: bool = False
+    ) -> Generator[models.Output | models.Exit, None, None]:
+        """See :meth:`follow`; with ``from_first``, begin at the first attempt if none is named."""
+        task_id = position.task_id
+        patience = Reconnection(self.address.url, patience_s)
+        fruitless = 0
+        while True:
+            cause = "the stream ended early"
+            before = dict(position.offsets)
+            try:
+                # A number that may not exist yet is not asked for: without one, the server waits
+                # for the first. It would take the latest if there were some already.
+                if from_first and position.attempt is None and (self.get(task_id)).attempt_count:
+                    position.attempt = 1
+                with closing(self._follow_once(position, patience)) as records:
+                    yield from records
+                fruitless = 0 if position.offsets != before else fruitless + 1
+                if position.done or (fruitless and self._never_ran(task_id)):
+                    return
+                if fruitless >= MAX_FRUITLESS and (self.get(task_id)).ended:
+                    raise Unreadable(f"the streams of task {task_id} end without its exit record")
+            except (Unreachable, Discontinuity, Overloaded, Unavailable) as error:
+                cause = str(error)
+            time.sleep(patience.delay_s(cause))
+
+    def _follow_once(
+        self, position: LogPosition, patience: Reconnection
+    ) -> Generator[models.Output | models.Exit, None, None]:
+        """The records of one connection."""
+        with closing(self._stream(position.path, position.parameters)) as events:
+            for event in events:
+                record = position.take(event)
+                patience.restore()
+                if record is not None:
+                    yield record
+                elif position.attempt is None and self._never_ran(position.task_id):
+                    position.done = True
+                if position.done:
+                    return
+
+    def follow_task(
+        self, task_id: str, *, after: int = 0, patience_s: float = 60.0
+    ) -> Generator[models.Output | models.Exit, None, None]:
+        """Output and exit records of every attempt after number ``after``, until the task ended.
+
+        ``patience_s`` is that of :meth:`follow`.
+        """
+        attempt = self._attempt_after(task_id, after, patience_s) if after else 1
+        while attempt is not None:
+            position = LogPosition(task_id, attempt if after else None, 0, 0)
+            records = self._follow(position, patience_s, from_first=not after)
+            with closing(records):
+                yield from records
+            # That the task has ended by now does not make this its last attempt: others may have
+            # come and gone while nobody listened.
+            after = position.attempt or 0
+            attempt = self._attempt_after(task_id, after, patience_s)
+
+    def _attempt_after(self, task_id: str, attempt: int, patience_s: float) -> int | None:
+        """Wait for the next attempt; None if the task ends without one."""
+        patience = Reconnection(self.address.url, patience_s)
+        delay_s = FIRST_DELAY_S
+        while True:
+            try:
+                task = self.get(task_id)
+            except Unreachable as error:
+                time.sleep(patience.delay_s(error.cause))
+                continue
+            patience.restore()
+            if task.attempt_count > attempt:
+                return attempt + 1
+            if task.ended:
+                return None
+            time.sleep(delay_s)
+            delay_s = min(delay_s * 2, POLL_S)
+
+    def changes(
+        self, group: str | None = None, task: str | None = None, *, patience_s: float = 60.0
+    ) -> Generator[models.Change | models.Gap, None, None]:
+        """Every change of the workspace's tasks from now on; never ends by itself.
+
+        After a lost connection comes a :class:`~taskyard.sdk.models.Gap` that counts nothing.
+        """
+        path = f"{requests.BASE}/events/stream"
+        narrowed = [(name, value) for name, value in (("group", group), ("task", task)) if value]
+        patience = Reconnection(self.address.url, patience_s)
+        while True:
+            cause = "the stream ended"
+            try:
+                with closing(self._stream(path, narrowed)) as events:
+                    for event in events:
+                        patience.restore()
+                        record = change(event)
+                        if record is not None:
+                            yield record
+            except Unreachable as error:
+                cause = str(error)
+            time.sleep(patience.delay_s(cause))
+            yield models.Gap()
+
+    def _never_ran(self, task_id: str) -> bool:
+        task = self.get(task_id)
+        return task.ended and task.attempt_count == 0
