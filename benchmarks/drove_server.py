@@ -16,9 +16,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from taskyard.core.attempts import Ended, Report, Started
-from taskyard.core.cores import Node, Topology
 from taskyard.core.ids import IncarnationId, WorkerId
 from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.cpu_allocation import Node, Topology
 from taskyard.core.states import AttemptState
 from taskyard.core.tasks import Container
 from taskyard.dialects.http.host import Host

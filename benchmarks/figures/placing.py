@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from benchmarks.figures import Bench, Lines
 from benchmarks.rounds import percentile
 from benchmarks.rows import Requirement, Row, plain
-from taskyard.core.cores import Node, Topology
-from taskyard.core.demand import Demand, ReadyTask
-from taskyard.core.fairness import QueueKey, ReadyQueues
-from taskyard.core.fleet import Fleet
 from taskyard.core.ids import GroupName, IncarnationId, TaskId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.placement import Room
-from taskyard.core.policies import (
+from taskyard.core.resources import Capacity, Resources
+from taskyard.core.scheduling.cpu_allocation import Node, Topology
+from taskyard.core.scheduling.fairness import QueueKey, ReadyQueues
+from taskyard.core.scheduling.fleet import Fleet
+from taskyard.core.scheduling.placement import Room
+from taskyard.core.scheduling.policies import (
     Composite,
     MatchTag,
     MaxPerHost,
@@ -22,7 +22,7 @@ from taskyard.core.policies import (
     RuleBased,
     reserving,
 )
-from taskyard.core.resources import Capacity, Resources
+from taskyard.core.scheduling.requirements import Demand, ReadyTask
 
 NAME = "placing"
 WORKERS = 5_000

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fakes.stores import SQLITE, opened, opened_as
-from taskyard.core.access import AuditEntry, Role, Token, User
+from taskyard.core.access.principals import AuditEntry, Role, Token, User
 from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant

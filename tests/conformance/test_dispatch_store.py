@@ -11,8 +11,7 @@ from msgspec.structs import replace
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import STORES, opened_as
 from taskyard.core.attempts import Ended, KillReport, Started, StreamSize, Survivor, Usage
-from taskyard.core.cores import Allotment
-from taskyard.core.demand import Demand
+from taskyard.core.backoff import RetryPolicy
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import (
     AttemptId,
@@ -24,10 +23,11 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import Instant, after
-from taskyard.core.policies import MaxPerHost
+from taskyard.core.missed_runs import CatchUp
 from taskyard.core.resources import Resources
-from taskyard.core.retry import RetryPolicy
-from taskyard.core.schedule import CatchUp
+from taskyard.core.scheduling.cpu_allocation import Allotment
+from taskyard.core.scheduling.policies import MaxPerHost
+from taskyard.core.scheduling.requirements import Demand
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import NewTask
 from taskyard.ports.dispatching import Placed

@@ -9,8 +9,9 @@ import pytest
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import STORES, opened_as
 from taskyard.core.attempts import Ended, Started
+from taskyard.core.backoff import RetryPolicy
 from taskyard.core.errors import IllegalTransition, NotFound
-from taskyard.core.functions import FunctionId
+from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import (
     AttemptId,
     GroupName,
@@ -21,9 +22,8 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import Instant, after
+from taskyard.core.missed_runs import CatchUp
 from taskyard.core.resources import Capacity
-from taskyard.core.retry import RetryPolicy
-from taskyard.core.schedule import CatchUp
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import Command, Container, FunctionCall, SecretRef, Webhook, Work
 from taskyard.ports.dispatching import Placement, WorkerRecord

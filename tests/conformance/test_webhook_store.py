@@ -9,13 +9,13 @@ from typing import TypeVar
 import pytest
 
 from fakes.stores import SQLITE, opened_as
-from taskyard.core.access import AuditEntry
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.core.instants import Instant
+from taskyard.core.notifications.webhooks import DeliveryState, Try
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Command, Task, TaskSpec, Webhook, WebhookEvent
-from taskyard.core.webhooks import DeliveryState, Try
 from taskyard.ports.webhooks import DUE_OF_WORKSPACE, HOSTS_LOOKED_AT
 from taskyard.store.sqlite.database import FILE_NAME, connect
 from taskyard.store.sqlite.store import SqliteStore

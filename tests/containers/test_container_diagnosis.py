@@ -9,7 +9,7 @@ import pytest
 from harbour import Harbour
 
 from engines import RealEngine
-from taskyard.core.container_rule import ContainerRule
+from taskyard.core.access.container_rule import ContainerRule
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import ContainerFile, Volume
 from taskyard.runtimes.container.diagnosis import (

@@ -9,12 +9,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from taskyard.core.container_rule import ENGINE_DEFAULTS, ContainerRule
-from taskyard.core.cores import Allotment
+from taskyard.core.access.container_rule import ENGINE_DEFAULTS, ContainerRule
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.image_name import parse_image
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
+from taskyard.core.scheduling.cpu_allocation import Allotment
 from taskyard.core.tasks import Container, ContainerFile, Device, DeviceRequest
 from taskyard.ports.runtime import Assignment
 from taskyard.runtimes.container.copy_files import FILE_BYTES, furnish

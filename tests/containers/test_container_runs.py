@@ -7,9 +7,9 @@ import pytest
 from harbour import Harbour
 
 from engines import RealEngine
-from taskyard.core.cores import Allotment
 from taskyard.core.ids import AttemptId
 from taskyard.core.resources import Resources
+from taskyard.core.scheduling.cpu_allocation import Allotment
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import PullPolicy, Volume
 from taskyard.runtimes.container.request import container_name

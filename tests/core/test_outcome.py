@@ -6,10 +6,10 @@ import pytest
 
 from fakes.specs import NOW, spec
 from taskyard.core.attempts import Ended
+from taskyard.core.backoff import RetryPolicy
 from taskyard.core.ids import AttemptId, LeaseToken
 from taskyard.core.instants import after
 from taskyard.core.outcome import TROUBLES_GRANTED, Verdict, trouble_delay_s, verdict
-from taskyard.core.retry import RetryPolicy
 from taskyard.core.states import AttemptState, Reason, TaskEvent
 
 

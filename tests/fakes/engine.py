@@ -10,15 +10,15 @@ from msgspec.structs import replace
 
 from fakes.clock import CountingIds, VirtualClock, settled
 from fakes.memory import MemoryStore
-from taskyard.core.access import INSTALLATION, AuditEntry, Caller, Role
+from taskyard.core.access.container_rule import ContainerRule
+from taskyard.core.access.principals import INSTALLATION, AuditEntry, Caller, Role
 from taskyard.core.attempts import Attempt, Ended, KillReport, Report, Started
 from taskyard.core.availability import RuntimeStatus, available
-from taskyard.core.container_rule import ContainerRule
-from taskyard.core.cores import Topology
 from taskyard.core.errors import NotFound, Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, TaskId, WorkerId, WorkspaceName
-from taskyard.core.pools import Pool, Pools
 from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.cpu_allocation import Topology
+from taskyard.core.scheduling.pools import Pool, Pools
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Command, Task, TaskSpec
 from taskyard.ports.errors import WorkerUnreachable

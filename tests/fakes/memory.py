@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from fakes.model import ModelStore
 from taskyard.core.attempts import Attempt, Report, ran_s
 from taskyard.core.changes import Change, Event
-from taskyard.core.demand import ReadyTask, demand_of
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import (
     AttemptId,
@@ -21,7 +20,8 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import Instant
-from taskyard.core.schedule import CatchUp
+from taskyard.core.missed_runs import CatchUp
+from taskyard.core.scheduling.requirements import ReadyTask, demand_of
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import Backlog, Placed, Placement, Running, WorkerRecord

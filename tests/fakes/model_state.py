@@ -5,16 +5,17 @@ from uuid import UUID, uuid5
 
 from msgspec.structs import replace
 
+from taskyard.core.access.redaction import redact_text
 from taskyard.core.attempts import Attempt, Ended
 from taskyard.core.changes import Change, Event
-from taskyard.core.demand import Demand, ReadyTask, demand_of
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
+from taskyard.core.missed_runs import firings_due
+from taskyard.core.notifications.webhooks import events_of_kind
 from taskyard.core.outcome import verdict
-from taskyard.core.redaction import redact_text
 from taskyard.core.resources import Resources
-from taskyard.core.schedule import firings_due
+from taskyard.core.scheduling.requirements import Demand, ReadyTask, demand_of
 from taskyard.core.states import (
     ENDED_ATTEMPT,
     TERMINAL,
@@ -25,7 +26,6 @@ from taskyard.core.states import (
     next_task_state,
 )
 from taskyard.core.tasks import Command, Container, FunctionCall, NewTask, Task, TaskSpec
-from taskyard.core.webhooks import events_of_kind
 from taskyard.ports.dispatching import Backlog, WorkerRecord
 from taskyard.ports.groups import GroupRecord
 from taskyard.ports.store import TaskQuery

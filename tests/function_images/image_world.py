@@ -10,7 +10,7 @@ from engines import RealEngine
 from function_program import function_program
 from registry import Registry
 from taskyard.core.attempts import Ended, Progress, Started
-from taskyard.core.functions import BuildState, CallRequest, FunctionId, Language, Version
+from taskyard.core.functions.functions import BuildState, CallRequest, FunctionId, Language, Version
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources

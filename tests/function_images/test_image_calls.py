@@ -6,7 +6,7 @@ import pytest
 from image_world import ImageWorld
 
 from taskyard.core.attempts import Ended
-from taskyard.core.functions import CallRequest
+from taskyard.core.functions.functions import CallRequest
 from taskyard.core.states import AttemptState, Reason
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.xdist_group("containers")]

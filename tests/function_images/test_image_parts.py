@@ -9,7 +9,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from taskyard.core.functions import FunctionId
+from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import WorkspaceName
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
 from taskyard.runtimes.function.images.captured_output import IDLE_BYTES, Prints

@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import anyio
 
+from taskyard.core.access.work_identity import SERVER, Identity, Sandbox
 from taskyard.core.attempts import Ended, Progress, Started
-from taskyard.core.functions import BuildState, CallRequest, FunctionId, Language, Version
-from taskyard.core.identity import SERVER, Identity, Sandbox
+from taskyard.core.functions.functions import BuildState, CallRequest, FunctionId, Language, Version
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources

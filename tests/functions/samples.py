@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from taskyard.core.functions import Language
+from taskyard.core.functions.functions import Language
 
 GO: Final = """
 package function

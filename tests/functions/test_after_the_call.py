@@ -8,7 +8,7 @@ import pytest
 from function_world import FunctionWorld
 
 from taskyard.core.attempts import Ended
-from taskyard.core.functions import Language
+from taskyard.core.functions.functions import Language
 from taskyard.core.states import AttemptState, Reason
 
 pytestmark = pytest.mark.anyio

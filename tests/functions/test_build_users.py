@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from function_world import FunctionWorld
 
-from taskyard.core.functions import Language
-from taskyard.core.identity import Identity
+from taskyard.core.access.work_identity import Identity
+from taskyard.core.functions.functions import Language
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.ownership import hand_over, take_back
 

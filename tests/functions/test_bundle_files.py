@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from taskyard.core.errors import NotFound, StoreDamaged
-from taskyard.core.functions import BuildState, Function, FunctionId, Language, Version
+from taskyard.core.functions.functions import BuildState, Function, FunctionId, Language, Version
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.runtimes.function.bundles import BundleFiles

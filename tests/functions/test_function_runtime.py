@@ -13,7 +13,7 @@ import pytest
 from function_world import FunctionWorld
 
 from taskyard.core.attempts import Ended
-from taskyard.core.functions import CallRequest
+from taskyard.core.functions.functions import CallRequest
 from taskyard.core.states import AttemptState, Reason
 from taskyard.runtimes.function.limits import PoolLimits
 

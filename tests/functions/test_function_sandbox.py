@@ -10,9 +10,9 @@ import anyio
 import pytest
 from function_world import FunctionWorld
 
+from taskyard.core.access.work_identity import Sandbox
 from taskyard.core.attempts import Confinement, Ended
-from taskyard.core.functions import Language
-from taskyard.core.identity import Sandbox
+from taskyard.core.functions.functions import Language
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.limits import PoolLimits

@@ -10,9 +10,9 @@ import pytest
 from function_world import FunctionWorld
 from samples import SAMPLES
 
+from taskyard.core.access.work_identity import SERVER, Identity
 from taskyard.core.attempts import Confinement
-from taskyard.core.functions import Language
-from taskyard.core.identity import SERVER, Identity
+from taskyard.core.functions.functions import Language
 from taskyard.core.states import AttemptState, Reason
 from taskyard.runtimes.function import runtime
 from taskyard.runtimes.function.adopting import NotItsChild, adopt

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from function_world import FunctionWorld
 
-from taskyard.core.functions import Language
+from taskyard.core.functions.functions import Language
 from taskyard.core.states import Reason
 from taskyard.runtimes.function import child
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from function_world import FunctionWorld
 
-from taskyard.core.functions import FunctionId, Language
+from taskyard.core.functions.functions import FunctionId, Language
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.functions import BuildFailed

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from function_world import FunctionWorld
 
-from taskyard.core.functions import CallRequest, Language
+from taskyard.core.functions.functions import CallRequest, Language
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.functions import BuildFailed
 

@@ -10,7 +10,7 @@ import pytest
 from function_world import FunctionWorld
 from samples import SAMPLES
 
-from taskyard.core.functions import CallRequest, Language
+from taskyard.core.functions.functions import CallRequest, Language
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.building import LocalBuilder

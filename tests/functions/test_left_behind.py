@@ -7,8 +7,8 @@ import anyio
 import pytest
 from function_world import FunctionWorld
 
-from taskyard.core.functions import Language
-from taskyard.core.identity import SERVER, Identity
+from taskyard.core.access.work_identity import SERVER, Identity
+from taskyard.core.functions.functions import Language
 from taskyard.core.states import AttemptState
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from function_world import FunctionWorld
 
-from taskyard.core.functions import CallRequest, Language
+from taskyard.core.functions.functions import CallRequest, Language
 from taskyard.core.states import Reason
 from taskyard.ports.functions import BuildFailed
 

@@ -3,7 +3,7 @@
 import pytest
 from function_world import FunctionWorld
 
-from taskyard.core.functions import Language
+from taskyard.core.functions.functions import Language
 from taskyard.core.states import Reason
 from taskyard.ports.functions import BuildFailed
 

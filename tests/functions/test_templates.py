@@ -8,7 +8,7 @@ from function_world import FunctionWorld
 from taskyard.cli.errors import Misuse
 from taskyard.cli.function_source import bundle_of, language_of, write_template
 from taskyard.cli.function_templates import TEMPLATES
-from taskyard.core.functions import Language
+from taskyard.core.functions.functions import Language
 
 NEEDED = {
     "javascript": pytest.mark.node,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pasture import Pasture
 
+from taskyard.core.access.work_identity import Identity, Sandbox
 from taskyard.core.attempts import Confinement, confinement_in
-from taskyard.core.identity import Identity, Sandbox
 from taskyard.core.resources import Resources
 from taskyard.core.states import AttemptState, Reason
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pasture import Pasture
 
-from taskyard.core.identity import Identity
+from taskyard.core.access.work_identity import Identity
 from taskyard.core.states import AttemptState, Reason
 from taskyard.runtimes.command import spawnlib
 

@@ -8,8 +8,8 @@ import anyio
 import pytest
 from pasture import Pasture
 
-from taskyard.core.cores import Allotment
 from taskyard.core.resources import Resources
+from taskyard.core.scheduling.cpu_allocation import Allotment
 from taskyard.core.states import AttemptState, Reason
 from taskyard.runtimes.processes.cgroups import copy_cpuset
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pasture import Pasture
 
+from taskyard.core.access.work_identity import Sandbox
 from taskyard.core.attempts import Ended
-from taskyard.core.identity import Sandbox
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.runtime import Assignment
 from taskyard.runtimes.processes.bubblewrap import obstacle_to_sandbox, sandboxed

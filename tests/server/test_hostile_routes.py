@@ -23,7 +23,7 @@ from litestar.routes import HTTPRoute, WebSocketRoute
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from taskyard.core.access import Role
+from taskyard.core.access.principals import Role
 from taskyard.server import run
 from taskyard.server.dialects import PREFIXES
 from taskyard.server.settings import Settings

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.attempts import Ended, Started
 from taskyard.core.ids import AttemptId, WorkspaceName
 from taskyard.core.resources import Capacity

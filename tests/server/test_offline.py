@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import NotAuthenticated, StoreInUse
 from taskyard.core.ids import WorkspaceName
 from taskyard.server.offline import Offline

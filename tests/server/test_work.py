@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from taskyard.core.access.work_identity import Identity, Sandbox, WorkRule
 from taskyard.core.errors import InvalidInput
-from taskyard.core.identity import Identity, Sandbox, WorkRule
 from taskyard.core.ids import WorkspaceName
 from taskyard.server import work
 from taskyard.server.settings import Settings

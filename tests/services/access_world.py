@@ -10,7 +10,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 from argon2 import PasswordHasher
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import SECOND, Instant
 from taskyard.services.access import Access

@@ -7,7 +7,7 @@ from typing import cast
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.attempts import Attempt, Ended, StreamSize
 from taskyard.core.changes import Change
 from taskyard.core.errors import NotFound

@@ -12,7 +12,7 @@ from access_world import ADMIN_A, LOCAL, A, World, template, world
 from argon2 import extract_parameters
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import (
     NotAuthenticated,
     NotFound,

@@ -10,7 +10,7 @@ from access_world import ADMIN_A, ADMIN_B, LOCAL, A, B, World, template, world
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import (
     Conflict,
     InvalidInput,

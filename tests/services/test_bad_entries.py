@@ -17,14 +17,14 @@ from fakes.clock import VirtualClock, settled
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import SQLITE, opened_as
 from taskyard.core.attempts import Ended
-from taskyard.core.catalogue import Schedule, Trigger
 from taskyard.core.errors import Conflict, InvalidInput, NotFound
-from taskyard.core.functions import FunctionId
+from taskyard.core.functions.functions import FunctionId
+from taskyard.core.functions.resources import Schedule, Trigger
 from taskyard.core.ids import AttemptId, GroupName, IncarnationId, LeaseToken, TaskId, WorkerId
 from taskyard.core.instants import after
 from taskyard.core.jobs import JobDefinition, JobKey
+from taskyard.core.missed_runs import CatchUp
 from taskyard.core.resources import Capacity
-from taskyard.core.schedule import CatchUp
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import NewTask, TaskSpec, Webhook, WebhookEvent
 from taskyard.ports.dispatching import Placement, WorkerRecord

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskyard.core.functions import FunctionId
+from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import WorkspaceName
 from taskyard.services.build_queue import BuildQueue
 

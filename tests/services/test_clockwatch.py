@@ -11,15 +11,15 @@ from fakes.clock import VirtualClock, settled
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import SQLITE, opened_as
 from taskyard.core.attempts import Ended
-from taskyard.core.catalogue import Schedule
-from taskyard.core.circuit import Circuit, CircuitRule, CircuitState
+from taskyard.core.backoff import RetryPolicy
+from taskyard.core.circuit_breaker import Circuit, CircuitRule, CircuitState
 from taskyard.core.errors import Unavailable
-from taskyard.core.functions import FunctionId
+from taskyard.core.functions.functions import FunctionId
+from taskyard.core.functions.resources import Schedule
 from taskyard.core.ids import AttemptId, GroupName, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.instants import Instant, after, seconds_between
 from taskyard.core.jobs import JobDefinition, JobKey
 from taskyard.core.resources import Capacity
-from taskyard.core.retry import RetryPolicy
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import NewTask
 from taskyard.ports.dispatching import Placement, WorkerRecord

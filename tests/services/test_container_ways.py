@@ -10,7 +10,7 @@ from fakes.clock import VirtualClock
 from fakes.engine import CALLER, WS, World
 from fakes.memory import MemoryStore
 from fakes.stores import opened
-from taskyard.core.container_rule import ContainerRule
+from taskyard.core.access.container_rule import ContainerRule
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import GroupName
 from taskyard.core.instants import after

@@ -8,13 +8,13 @@ from fakes.clock import VirtualClock
 from fakes.engine import CALLER, GIB, WS, World
 from fakes.faults import Faults, When
 from fakes.memory import MemoryStore
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import Unavailable
-from taskyard.core.functions import FunctionId
+from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import GroupName, WorkspaceName
 from taskyard.core.instants import after
-from taskyard.core.policies import RuleBased
 from taskyard.core.resources import Capacity, Resources
+from taskyard.core.scheduling.policies import RuleBased
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Command, FunctionCall, SecretRef, environment_of
 

@@ -7,13 +7,13 @@ from msgspec.structs import replace
 
 from fakes.engine import CALLER, OPERATOR, READER, FakeWorker, World
 from fakes.memory import MemoryStore
-from taskyard.core.access import INSTALLATION, Role
+from taskyard.core.access.principals import INSTALLATION, Role
 from taskyard.core.availability import RuntimeStatus
-from taskyard.core.circuit import CircuitState
+from taskyard.core.circuit_breaker import CircuitState
 from taskyard.core.errors import NotAllowed, NotFound
 from taskyard.core.ids import WorkerId
 from taskyard.core.instants import after
-from taskyard.core.pools import Pool
+from taskyard.core.scheduling.pools import Pool
 from taskyard.core.tasks import Container, Task
 
 pytestmark = pytest.mark.anyio

@@ -10,10 +10,10 @@ from fakes.engine import CALLER, FakeWorker, World
 from fakes.faults import Faults, When
 from fakes.memory import MemoryStore
 from fakes.specs import new_task
+from taskyard.core.backoff import RetryPolicy
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.instants import after
-from taskyard.core.retry import RetryPolicy
 from taskyard.core.states import TERMINAL, AttemptState, TaskState
 from taskyard.core.tasks import Command, Task, TaskSpec
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from test_functions import ADA, World, opened
 
-from taskyard.core.demand import demand_of
 from taskyard.core.errors import InvalidInput
-from taskyard.core.functions import BuildState, CallRequest, Language, Version
+from taskyard.core.functions.functions import BuildState, CallRequest, Language, Version
+from taskyard.core.scheduling.requirements import demand_of
 from taskyard.core.tasks import IMAGE_FUNCTIONS, FunctionCall, Simulation, needed_runtime
 from taskyard.services.deployments import Deployment
 

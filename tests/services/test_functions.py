@@ -12,10 +12,11 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from fakes.stores import apart
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
+from taskyard.core.access.work_identity import SERVER, Identity, Sandbox
 from taskyard.core.attempts import Ended, Progress, Report, Started
 from taskyard.core.errors import Conflict, InvalidInput, NotAllowed, NotFound, Overloaded
-from taskyard.core.functions import (
+from taskyard.core.functions.functions import (
     BuildState,
     CallRequest,
     CallResult,
@@ -25,7 +26,6 @@ from taskyard.core.functions import (
     Limits,
     Version,
 )
-from taskyard.core.identity import SERVER, Identity, Sandbox
 from taskyard.core.ids import IncarnationId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fakes.engine import CALLER, READER, STRANGER, World
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import InvalidInput, NotAllowed
 from taskyard.core.ids import GroupName
 

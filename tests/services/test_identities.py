@@ -2,8 +2,8 @@
 
 import pytest
 
+from taskyard.core.access.work_identity import SERVER, Identity, Sandbox, WorkRule, WorkRules
 from taskyard.core.errors import Conflict
-from taskyard.core.identity import SERVER, Identity, Sandbox, WorkRule, WorkRules
 from taskyard.core.ids import WorkspaceName
 from taskyard.services.identities import Identities
 

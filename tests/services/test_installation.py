@@ -7,7 +7,7 @@ import pytest
 from access_world import ADMIN_A, LOCAL, A, B, World, template, world
 from msgspec.structs import replace
 
-from taskyard.core.access import INSTALLATION, Caller, Credential, Role
+from taskyard.core.access.principals import INSTALLATION, Caller, Credential, Role
 from taskyard.core.errors import InvalidInput, NotAllowed, NotFound
 from taskyard.services.access import require, require_installation
 

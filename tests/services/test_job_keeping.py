@@ -23,7 +23,7 @@ from taskyard.core.changes import Change
 from taskyard.core.ids import AttemptId, GroupName, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.instants import Instant, after
 from taskyard.core.jobs import Job, JobDefinition, JobKey, Moment, execution_id, retry_at
-from taskyard.core.messages import DeliveryKind, Message
+from taskyard.core.notifications.messages import DeliveryKind, Message
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import Container, Task, TaskSpec, WebhookEvent

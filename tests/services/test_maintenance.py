@@ -6,7 +6,7 @@ import pytest
 
 from fakes.clock import VirtualClock
 from fakes.stores import opened
-from taskyard.core.access import INSTALLATION, Caller, Role
+from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import WorkspaceName
 from taskyard.services.audit import Audit

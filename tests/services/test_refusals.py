@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from access_world import ADMIN_A, A, B, World, template, world
 
-from taskyard.core.access import INSTALLATION, Caller, Role
+from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.errors import NotAllowed, NotAuthenticated, Unavailable
 from taskyard.services.refusals import KINDS_OF_ACTION
 from taskyard.store.sqlite.access import SqliteAccessStore

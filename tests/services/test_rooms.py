@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskyard.core.fairness import QueueKey
 from taskyard.core.ids import AttemptId, GroupName, IncarnationId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity, Resources
+from taskyard.core.scheduling.fairness import QueueKey
 from taskyard.ports.dispatching import WorkerRecord
 from taskyard.services.rooms import Held, Rooms
 

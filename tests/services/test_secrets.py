@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from access_world import ADMIN_A, ADMIN_B, A, B, World, template, world
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import InvalidInput, NotAllowed, NotFound
 from taskyard.services.sealing import (
     GivenKey,

@@ -3,8 +3,8 @@
 import pytest
 
 from fakes.engine import CALLER, STRANGER, World
+from taskyard.core.backoff import RetryPolicy
 from taskyard.core.instants import after
-from taskyard.core.retry import RetryPolicy
 from taskyard.core.states import WAITING, AttemptState, TaskState
 
 pytestmark = pytest.mark.anyio

@@ -18,8 +18,8 @@ from taskyard.core.errors import (
 )
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import after
-from taskyard.core.policies import RuleBased
-from taskyard.core.schedule import CatchUp
+from taskyard.core.missed_runs import CatchUp
+from taskyard.core.scheduling.policies import RuleBased
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import Command, TaskSpec
 from taskyard.ports.store import TaskQuery

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from taskyard.core.backoff import RetryPolicy
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import GroupName
 from taskyard.core.instants import Instant
-from taskyard.core.retry import RetryPolicy
 from taskyard.core.tasks import Command, SecretRef, TaskSpec
 from taskyard.services.validate import LATEST, check_spec
 from taskyard.services.validate_work import COMMAND_BYTES

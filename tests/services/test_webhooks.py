@@ -23,13 +23,13 @@ from access_world import (
 )
 from receiver import Received, Receiver, receiving
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.changes import Change
 from taskyard.core.errors import NotAllowed, NotFound, Unavailable
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
+from taskyard.core.notifications.webhooks import Delivery, DeliveryState, host_of
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Command, Task, TaskSpec, Webhook, WebhookEvent
-from taskyard.core.webhooks import Delivery, DeliveryState, host_of
 from taskyard.ports.http import Answer, Post
 from taskyard.server.outbound import Outbound
 from taskyard.services.webhooks import Webhooks

@@ -6,10 +6,10 @@ import pytest
 
 from fakes.engine import CALLER, GIB, FakeWorker, World
 from fakes.memory import MemoryStore
-from taskyard.core.cores import Allotment, Node, Topology
 from taskyard.core.errors import InvalidInput
-from taskyard.core.policies import Composite, MatchTag, MaxPerHost, RuleBased
 from taskyard.core.resources import Capacity, Resources
+from taskyard.core.scheduling.cpu_allocation import Allotment, Node, Topology
+from taskyard.core.scheduling.policies import Composite, MatchTag, MaxPerHost, RuleBased
 from taskyard.core.states import AttemptState
 
 pytestmark = pytest.mark.anyio

@@ -7,11 +7,11 @@ from msgspec.structs import replace
 
 from fakes.engine import CALLER, GIB, World
 from taskyard.core.attempts import KillReport
-from taskyard.core.explain import Explanation
+from taskyard.core.backoff import RetryPolicy
 from taskyard.core.ids import GroupName
 from taskyard.core.instants import after
 from taskyard.core.resources import Capacity, Resources
-from taskyard.core.retry import RetryPolicy
+from taskyard.core.scheduling.reasons import Explanation
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Task
 

@@ -3,6 +3,7 @@
 
 from hypothesis import strategies as st
 
+from taskyard.core.backoff import RetryPolicy
 from taskyard.core.ids import (
     GroupName,
     WorkerId,
@@ -10,7 +11,6 @@ from taskyard.core.ids import (
 )
 from taskyard.core.instants import SECOND
 from taskyard.core.resources import Resources
-from taskyard.core.retry import RetryPolicy
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Command, TaskSpec, Webhook, WebhookEvent
 

@@ -32,7 +32,7 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import Instant, after
-from taskyard.core.schedule import CatchUp
+from taskyard.core.missed_runs import CatchUp
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import NewTask, Task, TaskSpec
 from taskyard.ports.store import TaskQuery

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from taskyard.core.cores import Topology
 from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.cpu_allocation import Topology
 from taskyard.worker.topology import Holdings, cores_in, topology, within_holdings
 
 GIB = 1 << 30

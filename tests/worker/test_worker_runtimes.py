@@ -10,7 +10,7 @@ from worker_world import FakeRuntime, World, assignment, attempt, until
 
 from fakes.clock import VirtualClock
 from taskyard.core.availability import RuntimeStatus
-from taskyard.core.circuit import CircuitRule, CircuitState
+from taskyard.core.circuit_breaker import CircuitRule, CircuitState
 from taskyard.core.ids import AttemptId, LeaseToken
 from taskyard.core.instants import after
 from taskyard.core.resources import Capacity

@@ -9,7 +9,7 @@ import msgspec
 
 from taskyard.core.attempts import Attempt, Ended, Report, Started
 from taskyard.core.availability import RuntimeStatus
-from taskyard.core.circuit import CircuitRule
+from taskyard.core.circuit_breaker import CircuitRule
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import (
     AttemptId,

@@ -14,7 +14,7 @@ from taskyard.sdk import Client
 from taskyard.sdk.models import Token, User
 
 if TYPE_CHECKING:
-    from taskyard.core.access import Caller
+    from taskyard.core.access.principals import Caller
     from taskyard.core.ids import WorkspaceName
     from taskyard.server.offline import Offline
 
@@ -66,7 +66,7 @@ def create_token(
     workspace = named(connection, installation=installation)
 
     async def offline(stores: "Offline", caller: "Caller") -> Token:
-        from taskyard.core.access import Role  # noqa: PLC0415 - only without a server
+        from taskyard.core.access.principals import Role  # noqa: PLC0415 - only without a server
         from taskyard.core.instants import to_datetime  # noqa: PLC0415 - as above
 
         stored, secret = await stores.access.create_token(
@@ -96,7 +96,7 @@ def add_user(
     workspace = named(connection, installation=installation)
 
     async def offline(stores: "Offline", caller: "Caller") -> User:
-        from taskyard.core.access import Role  # noqa: PLC0415 - only without a server
+        from taskyard.core.access.principals import Role  # noqa: PLC0415 - only without a server
         from taskyard.core.instants import to_datetime  # noqa: PLC0415 - as above
 
         stored = await stores.access.add_user(
@@ -155,7 +155,7 @@ def _without_server(
 ) -> T:
     import anyio  # noqa: PLC0415 - only without a server
 
-    from taskyard.core.access import Caller, Role  # noqa: PLC0415 - as above
+    from taskyard.core.access.principals import Caller, Role  # noqa: PLC0415 - as above
     from taskyard.core.errors import (  # noqa: PLC0415 - as above
         Conflict,
         InvalidInput,

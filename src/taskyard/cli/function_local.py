@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 
 from taskyard.core.attempts import Ended, Started
-from taskyard.core.functions import BuildState, CallRequest, FunctionId, Language, Version
+from taskyard.core.functions.functions import BuildState, CallRequest, FunctionId, Language, Version
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import FunctionCall

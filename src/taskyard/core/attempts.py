@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from taskyard.core.functions import CallResult
+from taskyard.core.functions.functions import CallResult
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, TaskId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant, seconds_between
 from taskyard.core.resources import Resources

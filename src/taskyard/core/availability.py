@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from taskyard.core.circuit import CircuitState
+from taskyard.core.circuit_breaker import CircuitState
 from taskyard.core.instants import Instant, seconds_between
 
 REASON_LIMIT: Final = 300

@@ -2,9 +2,9 @@
 
 from msgspec import Struct
 
-from taskyard.core.demand import ReadyTask
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
+from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.states import Reason, TaskState
 
 

@@ -5,8 +5,8 @@ from typing import Final
 from msgspec import Struct
 
 from taskyard.core.attempts import Ended
+from taskyard.core.backoff import backoff_s
 from taskyard.core.instants import Instant, after
-from taskyard.core.retry import backoff_s
 from taskyard.core.states import AttemptState, Reason, TaskEvent
 from taskyard.core.tasks import TaskSpec
 

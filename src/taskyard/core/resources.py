@@ -3,7 +3,7 @@
 from msgspec import Struct
 from msgspec.structs import replace
 
-from taskyard.core.cores import Allotment
+from taskyard.core.scheduling.cpu_allocation import Allotment
 
 
 class Resources(Struct, frozen=True, omit_defaults=True):

@@ -6,13 +6,13 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from taskyard.core.functions import CallRequest, FunctionId
+from taskyard.core.backoff import RetryPolicy
+from taskyard.core.functions.functions import CallRequest, FunctionId
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.policies import Policy
+from taskyard.core.missed_runs import CatchUp
 from taskyard.core.resources import Resources
-from taskyard.core.retry import RetryPolicy
-from taskyard.core.schedule import CatchUp
+from taskyard.core.scheduling.policies import Policy
 from taskyard.core.states import Reason, TaskState
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from taskyard.core.access import AuditEntry, Token, User
+from taskyard.core.access.principals import AuditEntry, Token, User
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 

@@ -5,12 +5,12 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from taskyard.core.catalogue import Entry, Schedule, Trigger
 from taskyard.core.changes import Change
-from taskyard.core.functions import FunctionId
+from taskyard.core.functions.functions import FunctionId
+from taskyard.core.functions.invocations import Allowance, CallCounts, CallView, IssuedCall
+from taskyard.core.functions.resources import Entry, Schedule, Trigger
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.issued import Allowance, CallCounts, CallView, IssuedCall
 from taskyard.core.tasks import NewTask
 
 

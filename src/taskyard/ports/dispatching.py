@@ -8,8 +8,6 @@ from msgspec import Struct
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.availability import RuntimeStatus
 from taskyard.core.changes import Change
-from taskyard.core.cores import Allotment, Topology
-from taskyard.core.demand import Demand, ReadyTask
 from taskyard.core.ids import (
     AttemptId,
     GroupName,
@@ -21,6 +19,8 @@ from taskyard.core.ids import (
 )
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.cpu_allocation import Allotment, Topology
+from taskyard.core.scheduling.requirements import Demand, ReadyTask
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Task
 

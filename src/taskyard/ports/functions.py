@@ -5,7 +5,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from taskyard.core.functions import (
+from taskyard.core.access.work_identity import SERVER, Identity, Sandbox
+from taskyard.core.functions.functions import (
     BuildState,
     CallResult,
     Function,
@@ -14,7 +15,6 @@ from taskyard.core.functions import (
     Limits,
     Version,
 )
-from taskyard.core.identity import SERVER, Identity, Sandbox
 from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 

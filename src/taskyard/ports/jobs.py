@@ -9,7 +9,7 @@ from taskyard.core.changes import Change
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.jobs import Execution, Job, JobDefinition, JobGroup, JobKey, JobLine, Moment
-from taskyard.core.messages import Message
+from taskyard.core.notifications.messages import Message
 from taskyard.ports.store import CancelOutcome
 
 

@@ -6,8 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from taskyard.core.access.work_identity import SERVER, Identity, Sandbox
 from taskyard.core.attempts import Ended, Progress, Started
-from taskyard.core.identity import SERVER, Identity, Sandbox
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources

@@ -20,7 +20,7 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import Instant
-from taskyard.core.schedule import CatchUp
+from taskyard.core.missed_runs import CatchUp
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import Placement

@@ -6,10 +6,10 @@ from msgspec import Struct
 
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.availability import RuntimeStatus
-from taskyard.core.cores import Topology
 from taskyard.core.ids import IncarnationId, LeaseToken, WorkerId
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.cpu_allocation import Topology
 from taskyard.ports.runtime import Assignment, KillOrder
 
 

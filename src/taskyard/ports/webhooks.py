@@ -8,11 +8,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from taskyard.core.access import AuditEntry
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.messages import DeliveryKind, DeliveryPolicy, Dispatched
-from taskyard.core.webhooks import Delivery, DeliveryState, Try
+from taskyard.core.notifications.messages import DeliveryKind, DeliveryPolicy, Dispatched
+from taskyard.core.notifications.webhooks import Delivery, DeliveryState, Try
 
 DUE_OF_HOST = 8
 """Due deliveries to one host in one answer, at most: a slow one must not hide all others."""

@@ -26,11 +26,11 @@ from litestar import Litestar, Request, Response, Router, get
 from litestar.datastructures import State
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskyard.core.access import Role
-from taskyard.core.addresses import parse_address
+from taskyard.core.access.principals import Role
+from taskyard.core.access.work_identity import WorkRules
 from taskyard.core.errors import NotAllowed, TaskyardError
-from taskyard.core.identity import WorkRules
 from taskyard.core.ids import WorkspaceName
+from taskyard.core.notifications.addresses import parse_address
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import Bodies
 from taskyard.dialects.http.browsers import Browsers, Manners

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from taskyard import __version__
-from taskyard.core.circuit import CircuitRule
+from taskyard.core.circuit_breaker import CircuitRule
 from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.core.ids import WorkerId, node_id
 from taskyard.core.tasks import IMAGE_FUNCTIONS

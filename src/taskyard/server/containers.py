@@ -1,6 +1,6 @@
 """What an operator decides about containers, from the settings."""
 
-from taskyard.core.container_rule import ContainerRule
+from taskyard.core.access.container_rule import ContainerRule
 from taskyard.runtimes.container.image_record import PrunePolicy
 from taskyard.runtimes.container.runtime import ContainerSettings
 from taskyard.runtimes.engine.address import TlsFiles

@@ -7,9 +7,9 @@ judged address itself. See ``server/outbound.py``.
 import anyio
 import httpx
 
-from taskyard.core.addresses import Address, parse_address, refusal
 from taskyard.core.errors import InvalidInput
-from taskyard.core.webhooks import check_url
+from taskyard.core.notifications.addresses import Address, parse_address, refusal
+from taskyard.core.notifications.webhooks import check_url
 from taskyard.ports.fetching import Fetch
 from taskyard.ports.http import Answer, SendFailed, TargetRefused
 from taskyard.server.outbound import Resolver, resolve

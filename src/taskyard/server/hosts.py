@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from taskyard import __version__
-from taskyard.core.circuit import CircuitRule
-from taskyard.core.pools import POOLED_RUNTIME
+from taskyard.core.circuit_breaker import CircuitRule
 from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.pools import POOLED_RUNTIME
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.runtime import Runtime
 from taskyard.ports.transport import Transport

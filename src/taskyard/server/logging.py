@@ -11,7 +11,7 @@ from typing import Any, Final, TextIO
 
 import structlog
 
-from taskyard.core.redaction import redact_text, redact_tree
+from taskyard.core.access.redaction import redact_text, redact_tree
 
 LEVELS: Final = {
     "debug": logging.DEBUG,

@@ -14,9 +14,9 @@ from typing import Final
 import anyio
 import httpx
 
-from taskyard.core.addresses import Address, Network, parse_address, refusal
 from taskyard.core.errors import InvalidInput
-from taskyard.core.webhooks import check_url
+from taskyard.core.notifications.addresses import Address, Network, parse_address, refusal
+from taskyard.core.notifications.webhooks import check_url
 from taskyard.ports.http import Answer, Post, SendFailed, TargetRefused
 
 READ_LIMIT: Final = 64 * 1024

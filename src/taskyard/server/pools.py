@@ -10,8 +10,8 @@ from msgspec import Meta, Struct
 
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import WorkerId
-from taskyard.core.pools import Pool
 from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.pools import Pool
 
 LOCAL: Final = "local"
 """The host that stands for the server's own worker."""

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from taskyard.core.container_rule import ORDINARY, PIDS
+from taskyard.core.access.container_rule import ORDINARY, PIDS
+from taskyard.core.access.redaction import RedactedStruct
 from taskyard.core.errors import InvalidInput
-from taskyard.core.redaction import RedactedStruct
 from taskyard.dialects.drove.settings import DroveSettings
 from taskyard.dialects.fastlane.settings import FastlaneSettings
 from taskyard.dialects.greencloud.settings import GreenCloudSettings

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from taskyard.core.changes import Change
 from taskyard.core.ids import WorkspaceName
-from taskyard.core.pools import Pools
+from taskyard.core.scheduling.pools import Pools
 from taskyard.core.states import TaskState
 from taskyard.dialects.fastlane.mapping import ORIGIN as FASTLANE
 from taskyard.dialects.fastlane.reports import FastlaneReporter

@@ -6,8 +6,8 @@ from typing import Final, Literal
 
 import structlog
 
+from taskyard.core.access.work_identity import Identity, Sandbox, UserRule, WorkRule, WorkRules
 from taskyard.core.errors import InvalidInput
-from taskyard.core.identity import Identity, Sandbox, UserRule, WorkRule, WorkRules
 from taskyard.core.ids import WorkspaceName
 from taskyard.runtimes.processes.bubblewrap import obstacle_to_sandbox
 from taskyard.server.identities import obstacle_to_users

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import anyio
 from msgspec.structs import replace
 
-from taskyard.core.access import INSTALLATION, Caller, Role, Token, User
+from taskyard.core.access.principals import INSTALLATION, Caller, Role, Token, User
 from taskyard.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import after as later

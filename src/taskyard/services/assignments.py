@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
+from taskyard.core.access.container_rule import ContainerRule
+from taskyard.core.access.work_identity import SERVER, Identity, UserRule
 from taskyard.core.attempts import Attempt
-from taskyard.core.container_rule import ContainerRule
 from taskyard.core.errors import Conflict, InvalidInput, NotFound, Unavailable
-from taskyard.core.functions import FunctionId
-from taskyard.core.identity import SERVER, Identity, UserRule
+from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import (

@@ -9,7 +9,7 @@ installation.
 
 from typing import Final
 
-from taskyard.core.access import INSTALLATION, AuditEntry, Caller, Role
+from taskyard.core.access.principals import INSTALLATION, AuditEntry, Caller, Role
 from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import WorkspaceName
 from taskyard.ports.access import AuditStore

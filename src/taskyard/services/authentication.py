@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 import anyio
 import structlog
 
-from taskyard.core.access import INSTALLATION, Caller, Credential, Role, Token
+from taskyard.core.access.principals import INSTALLATION, Caller, Credential, Role, Token
 from taskyard.core.errors import NotAuthenticated, TaskyardError
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import SECOND, Instant

@@ -11,7 +11,7 @@
 
 from collections import deque
 
-from taskyard.core.functions import FunctionId
+from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import WorkspaceName
 
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import anyio
 
-from taskyard.core.redaction import redact_text
+from taskyard.core.access.redaction import redact_text
 
 LOG_BYTES: Final = 1 << 20
 """Kept of a build's log; what is beyond is left out."""

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from taskyard.core.errors import Overloaded, TaskyardError
-from taskyard.core.functions import BuildState, Function, FunctionId, Version
+from taskyard.core.functions.functions import BuildState, Function, FunctionId, Version
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant, after, seconds_between
 from taskyard.ports.clock import Clock

@@ -7,11 +7,11 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.attempts import Ended, Report
 from taskyard.core.changes import Change
 from taskyard.core.errors import Conflict, NotAuthenticated, NotFound
-from taskyard.core.functions import CallRequest, CallResult
+from taskyard.core.functions.functions import CallRequest, CallResult
 from taskyard.core.ids import AttemptId, TaskId
 from taskyard.core.resources import Resources
 from taskyard.core.states import TERMINAL, Reason, TaskState

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Collection
 from typing import Final, TypeVar
 
-from taskyard.core.access import Caller, Role
-from taskyard.core.catalogue import Build, Endpoint, Entry, Node, Schedule, Tag, Trigger
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.cron import next_firing
 from taskyard.core.errors import NotFound
-from taskyard.core.functions import Function
+from taskyard.core.functions.functions import Function
+from taskyard.core.functions.resources import Build, Endpoint, Entry, Node, Schedule, Tag, Trigger
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.catalogue import CatalogueStore

@@ -11,14 +11,14 @@ from typing import Final
 import anyio
 import structlog
 
-from taskyard.core.access import Caller, Role
-from taskyard.core.catalogue import Schedule
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.changes import Change
 from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
-from taskyard.core.functions import GROUP_PREFIX, CallRequest
+from taskyard.core.functions.functions import GROUP_PREFIX, CallRequest
+from taskyard.core.functions.invocations import MOST_LINKS, CallOrigin, CallView
+from taskyard.core.functions.resources import Schedule
 from taskyard.core.instants import Instant, seconds_between
-from taskyard.core.issued import MOST_LINKS, CallOrigin, CallView
-from taskyard.core.schedule import CatchUp, firings_due
+from taskyard.core.missed_runs import CatchUp, firings_due
 from taskyard.core.states import TERMINAL, Reason
 from taskyard.ports.catalogue import CatalogueStore, Issue, IssuedStore
 from taskyard.ports.clock import Clock

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct
 
 from taskyard.core.errors import InvalidInput
-from taskyard.core.functions import Function, Language, Limits
+from taskyard.core.functions.functions import Function, Language, Limits
 from taskyard.core.image_name import parse_image
 from taskyard.services.validate_work import SECRET_NAME
 

@@ -7,7 +7,7 @@ from typing import Final
 import anyio
 from msgspec import Struct
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.attempts import Attempt
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import TaskId

@@ -9,10 +9,10 @@ from typing import Final
 
 import anyio
 
-from taskyard.core.access import Caller, Role
-from taskyard.core.catalogue import new_id
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import Conflict, InvalidInput, NotFound, TaskyardError
-from taskyard.core.functions import BuildState, Function, FunctionId, Version
+from taskyard.core.functions.functions import BuildState, Function, FunctionId, Version
+from taskyard.core.functions.resources import new_id
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.states import TaskState
 from taskyard.ports.clock import Clock

@@ -1,6 +1,6 @@
 """Groups and the workspace itself: pausing, limits, counts."""
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import GroupName
 from taskyard.ports.groups import GroupRecord, GroupStore

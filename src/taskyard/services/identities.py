@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+from taskyard.core.access.work_identity import SERVER, Identity, Sandbox, WorkRules
 from taskyard.core.errors import Conflict
-from taskyard.core.identity import SERVER, Identity, Sandbox, WorkRules
 from taskyard.core.ids import WorkspaceName
 from taskyard.ports.identities import WorkspaceUserStore
 

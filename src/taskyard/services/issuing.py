@@ -4,13 +4,10 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from taskyard.core.access import Caller, Role
-from taskyard.core.catalogue import new_id
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import NotFound
-from taskyard.core.functions import CallRequest, CallResult, Function
-from taskyard.core.ids import TaskId, WorkspaceName
-from taskyard.core.instants import DAY, Instant, to_datetime
-from taskyard.core.issued import (
+from taskyard.core.functions.functions import CallRequest, CallResult, Function
+from taskyard.core.functions.invocations import (
     Allowance,
     CallCounts,
     CallHeaders,
@@ -18,6 +15,9 @@ from taskyard.core.issued import (
     CallView,
     IssuedCall,
 )
+from taskyard.core.functions.resources import new_id
+from taskyard.core.ids import TaskId, WorkspaceName
+from taskyard.core.instants import DAY, Instant, to_datetime
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import FunctionCall, Task
 from taskyard.ports.catalogue import Issue, IssuedStore

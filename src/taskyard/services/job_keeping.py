@@ -17,7 +17,7 @@ from taskyard.core.errors import NotFound, Overloaded, Unavailable
 from taskyard.core.ids import TaskId
 from taskyard.core.instants import seconds_between
 from taskyard.core.jobs import Moment, may_be_execution
-from taskyard.core.messages import Message
+from taskyard.core.notifications.messages import Message
 from taskyard.core.states import TERMINAL
 from taskyard.ports.clock import Clock
 from taskyard.ports.jobs import JobStore, Owed, Reporter

@@ -12,7 +12,7 @@ import anyio
 import structlog
 from msgspec.structs import replace
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.changes import Change
 from taskyard.core.errors import NotFound, Overloaded, Unavailable
 from taskyard.core.ids import TaskId

@@ -4,7 +4,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.attempts import Attempt, StreamSize
 from taskyard.core.errors import InvalidInput, NotFound
 from taskyard.core.ids import TaskId

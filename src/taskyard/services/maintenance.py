@@ -4,7 +4,7 @@ Dialects that know of it refuse operations meanwhile. What runs goes on. The swi
 restarts.
 """
 
-from taskyard.core.access import INSTALLATION, Caller, Role
+from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.errors import NotAllowed
 from taskyard.ports.clock import Clock
 from taskyard.ports.maintenance import MaintenanceRecord, MaintenanceStore

@@ -4,7 +4,7 @@ import structlog
 from msgspec import Struct
 
 from taskyard.core.errors import Conflict, NotFound, StoreDamaged, Unavailable
-from taskyard.core.functions import Version
+from taskyard.core.functions.functions import Version
 from taskyard.core.ids import WorkspaceName
 from taskyard.ports.functions import Builder, BuildFailed, BundleStore, ImageBuilder
 from taskyard.services.buildlogs import BuildLog

@@ -5,8 +5,8 @@ from urllib.parse import urljoin, urlsplit
 
 from msgspec.structs import replace
 
-from taskyard.core.messages import DeliveryKind, DeliveryPolicy
-from taskyard.core.secret_names import is_secret_header
+from taskyard.core.access.secret_names import is_secret_header
+from taskyard.core.notifications.messages import DeliveryKind, DeliveryPolicy
 from taskyard.ports.http import Answer, HttpSender, Post, SendFailed
 from taskyard.ports.mail import MailFailed, MailSender
 from taskyard.ports.webhooks import DueDelivery

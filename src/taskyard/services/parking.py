@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.ports.parking import Parked, ParkingStore
 
 SHOWN: Final = 1000

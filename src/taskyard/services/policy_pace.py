@@ -10,8 +10,8 @@ from typing import Final
 from taskyard.core.errors import Overloaded
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import seconds_between
-from taskyard.core.policies import Policy, reading_effort
-from taskyard.core.steps import OutOfSteps
+from taskyard.core.scheduling.policies import Policy, reading_effort
+from taskyard.core.scheduling.rule_budget import OutOfSteps
 from taskyard.ports.clock import Clock
 from taskyard.services.steps import StepSource
 

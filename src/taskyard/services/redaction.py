@@ -1,6 +1,6 @@
 """Redaction for whoever shows tasks; the rules are in the core, as webhook payloads need them."""
 
-from taskyard.core.redaction import (
+from taskyard.core.access.redaction import (
     HIDDEN,
     SECRET_WORDS,
     redact_attempt,

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 from msgspec import Struct, structs
 
-from taskyard.core.access import AuditEntry
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.errors import TaskyardError
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant, seconds_between

@@ -6,13 +6,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from taskyard.core.availability import RuntimeStatus, available
-from taskyard.core.fairness import QueueKey
-from taskyard.core.fleet import Fleet
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.instants import Instant
-from taskyard.core.placement import Room
-from taskyard.core.pools import PoolIndex
 from taskyard.core.resources import Capacity, Resources
+from taskyard.core.scheduling.fairness import QueueKey
+from taskyard.core.scheduling.fleet import Fleet
+from taskyard.core.scheduling.placement import Room
+from taskyard.core.scheduling.pools import PoolIndex
 from taskyard.ports.dispatching import WorkerRecord
 
 

@@ -6,7 +6,7 @@ A value is plain in memory only between its arrival and its sealing, and on its 
 from collections.abc import Iterable
 from typing import Final
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import InvalidInput, NotAllowed, NotFound
 from taskyard.core.ids import WorkspaceName
 from taskyard.ports.access import SealedValue, SecretRecord, SecretStore

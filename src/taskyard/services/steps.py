@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from taskyard.core.steps import Steps
+from taskyard.core.scheduling.rule_budget import Steps
 
 STEPS_PER_S: Final = 100_000
 """For all workspaces together. A step takes about 0.4 µs, so this is a twentieth of a core."""

@@ -6,18 +6,18 @@ from typing import Final
 import anyio
 import msgspec
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.container_rule import ContainerRule
+from taskyard.core.access.principals import Caller, Role
+from taskyard.core.access.work_identity import UserRule
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
-from taskyard.core.container_rule import ContainerRule
 from taskyard.core.cron import check_cron, next_firing
-from taskyard.core.demand import ready_task
 from taskyard.core.errors import Conflict, InvalidInput, NotFound, StorageFull
-from taskyard.core.identity import UserRule
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
+from taskyard.core.missed_runs import CatchUp
 from taskyard.core.resources import Resources
-from taskyard.core.schedule import CatchUp
+from taskyard.core.scheduling.requirements import ready_task
 from taskyard.core.states import TERMINAL, TaskState
 from taskyard.core.syslog import parse_server
 from taskyard.core.tasks import Command, Container, NewTask, Task, TaskSpec

@@ -3,14 +3,14 @@
 import re
 from typing import Final
 
+from taskyard.core.access.redaction import HIDDEN, masked_member
 from taskyard.core.cron import check_cron
 from taskyard.core.errors import InvalidInput
 from taskyard.core.instants import Instant
-from taskyard.core.policies import problem_of
-from taskyard.core.redaction import HIDDEN, masked_member
+from taskyard.core.notifications.webhooks import WEBHOOKS_LIMIT, check_webhook
+from taskyard.core.scheduling.policies import problem_of
 from taskyard.core.signals import signal_number
 from taskyard.core.tasks import TaskSpec, Webhook
-from taskyard.core.webhooks import WEBHOOKS_LIMIT, check_webhook
 from taskyard.services.validate_work import check_work
 
 LABEL_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}\Z")

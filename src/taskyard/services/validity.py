@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import anyio
 
-from taskyard.core.access import Caller, Credential
+from taskyard.core.access.principals import Caller, Credential
 from taskyard.core.errors import NotAuthenticated
 from taskyard.core.instants import seconds_between
 from taskyard.ports.clock import Clock

@@ -17,8 +17,8 @@ from anyio.abc import TaskGroup
 from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant, seconds_between
-from taskyard.core.messages import next_try_by
-from taskyard.core.webhooks import DeliveryState, Try, next_try, signed_headers
+from taskyard.core.notifications.messages import next_try_by
+from taskyard.core.notifications.webhooks import DeliveryState, Try, next_try, signed_headers
 from taskyard.ports.clock import Clock
 from taskyard.ports.http import Answer, HttpSender, Post, SendFailed
 from taskyard.ports.mail import MailSender

@@ -9,12 +9,12 @@ from typing import Final
 
 from anyio.abc import TaskGroup
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.changes import Change
 from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import TaskId, WorkspaceName
-from taskyard.core.messages import Dispatched
-from taskyard.core.webhooks import Delivery, DeliveryState, key_text
+from taskyard.core.notifications.messages import Dispatched
+from taskyard.core.notifications.webhooks import Delivery, DeliveryState, key_text
 from taskyard.ports.access import SealedValue
 from taskyard.ports.clock import Clock
 from taskyard.ports.http import HttpSender

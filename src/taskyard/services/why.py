@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.attempts import Attempt
-from taskyard.core.explain import Explanation
 from taskyard.core.ids import TaskId
 from taskyard.core.instants import Instant, rfc3339, seconds_between
+from taskyard.core.scheduling.reasons import Explanation
 from taskyard.core.states import TERMINAL, AttemptState, TaskState
 from taskyard.core.tasks import Task
 from taskyard.ports.store import TaskStore

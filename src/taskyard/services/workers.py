@@ -1,6 +1,6 @@
 """Workers as operators deal with them: who is here, and who is to take nothing new."""
 
-from taskyard.core.access import INSTALLATION, Caller, Role
+from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import WorkerId
 from taskyard.core.resources import Capacity

@@ -7,7 +7,7 @@ import anyio
 import structlog
 
 from taskyard.core.availability import RuntimeStatus, bounded_reason
-from taskyard.core.circuit import Circuit, CircuitRule, CircuitState
+from taskyard.core.circuit_breaker import Circuit, CircuitRule, CircuitState
 from taskyard.core.instants import Instant, after, seconds_between
 from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable

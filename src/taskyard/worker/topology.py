@@ -7,8 +7,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from taskyard.core.cores import Node, Topology
 from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.cpu_allocation import Node, Topology
 
 _NODES: Final = Path("/sys/devices/system/node")
 _TOTAL: Final = re.compile(r"MemTotal:\s+(\d+) kB")

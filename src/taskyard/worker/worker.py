@@ -11,11 +11,11 @@ from msgspec import Struct
 
 from taskyard.core.attempts import Attempt, Ended, Report
 from taskyard.core.availability import available
-from taskyard.core.circuit import CircuitRule
-from taskyard.core.cores import Node, Topology
+from taskyard.core.circuit_breaker import CircuitRule
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.cpu_allocation import Node, Topology
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import needed_runtime
 from taskyard.ports.clock import Clock, Ids

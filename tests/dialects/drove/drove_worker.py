@@ -11,9 +11,9 @@ from anyio.abc import TaskGroup
 
 from fakes.logs import MemoryLogs
 from taskyard.core.attempts import Ended, Started
-from taskyard.core.cores import Node, Topology
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.cpu_allocation import Node, Topology
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Container
 from taskyard.ports.errors import WorkerUnreachable

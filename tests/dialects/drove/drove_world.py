@@ -11,7 +11,7 @@ from drove_worker import WordWorkers
 
 from fakes.logs import MemoryLogs
 from fakes.stores import apart, prepare
-from taskyard.core.access import INSTALLATION, Caller, Role
+from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.host import Host
 from taskyard.dialects.http.streams import Streams

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from drove_world import OP_SPEC, DroveWorld, opened, spec
 
-from taskyard.core.access import INSTALLATION, Caller, Role
+from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.ids import WorkspaceName
 
 pytestmark = pytest.mark.anyio

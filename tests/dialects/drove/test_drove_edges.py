@@ -4,9 +4,9 @@ import httpx
 import pytest
 from drove_world import DroveWorld, opened, spec
 
-from taskyard.core.cores import Node, Topology
 from taskyard.core.errors import Overloaded, StorageFull, Unavailable
 from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.cpu_allocation import Node, Topology
 
 pytestmark = pytest.mark.anyio
 GIB = 1 << 30

@@ -7,11 +7,11 @@ from drove_world import DroveWorld, spec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskyard.core.fleet import MetadataOfAll
 from taskyard.core.ids import IncarnationId, WorkerId
-from taskyard.core.placement import Room
 from taskyard.core.resources import Capacity
-from taskyard.core.rules import holds, problem_of_rule
+from taskyard.core.scheduling.fleet import MetadataOfAll
+from taskyard.core.scheduling.placement import Room
+from taskyard.core.scheduling.rules import holds, problem_of_rule
 from taskyard.dialects.drove import simulation
 from taskyard.dialects.drove.hope import rule_of_hope
 from taskyard.dialects.drove.mvel import rule_of_mvel

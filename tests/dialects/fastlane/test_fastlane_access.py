@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 from fastlane_world import FastlaneWorld, opened
 
-from taskyard.core.access import INSTALLATION, Caller, Role
+from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.services.access import LOCAL
 from taskyard.services.guessing import FREE_TRIES_OF_SHARED

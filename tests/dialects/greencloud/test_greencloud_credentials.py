@@ -8,7 +8,7 @@ import anyio
 import pytest
 from greencloud_world import Account, GreenCloudWorld, opened
 
-from taskyard.core.access import INSTALLATION, Caller, Role
+from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.services.access import LOCAL
 from taskyard.services.guessing import FREE_TOKENS_OF_ADDRESS, FREE_TRIES_OF_SHARED
 

@@ -7,8 +7,8 @@ import pytest
 from greencloud_world import GreenCloudWorld
 
 from taskyard.core.errors import Unavailable
+from taskyard.core.functions.invocations import CallView
 from taskyard.core.instants import to_datetime
-from taskyard.core.issued import CallView
 from taskyard.dialects.greencloud import piecewise, routes_functions, routes_tasks
 from taskyard.services import catalogue
 from taskyard.services.issuing import Issuing

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from greencloud_world import ECHO, GreenCloudWorld, zipped
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.errors import Overloaded
 from taskyard.dialects.http.streams import Streams
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskyard.core.access import INSTALLATION, Caller, Role
+from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.errors import Busy, Overloaded
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant

@@ -10,7 +10,7 @@ import pytest
 from native_world import WORKER, NativeWorld
 from websockets.asyncio.client import connect
 
-from taskyard.core.access import INSTALLATION, Caller, Role
+from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.services.access import LOCAL
 
 pytestmark = pytest.mark.anyio

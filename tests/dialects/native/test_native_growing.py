@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.growing import GrowingLog

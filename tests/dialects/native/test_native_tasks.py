@@ -6,7 +6,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from native_world import NativeWorld
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.states import TaskState

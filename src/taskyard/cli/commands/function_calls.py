@@ -100,7 +100,7 @@ def run_local(
         json: Print JSON: the answer, and what was printed on the way.
     """
     from taskyard.cli.function_local import run_locally  # noqa: PLC0415 - loads the runtime
-    from taskyard.core.functions import CallRequest  # noqa: PLC0415 - as above
+    from taskyard.core.functions.functions import CallRequest  # noqa: PLC0415 - as above
     from taskyard.ports.errors import RuntimeUnavailable  # noqa: PLC0415 - as above
     from taskyard.ports.functions import BuildFailed  # noqa: PLC0415 - as above
 

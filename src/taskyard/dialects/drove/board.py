@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.changes import Change
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import AttemptId, TaskId, WorkerId, WorkspaceName

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from taskyard.core.policies import Policy
+from taskyard.core.scheduling.policies import Policy
 from taskyard.dialects.drove import schemas as wire
 from taskyard.dialects.drove.checks import ARGS_LIMIT
 from taskyard.dialects.drove.errors import Refused

@@ -10,7 +10,7 @@ from typing import Final
 
 from litestar.types import Scope
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import NotAllowed, NotAuthenticated
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.drove.settings import DroveSettings

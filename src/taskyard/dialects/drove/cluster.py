@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any, Final
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.dialects.drove.board import Board, Row
 from taskyard.dialects.drove.errors import MAINTENANCE, Refused
 from taskyard.dialects.drove.events import Event, Events

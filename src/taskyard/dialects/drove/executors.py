@@ -6,9 +6,9 @@ from typing import Any, Final
 from msgspec import Struct
 
 from taskyard.core.ids import WorkerId
-from taskyard.core.placement import Room
-from taskyard.core.policies import Policy, refusal
-from taskyard.core.pools import POOLED_RUNTIME
+from taskyard.core.scheduling.placement import Room
+from taskyard.core.scheduling.policies import Policy, refusal
+from taskyard.core.scheduling.pools import POOLED_RUNTIME
 from taskyard.dialects.drove.identities import executor_id
 from taskyard.dialects.drove.views import MEBI, milliseconds
 from taskyard.ports.dispatching import WorkerRecord

@@ -7,8 +7,8 @@ import msgspec
 
 from taskyard.core.ids import GroupName
 from taskyard.core.instants import Instant, after
-from taskyard.core.policies import Policy
 from taskyard.core.resources import Resources
+from taskyard.core.scheduling.policies import Policy
 from taskyard.core.syslog import parse_server
 from taskyard.core.tasks import (
     Container,

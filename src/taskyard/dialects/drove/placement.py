@@ -7,8 +7,8 @@ goes to one.
 from collections.abc import Callable
 from typing import Final, assert_never
 
-from taskyard.core import policies as core
-from taskyard.core.rules import problem_of_rule
+from taskyard.core.scheduling import policies as core
+from taskyard.core.scheduling.rules import problem_of_rule
 from taskyard.dialects.drove import schemas as wire
 from taskyard.dialects.drove.hope import rule_of_hope
 from taskyard.dialects.drove.mvel import rule_of_mvel

@@ -9,7 +9,7 @@ from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.dialects.drove.callers import DroveRole, caller_of, check_role
 from taskyard.dialects.drove.cluster import Cluster
 from taskyard.dialects.drove.errors import Refused, Unreadable, WrongMediaType, answer_of

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from litestar.handlers import HTTPRouteHandler
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.dialects.drove.callers import ALL, MAINTAINERS
 from taskyard.dialects.drove.cluster import Cluster, Controller
 from taskyard.dialects.drove.errors import (

@@ -8,7 +8,7 @@ from typing import Final
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.attempts import Attempt
 from taskyard.core.errors import NotFound
 from taskyard.core.tasks import Container, Task

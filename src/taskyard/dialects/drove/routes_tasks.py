@@ -7,14 +7,14 @@ from typing import Final
 import anyio
 from litestar.handlers import HTTPRouteHandler
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.errors import InvalidInput, NotFound
 from taskyard.core.ids import TaskId
 from taskyard.core.instants import after
-from taskyard.core.policies import Policy
 from taskyard.core.resources import Resources
+from taskyard.core.scheduling.policies import Policy
+from taskyard.core.scheduling.rule_budget import OutOfSteps
 from taskyard.core.states import TERMINAL
-from taskyard.core.steps import OutOfSteps
 from taskyard.core.tasks import Task, TaskSpec
 from taskyard.dialects.drove import schemas as wire
 from taskyard.dialects.drove.board import Row

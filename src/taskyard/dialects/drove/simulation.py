@@ -7,14 +7,14 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from taskyard.core.demand import Demand
-from taskyard.core.fleet import MetadataOfAll
 from taskyard.core.ids import WorkerId, WorkspaceName
-from taskyard.core.policies import Policy
-from taskyard.core.pools import POOLED_RUNTIME
 from taskyard.core.resources import Resources
-from taskyard.core.steps import Steps
-from taskyard.core.verdicts import Verdicts
+from taskyard.core.scheduling.fleet import MetadataOfAll
+from taskyard.core.scheduling.policies import Policy
+from taskyard.core.scheduling.pools import POOLED_RUNTIME
+from taskyard.core.scheduling.requirements import Demand
+from taskyard.core.scheduling.rule_budget import Steps
+from taskyard.core.scheduling.rule_results import Verdicts
 from taskyard.dialects.drove import schemas as wire
 from taskyard.dialects.drove.executors import PORT, Executor
 
@@ -46,7 +46,7 @@ def simulated(
 ) -> dict[str, Any]:
     """The outcome; ``running`` counts what executors have of the application already.
 
-    Raises :class:`taskyard.core.steps.OutOfSteps` for a policy that takes too long to evaluate.
+    Raises :class:`OutOfSteps` for a policy that takes too long to evaluate.
     """
     demand = Demand(resources, POOLED_RUNTIME, policy)
     rooms = {one.record.id: one.room for one in executors if one.room is not None and one.is_active}

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from litestar.types import Receive, Scope
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import GroupName, WorkspaceName
 from taskyard.core.jobs import Execution, Job, JobKey

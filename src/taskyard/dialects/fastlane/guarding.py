@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import NotAuthenticated, TaskyardError
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.fastlane.dialect import CALLER_KEY, Fastlane

@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from taskyard.core.jobs import Execution, Job, Moment
-from taskyard.core.messages import DeliveryKind, DeliveryPolicy, Message
+from taskyard.core.notifications.messages import DeliveryKind, DeliveryPolicy, Message
 from taskyard.core.tasks import WebhookEvent
 from taskyard.dialects.fastlane.outputs import log_and_error
 from taskyard.dialects.fastlane.settings import FastlaneSettings

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from litestar.types import ASGIApp
 
-from taskyard.core.access import Role
+from taskyard.core.access.principals import Role
 from taskyard.core.errors import NotFound, TaskyardError
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant

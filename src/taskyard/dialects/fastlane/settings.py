@@ -4,8 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from taskyard.core.access.redaction import RedactedStruct
 from taskyard.core.errors import InvalidInput
-from taskyard.core.redaction import RedactedStruct
 from taskyard.core.tasks import PullPolicy
 
 Milliseconds = Annotated[int, Meta(ge=0, le=86_400_000)]

@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from taskyard.core.access.redaction import HIDDEN
 from taskyard.core.attempts import Attempt
 from taskyard.core.jobs import Execution, Job
-from taskyard.core.messages import Dispatched
-from taskyard.core.redaction import HIDDEN
+from taskyard.core.notifications.messages import Dispatched
 from taskyard.dialects.fastlane.statuses import WAITING, exit_code_of, finished, status_of
 from taskyard.dialects.fastlane.times import iso
 from taskyard.dialects.fastlane.urls import Urls

@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from taskyard.core.access import INSTALLATION, Caller, Credential, Role
+from taskyard.core.access.principals import INSTALLATION, Caller, Credential, Role
 from taskyard.core.errors import NotAuthenticated
 from taskyard.core.instants import SECOND, Instant
 from taskyard.dialects.greencloud.errors import Refusal, needs_login

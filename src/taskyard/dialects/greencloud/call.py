@@ -9,10 +9,10 @@ from urllib.parse import parse_qsl
 import msgspec
 from litestar.types import Receive, Scope
 
-from taskyard.core.access import Caller
-from taskyard.core.catalogue import Endpoint, Tag, Trigger
-from taskyard.core.functions import Function
-from taskyard.core.issued import Allowance
+from taskyard.core.access.principals import Caller
+from taskyard.core.functions.functions import Function
+from taskyard.core.functions.invocations import Allowance
+from taskyard.core.functions.resources import Endpoint, Tag, Trigger
 from taskyard.dialects.greencloud.accounts import Accounts
 from taskyard.dialects.greencloud.errors import JSON, Headers, unknown
 from taskyard.dialects.greencloud.fields import Members, members_of

@@ -19,7 +19,7 @@ from taskyard.core.errors import (
     TaskyardError,
     Unavailable,
 )
-from taskyard.core.issued import AllowanceSpent
+from taskyard.core.functions.invocations import AllowanceSpent
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
 from taskyard.services.calls import FunctionNotReady, FunctionPaused

@@ -6,7 +6,7 @@ from typing import Final
 
 from litestar.types import Scope
 
-from taskyard.core.issued import CallHeaders
+from taskyard.core.functions.invocations import CallHeaders
 
 HEADERS: Final = CallHeaders(
     task="GC-Task-Id",

@@ -3,10 +3,10 @@
 import re
 from typing import Final
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.errors import Overloaded
-from taskyard.core.functions import CallRequest, Function
-from taskyard.core.issued import Allowance, CallOrigin, IssuedCall
+from taskyard.core.functions.functions import CallRequest, Function
+from taskyard.core.functions.invocations import Allowance, CallOrigin, IssuedCall
 from taskyard.dialects.greencloud.call import Call, created
 from taskyard.dialects.greencloud.errors import Headers
 from taskyard.dialects.greencloud.headers import for_function, header_of

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from taskyard.core.catalogue import Endpoint, Node, Schedule, Tag, Trigger
-from taskyard.core.functions import Function, Language, Limits
+from taskyard.core.functions.functions import Function, Language, Limits
+from taskyard.core.functions.invocations import CallCounts, CallView
+from taskyard.core.functions.resources import Endpoint, Node, Schedule, Tag, Trigger
 from taskyard.core.ids import node_id
-from taskyard.core.issued import CallCounts, CallView
 from taskyard.core.states import Reason, TaskState
 from taskyard.dialects.greencloud.times import rfc3339, stamp
 

@@ -8,7 +8,7 @@ import anyio
 import msgspec
 from litestar.types import Receive, Scope, Send
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.dialects.greencloud.errors import JSON
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.validity import WhileValid

@@ -1,7 +1,7 @@
 """Results of tasks: the function's own answer, or why there is none."""
 
-from taskyard.core.access import Caller
-from taskyard.core.issued import CallView
+from taskyard.core.access.principals import Caller
+from taskyard.core.functions.invocations import CallView
 from taskyard.core.states import Reason, TaskState
 from taskyard.dialects.greencloud.call import GreenCloud
 from taskyard.dialects.greencloud.errors import Headers, error_answer

@@ -10,8 +10,8 @@ from multipart import (  # type: ignore[import-untyped]  # published without typ
     parse_options_header,
 )
 
-from taskyard.core.catalogue import Build, new_id
-from taskyard.core.functions import BuildState, Function, Version
+from taskyard.core.functions.functions import BuildState, Function, Version
+from taskyard.core.functions.resources import Build, new_id
 from taskyard.dialects.greencloud.call import ID, Call, created, function_of, json
 from taskyard.dialects.greencloud.errors import invalid, unknown
 from taskyard.dialects.greencloud.headers import header_of

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from taskyard.core.catalogue import Endpoint, TimeWindow
 from taskyard.core.errors import InvalidInput
+from taskyard.core.functions.resources import Endpoint, TimeWindow
 from taskyard.dialects.greencloud.call import Call, created, json
 from taskyard.dialects.greencloud.fields import Members
 from taskyard.dialects.greencloud.mapping import endpoint_line, endpoint_object

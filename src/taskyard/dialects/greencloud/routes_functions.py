@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from taskyard.core.catalogue import new_id
-from taskyard.core.functions import Function, FunctionId, Limits
+from taskyard.core.functions.functions import Function, FunctionId, Limits
+from taskyard.core.functions.resources import new_id
 from taskyard.dialects.greencloud.call import ID, Call, created, json
 from taskyard.dialects.greencloud.errors import unknown
 from taskyard.dialects.greencloud.mapping import (

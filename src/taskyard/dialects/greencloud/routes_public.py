@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 
 from litestar.types import Scope
 
-from taskyard.core.access import Caller, Role
-from taskyard.core.catalogue import Endpoint
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import TaskyardError
+from taskyard.core.functions.invocations import Allowance, CallOrigin
+from taskyard.core.functions.resources import Endpoint
 from taskyard.core.instants import after, to_datetime
-from taskyard.core.issued import Allowance, CallOrigin
 from taskyard.dialects.greencloud.call import ID, Call, GreenCloud, created, function_of
 from taskyard.dialects.greencloud.errors import (
     Headers,

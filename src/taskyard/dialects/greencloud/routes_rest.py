@@ -5,8 +5,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from taskyard.core.catalogue import Node, Tag, new_id
 from taskyard.core.errors import NotFound
+from taskyard.core.functions.resources import Node, Tag, new_id
 from taskyard.dialects.greencloud.call import Call, created, json
 from taskyard.dialects.greencloud.errors import unknown
 from taskyard.dialects.greencloud.mapping import node_object, tag_object

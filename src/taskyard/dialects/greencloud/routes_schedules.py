@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from taskyard.core.catalogue import Schedule, new_id
 from taskyard.core.cron import check_cron
 from taskyard.core.errors import InvalidInput
-from taskyard.core.issued import CallOrigin
+from taskyard.core.functions.invocations import CallOrigin
+from taskyard.core.functions.resources import Schedule, new_id
 from taskyard.dialects.greencloud.call import Call, created, json
 from taskyard.dialects.greencloud.fields import Members
 from taskyard.dialects.greencloud.headers import header_of

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from taskyard.core.functions import CallRequest
+from taskyard.core.functions.functions import CallRequest
+from taskyard.core.functions.invocations import CallOrigin, CallView
 from taskyard.core.instants import DAY, Instant, from_datetime
-from taskyard.core.issued import CallOrigin, CallView
 from taskyard.dialects.greencloud.call import ID, Call, created, json
 from taskyard.dialects.greencloud.errors import invalid, unknown
 from taskyard.dialects.greencloud.fields import members_of

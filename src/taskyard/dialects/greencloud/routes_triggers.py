@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from taskyard.core.catalogue import Trigger, new_id
-from taskyard.core.functions import FunctionId
+from taskyard.core.functions.functions import FunctionId
+from taskyard.core.functions.resources import Trigger, new_id
 from taskyard.dialects.greencloud.call import Call, created, json
 from taskyard.dialects.greencloud.fields import Members
 from taskyard.dialects.greencloud.mapping import trigger_object

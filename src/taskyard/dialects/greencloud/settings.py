@@ -7,9 +7,9 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from taskyard.core.access.redaction import RedactedStruct
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import WorkspaceName
-from taskyard.core.redaction import RedactedStruct
 from taskyard.services.passwords import check_hash
 
 MARGIN_S: Final = 10

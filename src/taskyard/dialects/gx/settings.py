@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from taskyard.core.redaction import RedactedStruct
+from taskyard.core.access.redaction import RedactedStruct
 
 MIB: Final = 1 << 20
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]

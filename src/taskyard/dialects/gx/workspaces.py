@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.errors import NotAllowed, NotAuthenticated
 from taskyard.core.ids import GroupName
 from taskyard.core.lists import ListKey

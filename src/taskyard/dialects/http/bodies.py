@@ -11,7 +11,7 @@ from typing import Any, Final
 import anyio
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from taskyard.core.access import INSTALLATION
+from taskyard.core.access.principals import INSTALLATION
 from taskyard.core.errors import TaskyardError
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.peers import address_of

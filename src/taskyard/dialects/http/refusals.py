@@ -2,7 +2,7 @@
 
 from litestar.types import Scope
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.errors import NotAllowed
 from taskyard.services.engine import Engine
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import anyio
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.dialects.http.shares import DEFAULT_PERCENT, Shares
 from taskyard.ports.clock import Clock

@@ -3,7 +3,7 @@
 import anyio
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.ports.clock import Clock
 from taskyard.services.validity import watched
 

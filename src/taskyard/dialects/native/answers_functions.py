@@ -3,10 +3,10 @@
 import base64
 from typing import Final
 
-from taskyard.core.functions import CallRequest, CallResult, Function, Version
+from taskyard.core.access.redaction import redact_headers
+from taskyard.core.access.secret_text import Allowance
+from taskyard.core.functions.functions import CallRequest, CallResult, Function, Version
 from taskyard.core.ids import TaskId
-from taskyard.core.redaction import redact_headers
-from taskyard.core.secret_text import Allowance
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.contained import without_origin_headers
 from taskyard.dialects.native.schemas_functions import (

@@ -6,10 +6,10 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from taskyard.core.attempts import Attempt
+from taskyard.core.backoff import RetryPolicy
 from taskyard.core.changes import Change, Event
-from taskyard.core.explain import Explanation
 from taskyard.core.resources import Resources
-from taskyard.core.retry import RetryPolicy
+from taskyard.core.scheduling.reasons import Explanation
 from taskyard.core.tasks import Command, Container, FunctionCall, Simulation, Task, runtime_of
 from taskyard.dialects.native.schemas_tasks import (
     AttemptAnswer,

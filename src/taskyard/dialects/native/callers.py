@@ -5,7 +5,7 @@ from typing import Final
 
 from litestar.types import Scope
 
-from taskyard.core.access import Caller, Role
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.peers import LOCAL_KEY
 from taskyard.dialects.native.errors import malformed

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.ids import TaskId
 from taskyard.dialects.native.errors import malformed
 from taskyard.dialects.native.push import Message, Source

@@ -5,11 +5,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
+from taskyard.core.backoff import RetryPolicy
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import GroupName
 from taskyard.core.instants import Instant, after
 from taskyard.core.resources import Resources
-from taskyard.core.retry import RetryPolicy
 from taskyard.core.tasks import Command, Container, TaskSpec, Volume, Webhook
 from taskyard.dialects.native.schemas_submit import (
     SubmittedContainer,

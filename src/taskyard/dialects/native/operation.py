@@ -19,9 +19,9 @@ from litestar import Controller, Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope
 
-from taskyard.core.access import Caller, Role
-from taskyard.core.catalogue import may_be_call_id
+from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import NotAllowed, NotFound
+from taskyard.core.functions.resources import may_be_call_id
 from taskyard.core.ids import TaskId
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import read_body

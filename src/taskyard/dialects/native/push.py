@@ -11,7 +11,7 @@ from litestar.handlers import WebsocketRouteHandler
 from litestar.types import Receive, Scope, Send
 from msgspec import Struct
 
-from taskyard.core.access import Caller
+from taskyard.core.access.principals import Caller
 from taskyard.core.errors import NotAllowed, TaskyardError, Unavailable
 from taskyard.dialects.http.answers import is_head
 from taskyard.dialects.http.refusing import refuse_upgrade

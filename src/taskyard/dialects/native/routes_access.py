@@ -4,7 +4,7 @@ from typing import Final, get_args
 
 from litestar import Controller
 
-from taskyard.core.access import AuditEntry, Role, Token, User
+from taskyard.core.access.principals import AuditEntry, Role, Token, User
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.answers import Answer, json_answer, no_content
 from taskyard.dialects.native.operation import Call, NoQuery, operation

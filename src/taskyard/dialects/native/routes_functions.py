@@ -8,9 +8,9 @@ from litestar import Controller
 from litestar.types import ASGIApp, Scope
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from taskyard.core.access import Role
+from taskyard.core.access.principals import Role
 from taskyard.core.errors import Conflict, InvalidInput, Overloaded
-from taskyard.core.functions import CallRequest
+from taskyard.core.functions.functions import CallRequest
 from taskyard.core.states import Reason, TaskState
 from taskyard.core.tasks import FunctionCall
 from taskyard.dialects.http.answers import Answer, json_answer, no_content

@@ -5,7 +5,7 @@ from typing import Final
 from litestar import Controller
 from msgspec import UNSET
 
-from taskyard.core.access import Role
+from taskyard.core.access.principals import Role
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import GroupName
 from taskyard.dialects.http.answers import Answer, json_answer

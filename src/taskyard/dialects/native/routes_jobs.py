@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from litestar import Controller
 from msgspec import Meta, Struct
 
-from taskyard.core.access import Role
+from taskyard.core.access.principals import Role
+from taskyard.core.access.redaction import redact_tree
 from taskyard.core.ids import GroupName
 from taskyard.core.jobs import Job, JobKey
-from taskyard.core.redaction import redact_tree
 from taskyard.core.tasks import Container
 from taskyard.dialects.http.answers import Answer, json_answer
 from taskyard.dialects.native.operation import Call, NoQuery, operation

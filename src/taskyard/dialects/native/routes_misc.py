@@ -3,7 +3,7 @@
 from litestar import Controller
 from msgspec import UNSET
 
-from taskyard.core.access import Role
+from taskyard.core.access.principals import Role
 from taskyard.core.ids import WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.dialects.http.answers import Answer, json_answer

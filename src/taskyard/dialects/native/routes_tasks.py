@@ -6,7 +6,7 @@ from typing import Final
 from litestar import Controller
 from msgspec import UNSET
 
-from taskyard.core.access import Role
+from taskyard.core.access.principals import Role
 from taskyard.core.attempts import ran_s
 from taskyard.core.errors import InvalidInput, Overloaded
 from taskyard.core.ids import GroupName, TaskId

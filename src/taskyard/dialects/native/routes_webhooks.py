@@ -4,8 +4,8 @@ from typing import Final
 
 from litestar import Controller
 
-from taskyard.core.access import Role
-from taskyard.core.webhooks import Delivery, DeliveryState
+from taskyard.core.access.principals import Role
+from taskyard.core.notifications.webhooks import Delivery, DeliveryState
 from taskyard.dialects.http.answers import Answer, json_answer
 from taskyard.dialects.native.operation import Call, NoQuery, operation
 from taskyard.dialects.native.paging import make_cursor, read_number

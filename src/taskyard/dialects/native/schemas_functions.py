@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from taskyard.core.functions import BuildState, Language
+from taskyard.core.functions.functions import BuildState, Language
 from taskyard.dialects.native.paging import DEFAULT_LIMIT, MAX_LIMIT
 from taskyard.dialects.native.schemas_submit import MemorySize
 from taskyard.dialects.native.schemas_tasks import When

@@ -12,7 +12,7 @@ from multipart import (  # type: ignore[import-untyped]  # published without typ
 )
 
 from taskyard.core.errors import InvalidInput
-from taskyard.core.functions import Language, Limits
+from taskyard.core.functions.functions import Language, Limits
 from taskyard.dialects.http.bodies import BodyTooLarge
 from taskyard.dialects.native.errors import malformed, undecodable
 from taskyard.dialects.native.schemas_functions import (

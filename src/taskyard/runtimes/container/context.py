@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from taskyard.core.container_rule import ContainerRule
+from taskyard.core.access.container_rule import ContainerRule
 from taskyard.core.image_name import ImageName
 from taskyard.ports.clock import Clock
 from taskyard.ports.runtime import Listener

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from taskyard.core.access.container_rule import ContainerRule
 from taskyard.core.attempts import Confinement
-from taskyard.core.container_rule import ContainerRule
 from taskyard.core.ids import AttemptId
 from taskyard.core.image_name import ImageName
 from taskyard.core.tasks import Container

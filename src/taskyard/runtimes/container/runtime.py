@@ -12,7 +12,7 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 from msgspec import Struct
 
-from taskyard.core.container_rule import ContainerRule
+from taskyard.core.access.container_rule import ContainerRule
 from taskyard.core.ids import AttemptId
 from taskyard.core.image_name import ImageName
 from taskyard.core.resources import Capacity

@@ -16,7 +16,7 @@ import structlog
 from anyio.abc import ByteStream, TaskGroup
 from anyio.lowlevel import checkpoint
 
-from taskyard.core.addresses import parse_address, refusal
+from taskyard.core.notifications.addresses import parse_address, refusal
 from taskyard.core.syslog import Protocol, SyslogServer
 
 QUEUE_BYTES: Final = 1 << 20

@@ -22,8 +22,8 @@ import anyio.to_thread
 import msgspec
 from msgspec.structs import replace
 
-from taskyard.core.functions import FunctionId, Version
-from taskyard.core.identity import SERVER, Identity, Sandbox
+from taskyard.core.access.work_identity import SERVER, Identity, Sandbox
+from taskyard.core.functions.functions import FunctionId, Version
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.integrity import sizes_below, sound_manifest, sync, sync_below

@@ -8,8 +8,8 @@ from typing import Any, Final, Protocol, cast
 
 import msgspec
 
+from taskyard.core.access.work_identity import SERVER
 from taskyard.core.attempts import Ended, Survivor
-from taskyard.core.identity import SERVER
 from taskyard.core.instants import Instant
 from taskyard.core.states import Reason
 from taskyard.ports.runtime import Assignment, KillOrder

@@ -2,8 +2,8 @@
 
 from msgspec import Struct
 
-from taskyard.core.functions import FunctionId
-from taskyard.core.identity import SERVER, Identity
+from taskyard.core.access.work_identity import SERVER, Identity
+from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import WorkspaceName
 
 

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from taskyard.core.functions import Language
+from taskyard.core.functions.functions import Language
 
 MANIFEST: Final = "manifest.json"
 

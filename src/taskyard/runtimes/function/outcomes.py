@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from taskyard.core.attempts import Confinement, KillReport
-from taskyard.core.functions import BLOB_BYTES, CallResult
+from taskyard.core.functions.functions import BLOB_BYTES, CallResult
 from taskyard.core.instants import Instant
 from taskyard.core.signals import signal_name
 from taskyard.core.states import AttemptState, Reason

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from taskyard.core.identity import Identity
+from taskyard.core.access.work_identity import Identity
 from taskyard.ports.functions import BuildFailed
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from taskyard.core.errors import TaskyardError
-from taskyard.core.functions import FunctionId
+from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import AttemptId, WorkspaceName
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import FunctionCall

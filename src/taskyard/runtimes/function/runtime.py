@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from taskyard.core.identity import Identity
+from taskyard.core.access.work_identity import Identity
 from taskyard.core.signals import signal_number
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.clock import Clock

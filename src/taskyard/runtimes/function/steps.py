@@ -20,7 +20,7 @@ from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
 import taskyard
-from taskyard.core.identity import SERVER, Identity
+from taskyard.core.access.work_identity import SERVER, Identity
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.containment import Cages, Tree
 from taskyard.runtimes.function.pool import kill_all

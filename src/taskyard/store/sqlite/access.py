@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from taskyard.core.access import AuditEntry, Role, Token, User
+from taskyard.core.access.principals import AuditEntry, Role, Token, User
 from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
-from taskyard.core.catalogue import Entry, Schedule, Trigger
 from taskyard.core.errors import Conflict, NotFound
-from taskyard.core.functions import FunctionId
+from taskyard.core.functions.functions import FunctionId
+from taskyard.core.functions.resources import Entry, Schedule, Trigger
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.parking import ParkedKind

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import aiosql
 
-from taskyard.core.redaction import redact_text
-from taskyard.core.secret_text import Allowance
+from taskyard.core.access.redaction import redact_text
+from taskyard.core.access.secret_text import Allowance
 from taskyard.store.sqlite.batches import STATEMENTS
 
 FILE_NAME: Final = "taskyard.sqlite3"

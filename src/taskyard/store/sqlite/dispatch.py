@@ -9,7 +9,6 @@ import msgspec
 
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.changes import Change
-from taskyard.core.demand import ReadyTask
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import (
     AttemptId,
@@ -21,6 +20,7 @@ from taskyard.core.ids import (
 )
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.states import TaskState
 from taskyard.ports.dispatching import Backlog, Placed, Placement, Running, WorkerRecord
 from taskyard.store.sqlite.batches import write_many

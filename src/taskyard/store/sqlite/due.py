@@ -10,7 +10,7 @@ import msgspec
 from taskyard.core.changes import Change
 from taskyard.core.ids import TaskId
 from taskyard.core.instants import Instant, rfc3339
-from taskyard.core.schedule import firings_due
+from taskyard.core.missed_runs import firings_due
 from taskyard.core.states import Reason, TaskEvent, TaskState
 from taskyard.core.tasks import NewTask, TaskSpec
 from taskyard.store.sqlite.batches import write_many

@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from taskyard.core.errors import Conflict, InvalidInput, NotFound
-from taskyard.core.functions import (
+from taskyard.core.functions.functions import (
     BuildState,
     CallResult,
     Function,

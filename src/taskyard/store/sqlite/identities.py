@@ -3,9 +3,9 @@
 import sqlite3
 from typing import Final
 
-from taskyard.core.access import INSTALLATION
+from taskyard.core.access.principals import INSTALLATION
 from taskyard.core.errors import Conflict
-from taskyard.core.functions import Language
+from taskyard.core.functions.functions import Language
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.store.sqlite.database import queries

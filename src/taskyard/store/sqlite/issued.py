@@ -7,13 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from taskyard.core.catalogue import Schedule
 from taskyard.core.changes import Change
 from taskyard.core.errors import NotFound, TaskyardError
-from taskyard.core.functions import FunctionId, Limits
-from taskyard.core.ids import TaskId, WorkerId, WorkspaceName
-from taskyard.core.instants import DAY, Instant
-from taskyard.core.issued import (
+from taskyard.core.functions.functions import FunctionId, Limits
+from taskyard.core.functions.invocations import (
     Allowance,
     AllowanceSpent,
     CallCounts,
@@ -21,6 +18,9 @@ from taskyard.core.issued import (
     CallView,
     IssuedCall,
 )
+from taskyard.core.functions.resources import Schedule
+from taskyard.core.ids import TaskId, WorkerId, WorkspaceName
+from taskyard.core.instants import DAY, Instant
 from taskyard.core.states import Reason, TaskState
 from taskyard.ports.catalogue import Issue
 from taskyard.store.sqlite.database import queries

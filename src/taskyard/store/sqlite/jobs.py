@@ -22,7 +22,7 @@ from taskyard.core.jobs import (
     retry_at,
     start_after,
 )
-from taskyard.core.messages import DeliveryKind, Message
+from taskyard.core.notifications.messages import DeliveryKind, Message
 from taskyard.core.states import TERMINAL, TaskState
 from taskyard.ports.jobs import JobCounts, Owed, Start, Stored
 from taskyard.ports.store import CancelOutcome

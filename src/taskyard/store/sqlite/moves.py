@@ -7,13 +7,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from taskyard.core.changes import Change
-from taskyard.core.demand import Demand, ReadyTask, demand_of
 from taskyard.core.errors import IllegalTransition
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
+from taskyard.core.notifications.webhooks import events_of
+from taskyard.core.scheduling.requirements import Demand, ReadyTask, demand_of
 from taskyard.core.states import TERMINAL, WAITING, Reason, TaskEvent, TaskState, next_task_state
 from taskyard.core.tasks import TaskSpec
-from taskyard.core.webhooks import events_of
 from taskyard.store.sqlite.batches import write_many
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.ledger import Ledger

@@ -9,7 +9,7 @@ import msgspec
 from taskyard.core.attempts import Ended, Progress, Report, Started
 from taskyard.core.changes import Change
 from taskyard.core.errors import Unavailable
-from taskyard.core.functions import CallResult
+from taskyard.core.functions.functions import CallResult
 from taskyard.core.ids import AttemptId, GroupName, LeaseToken
 from taskyard.core.instants import Instant
 from taskyard.core.outcome import verdict

@@ -18,10 +18,10 @@ from taskyard.core.attempts import (
     Usage,
     confinement_in,
 )
-from taskyard.core.demand import Demand, ReadyTask, demand_of
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.resources import Resources
+from taskyard.core.scheduling.requirements import Demand, ReadyTask, demand_of
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import Command, NewTask, Task, TaskSpec
 

@@ -7,9 +7,9 @@ from typing import Final
 import msgspec
 import structlog
 
-from taskyard.core.catalogue import Entry, Schedule
 from taskyard.core.cron import next_firing
-from taskyard.core.cronseconds import next_start
+from taskyard.core.cron_seconds import next_start
+from taskyard.core.functions.resources import Entry, Schedule
 from taskyard.core.instants import SECOND, Instant
 from taskyard.core.jobs import JobDefinition
 from taskyard.store.sqlite.database import queries

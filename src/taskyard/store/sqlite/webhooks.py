@@ -10,16 +10,16 @@ from typing import Any, Final
 
 import msgspec
 
-from taskyard.core.access import AuditEntry
+from taskyard.core.access.principals import AuditEntry
+from taskyard.core.access.redaction import SECRET_WORDS
 from taskyard.core.attempts import Attempt
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.messages import DeliveryKind, DeliveryPolicy, Dispatched, Message
-from taskyard.core.redaction import SECRET_WORDS
+from taskyard.core.notifications.messages import DeliveryKind, DeliveryPolicy, Dispatched, Message
+from taskyard.core.notifications.webhook_payload import payload
+from taskyard.core.notifications.webhooks import Delivery, DeliveryState, Try, delivery_id, host_of
 from taskyard.core.tasks import Task, WebhookEvent
-from taskyard.core.webhook_payload import payload
-from taskyard.core.webhooks import Delivery, DeliveryState, Try, delivery_id, host_of
 from taskyard.ports.webhooks import (
     DUE_OF_HOST,
     DUE_OF_WORKSPACE,

@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 
 from taskyard.core.errors import InvalidInput
-from taskyard.core.functions import Version
+from taskyard.core.functions.functions import Version
 from taskyard.core.image_name import ImageName, parse_image
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import BuildFailed

@@ -13,7 +13,7 @@ the frames of :mod:`taskyard.runtimes.function`.
 
 from typing import Final
 
-from taskyard.core.functions import Language
+from taskyard.core.functions.functions import Language
 from taskyard.runtimes.function.toolchains.build import ToolChain
 from taskyard.runtimes.function.toolchains.csharp import CSharp
 from taskyard.runtimes.function.toolchains.go import Go

@@ -9,8 +9,8 @@ from typing import Final, Protocol
 
 import anyio.to_thread
 
-from taskyard.core.functions import Version
-from taskyard.core.identity import SERVER, Identity
+from taskyard.core.access.work_identity import SERVER, Identity
+from taskyard.core.functions.functions import Version
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.manifest import Manifest
 from taskyard.runtimes.function.ownership import hand_over

@@ -1,0 +1,1 @@
+"""Functions, what belongs to them, and their invocations."""

@@ -1,0 +1,1 @@
+"""What is reported to the outside: webhooks, messages, and where they may be sent."""

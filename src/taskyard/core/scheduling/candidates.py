@@ -1,0 +1,184 @@
+"""The workers as one plan sees them: which lane may go where, and what is kept free for whom."""
+
+from typing import NamedTuple
+
+from taskyard.core.ids import IncarnationId, WorkerId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.resources import Resources
+from taskyard.core.scheduling.fleet import Fleet, Selector
+from taskyard.core.scheduling.placement import Room, why_no_room, why_nowhere, why_refused
+from taskyard.core.scheduling.pools import Lane, PoolIndex, Pools
+from taskyard.core.scheduling.queues import QueueKey
+from taskyard.core.scheduling.reasons import Wait
+from taskyard.core.scheduling.requirements import ReadyTask
+from taskyard.core.scheduling.rule_budget import EMPTY, ENDLESS, Purse, Steps
+from taskyard.core.scheduling.worker_index import Ladder
+
+
+class Place(NamedTuple):
+    """Where a lane may go."""
+
+    pool: PoolIndex | None
+    """The pool it takes its workers from; None if it takes them from everywhere, or nowhere."""
+    selector: Selector | None
+    """None for nowhere."""
+    free: Ladder
+    whole: Ladder
+
+
+class Chosen(NamedTuple):
+    """One line of a plan."""
+
+    task: ReadyTask
+    worker_id: WorkerId
+    incarnation: IncarnationId
+    pool: PoolIndex | None = None
+    """The pool it counts for; to be given back with ``ReadyQueues.ended``."""
+    granted: Resources = Resources()
+    """What it holds, with the cores it got; to be given back to the fleet."""
+
+
+class Floor:
+    """A fleet for as long as one plan takes, which does not await anything."""
+
+    def __init__(self, fleet: Fleet, pools: Pools, steps: Steps | None = None) -> None:
+        """Questions about policies are paid from ``steps``; without, they cost nothing.
+
+        Methods that may ask some raise :class:`OutOfSteps`.
+        """
+        self.fleet = fleet
+        self._steps = steps
+        self.reserved: dict[WorkerId, int] = {}
+        """Workers kept free for a task: worker to ``seq``."""
+        self._pools = pools
+        self._places: dict[Lane, Place] = {}
+
+    def lane_of(self, task: ReadyTask) -> Lane:
+        """Where a task belongs."""
+        return self._pools.lane(task.group, task.demand.runtime, task.demand.policy)
+
+    def is_open(self, lane: Lane, workspace: WorkspaceName) -> bool:
+        """Whether a task of this lane may go anywhere at all, room aside."""
+        pool, _, ladder, _ = self._place(lane, workspace)
+        return bool(ladder) and not self._pools.is_full(pool)
+
+    def is_known_open(self, lane: Lane) -> bool:
+        """The same, but no if that had to be found out first; nobody pays for it."""
+        place = self._places.get(lane)
+        if place is None:
+            purse = ENDLESS if self._steps is None or lane.where is None else EMPTY
+            _, selector = self._way(lane)
+            if purse is EMPTY and (selector is None or not self.fleet.is_settled(selector)):
+                return False
+            place = self._places[lane] = self._find(lane, purse)
+        return bool(place.free) and not self._pools.is_full(place.pool)
+
+    def keep(self, task: ReadyTask, before: WorkerId | None) -> None:
+        """Keep a worker free for a task that would have room there if nothing else ran.
+
+        The one kept ``before``, if it will still do; otherwise the one with most free memory.
+        """
+        rooms, purse = self.fleet.rooms, self._purse(task.workspace)
+        _, _, ladder, whole = self._place(self.lane_of(task), task.workspace)
+
+        def will_do(name: WorkerId) -> bool:
+            return (
+                name not in self.reserved
+                and rooms[name].could_fit(task.demand)
+                and self.fleet.refusal(task, name, purse) is None
+            )
+
+        if before is None or before not in ladder or not will_do(before):
+            if whole.best(task.demand.resources, will_do) is None:
+                return
+            able = [rooms[name] for name in ladder if will_do(name)]
+            most = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
+            before = most.worker_id
+        self.reserved[before] = task.seq
+
+    def choose(self, task: ReadyTask) -> Room | None:
+        """The worker a task would go to now, if it is open to it."""
+        kept = None if task.demand.is_free else self.reserved
+        return self._choose(task, kept)
+
+    def choose_any(self, task: ReadyTask) -> Room | None:
+        """The worker it would go to if none were kept free for others."""
+        return self._choose(task, None)
+
+    def _choose(self, task: ReadyTask, kept: dict[WorkerId, int] | None) -> Room | None:
+        selector = self._place(self.lane_of(task), task.workspace)[1]
+        if selector is None:
+            return None
+        return self.fleet.choose(task, selector, kept, self._purse(task.workspace))
+
+    def take(self, task: ReadyTask, room: Room) -> tuple[PoolIndex | None, Resources]:
+        """Give a task its room; answers with the pool it counts for and what it was granted."""
+        granted = room.grant(task.demand.resources)
+        self.fleet.take(room.worker_id, QueueKey(task.workspace, task.group), granted)
+        pool = self._place(self.lane_of(task), task.workspace).pool
+        self._pools.began(pool)
+        return pool, granted
+
+    def why_closed(self, task: ReadyTask, now: Instant) -> Wait | None:
+        """Why a task may not go anywhere, room aside; None if :meth:`is_open` says it may."""
+        lane, rooms = self.lane_of(task), list(self.fleet.rooms.values())
+        if lane.pools == ():
+            return Wait("no_pool", f"no pool takes containers of group {task.group!r}")
+        if lane.pools is not None:
+            members = {name for index in lane.pools for name in self._pools[index].workers}
+            rooms = [room for room in rooms if room.worker_id in members]
+            if not rooms:
+                return Wait("no_host", "no engine host of the pools that match is here")
+        nowhere = why_nowhere(task.demand, rooms, now)
+        if nowhere is not None:
+            return nowhere
+        pool, _, ladder, _ = self._place(lane, task.workspace)
+        if pool is not None and self._pools.is_full(pool):
+            limit, running = self._pools[pool].max_running, self._pools.running(pool)
+            return Wait(
+                "pool_limit",
+                f"pool {pool + 1} is at its limit of {limit}",
+                {"pool": pool + 1, "limit": limit, "running": running},
+            )
+        if ladder:
+            return None
+        everywhere = self._find(lane._replace(where=None), self._purse(task.workspace))
+        return self._why_refused(task, everywhere.free)
+
+    def why_no_room(self, task: ReadyTask) -> Wait:
+        """Why there is no room on the workers that are in question."""
+        ladder = self._place(self.lane_of(task), task.workspace).free
+        purse = self._purse(task.workspace)
+        taken = [name for name in ladder if self.fleet.refusal(task, name, purse) is None]
+        if not taken:
+            return self._why_refused(task, ladder)
+        return why_no_room(task.demand, [self.fleet.rooms[name] for name in taken])
+
+    def _why_refused(self, task: ReadyTask, ladder: Ladder) -> Wait:
+        purse = self._purse(task.workspace)
+        texts = {name: self.fleet.refusal(task, name, purse) for name in ladder}
+        return why_refused({name: text for name, text in texts.items() if text is not None})
+
+    def _purse(self, workspace: WorkspaceName) -> Purse:
+        return ENDLESS if self._steps is None else self._steps.of(workspace)
+
+    def _place(self, lane: Lane, workspace: WorkspaceName) -> Place:
+        found = self._places.get(lane)
+        if found is None:
+            found = self._places[lane] = self._find(lane, self._purse(workspace))
+        return found
+
+    def _find(self, lane: Lane, purse: Purse) -> Place:
+        pool, selector = self._way(lane)
+        if selector is None:
+            return Place(None, None, Ladder(), Ladder())
+        return Place(pool, selector, *self.fleet.ladders(selector, purse))
+
+    def _way(self, lane: Lane) -> tuple[PoolIndex | None, Selector | None]:
+        """The pool a lane takes its workers from, and which they are; None for nowhere."""
+        if lane.pools is None:
+            return None, Selector(lane.runtime, None, lane.where)
+        pool = self._pools.choose(lane, lambda name: self.fleet.usable(name, lane.runtime))
+        if pool is None:
+            return None, None
+        return pool, Selector(lane.runtime, self._pools[pool].workers, lane.where)

@@ -1,0 +1,240 @@
+"""All workers that are here, what is free on each, and indexes to find room without a scan."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from taskyard.core.ids import WorkerId, WorkspaceName
+from taskyard.core.resources import Resources
+from taskyard.core.scheduling.eligible_workers import Index, Selector
+from taskyard.core.scheduling.placement import Room
+from taskyard.core.scheduling.policies import most_per_host
+from taskyard.core.scheduling.queues import QueueKey
+from taskyard.core.scheduling.requirements import ReadyTask
+from taskyard.core.scheduling.rule_budget import ENDLESS, Purse
+from taskyard.core.scheduling.rule_results import Verdicts
+from taskyard.core.scheduling.worker_index import Ladder, TooManyRefused
+
+__all__ = ["Fleet", "MetadataOfAll", "Selector"]
+
+_PATIENCE: Final = 32
+"""Workers with room that a policy may refuse before an index is made for it."""
+_LADDERS: Final = 64
+"""Indexes kept. For another one, whoever has most of them loses the one not asked for longest."""
+_INDEXING: Final = 8
+"""Steps that it takes to put a worker in an index or to leave it out."""
+_MAKING: Final = 150
+"""Steps that it takes to make an index, and to give up another one for it."""
+
+
+class MetadataOfAll(Mapping[WorkerId, Mapping[str, str]]):
+    """The metadata of some workers, by their names, always as it is now."""
+
+    def __init__(self, rooms: Mapping[WorkerId, Room]) -> None:
+        self._rooms = rooms
+
+    def __getitem__(self, worker_id: WorkerId) -> Mapping[str, str]:
+        return self._rooms[worker_id].metadata
+
+    def __iter__(self) -> Iterator[WorkerId]:
+        return iter(self._rooms)
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+
+class Fleet:
+    """Workers by their ids. Changed as they come, go, and are given attempts."""
+
+    def __init__(self) -> None:
+        self.rooms: dict[WorkerId, Room] = {}
+        self._verdicts = Verdicts(MetadataOfAll(self.rooms))
+        self._counts: dict[WorkerId, Counter[QueueKey]] = {}
+        self._ladders: OrderedDict[Selector, Index] = OrderedDict()
+
+    @classmethod
+    def of(
+        cls, rooms: Iterable[Room], running: Iterable[tuple[WorkerId, QueueKey]] = ()
+    ) -> "Fleet":
+        """These workers, on which attempts of these groups run already."""
+        fleet = cls()
+        for room in rooms:
+            fleet.put(room)
+        for worker_id, key in running:
+            fleet._counts[worker_id][key] += 1
+        return fleet
+
+    def put(self, room: Room) -> None:
+        """Add a worker, or change what is known of it; what it runs stays counted."""
+        before = self.rooms.get(room.worker_id)
+        self.rooms[room.worker_id] = room
+        self._counts.setdefault(room.worker_id, Counter())
+        if before is None or before.description != room.description:
+            self._verdicts.describe(room.worker_id)
+        if before is None or before.metadata != room.metadata:
+            self._forget_wide()
+        for index in self._ladders.values():
+            index.doubt(room.worker_id)
+
+    def remove(self, worker_id: WorkerId) -> None:
+        """A worker is gone; unknown ones are ignored."""
+        if self.rooms.pop(worker_id, None) is not None:
+            self._forget_wide()
+        self._verdicts.forget(worker_id)
+        self._counts.pop(worker_id, None)
+        for index in self._ladders.values():
+            index.remove(worker_id)
+
+    def take(self, worker_id: WorkerId, key: QueueKey, granted: Resources) -> None:
+        """A worker that is here has one more attempt."""
+        room = self.rooms[worker_id].minus(granted)
+        self._counts[worker_id][key] += 1
+        self._change(room, key)
+
+    def give_back(self, worker_id: WorkerId, key: QueueKey, granted: Resources) -> None:
+        """A worker that is here has one attempt less."""
+        room = self.rooms[worker_id].plus(granted)
+        counts = self._counts[worker_id]
+        counts[key] -= 1
+        if counts[key] <= 0:
+            del counts[key]
+        self._change(room, key)
+
+    def count(self, worker_id: WorkerId, key: QueueKey) -> int:
+        """How many attempts of a group a worker has."""
+        return self._counts[worker_id][key]
+
+    def usable(self, worker_id: WorkerId, runtime: str) -> bool:
+        """Whether a worker is here, takes tasks, and has this runtime now."""
+        room = self.rooms.get(worker_id)
+        return room is not None and room.accepting and runtime in room.runtimes
+
+    def ladders(self, selector: Selector, purse: Purse = ENDLESS) -> tuple[Ladder, Ladder]:
+        """The workers in question: by what is free on them, and by what they have in all.
+
+        Raises :class:`OutOfSteps` if that takes more than ``purse`` has; the
+        next time goes on from there.
+        """
+        index = self._ladders.get(selector)
+        if index is None:
+            where, owner = selector.where, None
+            if not _is_plain(selector):
+                purse.spend(_MAKING)
+                owner = purse.owner
+            is_wide = where is not None and self._verdicts.is_wide(where, purse)
+            self._make_room(owner)
+            index = self._ladders[selector] = Index(owner, self.rooms, is_wide=is_wide)
+        else:
+            self._ladders.move_to_end(selector)
+        self._settle(selector, index, purse)
+        return index.free, index.whole
+
+    def is_settled(self, selector: Selector) -> bool:
+        """Whether :meth:`ladders` has nothing to find out."""
+        index = self._ladders.get(selector)
+        return index is not None and not index.doubtful
+
+    def refusal(self, task: ReadyTask, worker_id: WorkerId, purse: Purse = ENDLESS) -> str | None:
+        """Why a task's policy refuses a worker; None if it does not.
+
+        Raises :class:`OutOfSteps`.
+        """
+        policy = task.demand.policy
+        if policy is None:
+            return None
+        count = self.count(worker_id, QueueKey(task.workspace, task.group))
+        return self._verdicts.refusal(policy, self.rooms[worker_id], count, purse)
+
+    def choose(
+        self,
+        task: ReadyTask,
+        selector: Selector,
+        kept: Mapping[WorkerId, int] | None = None,
+        purse: Purse = ENDLESS,
+    ) -> Room | None:
+        """The least loaded of some workers with room for a task; None if there is none.
+
+        ``kept`` names workers that are kept free for the task with this ``seq``. Raises
+        :class:`OutOfSteps`.
+        """
+        demand, seq = task.demand, task.seq
+
+        def accept(worker_id: WorkerId) -> bool:
+            return (
+                (not kept or kept.get(worker_id, seq) == seq)
+                and self.rooms[worker_id].fits(demand)
+                and self.refusal(task, worker_id, purse) is None
+            )
+
+        ladder, patience = self.ladders(selector, purse)[0], None
+        limit = None if demand.policy is None else most_per_host(demand.policy)
+        if limit is not None:
+            # To index those below the limit costs a look at all of them; most have no need of it.
+            selector = selector._replace(below=(QueueKey(task.workspace, task.group), limit))
+            if selector in self._ladders:
+                ladder = self.ladders(selector, purse)[0]
+            else:
+                patience = _PATIENCE
+        try:
+            found = ladder.best(demand.resources, accept, patience)
+        except TooManyRefused:
+            found = self.ladders(selector, purse)[0].best(demand.resources, accept)
+        return None if found is None else self.rooms[found]
+
+    def _make_room(self, owner: WorkspaceName | None) -> None:
+        """Give up an index if there are too many with one more of this owner."""
+        if len(self._ladders) < _LADDERS:
+            return
+        counts = Counter(index.owner for index in self._ladders.values())
+        counts[owner] += 1
+        most = max(counts.values())
+        for selector, index in self._ladders.items():
+            if counts[index.owner] == most:
+                del self._ladders[selector]
+                return
+
+    def _settle(self, selector: Selector, index: Index, purse: Purse) -> None:
+        """Bring an index up to date."""
+        is_plain = _is_plain(selector)
+        while index.doubtful:
+            worker_id = next(iter(index.doubtful))
+            room = self.rooms[worker_id]
+            if not is_plain:
+                purse.spend(_INDEXING)
+            index.put(room, selected=self._selects(selector, room, purse))
+        for worker_id in index.changed:
+            index.free.put(self.rooms[worker_id])
+        index.changed.clear()
+
+    def _forget_wide(self) -> None:
+        """Drop the indexes whose answers for one worker depend on what others are."""
+        for selector in [one for one, index in self._ladders.items() if index.is_wide]:
+            del self._ladders[selector]
+
+    def _change(self, room: Room, key: QueueKey) -> None:
+        self.rooms[room.worker_id] = room
+        for selector, index in self._ladders.items():
+            if selector.below is not None and selector.below[0] == key:
+                index.doubt(room.worker_id)
+            elif room.worker_id in index.free:
+                index.changed[room.worker_id] = None
+
+    def _selects(self, selector: Selector, room: Room, purse: Purse) -> bool:
+        return (
+            room.accepting
+            and selector.runtime in room.runtimes
+            and (selector.workers is None or room.worker_id in selector.workers)
+            and (
+                selector.where is None
+                or self._verdicts.refusal(selector.where, room, 0, purse) is None
+            )
+            and (
+                selector.below is None
+                or self.count(room.worker_id, selector.below[0]) < selector.below[1]
+            )
+        )
+
+
+def _is_plain(selector: Selector) -> bool:
+    """Whether all tasks without a policy share it."""
+    return selector.where is None and selector.below is None

@@ -1,0 +1,85 @@
+"""What a task asks of the worker it goes to, and how the scheduler knows a ready task."""
+
+from typing import Final
+
+from msgspec import Struct
+
+from taskyard.core.ids import GroupName, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.resources import Resources
+from taskyard.core.scheduling.policies import Policy
+from taskyard.core.tasks import NewTask, Task, TaskSpec, needed_runtime
+
+DEFAULT_RUNTIME: Final = "command"
+
+
+class Demand(Struct, frozen=True, omit_defaults=True):
+    """What has to be true of a worker before the task may go there."""
+
+    resources: Resources = Resources()
+    runtime: str = DEFAULT_RUNTIME
+    """The worker has to have this runtime."""
+    policy: Policy | None = None
+    """What else has to be true of the worker; any will do when None."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it takes no room from anybody."""
+        asked = self.resources
+        return not (asked.slots or asked.millis or asked.memory_bytes or self.policy)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether cores and memory say it all."""
+        asked = self.resources
+        return (
+            asked.slots == 1
+            and asked.cores is None
+            and self.runtime == DEFAULT_RUNTIME
+            and self.policy is None
+        )
+
+
+def demand_of(spec: TaskSpec) -> Demand:
+    """What a specification asks for."""
+    return Demand(spec.resources, needed_runtime(spec.work), spec.placement)
+
+
+class ReadyTask(Struct, frozen=True):
+    """What the scheduler has to know of a queued task."""
+
+    seq: int
+    id: TaskId
+    workspace: WorkspaceName
+    group: GroupName
+    priority: int
+    demand: Demand
+    queued_at: Instant
+    expires_at: Instant | None = None
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Sorts before the rank of every task that goes later in its group."""
+        return (-self.priority, self.seq)
+
+    @property
+    def turn(self) -> tuple[int, int, int]:
+        """Sorts the heads of a workspace's groups. What needs no room stands in nobody's way, and
+        nobody in its: it goes first, however many others wait for room.
+        """
+        return (0 if self.demand.is_free else 1, -self.priority, self.seq)
+
+
+def ready_task(task: NewTask | Task, seq: int) -> ReadyTask:
+    """What the scheduler has to know of a task that has been ready since it was created."""
+    spec = task.spec
+    return ReadyTask(
+        seq,
+        task.id,
+        task.workspace,
+        spec.group,
+        spec.priority,
+        demand_of(spec),
+        task.created_at,
+        spec.expires_at,
+    )

@@ -1,0 +1,174 @@
+"""One plan's way through the heads: which workspace goes next, and which of its tasks.
+
+Tasks with a placement policy stand apart from the others of their workspace. Which workers will do
+has to be found out for them, and that is paid from the workspace's steps; once those are used up,
+its tasks with policies wait for the next plan, and nobody else does.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from heapq import heappop
+from typing import Final
+
+from taskyard.core.ids import WorkspaceName
+from taskyard.core.scheduling.candidates import Floor
+from taskyard.core.scheduling.pools import Lane
+from taskyard.core.scheduling.queues import Entry, Queue, QueueKey, Workspace
+from taskyard.core.scheduling.requirements import ReadyTask
+from taskyard.core.scheduling.rule_budget import OutOfSteps
+
+LANES: Final = 128
+"""Different policies of one workspace that one plan considers; the next one takes others."""
+
+
+class Round:
+    """What one plan has looked at so far."""
+
+    def __init__(
+        self,
+        queues: Mapping[QueueKey, Queue],
+        workspaces: Mapping[WorkspaceName, Workspace],
+        floor: Floor,
+        look_past: int,
+    ) -> None:
+        """``look_past`` heads without room are passed over in a workspace, of either kind."""
+        self.floor = floor
+        self._queues = queues
+        self._workspaces = workspaces
+        self._look_past = look_past
+        self._looked: Counter[tuple[WorkspaceName, bool]] = Counter()
+        self._turns: dict[WorkspaceName, list[Lane]] = {}
+        """The lanes that are considered, of those workspaces that have too many."""
+        self._out: set[WorkspaceName] = set()
+        """Workspaces that have no steps left."""
+
+    @property
+    def unfinished(self) -> frozenset[WorkspaceName]:
+        """Workspaces whose tasks could not all be considered; the next plan goes on with them."""
+        return frozenset(self._out.union(self._turns))
+
+    def next_workspace(self) -> WorkspaceName | None:
+        """The one with the fewest running attempts, then the one served longest ago."""
+        best: tuple[int, int] | None = None
+        choice: WorkspaceName | None = None
+        for name, workspace in self._workspaces.items():
+            if not (workspace.heaps or workspace.apart) or workspace.at_limit():
+                continue
+            share = (workspace.running, workspace.served)
+            if (best is None or share < best) and self.top(name):
+                best, choice = share, name
+        return choice
+
+    def passed(self, name: WorkspaceName, lane: Lane) -> None:
+        """A head of this lane found no room."""
+        self._looked[name, lane.apart] += 1
+
+    def out_of_steps(self, name: WorkspaceName) -> None:
+        """Nothing more can be found out for a workspace in this plan."""
+        self._out.add(name)
+
+    def top(self, name: WorkspaceName) -> list[Entry]:
+        """The heap whose head goes first, of the lanes that are open; empty if there is none."""
+        workspace, best = self._workspaces[name], list[Entry]()
+        if self._looked[name, False] <= self._look_past:
+            for lane in list(workspace.heaps):
+                heap = self._cleaned(workspace.heaps, lane)
+                if heap and (not best or heap[0] < best[0]) and self.floor.is_open(lane, name):
+                    best = heap
+        if self._looked[name, True] <= self._look_past:
+            for lane in self._considered(name, workspace):
+                heap = self._cleaned(workspace.apart, lane)
+                if heap and (not best or heap[0] < best[0]) and self._may_open(name, lane):
+                    best = heap
+        return best
+
+    def known_top(self, name: WorkspaceName) -> bool:
+        """Whether a workspace has a head that may go somewhere, as far as that is known already.
+
+        For those who only ask whether they come first, so that nobody pays for their question.
+        """
+        workspace = self._workspaces[name]
+        return any(
+            self._cleaned(workspace.heaps, lane) and self.floor.is_open(lane, name)
+            for lane in list(workspace.heaps)
+        ) or any(
+            self._cleaned(workspace.apart, lane) and self.floor.is_known_open(lane)
+            for lane in list(_first(workspace.apart, LANES))
+        )
+
+    def passed_over(self, task: ReadyTask) -> int:
+        """How many heads of its kind and workspace go before a task and find no room.
+
+        Counted until it is known that there are more than are passed over. Raises
+        :class:`OutOfSteps`.
+        """
+        count = 0
+        for place, key in self._heads(task.workspace, apart=self.floor.lane_of(task).apart):
+            head = self._queues[key].window[0][1]
+            if place < task.turn and self.floor.choose(head) is None:
+                count += 1
+                if count > self._look_past:
+                    break
+        return count
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether an entry of a heap still stands for its queue's head."""
+        turn, key = entry
+        queue = self._queues.get(key)
+        return queue is not None and queue.in_heap == turn
+
+    def _heads(self, name: WorkspaceName, *, apart: bool) -> Iterator[Entry]:
+        """Heads of the lanes that are open."""
+        workspace = self._workspaces[name]
+        heaps = workspace.apart if apart else workspace.heaps
+        for lane in list(_first(heaps, LANES)) if apart else list(heaps):
+            if self.floor.is_open(lane, name):
+                yield from (entry for entry in set(heaps[lane]) if self.holds(entry))
+
+    def _cleaned(self, heaps: dict[Lane, list[Entry]], lane: Lane) -> list[Entry]:
+        """A lane's heap with its head on top; empty if there is none."""
+        heap = heaps.get(lane)
+        if heap is None:
+            return []
+        while heap and not self.holds(heap[0]):
+            heappop(heap)
+        if not heap:
+            del heaps[lane]
+        return heap
+
+    def _considered(self, name: WorkspaceName, workspace: Workspace) -> list[Lane]:
+        found = self._turns.get(name)
+        if found is None:
+            found = list(_first(workspace.apart, LANES))
+            if len(workspace.apart) > LANES:
+                self._turns[name] = found
+                workspace.put_last(found)
+        return found
+
+    def _may_open(self, name: WorkspaceName, lane: Lane) -> bool:
+        if name in self._out:
+            return self.floor.is_known_open(lane)
+        try:
+            return self.floor.is_open(lane, name)
+        except OutOfSteps:
+            self._out.add(name)
+            workspace = self._workspaces[name]
+            workspace.put_last(_until(workspace.apart, lane))
+            return False
+
+
+def _first(heaps: Mapping[Lane, list[Entry]], count: int) -> Iterator[Lane]:
+    for number, lane in enumerate(heaps):
+        if number >= count:
+            return
+        yield lane
+
+
+def _until(heaps: Mapping[Lane, list[Entry]], end: Lane) -> list[Lane]:
+    """Lanes in front of one, which shall be the first to be asked the next time."""
+    found: list[Lane] = []
+    for lane in _first(heaps, LANES):
+        if lane == end:
+            return found
+        found.append(lane)
+    return []

@@ -1,0 +1,202 @@
+"""The index over workers: the same choice as a scan, for a fraction of its steps."""
+
+import sys
+from types import FrameType
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from naive_scheduler import GIB, START, ready, rooms_of
+
+from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
+from taskyard.core.instants import after
+from taskyard.core.resources import Resources
+from taskyard.core.scheduling import fleet as fleet_module
+from taskyard.core.scheduling.fairness import QueueKey, ReadyQueues
+from taskyard.core.scheduling.fleet import Fleet, Selector
+from taskyard.core.scheduling.placement import Room
+from taskyard.core.scheduling.policies import (
+    Composite,
+    MatchTag,
+    MaxPerHost,
+    OnePerHost,
+    Policy,
+    static_part,
+)
+from taskyard.core.scheduling.requirements import Demand
+from taskyard.core.scheduling.worker_index import Ladder
+
+KEY = QueueKey(WorkspaceName("a"), GroupName("g"))
+SIZES = st.tuples(st.integers(0, 3), st.sampled_from([1000, 2500, 4000]), st.integers(1, 4))
+ASKED = st.builds(
+    Resources,
+    st.none(),
+    st.none() | st.sampled_from([GIB, 3 * GIB]),
+    slots=st.integers(0, 3),
+    cores=st.none() | st.integers(1, 3),
+)
+
+
+def scan(rooms: list[Room], asked: Resources) -> WorkerId | None:
+    """The least loaded with room, the first of equals."""
+    able = [room for room in rooms if room.fits(Demand(asked))]
+    return min(able, key=lambda room: room.load).worker_id if able else None
+
+
+def best(ladder: Ladder, rooms: dict[WorkerId, Room], asked: Resources) -> WorkerId | None:
+    """The same by the index."""
+    return ladder.best(asked, lambda name: rooms[name].fits(Demand(asked)))
+
+
+@given(st.lists(SIZES, max_size=40), st.lists(st.tuples(st.integers(0, 50), ASKED), max_size=40))
+def test_the_choice_is_that_of_a_scan(
+    sizes: list[tuple[int, int, int]], steps: list[tuple[int, Resources]]
+) -> None:
+    """While workers fill up, leave and come back."""
+    rooms = rooms_of(*sizes)
+    ladder = Ladder()
+    for room in rooms:
+        ladder.put(room)
+    for number, asked in steps:
+        by_id = {room.worker_id: room for room in rooms}
+        chosen = best(ladder, by_id, asked)
+        expected = scan(rooms, asked)
+        assert (chosen is None) == (expected is None)
+        if chosen is not None and expected is not None:
+            # A worker that came back may stand elsewhere among equals.
+            assert by_id[chosen].load == by_id[expected].load
+            place = rooms.index(by_id[chosen])
+            rooms[place] = rooms[place].minus(rooms[place].grant(asked))
+            ladder.put(rooms[place])
+        if rooms and number % 5 == 0:
+            gone = rooms.pop(number % len(rooms))
+            ladder.remove(gone.worker_id)
+            assert gone.worker_id not in ladder
+            if number % 2:
+                rooms.append(gone)
+                ladder.put(gone)
+        assert set(ladder) == {room.worker_id for room in rooms}
+        assert len(ladder) == len(rooms)
+
+
+def calls_of_a_decision(workers: int, asked: Resources) -> int:
+    """Python function calls that placing one task takes."""
+    fleet = Fleet.of(rooms_of(*[(4, 4000, 4)] * workers))
+    queues = ReadyQueues()
+    queues.add(ready(0, KEY, 0, Resources(), START))
+    assert len(queues.plan(fleet, START, 1)) == 1
+    queues.add(ready(1, KEY, 0, asked, START))
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        plan = queues.plan(fleet, START, 1)
+    finally:
+        sys.setprofile(None)
+    assert bool(plan) == (asked.slots < 5)
+    return calls
+
+
+def test_a_decision_does_not_look_at_all_workers() -> None:
+    """A hundred times as many cost a few steps more, also if none of them has room."""
+    for asked in (Resources(), Resources(cores=1), Resources(slots=5)):
+        few, many = calls_of_a_decision(20, asked), calls_of_a_decision(2000, asked)
+        assert many <= few * 3, asked
+
+
+def test_indexes_are_bounded_and_never_wrong() -> None:
+    """However many tags somebody asks for."""
+    fleet = Fleet.of(rooms_of((1, 4000, 4)))
+    first = fleet.ladders(Selector("command"))[0]
+    for number in range(3 * fleet_module._LADDERS):
+        assert not fleet.ladders(Selector("command", None, MatchTag(str(number))))[0]
+    assert len(fleet._ladders) == fleet_module._LADDERS
+    task = ready(1, KEY, 0, Resources(), START)
+    fleet.take(WorkerId("w0"), KEY, Resources())
+    assert fleet.ladders(Selector("command"))[0] is not first
+    assert fleet.choose(task, Selector("command")) is None
+
+
+def calls_with_large_ones_waiting(workers: int, need: int) -> int:
+    """Python function calls of a plan while workers are kept free for large tasks."""
+    rooms = [room.minus(Resources(slots=2)) for room in rooms_of(*[(4, 4000, 4)] * workers)]
+    fleet, queues = Fleet.of(rooms), ReadyQueues()
+    for seq in range(5):
+        key = QueueKey(WorkspaceName("a"), GroupName(f"large-{seq}"))
+        queues.add(ready(seq, key, 0, Resources(slots=need), START))
+    assert queues.plan(fleet, START, 9) == []
+    later = after(START, 40)
+    assert queues.plan(fleet, later, 9) == []
+    queues.add(ready(9, KEY, 0, Resources(), later))
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        plan = queues.plan(fleet, later, 1)
+    finally:
+        sys.setprofile(None)
+    assert [chosen.task.seq for chosen in plan] == [9]
+    return calls
+
+
+def test_keeping_workers_free_does_not_look_at_all_of_them() -> None:
+    """Neither for what could run if others ended, nor for what could never run."""
+    for need in (3, 5):
+        few = calls_with_large_ones_waiting(20, need)
+        many = calls_with_large_ones_waiting(2000, need)
+        assert many <= few * 3, need
+
+
+POLICY = st.sampled_from(
+    [OnePerHost(), OnePerHost(), MaxPerHost(2), Composite((MaxPerHost(2), MatchTag("gpu")))]
+)
+GROUP = st.sampled_from(
+    [QueueKey(KEY.workspace, GroupName("g")), QueueKey(KEY.workspace, GroupName("h"))]
+)
+STEP = st.tuples(
+    st.sampled_from(["place"] * 6 + ["end"] * 4 + ["drain", "gone"]), GROUP, st.integers(0, 9)
+)
+
+
+@pytest.mark.parametrize("patience", [1, 1000])
+@given(steps=st.lists(st.tuples(STEP, POLICY), min_size=20, max_size=60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_indexes_of_counts_follow_what_happens(
+    patience: int,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: list[tuple[tuple[str, QueueKey, int], Policy]],
+) -> None:
+    """A fleet that was there all the time decides as one that was just made."""
+    monkeypatch.setattr(fleet_module, "_PATIENCE", patience)
+    fleet = Fleet.of(rooms_of(*[(9, 9000, 9)] * 2))
+    held: list[tuple[WorkerId, QueueKey]] = []
+    for seq, ((action, key, number), policy) in enumerate(steps):
+        name = WorkerId(f"w{number % 2}")
+        if action == "place":
+            task = ready(seq, key, 0, Resources(), START, policy=policy)
+            anew = Fleet.of(fleet.rooms.values(), held)
+            selector = Selector("command", None, static_part(policy))
+            chosen, expected = fleet.choose(task, selector), anew.choose(task, selector)
+            assert (chosen is None) == (expected is None)
+            if chosen is not None and expected is not None:
+                assert chosen.load == expected.load
+                assert fleet.refusal(task, chosen.worker_id) is None
+                fleet.take(chosen.worker_id, key, Resources())
+                held.append((chosen.worker_id, key))
+        elif action == "end" and held:
+            fleet.give_back(*held.pop(number % len(held)), Resources())
+        elif action == "drain" and name in fleet.rooms:
+            room = fleet.rooms[name]
+            fleet.put(replace(room, accepting=not room.accepting))
+        elif action == "gone" and len(fleet.rooms) > 1:
+            fleet.remove(name)
+            held = [one for one in held if one[0] != name]
