@@ -3,12 +3,13 @@
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from leftovers import remove_leftovers, short_directory
 
 # No deadline: machines that run tests are shared, and a slow example is not a wrong one.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -46,10 +47,16 @@ def _needs_tools(request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def common_path() -> Iterator[Path]:
     """A directory in which work of any user can read and write, unlike in ``tmp_path``."""
-    with tempfile.TemporaryDirectory(prefix="taskyard-") as name:
-        place = Path(name)
+    with short_directory("taskyard-") as place:
         place.chmod(0o777)
         yield place
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _leave_nothing_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """After the last test, remove what killed servers of this session left on the machine."""
+    yield
+    remove_leftovers(tmp_path_factory.getbasetemp())
 
 
 @pytest.hookimpl(trylast=True)

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from served import free_port
 
 import taskyard
+from leftovers import short_directory
 
 UID = 54321
 """Somebody without a name on the machine; the tests' own user, where that is not root."""
@@ -47,8 +47,8 @@ class Ordinary:
     """``taskyard up`` by an ordinary user, without ``--dev``; a context manager."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="ordinary-")
-        self.root = Path(self._folder.name)
+        self._folder = short_directory("ordinary-")
+        self.root = self._folder.__enter__()
         self.root.chmod(0o755)
         self.python = interpreter(self.root)
         self.home = self.root / "home"
@@ -70,7 +70,7 @@ class Ordinary:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-        self._folder.cleanup()
+        self._folder.__exit__(kind, error, trace)
 
     def run(self, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
         """A command that ends."""

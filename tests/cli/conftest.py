@@ -3,39 +3,20 @@
 import json
 import os
 import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from command_line import PROGRAM, Finished, Inside, Program
 
-SERVER = Path(__file__).parent.parent / "sdk" / "contract_server.py"
+from contract import contract_server
 
 
 @pytest.fixture(scope="session")
 def data() -> Iterator[Path]:
     """The data directory of a running server."""
-    # Short, because the path of a socket has 108 bytes at most.
-    with tempfile.TemporaryDirectory(prefix="ty") as directory:
-        place = Path(directory)
-        process = subprocess.Popen([sys.executable, str(SERVER), directory])
-        try:
-            deadline = time.monotonic() + 20
-            while not (place / "server.json").exists():
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            yield place
-        finally:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    with contract_server() as place:
+        yield place
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from command_line import PROGRAM, Finished
 
+from leftovers import short_directory
 from taskyard.sdk import Client, errors
 from taskyard.sdk.models import Exit, Output
 
@@ -72,8 +73,8 @@ class Yard:
 @pytest.fixture(scope="module")
 def yard() -> Iterator[Yard]:
     """A running server."""
-    with tempfile.TemporaryDirectory(prefix="ty", ignore_cleanup_errors=True) as directory:
-        yard = Yard(Path(directory))
+    with short_directory() as directory:
+        yard = Yard(directory)
         yard.start()
         try:
             yield yard
