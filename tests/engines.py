@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
+import httpx2
 import pytest
 
 READY_WITHIN_S: Final = 40.0
@@ -82,7 +82,7 @@ class RealEngine:
             )
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline and self._process.poll() is None:
-            with contextlib.suppress(httpx.HTTPError, OSError):
+            with contextlib.suppress(httpx2.HTTPError, OSError):
                 with socket.socket(socket.AF_UNIX) as probe:
                     probe.connect(str(self.socket))
                 self._call("GET", "/_ping")
@@ -172,14 +172,14 @@ class RealEngine:
     def clear(self) -> None:
         """Remove every container."""
         for one in self.containers():
-            with contextlib.suppress(httpx.HTTPStatusError):
+            with contextlib.suppress(httpx2.HTTPStatusError):
                 # Another removal may be under way.
                 self._call("DELETE", f"/containers/{one['Id']}", params={"force": "1", "v": "1"})
 
     def end(self) -> None:
         """Leave nothing behind."""
         if self._process is not None:
-            with contextlib.suppress(httpx.HTTPError):
+            with contextlib.suppress(httpx2.HTTPError):
                 self.clear()
         self.stop()
         mounts = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
@@ -188,10 +188,10 @@ class RealEngine:
             subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
         shutil.rmtree(self.root, ignore_errors=True)
 
-    def _call(self, method: str, path: str, **request: Any) -> httpx.Response:
-        transport = httpx.HTTPTransport(uds=str(self.socket), verify=False)
+    def _call(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        transport = httpx2.HTTPTransport(uds=str(self.socket), verify=False)
         base = "http://engine/v1.41"
-        with httpx.Client(transport=transport, base_url=base, timeout=60) as client:
+        with httpx2.Client(transport=transport, base_url=base, timeout=60) as client:
             return client.request(method, path, **request).raise_for_status()
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from benchmarks import server
 from benchmarks.api import FigureFailed
@@ -56,8 +56,8 @@ async def _watch(running: Server, seconds: float) -> Sequence[Row]:
     paths = [_path("/gx/ws/tasks", number % WORKSPACES) for number in range(STREAMS)]
     watchers = await opened(running.port, paths, delays_ms)
     await opened(running.port, paths[:IDLERS], [], reads=False)
-    limits = httpx.Limits(max_connections=16)
-    async with httpx.AsyncClient(
+    limits = httpx2.Limits(max_connections=16)
+    async with httpx2.AsyncClient(
         base_url=f"http://127.0.0.1:{running.port}", limits=limits, timeout=30
     ) as client:
         await _changes(client, 3.0)  # as long as a simulation takes: then some end each second
@@ -81,7 +81,7 @@ async def _watch(running: Server, seconds: float) -> Sequence[Row]:
     ]
 
 
-async def _changes(client: httpx.AsyncClient, seconds: float) -> None:
+async def _changes(client: httpx2.AsyncClient, seconds: float) -> None:
     """A create in each workspace each second, spread over it."""
     end = time.monotonic() + seconds
     number = 0
@@ -94,7 +94,7 @@ async def _changes(client: httpx.AsyncClient, seconds: float) -> None:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
-async def _create(client: httpx.AsyncClient, number: int) -> None:
+async def _create(client: httpx2.AsyncClient, number: int) -> None:
     body = {"name": f"at {time.time_ns()}", "type": "gx.tiny"}
     answer = await client.post(_path("/gx/tasks", number), json=body)
     if answer.status_code != 200:

@@ -5,18 +5,18 @@ import time
 import zipfile
 from typing import Any
 
-import httpx
+import httpx2
 from served import Served
 
 
-def client(served: Served) -> httpx.Client:
+def client(served: Served) -> httpx2.Client:
     """A client of the dialect."""
-    return httpx.Client(
+    return httpx2.Client(
         base_url=f"{served.url}/greencloud/v1", headers={"authorization": "dev"}, timeout=60
     )
 
 
-def deployed(api: httpx.Client, source: str) -> str:
+def deployed(api: httpx2.Client, source: str) -> str:
     """A function with this code."""
     body = {"name": "f", "lang": "PY", "type": "DOCKER"}
     function = str(api.post("/function", json=body).json()["id"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
+import httpx2
 import pytest
 from served import free_port
 
@@ -27,7 +27,7 @@ def interpreter(place: Path) -> Path:
     if os.geteuid() != 0 or _lets_others_in(Path(sys.executable).resolve()):
         return Path(sys.executable)
     system = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
-    packages = {Path(httpx.__file__).parents[1], Path(taskyard.__file__).parents[1]}
+    packages = {Path(httpx2.__file__).parents[1], Path(taskyard.__file__).parents[1]}
     if not system.exists() or not all(map(_lets_others_in, packages)):
         if os.environ.get("CI") == "true":
             pytest.fail("needs a Python that other users can execute")
@@ -106,9 +106,9 @@ class Ordinary:
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                if httpx.get(f"{self.url}/health/ready", trust_env=False).status_code == 200:
+                if httpx2.get(f"{self.url}/health/ready", trust_env=False).status_code == 200:
                     return
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 time.sleep(0.05)
         raise AssertionError((self.root / "log").read_text())
 
@@ -125,9 +125,9 @@ class Ordinary:
         assert self._process is not None
         return self._process.pid
 
-    def client(self, token: str) -> httpx.Client:
+    def client(self, token: str) -> httpx2.Client:
         """Has to be closed."""
-        return httpx.Client(
+        return httpx2.Client(
             base_url=f"{self.url}/api/v1",
             headers={"authorization": f"Bearer {token}"},
             trust_env=False,

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from taskyard.cli.main import main
 
@@ -71,12 +71,12 @@ class Served:
     def await_ready(self) -> None:
         """Return once it answers; fail with what it said if it does not."""
         deadline = time.monotonic() + READY_WITHIN_S
-        with httpx.Client(timeout=5, verify=False, trust_env=False) as asking:
+        with httpx2.Client(timeout=5, verify=False, trust_env=False) as asking:
             while time.monotonic() < deadline:
                 assert self._process is not None
                 if not self._process.is_alive():
                     break
-                with contextlib.suppress(httpx.TransportError):
+                with contextlib.suppress(httpx2.TransportError):
                     if asking.get(f"{self.url}/health/ready").status_code == 200:
                         return
                 time.sleep(0.02)
@@ -125,9 +125,9 @@ class Served:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def client(self) -> httpx.Client:
+    def client(self) -> httpx2.Client:
         """A client with the well-known admin token."""
-        return httpx.Client(
+        return httpx2.Client(
             base_url=f"{self.url}/api/v1",
             headers={"Authorization": "Bearer dev"},
             timeout=30,
@@ -172,7 +172,7 @@ def processes_with(text: str) -> list[int]:
     return found
 
 
-def await_state(client: httpx.Client, task_id: str, *states: str, within_s: float = 30) -> Any:
+def await_state(client: httpx2.Client, task_id: str, *states: str, within_s: float = 30) -> Any:
     """The task once it is in one of these states."""
     deadline = time.monotonic() + within_s
     while True:

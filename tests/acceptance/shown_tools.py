@@ -5,7 +5,7 @@ import http.server
 import secrets
 import threading
 
-import httpx
+import httpx2
 
 
 class Markers:
@@ -59,7 +59,7 @@ class Stream:
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         self.data = bytearray()
-        self._client = httpx.Client(timeout=httpx.Timeout(10, read=0.2), trust_env=False)
+        self._client = httpx2.Client(timeout=httpx2.Timeout(10, read=0.2), trust_env=False)
         self._is_open, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._read, args=(url, headers), daemon=True)
         self._thread.start()
@@ -71,7 +71,7 @@ class Stream:
             self._is_open.set()
             pieces = answer.iter_raw()
             while not self._closing.is_set():
-                with contextlib.suppress(httpx.ReadTimeout, StopIteration):
+                with contextlib.suppress(httpx2.ReadTimeout, StopIteration):
                     self.data += next(pieces)
 
     def close(self) -> bytes:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
+import httpx2
 import websockets.sync.client
 from greencloud_client import deployed
 from served import Served, await_state, processes_with
@@ -78,7 +78,7 @@ class Town:
             for name, stream in streams.items():
                 self.seen[name] = stream.close()
 
-    def _access(self, api: httpx.Client) -> None:
+    def _access(self, api: httpx2.Client) -> None:
         mark = self.marker
         api.put("/secrets/db", json={"value": mark("stored secret")}).raise_for_status()
         login = json.dumps({"username": "ann", "password": mark("registry password")})
@@ -88,7 +88,7 @@ class Town:
         made = api.post("/tokens", json={"name": "ci", "role": "admin"}).raise_for_status()
         mark.note("token", made.json()["token"])
 
-    def _tasks(self, api: httpx.Client) -> None:
+    def _tasks(self, api: httpx2.Client) -> None:
         """Each member of a task, running and ended, killed, retried, refused, recurring."""
         mark = self.marker
         hooks = [
@@ -144,11 +144,11 @@ class Town:
         assert "not shown" in answer.text
         self.seen["native POST /tasks (masked)"] = answer.content
 
-    def _functions(self, api: httpx.Client) -> None:
+    def _functions(self, api: httpx2.Client) -> None:
         mark = self.marker
         authorization = {"authorization": mark("greencloud token")}
         base = f"{self.served.url}/greencloud/v1"
-        with httpx.Client(base_url=base, headers=authorization, timeout=60) as green:
+        with httpx2.Client(base_url=base, headers=authorization, timeout=60) as green:
             function = deployed(green, "def handle(request):\n    return 'done'\n")
             self.known["functionId"] = [function]
             given = green.post("/auth/apiKey", json={"key": mark("greencloud key")})
@@ -165,7 +165,7 @@ class Town:
             public = f"{self.served.url}/greencloud/gc/{self.known['endpointId'][0]}"
             query = {"token": mark("query of a call")}
             body = json.dumps({"password": mark("body of a call")})
-            answer = httpx.post(public, headers=headers, params=query, content=body, timeout=60)
+            answer = httpx2.post(public, headers=headers, params=query, content=body, timeout=60)
             assert answer.status_code < 300, answer.text
             issued = green.post(f"/task/{function}", content=body)
             self.known["greenTask"] = [issued.json()["id"]]
@@ -176,10 +176,10 @@ class Town:
         self.known["function"] = [function]
         self.known["version"] = ["1"]
 
-    def fastlane(self) -> httpx.Client:
+    def fastlane(self) -> httpx2.Client:
         """A client with the name and password of the dialect."""
         auth = ("ann", self.marker("setting fastlane.basic_auth_password"))
-        return httpx.Client(base_url=f"{self.served.url}/fastlane", auth=auth, timeout=30)
+        return httpx2.Client(base_url=f"{self.served.url}/fastlane", auth=auth, timeout=30)
 
     def _fastlane(self) -> None:
         mark = self.marker
@@ -207,10 +207,10 @@ class Town:
         self.known["execution"] = [made["executionId"]]
         self.known["task_id"].append(made["executionId"])
 
-    def drove(self) -> httpx.Client:
+    def drove(self) -> httpx2.Client:
         """A client of the dialect."""
         url = f"{self.served.url}/drove/apis/v1"
-        return httpx.Client(base_url=url, auth=("admin", "admin"), timeout=30)
+        return httpx2.Client(base_url=url, auth=("admin", "admin"), timeout=30)
 
     def _drove(self) -> None:
         mark = self.marker
@@ -250,11 +250,11 @@ class Town:
                 answer = client.post("/tasks/operations", json=body)
                 self.seen[f"drove POST /tasks/operations {number}"] = answer.content
 
-    def _gx(self, api: httpx.Client) -> None:
+    def _gx(self, api: httpx2.Client) -> None:
         mark = self.marker
         made = api.post("/tokens", json={"name": "gx", "role": "write"}).raise_for_status()
         key = mark.note("gx key", made.json()["token"])
-        with httpx.Client(
+        with httpx2.Client(
             base_url=f"{self.served.url}/gx", params={"api_key": key}, timeout=30
         ) as client:
             body = {
@@ -273,7 +273,7 @@ class Town:
     def _bad_credentials(self) -> None:
         """Those that let nobody in, in every place where one may stand."""
         mark, url = self.marker, self.served.url
-        with httpx.Client(timeout=30, trust_env=False) as client:
+        with httpx2.Client(timeout=30, trust_env=False) as client:
             requests: list[dict[str, Any]] = [
                 {
                     "url": "/api/v1/me",
@@ -301,7 +301,7 @@ class Town:
             token = {"access_token": mark("token")}
             client.get(f"{url}/api/v1/me", params=token)
 
-    def _settle(self, api: httpx.Client) -> None:
+    def _settle(self, api: httpx2.Client) -> None:
         """Have happened what follows: an end with a kill, messages tried."""
         first = self.known["task_id"][0]
         self.seen["processes"] = self._processes()
@@ -315,7 +315,7 @@ class Town:
         self.known["delivery_id"] = [one["id"] for one in found]
         self.seen["webhook bodies"] = b"\n".join(self.receiver.bodies)
 
-    def _note(self, parameter: str, answer: httpx.Response) -> None:
+    def _note(self, parameter: str, answer: httpx2.Response) -> None:
         assert answer.status_code < 300, answer.text
         self.seen[f"native {answer.request.method} {answer.request.url.path}"] = answer.content
         self.known.setdefault(parameter, []).append(answer.json()["id"])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 from shown_tools import Stream
 from shown_town import Town
 
@@ -35,7 +35,7 @@ class Views:
             *((word, task[0]) for word in ("show", "why", "events")),
         ):
             self._town.seen[f"command line {' '.join(arguments)}"] = self._town.program(*arguments)
-        with httpx.Client(base_url=self._town.served.url, timeout=30) as client:
+        with httpx2.Client(base_url=self._town.served.url, timeout=30) as client:
             for headers in ({}, {"authorization": "Bearer dev"}):
                 self._town.seen[f"metrics {len(headers)}"] = client.get(
                     "/metrics", headers=headers
@@ -102,13 +102,15 @@ class Views:
             for path in ("/tasks", instance, *cluster, "/cluster/events/summary"):
                 self._saw("drove", client.get(path))
         key = {"api_key": self._town.marker("gx key")}
-        with httpx.Client(base_url=f"{self._town.served.url}/gx", params=key, timeout=30) as client:
+        with httpx2.Client(
+            base_url=f"{self._town.served.url}/gx", params=key, timeout=30
+        ) as client:
             task = f"/tasks/{self._town.known['gx'][0]}"
             for path in ("/tasks", task, f"{task}/logs", "/stats"):
                 self._saw("gx", client.get(path))
         headers = {"authorization": self._town.marker("greencloud token")}
         base = f"{self._town.served.url}/greencloud/v1"
-        with httpx.Client(base_url=base, headers=headers, timeout=30) as client:
+        with httpx2.Client(base_url=base, headers=headers, timeout=30) as client:
             function, task = self._town.known["functionId"][0], self._town.known["greenTask"][0]
             greens = [
                 f"/{kind}/list" for kind in ("task", "function", "build", "endpoint", "trigger")
@@ -120,7 +122,7 @@ class Views:
             ):
                 self._saw("greencloud", client.get(path))
 
-    def _saw(self, dialect: str, answer: httpx.Response) -> None:
+    def _saw(self, dialect: str, answer: httpx2.Response) -> None:
         path = answer.request.url.path
         self.answered[path] = answer.is_success
         self._town.seen[f"{dialect} GET {path}"] = answer.content

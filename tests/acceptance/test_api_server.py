@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 START_S = 30.0
@@ -33,7 +33,7 @@ class Up:
                 cwd=data.parent,
             )
         file = self._file()
-        self.http = httpx.Client(
+        self.http = httpx2.Client(
             base_url=file["url"] + "/api/v1",
             headers={"authorization": "Bearer dev"},
             trust_env=False,
@@ -192,8 +192,8 @@ def test_whoever_is_answered_can_stop_the_server(tmp_path: Path) -> None:
         while True:
             assert time.monotonic() < deadline
             try:
-                httpx.get(f"http://127.0.0.1:{port}/health/live", trust_env=False, timeout=START_S)
-            except httpx.TransportError:
+                httpx2.get(f"http://127.0.0.1:{port}/health/live", trust_env=False, timeout=START_S)
+            except httpx2.TransportError:
                 time.sleep(0.002)
                 continue
             break

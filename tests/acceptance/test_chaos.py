@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from served import Served
 
@@ -73,7 +73,7 @@ class Load:
         }
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            with contextlib.suppress(httpx.TransportError), self._served.client() as client:
+            with contextlib.suppress(httpx2.TransportError), self._served.client() as client:
                 answer = client.post("/tasks", json=body)
                 if answer.is_success:
                     self.acknowledged[mark] = answer.json()["id"]
@@ -157,7 +157,7 @@ def _check(served: Served, load: Load, runs: Path) -> None:
             assert kinds[-1] in {"succeeded", "failed"}
 
 
-def _check_attempts(client: httpx.Client, task: dict[str, Any]) -> None:
+def _check_attempts(client: httpx2.Client, task: dict[str, Any]) -> None:
     """Those before the last never began: nobody knew whether they had been stored."""
     attempts = client.get(f"/tasks/{task['id']}/attempts").raise_for_status().json()["items"]
     for one in attempts[:-1]:

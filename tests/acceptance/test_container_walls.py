@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from drove_client import ApiFailed, DroveClient
 from served import Served, serving
@@ -27,7 +27,7 @@ class Walls:
         self.allowed = allowed
         self.http = served.client()
 
-    def submit(self, script: str = "true", **container: Any) -> httpx.Response:
+    def submit(self, script: str = "true", **container: Any) -> httpx2.Response:
         """The answer to a container that runs a script."""
         body: dict[str, Any] = {"image": "busybox", "command": ["sh", "-c", script]}
         return self.http.post("/tasks", json={**body, "container": container})
@@ -146,7 +146,7 @@ STATUS = "grep -E '^(CapBnd|NoNewPrivs)' /proc/self/status"
 
 def test_containers_of_fastlane_have_no_dangerous_rights(walls: Walls) -> None:
     """A writable root and ordinary capabilities, as images expect; nothing that reaches further."""
-    with httpx.Client(timeout=60, verify=False, trust_env=False) as client:
+    with httpx2.Client(timeout=60, verify=False, trust_env=False) as client:
         body = {"image": "busybox", "command": f'sh -c "touch /x && {STATUS}"'}
         answer = client.post(f"{walls.served.url}/fastlane/tasks/walls", json=body)
         assert answer.status_code == 200, answer.text

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from served import await_state, serving
 
@@ -35,7 +35,7 @@ def shared(tmp_path: Path) -> Path:
     return shared
 
 
-def submit(client: httpx.Client, script: str, shared: Path) -> str:
+def submit(client: httpx2.Client, script: str, shared: Path) -> str:
     """The id of a new task; what is shared with it is below ``/shared``."""
     body = {
         "image": "busybox",
@@ -55,12 +55,12 @@ def eventually(condition: Callable[[], bool], said: Callable[[], Any]) -> None:
         time.sleep(0.05)
 
 
-def why(client: httpx.Client, task_id: str) -> str:
+def why(client: httpx2.Client, task_id: str) -> str:
     """What is said of a task."""
     return client.get(f"/tasks/{task_id}/why").raise_for_status().text
 
 
-def workers(client: httpx.Client) -> str:
+def workers(client: httpx2.Client) -> str:
     """All workers with the states of their runtimes."""
     return client.get("/workers").raise_for_status().text
 

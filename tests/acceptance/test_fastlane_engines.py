@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from served import Served, free_port, serving
 from websockets.sync.client import connect
@@ -24,7 +24,7 @@ class Client:
     def __init__(self, served: Served, url: str) -> None:
         self.served = served
         self.url = url
-        self.http = httpx.Client(base_url=url, timeout=40, trust_env=False, verify=False)
+        self.http = httpx2.Client(base_url=url, timeout=40, trust_env=False, verify=False)
 
     def enqueue(self, command: str, image: str = "busybox", **body: Any) -> Json:
         """The answer to a new job."""
@@ -38,7 +38,7 @@ class Client:
 
         def look() -> Json | None:
             nonlocal seen
-            with contextlib.suppress(httpx.TransportError):
+            with contextlib.suppress(httpx2.TransportError):
                 seen = self.http.get(job["jobUrl"]).raise_for_status().json()["job"]["executions"]
             if len(seen) >= count and seen[0]["status"] in (statuses or FINAL):
                 return seen[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 import pytest
 from served import await_state, serving
 
@@ -51,7 +51,7 @@ def push(images: Registry, name: str = "", mark: str = "m") -> str:
     return f"{images.host}/{name}:latest"
 
 
-def deploy(client: httpx.Client, image: str, **members: Any) -> Any:
+def deploy(client: httpx2.Client, image: str, **members: Any) -> Any:
     """Deploy ``f`` and wait for its build; the version."""
     body = {"image": image, **members}
     answer = client.put("/functions/f?wait=60s", json=body)
@@ -59,7 +59,7 @@ def deploy(client: httpx.Client, image: str, **members: Any) -> Any:
     return answer.json()["version"]
 
 
-def call(client: httpx.Client, body: str, wait: str = "30s") -> httpx.Response:
+def call(client: httpx2.Client, body: str, wait: str = "30s") -> httpx2.Response:
     """Call ``f``."""
     return client.post(f"/functions/f/calls?wait={wait}", content=body)
 
@@ -212,7 +212,7 @@ def test_calls_wait_for_an_engine_that_is_away(
         assert engine.containers() == []
 
 
-def _await_runtime(client: httpx.Client, runtime: str, *, available: bool) -> None:
+def _await_runtime(client: httpx2.Client, runtime: str, *, available: bool) -> None:
     deadline = time.monotonic() + 60
     while True:
         (worker,) = client.get("/workers").json()["items"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from served import Served
 
@@ -26,9 +26,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
     server.stop()
 
 
-def client(served: Served) -> httpx.Client:
+def client(served: Served) -> httpx2.Client:
     """A client of it."""
-    return httpx.Client(
+    return httpx2.Client(
         base_url=f"{served.url}/api/v1",
         headers={"authorization": "Bearer dev"},
         timeout=60,
@@ -36,7 +36,7 @@ def client(served: Served) -> httpx.Client:
     )
 
 
-def deploy(api: httpx.Client, name: str, source: str, **members: Any) -> httpx.Response:
+def deploy(api: httpx2.Client, name: str, source: str, **members: Any) -> httpx2.Response:
     """Deploy Python source and wait for its build."""
     body = {"source": source, "language": "python", **members}
     return api.put(f"/functions/{name}?wait=60s", json=body)

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from served import Served, free_port, serving
 
@@ -25,9 +25,9 @@ class Gx:
     """A client of workspaces on a server's own listener for the dialect."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=30, trust_env=False, verify=False)
+        self.http = httpx2.Client(base_url=url, timeout=30, trust_env=False, verify=False)
 
-    def ask(self, method: str, path: str, workspace: str, **more: Any) -> httpx.Response:
+    def ask(self, method: str, path: str, workspace: str, **more: Any) -> httpx2.Response:
         """Send one request."""
         query = {"api_key": "dev", "workspace_id": workspace}
         return self.http.request(method, path, params=query, **more)

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from ordinary import Ordinary
 from shells import SHELLS
@@ -56,7 +56,7 @@ def village() -> Iterator[Village]:
         village.close()
 
 
-def deploy(who: httpx.Client, name: str, language: str, source: str) -> None:
+def deploy(who: httpx2.Client, name: str, language: str, source: str) -> None:
     """Deploy a function, and wait until it is built; skips without a tool chain."""
     answer = who.put(f"/functions/{name}?wait=55s", json={"source": source, "language": language})
     assert answer.status_code == 200, answer.text
@@ -75,7 +75,7 @@ def is_out_of_reach(program: str) -> bool:
     return found is not None and not all(one.stat().st_mode & 0o001 for one in Path(found).parents)
 
 
-def call(who: httpx.Client, name: str, body: str) -> str:
+def call(who: httpx2.Client, name: str, body: str) -> str:
     """What a function answers."""
     answer = who.post(f"/functions/{name}/calls?wait=40s", content=body)
     assert answer.status_code == 200, answer.text

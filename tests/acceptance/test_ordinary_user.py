@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from ordinary import Ordinary
 
@@ -23,7 +23,7 @@ class Town:
         self.victim, self.attacker = (server.client(token) for token in tokens)
         self.task = self.begin(self.victim, "echo private; exec sleep 100")
 
-    def begin(self, who: httpx.Client, command: str, **more: object) -> str:
+    def begin(self, who: httpx2.Client, command: str, **more: object) -> str:
         """Submit a shell command; its task's id."""
         answer = who.post("/tasks", json={"command": command, **more})
         assert answer.status_code == 201, answer.text
@@ -59,7 +59,7 @@ def town() -> Iterator[Town]:
 @pytest.mark.bubblewrap
 def test_commands_are_sandboxed_by_default(town: Town) -> None:
     """Said where an operator looks."""
-    health = httpx.get(f"{town.server.url}/health", trust_env=False).json()
+    health = httpx2.get(f"{town.server.url}/health", trust_env=False).json()
     assert health["isolation"] == "sandbox"
     assert "warnings" not in health
     found = json.loads(town.server.run("doctor", "--json").stdout)
@@ -130,7 +130,7 @@ def test_without_a_sandbox_there_is_one_workspace() -> None:
     with Ordinary() as server:
         first = server.token("one")
         server.start(work_sandbox="never", fastlane_anonymous="true")
-        health = httpx.get(f"{server.url}/health", trust_env=False).json()
+        health = httpx2.get(f"{server.url}/health", trust_env=False).json()
         assert health["isolation"] == "none"
         assert "server" in health["warnings"][0]
         assert "work_runs_as_the_server" in (server.root / "log").read_text()
@@ -138,7 +138,7 @@ def test_without_a_sandbox_there_is_one_workspace() -> None:
         refused = server.run("token", "create", "b", "--workspace", "two", *options)
         assert refused.returncode != 0
         assert "workspaces_share_user" in refused.stderr
-        other = httpx.post(
+        other = httpx2.post(
             f"{server.url}/fastlane/tasks/x",
             json={"image": "busybox", "command": "true"},
             trust_env=False,

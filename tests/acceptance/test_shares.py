@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from served import Served
 
@@ -19,11 +19,11 @@ PATIENCE_S = 20.0
 """An innocent request that takes longer was kept waiting by the other workspace."""
 
 
-def client(url: str, token: str) -> httpx.Client:
+def client(url: str, token: str) -> httpx2.Client:
     """The native API with one token."""
     headers = {"authorization": f"Bearer {token}"}
     base = f"{url}/api/v1"
-    return httpx.Client(
+    return httpx2.Client(
         base_url=base, headers=headers, trust_env=False, verify=False, timeout=PATIENCE_S
     )
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
+import httpx2
 from served import Served
 
 
@@ -22,7 +22,7 @@ class Tenant:
             check=True,
             timeout=60,
         )
-        self.http = httpx.Client(
+        self.http = httpx2.Client(
             base_url=f"{url}/api/v1",
             headers={"authorization": f"Bearer {json.loads(made.stdout)['token']}"},
             trust_env=False,

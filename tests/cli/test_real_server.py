@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from command_line import PROGRAM, Finished
 
@@ -322,7 +322,7 @@ def test_jobs_that_wait_are_listed_and_cancelled(yard: Yard) -> None:
     """Those of fastlane, which are no tasks until they start."""
     url = json.loads((yard.data / "server.json").read_text())["url"]
     body = {"image": "busybox", "command": "echo later", "startIn": "1h"}
-    made = httpx.post(f"{url}/fastlane/tasks/mail", json=body, trust_env=False)
+    made = httpx2.post(f"{url}/fastlane/tasks/mail", json=body, trust_env=False)
     assert made.status_code == 200, made.text
     (job,) = json.loads(yard.run("cron", "jobs").stdout)
     assert (job["id"], job["group"], job["cron"]) == (made.json()["jobId"], "mail", None)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import anyio
-import httpx
+import httpx2
 import pytest
 from anyio import to_thread
 from harbour import Harbour, until
@@ -131,7 +131,7 @@ def names_of(harbour: Harbour) -> set[str] | None:
     """All containers; None if the engine does not say so while it makes or removes one."""
     try:
         return harbour.names()
-    except httpx.HTTPStatusError:
+    except httpx2.HTTPStatusError:
         return None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-import httpcore
+import httpcore2
 import pytest
 
 from enginegate import Authority, tls_gate
@@ -52,7 +52,7 @@ def peer(tmp_path: Path) -> Iterator[Peer]:
 
 async def connected(port: int, context: ssl.SSLContext) -> TlsStream:
     """A new connection."""
-    plain = await httpcore.AnyIOBackend().connect_tcp("127.0.0.1", port, timeout=5)
+    plain = await httpcore2.AnyIOBackend().connect_tcp("127.0.0.1", port, timeout=5)
     stream = TlsStream(plain, context, "127.0.0.1")
     try:
         await stream.shake_hands(5)
@@ -105,10 +105,10 @@ async def test_nothing_that_came_before_is_lost(tmp_path: Path, peer: Peer) -> N
 
 
 async def test_a_certificate_that_is_not_accepted_is_told(tmp_path: Path, peer: Peer) -> None:
-    """As the error that httpx knows, whose cause is the reason."""
+    """As the error that httpx2 knows, whose cause is the reason."""
     authority = Authority(tmp_path / "tls", "authority")
     other = Authority(tmp_path / "tls", "other")
     context = TlsFiles(other.path, *authority.certify("client")).context()
-    with tls_gate(peer.path, authority) as gate, pytest.raises(httpcore.ConnectError) as raised:
+    with tls_gate(peer.path, authority) as gate, pytest.raises(httpcore2.ConnectError) as raised:
         await connected(gate.port, context)
     assert isinstance(raised.value.__cause__, ssl.SSLCertVerificationError)

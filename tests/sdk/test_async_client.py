@@ -2,7 +2,7 @@
 
 from contextlib import aclosing
 
-import httpx
+import httpx2
 import pytest
 
 from taskyard.sdk import AsyncClient, errors
@@ -32,7 +32,7 @@ async def test_submits_waits_and_lists(url: str) -> None:
 
 async def test_follow_survives_cuts(url: str) -> None:
     """Every byte is seen once, also when the connection is cut."""
-    async with httpx.AsyncClient() as http:
+    async with httpx2.AsyncClient() as http:
         await http.post(f"{url}/faults", json={"cut_follow_bytes": [0, 5000]})
     async with AsyncClient(url, "dev") as client:
         task = await client.submit("for i in $(seq 3000); do echo line $i; done; exit 4")

@@ -5,7 +5,7 @@ import socket
 from itertools import islice
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from taskyard.sdk import Client, errors
@@ -53,7 +53,7 @@ def test_lists_page_after_page(client: Client) -> None:
 @pytest.mark.parametrize("cuts", [[], [0, 5000, 9000]])
 def test_follow_survives_cuts(client: Client, url: str, cuts: list[int]) -> None:
     """Every byte is seen once, also when the connection is cut again and again."""
-    httpx.post(f"{url}/faults", json={"cut_follow_bytes": list(cuts)}).raise_for_status()
+    httpx2.post(f"{url}/faults", json={"cut_follow_bytes": list(cuts)}).raise_for_status()
     script = "printf 'a\\377b'; for i in $(seq 4000); do echo line $i; done; echo err >&2; exit 4"
     task = client.submit(script)
     streams, exits = gather(client, task.id)
@@ -122,9 +122,9 @@ def test_errors_are_named(client: Client, url: str) -> None:
 
 def test_repeats_what_can_be_repeated(client: Client, url: str) -> None:
     """A server that is stopping is asked again; an overloaded one is left to the caller."""
-    httpx.post(f"{url}/faults", json={"refuse": [503, 503]}).raise_for_status()
+    httpx2.post(f"{url}/faults", json={"refuse": [503, 503]}).raise_for_status()
     assert client.me().workspace == "default"
-    httpx.post(f"{url}/faults", json={"refuse": [429]}).raise_for_status()
+    httpx2.post(f"{url}/faults", json={"refuse": [429]}).raise_for_status()
     with pytest.raises(errors.Overloaded) as overloaded:
         client.me()
     assert overloaded.value.retry_after_s == 0.05

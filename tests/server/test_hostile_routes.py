@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
-import httpx
+import httpx2
 import pytest
 from litestar import Litestar
 from litestar.routes import HTTPRoute, WebSocketRoute
@@ -56,8 +56,8 @@ class Town:
     """A server, a victim with everything a workspace can have, and its neighbour."""
 
     url: str
-    victim: httpx.AsyncClient
-    neighbours: dict[Role, httpx.AsyncClient]
+    victim: httpx2.AsyncClient
+    neighbours: dict[Role, httpx2.AsyncClient]
     ids: dict[str, str] = field(default_factory=dict)
     """What the victim's things are called, by kind."""
 
@@ -68,13 +68,15 @@ class Town:
         return answer.json() if answer.content else None
 
 
-class Key(httpx.Auth):
+class Key(httpx2.Auth):
     """A token, as each dialect wants it."""
 
     def __init__(self, token: str) -> None:
         self.text = token
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+    def auth_flow(
+        self, request: httpx2.Request
+    ) -> Generator[httpx2.Request, httpx2.Response, None]:
         """In the header; GX wants it in the query."""
         request.headers["authorization"] = f"Bearer {self.text}"
         if request.url.path.startswith(PREFIXES["gx"]):
@@ -162,12 +164,12 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
                 local = await stack.enter_async_context(local_admin(data))
                 url = str(json.loads((data / "server.json").read_text())["url"])
 
-                async def client(workspace: str, role: Role) -> httpx.AsyncClient:
+                async def client(workspace: str, role: Role) -> httpx2.AsyncClient:
                     body = {"name": f"{workspace}-{role.word}", "role": role.word}
                     headers = {"taskyard-workspace": workspace}
                     answer = await local.post("/api/v1/tokens", json=body, headers=headers)
                     assert answer.status_code == 201, answer.text
-                    made = httpx.AsyncClient(
+                    made = httpx2.AsyncClient(
                         base_url=url,
                         auth=Key(answer.json()["token"]),
                         timeout=20,
@@ -191,10 +193,10 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
                         await done.wait()
 
 
-def local_admin(data: Path) -> httpx.AsyncClient:
+def local_admin(data: Path) -> httpx2.AsyncClient:
     """A client of the control socket."""
-    transport = httpx.AsyncHTTPTransport(uds=str(data / "control.sock"))
-    return httpx.AsyncClient(transport=transport, base_url="http://local", timeout=20)
+    transport = httpx2.AsyncHTTPTransport(uds=str(data / "control.sock"))
+    return httpx2.AsyncClient(transport=transport, base_url="http://local", timeout=20)
 
 
 def routes(kind: type[HTTPRoute] | type[WebSocketRoute]) -> list[tuple[str, str]]:
@@ -292,7 +294,7 @@ async def test_no_route_reaches_into_another_workspace(town: Town, role: Role) -
                 more: Json = {} if body is None else {"json": body}
                 try:
                     answer = await neighbour.request(method, filled_path, **more)
-                except httpx.ReadTimeout:
+                except httpx2.ReadTimeout:
                     pytest.fail(f"{method} {filled_path} does not answer")
                 asked += 1
                 said = (method, filled_path, body, answer.text)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Hashable
 from pathlib import Path
 
 import anyio
-import httpx
+import httpx2
 import pytest
 from anyio.abc import SocketStream
 from litestar.types import Receive, Scope, Send
@@ -161,7 +161,7 @@ async def test_chunked_body_arrives_whole(port: int) -> None:
         for size in (1, 70_000, 3):
             yield b"x" * size
 
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False) as client:
         answer = await client.post(f"http://127.0.0.1:{port}/", content=pieces())
     assert answer.text == "70004 False"
 
@@ -192,8 +192,8 @@ async def test_control_socket_is_for_its_owner_and_marks_its_callers(tmp_path: P
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve)
         await started([listener])
-        transport = httpx.AsyncHTTPTransport(uds=str(path))
-        async with httpx.AsyncClient(transport=transport) as client:
+        transport = httpx2.AsyncHTTPTransport(uds=str(path))
+        async with httpx2.AsyncClient(transport=transport) as client:
             assert (await client.post("http://x/", content=b"ab")).text == "2 True"
         listener.stop()
 

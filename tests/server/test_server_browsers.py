@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
+import httpx2
 import pytest
 
 from taskyard.core.errors import InvalidInput
@@ -40,7 +40,7 @@ class Server:
 
     port: int
     ports: dict[str, int]
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
 
     def addresses(self, dialect: str, path: str) -> list[str]:
         """Both addresses of a path: on the main listener, and on the dialect's own."""
@@ -85,7 +85,7 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         tasks.start_soon(run.run, settings, ready)
         with anyio.fail_after(30):
             await ready.wait()
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        async with httpx2.AsyncClient(trust_env=False, timeout=20) as http:
             yield Server(settings.port, ports, http)
         stop.set()
 
@@ -105,7 +105,7 @@ async def test_pages_of_others_run_nothing(server: Server) -> None:
     """On every listener, in every dialect, with every credential that everybody knows."""
     for dialect, (path, body) in SENT.items():
         for url in server.addresses(dialect, path):
-            for credential in (httpx.USE_CLIENT_DEFAULT, httpx.BasicAuth("admin", "admin")):
+            for credential in (httpx2.USE_CLIENT_DEFAULT, httpx2.BasicAuth("admin", "admin")):
                 for origin in ("https://evil.test", "null", "http://localhost:3000"):
                     for kind in ("text/plain", "application/json"):
                         answer = await server.http.post(
@@ -128,7 +128,7 @@ async def test_pages_of_others_open_no_socket_and_read_nothing(server: Server) -
     }
     for dialect, path in paths.items():
         for url in server.addresses(dialect, path):
-            target = httpx.URL(url)
+            target = httpx2.URL(url)
             lines = [
                 f"GET {target.raw_path.decode()} HTTP/1.1",
                 f"Host: {target.host}:{target.port}",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
+import httpx2
 import pytest
 
 from taskyard.core.errors import StoreInUse
@@ -28,7 +28,7 @@ class Server:
         self.data = data
         self.stop = stop
         self.file: dict[str, Any] = json.loads((data / "server.json").read_text())
-        self.http = httpx.AsyncClient(
+        self.http = httpx2.AsyncClient(
             base_url=self.file["url"],
             headers={"authorization": "Bearer dev"},
             trust_env=False,
@@ -109,8 +109,8 @@ async def test_control_socket_needs_no_credential(server: Server) -> None:
     """Its caller is an admin of whichever workspace it names; a credential goes before that."""
     control = server.data / "control.sock"
     assert stat.S_IMODE(control.stat().st_mode) == 0o600
-    transport = httpx.AsyncHTTPTransport(uds=str(control))
-    async with httpx.AsyncClient(transport=transport, base_url="http://x/api/v1") as local:
+    transport = httpx2.AsyncHTTPTransport(uds=str(control))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://x/api/v1") as local:
         assert (await local.get("/me")).json()["workspace"] == "default"
         other = await local.get("/me", headers={"Taskyard-Workspace": "other"})
         who = {"actor": "local", "workspace": "other", "role": "admin"}
@@ -126,7 +126,7 @@ async def test_control_socket_needs_no_credential(server: Server) -> None:
 async def test_metrics_behind_a_proxy_need_a_credential(server: Server) -> None:
     """Loopback alone is open, and not what somebody forwards from elsewhere."""
     forwarded = {"X-Forwarded-For": "192.0.2.1"}
-    async with httpx.AsyncClient(base_url=server.file["url"], trust_env=False) as nobody:
+    async with httpx2.AsyncClient(base_url=server.file["url"], trust_env=False) as nobody:
         assert (await nobody.get("/metrics")).status_code == 200
         assert (await nobody.get("/metrics", headers=forwarded)).status_code == 401
         assert (await nobody.get("/metrics", headers={"Via": "1.1 proxy"})).status_code == 401
@@ -172,15 +172,15 @@ async def test_dialect_of_its_own_listener_stands_at_the_root(tmp_path: Path) ->
             yard.metrics,
             yard.checks,
         )
-        own = httpx.ASGITransport(_with_state(dialect_app(served, "native")))
-        async with httpx.AsyncClient(transport=own, base_url="http://x") as client:
+        own = httpx2.ASGITransport(_with_state(dialect_app(served, "native")))
+        async with httpx2.AsyncClient(transport=own, base_url="http://x") as client:
             client.headers["authorization"] = "Bearer dev"
             task = await client.post("/tasks", json={"command": "true"})
             assert task.headers["location"] == f"/tasks/{task.json()['id']}"
             assert "/tasks" in (await client.get("/openapi.json")).json()["paths"]
             assert (await client.get("/api/v1/me")).status_code == 404
-        whole = httpx.ASGITransport(_with_state(main_app(served)))
-        async with httpx.AsyncClient(transport=whole, base_url="http://x") as client:
+        whole = httpx2.ASGITransport(_with_state(main_app(served)))
+        async with httpx2.AsyncClient(transport=whole, base_url="http://x") as client:
             options = await client.options("/api/v1/tasks")
             assert (options.status_code, options.headers["allow"]) == (
                 204,

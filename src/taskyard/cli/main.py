@@ -73,7 +73,6 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; answers with its exit code, see :mod:`taskyard.cli.exits`."""
-    _skip_httpx_program()
     app = build()
     given = with_end_of_options(app, arguments)
     as_json = "--json" in (given[: given.index(END)] if END in given else given)
@@ -119,9 +118,3 @@ def _report(stop: Stop, as_json: bool, code: int | None = None) -> int:
         # There is nowhere left to say it; the exit code remains.
         discard(sys.stderr)
     return code
-
-
-def _skip_httpx_program() -> None:
-    """Keep ``import httpx`` from loading its own command line, a third of our start-up time."""
-    if "httpx" not in sys.modules:
-        sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: not there

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import msgspec
 
 from taskyard.sdk.errors import Problem, Refused, Unavailable, Unreachable, refusal
@@ -71,7 +71,7 @@ def headers(
     return fields
 
 
-def check(response: httpx.Response) -> None:
+def check(response: httpx2.Response) -> None:
     """Raise the :class:`Refused` for an error answer."""
     if response.is_success:
         return
@@ -85,7 +85,7 @@ def check(response: httpx.Response) -> None:
 
 
 def cause_of(error: Exception) -> str:
-    """The network error as text; some errors of httpx have no message."""
+    """The network error as text; some errors of httpx2 have no message."""
     return str(error) or type(error).__name__
 
 
@@ -98,13 +98,13 @@ class RepeatPolicy:
         self.repeated = False
         """Whether the request may have reached the server before."""
 
-    def delay_s(self, request: Request[T], error: httpx.TransportError | Refused) -> float | None:
+    def delay_s(self, request: Request[T], error: httpx2.TransportError | Refused) -> float | None:
         """Seconds until the next try; None when the error stands.
 
         What never left this machine can always go again; everything else only when sending it
         twice is the same as sending it once.
         """
-        never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        never_sent = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
         if isinstance(error, Refused) and not isinstance(error, Unavailable):
             return None
         if self._left <= 0 or not (never_sent or request.repeatable):

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
-import httpx
+import httpx2
 import msgspec
 from msgspec import Struct
 
@@ -174,14 +174,14 @@ def result(task_id: str) -> RawRequest:
     return RawRequest(Request("GET", f"{BASE}/tasks/{quote(task_id, safe='')}/result", bytes))
 
 
-def submitted(answer: httpx.Response) -> models.Task:
+def submitted(answer: httpx2.Response) -> models.Task:
     """The task of a call that nobody waits for. Raises ``Refused``, ``Unreadable``."""
     check(answer)
     task: models.Task = reader(models.Task)(answer.content)
     return task
 
 
-def invoked(answer: httpx.Response) -> Invocation | models.Task:
+def invoked(answer: httpx2.Response) -> Invocation | models.Task:
     """What the function answered, or the task if that takes longer. Raises as above.
 
     Functions may answer with any status and location: the server tells of a task with its own.
@@ -192,7 +192,7 @@ def invoked(answer: httpx.Response) -> Invocation | models.Task:
     return answered(answer)
 
 
-def answered(answer: httpx.Response) -> Invocation:
+def answered(answer: httpx2.Response) -> Invocation:
     """What the function answered, whatever its status. Raises ``Refused``, ``Unreadable``."""
     if TASK_HEADER not in answer.headers:
         check(answer)

@@ -5,7 +5,7 @@ judged address itself. See ``server/outbound.py``.
 """
 
 import anyio
-import httpx
+import httpx2
 
 from taskyard.core.errors import InvalidInput
 from taskyard.core.notifications.addresses import Address, parse_address, refusal
@@ -32,20 +32,20 @@ class GuardedFetcher:
         """See the port."""
         try:
             check_url(wanted.url)
-            url = httpx.URL(wanted.url)
-        except (InvalidInput, httpx.InvalidURL) as error:
+            url = httpx2.URL(wanted.url)
+        except (InvalidInput, httpx2.InvalidURL) as error:
             raise TargetRefused(f"the URL cannot be used: {error}") from error
         with anyio.move_on_after(wanted.connect_s + wanted.total_s):
             address = await self._address(url)
             try:
                 return await self._fetch(wanted, url, address)
-            except (httpx.HTTPError, OSError, ValueError) as error:
+            except (httpx2.HTTPError, OSError, ValueError) as error:
                 # Names and values that no header can have are ValueErrors.
                 text = str(error) or type(error).__name__
                 raise SendFailed(f"the request failed: {text}") from error
         raise SendFailed(f"no answer within {wanted.connect_s + wanted.total_s:g} s")
 
-    async def _address(self, url: httpx.URL) -> Address:
+    async def _address(self, url: httpx2.URL) -> Address:
         """Where the host is; nothing that it resolves to is refused."""
         host = url.raw_host.decode("ascii")
         try:
@@ -61,8 +61,8 @@ class GuardedFetcher:
                 raise TargetRefused(f"{host} is at a {kind} address, which is not allowed here")
         return addresses[0]
 
-    async def _fetch(self, wanted: Fetch, url: httpx.URL, address: Address) -> Answer:
-        request = httpx.Request(
+    async def _fetch(self, wanted: Fetch, url: httpx2.URL, address: Address) -> Answer:
+        request = httpx2.Request(
             wanted.method,
             url.copy_with(host=str(address), fragment=None),
             headers={
@@ -79,7 +79,7 @@ class GuardedFetcher:
                 "timeout": {"connect": wanted.connect_s},
             },
         )
-        async with httpx.AsyncHTTPTransport(verify=wanted.verify_tls) as transport:
+        async with httpx2.AsyncHTTPTransport(verify=wanted.verify_tls) as transport:
             response = await transport.handle_async_request(request)
             body = bytearray()
             try:

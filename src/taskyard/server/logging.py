@@ -20,7 +20,7 @@ LEVELS: Final = {
     "error": logging.ERROR,
 }
 _QUIET: Final = {
-    "httpx": logging.WARNING,
+    "httpx2": logging.WARNING,
     "uvicorn.error": logging.WARNING,
     "uvicorn.access": logging.WARNING,
 }

@@ -12,7 +12,7 @@ from ssl import SSLContext
 from typing import Final
 
 import anyio
-import httpx
+import httpx2
 
 from taskyard.core.errors import InvalidInput
 from taskyard.core.notifications.addresses import Address, Network, parse_address, refusal
@@ -61,11 +61,11 @@ class Outbound:
         self._allowed = tuple(allowed_networks)
         self._resolve = resolver
         # The bare transport: a client would keep cookies, follow proxies of the environment.
-        self._transport = httpx.AsyncHTTPTransport(
+        self._transport = httpx2.AsyncHTTPTransport(
             verify=tls if tls is not None else True,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
         )
-        self._trusting: httpx.AsyncHTTPTransport | None = None
+        self._trusting: httpx2.AsyncHTTPTransport | None = None
 
     def check_url(self, url: str, field: str = "url") -> None:
         """See ``HttpSender``. An address in the URL is judged at once, in whatever form it is."""
@@ -73,7 +73,7 @@ class Outbound:
         try:
             host = _parsed(url).host
             address = parse_address(host)
-        except httpx.InvalidURL as error:
+        except httpx2.InvalidURL as error:
             raise InvalidInput(field, f"cannot be read: {error}") from error
         except ValueError:
             return
@@ -86,19 +86,19 @@ class Outbound:
         try:
             check_url(post.url)
             url = _parsed(post.url)
-        except (InvalidInput, httpx.InvalidURL) as error:
+        except (InvalidInput, httpx2.InvalidURL) as error:
             raise TargetRefused(f"the URL cannot be used: {error}") from error
         addresses = await self._addresses(url)
         for address in addresses[:-1]:
             try:
                 return await self._send(post, url, address)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 continue
-            except httpx.HTTPError as error:
+            except httpx2.HTTPError as error:
                 raise _failure(error) from error
         try:
             return await self._send(post, url, addresses[-1])
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise _failure(error) from error
 
     async def close(self) -> None:
@@ -107,18 +107,18 @@ class Outbound:
         if self._trusting is not None:
             await self._trusting.aclose()
 
-    def _transport_for(self, post: Post) -> httpx.AsyncHTTPTransport:
+    def _transport_for(self, post: Post) -> httpx2.AsyncHTTPTransport:
         """The usual one, or one that checks no certificates; most servers never need the latter."""
         if post.verify_tls:
             return self._transport
         if self._trusting is None:
-            self._trusting = httpx.AsyncHTTPTransport(
+            self._trusting = httpx2.AsyncHTTPTransport(
                 verify=False,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
             )
         return self._trusting
 
-    async def _addresses(self, url: httpx.URL) -> list[Address]:
+    async def _addresses(self, url: httpx2.URL) -> list[Address]:
         """Where the host is; none of it refused, at least one."""
         host = url.raw_host.decode("ascii")
         port = url.port or (443 if url.scheme == "https" else 80)
@@ -139,8 +139,8 @@ class Outbound:
     def _refusal(self, address: Address) -> str | None:
         return None if self._allow_private else refusal(address, self._allowed)
 
-    async def _send(self, post: Post, url: httpx.URL, address: Address) -> Answer:
-        request = httpx.Request(
+    async def _send(self, post: Post, url: httpx2.URL, address: Address) -> Answer:
+        request = httpx2.Request(
             post.method,
             url.copy_with(host=str(address), fragment=None),
             headers={
@@ -174,9 +174,9 @@ class Outbound:
         return Answer(response.status_code, bytes(body), headers)
 
 
-def _parsed(url: str) -> httpx.URL:
-    return httpx.URL(url)
+def _parsed(url: str) -> httpx2.URL:
+    return httpx2.URL(url)
 
 
-def _failure(error: httpx.HTTPError) -> SendFailed:
+def _failure(error: httpx2.HTTPError) -> SendFailed:
     return SendFailed(f"the request failed: {str(error) or type(error).__name__}")

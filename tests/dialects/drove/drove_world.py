@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
-import httpx
+import httpx2
 from drove_worker import WordWorkers
 
 from fakes.logs import MemoryLogs
@@ -67,32 +67,32 @@ class DroveWorld:
         self.api = self.client("admin", "admin")
         self.guest = self.client("guest", "guest")
 
-    def client(self, user: str | None, password: str = PASSWORD, **more: Any) -> httpx.AsyncClient:
+    def client(self, user: str | None, password: str = PASSWORD, **more: Any) -> httpx2.AsyncClient:
         """A client of the dialect's own listener."""
-        auth = None if user is None else httpx.BasicAuth(user, password)
+        auth = None if user is None else httpx2.BasicAuth(user, password)
         usual = {"base_url": self.url, "timeout": 20, "trust_env": False, "verify": False}
         given: dict[str, Any] = {**usual, **more}
-        return httpx.AsyncClient(auth=auth, **given)
+        return httpx2.AsyncClient(auth=auth, **given)
 
-    async def users(self) -> dict[str, httpx.AsyncClient]:
+    async def users(self) -> dict[str, httpx2.AsyncClient]:
         """A client for each of the four roles."""
         admin = Caller("test", WorkspaceName("default"), Role.ADMIN)
         for name, role in USERS.items():
             await self.wired.engine.access.add_user(admin, name, PASSWORD, role)
         return {name: self.client(name) for name in USERS}
 
-    async def operators(self) -> dict[str, httpx.AsyncClient]:
+    async def operators(self) -> dict[str, httpx2.AsyncClient]:
         """A client for each role of the installation."""
         admin = Caller("test", INSTALLATION, Role.READ, installation=Role.ADMIN)
         for name, role in OPERATORS.items():
             await self.wired.engine.access.add_user(admin, name, PASSWORD, role)
         return {name: self.client(name) for name in OPERATORS}
 
-    async def post(self, path: str, body: Any = None) -> httpx.Response:
+    async def post(self, path: str, body: Any = None) -> httpx2.Response:
         """An answer to a body."""
         return await self.api.post(path, json=body)
 
-    async def operate(self, kind: str, **members: Any) -> httpx.Response:
+    async def operate(self, kind: str, **members: Any) -> httpx2.Response:
         """An answer to an operation."""
         return await self.post("/tasks/operations", {"type": kind, "opSpec": OP_SPEC, **members})
 
@@ -117,7 +117,7 @@ class DroveWorld:
         problems: list[str] = said[0]
         return problems
 
-    async def kill(self, task_id: str = "T1") -> httpx.Response:
+    async def kill(self, task_id: str = "T1") -> httpx2.Response:
         """The answer to a kill."""
         return await self.operate("KILL", sourceAppName="APP", taskId=task_id)
 

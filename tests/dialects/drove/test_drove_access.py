@@ -3,7 +3,7 @@
 import base64
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from drove_world import OP_SPEC, DroveWorld, opened, spec
 
@@ -72,7 +72,7 @@ async def test_roles_have_what_the_contract_lists_and_inherit_nothing(world: Dro
     form = {"taskSearchAppName": "A", "taskSearchTaskID": "B"}
 
     async def status(who: str, method: str, path: str, **more: object) -> int:
-        answer = await clients[who].request(method, path, **more)  # type: ignore[arg-type]  # httpx
+        answer = await clients[who].request(method, path, **more)  # type: ignore[arg-type]  # httpx2
         if answer.status_code == 403:
             assert answer.content == b""
         return answer.status_code
@@ -245,7 +245,7 @@ async def test_search_leads_below_the_prefix(
         headers = {"x-forwarded-prefix": "/outside/"}
         answer = await below.post("/tasks/search", data=data, headers=headers)
         assert answer.headers["location"] == "/outside/drove" + end
-        page = await below.get(httpx.URL(world.server_url + "/drove" + end))
+        page = await below.get(httpx2.URL(world.server_url + "/drove" + end))
         assert page.status_code == (303 if end != "/" else 200)
 
 

@@ -1,6 +1,6 @@
 """Faults of the server, executors that are not like the others, and hostile requests."""
 
-import httpx
+import httpx2
 import pytest
 from drove_world import DroveWorld, opened, spec
 
@@ -88,7 +88,7 @@ async def test_executors_without_an_engine_are_not_ready(tmp_path: object) -> No
 )
 async def test_odd_names_are_just_unknown(world: DroveWorld, path: str) -> None:
     """Read or deleted."""
-    url = httpx.URL(world.url + path)
+    url = httpx2.URL(world.url + path)
     found = await world.api.get(url)
     assert (found.status_code, found.json()["status"]) == (200, "FAILED")
     assert (await world.api.delete(url)).json()["data"] == {"deleted": True}

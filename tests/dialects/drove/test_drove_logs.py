@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from drove_world import DroveWorld
 
@@ -110,10 +110,10 @@ async def test_files_that_are_not_there_are_errors(world: DroveWorld, name: str)
     """In a form of their own; only the base name counts."""
     await written(world, b"x")
     for what in ("read", "download"):
-        answer = await world.api.get(httpx.URL(f"{world.url}{BASE}/{what}/{name}?offset=0"))
+        answer = await world.api.get(httpx2.URL(f"{world.url}{BASE}/{what}/{name}?offset=0"))
         assert answer.status_code == 404
         assert set(answer.json()) == {"error"}
-    answer = await world.api.get(httpx.URL(f"{world.url}{BASE}/read/..%2foutput.log?offset=0"))
+    answer = await world.api.get(httpx2.URL(f"{world.url}{BASE}/read/..%2foutput.log?offset=0"))
     assert answer.json()["data"] == "x"
 
 

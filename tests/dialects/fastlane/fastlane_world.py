@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import anyio
-import httpx
+import httpx2
 from fastlane_worker import WordWorker
 
 from fakes.logs import MemoryLogs
@@ -41,9 +41,9 @@ class FastlaneWorld:
         """Of the listener that serves everything."""
         self.api = self.client()
 
-    def client(self, **options: Any) -> httpx.AsyncClient:
+    def client(self, **options: Any) -> httpx2.AsyncClient:
         """A client of the dialect's own listener, as a user of the original would have."""
-        return httpx.AsyncClient(
+        return httpx2.AsyncClient(
             base_url=self.url, timeout=20, trust_env=False, verify=False, **options
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 import pytest
 from fastlane_world import FastlaneWorld, opened
 from websockets.asyncio.client import connect
@@ -368,4 +368,4 @@ async def test_health_tells_of_trouble(world: FastlaneWorld) -> None:
     assert answer.status_code == 500
     assert answer.json()["redis"] is False
     assert answer.json()["errors"][0]["source"] == "redis"
-    assert isinstance(answer, httpx.Response)
+    assert isinstance(answer, httpx2.Response)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
+import httpx2
 import pytest
 
 from fakes.stores import prepare, threads_for_processes
@@ -74,7 +74,7 @@ class Account:
 
     def __init__(self, url: str, token: str | None) -> None:
         headers = {} if token is None else {"authorization": token}
-        self.http = httpx.AsyncClient(
+        self.http = httpx2.AsyncClient(
             base_url=url, headers=headers, timeout=60, trust_env=False, verify=False
         )
 
@@ -138,12 +138,12 @@ class Account:
             assert time.monotonic() < deadline, found
             await anyio.sleep(0.01)
 
-    async def result(self, task_id: str) -> httpx.Response:
+    async def result(self, task_id: str) -> httpx2.Response:
         """The result of a task, once it has one."""
         await self.finished(task_id)
         return await self.http.get(f"/v1/task/{task_id}/result")
 
-    async def called(self, function_id: str, **more: Any) -> httpx.Response:
+    async def called(self, function_id: str, **more: Any) -> httpx2.Response:
         """The result of a new task."""
         return await self.result(await self.task(function_id, **more))
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
-import httpx
+import httpx2
 import pytest
 from argon2 import PasswordHasher
 from greencloud_world import ACCOUNTS, GreenCloudWorld, Json, opened
@@ -42,7 +42,7 @@ async def signed_in(world: GreenCloudWorld) -> Json:
     return found
 
 
-async def refreshed(world: GreenCloudWorld, token: object) -> httpx.Response:
+async def refreshed(world: GreenCloudWorld, token: object) -> httpx2.Response:
     """What a refresh token is exchanged for."""
     return await world.nobody.http.post("/v1/auth/refresh", json={"refreshToken": token})
 

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import NoReturn
 
-import httpx
+import httpx2
 import pytest
 from greencloud_world import GreenCloudWorld
 
@@ -61,9 +61,9 @@ async def endpoint(world: GreenCloudWorld) -> str:
     return await world.acme.made(f"/v1/endpoint/{function}")
 
 
-async def answers(url: str, endpoint: str, kind: str) -> list[httpx.Response]:
+async def answers(url: str, endpoint: str, kind: str) -> list[httpx2.Response]:
     """The two ways to the answer: the call itself, and the page of its result."""
-    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
+    async with httpx2.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
         called = await http.get(f"/gc/{endpoint}?k={kind}", headers={"prefer": "wait=30"})
         result = await http.get(f"/gc/{called.headers['gc-task-id']}/result")
     return [called, result]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from greencloud_world import GreenCloudWorld
 
@@ -24,7 +24,7 @@ def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(piecewise, "PIECE_BYTES", 200)
 
 
-def in_pieces(answer: httpx.Response) -> bool:
+def in_pieces(answer: httpx2.Response) -> bool:
     """Whether an answer came without a length."""
     return "content-length" not in answer.headers
 
@@ -149,7 +149,7 @@ async def test_a_list_that_breaks_off(
     refused = await acme.http.get(path)
     assert (refused.status_code, refused.json()["error"]) == (503, "UNAVAILABLE")
     count, limit = 0, 3
-    with pytest.raises(httpx.RemoteProtocolError):
+    with pytest.raises(httpx2.RemoteProtocolError):
         await acme.http.get(path)
     limit = 99
     assert len(await acme.got(path)) == 12

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
-import httpx
+import httpx2
 import pytest
 from greencloud_world import ECHO, GreenCloudWorld, opened
 
@@ -27,7 +27,7 @@ async def echo(world: GreenCloudWorld) -> str:
     return await world.acme.deployed(ECHO)
 
 
-async def refused(call: httpx.Response, status: int, code: str) -> None:
+async def refused(call: httpx2.Response, status: int, code: str) -> None:
     """An error that pages may read, too."""
     assert (call.status_code, call.json()["error"]) == (status, code), call.text
     assert "access-control-allow-origin" in call.headers or "vary" in call.headers

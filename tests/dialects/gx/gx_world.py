@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
+import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
@@ -45,7 +45,7 @@ class Space:
         self.http = world.http
         self.query = {"api_key": key} | ({} if name is None else {"workspace_id": name})
 
-    async def post(self, body: Any) -> httpx.Response:
+    async def post(self, body: Any) -> httpx2.Response:
         """A create with this body: bytes, or something to encode."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await self.http.post("/tasks", params=self.query, content=content)
@@ -81,7 +81,7 @@ class Space:
             raise AssertionError(f"in the end: {seen}") from None
         return seen
 
-    async def delete(self, number: object) -> httpx.Response:
+    async def delete(self, number: object) -> httpx2.Response:
         """Take a task back."""
         return await self.http.delete(f"/tasks/{number}", params=self.query)
 
@@ -138,11 +138,11 @@ class GxWorld:
         self.streams = streams
         self.main_url = main_url
         self.url = url
-        limits = httpx.Limits(max_connections=300)
-        self.http = httpx.AsyncClient(
+        limits = httpx2.Limits(max_connections=300)
+        self.http = httpx2.AsyncClient(
             base_url=url, timeout=20, trust_env=False, verify=False, limits=limits
         )
-        self.native = httpx.AsyncClient(
+        self.native = httpx2.AsyncClient(
             base_url=main_url + "/api/v1",
             headers={"authorization": "Bearer dev"},
             timeout=20,
@@ -157,7 +157,7 @@ class GxWorld:
     def stream_url(self, query: dict[str, str]) -> str:
         """Where a stream with these parameters is."""
         base = self.url.replace("http", "ws", 1)
-        return str(httpx.URL(f"{base}/ws/tasks", params=query))
+        return str(httpx2.URL(f"{base}/ws/tasks", params=query))
 
     async def key(self, name: str = "other", role: str = "write") -> tuple[str, str]:
         """A new key: its id, and its text."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from gx_world import GxWorld, Space, opened
 
@@ -30,7 +30,7 @@ STREAM = "/ws/tasks"
 OPEN = "access-control-allow-origin"
 
 
-def said(answer: httpx.Response) -> tuple[int, Any]:
+def said(answer: httpx2.Response) -> tuple[int, Any]:
     """Status and body; every answer is open to all origins, and JSON."""
     assert answer.headers.get_list(OPEN) == ["*"]
     if answer.status_code != 204:
@@ -198,7 +198,7 @@ async def test_stats_need_no_key(world: GxWorld) -> None:
 async def test_the_same_below_the_prefix(world: GxWorld, space: Space) -> None:
     """The main listener serves it at ``/gx``, with the same workspaces."""
     await space.create("gx.heavy")
-    async with httpx.AsyncClient(base_url=world.main_url, trust_env=False) as http:
+    async with httpx2.AsyncClient(base_url=world.main_url, trust_env=False) as http:
         answer = await http.get("/gx/tasks", params=space.query)
         assert [task["id"] for task in answer.json()["tasks"]] == [1]
         assert said(await http.get("/gx/nothing"))[1] == {"message": "Not Found"}

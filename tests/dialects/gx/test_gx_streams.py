@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
+import httpx2
 import pytest
 from gx_world import DEADLINE_S, GxWorld, Json, Space, all_of, closed, next_list, opened
 from websockets.asyncio.client import connect
@@ -259,7 +259,7 @@ async def test_streams_change_nothing(space: Space) -> None:
 async def test_stream_below_the_prefix(world: GxWorld, space: Space) -> None:
     """The main listener has it too."""
     base = world.main_url.replace("http", "ws", 1)
-    url = str(httpx.URL(f"{base}/gx/ws/tasks", params=space.query))
+    url = str(httpx2.URL(f"{base}/gx/ws/tasks", params=space.query))
     async with connect(url, proxy=None) as stream:
         assert await next_list(stream) == []
     assert await refused(f"{base}/gx/ws/tasks") == (403, {"message": "Forbidden"})

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from gx_world import GxWorld, Space, all_of
 
@@ -17,7 +17,7 @@ GOOD = {"name": "abc", "type": "gx.tiny"}
 TOO_LONG = "x" * 1025
 
 
-def refused(answer: httpx.Response) -> tuple[int, str]:
+def refused(answer: httpx2.Response) -> tuple[int, str]:
     """Status and message."""
     assert answer.headers["access-control-allow-origin"] == "*"
     document = answer.json()

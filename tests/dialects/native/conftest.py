@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from native_world import NativeWorld, opened
 
@@ -29,6 +29,6 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Nati
 
 
 @pytest.fixture
-def api(world: NativeWorld) -> httpx.AsyncClient:
+def api(world: NativeWorld) -> httpx2.AsyncClient:
     """A client with the token ``dev``."""
     return world.api

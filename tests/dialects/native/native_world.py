@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
+import httpx2
 from anyio.abc import TaskGroup
 
 from fakes.logs import MemoryLogs
@@ -170,10 +170,10 @@ class NativeWorld:
         self.guest = self.client("Basic Z3Vlc3Q6Z3Vlc3Q=")
         self.nobody = self.client(None)
 
-    def client(self, authorization: str | None) -> httpx.AsyncClient:
+    def client(self, authorization: str | None) -> httpx2.AsyncClient:
         """A client of the API with this credential."""
         headers = {} if authorization is None else {"authorization": authorization}
-        return httpx.AsyncClient(
+        return httpx2.AsyncClient(
             base_url=self.url + "/api/v1",
             headers=headers,
             timeout=20,

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-import httpx
+import httpx2
 import pytest
 from native_world import WORKER, NativeWorld
 from websockets.asyncio.client import connect
@@ -48,7 +48,7 @@ async def reader(world: NativeWorld, **more: Any) -> AsyncIterator[Reader]:
         yield one
 
 
-async def installation(world: NativeWorld, role: Role) -> httpx.AsyncClient:
+async def installation(world: NativeWorld, role: Role) -> httpx2.AsyncClient:
     """A client with a new token of the installation."""
     _, text = await world.wired.engine.access.create_token(HERE, role.word, role, INSTALLATION)
     return world.client(f"Bearer {text}")

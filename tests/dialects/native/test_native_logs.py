@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
-import httpx
+import httpx2
 import pytest
 import websockets
 from native_world import NativeWorld
@@ -100,7 +100,7 @@ async def test_large_output_is_cut_unless_downloaded(world: NativeWorld) -> None
 class Events:
     """Reads server-sent events off an answer."""
 
-    def __init__(self, answer: httpx.Response) -> None:
+    def __init__(self, answer: httpx2.Response) -> None:
         self._lines = answer.aiter_lines()
 
     async def next_line(self) -> str:

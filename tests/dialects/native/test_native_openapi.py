@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from anyio.from_thread import start_blocking_portal
 from native_world import opened
@@ -31,7 +31,7 @@ ENDLESS = ("follow_log", "stream_changes", "wait_for_task", "get_build_log")
 
 def operations(url: str) -> set[str]:
     """The names of all there are."""
-    document = httpx.get(f"{url}/openapi.json", trust_env=False).json()
+    document = httpx2.get(f"{url}/openapi.json", trust_env=False).json()
     return {
         operation["operationId"]
         for methods in document["paths"].values()
@@ -98,7 +98,7 @@ def test_server_keeps_what_its_description_promises(url: str, tmp_path: Path, pa
 
 def test_every_route_is_described(url: str) -> None:
     """Each operation has a summary, its errors and a unique name."""
-    document = httpx.get(f"{url}/openapi.json", trust_env=False).json()
+    document = httpx2.get(f"{url}/openapi.json", trust_env=False).json()
     names = []
     for path, methods in document["paths"].items():
         assert path.startswith("/api/v1/")
@@ -113,7 +113,7 @@ def test_every_route_is_described(url: str) -> None:
 
 def test_description_names_the_rules_of_a_task(url: str) -> None:
     """Ranges and patterns are those of the reference page."""
-    document = httpx.get(f"{url}/openapi.json", trust_env=False).json()
+    document = httpx2.get(f"{url}/openapi.json", trust_env=False).json()
     task = document["components"]["schemas"]["SubmittedTask"]
     assert task["required"] == []
     assert task["additionalProperties"] is False

@@ -1,7 +1,7 @@
 """Tasks over HTTP."""
 
 import anyio
-import httpx
+import httpx2
 import pytest
 from anyio.lowlevel import checkpoint
 from native_world import NativeWorld
@@ -132,7 +132,7 @@ async def test_filters_narrow_a_page(world: NativeWorld) -> None:
     one = await world.submit(start_in_s=99, group="g1", labels={"a": "1", "b": "2"}, name="Needle")
     await world.submit(start_in_s=99, group="g2", labels={"a": "1"})
 
-    async def ids(params: httpx.QueryParams | str) -> list[str]:
+    async def ids(params: httpx2.QueryParams | str) -> list[str]:
         answer = await world.api.get(f"/tasks?{params}")
         assert answer.status_code == 200, answer.text
         return [task["id"] for task in answer.json()["items"]]

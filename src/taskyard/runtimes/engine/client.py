@@ -1,6 +1,6 @@
 """The engine's HTTP API, as far as it is needed: version 1.41 of Docker's, which Podman speaks too.
 
-Over httpx, see ADR 0011: Unix sockets, TCP and TLS; nothing here reads the environment.
+Over httpx2, see ADR 0011: Unix sockets, TCP and TLS; nothing here reads the environment.
 """
 
 import socket
@@ -12,16 +12,17 @@ from typing import Any, Final, Self
 from urllib.parse import quote
 
 import anyio
-import httpcore
-import httpx
+import httpcore2
+import httpx2
 import msgspec
 
 from taskyard.runtimes.engine.address import Place
 from taskyard.runtimes.engine.connection_errors import told
 from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
 from taskyard.runtimes.engine.log_stream import answered
-from taskyard.runtimes.engine.tls_sockets import END_WRITING, TlsTransport
-from taskyard.runtimes.engine.unix_sockets import UnixTransport
+from taskyard.runtimes.engine.tls_sockets import END_WRITING, TlsBackend
+from taskyard.runtimes.engine.transport import PoolTransport
+from taskyard.runtimes.engine.unix_sockets import UnixBackend
 
 _API: Final = "/v1.41"
 _CONNECT_S: Final = 5.0
@@ -47,7 +48,7 @@ class Attachment:
         """
         try:
             data: bytes = await self._stream.read(_READ_BYTES)
-        except (httpcore.NetworkError, httpcore.TimeoutException, OSError) as error:
+        except (httpcore2.NetworkError, httpcore2.TimeoutException, OSError) as error:
             raise EngineUnreachable(f"the attachment broke: {error!r}") from error
         return data
 
@@ -63,7 +64,7 @@ class Attachment:
             # A duplicate, as what an event loop calls a socket need not know shutdown.
             with socket.socket(fileno=socket.dup(own.fileno())) as twin:
                 twin.shutdown(socket.SHUT_WR)
-        except (httpcore.NetworkError, httpcore.TimeoutException, OSError) as error:
+        except (httpcore2.NetworkError, httpcore2.TimeoutException, OSError) as error:
             raise EngineUnreachable(f"standard input was not taken: {error!r}") from error
 
 
@@ -77,23 +78,20 @@ class EngineClient:
             self._tls = ssl.create_default_context()
         self._http = self._client()
 
-    def _client(self) -> httpx.AsyncClient:
-        limits = httpx.Limits(
+    def _client(self) -> httpx2.AsyncClient:
+        limits = httpx2.Limits(
             max_connections=None, max_keepalive_connections=16, keepalive_expiry=5
         )
         if self.place.socket is not None:
-            transport: httpx.AsyncHTTPTransport = UnixTransport(self.place.socket, limits)
-        elif self._tls is not None:
-            transport = TlsTransport(self._tls, limits, _KEEP_ALIVE)
+            transport = PoolTransport(UnixBackend(), limits, socket_path=self.place.socket)
         else:
-            # Nothing is verified; reading all authorities takes 20 ms, per client.
-            transport = httpx.AsyncHTTPTransport(
-                verify=False, limits=limits, socket_options=_KEEP_ALIVE
+            transport = PoolTransport(
+                TlsBackend(), limits, tls=self._tls, socket_options=_KEEP_ALIVE
             )
-        return httpx.AsyncClient(
+        return httpx2.AsyncClient(
             transport=transport,
             base_url=(self.place.url or "http://engine") + _API,
-            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            timeout=httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S),
             trust_env=False,
         )
 
@@ -128,7 +126,7 @@ class EngineClient:
         """
         try:
             answer = await self._http.request(method, path, json=body, params=params)
-        except (httpx.TransportError, OSError) as error:
+        except (httpx2.TransportError, OSError) as error:
             raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from error
         if answer.status_code not in _FINE:
             raise _refused(answer.status_code, answer.content)
@@ -140,7 +138,7 @@ class EngineClient:
         headers = {"Content-Type": "application/x-tar"}
         try:
             answer = await self._http.put(path, params=params, content=archive, headers=headers)
-        except (httpx.TransportError, OSError) as error:
+        except (httpx2.TransportError, OSError) as error:
             raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from error
         if answer.status_code not in _FINE:
             raise _refused(answer.status_code, answer.content)
@@ -161,7 +159,7 @@ class EngineClient:
         async with self._client() as client:
             try:
                 await client.get("/version", timeout=_KNOCK_S)
-            except (httpx.TransportError, OSError) as error:
+            except (httpx2.TransportError, OSError) as error:
                 raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from (
                     error
                 )
@@ -257,20 +255,20 @@ class EngineClient:
         path: str,
         params: Mapping[str, str],
         headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[httpx.Response]:
-        timeout = httpx.Timeout(None, connect=_CONNECT_S)
+    ) -> AsyncIterator[httpx2.Response]:
+        timeout = httpx2.Timeout(None, connect=_CONNECT_S)
         request = self._http.build_request(
             method, path, params=params, headers=headers, timeout=timeout
         )
         try:
             answer = await self._http.send(request, stream=True)
-        except (httpx.TransportError, OSError) as error:
+        except (httpx2.TransportError, OSError) as error:
             raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from error
         try:
             if answer.status_code not in {*_FINE, 101}:
                 try:
                     content = await answer.aread()
-                except (httpx.TransportError, OSError) as error:
+                except (httpx2.TransportError, OSError) as error:
                     raise EngineUnreachable(
                         f"{self.place} broke off: {self._told(error)}"
                     ) from error
@@ -287,10 +285,10 @@ class EngineClient:
         try:
             async for piece in pieces:
                 yield piece
-        except (httpx.TransportError, OSError) as error:
+        except (httpx2.TransportError, OSError) as error:
             raise EngineUnreachable(f"{self.place} broke off: {self._told(error)}") from error
 
-    async def _objects(self, answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    async def _objects(self, answer: httpx2.Response) -> AsyncIterator[dict[str, Any]]:
         rest = b""
         async for piece in self._guarded(answer.aiter_raw()):
             *lines, rest = (rest + piece).split(b"\n")

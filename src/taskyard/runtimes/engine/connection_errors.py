@@ -4,7 +4,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Final
 
-import httpx
+import httpx2
 
 _OWN: Final = "the settings container_tls_cert and container_tls_key"
 
@@ -24,7 +24,7 @@ def told(error: Exception, *, secure: bool) -> str:
             return f"it does not speak TLS ({said})"
         if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
             return f"it refuses our certificate ({said}); check {_OWN}"
-    if isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError):
+    if isinstance(error, httpx2.ReadError | httpx2.WriteError | httpx2.RemoteProtocolError):
         # Nobody who refuses a certificate has to say so, and what is said may get lost.
         return f"it closed the connection ({said}); if it always does, check {_OWN}"
     return said

@@ -1,8 +1,8 @@
 """The body of a container's log, by a quicker way than other answers of an engine.
 
 Engines send every line of a log as a chunk of its own, so that 100 MB of short lines are millions
-of chunks. httpx spends 8 µs on each, in the event loop; httptools, which the server's own listeners
-use, spends a small part of that.
+of chunks. httpx2 spends 8 µs on each, in the event loop; httptools, which the server's own
+listeners use, spends a small part of that.
 """
 
 import ssl

@@ -1,4 +1,4 @@
-"""Unix sockets for httpx whose reads may be cancelled at any moment.
+"""Unix sockets whose reads may be cancelled at any moment.
 
 AnyIO 4.16 on asyncio: the read of a Unix socket that is cancelled in the very turn of the event
 loop in which something arrives leaves an ``InvalidStateError`` behind, for it sets a future that is
@@ -8,14 +8,13 @@ what is there.
 """
 
 import socket
-import ssl
 from collections.abc import Iterable
-from typing import Any
 
 import anyio
 import anyio.abc
-import httpcore
-import httpx
+import httpcore2
+
+from taskyard.runtimes.engine.transport import StreamWrapper
 
 
 async def arrival(stream: anyio.abc.ByteStream) -> None:
@@ -27,64 +26,39 @@ async def arrival(stream: anyio.abc.ByteStream) -> None:
     await anyio.wait_readable(raw)
 
 
-class _Stream(httpcore.AsyncNetworkStream):
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
+class _Stream(StreamWrapper):
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        super().__init__(stream)
         self._socket: socket.socket = stream.get_extra_info("socket")
         self._closed = False
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore2's
         if self._closed:
-            raise httpcore.ReadError("closed")
+            raise httpcore2.ReadError("closed")
         try:
             with anyio.fail_after(timeout):
                 await anyio.wait_readable(self._socket)
         except TimeoutError as error:
-            raise httpcore.ReadTimeout from error
+            raise httpcore2.ReadTimeout from error
         except anyio.ClosedResourceError as error:
-            raise httpcore.ReadError("closed") from error
-        return await self._stream.read(max_bytes, timeout)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
-        await self._stream.write(buffer, timeout)
+            raise httpcore2.ReadError("closed") from error
+        return await super().read(max_bytes, timeout)
 
     async def aclose(self) -> None:
         if not self._closed:
             self._closed = True
             anyio.notify_closing(self._socket)
-        await self._stream.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
-    ) -> httpcore.AsyncNetworkStream:
-        return await self._stream.start_tls(ssl_context, server_hostname, timeout)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+        await super().aclose()
 
 
-class _Backend(httpcore.AnyIOBackend):
+class UnixBackend(httpcore2.AnyIOBackend):
+    """Opens Unix sockets whose reads may be cancelled."""
+
     async def connect_unix_socket(
         self,
         path: str,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore2's
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """See httpcore2."""
         return _Stream(await super().connect_unix_socket(path, timeout, socket_options))
-
-
-class UnixTransport(httpx.AsyncHTTPTransport):
-    """httpx's transport over a Unix socket, without TLS."""
-
-    def __init__(self, path: str, limits: httpx.Limits) -> None:
-        super().__init__(uds=path, verify=False, limits=limits)
-        self._pool = httpcore.AsyncConnectionPool(
-            uds=path,
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
-            network_backend=_Backend(),
-        )

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import anyio
-import httpx
+import httpx2
 
 from taskyard.sdk import models
 from taskyard.sdk.connection import Address, RepeatPolicy, cause_of, check, headers
@@ -50,14 +50,14 @@ class AsyncBaseClient:
         self.address = Address.parse(url)
         self._timeout_s = timeout_s
         self._retries = retries
-        self._http = httpx.AsyncClient(
+        self._http = httpx2.AsyncClient(
             base_url=self.address.base_url,
             headers=headers(token, user, password, workspace),
             timeout=timeout_s,
             verify=self.address.verify,
             trust_env=self.address.through_proxy,
             transport=(
-                httpx.AsyncHTTPTransport(uds=self.address.socket_path, verify=False)
+                httpx2.AsyncHTTPTransport(uds=self.address.socket_path, verify=False)
                 if self.address.socket_path
                 else None
             ),
@@ -92,7 +92,7 @@ class AsyncBaseClient:
                 )
                 check(response)
                 return request.read(response.content)
-            except (httpx.TransportError, Refused) as error:
+            except (httpx2.TransportError, Refused) as error:
                 delay_s = policy.delay_s(request, error)
                 if delay_s is None:
                     if isinstance(error, Refused):
@@ -100,7 +100,7 @@ class AsyncBaseClient:
                     raise Unreachable(self.address.url, cause_of(error)) from error
             await anyio.sleep(delay_s)
 
-    async def _send_raw(self, request: Request[T], fields: Mapping[str, str]) -> httpx.Response:
+    async def _send_raw(self, request: Request[T], fields: Mapping[str, str]) -> httpx2.Response:
         """The answer as it is, whatever its status; sent once."""
         try:
             return await self._http.request(
@@ -111,7 +111,7 @@ class AsyncBaseClient:
                 headers=dict(fields),
                 timeout=self._timeout_s + request.extra_s,
             )
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise Unreachable(self.address.url, cause_of(error)) from error
 
     async def _send_delete(self, request: Request[None]) -> None:
@@ -140,7 +140,7 @@ class AsyncBaseClient:
         self, path: str, parameters: Sequence[tuple[str, str]]
     ) -> AsyncGenerator[ServerSentEvent, None]:
         parser = EventParser()
-        timeout = httpx.Timeout(self._timeout_s, read=SILENCE_S)
+        timeout = httpx2.Timeout(self._timeout_s, read=SILENCE_S)
         accept = {"accept": "text/event-stream"}
         try:
             async with self._http.stream(
@@ -152,5 +152,5 @@ class AsyncBaseClient:
                 async for data in response.aiter_bytes():
                     for event in parser.feed(data):
                         yield event
-        except (httpx.TransportError, ValueError) as error:
+        except (httpx2.TransportError, ValueError) as error:
             raise Unreachable(self.address.url, cause_of(error)) from error

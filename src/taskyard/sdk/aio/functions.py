@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
-import httpx
+import httpx2
 
 from taskyard.sdk import function_requests as requests
 from taskyard.sdk import models
@@ -39,7 +39,7 @@ class AsyncFunctionClient:
         send: Send,
         send_delete: Callable[[Request[None]], Awaitable[None]],
         pages: Pages,
-        send_raw: Callable[[Request[Any], Mapping[str, str]], Awaitable[httpx.Response]],
+        send_raw: Callable[[Request[Any], Mapping[str, str]], Awaitable[httpx2.Response]],
     ) -> None:
         self._send = send
         self._send_delete = send_delete

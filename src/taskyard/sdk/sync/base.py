@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
-import httpx
+import httpx2
 
 from taskyard.sdk import models
 from taskyard.sdk.connection import Address, RepeatPolicy, cause_of, check, headers
@@ -51,14 +51,14 @@ class BaseClient:
         self.address = Address.parse(url)
         self._timeout_s = timeout_s
         self._retries = retries
-        self._http = httpx.Client(
+        self._http = httpx2.Client(
             base_url=self.address.base_url,
             headers=headers(token, user, password, workspace),
             timeout=timeout_s,
             verify=self.address.verify,
             trust_env=self.address.through_proxy,
             transport=(
-                httpx.HTTPTransport(uds=self.address.socket_path, verify=False)
+                httpx2.HTTPTransport(uds=self.address.socket_path, verify=False)
                 if self.address.socket_path
                 else None
             ),
@@ -93,7 +93,7 @@ class BaseClient:
                 )
                 check(response)
                 return request.read(response.content)
-            except (httpx.TransportError, Refused) as error:
+            except (httpx2.TransportError, Refused) as error:
                 delay_s = policy.delay_s(request, error)
                 if delay_s is None:
                     if isinstance(error, Refused):
@@ -101,7 +101,7 @@ class BaseClient:
                     raise Unreachable(self.address.url, cause_of(error)) from error
             time.sleep(delay_s)
 
-    def _send_raw(self, request: Request[T], fields: Mapping[str, str]) -> httpx.Response:
+    def _send_raw(self, request: Request[T], fields: Mapping[str, str]) -> httpx2.Response:
         """The answer as it is, whatever its status; sent once."""
         try:
             return self._http.request(
@@ -112,7 +112,7 @@ class BaseClient:
                 headers=dict(fields),
                 timeout=self._timeout_s + request.extra_s,
             )
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise Unreachable(self.address.url, cause_of(error)) from error
 
     def _send_delete(self, request: Request[None]) -> None:
@@ -138,7 +138,7 @@ class BaseClient:
         self, path: str, parameters: Sequence[tuple[str, str]]
     ) -> Generator[ServerSentEvent, None, None]:
         parser = EventParser()
-        timeout = httpx.Timeout(self._timeout_s, read=SILENCE_S)
+        timeout = httpx2.Timeout(self._timeout_s, read=SILENCE_S)
         accept = {"accept": "text/event-stream"}
         try:
             with self._http.stream(
@@ -149,5 +149,5 @@ class BaseClient:
                     check(response)
                 for data in response.iter_bytes():
                     yield from parser.feed(data)
-        except (httpx.TransportError, ValueError) as error:
+        except (httpx2.TransportError, ValueError) as error:
             raise Unreachable(self.address.url, cause_of(error)) from error

@@ -4,7 +4,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
-import httpx
+import httpx2
 
 from taskyard.sdk import function_requests as requests
 from taskyard.sdk import models
@@ -38,7 +38,7 @@ class FunctionClient:
         send: Send,
         send_delete: Callable[[Request[None]], None],
         pages: Pages,
-        send_raw: Callable[[Request[Any], Mapping[str, str]], httpx.Response],
+        send_raw: Callable[[Request[Any], Mapping[str, str]], httpx2.Response],
     ) -> None:
         self._send = send
         self._send_delete = send_delete
