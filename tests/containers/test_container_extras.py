@@ -17,7 +17,7 @@ from taskyard.core.resources import Resources
 from taskyard.core.scheduling.cpu_allocation import Allotment
 from taskyard.core.tasks import Container, ContainerFile, Device, DeviceRequest
 from taskyard.ports.runtime import Assignment
-from taskyard.runtimes.container.copy_files import FILE_BYTES, furnish
+from taskyard.runtimes.container.copy_files import FILE_BYTES, copy_files
 from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.request import Surroundings, creation
 from taskyard.runtimes.engine.errors import CannotRun, EngineRefused
@@ -156,7 +156,7 @@ class WordEngine:
 def put(engine: WordEngine, *files: ContainerFile, allowed: Path | None = None) -> None:
     """Put files into a container, from one directory of the host."""
     dirs = () if allowed is None else (str(allowed),)
-    anyio.run(furnish, engine, "c", files, dirs, ())  # type: ignore[arg-type]  # it needs one method only
+    anyio.run(copy_files, engine, "c", files, dirs, ())  # type: ignore[arg-type]  # it needs one method only
 
 
 def test_files_come_along_or_from_the_host(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is remembered of an engine's absence over restarts."""
+"""What is remembered of an engine's outage over restarts."""
 
 from pathlib import Path
 
@@ -10,33 +10,33 @@ from engines import RealEngine
 from taskyard.core.instants import Instant
 from taskyard.core.states import Reason
 from taskyard.ports.errors import RuntimeUnavailable
-from taskyard.runtimes.container.outage import ABSENCE, EVER, Absence, AbsenceRecord
+from taskyard.runtimes.container.outage import ABSENCE, EVER, Outage, OutageRecord
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), pytest.mark.xdist_group("containers")]
 
 
 async def test_an_absence_outlives_a_restart(tmp_path: Path) -> None:
     """It lasts until the engine is back, however often we begin anew."""
-    first = AbsenceRecord(tmp_path / "engine")
+    first = OutageRecord(tmp_path / "engine")
     await first.load()
     assert first.last is None
     await first.begin(Instant(5))
     await first.begin(Instant(7))
-    second = AbsenceRecord(tmp_path / "engine")
+    second = OutageRecord(tmp_path / "engine")
     await second.load()
-    assert second.last == Absence(Instant(5))
+    assert second.last == Outage(Instant(5))
     await second.begin(EVER)
     await second.end(Instant(9))
     await second.end(Instant(11))
-    third = AbsenceRecord(tmp_path / "engine")
+    third = OutageRecord(tmp_path / "engine")
     await third.load()
-    assert third.last == Absence(Instant(5), Instant(9))
+    assert third.last == Outage(Instant(5), Instant(9))
 
 
 async def test_a_damaged_record_is_as_good_as_none(tmp_path: Path) -> None:
-    """Nobody fails for it, and the next absence replaces it."""
+    """Nobody fails for it, and the next outage replaces it."""
     (tmp_path / ABSENCE).write_bytes(b'{"lost')
-    record = AbsenceRecord(tmp_path)
+    record = OutageRecord(tmp_path)
     await record.load()
     assert record.last is None
     await record.begin(Instant(1))
@@ -46,9 +46,9 @@ async def test_a_damaged_record_is_as_good_as_none(tmp_path: Path) -> None:
 async def test_a_place_that_cannot_be_written_is_survived(tmp_path: Path) -> None:
     """It is remembered in this life at least."""
     (tmp_path / "file").write_text("no directory")
-    record = AbsenceRecord(tmp_path / "file")
+    record = OutageRecord(tmp_path / "file")
     await record.begin(Instant(1))
-    assert record.last == Absence(Instant(1))
+    assert record.last == Outage(Instant(1))
 
 
 async def test_what_ended_while_engine_and_we_were_away_is_nobodys_fault(

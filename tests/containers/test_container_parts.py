@@ -15,7 +15,7 @@ from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Volume
 from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.volumes import binds
-from taskyard.runtimes.engine.address import Place, find_places, parse_place
+from taskyard.runtimes.engine.address import EngineAddress, engine_addresses, parse_engine_address
 from taskyard.runtimes.engine.container_state import Circumstances, finding, judge
 from taskyard.runtimes.engine.credentials import auth_header
 from taskyard.runtimes.engine.errors import CannotRun
@@ -95,32 +95,32 @@ def test_output_reads_a_log_again_without_repeating(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "tls", "place"),
+    ("text", "tls", "address"),
     [
-        ("unix:///run/x.sock", False, Place(socket="/run/x.sock")),
-        ("tcp://10.0.0.1:2375", False, Place(url="http://10.0.0.1:2375")),
-        ("tcp://10.0.0.1", True, Place(url="https://10.0.0.1:2376")),
-        ("https://engine.example:1", False, Place(url="https://engine.example:1")),
-        ("http://[::1]:9", False, Place(url="http://[::1]:9")),
+        ("unix:///run/x.sock", False, EngineAddress(socket="/run/x.sock")),
+        ("tcp://10.0.0.1:2375", False, EngineAddress(url="http://10.0.0.1:2375")),
+        ("tcp://10.0.0.1", True, EngineAddress(url="https://10.0.0.1:2376")),
+        ("https://engine.example:1", False, EngineAddress(url="https://engine.example:1")),
+        ("http://[::1]:9", False, EngineAddress(url="http://[::1]:9")),
     ],
 )
-def test_places(text: str, tls: bool, place: Place) -> None:
+def test_engine_addresses(text: str, tls: bool, address: EngineAddress) -> None:
     """Every way to say where an engine is."""
-    assert parse_place(text, tls=tls) == place
+    assert parse_engine_address(text, tls=tls) == address
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "unix://x", "ftp://h", "tcp://", "tcp://h:port", "tcp://u:p@h", "ssh://h"]
 )
-def test_places_that_are_none(text: str) -> None:
+def test_invalid_engine_addresses(text: str) -> None:
     """They are refused by the name of the setting."""
     with pytest.raises(InvalidInput, match="container_engine"):
-        parse_place(text)
+        parse_engine_address(text)
 
 
-def test_switched_off_there_is_no_place() -> None:
+def test_switched_off_there_is_no_engine_address() -> None:
     """Nothing is looked for."""
-    assert find_places("off") == []
+    assert engine_addresses("off") == []
 
 
 def test_volumes_are_what_links_lead_to(tmp_path: Path) -> None:

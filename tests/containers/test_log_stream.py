@@ -12,7 +12,7 @@ from harbour import Harbour
 from taskyard.runtimes.container.copying import Copying
 from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.request import container_name
-from taskyard.runtimes.engine.address import Place
+from taskyard.runtimes.engine.address import EngineAddress
 from taskyard.runtimes.engine.client import EngineClient
 from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
 
@@ -36,7 +36,7 @@ async def answering(*parts: bytes) -> AsyncIterator[EngineClient]:
         port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - no Django
         async with anyio.create_task_group() as group:
             group.start_soon(listener.serve, serve)
-            async with EngineClient(Place(url=f"http://127.0.0.1:{port}")) as client:
+            async with EngineClient(EngineAddress(url=f"http://127.0.0.1:{port}")) as client:
                 yield client
             group.cancel_scope.cancel()
 
@@ -92,7 +92,10 @@ async def test_refusals_say_what_the_engine_said() -> None:
 
 async def test_nobody_there_is_unreachable() -> None:
     """Over every way."""
-    for place in (Place(socket="/nonexistent/socket"), Place(url="http://127.0.0.1:1")):
+    for place in (
+        EngineAddress(socket="/nonexistent/socket"),
+        EngineAddress(url="http://127.0.0.1:1"),
+    ):
         async with EngineClient(place) as client:
             with pytest.raises(EngineUnreachable, match="does not answer"):
                 await read(client)

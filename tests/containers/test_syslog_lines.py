@@ -7,7 +7,7 @@ import pytest
 
 from taskyard.core.syslog import TEXT_LIMIT
 from taskyard.runtimes.container import syslog_lines as module
-from taskyard.runtimes.container.syslog_lines import RECORD, Forwarding
+from taskyard.runtimes.container.syslog_lines import RECORD, SyslogLines
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
 from taskyard.server.clock import SystemClock
 
@@ -18,7 +18,7 @@ class Hands:
     def __init__(self, directory: Path) -> None:
         self.messages: list[bytes] = []
         self.room = 1000
-        self.forwarding = Forwarding(directory, "tag", SystemClock(), self.hand)
+        self.lines = SyslogLines(directory, "tag", SystemClock(), self.hand)
 
     def hand(self, message: bytes) -> bool:
         """Take it, until there is no more room."""
@@ -37,12 +37,12 @@ class Hands:
 def test_lines_are_put_together_from_pieces(tmp_path: Path) -> None:
     """Of each stream by itself; empty ones are nothing; the last one needs no end."""
     hands = Hands(tmp_path)
-    hands.forwarding.take(STDOUT, 0, b"on")
-    hands.forwarding.take(STDERR, 0, b"err\n")
-    hands.forwarding.take(STDOUT, 2, b"e\r\n\n\ntwo\nthr")
+    hands.lines.take(STDOUT, 0, b"on")
+    hands.lines.take(STDERR, 0, b"err\n")
+    hands.lines.take(STDOUT, 2, b"e\r\n\n\ntwo\nthr")
     assert hands.texts == [b"err", b"one", b"two"]
-    hands.forwarding.take(STDOUT, 14, b"ee")
-    hands.forwarding.end()
+    hands.lines.take(STDOUT, 14, b"ee")
+    hands.lines.end()
     assert hands.texts == [b"err", b"one", b"two", b"three"]
     assert [one[:4] for one in hands.messages] == [b"<27>", b"<30>", b"<30>", b"<30>"]
     assert re.match(rb"<30>\w{3} [ \d]\d [\d:]{8} \S+ tag: one\Z", hands.messages[1])
@@ -51,18 +51,18 @@ def test_lines_are_put_together_from_pieces(tmp_path: Path) -> None:
 def test_output_that_is_offered_again_is_passed_over(tmp_path: Path) -> None:
     """Also in the middle of a line."""
     hands = Hands(tmp_path)
-    hands.forwarding.take(STDOUT, 0, b"one\ntw")
-    hands.forwarding.take(STDOUT, 0, b"one\n")
-    hands.forwarding.take(STDOUT, 4, b"two\nthree\n")
-    hands.forwarding.take(STDOUT, 0, b"one\ntwo\nthree\n")
+    hands.lines.take(STDOUT, 0, b"one\ntw")
+    hands.lines.take(STDOUT, 0, b"one\n")
+    hands.lines.take(STDOUT, 4, b"two\nthree\n")
+    hands.lines.take(STDOUT, 0, b"one\ntwo\nthree\n")
     assert hands.texts == [b"one", b"two", b"three"]
 
 
 def test_what_nobody_has_is_left_out(tmp_path: Path) -> None:
     """The line before it ends there."""
     hands = Hands(tmp_path)
-    hands.forwarding.take(STDOUT, 0, b"one\ntw")
-    hands.forwarding.take(STDOUT, 100, b"later\n")
+    hands.lines.take(STDOUT, 0, b"one\ntw")
+    hands.lines.take(STDOUT, 100, b"later\n")
     assert hands.texts == [b"one", b"tw", b"later"]
 
 
@@ -71,9 +71,9 @@ def test_long_lines_become_several_messages(tmp_path: Path) -> None:
     hands = Hands(tmp_path)
     line = bytes(range(32, 127)) * (3 * TEXT_LIMIT // 95)
     for position in range(0, len(line), 1000):
-        hands.forwarding.take(STDOUT, position, line[position : position + 1000])
-        assert len(hands.forwarding._streams[STDOUT].rest) < TEXT_LIMIT
-    hands.forwarding.end()
+        hands.lines.take(STDOUT, position, line[position : position + 1000])
+        assert len(hands.lines._streams[STDOUT].rest) < TEXT_LIMIT
+    hands.lines.end()
     assert b"".join(hands.texts) == line
     assert max(map(len, hands.texts)) == TEXT_LIMIT
 
@@ -81,17 +81,17 @@ def test_long_lines_become_several_messages(tmp_path: Path) -> None:
 def test_a_later_process_goes_on_where_this_one_was(tmp_path: Path) -> None:
     """From the beginning of the line that was not complete."""
     first = Hands(tmp_path)
-    first.forwarding.take(STDOUT, 0, b"one\ntwo\nthr")
-    first.forwarding.record()
+    first.lines.take(STDOUT, 0, b"one\ntwo\nthr")
+    first.lines.record()
     second = Hands(tmp_path)
-    second.forwarding.resume()
-    second.forwarding.take(STDOUT, 0, b"one\ntwo\nthree\n")
-    second.forwarding.end()
+    second.lines.resume()
+    second.lines.take(STDOUT, 0, b"one\ntwo\nthree\n")
+    second.lines.end()
     assert first.texts + second.texts == [b"one", b"two", b"three"]
     third = Hands(tmp_path)
-    third.forwarding.resume()
-    third.forwarding.take(STDOUT, 0, b"one\ntwo\nthree\n")
-    third.forwarding.end()
+    third.lines.resume()
+    third.lines.take(STDOUT, 0, b"one\ntwo\nthree\n")
+    third.lines.end()
     assert third.texts == []
 
 
@@ -99,14 +99,14 @@ def test_what_was_not_taken_any_more_is_for_the_next_process(tmp_path: Path) -> 
     """While everything stops, output still comes."""
     first = Hands(tmp_path)
     first.room = 1
-    first.forwarding.take(STDOUT, 0, b"one\ntwo\nthr")
+    first.lines.take(STDOUT, 0, b"one\ntwo\nthr")
     first.room = 9
-    first.forwarding.take(STDOUT, 11, b"ee\n")
-    first.forwarding.end()
+    first.lines.take(STDOUT, 11, b"ee\n")
+    first.lines.end()
     assert first.texts == [b"one"]
     second = Hands(tmp_path)
-    second.forwarding.resume()
-    second.forwarding.take(STDOUT, 0, b"one\ntwo\nthree\n")
+    second.lines.resume()
+    second.lines.take(STDOUT, 0, b"one\ntwo\nthree\n")
     assert second.texts == [b"two", b"three"]
 
 
@@ -115,10 +115,10 @@ def test_positions_are_written_while_output_comes(
 ) -> None:
     """Not with every line."""
     hands = Hands(tmp_path)
-    hands.forwarding.take(STDOUT, 0, b"one\n")
+    hands.lines.take(STDOUT, 0, b"one\n")
     assert not (tmp_path / RECORD).exists()
     monkeypatch.setattr(module, "_RECORD_S", 0.0)
-    hands.forwarding.take(STDOUT, 4, b"two\n")
+    hands.lines.take(STDOUT, 4, b"two\n")
     assert (tmp_path / RECORD).read_bytes() == b'{"stdout":8,"stderr":0}'
 
 
@@ -127,14 +127,14 @@ def test_a_damaged_position_is_no_trouble(tmp_path: Path, content: bytes) -> Non
     """Lines come again then."""
     (tmp_path / RECORD).write_bytes(content)
     hands = Hands(tmp_path)
-    hands.forwarding.resume()
-    hands.forwarding.take(STDOUT, 0, b"one\n")
+    hands.lines.resume()
+    hands.lines.take(STDOUT, 0, b"one\n")
     assert hands.texts == [b"one"]
 
 
 def test_a_position_that_cannot_be_written_is_no_trouble(tmp_path: Path) -> None:
     """The output goes on."""
     hands = Hands(tmp_path / "gone")
-    hands.forwarding.take(STDOUT, 0, b"one\n")
-    hands.forwarding.end()
+    hands.lines.take(STDOUT, 0, b"one\n")
+    hands.lines.end()
     assert hands.texts == [b"one"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from taskyard.core.attempts import StreamSize
 from taskyard.ports.logs import Stream
 from taskyard.runtimes.container.output import Output
-from taskyard.runtimes.container.tail_file import Ending
+from taskyard.runtimes.container.tail_file import TailFile
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
 from taskyard.worker.output.archive import ArchiveReader
 from taskyard.worker.output.attempt_log import AttemptOutput
@@ -27,7 +27,7 @@ def test_the_last_bytes_are_kept(
 ) -> None:
     """At least half of what was asked for, or all there is; never more than was asked for."""
     directory = tmp_path_factory.mktemp("ending")
-    ending = Ending(directory, "stdout", limit)
+    ending = TailFile(directory, "stdout", limit)
     for piece in pieces:
         ending.take(piece)
     ending.close()
@@ -38,7 +38,7 @@ def test_the_last_bytes_are_kept(
 
 def test_what_an_earlier_process_left_is_removed(tmp_path: Path) -> None:
     """Once, when output is offered again."""
-    ending = Ending(tmp_path, "stdout", 10)
+    ending = TailFile(tmp_path, "stdout", 10)
     ending.take(b"0123456789")
     ending.close()
     ending.clear()

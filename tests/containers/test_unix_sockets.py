@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from taskyard.runtimes.engine.address import Place
+from taskyard.runtimes.engine.address import EngineAddress
 from taskyard.runtimes.engine.client import EngineClient
 from taskyard.runtimes.engine.errors import EngineUnreachable
 
@@ -80,7 +80,7 @@ async def test_a_read_may_be_cancelled_while_something_arrives(
         peer.say()
         loop.call_soon(scope.cancel)
 
-    async with EngineClient(Place(socket=str(tmp_path / "s"))) as client:
+    async with EngineClient(EngineAddress(socket=str(tmp_path / "s"))) as client:
         async with anyio.create_task_group() as group:
             group.start_soon(peer.answer)
             with scope:
@@ -97,7 +97,7 @@ async def test_a_read_may_be_cancelled_while_something_arrives(
 
 async def test_closing_wakes_whoever_reads(peer: Peer, tmp_path: Path) -> None:
     """A read that goes on while all connections are closed ends with an error."""
-    client = EngineClient(Place(socket=str(tmp_path / "s")))
+    client = EngineClient(EngineAddress(socket=str(tmp_path / "s")))
     async with anyio.create_task_group() as group:
         group.start_soon(peer.answer)
         with anyio.fail_after(20):

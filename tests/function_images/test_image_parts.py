@@ -1,4 +1,4 @@
-"""Parts of the runtime for images that need no engine: prints, sockets, requests, pins."""
+"""Parts of the runtime for images that need no engine: output, sockets, requests, pins."""
 
 import os
 import socket
@@ -12,10 +12,10 @@ import pytest
 from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import WorkspaceName
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
-from taskyard.runtimes.function.images.captured_output import IDLE_BYTES, Prints
+from taskyard.runtimes.function.images.captured_output import IDLE_BYTES, CapturedOutput
 from taskyard.runtimes.function.images.instance import ImageMember, prepare
 from taskyard.runtimes.function.images.pins import Pin, read_pin, write_pin
-from taskyard.runtimes.function.images.request import Berth, creation
+from taskyard.runtimes.function.images.request import InstanceContext, creation
 from taskyard.runtimes.function.instance import Answer, Member
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
 
@@ -23,68 +23,68 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def prints(tmp_path: Path) -> Prints:
+def output(tmp_path: Path) -> CapturedOutput:
     """Open, and empty."""
-    found = Prints(tmp_path)
+    found = CapturedOutput(tmp_path)
     found.open()
     return found
 
 
-async def test_little_output_is_collected_once(prints: Prints) -> None:
+async def test_little_output_is_collected_once(output: CapturedOutput) -> None:
     """And the files are empty behind it."""
-    prints.begin(1000)
-    prints.take(STDOUT, b"out")
-    prints.take(STDERR, b"err")
-    assert prints.collected() == {"stdout": b"out", "stderr": b"err"}
-    assert prints.collected() == {}
-    prints.take(STDOUT, b"more")
-    assert prints.collected() == {"stdout": b"more"}
+    output.begin(1000)
+    output.take(STDOUT, b"out")
+    output.take(STDERR, b"err")
+    assert output.collected() == {"stdout": b"out", "stderr": b"err"}
+    assert output.collected() == {}
+    output.take(STDOUT, b"more")
+    assert output.collected() == {"stdout": b"more"}
 
 
-async def test_much_output_stays_in_files(prints: Prints, tmp_path: Path) -> None:
+async def test_much_output_stays_in_files(output: CapturedOutput, tmp_path: Path) -> None:
     """Up to the limit; what is beyond makes the file longer without filling it."""
-    prints.begin(20_000)
-    prints.take(STDOUT, b"x" * 30_000)
-    assert prints.collected() is None
+    output.begin(20_000)
+    output.take(STDOUT, b"x" * 30_000)
+    assert output.collected() is None
     content = (tmp_path / "stdout").read_bytes()
     assert content == b"x" * 20_000 + bytes(10_000)
 
 
-async def test_between_calls_little_is_kept(prints: Prints, tmp_path: Path) -> None:
+async def test_between_calls_little_is_kept(output: CapturedOutput, tmp_path: Path) -> None:
     """What comes then belongs to the next call; an idle program cannot fill the disk."""
     for _ in range(100):
-        prints.take(STDERR, b"y" * 10_000)
+        output.take(STDERR, b"y" * 10_000)
     assert (tmp_path / "stderr").stat().st_size == IDLE_BYTES
-    prints.begin(1 << 20)
-    prints.take(STDERR, b"z")
+    output.begin(1 << 20)
+    output.take(STDERR, b"z")
     assert (tmp_path / "stderr").read_bytes() == b"y" * IDLE_BYTES + b"z"
 
 
-async def test_counts_are_waited_for(prints: Prints) -> None:
+async def test_counts_are_waited_for(output: CapturedOutput) -> None:
     """Exactly so much since the container began; more is as good, and an end ends the wait."""
-    prints.begin(1000)
-    prints.take(STDOUT, b"ab")
-    assert prints.has((2, 0))
-    assert not prints.has((3, 0))
+    output.begin(1000)
+    output.take(STDOUT, b"ab")
+    assert output.has((2, 0))
+    assert not output.has((3, 0))
     async with anyio.create_task_group() as group:
-        group.start_soon(prints.settled, (3, 1))
+        group.start_soon(output.settled, (3, 1))
         await anyio.wait_all_tasks_blocked()
-        prints.take(STDOUT, b"c")
+        output.take(STDOUT, b"c")
         await anyio.wait_all_tasks_blocked()
         assert not group.cancel_scope.cancel_called
-        prints.take(STDERR, b"d")
+        output.take(STDERR, b"d")
     async with anyio.create_task_group() as group:
-        group.start_soon(prints.settled, (100, 0))
+        group.start_soon(output.settled, (100, 0))
         await anyio.wait_all_tasks_blocked()
-        prints.finish()
-    await prints.settled(None)
+        output.finish()
+    await output.settled(None)
 
 
-async def test_last_words_are_the_end_of_both_streams(prints: Prints) -> None:
+async def test_last_words_are_the_end_of_both_streams(output: CapturedOutput) -> None:
     """For whoever has to find out why a program did not start."""
-    prints.take(STDOUT, b"starting\n")
-    prints.take(STDERR, b"no such table\n")
-    assert prints.last_words() == "starting\nno such table"
+    output.take(STDOUT, b"starting\n")
+    output.take(STDERR, b"no such table\n")
+    assert output.last_words() == "starting\nno such table"
 
 
 def key(**changes: Any) -> PoolKey:
@@ -95,8 +95,8 @@ def key(**changes: Any) -> PoolKey:
 
 def test_a_container_gets_what_it_needs_and_no_more() -> None:
     """No capabilities, no privileges, nothing of the machine but its socket's directory."""
-    berth = Berth("i", None, "/data/run/1/sockets")
-    body = creation("sha256:1", key(), PoolLimits(), berth)
+    context = InstanceContext("i", None, "/data/run/1/sockets")
+    body = creation("sha256:1", key(), PoolLimits(), context)
     host = body["HostConfig"]
     assert body["Image"] == "sha256:1"
     assert "TASKYARD_FUNCTION_SOCKET=/run/taskyard/socket" in body["Env"]
@@ -109,7 +109,7 @@ def test_a_container_gets_what_it_needs_and_no_more() -> None:
     assert host["Memory"] == host["MemorySwap"] == 512 << 20
     (mount,) = host["Mounts"]
     assert (mount["Source"], mount["ReadOnly"]) == ("/data/run/1/sockets", True)
-    narrow = Berth("i", "none", "/", "1000:1000")
+    narrow = InstanceContext("i", "none", "/", "1000:1000")
     held = key(cpu_millis=500, memory_bytes=1 << 20)
     limited = creation("sha256:1", held, PoolLimits(), narrow)
     assert limited["User"] == "1000:1000"

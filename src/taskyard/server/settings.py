@@ -28,7 +28,7 @@ from taskyard.dialects.http.shares import DEFAULT_PERCENT, Shares
 from taskyard.dialects.http.streams import DEFAULT_WAITS
 from taskyard.dialects.native.errors import invalid_input
 from taskyard.dialects.native.sizes import size_bytes
-from taskyard.runtimes.engine.address import parse_place
+from taskyard.runtimes.engine.address import parse_engine_address
 from taskyard.server.addresses import Address, parse_listen
 from taskyard.server.pools import PoolSettings, check_pools, pools_from_text
 from taskyard.server.work_settings import (
@@ -340,7 +340,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def _check_containers(self) -> None:
         if self.container_engine not in {"auto", "off"}:
-            parse_place(self.container_engine)
+            parse_engine_address(self.container_engine)
         if (self.container_tls_cert is None) != (self.container_tls_key is None):
             raise InvalidInput("container_tls_key", "goes together with container_tls_cert")
         for path in self.container_volumes:

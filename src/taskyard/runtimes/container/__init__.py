@@ -6,7 +6,7 @@ and the labels find it again after a restart; containers of anybody else are nev
 
 Three things run at the same time: a *watch* (:mod:`.watch`) on the engine's event stream, which
 tells attempts when to look at their container and looks at all of them after every reconnect; one
-task for each attempt (:mod:`.berth`), from its pull to the proof that nothing of it runs; and
+task for each attempt (:mod:`.attempt`), from its pull to the proof that nothing of it runs; and
 removals of containers whose end is stored.
 
 **Output.** An attachment made before the start carries every byte in the order written, with the

@@ -14,9 +14,9 @@ from taskyard.core.attempts import Ended, KillReport, Started, Survivor
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Container
 from taskyard.ports.runtime import Assignment, KillOrder
-from taskyard.runtimes.container.context import Dock
+from taskyard.runtimes.container.context import RuntimeContext
 from taskyard.runtimes.container.copying import Copying
-from taskyard.runtimes.container.create import Making
+from taskyard.runtimes.container.create import Creation
 from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.request import (
     BOOT_LABEL,
@@ -25,10 +25,10 @@ from taskyard.runtimes.container.request import (
     container_name,
 )
 from taskyard.runtimes.container.starting import prepare, start
-from taskyard.runtimes.container.syslog_lines import forwarding_of
+from taskyard.runtimes.container.syslog_lines import syslog_lines_of
 from taskyard.runtimes.engine.container_state import (
     Circumstances,
-    Finding,
+    ContainerState,
     finding,
     is_suspicious,
     judge,
@@ -51,10 +51,10 @@ _OUT_OF_MEMORY_S: Final = 1.0
 T = TypeVar("T")
 
 
-class Berth:
+class AttemptContainer:
     """An attempt in the care of the container runtime."""
 
-    def __init__(self, assignment: Assignment, directory: Path, dock: Dock) -> None:
+    def __init__(self, assignment: Assignment, directory: Path, context: RuntimeContext) -> None:
         if not isinstance(assignment.work, Container):
             raise TypeError(f"no container: {type(assignment.work).__name__}")
         self.assignment = assignment
@@ -64,20 +64,20 @@ class Berth:
         """To be set when the engine says so; that may be after the container's end."""
         self._work = assignment.work
         self._directory = directory
-        self._dock = dock
+        self._context = context
         self._name = container_name(assignment.attempt_id)
-        self._forwarding = forwarding_of(self._work, directory, dock)
+        self._syslog_lines = syslog_lines_of(self._work, directory, context)
         self._output = Output(
             directory,
             assignment.log_limit_bytes,
             merge=self._work.merge_output,
             keep_last_bytes=self._work.keep_last_bytes,
-            also=None if self._forwarding is None else self._forwarding.take,
+            also=None if self._syslog_lines is None else self._syslog_lines.take,
         )
         self._news = anyio.Event()
         self._look = False
         self._killing: Killing | None = None
-        self._making: Making | None = None
+        self._creation: Creation | None = None
         self._timeout_at: float | None = None
         self._started: Started | None = None
         self._adopted = False
@@ -90,11 +90,13 @@ class Berth:
     def order(self, order: KillOrder) -> None:
         """Begin a kill, or shorten the grace of one under way."""
         if self._killing is None or self._killing.cause == "timeout":
-            self._killing = Killing("killed", order.signal, order.grace_s, self._dock.clock.now())
+            self._killing = Killing(
+                "killed", order.signal, order.grace_s, self._context.clock.now()
+            )
         else:
             self._killing.shorten(order.grace_s)
-        if self._making is not None:
-            self._making.stop()
+        if self._creation is not None:
+            self._creation.stop()
         self._stir()
 
     def _is_killed(self) -> bool:
@@ -114,12 +116,12 @@ class Berth:
             self._end(AttemptState.FAILED, error.reason, str(error))
         except OSError as error:
             text = f"its output cannot be written: {error.strerror or error}"
-            await self._surely(lambda: self._dock.engine.remove(self._name))
+            await self._surely(lambda: self._context.engine.remove(self._name))
             self._end(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
         finally:
             self._output.close()
-            if self._forwarding is not None and not self.over:
-                self._forwarding.record()
+            if self._syslog_lines is not None and not self.over:
+                self._syslog_lines.record()
 
     def fail(self, message: str) -> None:
         """End it as trouble of the machinery, whatever state it is in; its container is removed
@@ -132,8 +134,8 @@ class Berth:
         found = await self._inspect() if adopt else None
         if found is not None:
             self._output.resume(_count(found.labels.get(PREFIX_LABEL)))
-            if self._forwarding is not None:
-                self._forwarding.resume()
+            if self._syslog_lines is not None:
+                self._syslog_lines.resume()
         elif begun:
             text = "the container is gone, and nobody saw how it ended"
             self._end(AttemptState.LOST, Reason.EXIT_UNKNOWN, text)
@@ -144,12 +146,12 @@ class Berth:
                 return
         await self._live(found)
 
-    async def _prepared(self) -> Finding | None:
+    async def _prepared(self) -> ContainerState | None:
         """The container, made; None if a kill came before, which is reported."""
         if not self._is_killed():
-            self._making = Making(self.assignment, self._work, self._output, self._dock)
+            self._creation = Creation(self.assignment, self._work, self._output, self._context)
             try:
-                made = await self._making.run()
+                made = await self._creation.run()
             except CannotRun:
                 if not self._is_killed():
                     raise
@@ -157,24 +159,24 @@ class Berth:
                 if not self._is_killed():
                     return made
         # It never ran, and a container that is only made does not begin by itself.
-        await self._surely(lambda: self._dock.engine.remove(self._name))
+        await self._surely(lambda: self._context.engine.remove(self._name))
         self._end(AttemptState.KILLED, Reason.KILLED, "killed before it began", self._report())
         return None
 
-    async def _live(self, found: Finding) -> None:
+    async def _live(self, found: ContainerState) -> None:
         """From a container that exists to its end."""
-        dock = self._dock
+        context = self._context
         copying = Copying(
-            dock.engine,
-            dock.watch,
+            context.engine,
+            context.watch,
             self._name,
             self._output,
             stdin=None if self._work.stdin is None else self._work.stdin.encode(),
-            is_podman=dock.is_podman,
+            is_podman=context.is_podman,
             on_failure=self._stir,
         )
         refused: CannotRun | None = None
-        last: Finding | None = None
+        last: ContainerState | None = None
         async with anyio.create_task_group() as group:
             if found.started_at is None:
                 await group.start(copying.attach)
@@ -204,13 +206,13 @@ class Berth:
             await self._surely(copying.read_all)
         await self._conclude(last)
 
-    async def _start(self, copying: Copying) -> Finding | None:
+    async def _start(self, copying: Copying) -> ContainerState | None:
         """Start it once; None if it is gone. Raises :class:`CannotRun`."""
-        dock = self._dock
-        await prepare(dock, self.assignment, self._work, adopted=self._adopted)
+        context = self._context
+        await prepare(context, self.assignment, self._work, adopted=self._adopted)
         while True:
             try:
-                await start(dock, self.assignment, self._work, copying.miss)
+                await start(context, self.assignment, self._work, copying.miss)
             except EngineUnreachable:
                 # Whether it was started has to be known: nothing runs twice.
                 found = await self._inspect()
@@ -219,12 +221,12 @@ class Berth:
                         self._tell_started(found)
                     return found
                 continue
-            found = Finding("", True, self._dock.clock.now(), None, 0, False, 0, {})
+            found = ContainerState("", True, self._context.clock.now(), None, 0, False, 0, {})
             self._tell_started(found)
             return found
 
-    def _tell_started(self, found: Finding) -> None:
-        now = self._dock.clock.now()
+    def _tell_started(self, found: ContainerState) -> None:
+        now = self._context.clock.now()
         at = found.started_at or now
         limit_s = self.assignment.timeout_s
         if limit_s is not None:
@@ -239,9 +241,9 @@ class Berth:
                 "confinement": msgspec.to_builtins(confinement(self.assignment)),
             },
         )
-        self._dock.listener.started(self._started)
+        self._context.listener.started(self._started)
 
-    async def _attend(self, last: Finding, copying: Copying) -> Finding | None:
+    async def _attend(self, last: ContainerState, copying: Copying) -> ContainerState | None:
         """Wait until it does not run any more, killing it where that is due; None if it is gone.
 
         Also returns when its output cannot be kept.
@@ -266,7 +268,7 @@ class Berth:
                 pause_s = min(pause_s * 2, 1.0)
             self._mind_timeout(now)
             if self._killing is not None and await self._killing.advance(
-                self._dock.engine, self._name, now
+                self._context.engine, self._name, now
             ):
                 self._look, pause_s = True, _LOOK_SOON_S
             due = self._due(look_at, now)
@@ -279,7 +281,7 @@ class Berth:
         if self._killing is None and self._timeout_at is not None and now >= self._timeout_at:
             given = self.assignment
             self._killing = Killing(
-                "timeout", given.kill_signal, given.kill_grace_s, self._dock.clock.now()
+                "timeout", given.kill_signal, given.kill_grace_s, self._context.clock.now()
             )
 
     def _due(self, look_at: float, now: float) -> float:
@@ -287,7 +289,7 @@ class Berth:
             return min(look_at, self._killing.next_at(now))
         return look_at if self._timeout_at is None else min(look_at, self._timeout_at)
 
-    async def _conclude(self, last: Finding | None) -> None:
+    async def _conclude(self, last: ContainerState | None) -> None:
         killing = self._killing
         cause = None if killing is None or not killing.sent else killing.cause
         if last is None:
@@ -297,10 +299,10 @@ class Berth:
             text = "the container was removed by somebody else, and nobody saw how it ended"
             self._end(AttemptState.LOST, Reason.EXIT_UNKNOWN, text)
             return
-        dock = self._dock
+        context = self._context
         is_stopping = False
         limit = self.assignment.resources.memory_bytes
-        if cause is None and not dock.is_podman and may_lack_memory(last, limit):
+        if cause is None and not context.is_podman and may_lack_memory(last, limit):
             # Docker Engine may hear of it after the end: then the event alone says so.
             with anyio.move_on_after(_OUT_OF_MEMORY_S):
                 await self.ran_out_of_memory.wait()
@@ -309,19 +311,21 @@ class Berth:
             # Engines that stop end their containers first.
             await anyio.sleep(_SUSPICION_S)
             try:
-                await dock.engine.knock()
+                await context.engine.probe()
             except EngineUnreachable:
                 is_stopping = True
-                await dock.watch.going(last.finished_at)
-                await self._surely(dock.engine.knock)
+                await context.watch.going(last.finished_at)
+                await self._surely(context.engine.probe)
         boot = last.labels.get(BOOT_LABEL)
-        rebooted = self._adopted and dock.engine.place.is_local and boot not in {None, dock.boot}
+        rebooted = (
+            self._adopted and context.engine.address.is_local and boot not in {None, context.boot}
+        )
         around = Circumstances(
             kill_cause=cause,
             timeout_s=self.assignment.timeout_s,
             memory_bytes=limit,
-            is_podman=dock.is_podman,
-            engine_was_away=(rebooted or is_stopping or dock.watch.was_away(last.finished_at)),
+            is_podman=context.is_podman,
+            engine_was_away=(rebooted or is_stopping or context.watch.was_away(last.finished_at)),
         )
         state, reason, message = judge(last, around)
         code = None if last.running else last.exit_code
@@ -334,7 +338,7 @@ class Berth:
         pid = killing.survivor_pid
         return KillReport(
             requested_at=killing.requested_at,
-            done_at=self._dock.clock.now(),
+            done_at=self._context.clock.now(),
             signal=killing.signal,
             forced=killing.forced,
             method=METHOD,
@@ -352,13 +356,13 @@ class Berth:
     ) -> None:
         sizes = self._output.sizes()
         self.over = True
-        if self._forwarding is not None:
-            self._forwarding.end()
-        self._dock.listener.ended(
+        if self._syslog_lines is not None:
+            self._syslog_lines.end()
+        self._context.listener.ended(
             Ended(
                 attempt_id=self.assignment.attempt_id,
                 lease_token=self.assignment.lease_token,
-                at=self._dock.clock.now(),
+                at=self._context.clock.now(),
                 state=state,
                 started_at=None if self._started is None else self._started.at,
                 reason=reason,
@@ -371,9 +375,9 @@ class Berth:
             )
         )
 
-    async def _inspect(self) -> Finding | None:
+    async def _inspect(self) -> ContainerState | None:
         """What the engine says of it, whenever that is; None if it has no such container."""
-        inspected = await self._surely(lambda: self._dock.engine.inspect(self._name))
+        inspected = await self._surely(lambda: self._context.engine.inspect(self._name))
         return None if inspected is None else finding(inspected)
 
     async def _surely(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -386,11 +390,11 @@ class Berth:
             except (EngineUnreachable, EngineRefused) as error:
                 if isinstance(error, EngineUnreachable):
                     was_gone = True
-                    await self._dock.watch.going()
+                    await self._context.watch.going()
                 _log.info("waiting for the container engine", why=str(error), container=self._name)
             else:
                 if was_gone:
-                    await self._dock.watch.came_back()
+                    await self._context.watch.came_back()
                 return answer
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, _RETRY_MAX_S)

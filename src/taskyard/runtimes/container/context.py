@@ -6,12 +6,12 @@ from taskyard.core.access.container_rule import ContainerRule
 from taskyard.core.image_name import ImageName
 from taskyard.ports.clock import Clock
 from taskyard.ports.runtime import Listener
-from taskyard.runtimes.container.syslog_sender import Relay
+from taskyard.runtimes.container.syslog_sender import SyslogSender
 from taskyard.runtimes.container.watch import Watch
 from taskyard.runtimes.engine.client import EngineClient
 
 
-class Dock(Protocol):
+class RuntimeContext(Protocol):
     """What all attempts of a runtime share."""
 
     engine: EngineClient
@@ -26,7 +26,7 @@ class Dock(Protocol):
     volumes: tuple[str, ...]
     file_dirs: tuple[str, ...]
     protected: tuple[str, ...]
-    relay: Relay
+    sender: SyslogSender
 
     async def used(self, image: ImageName, *, pulled: bool) -> None:
         """An image was used, and perhaps pulled for it."""

@@ -22,7 +22,7 @@ FILE_BYTES: Final = 1 << 20
 _MODE: Final = 0o644
 
 
-async def furnish(
+async def copy_files(
     engine: EngineClient,
     container: str,
     files: Sequence[ContainerFile],

@@ -75,7 +75,7 @@ class Copying:
         if self.failed is not None:
             return True
         was_there = self._generation == self._watch.generation
-        whole = not self._missed and self._is_whole and was_there and self._engine.place.is_local
+        whole = not self._missed and self._is_whole and was_there and self._engine.address.is_local
         return whole and not self._may_lack_its_end
 
     @property

@@ -1,4 +1,4 @@
-"""Making a container: its image, its volumes, and the request to the engine."""
+"""Creating a container: its image, its volumes, and the request to the engine."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from taskyard.core.resources import Resources
 from taskyard.core.states import Reason
 from taskyard.core.tasks import Container, PullPolicy
 from taskyard.ports.runtime import Assignment
-from taskyard.runtimes.container.context import Dock
+from taskyard.runtimes.container.context import RuntimeContext
 from taskyard.runtimes.container.diagnosis import probe_of, reason_of_refusal
 from taskyard.runtimes.container.output import Output
 from taskyard.runtimes.container.request import (
@@ -22,42 +22,46 @@ from taskyard.runtimes.container.request import (
     creation,
 )
 from taskyard.runtimes.container.volumes import binds, real_devices
-from taskyard.runtimes.engine.container_state import Finding, finding
+from taskyard.runtimes.engine.container_state import ContainerState, finding
 from taskyard.runtimes.engine.credentials import auth_header
 from taskyard.runtimes.engine.errors import CannotRun, EngineRefused, EngineUnreachable
 from taskyard.runtimes.engine.pulling import pull
 
 
-async def allowed(dock: Dock, work: Container, held: Resources) -> tuple[Container, list[str]]:
+async def allowed(
+    context: RuntimeContext, work: Container, held: Resources
+) -> tuple[Container, list[str]]:
     """The container as this worker's operator allows it, and its volumes for the engine.
 
     Asked anew before each start: what was true when the task was accepted need not be now.
     Raises :class:`CannotRun`.
     """
     try:
-        dock.rule.check(work, held)
+        context.rule.check(work, held)
     except InvalidInput as error:
         raise CannotRun(str(error)) from error
-    work = dock.rule.effective(work)
-    if not dock.engine.place.is_local:
+    work = context.rule.effective(work)
+    if not context.engine.address.is_local:
         if work.volumes:
             raise CannotRun("volumes need a container engine on the worker's own machine")
         return work, []
     if work.devices:
-        devices = await to_thread.run_sync(real_devices, work.devices, dock.rule.devices)
+        devices = await to_thread.run_sync(real_devices, work.devices, context.rule.devices)
         work = replace(work, devices=devices)
-    mounts = await to_thread.run_sync(binds, work.volumes, dock.volumes, dock.protected)
+    mounts = await to_thread.run_sync(binds, work.volumes, context.volumes, context.protected)
     return work, mounts
 
 
-class Making:
+class Creation:
     """The making of one attempt's container, which is not started yet."""
 
-    def __init__(self, assignment: Assignment, work: Container, output: Output, dock: Dock) -> None:
+    def __init__(
+        self, assignment: Assignment, work: Container, output: Output, context: RuntimeContext
+    ) -> None:
         self._assignment = assignment
         self._work = work
         self._output = output
-        self._dock = dock
+        self._context = context
         self._name = container_name(assignment.attempt_id)
         self._scope = anyio.CancelScope()
         self._is_creating = False
@@ -73,7 +77,7 @@ class Making:
         if not self._is_creating:
             self._scope.cancel()
 
-    async def run(self) -> Finding | None:
+    async def run(self) -> ContainerState | None:
         """The container; None if it was stopped before there was one.
 
         Raises :class:`CannotRun`, and ``OSError`` for the output files.
@@ -82,10 +86,10 @@ class Making:
             return await self._run()
         return None
 
-    async def _run(self) -> Finding | None:
-        dock = self._dock
+    async def _run(self) -> ContainerState | None:
+        context = self._context
         self._output.begin()
-        work, mounts = await allowed(dock, self._work, self._assignment.resources)
+        work, mounts = await allowed(context, self._work, self._assignment.resources)
         try:
             image = parse_image(work.image)
         except InvalidInput as error:
@@ -97,7 +101,7 @@ class Making:
         while True:
             if must_pull:
                 await pull(
-                    dock.engine,
+                    context.engine,
                     image,
                     auth=auth,
                     timeout_s=work.pull_timeout_s,
@@ -109,13 +113,13 @@ class Making:
                 work,
                 image,
                 Surroundings(
-                    installation=dock.installation,
-                    boot=dock.boot,
-                    is_podman=dock.is_podman,
-                    network=dock.network,
+                    installation=context.installation,
+                    boot=context.boot,
+                    is_podman=context.is_podman,
+                    network=context.network,
                     binds=mounts,
                     stderr_prefix_bytes=self._output.stderr_prefix_bytes,
-                    rule=dock.rule,
+                    rule=context.rule,
                 ),
             )
             self._is_creating = True
@@ -126,7 +130,7 @@ class Making:
             if self._is_stopped:
                 return found
             if found is not None:
-                await dock.used(image, pulled=pulled)
+                await context.used(image, pulled=pulled)
                 return found
             if work.pull is PullPolicy.NEVER:
                 raise CannotRun(f"image {image} is not on the engine, and its pull policy is never")
@@ -134,9 +138,9 @@ class Making:
                 raise CannotRun(f"image {image} was pulled, but the engine does not have it")
             must_pull = True
 
-    async def _create(self, body: dict[str, Any]) -> Finding | None:
+    async def _create(self, body: dict[str, Any]) -> ContainerState | None:
         """The container; None if the engine does not have its image. Raises :class:`CannotRun`."""
-        engine, problem = self._dock.engine, CannotRun("was not tried")
+        engine, problem = self._context.engine, CannotRun("was not tried")
         for _ in range(2):
             try:
                 answer = await engine.call(
@@ -150,7 +154,7 @@ class Making:
                 if inspected is not None:
                     return inspected
                 reason = await reason_of_refusal(
-                    engine, error, probe_of(self._dock, self._assignment, self._work)
+                    engine, error, probe_of(self._context, self._assignment, self._work)
                 )
                 problem = CannotRun(f"cannot be created: {error}", reason)
                 if error.status < 500 or reason is Reason.RUNTIME_TROUBLE:
@@ -168,13 +172,13 @@ class Making:
 
     async def _has_image(self, image: str) -> bool:
         try:
-            return await self._dock.engine.has_image(image)
+            return await self._context.engine.has_image(image)
         except (EngineUnreachable, EngineRefused):
             return True
 
-    async def _try_inspect(self) -> Finding | None:
+    async def _try_inspect(self) -> ContainerState | None:
         try:
-            inspected = await self._dock.engine.inspect(self._name)
+            inspected = await self._context.engine.inspect(self._name)
         except (EngineUnreachable, EngineRefused):
             return None
         found = None if inspected is None else finding(inspected)
@@ -182,5 +186,5 @@ class Making:
         return found if mine else None
 
 
-def _fresh(container_id: str, labels: dict[str, str]) -> Finding:
-    return Finding(container_id, False, None, None, 0, False, 0, labels)
+def _fresh(container_id: str, labels: dict[str, str]) -> ContainerState:
+    return ContainerState(container_id, False, None, None, 0, False, 0, labels)

@@ -7,7 +7,7 @@ from typing import Final
 
 from taskyard.core.attempts import StreamSize
 from taskyard.runtimes.command import journal
-from taskyard.runtimes.container.tail_file import Ending
+from taskyard.runtimes.container.tail_file import TailFile
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
 from taskyard.runtimes.output import disk_space
 
@@ -46,10 +46,11 @@ class Output:
         """
         self._merge = merge
         self._also = also
-        self._endings: dict[int, Ending] = {}
+        self._endings: dict[int, TailFile] = {}
         if keep_last_bytes:
             self._endings = {
-                stream: Ending(directory, name, keep_last_bytes) for stream, name in _NAMES.items()
+                stream: TailFile(directory, name, keep_last_bytes)
+                for stream, name in _NAMES.items()
             }
         self._directory = directory
         self._limit = limit_bytes

@@ -1,4 +1,4 @@
-"""The container runtime: a berth for each attempt, and what they share."""
+"""The container runtime: one object for each attempt, and what they share."""
 
 import asyncio
 import contextlib
@@ -19,15 +19,15 @@ from taskyard.core.resources import Capacity
 from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
-from taskyard.runtimes.container.attempt import Berth
+from taskyard.runtimes.container.attempt import AttemptContainer
 from taskyard.runtimes.container.image_record import ImageRecord, PrunePolicy
-from taskyard.runtimes.container.outage import EVER, AbsenceRecord
+from taskyard.runtimes.container.outage import EVER, OutageRecord
 from taskyard.runtimes.container.request import (
     ATTEMPT_LABEL,
     INSTALLATION_LABEL,
     container_name,
 )
-from taskyard.runtimes.container.syslog_sender import Relay
+from taskyard.runtimes.container.syslog_sender import SyslogSender
 from taskyard.runtimes.container.watch import Watch
 from taskyard.runtimes.engine.address import AUTO, TlsFiles
 from taskyard.runtimes.engine.client import EngineClient
@@ -49,7 +49,7 @@ class ContainerSettings(Struct, frozen=True):
     """What an operator decides about containers."""
 
     engine: str = AUTO
-    """``auto``, ``off``, or where it is: see :func:`.places.parse_place`."""
+    """``auto``, ``off``, or an address, see ``parse_engine_address`` in ``runtimes/engine``."""
     network: str | None = None
     """Network mode of containers whose task names none; the engine's default when None."""
     volumes: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class ContainerRuntime:
         self.file_dirs = settings.file_dirs
         self.protected = settings.protected
         self.rule = settings.rule
-        self.relay = Relay(allow_private=settings.syslog_to_private)
+        self.sender = SyslogSender(allow_private=settings.syslog_to_private)
         self.installation = ""
         self.boot = ""
         self.is_podman = False
@@ -96,9 +96,9 @@ class ContainerRuntime:
         self._directory = directory.absolute()
         self._settings = settings
         self._images = ImageRecord(self._directory, clock)
-        self._absences = AbsenceRecord(self._directory)
+        self._absences = OutageRecord(self._directory)
         self._knows_absences = False
-        self._berths: dict[AttemptId, Berth] = {}
+        self._attempts: dict[AttemptId, AttemptContainer] = {}
         self._removing: set[str] = set()
         self._removers = anyio.CapacityLimiter(_REMOVERS)
         self._may_sweep = False
@@ -143,7 +143,7 @@ class ContainerRuntime:
         await ready
         with anyio.move_on_after(_OPEN_S):
             await self.watch.connected.wait()
-        _log.info("containers run", engine=str(self.engine.place), podman=self.is_podman)
+        _log.info("containers run", engine=str(self.engine.address), podman=self.is_podman)
 
     async def check(self) -> str | None:
         """Whether attempts can be run now: None if so, otherwise why not."""
@@ -167,7 +167,7 @@ class ContainerRuntime:
         try:
             found = await self.engine.call("GET", "/info") or {}
         except (EngineUnreachable, EngineRefused) as error:
-            _log.info("engine not measured", engine=str(self.engine.place), why=str(error))
+            _log.info("engine not measured", engine=str(self.engine.address), why=str(error))
             return None
         cores, memory = found.get("NCPU"), found.get("MemTotal")
         if not (isinstance(cores, int) and isinstance(memory, int) and min(cores, memory) > 0):
@@ -181,7 +181,7 @@ class ContainerRuntime:
     async def _keep(self, ready: asyncio.Future[None]) -> None:
         async with anyio.create_task_group() as group:
             self._group = group
-            self.relay.begin(group)
+            self.sender.begin(group)
             group.start_soon(self.watch.run)
             group.start_soon(self._sweep_regularly)
             group.start_soon(self._images.prune_for_ever, self.engine, self._settings.prune)
@@ -201,40 +201,44 @@ class ContainerRuntime:
     ) -> None:
         if self._group is None:
             raise RuntimeUnavailable("the container runtime is not open")
-        known = self._berths.get(assignment.attempt_id)
+        known = self._attempts.get(assignment.attempt_id)
         if known is not None:
             known.assignment = assignment
             return
-        berth = self._berths[assignment.attempt_id] = Berth(assignment, directory, self)
-        self._group.start_soon(self._see_through, berth, adopt, handle)
+        attempt = self._attempts[assignment.attempt_id] = AttemptContainer(
+            assignment, directory, self
+        )
+        self._group.start_soon(self._see_through, attempt, adopt, handle)
 
-    async def _see_through(self, berth: Berth, adopt: bool, handle: dict[str, Any]) -> None:
+    async def _see_through(
+        self, attempt: AttemptContainer, adopt: bool, handle: dict[str, Any]
+    ) -> None:
         try:
-            await berth.run(adopt=adopt, handle=handle)
+            await attempt.run(adopt=adopt, handle=handle)
         except Exception as error:  # noqa: BLE001 - one attempt must not end all others
-            _log.exception("attempt failed", attempt_id=berth.assignment.attempt_id)
-            berth.fail(f"the container runtime failed: {error!r}")
+            _log.exception("attempt failed", attempt_id=attempt.assignment.attempt_id)
+            attempt.fail(f"the container runtime failed: {error!r}")
 
     async def kill(self, order: KillOrder) -> None:
         """See the port."""
-        berth = self._berths.get(order.attempt_id)
-        if berth is not None and not berth.over:
-            berth.order(order)
+        attempt = self._attempts.get(order.attempt_id)
+        if attempt is not None and not attempt.over:
+            attempt.order(order)
 
     async def release(self, attempt_ids: Sequence[AttemptId]) -> None:
         """See the port. Containers are removed behind the caller's back, a few at a time."""
         for attempt_id in attempt_ids:
-            if self._berths.pop(attempt_id, None) is not None:
+            if self._attempts.pop(attempt_id, None) is not None:
                 self._remove_soon(container_name(attempt_id))
 
     async def keep_only(self, attempt_ids: frozenset[AttemptId]) -> None:
         """Kill and remove every container of this installation but these attempts'."""
-        for attempt_id in [one for one in self._berths if one not in attempt_ids]:
-            berth = self._berths[attempt_id]
-            if berth.over:
+        for attempt_id in [one for one in self._attempts if one not in attempt_ids]:
+            attempt = self._attempts[attempt_id]
+            if attempt.over:
                 await self.release([attempt_id])
             else:
-                berth.order(KillOrder(attempt_id, berth.assignment.lease_token, "SIGKILL", 0.0))
+                attempt.order(KillOrder(attempt_id, attempt.assignment.lease_token, "SIGKILL", 0.0))
         self._may_sweep = True
         await self._on_connect()
 
@@ -246,12 +250,12 @@ class ContainerRuntime:
         with anyio.move_on_after(_CLOSE_S):
             while self._removing:  # noqa: ASYNC110 - the last one of several
                 await anyio.sleep(0.02)
-        await self.relay.flush()
+        await self.sender.flush()
         keeper.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await keeper
         self._group = None
-        self._berths.clear()
+        self._attempts.clear()
         self._removing.clear()
         self._may_sweep = False
         await self.engine.close()
@@ -261,19 +265,19 @@ class ContainerRuntime:
         await self._images.used(str(image), pulled=pulled)
 
     def _on_end(self, attempt_id: AttemptId) -> None:
-        berth = self._berths.get(attempt_id)
-        if berth is not None:
-            berth.wake()
+        attempt = self._attempts.get(attempt_id)
+        if attempt is not None:
+            attempt.wake()
 
     def _on_out_of_memory(self, attempt_id: AttemptId) -> None:
-        berth = self._berths.get(attempt_id)
-        if berth is not None:
-            berth.ran_out_of_memory.set()
+        attempt = self._attempts.get(attempt_id)
+        if attempt is not None:
+            attempt.ran_out_of_memory.set()
 
     async def _on_connect(self) -> None:
         """Look at every container, as what happened before went unheard; remove strays."""
-        for berth in list(self._berths.values()):
-            berth.wake()
+        for attempt in list(self._attempts.values()):
+            attempt.wake()
         await self._sweep()
 
     async def _sweep_regularly(self) -> None:
@@ -300,7 +304,7 @@ class ContainerRuntime:
             labels = one.get("Labels") or {}
             attempt_id = AttemptId(str(labels.get(ATTEMPT_LABEL)))
             if labels.get(INSTALLATION_LABEL) == self.installation and (
-                attempt_id not in self._berths
+                attempt_id not in self._attempts
             ):
                 self._remove_soon(str(one["Id"]), container_name(attempt_id))
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from taskyard.core.syslog import TEXT_LIMIT, header, parse_server
 from taskyard.core.tasks import Container
 from taskyard.ports.clock import Clock
-from taskyard.runtimes.container.context import Dock
+from taskyard.runtimes.container.context import RuntimeContext
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
 
 RECORD: Final = "syslog.json"
@@ -46,7 +46,7 @@ class _Stream:
         return self.begun + len(self.rest)
 
 
-class Forwarding:
+class SyslogLines:
     """Lines of one attempt.
 
     Positions count the container's own bytes of a stream from its first, and output may be offered
@@ -153,9 +153,13 @@ class Forwarding:
         return not self._stopped
 
 
-def forwarding_of(work: Container, directory: Path, dock: Dock) -> Forwarding | None:
+def syslog_lines_of(
+    work: Container, directory: Path, context: RuntimeContext
+) -> SyslogLines | None:
     """The way of an attempt's lines to its log server; None if it has none."""
     if work.syslog is None:
         return None
     server = parse_server(work.syslog.server)
-    return Forwarding(directory, work.syslog.tag, dock.clock, partial(dock.relay.hand, server))
+    return SyslogLines(
+        directory, work.syslog.tag, context.clock, partial(context.sender.hand, server)
+    )

@@ -64,7 +64,7 @@ class _Queue:
         """When something was put in."""
 
 
-class Relay:
+class SyslogSender:
     """All log servers of a runtime. Belongs to one event loop."""
 
     def __init__(self, *, allow_private: bool, resolver: Resolver = resolve) -> None:

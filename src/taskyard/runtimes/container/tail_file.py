@@ -12,7 +12,7 @@ _MODE: Final = 0o600
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_TRUNC
 
 
-class Ending:
+class TailFile:
     """Keeps the last bytes of one stream in ``NAME.older`` and ``NAME.newer``."""
 
     def __init__(self, directory: Path, name: str, limit_bytes: int) -> None:

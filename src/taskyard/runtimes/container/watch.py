@@ -10,7 +10,7 @@ import structlog
 from taskyard.core.ids import AttemptId
 from taskyard.core.instants import Instant
 from taskyard.ports.clock import Clock
-from taskyard.runtimes.container.outage import AbsenceRecord
+from taskyard.runtimes.container.outage import OutageRecord
 from taskyard.runtimes.container.request import ATTEMPT_LABEL, INSTALLATION_LABEL
 from taskyard.runtimes.engine.client import EngineClient
 from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
@@ -38,7 +38,7 @@ class Watch:
         on_out_of_memory: Told in which attempt's container the kernel killed something for want of
             memory. May come after its end.
         on_connect: Called after every connect: whatever happened before it went unheard.
-        absences: What earlier lives of this process know of the engine, and later ones will.
+        outages: What earlier lives of this process know of the engine, and later ones will.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Watch:
         on_end: Callable[[AttemptId], None],
         on_out_of_memory: Callable[[AttemptId], None],
         on_connect: Callable[[], Awaitable[None]],
-        absences: AbsenceRecord,
+        outages: OutageRecord,
     ) -> None:
         self._engine = engine
         self._label = f"{INSTALLATION_LABEL}={installation}"
@@ -57,10 +57,10 @@ class Watch:
         self._on_end = on_end
         self.on_out_of_memory = on_out_of_memory
         self._on_connect = on_connect
-        self._absences = absences
+        self._absences = outages
         self._lost_at: Instant | None = None
         self._outages: deque[tuple[Instant, Instant]] = deque(maxlen=64)
-        last = absences.last
+        last = outages.last
         if last is not None and last.back_at is None:
             self._lost_at = last.lost_at
         elif last is not None and last.back_at is not None:
@@ -110,7 +110,9 @@ class Watch:
             if self.generation != before:
                 pause_s = _RETRY_MIN_S
                 self.connected = anyio.Event()
-                _log.warning("container engine lost", engine=str(self._engine.place), reason=reason)
+                _log.warning(
+                    "container engine lost", engine=str(self._engine.address), reason=reason
+                )
                 await self.going()
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, _RETRY_MAX_S)
@@ -120,7 +122,7 @@ class Watch:
         reason = "the engine ended its event stream"
         self.generation += 1
         if self._lost_at is not None:
-            _log.info("container engine found again", engine=str(self._engine.place))
+            _log.info("container engine found again", engine=str(self._engine.address))
         await self.came_back()
         self.connected.set()
         async with anyio.create_task_group() as group:

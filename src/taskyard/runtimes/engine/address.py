@@ -44,7 +44,7 @@ def _no_password() -> str:
     raise ValueError("the key needs a password; keys without one only can be used")
 
 
-class Place(Struct, frozen=True):
+class EngineAddress(Struct, frozen=True):
     """How to connect to an engine."""
 
     socket: str | None = None
@@ -67,7 +67,7 @@ class Place(Struct, frozen=True):
         return f"unix://{self.socket}" if self.socket is not None else str(self.url)
 
 
-def parse_place(text: str, *, tls: bool = False) -> Place:
+def parse_engine_address(text: str, *, tls: bool = False) -> EngineAddress:
     """Read ``unix:///PATH``, ``tcp://HOST:PORT``, ``http(s)://HOST:PORT``.
 
     ``tcp`` means TLS if ``tls`` (files for it are given). Raises :class:`InvalidInput`.
@@ -76,7 +76,7 @@ def parse_place(text: str, *, tls: bool = False) -> Place:
         path = text.removeprefix("unix://")
         if not path.startswith("/"):
             raise InvalidInput("container_engine", "needs an absolute path behind unix://")
-        return Place(socket=path)
+        return EngineAddress(socket=path)
     parts = urlsplit(text)
     try:
         port, host = parts.port, parts.hostname
@@ -89,12 +89,12 @@ def parse_place(text: str, *, tls: bool = False) -> Place:
         )
     secure = parts.scheme == "https" or (parts.scheme == "tcp" and tls)
     named = f"[{host}]" if ":" in host else host
-    return Place(
+    return EngineAddress(
         url=f"{'https' if secure else 'http'}://{named}:{port or (2376 if secure else 2375)}"
     )
 
 
-def find_places(setting: str, *, tls: bool = False) -> list[Place]:
+def engine_addresses(setting: str, *, tls: bool = False) -> list[EngineAddress]:
     """The places to try, in order: the one that is set, or the usual sockets that exist.
 
     Looks at the file system, nothing more; costs nothing where there is no engine.
@@ -102,10 +102,10 @@ def find_places(setting: str, *, tls: bool = False) -> list[Place]:
     if setting == OFF:
         return []
     if setting != AUTO:
-        return [parse_place(setting, tls=tls)]
+        return [parse_engine_address(setting, tls=tls)]
     # Where XDG_RUNTIME_DIR points to for whoever has one.
     own = f"/run/user/{os.getuid()}/podman/podman.sock"
-    return [Place(socket=path) for path in (*USUAL_SOCKETS, own) if _is_socket(path)]
+    return [EngineAddress(socket=path) for path in (*USUAL_SOCKETS, own) if _is_socket(path)]
 
 
 def _is_socket(path: str) -> bool:

@@ -16,7 +16,7 @@ import httpcore2
 import httpx2
 import msgspec
 
-from taskyard.runtimes.engine.address import Place
+from taskyard.runtimes.engine.address import EngineAddress
 from taskyard.runtimes.engine.connection_errors import told
 from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
 from taskyard.runtimes.engine.log_stream import answered
@@ -71,10 +71,10 @@ class Attachment:
 class EngineClient:
     """Calls one engine. Belongs to one event loop; :meth:`close` ends all its connections."""
 
-    def __init__(self, place: Place, tls: ssl.SSLContext | None = None) -> None:
-        self.place = place
+    def __init__(self, address: EngineAddress, tls: ssl.SSLContext | None = None) -> None:
+        self.address = address
         self._tls = tls
-        if tls is None and place.is_secure:
+        if tls is None and address.is_secure:
             self._tls = ssl.create_default_context()
         self._http = self._client()
 
@@ -82,15 +82,15 @@ class EngineClient:
         limits = httpx2.Limits(
             max_connections=None, max_keepalive_connections=16, keepalive_expiry=5
         )
-        if self.place.socket is not None:
-            transport = PoolTransport(UnixBackend(), limits, socket_path=self.place.socket)
+        if self.address.socket is not None:
+            transport = PoolTransport(UnixBackend(), limits, socket_path=self.address.socket)
         else:
             transport = PoolTransport(
                 TlsBackend(), limits, tls=self._tls, socket_options=_KEEP_ALIVE
             )
         return httpx2.AsyncClient(
             transport=transport,
-            base_url=(self.place.url or "http://engine") + _API,
+            base_url=(self.address.url or "http://engine") + _API,
             timeout=httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S),
             trust_env=False,
         )
@@ -127,7 +127,9 @@ class EngineClient:
         try:
             answer = await self._http.request(method, path, json=body, params=params)
         except (httpx2.TransportError, OSError) as error:
-            raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from error
+            raise EngineUnreachable(
+                f"{self.address} does not answer: {self._told(error)}"
+            ) from error
         if answer.status_code not in _FINE:
             raise _refused(answer.status_code, answer.content)
         return _decoded(answer.content)
@@ -139,7 +141,9 @@ class EngineClient:
         try:
             answer = await self._http.put(path, params=params, content=archive, headers=headers)
         except (httpx2.TransportError, OSError) as error:
-            raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from error
+            raise EngineUnreachable(
+                f"{self.address} does not answer: {self._told(error)}"
+            ) from error
         if answer.status_code not in _FINE:
             raise _refused(answer.status_code, answer.content)
 
@@ -148,9 +152,9 @@ class EngineClient:
         with anyio.move_on_after(10.0) as scope:
             await self.call("GET", "/version")
         if scope.cancelled_caught:
-            raise EngineUnreachable(f"{self.place} does not answer within 10 s")
+            raise EngineUnreachable(f"{self.address} does not answer within 10 s")
 
-    async def knock(self) -> None:
+    async def probe(self) -> None:
         """Return if the engine takes new connections. Raises :class:`EngineUnreachable`.
 
         One that is about to stop takes none any more, while it goes on answering on those it has
@@ -160,9 +164,9 @@ class EngineClient:
             try:
                 await client.get("/version", timeout=_KNOCK_S)
             except (httpx2.TransportError, OSError) as error:
-                raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from (
-                    error
-                )
+                raise EngineUnreachable(
+                    f"{self.address} does not answer: {self._told(error)}"
+                ) from (error)
 
     async def is_podman(self) -> bool:
         """Whether it is Podman. Raises like :meth:`call`."""
@@ -226,7 +230,7 @@ class EngineClient:
         """The container's log from its beginning. Raises like :meth:`call`, also when iterated."""
         query = f"stdout=1&stderr=1&follow={int(follow)}"
         target = f"{_API}/containers/{quote(container, safe='')}/logs?{query}"
-        async with answered(self.place, self._tls, target) as answer:
+        async with answered(self.address, self._tls, target) as answer:
             if answer.status not in _FINE:
                 raise _refused(answer.status, await answer.error())
             yield answer.pieces()
@@ -263,14 +267,16 @@ class EngineClient:
         try:
             answer = await self._http.send(request, stream=True)
         except (httpx2.TransportError, OSError) as error:
-            raise EngineUnreachable(f"{self.place} does not answer: {self._told(error)}") from error
+            raise EngineUnreachable(
+                f"{self.address} does not answer: {self._told(error)}"
+            ) from error
         try:
             if answer.status_code not in {*_FINE, 101}:
                 try:
                     content = await answer.aread()
                 except (httpx2.TransportError, OSError) as error:
                     raise EngineUnreachable(
-                        f"{self.place} broke off: {self._told(error)}"
+                        f"{self.address} broke off: {self._told(error)}"
                     ) from error
                 raise _refused(answer.status_code, content)
             yield answer
@@ -279,14 +285,14 @@ class EngineClient:
                 await answer.aclose()
 
     def _told(self, error: Exception) -> str:
-        return told(error, secure=self.place.is_secure)
+        return told(error, secure=self.address.is_secure)
 
     async def _guarded(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:
             async for piece in pieces:
                 yield piece
         except (httpx2.TransportError, OSError) as error:
-            raise EngineUnreachable(f"{self.place} broke off: {self._told(error)}") from error
+            raise EngineUnreachable(f"{self.address} broke off: {self._told(error)}") from error
 
     async def _objects(self, answer: httpx2.Response) -> AsyncIterator[dict[str, Any]]:
         rest = b""
@@ -296,7 +302,7 @@ class EngineClient:
                 if line.strip():
                     yield _object(line)
             if len(rest) > _LONGEST_LINE:
-                raise EngineUnreachable(f"{self.place} sends a line without end")
+                raise EngineUnreachable(f"{self.address} sends a line without end")
         if rest.strip():
             yield _object(rest)
 

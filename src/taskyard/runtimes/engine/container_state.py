@@ -14,7 +14,7 @@ _ENGINES_DOING: Final = frozenset({137, 143, 255})
 """Exit codes of containers that went down with their engine."""
 
 
-class Finding(Struct, frozen=True):
+class ContainerState(Struct, frozen=True):
     """The state of a container at one moment."""
 
     id: str
@@ -28,11 +28,11 @@ class Finding(Struct, frozen=True):
     labels: dict[str, str]
 
 
-def finding(inspected: dict[str, Any]) -> Finding:
+def finding(inspected: dict[str, Any]) -> ContainerState:
     """Read what ``inspect`` answered."""
     state = inspected.get("State") or {}
     running = bool(state.get("Running")) or bool(state.get("Paused"))
-    return Finding(
+    return ContainerState(
         id=str(inspected.get("Id", "")),
         running=running,
         started_at=_instant(state.get("StartedAt")),
@@ -56,7 +56,9 @@ class Circumstances(Struct, frozen=True):
     """Whether the engine was gone, or the machine went down, about when the container ended."""
 
 
-def judge(found: Finding, around: Circumstances) -> tuple[AttemptState, Reason | None, str | None]:
+def judge(
+    found: ContainerState, around: Circumstances
+) -> tuple[AttemptState, Reason | None, str | None]:
     """How an attempt ended whose container does not run any more."""
     code = found.exit_code
     if around.kill_cause == "killed":
@@ -82,17 +84,17 @@ def judge(found: Finding, around: Circumstances) -> tuple[AttemptState, Reason |
     return AttemptState.FAILED, Reason.EXIT_CODE, text
 
 
-def is_suspicious(found: Finding) -> bool:
+def is_suspicious(found: ContainerState) -> bool:
     """Whether it may have gone down with its engine, so that the engine has to be looked at."""
     return found.exit_code in _ENGINES_DOING and not found.out_of_memory
 
 
-def may_lack_memory(found: Finding, memory_bytes: int | None) -> bool:
+def may_lack_memory(found: ContainerState, memory_bytes: int | None) -> bool:
     """Whether it may have been killed for want of memory though its engine does not say so yet."""
     return memory_bytes is not None and found.exit_code == _KILLED and not found.out_of_memory
 
 
-def _outlived(found: Finding, timeout_s: float | None) -> bool:
+def _outlived(found: ContainerState, timeout_s: float | None) -> bool:
     """Whether an earlier life of this process killed it for its time limit."""
     if timeout_s is None or found.started_at is None or found.finished_at is None:
         return False

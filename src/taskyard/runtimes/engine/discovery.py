@@ -8,7 +8,13 @@ import structlog
 
 from taskyard.core.errors import InvalidInput
 from taskyard.ports.errors import RuntimeUnavailable
-from taskyard.runtimes.engine.address import OFF, USUAL_SOCKETS, Place, TlsFiles, find_places
+from taskyard.runtimes.engine.address import (
+    OFF,
+    USUAL_SOCKETS,
+    EngineAddress,
+    TlsFiles,
+    engine_addresses,
+)
 from taskyard.runtimes.engine.client import EngineClient
 from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
 
@@ -22,14 +28,14 @@ async def find_engine(setting: str, tls: TlsFiles | None) -> tuple[EngineClient,
     if setting == OFF:
         raise RuntimeUnavailable("containers are switched off by the setting container_engine")
     try:
-        places = find_places(setting, tls=tls is not None)
+        addresses = engine_addresses(setting, tls=tls is not None)
         context = None if tls is None else tls.context()
     except (InvalidInput, OSError) as error:
         raise RuntimeUnavailable(f"the container engine cannot be reached: {error}") from error
     said = []
-    for place in places:
+    for address in addresses:
         try:
-            return await _connected(place, context)
+            return await _connected(address, context)
         except (EngineUnreachable, EngineRefused) as error:
             said.append(str(error))
     raise RuntimeUnavailable(
@@ -44,8 +50,8 @@ async def engine_paths(engine: EngineClient) -> list[str]:
 
     Whoever reaches one of them is root of the machine.
     """
-    paths = [*USUAL_SOCKETS, *([engine.place.socket] if engine.place.socket else [])]
-    if engine.place.is_local:
+    paths = [*USUAL_SOCKETS, *([engine.address.socket] if engine.address.socket else [])]
+    if engine.address.is_local:
         try:
             found = await engine.call("GET", "/info") or {}
         except (EngineUnreachable, EngineRefused) as error:
@@ -56,14 +62,16 @@ async def engine_paths(engine: EngineClient) -> list[str]:
     return paths
 
 
-async def _connected(place: Place, context: ssl.SSLContext | None) -> tuple[EngineClient, bool]:
-    engine = EngineClient(place, context)
+async def _connected(
+    address: EngineAddress, context: ssl.SSLContext | None
+) -> tuple[EngineClient, bool]:
+    engine = EngineClient(address, context)
     try:
         with anyio.fail_after(_OPEN_S):
             return engine, await engine.is_podman()
     except TimeoutError as error:
         await engine.close()
-        raise EngineUnreachable(f"{place} does not answer within {_OPEN_S:g} s") from error
+        raise EngineUnreachable(f"{address} does not answer within {_OPEN_S:g} s") from error
     except BaseException:
         await engine.close()
         raise

@@ -15,7 +15,7 @@ import anyio
 import httptools
 from anyio.abc import ByteStream
 
-from taskyard.runtimes.engine.address import Place
+from taskyard.runtimes.engine.address import EngineAddress
 from taskyard.runtimes.engine.connection_errors import told
 from taskyard.runtimes.engine.errors import EngineUnreachable
 from taskyard.runtimes.engine.unix_sockets import arrival
@@ -29,8 +29,8 @@ _ERROR_BYTES: Final = 1 << 16
 class Answer:
     """The answer to one request, on a connection of its own."""
 
-    def __init__(self, place: Place, stream: ByteStream) -> None:
-        self._place = place
+    def __init__(self, address: EngineAddress, stream: ByteStream) -> None:
+        self._address = address
         self._stream = stream
         self._parts: list[bytes] = []
         self._has_headers = False
@@ -57,7 +57,7 @@ class Answer:
 
     async def begin(self, target: str) -> None:
         """Ask, and read until the status is known. Raises :class:`EngineUnreachable`."""
-        host = urlsplit(self._place.url or "").netloc or "engine"
+        host = urlsplit(self._address.url or "").netloc or "engine"
         request = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
         try:
             await self._stream.send(request.encode("ascii"))
@@ -87,33 +87,35 @@ class Answer:
 
     async def _more(self) -> None:
         try:
-            if self._place.socket is not None:
+            if self._address.socket is not None:
                 await arrival(self._stream)
             self._parser.feed_data(await self._stream.receive(_READ_BYTES))
         except anyio.EndOfStream as error:
-            raise EngineUnreachable(f"{self._place} broke off in the middle of a log") from error
+            raise EngineUnreachable(f"{self._address} broke off in the middle of a log") from error
         except httptools.HttpParserError as error:
-            raise EngineUnreachable(f"{self._place} does not make sense: {error}") from error
+            raise EngineUnreachable(f"{self._address} does not make sense: {error}") from error
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise self._broken(error) from error
 
     def _broken(self, error: Exception) -> EngineUnreachable:
         return EngineUnreachable(
-            f"{self._place} broke off: {told(error, secure=self._place.is_secure)}"
+            f"{self._address} broke off: {told(error, secure=self._address.is_secure)}"
         )
 
 
 @asynccontextmanager
-async def answered(place: Place, tls: ssl.SSLContext | None, target: str) -> AsyncIterator[Answer]:
+async def answered(
+    address: EngineAddress, tls: ssl.SSLContext | None, target: str
+) -> AsyncIterator[Answer]:
     """The answer to ``GET target``, whatever its status. Raises :class:`EngineUnreachable`."""
     try:
         with anyio.fail_after(_CONNECT_S):
-            stream = await _connected(place, tls)
+            stream = await _connected(address, tls)
     except (OSError, anyio.BrokenResourceError) as error:  # TimeoutError is one
-        said = told(error, secure=place.is_secure)
-        raise EngineUnreachable(f"{place} does not answer: {said}") from error
+        said = told(error, secure=address.is_secure)
+        raise EngineUnreachable(f"{address} does not answer: {said}") from error
     try:
-        answer = Answer(place, stream)
+        answer = Answer(address, stream)
         await answer.begin(target)
         yield answer
     finally:
@@ -121,12 +123,12 @@ async def answered(place: Place, tls: ssl.SSLContext | None, target: str) -> Asy
         await anyio.aclose_forcefully(stream)
 
 
-async def _connected(place: Place, tls: ssl.SSLContext | None) -> ByteStream:
-    if place.socket is not None:
-        return await anyio.connect_unix(place.socket)
-    parts = urlsplit(place.url or "")
+async def _connected(address: EngineAddress, tls: ssl.SSLContext | None) -> ByteStream:
+    if address.socket is not None:
+        return await anyio.connect_unix(address.socket)
+    parts = urlsplit(address.url or "")
     host, port = parts.hostname or "", parts.port or 0
-    if not place.is_secure:
+    if not address.is_secure:
         return await anyio.connect_tcp(host, port)
     return await anyio.connect_tcp(
         host, port, tls=True, ssl_context=tls, tls_standard_compatible=False

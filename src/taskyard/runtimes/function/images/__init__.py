@@ -18,7 +18,7 @@ images is in ``docs/reference/function-images.md``.
 go into two files of the member, which followers see grow once they are linked into the attempt's
 directory. The engine keeps no log of its own, which would grow as long as a member lives. An
 answer overtakes what was printed before it, since the ways are different ones. A program that
-counts what it prints says so with its answer, and the end of the call waits for exactly that;
+counts what it printed, says so with its answer, and the end of the call waits for exactly that;
 for others it waits until nothing has come for a moment. What comes later belongs to the next call.
 
 **Ends.** Containers of functions do not outlive their worker: those of an earlier life, which carry

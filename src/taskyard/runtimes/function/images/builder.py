@@ -54,7 +54,7 @@ class LocalImages:
             text = f"there is no tool chain for image on this worker: no container engine ({error})"
             raise BuildFailed(text) from error
         async with engine:
-            if not engine.place.is_local:
+            if not engine.address.is_local:
                 raise BuildFailed(f"there is no tool chain for image on this worker: {NOT_LOCAL}")
             pin = await self._pinned(engine, version.image, credentials, say)
         place = version_directory(self._directory, version.function_id, version.number)

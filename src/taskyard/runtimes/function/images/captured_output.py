@@ -21,7 +21,7 @@ _MODE: Final = 0o600
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-class Prints:
+class CapturedOutput:
     """The output of one container.
 
     Writes go to the page cache, at once; they wait for no disk. What is beyond a call's limit

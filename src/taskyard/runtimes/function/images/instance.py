@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from taskyard.runtimes.function.images.instance_container import Vessel
+from taskyard.runtimes.function.images.instance_container import InstanceContainer
 from taskyard.runtimes.function.images.request import SOCKET
 from taskyard.runtimes.function.instance import Answer, Member, Owner
 
@@ -21,14 +21,14 @@ class ImageMember(Member):
         owner: Owner,
         number: int,
         directory: Path,
-        vessel: Vessel,
+        container: InstanceContainer,
         heard: Callable[[Member, Answer, bytes], None],
         hung_up: Callable[[Member], None],
         result_bytes: int,
         spawn: Callable[..., object],
     ) -> None:
-        super().__init__(owner, number, directory, vessel, heard, hung_up, result_bytes)
-        self.vessel = vessel
+        super().__init__(owner, number, directory, container, heard, hung_up, result_bytes)
+        self.container = container
         self._spawn = spawn
         self._listener: socket.socket | None = None
         self._is_connected = False

@@ -15,11 +15,11 @@ import structlog
 from taskyard.core.attempts import Survivor
 from taskyard.core.states import Reason
 from taskyard.runtimes.engine.client import EngineClient
-from taskyard.runtimes.engine.container_state import Finding, finding
+from taskyard.runtimes.engine.container_state import ContainerState, finding
 from taskyard.runtimes.engine.errors import CannotRun, EngineRefused, EngineUnreachable
 from taskyard.runtimes.engine.frames import Frames
 from taskyard.runtimes.engine.killing import METHOD
-from taskyard.runtimes.function.images.captured_output import Prints
+from taskyard.runtimes.function.images.captured_output import CapturedOutput
 from taskyard.runtimes.processes import proc
 
 _log = structlog.get_logger(__name__)
@@ -45,13 +45,13 @@ _BY_CODE: Final = {
 """Engines report a death by a signal as an exit code."""
 
 
-class Port(Protocol):
+class SharedContext(Protocol):
     """What containers have in common."""
 
     engine: EngineClient
     is_podman: bool
     removers: anyio.CapacityLimiter
-    vessels: dict[str, "Vessel"]
+    containers: dict[str, "InstanceContainer"]
     """Those that may exist on the engine, by name."""
 
     def spawn(self, work: Callable[..., Any], *arguments: object) -> None:
@@ -59,27 +59,29 @@ class Port(Protocol):
         ...
 
 
-class Vessel:
+class InstanceContainer:
     """The container of one member. Implements ``function.member.Body``.
 
     Args:
         name: of the container.
         directory: the member's own; removed with it.
-        port: what all share.
+        shared: what all share.
         on_end: called once, when the container does not run any more and has said everything.
     """
 
     method = METHOD
 
-    def __init__(self, name: str, directory: Path, port: Port, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, directory: Path, shared: SharedContext, on_end: Callable[[], None]
+    ) -> None:
         self.name = name
-        self.prints = Prints(directory)
-        self.last: Finding | None = None
+        self.output = CapturedOutput(directory)
+        self.last: ContainerState | None = None
         """What the engine said of it when it did not run any more; None if it was gone."""
         self.trouble: str | None = None
         """See the protocol."""
         self._directory = directory
-        self._port = port
+        self._shared = shared
         self._on_end = on_end
         self._over = asyncio.Event()
         self._is_killed = False
@@ -103,13 +105,13 @@ class Vessel:
             self._launched.set()
 
     async def _launch(self, body: dict[str, Any]) -> None:
-        engine = self._port.engine
-        self.prints.open()
-        self._port.vessels[self.name] = self
+        engine = self._shared.engine
+        self.output.open()
+        self._shared.containers[self.name] = self
         await engine.call("POST", "/containers/create", body=body, params={"name": self.name})
         await self._check()
         attached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._port.spawn(self._follow, attached)
+        self._shared.spawn(self._follow, attached)
         await attached
         await self._check()
         self._begun = True
@@ -125,7 +127,7 @@ class Vessel:
         """Go no further with a container that was to be removed before it was made."""
         if self._is_removed:
             self._attachment.cancel()
-            await self._port.engine.remove(self.name)
+            await self._shared.engine.remove(self.name)
             raise CannotRun("the function is not needed any more", Reason.RUNTIME_TROUBLE)
 
     async def _follow(self, attached: asyncio.Future[None]) -> None:
@@ -133,7 +135,7 @@ class Vessel:
         frames = Frames()
         try:
             with self._attachment:
-                async with self._port.engine.attached(self.name, stdin=False) as attachment:
+                async with self._shared.engine.attached(self.name, stdin=False) as attachment:
                     if not attached.done():
                         attached.set_result(None)
                     while data := await attachment.read():
@@ -154,11 +156,11 @@ class Vessel:
 
     def _take(self, stream: int, piece: bytes) -> None:
         try:
-            self.prints.take(stream, piece)
+            self.output.take(stream, piece)
         except OSError as error:
             # Without room the container must not wait for its output to be taken.
             _log.warning("output lost", container=self.name, error=str(error))
-            self.prints.close()
+            self.output.close()
 
     async def _see_end(self) -> None:
         """Wait until it does not run; kill it if it goes on without anybody to hear it."""
@@ -181,16 +183,16 @@ class Vessel:
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LOOK_MAX_S)
 
-    async def _look(self) -> Finding | None:
-        inspected = await self._port.engine.inspect(self.name)
+    async def _look(self) -> ContainerState | None:
+        inspected = await self._shared.engine.inspect(self.name)
         return None if inspected is None else finding(inspected)
 
-    def _conclude(self, found: Finding | None) -> None:
+    def _conclude(self, found: ContainerState | None) -> None:
         if self._over.is_set():
             return
         self.last = found
         self._over.set()
-        self.prints.finish()
+        self.output.finish()
         self._on_end()
 
     @property
@@ -206,13 +208,13 @@ class Vessel:
         if self.last is None:
             return 0
         unasked = self.last.exit_code == _KILLED and not self._is_killed
-        return int(self.last.out_of_memory or (self._port.is_podman and unasked))
+        return int(self.last.out_of_memory or (self._shared.is_podman and unasked))
 
     async def signal(self, name: str) -> None:
         """Send its program a signal; it may be gone."""
         try:
             path = f"/containers/{self.name}/kill"
-            await self._port.engine.call("POST", path, params={"signal": name})
+            await self._shared.engine.call("POST", path, params={"signal": name})
         except (EngineRefused, EngineUnreachable) as error:
             _log.debug("signal not sent", container=self.name, why=str(error))
 
@@ -260,7 +262,7 @@ class Vessel:
     async def _send(self, name: str) -> None:
         try:
             path = f"/containers/{self.name}/kill"
-            await self._port.engine.call("POST", path, params={"signal": name})
+            await self._shared.engine.call("POST", path, params={"signal": name})
             self._is_killed = True
         except (EngineRefused, EngineUnreachable) as error:
             # Nearly always: it does not run any more. A look at it tells.
@@ -271,14 +273,14 @@ class Vessel:
         the next sweep.
         """
         self._is_removed = True
-        self.prints.close()
-        engine, pause_s, refusals = self._port.engine, 0.1, 0
+        self.output.close()
+        engine, pause_s, refusals = self._shared.engine, 0.1, 0
         with anyio.move_on_after(_LAUNCH_S):
             # It notices, and stops in an orderly way.
             await self._launched.wait()
         while refusals < _REFUSALS:
             try:
-                async with self._port.removers:
+                async with self._shared.removers:
                     if self._begun and not self._over.is_set():
                         # Removing what runs would ask it politely first, and wait.
                         await self._send("SIGKILL")
@@ -287,7 +289,7 @@ class Vessel:
                     self._attachment.cancel()
                     await engine.remove(self.name)
                     if await engine.inspect(self.name) is None:
-                        self._port.vessels.pop(self.name, None)
+                        self._shared.containers.pop(self.name, None)
                         break
                 refusals += 1
             except (EngineRefused, EngineUnreachable) as error:
@@ -296,7 +298,7 @@ class Vessel:
             await anyio.sleep(pause_s)
             pause_s = min(pause_s * 2, 5.0)
         else:
-            self._port.vessels.pop(self.name, None)
+            self._shared.containers.pop(self.name, None)
             _log.warning("container left to the next sweep", container=self.name)
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(self._directory, ignore_errors=True))
 

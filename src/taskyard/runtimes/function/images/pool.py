@@ -10,15 +10,15 @@ from taskyard.runtimes.container.diagnosis import Probe, reason_of_refusal
 from taskyard.runtimes.container.request import INSTALLATION_LABEL
 from taskyard.runtimes.engine.errors import CannotRun, EngineRefused, EngineUnreachable
 from taskyard.runtimes.function.images.instance import ImageMember, prepare
-from taskyard.runtimes.function.images.instance_container import Port, Vessel
+from taskyard.runtimes.function.images.instance_container import InstanceContainer, SharedContext
 from taskyard.runtimes.function.images.pins import Pin
-from taskyard.runtimes.function.images.request import Berth, creation
+from taskyard.runtimes.function.images.request import InstanceContext, creation
 from taskyard.runtimes.function.instance import Member
 from taskyard.runtimes.function.limits import PoolKey
 from taskyard.runtimes.function.pool import Host, Pool, how
 
 
-class ImageHost(Host, Port, Protocol):
+class ImageHost(Host, SharedContext, Protocol):
     """What such a pool needs of the runtime it belongs to."""
 
     installation: str
@@ -54,14 +54,14 @@ class ImagePool(Pool):
         member: ImageMember | None = None
         try:
             await anyio.to_thread.run_sync(prepare, directory)
-            vessel = Vessel(
+            container = InstanceContainer(
                 host.container_name(number), directory, host, lambda: self._ended(number)
             )
             member = ImageMember(
                 self,
                 number,
                 directory,
-                vessel,
+                container,
                 self._heard_member,
                 self._hung_up,
                 host.limits.result_bytes,
@@ -85,15 +85,15 @@ class ImagePool(Pool):
         if self._closed:
             raise CannotRun("the function is not needed any more", Reason.RUNTIME_TROUBLE)
         host = self._containers
-        berth = Berth(host.installation, host.network, str(member.sockets), host.user)
-        body = creation(self._pin.id, self.key, host.limits, berth)
+        context = InstanceContext(host.installation, host.network, str(member.sockets), host.user)
+        body = creation(self._pin.id, self.key, host.limits, context)
         try:
-            await member.vessel.launch(body)
+            await member.container.launch(body)
         except EngineRefused as error:
             if error.status != 404 or await self._has_image():
                 raise
             await host.fetch(self._pin)
-            await member.vessel.launch(body)
+            await member.container.launch(body)
 
     async def _has_image(self) -> bool:
         try:
@@ -120,7 +120,7 @@ class ImagePool(Pool):
         """A container does not run any more."""
         member = self.members.get(number)
         if isinstance(member, ImageMember):
-            member.status = member.vessel.status
+            member.status = member.container.status
             member.stop_listening()
             member.gone.set()
             self._over(member)
@@ -131,5 +131,5 @@ class ImagePool(Pool):
         told = "" if member.status is None else f" ({how(member.status)})"
         text = f"the container ended before it was ready{told}"
         if isinstance(member, ImageMember):
-            text = f"{member.vessel.prints.last_words()}\n{text}".lstrip()
+            text = f"{member.container.output.last_words()}\n{text}".lstrip()
         return text, Reason.FUNCTION_ERROR

@@ -14,7 +14,7 @@ INSIDE: Final = "/run/taskyard"
 SOCKET: Final = "socket"
 
 
-class Berth(Struct, frozen=True):
+class InstanceContext(Struct, frozen=True):
     """What a container gets from this worker."""
 
     installation: str
@@ -25,7 +25,9 @@ class Berth(Struct, frozen=True):
     """``UID:GID`` to run as; the image's when None."""
 
 
-def creation(image_id: str, key: PoolKey, limits: PoolLimits, berth: Berth) -> dict[str, Any]:
+def creation(
+    image_id: str, key: PoolKey, limits: PoolLimits, context: InstanceContext
+) -> dict[str, Any]:
     """The body of ``POST /containers/create``: as little as a program needs to answer calls."""
     host: dict[str, Any] = {
         # Output comes through an attachment; a log would grow for as long as the container lives.
@@ -40,11 +42,11 @@ def creation(image_id: str, key: PoolKey, limits: PoolLimits, berth: Berth) -> d
         "IpcMode": "private",
         "CgroupnsMode": "private",
         "Mounts": [
-            {"Type": "bind", "Source": berth.sockets, "Target": INSIDE, "ReadOnly": True},
+            {"Type": "bind", "Source": context.sockets, "Target": INSIDE, "ReadOnly": True},
         ],
     }
-    if berth.network is not None:
-        host["NetworkMode"] = berth.network
+    if context.network is not None:
+        host["NetworkMode"] = context.network
     if key.cpu_millis is not None:
         host["NanoCpus"] = key.cpu_millis * 1_000_000
     memory = key.memory_bytes or limits.memory_bytes
@@ -58,13 +60,13 @@ def creation(image_id: str, key: PoolKey, limits: PoolLimits, berth: Berth) -> d
         "TASKYARD_RESULT_BYTES": str(limits.result_bytes),
         "TASKYARD_FUNCTION_SOCKET": f"{INSIDE}/{SOCKET}",
     }
-    who = {} if berth.user is None else {"User": berth.user}
+    who = {} if context.user is None else {"User": context.user}
     return {
         **who,
         "Image": image_id,
         "Env": [f"{name}={value}" for name, value in variables.items()],
         "Labels": {
-            INSTALLATION_LABEL: berth.installation,
+            INSTALLATION_LABEL: context.installation,
             FUNCTION_LABEL: key.function_id,
             VERSION_LABEL: str(key.version),
         },

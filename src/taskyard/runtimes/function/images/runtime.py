@@ -24,7 +24,7 @@ from taskyard.runtimes.engine.identity import installation_id
 from taskyard.runtimes.engine.pulling import pull
 from taskyard.runtimes.function.images.builder import NOT_LOCAL
 from taskyard.runtimes.function.images.instance import ImageMember
-from taskyard.runtimes.function.images.instance_container import Vessel
+from taskyard.runtimes.function.images.instance_container import InstanceContainer
 from taskyard.runtimes.function.images.pins import Pin, read_pin
 from taskyard.runtimes.function.images.pool import ImagePool
 from taskyard.runtimes.function.instance import Answer, Call, Member
@@ -68,7 +68,7 @@ class ImageRuntime(Switchboard):
         self.network = containers.network
         self.user = next(iter(containers.rule.users), None)
         self.removers = anyio.CapacityLimiter(_REMOVERS)
-        self.vessels: dict[str, Vessel] = {}
+        self.containers: dict[str, InstanceContainer] = {}
         self._containers = containers
         self._own = self._directory / "images"
         self._life = f"{time.time_ns():x}"
@@ -81,7 +81,7 @@ class ImageRuntime(Switchboard):
         if self._main is not None:
             return
         engine, is_podman = await find_engine(self._containers.engine, self._containers.tls)
-        if not engine.place.is_local:
+        if not engine.address.is_local:
             await engine.close()
             raise RuntimeUnavailable(NOT_LOCAL)
         try:
@@ -101,7 +101,7 @@ class ImageRuntime(Switchboard):
         await self._begin()
         if self._group is not None:
             self._group.start_soon(self._sweep_regularly)
-        _log.info("functions that are images run", engine=str(engine.place), podman=is_podman)
+        _log.info("functions that are images run", engine=str(engine.address), podman=is_podman)
 
     async def check(self) -> str | None:
         """Whether calls can be run now: None if so, otherwise why not."""
@@ -160,7 +160,7 @@ class ImageRuntime(Switchboard):
                 continue
             for one in found:
                 names = {str(name).lstrip("/") for name in one.get("Names") or ()}
-                if not names & self.vessels.keys():
+                if not names & self.containers.keys():
                     await self._remove_stray(self.engine, str(one["Id"]))
 
     async def close(self) -> None:
@@ -173,13 +173,13 @@ class ImageRuntime(Switchboard):
             pool.close()
         with anyio.move_on_after(_CLOSE_S):
             async with anyio.create_task_group() as group:
-                for vessel in list(self.vessels.values()):
-                    group.start_soon(vessel.remove)
+                for container in list(self.containers.values()):
+                    group.start_soon(container.remove)
             # Whatever was being made notices by itself that it is not needed any more.
             while self._at_work:  # noqa: ASYNC110 - the last one of several
                 await anyio.sleep(0.01)
         await self._end()
-        self.vessels.clear()
+        self.containers.clear()
         await self.engine.close()
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(self._own / "run", ignore_errors=True))
         self._calls.clear()
@@ -209,7 +209,7 @@ class ImageRuntime(Switchboard):
     def give(self, member: Member, call: Call) -> None:
         """See ``pool.Host``."""
         if isinstance(member, ImageMember):
-            member.vessel.prints.begin(call.assignment.log_limit_bytes)
+            member.container.output.begin(call.assignment.log_limit_bytes)
         super().give(member, call)
 
     def heard(self, member: Member, said: Answer, payload: bytes) -> None:
@@ -220,7 +220,7 @@ class ImageRuntime(Switchboard):
             return
         counts = _counts(said)
         if isinstance(member, ImageMember) and (
-            counts is None or not member.vessel.prints.has(counts)
+            counts is None or not member.container.output.has(counts)
         ):
             call.settling = True
             self.spawn(self._heard_soon, member, call, said, payload, counts)
@@ -235,7 +235,7 @@ class ImageRuntime(Switchboard):
         payload: bytes,
         counts: tuple[int, int] | None,
     ) -> None:
-        await member.vessel.prints.settled(counts)
+        await member.container.output.settled(counts)
         call.settling = False
         self._answered(member, call, said, payload)
 
@@ -247,19 +247,19 @@ class ImageRuntime(Switchboard):
                 said = {name: said[name] for name in ("exit", "kids") if name in said}
                 said["error"] = text
                 payload, sizes = payload[sizes[0] :], (0, *sizes[1:])
-            said, payload = _with_prints(member, call, said, payload, sizes)
+            said, payload = _with_output(member, call, said, payload, sizes)
         super().heard(member, said, payload)
 
     def _let_go(self, call: Call, member: Member) -> None:
         super()._let_go(call, member)
         if isinstance(member, ImageMember):
-            prints = member.vessel.prints
-            prints.end()
+            output = member.container.output
+            output.end()
             if member.fresh and not member.gone.is_set():
                 try:
-                    prints.open()
+                    output.open()
                 except OSError as error:
-                    _log.warning("output lost", container=member.vessel.name, error=str(error))
+                    _log.warning("output lost", container=member.container.name, error=str(error))
                 member.fresh = False
 
     # In the background
@@ -273,7 +273,7 @@ class ImageRuntime(Switchboard):
 
     def _signal(self, member: Member, name: str) -> None:
         if isinstance(member, ImageMember):
-            self.spawn(member.vessel.signal, name)
+            self.spawn(member.container.signal, name)
 
     async def _pool(self, key: PoolKey, place: Path) -> ImagePool:
         pin = await anyio.to_thread.run_sync(read_pin, place)
@@ -298,7 +298,7 @@ def _sizes(said: Mapping[str, Any], payload: int) -> tuple[int, int, int] | None
     return found[0], found[1], found[2]
 
 
-def _with_prints(
+def _with_output(
     member: ImageMember, call: Call, said: Answer, payload: bytes, sizes: tuple[int, int, int]
 ) -> tuple[Answer, bytes]:
     """The answer as a member gives it that takes down its output itself."""
@@ -306,9 +306,9 @@ def _with_prints(
     printed = None
     try:
         if not call.is_linked and out + err <= CARRIED_BYTES:
-            printed = member.vessel.prints.collected()
+            printed = member.container.output.collected()
     except OSError as error:
-        _log.warning("output lost", container=member.vessel.name, error=str(error))
+        _log.warning("output lost", container=member.container.name, error=str(error))
     spill = printed is None
     given = printed or {}
     outs = given.get("stdout", b"") + payload[body : body + out]
