@@ -12,5 +12,5 @@ def _cheap_passwords() -> Iterator[None]:
     """Otherwise each takes a fifth of a second and 64 MiB, as it should elsewhere."""
     cheap = partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("taskyard.services.passwords.PasswordHasher", cheap)
+        patch.setattr("taskyard.services.access.passwords.PasswordHasher", cheap)
         yield

@@ -24,24 +24,24 @@ from taskyard.core.tasks import Command, Task, TaskSpec
 from taskyard.ports.errors import WorkerUnreachable
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, WorkerEnd
-from taskyard.services.assignments import Assignments
-from taskyard.services.audit import Audit
-from taskyard.services.bus import Bus
-from taskyard.services.dispatch import Dispatch
-from taskyard.services.due import Due
-from taskyard.services.groups import Groups
-from taskyard.services.kill import Kill
-from taskyard.services.leases import Leases
-from taskyard.services.load import Load
-from taskyard.services.prune import Prune
-from taskyard.services.reception import Reception
-from taskyard.services.rescue import Rescue
-from taskyard.services.rooms import Rooms
-from taskyard.services.steps import StepSource
-from taskyard.services.tally import Tally
-from taskyard.services.tasks import Tasks
-from taskyard.services.why import Why
-from taskyard.services.workers import Workers
+from taskyard.services.access.audit import Audit
+from taskyard.services.notifications.bus import Bus
+from taskyard.services.scheduling.admission import Load
+from taskyard.services.scheduling.assignments import Assignments
+from taskyard.services.scheduling.cluster_state import Rooms
+from taskyard.services.scheduling.counters import Tally
+from taskyard.services.scheduling.dispatch import Dispatch
+from taskyard.services.scheduling.kill import Kill
+from taskyard.services.scheduling.leases import Leases
+from taskyard.services.scheduling.rescue import Rescue
+from taskyard.services.scheduling.rule_budget import StepSource
+from taskyard.services.scheduling.timers import Due
+from taskyard.services.scheduling.why import Why
+from taskyard.services.scheduling.worker_gateway import Reception
+from taskyard.services.scheduling.workers import Workers
+from taskyard.services.tasks.groups import Groups
+from taskyard.services.tasks.retention import Prune
+from taskyard.services.tasks.tasks import Tasks
 
 WS = WorkspaceName("default")
 CALLER = Caller("user me", WS, Role.ADMIN)

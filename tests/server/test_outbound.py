@@ -20,7 +20,7 @@ from taskyard.core.notifications.messages import DeliveryKind, DeliveryPolicy
 from taskyard.ports.http import Post, SendFailed, TargetRefused
 from taskyard.ports.webhooks import DueDelivery
 from taskyard.server.outbound import Outbound, Resolver, resolve
-from taskyard.services.message_sending import MessageSending
+from taskyard.services.notifications.message_sender import MessageSending
 
 pytestmark = pytest.mark.anyio
 

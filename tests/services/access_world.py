@@ -13,11 +13,11 @@ from argon2 import PasswordHasher
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import SECOND, Instant
-from taskyard.services.access import Access
-from taskyard.services.audit import Audit
-from taskyard.services.passwords import Passwords
-from taskyard.services.sealing import KeyFile, Sealing
-from taskyard.services.secrets import Secrets
+from taskyard.services.access.accounts import Access
+from taskyard.services.access.audit import Audit
+from taskyard.services.access.encryption import KeyFile, Sealing
+from taskyard.services.access.passwords import Passwords
+from taskyard.services.access.secrets import Secrets
 from taskyard.store.sqlite.access import SqliteAccessStore
 from taskyard.store.sqlite.migrating import migrate
 from taskyard.store.sqlite.store import SqliteStore

@@ -26,9 +26,9 @@ from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import Command, Task, TaskSpec
 from taskyard.ports.logs import Stream
 from taskyard.ports.store import TaskStore
-from taskyard.services.bus import Bus
-from taskyard.services.follow import Follow
-from taskyard.services.logs import Logs
+from taskyard.services.notifications.bus import Bus
+from taskyard.services.tasks.follow import Follow
+from taskyard.services.tasks.logs import Logs
 from taskyard.worker.output.log_files import LogFiles
 from taskyard.worker.output.log_keeper import LogKeeper
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from taskyard.dialects.http.proxies import Proxies
 from taskyard.dialects.http.shares import DEFAULT_PERCENT, Shares
-from taskyard.services.guessing import source_of
+from taskyard.services.access.login_throttle import source_of
 
 MOST_CONNECTIONS: Final = 8192
 """Connections of one listener."""

@@ -11,8 +11,8 @@ from taskyard.server.clock import SystemClock
 from taskyard.server.datadir import UMASK, protect_data
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import wire_access
-from taskyard.services.access import Access
-from taskyard.services.secrets import Secrets
+from taskyard.services.access.accounts import Access
+from taskyard.services.access.secrets import Secrets
 from taskyard.store.sqlite.store import SqliteStore
 
 

@@ -38,9 +38,9 @@ from taskyard.server.work_settings import (
     check_directories,
     work_from_text,
 )
-from taskyard.services.output_quota import TASK_BYTES
-from taskyard.services.steps import STEPS_PER_S
-from taskyard.services.webhook_sending import AT_ONCE
+from taskyard.services.notifications.webhook_sender import AT_ONCE
+from taskyard.services.scheduling.output_quota import TASK_BYTES
+from taskyard.services.scheduling.rule_budget import STEPS_PER_S
 from taskyard.worker.topology import Holdings, cores_in
 
 PREFIX: Final = "TASKYARD_"
@@ -328,10 +328,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise InvalidInput("work_users_allowed", "root is the server itself; remove it")
         self.greencloud.check("greencloud")
         if self.secret_key is not None:
-            from taskyard.services.sealing import (  # noqa: PLC0415 - loads cryptography
-                SecretKeyWrong,
-                decode_key,
-            )
+            from taskyard.services.access.encryption import SecretKeyWrong, decode_key  # noqa: PLC0415 - loads cryptography
 
             try:
                 decode_key(self.secret_key.encode(), "secret_key")

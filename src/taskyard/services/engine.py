@@ -3,27 +3,27 @@
 from dataclasses import dataclass
 
 from taskyard.ports.clock import Clock
-from taskyard.services.access import Access
-from taskyard.services.audit import Audit
-from taskyard.services.bus import Bus
-from taskyard.services.calls import Calls
-from taskyard.services.catalogue import Catalogue
-from taskyard.services.dispatch import Dispatch
-from taskyard.services.follow import Follow
-from taskyard.services.functions import Functions
-from taskyard.services.groups import Groups
-from taskyard.services.issuing import Issuing
-from taskyard.services.jobs import Jobs
+from taskyard.services.access.accounts import Access
+from taskyard.services.access.audit import Audit
+from taskyard.services.access.secrets import Secrets
+from taskyard.services.functions.calls import Calls
+from taskyard.services.functions.functions import Functions
+from taskyard.services.functions.invocations import Issuing
+from taskyard.services.functions.resources import Catalogue
+from taskyard.services.jobs.jobs import Jobs
 from taskyard.services.lists import Lists
-from taskyard.services.logs import Logs
-from taskyard.services.maintenance import Maintenance
-from taskyard.services.output_quota import OutputQuota
-from taskyard.services.parking import ParkedEntries
-from taskyard.services.secrets import Secrets
-from taskyard.services.tasks import Tasks
-from taskyard.services.webhooks import Webhooks
-from taskyard.services.why import Why
-from taskyard.services.workers import Workers
+from taskyard.services.notifications.bus import Bus
+from taskyard.services.notifications.webhooks import Webhooks
+from taskyard.services.scheduling.dispatch import Dispatch
+from taskyard.services.scheduling.maintenance import Maintenance
+from taskyard.services.scheduling.output_quota import OutputQuota
+from taskyard.services.scheduling.parking import ParkedEntries
+from taskyard.services.scheduling.why import Why
+from taskyard.services.scheduling.workers import Workers
+from taskyard.services.tasks.follow import Follow
+from taskyard.services.tasks.groups import Groups
+from taskyard.services.tasks.logs import Logs
+from taskyard.services.tasks.tasks import Tasks
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,11 @@ from taskyard.core.lists import ListEntry, ListKey, ListStatus, numbered
 from taskyard.core.tasks import Task, TaskSpec
 from taskyard.ports.clock import Clock
 from taskyard.ports.lists import ListStore
-from taskyard.services.access import require
-from taskyard.services.bus import Bus
-from taskyard.services.dispatch import Dispatch
-from taskyard.services.listed import TaskList
-from taskyard.services.tasks import Tasks, retried, submitted_change
+from taskyard.services.access.accounts import require
+from taskyard.services.notifications.bus import Bus
+from taskyard.services.scheduling.dispatch import Dispatch
+from taskyard.services.task_list import TaskList
+from taskyard.services.tasks.tasks import Tasks, retried, submitted_change
 
 LISTS_IN_MEMORY: Final = 4096
 """Lists nobody watches that are kept in memory at most."""

@@ -27,7 +27,7 @@ from taskyard.core.tasks import (
     Webhook,
     environment_of,
 )
-from taskyard.services.validate import check_spec
+from taskyard.services.tasks.validation import check_spec
 
 
 def test_values_of_secret_looking_names_are_hidden() -> None:

@@ -10,8 +10,8 @@ from fastlane_world import FastlaneWorld, opened
 
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.ids import WorkspaceName
-from taskyard.services.access import LOCAL
-from taskyard.services.guessing import FREE_TRIES_OF_SHARED
+from taskyard.services.access.accounts import LOCAL
+from taskyard.services.access.login_throttle import FREE_TRIES_OF_SHARED
 
 pytestmark = pytest.mark.anyio
 HERE = Caller(LOCAL, INSTALLATION, Role.ADMIN, installation=Role.ADMIN)

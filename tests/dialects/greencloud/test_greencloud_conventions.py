@@ -8,7 +8,7 @@ import pytest
 from greencloud_world import ECHO, GreenCloudWorld, Json, opened
 
 from taskyard.dialects.greencloud.routing import ROUTES, Route
-from taskyard.services.catalogue import Catalogue
+from taskyard.services.functions.resources import Catalogue
 
 pytestmark = pytest.mark.anyio
 SAY = "def handle(event, context):\n    return 'said'\n"

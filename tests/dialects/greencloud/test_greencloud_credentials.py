@@ -9,8 +9,8 @@ import pytest
 from greencloud_world import Account, GreenCloudWorld, opened
 
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
-from taskyard.services.access import LOCAL
-from taskyard.services.guessing import FREE_TOKENS_OF_ADDRESS, FREE_TRIES_OF_SHARED
+from taskyard.services.access.accounts import LOCAL
+from taskyard.services.access.login_throttle import FREE_TOKENS_OF_ADDRESS, FREE_TRIES_OF_SHARED
 
 pytestmark = pytest.mark.anyio
 HERE = Caller(LOCAL, INSTALLATION, Role.ADMIN, installation=Role.ADMIN)

@@ -10,8 +10,8 @@ from taskyard.core.errors import Unavailable
 from taskyard.core.functions.invocations import CallView
 from taskyard.core.instants import to_datetime
 from taskyard.dialects.greencloud import piecewise, routes_functions, routes_tasks
-from taskyard.services import catalogue
-from taskyard.services.issuing import Issuing
+from taskyard.services.functions import resources
+from taskyard.services.functions.invocations import Issuing
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read and sent at a time is little, so that short lists have many parts."""
-    for module in (routes_tasks, routes_functions, catalogue):
+    for module in (routes_tasks, routes_functions, resources):
         monkeypatch.setattr(module, "AT_ONCE", 3)
     monkeypatch.setattr(piecewise, "PIECE_BYTES", 200)
 

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from gx_world import ADMIN, GxWorld, Space, all_of, opened
 
-from taskyard.services import listed
+from taskyard.services import task_list
 
 pytestmark = pytest.mark.anyio
 
@@ -104,8 +104,8 @@ async def test_only_so_many_finished_tasks_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest go first, for good; those that wait or run do not count."""
-    assert listed.FINISHED_KEPT == 1000
-    monkeypatch.setattr(listed, "FINISHED_KEPT", 50)
+    assert task_list.FINISHED_KEPT == 1000
+    monkeypatch.setattr(task_list, "FINISHED_KEPT", 50)
     kept = list(range(21, 72))
     async with opened(tmp_path / "data") as world:
         space = world.space("many")

@@ -11,7 +11,7 @@ from native_world import WORKER, NativeWorld
 from websockets.asyncio.client import connect
 
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
-from taskyard.services.access import LOCAL
+from taskyard.services.access.accounts import LOCAL
 
 pytestmark = pytest.mark.anyio
 ENDS_WITHIN_S = 1.0

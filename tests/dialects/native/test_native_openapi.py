@@ -54,11 +54,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a server that all tests here share."""
     with pytest.MonkeyPatch.context() as patched:
         # Otherwise the many wrong passwords tried here are answered with 429, as they should be.
-        patched.setattr("taskyard.services.guessing.FREE_TRIES", 10**9)
-        patched.setattr("taskyard.services.guessing.FREE_TRIES_OF_SHARED", 10**9)
-        patched.setattr("taskyard.services.guessing.FREE_TRIES_OF_ADDRESS", 10**9)
-        patched.setattr("taskyard.services.guessing.FREE_TOKENS_OF_ADDRESS", 10**9)
-        patched.setattr("taskyard.services.guessing.FREE_TOKENS_OF_ADDRESS", 10**9)
+        patched.setattr("taskyard.services.access.login_throttle.FREE_TRIES", 10**9)
+        patched.setattr("taskyard.services.access.login_throttle.FREE_TRIES_OF_SHARED", 10**9)
+        patched.setattr("taskyard.services.access.login_throttle.FREE_TRIES_OF_ADDRESS", 10**9)
+        patched.setattr("taskyard.services.access.login_throttle.FREE_TOKENS_OF_ADDRESS", 10**9)
+        patched.setattr("taskyard.services.access.login_throttle.FREE_TOKENS_OF_ADDRESS", 10**9)
         with served(tmp_path_factory.mktemp("data")) as url:
             yield url
 

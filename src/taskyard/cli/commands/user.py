@@ -55,7 +55,7 @@ def print_hash(*, password_stdin: bool = False, json: bool = False) -> None:
         password_stdin: Read the password from standard input; it is asked for otherwise.
         json: Print JSON, as is done anyway when the output is no terminal.
     """
-    from taskyard.services.passwords import Passwords, check_password  # noqa: PLC0415 - slow
+    from taskyard.services.access.passwords import Passwords, check_password  # noqa: PLC0415 - slow
 
     password = read_hidden(password_stdin, "Password", "--password-stdin")
     try:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from taskyard.core.attempts import Attempt
 from taskyard.core.signals import signal_number
 from taskyard.core.states import TERMINAL, AttemptState, Reason, TaskState
-from taskyard.services.redaction import redact_text
+from taskyard.services.access.redaction import redact_text
 
 
 class State(StrEnum):

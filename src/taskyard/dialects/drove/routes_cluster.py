@@ -26,7 +26,7 @@ from taskyard.dialects.drove.requests import (
 from taskyard.dialects.drove.summary import dashboard, summary
 from taskyard.dialects.drove.views import milliseconds
 from taskyard.dialects.http.answers import Answer
-from taskyard.services.access import require_installation
+from taskyard.services.access.accounts import require_installation
 
 EVENTS_SIZE: Final = 1024
 EVENTS_MOST: Final = 10_000

@@ -21,8 +21,8 @@ from taskyard.dialects.drove.routes_tasks import find
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.validity import WhileValid
 from taskyard.ports.logs import Stream
-from taskyard.services.logs import LARGEST_SLICE_BYTES, LogSlice
-from taskyard.services.logtext import unfinished
+from taskyard.services.tasks.log_text import unfinished
+from taskyard.services.tasks.logs import LARGEST_SLICE_BYTES, LogSlice
 
 LIVE: Final = "output.log"
 STDERR: Final = "output.log-stderr"

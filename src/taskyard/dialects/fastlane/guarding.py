@@ -21,7 +21,7 @@ from taskyard.dialects.fastlane.headers import header_of
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.peers import LOCAL_KEY, address_of
 from taskyard.dialects.http.refusing import refuse_upgrade
-from taskyard.services.guessing import SecretCheck
+from taskyard.services.access.login_throttle import SecretCheck
 
 HOSTS_PATH: Final = "/docker-executor/blacklist"
 

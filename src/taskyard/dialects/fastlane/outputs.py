@@ -12,7 +12,7 @@ from taskyard.core.jobs import Execution
 from taskyard.dialects.fastlane.statuses import WITHOUT_OUTPUT, has_output, remark_of, status_of
 from taskyard.dialects.http.answers import is_head
 from taskyard.ports.logs import Stream
-from taskyard.services.logs import Logs
+from taskyard.services.tasks.logs import Logs
 
 PIECE_BYTES: Final = 256 << 10
 SHOWN_BYTES: Final = 1 << 20

@@ -18,7 +18,7 @@ from taskyard.dialects.fastlane.statuses import exit_code_of, status_of
 from taskyard.dialects.fastlane.urls import Urls
 from taskyard.dialects.fastlane.views import execution_object
 from taskyard.ports.jobs import Owed
-from taskyard.services.logs import Logs
+from taskyard.services.tasks.logs import Logs
 
 REPORTED_BYTES: Final = 256 << 10
 """Bytes of each stream in a message: it is kept for each receiver until the task is forgotten."""

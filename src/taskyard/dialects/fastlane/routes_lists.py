@@ -26,7 +26,7 @@ from taskyard.dialects.fastlane.times import iso, unix
 from taskyard.dialects.fastlane.views import container_of, job_object
 from taskyard.dialects.http.answers import Answer
 from taskyard.ports.store import TaskQuery
-from taskyard.services.access import require_installation
+from taskyard.services.access.accounts import require_installation
 
 VERSION: Final = "2.2.4"
 """Of the original whose contract this is."""

@@ -19,7 +19,7 @@ from taskyard.dialects.fastlane.outputs import SEPARATOR, error_pieces, log_piec
 from taskyard.dialects.fastlane.statuses import WAITING, exit_code_of, status_of
 from taskyard.dialects.http.refusing import refuse_upgrade
 from taskyard.ports.logs import Stream
-from taskyard.services.follow import Exit, Output
+from taskyard.services.tasks.follow import Exit, Output
 
 DONE: Final = "done"
 RETRY: Final = "retry"

@@ -12,8 +12,8 @@ from taskyard.dialects.greencloud.errors import Refusal, needs_login
 from taskyard.dialects.greencloud.settings import MARGIN_S, Account, GreenCloudSettings
 from taskyard.dialects.greencloud.tokens import Claims, Kind, signed, verified
 from taskyard.dialects.http.host import Host
+from taskyard.services.access.login_throttle import SecretCheck
 from taskyard.services.engine import Engine
-from taskyard.services.guessing import SecretCheck
 
 TOKEN_LENGTH: Final = 4096
 _ACTOR: Final = "greencloud"

@@ -22,7 +22,7 @@ from taskyard.core.errors import (
 from taskyard.core.functions.invocations import AllowanceSpent
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
-from taskyard.services.calls import FunctionNotReady, FunctionPaused
+from taskyard.services.functions.calls import FunctionNotReady, FunctionPaused
 
 JSON: Final = (b"content-type", b"application/json")
 Headers = Iterable[tuple[bytes, bytes]]

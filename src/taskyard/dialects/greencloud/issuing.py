@@ -12,8 +12,8 @@ from taskyard.dialects.greencloud.errors import Headers
 from taskyard.dialects.greencloud.headers import for_function, header_of
 from taskyard.dialects.greencloud.results import result_answer
 from taskyard.dialects.http.answers import Answer
-from taskyard.services.calls import FunctionNotReady, FunctionPaused
-from taskyard.services.validity import while_valid
+from taskyard.services.access.credential_lifetime import while_valid
+from taskyard.services.functions.calls import FunctionNotReady, FunctionPaused
 
 MOST_WAIT_S: Final = 60.0
 _WAIT: Final = re.compile(r"wait\s*=\s*\"?([0-9]{1,9}(?:\.[0-9]{1,6})?)\"?\Z", re.IGNORECASE)

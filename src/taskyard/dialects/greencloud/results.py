@@ -9,8 +9,8 @@ from taskyard.dialects.greencloud.headers import of_function
 from taskyard.dialects.greencloud.mapping import state_of
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.contained import without_origin_headers
-from taskyard.services.calls import CallFailed
 from taskyard.services.engine import Engine
+from taskyard.services.functions.calls import CallFailed
 
 _BODILESS = frozenset({204, 304})
 

@@ -19,7 +19,7 @@ from taskyard.dialects.greencloud.pages import asked, page
 from taskyard.dialects.greencloud.times import rfc3339
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import BodyTooLarge
-from taskyard.services.deployments import Deployment
+from taskyard.services.functions.deployments import Deployment
 
 ARCHITECTURE: Final = "amd64"
 _ZIP: Final = b"PK\x03\x04"

@@ -17,7 +17,7 @@ from taskyard.dialects.greencloud.issuing import check_running
 from taskyard.dialects.greencloud.mapping import schedule_object
 from taskyard.dialects.greencloud.pages import asked, page
 from taskyard.dialects.http.answers import Answer, no_content
-from taskyard.services.chaining import request_of
+from taskyard.services.functions.triggers import request_of
 
 DESCRIPTION_MOST: Final = 256
 _RULE: Final = re.compile(r"[\x20-\x7e]{1,256}\Z")

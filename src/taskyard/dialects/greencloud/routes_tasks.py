@@ -22,7 +22,7 @@ from taskyard.dialects.greencloud.piecewise import Pieces, json_array, piecewise
 from taskyard.dialects.greencloud.results import result_answer
 from taskyard.dialects.greencloud.times import rfc3339
 from taskyard.dialects.http.answers import Answer
-from taskyard.services.calls import CallFailed, FunctionNotReady
+from taskyard.services.functions.calls import CallFailed, FunctionNotReady
 
 AT_ONCE: Final = 500
 _ANYTHING: Final = re.compile(r"(?s).*\Z")

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from taskyard.core.access.redaction import RedactedStruct
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import WorkspaceName
-from taskyard.services.passwords import check_hash
+from taskyard.services.access.passwords import check_hash
 
 MARGIN_S: Final = 10
 """Seconds that a token is said to live less than it does."""

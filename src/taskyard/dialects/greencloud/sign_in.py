@@ -11,7 +11,7 @@ from taskyard.dialects.greencloud.errors import Refusal, needs_login
 from taskyard.dialects.greencloud.settings import MARGIN_S, GreenCloudSettings
 from taskyard.dialects.greencloud.tokens import Claims, Kind, signed, verified
 from taskyard.dialects.http.host import Host
-from taskyard.services.passwords import LONGEST, Passwords
+from taskyard.services.access.passwords import LONGEST, Passwords
 
 REFRESH_S: Final = 90 * 86_400
 

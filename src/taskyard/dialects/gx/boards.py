@@ -15,7 +15,7 @@ import msgspec
 
 from taskyard.core.lists import ListStatus
 from taskyard.dialects.gx.schemas import TaskAnswer
-from taskyard.services.listed import TaskList
+from taskyard.services.task_list import TaskList
 
 TICK_S: Final = 1.0
 GATHER_S: Final = 0.02

@@ -20,7 +20,7 @@ from taskyard.dialects.gx.errors import BAD_BODY, Refusal
 from taskyard.dialects.gx.schemas import SubmittedTask, TaskAnswer, TaskDetail
 from taskyard.dialects.gx.settings import MIB, SIZES, GxSettings, GxWork, Size
 from taskyard.dialects.gx.workspaces import Workspace
-from taskyard.services.redaction import redact_text
+from taskyard.services.access.redaction import redact_text
 
 NAME_LENGTH: Final = 1024
 

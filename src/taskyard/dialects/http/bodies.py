@@ -16,7 +16,7 @@ from taskyard.core.errors import TaskyardError
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.peers import address_of
 from taskyard.dialects.http.shares import Shares
-from taskyard.services.guessing import source_of
+from taskyard.services.access.login_throttle import source_of
 
 STALL_S: Final = 30.0
 """Seconds a client may let pass between two pieces of a body."""

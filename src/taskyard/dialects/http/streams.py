@@ -13,8 +13,8 @@ from taskyard.core.access.principals import Caller
 from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.dialects.http.shares import DEFAULT_PERCENT, Shares
 from taskyard.ports.clock import Clock
-from taskyard.services.guessing import source_of
-from taskyard.services.validity import watched
+from taskyard.services.access.credential_lifetime import watched
+from taskyard.services.access.login_throttle import source_of
 
 DEFAULT_LIMIT: Final = 2000
 DEFAULT_WAITS: Final = 4000

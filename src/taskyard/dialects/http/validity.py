@@ -5,7 +5,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from taskyard.core.access.principals import Caller
 from taskyard.ports.clock import Clock
-from taskyard.services.validity import watched
+from taskyard.services.access.credential_lifetime import watched
 
 
 class WhileValid:

@@ -16,7 +16,7 @@ from taskyard.dialects.native.schemas_functions import (
     VersionAnswer,
 )
 from taskyard.dialects.native.times import wire_time
-from taskyard.services.redaction import redact_text
+from taskyard.services.access.redaction import redact_text
 
 TASK_HEADER: Final = b"taskyard-task-id"
 _OURS: Final = frozenset(

@@ -31,7 +31,7 @@ from taskyard.dialects.native.schemas_tasks import (
 )
 from taskyard.dialects.native.times import wire_time
 from taskyard.ports.store import TaskPage
-from taskyard.services.redaction import redact_attempt, redact_task, redact_text, redact_tree
+from taskyard.services.access.redaction import redact_attempt, redact_task, redact_text, redact_tree
 
 _SLICE_S: Final = 0.005
 """Seconds that a page may keep the event loop to itself."""

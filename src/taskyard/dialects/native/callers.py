@@ -10,7 +10,7 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.peers import LOCAL_KEY
 from taskyard.dialects.native.errors import malformed
 from taskyard.dialects.native.native import Native
-from taskyard.services.access import DEFAULT_WORKSPACE, LOCAL
+from taskyard.services.access.accounts import DEFAULT_WORKSPACE, LOCAL
 
 WORKSPACE_HEADER: Final = b"taskyard-workspace"
 _WORKSPACE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")

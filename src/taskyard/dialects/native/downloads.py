@@ -8,7 +8,7 @@ from litestar.types import Receive, Scope, Send
 from taskyard.core.attempts import Attempt
 from taskyard.dialects.http.answers import is_head
 from taskyard.ports.logs import Stream
-from taskyard.services.logs import Logs
+from taskyard.services.tasks.logs import Logs
 
 PIECE_BYTES: Final = 256 << 10
 

@@ -10,8 +10,8 @@ from taskyard.core.ids import TaskId
 from taskyard.dialects.native.errors import malformed
 from taskyard.dialects.native.push import Message, Source
 from taskyard.ports.logs import Stream
-from taskyard.services.follow import Exit, Follow, Ping
-from taskyard.services.logtext import LogText, OutputMessage
+from taskyard.services.tasks.follow import Exit, Follow, Ping
+from taskyard.services.tasks.log_text import LogText, OutputMessage
 
 _RESUME: Final = re.compile(rb"([0-9]{1,9}):(-1|[0-9]{1,15}):(-1|[0-9]{1,15})\Z")
 _ENCODER: Final = msgspec.json.Encoder()

@@ -36,8 +36,8 @@ from taskyard.dialects.native.errors import (
     undecodable,
 )
 from taskyard.dialects.native.native import Native, native_of
+from taskyard.services.access.credential_lifetime import while_valid
 from taskyard.services.engine import Engine
-from taskyard.services.validity import while_valid
 
 T = TypeVar("T")
 Q = TypeVar("Q")

@@ -45,7 +45,7 @@ from taskyard.dialects.native.schemas_functions import (
 from taskyard.dialects.native.schemas_tasks import TaskAnswer
 from taskyard.dialects.native.uploads import UPLOAD_BYTES, deployment_of, limits_of
 from taskyard.ports.functions import FunctionChange
-from taskyard.services.calls import CallFailed
+from taskyard.services.functions.calls import CallFailed
 
 FUNCTIONS: Final = "functions"
 VERSIONS: Final = "versions"

@@ -13,7 +13,7 @@ from taskyard.dialects.native.operation import Call, operation
 from taskyard.dialects.native.push import EventStream, Message, Source, socket
 from taskyard.dialects.native.queries import ChangesQuery
 from taskyard.dialects.native.schemas_tasks import GapAnswer
-from taskyard.services.bus import Gap
+from taskyard.services.notifications.bus import Gap
 
 PING_S: Final = 15.0
 """Seconds without a change after which a stream shows a sign of life."""

@@ -15,7 +15,7 @@ from taskyard.dialects.native.push import EventStream, Source, socket
 from taskyard.dialects.native.queries import FollowQuery, LogQuery
 from taskyard.dialects.native.ranges import Unsatisfiable, parse_range
 from taskyard.ports.logs import Stream
-from taskyard.services.logs import LARGEST_SLICE_BYTES
+from taskyard.services.tasks.logs import LARGEST_SLICE_BYTES
 
 OCTETS: Final = "application/octet-stream"
 EVENTS: Final = "text/event-stream"

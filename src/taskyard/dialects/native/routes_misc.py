@@ -21,7 +21,7 @@ from taskyard.dialects.native.schemas_rest import (
 )
 from taskyard.dialects.native.times import wire_time
 from taskyard.ports.dispatching import WorkerRecord
-from taskyard.services.redaction import redact_text
+from taskyard.services.access.redaction import redact_text
 
 
 class MiscRoutes(Controller):

@@ -18,7 +18,7 @@ from taskyard.dialects.native.schemas_rest import (
     TryAnswer,
 )
 from taskyard.dialects.native.times import wire_time
-from taskyard.services.redaction import redact_text, redact_url
+from taskyard.services.access.redaction import redact_text, redact_url
 
 DELIVERIES: Final = "deliveries"
 

@@ -21,7 +21,7 @@ from taskyard.dialects.native.schemas_functions import (
     FunctionLimits,
 )
 from taskyard.dialects.native.sizes import size_bytes
-from taskyard.services.deployments import Deployment
+from taskyard.services.functions.deployments import Deployment
 
 BUNDLE_BYTES: Final = 50 << 20
 """Largest source that is taken here."""

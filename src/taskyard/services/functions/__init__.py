@@ -1,0 +1,1 @@
+"""Functions: deploying and building versions, calls, invocations, triggers."""

@@ -1,0 +1,197 @@
+"""Calls of functions: from a request to a task, and from its end to the answer."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from msgspec.structs import replace
+
+from taskyard.core.access.principals import Caller
+from taskyard.core.attempts import Ended, Report
+from taskyard.core.changes import Change
+from taskyard.core.errors import Conflict, NotAuthenticated, NotFound
+from taskyard.core.functions.functions import CallRequest, CallResult
+from taskyard.core.ids import AttemptId, TaskId
+from taskyard.core.resources import Resources
+from taskyard.core.states import TERMINAL, Reason, TaskState
+from taskyard.core.tasks import FunctionCall, Task, TaskSpec
+from taskyard.ports.clock import Clock
+from taskyard.ports.functions import FunctionStore, ResultFiles
+from taskyard.services.access.credential_lifetime import watched, while_valid
+from taskyard.services.functions.functions import Functions
+from taskyard.services.notifications.bus import Bus
+from taskyard.services.tasks.tasks import Tasks
+
+KILL_GRACE_S: Final = 1.0
+
+
+class FunctionPaused(Conflict):
+    """The function is paused."""
+
+
+class FunctionNotReady(Conflict):
+    """The function has never been built successfully."""
+
+
+class CallFailed(Conflict):
+    """The call ended without an answer of the function."""
+
+    def __init__(
+        self, task_id: TaskId, state: TaskState, reason: Reason | None, message: str | None
+    ) -> None:
+        self.task_id = task_id
+        self.state = state
+        self.reason = reason
+        super().__init__(message or f"the call is {state.value}")
+
+
+Outcome = tuple[Change, CallResult | None]
+
+
+class Calls:
+    """Makes tasks of calls, waits for them, and finds what they answered."""
+
+    def __init__(
+        self,
+        functions: Functions,
+        tasks: Tasks,
+        store: FunctionStore,
+        files: ResultFiles,
+        bus: Bus,
+        clock: Clock,
+    ) -> None:
+        self._functions = functions
+        self._tasks = tasks
+        self._store = store
+        self._files = files
+        self._clock = clock
+        self._waiting: dict[TaskId, asyncio.Future[Outcome | None]] = {}
+        self._fresh: dict[AttemptId, CallResult] = {}
+        """What was stored a moment ago, while the changes are announced."""
+        bus.listen(self._on_changes)
+
+    def prepare(
+        self, caller: Caller, key: str, request: CallRequest, *, version: int | None = None
+    ) -> TaskSpec:
+        """The specification of a call, bound to the version that is live now.
+
+        Whoever submits it may replace everything but work, group and resources.
+
+        Raises:
+            NotFound: there is no such function.
+            FunctionPaused: it takes no calls.
+            FunctionNotReady: there is nothing that could run.
+        """
+        function = self._functions.find(caller.workspace, key)
+        if function.paused:
+            raise FunctionPaused(f"the function {function.name!r} is paused")
+        number = function.live_version if version is None else version
+        if number is None:
+            raise FunctionNotReady(f"the function {function.name!r} has no build that succeeded")
+        limits = function.limits
+        return TaskSpec(
+            work=FunctionCall(
+                function_id=function.id,
+                function=function.name,
+                version=number,
+                request=request,
+                image=self._functions.is_image(function.id, number),
+            ),
+            group=function.group,
+            name=function.name,
+            resources=Resources(cpu_millis=limits.cpu_millis, memory_bytes=limits.memory_bytes),
+            timeout_s=limits.timeout_s,
+            kill_grace_s=KILL_GRACE_S,
+        )
+
+    async def call(
+        self, caller: Caller, spec: TaskSpec, wait_s: float
+    ) -> tuple[Task, CallResult | None]:
+        """Submit a call and wait for its answer; None if it has not ended after ``wait_s``.
+
+        Raises as ``Tasks.submit``, ``CallFailed`` if it ended without an answer, and
+        ``NotAuthenticated`` if the caller's credential ends before.
+        """
+        task, created = await self._tasks.submit(caller, spec)
+        if not created:
+            if task.state in TERMINAL:
+                return task, await self.result(caller, task.id)
+            waited = self._tasks.wait(caller, task.id, wait_s)
+            task = await while_valid(self._clock, caller, waited)
+            answered = task.state in TERMINAL
+            return task, await self.result(caller, task.id) if answered else None
+        # Nothing was awaited since the commit: its end cannot have been announced yet.
+        loop = asyncio.get_running_loop()
+        future = self._waiting[task.id] = loop.create_future()
+        # A cancel scope would cost ten times as much.
+        timer = loop.call_later(wait_s, _give_up, future)
+        try:
+            with watched(self._clock, caller, partial(_withdraw, future)):
+                found = await future
+        finally:
+            timer.cancel()
+            self._waiting.pop(task.id, None)
+        if found is None:
+            return task, None
+        change, result = found
+        if result is not None and result.body is not None:
+            return replace(task, state=change.state), result
+        return await self._tasks.get(caller, task.id), await self.result(caller, task.id)
+
+    async def result(self, caller: Caller, task_id: TaskId) -> CallResult:
+        """What a call answered.
+
+        Raises:
+            NotFound: there is no such task.
+            Conflict: it is no call, or it has not ended.
+            CallFailed: it ended without an answer.
+        """
+        task = await self._tasks.get(caller, task_id)
+        if not isinstance(task.spec.work, FunctionCall):
+            raise Conflict("the task is no call of a function; see its logs")
+        if task.state not in TERMINAL:
+            raise Conflict(f"the call has not ended: it is {task.state.value}")
+        found = await self._store.result(caller.workspace, task_id)
+        if found is None or task.state is not TaskState.SUCCEEDED:
+            raise CallFailed(task.id, task.state, task.reason, task.message)
+        attempt_id, result = found
+        if result.body is not None:
+            return result
+        try:
+            return replace(result, body=await self._files.read(attempt_id))
+        except NotFound:
+            text = "the answer is not there any more"
+            raise CallFailed(task.id, task.state, None, text) from None
+
+    def arrived(self, reports: Sequence[Report]) -> None:
+        """These are stored, and about to be announced."""
+        for report in reports:
+            if isinstance(report, Ended) and report.result is not None:
+                self._fresh[report.attempt_id] = report.result
+
+    def announced(self) -> None:
+        """The announcement is over."""
+        self._fresh.clear()
+
+    def _on_changes(self, changes: Sequence[Change]) -> None:
+        if not self._waiting:
+            return
+        for change in changes:
+            if change.state in TERMINAL:
+                future = self._waiting.pop(change.task_id, None)
+                if future is not None and not future.done():
+                    result = None
+                    if change.state is TaskState.SUCCEEDED and change.attempt_id is not None:
+                        result = self._fresh.get(change.attempt_id)
+                    future.set_result((change, result))
+
+
+def _withdraw(future: asyncio.Future[Outcome | None]) -> None:
+    if not future.done():
+        future.set_exception(NotAuthenticated("this credential ended before there was an answer"))
+
+
+def _give_up(future: asyncio.Future[Outcome | None]) -> None:
+    if not future.done():
+        future.set_result(None)

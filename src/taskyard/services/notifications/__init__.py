@@ -1,0 +1,1 @@
+"""What is announced: changes inside the process, webhooks and messages to the outside."""

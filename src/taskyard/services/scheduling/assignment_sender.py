@@ -1,0 +1,124 @@
+"""Hands placed attempts to their workers, with everything that they need."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from taskyard.core.attempts import Ended
+from taskyard.core.errors import NotFound, Overloaded, TaskyardError, Unavailable
+from taskyard.core.ids import AttemptId, LeaseToken, WorkerId
+from taskyard.core.states import AttemptState, Reason
+from taskyard.ports.clock import Clock, Ids
+from taskyard.ports.dispatching import DispatchStore, Placed
+from taskyard.ports.errors import WorkerUnreachable
+from taskyard.ports.runtime import Assignment
+from taskyard.ports.transport import Transport
+from taskyard.services.notifications.bus import Bus
+from taskyard.services.scheduling.assignments import Assignments, NothingToRun
+from taskyard.services.scheduling.cluster_state import Rooms
+from taskyard.services.scheduling.kill import Kill
+
+log = structlog.get_logger(__name__)
+
+
+class Handover:
+    """Sends assignments, and ends the attempts that cannot be sent."""
+
+    def __init__(
+        self,
+        store: DispatchStore,
+        transport: Transport,
+        assignments: Assignments,
+        kill: Kill,
+        bus: Bus,
+        rooms: Rooms,
+        clock: Clock,
+        ids: Ids,
+    ) -> None:
+        self._store = store
+        self._transport = transport
+        self._assignments = assignments
+        self._kill = kill
+        self._bus = bus
+        self._rooms = rooms
+        self._clock = clock
+        self._ids = ids
+        self._waiting: list[Placed] = []
+        """Placed and not sent yet, or what their workers need could not be put together."""
+
+    def later(self, placed: Placed) -> None:
+        """Have this sent by the next :meth:`send_waiting`."""
+        self._waiting.append(placed)
+
+    async def send_waiting(self) -> None:
+        """Send what waits, unless it has ended meanwhile. Raises as :meth:`send`."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            await self.send([one for one in waiting if self._rooms.holds(one.attempt.id)])
+
+    async def send(self, placed: Sequence[Placed]) -> None:
+        """Send assignments to their workers.
+
+        Raises:
+            Unavailable, Overloaded: some could not be put together now; they wait.
+        """
+        by_worker: dict[WorkerId, list[Assignment]] = {}
+        trouble: TaskyardError | None = None
+        for one in placed:
+            try:
+                assignment = await self._assignment(one)
+            except (Unavailable, Overloaded) as error:
+                self._waiting.append(one)
+                trouble = error
+                continue
+            if assignment is None:
+                continue
+            by_worker.setdefault(one.attempt.worker_id, []).append(assignment)
+        for worker_id, assignments in by_worker.items():
+            try:
+                worker = await self._transport.to_worker(worker_id)
+                await worker.assign(assignments)
+            except WorkerUnreachable:
+                # It joins again and is told then, or is lost and its attempts are fenced.
+                log.warning("worker_unreachable", worker_id=worker_id, attempts=len(assignments))
+                continue
+            # A kill may have been ordered between the commit and the assignment.
+            await self._kill.send([assignment.attempt_id for assignment in assignments])
+        if trouble is not None:
+            raise trouble
+
+    async def end(
+        self, attempt_id: AttemptId, token: LeaseToken, reason: Reason, message: str
+    ) -> None:
+        """End an attempt that its worker never heard of; nothing if it was never stored."""
+        now = self._clock.now()
+        ended = Ended(
+            attempt_id=attempt_id,
+            lease_token=token,
+            at=now,
+            state=AttemptState.FAILED,
+            reason=reason,
+            message=message,
+        )
+        changes, _ = await self._store.apply([ended], now, [self._ids.chance()])
+        self._bus.publish(changes)
+
+    async def _assignment(self, placed: Placed) -> Assignment | None:
+        """What to send; None if the attempt had to be ended instead."""
+        attempt = placed.attempt
+        try:
+            return await self._assignments.build(placed.task, attempt)
+        except NotFound as error:
+            text = f"there is no secret {error.key!r}; store it, then retry the task"
+            await self.end(attempt.id, attempt.lease_token, Reason.SECRET_MISSING, text)
+        except NothingToRun as error:
+            await self.end(attempt.id, attempt.lease_token, Reason.START_FAILED, str(error))
+        except TaskyardError as error:
+            # Trouble of this task's secrets must not hold up others.
+            await self.end(attempt.id, attempt.lease_token, Reason.RUNTIME_TROUBLE, str(error))
+        except Exception as error:
+            # A defect must cost this attempt its start, and not all others theirs.
+            log.exception("assignment_defect", attempt_id=attempt.id)
+            text = f"what it needs could not be put together: {error!r}"
+            await self.end(attempt.id, attempt.lease_token, Reason.RUNTIME_TROUBLE, text)
+        return None

@@ -1,0 +1,323 @@
+"""Dispatch: lets ready tasks go to workers with room, as fast as commits allow.
+
+One loop: what became ready is planned by pure code, the plan is committed as attempts with
+leases, and only then sent to the workers. The bus feeds it; nothing is polled.
+"""
+
+from collections.abc import Callable, Sequence
+
+import anyio
+import structlog
+
+from taskyard.core.changes import Change
+from taskyard.core.errors import Overloaded, Unavailable
+from taskyard.core.ids import AttemptId, WorkerId
+from taskyard.core.instants import after
+from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.fairness import WINDOW, Chosen, QueueKey, ReadyQueues
+from taskyard.core.scheduling.placement import Room
+from taskyard.core.scheduling.pools import Pools
+from taskyard.core.scheduling.reasons import Wait
+from taskyard.core.scheduling.requirements import ready_task
+from taskyard.core.states import Reason, TaskState
+from taskyard.core.tasks import NewTask, Task
+from taskyard.ports.clock import Clock, Ids
+from taskyard.ports.dispatching import DispatchStore, Placed, Placement, Running, WorkerRecord
+from taskyard.ports.groups import GroupStore
+from taskyard.ports.transport import Transport
+from taskyard.services.notifications.bus import Bus
+from taskyard.services.scheduling.assignment_sender import Handover
+from taskyard.services.scheduling.assignments import Assignments
+from taskyard.services.scheduling.cluster_state import Held, Rooms
+from taskyard.services.scheduling.kill import Kill
+from taskyard.services.scheduling.rule_budget import StepSource
+
+AT_ONCE = 64
+"""Tasks placed in one plan."""
+LEASE_S = 10.0
+"""How long a worker may be silent before its attempts can be given to another one."""
+TROUBLE_PAUSE_S = 0.5
+STEPS_PAUSE_S = 0.02
+"""Until tasks have another round whose policies could not be evaluated in the last one."""
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatch:
+    """The scheduler's loop, and its view of workers and of what is ready."""
+
+    def __init__(
+        self,
+        store: DispatchStore,
+        groups: GroupStore,
+        transport: Transport,
+        assignments: Assignments,
+        kill: Kill,
+        bus: Bus,
+        rooms: Rooms,
+        clock: Clock,
+        ids: Ids,
+        pools: Pools | None = None,
+        steps: StepSource | None = None,
+    ) -> None:
+        self._store = store
+        self._groups = groups
+        self._handover = Handover(store, transport, assignments, kill, bus, rooms, clock, ids)
+        self._bus = bus
+        self._rooms = rooms
+        self._clock = clock
+        self._ids = ids
+        self._pools = pools or Pools()
+        self._queues = ReadyQueues(self._pools)
+        self._steps = steps or StepSource()
+        self._limited: set[QueueKey] = set()
+        self._limits_read = 0
+        self._placing: set[AttemptId] = set()
+        self._doubtful: list[Placement] = []
+        """Placements whose commit failed: nobody can say yet whether it came about."""
+        self._watchers: list[Callable[[], None]] = []
+        self._wake = anyio.Event()
+        self._unfinished = anyio.Event()
+        self._stop_listening = bus.listen(self._on_changes)
+
+    async def load(self) -> None:
+        """Learn from the store what is running, limited and ready. Call once, before ``run``."""
+        for record in await self._store.workers():
+            if record.draining:
+                self._rooms.drain(record.id, draining=True)
+        for running in await self._store.running():
+            self._hold(running)
+        await self.limits_changed()
+        for backlog in await self._store.backlogs():
+            self._queues.mark_more(QueueKey(backlog.workspace, backlog.group))
+
+    async def run(self) -> None:
+        """Place tasks until cancelled."""
+        self._wake.set()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._go_on)
+            await self._place_all()
+
+    async def _go_on(self) -> None:
+        """Let tasks have another round whose policies could not be evaluated in the last one."""
+        while True:
+            await self._unfinished.wait()
+            self._unfinished = anyio.Event()
+            await self._clock.sleep(STEPS_PAUSE_S)
+            self._wake.set()
+
+    async def _place_all(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            try:
+                await self._settle_doubts()
+                await self._handover.send_waiting()
+                await self._refill()
+                await self._round()
+            except (Unavailable, Overloaded) as error:
+                log.warning("dispatch_paused", reason=str(error))
+                await self._clock.sleep(TROUBLE_PAUSE_S)
+                self._wake.set()
+
+    def poke(self) -> None:
+        """Something changed that may let a task go."""
+        self._wake.set()
+
+    def at_once(self, task: NewTask) -> Placement | None:
+        """Take room for a task that is about to be stored; None if it has to wait its turn.
+
+        Whoever asks says what came of it: :meth:`stored`, or :meth:`doubt`.
+        """
+        if task.state is not TaskState.QUEUED:
+            return None
+        now, steps = self._clock.now(), self._steps.now()
+        chosen = self._queues.at_once(ready_task(task, 0), self._rooms.fleet, now, steps)
+        return None if chosen is None else self._placement(chosen)
+
+    def stored(self, placement: Placement, placed: Placed | None) -> None:
+        """A task was stored with its placement, and has been announced; None: without it."""
+        self._placing.discard(placement.attempt_id)
+        if placed is None:
+            self._free(placement.attempt_id)
+        else:
+            self._handover.later(placed)
+        self._wake.set()
+
+    def doubt(self, placement: Placement) -> None:
+        """Nobody can say whether a task was stored with its placement."""
+        self._placing.discard(placement.attempt_id)
+        self._doubtful.append(placement)
+        self._wake.set()
+
+    async def limits_changed(self) -> None:
+        """Read limits and pauses anew."""
+        self._limits_read += 1
+        turn = self._limits_read
+        workspaces, groups = await self._groups.limits()
+        if turn != self._limits_read:
+            return  # Somebody read them later, and may have come back earlier.
+        now_limited = set()
+        for record in groups:
+            key = QueueKey(record.workspace, record.name)
+            now_limited.add(key)
+            self._queues.set_group(key, paused=record.paused, limit=record.concurrency_limit)
+        for key in self._limited - now_limited:
+            self._queues.set_group(key, paused=False, limit=None)
+        self._limited = now_limited
+        self._queues.set_workspaces(workspaces)
+        self.poke()
+
+    async def reconcile(self) -> None:
+        """Compare with the store, and make up for announcements that never came.
+
+        A change that was committed while its caller was cancelled or told of a failure is known
+        to the store alone.
+        """
+        settled = self._rooms.held() - self._placing - {one.attempt_id for one in self._doubtful}
+        stored = {running.attempt.id for running in await self._store.running()}
+        for attempt_id in settled - stored:
+            self._free(attempt_id)
+        for record in await self._store.workers():
+            self._rooms.drain(record.id, draining=record.draining)
+        await self.limits_changed()
+        for backlog in await self._store.backlogs():
+            key = QueueKey(backlog.workspace, backlog.group)
+            self._queues.expect(key, backlog.queued)
+        self.poke()
+
+    def joined(self, record: WorkerRecord) -> None:
+        """A worker is here."""
+        self._rooms.join(record)
+        self._tell_watchers()
+        self.poke()
+
+    def left(self, worker_id: WorkerId) -> None:
+        """A worker is gone; nothing more is placed on it."""
+        self._rooms.leave(worker_id)
+        self._tell_watchers()
+
+    def drained(self, worker_id: WorkerId, *, draining: bool) -> None:
+        """An operator has a worker drained, or lets it take tasks again."""
+        self._rooms.drain(worker_id, draining=draining)
+        self._tell_watchers()
+        self.poke()
+
+    def workers(self) -> list[tuple[WorkerRecord, Capacity]]:
+        """Workers here, each with what is free."""
+        return self._rooms.workers()
+
+    def rooms(self) -> list[Room]:
+        """Workers here as places to run: tags, nodes, cores and memory that are free, runtimes."""
+        return self._rooms.rooms()
+
+    def held(self, attempt_id: AttemptId) -> Held | None:
+        """What an attempt holds, and where; None once it has ended."""
+        return self._rooms.held_by(attempt_id)
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call this whenever a worker joined, left, or is drained or not any more."""
+        self._watchers.append(watcher)
+
+    def explain(self, task: Task) -> Wait:
+        """Why a queued task was not chosen."""
+        ready = ready_task(task, task.seq)
+        now, steps = self._clock.now(), self._steps.now()
+        return self._queues.explain(ready, self._rooms.fleet, now, steps)
+
+    async def _refill(self) -> None:
+        for key, mark in self._queues.starved()[:AT_ONCE]:
+            tasks = await self._store.ready(key.workspace, key.group, None, WINDOW)
+            self._queues.refill(key, mark, tasks, complete=len(tasks) < WINDOW)
+        if self._queues.starved():
+            self._wake.set()
+
+    async def _round(self) -> None:
+        now = self._clock.now()
+        plan = self._queues.plan(self._rooms.fleet, now, AT_ONCE, self._steps.now())
+        if self._queues.unfinished:
+            self._unfinished.set()
+        if not plan:
+            return
+        placements = [self._placement(chosen) for chosen in plan]
+        try:
+            placed, changes = await self._store.place(placements, now)
+        except Exception:
+            # Whatever it was: they hold room, and may have been stored.
+            self._doubtful += placements
+            raise
+        finally:
+            self._placing.difference_update(one.attempt_id for one in placements)
+        done = {one.attempt.id for one in placed}
+        for chosen, placement in zip(plan, placements, strict=True):
+            if placement.attempt_id not in done:
+                # Its task or its worker is not what it was; the store knows better.
+                self._free(placement.attempt_id)
+                self._queues.reread(QueueKey(chosen.task.workspace, chosen.task.group))
+        self._bus.publish(changes)
+        self._wake.set()
+        await self._handover.send(placed)
+
+    def _placement(self, chosen: Chosen) -> Placement:
+        """A plan's line with its attempt, which holds its room from now on."""
+        placement = Placement(
+            task_id=chosen.task.id,
+            seq=chosen.task.seq,
+            attempt_id=self._ids.attempt(),
+            lease_token=self._ids.lease(),
+            lease_expires_at=after(self._clock.now(), LEASE_S),
+            worker_id=chosen.worker_id,
+            incarnation=chosen.incarnation,
+            allotted=chosen.granted.allotted,
+        )
+        key = QueueKey(chosen.task.workspace, chosen.task.group)
+        held = Held(chosen.worker_id, key, chosen.granted, chosen.pool)
+        self._placing.add(placement.attempt_id)
+        self._rooms.note(placement.attempt_id, held)
+        return placement
+
+    async def _settle_doubts(self) -> None:
+        """End placements whose commit failed, in case it came about after all.
+
+        Their workers never heard of them. Those that were not stored are refused, and that is that.
+        """
+        while self._doubtful:
+            one = self._doubtful[0]
+            text = "the store failed while it was being placed"
+            await self._handover.end(one.attempt_id, one.lease_token, Reason.RUNTIME_TROUBLE, text)
+            self._doubtful.pop(0)
+            held = self._free(one.attempt_id)
+            if held is not None:
+                self._queues.reread(held.key)
+
+    def _tell_watchers(self) -> None:
+        for watcher in self._watchers:
+            watcher()
+
+    def _hold(self, running: Running) -> None:
+        attempt, key = running.attempt, QueueKey(running.attempt.workspace, running.group)
+        pool = self._pools.of(running.group, running.demand.runtime, attempt.worker_id)
+        self._rooms.hold(attempt.id, Held(attempt.worker_id, key, attempt.resources, pool))
+        self._queues.began(key, pool)
+
+    def _free(self, attempt_id: AttemptId) -> Held | None:
+        """An attempt holds no room any more; None if it held none."""
+        held = self._rooms.free(attempt_id)
+        if held is not None:
+            self._queues.ended(held.key, held.pool)
+        return held
+
+    def _on_changes(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.was is TaskState.RUNNING and change.state is not TaskState.RUNNING:
+                if change.attempt_id is not None:
+                    self._free(change.attempt_id)
+            elif change.was is TaskState.QUEUED and change.state is not TaskState.RUNNING:
+                self._queues.remove(change.workspace, change.group, change.seq)
+            if change.ready is not None:
+                self._queues.add(change.ready)
+        self._wake.set()
+
+    def close(self) -> None:
+        """Hear no more changes. May be called twice."""
+        self._stop_listening()

@@ -1,0 +1,58 @@
+"""Workers as operators deal with them: who is here, and who is to take nothing new."""
+
+from taskyard.core.access.principals import INSTALLATION, Caller, Role
+from taskyard.core.errors import NotAllowed
+from taskyard.core.ids import WorkerId
+from taskyard.core.resources import Capacity
+from taskyard.ports.dispatching import DispatchStore, WorkerRecord
+from taskyard.services.access.accounts import require_installation
+from taskyard.services.access.audit import Audit
+from taskyard.services.scheduling.dispatch import Dispatch
+
+
+class Workers:
+    """What callers may do with workers. Workers belong to all workspaces alike, so that
+    everybody sees them, and only operators of the installation change them.
+    """
+
+    def __init__(self, store: DispatchStore, dispatch: Dispatch, audit: Audit) -> None:
+        self._store = store
+        self._dispatch = dispatch
+        self._audit = audit
+
+    def present(self) -> list[tuple[WorkerRecord, Capacity]]:
+        """Those that are here, each with what is free."""
+        return self._dispatch.workers()
+
+    async def known(self) -> list[WorkerRecord]:
+        """All that ever joined and were not forgotten, as stored."""
+        return await self._store.workers()
+
+    async def drain(self, caller: Caller, worker_id: WorkerId) -> tuple[WorkerRecord, Capacity]:
+        """Have a worker take nothing new; what runs there goes on.
+
+        That outlives restarts of the server and of the worker, until :meth:`undrain`. Draining
+        twice changes nothing. Raises ``NotAllowed``, and ``NotFound`` for a worker never heard of.
+        """
+        return await self._set(caller, worker_id, draining=True)
+
+    async def undrain(self, caller: Caller, worker_id: WorkerId) -> tuple[WorkerRecord, Capacity]:
+        """Let a worker take tasks again. Raises as :meth:`drain`."""
+        return await self._set(caller, worker_id, draining=False)
+
+    async def _set(
+        self, caller: Caller, worker_id: WorkerId, *, draining: bool
+    ) -> tuple[WorkerRecord, Capacity]:
+        action = "worker.drain" if draining else "worker.undrain"
+        try:
+            require_installation(caller, Role.OPERATE)
+        except NotAllowed as error:
+            await self._audit.not_allowed(caller, error, action, worker_id)
+            raise
+        stored = await self._store.set_draining(worker_id, draining=draining)
+        self._dispatch.drained(worker_id, draining=draining)
+        await self._audit.done(caller, action, worker_id, workspace=INSTALLATION)
+        for record, free in self._dispatch.workers():
+            if record.id == worker_id:
+                return record, free
+        return stored, stored.capacity
