@@ -21,7 +21,7 @@ from taskyard.core.resources import Capacity
 from taskyard.core.scheduling.cpu_allocation import Node, Topology
 from taskyard.core.states import AttemptState
 from taskyard.core.tasks import Container
-from taskyard.dialects.http.host import Host
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, WorkerEnd
@@ -141,7 +141,7 @@ async def serve(data: Path, port: int) -> None:
     sender = Outbound(allow_private=True)
     await store.open()
     wired = wire(settings, Adapters(store, files, workers, sender, clock, SystemIds()), metrics)
-    host = Host(wired.engine, Streams(), settings.max_body_bytes, dev=True)
+    host = DialectContext(wired.engine, Streams(), settings.max_body_bytes, dev=True)
 
     def nothing(prefix: str) -> None:
         raise NotImplementedError(prefix)

@@ -24,6 +24,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from taskyard.core.access.principals import Role
+from taskyard.dialects.http.routes import WEBSOCKET, Router
 from taskyard.server import run
 from taskyard.server.dialects import PREFIXES
 from taskyard.server.settings import Settings
@@ -199,8 +200,25 @@ def local_admin(data: Path) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=transport, base_url="http://local", timeout=20)
 
 
-def routes(kind: type[HTTPRoute] | type[WebSocketRoute]) -> list[tuple[str, str]]:
+def routes(*, sockets: bool = False) -> list[tuple[str, str]]:
     """Method and path of every route that the main listener has, of every dialect."""
+    found = set()
+    for router in (one for one in gc.get_objects() if isinstance(one, Router)):
+        for method, path, handler in router.all():
+            names = [name for name in PREFIXES if f"dialects.{name}." in module_of(handler)]
+            prefix = PREFIXES[names[0]] if names and names[0] != "native" else ""
+            if (method == WEBSOCKET) is sockets:
+                found.add((method, f"{prefix}{path}"))
+    return sorted(found | _of_litestar(WebSocketRoute if sockets else HTTPRoute))
+
+
+def module_of(handler: Any) -> str:
+    """Where a handler is declared; of a partial one, the function's."""
+    return str(getattr(handler, "func", handler).__module__)
+
+
+def _of_litestar(kind: type[HTTPRoute] | type[WebSocketRoute]) -> set[tuple[str, str]]:
+    """Those that Litestar finds."""
     found = set()
     for app in (one for one in gc.get_objects() if isinstance(one, Litestar)):
         for route in app.routes:
@@ -215,7 +233,7 @@ def routes(kind: type[HTTPRoute] | type[WebSocketRoute]) -> list[tuple[str, str]
             methods = getattr(route, "methods", None) or {"GET"}
             path = f"{prefix}{route.path}".replace("//", "/")
             found |= {(method, path) for method in methods}
-    return sorted(found)
+    return found
 
 
 def filled(path: str, ids: dict[str, str]) -> Iterator[str]:
@@ -271,7 +289,7 @@ async def test_the_town_is_full(town: Town) -> None:
     """Otherwise the tests below would find nothing because there is nothing."""
     for path, text in (await everything(town)).items():
         assert MARKER in str(text) or "known-" in str(text) or path in BARE, (path, text)
-    asked = {path for _, path in routes(HTTPRoute)}
+    asked = {path for _, path in routes()}
     for prefix in PREFIXES.values():
         assert any(path.startswith(prefix) for path in asked), prefix
 
@@ -284,7 +302,7 @@ async def test_no_route_reaches_into_another_workspace(town: Town, role: Role) -
     # Who knows its id may call it: that is what an endpoint is for.
     open_to_all = f"{PREFIXES['greencloud']}/gc/{town.ids['endpoint']}"
     asked = 0
-    for method, path in routes(HTTPRoute):
+    for method, path in routes():
         if path in NOT_ASKED or method in {"OPTIONS", "HEAD"}:
             continue
         for filled_path in filled(path, town.ids):
@@ -332,7 +350,7 @@ async def test_sockets_of_another_workspace_are_refused(town: Town) -> None:
     token = town.neighbours[Role.ADMIN].auth
     assert isinstance(token, Key)
     asked = 0
-    for _, path in routes(WebSocketRoute):
+    for _, path in routes(sockets=True):
         if "{" not in path:
             continue  # of a whole workspace: the neighbour's own
         for filled_path in filled(path, town.ids):

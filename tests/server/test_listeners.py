@@ -14,7 +14,7 @@ from anyio.abc import SocketStream
 from litestar.types import Receive, Scope, Send
 
 from taskyard.core.errors import Overloaded
-from taskyard.dialects.http.peers import LOCAL_KEY
+from taskyard.dialects.http.requests import LOCAL_KEY
 from taskyard.dialects.http.shares import Shares
 from taskyard.runtimes.processes.peers import Peer
 from taskyard.server import listeners

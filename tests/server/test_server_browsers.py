@@ -13,7 +13,7 @@ import pytest
 
 from taskyard.core.errors import InvalidInput
 from taskyard.server import run
-from taskyard.server.browsers import browsers_of, manners_of
+from taskyard.server.browsers import browser_guard_of, browser_rules_of
 from taskyard.server.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -243,32 +243,32 @@ async def test_bodies_without_a_token_say_that_they_are_json(
 async def test_names_come_from_what_is_listened_on_and_allowed(tmp_path: Path) -> None:
     """The addresses, the machine's name where others can reach it, and the operator's list."""
     own = socket.gethostname().encode()
-    near = browsers_of(Settings.load(None, {"data": tmp_path}, {})).hosts
+    near = browser_guard_of(Settings.load(None, {"data": tmp_path}, {})).hosts
     assert near.known(b"localhost:1") is not None
     far = Settings.load(
         None,
         {"data": tmp_path, "listen": ["gx=[::]:1", "fastlane=box.test:2"], "host": "0.0.0.0"},  # noqa: S104 - only parsed
         {"TASKYARD_ALLOWED_HOSTS": "tasks.example.com,*.example.org"},
     )
-    hosts = browsers_of(far).hosts
+    hosts = browser_guard_of(far).hosts
     for name in (own, b"box.test:2", b"tasks.example.com", b"a.example.org", b"192.0.2.1"):
         assert hosts.known(name) is not None
     for name in (b"evil.test", b"example.com", b"0"):
         assert hosts.known(name) is None
     named = Settings.load(None, {"fastlane": {"server_name": "lane.test:99"}}, {})
-    assert browsers_of(named).hosts.known(b"lane.test") is not None
+    assert browser_guard_of(named).hosts.known(b"lane.test") is not None
 
 
 async def test_origins_that_are_none_are_refused_at_the_start() -> None:
     """Naming the setting."""
     settings = Settings.load(None, {"allowed_origins": ["app.test"]}, {})
     with pytest.raises(InvalidInput, match="allowed_origins"):
-        browsers_of(settings)
+        browser_guard_of(settings)
 
 
 async def test_only_public_routes_of_functions_are_for_everybody() -> None:
     """The endpoint and its results, spelled exactly."""
-    is_public = manners_of(Settings())["greencloud"].is_public
+    is_public = browser_rules_of(Settings())["greencloud"].is_public
     assert is_public is not None
     assert [is_public(one) for one in ("/gc/a", "/gc/a/result", "/gc/a/")] == [True] * 3
     for path in ("/gc/", "/v1/task", "/gc/a/b", "/gc/a/result/x", "/v1/gc/a"):

@@ -3,7 +3,7 @@
 1. behind trusted proxies, find out whom the request came from; count its body until it is answered
    (``dialects/http/bodies.py``);
 2. count the request, by route and status;
-3. have browsers run nothing of an answer but our own pages (``dialects/http/contained.py``);
+3. have browsers run nothing of an answer but our own pages (``dialects/http/sandbox.py``);
 4. keep encoded slashes of a path apart from those between its segments;
 5. below the prefix of a dialect of others, hand over to that dialect's own application;
 6. refuse names that are not this server's, and what pages of others must not send
@@ -33,11 +33,11 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.notifications.addresses import parse_address
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import Bodies
-from taskyard.dialects.http.browsers import Browsers, Manners
-from taskyard.dialects.http.contained import contained
-from taskyard.dialects.http.peers import LOCAL_KEY, address_of
+from taskyard.dialects.http.browsers import BrowserGuard, BrowserRules
 from taskyard.dialects.http.proxies import Proxies
+from taskyard.dialects.http.requests import LOCAL_KEY, address_of
 from taskyard.dialects.http.routing import allowed_methods
+from taskyard.dialects.http.sandbox import sandboxed
 from taskyard.dialects.native.callers import caller_of
 from taskyard.dialects.native.dialect import answer_http_error, native_router
 from taskyard.dialects.native.errors import problem_of, request_id_of
@@ -76,9 +76,9 @@ class Served:
     access_log: bool = False
     others: Mapping[str, Application] = field(default_factory=dict)
     """The dialects of others, by name."""
-    browsers: Browsers | None = None
+    browser_guard: BrowserGuard | None = None
     """The rules about browsers and hosts; everything is let through when None."""
-    manners: Mapping[str, Manners] = field(default_factory=dict)
+    browser_rules: Mapping[str, BrowserRules] = field(default_factory=dict)
     """What is particular to a dialect in that, by its name."""
     proxies: Proxies | None = None
     """Proxies that say whom a request came from; None for none."""
@@ -89,8 +89,8 @@ class Served:
 
     def checked(self, name: str, app: ASGIApp) -> ASGIApp:
         """A dialect's application behind the rules about browsers."""
-        manners = self.manners.get(name, Manners())
-        return app if self.browsers is None else self.browsers.checked(app, manners)
+        browser_rules = self.browser_rules.get(name, BrowserRules())
+        return app if self.browser_guard is None else self.browser_guard.checked(app, browser_rules)
 
 
 def main_app(served: Served) -> ASGIApp:
@@ -103,7 +103,7 @@ def main_app(served: Served) -> ASGIApp:
         for name, make in served.others.items()
     }
     app = _mounted(mounted, served.checked("native", native))
-    return _behind(served, _counted(served, contained(_slashes(app))))
+    return _behind(served, _counted(served, sandboxed(_slashes(app))))
 
 
 def dialect_app(served: Served, name: str) -> ASGIApp:
@@ -114,7 +114,7 @@ def dialect_app(served: Served, name: str) -> ASGIApp:
         app = served.others[name]("")
     app = _slashes(served.checked(name, app))
     # What GreenCloud's functions answer is free where they have an origin of their own.
-    app = app if name == "greencloud" else contained(app)
+    app = app if name == "greencloud" else sandboxed(app)
     return _behind(served, _counted(served, app))
 
 

@@ -7,36 +7,35 @@ from collections.abc import Iterable
 from typing import Final
 
 from taskyard.core.errors import InvalidInput
-from taskyard.dialects.http.authorities import Origin, parse_authority, parse_origin
-from taskyard.dialects.http.browsers import Browsers, Manners
-from taskyard.dialects.http.hosts import Hosts
+from taskyard.dialects.http.browsers import BrowserGuard, BrowserRules
+from taskyard.dialects.http.hosts import Hosts, Origin, parse_authority, parse_origin
 from taskyard.server.settings import Settings
 
 _ENDPOINT: Final = re.compile(r"/gc/[^/]+(?:/result)?/?\Z")
 
 
-def browsers_of(settings: Settings) -> Browsers:
+def browser_guard_of(settings: Settings) -> BrowserGuard:
     """The rules of a server with these settings. Raises :class:`InvalidInput`."""
-    return Browsers(
+    return BrowserGuard(
         Hosts(_names(settings)),
         _origins("allowed_origins", settings.allowed_origins),
         dev=settings.dev,
     )
 
 
-def manners_of(settings: Settings) -> dict[str, Manners]:
+def browser_rules_of(settings: Settings) -> dict[str, BrowserRules]:
     """How each dialect deals with browsers, by its name. Raises :class:`InvalidInput`."""
     fastlane = settings.fastlane
     named = [one for one in fastlane.cors_origins if one != "*"] if fastlane.cors else []
     return {
-        "native": Manners(token_in_query=b"access_token"),
-        "gx": Manners(token_in_query=b"api_key"),
-        "fastlane": Manners(
+        "native": BrowserRules(token_in_query=b"access_token"),
+        "gx": BrowserRules(token_in_query=b"api_key"),
+        "fastlane": BrowserRules(
             asks_first=fastlane.cors,
             origins=frozenset(filter(None, map(parse_origin, named))),
         ),
-        "greencloud": Manners(is_public=lambda path: _ENDPOINT.match(path) is not None),
-        "drove": Manners(),
+        "greencloud": BrowserRules(is_public=lambda path: _ENDPOINT.match(path) is not None),
+        "drove": BrowserRules(),
     }
 
 

@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from taskyard.core.errors import Overloaded, Unavailable
-from taskyard.dialects.http.peers import LOCAL_KEY
+from taskyard.dialects.http.requests import LOCAL_KEY
 from taskyard.runtimes.processes.peers import Peer, handle_of, peer_of
 from taskyard.server.controlpeers import is_task
 from taskyard.server.corked import Corked

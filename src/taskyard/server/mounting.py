@@ -10,13 +10,13 @@ from taskyard.dialects.drove.dialect import drove_app
 from taskyard.dialects.fastlane.app import fastlane_app
 from taskyard.dialects.greencloud.dialect import greencloud_app
 from taskyard.dialects.greencloud.sign_in import SignIn
-from taskyard.dialects.gx.dialect import gx_app
-from taskyard.dialects.http.host import Host
+from taskyard.dialects.gx.app import gx_app
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.server.app import Application
 from taskyard.server.settings import Settings
 
 
-def others(settings: Settings, host: Host) -> Mapping[str, Application]:
+def others(settings: Settings, host: DialectContext) -> Mapping[str, Application]:
     """Each makes an application for the prefix it is given, empty at a listener's root."""
     drove: list[Cluster] = []
     drove_settings = settings.drove

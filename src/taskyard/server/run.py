@@ -16,13 +16,13 @@ import structlog
 
 from taskyard import __version__
 from taskyard.dialects.http.bodies import Bodies
-from taskyard.dialects.http.host import Host
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.native import Native
 from taskyard.server.addresses import Address, url_of
 from taskyard.server.app import Served, dashboard_pages, dialect_app, main_app
 from taskyard.server.assemble import Yard, assemble
-from taskyard.server.browsers import browsers_of, manners_of
+from taskyard.server.browsers import browser_guard_of, browser_rules_of
 from taskyard.server.datadir import UMASK
 from taskyard.server.doors import Doors
 from taskyard.server.fetching import GuardedFetcher
@@ -70,7 +70,7 @@ def serve(settings: Settings) -> int:
 
 async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
     """Serve until a signal, or until cancelled. Raises as :func:`serve`."""
-    rules = browsers_of(settings)
+    rules = browser_guard_of(settings)
     # Bound first: whoever starts a second server by mistake is told before anything is touched.
     main = bind_tcp(settings.host, settings.port)
     addresses = settings.listeners()
@@ -82,7 +82,9 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
             return Native(yard.engine, streams, prefix, settings.max_body_bytes, dev=settings.dev)
 
         fetch = GuardedFetcher(allow_private=settings.webhooks_may_go_private)
-        host = Host(yard.engine, streams, settings.max_body_bytes, dev=settings.dev, fetch=fetch)
+        host = DialectContext(
+            yard.engine, streams, settings.max_body_bytes, dev=settings.dev, fetch=fetch
+        )
         served = Served(
             native,
             yard.metrics,
@@ -91,7 +93,7 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
             settings.access_log,
             others(settings, host),
             rules,
-            manners_of(settings),
+            browser_rules_of(settings),
             settings.proxies(),
             Bodies(settings.shares("bytes of request bodies", settings.max_bodies_bytes)),
             yard.wired.identities.rules,

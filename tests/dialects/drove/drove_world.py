@@ -13,7 +13,7 @@ from fakes.logs import MemoryLogs
 from fakes.stores import apart, prepare
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.ids import WorkspaceName
-from taskyard.dialects.http.host import Host
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.native import Native
 from taskyard.ports.runtime import Assignment
@@ -214,7 +214,7 @@ async def opened(
     await store.open()
     wired = wire(settings, Adapters(store, fleet.logs, fleet, sender, clock, SystemIds()), metrics)
     fetch = GuardedFetcher(allow_private=True)
-    host = Host(wired.engine, streams, settings.max_body_bytes, dev=dev, fetch=fetch)
+    host = DialectContext(wired.engine, streams, settings.max_body_bytes, dev=dev, fetch=fetch)
 
     def native(prefix: str) -> Native:
         return Native(wired.engine, streams, prefix, settings.max_body_bytes, dev=True)

@@ -14,7 +14,7 @@ from fakes.logs import MemoryLogs
 from fakes.stores import apart, prepare
 from taskyard.core.ids import AttemptId
 from taskyard.dialects.fastlane.app import fastlane_app
-from taskyard.dialects.http.host import Host
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.native import Native
 from taskyard.server.app import Served, dialect_app, main_app
@@ -117,7 +117,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[FastlaneWor
     await store.open()
     adapters = Adapters(store, worker.logs, worker, sender, clock, SystemIds())
     wired = wire(settings, adapters, metrics)
-    host = Host(wired.engine, streams, settings.max_body_bytes, dev=dev)
+    host = DialectContext(wired.engine, streams, settings.max_body_bytes, dev=dev)
 
     def native(prefix: str) -> Native:
         return Native(wired.engine, streams, prefix, settings.max_body_bytes, dev=True)

@@ -14,7 +14,7 @@ import pytest
 
 from fakes.stores import prepare, threads_for_processes
 from taskyard.core.instants import Instant, after
-from taskyard.dialects.http.host import Host
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.native import Native
 from taskyard.server.app import Served, dialect_app, main_app
@@ -211,7 +211,7 @@ async def opened(
             def native(prefix: str) -> Native:
                 return Native(yard.engine, streams, prefix, settings.max_body_bytes, dev=True)
 
-            host = Host(yard.engine, streams, settings.max_body_bytes, dev=True)
+            host = DialectContext(yard.engine, streams, settings.max_body_bytes, dev=True)
             served = Served(native, yard.metrics, yard.checks, (), others=others(settings, host))
             main = Listener(bind_tcp("127.0.0.1", 0), main_app(served), 1)
             own = Listener(bind_tcp("127.0.0.1", 0), dialect_app(served, "greencloud"), 1)

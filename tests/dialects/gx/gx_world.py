@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosedError
 from fakes.stores import prepare, threads_for_processes
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.ids import WorkspaceName
-from taskyard.dialects.http.host import Host
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.native import Native
 from taskyard.server.app import Served, dialect_app, main_app
@@ -208,7 +208,7 @@ async def opened(directory: Path, **gx: Any) -> AsyncIterator[GxWorld]:
         def native(prefix: str) -> Native:
             return Native(yard.engine, streams, prefix, settings.max_body_bytes, dev=True)
 
-        host = Host(yard.engine, streams, settings.max_body_bytes, dev=True)
+        host = DialectContext(yard.engine, streams, settings.max_body_bytes, dev=True)
         served = Served(native, yard.metrics, yard.checks, (), others=others(settings, host))
         main = Listener(bind_tcp("127.0.0.1", 0), main_app(served), 1)
         own = Listener(bind_tcp("127.0.0.1", 0), dialect_app(served, "gx"), 1)

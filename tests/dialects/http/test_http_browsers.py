@@ -4,27 +4,26 @@ from typing import Any
 
 import pytest
 
-from taskyard.dialects.http.authorities import Origin
-from taskyard.dialects.http.browsers import Browsers, Manners
-from taskyard.dialects.http.hosts import Hosts
-from taskyard.dialects.http.peers import LOCAL_KEY
+from taskyard.dialects.http.browsers import BrowserGuard, BrowserRules
+from taskyard.dialects.http.hosts import Hosts, Origin
+from taskyard.dialects.http.requests import LOCAL_KEY
 
 OWN = {"host": "yard.example:8000", "origin": "http://yard.example:8000"}
 EVIL = {"host": "yard.example:8000", "origin": "https://evil.test"}
 FORM = {"content-type": "text/plain"}
 BEARER = {"authorization": "Bearer x"}
 BASIC = {"authorization": "BASIC eDp4"}
-NATIVE = Manners(token_in_query=b"access_token")
-GX = Manners(token_in_query=b"api_key")
-FASTLANE = Manners(asks_first=True, origins=frozenset({Origin("https", "app.test", 443)}))
-GREENCLOUD = Manners(is_public=lambda path: path.startswith("/gc/"))
-DROVE = Manners()
+NATIVE = BrowserRules(token_in_query=b"access_token")
+GX = BrowserRules(token_in_query=b"api_key")
+FASTLANE = BrowserRules(asks_first=True, origins=frozenset({Origin("https", "app.test", 443)}))
+GREENCLOUD = BrowserRules(is_public=lambda path: path.startswith("/gc/"))
+DROVE = BrowserRules()
 
 
 def status(
     headers: dict[str, str],
     method: str | None = "POST",
-    manners: Manners = NATIVE,
+    rules: BrowserRules = NATIVE,
     *,
     dev: bool = False,
     path: str = "/tasks",
@@ -32,28 +31,28 @@ def status(
     **scope: Any,
 ) -> int | None:
     """How a request is refused; None if it is let through. No method: a WebSocket."""
-    browsers = Browsers(
+    browsers = BrowserGuard(
         Hosts(["yard.example"]), frozenset({Origin("http", "friend.test", 3000)}), dev=dev
     )
     pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     made: Any = {"headers": pairs, "state": {}, "path": path, "query_string": query, **scope}
     if method is not None:
         made["method"] = method
-    refusal = browsers.refusal(made, manners)
+    refusal = browsers.refusal(made, rules)
     return None if refusal is None else refusal.status
 
 
 @pytest.mark.parametrize("dev", [False, True])
-@pytest.mark.parametrize("manners", [NATIVE, GX, FASTLANE, GREENCLOUD, DROVE])
-def test_programs_and_own_pages_are_let_through(manners: Manners, dev: bool) -> None:
+@pytest.mark.parametrize("rules", [NATIVE, GX, FASTLANE, GREENCLOUD, DROVE])
+def test_programs_and_own_pages_are_let_through(rules: BrowserRules, dev: bool) -> None:
     """What names no page, and what the server's own pages send."""
     fetched = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}
     for headers in ({"host": "127.0.0.1"}, OWN, OWN | fetched, OWN | FORM | BASIC):
         for method in ("GET", "POST", "DELETE", None):
-            assert status(headers, method, manners, dev=dev) is None
+            assert status(headers, method, rules, dev=dev) is None
 
 
-@pytest.mark.parametrize("manners", [NATIVE, GX, FASTLANE, GREENCLOUD, DROVE])
+@pytest.mark.parametrize("rules", [NATIVE, GX, FASTLANE, GREENCLOUD, DROVE])
 @pytest.mark.parametrize(
     "page",
     [
@@ -71,14 +70,14 @@ def test_programs_and_own_pages_are_let_through(manners: Manners, dev: bool) -> 
     ],
 )
 def test_well_known_credentials_are_of_no_use_to_pages_of_others(
-    manners: Manners, page: dict[str, str]
+    rules: BrowserRules, page: dict[str, str]
 ) -> None:
     """Under ``--dev``, in every dialect and by every method, whatever comes along."""
     for more in ({}, FORM, {"content-type": "application/json"}, BEARER, BASIC):
         headers = {"host": "yard.example:8000", **page, **more}
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "DEL", None):
             query = b"api_key=dev&access_token=dev"
-            assert status(headers, method, manners, dev=True, query=query) == 403
+            assert status(headers, method, rules, dev=True, query=query) == 403
 
 
 def test_links_to_the_dashboard_work_under_dev() -> None:
@@ -95,8 +94,8 @@ def test_links_to_the_dashboard_work_under_dev() -> None:
     assert status(link | {"sec-fetch-mode": "no-cors"}, "GET", dev=True) == 403
 
 
-@pytest.mark.parametrize("manners", [NATIVE, GX, FASTLANE, GREENCLOUD, DROVE])
-def test_what_browsers_send_without_asking_is_refused(manners: Manners) -> None:
+@pytest.mark.parametrize("rules", [NATIVE, GX, FASTLANE, GREENCLOUD, DROVE])
+def test_what_browsers_send_without_asking_is_refused(rules: BrowserRules) -> None:
     """Forms, beacons without a type, and WebSockets, with a remembered password or with nothing."""
     for credential in ({}, BASIC, {"authorization": "Negotiate x"}):
         for kind in (
@@ -108,9 +107,9 @@ def test_what_browsers_send_without_asking_is_refused(manners: Manners) -> None:
             "multipart/form-data; boundary=x",
         ):
             headers = EVIL | credential | ({} if kind is None else {"content-type": kind})
-            assert status(headers, "POST", manners) == 403
-        assert status(EVIL | credential, None, manners) == 403
-        assert status(EVIL | credential, "GET", manners) is None
+            assert status(headers, "POST", rules) == 403
+        assert status(EVIL | credential, None, rules) == 403
+        assert status(EVIL | credential, "GET", rules) is None
 
 
 def test_credentials_that_pages_must_know_let_them_in() -> None:
@@ -118,12 +117,12 @@ def test_credentials_that_pages_must_know_let_them_in() -> None:
     remembered password, which would be taken first.
     """
     assert status(EVIL | FORM | BEARER) is None
-    assert status(EVIL | FORM | {"authorization": "gc-key"}, manners=GREENCLOUD) is None
-    assert status(EVIL | FORM, manners=GX, query=b"workspace_id=a&api_key=k") is None
+    assert status(EVIL | FORM | {"authorization": "gc-key"}, rules=GREENCLOUD) is None
+    assert status(EVIL | FORM, rules=GX, query=b"workspace_id=a&api_key=k") is None
     assert status(EVIL, None, GX, query=b"api_key=k") is None
     assert status(EVIL, None, query=b"access_token=k") is None
     assert status(EVIL | BASIC, None, query=b"access_token=k") == 403
-    assert status(EVIL | FORM, manners=FASTLANE, query=b"access_token=k&api_key=k") == 403
+    assert status(EVIL | FORM, rules=FASTLANE, query=b"access_token=k&api_key=k") == 403
 
 
 def test_preflights_decide_where_the_dialect_answers_them() -> None:
@@ -143,16 +142,16 @@ def test_allowed_origins_may_do_everything() -> None:
     for dev in (False, True):
         assert status(friend | FORM | BASIC, dev=dev) is None
         assert status(friend, None, GX, dev=dev) is None
-        assert status(app | FORM, manners=FASTLANE, dev=dev) is None
-        assert status(app | FORM, manners=DROVE, dev=dev) == 403
+        assert status(app | FORM, rules=FASTLANE, dev=dev) is None
+        assert status(app | FORM, rules=DROVE, dev=dev) == 403
 
 
 def test_public_routes_are_for_everybody() -> None:
     """Any page, any type, also under ``--dev``; but not by another host's name."""
     for dev in (False, True):
-        assert status(EVIL | FORM, manners=GREENCLOUD, path="/gc/x", dev=dev) is None
+        assert status(EVIL | FORM, rules=GREENCLOUD, path="/gc/x", dev=dev) is None
         rebound = EVIL | {"host": "evil.test"}
-        assert status(rebound, manners=GREENCLOUD, path="/gc/x", dev=dev) == 421
+        assert status(rebound, rules=GREENCLOUD, path="/gc/x", dev=dev) == 421
 
 
 def test_pages_behind_a_proxy_are_the_servers_own() -> None:
@@ -176,14 +175,14 @@ def test_hosts_are_checked_first() -> None:
         "state": {},
         "method": "GET",
     }
-    refusal = Browsers(Hosts(["yard.example"])).refusal(two, NATIVE)
+    refusal = BrowserGuard(Hosts(["yard.example"])).refusal(two, NATIVE)
     assert refusal is not None
     assert refusal.status == 400
 
 
 def test_refusals_name_the_setting() -> None:
     """In a sentence, as a problem document that no browser takes for a page."""
-    browsers = Browsers(Hosts([]), dev=True)
+    browsers = BrowserGuard(Hosts([]), dev=True)
     for host, origin, setting in (
         (b"evil.test", b"http://evil.test", b"allowed_hosts"),
         (b"localhost", b"http://<script>.test", b"allowed_origins"),
@@ -197,6 +196,6 @@ def test_refusals_name_the_setting() -> None:
 
 def test_control_socket_is_not_the_browsers() -> None:
     """Whatever its callers say."""
-    browsers = Browsers(Hosts([]), dev=True)
+    browsers = BrowserGuard(Hosts([]), dev=True)
     scope: Any = {"headers": [(b"origin", b"x")], "state": {LOCAL_KEY: True}}
     assert browsers.refusal(scope, NATIVE) is None

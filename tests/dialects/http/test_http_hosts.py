@@ -2,8 +2,7 @@
 
 import pytest
 
-from taskyard.dialects.http.authorities import Authority, Origin, parse_authority, parse_origin
-from taskyard.dialects.http.hosts import Hosts
+from taskyard.dialects.http.hosts import Authority, Hosts, Origin, parse_authority, parse_origin
 
 
 @pytest.mark.parametrize(

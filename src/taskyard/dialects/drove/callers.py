@@ -14,7 +14,7 @@ from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import NotAllowed, NotAuthenticated
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.drove.settings import DroveSettings
-from taskyard.dialects.http.peers import address_of
+from taskyard.dialects.http.requests import address_of
 from taskyard.services.access.accounts import DEFAULT_WORKSPACE
 from taskyard.services.engine import Engine
 

@@ -12,7 +12,7 @@ from taskyard.dialects.drove.executors import Executor, present
 from taskyard.dialects.drove.hosts import Hosts
 from taskyard.dialects.drove.identities import executor_id
 from taskyard.dialects.drove.settings import DroveSettings
-from taskyard.dialects.http.host import Host
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.services.engine import Engine
 
 _STATES: Final = {
@@ -35,7 +35,7 @@ class Controller:
 class Cluster:
     """One engine as the dialect sees it. Belongs to one event loop."""
 
-    def __init__(self, host: Host, settings: DroveSettings) -> None:
+    def __init__(self, host: DialectContext, settings: DroveSettings) -> None:
         self.host = host
         self.settings = settings
         self.hostname = socket.gethostname()

@@ -14,15 +14,15 @@ from taskyard.dialects.drove.routes_logs import LogRoutes
 from taskyard.dialects.drove.routes_tasks import TaskRoutes
 from taskyard.dialects.drove.settings import DroveSettings
 from taskyard.dialects.http.answers import Answer
-from taskyard.dialects.http.host import Host
-from taskyard.dialects.http.refusing import refuse_upgrade
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.routing import allowed_methods
+from taskyard.dialects.http.sockets import refuse_upgrade
 
 BASE: Final = "/apis/v1"
 
 
 def drove_app(
-    host: Host, settings: DroveSettings, prefix: str, cluster: Cluster | None = None
+    host: DialectContext, settings: DroveSettings, prefix: str, cluster: Cluster | None = None
 ) -> ASGIApp:
     """The application; it sees paths without ``prefix``.
 

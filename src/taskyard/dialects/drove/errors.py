@@ -24,13 +24,13 @@ from taskyard.core.errors import (
     TaskyardError,
     Unavailable,
 )
-from taskyard.dialects.http.answers import JSON, Answer
+from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
 
 log = structlog.get_logger(__name__)
 
 MAINTENANCE: Final = "Cluster is in maintenance mode"
-_JSON_HEADER: Final = (b"content-type", JSON)
+_JSON_HEADER: Final = (b"content-type", b"application/json")
 _TEXT_HEADER: Final = (b"content-type", b"text/plain; charset=utf-8")
 _CHALLENGE: Final = (b"www-authenticate", b'Basic realm="realm"')
 _UNAUTHORIZED: Final = b"Credentials are required to access this resource."

@@ -19,7 +19,7 @@ from taskyard.dialects.drove.errors import LogFailed, plain
 from taskyard.dialects.drove.requests import Connection, number, parameters, route, text_in_path
 from taskyard.dialects.drove.routes_tasks import find
 from taskyard.dialects.http.answers import Answer
-from taskyard.dialects.http.validity import WhileValid
+from taskyard.dialects.http.streams import WhileValid
 from taskyard.ports.logs import Stream
 from taskyard.services.tasks.log_text import unfinished
 from taskyard.services.tasks.logs import LARGEST_SLICE_BYTES, LogSlice

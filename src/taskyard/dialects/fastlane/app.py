@@ -15,10 +15,10 @@ from taskyard.dialects.fastlane.guarding import guarded
 from taskyard.dialects.fastlane.routing import litestar_app
 from taskyard.dialects.fastlane.settings import FastlaneSettings
 from taskyard.dialects.fastlane.wrapping import compressed, crossing, logged, methods, options
-from taskyard.dialects.http.host import Host
+from taskyard.dialects.http.dialect import DialectContext
 
 
-def fastlane_app(host: Host, settings: FastlaneSettings, prefix: str) -> ASGIApp:
+def fastlane_app(host: DialectContext, settings: FastlaneSettings, prefix: str) -> ASGIApp:
     """The application below a prefix that was taken off its paths."""
     fastlane = Fastlane(host, settings, prefix)
     routes = litestar_app(fastlane)

@@ -14,7 +14,7 @@ from taskyard.core.jobs import Execution, Job, JobKey
 from taskyard.dialects.fastlane.settings import FastlaneSettings
 from taskyard.dialects.fastlane.urls import Urls, urls_of
 from taskyard.dialects.http.bodies import read_body
-from taskyard.dialects.http.host import Host
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.services.engine import Engine
 
 CALLER_KEY: Final = "fastlane_caller"
@@ -29,7 +29,7 @@ _UNSTORABLE: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 class Fastlane:
     """The dialect below one prefix."""
 
-    host: Host
+    host: DialectContext
     settings: FastlaneSettings
     prefix: str
 

@@ -19,8 +19,8 @@ from taskyard.dialects.fastlane.dialect import CALLER_KEY, Fastlane
 from taskyard.dialects.fastlane.errors import answer_of, page_answer
 from taskyard.dialects.fastlane.headers import header_of
 from taskyard.dialects.http.answers import Answer
-from taskyard.dialects.http.peers import LOCAL_KEY, address_of
-from taskyard.dialects.http.refusing import refuse_upgrade
+from taskyard.dialects.http.requests import LOCAL_KEY, address_of
+from taskyard.dialects.http.sockets import refuse_upgrade
 from taskyard.services.access.login_throttle import SecretCheck
 
 HOSTS_PATH: Final = "/docker-executor/blacklist"

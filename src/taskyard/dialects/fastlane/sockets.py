@@ -17,7 +17,7 @@ from taskyard.dialects.fastlane.dialect import Call
 from taskyard.dialects.fastlane.errors import answer_of, page_answer
 from taskyard.dialects.fastlane.outputs import SEPARATOR, error_pieces, log_pieces
 from taskyard.dialects.fastlane.statuses import WAITING, exit_code_of, status_of
-from taskyard.dialects.http.refusing import refuse_upgrade
+from taskyard.dialects.http.sockets import refuse_upgrade
 from taskyard.ports.logs import Stream
 from taskyard.services.tasks.follow import Exit, Output
 

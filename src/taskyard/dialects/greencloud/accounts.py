@@ -11,7 +11,7 @@ from taskyard.core.instants import SECOND, Instant
 from taskyard.dialects.greencloud.errors import Refusal, needs_login
 from taskyard.dialects.greencloud.settings import MARGIN_S, Account, GreenCloudSettings
 from taskyard.dialects.greencloud.tokens import Claims, Kind, signed, verified
-from taskyard.dialects.http.host import Host
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.services.access.login_throttle import SecretCheck
 from taskyard.services.engine import Engine
 
@@ -30,7 +30,7 @@ class Given(Struct, frozen=True):
 class Accounts:
     """Turns what requests present into callers."""
 
-    def __init__(self, host: Host, settings: GreenCloudSettings) -> None:
+    def __init__(self, host: DialectContext, settings: GreenCloudSettings) -> None:
         self._host = host
         self._settings = settings
         self._check = SecretCheck(host.engine.access.limiter, host.engine.clock)

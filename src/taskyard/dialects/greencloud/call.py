@@ -20,7 +20,7 @@ from taskyard.dialects.greencloud.settings import GreenCloudSettings
 from taskyard.dialects.greencloud.sign_in import SignIn
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import read_body
-from taskyard.dialects.http.host import Host
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.services.engine import Engine
 
 ID: Final = re.compile(r"[0-9a-f]{24}\Z")
@@ -33,7 +33,7 @@ Tagged = Endpoint | Function | Trigger
 class GreenCloud:
     """The dialect below one prefix."""
 
-    host: Host
+    host: DialectContext
     settings: GreenCloudSettings
     prefix: str
     accounts: Accounts

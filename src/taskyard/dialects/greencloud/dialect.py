@@ -12,14 +12,14 @@ from taskyard.dialects.greencloud.routes_public import preflight
 from taskyard.dialects.greencloud.routing import litestar_app
 from taskyard.dialects.greencloud.settings import GreenCloudSettings
 from taskyard.dialects.greencloud.sign_in import SignIn
-from taskyard.dialects.http.host import Host
-from taskyard.dialects.http.refusing import refuse_upgrade
+from taskyard.dialects.http.dialect import DialectContext
+from taskyard.dialects.http.sockets import refuse_upgrade
 
 _PUBLIC: Final = re.compile(r"/gc/([^/]+)(/result)?/?\Z")
 
 
 def greencloud_app(
-    host: Host, settings: GreenCloudSettings, prefix: str, sign_in: SignIn
+    host: DialectContext, settings: GreenCloudSettings, prefix: str, sign_in: SignIn
 ) -> ASGIApp:
     """The application below a prefix that was taken off its paths."""
     if host.dev:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from litestar.types import Scope
 
-from taskyard.dialects.http.peers import address_of
+from taskyard.dialects.http.requests import address_of
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -11,7 +11,7 @@ from litestar.types import Receive, Scope, Send
 from taskyard.core.access.principals import Caller
 from taskyard.dialects.greencloud.errors import JSON
 from taskyard.dialects.http.answers import Answer
-from taskyard.dialects.http.validity import WhileValid
+from taskyard.dialects.http.streams import WhileValid
 from taskyard.ports.clock import Clock
 
 PIECE_BYTES: Final = 64 << 10

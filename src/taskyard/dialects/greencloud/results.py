@@ -8,7 +8,7 @@ from taskyard.dialects.greencloud.errors import Headers, error_answer
 from taskyard.dialects.greencloud.headers import of_function
 from taskyard.dialects.greencloud.mapping import state_of
 from taskyard.dialects.http.answers import Answer
-from taskyard.dialects.http.contained import without_origin_headers
+from taskyard.dialects.http.sandbox import without_origin_headers
 from taskyard.services.engine import Engine
 from taskyard.services.functions.calls import CallFailed
 

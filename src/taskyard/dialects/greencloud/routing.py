@@ -27,8 +27,8 @@ from taskyard.dialects.greencloud.headers import header_of
 from taskyard.dialects.greencloud.issuing import create_task
 from taskyard.dialects.greencloud.piecewise import PiecewiseAnswer
 from taskyard.dialects.http.answers import Answer
-from taskyard.dialects.http.peers import address_of
 from taskyard.dialects.http.refusals import note_refusal
+from taskyard.dialects.http.requests import address_of
 from taskyard.dialects.http.routing import allowed_methods
 
 Operation = Callable[[Call], Awaitable[Answer]]

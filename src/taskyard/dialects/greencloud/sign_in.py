@@ -10,7 +10,7 @@ from taskyard.dialects.greencloud.accounts import note_wrong_secret
 from taskyard.dialects.greencloud.errors import Refusal, needs_login
 from taskyard.dialects.greencloud.settings import MARGIN_S, GreenCloudSettings
 from taskyard.dialects.greencloud.tokens import Claims, Kind, signed, verified
-from taskyard.dialects.http.host import Host
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.services.access.passwords import LONGEST, Passwords
 
 REFRESH_S: Final = 90 * 86_400
@@ -29,7 +29,7 @@ class SignedIn(Struct, frozen=True):
 class SignIn:
     """Judges passwords and refresh tokens."""
 
-    def __init__(self, host: Host, settings: GreenCloudSettings) -> None:
+    def __init__(self, host: DialectContext, settings: GreenCloudSettings) -> None:
         self._host = host
         self._settings = settings
         self._passwords = Passwords()

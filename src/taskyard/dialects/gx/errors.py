@@ -1,10 +1,7 @@
 """Errors as the dialect says them: ``{"message": "<text>"}`` with a status."""
 
-import math
 from typing import Final
 
-import msgspec
-import structlog
 from msgspec import Struct
 
 from taskyard.core.errors import (
@@ -17,14 +14,13 @@ from taskyard.core.errors import (
     Overloaded,
     StorageFull,
     StoreDamaged,
-    TaskyardError,
     Unavailable,
 )
 from taskyard.dialects.http.answers import Answer, json_answer
 from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
+from taskyard.dialects.http.errors import ErrorTable, Refused, retry_after
+from taskyard.dialects.http.requests import TooManyParameters, Undecodable
 from taskyard.ports.lists import TooManyLists
-
-log = structlog.get_logger(__name__)
 
 FORBIDDEN: Final = (403, "Forbidden")
 NOT_FOUND: Final = (404, "Not Found")
@@ -35,54 +31,49 @@ BAD_BODY: Final = (400, "invalid request body")
 BAD_ID: Final = (400, "invalid task id")
 TOO_MANY_STREAMS: Final = (429, "too many connections in workspace")
 _UNKNOWN_TASK: Final = (404, "this task is unknown here, or was dispatched already")
-_KNOWN: Final[tuple[tuple[type[TaskyardError], tuple[int, str]], ...]] = (
-    (NotAuthenticated, FORBIDDEN),
-    (NotAllowed, FORBIDDEN),
-    (NotFound, _UNKNOWN_TASK),
-    (TooManyLists, (429, "too many workspaces")),
-    (BodyTooLarge, (413, "request body too large")),
-    (BodyIncomplete, BAD_BODY),
-    (InvalidInput, BAD_BODY),
-    (StorageFull, (507, "the disk is full; nothing was stored")),
-    (StoreDamaged, (500, "what the server has stored of this is damaged")),
-    (Unavailable, (503, "the service is stopping or cannot store anything now; try again")),
+INTERNAL: Final = (500, "internal server error")
+_TABLE: Final = ErrorTable[tuple[int, str | None]](
+    {
+        InvalidInput: BAD_BODY,
+        NotFound: _UNKNOWN_TASK,
+        Conflict: (409, None),
+        TooManyLists: (429, "too many workspaces"),
+        NotAuthenticated: FORBIDDEN,
+        NotAllowed: FORBIDDEN,
+        Overloaded: (429, None),
+        Busy: (503, None),
+        Unavailable: (503, "the service is stopping or cannot store anything now; try again"),
+        StorageFull: (507, "the disk is full; nothing was stored"),
+        StoreDamaged: (500, "what the server has stored of this is damaged"),
+        BodyTooLarge: (413, "request body too large"),
+        BodyIncomplete: BAD_BODY,
+        Undecodable: BAD_BODY,
+        TooManyParameters: BAD_REQUEST,
+    }
 )
-
-
-class Refusal(TaskyardError):
-    """A request refused by the dialect itself."""
-
-    def __init__(self, refused: tuple[int, str]) -> None:
-        self.status, message = refused
-        super().__init__(message)
+"""Status and message by kind of error; the error's own message for None."""
 
 
 class _Message(Struct):
     message: str
 
 
-def answer_of(error: Exception) -> Answer:
-    """The answer for an error; what nobody foresaw is logged as a defect."""
-    if isinstance(error, Refusal):
-        return message(error.status, str(error))
-    if isinstance(error, Overloaded):
-        after = b"%d" % math.ceil(error.retry_after_s)
-        status = 503 if isinstance(error, Busy) else 429
-        return message(status, str(error), ((b"retry-after", after),))
-    for kind, (status, text) in _KNOWN:
-        if isinstance(error, kind):
-            return message(status, text)
-    if isinstance(error, Conflict):
-        return message(409, str(error))
-    log.error("request_failed", exc_info=error)
-    return message(500, "internal server error")
+def refused(said: tuple[int, str]) -> Refused:
+    """An error that the dialect itself decided on."""
+    return Refused(message(*said), said[1])
+
+
+def answer_of(error: Exception) -> Answer | None:
+    """The answer to an error; None for a defect."""
+    if isinstance(error, Refused):
+        return error.answer
+    found = _TABLE.find(error)
+    if found is None:
+        return None
+    headers = (retry_after(error),) if isinstance(error, Overloaded) else ()
+    return message(found[0], found[1] or str(error), headers)
 
 
 def message(status: int, text: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
     """An error body."""
     return json_answer(_Message(text), status, headers)
-
-
-def decoding_failed(error: Exception) -> bool:
-    """Whether an error says that a body is not what it has to be."""
-    return isinstance(error, (msgspec.DecodeError, UnicodeDecodeError, RecursionError))

@@ -1,4 +1,4 @@
-"""From what a client asks for to what the engine is told, and back."""
+"""Translates submitted tasks into specifications, and tasks into answers."""
 
 import random
 from typing import Final
@@ -16,10 +16,11 @@ from taskyard.core.tasks import (
     TaskSpec,
     Work,
 )
-from taskyard.dialects.gx.errors import BAD_BODY, Refusal
+from taskyard.dialects.gx.auth import Workspace
+from taskyard.dialects.gx.errors import BAD_BODY, refused
 from taskyard.dialects.gx.schemas import SubmittedTask, TaskAnswer, TaskDetail
 from taskyard.dialects.gx.settings import MIB, SIZES, GxSettings, GxWork, Size
-from taskyard.dialects.gx.workspaces import Workspace
+from taskyard.dialects.http.errors import Refused
 from taskyard.services.access.redaction import redact_text
 
 NAME_LENGTH: Final = 1024
@@ -28,15 +29,15 @@ NAME_LENGTH: Final = 1024
 def check(
     wire: SubmittedTask, settings: GxSettings, *, may_command: bool, may_image: bool
 ) -> GxWork | None:
-    """What is to be run, None for a simulation. Raises ``Refusal`` in the order of the contract."""
+    """What is to be run, None for a simulation. Raises ``Refused`` in the order of the contract."""
     if not wire.name:
-        raise Refusal((400, "name is required"))
+        raise refused((400, "name is required"))
     if wire.type not in SIZES:
-        raise Refusal((400, "invalid task type"))
+        raise refused((400, "invalid task type"))
     if len(wire.name) > NAME_LENGTH:
-        raise Refusal((400, "name is too long"))
+        raise refused((400, "name is too long"))
     if wire.command is not None and wire.function is not None:
-        raise Refusal(BAD_BODY)
+        raise refused(BAD_BODY)
     if wire.command is not None and not may_command:
         raise _not_allowed("command")
     if wire.image is not None and (not may_image or wire.function is not None):
@@ -53,8 +54,8 @@ def check(
     return None if work is None else GxWork(work.command, {**work.env, **env}, work.image)
 
 
-def _not_allowed(member: str) -> Refusal:
-    return Refusal((400, f"{member} is not allowed"))
+def _not_allowed(member: str) -> Refused:
+    return refused((400, f"{member} is not allowed"))
 
 
 NUMBER: Final = "GX_TASK_ID"

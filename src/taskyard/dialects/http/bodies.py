@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from taskyard.core.access.principals import INSTALLATION
 from taskyard.core.errors import TaskyardError
 from taskyard.core.ids import WorkspaceName
-from taskyard.dialects.http.peers import address_of
+from taskyard.dialects.http.requests import address_of
 from taskyard.dialects.http.shares import Shares
 from taskyard.services.access.login_throttle import source_of
 

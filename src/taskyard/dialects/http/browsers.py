@@ -30,15 +30,15 @@ import structlog
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from taskyard.dialects.http.answers import Answer
-from taskyard.dialects.http.authorities import (
+from taskyard.dialects.http.hosts import (
     Authority,
+    Hosts,
     Origin,
     parse_authority,
     parse_origin,
 )
-from taskyard.dialects.http.hosts import Hosts
-from taskyard.dialects.http.peers import LOCAL_KEY
-from taskyard.dialects.http.refusing import refuse_upgrade
+from taskyard.dialects.http.requests import LOCAL_KEY, media_type
+from taskyard.dialects.http.sockets import refuse_upgrade
 
 FORM_TYPES: Final = frozenset(
     {"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"}
@@ -64,7 +64,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class BrowserRules:
     """What is particular about a dialect's dealings with browsers."""
 
     is_public: Callable[[str], bool] | None = None
@@ -89,7 +89,7 @@ class _Seen(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Browsers:
+class BrowserGuard:
     """The rules of one server."""
 
     hosts: Hosts
@@ -98,11 +98,11 @@ class Browsers:
     dev: bool = False
     _logged: set[str] = field(default_factory=set)
 
-    def checked(self, app: ASGIApp, manners: Manners) -> ASGIApp:
+    def checked(self, app: ASGIApp, rules: BrowserRules) -> ASGIApp:
         """The application behind these rules; its paths are those without a prefix."""
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            refusal = self.refusal(scope, manners)
+            refusal = self.refusal(scope, rules)
             if refusal is None:
                 return await app(scope, receive, send)
             if "method" in scope:
@@ -112,7 +112,7 @@ class Browsers:
 
         return serve
 
-    def refusal(self, scope: Scope, manners: Manners) -> Answer | None:
+    def refusal(self, scope: Scope, rules: BrowserRules) -> Answer | None:
         """The answer to what is not let through; None for what is."""
         if LOCAL_KEY in scope["state"]:
             return None
@@ -132,27 +132,27 @@ class Browsers:
         authority = self.hosts.known(host)
         if authority is None:
             return self._wrong_host(host)
-        if not of_page or (manners.is_public is not None and manners.is_public(scope["path"])):
+        if not of_page or (rules.is_public is not None and rules.is_public(scope["path"])):
             return None
-        return self._foreign_refusal(scope, manners, authority)
+        return self._foreign_refusal(scope, rules, authority)
 
     def _foreign_refusal(
-        self, scope: Scope, manners: Manners, authority: Authority
+        self, scope: Scope, rules: BrowserRules, authority: Authority
     ) -> Answer | None:
         seen = _seen(scope)
         method = str(scope.get("method", ""))
         origin = None if seen.origin is None else parse_origin(seen.origin.decode("latin-1"))
         if method == "OPTIONS" or not self._is_foreign(seen, origin, authority):
             return None
-        if origin is not None and (origin in self.origins or origin in manners.origins):
+        if origin is not None and (origin in self.origins or origin in rules.origins):
             return None
         if self.dev:
             is_link = seen.mode == b"navigate" and seen.destination == b"document"
             return None if method in _READING and is_link else self._foreign(seen)
-        if method in _READING or _has_own_credential(scope, manners, seen):
+        if method in _READING or _has_own_credential(scope, rules, seen):
             return None
         is_asked = method != "POST" or media_type(seen.content_type) not in {"", *FORM_TYPES}
-        if manners.asks_first and method and is_asked:
+        if rules.asks_first and method and is_asked:
             return None
         return self._foreign(seen)
 
@@ -194,11 +194,11 @@ def _seen(scope: Scope) -> _Seen:
     return _Seen(*map(found.get, (*names, b"sec-fetch-mode", b"sec-fetch-dest")))
 
 
-def _has_own_credential(scope: Scope, manners: Manners, seen: _Seen) -> bool:
+def _has_own_credential(scope: Scope, rules: BrowserRules, seen: _Seen) -> bool:
     """Whether the page itself has to know what lets this request in."""
     if seen.authorization is not None:
         return not is_remembered(seen.authorization)
-    wanted = manners.token_in_query
+    wanted = rules.token_in_query
     if wanted is None:
         return False
     return any(one.partition(b"=")[0] == wanted for one in scope["query_string"].split(b"&"))
@@ -208,11 +208,6 @@ def is_remembered(authorization: bytes) -> bool:
     """Whether browsers add this ``Authorization`` by themselves."""
     scheme = authorization.strip().partition(b" ")[0]
     return scheme.decode("latin-1").lower() in _REMEMBERED
-
-
-def media_type(content_type: bytes | None) -> str:
-    """Without parameters, in lower case; empty if there is none."""
-    return (content_type or b"").decode("latin-1").partition(";")[0].strip().lower()
 
 
 def _refused(status: int, kind: str, detail: str) -> Answer:

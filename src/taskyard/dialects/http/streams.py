@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import anyio
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from taskyard.core.access.principals import Caller
 from taskyard.core.errors import Overloaded, Unavailable
@@ -107,6 +108,24 @@ class Streams:
         if self._open:
             with anyio.move_on_after(timeout_s):
                 await self._empty.wait()
+
+
+class WhileValid:
+    """An answer that is cut off when the caller's credential ends; an ASGI application."""
+
+    def __init__(self, clock: Clock, caller: Caller, answer: ASGIApp) -> None:
+        self._clock = clock
+        self._caller = caller
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it. Raises ``ConnectionAbortedError``: nobody must take what came for all of it."""
+        with (
+            anyio.CancelScope() as cancelled,
+            watched(self._clock, self._caller, cancelled.cancel),
+        ):
+            return await self._answer(scope, receive, send)
+        raise ConnectionAbortedError("the credential ended while the answer was sent")
 
 
 def _holder(caller: Caller) -> Hashable:

@@ -8,7 +8,7 @@ from taskyard.core.access.secret_text import Allowance
 from taskyard.core.functions.functions import CallRequest, CallResult, Function, Version
 from taskyard.core.ids import TaskId
 from taskyard.dialects.http.answers import Answer
-from taskyard.dialects.http.contained import without_origin_headers
+from taskyard.dialects.http.sandbox import without_origin_headers
 from taskyard.dialects.native.schemas_functions import (
     FunctionAnswer,
     FunctionLimitsAnswer,

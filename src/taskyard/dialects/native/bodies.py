@@ -9,8 +9,8 @@ from typing import Final
 
 from litestar.types import Scope
 
-from taskyard.dialects.http.browsers import FORM_TYPES, is_remembered, media_type
-from taskyard.dialects.http.peers import LOCAL_KEY
+from taskyard.dialects.http.browsers import FORM_TYPES, is_remembered
+from taskyard.dialects.http.requests import LOCAL_KEY, media_type
 from taskyard.dialects.native.errors import Refusal
 
 _JSON: Final = "application/json"

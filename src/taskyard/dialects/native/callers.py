@@ -7,7 +7,7 @@ from litestar.types import Scope
 
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.ids import WorkspaceName
-from taskyard.dialects.http.peers import LOCAL_KEY
+from taskyard.dialects.http.requests import LOCAL_KEY
 from taskyard.dialects.native.errors import malformed
 from taskyard.dialects.native.native import Native
 from taskyard.services.access.accounts import DEFAULT_WORKSPACE, LOCAL

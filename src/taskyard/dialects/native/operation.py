@@ -25,7 +25,7 @@ from taskyard.core.functions.resources import may_be_call_id
 from taskyard.core.ids import TaskId
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import read_body
-from taskyard.dialects.http.validity import WhileValid
+from taskyard.dialects.http.streams import WhileValid
 from taskyard.dialects.native.bodies import check_json
 from taskyard.dialects.native.callers import caller_of
 from taskyard.dialects.native.errors import (

@@ -14,7 +14,7 @@ from msgspec import Struct
 from taskyard.core.access.principals import Caller
 from taskyard.core.errors import NotAllowed, TaskyardError, Unavailable
 from taskyard.dialects.http.answers import is_head
-from taskyard.dialects.http.refusing import refuse_upgrade
+from taskyard.dialects.http.sockets import refuse_upgrade
 from taskyard.dialects.native.callers import caller_of
 from taskyard.dialects.native.errors import problem_of, request_id_of
 from taskyard.dialects.native.native import Native, native_of

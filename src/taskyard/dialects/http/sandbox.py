@@ -1,4 +1,4 @@
-"""What tasks and functions wrote never acts as a page of this server.
+"""Sandboxes answers in browsers: what tasks and functions wrote never acts as a page of ours.
 
 The main listener is the dashboard's origin: whatever runs there has the credential of whoever is
 signed in. So every answer but our own pages, which bring a policy, is sandboxed (no script, an
@@ -9,9 +9,11 @@ answer is free there.
 """
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from litestar.types import ASGIApp, Receive, Scope, Send
+
+from taskyard.dialects.http.answers import with_headers
 
 _POLICY: Final = b"content-security-policy"
 _SANDBOX: Final = (_POLICY, b"sandbox")
@@ -49,25 +51,19 @@ def without_origin_headers(
     ]
 
 
-def contained(app: ASGIApp) -> ASGIApp:
+def sandboxed(app: ASGIApp) -> ASGIApp:
     """The application, with answers that browsers do not run."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if "method" not in scope:  # a WebSocket
             return await app(scope, receive, send)
 
-        async def adding(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = _with_limits(message["headers"])
-            await send(message)
-
-        return await app(scope, receive, adding)
+        return await app(scope, receive, with_headers(send, _with_sandbox))
 
     return serve
 
 
-def _with_limits(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    found = [*headers]
+def _with_sandbox(found: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     has_policy = has_options = False
     types = []
     for name, value in found:

@@ -6,7 +6,7 @@ import pytest
 from litestar.types import Receive, Scope, Send
 
 from taskyard.dialects.http.answers import Answer
-from taskyard.dialects.http.contained import contained, without_origin_headers
+from taskyard.dialects.http.sandbox import sandboxed, without_origin_headers
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,7 @@ async def headers_of(*headers: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]
         sent.append(message)
 
     scope: Any = {"method": "GET"}
-    await contained(app)(scope, receive, send)
+    await sandboxed(app)(scope, receive, send)
     found: list[tuple[bytes, bytes]] = sent[0]["headers"]
     return found
 
