@@ -29,8 +29,6 @@ TOOLS = {
     "golang": ("go",),
     "java": ("java", "javac"),
     "ruby": ("ruby", "bundle"),
-    "rust": ("cargo", "rustc", "cc"),
-    "mono": ("mcs", "mono"),
 }
 """Programs that tests with a marker need."""
 

@@ -16,40 +16,6 @@ func Handle(req handler.Request) (handler.Response, error) {
 	return handler.Response{Body: said}, nil
 }
 """
-RUST: Final = """
-use std::{error::Error, process::Command};
-use taskyard::{Body, Request, Response};
-
-pub fn handle(request: Request<Body>) -> Result<Response<Body>, Box<dyn Error>> {
-    let script = request.body().to_text().to_string();
-    let done = Command::new("/bin/sh").arg("-c").arg(script).output()?;
-    Ok(Response::new([done.stdout, done.stderr].concat().into()))
-}
-"""
-CSHARP: Final = """
-using System.Diagnostics;
-using System.Threading.Tasks;
-using Microsoft.AspNetCore.Http;
-
-namespace Function
-{
-    public class FunctionHandler
-    {
-        public async Task<(int, byte[])> Handle(HttpRequest request)
-        {
-            var reader = new System.IO.StreamReader(request.Body);
-            var script = "exec 2>&1; " + await reader.ReadToEndAsync();
-            var start = new ProcessStartInfo("/bin/sh") { UseShellExecute = false };
-            start.RedirectStandardInput = start.RedirectStandardOutput = true;
-            var shell = Process.Start(start);
-            shell.StandardInput.Write(script);
-            shell.StandardInput.Close();
-            var said = shell.StandardOutput.ReadToEnd();
-            return (200, System.Text.Encoding.UTF8.GetBytes(said));
-        }
-    }
-}
-"""
 SHELLS: Final = {
     "python": "import subprocess\ndef handle(request):\n"
     "    return subprocess.run(['/bin/sh', '-c', request.text], capture_output=False,\n"
@@ -60,7 +26,5 @@ SHELLS: Final = {
     "ruby": "require 'open3'\nclass Handler\n  def run(body, headers)\n"
     "    text, _ = Open3.capture2e('/bin/sh', '-c', body)\n    return text\n  end\nend\n",
     "go": GO,
-    "rust": RUST,
-    "csharp": CSHARP,
 }
 """Handlers that run what they are sent."""

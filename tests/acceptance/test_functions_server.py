@@ -164,17 +164,11 @@ def test_bad_uploads_are_refused(served: Served) -> None:
         assert log.splitlines()[-1].startswith("failed: ")
         assert api.post("/functions/f/calls?wait=30s").json() == 1
         assert api.post("/functions/none/calls").status_code == 404
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            archive.writestr("FunctionHandler.cs", "")
-            # With or without a compiler, there is nothing that could install this.
-            archive.writestr("F.csproj", '<PackageReference Include="Any" />')
-        missing = api.put(
-            "/functions/sharp?wait=30s",
-            json={"archive": base64.b64encode(buffer.getvalue()).decode(), "language": "csharp"},
-        ).json()
-        assert "no tool chain" in missing["version"]["message"]
-        assert api.post("/functions/sharp/calls").status_code == 409
+        for language in ("csharp", "rust"):
+            refused = api.put("/functions/other", json={"source": "x", "language": language})
+            assert refused.status_code == 422
+            assert f"function init NAME --language {language}" in refused.text
+        assert api.get("/functions/other").status_code == 404
 
 
 def test_forms_and_raw_archives_are_taken(served: Served) -> None:

@@ -77,8 +77,6 @@ def until(condition: Callable[[], bool]) -> None:
         pytest.param("javascript", marks=pytest.mark.node),
         pytest.param("ruby", marks=pytest.mark.ruby),
         pytest.param("go", marks=pytest.mark.golang),
-        pytest.param("rust", marks=pytest.mark.rust),
-        pytest.param("csharp", marks=pytest.mark.mono),
     ],
 )
 def test_a_function_reaches_nothing_of_others(town: Town, language: str) -> None:

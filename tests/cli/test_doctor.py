@@ -77,13 +77,13 @@ def test_programs(tmp_path: Path) -> None:
 def test_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that functions can be in are named, and what the others need."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    for name in ("mono", "go"):
+    for name in ("bundle", "go"):
         (tmp_path / name).write_text("")
         (tmp_path / name).chmod(0o755)
     found = check_languages()
     assert found.status is Status.OK
     assert found.detail.startswith("can be in python, go; not in javascript (needs node), ruby")
-    assert found.detail.endswith("csharp (needs mcs)")
+    assert found.detail.endswith("ruby (needs ruby)")
 
 
 def test_data_directory(tmp_path: Path) -> None:

@@ -148,8 +148,6 @@ def members(world: FunctionWorld) -> list[tuple[int, list[str]]]:
         pytest.param(Language.JAVASCRIPT, marks=pytest.mark.node),
         pytest.param(Language.GO, marks=pytest.mark.golang),
         pytest.param(Language.RUBY, marks=pytest.mark.ruby),
-        pytest.param(Language.RUST, marks=pytest.mark.rust),
-        pytest.param(Language.CSHARP, marks=pytest.mark.mono),
     ],
 )
 async def test_calls_run_as_the_user_in_cgroups_of_their_own(

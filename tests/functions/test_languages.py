@@ -24,8 +24,6 @@ pytestmark = [
         [
             pytest.param(Language.GO, marks=pytest.mark.golang),
             pytest.param(Language.RUBY, marks=pytest.mark.ruby),
-            pytest.param(Language.RUST, marks=pytest.mark.rust),
-            pytest.param(Language.CSHARP, marks=pytest.mark.mono),
         ],
     ),
 ]

@@ -7,15 +7,13 @@ from function_world import FunctionWorld
 
 from taskyard.cli.errors import Misuse
 from taskyard.cli.function_source import bundle_of, language_of, write_template
-from taskyard.cli.function_templates import TEMPLATES
-from taskyard.core.functions.functions import Language
+from taskyard.cli.function_templates import IMAGE_LANGUAGES, TEMPLATES
+from taskyard.core.functions.functions import IMAGE_ONLY, Language
 
 NEEDED = {
     "javascript": pytest.mark.node,
     "go": pytest.mark.golang,
     "ruby": pytest.mark.ruby,
-    "rust": pytest.mark.rust,
-    "csharp": pytest.mark.mono,
 }
 
 
@@ -30,9 +28,10 @@ def test_the_language_is_told_by_the_files(tmp_path: Path, language: str) -> Non
 
 
 def test_there_is_one_for_each_language() -> None:
-    """Images are made elsewhere. None for others, which is said with those that there are."""
-    assert set(TEMPLATES) == {one.value for one in Language} - {Language.IMAGE}
-    with pytest.raises(Misuse, match=r"no template for 'cobol'; there are: python, .*"):
+    """As source or as an image. None for others, which is said with those that there are."""
+    assert {*TEMPLATES, *IMAGE_LANGUAGES} == set(Language) - {Language.IMAGE}
+    assert set(IMAGE_LANGUAGES) == set(IMAGE_ONLY)
+    with pytest.raises(Misuse, match=r"no template for 'cobol'; there are: python, .* rust"):
         write_template(Path("nowhere"), "cobol")
 
 

@@ -205,6 +205,38 @@ def test_a_migration_that_fails_leaves_nothing(
         ]
 
 
+def test_versions_in_languages_without_a_tool_chain_are_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever they were, and they say what to do; images and other languages stay."""
+    path = tmp_path / "db"
+    (at,) = (n for n, one in enumerate(migrations()) if one.id.endswith("languages-as-images"))
+    with monkeypatch.context() as earlier:
+        known = migrations()[:at]
+        earlier.setattr(migrating, "migrations", lambda: known)
+        migrate(path)
+    rows = [("rust", "ready", ""), ("csharp", "pending", ""), ("go", "ready", "")]
+    rows += [("image", "ready", "x"), ("rust", "ready", "x")]
+    with closing(connect(path)) as connection:
+        for number, (language, state, image) in enumerate(rows):
+            connection.execute(
+                "INSERT INTO function_versions (function_id, number, state, bundle, size_bytes,"
+                " language, handler, entry, dependencies, created_at, created_by, image)"
+                " VALUES ('f', ?, ?, '', 0, ?, '', '', '[]', 0, '', ?)",
+                (number, state, language, image),
+            )
+    migrate(path)
+    with closing(connect(path)) as connection:
+        found = connection.execute("SELECT state, message FROM function_versions").fetchall()
+    assert [state for state, _ in found] == ["failed", "failed", "ready", "ready", "ready"]
+    assert (
+        "in Rust are container images; `taskyard function init NAME --language rust`" in found[0][1]
+    )
+    assert (
+        "in C# are container images; `taskyard function init NAME --language csharp`" in found[1][1]
+    )
+
+
 def test_scripts_are_split_at_the_ends_of_statements() -> None:
     """Semicolons in comments, strings and triggers are none."""
     first = "-- a; b\nCREATE TABLE t (x DEFAULT ';',\n y);\n"

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 import sys
 import zipfile
 from pathlib import Path
@@ -9,7 +10,12 @@ from typing import Final
 
 from taskyard.cli import exits
 from taskyard.cli.errors import Misuse, Stop
-from taskyard.cli.function_templates import SUFFIXES, TEMPLATES
+from taskyard.cli.function_templates import (
+    IMAGE_LANGUAGES,
+    SUFFIXES,
+    TEMPLATES,
+    image_source,
+)
 
 SKIPPED: Final = frozenset({"__pycache__", "node_modules", "env", "venv"})
 _MOST_BYTES: Final = 50 << 20
@@ -19,17 +25,29 @@ _MADE: Final = {"target": "Cargo.toml", "bin": "*.csproj", "obj": "*.csproj"}
 
 def write_template(directory: Path, language: str) -> list[Path]:
     """Write a new function. Raises ``Stop`` if a file of it is there already."""
-    if language not in TEMPLATES:
-        known = ", ".join(TEMPLATES)
+    if language in IMAGE_LANGUAGES:
+        texts = image_source(language)
+    elif language in TEMPLATES:
+        called = directory.resolve().name
+        texts = {name: text.format(name=called) for name, text in TEMPLATES[language].items()}
+    else:
+        known = ", ".join((*TEMPLATES, *IMAGE_LANGUAGES))
         raise Misuse(f"there is no template for {language!r}; there are: {known}")
-    files = {directory / name: text for name, text in TEMPLATES[language].items()}
+    files = {directory / name: text for name, text in texts.items()}
     for path in files:
         if path.exists():
             raise Stop(f"{path} is there already", what_to_do="Choose another directory.")
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.format(name=directory.resolve().name), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     return list(files)
+
+
+def next_steps(name: str, directory: str) -> str:
+    """How a directory with the source of an image becomes a function."""
+    build = shlex.join(["docker", "build", "--tag", name, directory])
+    deploy = shlex.join(["taskyard", "function", "deploy", name, "--image", name])
+    return f"{build} && {deploy}"
 
 
 def bundle_of(path: Path) -> bytes:

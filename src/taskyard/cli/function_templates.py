@@ -1,6 +1,13 @@
-"""New functions to start from, one for each language: they greet whoever the body names."""
+"""New functions to start from, one for each language: they greet whoever the body names.
 
+Those in languages without a tool chain are the source of a container image; their files are in
+``image_sources``, as they are written.
+"""
+
+from pathlib import Path
 from typing import Final
+
+_IMAGE_SOURCES: Final = Path(__file__).parent / "image_sources"
 
 _PYTHON: Final = '''"""{name}: a function for Taskyard."""
 
@@ -56,58 +63,23 @@ class Handler
   end
 end
 """
-_RUST: Final = """//! {name}: a function for Taskyard.
-
-use taskyard::{{Body, Request, Response}};
-
-/// Answers a call.
-pub fn handle(request: Request<Body>) -> Response<Body> {{
-    let mut who = request.body().to_text();
-    if who.is_empty() {{
-        who = "world".to_string();
-    }}
-    println!("greeting {{who}}");
-    Response::new(format!("Hello, {{who}}!").into())
-}}
-"""
-_RUST_CRATE: Final = """[package]
-name = "handler"
-version = "0.1.0"
-edition = "2021"
-
-[dependencies]
-taskyard = "1"  # comes with the build
-"""
-_CSHARP: Final = """// {name}: a function for Taskyard.
-using Microsoft.AspNetCore.Http;
-using System;
-using System.IO;
-using System.Threading.Tasks;
-
-namespace Function
-{{
-    public class FunctionHandler
-    {{
-        // Answer a call with a status, and text or bytes.
-        public async Task<(int, string)> Handle(HttpRequest request)
-        {{
-            var who = await new StreamReader(request.Body).ReadToEndAsync();
-            if (who == "") who = "world";
-            Console.WriteLine($"greeting {{who}}");
-            return (200, $"Hello, {{who}}!");
-        }}
-    }}
-}}
-"""
 TEMPLATES: Final[dict[str, dict[str, str]]] = {
     "python": {"handler.py": _PYTHON, "requirements.txt": "# One requirement a line.\n"},
     "javascript": {"handler.js": _JAVASCRIPT},
     "go": {"handler.go": _GO, "go.mod": _GO_MODULE},
     "ruby": {"handler.rb": _RUBY},
-    "rust": {"src/lib.rs": _RUST, "Cargo.toml": _RUST_CRATE},
-    "csharp": {"FunctionHandler.cs": _CSHARP},
 }
 """Files of a new function, by language; ``{name}`` is the function's."""
+IMAGE_LANGUAGES: Final = ("csharp", "rust")
+"""What functions can be written in that are container images."""
+
+
+def image_source(language: str) -> dict[str, str]:
+    """Files of a new function that is an image, for one of :data:`IMAGE_LANGUAGES`."""
+    directory = _IMAGE_SOURCES / language
+    files = sorted(one for one in directory.rglob("*") if one.is_file())
+    return {str(one.relative_to(directory)): one.read_text(encoding="utf-8") for one in files}
+
 
 SUFFIXES: Final = {
     ".py": "python",

@@ -11,7 +11,8 @@ from taskyard.cli.commands.function_calls import invoke, run_local
 from taskyard.cli.connection import Connection
 from taskyard.cli.errors import Misuse
 from taskyard.cli.function_build import follow_build
-from taskyard.cli.function_source import bundle_of, language_of, write_template
+from taskyard.cli.function_source import bundle_of, language_of, next_steps, write_template
+from taskyard.cli.function_templates import IMAGE_LANGUAGES
 from taskyard.cli.output import on_terminal, plain, print_json, print_table, say, write_out
 from taskyard.cli.quantities import seconds, size_bytes
 from taskyard.sdk.function_requests import Function, Version
@@ -30,7 +31,7 @@ def init(
 
     Args:
         directory: Where; its name suits as the function's.
-        language: python, javascript, go, ruby, rust or csharp.
+        language: python, javascript, go or ruby; csharp or rust, for the source of an image.
         json: Print JSON, as is done anyway when the output is no terminal.
     """
     written = [str(path) for path in write_template(Path(directory), language)]
@@ -38,6 +39,8 @@ def init(
         print_json({"files": written})
     else:
         say("\n".join(written))
+        if language in IMAGE_LANGUAGES:
+            say(f"Next: {next_steps(Path(directory).resolve().name, directory)}")
 
 
 @app.command
@@ -64,7 +67,7 @@ def deploy(
         path: Directory, archive or file of source; the present directory if nothing is named.
         image: Container image that answers calls, instead of source.
         registry_secret: Name of a secret with credentials for the image's registry.
-        language: python, javascript, go, ruby, rust or csharp; told from the files otherwise.
+        language: python, javascript, go or ruby; told from the files otherwise.
         handler: File with the handler, inside the source.
         timeout: Time limit of a call, such as 30s.
         memory: Memory limit of a call, such as 256MiB.
@@ -79,6 +82,9 @@ def deploy(
         source = Path(path or ".")
         bundle = bundle_of(source)
         language = language or language_of(source)
+        if language in IMAGE_LANGUAGES:
+            steps = next_steps(name, path or ".")
+            raise Misuse(f"functions in {language} are container images: {steps}")
     elif path is not None:
         raise Misuse("give either a path or --image")
     limits = {

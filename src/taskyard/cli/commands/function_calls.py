@@ -12,8 +12,14 @@ from cyclopts import Parameter
 from taskyard.cli import exits
 from taskyard.cli.connection import Connection
 from taskyard.cli.errors import Misuse, Stop
-from taskyard.cli.function_source import body_of, bundle_of, language_of, pairs_of
-from taskyard.cli.function_templates import TEMPLATES
+from taskyard.cli.function_source import (
+    body_of,
+    bundle_of,
+    language_of,
+    next_steps,
+    pairs_of,
+)
+from taskyard.cli.function_templates import IMAGE_LANGUAGES, TEMPLATES
 from taskyard.cli.output import note, on_terminal, print_json, write_error, write_out
 from taskyard.cli.quantities import seconds
 from taskyard.sdk import Client
@@ -93,7 +99,7 @@ def run_local(
     Args:
         path: Directory or file of source.
         body: Body of the call; - reads standard input.
-        language: python, javascript, go, ruby, rust or csharp; told from the files otherwise.
+        language: python, javascript, go or ruby; told from the files otherwise.
         query: NAME=VALUE for the query string; repeatable.
         content_type: Content type of the body.
         timeout: Time limit of the call.
@@ -107,6 +113,8 @@ def run_local(
     source = Path(path)
     bundle = bundle_of(source)
     found = language or language_of(source)
+    if found in IMAGE_LANGUAGES:
+        raise Misuse(f"functions in {found} are container images: {next_steps('NAME', path)}")
     if found not in TEMPLATES:
         raise Misuse(f"{path}: name the language with --language, one of: {', '.join(TEMPLATES)}")
     request = CallRequest(

@@ -29,6 +29,21 @@ class Language(StrEnum):
     """Whatever is in a container image that speaks the functions' protocol."""
 
 
+IMAGE_ONLY: Final = {Language.RUST: "Rust", Language.CSHARP: "C#"}
+"""Languages without a tool chain, and what people call them: functions in them are images.
+
+Clients of GreenCloud name them, and earlier releases built their source.
+"""
+
+
+def image_advice(language: Language) -> str:
+    """What to do instead of deploying source in a language of :data:`IMAGE_ONLY`."""
+    return (
+        f"functions in {IMAGE_ONLY[language]} are container images; "
+        f"`taskyard function init NAME --language {language.value}` writes the source of one"
+    )
+
+
 class BuildState(StrEnum):
     """Where a version is on its way to being used."""
 

@@ -12,7 +12,7 @@ from multipart import (  # type: ignore[import-untyped]  # published without typ
 )
 
 from taskyard.core.errors import InvalidInput
-from taskyard.core.functions.functions import Language, Limits
+from taskyard.core.functions.functions import IMAGE_ONLY, Language, Limits
 from taskyard.dialects.http.bodies import BodyTooLarge
 from taskyard.dialects.native.errors import malformed, undecodable
 from taskyard.dialects.native.schemas_functions import (
@@ -129,5 +129,5 @@ def _language(text: str) -> Language:
     try:
         return Language(text)
     except ValueError:
-        known = ", ".join(Language)
+        known = ", ".join(one for one in Language if one not in IMAGE_ONLY)
         raise InvalidInput("language", f"has to be one of {known}") from None

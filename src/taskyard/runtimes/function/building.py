@@ -23,7 +23,7 @@ import msgspec
 from msgspec.structs import replace
 
 from taskyard.core.access.work_identity import SERVER, Identity, Sandbox
-from taskyard.core.functions.functions import FunctionId, Version
+from taskyard.core.functions.functions import IMAGE_ONLY, FunctionId, Version, image_advice
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.integrity import sizes_below, sound_manifest, sync, sync_below
@@ -119,7 +119,10 @@ class LocalBuilder:
         count = await unpack(bundle, place / "code", single, self._unpacking, user)
         say(f"unpacked {count} file{'' if count == 1 else 's'}")
         if tool_chain is None:
-            raise BuildFailed(f"there is no tool chain for {version.language.value} on this worker")
+            text = f"there is no tool chain for {version.language.value} on this worker"
+            if version.language in IMAGE_ONLY:
+                text += f": {image_advice(version.language)}"
+            raise BuildFailed(text)
         shared = self._directory / "toolchains"
         sandbox = partial(_sandbox, self._directory.parent, place) if is_sandboxed else None
         build = Build(version, place, say, self._steps, shared, identity, sandbox)

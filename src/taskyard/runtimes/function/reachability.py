@@ -13,7 +13,6 @@ import taskyard
 from taskyard.runtimes.function.child.reaching import closed_above
 from taskyard.runtimes.function.toolchains import TOOL_CHAINS
 from taskyard.runtimes.function.toolchains.build import CHILD
-from taskyard.runtimes.function.toolchains.rust import rustup_home
 
 _TRY: Final = (
     "import json, sys; sys.path.insert(0, sys.argv[1]); "
@@ -101,8 +100,6 @@ def _tools(*, for_others: bool) -> Iterator[Path]:
             whole = real.parent.parent
             if not for_others or whole.stat().st_mode & 0o001:
                 yield whole
-    if shutil.which("rustup") is not None:
-        yield rustup_home()
 
 
 def _folders(path: str, *, for_others: bool) -> Iterator[Path]:

@@ -16,6 +16,7 @@ import anyio.to_thread
 import structlog
 
 from taskyard.core.access.work_identity import Identity
+from taskyard.core.functions.functions import IMAGE_ONLY, image_advice
 from taskyard.core.signals import signal_number
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.clock import Clock
@@ -180,6 +181,10 @@ class FunctionRuntime(Switchboard):
 
     async def _pool(self, key: PoolKey, place: Path) -> ProcessPool:
         manifest = await anyio.to_thread.run_sync(_described, place, key.identity)
+        if manifest.language in IMAGE_ONLY:
+            # Built by an earlier release; its program speaks that release's protocol.
+            text = f"this version was deployed as source, but {image_advice(manifest.language)}"
+            raise RuntimeUnavailable(text)
         await self._nursed.wait()
         obstacle = None if self._nursery is None else self._nursery.obstacle
         if obstacle is not None and key.identity.uid is not None:

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct
 
 from taskyard.core.errors import InvalidInput
-from taskyard.core.functions.functions import Function, Language, Limits
+from taskyard.core.functions.functions import IMAGE_ONLY, Function, Language, Limits, image_advice
 from taskyard.core.image_name import parse_image
 from taskyard.services.tasks.validate_work import SECRET_NAME
 
@@ -39,12 +39,8 @@ def check_deployment(deployment: Deployment) -> None:
     """Raise :class:`InvalidInput` for the first member that breaks a rule."""
     if deployment.image:
         _check_image(deployment)
-    elif deployment.language is Language.IMAGE:
-        raise InvalidInput("image", "is required: functions of this language have no source")
-    elif deployment.credentials:
-        raise InvalidInput("credentials", "is for the registry of an image")
-    elif not deployment.bundle:
-        raise InvalidInput("source", "is empty")
+    else:
+        _check_source(deployment)
     if len(deployment.bundle) > BUNDLE_BYTES:
         raise InvalidInput("source", f"has more than {BUNDLE_BYTES >> 20} MiB")
     _check_handler(deployment.handler)
@@ -55,6 +51,17 @@ def check_deployment(deployment: Deployment) -> None:
             raise InvalidInput("dependencies", f"{one!r} is not a requirement")
     if deployment.limits is not None:
         check_limits(deployment.limits)
+
+
+def _check_source(deployment: Deployment) -> None:
+    if deployment.language is Language.IMAGE:
+        raise InvalidInput("image", "is required: functions of this language have no source")
+    if deployment.language in IMAGE_ONLY:
+        raise InvalidInput("language", f"has no tool chain: {image_advice(deployment.language)}")
+    if deployment.credentials:
+        raise InvalidInput("credentials", "is for the registry of an image")
+    if not deployment.bundle:
+        raise InvalidInput("source", "is empty")
 
 
 def _check_handler(handler: str) -> None:

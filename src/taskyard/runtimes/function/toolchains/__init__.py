@@ -15,18 +15,14 @@ from typing import Final
 
 from taskyard.core.functions.functions import Language
 from taskyard.runtimes.function.toolchains.build import ToolChain
-from taskyard.runtimes.function.toolchains.csharp import CSharp
 from taskyard.runtimes.function.toolchains.go import Go
 from taskyard.runtimes.function.toolchains.javascript import JavaScript
 from taskyard.runtimes.function.toolchains.python import Python
 from taskyard.runtimes.function.toolchains.ruby import Ruby
-from taskyard.runtimes.function.toolchains.rust import Rust
 
 TOOL_CHAINS: Final[dict[Language, ToolChain]] = {
     Language.PYTHON: Python(),
     Language.JAVASCRIPT: JavaScript(),
     Language.RUBY: Ruby(),
     Language.GO: Go(),
-    Language.RUST: Rust(),
-    Language.CSHARP: CSharp(),
 }

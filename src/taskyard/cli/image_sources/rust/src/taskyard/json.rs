@@ -1,4 +1,4 @@
-//! As much JSON as frames need.
+//! As much JSON as frames need: no crate has to be downloaded for it.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -48,10 +48,6 @@ impl Json {
             Json::List(items) => items,
             _ => &[],
         }
-    }
-
-    pub fn is_true(&self) -> bool {
-        matches!(self, Json::Bool(true))
     }
 }
 

@@ -1,19 +1,73 @@
-using System;
+// The few names of System.Text.Json that the source of function images uses, for Mono, which has no
+// such library: so that the rest of the source can be compiled and run where there is no .NET.
+using System.Collections;
 using System.Collections.Generic;
 using System.Globalization;
-using System.Text;
+using System.Linq;
 
-namespace Taskyard
+namespace System.Text.Json
 {
-    /// <summary>
-    /// As much JSON as frames need: null, bool, double, string, List of object, Dictionary.
-    /// </summary>
-    internal sealed class Json
+    public sealed class JsonDocument
+    {
+        public JsonElement RootElement { get; private set; }
+
+        public static JsonDocument Parse(byte[] text)
+        {
+            return new JsonDocument { RootElement = new JsonElement(Reader.Read(Encoding.UTF8.GetString(text))) };
+        }
+    }
+
+    public struct JsonElement
+    {
+        private readonly object value;
+
+        internal JsonElement(object value)
+        {
+            this.value = value;
+        }
+
+        public JsonElement this[int index] => new JsonElement(((List<object>)value)[index]);
+
+        public JsonElement GetProperty(string name)
+        {
+            return new JsonElement(((Dictionary<string, object>)value)[name]);
+        }
+
+        public string GetString() => (string)value;
+
+        public long GetInt64() => (long)(double)value;
+
+        public IEnumerable<JsonElement> EnumerateArray()
+        {
+            return ((List<object>)value).Select(one => new JsonElement(one));
+        }
+    }
+
+    public static class JsonSerializer
+    {
+        public static byte[] SerializeToUtf8Bytes<T>(T value)
+        {
+            return Encoding.UTF8.GetBytes(Text(value));
+        }
+
+        private static string Text(object value)
+        {
+            if (value is string text) return Reader.Quoted(text);
+            if (value is bool truth) return truth ? "true" : "false";
+            if (value is IDictionary<string, object> members)
+                return "{" + string.Join(",", members.Select(one => Text(one.Key) + ":" + Text(one.Value))) + "}";
+            if (value is IEnumerable items) return "[" + string.Join(",", items.Cast<object>().Select(Text)) + "]";
+            return Convert.ToString(value, CultureInfo.InvariantCulture);
+        }
+    }
+
+    /// <summary>Values are null, bool, double, string, List of object, Dictionary.</summary>
+    internal sealed class Reader
     {
         private readonly string text;
         private int at;
 
-        private Json(string text)
+        private Reader(string text)
         {
             this.text = text;
         }
@@ -21,7 +75,7 @@ namespace Taskyard
         /// <summary>The value of a text. Throws <c>FormatException</c>.</summary>
         public static object Read(string text)
         {
-            var reader = new Json(text);
+            var reader = new Reader(text);
             var value = reader.Value();
             reader.Skip();
             if (reader.at != text.Length) throw new FormatException("more than one value");
