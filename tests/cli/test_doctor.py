@@ -10,14 +10,17 @@ import pytest
 from command_line import Inside
 
 from taskyard.cli.doctor.cgroups import check_cgroups, read_layout
-from taskyard.cli.doctor.clock import check_clock, check_zones
-from taskyard.cli.doctor.disk import check_data
 from taskyard.cli.doctor.finding import Status
-from taskyard.cli.doctor.interpreter import check_files, check_python, check_sqlite
-from taskyard.cli.doctor.parked import check_parked
+from taskyard.cli.doctor.machine import (
+    check_clock,
+    check_data,
+    check_files,
+    check_python,
+    check_sqlite,
+    check_zones,
+)
 from taskyard.cli.doctor.programs import check_bubblewrap, check_engines, check_languages
-from taskyard.cli.doctor.server import check_port, check_server
-from taskyard.cli.doctor.work import check_reach
+from taskyard.cli.doctor.server import check_parked, check_port, check_reach, check_server
 from taskyard.core.instants import Instant
 from taskyard.runtimes.function import reachability
 from taskyard.store.sqlite.database import FILE_NAME, connect

@@ -14,18 +14,18 @@ import pytest
 from command_line import Inside, Program
 
 from taskyard.cli import target as target_module
-from taskyard.cli.configuration import DEFAULT_DATA, Configuration, Surroundings
-from taskyard.cli.errors import Stop
+from taskyard.cli.environment import DEFAULT_DATA, Configuration, Environment
+from taskyard.cli.errors import CommandError
 from taskyard.cli.target import Target, find_target
 
-NOTHING_NAMED = Surroundings(None, None, None, None, DEFAULT_DATA, Configuration())
+NOTHING_NAMED = Environment(None, None, None, None, DEFAULT_DATA, Configuration())
 
 
 def around(
     data: Path, config: Configuration | None = None, token: str | None = None
-) -> Surroundings:
-    """Surroundings with an environment that names no server."""
-    return Surroundings(None, token, None, None, str(data), config or Configuration())
+) -> Environment:
+    """An environment that names no server."""
+    return Environment(None, token, None, None, str(data), config or Configuration())
 
 
 def test_a_configured_credential_stays_with_its_server(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_dev_is_tried_only_when_the_server_says_so(tmp_path: Path, dev: bool) ->
         target = find_target(None, None, None, around(tmp_path))
         assert target == Target("http://127.0.0.1:8123", "dev", found=target.found)
         return
-    with pytest.raises(Stop) as stop:
+    with pytest.raises(CommandError) as stop:
         find_target(None, None, None, around(tmp_path))
     assert stop.value.code == 69
 
@@ -79,7 +79,7 @@ def test_a_server_at_the_default_address_is_found_from_anywhere(
         monkeypatch.chdir(tmp_path)
         found = find_target(None, None, None, NOTHING_NAMED)
         assert (found.url, found.token, found.local) == (url, token, False)
-        with pytest.raises(Stop, match="none runs on"):
+        with pytest.raises(CommandError, match="none runs on"):
             find_target(None, None, str(tmp_path), NOTHING_NAMED)
 
 
@@ -90,7 +90,7 @@ def test_what_listens_at_the_default_address_has_to_be_ours(
     monkeypatch.chdir(tmp_path)
     with listening(b"<html>") as url:
         monkeypatch.setattr(target_module, "DEFAULT_URL", url)
-        with pytest.raises(Stop, match=f"none listens at {url}"):
+        with pytest.raises(CommandError, match=f"none listens at {url}"):
             find_target(None, None, None, NOTHING_NAMED)
 
 

@@ -4,15 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskyard.cli.errors import Misuse
+from taskyard.cli.errors import UsageError
 from taskyard.cli.quantities import (
+    format_duration,
+    format_moment,
+    format_size,
     moment,
     moment_or_duration,
     seconds,
     size_bytes,
-    tell_duration,
-    tell_moment,
-    tell_size,
 )
 
 
@@ -28,7 +28,7 @@ def test_reads_durations(text: str, expected: float) -> None:
 @pytest.mark.parametrize("text", ["", "s", "5x", "-3s", "-3", "nan", "inf", "1h x", "1s2"])
 def test_refuses_other_durations(text: str) -> None:
     """Anything else is refused by the name of its flag."""
-    with pytest.raises(Misuse, match="--x"):
+    with pytest.raises(UsageError, match="--x"):
         seconds(text, "--x")
 
 
@@ -37,7 +37,7 @@ def test_reads_sizes() -> None:
     assert size_bytes("512MiB", "--x") == 512 * 1024**2
     assert size_bytes("2G", "--x") == 2 * 1000**3
     assert size_bytes("100", "--x") == 100
-    with pytest.raises(Misuse):
+    with pytest.raises(UsageError):
         size_bytes("much", "--x")
 
 
@@ -46,7 +46,7 @@ def test_reads_moments() -> None:
     assert moment("2026-12-01T08:00:00+01:00", "--x") == "2026-12-01T07:00:00Z"
     soon = datetime.fromisoformat(moment_or_duration("1h", "--x"))
     assert timedelta(minutes=59) < soon - datetime.now(UTC) <= timedelta(hours=1)
-    with pytest.raises(Misuse):
+    with pytest.raises(UsageError):
         moment("soon", "--x")
 
 
@@ -56,14 +56,14 @@ def test_reads_moments() -> None:
 )
 def test_tells_durations(duration_s: float, words: str) -> None:
     """One or two units, whichever suit."""
-    assert tell_duration(duration_s) == words
+    assert format_duration(duration_s) == words
 
 
 def test_tells_moments_and_sizes() -> None:
     """Moments are told from now, sizes in the unit that suits."""
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    assert tell_moment(now - timedelta(minutes=3), now) == "3 min ago"
-    assert tell_moment(now + timedelta(hours=2), now) == "in 2 h"
-    assert tell_moment(None, now) == ""
-    assert (tell_size(0), tell_size(1536), tell_size(None)) == ("0 B", "1.5 KiB", "")
-    assert tell_size(5 * 1024**5) == "5120.0 TiB"
+    assert format_moment(now - timedelta(minutes=3), now) == "3 min ago"
+    assert format_moment(now + timedelta(hours=2), now) == "in 2 h"
+    assert format_moment(None, now) == ""
+    assert (format_size(0), format_size(1536), format_size(None)) == ("0 B", "1.5 KiB", "")
+    assert format_size(5 * 1024**5) == "5120.0 TiB"

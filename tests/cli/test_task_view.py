@@ -2,7 +2,7 @@
 
 import pytest
 
-from taskyard.cli.task_view import tell_confinement
+from taskyard.cli.task_view import format_confinement
 from taskyard.sdk.models import Confinement
 
 
@@ -23,4 +23,4 @@ from taskyard.sdk.models import Confinement
 )
 def test_as_whom_and_how_limited_is_said_in_one_line(held: Confinement, text: str) -> None:
     """With what is not enforced in capitals."""
-    assert tell_confinement(held) == text
+    assert format_confinement(held) == text

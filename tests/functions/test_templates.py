@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from function_world import FunctionWorld
 
-from taskyard.cli.errors import Misuse
+from taskyard.cli.errors import UsageError
 from taskyard.cli.function_source import bundle_of, language_of, write_template
 from taskyard.cli.function_templates import IMAGE_LANGUAGES, TEMPLATES
 from taskyard.core.functions.functions import IMAGE_ONLY, Language
@@ -31,7 +31,7 @@ def test_there_is_one_for_each_language() -> None:
     """As source or as an image. None for others, which is said with those that there are."""
     assert {*TEMPLATES, *IMAGE_LANGUAGES} == set(Language) - {Language.IMAGE}
     assert set(IMAGE_LANGUAGES) == set(IMAGE_ONLY)
-    with pytest.raises(Misuse, match=r"no template for 'cobol'; there are: python, .* rust"):
+    with pytest.raises(UsageError, match=r"no template for 'cobol'; there are: python, .* rust"):
         write_template(Path("nowhere"), "cobol")
 
 

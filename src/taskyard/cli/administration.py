@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from taskyard.cli import exits
-from taskyard.cli.configuration import Surroundings, look_around
+from taskyard.cli import exit_status
 from taskyard.cli.connection import Connection, check_workspace, open_client
-from taskyard.cli.errors import Misuse, Stop
+from taskyard.cli.environment import Environment, read_environment
+from taskyard.cli.errors import CommandError, UsageError
 from taskyard.cli.target import control_socket, find_target, read_server_file
 from taskyard.sdk import Client
 from taskyard.sdk.models import Token, User
@@ -33,7 +33,7 @@ def administering(
     Unlike in other commands, the credential may be one of the installation: the server decides.
     """
     workspace = named(connection, installation=installation)
-    target = find_target(connection.url, connection.token, connection.data, look_around())
+    target = find_target(connection.url, connection.token, connection.data, read_environment())
     with open_client(target, connection.workspace if target.local else None) as client:
         if connection.workspace is not None and not target.local:
             check_workspace(client, connection.workspace, for_installation=True)
@@ -41,16 +41,16 @@ def administering(
 
 
 def named(connection: Connection, *, installation: bool) -> str | None:
-    """The workspace that a command is about; None for the credential's own. Raises ``Misuse``."""
+    """The workspace of a command; None for the credential's own. Raises ``UsageError``."""
     if installation and connection.workspace is not None:
-        raise Misuse("--installation is for no workspace; leave --workspace out")
+        raise UsageError("--installation is for no workspace; leave --workspace out")
     return INSTALLATION if installation else connection.workspace
 
 
 def role_of(role: str | None, installation: bool) -> str:
-    """The role that flags mean. Raises ``Misuse``."""
+    """The role that flags mean. Raises ``UsageError``."""
     if role is None and not installation:
-        raise Misuse("give the role with --role: read, write, operate or admin")
+        raise UsageError("give the role with --role: read, write, operate or admin")
     return role or "admin"
 
 
@@ -130,8 +130,8 @@ def _either(
     offline: Callable[["Offline", "Caller"], Awaitable[T]],
 ) -> T:
     """Ask the server if one is named or runs on the data directory; else open the store itself."""
-    around = look_around()
-    data = _directory(connection, around)
+    environment = read_environment()
+    data = _directory(connection, environment)
     if data is not None:
         server = read_server_file(data)
         if server is None or control_socket(data, server) is None:
@@ -140,14 +140,14 @@ def _either(
         return online(client)
 
 
-def _directory(connection: Connection, around: Surroundings) -> Path | None:
+def _directory(connection: Connection, environment: Environment) -> Path | None:
     """The data directory to work on; None when a server is named or a credential given."""
     if connection.url or connection.token:
         return None
     if connection.data:
         return Path(connection.data)
-    named = around.url or around.config.url or around.token or around.user
-    return None if named else Path(around.data)
+    named = environment.url or environment.config.url or environment.token or environment.user
+    return None if named else Path(environment.data)
 
 
 def _without_server(
@@ -173,14 +173,14 @@ def _without_server(
     try:
         return anyio.run(open_and_work)
     except InvalidInput as error:
-        raise Stop(str(error), exits.INVALID) from error
+        raise CommandError(str(error), exit_status.INVALID) from error
     except Conflict as error:
-        raise Stop(str(error)) from error
+        raise CommandError(str(error)) from error
     except StoreInUse as error:
         hint = "Name the server with --url and --token."
-        raise Stop(str(error), exits.UNREACHABLE, what_to_do=hint) from error
+        raise CommandError(str(error), exit_status.UNREACHABLE, what_to_do=hint) from error
     except TaskyardError as error:
-        raise Stop(str(error), exits.TROUBLE) from error
+        raise CommandError(str(error), exit_status.TROUBLE) from error
 
 
 @asynccontextmanager

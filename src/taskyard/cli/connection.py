@@ -7,9 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from taskyard.cli import exits
-from taskyard.cli.configuration import look_around
-from taskyard.cli.errors import Misuse, Stop
+from taskyard.cli import exit_status
+from taskyard.cli.environment import read_environment
+from taskyard.cli.errors import CommandError, UsageError
 from taskyard.cli.output import on_terminal
 from taskyard.cli.target import Target, find_target
 from taskyard.sdk import Client
@@ -32,8 +32,8 @@ class Connection:
     """Print JSON, as is done anyway when the output is no terminal."""
 
     def target(self) -> Target:
-        """The server these flags, the environment and the files lead to. May raise ``Stop``."""
-        return find_target(self.url, self.token, self.data, look_around())
+        """The server that flags, environment and files name. May raise ``CommandError``."""
+        return find_target(self.url, self.token, self.data, read_environment())
 
     @contextmanager
     def open(self, timeout_s: float = 30.0) -> Iterator[Client]:
@@ -51,7 +51,7 @@ class Connection:
 def open_client(target: Target, workspace: str | None, timeout_s: float = 30.0) -> Iterator[Client]:
     """A client of a target.
 
-    Raises :class:`Stop` when the credential belongs to another workspace than ``workspace``.
+    Raises :class:`CommandError` if the credential belongs to a workspace other than ``workspace``.
     """
     try:
         client = Client(
@@ -63,7 +63,7 @@ def open_client(target: Target, workspace: str | None, timeout_s: float = 30.0) 
             workspace=workspace if target.local else None,
         )
     except ValueError as error:
-        raise Misuse(str(error)) from error
+        raise UsageError(str(error)) from error
     with client:
         if workspace is not None and not target.local:
             check_workspace(client, workspace)
@@ -71,17 +71,17 @@ def open_client(target: Target, workspace: str | None, timeout_s: float = 30.0) 
 
 
 def check_workspace(client: Client, workspace: str, *, for_installation: bool = False) -> None:
-    """Raise :class:`Stop` when the credential belongs to another workspace.
+    """Raise :class:`CommandError` when the credential belongs to another workspace.
 
     With ``for_installation``, one of the installation will do as well.
     """
     me = client.me()
     if me.workspace == workspace or (for_installation and me.installation is not None):
         return
-    raise Stop(
+    raise CommandError(
         f"this credential belongs to workspace {me.workspace!r}, not {workspace!r}"
         if me.installation is None
         else "this credential belongs to the installation and to no workspace",
-        exits.NOT_ALLOWED,
+        exit_status.NOT_ALLOWED,
         what_to_do="Use a credential of that workspace, or --data on the server's machine.",
     )

@@ -3,8 +3,8 @@
 import time
 from typing import Final
 
-from taskyard.cli import exits
-from taskyard.cli.errors import Stop
+from taskyard.cli import exit_status
+from taskyard.cli.errors import CommandError
 from taskyard.cli.output import write_error
 from taskyard.sdk.function_requests import Version
 from taskyard.sdk.sync.functions import FunctionClient
@@ -18,7 +18,7 @@ def follow_build(
 ) -> tuple[Version, str]:
     """Show the log of a build as it grows; the version once it has ended, and all of the log.
 
-    Raises ``Stop`` if it takes very long.
+    Raises ``CommandError`` if it takes very long.
     """
     shown = ""
     give_up_at = time.monotonic() + _BUILD_WAIT_S
@@ -31,5 +31,5 @@ def follow_build(
         if version.state not in {"pending", "building"}:
             return version, text
         if time.monotonic() > give_up_at:
-            raise Stop("the build takes very long", exits.TRY_AGAIN)
+            raise CommandError("the build takes very long", exit_status.TRY_AGAIN)
         time.sleep(_POLL_S)

@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from taskyard.cli import exits
-from taskyard.cli.errors import Misuse, Stop
+from taskyard.cli import exit_status
+from taskyard.cli.errors import CommandError, UsageError
 from taskyard.cli.function_templates import (
     IMAGE_LANGUAGES,
     SUFFIXES,
@@ -24,7 +24,7 @@ _MADE: Final = {"target": "Cargo.toml", "bin": "*.csproj", "obj": "*.csproj"}
 
 
 def write_template(directory: Path, language: str) -> list[Path]:
-    """Write a new function. Raises ``Stop`` if a file of it is there already."""
+    """Write a new function. Raises ``CommandError`` if a file of it is there already."""
     if language in IMAGE_LANGUAGES:
         texts = image_source(language)
     elif language in TEMPLATES:
@@ -32,11 +32,11 @@ def write_template(directory: Path, language: str) -> list[Path]:
         texts = {name: text.format(name=called) for name, text in TEMPLATES[language].items()}
     else:
         known = ", ".join((*TEMPLATES, *IMAGE_LANGUAGES))
-        raise Misuse(f"there is no template for {language!r}; there are: {known}")
+        raise UsageError(f"there is no template for {language!r}; there are: {known}")
     files = {directory / name: text for name, text in texts.items()}
     for path in files:
         if path.exists():
-            raise Stop(f"{path} is there already", what_to_do="Choose another directory.")
+            raise CommandError(f"{path} is there already", what_to_do="Choose another directory.")
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -53,14 +53,14 @@ def next_steps(name: str, directory: str) -> str:
 def bundle_of(path: Path) -> bytes:
     """A file as it is, or a directory as a zip archive; the same bytes for the same content.
 
-    Left out are hidden files, caches and installed dependencies. Raises ``Stop``.
+    Left out are hidden files, caches and installed dependencies. Raises ``CommandError``.
     """
     try:
         content = _zipped(path) if path.is_dir() else path.read_bytes()
     except OSError as error:
-        raise Stop(f"{path}: {error.strerror}", exits.NOT_FOUND) from error
+        raise CommandError(f"{path}: {error.strerror}", exit_status.NOT_FOUND) from error
     if len(content) > _MOST_BYTES:
-        raise Stop(f"{path} has more than {_MOST_BYTES >> 20} MiB", exits.INVALID)
+        raise CommandError(f"{path} has more than {_MOST_BYTES >> 20} MiB", exit_status.INVALID)
     return content
 
 
@@ -84,14 +84,14 @@ def body_of(text: str | None) -> bytes:
 
 
 def pairs_of(given: list[str] | None) -> dict[str, str] | None:
-    """``NAME=VALUE`` as a mapping. Raises ``Misuse``."""
+    """``NAME=VALUE`` as a mapping. Raises ``UsageError``."""
     if not given:
         return None
     pairs = {}
     for one in given:
         name, sign, value = one.partition("=")
         if not sign:
-            raise Misuse(f"--query: {one!r} is not NAME=VALUE")
+            raise UsageError(f"--query: {one!r} is not NAME=VALUE")
         pairs[name] = value
     return pairs
 

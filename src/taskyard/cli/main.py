@@ -8,11 +8,10 @@ from typing import Any, Final
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from taskyard import __version__
-from taskyard.cli import exits
-from taskyard.cli.errors import Stop
+from taskyard.cli import exit_status
+from taskyard.cli.errors import CommandError, usage_error
 from taskyard.cli.operands import END, with_end_of_options
 from taskyard.cli.output import discard, flush_out, open_closed_streams
-from taskyard.cli.usage import misuse_of
 
 _RUNNING: Final = Group.create_ordered("Tasks")
 _SETTINGS: Final = Group.create_ordered("Workspace")
@@ -72,36 +71,38 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; answers with its exit code, see :mod:`taskyard.cli.exits`."""
+    """Run one command line; answers with its exit code, see :mod:`taskyard.cli.exit_status`."""
     app = build()
     given = with_end_of_options(app, arguments)
     as_json = "--json" in (given[: given.index(END)] if END in given else given)
-    failed = exits.TROUBLE if given[:1] == ["run"] else None
+    failed = exit_status.TROUBLE if given[:1] == ["run"] else None
     try:
         result: Any = app(given)
         flush_out()
     except CycloptsError as error:
-        return _report(misuse_of(error), as_json)
-    except Stop as stop:
-        code = failed if failed is not None and stop.code != exits.USAGE else stop.code
+        return _report(usage_error(error), as_json)
+    except CommandError as stop:
+        code = failed if failed is not None and stop.code != exit_status.USAGE else stop.code
         return _report(stop, as_json, code)
     except BrokenPipeError:
         discard(sys.stdout)
-        return exits.BROKEN_PIPE
+        return exit_status.BROKEN_PIPE
     except KeyboardInterrupt:
-        return exits.INTERRUPTED
+        return exit_status.INTERRUPTED
     except Exception as error:
-        from taskyard.cli.refusals import stop_for  # noqa: PLC0415 - needs the client's errors
+        from taskyard.cli.error_messages import command_error  # noqa: PLC0415 - needs the client's errors
 
         if "TASKYARD_DEBUG" in os.environ:
             raise
-        end_of_it = stop_for(error)
-        code = failed if failed is not None and end_of_it.code != exits.USAGE else end_of_it.code
+        end_of_it = command_error(error)
+        code = (
+            failed if failed is not None and end_of_it.code != exit_status.USAGE else end_of_it.code
+        )
         return _report(end_of_it, as_json, code)
-    return result if isinstance(result, int) else exits.OK
+    return result if isinstance(result, int) else exit_status.OK
 
 
-def _report(stop: Stop, as_json: bool, code: int | None = None) -> int:
+def _report(stop: CommandError, as_json: bool, code: int | None = None) -> int:
     code = stop.code if code is None else code
     if as_json:
         import msgspec  # noqa: PLC0415 - not needed by most runs of 'version'

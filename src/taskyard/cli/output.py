@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
-from taskyard.cli import exits
-from taskyard.cli.errors import Stop
+from taskyard.cli import exit_status
+from taskyard.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -34,13 +34,13 @@ STATE_COLOURS = {
 }
 
 
-class OutputLost(Stop):
+class OutputLost(CommandError):
     """One of our own output streams cannot be written, such as when its disk is full."""
 
     def __init__(self, name: str, error: OSError) -> None:
         super().__init__(
             f"{name} cannot be written: {error.strerror or error}",
-            exits.OUTPUT,
+            exit_status.OUTPUT,
             what_to_do="Send it somewhere else, such as to a file on another disk.",
         )
 

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-from taskyard.cli.errors import Misuse
+from taskyard.cli.errors import UsageError
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -14,7 +14,7 @@ _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 def seconds(text: str, flag: str) -> float:
     """Seconds of ``30s``, ``5m``, ``1h30m``, ``500ms`` or a bare number.
 
-    Raises :class:`Misuse` naming ``flag`` for anything else.
+    Raises :class:`UsageError` naming ``flag`` for anything else.
     """
     compact = text.replace(" ", "").lower()
     try:
@@ -22,23 +22,23 @@ def seconds(text: str, flag: str) -> float:
     except ValueError:
         parts = _DURATION.findall(compact)
         if not parts or "".join(number + unit for number, unit in parts) != compact:
-            raise Misuse(
+            raise UsageError(
                 f"{flag}: {text!r} is no duration; write 30s, 5m, 2h, 1d or 1h30m"
             ) from None
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if not 0 <= bare < float("inf"):
-        raise Misuse(f"{flag}: a duration cannot be {text}")
+        raise UsageError(f"{flag}: a duration cannot be {text}")
     return bare
 
 
 def size_bytes(text: str, flag: str) -> int:
     """Bytes of ``512MiB``, ``2G``, ``1000``: powers of 1024 with an ``i``, of 1000 without.
 
-    Raises :class:`Misuse` naming ``flag`` for anything else.
+    Raises :class:`UsageError` naming ``flag`` for anything else.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise Misuse(f"{flag}: {text!r} is no size; write 512MiB, 2GiB or a number of bytes")
+        raise UsageError(f"{flag}: {text!r} is no size; write 512MiB, 2GiB or a number of bytes")
     number, prefix, binary = match.groups()
     return int(float(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()])
 
@@ -46,12 +46,12 @@ def size_bytes(text: str, flag: str) -> int:
 def moment(text: str, flag: str) -> str:
     """A time as RFC 3339 with a zone; one without a zone is meant in the local one.
 
-    Raises :class:`Misuse` naming ``flag`` for what is no time.
+    Raises :class:`UsageError` naming ``flag`` for what is no time.
     """
     try:
         read = datetime.fromisoformat(text)
     except ValueError:
-        raise Misuse(
+        raise UsageError(
             f"{flag}: {text!r} is no time; write 2026-12-01T08:00 or 2026-12-01T08:00:00+01:00"
         ) from None
     return read.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -64,7 +64,7 @@ def moment_or_duration(text: str, flag: str) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds(text, flag))).isoformat()
 
 
-def tell_duration(duration_s: float) -> str:
+def format_duration(duration_s: float) -> str:
     """A duration in one or two units: ``350 ms``, ``2.1 s``, ``3 min 5 s``, ``2 h 10 min``."""
     if duration_s < 1:
         return f"{duration_s * 1000:.0f} ms"
@@ -82,7 +82,7 @@ def tell_duration(duration_s: float) -> str:
     return f"{whole} s"
 
 
-def tell_moment(at: datetime | None, now: datetime) -> str:
+def format_moment(at: datetime | None, now: datetime) -> str:
     """How long ago a moment was, or how far ahead it is; empty for None."""
     if at is None:
         return ""
@@ -100,7 +100,7 @@ def _roughly(distance_s: float) -> str:
     return f"{distance_s:.0f} s"
 
 
-def tell_size(size: float | None) -> str:
+def format_size(size: float | None) -> str:
     """Bytes in the unit that suits: ``512 MiB``; empty for None."""
     if size is None:
         return ""

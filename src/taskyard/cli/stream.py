@@ -1,11 +1,9 @@
 """Follows a task in a thread of its own, so that signals are answered while output is awaited."""
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
 
@@ -92,27 +90,3 @@ def emit(output: Output) -> None:
         write_error(output.data)
     else:
         write_out(output.data)
-
-
-def ask(question: str) -> str | None:
-    """The first letter of an answer typed at the terminal, in lower case.
-
-    None without a terminal. Ctrl-C and end of file answer ``d``.
-    """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with Path("/dev/tty").open("r+b", buffering=0) as terminal:
-            terminal.write(f"\n{question} ".encode())
-            line = terminal.readline()
-    except OSError:
-        return None
-    except KeyboardInterrupt:
-        return "d"
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return line.decode("utf-8", "replace").strip().lower()[:1] if line else "d"
-
-
-def can_ask() -> bool:
-    """Whether a person can be asked."""
-    return sys.stdin.isatty() or sys.stderr.isatty()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from taskyard.cli import exits
-from taskyard.cli.configuration import DEFAULT_DATA, Surroundings
-from taskyard.cli.errors import Stop
+from taskyard.cli import exit_status
+from taskyard.cli.environment import DEFAULT_DATA, Environment
+from taskyard.cli.errors import CommandError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _PROBE_S = 2.0
@@ -44,9 +44,9 @@ def read_server_file(data: Path) -> ServerFile | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.DecodeError) as error:
-        raise Stop(
+        raise CommandError(
             f"{data / 'server.json'} cannot be read: {error}",
-            exits.UNREACHABLE,
+            exit_status.UNREACHABLE,
             what_to_do="Name the server with --url and --token.",
         ) from error
 
@@ -64,29 +64,31 @@ def control_socket(data: Path, server: ServerFile) -> Path | None:
 
 
 def find_target(
-    url: str | None, token: str | None, data: str | None, around: Surroundings
+    url: str | None, token: str | None, data: str | None, environment: Environment
 ) -> Target:
     """The server to talk to: flags, environment, configuration, data directory, default address.
 
-    A configured credential goes to the configured server only. Raises :class:`Stop` when nothing
-    is found.
+    A configured credential goes to the configured server only. Raises :class:`CommandError` when
+    no server is found.
     """
-    wanted = url or (None if data else around.url)
+    wanted = url or (None if data else environment.url)
     if wanted is not None:
-        return _with_credential(wanted, token, around, "--url" if url else "TASKYARD_URL")
-    if data is None and around.config.url is not None:
-        config = around.config
-        if token or around.token or around.user:
-            return _with_credential(str(config.url), token, around, str(around.config_path))
+        return _with_credential(wanted, token, environment, "--url" if url else "TASKYARD_URL")
+    if data is None and environment.config.url is not None:
+        config = environment.config
+        if token or environment.token or environment.user:
+            return _with_credential(
+                str(config.url), token, environment, str(environment.config_path)
+            )
         return Target(
             str(config.url),
             config.token,
             None if config.token else config.user,
             config.password,
-            found=str(around.config_path),
+            found=str(environment.config_path),
         )
-    is_default = data is None and around.data == DEFAULT_DATA
-    return _on_directory(Path(data or around.data), token, around, is_default=is_default)
+    is_default = data is None and environment.data == DEFAULT_DATA
+    return _on_directory(Path(data or environment.data), token, environment, is_default=is_default)
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -114,35 +116,35 @@ def _at_default_address() -> Target | None:
     return Target(DEFAULT_URL, "dev" if health.dev else None, found=f"the server at {DEFAULT_URL}")
 
 
-def _with_credential(url: str, token: str | None, around: Surroundings, found: str) -> Target:
-    token = token or around.token
+def _with_credential(url: str, token: str | None, environment: Environment, found: str) -> Target:
+    token = token or environment.token
     if token is not None:
         return Target(url, token, found=found)
-    if around.user is not None:
-        return Target(url, user=around.user, password=around.password, found=found)
-    if url == around.config.url:
-        config = around.config
+    if environment.user is not None:
+        return Target(url, user=environment.user, password=environment.password, found=found)
+    if url == environment.config.url:
+        config = environment.config
         user = None if config.token else config.user
         return Target(url, config.token, user, config.password, found=found)
     return Target(url, found=found)
 
 
 def _on_directory(
-    data: Path, token: str | None, around: Surroundings, *, is_default: bool
+    data: Path, token: str | None, environment: Environment, *, is_default: bool
 ) -> Target:
     server = read_server_file(data)
     found = f"the server on {data}"
-    if token or around.token or around.user:
+    if token or environment.token or environment.user:
         url = (server.url if server else None) or DEFAULT_URL
-        return _with_credential(url, token, around, found)
+        return _with_credential(url, token, environment, found)
     if server is None:
         listening = _at_default_address() if is_default else None
         if listening is not None:
             return listening
         also = f", none listens at {DEFAULT_URL}" if is_default else ""
-        raise Stop(
+        raise CommandError(
             f"no server found: none runs on {data}{also}, and none is named",
-            exits.UNREACHABLE,
+            exit_status.UNREACHABLE,
             what_to_do="Start one with 'taskyard up', or name one with --url or TASKYARD_URL.",
         )
     path = control_socket(data, server)
@@ -150,8 +152,8 @@ def _on_directory(
         return Target(f"unix:{path.absolute()}", local=True, found=found)
     if server.dev:
         return Target(server.url or DEFAULT_URL, "dev", found=found)
-    raise Stop(
+    raise CommandError(
         f"the server on {data} (process {server.pid}) does not answer at its control socket",
-        exits.UNREACHABLE,
+        exit_status.UNREACHABLE,
         what_to_do=f"Start it with 'taskyard up --data {data}', or use --url and --token.",
     )

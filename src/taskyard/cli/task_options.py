@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from cyclopts import Parameter
 
-from taskyard.cli.errors import Misuse
+from taskyard.cli.errors import UsageError
 from taskyard.cli.quantities import moment_or_duration, seconds
 
 SECRET_PREFIX = "@secret:"  # noqa: S105 - the mark of a reference, not a secret
@@ -108,7 +108,7 @@ class TaskOptions:
     def members(self) -> dict[str, Any]:
         """The members of the API's task specification, without those not given.
 
-        Raises :class:`Misuse` for what cannot be read; rules are the server's to check.
+        Raises :class:`UsageError` for what cannot be read; rules are the server's to check.
         """
         members: dict[str, Any] = {
             "image": self.image,
@@ -157,7 +157,7 @@ class TaskOptions:
             read_only=False if self.writable else None,
         )
         if how and self.image is None:
-            raise Misuse("options of containers need --image")
+            raise UsageError("options of containers need --image")
         return how
 
     def _env(self) -> dict[str, Any]:
@@ -178,11 +178,11 @@ class TaskOptions:
                 return sys.stdin.buffer.read().decode()
             return Path(self.stdin_file).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise Misuse(f"--stdin-file: {self.stdin_file} cannot be read: {error}") from error
+            raise UsageError(f"--stdin-file: {self.stdin_file} cannot be read: {error}") from error
 
     def _retry(self) -> dict[str, Any]:
         if self.retries is not None and self.retries < 0:
-            raise Misuse("--retries: cannot be negative")
+            raise UsageError("--retries: cannot be negative")
         least, _, most = (self.backoff or "").partition("..")
         least_s = _seconds(least or None, "--backoff")
         most_s = _seconds(most or None, "--backoff")
@@ -198,16 +198,16 @@ class TaskOptions:
         try:
             return msgspec.json.decode(self.metadata, type=dict[str, Any])
         except msgspec.DecodeError as error:
-            raise Misuse(
+            raise UsageError(
                 f"--metadata: {self.metadata!r} is not a JSON object",
                 what_to_do="""Write for example '{"ticket": 7}'.""",
             ) from error
 
 
 def command_of(arguments: Sequence[str], shell: str | None) -> list[str] | str | None:
-    """The command as the API takes it; None when none was given. Raises :class:`Misuse` for two."""
+    """The command as the API takes it; None without one. Raises :class:`UsageError` for two."""
     if shell is not None and arguments:
-        raise Misuse("give a command after -- or a shell line with --shell, not both")
+        raise UsageError("give a command after -- or a shell line with --shell, not both")
     return shell if shell is not None else (list(arguments) or None)
 
 
@@ -217,7 +217,7 @@ def pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise Misuse(f"{flag}: {text!r} has to be NAME=VALUE")
+            raise UsageError(f"{flag}: {text!r} has to be NAME=VALUE")
         read[name] = value
     return read
 
@@ -226,7 +226,7 @@ def _volume(text: str) -> dict[str, Any]:
     host, colon, inside = text.partition(":")
     inside, _, mode = inside.partition(":")
     if not colon or not inside or mode not in {"", "ro", "rw"}:
-        raise Misuse(f"--volume: {text!r} has to be HOST:CONTAINER or HOST:CONTAINER:rw")
+        raise UsageError(f"--volume: {text!r} has to be HOST:CONTAINER or HOST:CONTAINER:rw")
     return {"host": _absolute(host), "container": inside, "read_only": mode != "rw"}
 
 

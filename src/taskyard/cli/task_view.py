@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from taskyard.cli.output import clean, coloured, plain, print_facts, print_table, say
-from taskyard.cli.quantities import tell_duration, tell_moment, tell_size
+from taskyard.cli.quantities import format_duration, format_moment, format_size
 from taskyard.sdk.models import Attempt, Confinement, KillReport, Task
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def task_rows(tasks: Iterable[Task]) -> Iterator[Sequence["RenderableType"]]:
             plain(task.group),
             plain(task.name),
             plain(task.attempt_count or ""),
-            plain(tell_moment(task.created_at, now)),
-            plain("" if task.ran_s is None else tell_duration(task.ran_s)),
+            plain(format_moment(task.created_at, now)),
+            plain("" if task.ran_s is None else format_duration(task.ran_s)),
             plain(command_line(task, 60)),
         )
 
@@ -45,7 +45,7 @@ def span(start: datetime | None, end: datetime | None) -> str:
     """How long something took; empty while it is not over."""
     if start is None or end is None:
         return ""
-    return tell_duration(max(0.0, (end - start).total_seconds()))
+    return format_duration(max(0.0, (end - start).total_seconds()))
 
 
 def print_task(task: Task) -> None:
@@ -69,14 +69,14 @@ def print_task(task: Task) -> None:
             ("user", task.user),
             ("resources", _resources(task)),
             ("strict", "fails where a limit cannot be enforced" if task.strict else None),
-            ("time limit", tell_duration(task.timeout_s) if task.timeout_s else None),
+            ("time limit", format_duration(task.timeout_s) if task.timeout_s else None),
             ("retries", retry),
             ("schedule", f"{task.cron} ({task.timezone})" if task.cron else None),
             ("starts", _when(task.start_at, now)),
             ("expires", _when(task.expires_at, now)),
             ("created", _when(task.created_at, now)),
             ("finished", _when(task.finished_at, now)),
-            ("ran", None if task.ran_s is None else tell_duration(task.ran_s)),
+            ("ran", None if task.ran_s is None else format_duration(task.ran_s)),
             ("exit code", task.exit_code),
             ("labels", " ".join(f"{key}={value}" for key, value in task.labels.items())),
             ("firing of", task.schedule_id),
@@ -93,7 +93,7 @@ def _environment(task: Task) -> Iterator[str]:
 
 def _resources(task: Task) -> str:
     asked = task.resources
-    memory = tell_size(asked.memory) if isinstance(asked.memory, int) else asked.memory
+    memory = format_size(asked.memory) if isinstance(asked.memory, int) else asked.memory
     parts: list[tuple[str, Any]] = [("cpu", asked.cpu), ("memory", memory), ("pids", asked.pids)]
     parts.append(("cores", asked.cores))
     return ", ".join(f"{name} {value}" for name, value in parts if value)
@@ -102,7 +102,7 @@ def _resources(task: Task) -> str:
 def _when(at: datetime | None, now: datetime) -> str | None:
     if at is None:
         return None
-    return f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z} ({tell_moment(at, now)})"
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z} ({format_moment(at, now)})"
 
 
 def print_attempts(attempts: Sequence[Attempt]) -> None:
@@ -117,8 +117,8 @@ def print_attempts(attempts: Sequence[Attempt]) -> None:
                 plain(span(attempt.started_at, attempt.finished_at)),
                 plain(attempt.signal or attempt.exit_code),
                 plain(_cpu(attempt)),
-                plain(tell_size(attempt.usage.memory_peak_bytes if attempt.usage else None)),
-                plain(tell_size(attempt.stdout.stored_bytes + attempt.stderr.stored_bytes)),
+                plain(format_size(attempt.usage.memory_peak_bytes if attempt.usage else None)),
+                plain(format_size(attempt.stdout.stored_bytes + attempt.stderr.stored_bytes)),
                 plain(attempt.message or attempt.reason),
             )
             for attempt in attempts
@@ -126,14 +126,14 @@ def print_attempts(attempts: Sequence[Attempt]) -> None:
     )
     for attempt in attempts:
         if attempt.confinement is not None:
-            say(f"attempt {attempt.number}: {tell_confinement(attempt.confinement)}")
+            say(f"attempt {attempt.number}: {format_confinement(attempt.confinement)}")
         for warning in attempt.warnings:
             say(f"attempt {attempt.number}: warning: {clean(warning)}")
         if attempt.kill_report is not None:
-            say(f"attempt {attempt.number}: {tell_kill(attempt.kill_report)}")
+            say(f"attempt {attempt.number}: {format_kill(attempt.kill_report)}")
 
 
-def tell_confinement(held: Confinement) -> str:
+def format_confinement(held: Confinement) -> str:
     """As whom and how limited it ran, in one line."""
     how = {
         "none": "the server's own user, not isolated",
@@ -153,12 +153,12 @@ def _cpu(attempt: Attempt) -> str:
     usage = attempt.usage
     if usage is None or usage.cpu_user_s is None:
         return ""
-    return tell_duration(usage.cpu_user_s + (usage.cpu_system_s or 0))
+    return format_duration(usage.cpu_user_s + (usage.cpu_system_s or 0))
 
 
-def tell_kill(report: KillReport) -> str:
+def format_kill(report: KillReport) -> str:
     """The proof of a kill in one sentence."""
-    took = tell_duration(max(0.0, (report.done_at - report.requested_at).total_seconds()))
+    took = format_duration(max(0.0, (report.done_at - report.requested_at).total_seconds()))
     if report.forced:
         polite = f"{report.signal} was not enough; " if report.signal else ""
         how = f"{polite}{report.killed_count} processes killed outright ({report.method})"
@@ -170,3 +170,11 @@ def tell_kill(report: KillReport) -> str:
         else "no survivors"
     )
     return f"{how} in {took}; {left}"
+
+
+def describe_end(task: Task) -> str:
+    """How the task ended, as a sentence."""
+    words = f"task {task.id} {task.state}"
+    if task.message:
+        return f"{words}: {task.message}"
+    return f"{words}: {task.reason}" if task.reason else words

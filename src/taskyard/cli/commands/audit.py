@@ -6,7 +6,7 @@ from itertools import islice
 from taskyard.cli.administration import administering
 from taskyard.cli.connection import Connection
 from taskyard.cli.output import plain, print_json, print_table
-from taskyard.cli.quantities import tell_moment
+from taskyard.cli.quantities import format_moment
 
 
 def audit(
@@ -32,7 +32,7 @@ def audit(
         ("WHEN", "WHO", "WHAT", "TARGET", "OUTCOME", "TIMES>", "FROM"),
         (
             (
-                plain(tell_moment(entry.at, now)),
+                plain(format_moment(entry.at, now)),
                 plain(entry.actor),
                 plain(entry.action),
                 plain(entry.target),

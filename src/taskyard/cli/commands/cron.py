@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import Misuse, Stop
-from taskyard.cli.flag_names import problems_as_flags
-from taskyard.cli.last import remember, task_id_of
+from taskyard.cli.error_messages import problems_as_flags
+from taskyard.cli.errors import CommandError, UsageError
+from taskyard.cli.last_task import remember, task_id_of
 from taskyard.cli.output import plain, print_json, print_table, say
-from taskyard.cli.quantities import tell_moment
+from taskyard.cli.quantities import format_moment
 from taskyard.cli.task_options import TaskOptions, command_of
 from taskyard.cli.task_view import command_line
 from taskyard.sdk import Client
@@ -45,7 +45,7 @@ def ls(
                 plain(task.id),
                 plain(task.cron),
                 plain(task.timezone),
-                plain(tell_moment(task.start_at, now)),
+                plain(format_moment(task.start_at, now)),
                 plain(task.group),
                 plain(task.name),
                 plain(command_line(task, 60)),
@@ -74,10 +74,10 @@ def add(
     """
     wanted = command_of(command, shell)
     if wanted is None:
-        raise Misuse("nothing to run", what_to_do="Give a command behind --, or --shell.")
+        raise UsageError("nothing to run", what_to_do="Give a command behind --, or --shell.")
     members = options.members()
     if {"cron", "start_at", "start_in_s"} & members.keys():
-        raise Misuse("the rule says when; leave out --cron, --at and --in")
+        raise UsageError("the rule says when; leave out --cron, --at and --in")
     with connection.open() as client, problems_as_flags(cron="RULE"):
         task = client.submit(wanted, cron=rule, **members)
     remember(task.id)
@@ -112,7 +112,9 @@ def edit(
     }
     members = {name: value for name, value in members.items() if value is not None}
     if not members:
-        raise Misuse("nothing to change", what_to_do="Give --rule, --tz, --catch-up or --priority.")
+        raise UsageError(
+            "nothing to change", what_to_do="Give --rule, --tz, --catch-up or --priority."
+        )
     with connection.open() as client:
         recurring = _recurring(client, task_id_of(task))
         with problems_as_flags(cron="--rule"):
@@ -132,7 +134,7 @@ def rm(
         connection: Which server.
     """
     if not tasks:
-        raise Misuse("give ids of recurring tasks")
+        raise UsageError("give ids of recurring tasks")
     with connection.open() as client:
         outcomes = [client.cancel(_recurring(client, task_id_of(task)).id) for task in tasks]
     if connection.as_json:
@@ -164,7 +166,7 @@ def jobs(
             (
                 plain(job.id),
                 plain(job.cron or "once"),
-                plain(tell_moment(job.next_at, now)),
+                plain(format_moment(job.next_at, now)),
                 plain(job.group),
                 plain(" ".join((f"[{job.image}]", *job.command))[:60]),
             )
@@ -198,7 +200,7 @@ def cancel_job(
 def _recurring(client: Client, task_id: str) -> Task:
     task = client.get(task_id)
     if task.cron is None:
-        raise Stop(f"task {task_id} does not recur", what_to_do="See 'taskyard cron ls'.")
+        raise CommandError(f"task {task_id} does not recur", what_to_do="See 'taskyard cron ls'.")
     return task
 
 
@@ -206,4 +208,4 @@ def _print(task: Task, connection: Connection) -> None:
     if connection.as_json:
         print_json(task)
         return
-    say(f"{task.id}  next {tell_moment(task.start_at, datetime.now(UTC)) or 'never'}")
+    say(f"{task.id}  next {format_moment(task.start_at, datetime.now(UTC)) or 'never'}")

@@ -3,17 +3,20 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from taskyard.cli import exits
-from taskyard.cli.configuration import look_around
+from taskyard.cli import exit_status
 from taskyard.cli.doctor.cgroups import check_cgroups
-from taskyard.cli.doctor.clock import check_clock, check_zones
-from taskyard.cli.doctor.disk import check_data
 from taskyard.cli.doctor.finding import Finding, Status
-from taskyard.cli.doctor.interpreter import check_files, check_python, check_sqlite
-from taskyard.cli.doctor.parked import check_parked
+from taskyard.cli.doctor.machine import (
+    check_clock,
+    check_data,
+    check_files,
+    check_python,
+    check_sqlite,
+    check_zones,
+)
 from taskyard.cli.doctor.programs import check_bubblewrap, check_engines, check_languages
-from taskyard.cli.doctor.server import check_server
-from taskyard.cli.doctor.work import check_reach, check_work
+from taskyard.cli.doctor.server import check_parked, check_reach, check_server, check_work
+from taskyard.cli.environment import read_environment
 from taskyard.cli.output import on_terminal, plain, print_json, print_table
 
 _COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
@@ -34,7 +37,7 @@ def doctor(
         port: Port the server would listen on.
         json: Print JSON, as is done anyway when the output is no terminal.
     """
-    directory = Path(data or look_around().data)
+    directory = Path(data or read_environment().data)
     findings = list(_findings(directory, host, port))
     if json or not on_terminal():
         print_json(findings)
@@ -54,7 +57,7 @@ def doctor(
             ),
         )
     failed = any(each.status is Status.FAIL for each in findings)
-    return exits.FAILED if failed else exits.OK
+    return exit_status.FAILED if failed else exit_status.OK
 
 
 def _findings(data: Path, host: str, port: int) -> Iterator[Finding]:

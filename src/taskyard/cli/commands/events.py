@@ -8,7 +8,7 @@ import msgspec
 from cyclopts import Parameter
 
 from taskyard.cli.connection import Connection
-from taskyard.cli.last import task_id_of
+from taskyard.cli.last_task import task_id_of
 from taskyard.cli.output import clean, print_json, say, write_out
 from taskyard.sdk import Client
 from taskyard.sdk.models import Change, Event, Gap
@@ -42,20 +42,20 @@ def events(
                 print_json(past)
             else:
                 for event in past:
-                    say(_tell_event(event))
+                    say(_format_event(event))
             return
         if only is not None:
             for event in _history(client, only):
                 if connection.as_json:
                     _say_record("event", event)
                 else:
-                    say(_tell_event(event))
+                    say(_format_event(event))
             return
         for change in client.changes(group):
             if connection.as_json:
                 _say_record("gap" if isinstance(change, Gap) else "change", change)
             else:
-                say(_tell(change))
+                say(_format_change(change))
 
 
 def _history(client: Client, task_id: str) -> Iterator[Event]:
@@ -76,12 +76,12 @@ def _say_record(kind: str, record: Change | Gap | Event) -> None:
     write_out(msgspec.json.encode({"type": kind, **msgspec.structs.asdict(record)}) + b"\n")
 
 
-def _tell_event(event: Event) -> str:
+def _format_event(event: Event) -> str:
     more = "  ".join(part for part in (event.actor, event.detail) if part)
     return f"{event.at.astimezone():%H:%M:%S.%f}  {event.kind:<14}  {clean(more)}"
 
 
-def _tell(change: Change | Gap) -> str:
+def _format_change(change: Change | Gap) -> str:
     if isinstance(change, Gap):
         return f"… {'some' if change.missed is None else change.missed} changes were missed"
     was = f"{change.was} → " if change.was and change.was != change.state else ""

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from taskyard.cli import exits
+from taskyard.cli import exit_status
 from taskyard.cli.commands.function_calls import invoke, run_local
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import Misuse
+from taskyard.cli.errors import UsageError
 from taskyard.cli.function_build import follow_build
 from taskyard.cli.function_source import bundle_of, language_of, next_steps, write_template
 from taskyard.cli.function_templates import IMAGE_LANGUAGES
@@ -86,7 +86,7 @@ def deploy(
             steps = next_steps(name, path or ".")
             raise Misuse(f"functions in {language} are container images: {steps}")
     elif path is not None:
-        raise Misuse("give either a path or --image")
+        raise UsageError("give either a path or --image")
     limits = {
         "timeout_s": None if timeout is None else seconds(timeout, "--timeout"),
         "memory": None if memory is None else str(size_bytes(memory, "--memory")),
@@ -114,7 +114,7 @@ def deploy(
         print_json({"function": function, "version": version, "log": text})
     else:
         say(f"{name} version {version.number}: {version.state}, function {function.id}")
-    return exits.FAILED if version.state == "failed" else exits.OK
+    return exit_status.FAILED if version.state == "failed" else exit_status.OK
 
 
 app.command(invoke)

@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 
 from cyclopts import Parameter
 
-from taskyard.cli import exits
+from taskyard.cli import exit_status
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import Misuse, Stop
+from taskyard.cli.errors import CommandError, UsageError
 from taskyard.cli.function_source import (
     body_of,
     bundle_of,
@@ -60,28 +60,28 @@ def invoke(
         except FunctionFailed as error:
             raise _explained(client, error, connection.json) from error
     if not isinstance(answer, Invocation):
-        raise Stop(
+        raise CommandError(
             f"the call goes on as task {answer.id}",
-            exits.TRY_AGAIN,
+            exit_status.TRY_AGAIN,
             what_to_do=f"See 'taskyard wait {answer.id}'.",
         )
     known = {"task_id": answer.task_id} if connection.json else None
     return _show(answer.status, answer.headers, answer.body, known)
 
 
-def _explained(client: Client, error: FunctionFailed, is_json: bool) -> Stop:
+def _explained(client: Client, error: FunctionFailed, is_json: bool) -> CommandError:
     """Show what a failed call wrote about it, such as a traceback, and say where all of it is.
 
     With JSON, programs get nothing but one document.
     """
     if error.task_id is None:
-        return Stop(str(error))
+        return CommandError(str(error))
     if not is_json:
         # It may be deleted already; that the call failed is what matters.
         with contextlib.suppress(Refused):
             write_error(b"".join(client.log_chunks(error.task_id, "stderr"))[-_SHOWN_BYTES:])
     hint = f"See 'taskyard logs {error.task_id}' for all that it printed."
-    return Stop(str(error), what_to_do=hint)
+    return CommandError(str(error), what_to_do=hint)
 
 
 def run_local(
@@ -114,9 +114,11 @@ def run_local(
     bundle = bundle_of(source)
     found = language or language_of(source)
     if found in IMAGE_LANGUAGES:
-        raise Misuse(f"functions in {found} are container images: {next_steps('NAME', path)}")
+        raise UsageError(f"functions in {found} are container images: {next_steps('NAME', path)}")
     if found not in TEMPLATES:
-        raise Misuse(f"{path}: name the language with --language, one of: {', '.join(TEMPLATES)}")
+        raise UsageError(
+            f"{path}: name the language with --language, one of: {', '.join(TEMPLATES)}"
+        )
     request = CallRequest(
         body=body_of(body),
         headers=() if content_type is None else (("content-type", content_type),),
@@ -127,11 +129,11 @@ def run_local(
     try:
         call = run_locally(bundle, found, request, seconds(timeout, "--timeout"), lines.append)
     except RuntimeUnavailable as error:
-        raise Stop(str(error)) from error
+        raise CommandError(str(error)) from error
     except BuildFailed as error:
         for line in lines:
             note(line)
-        raise Stop(str(error)) from error
+        raise CommandError(str(error)) from error
     result, said = call.ended.result, call.ended.message or "the call ended without an answer"
     printed = {"stdout": call.stdout, "stderr": call.stderr}
     known = {name: text.decode("utf-8", "replace") for name, text in printed.items()}
@@ -142,9 +144,9 @@ def run_local(
             note(f"status {result.status}")
         return _show(result.status, dict(result.headers), call.body, known if json else None)
     if not json:
-        raise Stop(said)
+        raise CommandError(said)
     print_json({**known, "error": said})
-    return exits.FAILED
+    return exit_status.FAILED
 
 
 def _show(
@@ -157,7 +159,7 @@ def _show(
         write_out(body if ended else body + b"\n")
     else:
         print_json({**known, "status": status, "headers": headers, **_content(body)})
-    return exits.OK if status < 400 else exits.FAILED
+    return exit_status.OK if status < 400 else exit_status.FAILED
 
 
 def _content(body: bytes) -> dict[str, str]:

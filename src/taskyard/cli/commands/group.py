@@ -3,8 +3,8 @@
 from cyclopts import App
 
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import Misuse
-from taskyard.cli.flag_names import problems_as_flags
+from taskyard.cli.error_messages import problems_as_flags
+from taskyard.cli.errors import UsageError
 from taskyard.cli.output import plain, print_facts, print_json, print_table
 from taskyard.sdk.models import Group
 
@@ -103,7 +103,7 @@ def limit(
         connection: Which server.
     """
     if at_once != "none" and not at_once.isdecimal():
-        raise Misuse(f"{at_once!r} is no limit", what_to_do="Give a number, or 'none'.")
+        raise UsageError(f"{at_once!r} is no limit", what_to_do="Give a number, or 'none'.")
     with connection.open() as client, problems_as_flags(concurrency_limit="the limit"):
         number = None if at_once == "none" else int(at_once)
         _print(client.set_group_limit(name, number), connection)

@@ -4,13 +4,13 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from taskyard.cli import exits
+from taskyard.cli import exit_status
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import Misuse
-from taskyard.cli.last import task_id_of
+from taskyard.cli.errors import UsageError
+from taskyard.cli.last_task import task_id_of
 from taskyard.cli.output import print_json, say
 from taskyard.cli.quantities import seconds
-from taskyard.cli.task_view import tell_kill
+from taskyard.cli.task_view import format_kill
 from taskyard.sdk import Client
 from taskyard.sdk.models import Attempt, Outcome, Task
 
@@ -39,12 +39,12 @@ def kill(
         connection: Which server.
     """
     if bool(tasks) == (group is not None):
-        raise Misuse("give ids of tasks, or --group")
+        raise UsageError("give ids of tasks, or --group")
     if group is not None and (signal or grace):
-        raise Misuse("--signal and --grace go with ids, not with --group")
+        raise UsageError("--signal and --grace go with ids, not with --group")
     numbers = [task for task in tasks if task.startswith("-")]
     if numbers:
-        raise Misuse(
+        raise UsageError(
             f"{numbers[0]} is not a task id",
             what_to_do="Name a signal with --signal, such as --signal SIGKILL.",
         )
@@ -59,7 +59,7 @@ def kill(
             say(line)
         if not reports:
             say("nothing to kill")
-    return exits.OK if all(_is_good(report) for report, _ in reports) else exits.FAILED
+    return exit_status.OK if all(_is_good(report) for report, _ in reports) else exit_status.FAILED
 
 
 def _cancel(
@@ -83,7 +83,7 @@ def _report(client: Client, outcome: Outcome, wait: bool) -> tuple[dict[str, Any
     report |= {"state": task.state, "kill_report": proof}
     if not task.ended:
         return report, f"{task.id} is still {task.state}"
-    return report, f"{task.id} {task.state}: {tell_kill(proof) if proof else 'ended by itself'}"
+    return report, f"{task.id} {task.state}: {format_kill(proof) if proof else 'ended by itself'}"
 
 
 def _last(client: Client, task: Task) -> Attempt | None:

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from cyclopts import Parameter
 
-from taskyard.cli import exits
+from taskyard.cli import exit_status
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import Misuse
-from taskyard.cli.last import task_id_of
+from taskyard.cli.errors import UsageError
+from taskyard.cli.last_task import task_id_of
 from taskyard.cli.output import write_out
 from taskyard.cli.stream import PATIENCE_S, emit
 from taskyard.sdk import Client
@@ -41,9 +41,9 @@ def logs(
         connection: Which server.
     """
     if offset < 0:
-        raise Misuse("--offset: cannot be negative")
+        raise UsageError("--offset: cannot be negative")
     if offset and stream is None:
-        raise Misuse("--offset counts in one stream", what_to_do="Name it with --stream.")
+        raise UsageError("--offset counts in one stream", what_to_do="Name it with --stream.")
     task_id = task_id_of(task)
     streams: Streams = ("stdout", "stderr") if stream is None else (stream,)
     with connection.open() as client:
@@ -57,7 +57,7 @@ def logs(
                 write_out(msgspec.json.encode(as_message(record)) + b"\n")
             elif isinstance(record, Output):
                 emit(record)
-    return exits.OK
+    return exit_status.OK
 
 
 def _read(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import Misuse
+from taskyard.cli.errors import UsageError
 from taskyard.cli.output import coloured, console, plain, print_json, print_table, table
 from taskyard.cli.quantities import moment
 from taskyard.cli.task_options import pairs
@@ -63,7 +63,7 @@ def ls(
         connection: Which server.
     """
     if limit < 1:
-        raise Misuse("--limit: has to be at least 1")
+        raise UsageError("--limit: has to be at least 1")
     query: dict[str, Any] = {
         "state": list(state),
         "group": group,
@@ -100,7 +100,7 @@ def _print_counts(counts: dict[str, int], as_json: bool) -> None:
 
 def _watch(client: Client, query: dict[str, Any], limit: int) -> None:
     if not sys.stdout.isatty():
-        raise Misuse(
+        raise UsageError(
             "--watch draws on a terminal", what_to_do="Use 'taskyard events' for changes as JSON."
         )
     from rich.live import Live  # noqa: PLC0415 - slow to load, and only this needs it

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from taskyard.cli.connection import Connection
 from taskyard.cli.output import plain, print_json, print_table
-from taskyard.cli.quantities import tell_moment
+from taskyard.cli.quantities import format_moment
 
 
 def parked(
@@ -28,8 +28,8 @@ def parked(
             (
                 plain(one.kind),
                 plain(one.id),
-                plain(tell_moment(one.since, now)),
-                plain(tell_moment(one.retry_at, now)),
+                plain(format_moment(one.since, now)),
+                plain(format_moment(one.retry_at, now)),
                 plain(one.reason),
             )
             for one in found

@@ -1,8 +1,8 @@
 """``taskyard retry``."""
 
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import Misuse
-from taskyard.cli.last import remember, task_id_of
+from taskyard.cli.errors import UsageError
+from taskyard.cli.last_task import remember, task_id_of
 from taskyard.cli.output import print_json, say
 
 
@@ -17,7 +17,7 @@ def retry(
         connection: Which server.
     """
     if not tasks:
-        raise Misuse("give ids of tasks to retry")
+        raise UsageError("give ids of tasks to retry")
     ids = [task_id_of(task) for task in tasks]
     with connection.open() as client:
         for task_id in ids:

@@ -1,8 +1,8 @@
 """``taskyard rm``."""
 
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import Misuse
-from taskyard.cli.last import task_id_of
+from taskyard.cli.errors import UsageError
+from taskyard.cli.last_task import task_id_of
 from taskyard.cli.output import print_json, say
 
 
@@ -17,7 +17,7 @@ def rm(
         connection: Which server.
     """
     if not tasks:
-        raise Misuse("give ids of tasks to remove")
+        raise UsageError("give ids of tasks to remove")
     ids = [task_id_of(task) for task in tasks]
     with connection.open() as client:
         for task_id in ids:

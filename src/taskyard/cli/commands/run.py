@@ -6,15 +6,16 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from taskyard.cli import exits
+from taskyard.cli import exit_status
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import Misuse
-from taskyard.cli.flag_names import problems_as_flags
-from taskyard.cli.last import remember
+from taskyard.cli.error_messages import problems_as_flags
+from taskyard.cli.errors import UsageError
+from taskyard.cli.last_task import remember
 from taskyard.cli.output import OutputLost, note, print_json, say
-from taskyard.cli.stream import Interrupted, TaskStream, ask, can_ask, emit
+from taskyard.cli.prompts import ask, can_ask
+from taskyard.cli.stream import Interrupted, TaskStream, emit
 from taskyard.cli.task_options import TaskOptions, command_of
-from taskyard.cli.verdict import exit_code, sentence
+from taskyard.cli.task_view import describe_end
 from taskyard.sdk import Client
 from taskyard.sdk.models import Exit
 
@@ -43,12 +44,12 @@ def run(
     """
     wanted = command_of(command, shell)
     if wanted is None and options.image is None:
-        raise Misuse(
+        raise UsageError(
             "nothing to run", what_to_do="Give a command behind --, or --shell, or --image."
         )
     members = options.members()
     if "cron" in members and not detach:
-        raise Misuse(
+        raise UsageError(
             "a recurring task has no output of its own",
             what_to_do="Use 'taskyard cron add', or --detach.",
         )
@@ -62,7 +63,7 @@ def run(
                 print_json(task)
             else:
                 say(task.id)
-            return exits.OK
+            return exit_status.OK
         return _attend(client, task.id, None if quiet else note)
 
 
@@ -104,8 +105,8 @@ def _attend(client: Client, task_id: str, remark: Callable[[str], None] | None) 
                     raise
     task = client.get(task_id)
     if remark is not None and task.state != "succeeded":
-        remark(f"taskyard: {sentence(task)}")
-    return exit_code(last, task)
+        remark(f"taskyard: {describe_end(task)}")
+    return exit_status.of_task(last, task)
 
 
 def _choose(number: int, killing: bool) -> str:

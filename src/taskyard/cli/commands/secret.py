@@ -4,8 +4,8 @@ from cyclopts import App
 
 from taskyard.cli.administration import set_secret
 from taskyard.cli.connection import Connection
-from taskyard.cli.hidden_input import read_hidden
 from taskyard.cli.output import print_json, say
+from taskyard.cli.prompts import read_hidden
 
 app = App(name="secret", help="Secrets for the environments of tasks.", version_flags=[])
 

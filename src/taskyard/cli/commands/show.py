@@ -3,7 +3,7 @@
 import msgspec
 
 from taskyard.cli.connection import Connection
-from taskyard.cli.last import task_id_of
+from taskyard.cli.last_task import task_id_of
 from taskyard.cli.output import print_json, say
 from taskyard.cli.task_view import print_attempts, print_task
 

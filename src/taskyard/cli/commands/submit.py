@@ -11,9 +11,9 @@ import msgspec
 from cyclopts import Parameter
 
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import Misuse
-from taskyard.cli.flag_names import problems_as_flags
-from taskyard.cli.last import remember
+from taskyard.cli.error_messages import problems_as_flags
+from taskyard.cli.errors import UsageError
+from taskyard.cli.last_task import remember
 from taskyard.cli.output import print_json, say
 from taskyard.cli.task_options import TaskOptions, command_of
 from taskyard.sdk import Client
@@ -51,10 +51,10 @@ def submit(
     """
     wanted = command_of(command, shell)
     if wanted is not None and file is not None:
-        raise Misuse("give a command or --file, not both")
+        raise UsageError("give a command or --file, not both")
     has_image = file is None and options.image is not None
     if wanted is None and file is None and not has_image and sys.stdin.isatty():
-        raise Misuse("nothing to submit", what_to_do="Give a command behind --, or --file.")
+        raise UsageError("nothing to submit", what_to_do="Give a command behind --, or --file.")
     members = options.members()
     if wanted is not None or has_image:
         with problems_as_flags():
@@ -90,27 +90,27 @@ def _submit_one(connection: Connection, spec: Spec, quiet: bool) -> None:
 
 
 def _read_specs(source: str) -> tuple[bool, list[Spec]]:
-    """The specifications of a file, and whether it is a single object. Raises :class:`Misuse`."""
+    """The specifications in a file, and whether it is a single object. Raises ``UsageError``."""
     try:
         text = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:
-        raise Misuse(f"{source} cannot be read: {error}") from error
+        raise UsageError(f"{source} cannot be read: {error}") from error
     where = "standard input" if source == "-" else source
     if not text.strip():
-        raise Misuse(f"{where} holds no specification")
+        raise UsageError(f"{where} holds no specification")
     try:
         whole = msgspec.json.decode(text, type=list[Spec] | Spec)
     except msgspec.DecodeError as error:
         lines = [line for line in text.splitlines() if line.strip()]
         if len(lines) < 2 or not text.lstrip().startswith(b"{"):
-            raise Misuse(
+            raise UsageError(
                 f"{where} holds neither a JSON object, nor a list of them, nor JSON lines: {error}"
             ) from error
         return False, [_read_line(line, number, where) for number, line in enumerate(lines, 1)]
     if isinstance(whole, dict):
         return True, [whole]
     if not whole:
-        raise Misuse(f"{where} holds no specification")
+        raise UsageError(f"{where} holds no specification")
     return False, whole
 
 
@@ -118,7 +118,9 @@ def _read_line(line: bytes, number: int, where: str) -> Spec:
     try:
         return msgspec.json.decode(line, type=Spec)
     except msgspec.DecodeError as error:
-        raise Misuse(f"{where}, specification {number}, is not a JSON object: {error}") from error
+        raise UsageError(
+            f"{where}, specification {number}, is not a JSON object: {error}"
+        ) from error
 
 
 def _batches(specs: Iterable[Spec]) -> Iterator[list[Spec]]:

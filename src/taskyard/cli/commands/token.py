@@ -8,7 +8,7 @@ from cyclopts import App
 from taskyard.cli.administration import administering, create_token, role_of
 from taskyard.cli.connection import Connection
 from taskyard.cli.output import note, plain, print_json, print_table, say
-from taskyard.cli.quantities import seconds, tell_moment
+from taskyard.cli.quantities import format_moment, seconds
 
 app = App(name="token", help="Access tokens.", version_flags=[])
 
@@ -69,10 +69,10 @@ def ls(
                 plain(token.id),
                 plain(token.name),
                 plain(token.role),
-                plain(tell_moment(token.created_at, now)),
-                plain(tell_moment(token.expires_at, now)),
-                plain(tell_moment(token.last_used_at, now)),
-                plain(tell_moment(token.revoked_at, now)),
+                plain(format_moment(token.created_at, now)),
+                plain(format_moment(token.expires_at, now)),
+                plain(format_moment(token.last_used_at, now)),
+                plain(format_moment(token.revoked_at, now)),
             )
             for token in tokens
         ),

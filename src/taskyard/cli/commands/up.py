@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from taskyard.cli import exits
-from taskyard.cli.errors import Misuse, Stop
+from taskyard.cli import exit_status
+from taskyard.cli.errors import CommandError, UsageError
 from taskyard.cli.quantities import size_bytes
 from taskyard.cli.target import control_socket, read_server_file
 
@@ -43,7 +43,7 @@ def up(
     for each in listen:
         name, equals, address = each.partition("=")
         if not (equals and name and address.rpartition(":")[2].isdecimal()):
-            raise Misuse(f"--listen: {each!r} has to be NAME=HOST:PORT")
+            raise UsageError(f"--listen: {each!r} has to be NAME=HOST:PORT")
     overrides: dict[str, Any] = {
         "data": data,
         "host": host,
@@ -76,19 +76,21 @@ def _serve(config: Path | None, overrides: dict[str, Any]) -> int:
         data = settings.data
         serve(settings)
     except InvalidInput as error:
-        raise Stop(str(error), exits.USAGE) from error
+        raise CommandError(str(error), exit_status.USAGE) from error
     except (StoreInUse, StorageFull) as error:
-        raise Stop(str(error), exits.TRY_AGAIN) from error
+        raise CommandError(str(error), exit_status.TRY_AGAIN) from error
     except TaskyardError as error:
-        raise Stop(str(error), exits.TROUBLE) from error
+        raise CommandError(str(error), exit_status.TROUBLE) from error
     except OSError as error:
         running = None if data is None else read_server_file(data)
         if data is not None and running is not None and control_socket(data, running) is not None:
-            raise Stop(
+            raise CommandError(
                 f"a server runs on {data} already: process {running.pid}, {running.url}",
-                exits.TRY_AGAIN,
+                exit_status.TRY_AGAIN,
                 what_to_do="Use that one, or stop it, or choose another --data and --port.",
             ) from error
         hint = "Is the address in use? Choose another --port, or --data that can be written."
-        raise Stop(f"the server cannot start: {error}", exits.TROUBLE, what_to_do=hint) from error
-    return exits.OK
+        raise CommandError(
+            f"the server cannot start: {error}", exit_status.TROUBLE, what_to_do=hint
+        ) from error
+    return exit_status.OK

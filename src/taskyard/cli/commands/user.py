@@ -8,10 +8,10 @@ from cyclopts import App
 
 from taskyard.cli.administration import add_user, administering, role_of
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import Misuse
-from taskyard.cli.hidden_input import read_hidden
+from taskyard.cli.errors import UsageError
 from taskyard.cli.output import on_terminal, plain, print_json, print_table, say
-from taskyard.cli.quantities import tell_moment
+from taskyard.cli.prompts import read_hidden
+from taskyard.cli.quantities import format_moment
 from taskyard.core.errors import InvalidInput
 
 app = App(name="user", help="Users with passwords.", version_flags=[])
@@ -61,7 +61,7 @@ def print_hash(*, password_stdin: bool = False, json: bool = False) -> None:
     try:
         check_password(password)
     except InvalidInput as error:
-        raise Misuse(f"the password {error.problem}") from error
+        raise UsageError(f"the password {error.problem}") from error
     hashed = anyio.run(Passwords().hash, password)
     if json or not on_terminal():
         print_json({"password_hash": hashed})
@@ -90,7 +90,7 @@ def ls(
     print_table(
         ("NAME", "ROLE", "CREATED"),
         (
-            (plain(user.name), plain(user.role), plain(tell_moment(user.created_at, now)))
+            (plain(user.name), plain(user.role), plain(format_moment(user.created_at, now)))
             for user in users
         ),
     )

@@ -2,12 +2,12 @@
 
 import time
 
-from taskyard.cli import exits
+from taskyard.cli import exit_status
 from taskyard.cli.connection import Connection
-from taskyard.cli.last import task_id_of
+from taskyard.cli.last_task import task_id_of
 from taskyard.cli.output import note, print_json, say
 from taskyard.cli.quantities import seconds
-from taskyard.cli.verdict import sentence
+from taskyard.cli.task_view import describe_end
 from taskyard.sdk.models import Task
 
 
@@ -34,8 +34,10 @@ def wait(
         print_json(found[0] if len(found) == 1 else found)
     else:
         for task in found:
-            say(sentence(task))
+            say(describe_end(task))
     if any(not task.ended for task in found):
         note("taskyard: out of time; not all have ended")
-        return exits.TRY_AGAIN
-    return exits.OK if all(task.state == "succeeded" for task in found) else exits.FAILED
+        return exit_status.TRY_AGAIN
+    return (
+        exit_status.OK if all(task.state == "succeeded" for task in found) else exit_status.FAILED
+    )

@@ -8,7 +8,7 @@ from cyclopts import App
 
 from taskyard.cli.connection import Connection
 from taskyard.cli.output import coloured, plain, print_facts, print_json, print_table, say
-from taskyard.cli.quantities import tell_moment
+from taskyard.cli.quantities import format_moment
 
 app = App(name="webhook", help="Webhook deliveries.", version_flags=[])
 
@@ -42,7 +42,7 @@ def ls(
                 plain(each.event),
                 plain(each.url),
                 plain(each.attempt_count),
-                plain(tell_moment(each.created_at, now)),
+                plain(format_moment(each.created_at, now)),
                 plain(each.last_error or each.last_status),
             )
             for each in found
@@ -75,8 +75,8 @@ def show(
             ("task", found.task_id),
             ("event", found.event),
             ("url", found.url),
-            ("next try", tell_moment(found.next_at, now)),
-            ("delivered", tell_moment(found.delivered_at, now)),
+            ("next try", format_moment(found.next_at, now)),
+            ("delivered", format_moment(found.delivered_at, now)),
         ]
     )
     if found.tries:
@@ -85,7 +85,7 @@ def show(
             ("WHEN", "STATUS>", "TOOK>", "ERROR"),
             (
                 (
-                    plain(tell_moment(each.at, now)),
+                    plain(format_moment(each.at, now)),
                     plain(each.status),
                     plain("" if each.duration_ms is None else f"{each.duration_ms:.0f} ms"),
                     plain(each.error),

@@ -1,7 +1,7 @@
 """``taskyard why``."""
 
 from taskyard.cli.connection import Connection
-from taskyard.cli.last import task_id_of
+from taskyard.cli.last_task import task_id_of
 from taskyard.cli.output import clean, print_json, say
 
 

@@ -6,7 +6,7 @@ from cyclopts import App
 
 from taskyard.cli.connection import Connection
 from taskyard.cli.output import coloured, plain, print_facts, print_json, print_table
-from taskyard.cli.quantities import tell_moment, tell_size
+from taskyard.cli.quantities import format_moment, format_size
 from taskyard.sdk.models import Worker
 
 app = App(name="worker", help="Workers: list, drain.", version_flags=[])
@@ -38,12 +38,12 @@ def ls(
                 plain(f"{worker.used.slots}/{worker.capacity.slots}"),
                 plain(f"{worker.used.cpu:g}/{worker.capacity.cpu:g}"),
                 plain(
-                    f"{tell_size(worker.used.memory_bytes)}/"
-                    f"{tell_size(worker.capacity.memory_bytes)}"
+                    f"{format_size(worker.used.memory_bytes)}/"
+                    f"{format_size(worker.capacity.memory_bytes)}"
                 ),
                 plain(", ".join(worker.runtimes)),
                 plain("; ".join(f"{tag}: {one.reason}" for tag, one in worker.unavailable.items())),
-                plain(tell_moment(worker.beat_at, now)),
+                plain(format_moment(worker.beat_at, now)),
             )
             for worker in workers
         ),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from taskyard.cli.errors import Misuse
+from taskyard.cli.errors import UsageError
 
 DEFAULT_DATA = "./taskyard-data"
 
@@ -21,7 +21,7 @@ class Configuration(msgspec.Struct, frozen=True):
     password: str | None = None
 
 
-class Surroundings(msgspec.Struct, frozen=True):
+class Environment(msgspec.Struct, frozen=True):
     """Environment and configuration files, read once."""
 
     url: str | None
@@ -40,10 +40,10 @@ def configuration_paths(environ: Mapping[str, str]) -> list[Path]:
     return [Path("taskyard.toml"), Path(home) / "taskyard" / "config.toml"]
 
 
-def look_around(environ: Mapping[str, str] | None = None) -> Surroundings:
+def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
     """Read the environment and the first configuration file that names a server.
 
-    Raises :class:`Misuse` for a file that cannot be read.
+    Raises :class:`UsageError` for a file that cannot be read.
     """
     environ = os.environ if environ is None else environ
     config, config_path = Configuration(), None
@@ -52,7 +52,7 @@ def look_around(environ: Mapping[str, str] | None = None) -> Surroundings:
         if found is not None and found.url is not None:
             config, config_path = found, str(path)
             break
-    return Surroundings(
+    return Environment(
         url=environ.get("TASKYARD_URL") or None,
         token=environ.get("TASKYARD_TOKEN") or None,
         user=environ.get("TASKYARD_USER") or None,
@@ -69,12 +69,12 @@ def _read(path: Path) -> Configuration | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise Misuse(f"configuration file {path} cannot be read: {error}") from error
+        raise UsageError(f"configuration file {path} cannot be read: {error}") from error
     try:
         return msgspec.convert(tomllib.loads(text), Configuration)
     except tomllib.TOMLDecodeError as error:
-        raise Misuse(f"configuration file {path} is not valid TOML: {error}") from error
+        raise UsageError(f"configuration file {path} is not valid TOML: {error}") from error
     except msgspec.ValidationError as error:
-        raise Misuse(
+        raise UsageError(
             f"configuration file {path}: url, token, user and password have to be text in quotes"
         ) from error

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from taskyard.cli.errors import Misuse
+from taskyard.cli.errors import UsageError
 
 LAST = "@last"
 
@@ -24,13 +24,13 @@ def remember(task_id: str) -> None:
 
 
 def task_id_of(text: str) -> str:
-    """The id itself, or the last one for ``@last``. Raises :class:`Misuse` without one."""
+    """The id itself, or the last one for ``@last``. Raises :class:`UsageError` without one."""
     if text != LAST:
         return text
     try:
         last = _path().read_text("utf-8").strip()
     except OSError as error:
-        raise Misuse("there is no last task yet", what_to_do="Give a task id.") from error
+        raise UsageError("there is no last task yet", what_to_do="Give a task id.") from error
     if not last:
-        raise Misuse("there is no last task yet", what_to_do="Give a task id.")
+        raise UsageError("there is no last task yet", what_to_do="Give a task id.")
     return last
