@@ -110,7 +110,7 @@ def test_what_a_function_answers(command: Command, tmp_path: Path) -> None:
     told = json.loads(command("invoke", "odd", "fail", "--json")[2])
     assert (told["error"], told["exit_code"]) == ("KeyError: 'k'", 1)
     code, _, err = command("invoke", "odd", "--wait", "0s")
-    assert (code, "goes on as task" in err) == (75, True)
+    assert (code, "continues as task" in err) == (75, True)
     piped = subprocess.run(
         [sys.executable, "-m", "taskyard", "function", "invoke", "odd", "-"],
         input=b"bytes",
@@ -156,7 +156,7 @@ def test_a_build_that_fails(command: Command, tmp_path: Path) -> None:
     ("line", "code", "words"),
     [
         ("init here --language cobol", 2, "python, javascript"),
-        ("init taken", 1, "is there already"),
+        ("init taken", 1, "already exists"),
         ("deploy x nowhere", 66, "No such file"),
         ("deploy x empty", 65, "language"),
         ("deploy b@d taken", 65, "letters"),

@@ -147,7 +147,7 @@ def test_what_is_parked_is_told(tmp_path: Path) -> None:
     found = check_parked(tmp_path)
     assert found is not None
     assert found.status is Status.WARN
-    assert found.detail.startswith("4 put aside: job j0: no zone; ")
+    assert found.detail.startswith("4 parked: job j0: no zone; ")
     assert found.detail.endswith("; and 1 more")
 
 

@@ -79,7 +79,7 @@ def test_a_server_at_the_default_address_is_found_from_anywhere(
         monkeypatch.chdir(tmp_path)
         found = find_target(None, None, None, NOTHING_NAMED)
         assert (found.url, found.token, found.local) == (url, token, False)
-        with pytest.raises(CommandError, match="none runs on"):
+        with pytest.raises(CommandError, match="none is running on"):
             find_target(None, None, str(tmp_path), NOTHING_NAMED)
 
 
@@ -90,7 +90,7 @@ def test_what_listens_at_the_default_address_has_to_be_ours(
     monkeypatch.chdir(tmp_path)
     with listening(b"<html>") as url:
         monkeypatch.setattr(target_module, "DEFAULT_URL", url)
-        with pytest.raises(CommandError, match=f"none listens at {url}"):
+        with pytest.raises(CommandError, match=f"none is listening at {url}"):
             find_target(None, None, None, NOTHING_NAMED)
 
 

@@ -89,4 +89,4 @@ def test_batch_is_summed_up(environment: dict[str, str], tmp_path: Path) -> None
     (tmp_path / "specs").write_text('{"command": "true", "idempotency_key": "b"}\n' * 3)
     code, shown = screen(environment, tmp_path, "submit", "-f", "specs")
     assert code == 0
-    assert shown.endswith("1 submitted, 2 known before\n")
+    assert shown.endswith("1 submitted, 2 already known\n")

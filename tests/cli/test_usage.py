@@ -24,7 +24,7 @@ from command_line import Inside
         ("worker drain", "'taskyard worker drain' needs WORKER_ID."),
         (
             "run --in -5s -- true",
-            "--in needs a value; one that begins with a dash is written --in=",
+            "--in needs a value; write a value that begins with a dash as --in=",
         ),
         ("lst", "'taskyard' has no command 'lst'. Did you mean ls? See 'taskyard --help'."),
         (

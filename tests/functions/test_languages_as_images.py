@@ -9,7 +9,7 @@ from function_world import FunctionWorld
 
 from taskyard.cli.commands.function import deploy
 from taskyard.cli.commands.function_calls import run_local
-from taskyard.cli.errors import Misuse
+from taskyard.cli.errors import UsageError
 from taskyard.cli.function_source import write_template
 from taskyard.core.functions.functions import IMAGE_ONLY, Language
 from taskyard.core.states import Reason
@@ -47,7 +47,7 @@ def test_the_command_line_says_how_it_is_deployed(tmp_path: Path, language: Lang
     """With the commands, before anything is sent."""
     write_template(tmp_path, language)
     commands = f"docker build --tag f {tmp_path} && taskyard function deploy f --image f"
-    with pytest.raises(Misuse, match=re.escape(commands)):
+    with pytest.raises(UsageError, match=re.escape(commands)):
         deploy("f", str(tmp_path))
-    with pytest.raises(Misuse, match="are container images: docker build"):
+    with pytest.raises(UsageError, match="are container images: docker build"):
         run_local(str(tmp_path))

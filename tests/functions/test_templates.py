@@ -31,7 +31,9 @@ def test_there_is_one_for_each_language() -> None:
     """As source or as an image. None for others, which is said with those that there are."""
     assert {*TEMPLATES, *IMAGE_LANGUAGES} == set(Language) - {Language.IMAGE}
     assert set(IMAGE_LANGUAGES) == set(IMAGE_ONLY)
-    with pytest.raises(UsageError, match=r"no template for 'cobol'; there are: python, .* rust"):
+    with pytest.raises(
+        UsageError, match=r"'cobol' has no template; choose one of: python, .* rust"
+    ):
         write_template(Path("nowhere"), "cobol")
 
 

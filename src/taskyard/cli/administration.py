@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 DEFAULT_WORKSPACE = "default"
 INSTALLATION = "*"
-"""Stands where a workspace would for what belongs to the installation."""
+"""Takes the place of the workspace for what belongs to the installation."""
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def administering(
 def named(connection: Connection, *, installation: bool) -> str | None:
     """The workspace of a command; None for the credential's own. Raises ``UsageError``."""
     if installation and connection.workspace is not None:
-        raise UsageError("--installation is for no workspace; leave --workspace out")
+        raise UsageError("--installation and --workspace exclude each other")
     return INSTALLATION if installation else connection.workspace
 
 

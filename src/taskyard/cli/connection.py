@@ -1,4 +1,4 @@
-"""The flags that every client command has, and the client they lead to."""
+"""The options that every client command has, and the client they open."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,11 +25,11 @@ class Connection:
     token: Annotated[str | None, Parameter(name="--token")] = None
     """Access token (else TASKYARD_TOKEN)."""
     data: Annotated[str | None, Parameter(name="--data")] = None
-    """Data directory whose server to use (else TASKYARD_DATA, else ./taskyard-data)."""
+    """Use the server of this data directory (else TASKYARD_DATA, else ./taskyard-data)."""
     workspace: Annotated[str | None, Parameter(name=["--workspace", "-w"])] = None
-    """Workspace, where the server runs on this machine; elsewhere the credential names it."""
+    """Workspace, for a server on this machine; elsewhere the credential determines it."""
     json: Annotated[bool, Parameter(name="--json")] = False
-    """Print JSON, as is done anyway when the output is no terminal."""
+    """Print JSON, the default when the output is not a terminal."""
 
     def target(self) -> Target:
         """The server that flags, environment and files name. May raise ``CommandError``."""
@@ -37,7 +37,7 @@ class Connection:
 
     @contextmanager
     def open(self, timeout_s: float = 30.0) -> Iterator[Client]:
-        """A client of that server; checks that it speaks for the workspace asked for."""
+        """A client of that server; checks that its credential belongs to the workspace."""
         with open_client(self.target(), self.workspace, timeout_s) as client:
             yield client
 

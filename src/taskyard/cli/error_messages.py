@@ -53,19 +53,21 @@ _WORD: Final = re.compile(r"\b[a-z]+_[a-z_]+\b")
 
 
 def command_error(error: Exception) -> CommandError:
-    """The end of the command line that an error means."""
+    """The command line's error for an error of the client."""
     if isinstance(error, CommandError):
         return error
     if isinstance(error, errors.Unreachable):
         return CommandError(
             str(error),
             exit_status.UNREACHABLE,
-            what_to_do="Is the server running? Start one with 'taskyard up', or name one with "
-            "--url or TASKYARD_URL.",
+            what_to_do="Is the server running? Start one with 'taskyard up', or give its address "
+            "with --url or TASKYARD_URL.",
         )
     if isinstance(error, errors.Unreadable):
         return CommandError(
-            str(error), exit_status.UNREACHABLE, what_to_do="Check that the address is Taskyard's."
+            str(error),
+            exit_status.UNREACHABLE,
+            what_to_do="Check that the address is that of a Taskyard server.",
         )
     if isinstance(error, errors.Refused):
         return _refused(error)
@@ -82,7 +84,7 @@ def command_error(error: Exception) -> CommandError:
     return CommandError(
         f"{type(error).__name__}: {error}",
         exit_status.TROUBLE,
-        what_to_do="This is a defect; set TASKYARD_DEBUG=1 to see where.",
+        what_to_do="This is a bug; set TASKYARD_DEBUG=1 to see a traceback.",
     )
 
 
@@ -109,7 +111,7 @@ def _refused(error: errors.Refused) -> CommandError:
     if isinstance(error, errors.Unavailable | errors.StorageFull):
         return CommandError(message, exit_status.TRY_AGAIN, what_to_do="Try again later.")
     request = f" (request {error.request_id})" if error.request_id else ""
-    hint = "The server's log tells more."
+    hint = "See the server's log for details."
     return CommandError(
         f"the server failed: {message}{request}", exit_status.TROUBLE, what_to_do=hint
     )
@@ -117,10 +119,10 @@ def _refused(error: errors.Refused) -> CommandError:
 
 @contextmanager
 def problems_as_flags(**others: str) -> Iterator[None]:
-    """Turn a refusal of members within the block into one of the flags they were given by.
+    """Report problems of members, raised within the block, by the flags that set them.
 
     Args:
-        others: Names of members that this command takes in another way.
+        others: Further members, and the names this command gives them.
     """
     try:
         yield
@@ -133,7 +135,7 @@ def problems_as_flags(**others: str) -> Iterator[None]:
 
 
 def _flag(field: str | None, known: dict[str, str]) -> str:
-    """The flag of a member or of what it is part of, with a colon behind; empty without one."""
+    """The flag of a member or its parent, followed by a colon; empty without a member."""
     steps = (field or "").split(".")
     for end in range(len(steps), 0, -1):
         flag = known.get(".".join(steps[:end]))

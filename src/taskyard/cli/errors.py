@@ -15,8 +15,8 @@ from cyclopts.exceptions import (
 from taskyard.cli import exit_status
 
 _CLOSE: Final = 0.7
-"""How alike two names are, without their dashes, when one may be meant by the other. With less,
-and with the dashes, every short option is like some other one: ``--foo`` like ``--before``."""
+"""Similarity of two names, without their dashes, from which one is suggested for the other. Below
+it, or with the dashes, unrelated short options match: ``--foo`` and ``--before``."""
 
 
 class CommandError(Exception):
@@ -40,7 +40,7 @@ class UsageError(CommandError):
 
 
 def usage_error(error: CycloptsError) -> UsageError:
-    """The end of the command line that the parser's error means."""
+    """The command line's error for an error of its parser."""
     words = " ".join(("taskyard", *(error.command_chain or ())))
     return UsageError(_sentence(error, words), what_to_do=f"See '{words} --help'.")
 
@@ -67,7 +67,7 @@ def _sentence(error: CycloptsError, command: str) -> str:
         if error.keyword is None and error.argument.field_info.is_positional:
             return f"'{command}' needs {error.argument.name.lstrip('-').replace('-', '_').upper()}"
         option = error.keyword or error.argument.name
-        return f"{option} needs a value; one that begins with a dash is written {option}=VALUE"
+        return f"{option} needs a value; write a value that begins with a dash as {option}=VALUE"
     return " ".join(str(error).split())
 
 

@@ -8,8 +8,6 @@ memory, and 125 when Taskyard itself fails.
 import signal
 from typing import TYPE_CHECKING, Final
 
-from taskyard.core.signals import signal_number
-
 if TYPE_CHECKING:
     from taskyard.sdk.models import Exit, Task
 
@@ -21,7 +19,7 @@ USAGE: Final = 2
 INVALID: Final = 65
 """The server refused the input."""
 NOT_FOUND: Final = 66
-"""There is no such task, token, user … in this workspace."""
+"""The task, token, user … does not exist in this workspace."""
 UNREACHABLE: Final = 69
 """No server was found, or it did not answer."""
 OUTPUT: Final = 74
@@ -41,7 +39,7 @@ COMMAND_NOT_FOUND: Final = 127
 INTERRUPTED: Final = 130
 """Ctrl-C."""
 OUT_OF_MEMORY: Final = 137
-"""The command of ``run`` used more memory than it may, or was killed outright."""
+"""The command of ``run`` used more memory than allowed, or was killed with SIGKILL."""
 BROKEN_PIPE: Final = 141
 """The reader of our output closed the pipe."""
 
@@ -63,6 +61,8 @@ def of_task(last: "Exit | None", task: "Task") -> int:
         missing = missing and "directory" not in message.replace("file or directory", "")
         return COMMAND_NOT_FOUND if missing else NOT_EXECUTABLE
     if last is not None and last.signal is not None:
+        from taskyard.core.signals import signal_number  # noqa: PLC0415 - 'version' does without
+
         return 128 + (signal_number(last.signal) or signal.SIGKILL)
     if last is not None and last.exit_code is not None:
         return last.exit_code or TROUBLE

@@ -32,11 +32,11 @@ def write_template(directory: Path, language: str) -> list[Path]:
         texts = {name: text.format(name=called) for name, text in TEMPLATES[language].items()}
     else:
         known = ", ".join((*TEMPLATES, *IMAGE_LANGUAGES))
-        raise UsageError(f"there is no template for {language!r}; there are: {known}")
+        raise UsageError(f"{language!r} has no template; choose one of: {known}")
     files = {directory / name: text for name, text in texts.items()}
     for path in files:
         if path.exists():
-            raise CommandError(f"{path} is there already", what_to_do="Choose another directory.")
+            raise CommandError(f"{path} already exists", what_to_do="Choose another directory.")
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -60,7 +60,7 @@ def bundle_of(path: Path) -> bytes:
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}", exit_status.NOT_FOUND) from error
     if len(content) > _MOST_BYTES:
-        raise CommandError(f"{path} has more than {_MOST_BYTES >> 20} MiB", exit_status.INVALID)
+        raise CommandError(f"{path} is larger than {_MOST_BYTES >> 20} MiB", exit_status.INVALID)
     return content
 
 

@@ -14,7 +14,7 @@ def _path() -> Path:
 
 
 def remember(task_id: str) -> None:
-    """Keep the id. Where the home directory cannot be written there is merely no ``@last``."""
+    """Store the id. If the home directory is not writable, there is just no ``@last``."""
     path = _path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def task_id_of(text: str) -> str:
     try:
         last = _path().read_text("utf-8").strip()
     except OSError as error:
-        raise UsageError("there is no last task yet", what_to_do="Give a task id.") from error
+        raise UsageError("no task has been submitted yet", what_to_do="Give a task id.") from error
     if not last:
-        raise UsageError("there is no last task yet", what_to_do="Give a task id.")
+        raise UsageError("no task has been submitted yet", what_to_do="Give a task id.")
     return last

@@ -1,4 +1,4 @@
-"""The ``taskyard`` program: its commands, and what becomes of their errors."""
+"""The ``taskyard`` program: its commands, and how it reports their errors."""
 
 import os
 import sys
@@ -21,13 +21,13 @@ COMMANDS: Final = (
     ("run", "run:run", "Run a command, stream its output, exit as it does.", _RUNNING),
     ("submit", "submit:submit", "Submit a command, or many tasks from a file.", _RUNNING),
     ("ls", "ls:ls", "List tasks.", _RUNNING),
-    ("show", "show:show", "Show a task and its attempts.", _RUNNING),
+    ("show", "tasks:show", "Show a task and its attempts.", _RUNNING),
     ("logs", "logs:logs", "Print output, or follow it.", _RUNNING),
-    ("wait", "wait:wait", "Wait until tasks have ended.", _RUNNING),
-    ("why", "why:why", "Tell why a task is where it is.", _RUNNING),
+    ("wait", "tasks:wait", "Wait until tasks have ended.", _RUNNING),
+    ("why", "tasks:why", "Explain why a task is waiting, or how it ended.", _RUNNING),
     ("kill", "kill:kill", "Cancel or kill tasks, with proof.", _RUNNING),
-    ("retry", "retry:retry", "Submit ended tasks anew.", _RUNNING),
-    ("rm", "rm:rm", "Remove ended tasks and their output.", _RUNNING),
+    ("retry", "tasks:retry", "Submit ended tasks again.", _RUNNING),
+    ("rm", "tasks:rm", "Remove ended tasks and their output.", _RUNNING),
     ("events", "events:events", "Follow changes live, or print a task's history.", _RUNNING),
     ("function", "function:app", "Functions: write, deploy, invoke.", _RUNNING),
     ("cron", "cron:app", "Recurring tasks.", _SETTINGS),
@@ -36,11 +36,11 @@ COMMANDS: Final = (
     ("token", "token:app", "Access tokens.", _SETTINGS),
     ("user", "user:app", "Users with passwords.", _SETTINGS),
     ("secret", "secret:app", "Secrets for the environments of tasks.", _SETTINGS),
-    ("audit", "audit:audit", "Print who did what.", _SETTINGS),
+    ("audit", "operations:audit", "Print who did what.", _SETTINGS),
     ("up", "up:up", "Start the server.", _MACHINE),
     ("worker", "worker:app", "Workers.", _MACHINE),
-    ("parked", "parked:parked", "List what could not be dealt with, and why.", _MACHINE),
-    ("doctor", "doctor:doctor", "Check this machine, and say what to do.", _MACHINE),
+    ("parked", "operations:parked", "List what background work failed on and set aside.", _MACHINE),
+    ("doctor", "doctor:doctor", "Check this machine and suggest fixes.", _MACHINE),
     ("version", "version:version", "Print the version.", _MACHINE),
 )
 """Name, place below ``taskyard.cli.commands``, help, and where help lists it."""

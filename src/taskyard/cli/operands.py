@@ -1,7 +1,7 @@
-"""Where our options end and the command of a task begins.
+"""Where the options of Taskyard end and the command of a task begins.
 
 As in ``env``, ``nice`` or ``docker run``, the first word that is neither an option nor the value of
-one begins the command, and everything behind it is the command's own: ``taskyard run echo -n hi``
+one begins the command, and everything after it is the command's own: ``taskyard run echo -n hi``
 prints ``hi``, and ``taskyard run git --version`` prints git's version. The parser alone would look
 for options everywhere before a ``--``.
 """
@@ -33,7 +33,7 @@ def _command(app: App, words: Sequence[str]) -> App:
 
 
 def _value_counts(command: App) -> dict[str, int]:
-    """How many values each option takes behind it."""
+    """How many values follow each option."""
     counts: dict[str, int] = {}
     arguments: Sequence[Argument] = command.assemble_argument_collection()
     for argument in arguments:
@@ -51,7 +51,7 @@ def _command_index(counts: dict[str, int], rest: Sequence[str], operands: int) -
         if word == END:
             return None
         if word.startswith("-") and word != "-":
-            at += 1 + _values_behind(counts, word)
+            at += 1 + _values_after(counts, word)
         elif operands:
             operands -= 1
             at += 1
@@ -60,8 +60,8 @@ def _command_index(counts: dict[str, int], rest: Sequence[str], operands: int) -
     return None
 
 
-def _values_behind(counts: dict[str, int], word: str) -> int:
-    """How many of the words behind an option are its values; none for one that is not known."""
+def _values_after(counts: dict[str, int], word: str) -> int:
+    """How many of the words after an option are its values; none for an unknown one."""
     if word.startswith("--") or word in counts:
         return 0 if "=" in word else counts.get(word, 0)
     # Several short ones in one word: a value is what follows the first that takes one, such as

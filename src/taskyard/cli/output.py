@@ -41,15 +41,15 @@ class OutputLost(CommandError):
         super().__init__(
             f"{name} cannot be written: {error.strerror or error}",
             exit_status.OUTPUT,
-            what_to_do="Send it somewhere else, such as to a file on another disk.",
+            what_to_do="Redirect it, for example to a file on another disk.",
         )
 
 
 def open_closed_streams() -> None:
     """Open those of the standard streams that our caller has closed, on ``/dev/null``.
 
-    Otherwise the next file or connection would get the number of one of them, and whoever writes
-    to that stream would write there.
+    Otherwise the next file or connection would get the number of one of them, and what is
+    written to that stream would end up there.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
@@ -155,7 +155,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence["RenderableType"]]) ->
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence["RenderableType"]]) -> None:
-    """Draw a table on the terminal; says so when it is empty."""
+    """Draw a table on the terminal; prints "none" if it is empty."""
     drawn = table(columns, rows)
     if drawn.row_count == 0:
         say("none")

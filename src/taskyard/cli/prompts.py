@@ -9,7 +9,7 @@ from taskyard.cli.errors import UsageError
 
 
 def read_hidden(from_stdin: bool, what: str, flag: str) -> str:
-    """The value, without the line end behind it. Raises :class:`UsageError` when there is none."""
+    """The value, without its line end. Raises :class:`UsageError` if there is none."""
     if from_stdin:
         try:
             value = sys.stdin.buffer.read().decode()

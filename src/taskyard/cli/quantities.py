@@ -23,11 +23,11 @@ def seconds(text: str, flag: str) -> float:
         parts = _DURATION.findall(compact)
         if not parts or "".join(number + unit for number, unit in parts) != compact:
             raise UsageError(
-                f"{flag}: {text!r} is no duration; write 30s, 5m, 2h, 1d or 1h30m"
+                f"{flag}: {text!r} is not a valid duration, such as 30s, 5m, 2h, 1d or 1h30m"
             ) from None
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if not 0 <= bare < float("inf"):
-        raise UsageError(f"{flag}: a duration cannot be {text}")
+        raise UsageError(f"{flag}: {text!r} is not a valid duration, such as 30s, 5m or 2h")
     return bare
 
 
@@ -38,7 +38,9 @@ def size_bytes(text: str, flag: str) -> int:
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{flag}: {text!r} is no size; write 512MiB, 2GiB or a number of bytes")
+        raise UsageError(
+            f"{flag}: {text!r} is not a valid size, such as 512MiB, 2GiB or a number of bytes"
+        )
     number, prefix, binary = match.groups()
     return int(float(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()])
 
@@ -46,13 +48,14 @@ def size_bytes(text: str, flag: str) -> int:
 def moment(text: str, flag: str) -> str:
     """A time as RFC 3339 with a zone; one without a zone is meant in the local one.
 
-    Raises :class:`UsageError` naming ``flag`` for what is no time.
+    Raises :class:`UsageError` naming ``flag`` for anything else.
     """
     try:
         read = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"{flag}: {text!r} is no time; write 2026-12-01T08:00 or 2026-12-01T08:00:00+01:00"
+            f"{flag}: {text!r} is not a valid time, such as 2026-12-01T08:00"
+            " or 2026-12-01T08:00:00+01:00"
         ) from None
     return read.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
@@ -82,11 +85,11 @@ def format_duration(duration_s: float) -> str:
     return f"{whole} s"
 
 
-def format_moment(at: datetime | None, now: datetime) -> str:
+def format_moment(at: datetime | None, now: datetime | None = None) -> str:
     """How long ago a moment was, or how far ahead it is; empty for None."""
     if at is None:
         return ""
-    distance_s = (now - at).total_seconds()
+    distance_s = ((now or datetime.now(UTC)) - at).total_seconds()
     if abs(distance_s) < 2:
         return "now"
     words = _roughly(abs(distance_s))

@@ -12,7 +12,7 @@ from taskyard.sdk import Client
 from taskyard.sdk.models import Exit, Output
 
 PATIENCE_S = 300.0
-"""How long a follower waits for a server that went away; restarts are shorter."""
+"""How long a follower waits for a server that does not answer; restarts take less."""
 _AHEAD = 64
 """Records read before the terminal has taken the earlier ones."""
 
@@ -20,7 +20,7 @@ Record = Output | Exit
 
 
 class Interrupted:
-    """Somebody sent a signal that asks us to end."""
+    """A signal arrived that asks us to end."""
 
     def __init__(self, number: int) -> None:
         self.number = number

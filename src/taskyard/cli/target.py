@@ -47,7 +47,7 @@ def read_server_file(data: Path) -> ServerFile | None:
         raise CommandError(
             f"{data / 'server.json'} cannot be read: {error}",
             exit_status.UNREACHABLE,
-            what_to_do="Name the server with --url and --token.",
+            what_to_do="Give its address with --url, and a --token.",
         ) from error
 
 
@@ -141,11 +141,12 @@ def _on_directory(
         listening = _at_default_address() if is_default else None
         if listening is not None:
             return listening
-        also = f", none listens at {DEFAULT_URL}" if is_default else ""
+        also = f", none is listening at {DEFAULT_URL}" if is_default else ""
         raise CommandError(
-            f"no server found: none runs on {data}{also}, and none is named",
+            f"no server found: none is running on {data}{also}, and no address was given",
             exit_status.UNREACHABLE,
-            what_to_do="Start one with 'taskyard up', or name one with --url or TASKYARD_URL.",
+            what_to_do="Start one with 'taskyard up', or give its address with --url or"
+            " TASKYARD_URL.",
         )
     path = control_socket(data, server)
     if path is not None:

@@ -1,4 +1,4 @@
-"""Everything that can be said about a task, as flags, and the specification they make."""
+"""The options of a task, and the task specification they make."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ class TaskOptions:
     """The members of a task besides its command."""
 
     image: str | None = None
-    """Image to run as a container; the command is given to its entry point."""
+    """Image to run as a container; the command is passed to its entry point."""
     entrypoint: str | None = None
     """Program to run instead of the image's entry point."""
     pull: Literal["always", "missing", "never"] | None = None
@@ -39,51 +39,51 @@ class TaskOptions:
     env: Annotated[Repeated, Parameter(name=["--env", "-e"])] = ()
     """NAME=VALUE of the environment; NAME=@secret:SECRET refers to a stored secret; repeatable."""
     cwd: str | None = None
-    """Working directory; a private, empty one otherwise."""
+    """Working directory; a private, empty one by default."""
     stdin_file: Annotated[str | None, Parameter(name="--stdin-file", allow_leading_hyphen=True)] = (
         None
     )
-    """File given on standard input; - passes on our own."""
+    """File for standard input; - passes on that of this command."""
     group: Annotated[str | None, Parameter(name=["--group", "-g"])] = None
-    """Name the task is filed under."""
+    """Group of the task."""
     name: Annotated[str | None, Parameter(name=["--name", "-n"])] = None
     """Name of the task."""
     priority: Annotated[int | None, Parameter(name=["--priority", "-p"])] = None
     """-100 to 100; higher starts first."""
     cpu: float | None = None
-    """Cores to reserve and not to exceed."""
+    """Number of cores to reserve, which is also the limit."""
     cores: int | None = None
-    """Whole cores to itself, all of one NUMA node, in place of --cpu."""
+    """Number of exclusive cores, all of one NUMA node; replaces --cpu."""
     on: str | None = None
-    """Tag or host name that a worker has to have."""
+    """Tag or host name of the workers that may run it."""
     memory: str | None = None
-    """Memory to reserve and not to exceed, such as 512MiB."""
+    """Memory to reserve, which is also the limit, such as 512MiB."""
     pids: int | None = None
-    """Processes and threads at most."""
+    """Maximum number of processes and threads."""
     timeout: str | None = None
     """How long one attempt may run, such as 30s or 2h."""
     retries: int | None = None
-    """How often to try again after a failure."""
+    """Number of retries after a failure."""
     backoff: str | None = None
-    """First wait before trying again, such as 1s, or first and longest: 1s..5m."""
+    """Delay before the first retry, such as 1s, or first and longest delay: 1s..5m."""
     at: str | None = None
-    """When to start, such as 2026-12-01T08:00 (local time unless it names a zone)."""
+    """When to start, such as 2026-12-01T08:00 (local time unless it has a zone)."""
     start_in: Annotated[str | None, Parameter(name="--in")] = None
-    """How long from now to start, such as 30s."""
+    """Delay before it starts, such as 30s."""
     cron: str | None = None
-    """Run again and again: five fields, such as '0 8 * * *'."""
+    """Run repeatedly: a cron expression with five fields, such as '0 8 * * *'."""
     tz: str | None = None
     """Time zone of --cron, such as Europe/Berlin."""
     catch_up: Literal["none", "one", "all"] | None = None
-    """What becomes of firings missed while the server was down."""
+    """Which runs missed while the server was down to make up for."""
     expires: str | None = None
-    """Do not start after this time, or this long from now."""
+    """Do not start after this time, or later than this long from now."""
     key: str | None = None
-    """Idempotency key: a second submit with it answers with the first task."""
+    """Idempotency key: another submit with the same key returns the first task."""
     label: Annotated[Repeated, Parameter(name=["--label", "-l"])] = ()
-    """KEY=VALUE; repeatable."""
+    """Label as KEY=VALUE; repeatable."""
     metadata: str | None = None
-    """A JSON object that is kept with the task."""
+    """JSON object to store with the task."""
     user: str | None = None
     """Unprivileged user to run as."""
     isolate: bool = False
@@ -91,13 +91,13 @@ class TaskOptions:
     no_network: bool = False
     """Run inside bubblewrap, without a network."""
     signal: str | None = None
-    """Signal that asks it to end, such as SIGINT."""
+    """Signal that asks the task to end, such as SIGINT."""
     grace: str | None = None
-    """How long it may take to end before it is killed outright."""
+    """How long the task may take to end before it is killed with SIGKILL."""
     strict: bool = False
-    """Fail rather than run where a limit cannot be enforced."""
+    """Fail instead of running where a limit cannot be enforced."""
     no_rerun: bool = False
-    """Do not run again when the worker was lost in the middle."""
+    """Do not run again if its worker is lost while it runs."""
     log_limit: str | None = None
     """How much of each output stream to keep, such as 100MiB."""
     webhook: Repeated = ()
@@ -157,7 +157,7 @@ class TaskOptions:
             read_only=False if self.writable else None,
         )
         if how and self.image is None:
-            raise UsageError("options of containers need --image")
+            raise UsageError("container options need --image")
         return how
 
     def _env(self) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise UsageError(f"{flag}: {text!r} has to be NAME=VALUE")
+            raise UsageError(f"{flag}: {text!r} must be NAME=VALUE")
         read[name] = value
     return read
 
@@ -226,12 +226,12 @@ def _volume(text: str) -> dict[str, Any]:
     host, colon, inside = text.partition(":")
     inside, _, mode = inside.partition(":")
     if not colon or not inside or mode not in {"", "ro", "rw"}:
-        raise UsageError(f"--volume: {text!r} has to be HOST:CONTAINER or HOST:CONTAINER:rw")
+        raise UsageError(f"--volume: {text!r} must be HOST:CONTAINER or HOST:CONTAINER:rw")
     return {"host": _absolute(host), "container": inside, "read_only": mode != "rw"}
 
 
 def _absolute(path: str | None) -> str | None:
-    """The path as seen from here; the server does not know where we are."""
+    """The absolute path; the server does not know our working directory."""
     return path if not path or path.startswith("/") else os.path.abspath(path)  # noqa: PTH100 - as shells do
 
 

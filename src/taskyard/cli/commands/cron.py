@@ -1,15 +1,13 @@
 """``taskyard cron``."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from taskyard.cli.connection import Connection
 from taskyard.cli.error_messages import problems_as_flags
 from taskyard.cli.errors import CommandError, UsageError
+from taskyard.cli.frame import Printed, client_command, lines, table
 from taskyard.cli.last_task import remember, task_id_of
-from taskyard.cli.output import plain, print_json, print_table, say
 from taskyard.cli.quantities import format_moment
 from taskyard.cli.task_options import TaskOptions, command_of
 from taskyard.cli.task_view import command_line
@@ -20,89 +18,80 @@ app = App(name="cron", help="Recurring tasks.", version_flags=[])
 
 
 @app.command
+@client_command
 def ls(
+    client: Client,
     *,
     group: Annotated[str | None, Parameter(name=["--group", "-g"])] = None,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
-    """List recurring tasks and when they fire next.
+) -> Printed:
+    """List recurring tasks with their next run.
 
     Args:
         group: Only this group.
-        connection: Which server.
     """
-    with connection.open() as client:
-        waiting = client.list(state=["scheduled"], group=group, limit=500)
-        found = [task for task in waiting if task.cron is not None]
-    if connection.as_json:
-        print_json(found)
-        return
-    now = datetime.now(UTC)
-    print_table(
-        ("ID", "RULE", "ZONE", "NEXT", "GROUP", "NAME", "COMMAND"),
-        (
-            (
-                plain(task.id),
-                plain(task.cron),
-                plain(task.timezone),
-                plain(format_moment(task.start_at, now)),
-                plain(task.group),
-                plain(task.name),
-                plain(command_line(task, 60)),
-            )
-            for task in found
-        ),
+    scheduled = client.list(state=["scheduled"], group=group, limit=500)
+    return table(
+        [task for task in scheduled if task.cron is not None],
+        {
+            "ID": lambda task: task.id,
+            "RULE": lambda task: task.cron,
+            "ZONE": lambda task: task.timezone,
+            "NEXT": lambda task: format_moment(task.start_at),
+            "GROUP": lambda task: task.group,
+            "NAME": lambda task: task.name,
+            "COMMAND": lambda task: command_line(task, 60),
+        },
     )
 
 
 @app.command
+@client_command
 def add(
+    client: Client,
     rule: str,
     *command: str,
     shell: Annotated[str | None, Parameter(name=["--shell", "-s"])] = None,
     options: TaskOptions = TaskOptions(),  # noqa: B008 - frozen
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
+) -> Printed:
     """Add a recurring task: taskyard cron add '0 8 * * *' --tz Europe/Berlin -- COMMAND...
 
     Args:
         rule: Five fields: minute hour day month weekday.
-        command: Program and arguments, behind --.
-        shell: A shell command line instead.
-        options: What else to say about the task.
-        connection: Which server.
+        command: Program and arguments, after --.
+        shell: A shell command line, instead of a program.
+        options: Options of the task.
     """
     wanted = command_of(command, shell)
     if wanted is None:
-        raise UsageError("nothing to run", what_to_do="Give a command behind --, or --shell.")
+        raise UsageError("no command given", what_to_do="Give a command after --, or --shell.")
     members = options.members()
     if {"cron", "start_at", "start_in_s"} & members.keys():
-        raise UsageError("the rule says when; leave out --cron, --at and --in")
-    with connection.open() as client, problems_as_flags(cron="RULE"):
+        raise UsageError("--cron, --at and --in cannot be used here: RULE says when to run")
+    with problems_as_flags(cron="RULE"):
         task = client.submit(wanted, cron=rule, **members)
     remember(task.id)
-    _print(task, connection)
+    return _next(task)
 
 
 @app.command
+@client_command
 def edit(
+    client: Client,
     task: str,
     *,
     rule: Annotated[str | None, Parameter(name=["--rule", "--cron"])] = None,
     tz: str | None = None,
     catch_up: Literal["none", "one", "all"] | None = None,
     priority: Annotated[int | None, Parameter(name=["--priority", "-p"])] = None,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
+) -> Printed:
     """Change rule, zone, catch-up policy or priority of a recurring task.
 
     Args:
-        task: Id of the recurring task; @last is the one submitted last.
+        task: Id of the recurring task; @last is the task submitted last.
         rule: Five fields: minute hour day month weekday.
         tz: Time zone, such as Europe/Berlin.
-        catch_up: What becomes of firings missed while the server was down.
+        catch_up: Which runs missed while the server was down to make up for.
         priority: -100 to 100; higher starts first.
-        connection: Which server.
     """
     members: dict[str, Any] = {
         "cron": rule,
@@ -115,86 +104,54 @@ def edit(
         raise UsageError(
             "nothing to change", what_to_do="Give --rule, --tz, --catch-up or --priority."
         )
-    with connection.open() as client:
-        recurring = _recurring(client, task_id_of(task))
-        with problems_as_flags(cron="--rule"):
-            changed = client.update(recurring.id, **members)
-        _print(changed, connection)
+    recurring = _recurring(client, task_id_of(task))
+    with problems_as_flags(cron="--rule"):
+        return _next(client.update(recurring.id, **members))
 
 
 @app.command
-def rm(
-    *tasks: str,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
-    """End the recurrence; firings that run go on.
+@client_command
+def rm(client: Client, *tasks: str) -> Printed:
+    """Stop recurring tasks; runs that have started continue.
 
     Args:
-        tasks: Ids of recurring tasks; @last is the one submitted last.
-        connection: Which server.
+        tasks: Ids of recurring tasks; @last is the task submitted last.
     """
     if not tasks:
-        raise UsageError("give ids of recurring tasks")
-    with connection.open() as client:
-        outcomes = [client.cancel(_recurring(client, task_id_of(task)).id) for task in tasks]
-    if connection.as_json:
-        print_json(outcomes)
-    else:
-        for outcome in outcomes:
-            say(f"{outcome.task_id} {outcome.outcome}")
+        raise UsageError("give the ids of recurring tasks")
+    outcomes = [client.cancel(_recurring(client, task_id_of(task)).id) for task in tasks]
+    return lines(outcomes, [f"{one.task_id} {one.outcome}" for one in outcomes])
 
 
 @app.command
-def jobs(
-    *,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
-    """List jobs of fastlane that wait for their time or recur.
-
-    Args:
-        connection: Which server.
-    """
-    with connection.open() as client:
-        found = client.jobs()
-    if connection.as_json:
-        print_json(found)
-        return
-    now = datetime.now(UTC)
-    print_table(
-        ("ID", "RULE", "NEXT", "GROUP", "COMMAND"),
-        (
-            (
-                plain(job.id),
-                plain(job.cron or "once"),
-                plain(format_moment(job.next_at, now)),
-                plain(job.group),
-                plain(" ".join((f"[{job.image}]", *job.command))[:60]),
-            )
-            for job in found
-        ),
+@client_command
+def jobs(client: Client) -> Printed:
+    """List fastlane jobs that are scheduled or recur."""
+    return table(
+        client.jobs(),
+        {
+            "ID": lambda job: job.id,
+            "RULE": lambda job: job.cron or "once",
+            "NEXT": lambda job: format_moment(job.next_at),
+            "GROUP": lambda job: job.group,
+            "COMMAND": lambda job: " ".join((f"[{job.image}]", *job.command))[:60],
+        },
     )
 
 
 @app.command
+@client_command
 def cancel_job(
-    job: str,
-    *,
-    group: Annotated[str, Parameter(name=["--group", "-g"])],
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
-    """Let a job start no more, and cancel or kill its last run.
+    client: Client, job: str, *, group: Annotated[str, Parameter(name=["--group", "-g"])]
+) -> Printed:
+    """Stop a job, and cancel or kill its last run.
 
     Args:
         job: Id of the job.
         group: Group of the job; ids are unique within it.
-        connection: Which server.
     """
-    with connection.open() as client:
-        cancelled = client.cancel_job(job, group)
-    if connection.as_json:
-        print_json(cancelled)
-    else:
-        say(f"cancelled {cancelled.id}")
+    cancelled = client.cancel_job(job, group)
+    return lines(cancelled, [f"cancelled {cancelled.id}"])
 
 
 def _recurring(client: Client, task_id: str) -> Task:
@@ -204,8 +161,5 @@ def _recurring(client: Client, task_id: str) -> Task:
     return task
 
 
-def _print(task: Task, connection: Connection) -> None:
-    if connection.as_json:
-        print_json(task)
-        return
-    say(f"{task.id}  next {format_moment(task.start_at, datetime.now(UTC)) or 'never'}")
+def _next(task: Task) -> Printed:
+    return lines(task, [f"{task.id}  next {format_moment(task.start_at) or 'never'}"])

@@ -29,13 +29,13 @@ def doctor(
     port: int = 8000,
     json: bool = False,
 ) -> int:
-    """Check this machine and say what to do; exits with 1 when something fails.
+    """Check this machine and suggest fixes; exits with 1 when a check fails.
 
     Args:
         data: Data directory to check.
         host: Address the server would listen on.
         port: Port the server would listen on.
-        json: Print JSON, as is done anyway when the output is no terminal.
+        json: Print JSON, the default when the output is not a terminal.
     """
     directory = Path(data or read_environment().data)
     findings = list(_findings(directory, host, port))

@@ -26,12 +26,12 @@ def events(
 ) -> None:
     """Follow changes of tasks as they happen, until Ctrl-C; JSON lines unless on a terminal.
 
-    Of one task, print its history, and what is added to it until the task has ended.
+    With a task, print its history, and follow it until the task has ended.
 
     Args:
-        task: The history of this task; @last is the one submitted last.
+        task: Task id; @last is the task submitted last.
         group: Only this group.
-        history: Do not wait for the task to end: print what has happened so far, as one document.
+        history: Print the history so far as one document, without waiting for the task to end.
         connection: Which server.
     """
     only = None if task is None and not history else task_id_of(task or "@last")
@@ -59,13 +59,13 @@ def events(
 
 
 def _history(client: Client, task_id: str) -> Iterator[Event]:
-    """What has happened to a task, and what happens until it has ended."""
-    told = 0
+    """The history of a task, continued until it has ended."""
+    seen = 0
     while True:
         # Asked first: if the task ends meanwhile, its end is in what is read next.
         ended = client.get(task_id).ended
-        for event in islice(client.events(task_id), told, None):
-            told += 1
+        for event in islice(client.events(task_id), seen, None):
+            seen += 1
             yield event
         if ended:
             return

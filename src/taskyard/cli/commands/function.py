@@ -1,21 +1,25 @@
 """``taskyard function``."""
 
-from collections.abc import Iterable, Sequence
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import App, Parameter
 
 from taskyard.cli import exit_status
 from taskyard.cli.commands.function_calls import invoke, run_local
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import UsageError
-from taskyard.cli.function_build import follow_build
+from taskyard.cli.errors import CommandError, UsageError
+from taskyard.cli.frame import Printed, client_command, lines, table
 from taskyard.cli.function_source import bundle_of, language_of, next_steps, write_template
 from taskyard.cli.function_templates import IMAGE_LANGUAGES
-from taskyard.cli.output import on_terminal, plain, print_json, print_table, say, write_out
+from taskyard.cli.output import on_terminal, print_json, write_error, write_out
 from taskyard.cli.quantities import seconds, size_bytes
+from taskyard.sdk import Client
 from taskyard.sdk.function_requests import Function, Version
+
+_POLL_S: Final = 0.2
+_BUILD_WAIT_S: Final = 600.0
 
 app = App(name="function", help="Functions: write, deploy, invoke.", version_flags=[])
 
@@ -27,20 +31,17 @@ def init(
     language: Annotated[str, Parameter(name=["--language", "-l"])] = "python",
     json: bool = False,
 ) -> None:
-    """Write a new function to start from.
+    """Write a template of a function.
 
     Args:
-        directory: Where; its name suits as the function's.
+        directory: Directory to write to; named like the function.
         language: python, javascript, go or ruby; csharp or rust, for the source of an image.
-        json: Print JSON, as is done anyway when the output is no terminal.
+        json: Print JSON, the default when the output is not a terminal.
     """
     written = [str(path) for path in write_template(Path(directory), language)]
-    if json or not on_terminal():
-        print_json({"files": written})
-    else:
-        say("\n".join(written))
-        if language in IMAGE_LANGUAGES:
-            say(f"Next: {next_steps(Path(directory).resolve().name, directory)}")
+    steps = next_steps(Path(directory).resolve().name, directory)
+    hint = [f"Next: {steps}"] if language in IMAGE_LANGUAGES else []
+    lines({"files": written}, [*written, *hint]).print(as_json=json or not on_terminal())
 
 
 @app.command
@@ -63,11 +64,11 @@ def deploy(
     """Deploy a directory, a file or an image as a new version, and show its build.
 
     Args:
-        name: Name of the function; made if there is none.
-        path: Directory, archive or file of source; the present directory if nothing is named.
+        name: Name of the function; created if it does not exist.
+        path: Directory, archive or file of source; the current directory by default.
         image: Container image that answers calls, instead of source.
         registry_secret: Name of a secret with credentials for the image's registry.
-        language: python, javascript, go or ruby; told from the files otherwise.
+        language: python, javascript, go or ruby; detected from the files by default.
         handler: File with the handler, inside the source.
         timeout: Time limit of a call, such as 30s.
         memory: Memory limit of a call, such as 256MiB.
@@ -84,9 +85,9 @@ def deploy(
         language = language or language_of(source)
         if language in IMAGE_LANGUAGES:
             steps = next_steps(name, path or ".")
-            raise Misuse(f"functions in {language} are container images: {steps}")
+            raise UsageError(f"functions in {language} are container images: {steps}")
     elif path is not None:
-        raise UsageError("give either a path or --image")
+        raise UsageError("give either a path or --image, not both")
     limits = {
         "timeout_s": None if timeout is None else seconds(timeout, "--timeout"),
         "memory": None if memory is None else str(size_bytes(memory, "--memory")),
@@ -108,13 +109,13 @@ def deploy(
         text = None
         if not detach:
             quiet = connection.as_json
-            version, text = follow_build(client.functions, function.id, version, quiet=quiet)
+            version, text = _follow_build(client, function.id, version, quiet=quiet)
             function = client.functions.get(function.id)
-    if connection.as_json:
-        print_json({"function": function, "version": version, "log": text})
-    else:
-        say(f"{name} version {version.number}: {version.state}, function {function.id}")
-    return exit_status.FAILED if version.state == "failed" else exit_status.OK
+    return lines(
+        {"function": function, "version": version, "log": text},
+        [f"{name} version {version.number}: {version.state}, function {function.id}"],
+        exit_status.FAILED if version.state == "failed" else exit_status.OK,
+    ).print(as_json=connection.as_json)
 
 
 app.command(invoke)
@@ -122,47 +123,43 @@ app.command(run_local, name="run-local")
 
 
 @app.command
-def ls(
-    *,
-    deleted: bool = False,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
+@client_command
+def ls(client: Client, *, deleted: bool = False) -> Printed:
     """List functions.
 
     Args:
-        deleted: Those that were deleted, and can be restored by their name or id.
-        connection: Which server.
+        deleted: Deleted functions, which can be restored by name or id.
     """
-    with connection.open() as client:
-        found = client.functions.list(deleted=deleted)
-    columns = ("NAME", "LANGUAGE", "LIVE>", "", "FUNCTION")
-    rows = (
-        (one.name, one.language, one.live_version or "-", "paused" if one.paused else "", one.id)
-        for one in found
+    return table(
+        client.functions.list(deleted=deleted),
+        {
+            "NAME": lambda one: one.name,
+            "LANGUAGE": lambda one: one.language,
+            "LIVE>": lambda one: one.live_version or "-",
+            "": lambda one: "paused" if one.paused else "",
+            "FUNCTION": lambda one: one.id,
+        },
     )
-    _show_all(found, columns, rows, connection)
 
 
 @app.command
-def versions(
-    name: str,
-    *,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
+@client_command
+def versions(client: Client, name: str) -> Printed:
     """List the versions of a function, newest first.
 
     Args:
         name: Name of the function.
-        connection: Which server.
     """
-    with connection.open() as client:
-        found = client.functions.versions(name)
-    columns = ("VERSION>", "STATE", "", "BY", "MESSAGE")
-    rows = (
-        (one.number, one.state, "live" if one.live else "", one.created_by, one.message)
-        for one in found
+    return table(
+        client.functions.versions(name),
+        {
+            "VERSION>": lambda one: one.number,
+            "STATE": lambda one: one.state,
+            "": lambda one: "live" if one.live else "",
+            "BY": lambda one: one.created_by,
+            "MESSAGE": lambda one: one.message,
+        },
     )
-    _show_all(found, columns, rows, connection)
 
 
 @app.command
@@ -172,11 +169,11 @@ def logs(
     version: int | None = None,
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> None:
-    """Print the log of a build. What a call printed is in 'taskyard logs TASK'.
+    """Print the log of a build. For the output of a call, see 'taskyard logs TASK'.
 
     Args:
         name: Name of the function.
-        version: Which version; the newest otherwise.
+        version: Number of the version; the newest by default.
         connection: Which server.
     """
     with connection.open() as client:
@@ -189,106 +186,89 @@ def logs(
 
 
 @app.command
-def rollback(
-    name: str,
-    version: int | None = None,
-    *,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
+@client_command
+def rollback(client: Client, name: str, version: int | None = None) -> Printed:
     """Let new calls use an earlier version.
 
     Args:
         name: Name of the function.
-        version: Which version; the ready one before the live one otherwise.
-        connection: Which server.
+        version: Number of the version; by default the last one that was built before the live one.
     """
-    with connection.open() as client:
-        _show(client.functions.roll_back(name, version), connection)
+    return _state(client.functions.roll_back(name, version))
 
 
 @app.command
-def pause(
-    name: str,
-    *,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
-    """Take no more calls, and leave waiting ones waiting.
+@client_command
+def pause(client: Client, name: str) -> Printed:
+    """Start no more calls; those already queued keep waiting.
 
     Args:
         name: Name of the function.
-        connection: Which server.
     """
-    with connection.open() as client:
-        _show(client.functions.pause(name), connection)
+    return _state(client.functions.pause(name))
 
 
 @app.command
-def resume(
-    name: str,
-    *,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
-    """Take calls again.
+@client_command
+def resume(client: Client, name: str) -> Printed:
+    """Start calls again.
 
     Args:
         name: Name of the function.
-        connection: Which server.
     """
-    with connection.open() as client:
-        _show(client.functions.resume(name), connection)
+    return _state(client.functions.resume(name))
 
 
 @app.command
-def rm(
-    name: str,
-    *,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
-    """Delete a function; results of its calls stay.
+@client_command
+def rm(client: Client, name: str) -> Printed:
+    """Delete a function; results of its calls are kept.
 
     Args:
         name: Name of the function.
-        connection: Which server.
     """
-    with connection.open() as client:
-        client.functions.delete(name)
-    if connection.as_json:
-        print_json({"removed": name})
-    else:
-        say(f"removed {name}")
+    client.functions.delete(name)
+    return lines({"removed": name}, [f"removed {name}"])
 
 
 @app.command
-def restore(
-    name: str,
-    *,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
-    """Bring a deleted function back.
+@client_command
+def restore(client: Client, name: str) -> Printed:
+    """Restore a deleted function.
 
     Args:
-        name: Its name, for the last one of that name, or its id; see 'ls --deleted'.
-        connection: Which server.
+        name: Name, for the last function of that name, or id; see 'taskyard function ls --deleted'.
     """
-    with connection.open() as client:
-        _show(client.functions.restore(name), connection)
+    return _state(client.functions.restore(name))
 
 
-def _show_all(
-    found: Sequence[Function | Version],
-    columns: Sequence[str],
-    rows: Iterable[Sequence[object]],
-    connection: Connection,
-) -> None:
-    if connection.as_json:
-        print_json(found)
-    else:
-        print_table(columns, [[plain(cell) for cell in row] for row in rows])
+def _state(function: Function) -> Printed:
+    state = "paused" if function.paused else f"version {function.live_version} is live"
+    return lines(function, [f"{function.name}: {state}"])
 
 
-def _show(function: Function, connection: Connection) -> None:
-    if connection.as_json:
-        print_json(function)
-    else:
-        state = "paused" if function.paused else f"version {function.live_version} is live"
-        say(f"{function.name}: {state}")
+def _follow_build(
+    client: Client, key: str, version: Version, *, quiet: bool
+) -> tuple[Version, str]:
+    """Show the log of a build as it grows; the version once it has ended, and the whole log.
+
+    Raises ``CommandError`` after ten minutes.
+    """
+    functions = client.functions
+    shown = ""
+    give_up_at = time.monotonic() + _BUILD_WAIT_S
+    while True:
+        version = functions.version(key, version.number)
+        text = functions.build_log(key, version.number)
+        if not quiet:
+            write_error(text[len(shown) :].encode())
+        shown = text
+        if version.state not in {"pending", "building"}:
+            return version, text
+        if time.monotonic() > give_up_at:
+            raise CommandError(
+                "the build has not ended after 10 minutes",
+                exit_status.TRY_AGAIN,
+                what_to_do=f"See 'taskyard function versions {key}'.",
+            )
+        time.sleep(_POLL_S)

@@ -40,14 +40,14 @@ def invoke(
     wait: str = "60s",
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> int:
-    """Call a function and print what it answers; exits with 1 for a status of 400 or more.
+    """Call a function and print its response; exits with 1 if the status is 400 or more.
 
     Args:
         name: Name of the function.
-        body: Body of the call; - reads standard input.
+        body: Request body; - reads standard input.
         query: NAME=VALUE for the query string; repeatable.
-        content_type: Content type of the body.
-        wait: How long to wait, up to 60s.
+        content_type: Content type of the request body.
+        wait: How long to wait, at most 60s.
         connection: Which server.
     """
     wait_s = seconds(wait, "--wait")
@@ -61,7 +61,7 @@ def invoke(
             raise _explained(client, error, connection.json) from error
     if not isinstance(answer, Invocation):
         raise CommandError(
-            f"the call goes on as task {answer.id}",
+            f"the call has not ended; it continues as task {answer.id}",
             exit_status.TRY_AGAIN,
             what_to_do=f"See 'taskyard wait {answer.id}'.",
         )
@@ -80,7 +80,7 @@ def _explained(client: Client, error: FunctionFailed, is_json: bool) -> CommandE
         # It may be deleted already; that the call failed is what matters.
         with contextlib.suppress(Refused):
             write_error(b"".join(client.log_chunks(error.task_id, "stderr"))[-_SHOWN_BYTES:])
-    hint = f"See 'taskyard logs {error.task_id}' for all that it printed."
+    hint = f"See 'taskyard logs {error.task_id}' for its whole output."
     return CommandError(str(error), what_to_do=hint)
 
 
@@ -98,12 +98,12 @@ def run_local(
 
     Args:
         path: Directory or file of source.
-        body: Body of the call; - reads standard input.
-        language: python, javascript, go or ruby; told from the files otherwise.
+        body: Request body; - reads standard input.
+        language: python, javascript, go or ruby; detected from the files by default.
         query: NAME=VALUE for the query string; repeatable.
-        content_type: Content type of the body.
+        content_type: Content type of the request body.
         timeout: Time limit of the call.
-        json: Print JSON: the answer, and what was printed on the way.
+        json: Print JSON: the response, and what the function printed.
     """
     from taskyard.cli.function_local import run_locally  # noqa: PLC0415 - loads the runtime
     from taskyard.core.functions.functions import CallRequest  # noqa: PLC0415 - as above
@@ -117,7 +117,8 @@ def run_local(
         raise UsageError(f"functions in {found} are container images: {next_steps('NAME', path)}")
     if found not in TEMPLATES:
         raise UsageError(
-            f"{path}: name the language with --language, one of: {', '.join(TEMPLATES)}"
+            f"{path}: the language cannot be detected; name it with --language,"
+            f" one of: {', '.join(TEMPLATES)}"
         )
     request = CallRequest(
         body=body_of(body),
@@ -134,7 +135,7 @@ def run_local(
         for line in lines:
             note(line)
         raise CommandError(str(error)) from error
-    result, said = call.ended.result, call.ended.message or "the call ended without an answer"
+    result, said = call.ended.result, call.ended.message or "the call ended without a response"
     printed = {"stdout": call.stdout, "stderr": call.stderr}
     known = {name: text.decode("utf-8", "replace") for name, text in printed.items()}
     if not json:

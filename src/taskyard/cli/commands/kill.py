@@ -5,43 +5,42 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from taskyard.cli import exit_status
-from taskyard.cli.connection import Connection
 from taskyard.cli.errors import UsageError
+from taskyard.cli.frame import Printed, client_command, lines
 from taskyard.cli.last_task import task_id_of
-from taskyard.cli.output import print_json, say
 from taskyard.cli.quantities import seconds
 from taskyard.cli.task_view import format_kill
 from taskyard.sdk import Client
 from taskyard.sdk.models import Attempt, Outcome, Task
 
-_SETTLE_S = 60.0
-"""What an outright kill may take behind the grace."""
+_KILL_S = 60.0
+"""What a forced kill may take after the grace period."""
 
 
+@client_command
 def kill(
+    client: Client,
     *tasks: str,
     group: Annotated[str | None, Parameter(name=["--group", "-g"])] = None,
     signal: str | None = None,
     grace: str | None = None,
     wait: Annotated[bool, Parameter(negative="--no-wait")] = True,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> int:
-    """Cancel waiting tasks and kill running ones; waits for the proof that nothing survived.
+) -> Printed:
+    """Cancel waiting tasks and kill running ones; waits for proof that no process survived.
 
     Exits with 1 when a task is unknown, had ended before, or has survivors.
 
     Args:
-        tasks: Ids of tasks; @last is the one submitted last.
-        group: All unended tasks of this group instead.
-        signal: First signal, such as SIGINT; SIGKILL skips the grace.
-        grace: How long they may take before they are killed outright, such as 5s.
+        tasks: Task ids; @last is the task submitted last.
+        group: All tasks of this group that have not ended, instead of ids.
+        signal: First signal, such as SIGINT; SIGKILL skips the grace period.
+        grace: How long tasks may take to end before they are killed with SIGKILL, such as 5s.
         wait: Do not wait for the proof.
-        connection: Which server.
     """
     if bool(tasks) == (group is not None):
-        raise UsageError("give ids of tasks, or --group")
+        raise UsageError("give either task ids or --group")
     if group is not None and (signal or grace):
-        raise UsageError("--signal and --grace go with ids, not with --group")
+        raise UsageError("--signal and --grace can only be used with task ids, not with --group")
     numbers = [task for task in tasks if task.startswith("-")]
     if numbers:
         raise UsageError(
@@ -49,17 +48,14 @@ def kill(
             what_to_do="Name a signal with --signal, such as --signal SIGKILL.",
         )
     grace_s = None if grace is None else seconds(grace, "--grace")
-    with connection.open() as client:
-        outcomes = _cancel(client, [task_id_of(task) for task in tasks], group, signal, grace_s)
-        reports = [_report(client, outcome, wait) for outcome in outcomes]
-    if connection.as_json:
-        print_json([report for report, _ in reports])
-    else:
-        for _, line in reports:
-            say(line)
-        if not reports:
-            say("nothing to kill")
-    return exit_status.OK if all(_is_good(report) for report, _ in reports) else exit_status.FAILED
+    outcomes = _cancel(client, [task_id_of(task) for task in tasks], group, signal, grace_s)
+    reports = [_report(client, outcome, wait) for outcome in outcomes]
+    succeeded = all(_is_good(report) for report, _ in reports)
+    return lines(
+        [report for report, _ in reports],
+        [line for _, line in reports] or ["nothing to kill"],
+        exit_status.OK if succeeded else exit_status.FAILED,
+    )
 
 
 def _cancel(
@@ -77,7 +73,7 @@ def _report(client: Client, outcome: Outcome, wait: bool) -> tuple[dict[str, Any
     report: dict[str, Any] = {"task_id": outcome.task_id, "outcome": outcome.outcome}
     if outcome.outcome != "killing" or not wait:
         return report, f"{outcome.task_id} {outcome.outcome}"
-    task = client.wait(outcome.task_id, client.get(outcome.task_id).kill.grace_s + _SETTLE_S)
+    task = client.wait(outcome.task_id, client.get(outcome.task_id).kill.grace_s + _KILL_S)
     last = _last(client, task)
     proof = last.kill_report if last is not None else None
     report |= {"state": task.state, "kill_report": proof}

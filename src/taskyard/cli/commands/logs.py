@@ -30,20 +30,20 @@ def logs(
 ) -> int:
     """Print a task's output: its stdout to ours, its stderr to ours, byte for byte.
 
-    With --json it comes as JSON lines with offsets.
+    With --json, prints JSON lines with offsets.
 
     Args:
-        task: Id of the task; @last is the one submitted last.
-        follow: Go on as it is written, until the task, or the attempt given, has ended.
-        attempt: Which attempt, from 1; the latest otherwise.
+        task: Task id; @last is the task submitted last.
+        follow: Keep printing new output until the task, or the given attempt, has ended.
+        attempt: Number of the attempt, from 1; the latest by default.
         stream: Only stdout or stderr.
-        offset: Byte to begin at; needs --stream.
+        offset: Byte to start at; requires --stream.
         connection: Which server.
     """
     if offset < 0:
         raise UsageError("--offset: cannot be negative")
     if offset and stream is None:
-        raise UsageError("--offset counts in one stream", what_to_do="Name it with --stream.")
+        raise UsageError("--offset applies to one stream", what_to_do="Choose it with --stream.")
     task_id = task_id_of(task)
     streams: Streams = ("stdout", "stderr") if stream is None else (stream,)
     with connection.open() as client:

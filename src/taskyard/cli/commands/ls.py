@@ -49,21 +49,21 @@ def ls(
     """List tasks, newest first.
 
     Args:
-        state: Only these states; repeatable.
+        state: Only tasks in these states; repeatable.
         group: Only this group.
-        label: Only with KEY=VALUE; repeatable, all must hold.
-        text: Only with this in name, group, id or command.
-        after: Created after this time.
-        before: Created before this time.
-        schedule: Only firings of this recurring task.
+        label: Only tasks with the label KEY=VALUE; repeatable, all must match.
+        text: Only tasks with this text in their name, group, id or command.
+        after: Only tasks created after this time.
+        before: Only tasks created before this time.
+        schedule: Only runs of this recurring task.
         oldest: Oldest first.
-        limit: How many at most.
-        counts: Print how many there are in each state instead.
-        watch: Keep the table up to date until Ctrl-C.
+        limit: Maximum number of tasks.
+        counts: Print the number of tasks in each state instead.
+        watch: Refresh the table until Ctrl-C.
         connection: Which server.
     """
     if limit < 1:
-        raise UsageError("--limit: has to be at least 1")
+        raise UsageError("--limit: must be at least 1")
     query: dict[str, Any] = {
         "state": list(state),
         "group": group,
@@ -101,7 +101,7 @@ def _print_counts(counts: dict[str, int], as_json: bool) -> None:
 def _watch(client: Client, query: dict[str, Any], limit: int) -> None:
     if not sys.stdout.isatty():
         raise UsageError(
-            "--watch draws on a terminal", what_to_do="Use 'taskyard events' for changes as JSON."
+            "--watch needs a terminal", what_to_do="Use 'taskyard events' for changes as JSON."
         )
     from rich.live import Live  # noqa: PLC0415 - slow to load, and only this needs it
 

@@ -35,17 +35,17 @@ def run(
     Streams its output and exits as it does. Ctrl-C asks whether to detach or to kill.
 
     Args:
-        command: Program and arguments, behind --.
+        command: Program and arguments, after --.
         shell: A shell command line instead, such as 'make | tee log'.
-        detach: Print the task's id and leave it running.
-        quiet: No remarks about how it ended.
-        options: What else to say about the task.
+        detach: Print the task id and return without waiting.
+        quiet: Print nothing about how the task ended.
+        options: Options of the task.
         connection: Which server.
     """
     wanted = command_of(command, shell)
     if wanted is None and options.image is None:
         raise UsageError(
-            "nothing to run", what_to_do="Give a command behind --, or --shell, or --image."
+            "no command given", what_to_do="Give a command after --, or --shell, or --image."
         )
     members = options.members()
     if "cron" in members and not detach:
@@ -54,7 +54,7 @@ def run(
             what_to_do="Use 'taskyard cron add', or --detach.",
         )
     with connection.open() as client:
-        # Whoever interrupts between submit and follow would leave a task nobody knows of.
+        # An interrupt between submit and follow would leave a task that nobody knows of.
         with _held(), problems_as_flags():
             task = client.submit_spec({**members, "command": wanted})
             remember(task.id)
@@ -78,7 +78,7 @@ class _held:  # noqa: N801 - reads as a statement
 
 
 def _attend(client: Client, task_id: str, remark: Callable[[str], None] | None) -> int:
-    """Stream a task to its end, or until somebody detaches; the exit code."""
+    """Stream a task to its end, or until the user detaches; the exit status."""
     stream = TaskStream(client, task_id)
     last: Exit | None = None
     killing = False

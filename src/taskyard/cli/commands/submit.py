@@ -36,17 +36,17 @@ def submit(
     options: TaskOptions = TaskOptions(),  # noqa: B008 - frozen
     connection: Connection = Connection(),  # noqa: B008 - frozen
 ) -> None:
-    """Submit a task and return at once: taskyard submit [options] -- COMMAND ARGUMENT...
+    """Submit a task without waiting for it: taskyard submit [options] -- COMMAND ARGUMENT...
 
-    Or submit specifications: an object, a list, or JSON lines, from --file or standard input.
-    There the options are what a specification does not say itself.
+    Or submit specifications from --file or standard input: a JSON object, a list, or JSON lines.
+    Options then apply to specifications that do not set them.
 
     Args:
-        command: Program and arguments, behind --.
+        command: Program and arguments, after --.
         shell: A shell command line instead.
         file: File with specifications; - is standard input.
         quiet: Print ids only.
-        options: What else to say about the task.
+        options: Options of the task.
         connection: Which server.
     """
     wanted = command_of(command, shell)
@@ -54,7 +54,7 @@ def submit(
         raise UsageError("give a command or --file, not both")
     has_image = file is None and options.image is not None
     if wanted is None and file is None and not has_image and sys.stdin.isatty():
-        raise UsageError("nothing to submit", what_to_do="Give a command behind --, or --file.")
+        raise UsageError("no command given", what_to_do="Give a command after --, or --file.")
     members = options.members()
     if wanted is not None or has_image:
         with problems_as_flags():
@@ -76,7 +76,7 @@ def submit(
         print_json(outcomes)
     else:
         known = sum(not outcome.created for outcome in outcomes)
-        say(f"{len(outcomes) - known} submitted" + (f", {known} known before" if known else ""))
+        say(f"{len(outcomes) - known} submitted" + (f", {known} already known" if known else ""))
 
 
 def _submit_one(connection: Connection, spec: Spec, quiet: bool) -> None:
@@ -97,20 +97,20 @@ def _read_specs(source: str) -> tuple[bool, list[Spec]]:
         raise UsageError(f"{source} cannot be read: {error}") from error
     where = "standard input" if source == "-" else source
     if not text.strip():
-        raise UsageError(f"{where} holds no specification")
+        raise UsageError(f"{where} contains no specification")
     try:
         whole = msgspec.json.decode(text, type=list[Spec] | Spec)
     except msgspec.DecodeError as error:
         lines = [line for line in text.splitlines() if line.strip()]
         if len(lines) < 2 or not text.lstrip().startswith(b"{"):
             raise UsageError(
-                f"{where} holds neither a JSON object, nor a list of them, nor JSON lines: {error}"
+                f"{where} is neither a JSON object, nor a list of them, nor JSON lines: {error}"
             ) from error
         return False, [_read_line(line, number, where) for number, line in enumerate(lines, 1)]
     if isinstance(whole, dict):
         return True, [whole]
     if not whole:
-        raise UsageError(f"{where} holds no specification")
+        raise UsageError(f"{where} contains no specification")
     return False, whole
 
 

@@ -1,14 +1,15 @@
 """``taskyard token``."""
 
-from datetime import UTC, datetime
 from typing import Literal
 
 from cyclopts import App
 
-from taskyard.cli.administration import administering, create_token, role_of
+from taskyard.cli.administration import create_token, role_of
 from taskyard.cli.connection import Connection
-from taskyard.cli.output import note, plain, print_json, print_table, say
+from taskyard.cli.frame import Printed, administration_command, lines, table
+from taskyard.cli.output import note, print_json, say
 from taskyard.cli.quantities import format_moment, seconds
+from taskyard.sdk import Client
 
 app = App(name="token", help="Access tokens.", version_flags=[])
 
@@ -27,11 +28,11 @@ def create(
     """Create a token and print it, this once. Works with and without a running server.
 
     Args:
-        name: What it is for.
-        role: What it allows; needed unless it is one of the installation, which is admin otherwise.
-        installation: For no workspace, but what all share: workers, maintenance, credentials.
-        expires_in: How long it lives, such as 30d; for ever otherwise.
-        connection: Which server or data directory, and with --workspace, for whom.
+        name: What the token is for.
+        role: What it allows; required, except with --installation, where admin is the default.
+        installation: For no workspace, but for what all share: workers, maintenance, credentials.
+        expires_in: Lifetime, such as 30d; unlimited by default.
+        connection: Which server or data directory, and with --workspace, which workspace.
     """
     expires_in_s = None if expires_in is None else seconds(expires_in, "--expires-in")
     token = create_token(
@@ -45,57 +46,30 @@ def create(
 
 
 @app.command
-def ls(
-    *,
-    installation: bool = False,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
-    """List tokens, without their secrets.
-
-    Args:
-        installation: Those of the installation.
-        connection: Which server.
-    """
-    with administering(connection, installation=installation) as (client, workspace):
-        tokens = list(client.tokens(workspace=workspace))
-    if connection.as_json:
-        print_json(tokens)
-        return
-    now = datetime.now(UTC)
-    print_table(
-        ("ID", "NAME", "ROLE", "CREATED", "EXPIRES", "USED", "REVOKED"),
-        (
-            (
-                plain(token.id),
-                plain(token.name),
-                plain(token.role),
-                plain(format_moment(token.created_at, now)),
-                plain(format_moment(token.expires_at, now)),
-                plain(format_moment(token.last_used_at, now)),
-                plain(format_moment(token.revoked_at, now)),
-            )
-            for token in tokens
-        ),
+@administration_command
+def ls(client: Client, workspace: str | None) -> Printed:
+    """List tokens, without their secrets."""
+    return table(
+        list(client.tokens(workspace=workspace)),
+        {
+            "ID": lambda token: token.id,
+            "NAME": lambda token: token.name,
+            "ROLE": lambda token: token.role,
+            "CREATED": lambda token: format_moment(token.created_at),
+            "EXPIRES": lambda token: format_moment(token.expires_at),
+            "USED": lambda token: format_moment(token.last_used_at),
+            "REVOKED": lambda token: format_moment(token.revoked_at),
+        },
     )
 
 
 @app.command
-def revoke(
-    token: str,
-    *,
-    installation: bool = False,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
-    """Make a token worthless.
+@administration_command
+def revoke(client: Client, workspace: str | None, token_id: str) -> Printed:
+    """Revoke a token.
 
     Args:
-        token: Id of the token, see 'taskyard token ls'.
-        installation: It is one of the installation.
-        connection: Which server.
+        token_id: Id of the token, see 'taskyard token ls'.
     """
-    with administering(connection, installation=installation) as (client, workspace):
-        client.revoke_token(token, workspace)
-    if connection.as_json:
-        print_json({"revoked": token})
-    else:
-        say(f"revoked {token}")
+    client.revoke_token(token_id, workspace)
+    return lines({"revoked": token_id}, [f"revoked {token_id}"])

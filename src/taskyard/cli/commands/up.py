@@ -25,25 +25,25 @@ def up(
     cpu: float | None = None,
     memory: str | None = None,
 ) -> int:
-    """Start the server and its worker; they stop on Ctrl-C, and commands run on.
+    """Start the server and its worker. Ctrl-C stops both; running commands continue.
 
     Args:
-        data: Data directory; ./taskyard-data otherwise. An old one is migrated.
-        host: Address to listen on; 127.0.0.1 otherwise.
-        port: Port to listen on; 8000 otherwise.
+        data: Data directory, ./taskyard-data by default. One of an older version is migrated.
+        host: Address to listen on, 127.0.0.1 by default.
+        port: Port to listen on, 8000 by default.
         listen: NAME=HOST:PORT gives one API its own address at the root; repeatable.
-        dev: Well-known credentials (token dev), on loopback only.
+        dev: Development mode: well-known credentials (token dev), loopback only.
         config: Configuration file.
-        log_format: How to log.
-        log_level: What to log.
-        slots: How many tasks the worker runs at once.
+        log_format: Log format.
+        log_level: Lowest level to log.
+        slots: Maximum number of tasks that the worker runs at once.
         cpu: Cores the worker offers.
         memory: Memory the worker offers, such as 4GiB.
     """
     for each in listen:
         name, equals, address = each.partition("=")
         if not (equals and name and address.rpartition(":")[2].isdecimal()):
-            raise UsageError(f"--listen: {each!r} has to be NAME=HOST:PORT")
+            raise UsageError(f"--listen: {each!r} must be NAME=HOST:PORT")
     overrides: dict[str, Any] = {
         "data": data,
         "host": host,
@@ -85,7 +85,7 @@ def _serve(config: Path | None, overrides: dict[str, Any]) -> int:
         running = None if data is None else read_server_file(data)
         if data is not None and running is not None and control_socket(data, running) is not None:
             raise CommandError(
-                f"a server runs on {data} already: process {running.pid}, {running.url}",
+                f"a server is already running on {data}: process {running.pid}, {running.url}",
                 exit_status.TRY_AGAIN,
                 what_to_do="Use that one, or stop it, or choose another --data and --port.",
             ) from error

@@ -18,11 +18,11 @@ def version(
     """Print the version of this program, and with --server that of the server.
 
     Args:
-        server: Ask the server, too.
+        server: Ask the server too.
         json: Print JSON.
         url: Server address.
         token: Access token.
-        data: Data directory whose server to use.
+        data: Use the server of this data directory.
     """
     versions = {"version": __version__}
     if server:

@@ -1,115 +1,93 @@
 """``taskyard webhook``."""
 
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Literal
 
 from cyclopts import App
 
-from taskyard.cli.connection import Connection
-from taskyard.cli.output import coloured, plain, print_facts, print_json, print_table, say
+from taskyard.cli.frame import Printed, client_command, lines, table
+from taskyard.cli.output import coloured, print_facts, say
 from taskyard.cli.quantities import format_moment
+from taskyard.sdk import Client
 
 app = App(name="webhook", help="Webhook deliveries.", version_flags=[])
 
 
 @app.command
+@client_command
 def ls(
+    client: Client,
     *,
     state: Literal["pending", "delivered", "failed"] | None = None,
     limit: int = 50,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
+) -> Printed:
     """List deliveries.
 
     Args:
-        state: Only those in this state.
-        limit: How many at most.
-        connection: Which server.
+        state: Only deliveries in this state.
+        limit: Maximum number of deliveries.
     """
-    with connection.open() as client:
-        found = list(islice(client.deliveries(state, min(max(limit, 1), 500)), limit))
-    if connection.as_json:
-        print_json(found)
-        return
-    now = datetime.now(UTC)
-    print_table(
-        ("ID", "STATE", "EVENT", "URL", "TRIES>", "CREATED", "LAST"),
-        (
-            (
-                plain(each.id),
-                coloured(each.state),
-                plain(each.event),
-                plain(each.url),
-                plain(each.attempt_count),
-                plain(format_moment(each.created_at, now)),
-                plain(each.last_error or each.last_status),
-            )
-            for each in found
-        ),
+    found = list(islice(client.deliveries(state, min(max(limit, 1), 500)), limit))
+    return table(
+        found,
+        {
+            "ID": lambda one: one.id,
+            "STATE": lambda one: coloured(one.state),
+            "EVENT": lambda one: one.event,
+            "URL": lambda one: one.url,
+            "TRIES>": lambda one: one.attempt_count,
+            "CREATED": lambda one: format_moment(one.created_at),
+            "LAST": lambda one: one.last_error or one.last_status,
+        },
     )
 
 
 @app.command
-def show(
-    delivery: str,
-    *,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
+@client_command
+def show(client: Client, delivery: str) -> Printed:
     """Show a delivery and every try.
 
     Args:
         delivery: Id of the delivery.
-        connection: Which server.
     """
-    with connection.open() as client:
-        found = client.delivery(delivery)
-    if connection.as_json:
-        print_json(found)
-        return
-    now = datetime.now(UTC)
-    print_facts(
-        [
-            ("id", found.id),
-            ("state", found.state),
-            ("task", found.task_id),
-            ("event", found.event),
-            ("url", found.url),
-            ("next try", format_moment(found.next_at, now)),
-            ("delivered", format_moment(found.delivered_at, now)),
-        ]
+    found = client.delivery(delivery)
+    tries = table(
+        found.tries,
+        {
+            "WHEN": lambda one: format_moment(one.at),
+            "STATUS>": lambda one: one.status,
+            "TOOK>": lambda one: "" if one.duration_ms is None else f"{one.duration_ms:.0f} ms",
+            "ERROR": lambda one: one.error,
+        },
     )
-    if found.tries:
-        say("")
-        print_table(
-            ("WHEN", "STATUS>", "TOOK>", "ERROR"),
-            (
-                (
-                    plain(format_moment(each.at, now)),
-                    plain(each.status),
-                    plain("" if each.duration_ms is None else f"{each.duration_ms:.0f} ms"),
-                    plain(each.error),
-                )
-                for each in found.tries
-            ),
+
+    def view() -> None:
+        print_facts(
+            [
+                ("id", found.id),
+                ("state", found.state),
+                ("task", found.task_id),
+                ("event", found.event),
+                ("url", found.url),
+                ("next try", format_moment(found.next_at)),
+                ("delivered", format_moment(found.delivered_at)),
+            ]
         )
+        if found.tries:
+            say("")
+            tries.show()
+
+    return Printed(found, view)
 
 
 @app.command
-def redeliver(
-    delivery: str,
-    *,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
+@client_command
+def redeliver(client: Client, delivery: str) -> Printed:
     """Deliver once more.
 
     Args:
         delivery: Id of the delivery.
-        connection: Which server.
     """
-    with connection.open() as client:
-        answer = client.redeliver(delivery)
-    if connection.as_json:
-        print_json(answer if answer is not None else {"id": delivery})
-    else:
-        say(f"{delivery} will be delivered again")
+    answer = client.redeliver(delivery)
+    value = answer if answer is not None else {"id": delivery}
+    return lines(value, [f"{delivery} will be delivered again"])

@@ -1,95 +1,64 @@
 """``taskyard worker``."""
 
-from datetime import UTC, datetime
-
 from cyclopts import App
 
-from taskyard.cli.connection import Connection
-from taskyard.cli.output import coloured, plain, print_facts, print_json, print_table
+from taskyard.cli.frame import Printed, client_command, facts, table
+from taskyard.cli.output import coloured
 from taskyard.cli.quantities import format_moment, format_size
+from taskyard.sdk import Client
 from taskyard.sdk.models import Worker
 
 app = App(name="worker", help="Workers: list, drain.", version_flags=[])
 
 
 @app.command
-def ls(
-    *,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
-    """List workers, what they have and what of it is used.
-
-    Args:
-        connection: Which server.
-    """
-    with connection.open() as client:
-        workers = client.workers()
-    if connection.as_json:
-        print_json(workers)
-        return
-    now = datetime.now(UTC)
-    print_table(
-        ("WORKER", "STATE", "HOST", "SLOTS>", "CPU>", "MEMORY>", "RUNTIMES", "NOT NOW", "SEEN"),
-        (
-            (
-                plain(worker.id),
-                coloured(worker.state),
-                plain(worker.hostname),
-                plain(f"{worker.used.slots}/{worker.capacity.slots}"),
-                plain(f"{worker.used.cpu:g}/{worker.capacity.cpu:g}"),
-                plain(
-                    f"{format_size(worker.used.memory_bytes)}/"
-                    f"{format_size(worker.capacity.memory_bytes)}"
-                ),
-                plain(", ".join(worker.runtimes)),
-                plain("; ".join(f"{tag}: {one.reason}" for tag, one in worker.unavailable.items())),
-                plain(format_moment(worker.beat_at, now)),
-            )
-            for worker in workers
-        ),
+@client_command
+def ls(client: Client) -> Printed:
+    """List workers with their capacity and usage."""
+    return table(
+        client.workers(),
+        {
+            "WORKER": lambda worker: worker.id,
+            "STATE": lambda worker: coloured(worker.state),
+            "HOST": lambda worker: worker.hostname,
+            "SLOTS>": lambda worker: f"{worker.used.slots}/{worker.capacity.slots}",
+            "CPU>": lambda worker: f"{worker.used.cpu:g}/{worker.capacity.cpu:g}",
+            "MEMORY>": _memory,
+            "RUNTIMES": lambda worker: ", ".join(worker.runtimes),
+            "UNAVAILABLE": lambda worker: "; ".join(
+                f"{tag}: {one.reason}" for tag, one in worker.unavailable.items()
+            ),
+            "SEEN": lambda worker: format_moment(worker.beat_at),
+        },
     )
 
 
 @app.command
-def drain(
-    worker_id: str,
-    *,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
-    """Place nothing new on a worker; what runs there goes on.
+@client_command
+def drain(client: Client, worker_id: str) -> Printed:
+    """Place no new tasks on a worker; running ones continue.
 
     Args:
-        worker_id: Which worker.
-        connection: Which server.
+        worker_id: Id of the worker.
     """
-    with connection.open() as client:
-        _print(client.drain(worker_id), connection)
+    return _facts(client.drain(worker_id))
 
 
 @app.command
-def undrain(
-    worker_id: str,
-    *,
-    connection: Connection = Connection(),  # noqa: B008 - frozen
-) -> None:
+@client_command
+def undrain(client: Client, worker_id: str) -> Printed:
     """Let a worker take tasks again.
 
     Args:
-        worker_id: Which worker.
-        connection: Which server.
+        worker_id: Id of the worker.
     """
-    with connection.open() as client:
-        _print(client.undrain(worker_id), connection)
+    return _facts(client.undrain(worker_id))
 
 
-def _print(worker: Worker, connection: Connection) -> None:
-    if connection.as_json:
-        print_json(worker)
-        return
-    print_facts(
-        [
-            ("worker", worker.id),
-            ("state", worker.state),
-            ("in use", f"{worker.used.slots} of {worker.capacity.slots} slots"),
-        ]
-    )
+def _memory(worker: Worker) -> str:
+    return f"{format_size(worker.used.memory_bytes)}/{format_size(worker.capacity.memory_bytes)}"
+
+
+def _facts(worker: Worker) -> Printed:
+    usage = f"{worker.used.slots} of {worker.capacity.slots} slots"
+    return facts(worker, [("worker", worker.id), ("state", worker.state), ("in use", usage)])

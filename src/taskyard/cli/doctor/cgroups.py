@@ -50,9 +50,7 @@ def check_cgroups(
         layout = read_layout(mounts.read_text())
         places = _own_places(own.read_text(), layout)
     except OSError as error:
-        return [
-            warn("cgroups", f"cannot be looked at: {error}", "Taskyard needs Linux with /proc.")
-        ]
+        return [warn("cgroups", f"cannot be read: {error}", "Taskyard needs Linux with /proc.")]
     if layout.kind == "none":
         return [
             warn(
@@ -107,13 +105,13 @@ def _check_kill(layout: Layout, places: dict[str, Path]) -> Finding:
         return warn(
             "kill",
             "no unified hierarchy: kills go by session and descendants",
-            "Mount the unified hierarchy beside the others for kills of the whole tree at once.",
+            "Also mount the unified hierarchy, to kill whole trees at once.",
         )
     place = places.get("", layout.unified)
     if not _writable(place):
         return warn(
             "kill",
-            f"{place} cannot be written: kills go by session and descendants",
+            f"{place} is not writable: kills go by session and descendants",
             "Run as root, or as a systemd service with Delegate=yes.",
         )
     return ok("kill", f"whole trees can be killed at once below {place}")

@@ -68,12 +68,14 @@ def check_clock(
     drift_s = (wall() - wall_start) - (monotonic() - start)
     now = datetime.fromtimestamp(wall_start, UTC)
     if now < _EARLIEST:
-        return fail("clock", f"says {now:%Y-%m-%d %H:%M:%S} UTC", "Set it, and keep it with NTP.")
+        return fail(
+            "clock", f"says {now:%Y-%m-%d %H:%M:%S} UTC", "Set it, and synchronize it with NTP."
+        )
     if abs(drift_s) > _MAX_DRIFT_S:
         return warn(
             "clock",
             f"jumped by {drift_s * 1000:+.0f} ms within {_SPAN_S * 1000:.0f} ms",
-            "Keep it with NTP that slews; schedules follow the wall clock.",
+            "Synchronize it with an NTP client that slews; schedules follow the wall clock.",
         )
     return ok("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC, steady")
 
@@ -108,10 +110,10 @@ def check_data(data: Path) -> list[Finding]:
     """Whether the data directory can be used, has room, and is fast enough."""
     place = existing_part(data)
     if not place.is_dir():
-        return [fail("data", f"{place} is no directory", "Choose another --data.")]
+        return [fail("data", f"{place} is not a directory", "Choose another --data.")]
     if not os.access(place, os.W_OK | os.X_OK):
         hint = "Choose another --data, or run as its owner."
-        return [fail("data", f"{place} cannot be written", hint)]
+        return [fail("data", f"{place} is not writable", hint)]
     there = f"{data.absolute()}" if place == data.absolute() else f"{place} (to be created below)"
     return [ok("data", there), check_room(place), check_sync(place)]
 
@@ -121,9 +123,9 @@ def check_room(place: Path) -> Finding:
     free = shutil.disk_usage(place).free
     detail = f"{format_size(free)} free"
     if free < _TOO_LITTLE_BYTES:
-        return fail("disk space", detail, "Free some, or choose a --data on another disk.")
+        return fail("disk space", detail, "Free some space, or choose --data on another disk.")
     if free < _LITTLE_BYTES:
-        return warn("disk space", detail, "Free some; output of tasks is kept there.")
+        return warn("disk space", detail, "Free some space; the output of tasks is stored there.")
     return ok("disk space", detail)
 
 

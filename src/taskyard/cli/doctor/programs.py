@@ -28,7 +28,7 @@ def check_bubblewrap(program: str = "bwrap") -> Finding:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return warn("bubblewrap", f"{path} does not run: {error}", "Install it anew.")
+        return warn("bubblewrap", f"{path} does not run: {error}", "Reinstall it.")
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip() or f"exit code {done.returncode}"
         return warn(

@@ -24,8 +24,8 @@ def check_server(data: Path, host: str, port: int) -> Finding:
     if server is not None and _alive(server.pid):
         return warn(
             "server",
-            f"process {server.pid} should run on {data}, but does not answer",
-            "Look at its log; it may be starting or stopping.",
+            f"process {server.pid} is running on {data}, but does not answer",
+            "See its log; it may be starting or stopping.",
         )
     return check_port(host, port)
 
@@ -35,7 +35,9 @@ def check_port(host: str, port: int) -> Finding:
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        return fail("server", f"{host} is no address of this machine: {error}", "Choose --host.")
+        return fail(
+            "server", f"{host} is not an address of this machine: {error}", "Choose --host."
+        )
     with socket.socket(family, kind) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -43,7 +45,7 @@ def check_port(host: str, port: int) -> Finding:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 hint = f"CommandError who uses it, or start with --port {port + 1}."
-                return warn("server", f"port {port} of {host} is taken", hint)
+                return warn("server", f"port {port} of {host} is in use", hint)
             return fail("server", f"cannot listen at {host}:{port}: {error}", "Choose --port.")
     return ok("server", f"none runs; port {port} of {host} is free")
 
@@ -81,7 +83,7 @@ def check_work(data: Path) -> Finding:
         "isolation",
         "; ".join(warnings),
         "Run the server as root, or install bubblewrap and allow user name spaces; otherwise give"
-        " tokens only to those whom you would let work as this user.",
+        " tokens only to people whom you would let work as this user.",
     )
 
 
@@ -95,19 +97,19 @@ def check_reach(data: Path) -> Finding:
     try:
         changes_user = work_rules(Settings.load(None, {"data": data})).changes_user
     except InvalidInput:
-        changes_user = False  # That is said by another check.
+        changes_user = False  # Another check reports that.
     closed = closed_places(data.absolute() / "functions") if changes_user else []
     if not closed:
-        return ok("reach", "functions can get to all that they need")
+        return ok("reach", "functions can reach all files they need")
     shown = ", ".join(closed)
     obstacle = obstacle_to_reach(closed)
     if obstacle is None:
-        return ok("reach", f"closed to users, and shown to functions alone: {shown}")
+        return ok("reach", f"closed to users, but mounted for functions: {shown}")
     return warn(
         "reach",
-        f"functions of workspaces cannot get to {shown} ({obstacle})",
-        "Install Taskyard and tool chains, and keep the data, where every user may pass, such as"
-        " /opt and /var/lib; or let the server mount.",
+        f"functions of workspaces cannot reach {shown} ({obstacle})",
+        "Install Taskyard and tool chains, and keep the data, where every user has access, such"
+        " as /opt and /var/lib; or give the server the right to mount.",
     )
 
 
@@ -115,7 +117,7 @@ _SHOWN = 3
 
 
 def check_parked(data: Path) -> Finding | None:
-    """Whether anything is parked; None if there is no store that could say."""
+    """Whether anything is parked; None without a store."""
     path = data / FILE_NAME
     if not path.exists():
         return None
@@ -127,11 +129,11 @@ def check_parked(data: Path) -> Finding | None:
     except sqlite3.Error:
         return None  # Made by an older release, or not a store: other checks say so.
     if not rows:
-        return ok("parked", "nothing is put aside")
+        return ok("parked", "nothing is parked")
     shown = "; ".join(f"{kind} {key}: {reason}" for kind, key, reason in rows[:_SHOWN])
     more = f"; and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
     return warn(
         "parked",
-        f"{len(rows)} put aside: {shown}{more}",
-        "Remove the cause, then restart the server or wait; taskyard parked lists them.",
+        f"{len(rows)} parked: {shown}{more}",
+        "Remove the cause, then restart the server or wait; see 'taskyard parked'.",
     )
