@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from taskyard.dialects.drove.cluster import Cluster
 from taskyard.dialects.drove.dialect import drove_app
 from taskyard.dialects.fastlane.app import fastlane_app
-from taskyard.dialects.greencloud.dialect import greencloud_app
-from taskyard.dialects.greencloud.sign_in import SignIn
+from taskyard.dialects.greencloud.app import greencloud_app
+from taskyard.dialects.greencloud.auth import SignIn
 from taskyard.dialects.gx.app import gx_app
 from taskyard.dialects.http.dialect import DialectContext
 from taskyard.server.app import Application

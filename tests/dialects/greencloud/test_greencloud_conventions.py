@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from greencloud_world import ECHO, GreenCloudWorld, Json, opened
 
-from taskyard.dialects.greencloud.routing import ROUTES, Route
+from taskyard.dialects.greencloud.app import ROUTES
+from taskyard.dialects.greencloud.dialect import Call
+from taskyard.dialects.http.routes import Route
 from taskyard.services.functions.resources import Catalogue
 
 pytestmark = pytest.mark.anyio
 SAY = "def handle(event, context):\n    return 'said'\n"
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")
-GUARDED = [one for one in ROUTES if not one.public]
+GUARDED = [one for one in ROUTES if not one.access]
 
 
 @pytest.fixture(scope="module")
@@ -23,18 +25,22 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Green
         yield world
 
 
-def named(route: Route) -> str:
+def named(route: Route[Call, bool]) -> str:
     """A route as tests are named after it."""
-    return f"{route.method} {route.path}"
+    return f"{route.methods[0]} {route.path}"
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=named)
-async def test_every_route_asks_for_a_token_first(world: GreenCloudWorld, route: Route) -> None:
+async def test_every_route_asks_for_a_token_first(
+    world: GreenCloudWorld, route: Route[Call, bool]
+) -> None:
     """Before it looks anything up, or reads a body that it would refuse."""
-    path = route.path.replace("{id:str}", "x")
+    path = route.path.replace("{id}", "x")
     for token in (None, "expired", "Basic Z3Vlc3Q6eA==", "Bearer\tacme-token"):
         headers = {} if token is None else {"authorization": token}
-        answer = await world.nobody.http.request(route.method, path, content="{", headers=headers)
+        answer = await world.nobody.http.request(
+            route.methods[0], path, content="{", headers=headers
+        )
         assert (answer.status_code, answer.json()["error"]) == (401, "NEEDS_LOGIN")
         assert answer.headers["www-authenticate"] == "Bearer"
         assert set(answer.json()) == {"error", "message"}

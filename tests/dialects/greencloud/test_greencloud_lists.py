@@ -9,7 +9,7 @@ from greencloud_world import GreenCloudWorld
 from taskyard.core.errors import Unavailable
 from taskyard.core.functions.invocations import CallView
 from taskyard.core.instants import to_datetime
-from taskyard.dialects.greencloud import piecewise, routes_functions, routes_tasks
+from taskyard.dialects.greencloud import routes_functions, routes_tasks, streaming
 from taskyard.services.functions import resources
 from taskyard.services.functions.invocations import Issuing
 
@@ -21,7 +21,7 @@ def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read and sent at a time is little, so that short lists have many parts."""
     for module in (routes_tasks, routes_functions, resources):
         monkeypatch.setattr(module, "AT_ONCE", 3)
-    monkeypatch.setattr(piecewise, "PIECE_BYTES", 200)
+    monkeypatch.setattr(streaming, "PIECE_BYTES", 200)
 
 
 def in_pieces(answer: httpx2.Response) -> bool:

@@ -1,7 +1,6 @@
 """Errors as the contract has them: ``{"error", "message"}``, and ``fields`` for bad input."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -16,16 +15,15 @@ from taskyard.core.errors import (
     Overloaded,
     StorageFull,
     StoreDamaged,
-    TaskyardError,
     Unavailable,
 )
 from taskyard.core.functions.invocations import AllowanceSpent
-from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.answers import JSON, Answer, Headers
 from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
+from taskyard.dialects.http.errors import ErrorTable, Refused, retry_after
+from taskyard.dialects.http.requests import TooManyParameters
 from taskyard.services.functions.calls import FunctionNotReady, FunctionPaused
 
-JSON: Final = (b"content-type", b"application/json")
-Headers = Iterable[tuple[bytes, bytes]]
 _CODES: Final = {
     "function": "FUNCTION_NOT_FOUND",
     "call": "TASK_NOT_FOUND",
@@ -38,51 +36,53 @@ _CODES: Final = {
     "schedule": "SCHEDULE_NOT_FOUND",
     "node": "NODE_NOT_FOUND",
 }
-_KNOWN: Final[tuple[tuple[type[TaskyardError], int, str], ...]] = (
-    (FunctionPaused, 423, "FUNCTION_PAUSED"),
-    (FunctionNotReady, 409, "NO_RUNNER"),
-    (Conflict, 409, "CONFLICT"),
-    (BodyTooLarge, 413, "PAYLOAD_TOO_LARGE"),
-    (BodyIncomplete, 400, "INVALID_INPUT"),
-    (NotAllowed, 403, "NOT_ALLOWED"),
-    (StorageFull, 507, "STORAGE_FULL"),
-    (StoreDamaged, 500, "STORE_DAMAGED"),
-    (Unavailable, 503, "UNAVAILABLE"),
+_TABLE: Final = ErrorTable[tuple[int, str]](
+    {
+        InvalidInput: (400, "INVALID_INPUT"),
+        NotFound: (404, "NOT_FOUND"),
+        Conflict: (409, "CONFLICT"),
+        FunctionPaused: (423, "FUNCTION_PAUSED"),
+        FunctionNotReady: (409, "NO_RUNNER"),
+        NotAuthenticated: (401, "NEEDS_LOGIN"),
+        NotAllowed: (403, "NOT_ALLOWED"),
+        Overloaded: (429, "TOO_MANY_REQUESTS"),
+        Busy: (503, "UNAVAILABLE"),
+        Unavailable: (503, "UNAVAILABLE"),
+        StorageFull: (507, "STORAGE_FULL"),
+        StoreDamaged: (500, "STORE_DAMAGED"),
+        BodyTooLarge: (413, "PAYLOAD_TOO_LARGE"),
+        BodyIncomplete: (400, "INVALID_INPUT"),
+        TooManyParameters: (400, "INVALID_INPUT"),
+    }
 )
+"""Status and code by kind of error."""
 
 
-class Refusal(TaskyardError):
-    """A request that is answered with an error of the contract."""
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        headers: Headers = (),
-        fields: Mapping[str, str] | None = None,
-    ) -> None:
-        self.status = status
-        self.code = code
-        self.headers = headers
-        self.fields = fields
-        super().__init__(message)
+def refused(
+    status: int,
+    code: str,
+    message: str,
+    headers: Headers = (),
+    fields: Mapping[str, str] | None = None,
+) -> Refused:
+    """An error that the dialect itself decided on."""
+    return Refused(error_answer(status, code, message, headers, fields), message)
 
 
-def invalid(fields: Mapping[str, str], message: str = "") -> Refusal:
+def invalid(fields: Mapping[str, str], message: str = "") -> Refused:
     """400, naming what is to blame."""
     said = message or "; ".join(f"{name} {rule}" for name, rule in fields.items())
-    return Refusal(400, "INVALID_INPUT", said, fields=fields or None)
+    return refused(400, "INVALID_INPUT", said, fields=fields or None)
 
 
-def unknown(kind: str, key: str) -> Refusal:
+def unknown(kind: str, key: str) -> Refused:
     """404 for an object."""
-    return Refusal(404, _CODES[kind], f"there is no {'task' if kind == 'call' else kind} {key!r}")
+    return refused(404, _CODES[kind], f"there is no {'task' if kind == 'call' else kind} {key!r}")
 
 
-def needs_login(message: str = "a valid access token is required") -> Refusal:
+def needs_login(message: str = "a valid access token is required") -> Refused:
     """401."""
-    return Refusal(401, "NEEDS_LOGIN", message, ((b"www-authenticate", b"Bearer"),))
+    return refused(401, "NEEDS_LOGIN", message, ((b"www-authenticate", b"Bearer"),))
 
 
 def error_answer(
@@ -103,28 +103,27 @@ def error_answer(
 
 def answer_of(error: Exception) -> Answer | None:
     """The answer to an error; None for a defect."""
-    if isinstance(error, Refusal):
-        return error_answer(error.status, error.code, str(error), error.headers, error.fields)
+    if isinstance(error, Refused):
+        return error.answer
     if isinstance(error, NotAuthenticated):
-        return answer_of(needs_login())
+        return needs_login().answer
     if isinstance(error, AllowanceSpent):
         if error.allowance.key.startswith("endpoint:"):
             return error_answer(429, "DAILY_LIMIT_REACHED", "no more calls of this endpoint today")
         return error_answer(402, "NO_QUOTA_AVAILABLE", "the quota of this month is used up")
+    found = _TABLE.find(error)
+    if found is None:
+        return None
+    status, code = found
+    headers: Headers = ()
+    fields = None
     if isinstance(error, Overloaded):
-        retry = (b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s)))
-        is_busy = isinstance(error, Busy)
-        status, code = (503, "UNAVAILABLE") if is_busy else (429, "TOO_MANY_REQUESTS")
-        return error_answer(status, code, str(error), (retry,))
-    if isinstance(error, NotFound):
-        return error_answer(404, _CODES.get(error.kind, "NOT_FOUND"), str(error))
-    if isinstance(error, InvalidInput):
-        fields = {error.field: error.problem} if error.field else None
-        return error_answer(400, "INVALID_INPUT", str(error), fields=fields)
-    for kind, status, code in _KNOWN:
-        if isinstance(error, kind):
-            return error_answer(status, code, str(error))
-    return None
+        headers = (retry_after(error),)
+    elif isinstance(error, NotFound):
+        code = _CODES.get(error.kind, code)
+    elif isinstance(error, InvalidInput) and error.field:
+        fields = {error.field: error.problem}
+    return error_answer(status, code, str(error), headers, fields)
 
 
 def _storable(value: Any) -> Any:

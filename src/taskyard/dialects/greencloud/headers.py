@@ -60,11 +60,3 @@ def of_function(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]
         and _NAME.match(name)
         and not _CONTROL.search(value)
     ]
-
-
-def header_of(scope: Scope, name: bytes) -> str | None:
-    """The first header of this (lower-case) name."""
-    for found, value in scope["headers"]:
-        if found == name:
-            return value.decode("latin-1")
-    return None

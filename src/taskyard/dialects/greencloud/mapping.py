@@ -1,4 +1,4 @@
-"""From the engine's records to the contract's objects."""
+"""Translates the engine's records into the contract's objects."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -7,8 +7,8 @@ from taskyard.core.functions.functions import Function, Language, Limits
 from taskyard.core.functions.invocations import CallCounts, CallView
 from taskyard.core.functions.resources import Endpoint, Node, Schedule, Tag, Trigger
 from taskyard.core.ids import node_id
+from taskyard.core.instants import SECOND, Instant, to_datetime
 from taskyard.core.states import Reason, TaskState
-from taskyard.dialects.greencloud.times import rfc3339, stamp
 
 LANGUAGES: Final = {
     "GO": Language.GO,
@@ -202,3 +202,13 @@ def schedule_object(schedule: Schedule) -> dict[str, Any]:
         "timezone": schedule.timezone,
         "description": schedule.description,
     }
+
+
+def stamp(instant: Instant | None) -> str:
+    """Unix seconds as text; empty while not known."""
+    return "" if instant is None else str(instant // SECOND)
+
+
+def rfc3339(instant: Instant) -> str:
+    """UTC, whole seconds."""
+    return to_datetime(instant).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,25 +1,27 @@
 """Results of tasks: the function's own answer, or why there is none."""
 
+from typing import Final
+
 from taskyard.core.access.principals import Caller
 from taskyard.core.functions.invocations import CallView
 from taskyard.core.states import Reason, TaskState
-from taskyard.dialects.greencloud.call import GreenCloud
-from taskyard.dialects.greencloud.errors import Headers, error_answer
+from taskyard.dialects.greencloud.dialect import GreenCloud
+from taskyard.dialects.greencloud.errors import error_answer
 from taskyard.dialects.greencloud.headers import of_function
 from taskyard.dialects.greencloud.mapping import state_of
-from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.answers import Answer, Headers
 from taskyard.dialects.http.sandbox import without_origin_headers
 from taskyard.services.engine import Engine
 from taskyard.services.functions.calls import CallFailed
 
-_BODILESS = frozenset({204, 304})
+_BODILESS: Final = frozenset({204, 304})
 
 
 async def result_answer(
     greencloud: GreenCloud, caller: Caller, view: CallView, headers: Headers = ()
 ) -> Answer:
     """The result of a task, or that it is not ready."""
-    engine = greencloud.host.engine
+    engine = greencloud.engine
     about = (
         *headers,
         (b"gc-task-id", view.call.id.encode()),

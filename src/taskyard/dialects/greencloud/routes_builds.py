@@ -12,13 +12,13 @@ from multipart import (  # type: ignore[import-untyped]  # published without typ
 
 from taskyard.core.functions.functions import BuildState, Function, Version
 from taskyard.core.functions.resources import Build, new_id
-from taskyard.dialects.greencloud.call import ID, Call, created, function_of, json
+from taskyard.dialects.greencloud.dialect import ID, Call, function_of
 from taskyard.dialects.greencloud.errors import invalid, unknown
-from taskyard.dialects.greencloud.headers import header_of
-from taskyard.dialects.greencloud.pages import asked, page
-from taskyard.dialects.greencloud.times import rfc3339
+from taskyard.dialects.greencloud.mapping import rfc3339
+from taskyard.dialects.greencloud.schemas import created, json_document, page_answer
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import BodyTooLarge
+from taskyard.dialects.http.routes import Routes
 from taskyard.services.functions.deployments import Deployment
 
 ARCHITECTURE: Final = "amd64"
@@ -33,11 +33,14 @@ _STATUSES: Final = {
     BuildState.RETIRED: "SUCCESS",
 }
 
+routes = Routes[Call, bool](access=False)
 
+
+@routes.post("/v1/build/{id}")
 async def create(call: Call) -> Answer:
     """``POST /v1/build/{functionId}``."""
     function = call.function()
-    if call.query().get("arch") != ARCHITECTURE:
+    if call.parameters().get("arch") != ARCHITECTURE:
         raise invalid({"arch": f"is required, and has to be {ARCHITECTURE}"})
     archive = await _archive(call)
     if not archive:
@@ -56,11 +59,11 @@ async def create(call: Call) -> Answer:
 
 async def _archive(call: Call) -> bytes:
     """What was uploaded, bare or in a form."""
-    limit = call.greencloud.settings.max_upload_bytes
-    kind, options = parse_options_header(header_of(call.scope, b"content-type") or "")
+    limit = call.dialect.settings.max_upload_bytes
+    kind, options = parse_options_header(call.header(b"content-type") or "")
     if kind != "multipart/form-data":
-        return await call.body(limit)
-    body = await call.body(limit + _FORM_BYTES)
+        return await call.read(limit)
+    body = await call.read(limit + _FORM_BYTES)
     try:
         parts = MultipartParser(
             io.BytesIO(body),
@@ -77,6 +80,7 @@ async def _archive(call: Call) -> bytes:
     return bytes(found)
 
 
+@routes.get("/v1/build/{id}")
 async def show(call: Call) -> Answer:
     """``GET /v1/build/{buildId}``."""
     key = call.path("id")
@@ -85,7 +89,7 @@ async def show(call: Call) -> Answer:
     build = await call.engine.catalogue.get(call.caller, Build, key)
     function, version = await _version(call, build)
     log = await call.engine.functions.log(call.caller, function.name, version.number)
-    return json(
+    return json_document(
         {
             "functionId": build.function_id,
             "status": _STATUSES[version.state],
@@ -113,9 +117,10 @@ async def _timeline(call: Call, function: Function, version: Version) -> list[di
     return [{"status": status, "time": rfc3339(at)} for status, at in entered]
 
 
+@routes.get("/v1/build/list")
 async def list_builds(call: Call) -> Answer:
     """``GET /v1/build/list``."""
-    wanted = await asked(call)
+    wanted = await call.page_request()
     found, total = await call.engine.catalogue.page(
         call.caller,
         Build,
@@ -134,4 +139,4 @@ async def list_builds(call: Call) -> Answer:
                 "createdAt": rfc3339(one.created_at),
             }
         )
-    return page(wanted, total, lines)
+    return page_answer(wanted, total, lines)

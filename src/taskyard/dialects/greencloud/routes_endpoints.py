@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from taskyard.core.errors import InvalidInput
 from taskyard.core.functions.resources import Endpoint, TimeWindow
-from taskyard.dialects.greencloud.call import Call, created, json
-from taskyard.dialects.greencloud.fields import Members
+from taskyard.dialects.greencloud.dialect import Call
 from taskyard.dialects.greencloud.mapping import endpoint_line, endpoint_object
-from taskyard.dialects.greencloud.pages import asked, page
+from taskyard.dialects.greencloud.schemas import Members, created, json_document, page_answer
 from taskyard.dialects.http.answers import Answer, no_content
+from taskyard.dialects.http.routes import Routes
 
 DESCRIPTION_MOST: Final = 256
 LIMIT_MOST: Final = 2**53
@@ -22,7 +22,10 @@ _ORIGINS: Final = "has to be a list of different URLs that begin with https://"
 _ADDRESSES: Final = "has to be a list of different IPv4 addresses"
 _WINDOW: Final = "has to have from, to and timezone, all of them text"
 
+routes = Routes[Call, bool](access=False)
 
+
+@routes.post("/v1/endpoint/{id}")
 async def create(call: Call) -> Answer:
     """``POST /v1/endpoint/{functionId}``."""
     function = call.function()
@@ -38,6 +41,7 @@ async def create(call: Call) -> Answer:
     return created(made.id)
 
 
+@routes.patch("/v1/endpoint/{id}")
 async def edit(call: Call) -> Answer:
     """``PATCH /v1/endpoint/{endpointId}``."""
     endpoint = await _find(call)
@@ -46,22 +50,27 @@ async def edit(call: Call) -> Answer:
     return no_content()
 
 
+@routes.get("/v1/endpoint/{id}")
 async def show(call: Call) -> Answer:
     """``GET /v1/endpoint/{endpointId}``."""
     endpoint = await _find(call)
-    return json(endpoint_object(endpoint, await call.tags_of(endpoint)))
+    return json_document(endpoint_object(endpoint, await call.tags_of(endpoint)))
 
 
+@routes.get("/v1/endpoint/{id}/metrics")
 async def metrics(call: Call) -> Answer:
     """``GET /v1/endpoint/{endpointId}/metrics``."""
     endpoint = await _find(call)
     counts = await call.engine.issuing.counts(call.caller, endpoint_id=endpoint.id)
-    return json({"todayTasks": counts.today, "pendingTasks": counts.open, "weekTasks": counts.week})
+    return json_document(
+        {"todayTasks": counts.today, "pendingTasks": counts.open, "weekTasks": counts.week}
+    )
 
 
+@routes.get("/v1/endpoint/list")
 async def list_endpoints(call: Call) -> Answer:
     """``GET /v1/endpoint/list``."""
-    wanted = await asked(call)
+    wanted = await call.page_request()
     found, total = await call.engine.catalogue.page(
         call.caller,
         Endpoint,
@@ -70,9 +79,10 @@ async def list_endpoints(call: Call) -> Answer:
         limit=wanted.limit,
     )
     tags = await call.tags_of(*found)
-    return page(wanted, total, [endpoint_line(one, tags) for one in found])
+    return page_answer(wanted, total, [endpoint_line(one, tags) for one in found])
 
 
+@routes.delete("/v1/endpoint/{id}")
 async def delete(call: Call) -> Answer:
     """``DELETE /v1/endpoint/{endpointId}``."""
     await call.engine.catalogue.remove(call.caller, await _find(call))
@@ -84,7 +94,7 @@ async def _find(call: Call) -> Endpoint:
 
 
 async def _changed(call: Call, endpoint: Endpoint, members: Members) -> Endpoint:
-    """The endpoint with what was sent. Raises ``Refusal``."""
+    """The endpoint with what was sent. Raises ``Refused``."""
     given: dict[str, Any] = {
         "description": members.printable("description", DESCRIPTION_MOST),
         "tags": await call.given_tags(members),

@@ -4,11 +4,12 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+from litestar.types import ASGIApp
 from msgspec.structs import replace
 
 from taskyard.core.functions.functions import Function, FunctionId, Limits
 from taskyard.core.functions.resources import new_id
-from taskyard.dialects.greencloud.call import ID, Call, created, json
+from taskyard.dialects.greencloud.dialect import ID, Call
 from taskyard.dialects.greencloud.errors import unknown
 from taskyard.dialects.greencloud.mapping import (
     LANGUAGES,
@@ -17,8 +18,10 @@ from taskyard.dialects.greencloud.mapping import (
     function_line,
     function_object,
 )
-from taskyard.dialects.greencloud.piecewise import json_array, piecewise
+from taskyard.dialects.greencloud.schemas import created, json_document
+from taskyard.dialects.greencloud.streaming import json_array, streamed
 from taskyard.dialects.http.answers import Answer, no_content
+from taskyard.dialects.http.routes import Routes
 from taskyard.ports.functions import FunctionChange
 
 AT_ONCE: Final = 500
@@ -31,7 +34,10 @@ _TYPE: Final = re.compile(r"DOCKER\Z")
 DESCRIPTION_MOST: Final = 80
 DEFAULTS: Final = Limits(timeout_s=10.0)
 
+routes = Routes[Call, bool](access=False)
 
+
+@routes.post("/v1/function")
 async def create(call: Call) -> Answer:
     """``POST /v1/function``."""
     members = await call.members()
@@ -61,19 +67,21 @@ async def create(call: Call) -> Answer:
     return created(function_id)
 
 
+@routes.get("/v1/function/{id}")
 async def show(call: Call) -> Answer:
     """``GET /v1/function/{id}``."""
     function = call.function()
     counts = await call.engine.issuing.counts(call.caller, function=function)
-    return json(function_object(function, await call.tags_of(function), counts))
+    return json_document(function_object(function, await call.tags_of(function), counts))
 
 
-async def list_functions(call: Call) -> Answer:
+@routes.get("/v1/function/list")
+async def list_functions(call: Call) -> ASGIApp:
     """``GET /v1/function/list``: newest first."""
-    tag = call.query().get("tag")
+    tag = call.parameters().get("tag")
     if tag is not None and not await call.tags([tag]):
-        return json([])
-    return await piecewise(json_array(_lines(call, tag)))
+        return json_document([])
+    return await streamed(call, json_array(_lines(call, tag)))
 
 
 async def _lines(call: Call, tag: str | None) -> AsyncIterator[list[Any]]:
@@ -100,6 +108,7 @@ async def _shown(call: Call, functions: list[Function]) -> list[Any]:
     return [function_line(one, tags) for one in functions]
 
 
+@routes.patch("/v1/function/{id}")
 async def edit(call: Call) -> Answer:
     """``PATCH /v1/function/{id}``."""
     function = call.function()
@@ -115,6 +124,7 @@ async def edit(call: Call) -> Answer:
     return no_content()
 
 
+@routes.post("/v1/function/{id}/togglePause")
 async def toggle_pause(call: Call) -> Answer:
     """``POST /v1/function/{id}/togglePause``."""
     function = call.function()
@@ -122,12 +132,14 @@ async def toggle_pause(call: Call) -> Answer:
     return no_content()
 
 
+@routes.delete("/v1/function/{id}")
 async def delete(call: Call) -> Answer:
     """``DELETE /v1/function/{id}``."""
     await call.engine.catalogue.delete_function(call.caller, call.function())
     return no_content()
 
 
+@routes.post("/v1/function/{id}/restore")
 async def restore(call: Call) -> Answer:
     """``POST /v1/function/{id}/restore``."""
     key = call.path("id")
@@ -137,11 +149,13 @@ async def restore(call: Call) -> Answer:
     return no_content()
 
 
+@routes.get("/v1/function/{id}/capabilities")
 async def show_capabilities(call: Call) -> Answer:
     """``GET /v1/function/{id}/capabilities``."""
-    return json(function_capabilities(call.function().limits))
+    return json_document(function_capabilities(call.function().limits))
 
 
+@routes.post("/v1/function/{id}/capabilities")
 async def set_capabilities(call: Call) -> Answer:
     """``POST /v1/function/{id}/capabilities``."""
     function = call.function()

@@ -10,13 +10,12 @@ from taskyard.core.cron import check_cron
 from taskyard.core.errors import InvalidInput
 from taskyard.core.functions.invocations import CallOrigin
 from taskyard.core.functions.resources import Schedule, new_id
-from taskyard.dialects.greencloud.call import Call, created, json
-from taskyard.dialects.greencloud.fields import Members
-from taskyard.dialects.greencloud.headers import header_of
-from taskyard.dialects.greencloud.issuing import check_running
+from taskyard.dialects.greencloud.dialect import Call
+from taskyard.dialects.greencloud.invocations import check_running
 from taskyard.dialects.greencloud.mapping import schedule_object
-from taskyard.dialects.greencloud.pages import asked, page
+from taskyard.dialects.greencloud.schemas import Members, created, json_document, page_answer
 from taskyard.dialects.http.answers import Answer, no_content
+from taskyard.dialects.http.routes import Routes
 from taskyard.services.functions.triggers import request_of
 
 DESCRIPTION_MOST: Final = 256
@@ -26,7 +25,10 @@ _PART: Final = rf"(?:\*|{_VALUE}(?:-{_VALUE})?)(?:/[0-9]{{1,2}})?"
 _FIELD: Final = re.compile(rf"{_PART}(?:,{_PART})*\Z")
 _FIVE: Final = "needs five fields: minute hour day month weekday"
 
+routes = Routes[Call, bool](access=False)
 
+
+@routes.post("/v1/scheduled")
 async def create(call: Call) -> Answer:
     """``POST /v1/scheduled``."""
     members = await call.members()
@@ -49,6 +51,7 @@ async def create(call: Call) -> Answer:
     return created(schedule.id)
 
 
+@routes.patch("/v1/scheduled/{id}")
 async def edit(call: Call) -> Answer:
     """``PATCH /v1/scheduled/{id}``."""
     schedule = await _find(call)
@@ -57,6 +60,7 @@ async def edit(call: Call) -> Answer:
     return no_content()
 
 
+@routes.get("/v1/scheduled/{id}")
 async def show(call: Call) -> Answer:
     """``GET /v1/scheduled/{id}``."""
     schedule = await _find(call)
@@ -65,12 +69,13 @@ async def show(call: Call) -> Answer:
         "body": base64.b64encode(schedule.body).decode(),
         "contentType": schedule.content_type,
     }
-    return json({**schedule_object(schedule), "inlinePayload": payload})
+    return json_document({**schedule_object(schedule), "inlinePayload": payload})
 
 
+@routes.get("/v1/scheduled/list")
 async def list_schedules(call: Call) -> Answer:
     """``GET /v1/scheduled/list``."""
-    wanted = await asked(call)
+    wanted = await call.page_request()
     found, total = await call.engine.catalogue.page(
         call.caller,
         Schedule,
@@ -79,23 +84,25 @@ async def list_schedules(call: Call) -> Answer:
         offset=wanted.offset,
         limit=wanted.limit,
     )
-    return page(wanted, total, [{"id": one.id, **schedule_object(one)} for one in found])
+    return page_answer(wanted, total, [{"id": one.id, **schedule_object(one)} for one in found])
 
 
+@routes.put("/v1/scheduled/{id}/payload")
 async def set_payload(call: Call) -> Answer:
     """``PUT /v1/scheduled/{id}/payload``."""
     schedule = await _find(call)
-    body = await call.body(call.greencloud.settings.max_body_bytes)
+    body = await call.read(call.dialect.settings.max_body_bytes)
     changed = replace(
         schedule,
         query=call.scope["query_string"].decode("latin-1"),
         body=body,
-        content_type=header_of(call.scope, b"content-type") or "",
+        content_type=call.header(b"content-type") or "",
     )
     await call.engine.catalogue.replace(call.caller, changed)
     return no_content()
 
 
+@routes.post("/v1/scheduled/{id}/try")
 async def try_now(call: Call) -> Answer:
     """``POST /v1/scheduled/{id}/try``."""
     schedule = await _find(call)
@@ -107,6 +114,7 @@ async def try_now(call: Call) -> Answer:
     return created((await issuing.issue(prepared)).id)
 
 
+@routes.delete("/v1/scheduled/{id}")
 async def delete(call: Call) -> Answer:
     """``DELETE /v1/scheduled/{id}``."""
     await call.engine.catalogue.remove(call.caller, await _find(call))
@@ -118,7 +126,7 @@ async def _find(call: Call) -> Schedule:
 
 
 def _given(members: Members, zone: str, rule: str = "") -> dict[str, Any]:
-    """What was sent, by the names of the record. Raises ``Refusal``."""
+    """What was sent, by the names of the record. Raises ``Refused``."""
     given: dict[str, Any] = {"description": members.printable("description", DESCRIPTION_MOST)}
     for name in ("cron", "timezone"):
         if name not in members.wrong:

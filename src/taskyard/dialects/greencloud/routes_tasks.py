@@ -8,55 +8,62 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from litestar.types import ASGIApp
+
 from taskyard.core.functions.functions import CallRequest
 from taskyard.core.functions.invocations import CallOrigin, CallView
 from taskyard.core.instants import DAY, Instant, from_datetime
-from taskyard.dialects.greencloud.call import ID, Call, created, json
+from taskyard.dialects.greencloud.dialect import ID, Call
 from taskyard.dialects.greencloud.errors import invalid, unknown
-from taskyard.dialects.greencloud.fields import members_of
-from taskyard.dialects.greencloud.headers import header_of
-from taskyard.dialects.greencloud.issuing import check_running
-from taskyard.dialects.greencloud.mapping import status_of, task_line, task_object
-from taskyard.dialects.greencloud.pages import asked
-from taskyard.dialects.greencloud.piecewise import Pieces, json_array, piecewise
+from taskyard.dialects.greencloud.invocations import answered, check_running, issue
+from taskyard.dialects.greencloud.mapping import rfc3339, status_of, task_line, task_object
 from taskyard.dialects.greencloud.results import result_answer
-from taskyard.dialects.greencloud.times import rfc3339
+from taskyard.dialects.greencloud.schemas import created, json_document, members_of
+from taskyard.dialects.greencloud.streaming import Pieces, json_array, streamed
 from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.routes import Routes
 from taskyard.services.functions.calls import CallFailed, FunctionNotReady
 
 AT_ONCE: Final = 500
 _ANYTHING: Final = re.compile(r"(?s).*\Z")
 _CSV: Final = (b"content-type", b"text/csv; charset=utf-8")
 
+routes = Routes[Call, bool](access=False)
+
 
 async def own_view(call: Call) -> CallView:
-    """The task in the path. Raises ``Refusal`` (404), ``NotFound``."""
+    """The task in the path. Raises ``Refused`` (404), ``NotFound``."""
     key = call.path("id")
     if not ID.match(key):
         raise unknown("call", key)
     return await call.engine.issuing.own(call.caller, key)
 
 
+@routes.get("/v1/task/{id}")
 async def show(call: Call) -> Answer:
     """``GET /v1/task/{taskId}``."""
-    return json(task_object(await own_view(call)))
+    return json_document(task_object(await own_view(call)))
 
 
+@routes.get("/v1/task/{id}/result")
 async def result(call: Call) -> Answer:
     """``GET /v1/task/{taskId}/result``."""
-    return await result_answer(call.greencloud, call.caller, await own_view(call))
+    return await result_answer(call.dialect, call.caller, await own_view(call))
 
 
-async def list_tasks(call: Call) -> Answer:
+@routes.get("/v1/task/list")
+async def list_tasks(call: Call) -> ASGIApp:
     """``GET /v1/task/list``: all of them, unless a page is asked for."""
-    wanted = await asked(call)
+    wanted = await call.page_request()
     if wanted.paged:
         found = await call.engine.issuing.views(
             call.caller, wanted.function_id, offset=wanted.offset, limit=wanted.limit
         )
-        return json([task_line(one) for one in found])
+        return json_document([task_line(one) for one in found])
     pages = _pages(call, wanted.function_id)
-    return await piecewise(json_array([task_line(one) for one in page] async for page in pages))
+    return await streamed(
+        call, json_array([task_line(one) for one in page] async for page in pages)
+    )
 
 
 async def _pages(call: Call, function_id: str | None) -> AsyncIterator[list[CallView]]:
@@ -69,10 +76,18 @@ async def _pages(call: Call, function_id: str | None) -> AsyncIterator[list[Call
         yield some
 
 
+@routes.post("/v1/task/{id}")
+async def create_task(call: Call) -> Answer:
+    """``POST /v1/task/{functionId}``."""
+    issued = await issue(call, call.caller, call.function(), CallOrigin(), call.quota())
+    return await answered(call, call.caller, issued) or created(issued.id)
+
+
+@routes.post("/v1/task")
 async def create_by_body(call: Call) -> Answer:
     """``POST /v1/task``, the create of the first generation."""
-    limit = call.greencloud.settings.max_body_bytes
-    members = members_of(await call.body(limit * 2))
+    limit = call.dialect.settings.max_body_bytes
+    members = members_of(await call.read(limit * 2))
     key = members.raw("functionId") if "functionId" in members else members.raw("lambdaId")
     timeout = members.number("timeout", 10, 120)
     payload = members.text("inlinePayload", _ANYTHING, "has to be text")
@@ -86,17 +101,18 @@ async def create_by_body(call: Call) -> Answer:
     allowances = call.quota()
     request = CallRequest(
         body=(payload or "").encode(errors="replace"),
-        host=header_of(call.scope, b"host") or "",
+        host=call.header(b"host") or "",
     )
     issuing = call.engine.issuing
     prepared = issuing.prepare(call.caller, function.id, request, CallOrigin(), allowances, timeout)
     return created((await issuing.issue(prepared)).id)
 
 
-async def as_csv(call: Call) -> Answer:
+@routes.get("/v1/task/{id}/csv")
+async def as_csv(call: Call) -> ASGIApp:
     """``GET /v1/task/{functionId}/csv``: the results of a function's finished tasks."""
     function = call.function()
-    query = call.query()
+    query = call.parameters()
     since, until = _day(query, "dateSince"), _day(query, "dateUntil")
     plain = query.get("showPlain", "false").lower() == "true"
     origin = query.get("scheduledId")
@@ -119,7 +135,7 @@ async def as_csv(call: Call) -> Answer:
                 issued_at = rfc3339(view.call.issued_at)
                 yield _csv_line(view.call.id, issued_at, str(status_of(view)), kind, shown)
 
-    return await piecewise(lines(), _CSV)
+    return await streamed(call, lines(), _CSV)
 
 
 async def _content(call: Call, view: CallView) -> tuple[str, bytes]:

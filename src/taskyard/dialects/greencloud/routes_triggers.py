@@ -6,16 +6,19 @@ from msgspec.structs import replace
 
 from taskyard.core.functions.functions import FunctionId
 from taskyard.core.functions.resources import Trigger, new_id
-from taskyard.dialects.greencloud.call import Call, created, json
-from taskyard.dialects.greencloud.fields import Members
+from taskyard.dialects.greencloud.dialect import Call
 from taskyard.dialects.greencloud.mapping import trigger_object
-from taskyard.dialects.greencloud.pages import asked, page
+from taskyard.dialects.greencloud.schemas import Members, created, json_document, page_answer
 from taskyard.dialects.http.answers import Answer, no_content
+from taskyard.dialects.http.routes import Routes
 
 DESCRIPTION_MOST: Final = 256
 _STATUS: Final = "has to be a whole number from 100 to 599, or 0"
 
+routes = Routes[Call, bool](access=False)
 
+
+@routes.post("/v1/trigger")
 async def create(call: Call) -> Answer:
     """``POST /v1/trigger``."""
     members = await call.members()
@@ -36,15 +39,17 @@ async def create(call: Call) -> Answer:
     return created(trigger.id)
 
 
+@routes.get("/v1/trigger/{id}")
 async def show(call: Call) -> Answer:
     """``GET /v1/trigger/{id}``."""
     trigger = await _find(call)
-    return json(trigger_object(trigger, await call.tags_of(trigger)))
+    return json_document(trigger_object(trigger, await call.tags_of(trigger)))
 
 
+@routes.get("/v1/trigger/list")
 async def list_triggers(call: Call) -> Answer:
     """``GET /v1/trigger/list``."""
-    wanted = await asked(call)
+    wanted = await call.page_request()
     found, total = await call.engine.catalogue.page(
         call.caller,
         Trigger,
@@ -53,9 +58,12 @@ async def list_triggers(call: Call) -> Answer:
         limit=wanted.limit,
     )
     tags = await call.tags_of(*found)
-    return page(wanted, total, [{"id": one.id, **trigger_object(one, tags)} for one in found])
+    return page_answer(
+        wanted, total, [{"id": one.id, **trigger_object(one, tags)} for one in found]
+    )
 
 
+@routes.patch("/v1/trigger/{id}")
 async def edit(call: Call) -> Answer:
     """``PATCH /v1/trigger/{id}``."""
     trigger = await _find(call)
@@ -64,6 +72,7 @@ async def edit(call: Call) -> Answer:
     return no_content()
 
 
+@routes.delete("/v1/trigger/{id}")
 async def delete(call: Call) -> Answer:
     """``DELETE /v1/trigger/{id}``."""
     await call.engine.catalogue.remove(call.caller, await _find(call))
@@ -83,7 +92,7 @@ def _text(members: Members, name: str) -> str:
 
 
 async def _given(call: Call, members: Members) -> dict[str, Any]:
-    """What was sent, by the names of the record. Raises ``Refusal``."""
+    """What was sent, by the names of the record. Raises ``Refused``."""
     given: dict[str, Any] = {
         "include_result": members.boolean("includeResult")
         if "includeResult" not in members.wrong

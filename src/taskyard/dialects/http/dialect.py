@@ -94,7 +94,7 @@ class Dialect(ABC, Generic[C, A]):
 
     async def options(self, scope: Scope, allowed: list[str]) -> Answer:
         """The answer to ``OPTIONS`` for a path with these methods."""
-        return Answer(200, b"", (allow_header(allowed),))
+        return Answer(204, b"", (allow_header(allowed),))
 
     def audited_as(self, route: Route[C, A], scope: Scope) -> tuple[str, str]:
         """Action and target in the audit trail of a request whose caller lacks a role.

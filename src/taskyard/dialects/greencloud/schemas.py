@@ -1,14 +1,20 @@
-"""Reads the members of a request's JSON object, and notes every rule that one of them breaks."""
+"""What requests send: members of JSON objects, with every rule that one of them breaks; pages."""
 
 import re
 from collections.abc import Container
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from taskyard.dialects.greencloud.errors import invalid
+from taskyard.dialects.http.answers import JSON, Answer, Headers
 
 TAGS_MOST: Final = 100
+LIMIT_MOST: Final = 999
+_LIMIT: Final = 10
+_PAGE_MOST: Final = 10**12
+_NUMBER: Final = re.compile(r"[0-9]{1,13}\Z", re.ASCII)
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]*\Z")
 
 
@@ -134,3 +140,75 @@ def members_of(body: bytes, *, empty: bool = False) -> Members:
     if not isinstance(document, dict):
         raise invalid({}, "the body has to be a JSON object")
     return Members(document)
+
+
+class PageRequest(Struct, frozen=True):
+    """What a list is narrowed down to."""
+
+    page: int
+    limit: int
+    function_id: str | None
+    timezone: str | None
+    paged: bool
+    """Whether a page was asked for, and not only the default one."""
+
+    @property
+    def offset(self) -> int:
+        """Entries before the page."""
+        return (self.page - 1) * self.limit
+
+
+def page_request(members: "Members", query: dict[str, str]) -> PageRequest:
+    """What a request asks for; the query wins over the body. Raises ``Refused``."""
+    wrong: dict[str, str] = {}
+
+    def number(name: str, most: int, otherwise: int) -> int:
+        value: Any = members.raw(name)
+        if name in query:
+            value = int(query[name]) if _NUMBER.match(query[name]) else None
+        elif name not in members:
+            return otherwise
+        if type(value) is not int or not 1 <= value <= most:
+            wrong[name] = f"has to be a whole number from 1 to {most}"
+            return otherwise
+        return value
+
+    def text(name: str) -> str | None:
+        value = query[name] if name in query else members.raw(name)
+        if value is not None and not isinstance(value, str):
+            wrong[name] = "has to be text"
+            return None
+        return value or None
+
+    found = PageRequest(
+        number("page", _PAGE_MOST, 1),
+        number("limit", LIMIT_MOST, _LIMIT),
+        text("functionId"),
+        text("timezone"),
+        any(name in query or name in members for name in ("page", "limit")),
+    )
+    if wrong:
+        raise invalid(wrong)
+    return found
+
+
+def page_answer(asked: PageRequest, total: int, results: list[Any]) -> Answer:
+    """A page of a list."""
+    return json_document(
+        {
+            "pageCount": -(-total // asked.limit),
+            "pageSize": asked.limit,
+            "totalCount": total,
+            "results": results,
+        }
+    )
+
+
+def json_document(document: Any, status: int = 200, headers: Headers = ()) -> Answer:
+    """A document as JSON."""
+    return Answer(status, msgspec.json.encode(document), (JSON, *headers))
+
+
+def created(object_id: str) -> Answer:
+    """201 with the new object's id."""
+    return json_document({"id": object_id}, 201)

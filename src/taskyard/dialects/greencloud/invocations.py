@@ -7,11 +7,11 @@ from taskyard.core.access.principals import Caller
 from taskyard.core.errors import Overloaded
 from taskyard.core.functions.functions import CallRequest, Function
 from taskyard.core.functions.invocations import Allowance, CallOrigin, IssuedCall
-from taskyard.dialects.greencloud.call import Call, created
-from taskyard.dialects.greencloud.errors import Headers
-from taskyard.dialects.greencloud.headers import for_function, header_of
+from taskyard.dialects.greencloud.dialect import Call
+from taskyard.dialects.greencloud.headers import for_function
 from taskyard.dialects.greencloud.results import result_answer
-from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.answers import Answer, Headers
+from taskyard.dialects.http.requests import header_of
 from taskyard.services.access.credential_lifetime import while_valid
 from taskyard.services.functions.calls import FunctionNotReady, FunctionPaused
 
@@ -40,7 +40,7 @@ async def issue(
     await issuing.check(allowances)
     scope = call.scope
     request = CallRequest(
-        body=await call.body(call.greencloud.settings.max_body_bytes),
+        body=await call.read(call.dialect.settings.max_body_bytes),
         headers=for_function(scope),
         query=scope["query_string"].decode("latin-1"),
         method=str(scope.get("method")),
@@ -54,26 +54,20 @@ async def answered(
     call: Call, caller: Caller, issued: IssuedCall, headers: Headers = ()
 ) -> Answer | None:
     """The result, if the request waits for it and it comes in time."""
-    wait_s = _wanted_wait(header_of(call.scope, b"prefer"))
+    wait_s = _wanted_wait(call.header(b"prefer"))
     if wait_s is None:
         return None
     issuing = call.engine.issuing
     view = await issuing.view(issued.id)
     try:
-        with call.greencloud.host.streams.waiting(caller):
+        with call.context.streams.waiting(caller):
             view = await while_valid(call.engine.clock, caller, issuing.wait(caller, view, wait_s))
     except Overloaded:
         return None  # Waiting is a preference (RFC 7240): too many of the account's wait already.
     if not view.is_over:
         return None
     applied = (*headers, (b"preference-applied", b"wait"))
-    return await result_answer(call.greencloud, caller, view, applied)
-
-
-async def create_task(call: Call) -> Answer:
-    """``POST /v1/task/{functionId}``."""
-    issued = await issue(call, call.caller, call.function(), CallOrigin(), call.quota())
-    return await answered(call, call.caller, issued) or created(issued.id)
+    return await result_answer(call.dialect, caller, view, applied)
 
 
 def _wanted_wait(header: str | None) -> float | None:

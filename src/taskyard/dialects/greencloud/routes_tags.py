@@ -3,15 +3,18 @@
 import re
 from typing import Final
 
+from litestar.types import ASGIApp
 from msgspec.structs import replace
 
 from taskyard.core.errors import NotFound
 from taskyard.core.functions.resources import Node, Tag, new_id
-from taskyard.dialects.greencloud.call import Call, created, json
+from taskyard.dialects.greencloud.dialect import Call
 from taskyard.dialects.greencloud.errors import unknown
 from taskyard.dialects.greencloud.mapping import node_object, tag_object
-from taskyard.dialects.greencloud.piecewise import json_array, piecewise
+from taskyard.dialects.greencloud.schemas import created, json_document
+from taskyard.dialects.greencloud.streaming import json_array, streamed
 from taskyard.dialects.http.answers import Answer, no_content
+from taskyard.dialects.http.routes import Routes
 
 _TAG_NAME: Final = re.compile(r"[\x20-\x7e]{1,64}\Z")
 _TAG_RULE: Final = "needs 1 to 64 printable ASCII characters"
@@ -20,7 +23,10 @@ _COLOR_RULE: Final = "has to be # and 3, 4, 6 or 8 hex digits"
 _DEFAULT_COLOR: Final = "#00ff80"
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 
+routes = Routes[Call, bool](access=False)
 
+
+@routes.post("/v1/tag")
 async def create_tag(call: Call) -> Answer:
     """``POST /v1/tag``."""
     members = await call.members()
@@ -33,12 +39,16 @@ async def create_tag(call: Call) -> Answer:
     return created(tag.id)
 
 
-async def list_tags(call: Call) -> Answer:
+@routes.get("/v1/tag/list")
+async def list_tags(call: Call) -> ASGIApp:
     """``GET /v1/tag/list``: oldest first."""
     pages = call.engine.catalogue.everything(call.caller, Tag)
-    return await piecewise(json_array([tag_object(one) for one in page] async for page in pages))
+    return await streamed(
+        call, json_array([tag_object(one) for one in page] async for page in pages)
+    )
 
 
+@routes.patch("/v1/tag/{id}")
 async def edit_tag(call: Call) -> Answer:
     """``PATCH /v1/tag/{id}``."""
     tag = await call.engine.catalogue.get(call.caller, Tag, call.path("id"))
@@ -51,6 +61,7 @@ async def edit_tag(call: Call) -> Answer:
     return no_content()
 
 
+@routes.delete("/v1/tag/{id}")
 async def delete_tag(call: Call) -> Answer:
     """``DELETE /v1/tag/{id}``; what carried it shows it no more."""
     tag = await call.engine.catalogue.get(call.caller, Tag, call.path("id"))
@@ -58,13 +69,14 @@ async def delete_tag(call: Call) -> Answer:
     return no_content()
 
 
+@routes.get("/v1/metrics")
 async def metrics(call: Call) -> Answer:
     """``GET /v1/metrics``."""
     engine = call.engine
     counts = await engine.issuing.counts(call.caller)
     workers = engine.dispatch.workers()
     busy = sum(1 for record, free in workers if free.slots < record.capacity.slots)
-    return json(
+    return json_document(
         {
             "pendingTasks": counts.open,
             "pendingBuilds": await engine.catalogue.pending_builds(call.caller.workspace),
@@ -77,6 +89,7 @@ async def metrics(call: Call) -> Answer:
     )
 
 
+@routes.post("/v1/node/{id}")
 async def register_node(call: Call) -> Answer:
     """``POST /v1/node/{uuid}``: noted down, again if it is known."""
     key = _node_key(call)
@@ -93,12 +106,16 @@ async def register_node(call: Call) -> Answer:
     return Answer(201)
 
 
-async def list_nodes(call: Call) -> Answer:
+@routes.get("/v1/node/list")
+async def list_nodes(call: Call) -> ASGIApp:
     """``GET /v1/node/list``."""
     pages = call.engine.catalogue.everything(call.caller, Node)
-    return await piecewise(json_array([node_object(one) for one in page] async for page in pages))
+    return await streamed(
+        call, json_array([node_object(one) for one in page] async for page in pages)
+    )
 
 
+@routes.delete("/v1/node/{id}")
 async def disable_node(call: Call) -> Answer:
     """``DELETE /v1/node/{uuid}``."""
     node = await call.engine.catalogue.get(call.caller, Node, _node_key(call))
@@ -106,6 +123,7 @@ async def disable_node(call: Call) -> Answer:
     return no_content()
 
 
+@routes.patch("/v1/node/{id}")
 async def restore_node(call: Call) -> Answer:
     """``PATCH /v1/node/{uuid}``."""
     node = await call.engine.catalogue.get(call.caller, Node, _node_key(call))
