@@ -12,6 +12,7 @@ from fakes.specs import NOW, WS, new_task
 from fakes.stores import STORES, opened_as
 from taskyard.core.attempts import Ended, KillReport, Started, StreamSize, Survivor, Usage
 from taskyard.core.backoff import RetryPolicy
+from taskyard.core.cron import CatchUp
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import (
     AttemptId,
@@ -23,7 +24,6 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import Instant, after
-from taskyard.core.missed_runs import CatchUp
 from taskyard.core.resources import Resources
 from taskyard.core.scheduling.cpu_allocation import Allotment
 from taskyard.core.scheduling.policies import MaxPerHost

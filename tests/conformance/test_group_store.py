@@ -9,7 +9,7 @@ import pytest
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import STORES, opened_as
 from taskyard.core.ids import GroupName, WorkspaceName
-from taskyard.ports.groups import GroupRecord
+from taskyard.ports.workspaces import GroupRecord
 
 pytestmark = pytest.mark.anyio
 OTHER = WorkspaceName("other")

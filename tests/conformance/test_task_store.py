@@ -10,6 +10,7 @@ from fakes.specs import NOW, WS, new_task
 from fakes.stores import STORES, opened_as
 from taskyard.core.attempts import Ended, Started
 from taskyard.core.backoff import RetryPolicy
+from taskyard.core.cron import CatchUp
 from taskyard.core.errors import IllegalTransition, NotFound
 from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import (
@@ -22,7 +23,6 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import Instant, after
-from taskyard.core.missed_runs import CatchUp
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import Command, Container, FunctionCall, SecretRef, Webhook, Work

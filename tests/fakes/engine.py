@@ -26,6 +26,7 @@ from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, WorkerEnd
 from taskyard.services.access.audit import Audit
 from taskyard.services.notifications.bus import Bus
+from taskyard.services.scheduling.administration import Workers
 from taskyard.services.scheduling.admission import Load
 from taskyard.services.scheduling.assignments import Assignments
 from taskyard.services.scheduling.cluster_state import Rooms
@@ -38,7 +39,6 @@ from taskyard.services.scheduling.rule_budget import StepSource
 from taskyard.services.scheduling.timers import Due
 from taskyard.services.scheduling.why import Why
 from taskyard.services.scheduling.worker_gateway import Reception
-from taskyard.services.scheduling.workers import Workers
 from taskyard.services.tasks.groups import Groups
 from taskyard.services.tasks.retention import Prune
 from taskyard.services.tasks.tasks import Tasks

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from fakes.model import ModelStore
 from taskyard.core.attempts import Attempt, Report, ran_s
 from taskyard.core.changes import Change, Event
+from taskyard.core.cron import CatchUp
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import (
     AttemptId,
@@ -20,13 +21,12 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import Instant
-from taskyard.core.missed_runs import CatchUp
 from taskyard.core.scheduling.requirements import ReadyTask, demand_of
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import Backlog, Placed, Placement, Running, WorkerRecord
-from taskyard.ports.groups import GroupRecord
 from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery
+from taskyard.ports.workspaces import GroupRecord
 
 
 class MemoryTasks:

@@ -18,10 +18,10 @@ from taskyard.core.attempts import (
     confinement_in,
 )
 from taskyard.core.changes import Change
+from taskyard.core.cron import CatchUp
 from taskyard.core.errors import IllegalTransition, NotFound
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.instants import Instant, rfc3339
-from taskyard.core.missed_runs import CatchUp
 from taskyard.core.states import (
     ENDED_ATTEMPT,
     TERMINAL,

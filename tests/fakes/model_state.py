@@ -8,10 +8,10 @@ from msgspec.structs import replace
 from taskyard.core.access.redaction import redact_text
 from taskyard.core.attempts import Attempt, Ended
 from taskyard.core.changes import Change, Event
+from taskyard.core.cron import firings_due
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.missed_runs import firings_due
 from taskyard.core.notifications.webhooks import events_of_kind
 from taskyard.core.outcome import verdict
 from taskyard.core.resources import Resources
@@ -27,8 +27,8 @@ from taskyard.core.states import (
 )
 from taskyard.core.tasks import Command, Container, FunctionCall, NewTask, Task, TaskSpec
 from taskyard.ports.dispatching import Backlog, WorkerRecord
-from taskyard.ports.groups import GroupRecord
 from taskyard.ports.store import TaskQuery
+from taskyard.ports.workspaces import GroupRecord
 
 FIRINGS_AT_ONCE = 100
 

@@ -12,7 +12,7 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.runtimes.function.bundles import BundleFiles
 from taskyard.server.clock import SystemClock
-from taskyard.services.functions.bundles import BundleSweep
+from taskyard.services.functions.bundle_sweep import BundleSweep
 from taskyard.store.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.anyio

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.notifications.messages import DeliveryKind, DeliveryPolicy
-from taskyard.ports.http import Post, SendFailed, TargetRefused
+from taskyard.ports.outgoing import Post, SendFailed, TargetRefused
 from taskyard.ports.webhooks import DueDelivery
 from taskyard.server.outbound import Outbound, Resolver, resolve
 from taskyard.services.notifications.message_sender import MessageSending

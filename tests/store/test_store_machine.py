@@ -25,6 +25,7 @@ from machine_inputs import (
 )
 from msgspec.structs import replace
 
+from taskyard.core.cron import CatchUp
 from taskyard.core.ids import (
     GroupName,
     TaskId,
@@ -32,7 +33,6 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import Instant, after
-from taskyard.core.missed_runs import CatchUp
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import NewTask, Task, TaskSpec
 from taskyard.ports.store import TaskQuery

@@ -15,6 +15,7 @@ Only the fields are read by cronsim. Its own walk through time assumes changes b
 from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -191,3 +192,87 @@ def _change(zone: tzinfo, before: datetime, at: datetime) -> datetime:
         else:
             at = middle
     return at
+
+
+def check_seconds_cron(expression: str, field: str = "cron") -> None:
+    """Raise ``InvalidInput`` naming ``field`` unless the expression can be read and fires."""
+    if len(expression) > LONGEST:
+        raise InvalidInput(field, f"is longer than {LONGEST} characters")
+    if len(expression.split()) not in {5, 6}:
+        raise InvalidInput(
+            field, "needs five fields (minute hour day month weekday), or seconds as a sixth"
+        )
+    try:
+        fires = next_start(expression, _CHECKED_FROM)
+    except (CronSimError, ValueError) as error:
+        raise InvalidInput(field, f"cannot be read: {error}") from error
+    if fires is None:
+        raise InvalidInput(field, "never fires")
+
+
+def next_start(expression: str, after: Instant) -> Instant | None:
+    """The first firing strictly after an instant; None if there is none in the next 50 years."""
+    fields = expression.split()
+    if len(fields) == 6:
+        # cronsim has seconds first.
+        fields = [fields[-1], *fields[:-1]]
+    try:
+        return from_datetime(next(CronSim(" ".join(fields), to_datetime(after))))
+    except StopIteration:
+        return None
+
+
+class CatchUp(StrEnum):
+    """What to do about firings that came due while nobody was there to fire them."""
+
+    NONE = "none"
+    """Skip them; go on with the next one in the future."""
+    ONE = "one"
+    """Make up for all of them with one task."""
+    ALL = "all"
+    """Make up for each with a task of its own."""
+
+
+def firings_due(
+    expression: str, timezone: str, due_at: Instant, now: Instant, policy: CatchUp, limit: int
+) -> tuple[list[Instant], Instant | None]:
+    """Which firings a recurring task owes at ``now``, and when it fires next.
+
+    ``due_at`` is the firing it was waiting for (at or before ``now``). At most ``limit`` firings
+    are returned; with more owed under :attr:`CatchUp.ALL`, the next firing is the first one left
+    over and already past. A firing less than a minute late is no missed one: it always happens.
+    """
+    owed: list[Instant] = []
+    firing: Instant | None = due_at
+    if policy is not CatchUp.ALL:
+        firing = _skip_ahead(expression, timezone, due_at, now)
+    while firing is not None and firing <= now:
+        if policy is CatchUp.ALL and len(owed) == limit:
+            return owed, firing
+        owed.append(firing)
+        if policy is not CatchUp.ALL:
+            owed = owed[-1:]
+        firing = next_firing(expression, timezone, firing)
+    if policy is CatchUp.NONE:
+        owed = [late for late in owed if now - late < GRACE]
+    return owed, firing
+
+
+def _skip_ahead(expression: str, timezone: str, due_at: Instant, now: Instant) -> Instant:
+    """A firing at or before the last one owed: a year of missed minutes is not walked through."""
+    for span in _SPANS:
+        start = Instant(now - span)
+        if start <= due_at:
+            break
+        firing = next_firing(expression, timezone, start)
+        if firing is not None and firing <= now:
+            return firing
+    return due_at
+
+
+GRACE = 60_000_000
+"""Microseconds a firing may be late and still count as on time."""
+
+_HOUR: Final = 3_600_000_000
+_SPANS: Final = (_HOUR, 24 * _HOUR, 31 * 24 * _HOUR, 366 * 24 * _HOUR)
+"""How far back to look for the last firing owed, nearest first."""

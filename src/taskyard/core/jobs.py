@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from taskyard.core.attempts import Attempt
-from taskyard.core.cron_seconds import next_start
+from taskyard.core.cron import next_start
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant, after
 from taskyard.core.states import TERMINAL, Reason, TaskState

@@ -7,10 +7,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from taskyard.core.backoff import RetryPolicy
+from taskyard.core.cron import CatchUp
 from taskyard.core.functions.functions import CallRequest, FunctionId
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.missed_runs import CatchUp
 from taskyard.core.resources import Resources
 from taskyard.core.scheduling.policies import Policy
 from taskyard.core.states import Reason, TaskState

@@ -1,7 +1,10 @@
-"""The dispatch port: what the engine itself does to tasks. Raises as the store ports do."""
+"""The dispatch port: what the engine itself does to tasks. Raises as the store ports do.
+
+Beside it: what waits for the wall clock, and entries that background work could not deal with.
+"""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -23,6 +26,8 @@ from taskyard.core.scheduling.cpu_allocation import Allotment, Topology
 from taskyard.core.scheduling.requirements import Demand, ReadyTask
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Task
+
+ParkedKind = Literal["task", "job", "schedule", "trigger", "delivery", "attempt"]
 
 
 class Backlog(Struct, frozen=True):
@@ -198,4 +203,45 @@ class DispatchStore(Protocol):
 
         Answers how many tasks were removed, and whose logs to delete: all their attempts'.
         """
+        ...
+
+
+class TimingStore(Protocol):
+    """Everything that waits for a moment of the wall clock."""
+
+    async def went_back(self, by_s: float, now: Instant) -> None:
+        """The wall clock was set back by so many seconds, and says ``now``.
+
+        What waits for a while (a delay, a back-off) goes on waiting for as long as before; what
+        recurs fires next when its rule says so, by the clock as it is now; what was given a
+        moment still waits for that.
+        """
+        ...
+
+
+class Parked(Struct, frozen=True):
+    """An entry that was put aside so that the others can go on."""
+
+    kind: ParkedKind
+    key: str
+    """Its id."""
+    workspace: WorkspaceName
+    reason: str
+    """Why it could not be dealt with."""
+    since: Instant
+    retry_at: Instant
+    """When it is tried again; at the next start of the server at the latest."""
+
+
+class ParkingStore(Protocol):
+    """What is put aside."""
+
+    async def park(
+        self, kind: ParkedKind, key: str, workspace: WorkspaceName, reason: str, now: Instant
+    ) -> None:
+        """Put an entry aside for a while; again if it failed again."""
+        ...
+
+    async def parked(self, workspace: WorkspaceName, limit: int) -> Sequence[Parked]:
+        """What is put aside in a workspace, longest first."""
         ...

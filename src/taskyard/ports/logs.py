@@ -1,4 +1,4 @@
-"""The log port: byte-addressed output of attempts, while they run and afterwards."""
+"""The log port: byte-addressed output of attempts, and how much of it is kept."""
 
 from enum import StrEnum
 from typing import Protocol
@@ -6,7 +6,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from taskyard.core.attempts import StreamSize
-from taskyard.core.ids import AttemptId
+from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
 
 
 class Stream(StrEnum):
@@ -49,4 +49,16 @@ class LogStore(Protocol):
 
     async def delete(self, attempt_ids: list[AttemptId]) -> None:
         """Remove all output of these attempts; unknown ones are ignored."""
+        ...
+
+
+class OutputTotals(Protocol):
+    """Sizes of the output of ended attempts. Raises as the store ports do."""
+
+    async def totals(self) -> dict[WorkspaceName, int]:
+        """Bytes kept for each workspace that ever had any."""
+        ...
+
+    async def of_task(self, task_id: TaskId) -> int:
+        """Bytes kept of the attempts at one task; 0 for an unknown one."""
         ...

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
+from taskyard.core.cron import CatchUp
 from taskyard.core.ids import (
     AttemptId,
     GroupName,
@@ -20,7 +21,6 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import Instant
-from taskyard.core.missed_runs import CatchUp
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import Placement

@@ -10,8 +10,7 @@ import httpx2
 from taskyard.core.errors import InvalidInput
 from taskyard.core.notifications.addresses import Address, parse_address, refusal
 from taskyard.core.notifications.webhooks import check_url
-from taskyard.ports.fetching import Fetch
-from taskyard.ports.http import Answer, SendFailed, TargetRefused
+from taskyard.ports.outgoing import Answer, Fetch, SendFailed, TargetRefused
 from taskyard.server.outbound import Resolver, resolve
 
 

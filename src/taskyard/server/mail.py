@@ -6,7 +6,7 @@ from typing import Final
 
 import anyio.to_thread
 
-from taskyard.ports.mail import MailFailed
+from taskyard.ports.outgoing import MailFailed
 
 TIMEOUT_S: Final = 10.0
 """Seconds for each step of the conversation."""

@@ -19,7 +19,7 @@ from taskyard.core.instants import Instant, seconds_between
 from taskyard.core.resources import Capacity
 from taskyard.core.states import TERMINAL, TaskState
 from taskyard.ports.dispatching import WorkerRecord
-from taskyard.ports.http import Answer, HttpSender, Post, SendFailed
+from taskyard.ports.outgoing import Answer, HttpSender, Post, SendFailed
 
 LAG_EVERY_S: Final = 0.5
 SAMPLED: Final = 10_000

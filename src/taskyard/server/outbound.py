@@ -17,7 +17,7 @@ import httpx2
 from taskyard.core.errors import InvalidInput
 from taskyard.core.notifications.addresses import Address, Network, parse_address, refusal
 from taskyard.core.notifications.webhooks import check_url
-from taskyard.ports.http import Answer, Post, SendFailed, TargetRefused
+from taskyard.ports.outgoing import Answer, Post, SendFailed, TargetRefused
 
 READ_LIMIT: Final = 64 * 1024
 """Bytes of an answer's body that are read; the rest is left unread."""

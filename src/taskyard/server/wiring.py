@@ -12,8 +12,8 @@ from taskyard.dialects.fastlane.mapping import ORIGIN as FASTLANE
 from taskyard.dialects.fastlane.reports import FastlaneReporter
 from taskyard.dialects.greencloud.headers import HEADERS as GREENCLOUD_HEADERS
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.http import HttpSender
 from taskyard.ports.logs import LogStore
+from taskyard.ports.outgoing import HttpSender
 from taskyard.ports.transport import Transport
 from taskyard.runtimes.function.building import LocalBuilder
 from taskyard.runtimes.function.bundles import BundleFiles
@@ -32,7 +32,7 @@ from taskyard.services.access.identities import Identities
 from taskyard.services.access.secrets import Secrets
 from taskyard.services.engine import Engine
 from taskyard.services.functions.builds import BuildLimits
-from taskyard.services.functions.bundles import BundleSweep
+from taskyard.services.functions.bundle_sweep import BundleSweep
 from taskyard.services.functions.calls import Calls
 from taskyard.services.functions.functions import Functions
 from taskyard.services.functions.invocations import Issuing
@@ -44,24 +44,20 @@ from taskyard.services.jobs.jobs import Jobs
 from taskyard.services.lists import Lists
 from taskyard.services.notifications.bus import Bus, Listener
 from taskyard.services.notifications.webhooks import Webhooks
+from taskyard.services.scheduling.administration import Maintenance, ParkedEntries, Workers
 from taskyard.services.scheduling.admission import Load
 from taskyard.services.scheduling.assignments import Assignments
-from taskyard.services.scheduling.clock_watch import ClockWatch
 from taskyard.services.scheduling.cluster_state import Rooms
 from taskyard.services.scheduling.counters import Tally
 from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.scheduling.kill import Kill
 from taskyard.services.scheduling.leases import Leases
-from taskyard.services.scheduling.maintenance import Maintenance
 from taskyard.services.scheduling.output_quota import OutputQuota
-from taskyard.services.scheduling.parking import ParkedEntries
-from taskyard.services.scheduling.policy_pace import PolicyPace
 from taskyard.services.scheduling.rescue import Rescue
-from taskyard.services.scheduling.rule_budget import StepSource
-from taskyard.services.scheduling.timers import Due
+from taskyard.services.scheduling.rule_budget import PolicyPace, StepSource
+from taskyard.services.scheduling.timers import ClockWatch, Due
 from taskyard.services.scheduling.why import Why
 from taskyard.services.scheduling.worker_gateway import Reception
-from taskyard.services.scheduling.workers import Workers
 from taskyard.services.tasks.follow import Follow
 from taskyard.services.tasks.groups import Groups
 from taskyard.services.tasks.logs import Logs

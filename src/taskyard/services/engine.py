@@ -14,12 +14,10 @@ from taskyard.services.jobs.jobs import Jobs
 from taskyard.services.lists import Lists
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.notifications.webhooks import Webhooks
+from taskyard.services.scheduling.administration import Maintenance, ParkedEntries, Workers
 from taskyard.services.scheduling.dispatch import Dispatch
-from taskyard.services.scheduling.maintenance import Maintenance
 from taskyard.services.scheduling.output_quota import OutputQuota
-from taskyard.services.scheduling.parking import ParkedEntries
 from taskyard.services.scheduling.why import Why
-from taskyard.services.scheduling.workers import Workers
 from taskyard.services.tasks.follow import Follow
 from taskyard.services.tasks.groups import Groups
 from taskyard.services.tasks.logs import Logs

@@ -10,8 +10,7 @@ import pytest
 from drove_world import DroveWorld, spec
 
 from taskyard.core.tasks import Container
-from taskyard.ports.fetching import Fetch
-from taskyard.ports.http import SendFailed, TargetRefused
+from taskyard.ports.outgoing import Fetch, SendFailed, TargetRefused
 from taskyard.server.fetching import GuardedFetcher
 
 pytestmark = pytest.mark.anyio

@@ -30,7 +30,7 @@ from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.notifications.webhooks import Delivery, DeliveryState, host_of
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Command, Task, TaskSpec, Webhook, WebhookEvent
-from taskyard.ports.http import Answer, Post
+from taskyard.ports.outgoing import Answer, Post
 from taskyard.server.outbound import Outbound
 from taskyard.services.notifications.webhooks import Webhooks
 from taskyard.store.sqlite.webhooks import enqueue

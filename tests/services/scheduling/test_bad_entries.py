@@ -17,19 +17,19 @@ from fakes.clock import VirtualClock, settled
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import SQLITE, opened_as
 from taskyard.core.attempts import Ended
+from taskyard.core.cron import CatchUp
 from taskyard.core.errors import Conflict, InvalidInput, NotFound
 from taskyard.core.functions.functions import FunctionId
 from taskyard.core.functions.resources import Schedule, Trigger
 from taskyard.core.ids import AttemptId, GroupName, IncarnationId, LeaseToken, TaskId, WorkerId
 from taskyard.core.instants import after
 from taskyard.core.jobs import JobDefinition, JobKey
-from taskyard.core.missed_runs import CatchUp
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import NewTask, TaskSpec, Webhook, WebhookEvent
 from taskyard.ports.dispatching import Placement, WorkerRecord
-from taskyard.ports.http import Answer
 from taskyard.ports.jobs import Start
+from taskyard.ports.outgoing import Answer
 from taskyard.ports.store import TaskQuery
 from taskyard.services.functions.triggers import Chaining
 from taskyard.services.jobs.job_timers import JobKeeping

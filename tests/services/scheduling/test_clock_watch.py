@@ -24,7 +24,7 @@ from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import NewTask
 from taskyard.ports.dispatching import Placement, WorkerRecord
 from taskyard.ports.jobs import Start
-from taskyard.services.scheduling.clock_watch import ClockWatch
+from taskyard.services.scheduling.timers import ClockWatch
 from taskyard.store.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import WorkspaceName
 from taskyard.services.access.audit import Audit
-from taskyard.services.scheduling.maintenance import Maintenance
+from taskyard.services.scheduling.administration import Maintenance
 from taskyard.store.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.anyio

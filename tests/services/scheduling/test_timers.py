@@ -8,9 +8,9 @@ from fakes.clock import VirtualClock
 from fakes.engine import CALLER, WS, World
 from fakes.memory import MemoryStore
 from taskyard.core.backoff import RetryPolicy
+from taskyard.core.cron import CatchUp
 from taskyard.core.errors import Unavailable
 from taskyard.core.instants import after
-from taskyard.core.missed_runs import CatchUp
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Task
 from taskyard.ports.store import TaskQuery

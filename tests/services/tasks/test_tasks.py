@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from fakes.engine import CALLER, READER, STRANGER, WS, World
 from taskyard.core.changes import Change
+from taskyard.core.cron import CatchUp
 from taskyard.core.errors import (
     Conflict,
     IllegalTransition,
@@ -18,13 +19,11 @@ from taskyard.core.errors import (
 )
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import after
-from taskyard.core.missed_runs import CatchUp
 from taskyard.core.scheduling.policies import RuleBased
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import Command, TaskSpec
 from taskyard.ports.store import TaskQuery
-from taskyard.services.scheduling.policy_pace import PolicyPace
-from taskyard.services.scheduling.rule_budget import StepSource
+from taskyard.services.scheduling.rule_budget import PolicyPace, StepSource
 from taskyard.services.tasks import tasks as tasks_module
 
 pytestmark = pytest.mark.anyio

@@ -10,8 +10,7 @@ from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import GroupName
 from taskyard.core.instants import Instant
 from taskyard.core.tasks import Command, SecretRef, TaskSpec
-from taskyard.services.tasks.validate_work import COMMAND_BYTES
-from taskyard.services.tasks.validation import LATEST, check_spec
+from taskyard.services.tasks.validation import COMMAND_BYTES, LATEST, check_spec
 
 
 def made(**members: Any) -> TaskSpec:

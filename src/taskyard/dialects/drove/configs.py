@@ -11,8 +11,7 @@ from typing import Final
 from taskyard.dialects.drove import schemas as wire
 from taskyard.dialects.drove.durations import Duration
 from taskyard.dialects.drove.errors import Refused
-from taskyard.ports.fetching import Fetch, Fetcher
-from taskyard.ports.http import SendFailed
+from taskyard.ports.outgoing import Fetch, Fetcher, SendFailed
 
 LIMIT_BYTES: Final = 1 << 20
 _SECOND: Final = Duration(1, "second")

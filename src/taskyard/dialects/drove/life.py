@@ -6,10 +6,10 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from taskyard.core.access.redaction import redact_text
 from taskyard.core.attempts import Attempt
 from taskyard.core.signals import signal_number
 from taskyard.core.states import TERMINAL, AttemptState, Reason, TaskState
-from taskyard.services.access.redaction import redact_text
 
 
 class State(StrEnum):

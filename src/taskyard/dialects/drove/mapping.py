@@ -28,7 +28,7 @@ from taskyard.dialects.drove.identities import key_of, new_instance_id
 from taskyard.dialects.drove.settings import DroveSettings
 from taskyard.dialects.drove.sizes import log_bytes
 from taskyard.dialects.drove.views import MEBI, RECORD, Given
-from taskyard.services.tasks.validate_work import PULL_TIMEOUT_S
+from taskyard.services.tasks.validation import PULL_TIMEOUT_S
 
 _PULL_TIMEOUT: Final = Duration(15, "minute")
 _LAST_BYTES: Final = 10 << 20

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from taskyard.core.cron_seconds import check_seconds_cron
+from taskyard.core.cron import check_seconds_cron
 from taskyard.core.errors import InvalidInput
 from taskyard.dialects.fastlane.errors import BadRequest
 

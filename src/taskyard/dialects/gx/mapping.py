@@ -3,6 +3,7 @@
 import random
 from typing import Final
 
+from taskyard.core.access.redaction import redact_text
 from taskyard.core.attempts import Attempt
 from taskyard.core.instants import Instant, rfc3339
 from taskyard.core.lists import ListEntry, ListStatus, status_of
@@ -21,7 +22,6 @@ from taskyard.dialects.gx.errors import BAD_BODY, refused
 from taskyard.dialects.gx.schemas import SubmittedTask, TaskAnswer, TaskDetail
 from taskyard.dialects.gx.settings import MIB, SIZES, GxSettings, GxWork, Size
 from taskyard.dialects.http.errors import Refused
-from taskyard.services.access.redaction import redact_text
 
 NAME_LENGTH: Final = 1024
 

@@ -21,7 +21,7 @@ from taskyard.dialects.http.bodies import read_body
 from taskyard.dialects.http.requests import SLASH, header_of, query_pairs
 from taskyard.dialects.http.routes import Route
 from taskyard.dialects.http.streams import Streams
-from taskyard.ports.fetching import Fetcher
+from taskyard.ports.outgoing import Fetcher
 from taskyard.services.engine import Engine
 
 MAX_BODY_BYTES: Final = 8 << 20

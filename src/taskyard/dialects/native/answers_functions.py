@@ -3,7 +3,7 @@
 import base64
 from typing import Final
 
-from taskyard.core.access.redaction import redact_headers
+from taskyard.core.access.redaction import redact_headers, redact_text
 from taskyard.core.access.secret_text import Allowance
 from taskyard.core.functions.functions import CallRequest, CallResult, Function, Version
 from taskyard.core.ids import TaskId
@@ -16,7 +16,6 @@ from taskyard.dialects.native.schemas_functions import (
     VersionAnswer,
 )
 from taskyard.dialects.native.times import wire_time
-from taskyard.services.access.redaction import redact_text
 
 TASK_HEADER: Final = b"taskyard-task-id"
 _OURS: Final = frozenset(

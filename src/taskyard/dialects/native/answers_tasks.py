@@ -5,6 +5,7 @@ from typing import Final
 import anyio
 from anyio.lowlevel import checkpoint
 
+from taskyard.core.access.redaction import redact_attempt, redact_task, redact_text, redact_tree
 from taskyard.core.attempts import Attempt
 from taskyard.core.backoff import RetryPolicy
 from taskyard.core.changes import Change, Event
@@ -31,7 +32,6 @@ from taskyard.dialects.native.schemas_tasks import (
 )
 from taskyard.dialects.native.times import wire_time
 from taskyard.ports.store import TaskPage
-from taskyard.services.access.redaction import redact_attempt, redact_task, redact_text, redact_tree
 
 _SLICE_S: Final = 0.005
 """Seconds that a page may keep the event loop to itself."""

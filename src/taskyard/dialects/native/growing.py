@@ -7,7 +7,7 @@ from litestar.types import Receive, Scope, Send
 
 from taskyard.core.errors import Overloaded
 from taskyard.dialects.native.errors import problem_of, request_id_of
-from taskyard.services.functions.build_logs import BuildLog
+from taskyard.services.functions.version_builder import BuildLog
 
 
 class GrowingLog:

@@ -19,7 +19,7 @@ from taskyard.dialects.native.schemas_rest import (
     WorkspaceAnswer,
     WorkspacePatch,
 )
-from taskyard.ports.groups import GroupRecord
+from taskyard.ports.workspaces import GroupRecord
 
 GROUPS: Final = "groups"
 

@@ -4,6 +4,7 @@ from litestar import Controller
 from msgspec import UNSET
 
 from taskyard.core.access.principals import Role
+from taskyard.core.access.redaction import redact_text
 from taskyard.core.ids import WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.dialects.http.answers import Answer, json_answer
@@ -21,7 +22,6 @@ from taskyard.dialects.native.schemas_rest import (
 )
 from taskyard.dialects.native.times import wire_time
 from taskyard.ports.dispatching import WorkerRecord
-from taskyard.services.access.redaction import redact_text
 
 
 class MiscRoutes(Controller):

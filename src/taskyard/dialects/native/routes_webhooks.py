@@ -5,6 +5,7 @@ from typing import Final
 from litestar import Controller
 
 from taskyard.core.access.principals import Role
+from taskyard.core.access.redaction import redact_text, redact_url
 from taskyard.core.notifications.webhooks import Delivery, DeliveryState
 from taskyard.dialects.http.answers import Answer, json_answer
 from taskyard.dialects.native.operation import Call, NoQuery, operation
@@ -18,7 +19,6 @@ from taskyard.dialects.native.schemas_rest import (
     TryAnswer,
 )
 from taskyard.dialects.native.times import wire_time
-from taskyard.services.access.redaction import redact_text, redact_url
 
 DELIVERIES: Final = "deliveries"
 

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from taskyard.dialects.native.queries import WorkspaceChoice
 from taskyard.dialects.native.schemas_submit import TEXT
 from taskyard.dialects.native.schemas_tasks import Uuid, When
-from taskyard.ports.parking import ParkedKind
+from taskyard.ports.dispatching import ParkedKind
 
 RoleWord = Literal["read", "write", "operate", "admin"]
 Limit = Annotated[int, Meta(ge=1, le=1_000_000)]

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from taskyard.core.missed_runs import CatchUp
+from taskyard.core.cron import CatchUp
 from taskyard.core.scheduling.policies import Policy
 from taskyard.core.tasks import PullPolicy, SecretRef, WebhookEvent
 

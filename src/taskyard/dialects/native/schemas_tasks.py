@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from taskyard.core.missed_runs import CatchUp
+from taskyard.core.cron import CatchUp
 from taskyard.core.scheduling.policies import Policy
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import PullPolicy, SecretRef, WebhookEvent

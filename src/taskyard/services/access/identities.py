@@ -6,7 +6,7 @@ from typing import Final
 from taskyard.core.access.work_identity import SERVER, Identity, Sandbox, WorkRules
 from taskyard.core.errors import Conflict
 from taskyard.core.ids import WorkspaceName
-from taskyard.ports.identities import WorkspaceUserStore
+from taskyard.ports.workspaces import WorkspaceUserStore
 
 _WHAT_TO_DO: Final = (
     "Run the server as root, or install bubblewrap; or set workspaces_share_user = true if they may"

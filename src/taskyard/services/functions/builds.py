@@ -20,9 +20,8 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant, after, seconds_between
 from taskyard.ports.clock import Clock
 from taskyard.ports.functions import Builder, FunctionStore
-from taskyard.services.functions.build_logs import BuildLog
 from taskyard.services.functions.build_queue import BuildQueue
-from taskyard.services.functions.version_builder import Making
+from taskyard.services.functions.version_builder import BuildLog, Making
 
 KEPT_BUILDS: Final = 5
 """Builds of a function that stay on disk, beside the live one and those in use."""

@@ -8,7 +8,7 @@ from msgspec import Struct
 from taskyard.core.errors import InvalidInput
 from taskyard.core.functions.functions import IMAGE_ONLY, Function, Language, Limits, image_advice
 from taskyard.core.image_name import parse_image
-from taskyard.services.tasks.validate_work import SECRET_NAME
+from taskyard.services.tasks.validation import SECRET_NAME
 
 BUNDLE_BYTES: Final = 64 << 20
 """Largest source that is taken; dialects may take less."""

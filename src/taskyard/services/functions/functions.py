@@ -17,12 +17,11 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.states import TaskState
 from taskyard.ports.clock import Clock
 from taskyard.ports.functions import Builder, BundleStore, FunctionChange, FunctionStore
-from taskyard.ports.groups import GroupStore
 from taskyard.ports.store import TaskQuery, TaskStore
+from taskyard.ports.workspaces import GroupStore
 from taskyard.services.access.accounts import require
 from taskyard.services.access.audit import Audit
 from taskyard.services.access.identities import Identities
-from taskyard.services.functions.build_logs import BuildLog
 from taskyard.services.functions.builds import BuildLimits, Builds
 from taskyard.services.functions.deployments import (
     NAME,
@@ -31,7 +30,7 @@ from taskyard.services.functions.deployments import (
     check_limits,
     language_of,
 )
-from taskyard.services.functions.version_builder import ImageMaking, Making
+from taskyard.services.functions.version_builder import BuildLog, ImageMaking, Making
 from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.tasks.tasks import Tasks
 

@@ -20,8 +20,8 @@ from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.core.instants import DAY, Instant, to_datetime
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import FunctionCall, Task
-from taskyard.ports.catalogue import Issue, IssuedStore
 from taskyard.ports.clock import Clock
+from taskyard.ports.function_resources import Issue, IssuedStore
 from taskyard.services.access.accounts import require
 from taskyard.services.functions.calls import Calls
 from taskyard.services.functions.functions import Functions

@@ -10,8 +10,8 @@ from taskyard.core.functions.functions import Function
 from taskyard.core.functions.resources import Build, Endpoint, Entry, Node, Schedule, Tag, Trigger
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.ports.catalogue import CatalogueStore
 from taskyard.ports.clock import Clock
+from taskyard.ports.function_resources import CatalogueStore
 from taskyard.services.access.accounts import require
 from taskyard.services.access.audit import Audit
 from taskyard.services.functions.functions import Functions

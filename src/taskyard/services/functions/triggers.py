@@ -13,16 +13,16 @@ import structlog
 
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.changes import Change
+from taskyard.core.cron import CatchUp, firings_due
 from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
 from taskyard.core.functions.functions import GROUP_PREFIX, CallRequest
 from taskyard.core.functions.invocations import MOST_LINKS, CallOrigin, CallView
 from taskyard.core.functions.resources import Schedule
 from taskyard.core.instants import Instant, seconds_between
-from taskyard.core.missed_runs import CatchUp, firings_due
 from taskyard.core.states import TERMINAL, Reason
-from taskyard.ports.catalogue import CatalogueStore, Issue, IssuedStore
 from taskyard.ports.clock import Clock
-from taskyard.ports.parking import ParkingStore
+from taskyard.ports.dispatching import ParkingStore
+from taskyard.ports.function_resources import CatalogueStore, Issue, IssuedStore
 from taskyard.services.functions.calls import CallFailed
 from taskyard.services.functions.invocations import Issuing
 from taskyard.services.notifications.bus import Bus

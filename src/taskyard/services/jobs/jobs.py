@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from taskyard.core.access.principals import Caller, Role
-from taskyard.core.cron_seconds import check_seconds_cron, next_start
+from taskyard.core.cron import check_seconds_cron, next_start
 from taskyard.core.errors import Conflict, InvalidInput, NotFound
 from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.instants import Instant

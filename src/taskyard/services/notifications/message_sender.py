@@ -7,8 +7,7 @@ from msgspec.structs import replace
 
 from taskyard.core.access.secret_names import is_secret_header
 from taskyard.core.notifications.messages import DeliveryKind, DeliveryPolicy
-from taskyard.ports.http import Answer, HttpSender, Post, SendFailed
-from taskyard.ports.mail import MailFailed, MailSender
+from taskyard.ports.outgoing import Answer, HttpSender, MailFailed, MailSender, Post, SendFailed
 from taskyard.ports.webhooks import DueDelivery
 
 _SCHEME: Final = "mailto:"

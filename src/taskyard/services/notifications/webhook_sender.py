@@ -20,8 +20,7 @@ from taskyard.core.instants import Instant, seconds_between
 from taskyard.core.notifications.messages import next_try_by
 from taskyard.core.notifications.webhooks import DeliveryState, Try, next_try, signed_headers
 from taskyard.ports.clock import Clock
-from taskyard.ports.http import Answer, HttpSender, Post, SendFailed
-from taskyard.ports.mail import MailSender
+from taskyard.ports.outgoing import Answer, HttpSender, MailSender, Post, SendFailed
 from taskyard.ports.webhooks import DueDelivery, WebhookStore
 from taskyard.services.notifications.message_sender import MessageSending
 

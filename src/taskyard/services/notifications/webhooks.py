@@ -17,8 +17,7 @@ from taskyard.core.notifications.messages import Dispatched
 from taskyard.core.notifications.webhooks import Delivery, DeliveryState, key_text
 from taskyard.ports.access import SealedValue
 from taskyard.ports.clock import Clock
-from taskyard.ports.http import HttpSender
-from taskyard.ports.mail import MailSender
+from taskyard.ports.outgoing import HttpSender, MailSender
 from taskyard.ports.webhooks import WebhookStore
 from taskyard.services.access.accounts import require
 from taskyard.services.access.audit import Audit

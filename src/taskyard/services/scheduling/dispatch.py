@@ -23,8 +23,8 @@ from taskyard.core.states import Reason, TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.dispatching import DispatchStore, Placed, Placement, Running, WorkerRecord
-from taskyard.ports.groups import GroupStore
 from taskyard.ports.transport import Transport
+from taskyard.ports.workspaces import GroupStore
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.assignment_sender import Handover
 from taskyard.services.scheduling.assignments import Assignments

@@ -13,7 +13,7 @@ import structlog
 from taskyard.core.errors import Overloaded, TaskyardError
 from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.ports.clock import Clock
-from taskyard.ports.output import OutputTotals
+from taskyard.ports.logs import OutputTotals
 
 TASK_BYTES: Final = 1 << 30
 EVERY_S: Final = 2.0

@@ -3,7 +3,7 @@
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import GroupName
-from taskyard.ports.groups import GroupRecord, GroupStore
+from taskyard.ports.workspaces import GroupRecord, GroupStore
 from taskyard.services.access.accounts import require
 from taskyard.services.access.audit import Audit
 from taskyard.services.scheduling.dispatch import Dispatch

@@ -11,11 +11,10 @@ from taskyard.core.access.principals import Caller, Role
 from taskyard.core.access.work_identity import UserRule
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
-from taskyard.core.cron import check_cron, next_firing
+from taskyard.core.cron import CatchUp, check_cron, next_firing
 from taskyard.core.errors import Conflict, InvalidInput, NotFound, StorageFull
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.missed_runs import CatchUp
 from taskyard.core.resources import Resources
 from taskyard.core.scheduling.requirements import ready_task
 from taskyard.core.states import TERMINAL, TaskState
@@ -23,8 +22,8 @@ from taskyard.core.syslog import parse_server
 from taskyard.core.tasks import Command, Container, NewTask, Task, TaskSpec
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.dispatching import Placed, Placement
-from taskyard.ports.http import HttpSender
 from taskyard.ports.logs import LogStore
+from taskyard.ports.outgoing import HttpSender
 from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery, TaskStore
 from taskyard.services.access.accounts import require
 from taskyard.services.access.audit import Audit
@@ -32,8 +31,7 @@ from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.admission import Load
 from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.scheduling.kill import Kill
-from taskyard.services.scheduling.policy_pace import PolicyPace
-from taskyard.services.scheduling.rule_budget import UNLIMITED, StepSource
+from taskyard.services.scheduling.rule_budget import UNLIMITED, PolicyPace, StepSource
 from taskyard.services.tasks.validation import check_spec
 
 RETRYABLE: Final = TERMINAL - {TaskState.SUCCEEDED}

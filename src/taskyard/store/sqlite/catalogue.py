@@ -11,7 +11,7 @@ from taskyard.core.functions.functions import FunctionId
 from taskyard.core.functions.resources import Entry, Schedule, Trigger
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.ports.parking import ParkedKind
+from taskyard.ports.dispatching import ParkedKind
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.parking import put_aside, readmit, reason_of
 from taskyard.store.sqlite.rows import text

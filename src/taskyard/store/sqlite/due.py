@@ -8,9 +8,9 @@ from uuid import UUID, uuid5
 import msgspec
 
 from taskyard.core.changes import Change
+from taskyard.core.cron import firings_due
 from taskyard.core.ids import TaskId
 from taskyard.core.instants import Instant, rfc3339
-from taskyard.core.missed_runs import firings_due
 from taskyard.core.states import Reason, TaskEvent, TaskState
 from taskyard.core.tasks import NewTask, TaskSpec
 from taskyard.store.sqlite.batches import write_many

@@ -4,7 +4,7 @@ import sqlite3
 from typing import Final
 
 from taskyard.core.ids import GroupName, WorkspaceName
-from taskyard.ports.groups import GroupRecord
+from taskyard.ports.workspaces import GroupRecord
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.session import Part, writes
 

@@ -22,7 +22,7 @@ from taskyard.core.functions.resources import Schedule
 from taskyard.core.ids import TaskId, WorkerId, WorkspaceName
 from taskyard.core.instants import DAY, Instant
 from taskyard.core.states import Reason, TaskState
-from taskyard.ports.catalogue import Issue
+from taskyard.ports.function_resources import Issue
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.moves import mover_of, ready
 from taskyard.store.sqlite.parking import readmit

@@ -4,7 +4,7 @@ import sqlite3
 from typing import Final
 
 from taskyard.core.instants import Instant
-from taskyard.ports.maintenance import MaintenanceRecord
+from taskyard.ports.workspaces import MaintenanceRecord
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.session import Part, writes
 

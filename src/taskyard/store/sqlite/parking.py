@@ -13,7 +13,7 @@ import structlog
 from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant, after
-from taskyard.ports.parking import Parked, ParkedKind
+from taskyard.ports.dispatching import Parked, ParkedKind
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.session import Part, writes

@@ -8,10 +8,10 @@ import msgspec
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
+from taskyard.core.cron import CatchUp
 from taskyard.core.errors import Conflict, IllegalTransition, NotFound, TaskyardError
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.missed_runs import CatchUp
 from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.states import TERMINAL, WAITING, Reason, TaskEvent, TaskState, next_task_state
 from taskyard.core.tasks import NewTask, Task

@@ -7,8 +7,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from taskyard.core.cron import next_firing
-from taskyard.core.cron_seconds import next_start
+from taskyard.core.cron import next_firing, next_start
 from taskyard.core.functions.resources import Entry, Schedule
 from taskyard.core.instants import SECOND, Instant
 from taskyard.core.jobs import JobDefinition

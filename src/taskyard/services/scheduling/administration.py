@@ -1,13 +1,20 @@
-"""Workers as operators deal with them: who is here, and who is to take nothing new."""
+"""What operators do and look at: workers, maintenance of the installation, parked entries."""
+
+from collections.abc import Sequence
+from typing import Final
 
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import WorkerId
 from taskyard.core.resources import Capacity
-from taskyard.ports.dispatching import DispatchStore, WorkerRecord
+from taskyard.ports.clock import Clock
+from taskyard.ports.dispatching import DispatchStore, Parked, ParkingStore, WorkerRecord
+from taskyard.ports.workspaces import MaintenanceRecord, MaintenanceStore
 from taskyard.services.access.accounts import require_installation
 from taskyard.services.access.audit import Audit
 from taskyard.services.scheduling.dispatch import Dispatch
+
+SHOWN: Final = 1000
 
 
 class Workers:
@@ -56,3 +63,43 @@ class Workers:
             if record.id == worker_id:
                 return record, free
         return stored, stored.capacity
+
+
+class Maintenance:
+    """The switch. What was read once is remembered: this process alone writes it."""
+
+    def __init__(self, store: MaintenanceStore, audit: Audit, clock: Clock) -> None:
+        self._store = store
+        self._audit = audit
+        self._clock = clock
+        self._known: MaintenanceRecord | None = None
+
+    async def state(self) -> MaintenanceRecord:
+        """As it is. Raises as the store does."""
+        if self._known is None:
+            self._known = await self._store.read()
+        return self._known
+
+    async def set(self, caller: Caller, *, is_on: bool) -> MaintenanceRecord:
+        """Switch it; twice is as good as once. Raises ``NotAllowed``, or as the store does."""
+        action = "maintenance.set" if is_on else "maintenance.unset"
+        try:
+            require_installation(caller, Role.OPERATE)
+        except NotAllowed as error:
+            await self._audit.not_allowed(caller, error, action)
+            raise
+        self._known = None
+        self._known = await self._store.put(is_on=is_on, now=self._clock.now())
+        await self._audit.done(caller, action, "", workspace=INSTALLATION)
+        return self._known
+
+
+class ParkedEntries:
+    """The entries of a caller's workspace that are put aside."""
+
+    def __init__(self, store: ParkingStore) -> None:
+        self._store = store
+
+    async def all(self, caller: Caller) -> Sequence[Parked]:
+        """Longest parked first, at most :data:`SHOWN`."""
+        return await self._store.parked(caller.workspace, SHOWN)

@@ -1,4 +1,4 @@
-"""The outgoing HTTP port: one guarded request."""
+"""Ports for what goes out: guarded HTTP requests, fetched documents, mails."""
 
 from typing import Protocol
 
@@ -57,4 +57,46 @@ class HttpSender(Protocol):
 
     async def close(self) -> None:
         """Close what is open. May be called twice."""
+        ...
+
+
+class MailFailed(TaskyardError):
+    """The mail was not accepted, or no mail server could be reached."""
+
+
+class MailSender(Protocol):
+    """Hands mails to a mail server."""
+
+    async def send(self, sender: str, recipient: str, content: bytes) -> None:
+        """Send a complete RFC 5322 message to one address. Raises ``MailFailed``."""
+        ...
+
+
+class Fetch(Struct, frozen=True):
+    """What to ask for."""
+
+    url: str
+    method: str = "GET"
+    headers: dict[str, str] = {}
+    body: bytes = b""
+    verify_tls: bool = True
+    """Whether the target has to prove with a certificate that it is who it says."""
+    connect_s: float = 1.0
+    """Seconds to connect."""
+    total_s: float = 1.0
+    """Seconds for all of it, after the connection was made."""
+    limit_bytes: int = 1 << 20
+    """Largest answer."""
+
+
+class Fetcher(Protocol):
+    """Fetches once; redirects are answers like others."""
+
+    async def __call__(self, wanted: Fetch) -> Answer:
+        """The answer with its whole body.
+
+        Raises:
+            TargetRefused: the host, or an address it resolves to, is not allowed.
+            SendFailed: no connection, it broke or took too long, or the answer is too large.
+        """
         ...

@@ -1,4 +1,7 @@
-"""The group port: settings of groups and workspaces. Raises as the store ports do."""
+"""The ports of workspaces and the installation: groups, users of the machine, maintenance.
+
+Raise as the store ports do.
+"""
 
 from typing import Protocol
 
@@ -8,6 +11,7 @@ from taskyard.core.ids import (
     GroupName,
     WorkspaceName,
 )
+from taskyard.core.instants import Instant
 
 
 class GroupRecord(Struct, frozen=True):
@@ -54,4 +58,42 @@ class GroupStore(Protocol):
         self,
     ) -> tuple[dict[WorkspaceName, int], list[GroupRecord]]:
         """All workspace limits, and all groups that are paused or limited (without counts)."""
+        ...
+
+
+class WorkspaceUserStore(Protocol):
+    """User ids by workspace. One that was given out is never given to another workspace."""
+
+    async def user_id(self, workspace: WorkspaceName, first: int, last: int) -> int:
+        """The user id of a workspace, the same each time.
+
+        The first time, it is the lowest from ``first`` to ``last`` above all that were given out.
+        Raises ``Conflict`` if there is none left.
+        """
+        ...
+
+    async def workspaces(self, now: Instant) -> dict[WorkspaceName, bool]:
+        """All that have a valid token, a user, a task or a function; whether they have functions
+        that no container holds.
+        """
+        ...
+
+
+class MaintenanceRecord(Struct, frozen=True):
+    """Whether it is on."""
+
+    is_on: bool
+    changed_at: Instant | None = None
+    """Since when; None if it never was changed."""
+
+
+class MaintenanceStore(Protocol):
+    """Raises as the store ports do."""
+
+    async def read(self) -> MaintenanceRecord:
+        """As it is."""
+        ...
+
+    async def put(self, *, is_on: bool, now: Instant) -> MaintenanceRecord:
+        """Set it; setting it to what it is changes nothing. Answers with what it is then."""
         ...

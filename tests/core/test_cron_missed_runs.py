@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskyard.core.cron import check_cron, next_firing
+from taskyard.core.cron import CatchUp, check_cron, firings_due, next_firing
 from taskyard.core.errors import InvalidInput
 from taskyard.core.instants import SECOND, Instant, from_datetime, to_datetime
-from taskyard.core.missed_runs import CatchUp, firings_due
 
 MINUTE = 60 * SECOND
 
@@ -198,7 +197,7 @@ def test_skipping_ahead_finds_the_same_as_walking(
 
 def test_years_of_missed_minutes_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Making up for all of them with one task does not walk through each of them."""
-    from taskyard.core import missed_runs  # noqa: PLC0415
+    from taskyard.core import cron  # noqa: PLC0415
 
     calls = 0
 
@@ -207,7 +206,7 @@ def test_years_of_missed_minutes_cost_little(monkeypatch: pytest.MonkeyPatch) ->
         calls += 1
         return next_firing(expression, timezone, after)
 
-    monkeypatch.setattr(missed_runs, "next_firing", counted)
+    monkeypatch.setattr(cron, "next_firing", counted)
     now = at("2036-05-01T12:00")
     found, _ = firings_due("* * * * *", "UTC", at("2026-05-01T12:00"), now, CatchUp.ONE, 100)
     assert found == [now]

@@ -1,4 +1,4 @@
-"""The ports of what hangs on functions, and of calls that are issued under ids of their own."""
+"""The ports of endpoints, triggers, schedules and tags of functions, and of invocations."""
 
 from collections.abc import Collection, Sequence
 from typing import Protocol
