@@ -277,6 +277,7 @@ def test_the_api_description_is_shown_offline(visit: "Visit") -> None:
     page = visit.open("docs")
     expect(page.get_by_text("/api/v1/me", exact=True)).to_be_visible()
     expect(page.get_by_text("Who is asking")).to_be_visible()
+    expect(page.get_by_text("OAS 3.1")).to_be_visible()
 
 
 def test_long_output_keeps_memory_bounded(visit: "Visit") -> None:

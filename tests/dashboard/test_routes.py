@@ -1,11 +1,15 @@
 """The addresses of the dashboard, over HTTP."""
 
 import gzip
+import hashlib
+import re
+from pathlib import Path
 
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from taskyard import dashboard
 from taskyard.dashboard.assets import load_assets, swagger_assets
 from taskyard.dashboard.routes import dashboard_router
 
@@ -106,8 +110,19 @@ def test_head_answers_without_a_body(client: Client) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-def test_the_viewer_comes_from_its_package() -> None:
+def test_the_viewer_comes_with_the_package() -> None:
     """No part of the API page is fetched from elsewhere, nor is a missing source map asked for."""
     found = swagger_assets()
     assert set(found) == {"swagger-ui.css", "swagger-ui-bundle.js"}
     assert all(b"sourceMappingURL=" not in one.body for one in found.values())
+
+
+def test_the_viewer_is_the_release_it_says() -> None:
+    """Whoever updates one file updates all, and changes none by hand."""
+    folder = Path(dashboard.__file__).parent / "swagger_ui"
+    said = dict(
+        re.findall(r"`(\S+)` \| `([0-9a-f]{64})`", (folder / "README.md").read_text("utf-8"))
+    )
+    assert set(said) == {"swagger-ui.css", "swagger-ui-bundle.js"}
+    for name, digest in said.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name

@@ -9,7 +9,6 @@ import gzip
 import hashlib
 from collections.abc import Iterable
 from functools import cache
-from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -28,7 +27,7 @@ CONTENT_TYPES: Final = {
 
 _UNCOMPRESSED: Final = frozenset({".png"})
 _PAGES: Final = ("index.html", "docs.html")
-_NOT_PRELOADED: Final = frozenset({"early.js", "docs.js", "openapi30.js"})
+_NOT_PRELOADED: Final = frozenset({"early.js", "docs.js"})
 _SWAGGER_FILES: Final = ("swagger-ui.css", "swagger-ui-bundle.js")
 
 
@@ -88,18 +87,18 @@ def load_assets(folder: Path | None = None) -> Assets:
 
 @cache
 def swagger_assets() -> dict[str, Asset]:
-    """The viewer of API descriptions out of its installed package, read (1.5 MB) when first asked.
+    """The viewer of API descriptions, read (1.9 MB) when first asked.
 
-    Raises :class:`AssetsMissing` if the package does not hold it.
+    Raises :class:`AssetsMissing` if the installation lacks it.
     """
-    with resources.as_file(resources.files("swagger_ui_bundle")) as package:
-        folders = sorted(package.glob("vendor/swagger-ui-*"))
-        if not folders:
-            raise AssetsMissing("the package swagger-ui-bundle holds no viewer; install it again")
+    root = Path(__file__).parent / "swagger_ui"
+    try:
         return {
-            name: asset(name, _without_source_map((folders[-1] / name).read_bytes()))
+            name: asset(name, _without_source_map((root / name).read_bytes()))
             for name in _SWAGGER_FILES
         }
+    except FileNotFoundError as error:
+        raise AssetsMissing(f"the viewer lacks {error.filename}; install Taskyard again") from error
 
 
 def _without_source_map(body: bytes) -> bytes:

@@ -1,7 +1,6 @@
 // The API description as a page: fetches it, and hands it to the viewer that was loaded before.
 
 import { authorization } from "./session.js";
-import { toOpenapi30 } from "./openapi30.js";
 
 const note = /** @type {HTMLElement} */ (document.getElementById("docs-note"));
 
@@ -32,7 +31,7 @@ async function show() {
   }
   viewer({
     dom_id: "#docs",
-    spec: toOpenapi30(await answer.json()),
+    spec: await answer.json(),
     deepLinking: true,
     docExpansion: "list",
     defaultModelsExpandDepth: 0,
