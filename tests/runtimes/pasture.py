@@ -160,7 +160,8 @@ class Pasture:
 
     async def output(self, attempt: Assignment | Ended, stream: str = "stdout") -> bytes:
         """What it has written so far."""
-        return await anyio.Path(self.directory(attempt.attempt_id) / stream).read_bytes()
+        path = anyio.Path(self.directory(attempt.attempt_id) / stream)
+        return await path.read_bytes() if await path.exists() else b""
 
     async def has_written(self, assignment: Assignment, text: bytes) -> bytes:
         """Wait until its output contains something; answers with all of it."""

@@ -1,6 +1,8 @@
 """On a disk that is nearly full output is cut where it is, and says so."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from taskyard.runtimes.command import journal
 from taskyard.runtimes.container.output import Output as ContainerOutput
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
 from taskyard.runtimes.output import disk_space
-from taskyard.runtimes.output.files import Output
+from taskyard.runtimes.output.attempt_files import OutputFiles
 from taskyard.worker.output.archive import ArchiveReader
 from taskyard.worker.output.attempt_log import AttemptOutput
 
@@ -30,49 +32,71 @@ def known(directory: Path) -> int:
     return int(json.loads((directory / "meta.json").read_text())["log_limit_bytes"])
 
 
-def test_commands_keep_what_they_have_said(tmp_path: Path, full: None) -> None:
+@pytest.fixture
+def null() -> Iterator[int]:
+    """An open null device."""
+    with open(os.devnull, "r+b", buffering=0) as file:  # noqa: PTH123 - as the supervisor does
+        yield file.fileno()
+
+
+def test_commands_keep_what_they_have_said(tmp_path: Path, full: None, null: int) -> None:
     """And a little more; the rest is dropped, counted and marked."""
     del full
     journal.write_meta(str(tmp_path), LARGE)
     reader = AttemptOutput(tmp_path, ArchiveReader())
     assert reader.limit() == LARGE
-    output = Output(str(tmp_path), LARGE)
-    (tmp_path / "stdout").write_bytes(b"x" * 200 * KIB)
-    (tmp_path / "stderr").write_bytes(b"e")
-    assert output.free_surplus()
+    files = OutputFiles(str(tmp_path), LARGE, null)
+    files.write(0, b"x" * 200 * KIB)
+    files.write(1, b"e")
+    assert files.look()
     cut = 200 * KIB + disk_space.SLACK_BYTES
     assert (known(tmp_path), reader.limit()) == (cut, cut)
-    (tmp_path / "stdout").write_bytes(b"x" * 300 * KIB)
-    assert output.free_surplus()
+    files.write(0, b"x" * 100 * KIB)
+    assert files.look()
     assert known(tmp_path) == cut
-    sizes = output.finish()
+    files.close()
+    sizes = files.sizes()
     dropped = 300 * KIB - cut
     assert sizes["stdout"] == {"stored_bytes": cut, "dropped_bytes": dropped}
     assert sizes["stderr"] == {"stored_bytes": 1, "dropped_bytes": 0}
+    assert reader.size(Stream.STDOUT) == StreamSize(cut, dropped)
     sealed = reader.seal({Stream.STDOUT: dropped, Stream.STDERR: 0}, patient=True)
     assert sealed[Stream.STDERR] == StreamSize(1)
     end = reader.read(Stream.STDOUT, cut, KIB, patient=True)
     assert end == b"\n[taskyard: output limit reached, %d bytes dropped]\n" % dropped
 
 
-def test_little_output_is_not_cut(tmp_path: Path, full: None) -> None:
+def test_little_output_is_not_cut(tmp_path: Path, full: None, null: int) -> None:
     """Nor is a limit raised that is lower than all this."""
     del full
-    (tmp_path / "stdout").write_bytes(b"x" * 100)
     for limit, cut in ((LARGE, 100 + disk_space.SLACK_BYTES), (50, 50)):
         journal.write_meta(str(tmp_path), limit)
-        Output(str(tmp_path), limit).free_surplus()
+        files = OutputFiles(str(tmp_path), limit, null)
+        files.write(0, b"x" * 100)
+        files.look()
+        files.close()
         assert known(tmp_path) == cut
 
 
-def test_an_adopted_command_keeps_the_lower_limit(tmp_path: Path) -> None:
-    """Readers know it, and may have been told what is beyond."""
-    assert journal.read_meta(str(tmp_path), 7) == 7
+def test_much_output_meets_the_floor_at_once(tmp_path: Path, full: None, null: int) -> None:
+    """The disk is looked at after every megabyte, and not only now and then."""
+    del full
     journal.write_meta(str(tmp_path), LARGE)
-    journal.write_meta(str(tmp_path), 12)
-    assert journal.read_meta(str(tmp_path), LARGE) == 12
+    files = OutputFiles(str(tmp_path), LARGE, null)
+    for _ in range(8):
+        files.write(0, b"x" * 512 * KIB)
+    files.close()
+    assert (tmp_path / "stdout").stat().st_size == known(tmp_path) < 2048 * KIB
+
+
+def test_an_adopted_command_keeps_the_lower_limit(tmp_path: Path) -> None:
+    """Readers know it, and may have been told what is beyond; the same for what was dropped."""
+    assert journal.read_meta(str(tmp_path), 7) == (7, (0, 0))
+    journal.write_meta(str(tmp_path), LARGE)
+    journal.write_meta(str(tmp_path), 12, (3, 0))
+    assert journal.read_meta(str(tmp_path), LARGE) == (12, (3, 0))
     (tmp_path / "meta.json").write_text("{")
-    assert journal.read_meta(str(tmp_path), 7) == 7
+    assert journal.read_meta(str(tmp_path), 7) == (7, (0, 0))
 
 
 @pytest.mark.parametrize("merge", [True, False])

@@ -9,9 +9,12 @@ object per line.
 What one attempt leaves in its directory:
 
 ``stdout``, ``stderr``
-    Its output, written by the command itself.
+    Its output, which it writes into pipes (:mod:`.output`). Made with their first bytes.
+``order``
+    In what order the bytes of both came (:mod:`taskyard.core.output_index`).
 ``meta.json``
-    ``{"log_limit_bytes": N}`` for readers of the output; there before the command starts.
+    ``{"log_limit_bytes": N, "dropped_bytes": [of stdout, of stderr]}`` for readers of the output;
+    there before the command starts, at first without what is dropped.
 ``attempt.jsonl``
     What the shepherd remembers across its own death, a line of JSON for each step: what is about
     to be started and where its processes will be found, written before the spawn; its pid and

@@ -9,11 +9,11 @@ from typing import Final
 from taskyard.runtimes.command import journal
 from taskyard.runtimes.command.confining import check_strict, confinement
 from taskyard.runtimes.command.log import complain
+from taskyard.runtimes.command.output import Output
 from taskyard.runtimes.command.protocol import Json
-from taskyard.runtimes.command.spawning import SpawnFailed, spawn
+from taskyard.runtimes.command.spawning import SpawnFailed, identity_of, spawn
 from taskyard.runtimes.command.supervised_process import Ward, wall_now
 from taskyard.runtimes.command.timers import Timers
-from taskyard.runtimes.output.files import Output
 from taskyard.runtimes.processes import proc
 from taskyard.runtimes.processes.attempt_cgroup import Cage, LostInCage
 from taskyard.runtimes.processes.cgroups import Cgroups
@@ -101,13 +101,14 @@ class Herd:
         return cage is None or all(ward.tree.name != cage for ward in self._wards.values())
 
     def _begin(self, request: Json, tree: Tree, claim: journal.Claim) -> None:
-        output = Output(request["directory"], request["log_limit_bytes"])
-        ward = self._take_in(request, tree, output)
+        ward = self._take_in(request, tree, request["log_limit_bytes"])
+        output = ward.output
         try:
             check_strict(request, ward.confinement)
             journal.write_meta(ward.directory, request["log_limit_bytes"])
             tree.prepare()
-            pid = self._spawn_inside(tree, request)
+            with output.opened(identity_of(request), merge=request["merge_output"]) as ends:
+                pid = self._spawn_inside(tree, request, ends)
         except (SpawnFailed, OSError) as error:
             trouble = not isinstance(error, SpawnFailed) or error.trouble
             ward.reason = "runtime_trouble" if trouble else "start_failed"
@@ -116,6 +117,8 @@ class Herd:
             self._advance(ward)
             return
         facts = proc.process(pid)
+        pipes = output.pipes
+        tree.writes_to(pipes)
         ward.born(pid, facts.start_ticks if facts else 0, wall_now(), isolated=request["isolate"])
         self._by_pid[pid] = ward
         self._roster.mains[pid] = ward.attempt_id
@@ -133,6 +136,7 @@ class Herd:
             "start_ticks": ward.handle["start_ticks"],
             "started_at": ward.started_at,
             "isolate": request["isolate"],
+            "pipes": pipes,
         }
         try:
             claim.add(known)
@@ -141,21 +145,22 @@ class Herd:
         self._set_timeout(ward, request, 0.0)
         self._started(ward)
 
-    def _spawn_inside(self, tree: Tree, request: Json) -> int:
+    def _spawn_inside(self, tree: Tree, request: Json, ends: tuple[int, int]) -> int:
         cpus = Limits(*request["limits"]).cpus
         if self._cgroups is not None and "cpuset" in self._cgroups.enforced:
             cpus = None  # The cage sees to it, and what is inside cannot get around that.
         try:
             tree.enter()
             with pinned(cpus):
-                return spawn(request, self._null)
+                return spawn(request, self._null, ends)
         finally:
             try:
                 tree.leave()
             except OSError as error:
                 raise LostInCage(str(error)) from error
 
-    def _take_in(self, request: Json, tree: Tree, output: Output) -> Ward:
+    def _take_in(self, request: Json, tree: Tree, limit_bytes: int) -> Ward:
+        output = Output(request["directory"], limit_bytes, self._selector, self._timers, self._null)
         ward = Ward(request["attempt_id"], request["directory"], tree, output)
         enforced = () if self._cgroups is None else self._cgroups.enforced
         ward.confinement = confinement(request, enforced)
@@ -218,11 +223,13 @@ class Herd:
             return
         tree = self._trees.found(request, start["tree"])
         # It is lower than what was asked for where the disk was nearly full before.
-        limit = journal.read_meta(directory, request["log_limit_bytes"])
-        ward = self._take_in(request, tree, Output(directory, limit))
+        limit, dropped = journal.read_meta(directory, request["log_limit_bytes"])
+        ward = self._take_in(request, tree, limit)
         pid, ticks = start.get("pid", 0), start.get("start_ticks", 0)
         if pid:
+            tree.writes_to(start.get("pipes", []))
             ward.born(pid, ticks, start["started_at"], isolated=start["isolate"])
+            ward.output.resume(start.get("pipes", []), tree.pids(), dropped)
         main = proc.process(pid) if pid else None
         if main is None or main.start_ticks != ticks or not main.alive:
             ward.main_exited(None, {})
@@ -358,10 +365,10 @@ class Herd:
         every_s = _OUTPUT_EVERY_S
         for ward in self._wards.values():
             try:
-                if ward.output.free_surplus():
+                if ward.output.look():
                     every_s = _OUTPUT_IN_NEED_S
             except OSError as error:
-                complain(f"attempt {ward.attempt_id}: its output cannot be limited: {error}")
+                complain(f"attempt {ward.attempt_id}: its output cannot be looked after: {error}")
         self._looks_at_output = bool(self._wards)
         if self._looks_at_output:
             self._timers.at(time.monotonic() + every_s, self._look_at_output)

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from taskyard.runtimes.command import spawnlib
 from taskyard.runtimes.command.protocol import Json
+from taskyard.runtimes.processes import descriptors
 from taskyard.runtimes.processes.bubblewrap import DirectoryRefused, SandboxMissing, sandboxed
 
 _MACHINE_TROUBLE: Final = {
@@ -63,11 +64,12 @@ def is_own_user(request: Json) -> bool:
         return False
 
 
-def spawn(request: Json, null: int) -> int:
+def spawn(request: Json, null: int, outputs: tuple[int, int]) -> int:
     """Start the command of a request; answers with its pid.
 
-    ``null`` is an open ``/dev/null``. The caller has made sure that this process is where the
-    child shall be born, and waits for the child. Raises :class:`SpawnFailed`.
+    ``null`` is an open ``/dev/null``, ``outputs`` become standard output and error. The caller has
+    made sure that this process is where the child shall be born, and waits for the child. Raises
+    :class:`SpawnFailed`.
     """
     directory: str = request["directory"]
     identity = _identity(request["user"], request["identity"])
@@ -90,17 +92,11 @@ def spawn(request: Json, null: int) -> int:
         raise SpawnFailed(str(error)) from error
     except OSError as error:
         raise _trouble(error) from error
-    opened: list[int] = []
+    stdin = null
     try:
-        stdin = null
         if request["stdin"]:
             stdin = os.open(f"{directory}/stdin", os.O_RDONLY | os.O_CLOEXEC)
-            opened.append(stdin)
-        stdout = _open_output(f"{directory}/stdout", identity)
-        opened.append(stdout)
-        stderr = _open_output(f"{directory}/stderr", identity)
-        opened.append(stderr)
-        streams = (stdin, stdout, stdout if request["merge_output"] else stderr)
+        streams = (stdin, *outputs)
         return _start(
             program, argv, cwd, request["env"], streams, identity, own_directory=cwd == work
         )
@@ -109,8 +105,8 @@ def spawn(request: Json, null: int) -> int:
     except ValueError as error:
         raise SpawnFailed(f"the command cannot be passed to the system: {error}") from error
     finally:
-        for fd in opened:
-            os.close(fd)
+        if stdin != null:
+            os.close(stdin)
 
 
 def _start(
@@ -126,9 +122,10 @@ def _start(
     if identity is None:
         return _spawn_in(cwd, program, argv, env, streams)
     if _library is not None:
-        return _library.spawn(
-            program, argv, env, cwd, streams, *identity, own_directory=own_directory
-        )
+        with descriptors.usual_limit():
+            return _library.spawn(
+                program, argv, env, cwd, streams, *identity, own_directory=own_directory
+            )
     # Without the library a change of user takes a full fork, which costs three times as much.
     process = subprocess.Popen(  # noqa: S603 - running what was asked for is the purpose
         argv,
@@ -143,6 +140,7 @@ def _start(
         user=identity.uid,
         group=identity.gid,
         extra_groups=[],
+        preexec_fn=descriptors.lower_limit,  # noqa: PLW1509 - there are no threads
     )
     # The shepherd waits for all its children at once; this object must not try to, or complain.
     process.returncode = 0
@@ -162,15 +160,17 @@ def _spawn_in(
             raise SpawnFailed(
                 f"working directory {cwd} cannot be entered: {error.strerror}"
             ) from error
-        return os.posix_spawn(
-            program,
-            argv,
-            env,
-            file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)],
-            setsid=True,
-            setsigmask=(),
-            setsigdef=_DEFAULT_SIGNALS,
-        )
+        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
+        with descriptors.usual_limit():
+            return os.posix_spawn(
+                program,
+                argv,
+                env,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_DEFAULT_SIGNALS,
+            )
     finally:
         os.fchdir(here)
         os.close(here)
@@ -205,15 +205,6 @@ def _check_directory(path: str) -> None:
     if not os.path.isdir(path):  # noqa: PTH112 - no pathlib in the shepherd
         problem = "is not a directory" if os.path.lexists(path) else "does not exist"
         raise SpawnFailed(f"working directory {path} {problem}")
-
-
-def _open_output(path: str, identity: Identity | None) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    fd = os.open(path, flags, 0o600)
-    if identity is not None:
-        # Programs open /dev/stdout again, which needs rights on the file itself.
-        os.fchown(fd, identity.uid, identity.gid)
-    return fd
 
 
 def _find(program: str, search_path: str, cwd: str) -> str:

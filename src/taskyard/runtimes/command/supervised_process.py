@@ -6,9 +6,9 @@ import time
 from typing import Final
 
 from taskyard.core.signals import signal_name, signal_number
+from taskyard.runtimes.command.output import Output
 from taskyard.runtimes.command.protocol import Json
 from taskyard.runtimes.command.timers import Timer
-from taskyard.runtimes.output.files import Output
 from taskyard.runtimes.processes import proc, terminating
 from taskyard.runtimes.processes.tree import Tree
 

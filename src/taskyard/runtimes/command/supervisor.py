@@ -28,7 +28,7 @@ from taskyard.runtimes.command.log import complain
 from taskyard.runtimes.command.process_table import Herd
 from taskyard.runtimes.command.protocol import LOCK, LOG, PROTOCOL, READY, TAKEN, Json
 from taskyard.runtimes.command.timers import Timer, Timers
-from taskyard.runtimes.processes import cgroups, linux
+from taskyard.runtimes.processes import cgroups, descriptors, linux
 
 _AT_ONCE: Final = 4
 """Requests handled before exits are looked at again."""
@@ -187,6 +187,7 @@ def _settle_down() -> None:
     # 022, because a command that writes into a shared directory is expected to share; private
     # things (output, records, socket, the working directory) are created with their own modes.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    descriptors.raise_limit()
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     with contextlib.suppress(OSError):

@@ -78,7 +78,7 @@ class Output:
         if not meta.exists():
             meta.write_text(f'{{"log_limit_bytes": {self._limit}}}', encoding="ascii")
         # It is lower than it was asked for where the disk was nearly full before.
-        self._limit = journal.read_meta(str(self._directory), self._limit)
+        self._limit = journal.read_meta(str(self._directory), self._limit)[0]
         self._prefix[STDERR] = stderr_prefix_bytes
         for stream, name in _NAMES.items():
             fd = self._fds[stream] = os.open(f"{self._directory}/{name}", _FLAGS, _MODE)

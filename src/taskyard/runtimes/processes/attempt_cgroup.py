@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from taskyard.runtimes.command.protocol import Json
@@ -189,6 +189,9 @@ class Cage:
 
     def born(self, pid: int, start_ticks: int) -> None:
         """Nothing to note: the kernel knows."""
+
+    def writes_to(self, pipes: Sequence[str]) -> None:
+        """Nothing to note either."""
 
     def limit(self) -> bool:
         """Write the limits into the controllers."""

@@ -4,7 +4,7 @@ Who left is found as without cgroups: the shepherd adopts orphans, so that whoev
 descendant of the main process, or becomes a child of the shepherd.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from taskyard.runtimes.command.protocol import Json
 from taskyard.runtimes.command.spawning import is_own_user
@@ -54,6 +54,10 @@ class WatchedCage:
         """Remember who the ancestor of all others is."""
         self._pid = pid
         self._outside.born(pid, start_ticks)
+
+    def writes_to(self, pipes: Sequence[str]) -> None:
+        """Whoever left is known by them."""
+        self._outside.writes_to(pipes)
 
     def limit(self) -> bool:
         """Limit the cage. Raises ``OSError``."""

@@ -2,6 +2,7 @@
 
 import os
 import resource
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from taskyard.runtimes.command.protocol import MARK, Json
@@ -135,15 +136,17 @@ def marks(pid: int) -> list[str]:
     ]
 
 
-def holds(pid: int, directory: str) -> bool:
-    """Whether a process works in a directory, or has one of its files as a standard stream."""
+def holds(pid: int, directory: str, pipes: Collection[str] = ()) -> bool:
+    """Whether a process works in a directory, or has one of its files, or one of these pipes, as a
+    standard stream.
+    """
     inside = directory.rstrip("/") + "/"
     for name in ("cwd", "fd/0", "fd/1", "fd/2"):
         try:
             target = os.readlink(f"/proc/{pid}/{name}")  # noqa: PTH115 - hot path
         except OSError:
             continue
-        if target.startswith(inside):
+        if target.startswith(inside) or target in pipes:
             return True
     return False
 

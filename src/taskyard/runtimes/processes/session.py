@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from taskyard.runtimes.command.protocol import Json
@@ -34,15 +34,16 @@ class SessionTree:
     """Finds the processes of an attempt by what ties them to it.
 
     Those are: the session it began, descent from a member, the attempt's id in the environment, a
-    working directory or standard stream in the attempt's directory. The shepherd is a subreaper,
-    so an orphan of any attempt is its child. An orphan that bears no mark at all belongs to the
-    last attempt that is left of those that may have begot it, and is killed with that one. Where
-    attempts have cgroups, one that has left them all as well is killed with the first.
+    working directory or standard stream in the attempt's directory, a standard stream that is one
+    of its pipes. The supervisor is a subreaper, so an orphan of any attempt is its child. An orphan
+    that bears no mark at all belongs to the last attempt that is left of those that may have begot
+    it, and is killed with that one. Where attempts have cgroups, one that has left them all as well
+    is killed with the first.
     """
 
     __slots__ = (
-        *("_adopted", "_attempt_id", "_directory", "_has_left", "_pid", "_roster", "_seen"),
-        "_ticks",
+        *("_adopted", "_attempt_id", "_directory", "_has_left", "_pid", "_pipes", "_roster"),
+        *("_seen", "_ticks"),
     )
     method = "session"
 
@@ -62,6 +63,7 @@ class SessionTree:
         """Whether another shepherd spawned it: then its orphans are not our children."""
         self._has_left = has_left
         """Whether a process is outside the cgroups of all attempts; never, where they have none."""
+        self._pipes: frozenset[str] = frozenset()
         self._pid = 0
         self._ticks = 0
         self._seen: dict[int, int] = {}
@@ -89,6 +91,10 @@ class SessionTree:
         """Remember the leader of the session."""
         self._pid = pid
         self._ticks = start_ticks
+
+    def writes_to(self, pipes: Sequence[str]) -> None:
+        """Whoever has one of these as a standard stream is a member."""
+        self._pipes = frozenset(pipes)
 
     def limit(self) -> bool:
         """There is nothing that could limit the tree."""
@@ -160,7 +166,7 @@ class SessionTree:
             return (
                 (self._pid != 0 and os.getsid(pid) == self._pid)
                 or proc.is_marked(pid, self._attempt_id)
-                or proc.holds(pid, self._directory)
+                or proc.holds(pid, self._directory, self._pipes)
                 or self._has_escaped(pid)
             )
         return False
@@ -202,7 +208,7 @@ class SessionTree:
             return False
         return (
             proc.is_marked(one.pid, self._attempt_id)
-            or proc.holds(one.pid, self._directory)
+            or proc.holds(one.pid, self._directory, self._pipes)
             or (
                 not self._adopted
                 and (self._roster.alive <= {self._attempt_id} or self._has_escaped(one.pid))

@@ -1,5 +1,6 @@
 """What holds the processes of one attempt together, so that all of them can be found."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from taskyard.runtimes.command.protocol import Json
@@ -51,6 +52,10 @@ class Tree(Protocol):
 
     def born(self, pid: int, start_ticks: int) -> None:
         """The main process was spawned."""
+        ...
+
+    def writes_to(self, pipes: Sequence[str]) -> None:
+        """Only processes of the tree write to these pipes, named as in ``/proc``."""
         ...
 
     def limit(self) -> bool:

@@ -38,6 +38,8 @@ _AGES: Final = ("older", "newer")
 
 class _Meta(Struct):
     log_limit_bytes: int
+    dropped_bytes: tuple[int, int] = (0, 0)
+    """Of both streams, as far as known while the work runs."""
 
 
 class Cut(Struct, frozen=True, omit_defaults=True):
@@ -83,6 +85,9 @@ class AttemptOutput:
         self._archives = archives
         self._limit: int | None = None
         self._limit_read_at = -1
+        self._dropped: dict[Stream, int] = {}
+        """Known to be dropped by whoever takes the output in; of what is beyond the limit in a file
+        nobody has to know."""
         self._indexes: dict[Stream, ArchiveIndex] = {}
 
     def limit(self) -> int | None:
@@ -96,11 +101,13 @@ class AttemptOutput:
             if content is None:
                 return None
             try:
-                self._limit = msgspec.json.decode(content, type=_Meta).log_limit_bytes
-                self._limit_read_at = written_at
+                meta = msgspec.json.decode(content, type=_Meta)
             except msgspec.DecodeError:
                 # Caught in the middle of being written: the work has not begun.
                 return None
+            self._limit = meta.log_limit_bytes
+            self._dropped = dict(zip(Stream, meta.dropped_bytes, strict=True))
+            self._limit_read_at = written_at
         return self._limit
 
     def cuts(self) -> dict[Stream, Cut]:
@@ -127,7 +134,7 @@ class AttemptOutput:
             return cut.size
         limit = self.limit()
         kept = length if limit is None else min(length, limit)
-        return StreamSize(kept, length - kept)
+        return StreamSize(kept, length - kept + self._dropped.get(stream, 0))
 
     def read(self, stream: Stream, offset: int, length: int, *, patient: bool) -> bytes:
         """Up to ``length`` bytes from ``offset``; short only at the present end.
@@ -213,7 +220,8 @@ class AttemptOutput:
                 continue
             if stream not in cuts:
                 kept = length if limit is None else min(length, limit)
-                beyond = max(length - kept, reported.get(stream, 0))
+                known = max(reported.get(stream, 0), self._dropped.get(stream, 0))
+                beyond = max(length - kept, known)
                 if not beyond:
                     sizes[stream] = StreamSize(length)
                     continue
