@@ -1,89 +1,78 @@
-"""What the dialect's handlers are given."""
+"""The dialect as the kit knows it, and what its handlers are given."""
 
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl
 
 from litestar.types import Receive, Scope
 
-from taskyard.core.access.principals import Caller
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import GroupName, WorkspaceName
 from taskyard.core.jobs import Execution, Job, JobKey
+from taskyard.dialects.fastlane.errors import answer_of, page_answer
 from taskyard.dialects.fastlane.settings import FastlaneSettings
 from taskyard.dialects.fastlane.urls import Urls, urls_of
-from taskyard.dialects.http.bodies import read_body
-from taskyard.dialects.http.dialect import DialectContext
-from taskyard.services.engine import Engine
+from taskyard.dialects.http import dialect as kit
+from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.dialect import CALLER_KEY, Dialect, DialectContext, allow_header
+from taskyard.dialects.http.routes import Route
 
-CALLER_KEY: Final = "fastlane_caller"
-"""Where a connection's state keeps who asks."""
+TASK: Final = "/tasks/{task_id}"
+JOB: Final = TASK + "/jobs/{job_id}"
+EXECUTION: Final = JOB + "/executions/{execution_id}"
 NAME_LENGTH: Final = 255
-_QUERY_MEMBERS: Final = 64
-_UNSTORABLE: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-"""Control characters, and what stands for an encoded slash inside a segment."""
+_UNSTORABLE: Final = re.compile("[\x00-\x1f\x7f/\ud800-\udfff]")
+"""Control characters, slashes, and what is no character."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fastlane:
-    """The dialect below one prefix."""
+class Fastlane(Dialect["Call", None]):
+    """The dialect below one prefix. Callers are found before its routes are; see ``auth.py``."""
 
-    host: DialectContext
-    settings: FastlaneSettings
-    prefix: str
+    name = "fastlane"
+
+    def __init__(self, context: DialectContext, settings: FastlaneSettings, prefix: str) -> None:
+        super().__init__(context, prefix)
+        self.settings = settings
 
     @property
     def workspace(self) -> WorkspaceName:
         """Where its tasks live."""
         return WorkspaceName(self.settings.workspace)
 
+    async def enter(self, route: Route["Call", None], scope: Scope, receive: Receive) -> "Call":
+        """See the kit."""
+        return Call(self, scope["state"][CALLER_KEY], scope, receive)
+
+    def answer_of(self, error: Exception, scope: Scope) -> Answer | None:
+        """See the kit."""
+        return answer_of(error)
+
+    def defect(self, scope: Scope) -> Answer:
+        """See the kit."""
+        return page_answer(500)
+
+    def no_route(self, scope: Scope, allowed: list[str]) -> Answer:
+        """See the kit."""
+        return page_answer(405, (allow_header(allowed),)) if allowed else page_answer(404)
+
+    async def options(self, scope: Scope, allowed: list[str]) -> Answer:
+        """See the kit."""
+        return Answer(200, b"", (allow_header(allowed),))
+
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Call(kit.Call[Fastlane]):
     """One request whose caller is known."""
-
-    fastlane: Fastlane
-    caller: Caller
-    scope: Scope
-    receive: Receive
-
-    @property
-    def engine(self) -> Engine:
-        """The engine that is asked."""
-        return self.fastlane.host.engine
 
     @property
     def urls(self) -> Urls:
         """For the answer."""
-        return urls_of(self.scope, self.fastlane.prefix, self.fastlane.settings.server_name)
+        return urls_of(self.scope, self.dialect.prefix, self.dialect.settings.server_name)
 
     @property
     def task_id(self) -> GroupName:
         """The task in the path."""
         return GroupName(self.path("task_id"))
-
-    def path(self, name: str) -> str:
-        """A segment of the path, decoded."""
-        segment: str = self.scope["path_params"][name]
-        return segment
-
-    def query(self) -> dict[str, str]:
-        """Parameters by name; of several with one name, the first."""
-        text = self.scope["query_string"].decode("latin-1")
-        try:
-            pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_QUERY_MEMBERS)
-        except ValueError:
-            return {}
-        found: dict[str, str] = {}
-        for name, value in pairs:
-            found.setdefault(name, value)
-        return found
-
-    async def body(self) -> bytes:
-        """The whole of it. Raises ``BodyTooLarge``, ``BodyIncomplete``."""
-        limit = self.fastlane.host.max_body_bytes
-        return await read_body(self.scope, self.receive, limit, self.caller.workspace)
 
     async def job(self) -> Job:
         """The job in the path. Raises ``NotFound``."""
@@ -100,4 +89,4 @@ def job_key(call: Call, job_id: str) -> JobKey:
     for text in (call.task_id, job_id):
         if not 1 <= len(text) <= NAME_LENGTH or _UNSTORABLE.search(text):
             raise NotFound("group", "")
-    return JobKey(call.fastlane.workspace, call.task_id, job_id.lower())
+    return JobKey(call.dialect.workspace, call.task_id, job_id.lower())

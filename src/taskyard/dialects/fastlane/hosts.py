@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from taskyard.core.ids import WorkerId
 from taskyard.dialects.fastlane.errors import BadRequest
-from taskyard.dialects.fastlane.payload import object_of
-from taskyard.dialects.fastlane.views import host_and_port
+from taskyard.dialects.fastlane.mapping import host_and_port
+from taskyard.dialects.fastlane.schemas import object_of
 from taskyard.ports.dispatching import WorkerRecord
 
 RUNTIME: Final = "container"

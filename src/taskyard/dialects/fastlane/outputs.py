@@ -1,16 +1,13 @@
-"""Output of executions as text: short pieces for objects, whole streams for output routes."""
+"""Output of executions as text: the beginning of it in objects, all of it on output routes."""
 
 import codecs
 from collections.abc import AsyncIterator
 from typing import Final
 
-from litestar.types import Receive, Scope, Send
-
 from taskyard.core.attempts import Attempt
 from taskyard.core.errors import NotFound
 from taskyard.core.jobs import Execution
 from taskyard.dialects.fastlane.statuses import WITHOUT_OUTPUT, has_output, remark_of, status_of
-from taskyard.dialects.http.answers import is_head
 from taskyard.ports.logs import Stream
 from taskyard.services.tasks.logs import Logs
 
@@ -80,24 +77,3 @@ async def log_and_error(
         return None, None
     log = await shown(log_pieces(logs, execution), limit) if has_output(execution) else None
     return log, await shown(error_pieces(logs, execution), limit)
-
-
-class TextStream:
-    """An answer of unknown length; an ASGI application that sends it piece by piece."""
-
-    def __init__(
-        self, pieces: AsyncIterator[str], headers: tuple[tuple[bytes, bytes], ...]
-    ) -> None:
-        """Take the text and the headers, of which none says a length."""
-        self._pieces = pieces
-        self._headers = headers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Send it."""
-        start = {"type": "http.response.start", "status": 200, "headers": [*self._headers]}
-        await send(start)  # type: ignore[arg-type]  # a dictionary of that shape
-        if not is_head(scope):
-            async for piece in self._pieces:
-                body = piece.encode()
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})

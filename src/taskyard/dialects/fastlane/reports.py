@@ -12,11 +12,11 @@ import structlog
 from taskyard.core.jobs import Execution, Job, Moment
 from taskyard.core.notifications.messages import DeliveryKind, DeliveryPolicy, Message
 from taskyard.core.tasks import WebhookEvent
+from taskyard.dialects.fastlane.mapping import execution_object
 from taskyard.dialects.fastlane.outputs import log_and_error
 from taskyard.dialects.fastlane.settings import FastlaneSettings
 from taskyard.dialects.fastlane.statuses import exit_code_of, status_of
 from taskyard.dialects.fastlane.urls import Urls
-from taskyard.dialects.fastlane.views import execution_object
 from taskyard.ports.jobs import Owed
 from taskyard.services.tasks.logs import Logs
 

@@ -1,7 +1,8 @@
 """Routes of tasks, jobs and executions."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any, Final
 
 from litestar.types import ASGIApp
@@ -9,30 +10,37 @@ from litestar.types import ASGIApp
 from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.ids import TaskId
 from taskyard.core.jobs import Execution, Job
-from taskyard.dialects.fastlane.answers import document_answer
-from taskyard.dialects.fastlane.dialect import Call, job_key
-from taskyard.dialects.fastlane.errors import TEXT_TYPE, BadRequest, json_error
-from taskyard.dialects.fastlane.headers import address_of_caller
-from taskyard.dialects.fastlane.mapping import KEPT, definition_of
+from taskyard.dialects.fastlane.auth import address_of_caller
+from taskyard.dialects.fastlane.dialect import EXECUTION, JOB, TASK, Call, job_key
+from taskyard.dialects.fastlane.errors import BadRequest, json_error
+from taskyard.dialects.fastlane.mapping import (
+    KEPT,
+    definition_of,
+    execution_object,
+    job_object,
+    references,
+)
 from taskyard.dialects.fastlane.outputs import (
     SEPARATOR,
     SHOWN_BYTES,
     SHOWN_IN_LIST_BYTES,
-    TextStream,
     error_pieces,
     log_and_error,
     log_pieces,
 )
-from taskyard.dialects.fastlane.payload import job_id_of, payload_of
+from taskyard.dialects.fastlane.schemas import document_answer, iso, job_id_of, payload_of
 from taskyard.dialects.fastlane.statuses import WITHOUT_OUTPUT, exit_code_of, status_of
-from taskyard.dialects.fastlane.times import iso
-from taskyard.dialects.fastlane.views import execution_object, job_object, references
+from taskyard.dialects.http.answers import TEXT, StreamedAnswer
+from taskyard.dialects.http.routes import Routes
 
 STOP_WAIT_S: Final = 15.0
 """Longest an answer waits for the end of what it stops."""
 _OUTPUT: Final = "retrieve_execution_details"
 
+routes = Routes[Call, None](access=None)
 
+
+@routes.get(TASK)
 async def task_jobs(call: Call) -> ASGIApp:
     """``GET T``: the jobs of a task."""
     try:
@@ -51,26 +59,30 @@ async def task_jobs(call: Call) -> ASGIApp:
     return document_answer({"taskId": task_id, "jobs": jobs})
 
 
+@routes.post(TASK)
 async def create_job(call: Call) -> ASGIApp:
     """``POST T``: a new job."""
     return await _put(call, str(uuid.uuid4()))
 
 
+@routes.put(JOB)
 async def put_job(call: Call) -> ASGIApp:
     """``PUT J``: a job of this id, new or changed."""
     return await _put(call, job_id_of(call.path("job_id")))
 
 
 async def _put(call: Call, job_id: str) -> ASGIApp:
-    payload = payload_of(await call.body())
+    payload = payload_of(await call.read())
     try:
         key = job_key(call, job_id)
     except NotFound as error:
         raise BadRequest("The task id cannot be used.") from error
     urls, now = call.urls, call.engine.clock.now()
     address = address_of_caller(call.scope)
-    placed = definition_of(payload, call.fastlane.settings, call.task_id, address, urls.base, now)
-    stored = await call.engine.jobs.put(call.caller, key, placed.definition, placed.start_at, KEPT)
+    planned = definition_of(payload, call.dialect.settings, call.task_id, address, urls.base, now)
+    stored = await call.engine.jobs.put(
+        call.caller, key, planned.definition, planned.start_at, KEPT
+    )
     task_id, found = key.group, stored.execution
     return document_answer(
         {
@@ -85,6 +97,7 @@ async def _put(call: Call, job_id: str) -> ASGIApp:
     )
 
 
+@routes.get(JOB)
 async def job_details(call: Call) -> ASGIApp:
     """``GET J``: the job with its newest executions."""
     job = await _job(call, "get_task")
@@ -95,10 +108,11 @@ async def job_details(call: Call) -> ASGIApp:
         shown["url"] = urls.execution(job.key.group, job.key.id, one.task.id)
         executions.append(shown)
     task, _ = references(urls, job)
-    words = call.fastlane.settings.hidden_words
+    words = call.dialect.settings.hidden_words
     return document_answer({"task": task, "job": job_object(job, words, executions)})
 
 
+@routes.post(JOB + "/stop")
 async def stop_job(call: Call) -> ASGIApp:
     """``POST J/stop``."""
     job = await _job(call, "stop_job")
@@ -106,6 +120,7 @@ async def stop_job(call: Call) -> ASGIApp:
     return _summary(call, job)
 
 
+@routes.post(JOB + "/retry")
 async def retry_job(call: Call) -> ASGIApp:
     """``POST J/retry``."""
     job = await _job(call, "retry_job")
@@ -119,6 +134,7 @@ async def retry_job(call: Call) -> ASGIApp:
     return _summary(call, job)
 
 
+@routes.get(EXECUTION)
 async def execution_details(call: Call) -> ASGIApp:
     """``GET X``."""
     job, execution = await _execution(call, "get_job_execution")
@@ -127,6 +143,7 @@ async def execution_details(call: Call) -> ASGIApp:
     return document_answer({"task": task, "job": job_reference, "execution": shown})
 
 
+@routes.post(EXECUTION + "/stop")
 async def stop_execution(call: Call) -> ASGIApp:
     """``POST X/stop``."""
     job, execution = await _execution(call, "stop_job_execution")
@@ -153,22 +170,27 @@ async def output(call: Call, kind: str) -> ASGIApp:
             raise json_error(400, _OUTPUT, "The job has no execution yet.")
         found = last
     code = exit_code_of(found)
-    headers = (TEXT_TYPE, (b"fastlane-exit-code", str(code).encode()))
-    return TextStream(_pieces(call, found, kind), headers)
+    headers = (TEXT, (b"fastlane-exit-code", str(code).encode()))
+    return StreamedAnswer(_pieces(call, found, kind), headers)
 
 
-async def _pieces(call: Call, execution: Execution, kind: str) -> AsyncIterator[str]:
+for _path in (JOB, EXECUTION):
+    for _kind in ("stdout", "stderr", "logs"):
+        routes.add(("GET",), f"{_path}/{_kind}", partial(output, kind=_kind))
+
+
+async def _pieces(call: Call, execution: Execution, kind: str) -> AsyncGenerator[bytes, None]:
     if status_of(execution) in WITHOUT_OUTPUT:
         return
     logs = call.engine.logs
     if kind in {"stdout", "logs"}:
         async for piece in log_pieces(logs, execution):
-            yield piece
+            yield piece.encode()
     if kind == "logs":
-        yield SEPARATOR
+        yield SEPARATOR.encode()
     if kind in {"stderr", "logs"}:
         async for piece in error_pieces(logs, execution):
-            yield piece
+            yield piece.encode()
 
 
 async def _job(call: Call, operation: str) -> Job:

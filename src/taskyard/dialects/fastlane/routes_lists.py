@@ -14,17 +14,17 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.jobs import Job
 from taskyard.core.states import TaskState
-from taskyard.dialects.fastlane.answers import document_answer
 from taskyard.dialects.fastlane.dialect import Call
 from taskyard.dialects.fastlane.errors import (
-    Refusal,
     json_error,
     page_answer,
 )
 from taskyard.dialects.fastlane.hosts import host_objects, host_of_body, workers_at
-from taskyard.dialects.fastlane.times import iso, unix
-from taskyard.dialects.fastlane.views import container_of, job_object
+from taskyard.dialects.fastlane.mapping import container_of, job_object
+from taskyard.dialects.fastlane.schemas import document_answer, iso, unix
 from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.errors import Refused
+from taskyard.dialects.http.routes import Routes
 from taskyard.ports.store import TaskQuery
 from taskyard.services.access.accounts import require_installation
 
@@ -34,7 +34,11 @@ RUNNING_SHOWN: Final = 500
 _PAGE: Final = re.compile(r"[0-9]{1,9}\Z")
 _WORD: Final = re.compile(r"\w+")
 
+routes = Routes[Call, None](access=None)
 
+
+@routes.get("/")
+@routes.get("/healthcheck")
 async def health(call: Call) -> ASGIApp:
     """``GET /`` and ``GET /healthcheck``."""
     errors: list[dict[str, str]] = []
@@ -53,14 +57,16 @@ async def health(call: Call) -> ASGIApp:
     return document_answer(document, 500 if errors else 200)
 
 
+@routes.get("/tasks")
 async def task_list(call: Call) -> ASGIApp:
     """``GET /tasks``."""
     return await _page(call, "/tasks/", None, {})
 
 
+@routes.get("/search")
 async def search(call: Call) -> ASGIApp:
     """``GET /search``."""
-    query = call.query().get("query")
+    query = call.parameters().get("query")
     if not query:
         raise json_error(400, "search_tasks", "The parameter query is required.")
     words = _WORD.findall(query.casefold())
@@ -70,14 +76,14 @@ async def search(call: Call) -> ASGIApp:
 async def _page(
     call: Call, path: str, words: Sequence[str] | None, parameters: dict[str, str]
 ) -> ASGIApp:
-    text = call.query().get("page", "1")
+    text = call.parameters().get("page", "1")
     if not _PAGE.match(text) or int(text) < 1:
         raise json_error(400, "get_tasks", "page has to be a whole number of at least 1.")
-    page, size = int(text), call.fastlane.settings.page_size
+    page, size = int(text), call.dialect.settings.page_size
     groups, total = await call.engine.jobs.groups(call.caller, words, (page - 1) * size, size)
     pages = ceil(total / size)
     if page > max(pages, 1):
-        raise Refusal(page_answer(404))
+        raise Refused(page_answer(404))
     urls = call.urls
 
     def url(number: int) -> str:
@@ -108,6 +114,7 @@ async def _page(
     )
 
 
+@routes.get("/status")
 async def status(call: Call) -> ASGIApp:
     """``GET /status``."""
     engine, caller = call.engine, call.caller
@@ -151,7 +158,7 @@ def _scheduled(call: Call, job: Job) -> dict[str, Any]:
     urls, key = call.urls, job.key
     url = urls.job(key.group, key.id)
     return {
-        **job_object(job, call.fastlane.settings.hidden_words, None),
+        **job_object(job, call.dialect.settings.hidden_words, None),
         "nextScheduledAt": iso(job.next_at),
         "url": url + "/",
         "stopUrl": url + "/stop/",
@@ -176,9 +183,20 @@ async def _running(call: Call, workspace: WorkspaceName) -> list[dict[str, Any]]
     return found
 
 
-async def blacklist(call: Call, *, draining: bool) -> ASGIApp:
-    """``/docker-executor/blacklist``: a host takes nothing new, or takes it again."""
-    host = host_of_body(await call.body())
+@routes.on(("POST", "PUT"), "/docker-executor/blacklist")
+async def blacklist(call: Call) -> ASGIApp:
+    """``POST``, ``PUT /docker-executor/blacklist``: a host takes nothing new."""
+    return await _blacklist(call, draining=True)
+
+
+@routes.delete("/docker-executor/blacklist")
+async def unblacklist(call: Call) -> ASGIApp:
+    """``DELETE /docker-executor/blacklist``: a host takes new work again."""
+    return await _blacklist(call, draining=False)
+
+
+async def _blacklist(call: Call, *, draining: bool) -> ASGIApp:
+    host = host_of_body(await call.read())
     require_installation(call.caller, Role.OPERATE)
     workers = call.engine.workers
     for worker_id in workers_at(host, [record for record, _ in workers.present()]):

@@ -5,7 +5,7 @@ from typing import Final
 from taskyard.core.instants import seconds_between
 from taskyard.core.jobs import Execution
 from taskyard.core.states import AttemptState, Reason, TaskState
-from taskyard.dialects.fastlane.times import iso
+from taskyard.dialects.fastlane.schemas import iso
 
 WAITING: Final = frozenset({"enqueued", "pulling"})
 WITHOUT_OUTPUT: Final = frozenset({"enqueued", "pulling", "running"})

@@ -5,7 +5,7 @@ from urllib.parse import quote
 from litestar.types import Scope
 from msgspec import Struct
 
-from taskyard.dialects.fastlane.headers import header_of
+from taskyard.dialects.http.requests import header_of
 
 
 class Urls(Struct, frozen=True):

@@ -1,23 +1,28 @@
-"""The two WebSockets: live output, and a close reason that says whether to come back."""
+"""Pages and WebSockets that follow output; their close reason says whether to come back."""
 
 import codecs
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
+from urllib.parse import quote
 
 import anyio
 import structlog
-from litestar import WebSocket
+from litestar.types import ASGIApp
 
 from taskyard.core.errors import NotFound, TaskyardError
 from taskyard.core.ids import TaskId
 from taskyard.core.jobs import Execution
 from taskyard.core.states import TERMINAL
-from taskyard.dialects.fastlane.dialect import Call
-from taskyard.dialects.fastlane.errors import answer_of, page_answer
+from taskyard.dialects.fastlane.dialect import EXECUTION, JOB, Call
+from taskyard.dialects.fastlane.errors import page_answer
 from taskyard.dialects.fastlane.outputs import SEPARATOR, error_pieces, log_pieces
+from taskyard.dialects.fastlane.pages import page_policy, stream_page
 from taskyard.dialects.fastlane.statuses import WAITING, exit_code_of, status_of
-from taskyard.dialects.http.sockets import refuse_upgrade
+from taskyard.dialects.http.answers import HTML, Answer
+from taskyard.dialects.http.errors import Refused
+from taskyard.dialects.http.routes import Routes
+from taskyard.dialects.http.sockets import Socket
 from taskyard.ports.logs import Stream
 from taskyard.services.tasks.follow import Exit, Output
 
@@ -27,41 +32,55 @@ SEND_S: Final = 60.0
 """Seconds a peer may take no bytes before its stream is dropped."""
 
 log = structlog.get_logger(__name__)
+routes = Routes[Call, None](access=None)
 
 
-async def serve_socket(call: Call, socket: WebSocket[Any, Any, Any]) -> None:
-    """Refuse what is not there before the upgrade; stream everything else."""
+@routes.get(JOB + "/stream")
+@routes.get(EXECUTION + "/stream")
+async def stream(call: Call) -> ASGIApp:
+    """``GET J/stream`` and ``GET X/stream``: a page that follows the output."""
+    given = call.path_params
+    ids = [call.path(one) for one in ("task_id", "job_id", "execution_id") if one in given]
+    segments = [
+        part for pair in zip(("tasks", "jobs", "executions"), ids, strict=False) for part in pair
+    ]
+    quoted = "/".join(quote(one, safe="", errors="replace") for one in segments)
+    page = stream_page(" / ".join(ids), f"{call.dialect.prefix}/{quoted}/ws/")
+    policy = (b"content-security-policy", page_policy(page))
+    return Answer(200, page, (HTML, policy, (b"cache-control", b"no-store")))
+
+
+@routes.socket(JOB + "/ws")
+@routes.socket(EXECUTION + "/ws")
+async def follow(call: Call, socket: Socket) -> None:
+    """What is not there is refused before the upgrade; everything else is streamed."""
     try:
         execution = await _followed(call)
-    except TaskyardError as error:
-        is_unknown = isinstance(error, NotFound)
-        refusal = page_answer(404) if is_unknown else answer_of(error) or page_answer(500)
-        await refuse_upgrade(socket.scope, socket.send, refusal)
-        return
+    except NotFound as error:
+        raise Refused(page_answer(404)) from error
     reason = RETRY
-    streams = call.fastlane.host.streams
     try:
-        with streams.enter(call.engine.clock, call.caller):
+        with call.context.streams.enter(call.engine.clock, call.caller):
             await socket.accept()
             if execution is not None:
                 reason = await _stream(call, execution, socket)
-    except TaskyardError as error:
-        if socket.connection_state == "init":
-            refusal = answer_of(error) or page_answer(500)
-            await refuse_upgrade(socket.scope, socket.send, refusal)
-            return
+    except TaskyardError:
+        if not socket.is_open:
+            raise
     except OSError:
         return  # the reader is gone
     except Exception:
+        if not socket.is_open:
+            raise
         log.exception("fastlane_stream_failed", job=call.path("job_id"))
     if reason:
-        await socket.send({"type": "websocket.close", "code": 1000, "reason": reason})
+        await socket.close(1000, reason)
 
 
 async def _followed(call: Call) -> Execution | None:
     """What is to be followed; None while there is no such execution. Raises ``NotFound``."""
     job = await call.job()
-    if "execution_id" not in call.scope["path_params"]:
+    if "execution_id" not in call.path_params:
         return await call.last_execution(job)
     try:
         execution_id = TaskId(call.path("execution_id").lower())
@@ -70,7 +89,7 @@ async def _followed(call: Call) -> Execution | None:
         return None
 
 
-async def _stream(call: Call, execution: Execution, socket: WebSocket[Any, Any, Any]) -> str:
+async def _stream(call: Call, execution: Execution, socket: Socket) -> str:
     """Send what there is; answers with the reason to close, empty if the reader left."""
     status = status_of(execution)
     if status in WAITING:
@@ -82,8 +101,7 @@ async def _stream(call: Call, execution: Execution, socket: WebSocket[Any, Any, 
 
         async def watch() -> None:
             nonlocal stayed
-            while (await socket.receive())["type"] != "websocket.disconnect":
-                pass
+            await socket.until_closed()
             stayed = False
             group.cancel_scope.cancel()
 
@@ -95,7 +113,7 @@ async def _stream(call: Call, execution: Execution, socket: WebSocket[Any, Any, 
                         reason = RETRY
                         break
                     with anyio.fail_after(SEND_S):
-                        await socket.send({"type": "websocket.send", "text": text, "bytes": None})
+                        await socket.send_text(text)
         except Exception as error:  # noqa: BLE001 - raised below, outside the group that wraps it
             failure = error
         group.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""The body of POST and PUT: what it may say, and what of it cannot be used."""
+"""The wire: bodies of POST and PUT with what of them cannot be used, times, JSON documents."""
 
 import re
 import shlex
@@ -10,8 +10,11 @@ from msgspec import Struct
 
 from taskyard.core.cron import check_seconds_cron
 from taskyard.core.errors import InvalidInput
+from taskyard.core.instants import Instant, to_datetime
 from taskyard.dialects.fastlane.errors import BadRequest
+from taskyard.dialects.http.answers import JSON, Answer
 
+_ENCODER: Final = msgspec.json.Encoder(order="sorted")
 LATEST_S: Final = 253_402_300_799
 """The end of the year 9999."""
 MOST_RETRIES: Final = 1_000_000
@@ -256,3 +259,18 @@ def _cron(value: Any) -> str | None:
     except InvalidInput as error:
         raise BadRequest(f"{error}.") from error
     return value
+
+
+def iso(instant: Instant | None) -> str | None:
+    """ISO 8601 in UTC without a zone; the fraction is left out when it is zero."""
+    return None if instant is None else to_datetime(instant).replace(tzinfo=None).isoformat()
+
+
+def unix(instant: Instant) -> float:
+    """Unix time in seconds with a fraction."""
+    return instant / 1_000_000
+
+
+def document_answer(document: Any, status: int = 200) -> Answer:
+    """A document as JSON, keys sorted as clients of the original see them."""
+    return Answer(status, _ENCODER.encode(document), (JSON,))

@@ -1,4 +1,4 @@
-"""Who may come in: nobody without credentials, unless the operator said so.
+"""Who is calling: nobody without credentials, unless the operator said so.
 
 The credentials are those of the settings. Where hosts are taken out of rotation, users and tokens
 of the installation are let in as well; those of workspaces never are.
@@ -15,11 +15,11 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import NotAuthenticated, TaskyardError
 from taskyard.core.ids import WorkspaceName
-from taskyard.dialects.fastlane.dialect import CALLER_KEY, Fastlane
+from taskyard.dialects.fastlane.dialect import Fastlane
 from taskyard.dialects.fastlane.errors import answer_of, page_answer
-from taskyard.dialects.fastlane.headers import header_of
 from taskyard.dialects.http.answers import Answer
-from taskyard.dialects.http.requests import LOCAL_KEY, address_of
+from taskyard.dialects.http.dialect import CALLER_KEY
+from taskyard.dialects.http.requests import LOCAL_KEY, address_of, header_of
 from taskyard.dialects.http.sockets import refuse_upgrade
 from taskyard.services.access.login_throttle import SecretCheck
 
@@ -28,10 +28,10 @@ HOSTS_PATH: Final = "/docker-executor/blacklist"
 log = structlog.get_logger(__name__)
 
 
-def guarded(fastlane: Fastlane, app: ASGIApp) -> ASGIApp:
+def authenticated(fastlane: Fastlane, app: ASGIApp) -> ASGIApp:
     """Let those through whom the settings name; others get 401, also on WebSocket handshakes."""
     settings = fastlane.settings
-    anonymous = fastlane.host.dev if settings.anonymous is None else settings.anonymous
+    anonymous = fastlane.context.dev if settings.anonymous is None else settings.anonymous
     is_open = anonymous and not settings.wants_credentials
     if not is_open and not settings.wants_credentials:
         log.warning(
@@ -42,11 +42,11 @@ def guarded(fastlane: Fastlane, app: ASGIApp) -> ASGIApp:
     realm = settings.basic_auth_realm.replace("\\", "").replace('"', "")
     challenge = f'Basic realm="{realm}"'.encode("latin-1", "replace")
     refusal = Answer(401, b"", ((b"www-authenticate", challenge),))
-    guard = _Guard(fastlane, is_open=is_open)
+    authenticator = _Authenticator(fastlane, is_open=is_open)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            scope["state"][CALLER_KEY] = await guard.caller(scope)
+            scope["state"][CALLER_KEY] = await authenticator.caller(scope)
         except TaskyardError as error:
             is_unknown = isinstance(error, NotAuthenticated)
             answer = refusal if is_unknown else answer_of(error) or page_answer(500)
@@ -58,16 +58,16 @@ def guarded(fastlane: Fastlane, app: ASGIApp) -> ASGIApp:
     return serve
 
 
-class _Guard:
-    """Tells who is asking."""
+class _Authenticator:
+    """Finds the caller of a request."""
 
     def __init__(self, fastlane: Fastlane, *, is_open: bool) -> None:
-        self._engine = fastlane.host.engine
+        self._engine = fastlane.context.engine
         self._settings = fastlane.settings
         self._is_open = is_open
         self._check = SecretCheck(self._engine.access.limiter, self._engine.clock)
         wanted = fastlane.settings.installation
-        may = fastlane.host.dev if wanted is None else wanted
+        may = fastlane.context.dev if wanted is None else wanted
         self._installation = Role.OPERATE if may else None
 
     async def caller(self, scope: Scope) -> Caller:
@@ -76,7 +76,7 @@ class _Guard:
         if LOCAL_KEY in scope["state"]:
             return self._own("fastlane anonymous", address, Role.ADMIN)
         header = header_of(scope, b"authorization")
-        given = None if header is None else _given(header)
+        given = None if header is None else _decoded(header)
         is_hosts = scope["path"].rstrip("/") == HOSTS_PATH
         if header is not None and is_hosts and not self._fits(given):
             caller = await self._of_installation(header, address)
@@ -122,7 +122,7 @@ class _Guard:
         return hmac.compare_digest(given, wanted)
 
 
-def _given(header: str) -> bytes | None:
+def _decoded(header: str) -> bytes | None:
     """User name and password of Basic credentials; None for what is none or cannot be read."""
     kind, _, text = header.partition(" ")
     if kind.lower() != "basic":
@@ -131,3 +131,22 @@ def _given(header: str) -> bytes | None:
         return base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError):
         return None
+
+
+def address_of_caller(scope: Scope) -> str | None:
+    """Who asked: ``X-Real-IP``, else the first of ``X-Forwarded-For``, else the peer.
+
+    Callers can write what they like into these headers, as with the original: for the record only.
+    """
+    real = header_of(scope, b"x-real-ip")
+    if real:
+        return _bounded(real)
+    forwarded = header_of(scope, b"x-forwarded-for")
+    if forwarded:
+        return _bounded(forwarded.split(",")[0])
+    client = scope["client"]
+    return client[0] if client else None
+
+
+def _bounded(text: str) -> str:
+    return text.strip()[:100]

@@ -1,4 +1,4 @@
-"""What is around the routes: the log line, origins, HEAD and OPTIONS, compression."""
+"""Middleware: the log line of each request, CORS, names of methods, compression."""
 
 import gzip
 import time
@@ -8,14 +8,12 @@ from typing import Any, Final
 
 import anyio.to_thread
 import structlog
-from litestar import Litestar
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from taskyard.dialects.fastlane.auth import address_of_caller
 from taskyard.dialects.fastlane.dialect import Fastlane
-from taskyard.dialects.fastlane.errors import page_answer
-from taskyard.dialects.fastlane.headers import address_of_caller, header_of
-from taskyard.dialects.fastlane.routing import METHODS, allowed_methods
-from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.answers import with_headers
+from taskyard.dialects.http.requests import header_of
 
 ALLOWED: Final = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 _IN_A_THREAD: Final = 64 << 10
@@ -24,7 +22,7 @@ _LEVEL: Final = 6
 log = structlog.get_logger(__name__)
 
 
-def logged(fastlane: Fastlane, app: ASGIApp) -> ASGIApp:
+def request_log(fastlane: Fastlane, app: ASGIApp) -> ASGIApp:
     """One line for each request."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +56,7 @@ def logged(fastlane: Fastlane, app: ASGIApp) -> ASGIApp:
     return serve
 
 
-def crossing(fastlane: Fastlane, app: ASGIApp, preflight: ASGIApp) -> ASGIApp:
+def cors(fastlane: Fastlane, app: ASGIApp, preflight: ASGIApp) -> ASGIApp:
     """Say which origins may read answers; preflights are answered before credentials are asked."""
     settings = fastlane.settings
     if not settings.cors:
@@ -80,12 +78,8 @@ def crossing(fastlane: Fastlane, app: ASGIApp, preflight: ASGIApp) -> ASGIApp:
             if asked:
                 added.append((b"access-control-allow-headers", asked.encode("latin-1")))
 
-        async def adding(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *added]
-            await send(message)
-
-        return await (preflight if is_preflight else app)(scope, receive, adding)
+        replying = with_headers(send, lambda headers: [*headers, *added])
+        return await (preflight if is_preflight else app)(scope, receive, replying)
 
     return serve
 
@@ -100,37 +94,15 @@ def _origin_headers(origins: Sequence[str], origin: str | None) -> list[tuple[by
     return [(b"access-control-allow-origin", origin.encode("latin-1")), varies]
 
 
-def options(routes: Litestar) -> ASGIApp:
-    """Answers OPTIONS with the methods of a path."""
+def method_aliases(app: ASGIApp) -> ASGIApp:
+    """HEAD is GET without its body; DEL is DELETE."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        allowed = allowed_methods(routes, scope["path"])
-        answer = page_answer(404)
-        if allowed:
-            answer = Answer(200, b"", ((b"allow", ", ".join(allowed).encode()),))
-        await answer(scope, receive, send)
-
-    return serve
-
-
-def methods(routes: Litestar, app: ASGIApp, on_options: ASGIApp) -> ASGIApp:
-    """HEAD is GET without its body; DEL is DELETE; OPTIONS is answered; others are not known."""
-
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        if "method" not in scope:  # a WebSocket
-            return await app(scope, receive, send)
-        method = str(scope.get("method"))
-        if method == "OPTIONS":
-            return await on_options(scope, receive, send)
+        method = scope.get("method")
         if method == "HEAD":
             return await app(_as(scope, "GET"), receive, _headers_only(send))
         if method == "DEL":
             return await app(_as(scope, "DELETE"), receive, send)
-        if method not in METHODS:
-            allowed = allowed_methods(routes, scope["path"])
-            allow = ((b"allow", ", ".join(allowed).encode()),)
-            answer = page_answer(405, allow) if allowed else page_answer(404)
-            return await answer(scope, receive, send)
         return await app(scope, receive, send)
 
     return serve
@@ -151,7 +123,7 @@ def _headers_only(send: Send) -> Send:
     return without
 
 
-def compressed(app: ASGIApp) -> ASGIApp:
+def compression(app: ASGIApp) -> ASGIApp:
     """Good JSON answers, for those who can read them so."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -187,7 +159,7 @@ def compressed(app: ASGIApp) -> ASGIApp:
 
 
 def _is_good_json(message: Any) -> bool:
-    """Whether it begins such an answer; those come in one piece (``answers.py``)."""
+    """Whether it begins such an answer; those come in one piece (``schemas.py``)."""
     if message["type"] != "http.response.start" or not 200 <= message["status"] < 300:
         return False
     return (b"content-type", b"application/json") in message["headers"]
