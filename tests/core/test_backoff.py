@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskyard.core.backoff import RetryPolicy, backoff_s
+from taskyard.core.backoff import Backoff, RetryPolicy, backoff_s, delay_s
 
 POLICIES = st.builds(
     lambda low, high, factor, jitter: RetryPolicy(
@@ -41,3 +41,27 @@ def test_delays_double_up_to_the_maximum() -> None:
     assert [backoff_s(policy, n, 0.5) for n in range(1, 7)] == [1, 2, 4, 8, 10, 10]
     assert backoff_s(policy, 1, 0.0) == 0.9
     assert backoff_s(policy, 1, 1.0) == 1.1
+
+
+@given(
+    st.floats(0, 1e6),
+    st.floats(0, 1e6),
+    st.integers(-1, 10**6),
+    st.floats(0, 1000),
+    st.floats(0, 1),
+)
+def test_a_plain_delay_never_leaves_its_bounds(
+    first: float, longest: float, failures: int, factor: float, share: float
+) -> None:
+    """Never negative, never above the longest; the first one after one failure."""
+    assert 0 <= delay_s(first, longest, failures, max(factor, 1e-3)) <= longest
+    assert delay_s(first * share, first, 1, factor) == first * share
+
+
+def test_delays_of_a_loop_double_until_it_works_again() -> None:
+    """Each twice the one before, up to the longest; a success starts over."""
+    backoff = Backoff(0.1, 0.5)
+    assert [backoff.delay_s() for _ in range(5)] == [0.1, 0.2, 0.4, 0.5, 0.5]
+    backoff.reset()
+    assert backoff.next_s == 0.1
+    assert [backoff.delay_s(), backoff.next_s] == [0.1, 0.2]

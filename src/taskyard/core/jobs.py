@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from taskyard.core.attempts import Attempt
+from taskyard.core.backoff import delay_s
 from taskyard.core.cron import next_start
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant, after
@@ -156,11 +157,8 @@ def retry_at(job: Job, task: Task, now: Instant) -> Instant | None:
         return None
     if job.retry_count >= definition.retries:
         return None
-    try:
-        delay = definition.backoff_min_s * definition.backoff_factor ** (job.retry_count + 1)
-    except OverflowError:
-        delay = LONGEST_BACKOFF_S
-    return after(now, min(max(delay, 0.0), LONGEST_BACKOFF_S))
+    first_s, factor = definition.backoff_min_s, definition.backoff_factor
+    return after(now, delay_s(first_s, LONGEST_BACKOFF_S, job.retry_count + 2, factor))
 
 
 def start_after(job: Job, now: Instant) -> Instant | None:

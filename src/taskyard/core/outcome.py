@@ -5,7 +5,7 @@ from typing import Final
 from msgspec import Struct
 
 from taskyard.core.attempts import Ended
-from taskyard.core.backoff import backoff_s
+from taskyard.core.backoff import backoff_s, delay_s
 from taskyard.core.instants import Instant, after
 from taskyard.core.states import AttemptState, Reason, TaskEvent
 from taskyard.core.tasks import TaskSpec
@@ -81,4 +81,4 @@ def verdict(
 
 def trouble_delay_s(troubles: int) -> float:
     """Seconds to wait after the machinery has failed a task so many times (from 1)."""
-    return min(TROUBLE_DELAY_S * 2.0 ** min(troubles - 1, 16), TROUBLE_DELAY_MAX_S)
+    return delay_s(TROUBLE_DELAY_S, TROUBLE_DELAY_MAX_S, troubles)

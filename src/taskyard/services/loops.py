@@ -5,6 +5,7 @@ from typing import Final
 
 import structlog
 
+from taskyard.core.backoff import Backoff
 from taskyard.core.instants import seconds_between
 from taskyard.ports.clock import Clock
 
@@ -35,17 +36,16 @@ async def keep_running(
         clock: for the pauses, which grow from one second to 30.
         on_failure: told the name whenever it failed.
     """
-    pause_s = PAUSE_MIN_S
+    backoff = Backoff(PAUSE_MIN_S, PAUSE_MAX_S)
     while True:
         began = clock.now()
         try:
             await loop()
         except Exception:
             if seconds_between(began, clock.now()) > LIVED_S:
-                pause_s = PAUSE_MIN_S
-            log.exception("loop_failed", loop=name, again_in_s=pause_s)
+                backoff.reset()
+            log.exception("loop_failed", loop=name, again_in_s=backoff.next_s)
             on_failure(name)
         else:
             return
-        await clock.sleep(pause_s)
-        pause_s = min(2 * pause_s, PAUSE_MAX_S)
+        await clock.sleep(backoff.delay_s())

@@ -8,6 +8,7 @@ import structlog
 from anyio.abc import TaskStatus
 
 from taskyard.core.attempts import Ended, Progress, Report, Started
+from taskyard.core.backoff import Backoff
 from taskyard.core.ids import AttemptId, LeaseToken
 
 _log = structlog.get_logger(__name__)
@@ -183,11 +184,10 @@ class Reporting:
             self._idle.set()
 
     async def _deliver_surely(self, batch: list[Report]) -> frozenset[LeaseToken]:
-        pause_s = _RETRY_MIN_S
+        backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
         while True:
             try:
                 return frozenset(await self._deliver(batch))
             except Exception as error:  # noqa: BLE001 - whatever it is, a report must not be lost
-                _log.warning("reporting failed", error=repr(error), retry_in_s=pause_s)
-            await anyio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _RETRY_MAX_S)
+                _log.warning("reporting failed", error=repr(error), retry_in_s=backoff.next_s)
+            await anyio.sleep(backoff.delay_s())

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from taskyard.core.backoff import delay_s
 from taskyard.core.instants import Instant, after
 from taskyard.core.tasks import WebhookEvent
 
@@ -69,8 +70,5 @@ def next_try_by(policy: DeliveryPolicy, failed_tries: int, now: Instant) -> Inst
     """When to try again after so many failed tries (from 1); None for never."""
     if failed_tries > policy.retries:
         return None
-    try:
-        delay = policy.backoff_min_s * policy.backoff_factor ** (failed_tries - 1)
-    except OverflowError:
-        delay = LONGEST_DELAY_S
-    return after(now, min(max(delay, 0.0), LONGEST_DELAY_S))
+    first_s, factor = policy.backoff_min_s, policy.backoff_factor
+    return after(now, delay_s(first_s, LONGEST_DELAY_S, failed_tries, factor))

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from taskyard.core.attempts import Ended, Started
+from taskyard.core.backoff import Backoff
 from taskyard.core.ids import AttemptId
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
@@ -239,23 +240,22 @@ class CommandRuntime:
 
     async def _keep(self, link: Link | None) -> None:
         """Talk to the shepherd; start another whenever it is gone."""
-        pause_s = _RETRY_MIN_S
+        backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
         while True:
             try:
                 if link is None:
                     link = await self._place.connect()
                     self._attach(link)
                     _log.info("connected to the shepherd again", pid=link.hello.pid)
-                pause_s = _RETRY_MIN_S
+                backoff.reset()
                 await self._talk(link)
                 _log.warning("the shepherd is gone; starting another one")
             except RuntimeUnavailable as error:
-                _log.error("no shepherd", error=str(error), retry_in_s=pause_s)
-                await anyio.sleep(pause_s)
-                pause_s = min(pause_s * 2, _RETRY_MAX_S)
+                _log.error("no shepherd", error=str(error), retry_in_s=backoff.next_s)
+                await anyio.sleep(backoff.delay_s())
             except Exception:  # noqa: BLE001 - top of the loop: nothing may end it but close
-                _log.exception("talking to the shepherd failed", retry_in_s=pause_s)
-                await anyio.sleep(pause_s)
+                _log.exception("talking to the shepherd failed", retry_in_s=backoff.next_s)
+                await anyio.sleep(backoff.next_s)
             link = None
 
     async def _talk(self, link: Link) -> None:

@@ -206,6 +206,7 @@ class Ward:
                 self._ask_waiting(kill, kill.signal, now)
             if not self.exited and not kill.waiting:
                 return kill.force_at
+        # By hand: the bound changes on the way, and this process loads nothing of the core.
         longest_s = _PAUSE_MAX_S if kill.forced or kill.waiting else _PAUSE_IN_GRACE_S
         kill.pause_s = min(kill.pause_s * 2, longest_s)
         again_at = now + kill.pause_s

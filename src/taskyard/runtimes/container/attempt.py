@@ -11,6 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from taskyard.core.attempts import Ended, KillReport, Started, Survivor
+from taskyard.core.backoff import Backoff
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Container
 from taskyard.ports.runtime import Assignment, KillOrder
@@ -251,7 +252,7 @@ class AttemptContainer:
         if not last.running:
             return last
         look_at = time.monotonic() + _LOOK_S
-        pause_s = _LOOK_SOON_S
+        backoff = Backoff(_LOOK_SOON_S, 1.0)
         while copying.failed is None:
             now = time.monotonic()
             if self._look or now >= look_at:
@@ -264,13 +265,14 @@ class AttemptContainer:
                     killing.survivor_pid = found.pid
                     return found
                 # An engine may announce an end before its own records say so.
-                look_at = now + (pause_s if asked or killing is not None else _LOOK_S)
-                pause_s = min(pause_s * 2, 1.0)
+                soon_s = backoff.delay_s()
+                look_at = now + (soon_s if asked or killing is not None else _LOOK_S)
             self._mind_timeout(now)
             if self._killing is not None and await self._killing.advance(
                 self._context.engine, self._name, now
             ):
-                self._look, pause_s = True, _LOOK_SOON_S
+                self._look = True
+                backoff.reset()
             due = self._due(look_at, now)
             if not self._look:
                 with anyio.move_on_after(max(0.0, due - time.monotonic())):
@@ -382,7 +384,7 @@ class AttemptContainer:
 
     async def _surely(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call until the engine is there and does it."""
-        pause_s = _RETRY_MIN_S
+        backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
         was_gone = False
         while True:
             try:
@@ -396,8 +398,7 @@ class AttemptContainer:
                 if was_gone:
                     await self._context.watch.came_back()
                 return answer
-            await anyio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _RETRY_MAX_S)
+            await anyio.sleep(backoff.delay_s())
 
 
 def _count(text: str | None) -> int:

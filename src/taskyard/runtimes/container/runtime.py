@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 from msgspec import Struct
 
 from taskyard.core.access.container_rule import ContainerRule
+from taskyard.core.backoff import Backoff
 from taskyard.core.ids import AttemptId
 from taskyard.core.image_name import ImageName
 from taskyard.core.resources import Capacity
@@ -315,7 +316,7 @@ class ContainerRuntime:
         self._group.start_soon(self._remove, container, name or container)
 
     async def _remove(self, container: str, name: str) -> None:
-        pause_s = 0.1
+        backoff = Backoff(0.1, _REMOVE_RETRY_MAX_S)
         try:
             while True:
                 try:
@@ -326,8 +327,7 @@ class ContainerRuntime:
                     _log.warning("container not removed", container=container, why=str(error))
                     return
                 except EngineUnreachable:
-                    await anyio.sleep(pause_s)
-                    pause_s = min(pause_s * 2, _REMOVE_RETRY_MAX_S)
+                    await anyio.sleep(backoff.delay_s())
                 else:
                     return
         finally:

@@ -16,6 +16,7 @@ import structlog
 from anyio.abc import ByteStream, TaskGroup
 from anyio.lowlevel import checkpoint
 
+from taskyard.core.backoff import Backoff
 from taskyard.core.notifications.addresses import parse_address, refusal
 from taskyard.core.syslog import Protocol, SyslogServer
 
@@ -117,7 +118,7 @@ class SyslogSender:
                 await anyio.sleep(0.01)
 
     async def _serve(self, server: SyslogServer, queue: _Queue) -> None:
-        pause_s = _PAUSE_MIN_S
+        backoff = Backoff(_PAUSE_MIN_S, _PAUSE_MAX_S)
         send = self._by_datagrams if server.protocol is Protocol.UDP else self._by_stream
         try:
             while True:
@@ -128,11 +129,10 @@ class SyslogSender:
                     said = str(error) or type(error).__name__
                     _log.info("log server not reached", server=str(server), why=said)
                 if queue.sent > sent:
-                    pause_s = _PAUSE_MIN_S
+                    backoff.reset()
                 if not await self._more(queue) or time.monotonic() - queue.last_at >= _IDLE_S:
                     return
-                await anyio.sleep(pause_s)
-                pause_s = min(pause_s * 2, _PAUSE_MAX_S)
+                await anyio.sleep(backoff.delay_s())
         except ServerRefused as error:
             _log.warning("log server refused", server=str(server), why=str(error))
             # Whatever comes within a while would be refused too.

@@ -7,6 +7,7 @@ from typing import Any, Final
 import anyio
 import structlog
 
+from taskyard.core.backoff import Backoff
 from taskyard.core.ids import AttemptId
 from taskyard.core.instants import Instant
 from taskyard.ports.clock import Clock
@@ -99,7 +100,7 @@ class Watch:
 
     async def run(self) -> None:
         """Listen until cancelled."""
-        pause_s = _RETRY_MIN_S
+        backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
         while True:
             before = self.generation
             try:
@@ -108,14 +109,13 @@ class Watch:
             except (EngineUnreachable, EngineRefused) as error:
                 reason = str(error)
             if self.generation != before:
-                pause_s = _RETRY_MIN_S
+                backoff.reset()
                 self.connected = anyio.Event()
                 _log.warning(
                     "container engine lost", engine=str(self._engine.address), reason=reason
                 )
                 await self.going()
-            await anyio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _RETRY_MAX_S)
+            await anyio.sleep(backoff.delay_s())
 
     async def _listen(self, events: AsyncIterator[dict[str, Any]]) -> str:
         """Hear events until the stream ends; why it did."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from taskyard.core.backoff import delay_s
 from taskyard.core.errors import Overloaded
 from taskyard.core.instants import Instant, after, seconds_between
 from taskyard.ports.clock import Clock
@@ -136,7 +137,7 @@ class GuessLimiter:
         count.tries += 1
         count.last_at = now
         if count.tries >= free:
-            pause = min(PAUSE_MIN_S * 2.0 ** min(count.tries - free, 30), PAUSE_MAX_S)
+            pause = delay_s(PAUSE_MIN_S, PAUSE_MAX_S, count.tries - free + 1)
             count.blocked_until = after(now, pause)
         # Put back at the end: the first of the dictionary is the one not touched for longest.
         self._counts[key] = count

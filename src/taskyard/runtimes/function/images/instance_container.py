@@ -13,6 +13,7 @@ import anyio.to_thread
 import structlog
 
 from taskyard.core.attempts import Survivor
+from taskyard.core.backoff import Backoff
 from taskyard.core.states import Reason
 from taskyard.runtimes.engine.client import EngineClient
 from taskyard.runtimes.engine.container_state import ContainerState, finding
@@ -164,7 +165,7 @@ class InstanceContainer:
 
     async def _see_end(self) -> None:
         """Wait until it does not run; kill it if it goes on without anybody to hear it."""
-        pause_s, looks = _LOOK_MIN_S, 0
+        backoff, looks = Backoff(_LOOK_MIN_S, _LOOK_MAX_S), 0
         while not self._over.is_set():
             try:
                 found = await self._look()
@@ -180,8 +181,7 @@ class InstanceContainer:
                 if found is not None and looks > _LOOKS:
                     self.trouble = "the container engine ended the connection to its output"
                     await self._send("SIGKILL")
-            await anyio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LOOK_MAX_S)
+            await anyio.sleep(backoff.delay_s())
 
     async def _look(self) -> ContainerState | None:
         inspected = await self._shared.engine.inspect(self.name)
@@ -274,7 +274,8 @@ class InstanceContainer:
         """
         self._is_removed = True
         self.output.close()
-        engine, pause_s, refusals = self._shared.engine, 0.1, 0
+        engine, refusals = self._shared.engine, 0
+        backoff = Backoff(0.1, 5.0)
         with anyio.move_on_after(_LAUNCH_S):
             # It notices, and stops in an orderly way.
             await self._launched.wait()
@@ -295,8 +296,7 @@ class InstanceContainer:
             except (EngineRefused, EngineUnreachable) as error:
                 refusals += isinstance(error, EngineRefused)
                 _log.info("container not removed yet", container=self.name, why=str(error))
-            await anyio.sleep(pause_s)
-            pause_s = min(pause_s * 2, 5.0)
+            await anyio.sleep(backoff.delay_s())
         else:
             self._shared.containers.pop(self.name, None)
             _log.warning("container left to the next sweep", container=self.name)

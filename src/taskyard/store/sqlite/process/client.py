@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 import structlog
 
 import taskyard
+from taskyard.core.backoff import Backoff
 from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.store.sqlite.process.frames import Call, Frames, framed
 from taskyard.store.sqlite.process.program import fingerprint
@@ -59,7 +60,7 @@ class StoreProcess(asyncio.Protocol):
         self._started_at = 0.0
         self._program = ""
         self._refused = False
-        self._pause_s = _PAUSE_MIN_S
+        self._backoff = Backoff(_PAUSE_MIN_S, _PAUSE_MAX_S)
         self._transport: asyncio.Transport | None = None
         self._hung_up = asyncio.Event()
         """Set while there is nobody to talk to."""
@@ -223,13 +224,12 @@ class StoreProcess(asyncio.Protocol):
             status = await asyncio.get_running_loop().run_in_executor(None, _end, ended)
             log.error("store_process_ended", pid=ended.pid, status=status)
         if time.monotonic() - self._started_at > _LIVED_S:
-            self._pause_s = _PAUSE_MIN_S
+            self._backoff.reset()
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), self._pause_s)
+                await asyncio.wait_for(self._closing.wait(), self._backoff.delay_s())
             if self._closing.is_set():
                 return
-            self._pause_s = min(2 * self._pause_s, _PAUSE_MAX_S)
             if await self._is_other_program():
                 continue
             try:
