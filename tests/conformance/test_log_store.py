@@ -10,6 +10,7 @@ import pytest
 
 from taskyard.core.attempts import StreamSize
 from taskyard.core.ids import AttemptId
+from taskyard.core.output_index import RECORD_BYTES, STDOUT, encode
 from taskyard.ports.logs import LogStore, Stream
 from taskyard.worker.output.log_files import LogFiles
 
@@ -30,12 +31,17 @@ class World(Protocol):
         """What the work does."""
         ...
 
+    def record(self, attempt_id: AttemptId, index: bytes) -> None:
+        """What its runtime adds to the index of the order."""
+        ...
+
 
 class MemoryLogs:
     """The model: streams are byte strings."""
 
     def __init__(self) -> None:
         self._streams: dict[tuple[AttemptId, Stream], bytearray] = {}
+        self.orders: dict[AttemptId, bytes] = {}
         self._grown = anyio.Event()
 
     def add(self, attempt_id: AttemptId, stream: Stream, data: bytes) -> None:
@@ -53,6 +59,11 @@ class MemoryLogs:
         """See the port."""
         kept = self._streams.get((attempt_id, stream), bytearray())[:LIMIT]
         return bytes(kept[offset : offset + max(length, 0)]) if offset >= 0 else b""
+
+    async def order(self, attempt_id: AttemptId, offset: int, length: int) -> bytes | None:
+        """See the port."""
+        index = self.orders.get(attempt_id)
+        return None if index is None else index[offset : offset + length]
 
     async def changed(
         self, attempt_id: AttemptId, timeout_s: float, seen_bytes: int | None = None
@@ -73,6 +84,7 @@ class MemoryLogs:
         for attempt_id in attempt_ids:
             for stream in Stream:
                 self._streams.pop((attempt_id, stream), None)
+            self.orders.pop(attempt_id, None)
 
 
 class MemoryWorld:
@@ -85,6 +97,10 @@ class MemoryWorld:
     def write(self, attempt_id: AttemptId, stream: Stream, data: bytes) -> None:
         """Append."""
         self.memory.add(attempt_id, stream, data)
+
+    def record(self, attempt_id: AttemptId, index: bytes) -> None:
+        """Append."""
+        self.memory.orders[attempt_id] = self.memory.orders.get(attempt_id, b"") + index
 
 
 class FilesWorld:
@@ -102,6 +118,11 @@ class FilesWorld:
             (directory / "meta.json").write_text(json.dumps({"log_limit_bytes": LIMIT, "x": 1}))
         with (directory / stream).open("ab") as file:
             file.write(data)
+
+    def record(self, attempt_id: AttemptId, index: bytes) -> None:
+        """Append."""
+        with (self.root / attempt_id / "order").open("ab") as file:
+            file.write(index)
 
 
 @pytest.fixture(params=["memory", "files"])
@@ -197,6 +218,24 @@ async def test_growth_beyond_the_limit_is_none(world: World) -> None:
         await anyio.wait_all_tasks_blocked()
         world.write(ONE, OUT, b"a")
         assert await world.store.changed(ONE, 0.1, LIMIT) is False
+
+
+async def test_the_order_is_read_by_offset(world: World) -> None:
+    """As it grows, a torn record included; None is not the same as nothing yet."""
+    world.write(ONE, OUT, b"a")
+    assert await world.store.order(ONE, 0, 100) is None
+    assert await world.store.order(AttemptId("../../etc"), 0, 100) is None
+    world.record(ONE, b"")
+    assert await world.store.order(ONE, 0, 100) == b""
+    world.record(ONE, encode(1, 1, STDOUT) + b"torn")
+    world.write(TWO, OUT, b"a")
+    world.record(TWO, encode(2, 1, STDOUT))
+    assert await world.store.order(ONE, 0, 100) == encode(1, 1, STDOUT) + b"torn"
+    assert await world.store.order(ONE, RECORD_BYTES, 2) == b"to"
+    assert await world.store.order(ONE, 100, 2) == b""
+    await world.store.delete([ONE])
+    assert await world.store.order(ONE, 0, 100) is None
+    assert await world.store.order(TWO, 0, 100) == encode(2, 1, STDOUT)
 
 
 async def test_deleted_output_is_gone(world: World) -> None:

@@ -4,6 +4,7 @@ import anyio
 
 from taskyard.core.attempts import StreamSize
 from taskyard.core.ids import AttemptId
+from taskyard.core.output_index import STDERR, STDOUT, encode
 from taskyard.ports.logs import Stream
 
 
@@ -12,11 +13,15 @@ class MemoryLogs:
 
     def __init__(self) -> None:
         self._output: dict[tuple[AttemptId, Stream], bytearray] = {}
+        self._order: dict[AttemptId, bytearray] = {}
         self._grown = anyio.Event()
 
-    def write(self, attempt_id: AttemptId, stream: Stream, data: bytes) -> None:
+    def write(self, attempt_id: AttemptId, stream: Stream, data: bytes, at_us: int = 0) -> None:
         """Append output."""
         self._output.setdefault((attempt_id, stream), bytearray()).extend(data)
+        number = STDOUT if stream is Stream.STDOUT else STDERR
+        index = self._order.setdefault(attempt_id, bytearray())
+        index.extend(encode(at_us, len(data), number))
         self._grown.set()
         self._grown = anyio.Event()
 
@@ -27,6 +32,11 @@ class MemoryLogs:
     async def read(self, attempt_id: AttemptId, stream: Stream, offset: int, length: int) -> bytes:
         """See the port."""
         return bytes(self._output.get((attempt_id, stream), b"")[offset : offset + length])
+
+    async def order(self, attempt_id: AttemptId, offset: int, length: int) -> bytes | None:
+        """See the port."""
+        index = self._order.get(attempt_id)
+        return None if index is None else bytes(index[offset : offset + length])
 
     async def changed(
         self, attempt_id: AttemptId, timeout_s: float, seen_bytes: int | None = None
@@ -44,3 +54,5 @@ class MemoryLogs:
         """See the port."""
         for key in [key for key in self._output if key[0] in attempt_ids]:
             del self._output[key]
+        for attempt_id in attempt_ids:
+            self._order.pop(attempt_id, None)

@@ -7,6 +7,7 @@ from typing import cast
 import msgspec
 from anyio.lowlevel import checkpoint
 
+from taskyard.core import output_index
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.attempts import Attempt, Ended, StreamSize
 from taskyard.core.changes import Change
@@ -21,6 +22,7 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import Instant
+from taskyard.core.output_index import STDERR, STDOUT, encode
 from taskyard.core.resources import Resources
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import Command, Task, TaskSpec
@@ -141,6 +143,13 @@ class LogWorld:
         with (self.root / attempt_id / stream).open("ab") as file:
             file.write(data)
 
+    def say(self, attempt_id: AttemptId, stream: Stream, data: bytes, at_us: int = 0) -> None:
+        """The same, by way of a runtime that takes down the order."""
+        self.write(attempt_id, stream, data)
+        number = STDOUT if stream is Stream.STDOUT else STDERR
+        with (self.root / attempt_id / output_index.FILE).open("ab") as file:
+            file.write(encode(at_us, len(data), number))
+
     async def finish(self, attempt_id: AttemptId) -> Ended:
         """The work is over; its worker settles the output."""
         ended = Ended(
@@ -179,6 +188,7 @@ class LogWorld:
         if output is not None:
             for stream in Stream:
                 output.compress(stream, lambda: False)
+            output.compress_order(lambda: False)
 
     async def store_done(self, ended: Ended) -> None:
         """The keeper hears of the commit, and its cleaning has been."""

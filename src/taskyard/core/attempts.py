@@ -148,7 +148,10 @@ class Ended(Struct, frozen=True, tag="ended"):
     stdout: StreamSize = StreamSize()
     stderr: StreamSize = StreamSize()
     folded: dict[str, bytes] = {}
-    """Small finished output, ``stdout`` and ``stderr``, to be kept in the store itself."""
+    """Small finished output, ``stdout`` and ``stderr``, to be kept in the store itself; with it, as
+    ``order``, the index of the order in which it came."""
+    order_bytes: int = 0
+    """Length of that index, wherever it is kept."""
     output_complete: bool = False
     """Whether ``folded`` is all the output there is: then no directory has to be looked into."""
     result: CallResult | None = None

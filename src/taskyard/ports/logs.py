@@ -36,6 +36,14 @@ class LogStore(Protocol):
         """Up to ``length`` bytes from ``offset``; empty at or past the present end."""
         ...
 
+    async def order(self, attempt_id: AttemptId, offset: int, length: int) -> bytes | None:
+        """Up to ``length`` bytes of the index of the order in which both streams came.
+
+        It is as ``core.output_index`` says, and is what the runtime wrote: it may be wrong. None
+        if there is none (any more).
+        """
+        ...
+
     async def changed(
         self, attempt_id: AttemptId, timeout_s: float, seen_bytes: int | None = None
     ) -> bool:

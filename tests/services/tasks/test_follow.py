@@ -18,7 +18,8 @@ from taskyard.core.errors import InvalidInput, NotFound
 from taskyard.core.ids import AttemptId
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.ports.logs import Stream
-from taskyard.services.tasks.follow import CHUNK_BYTES, Exit, Output, Ping
+from taskyard.services.tasks.follow import Exit, Ping
+from taskyard.services.tasks.followed import CHUNK_BYTES, Output
 from taskyard.worker.output import archive
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskyard.ports.logs import Stream
-from taskyard.services.tasks.follow import Output
+from taskyard.services.tasks.followed import Output
 from taskyard.services.tasks.log_text import LogText, OutputMessage, unfinished
 
 OUT, ERR = Stream.STDOUT, Stream.STDERR

@@ -24,7 +24,8 @@ from taskyard.dialects.http.errors import Refused
 from taskyard.dialects.http.routes import Routes
 from taskyard.dialects.http.sockets import Socket
 from taskyard.ports.logs import Stream
-from taskyard.services.tasks.follow import Exit, Output
+from taskyard.services.tasks.follow import Exit
+from taskyard.services.tasks.followed import Output
 
 DONE: Final = "done"
 RETRY: Final = "retry"

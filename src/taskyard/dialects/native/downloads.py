@@ -1,13 +1,18 @@
 """Sends log bytes in pieces, so that a large log never sits in memory."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import Final
 
 from litestar.types import Receive, Scope, Send
 
 from taskyard.core.attempts import Attempt
+from taskyard.core.instants import rfc3339
+from taskyard.core.line_times import LineTimes
 from taskyard.dialects.http.answers import is_head
 from taskyard.ports.logs import Stream
+from taskyard.services.tasks.follow import CaughtUp, Exit, Ping
+from taskyard.services.tasks.followed import Output
 from taskyard.services.tasks.logs import Logs
 
 PIECE_BYTES: Final = 256 << 10
@@ -51,3 +56,43 @@ class LogDownload:
             await send({"type": "http.response.body", "body": part.data, "more_body": left > 0})
         if self._length == 0 or is_head(scope):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class MergedDownload:
+    """Both streams of one attempt in the order they came; an ASGI application that sends them."""
+
+    def __init__(
+        self,
+        items: AsyncGenerator[Output | Exit | CaughtUp | Ping, None],
+        headers: Iterable[tuple[bytes, bytes]],
+        *,
+        timed: bool,
+    ) -> None:
+        """Prepare to send what a follower yields; with ``timed``, each line after its time."""
+        self._items = items
+        self._headers = headers
+        self._times = LineTimes() if timed else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        """Send it, without saying before how much it is: it may grow meanwhile.
+
+        Raises ``ConnectionAbortedError`` if some of it is not there any more.
+        """
+        await send({"type": "http.response.start", "status": 200, "headers": list(self._headers)})
+        async with aclosing(self._items) as items:
+            if not is_head(scope):
+                await self._send(items, send)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send(
+        self, items: AsyncGenerator[Output | Exit | CaughtUp | Ping, None], send: Send
+    ) -> None:
+        async for item in items:
+            if isinstance(item, Output):
+                data = item.data
+                if self._times is not None:
+                    at = None if item.at is None else rfc3339(item.at)
+                    data = self._times.stamped(item.stream.value, at, data)
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            elif isinstance(item, Exit) and (item.stdout_missing or item.stderr_missing):
+                raise ConnectionAbortedError("a part of the log is gone")

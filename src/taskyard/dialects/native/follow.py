@@ -10,7 +10,7 @@ from taskyard.core.ids import TaskId
 from taskyard.dialects.native.errors import malformed
 from taskyard.dialects.native.push import Message, Source
 from taskyard.ports.logs import Stream
-from taskyard.services.tasks.follow import Exit, Follow, Ping
+from taskyard.services.tasks.follow import CaughtUp, Exit, Follow, Ping
 from taskyard.services.tasks.log_text import LogText, OutputMessage
 
 _RESUME: Final = re.compile(rb"([0-9]{1,9}):(-1|[0-9]{1,15}):(-1|[0-9]{1,15})\Z")
@@ -32,8 +32,14 @@ async def follow_source(
     attempt: int | None,
     stdout: int,
     stderr: int,
+    *,
+    wait: bool = True,
+    timed: bool = False,
 ) -> Source:
-    """Messages from these offsets on, up to and including the exit record."""
+    """Messages from these offsets on, up to and including the exit record.
+
+    Without ``wait`` they end at the present end; with ``timed``, output comes with its times.
+    """
     # What was delivered, not what was read: a character cut in two is held back, and a reader
     # that resumes has to see all of it.
     positions = {Stream.STDOUT: stdout, Stream.STDERR: stderr}
@@ -43,13 +49,18 @@ async def follow_source(
         positions[message.stream] = message.next_offset
         return Message("output", _ENCODER.encode(message), _id(message.attempt, positions))
 
-    async for item in follow.follow(caller, task_id, attempt, stdout, stderr):
+    items = follow.follow(caller, task_id, attempt, stdout, stderr, wait=wait, timed=timed)
+    async for item in items:
         if isinstance(item, Ping):
             yield None
         elif isinstance(item, Exit):
             for message in text.flush():
                 yield output(message)
             yield Message("exit", _ENCODER.encode(item), _id(item.attempt, positions))
+        elif isinstance(item, CaughtUp):
+            for message in text.flush():
+                yield output(message)
+            yield Message("caught_up", _ENCODER.encode(item), _id(item.attempt, positions))
         else:
             for message in text.feed(item):
                 yield output(message)

@@ -103,12 +103,29 @@ class LogQuery(Struct, frozen=True, forbid_unknown_fields=True):
     download: bool = False
 
 
+Timestamps = Annotated[bool, Meta(description="Whether to say when each piece was written.")]
+
+
 class FollowQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where to begin to follow."""
+    """Where to begin to follow, and how."""
 
     attempt: Number | UnsetType = UNSET
     stdout: StartOffset = 0
     stderr: StartOffset = 0
+    wait: Annotated[
+        bool, Meta(description="Whether to go on at the present end, until the attempt has ended.")
+    ] = True
+    timestamps: Timestamps = False
+
+
+class BothQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where to begin to read both streams, and how."""
+
+    attempt: Number | UnsetType = UNSET
+    stdout: StartOffset = 0
+    stderr: StartOffset = 0
+    timestamps: Timestamps = False
+    download: bool = False
 
 
 class ChangesQuery(Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,14 +5,15 @@ from typing import Final
 from litestar import Controller
 from litestar.types import ASGIApp, Scope
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from taskyard.core.errors import NotFound
-from taskyard.dialects.native.downloads import LogDownload
+from taskyard.dialects.native.downloads import LogDownload, MergedDownload
 from taskyard.dialects.native.errors import Refusal, malformed
 from taskyard.dialects.native.follow import follow_source, resume_point
 from taskyard.dialects.native.operation import Call, operation
 from taskyard.dialects.native.push import EventStream, Source, socket
-from taskyard.dialects.native.queries import FollowQuery, LogQuery
+from taskyard.dialects.native.queries import BothQuery, FollowQuery, LogQuery
 from taskyard.dialects.native.ranges import Unsatisfiable, parse_range
 from taskyard.ports.logs import Stream
 from taskyard.services.tasks.logs import LARGEST_SLICE_BYTES
@@ -76,33 +77,60 @@ class LogRoutes(Controller):
             headers.append((b"content-range", b"bytes %d-%d/%d" % (part[0], last, known.size)))
         return call.while_valid(LogDownload(logs, known.attempt, stream, part, status, headers))
 
+    @operation("GET", "/both", {200: OCTETS}, fails=(404,))
+    async def read_both(self, call: Call[BothQuery, None]) -> ASGIApp:
+        """Bytes of both streams of an attempt in the order they came, up to the present end."""
+        query, engine = call.query, call.engine
+        if query.stdout < 0 and query.stderr < 0:
+            raise malformed("leaves out both streams; there is nothing to read", "stderr")
+        attempt = await engine.logs.resolve(call.caller, call.task_id, query.attempt or None)
+        known = [await engine.logs.slice(attempt, stream, 0, 0) for stream in Stream]
+        headers = [
+            (b"content-type", OCTETS.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"log-dropped", b"%d" % sum(one.dropped for one in known)),
+            (b"log-complete", b"true" if known[0].complete else b"false"),
+            (b"log-attempt", b"%d" % attempt.number),
+        ]
+        if query.download:
+            file_name = f"{call.task_id}-{attempt.number}.log"
+            headers.append((b"content-disposition", f'attachment; filename="{file_name}"'.encode()))
+        items = engine.follow.follow(
+            call.caller,
+            call.task_id,
+            attempt.number,
+            query.stdout,
+            query.stderr,
+            wait=False,
+            timed=query.timestamps,
+        )
+        return call.while_valid(MergedDownload(items, headers, timed=query.timestamps))
+
     @operation("GET", "/follow", {200: EVENTS}, fails=(404,), token_in_query=True)
     async def follow_log(self, call: Call[FollowQuery, None]) -> ASGIApp:
         """Follow the output live, as server-sent events, up to the exit record."""
         query = call.query
-        attempt, stdout, stderr = query.attempt or None, query.stdout, query.stderr
         for name, value in call.scope["headers"]:
             if name == b"last-event-id":
                 attempt, stdout, stderr = resume_point(value)
-        source = await _source(call, attempt, stdout, stderr)
-        return EventStream(call.native, call.caller, source)
+                query = replace(query, attempt=attempt or UNSET, stdout=stdout, stderr=stderr)
+        return EventStream(call.native, call.caller, await _source(call, query))
 
     @socket("/ws")
     async def follow_log_socket(self, call: Call[FollowQuery, None]) -> Source:
         """Follow the output live, over a WebSocket."""
-        query = call.query
-        return await _source(call, query.attempt or None, query.stdout, query.stderr)
+        return await _source(call, call.query)
 
 
-async def _source(
-    call: Call[FollowQuery, None], attempt: int | None, stdout: int, stderr: int
-) -> Source:
+async def _source(call: Call[FollowQuery, None], query: FollowQuery) -> Source:
+    attempt, stdout, stderr = query.attempt or None, query.stdout, query.stderr
     if stdout < 0 and stderr < 0:
         raise malformed("leaves out both streams; there is nothing to follow", "stderr")
-    caller, task_id = call.caller, call.task_id
+    caller, task_id, follow = call.caller, call.task_id, call.engine.follow
     # Before the stream begins, so that an unknown task is a plain 404.
-    await call.engine.follow.check(caller, task_id, attempt, stdout, stderr)
-    return follow_source(call.engine.follow, caller, task_id, attempt, stdout, stderr)
+    await follow.check(caller, task_id, attempt, stdout, stderr)
+    how = {"wait": query.wait, "timed": query.timestamps}
+    return follow_source(follow, caller, task_id, attempt, stdout, stderr, **how)
 
 
 def _range(scope: Scope, complete: bool, etag: bytes) -> bytes | None:

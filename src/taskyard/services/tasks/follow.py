@@ -1,4 +1,4 @@
-"""Following an attempt's output: every byte once, from any offset, to the exit record."""
+"""Following an attempt's output: every byte once, from any offset, in order, to the exit record."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -11,26 +11,27 @@ from taskyard.core.access.principals import Caller
 from taskyard.core.attempts import Attempt
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import TaskId
-from taskyard.core.states import ENDED_ATTEMPT, TERMINAL, AttemptState, Reason, TaskState
+from taskyard.core.output_index import Merge
+from taskyard.core.states import TERMINAL, AttemptState, Reason, TaskState
 from taskyard.core.tasks import Task
-from taskyard.ports.logs import Chunk, LogStore, Stream
+from taskyard.ports.logs import LogStore, Stream
 from taskyard.ports.store import TaskStore
 from taskyard.services.notifications.bus import Bus
+from taskyard.services.tasks.followed import ORDER_S, FollowedAttempt, Output
 from taskyard.services.tasks.logs import Logs, check_offset
 
-CHUNK_BYTES: Final = 64 << 10
 PING_S: Final = 15.0
-
-
-class Output(Chunk, frozen=True):
-    """A run of bytes of one stream of the followed attempt."""
-
-    attempt: int
-    """Number of the attempt."""
 
 
 class Ping(Struct, frozen=True):
     """Nothing happened for a while; the follower is still there."""
+
+
+class CaughtUp(Struct, frozen=True, tag="caught_up"):
+    """All there is was delivered, and there will be more: the end of one who does not wait."""
+
+    attempt: int
+    """0 if there is none yet."""
 
 
 class Exit(Struct, frozen=True, tag="exit"):
@@ -50,6 +51,9 @@ class Exit(Struct, frozen=True, tag="exit"):
     stderr: int
     stdout_dropped: int
     stderr_dropped: int
+    stdout_missing: int = 0
+    """Bytes that were stored and cannot be found any more, such as after damage to the disk."""
+    stderr_missing: int = 0
 
 
 class Follow:
@@ -80,14 +84,36 @@ class Follow:
             await self._logs.resolve(caller, task_id, attempt)
 
     async def follow(
-        self, caller: Caller, task_id: TaskId, attempt: int | None, stdout: int, stderr: int
-    ) -> AsyncGenerator[Output | Exit | Ping, None]:
-        """The output of an attempt from these offsets on (-1 leaves a stream out), then its exit.
+        self,
+        caller: Caller,
+        task_id: TaskId,
+        attempt: int | None,
+        stdout: int,
+        stderr: int,
+        *,
+        wait: bool = True,
+        timed: bool = False,
+    ) -> AsyncGenerator[Output | Exit | CaughtUp | Ping, None]:
+        """The output of an attempt from these offsets on, in order, then its exit.
 
-        None stands for the latest attempt; if there is none yet, for the first. What is yielded is
-        read when it is asked for and at most 64 KiB. It ends without an :class:`Exit` only when the
-        service stops. Close it (``aclosing``) when leaving early. Raises as :meth:`check`, and
-        ``NotFound`` when the task is deleted meanwhile.
+        The offsets (-1 leaves a stream out) are the place of a reader in both streams: going on
+        with those that it has reached, nothing is lost or repeated, and the order is the same.
+        What is yielded is read when it is asked for and at most 64 KiB. It ends without an
+        :class:`Exit` when the service stops, and without ``wait``. Close it (``aclosing``) when
+        leaving early.
+
+        Args:
+            caller: on whose behalf.
+            task_id: the task.
+            attempt: which attempt, from 1; None stands for the latest or, if there is none yet, for
+                the first.
+            stdout: where to begin in it.
+            stderr: the same.
+            wait: whether to go on at the present end; otherwise :class:`CaughtUp` comes there.
+            timed: whether each piece of output comes by itself, and with its time.
+
+        Raises:
+            TaskyardError: as :meth:`check`, and ``NotFound`` when the task is deleted meanwhile.
         """
         check_offset("stdout", stdout, least=-1)
         check_offset("stderr", stderr, least=-1)
@@ -100,19 +126,22 @@ class Follow:
             if task.state in TERMINAL:
                 yield _exit_without_attempt(task)
                 return
+            if not wait:
+                yield CaughtUp(attempt or 0)
+                return
             if not await self._change(changed):
                 yield Ping()
             if self._bus.closed:
                 return
-        offsets = {Stream.STDOUT: stdout, Stream.STDERR: stderr}
-        followed = _Followed(self._logs, self._files, offsets, found)
-        async with aclosing(self._stream(caller, followed, changed)) as items:
+        merge = Merge(stdout, stderr)
+        followed = FollowedAttempt(self._logs, self._files, merge, found, timed=timed)
+        async with aclosing(self._stream(caller, followed, changed, wait=wait)) as items:
             async for item in items:
                 yield item
 
     async def _stream(
-        self, caller: Caller, followed: "_Followed", changed: anyio.Event
-    ) -> AsyncGenerator[Output | Exit | Ping, None]:
+        self, caller: Caller, followed: FollowedAttempt, changed: anyio.Event, *, wait: bool
+    ) -> AsyncGenerator[Output | Exit | CaughtUp | Ping, None]:
         task_id = followed.attempt.task_id
         await followed.locate()
         while True:
@@ -121,9 +150,12 @@ class Follow:
             if followed.ended:
                 # Nothing was left to read after the end was seen.
                 task = await self._store.task(caller.workspace, task_id)
-                yield await followed.exit(task.state)
+                yield await self._exit(followed, task.state)
                 return
-            if not await self._news(changed, followed):
+            if not (wait or followed.is_behind):
+                yield CaughtUp(followed.attempt.number)
+                return
+            if not await self._news(changed, followed) and not followed.is_behind:
                 yield Ping()
             if self._bus.closed:
                 return
@@ -150,9 +182,10 @@ class Follow:
             return True
         return False
 
-    async def _news(self, changed: anyio.Event, followed: "_Followed") -> bool:
-        """Wait until the task changed or the output grew; False when it is time for a ping."""
+    async def _news(self, changed: anyio.Event, followed: FollowedAttempt) -> bool:
+        """Wait until the task changed or the output grew; False after a while without either."""
         news = False
+        timeout_s = min(self._ping_s, ORDER_S) if followed.is_behind else self._ping_s
         async with anyio.create_task_group() as waiting:
 
             async def change() -> None:
@@ -162,70 +195,17 @@ class Follow:
                 waiting.cancel_scope.cancel()
 
             waiting.start_soon(change)
-            if await self._files.changed(followed.attempt.id, self._ping_s, followed.seen_bytes):
+            if await self._files.changed(followed.attempt.id, timeout_s, followed.seen_bytes):
                 news = True
             waiting.cancel_scope.cancel()
         return news
 
-
-class _Followed:
-    """The attempt that is followed, how far, and where its output is read from."""
-
-    def __init__(
-        self, logs: Logs, files: LogStore, offsets: dict[Stream, int], attempt: Attempt
-    ) -> None:
-        self.attempt = attempt
-        self.seen_bytes = 0
-        """What both streams together held when :meth:`next` last looked."""
-        self._logs = logs
-        self._files = files
-        self._offsets = offsets
-        self._turns = list(Stream)
-        self._folded: dict[Stream, bytes] = {}
-
-    @property
-    def ended(self) -> bool:
-        return self.attempt.state in ENDED_ATTEMPT
-
-    async def locate(self) -> None:
-        """Find out where the output is, for this state of the attempt."""
-        if self.ended:
-            for stream in Stream:
-                folded = await self._logs.folded(self.attempt, stream)
-                if folded is not None:
-                    self._folded[stream] = folded
-
-    async def next(self) -> Output | None:
-        """The next bytes of either stream, in turns; None when there are none at present."""
-        sizes = {stream: await self.size(stream) for stream in Stream}
-        self.seen_bytes = sum(sizes.values())
-        for stream in self._turns:
-            offset = self._offsets[stream]
-            if not 0 <= offset < sizes[stream]:
-                continue
-            data = await self.read(stream, offset, min(CHUNK_BYTES, sizes[stream] - offset))
-            if data:
-                self._offsets[stream] += len(data)
-                self._turns.remove(stream)
-                self._turns.append(stream)
-                return Output(stream, offset, data, self.attempt.number)
-        return None
-
-    async def size(self, stream: Stream) -> int:
-        if stream in self._folded:
-            return len(self._folded[stream])
-        return (await self._files.size(self.attempt.id, stream)).stored_bytes
-
-    async def read(self, stream: Stream, offset: int, length: int) -> bytes:
-        if stream in self._folded:
-            return self._folded[stream][offset : offset + length]
-        return await self._files.read(self.attempt.id, stream, offset, length)
-
-    async def exit(self, task_state: TaskState) -> Exit:
-        attempt = self.attempt
+    async def _exit(self, followed: FollowedAttempt, task_state: TaskState) -> Exit:
+        attempt = followed.attempt
         dropped = {
             stream: (await self._files.size(attempt.id, stream)).dropped_bytes for stream in Stream
         }
+        stdout, stderr = await followed.size(Stream.STDOUT), await followed.size(Stream.STDERR)
         return Exit(
             attempt=attempt.number,
             state=attempt.state,
@@ -234,10 +214,12 @@ class _Followed:
             reason=attempt.reason,
             message=attempt.message,
             task_state=task_state,
-            stdout=await self.size(Stream.STDOUT),
-            stderr=await self.size(Stream.STDERR),
+            stdout=stdout,
+            stderr=stderr,
             stdout_dropped=attempt.stdout.dropped_bytes or dropped[Stream.STDOUT],
             stderr_dropped=attempt.stderr.dropped_bytes or dropped[Stream.STDERR],
+            stdout_missing=max(0, attempt.stdout.stored_bytes - stdout),
+            stderr_missing=max(0, attempt.stderr.stored_bytes - stderr),
         )
 
 

@@ -5,8 +5,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from taskyard.core.instants import rfc3339
 from taskyard.ports.logs import Stream
-from taskyard.services.tasks.follow import Output
+from taskyard.services.tasks.followed import Output
 
 _MOST_PARTS: Final = 16
 """Bytes that change more often between text and not are sent as base64 from there on."""
@@ -22,6 +23,8 @@ class OutputMessage(Struct, frozen=True, tag="output", omit_defaults=True):
     """Where to go on after this message: the offset to reconnect at."""
     text: str | None = None
     base64: str | None = None
+    at: str | None = None
+    """When it was written, if that was asked for and is known."""
 
 
 class LogText:
@@ -42,7 +45,7 @@ class LogText:
         cut = len(data) - unfinished(data)
         if cut < len(data):
             self._held[output.stream] = Output(
-                output.stream, offset + cut, data[cut:], output.attempt
+                output.stream, offset + cut, data[cut:], output.attempt, output.at
             )
         return _messages(output, offset, data[:cut])
 
@@ -71,6 +74,7 @@ def unfinished(data: bytes) -> int:
 
 def _messages(output: Output, offset: int, data: bytes) -> list[OutputMessage]:
     messages: list[OutputMessage] = []
+    at = None if output.at is None else rfc3339(output.at)
     for text, part in _parts(data):
         messages.append(
             OutputMessage(
@@ -80,6 +84,7 @@ def _messages(output: Output, offset: int, data: bytes) -> list[OutputMessage]:
                 offset + len(part),
                 text=text,
                 base64=b64encode(part).decode() if text is None else None,
+                at=at,
             )
         )
         offset += len(part)

@@ -8,6 +8,7 @@ from taskyard.core.access.principals import Caller
 from taskyard.core.attempts import Attempt, StreamSize
 from taskyard.core.errors import InvalidInput, NotFound
 from taskyard.core.ids import TaskId
+from taskyard.core.output_index import FILE
 from taskyard.core.states import ENDED_ATTEMPT
 from taskyard.ports.logs import LogStore, Stream
 from taskyard.ports.store import TaskStore
@@ -93,6 +94,16 @@ class Logs:
             # Empty, or (when the worker was lost) of a size that nobody could report.
             return None
         return await self._store.folded(attempt.id, stream.value)
+
+    async def all_folded(self, attempt: Attempt) -> dict[str, bytes]:
+        """Both streams of an ended attempt, and the order of their bytes, if the store has them."""
+        found = {}
+        for stream in Stream:
+            data = await self.folded(attempt, stream)
+            if data is not None:
+                found[stream.value] = data
+        order = await self._store.folded(attempt.id, FILE) if found else None
+        return found if order is None else {**found, FILE: order}
 
     async def _in_files(
         self, attempt: Attempt, stream: Stream, offset: int, length: int

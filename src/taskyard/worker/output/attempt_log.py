@@ -5,6 +5,7 @@ are kept: while the work runs a file may grow past that (whatever is beyond is n
 stream). ``seal.json`` exists only for an attempt that ended with bytes dropped. Its appearance is
 the one instant at which the stream gets the line that says so, the marker: it is made from the seal
 when it is read, never written behind the kept bytes, so that no crash can leave half of it or two.
+``order`` says in what order the bytes of both came (``core.output_index``).
 A runtime may keep the end of a longer stream too, in ``stdout.older`` and ``stdout.newer``: with
 the seal, what they hold follows on the marker. So a stream only ever grows at its end.
 
@@ -21,7 +22,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from taskyard.core import output_index
 from taskyard.core.attempts import StreamSize
+from taskyard.core.errors import StoreDamaged
 from taskyard.ports.logs import Stream
 from taskyard.worker.output.archive import ArchiveIndex, ArchiveReader, read_index, write_archive
 
@@ -80,6 +83,7 @@ class AttemptOutput:
             stream: tuple(f"{path}.{age}" for age in _AGES) for stream, path in self._paths.items()
         }
         self._pair = (self._paths[Stream.STDOUT], self._paths[Stream.STDERR])
+        self._order = f"{directory}/{output_index.FILE}"
         self._meta = f"{directory}/{META}"
         self._seal = f"{directory}/{SEAL}"
         self._archives = archives
@@ -88,7 +92,7 @@ class AttemptOutput:
         self._dropped: dict[Stream, int] = {}
         """Known to be dropped by whoever takes the output in; of what is beyond the limit in a file
         nobody has to know."""
-        self._indexes: dict[Stream, ArchiveIndex] = {}
+        self._indexes: dict[str, ArchiveIndex] = {}
 
     def limit(self) -> int | None:
         """Bytes kept of each stream; None as long as there is no ``meta.json``.
@@ -115,17 +119,56 @@ class AttemptOutput:
         content = _content(self._seal)
         return {} if content is None else msgspec.json.decode(content, type=dict[Stream, Cut])
 
-    def grown(self) -> tuple[int, int]:
-        """Kept bytes of both plain files now; differs from before when there is news."""
+    def grown(self) -> tuple[int, int, int]:
+        """Kept bytes of both plain files now, and of the order: other ones when there is news."""
         limit = self.limit()
         out, err = (_length(path) or 0 for path in self._pair)
-        return (out, err) if limit is None else (min(out, limit), min(err, limit))
+        if limit is not None:
+            out, err = min(out, limit), min(err, limit)
+        return out, err, self.order_bytes()
+
+    def order_bytes(self) -> int:
+        """Bytes of the plain index of the order; 0 if there is none."""
+        return min(_length(self._order) or 0, output_index.MAX_BYTES)
+
+    def order(self, offset: int, length: int, *, patient: bool) -> bytes | None:
+        """Up to ``length`` bytes of the index of the order from ``offset``; None if there is none.
+
+        Raises ``BlockingIOError`` unless ``patient`` if the disk would have to be waited for.
+        """
+        try:
+            descriptor = os.open(self._order, _OPEN)
+        except FileNotFoundError:
+            return self._archived_order(offset, length, patient=patient)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None
+            raise
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            wanted = min(length, status.st_size - offset, output_index.MAX_BYTES - offset)
+            data = _read(descriptor, offset, wanted, patient=patient) if wanted > 0 else b""
+            if not _names(self._order, status):
+                return self._archived_order(offset, length, patient=patient)
+            return data
+        finally:
+            os.close(descriptor)
+
+    def _archived_order(self, offset: int, length: int, *, patient: bool) -> bytes | None:
+        if self._index(output_index.FILE) is None:
+            return None
+        try:
+            return self._read_archive(output_index.FILE, offset, length, patient=patient)
+        except StoreDamaged:
+            return None  # the output itself can still be read
 
     def size(self, stream: Stream) -> StreamSize:
         """How much can be read now, and how much was dropped."""
         length = _length(self._paths[stream])
         if length is None:
-            index = self._index(stream)
+            index = self._index(stream.value)
             if index is None:
                 return _NOTHING
             return StreamSize(index.size_bytes, index.dropped_bytes)
@@ -144,7 +187,7 @@ class AttemptOutput:
         try:
             descriptor = os.open(self._paths[stream], _OPEN)
         except FileNotFoundError:
-            return self._read_archive(stream, offset, length, patient=patient)
+            return self._read_archive(stream.value, offset, length, patient=patient)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 return b""
@@ -161,7 +204,7 @@ class AttemptOutput:
             if data and not _names(self._paths[stream], status):
                 # Compressed meanwhile; or the directory was taken back, is perhaps another
                 # attempt's by now, and there is no archive.
-                return self._read_archive(stream, offset, length, patient=patient)
+                return self._read_archive(stream.value, offset, length, patient=patient)
         finally:
             os.close(descriptor)
         if cut is not None and len(data) < length and offset + len(data) >= cut.kept_bytes:
@@ -173,7 +216,7 @@ class AttemptOutput:
                         stream, cut, offset + len(data), length - len(data), patient=patient
                     )
                 except FileNotFoundError:  # compressed in this moment, or deleted
-                    return self._read_archive(stream, offset, length, patient=patient)
+                    return self._read_archive(stream.value, offset, length, patient=patient)
         return data
 
     def _read_end(
@@ -274,22 +317,31 @@ class AttemptOutput:
         for one in self._ends[stream]:
             Path(one).unlink(missing_ok=True)
 
-    def _index(self, stream: Stream) -> ArchiveIndex | None:
-        index = self._indexes.get(stream)
+    def compress_order(self, halted: Callable[[], bool]) -> None:
+        """Replace the index of the order by an archive. Raises as ``write_archive``."""
+
+        def read(offset: int, length: int) -> bytes:
+            return self.order(offset, length, patient=True) or b""
+
+        if size := self.order_bytes():
+            write_archive(self.directory, output_index.FILE, read, size, 0, halted=halted)
+
+    def _index(self, name: str) -> ArchiveIndex | None:
+        index = self._indexes.get(name)
         if index is None:
-            index = read_index(self.directory, stream.value)
+            index = read_index(self.directory, name)
             if index is not None:
-                self._indexes[stream] = index
+                self._indexes[name] = index
         return index
 
-    def _read_archive(self, stream: Stream, offset: int, length: int, *, patient: bool) -> bytes:
-        index = self._index(stream)
+    def _read_archive(self, name: str, offset: int, length: int, *, patient: bool) -> bytes:
+        index = self._index(name)
         if index is None or offset >= index.size_bytes or length <= 0:
             return b""
         if not patient:
             raise BlockingIOError(errno.EAGAIN, "unpacking takes a while")
         try:
-            return self._archives.read(self.directory, stream.value, index, offset, length)
+            return self._archives.read(self.directory, name, index, offset, length)
         except FileNotFoundError:
             return b""
 

@@ -18,6 +18,7 @@ from typing import Final
 
 import anyio.to_thread
 
+from taskyard.core import output_index
 from taskyard.core.ids import AttemptId
 
 SPARE: Final = ".spare"
@@ -26,7 +27,7 @@ _QUARANTINE_S: Final = 0.2
 """How long one waits at least. Readers notice by themselves that a directory was taken back; this
 spares them from having to, nearly always."""
 _SPARE_MAX: Final = 8192
-_FILES: Final = frozenset({"stdout", "stderr", "order", "meta.json", "attempt.jsonl"})
+_FILES: Final = frozenset({"stdout", "stderr", output_index.FILE, "meta.json", "attempt.jsonl"})
 _WORK: Final = "work"
 
 
@@ -116,7 +117,7 @@ class AttemptDirectories:
         self._count += 1
         spare = f"{self._spare_root}/{self._count}"
         try:
-            for name in ("stdout", "stderr", "order", "attempt.jsonl"):
+            for name in ("stdout", "stderr", output_index.FILE, "attempt.jsonl"):
                 with contextlib.suppress(FileNotFoundError):
                     _empty(f"{directory}/{name}")
             os.rename(directory, spare)  # noqa: PTH104 - hot path

@@ -85,6 +85,19 @@ class LogFiles:
 
         return await to_thread.run_sync(read, limiter=self._readers)
 
+    async def order(self, attempt_id: AttemptId, offset: int, length: int) -> bytes | None:
+        """See the port."""
+        output = self.output(attempt_id)
+        if output is None:
+            return None
+        with contextlib.suppress(BlockingIOError):
+            return output.order(offset, length, patient=False)
+
+        def read() -> bytes | None:
+            return output.order(offset, length, patient=True)
+
+        return await to_thread.run_sync(read, limiter=self._readers)
+
     async def changed(
         self, attempt_id: AttemptId, timeout_s: float, seen_bytes: int | None = None
     ) -> bool:

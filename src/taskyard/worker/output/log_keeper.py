@@ -14,6 +14,7 @@ import structlog
 from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
+from taskyard.core import output_index
 from taskyard.core.attempts import Ended, StreamSize
 from taskyard.core.ids import AttemptId
 from taskyard.ports.logs import Stream
@@ -46,7 +47,10 @@ class LogKeeper:
         compress_bytes: int = COMPRESS_BYTES,
         compressors: int = 1,
     ) -> None:
-        """``fold_bytes`` is for both streams together, ``compress_bytes`` for each alone."""
+        """``fold_bytes`` is for both streams together, ``compress_bytes`` for each alone.
+
+        The index of their order may be folded with them if it has no more than ``fold_bytes``.
+        """
         self._files = files
         self._fold_bytes = fold_bytes
         self._compress_bytes = compress_bytes
@@ -98,17 +102,22 @@ class LogKeeper:
             stdout=sizes[Stream.STDOUT],
             stderr=sizes[Stream.STDERR],
             folded=self._fold(output, sizes),
+            order_bytes=output.order_bytes(),
         )
 
     def _fold(self, output: AttemptOutput, sizes: dict[Stream, StreamSize]) -> dict[str, bytes]:
         # In the loop although it reads: this little was written a moment ago and is in memory.
-        if sum(size.stored_bytes for size in sizes.values()) > self._fold_bytes:
+        stored_bytes = sum(size.stored_bytes for size in sizes.values())
+        if not 0 < stored_bytes <= self._fold_bytes or output.order_bytes() > self._fold_bytes:
             return {}
-        return {
+        folded = {
             stream.value: output.read(stream, 0, size.stored_bytes, patient=True)
             for stream, size in sizes.items()
             if size.stored_bytes
         }
+        if order := output.order(0, self._fold_bytes, patient=True):
+            folded[output_index.FILE] = order
+        return folded
 
     async def stored(self, ended: Ended) -> None:
         """The engine has committed this report, as :meth:`finish` made it.
@@ -116,12 +125,13 @@ class LogKeeper:
         Not for a report that was refused: its output stays where it is, as evidence.
         """
         sizes = (ended.stdout.stored_bytes, ended.stderr.stored_bytes)
+        folded_bytes = sum(len(ended.folded.get(stream.value, b"")) for stream in Stream)
         if ended.result is not None and ended.result.body is None:
             # The directory holds what the call answered, as long as the task is kept.
             pass
-        elif sum(sizes) == sum(len(data) for data in ended.folded.values()):
+        elif sum(sizes) == folded_bytes:
             await self._remove(ended.attempt_id)
-        elif max(sizes) > self._compress_bytes:
+        elif max(*sizes, ended.order_bytes) > self._compress_bytes:
             self._large[ended.attempt_id] = None
             self._rouse()
 
@@ -219,6 +229,9 @@ class LogKeeper:
                 log.exception("log_compression_failed", attempt_id=attempt_id)
 
     def _compress_both(self, output: AttemptOutput) -> None:
-        for stream, length in zip(Stream, output.grown(), strict=True):
+        *lengths, order_bytes = output.grown()
+        for stream, length in zip(Stream, lengths, strict=True):
             if length > self._compress_bytes:
                 output.compress(stream, lambda: self._halting)
+        if order_bytes > self._compress_bytes:
+            output.compress_order(lambda: self._halting)
