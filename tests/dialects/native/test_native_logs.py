@@ -156,6 +156,72 @@ async def test_events_follow_output_from_before_the_start_to_the_exit(world: Nat
     assert bad.status_code == 400
 
 
+async def say_by_turns(world: NativeWorld) -> tuple[str, str]:
+    """Path of the output of a task that writes to both streams, and the id of its attempt."""
+    task = await world.submit(command=["hang"])
+    attempt = await world.running(task["id"])
+    for number in range(6):
+        stream = Stream.STDERR if number % 2 else Stream.STDOUT
+        world.worker.say(attempt["id"], stream, b"line %d\n" % number)
+    return f"/tasks/{task['id']}/logs", attempt["id"]
+
+
+BY_TURNS = "".join(f"line {number}\n" for number in range(6))
+
+
+async def test_both_streams_are_read_in_the_order_they_came(world: NativeWorld) -> None:
+    """The same while the task runs and when it has ended, from any place on."""
+    path, attempt_id = await say_by_turns(world)
+    running = await world.api.get(f"{path}/both")
+    assert (running.status_code, running.text) == (200, BY_TURNS)
+    assert running.headers["log-complete"] == "false"
+    await world.worker.finish(attempt_id)
+    await world.ended(path.split("/")[2])
+    ended = await world.api.get(f"{path}/both", params={"download": "true"})
+    assert ended.text == BY_TURNS
+    assert ended.headers["log-complete"] == "true"
+    assert ended.headers["content-disposition"].endswith('-1.log"')
+    later = await world.api.get(f"{path}/both", params={"stdout": 7, "stderr": 3})
+    assert later.text == BY_TURNS[7 + 3 :]
+    stderr = await world.api.get(f"{path}/both", params={"stdout": -1})
+    assert stderr.text == "line 1\nline 3\nline 5\n"
+    assert (await world.api.get(f"{path}/both", params={"attempt": 2})).status_code == 404
+    assert (await world.api.head(f"{path}/both")).content == b""
+
+
+async def test_lines_come_with_times_if_asked_for(world: NativeWorld) -> None:
+    """Before each line of the bytes, and in each message."""
+    path, _ = await say_by_turns(world)
+    lines = (await world.api.get(f"{path}/both", params={"timestamps": "true"})).text.splitlines()
+    assert lines[:2] == [f"1970-01-01T00:00:00.000000Z line {number}" for number in range(2)]
+    query = {"timestamps": "true", "wait": "false"}
+    messages = await messages_of(world, path, query)
+    assert [message.get("at") for message in messages[:-1]] == ["1970-01-01T00:00:00.000000Z"] * 6
+    assert all("at" not in one for one in await messages_of(world, path, {"wait": "false"}))
+
+
+async def messages_of(world: NativeWorld, path: str, query: dict[str, str]) -> list[dict[str, Any]]:
+    """All messages of a stream that ends by itself."""
+    answer = await world.api.get(f"{path}/follow", params=query)
+    return [
+        json.loads(line.removeprefix("data: "))
+        for line in answer.text.splitlines()
+        if line.startswith("data: ")
+    ]
+
+
+async def test_a_follower_that_does_not_wait_is_told_where_it_is(world: NativeWorld) -> None:
+    """All there is, in order; then that it has caught up, or the exit."""
+    path, attempt_id = await say_by_turns(world)
+    messages = await messages_of(world, path, {"wait": "false"})
+    assert "".join(message["text"] for message in messages[:-1]) == BY_TURNS
+    assert messages[-1] == {"type": "caught_up", "attempt": 1}
+    await world.worker.finish(attempt_id)
+    await world.ended(path.split("/")[2])
+    again = await messages_of(world, path, {"wait": "false", "stdout": "21", "stderr": "21"})
+    assert [message["type"] for message in again] == ["exit"]
+
+
 def ws(world: NativeWorld, path: str, token: str | None = DEV) -> Any:
     """A WebSocket of the API."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from log_world import CALLER, TASK, LogWorld
 
 from taskyard.core.instants import Instant
-from taskyard.core.output_index import STDOUT, encode
+from taskyard.core.output_index import STDERR, STDOUT, encode
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.ports.logs import Stream
 from taskyard.services.tasks import follow, followed
@@ -132,6 +132,7 @@ async def test_output_is_held_back_until_its_order_is_known(
     attempt_id = world.begin()
     world.say(attempt_id, OUT, b"a")
     world.write(attempt_id, OUT, b"c")
+    world.write(attempt_id, ERR, b"b")
     found: list[Output] = []
 
     async def read() -> None:
@@ -147,10 +148,27 @@ async def test_output_is_held_back_until_its_order_is_known(
             tasks.start_soon(read)
             await anyio.wait_all_tasks_blocked()
             assert mixed(found) == b"a"
-            world.say(attempt_id, ERR, b"b")
             with (world.root / attempt_id / "order").open("ab") as file:
-                file.write(encode(0, 1, STDOUT))
+                file.write(encode(0, 1, STDERR) + encode(0, 1, STDOUT))
     assert mixed(found) == b"abc"
+
+
+async def test_output_of_one_stream_is_not_held_back(
+    world: LogWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever comes of the other one comes later; only its time is not known yet."""
+    for module in (follow, followed):
+        monkeypatch.setattr(module, "ORDER_S", 1000.0)
+    attempt_id = world.begin()
+    world.say(attempt_id, ERR, b"a")
+    world.write(attempt_id, OUT, b"b")
+    with anyio.fail_after(10):
+        assert mixed(await outputs(world, wait=False)) == b"ab"
+        async with aclosing(world.follow.follow(CALLER, TASK, 1, 0, 0, timed=True)) as items:
+            assert isinstance(await anext(items), Output)
+            with anyio.move_on_after(0.1):
+                await anext(items)
+                raise AssertionError("a piece came without its time")
 
 
 async def test_output_without_an_order_is_not_held_back_for_long(world: LogWorld) -> None:

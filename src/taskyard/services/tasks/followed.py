@@ -13,7 +13,7 @@ from taskyard.ports.logs import Chunk, LogStore, Stream
 from taskyard.services.tasks.logs import Logs
 
 CHUNK_BYTES: Final = 64 << 10
-ORDER_S: Final = 0.05
+ORDER_S: Final = 0.1
 """How long output is held back because the order in which it came is not known yet. It is written a
 moment after the output; where nothing comes, the order matters less than the output."""
 _ORDER_BYTES: Final = 16 << 10
@@ -99,7 +99,7 @@ class FollowedAttempt:
         run = self._take()
         while run is None and merge.wants_more and await self._feed():
             run = self._take()
-        if run is None and not self._is_patient:
+        if run is None and (not self._is_patient or await self._is_next()):
             run = merge.rest(self._sizes, CHUNK_BYTES, STDOUT if self.ended else self._turn)
             if run is not None:
                 self._turn = STDOUT + STDERR - run.stream
@@ -107,6 +107,21 @@ class FollowedAttempt:
         if self.is_behind and self._impatient_at is None:
             self._impatient_at = anyio.current_time() + ORDER_S
         return run
+
+    async def _is_next(self) -> bool:
+        """Whether what is not in the index yet comes next for certain, and needs no time.
+
+        All of it is of one stream, and there was nothing of the other one when it was there.
+        """
+        out, err = self._sizes
+        offsets = self._merge.offsets
+        if self._timed or not self._merge.wants_more:
+            return False
+        if 0 <= offsets[STDOUT] < out:
+            return offsets[STDERR] < 0 or offsets[STDERR] >= await self.size(Stream.STDERR)
+        return 0 <= offsets[STDERR] < err and (
+            offsets[STDOUT] < 0 or offsets[STDOUT] >= await self.size(Stream.STDOUT)
+        )
 
     def _take(self) -> Run | None:
         return self._merge.take(
