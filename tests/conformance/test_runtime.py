@@ -18,7 +18,8 @@ from taskyard.core.states import ENDED_ATTEMPT, AttemptState, Reason
 from taskyard.core.tasks import Command, Container, Volume, Work
 from taskyard.ports.runtime import Assignment, KillOrder, Runtime
 from taskyard.runtimes.command.runtime import CommandRuntime
-from taskyard.runtimes.container.runtime import ContainerRuntime, ContainerSettings
+from taskyard.runtimes.container.runtime import ContainerRuntime
+from taskyard.runtimes.engine.settings import ContainerSettings
 from taskyard.server.clock import SystemClock
 
 pytestmark = pytest.mark.anyio

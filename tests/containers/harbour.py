@@ -15,7 +15,8 @@ from taskyard.core.resources import Resources
 from taskyard.core.tasks import Container
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.runtimes.container.request import container_name
-from taskyard.runtimes.container.runtime import ContainerRuntime, ContainerSettings
+from taskyard.runtimes.container.runtime import ContainerRuntime
+from taskyard.runtimes.engine.settings import ContainerSettings
 from taskyard.server.clock import SystemClock
 
 DEADLINE_S = 40.0

@@ -12,7 +12,7 @@ from engines import RealEngine
 from taskyard.core.access.container_rule import ContainerRule
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import ContainerFile, Volume
-from taskyard.runtimes.container.diagnosis import (
+from taskyard.runtimes.engine.diagnosis import (
     Probe,
     reason_of_files,
     reason_of_os_error,

@@ -8,7 +8,8 @@ from harbour import Harbour
 from engines import RealEngine
 from taskyard.core.states import AttemptState
 from taskyard.core.tasks import PullPolicy
-from taskyard.runtimes.container.image_record import ImageRecord, PrunePolicy
+from taskyard.runtimes.container.image_record import ImageRecord
+from taskyard.runtimes.engine.settings import PrunePolicy
 from taskyard.server.clock import SystemClock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), pytest.mark.xdist_group("containers")]

@@ -16,7 +16,7 @@ from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import FunctionCall
 from taskyard.ports.runtime import Assignment, KillOrder
-from taskyard.runtimes.container.runtime import ContainerSettings
+from taskyard.runtimes.engine.settings import ContainerSettings
 from taskyard.runtimes.function.images.builder import LocalImages
 from taskyard.runtimes.function.images.runtime import ImageRuntime
 from taskyard.runtimes.function.limits import PoolLimits

@@ -5,7 +5,7 @@ from image_world import ImageWorld
 
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.functions import BuildFailed
-from taskyard.runtimes.container.runtime import ContainerSettings
+from taskyard.runtimes.engine.settings import ContainerSettings
 from taskyard.runtimes.function.images.builder import LocalImages
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.xdist_group("containers")]

@@ -9,10 +9,9 @@ import pytest
 
 from taskyard.core.attempts import StreamSize
 from taskyard.ports.logs import Stream
-from taskyard.runtimes.command import journal
 from taskyard.runtimes.container.output import Output as ContainerOutput
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
-from taskyard.runtimes.output import disk_space
+from taskyard.runtimes.output import disk_space, meta
 from taskyard.runtimes.output.attempt_files import OutputFiles
 from taskyard.worker.output.archive import ArchiveReader
 from taskyard.worker.output.attempt_log import AttemptOutput
@@ -42,7 +41,7 @@ def null() -> Iterator[int]:
 def test_commands_keep_what_they_have_said(tmp_path: Path, full: None, null: int) -> None:
     """And a little more; the rest is dropped, counted and marked."""
     del full
-    journal.write_meta(str(tmp_path), LARGE)
+    meta.write_meta(str(tmp_path), LARGE)
     reader = AttemptOutput(tmp_path, ArchiveReader())
     assert reader.limit() == LARGE
     files = OutputFiles(str(tmp_path), LARGE, null)
@@ -70,7 +69,7 @@ def test_little_output_is_not_cut(tmp_path: Path, full: None, null: int) -> None
     """Nor is a limit raised that is lower than all this."""
     del full
     for limit, cut in ((LARGE, 100 + disk_space.SLACK_BYTES), (50, 50)):
-        journal.write_meta(str(tmp_path), limit)
+        meta.write_meta(str(tmp_path), limit)
         files = OutputFiles(str(tmp_path), limit, null)
         files.write(0, b"x" * 100)
         files.look()
@@ -81,7 +80,7 @@ def test_little_output_is_not_cut(tmp_path: Path, full: None, null: int) -> None
 def test_much_output_meets_the_floor_at_once(tmp_path: Path, full: None, null: int) -> None:
     """The disk is looked at after every megabyte, and not only now and then."""
     del full
-    journal.write_meta(str(tmp_path), LARGE)
+    meta.write_meta(str(tmp_path), LARGE)
     files = OutputFiles(str(tmp_path), LARGE, null)
     for _ in range(8):
         files.write(0, b"x" * 512 * KIB)
@@ -91,12 +90,12 @@ def test_much_output_meets_the_floor_at_once(tmp_path: Path, full: None, null: i
 
 def test_an_adopted_command_keeps_the_lower_limit(tmp_path: Path) -> None:
     """Readers know it, and may have been told what is beyond; the same for what was dropped."""
-    assert journal.read_meta(str(tmp_path), 7) == (7, (0, 0))
-    journal.write_meta(str(tmp_path), LARGE)
-    journal.write_meta(str(tmp_path), 12, (3, 0))
-    assert journal.read_meta(str(tmp_path), LARGE) == (12, (3, 0))
+    assert meta.read_meta(str(tmp_path), 7) == (7, (0, 0))
+    meta.write_meta(str(tmp_path), LARGE)
+    meta.write_meta(str(tmp_path), 12, (3, 0))
+    assert meta.read_meta(str(tmp_path), LARGE) == (12, (3, 0))
     (tmp_path / "meta.json").write_text("{")
-    assert journal.read_meta(str(tmp_path), 7) == (7, (0, 0))
+    assert meta.read_meta(str(tmp_path), 7) == (7, (0, 0))
 
 
 @pytest.mark.parametrize("merge", [True, False])

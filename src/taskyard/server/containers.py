@@ -1,9 +1,8 @@
 """What an operator decides about containers, from the settings."""
 
 from taskyard.core.access.container_rule import ContainerRule
-from taskyard.runtimes.container.image_record import PrunePolicy
-from taskyard.runtimes.container.runtime import ContainerSettings
 from taskyard.runtimes.engine.address import TlsFiles
+from taskyard.runtimes.engine.settings import ContainerSettings, PrunePolicy
 from taskyard.server.pools import foreign_hosts
 from taskyard.server.settings import Settings
 from taskyard.server.workroots import outer_work_root

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 from taskyard.runtimes.command.log import complain
-from taskyard.runtimes.command.protocol import MAX_LINE_BYTES, SOCKET, Json
+from taskyard.runtimes.command.protocol import MAX_LINE_BYTES, SOCKET
 from taskyard.runtimes.processes.peers import is_ours
+from taskyard.runtimes.processes.proc import Json
 
 _READ_BYTES: Final = 256 * 1024
 _WAITING_MAX: Final = 256

@@ -13,9 +13,9 @@ import anyio.to_thread
 
 import taskyard
 from taskyard.ports.errors import RuntimeUnavailable
-from taskyard.runtimes.command.environment import DEFAULT_PATH
 from taskyard.runtimes.command.messages import Event, HelloEvent, decode, encode
 from taskyard.runtimes.command.protocol import MAX_LINE_BYTES, PROTOCOL, READY, SOCKET, TAKEN
+from taskyard.runtimes.processes.environment import DEFAULT_PATH
 
 _START_TIMEOUT_S: Final = 30.0
 _HELLO_TIMEOUT_S: Final = 10.0

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Collection
 
-from taskyard.runtimes.command.protocol import Json
-from taskyard.runtimes.command.spawning import SpawnFailed, identity_of
+from taskyard.runtimes.processes.identity import SpawnFailed, identity_of
+from taskyard.runtimes.processes.proc import Json
 from taskyard.runtimes.processes.tree import Limits
 
 

@@ -13,7 +13,7 @@ from taskyard.core.instants import Instant
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Command, SecretRef
 from taskyard.ports.runtime import Assignment, KillOrder
-from taskyard.runtimes.command.environment import environment
+from taskyard.runtimes.processes.environment import environment
 
 
 class HelloEvent(Struct, frozen=True, tag="hello", tag_field="event"):

@@ -10,15 +10,17 @@ from taskyard.runtimes.command import journal
 from taskyard.runtimes.command.confining import check_strict, confinement
 from taskyard.runtimes.command.log import complain
 from taskyard.runtimes.command.output import Output
-from taskyard.runtimes.command.protocol import Json
-from taskyard.runtimes.command.spawning import SpawnFailed, identity_of, spawn
+from taskyard.runtimes.command.spawning import spawn
 from taskyard.runtimes.command.supervised_process import Ward, wall_now
 from taskyard.runtimes.command.timers import Timers
+from taskyard.runtimes.output import meta
 from taskyard.runtimes.processes import proc
 from taskyard.runtimes.processes.attempt_cgroup import Cage, LostInCage
 from taskyard.runtimes.processes.cgroups import Cgroups
 from taskyard.runtimes.processes.escapes import Trees
+from taskyard.runtimes.processes.identity import SpawnFailed, identity_of
 from taskyard.runtimes.processes.pinning import pinned
+from taskyard.runtimes.processes.proc import Json
 from taskyard.runtimes.processes.session import Roster
 from taskyard.runtimes.processes.tree import Limits, Tree
 
@@ -105,7 +107,7 @@ class Herd:
         output = ward.output
         try:
             check_strict(request, ward.confinement)
-            journal.write_meta(ward.directory, request["log_limit_bytes"])
+            meta.write_meta(ward.directory, request["log_limit_bytes"])
             tree.prepare()
             with output.opened(identity_of(request), merge=request["merge_output"]) as ends:
                 pid = self._spawn_inside(tree, request, ends)
@@ -223,7 +225,7 @@ class Herd:
             return
         tree = self._trees.found(request, start["tree"])
         # It is lower than what was asked for where the disk was nearly full before.
-        limit, dropped = journal.read_meta(directory, request["log_limit_bytes"])
+        limit, dropped = meta.read_meta(directory, request["log_limit_bytes"])
         ward = self._take_in(request, tree, limit)
         pid, ticks = start.get("pid", 0), start.get("start_ticks", 0)
         if pid:

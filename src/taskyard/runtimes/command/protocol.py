@@ -1,6 +1,6 @@
 """What the shepherd and its clients have to agree on. Standard library only."""
 
-from typing import Any, Final
+from typing import Final
 
 PROTOCOL: Final = 1
 """Rises with every incompatible change of the messages."""
@@ -16,9 +16,3 @@ TAKEN: Final = 3
 
 MAX_LINE_BYTES: Final = 32 * 1024 * 1024
 """Longest request; the largest task that can be submitted fits several times."""
-
-MARK: Final = "TASKYARD_ATTEMPT_ID"
-"""Variable that tells which attempt a process belongs to."""
-
-Json = dict[str, Any]
-"""A decoded JSON object."""

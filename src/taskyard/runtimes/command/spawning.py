@@ -3,15 +3,15 @@
 import contextlib
 import errno
 import os
-import pwd
 import signal
 import subprocess
-from typing import Final, NamedTuple
+from typing import Final
 
 from taskyard.runtimes.command import spawnlib
-from taskyard.runtimes.command.protocol import Json
 from taskyard.runtimes.processes import descriptors
 from taskyard.runtimes.processes.bubblewrap import DirectoryRefused, SandboxMissing, sandboxed
+from taskyard.runtimes.processes.identity import Identity, SpawnFailed, chosen_identity
+from taskyard.runtimes.processes.proc import Json
 
 _MACHINE_TROUBLE: Final = {
     errno.EAGAIN,
@@ -32,38 +32,6 @@ _DEFAULT_SIGNALS: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 _library: Final = spawnlib.library()
 
 
-class SpawnFailed(Exception):
-    """The work cannot be started."""
-
-    def __init__(self, message: str, *, trouble: bool = False) -> None:
-        self.trouble = trouble
-        """Whether it is the machine's fault and not the task's."""
-        super().__init__(message)
-
-
-class Identity(NamedTuple):
-    """Whom to run as."""
-
-    uid: int
-    gid: int
-
-
-def identity_of(request: Json) -> Identity | None:
-    """Whom the command of a request runs as; None for this process's user.
-
-    Raises :class:`SpawnFailed` if there is no such user, or this process cannot become it.
-    """
-    return _identity(request["user"], request["identity"])
-
-
-def is_own_user(request: Json) -> bool:
-    """Whether the command of a request runs as this process does."""
-    try:
-        return identity_of(request) is None
-    except SpawnFailed:
-        return False
-
-
 def spawn(request: Json, null: int, outputs: tuple[int, int]) -> int:
     """Start the command of a request; answers with its pid.
 
@@ -72,7 +40,7 @@ def spawn(request: Json, null: int, outputs: tuple[int, int]) -> int:
     :class:`SpawnFailed`.
     """
     directory: str = request["directory"]
-    identity = _identity(request["user"], request["identity"])
+    identity = chosen_identity(request["user"], request["identity"])
     try:
         work: str = request["work"]
         _make_work(work, identity)
@@ -174,23 +142,6 @@ def _spawn_in(
     finally:
         os.fchdir(here)
         os.close(here)
-
-
-def _identity(user: str | None, given: tuple[int, int] | None) -> Identity | None:
-    if user is None:
-        return None if given is None else Identity(*given)
-    try:
-        entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
-        identity = Identity(entry.pw_uid, entry.pw_gid)
-    except (KeyError, OverflowError):
-        if not user.isdecimal() or int(user) >= 2**32 - 1:
-            raise SpawnFailed(f"no such user: {user}") from None
-        identity = Identity(int(user), int(user))
-    if os.geteuid() == identity.uid:
-        return None
-    if os.geteuid() != 0:
-        raise SpawnFailed(f"running as user {user} needs a worker that is run by root")
-    return identity
 
 
 def _make_work(path: str, identity: Identity | None) -> None:

@@ -7,9 +7,9 @@ from typing import Final
 
 from taskyard.core.signals import signal_name, signal_number
 from taskyard.runtimes.command.output import Output
-from taskyard.runtimes.command.protocol import Json
 from taskyard.runtimes.command.timers import Timer
 from taskyard.runtimes.processes import proc, terminating
+from taskyard.runtimes.processes.proc import Json
 from taskyard.runtimes.processes.tree import Tree
 
 _GIVE_UP_S: Final = 5.0

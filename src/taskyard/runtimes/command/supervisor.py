@@ -26,9 +26,10 @@ from typing import Final
 from taskyard.runtimes.command.channel import Channel, Client
 from taskyard.runtimes.command.log import complain
 from taskyard.runtimes.command.process_table import Herd
-from taskyard.runtimes.command.protocol import LOCK, LOG, PROTOCOL, READY, TAKEN, Json
+from taskyard.runtimes.command.protocol import LOCK, LOG, PROTOCOL, READY, TAKEN
 from taskyard.runtimes.command.timers import Timer, Timers
 from taskyard.runtimes.processes import cgroups, descriptors, linux
+from taskyard.runtimes.processes.proc import Json
 
 _AT_ONCE: Final = 4
 """Requests handled before exits are looked at again."""

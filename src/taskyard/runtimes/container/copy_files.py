@@ -13,9 +13,9 @@ from anyio import to_thread
 
 from taskyard.core.states import Reason
 from taskyard.core.tasks import ContainerFile
-from taskyard.runtimes.container.diagnosis import reason_of_files, reason_of_os_error
 from taskyard.runtimes.container.exposure import exposed, mounts
 from taskyard.runtimes.engine.client import EngineClient
+from taskyard.runtimes.engine.diagnosis import reason_of_files, reason_of_os_error
 from taskyard.runtimes.engine.errors import CannotRun, EngineRefused, EngineUnreachable
 
 FILE_BYTES: Final = 1 << 20

@@ -13,18 +13,14 @@ from taskyard.core.states import Reason
 from taskyard.core.tasks import Container, PullPolicy
 from taskyard.ports.runtime import Assignment
 from taskyard.runtimes.container.context import RuntimeContext
-from taskyard.runtimes.container.diagnosis import probe_of, reason_of_refusal
 from taskyard.runtimes.container.output import Output
-from taskyard.runtimes.container.request import (
-    ATTEMPT_LABEL,
-    Surroundings,
-    container_name,
-    creation,
-)
+from taskyard.runtimes.container.request import Surroundings, container_name, creation
 from taskyard.runtimes.container.volumes import binds, real_devices
 from taskyard.runtimes.engine.container_state import ContainerState, finding
 from taskyard.runtimes.engine.credentials import auth_header
+from taskyard.runtimes.engine.diagnosis import Probe, reason_of_refusal
 from taskyard.runtimes.engine.errors import CannotRun, EngineRefused, EngineUnreachable
+from taskyard.runtimes.engine.identity import ATTEMPT_LABEL, INSTALLATION_LABEL
 from taskyard.runtimes.engine.pulling import pull
 
 
@@ -188,3 +184,10 @@ class Creation:
 
 def _fresh(container_id: str, labels: dict[str, str]) -> ContainerState:
     return ContainerState(container_id, False, None, None, 0, False, 0, labels)
+
+
+def probe_of(context: RuntimeContext, assignment: Assignment, work: Container) -> Probe:
+    """What to try out in place of an attempt's container."""
+    labels = {ATTEMPT_LABEL: assignment.attempt_id, INSTALLATION_LABEL: context.installation}
+    name = f"{container_name(assignment.attempt_id)}-probe"
+    return Probe(name, str(parse_image(work.image)), work.network or context.network, labels)

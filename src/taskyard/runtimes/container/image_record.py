@@ -7,12 +7,12 @@ import anyio
 import msgspec
 import structlog
 from anyio import to_thread
-from msgspec import Struct
 
 from taskyard.core.instants import Instant
 from taskyard.ports.clock import Clock
 from taskyard.runtimes.engine.client import EngineClient, image_path
 from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
+from taskyard.runtimes.engine.settings import PrunePolicy
 
 _log = structlog.get_logger(__name__)
 
@@ -20,15 +20,6 @@ RECORD: Final = "images.json"
 _EVERY_S: Final = 3600.0
 _MOST: Final = 50
 """Images removed in one go; the next go takes more."""
-
-
-class PrunePolicy(Struct, frozen=True):
-    """Which images may go; with both None none ever does."""
-
-    unused_s: float | None = None
-    """Seconds an image may lie unused."""
-    cache_bytes: int | None = None
-    """Bytes that images pulled by this worker may take together; the longest unused go first."""
 
 
 class ImageRecord:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from taskyard.core.attempts import StreamSize
-from taskyard.runtimes.command import journal
 from taskyard.runtimes.container.tail_file import TailFile
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
-from taskyard.runtimes.output import disk_space
+from taskyard.runtimes.output import disk_space, meta
 
 META: Final = "meta.json"
 _NAMES: Final = {STDOUT: "stdout", STDERR: "stderr"}
@@ -74,11 +73,11 @@ class Output:
         """
         for ending in self._endings.values():
             ending.clear()
-        meta = self._directory / META
-        if not meta.exists():
-            meta.write_text(f'{{"log_limit_bytes": {self._limit}}}', encoding="ascii")
+        path = self._directory / META
+        if not path.exists():
+            path.write_text(f'{{"log_limit_bytes": {self._limit}}}', encoding="ascii")
         # It is lower than it was asked for where the disk was nearly full before.
-        self._limit = journal.read_meta(str(self._directory), self._limit)[0]
+        self._limit = meta.read_meta(str(self._directory), self._limit)[0]
         self._prefix[STDERR] = stderr_prefix_bytes
         for stream, name in _NAMES.items():
             fd = self._fds[stream] = os.open(f"{self._directory}/{name}", _FLAGS, _MODE)
@@ -147,7 +146,7 @@ class Output:
         kept = [min(self._prefix[one] + self._seen[one], self._limit) for one in _NAMES]
         limit = disk_space.cut_at(self._limit, sum(kept) if self._merge else max(kept))
         if limit < self._limit:
-            journal.write_meta(str(self._directory), limit)
+            meta.write_meta(str(self._directory), limit)
             self._limit = limit
 
     def sizes(self) -> dict[str, StreamSize]:

@@ -13,9 +13,8 @@ from taskyard.core.ids import AttemptId
 from taskyard.core.image_name import ImageName
 from taskyard.core.tasks import Container
 from taskyard.ports.runtime import Assignment
+from taskyard.runtimes.engine.identity import ATTEMPT_LABEL, INSTALLATION_LABEL
 
-ATTEMPT_LABEL: Final = "taskyard.attempt"
-INSTALLATION_LABEL: Final = "taskyard.installation"
 TASK_LABEL: Final = "taskyard.task"
 PREFIX_LABEL: Final = "taskyard.stderr_prefix"
 """Bytes that stood in the ``stderr`` file before the container existed."""

@@ -10,9 +10,7 @@ import anyio
 import structlog
 from anyio import to_thread
 from anyio.abc import TaskGroup
-from msgspec import Struct
 
-from taskyard.core.access.container_rule import ContainerRule
 from taskyard.core.backoff import Backoff
 from taskyard.core.ids import AttemptId
 from taskyard.core.image_name import ImageName
@@ -21,20 +19,21 @@ from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
 from taskyard.runtimes.container.attempt import AttemptContainer
-from taskyard.runtimes.container.image_record import ImageRecord, PrunePolicy
+from taskyard.runtimes.container.image_record import ImageRecord
 from taskyard.runtimes.container.outage import EVER, OutageRecord
-from taskyard.runtimes.container.request import (
-    ATTEMPT_LABEL,
-    INSTALLATION_LABEL,
-    container_name,
-)
+from taskyard.runtimes.container.request import container_name
 from taskyard.runtimes.container.syslog_sender import SyslogSender
 from taskyard.runtimes.container.watch import Watch
-from taskyard.runtimes.engine.address import AUTO, TlsFiles
 from taskyard.runtimes.engine.client import EngineClient
 from taskyard.runtimes.engine.discovery import engine_paths, find_engine
 from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
-from taskyard.runtimes.engine.identity import boot_id, installation_id
+from taskyard.runtimes.engine.identity import (
+    ATTEMPT_LABEL,
+    INSTALLATION_LABEL,
+    boot_id,
+    installation_id,
+)
+from taskyard.runtimes.engine.settings import ContainerSettings
 
 _log = structlog.get_logger(__name__)
 
@@ -44,28 +43,6 @@ _REMOVERS: Final = 4
 _SLOTS_PER_CORE: Final = 8
 """Fewer than the server's own machine offers: starting a container costs a hundred commands."""
 _REMOVE_RETRY_MAX_S: Final = 5.0
-
-
-class ContainerSettings(Struct, frozen=True):
-    """What an operator decides about containers."""
-
-    engine: str = AUTO
-    """``auto``, ``off``, or an address, see ``parse_engine_address`` in ``runtimes/engine``."""
-    network: str | None = None
-    """Network mode of containers whose task names none; the engine's default when None."""
-    volumes: tuple[str, ...] = ()
-    """Directories that containers may see, with all below them."""
-    file_dirs: tuple[str, ...] = ()
-    """Directories of this machine that files may be copied from into containers."""
-    protected: tuple[str, ...] = ()
-    """What containers never see of this machine, besides its kernel's files and its engines."""
-    rule: ContainerRule = ContainerRule()
-    tls: TlsFiles | None = None
-    prune: PrunePolicy = PrunePolicy()
-    syslog_to_private: bool = False
-    """Whether output may be forwarded to log servers at private addresses."""
-    sweep_s: float = 60.0
-    """Seconds between two looks for containers that no attempt belongs to."""
 
 
 class ContainerRuntime:

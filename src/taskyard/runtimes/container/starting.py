@@ -7,10 +7,10 @@ from taskyard.core.tasks import Container
 from taskyard.ports.runtime import Assignment
 from taskyard.runtimes.container.context import RuntimeContext
 from taskyard.runtimes.container.copy_files import copy_files
-from taskyard.runtimes.container.create import allowed
-from taskyard.runtimes.container.diagnosis import probe_of, reason_of_refusal
+from taskyard.runtimes.container.create import allowed, probe_of
 from taskyard.runtimes.container.request import container_name
 from taskyard.runtimes.engine.container_state import finding
+from taskyard.runtimes.engine.diagnosis import reason_of_refusal
 from taskyard.runtimes.engine.errors import CannotRun, EngineRefused
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from taskyard.core.tasks import Device, Volume
-from taskyard.runtimes.container.diagnosis import reason_of_os_error
 from taskyard.runtimes.container.exposure import exposed, mounts
+from taskyard.runtimes.engine.diagnosis import reason_of_os_error
 from taskyard.runtimes.engine.errors import CannotRun
 
 

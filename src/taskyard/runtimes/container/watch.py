@@ -12,9 +12,9 @@ from taskyard.core.ids import AttemptId
 from taskyard.core.instants import Instant
 from taskyard.ports.clock import Clock
 from taskyard.runtimes.container.outage import OutageRecord
-from taskyard.runtimes.container.request import ATTEMPT_LABEL, INSTALLATION_LABEL
 from taskyard.runtimes.engine.client import EngineClient
 from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
+from taskyard.runtimes.engine.identity import ATTEMPT_LABEL, INSTALLATION_LABEL
 
 _log = structlog.get_logger(__name__)
 

@@ -5,6 +5,10 @@ import uuid
 from pathlib import Path
 from typing import Final
 
+ATTEMPT_LABEL: Final = "taskyard.attempt"
+INSTALLATION_LABEL: Final = "taskyard.installation"
+
+
 INSTALLATION: Final = "installation"
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 

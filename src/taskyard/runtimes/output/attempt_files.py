@@ -8,8 +8,7 @@ import contextlib
 import os
 from typing import Final
 
-from taskyard.runtimes.command import journal
-from taskyard.runtimes.output import disk_space
+from taskyard.runtimes.output import disk_space, meta
 from taskyard.runtimes.output.order import OrderWriter
 from taskyard.runtimes.output.pipes import OutputPipe
 
@@ -130,7 +129,7 @@ class OutputFiles:
         dropped = (self._dropped[0], self._dropped[1])
         if limit < self._limit or dropped != self._told:
             # Readers are told first.
-            journal.write_meta(self._directory, limit, dropped)
+            meta.write_meta(self._directory, limit, dropped)
             self._limit, self._told = limit, dropped
         return room < disk_space.NEAR
 

@@ -5,8 +5,7 @@ import errno
 import os
 from typing import Final
 
-from taskyard.runtimes.command import journal
-from taskyard.runtimes.output import disk_space
+from taskyard.runtimes.output import disk_space, meta
 from taskyard.runtimes.processes.linux import punch_hole
 
 STREAMS: Final = ("stdout", "stderr")
@@ -50,7 +49,7 @@ class Output:
         kept = max(min(_size(f"{self._directory}/{stream}"), self._limit) for stream in STREAMS)
         limit = disk_space.cut_at(self._limit, kept)
         if limit < self._limit:
-            journal.write_meta(self._directory, limit)
+            meta.write_meta(self._directory, limit)
             self._limit = limit
             self._punched.clear()
 

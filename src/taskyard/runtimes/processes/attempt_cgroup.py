@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from taskyard.runtimes.command.protocol import Json
+from taskyard.runtimes.processes.proc import Json
 from taskyard.runtimes.processes.tree import Limits
 
 _PERIOD_US: Final = 100_000

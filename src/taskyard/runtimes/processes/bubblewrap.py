@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 from typing import Final
 
-from taskyard.runtimes.command.environment import DEFAULT_PATH
+from taskyard.runtimes.processes.environment import DEFAULT_PATH
 
 _SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt")
 

@@ -5,8 +5,8 @@ import os
 import time
 from typing import Final, NamedTuple
 
-from taskyard.runtimes.command.protocol import Json
 from taskyard.runtimes.processes.attempt_cgroup import Cage, LostInCage, Stand
+from taskyard.runtimes.processes.proc import Json
 from taskyard.runtimes.processes.tree import Limits
 
 CONTROLLERS: Final = ("cpu", "cpuset", "memory", "pids")

@@ -6,11 +6,11 @@ descendant of the main process, or becomes a child of the shepherd.
 
 from collections.abc import Callable, Sequence
 
-from taskyard.runtimes.command.protocol import Json
-from taskyard.runtimes.command.spawning import is_own_user
 from taskyard.runtimes.processes import proc
 from taskyard.runtimes.processes.attempt_cgroup import Cage
 from taskyard.runtimes.processes.cgroups import Cgroups
+from taskyard.runtimes.processes.identity import is_own_user
+from taskyard.runtimes.processes.proc import Json
 from taskyard.runtimes.processes.session import Roster, SessionTree
 from taskyard.runtimes.processes.tree import Limits, Tree
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from taskyard.runtimes.command.spawning import SpawnFailed
+from taskyard.runtimes.processes.identity import SpawnFailed
 
 
 @contextlib.contextmanager

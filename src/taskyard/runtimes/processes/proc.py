@@ -3,9 +3,13 @@
 import os
 import resource
 from collections.abc import Collection
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from taskyard.runtimes.command.protocol import MARK, Json
+from taskyard.runtimes.processes.environment import MARK
+
+Json = dict[str, Any]
+"""A decoded JSON object."""
+
 
 _LOOKS: Final = 20
 _DEPTH: Final = 10_000

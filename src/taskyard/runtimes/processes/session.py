@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from taskyard.runtimes.command.protocol import Json
 from taskyard.runtimes.processes import proc
-from taskyard.runtimes.processes.proc import Process
+from taskyard.runtimes.processes.proc import Json, Process
 
 _STOP_S: Final = 0.1
 _CHASE_S: Final = 0.2

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from taskyard.runtimes.command.protocol import Json
+from taskyard.runtimes.processes.proc import Json
 
 
 class Limits(NamedTuple):

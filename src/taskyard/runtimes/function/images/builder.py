@@ -12,12 +12,12 @@ from taskyard.core.functions.functions import Version
 from taskyard.core.image_name import ImageName, parse_image
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import BuildFailed
-from taskyard.runtimes.container.runtime import ContainerSettings
 from taskyard.runtimes.engine.client import EngineClient, image_path
 from taskyard.runtimes.engine.credentials import auth_header
 from taskyard.runtimes.engine.discovery import find_engine
 from taskyard.runtimes.engine.errors import CannotRun, EngineRefused, EngineUnreachable
 from taskyard.runtimes.engine.pulling import pull
+from taskyard.runtimes.engine.settings import ContainerSettings
 from taskyard.runtimes.function.images.pins import PIN, Pin, write_pin
 from taskyard.runtimes.function.manifest import version_directory
 

@@ -6,9 +6,9 @@ from typing import Protocol
 import anyio.to_thread
 
 from taskyard.core.states import Reason
-from taskyard.runtimes.container.diagnosis import Probe, reason_of_refusal
-from taskyard.runtimes.container.request import INSTALLATION_LABEL
+from taskyard.runtimes.engine.diagnosis import Probe, reason_of_refusal
 from taskyard.runtimes.engine.errors import CannotRun, EngineRefused, EngineUnreachable
+from taskyard.runtimes.engine.identity import INSTALLATION_LABEL
 from taskyard.runtimes.function.images.instance import ImageMember, prepare
 from taskyard.runtimes.function.images.instance_container import InstanceContainer, SharedContext
 from taskyard.runtimes.function.images.pins import Pin

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from taskyard.runtimes.container.request import INSTALLATION_LABEL
+from taskyard.runtimes.engine.identity import INSTALLATION_LABEL
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
 
 FUNCTION_LABEL: Final = "taskyard.function"

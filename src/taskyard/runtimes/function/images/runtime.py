@@ -15,13 +15,12 @@ from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import ResultFiles
 from taskyard.ports.runtime import Listener
-from taskyard.runtimes.container.request import INSTALLATION_LABEL
-from taskyard.runtimes.container.runtime import ContainerSettings
 from taskyard.runtimes.engine.client import EngineClient
 from taskyard.runtimes.engine.discovery import find_engine
 from taskyard.runtimes.engine.errors import CannotRun, EngineRefused, EngineUnreachable
-from taskyard.runtimes.engine.identity import installation_id
+from taskyard.runtimes.engine.identity import INSTALLATION_LABEL, installation_id
 from taskyard.runtimes.engine.pulling import pull
+from taskyard.runtimes.engine.settings import ContainerSettings
 from taskyard.runtimes.function.images.builder import NOT_LOCAL
 from taskyard.runtimes.function.images.instance import ImageMember
 from taskyard.runtimes.function.images.instance_container import InstanceContainer

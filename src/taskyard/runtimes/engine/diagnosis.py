@@ -14,16 +14,7 @@ from typing import Any, Final
 import structlog
 from msgspec import Struct
 
-from taskyard.core.image_name import parse_image
 from taskyard.core.states import Reason
-from taskyard.core.tasks import Container
-from taskyard.ports.runtime import Assignment
-from taskyard.runtimes.container.context import RuntimeContext
-from taskyard.runtimes.container.request import (
-    ATTEMPT_LABEL,
-    INSTALLATION_LABEL,
-    container_name,
-)
 from taskyard.runtimes.engine.client import EngineClient
 from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
 
@@ -57,13 +48,6 @@ class Probe(Struct, frozen=True):
     network: str | None
     labels: dict[str, str]
     """By which it is found if nobody comes to remove it."""
-
-
-def probe_of(context: RuntimeContext, assignment: Assignment, work: Container) -> Probe:
-    """What to try out in place of an attempt's container."""
-    labels = {ATTEMPT_LABEL: assignment.attempt_id, INSTALLATION_LABEL: context.installation}
-    name = f"{container_name(assignment.attempt_id)}-probe"
-    return Probe(name, str(parse_image(work.image)), work.network or context.network, labels)
 
 
 async def reason_of_refusal(engine: EngineClient, error: EngineRefused, probe: Probe) -> Reason:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from taskyard.runtimes.command.protocol import MARK
+MARK: Final = "TASKYARD_ATTEMPT_ID"
+"""Variable that tells which attempt a process belongs to."""
+
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """``PATH`` of commands that bring none, and where the shepherd looks for its own tools."""
