@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from litestar.types import ASGIApp
 from msgspec.structs import replace
 
+from taskyard.dialects.drove.app import drove_app
 from taskyard.dialects.drove.cluster import Cluster
-from taskyard.dialects.drove.dialect import drove_app
 from taskyard.dialects.fastlane.app import fastlane_app
 from taskyard.dialects.greencloud.app import greencloud_app
 from taskyard.dialects.greencloud.auth import SignIn

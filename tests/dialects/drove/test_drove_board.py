@@ -4,9 +4,8 @@ import anyio
 import pytest
 from drove_world import DroveWorld, spec
 
-from taskyard.dialects.drove.durations import Duration
-from taskyard.dialects.drove.life import TRANSITIONS, State, path_to_end
-from taskyard.dialects.drove.sizes import log_bytes
+from taskyard.dialects.drove.states import TRANSITIONS, State, path_to_end
+from taskyard.dialects.drove.units import Duration, log_bytes
 
 
 @pytest.mark.anyio

@@ -9,7 +9,7 @@ from drove_world import DroveWorld
 
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.drove.events import KEPT_MS, Events
-from taskyard.dialects.drove.life import TRANSITIONS, State
+from taskyard.dialects.drove.states import TRANSITIONS, State
 
 HERE = WorkspaceName("default")
 

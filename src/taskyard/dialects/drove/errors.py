@@ -4,12 +4,10 @@ Nothing is ever sent as ``null``: clients stumble over it. What there is nothing
 left out.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from taskyard.core.errors import (
     Busy,
@@ -24,32 +22,26 @@ from taskyard.core.errors import (
     TaskyardError,
     Unavailable,
 )
-from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.answers import JSON, TEXT, Answer, Headers
 from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
-
-log = structlog.get_logger(__name__)
+from taskyard.dialects.http.errors import ErrorTable, retry_after
+from taskyard.dialects.http.requests import TooManyParameters, Undecodable
 
 MAINTENANCE: Final = "Cluster is in maintenance mode"
-_JSON_HEADER: Final = (b"content-type", b"application/json")
-_TEXT_HEADER: Final = (b"content-type", b"text/plain; charset=utf-8")
 _CHALLENGE: Final = (b"www-authenticate", b'Basic realm="realm"')
 _UNAUTHORIZED: Final = b"Credentials are required to access this resource."
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Refused(TaskyardError):
-    """An operation that breaks rules: of its form, or of the business."""
+class ValidationFailed(TaskyardError):
+    """An operation that breaks rules: of its form, or of what is allowed."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
         super().__init__("; ".join(problems))
 
 
-class Unreadable(TaskyardError):
-    """A body that cannot be decoded."""
-
-
-class WrongMediaType(TaskyardError):
+class UnsupportedMediaType(TaskyardError):
     """A body of a kind that is not taken here."""
 
 
@@ -61,8 +53,8 @@ class LookupFailed(TaskyardError):
         super().__init__(message)
 
 
-class LogFailed(TaskyardError):
-    """Output that cannot be read; has no envelope."""
+class LogNotFound(TaskyardError):
+    """There is no such output; has no envelope."""
 
 
 def success(data: Any = None) -> Answer:
@@ -76,39 +68,35 @@ def success(data: Any = None) -> Answer:
 def encoded_success(data: bytes) -> Answer:
     """The same for data that is JSON already."""
     body = b'{"status":"SUCCESS","message":"success","data":' + data + b"}"
-    return Answer(200, body, (_JSON_HEADER,))
+    return Answer(200, body, (JSON,))
 
 
 def plain(document: Any, status: int = 200) -> Answer:
     """JSON without an envelope."""
-    return Answer(status, _encode(document), (_JSON_HEADER,))
+    return Answer(status, _encode(document), (JSON,))
 
 
 def failure(
     status: int,
     message: str,
     data: Any = None,
-    headers: tuple[tuple[bytes, bytes], ...] = (),
+    headers: Headers = (),
 ) -> Answer:
     """Not done."""
     envelope: dict[str, Any] = {"status": "FAILED", "message": message}
     if data is not None:
         envelope["data"] = data
-    return Answer(status, _encode(envelope), (_JSON_HEADER, *headers))
+    return Answer(status, _encode(envelope), (JSON, *headers))
 
 
-def answer_of(error: Exception) -> Answer:
-    """The answer for an error; what nobody foresaw is logged as a defect."""
-    for kind, make in _ANSWERS:
-        if isinstance(error, kind):
-            return make(error)
-    log.error("request_failed", exc_info=error)
-    return failure(500, "Unexpected Server error", {"failure": "internal error"})
+def answer_of(error: Exception) -> Answer | None:
+    """The answer to an error; None for a defect."""
+    make = _TABLE.find(error)
+    return None if make is None else make(error)
 
 
-def _overloaded(error: Any) -> Answer:
-    after = (b"retry-after", b"%d" % math.ceil(error.retry_after_s))
-    return failure(503 if isinstance(error, Busy) else 429, str(error), headers=(after,))
+def _overloaded(status: int) -> Callable[[Any], Answer]:
+    return lambda error: failure(status, str(error), headers=(retry_after(error),))
 
 
 def _unreadable_log(error: Exception) -> Answer:
@@ -120,21 +108,32 @@ def _refused(message: str, problems: Sequence[str]) -> Answer:
 
 
 _INVALID: Final = "Command validation failure"
-_ANSWERS: Final[tuple[tuple[type[Exception], Callable[[Any], Answer]], ...]] = (
-    (NotAuthenticated, lambda _: Answer(401, _UNAUTHORIZED, (_TEXT_HEADER, _CHALLENGE))),
-    (NotAllowed, lambda _: Answer(403)),
-    (Refused, lambda error: _refused(_INVALID, error.problems)),
-    (InvalidInput, lambda error: _refused(_INVALID, [f"{error.field} {error.problem}"])),
-    (Unreadable, lambda error: _refused("JSON validation failure", [str(error)])),
-    (BodyIncomplete, lambda error: _refused("JSON validation failure", [str(error)])),
-    (BodyTooLarge, lambda error: failure(413, str(error))),
-    (WrongMediaType, lambda _: Answer(415)),
-    (LookupFailed, lambda error: failure(200, str(error), error.data)),
-    (LogFailed, _unreadable_log),
-    (NotFound, lambda error: failure(200, str(error))),
-    (Conflict, lambda error: failure(409, str(error))),
-    (Overloaded, _overloaded),
-    (StorageFull, lambda _: failure(507, "the disk is full; nothing was stored")),
-    (StoreDamaged, lambda error: failure(500, str(error))),
-    (Unavailable, lambda _: failure(503, "the service cannot do this now; try again")),
+_MALFORMED: Final = "JSON validation failure"
+_TABLE: Final = ErrorTable[Callable[[Any], Answer]](
+    {
+        InvalidInput: lambda error: _refused(_INVALID, [f"{error.field} {error.problem}"]),
+        ValidationFailed: lambda error: _refused(_INVALID, error.problems),
+        TooManyParameters: lambda _: _refused(_INVALID, ["The request has too many parameters"]),
+        Undecodable: lambda error: _refused(_MALFORMED, [str(error)]),
+        BodyIncomplete: lambda error: _refused(_MALFORMED, [str(error)]),
+        BodyTooLarge: lambda error: failure(413, str(error)),
+        UnsupportedMediaType: lambda _: Answer(415),
+        NotFound: lambda error: failure(200, str(error)),
+        LookupFailed: lambda error: failure(200, str(error), error.data),
+        LogNotFound: _unreadable_log,
+        Conflict: lambda error: failure(409, str(error)),
+        NotAuthenticated: lambda _: Answer(401, _UNAUTHORIZED, (TEXT, _CHALLENGE)),
+        NotAllowed: lambda _: Answer(403),
+        Overloaded: _overloaded(429),
+        Busy: _overloaded(503),
+        Unavailable: lambda _: failure(503, "the service cannot do this now; try again"),
+        StorageFull: lambda _: failure(507, "the disk is full; nothing was stored"),
+        StoreDamaged: lambda error: failure(500, str(error)),
+    }
 )
+"""What makes the answer, by kind of error."""
+
+
+def defect() -> Answer:
+    """The answer to a defect."""
+    return failure(500, "Unexpected Server error", {"failure": "internal error"})

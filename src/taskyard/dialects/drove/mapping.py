@@ -22,11 +22,10 @@ from taskyard.core.tasks import (
     Volume,
 )
 from taskyard.dialects.drove import schemas as wire
-from taskyard.dialects.drove.business import asked_of
-from taskyard.dialects.drove.durations import Duration
 from taskyard.dialects.drove.identities import key_of, new_instance_id
 from taskyard.dialects.drove.settings import DroveSettings
-from taskyard.dialects.drove.sizes import log_bytes
+from taskyard.dialects.drove.units import Duration, log_bytes
+from taskyard.dialects.drove.validation import asked_of
 from taskyard.dialects.drove.views import MEBI, RECORD, Given
 from taskyard.services.tasks.validation import PULL_TIMEOUT_S
 

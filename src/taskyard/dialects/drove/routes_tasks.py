@@ -5,9 +5,7 @@ from collections import Counter
 from typing import Final
 
 import anyio
-from litestar.handlers import HTTPRouteHandler
 
-from taskyard.core.access.principals import Caller
 from taskyard.core.errors import InvalidInput, NotFound
 from taskyard.core.ids import TaskId
 from taskyard.core.instants import after
@@ -17,27 +15,16 @@ from taskyard.core.scheduling.rule_budget import OutOfSteps
 from taskyard.core.states import TERMINAL
 from taskyard.core.tasks import Task, TaskSpec
 from taskyard.dialects.drove import schemas as wire
-from taskyard.dialects.drove.board import Row
-from taskyard.dialects.drove.business import asked_of, check_business, policy_of
-from taskyard.dialects.drove.callers import ALL, WRITERS
-from taskyard.dialects.drove.checks import operation_problems, spec_problems
+from taskyard.dialects.drove.auth import ALL, WRITERS
 from taskyard.dialects.drove.cluster import Cluster
-from taskyard.dialects.drove.configs import fetched_configs
-from taskyard.dialects.drove.errors import LookupFailed, Refused, encoded_success, success
+from taskyard.dialects.drove.config_files import fetch_configs
+from taskyard.dialects.drove.dialect import BASE, Call, Roles
+from taskyard.dialects.drove.errors import LookupFailed, ValidationFailed, encoded_success, success
 from taskyard.dialects.drove.executors import capacity_problems, present
 from taskyard.dialects.drove.identities import key_of
 from taskyard.dialects.drove.mapping import spec_of, wire_path
 from taskyard.dialects.drove.placement import translation_effort, without_rules
-from taskyard.dialects.drove.requests import (
-    FORM_TYPE,
-    JSON_TYPE,
-    Connection,
-    body_of,
-    decoded,
-    form,
-    route,
-    text_in_path,
-)
+from taskyard.dialects.drove.projection import TaskRow
 from taskyard.dialects.drove.schemas import operation_decoder, spec_decoder
 from taskyard.dialects.drove.simulation import (
     INSTANCES_LIMIT,
@@ -45,8 +32,16 @@ from taskyard.dialects.drove.simulation import (
     simulated,
     simulation_decoder,
 )
+from taskyard.dialects.drove.validation import (
+    asked_of,
+    check_allowed,
+    operation_problems,
+    policy_of,
+    spec_problems,
+)
 from taskyard.dialects.drove.views import MEBI, is_shown
 from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.routes import Routes
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]*\Z", re.ASCII)
 _TASK_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -54,245 +49,241 @@ _FORWARDED: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+\Z", re.ASCII)
 _SLACK_S: Final = 2.0
 """How much longer than allowed a create waits to hear whether it was placed."""
 
+routes = Routes[Call, Roles](ALL, BASE)
 
-class TaskRoutes:
-    """The handlers, with what they work with."""
 
-    def __init__(self, cluster: Cluster, prefix: str) -> None:
-        self._cluster = cluster
-        self._prefix = prefix
+@routes.post("/tasks/operations", WRITERS)
+async def operate(call: Call) -> Answer:
+    """Section 6: CREATE and KILL."""
+    operation = await call.json(operation_decoder)
+    problems = operation_problems(operation)
+    if problems or operation is None:
+        raise ValidationFailed(problems)
+    await call.cluster.check_open()
+    if isinstance(operation, wire.Kill):
+        return await _kill(call, operation)
+    return await _create(call, operation.spec or wire.WireSpec())
 
-    def handlers(self) -> list[HTTPRouteHandler]:
-        """All of them."""
-        cluster, one = self._cluster, "/tasks/{app:str}/instances/{name:str}"
-        read = ["GET", "HEAD"]
-        return [
-            route(cluster, "/tasks/operations", ["POST"], WRITERS, self.operate),
-            route(cluster, "/tasks/validate/spec", ["POST"], ALL, self.validate),
-            route(cluster, "/tasks/search", ["POST"], ALL, self.search),
-            route(cluster, "/cluster/placement/simulate", ["POST"], ALL, self.simulate),
-            route(cluster, "/tasks", read, ALL, self.active),
-            route(cluster, one, read, ALL, self.show),
-            route(cluster, one, ["DELETE"], WRITERS, self.delete),
-        ]
 
-    async def operate(self, request: Connection, caller: Caller) -> Answer:
-        """Section 6: CREATE and KILL."""
-        body = await body_of(self._cluster, request, JSON_TYPE, caller)
-        operation = decoded(operation_decoder, body)
-        problems = operation_problems(operation)
-        if problems or operation is None:
-            raise Refused(problems)
-        await self._cluster.check_open()
-        if isinstance(operation, wire.Kill):
-            return await self._kill(caller, operation)
-        return await self._create(caller, operation.spec or wire.WireSpec())
+@routes.post("/tasks/validate/spec")
+async def validate(call: Call) -> Answer:
+    """Section 5.1: whether a task could be created now, duplicates aside."""
+    spec = await call.json(spec_decoder)
+    problems = spec_problems(spec)
+    if problems or spec is None:
+        raise ValidationFailed(problems)
+    await call.cluster.check_open()
+    await _pace(call, spec)
+    policy = check_allowed(call.cluster.engine, call.cluster.settings, spec)
+    # What would be fetched is not looked at; that it has a place is enough.
+    names = dict.fromkeys((one.localFilename or "" for one in spec.configs or ()), "")
+    _checked(call, spec, policy, names, "")
+    return success()
 
-    async def validate(self, request: Connection, caller: Caller) -> Answer:
-        """Section 5.1: whether a task could be created now, duplicates aside."""
-        spec = decoded(spec_decoder, await body_of(self._cluster, request, JSON_TYPE, caller))
-        problems = spec_problems(spec)
-        if problems or spec is None:
-            raise Refused(problems)
-        await self._cluster.check_open()
-        await self._pace(caller, spec)
-        policy = check_business(self._cluster.engine, self._cluster.settings, spec)
-        # What would be fetched is not looked at; that it has a place is enough.
-        names = dict.fromkeys((one.localFilename or "" for one in spec.configs or ()), "")
-        self._checked(spec, policy, names, "")
-        return success()
 
-    async def simulate(self, request: Connection, caller: Caller) -> Answer:
-        """Section 4: where so many of a task would go now."""
-        body = await body_of(self._cluster, request, JSON_TYPE, caller)
-        wanted = decoded(simulation_decoder, body) or SimulationRequest()
-        spec = wanted.spec
-        if spec is not None and wanted.placementPolicy is not None:
-            spec.placementPolicy = wanted.placementPolicy
-        problems = spec_problems(spec)
-        if not 1 <= wanted.numInstances <= INSTANCES_LIMIT:
-            problems.append(f"numInstances must be between 1 and {INSTANCES_LIMIT}")
-        if problems or spec is None:
-            raise Refused(problems)
-        executors = present(self._cluster.engine)
-        await self._pace(caller, spec)
-        policy = policy_of(executors, spec)
+@routes.post("/cluster/placement/simulate")
+async def simulate(call: Call) -> Answer:
+    """Section 4: where so many of a task would go now."""
+    wanted = await call.json(simulation_decoder) or SimulationRequest()
+    spec = wanted.spec
+    if spec is not None and wanted.placementPolicy is not None:
+        spec.placementPolicy = wanted.placementPolicy
+    problems = spec_problems(spec)
+    if not 1 <= wanted.numInstances <= INSTANCES_LIMIT:
+        problems.append(f"numInstances must be between 1 and {INSTANCES_LIMIT}")
+    if problems or spec is None:
+        raise ValidationFailed(problems)
+    executors = present(call.cluster.engine)
+    await _pace(call, spec)
+    policy = policy_of(executors, spec)
+    cores, memory_mb = asked_of(spec)
+    running = Counter(
+        row.place.worker_id
+        for row in await call.cluster.tasks.active(call.caller)
+        if row.place is not None and row.app == spec.sourceAppName
+    )
+    resources = Resources(cores=cores, memory_bytes=memory_mb * MEBI)
+    count = wanted.numInstances
+    try:
+        return success(simulated(executors, running, resources, policy, count))
+    except OutOfSteps as error:
+        raise ValidationFailed(
+            ["placementPolicy takes too long to evaluate for all executors"]
+        ) from error
+
+
+@routes.get("/tasks")
+async def active(call: Call) -> Answer:
+    """Section 7: everything active."""
+    rows = await call.cluster.tasks.active(call.caller)
+    hosts = call.cluster.names
+    hosts.refresh()
+    return encoded_success(b"[" + b",".join([row.encoded(hosts) for row in rows]) + b"]")
+
+
+@routes.get("/tasks/{app}/instances/{name}")
+async def show(call: Call) -> Answer:
+    """Section 7: one task, active or ended."""
+    app, name = call.path("app"), call.path("name")
+    task = await find(call, app, name)
+    if task is None:
+        raise LookupFailed(f"No task found for {app}/{name}")
+    call.cluster.names.refresh()
+    return encoded_success(await call.cluster.tasks.show(call.caller, task))
+
+
+@routes.delete("/tasks/{app}/instances/{name}", WRITERS)
+async def delete(call: Call) -> Answer:
+    """Section 7: forget a record."""
+    app, name = call.path("app"), call.path("name")
+    task = await find(call, app, name, stale=True)
+    if task is not None:
+        if task.state not in TERMINAL:
+            raise LookupFailed(f"Task {app}/{name} is active; kill it first", {"deleted": False})
+        await _forget(call, task.id)
+    return success({"deleted": True})
+
+
+@routes.post("/tasks/search")
+async def search(call: Call) -> Answer:
+    """Section 7: from a web form to a web page."""
+    fields = await call.form()
+    names = ("taskSearchAppName", "taskSearchTaskID")
+    problems = []
+    for field in names:
+        if field not in fields:
+            problems.append(f"form field {field} must not be null")
+        elif not _NAME.match(fields[field]):
+            problems.append(f'form field {field} must match "[a-zA-Z0-9_-]*"')
+    if problems:
+        raise ValidationFailed(problems)
+    app, name = (fields[field] for field in names)
+    found = await find(call, app, name) if app and name else None
+    path = "/" if found is None else f"/tasks/{app}/{name}"
+    location = _root(call) + path
+    return Answer(303, b"", ((b"location", location.encode("ascii")),))
+
+
+def _root(call: Call) -> str:
+    """Where the dialect begins for the client: our own prefix, behind one of a proxy."""
+    for name, value in call.scope["headers"]:
+        if name == b"x-forwarded-prefix":
+            given = value.decode("latin-1").strip().rstrip("/")
+            if _FORWARDED.match(given):
+                return given + call.dialect.prefix
+    return call.dialect.prefix
+
+
+async def _kill(call: Call, kill: wire.Kill) -> Answer:
+    app, name = kill.sourceAppName or "", kill.taskId or ""
+    task = await find(call, app, name)
+    if task is None or task.state in TERMINAL:
+        raise ValidationFailed([f"Task {app}/{name} does not exist or has ended"])
+    await call.cluster.engine.tasks.cancel(call.caller, [task.id], "SIGKILL", 0.0)
+    return success({"taskId": name})
+
+
+async def _create(call: Call, spec: wire.WireSpec) -> Answer:
+    cluster = call.cluster
+    await _pace(call, spec)
+    policy = check_allowed(cluster.engine, cluster.settings, spec)
+    app, name = spec.sourceAppName or "", spec.taskId or ""
+    known = await find(call, app, name)
+    if known is not None:
+        raise _exists(app, name)
+    fetched = await fetch_configs(cluster.context.fetch, spec.configs or ())
+    deadline = cluster.settings.placement_wait_s
+    wanted = _checked(call, spec, policy, fetched, "spec.")
+    with cluster.context.streams.waiting(call.caller):
+        with cluster.tasks.expecting():
+            task = await _submit(call, wanted)
+            if task is None:
+                raise _exists(app, name)
+            row = cluster.tasks.add(task)
+        with anyio.move_on_after(deadline + _SLACK_S):
+            await _placed(call, row)
+    if row.attempt_id is None and row.ended is not None and row.result is None:
+        # It was taken back, by the engine's own rule and for good: nothing can place it now.
         cores, memory_mb = asked_of(spec)
-        running = Counter(
-            row.place.worker_id
-            for row in await self._cluster.board.active(caller)
-            if row.place is not None and row.app == spec.sourceAppName
-        )
-        resources = Resources(cores=cores, memory_bytes=memory_mb * MEBI)
-        count = wanted.numInstances
-        try:
-            return success(simulated(executors, running, resources, policy, count))
-        except OutOfSteps as error:
-            raise Refused(
-                ["placementPolicy takes too long to evaluate for all executors"]
-            ) from error
-
-    async def active(self, request: Connection, caller: Caller) -> Answer:
-        """Section 7: everything active."""
-        del request
-        rows = await self._cluster.board.active(caller)
-        hosts = self._cluster.hosts
-        hosts.look()
-        return encoded_success(b"[" + b",".join([row.encoded(hosts) for row in rows]) + b"]")
-
-    async def show(self, request: Connection, caller: Caller) -> Answer:
-        """Section 7: one task, active or ended."""
-        app, name = text_in_path(request, "app"), text_in_path(request, "name")
-        task = await find(self._cluster, caller, app, name)
-        if task is None:
-            raise LookupFailed(f"No task found for {app}/{name}")
-        self._cluster.hosts.look()
-        return encoded_success(await self._cluster.board.show(caller, task))
-
-    async def delete(self, request: Connection, caller: Caller) -> Answer:
-        """Section 7: forget a record."""
-        app, name = text_in_path(request, "app"), text_in_path(request, "name")
-        task = await find(self._cluster, caller, app, name, stale=True)
-        if task is not None:
-            if task.state not in TERMINAL:
-                raise LookupFailed(
-                    f"Task {app}/{name} is active; kill it first", {"deleted": False}
-                )
-            await self._forget(caller, task.id)
-        return success({"deleted": True})
-
-    async def search(self, request: Connection, caller: Caller) -> Answer:
-        """Section 7: from a web form to a web page."""
-        fields = form(await body_of(self._cluster, request, FORM_TYPE, caller))
-        names = ("taskSearchAppName", "taskSearchTaskID")
-        problems = []
-        for field in names:
-            if field not in fields:
-                problems.append(f"form field {field} must not be null")
-            elif not _NAME.match(fields[field]):
-                problems.append(f'form field {field} must match "[a-zA-Z0-9_-]*"')
-        if problems:
-            raise Refused(problems)
-        app, name = (fields[field] for field in names)
-        found = await find(self._cluster, caller, app, name) if app and name else None
-        path = "/" if found is None else f"/tasks/{app}/{name}"
-        location = self._root(request) + path
-        return Answer(303, b"", ((b"location", location.encode("ascii")),))
-
-    def _root(self, request: Connection) -> str:
-        """Where the dialect begins for the client: our own prefix, behind one of a proxy."""
-        for name, value in request.scope["headers"]:
-            if name == b"x-forwarded-prefix":
-                given = value.decode("latin-1").strip().rstrip("/")
-                if _FORWARDED.match(given):
-                    return given + self._prefix
-        return self._prefix
-
-    async def _kill(self, caller: Caller, kill: wire.Kill) -> Answer:
-        app, name = kill.sourceAppName or "", kill.taskId or ""
-        task = await find(self._cluster, caller, app, name)
-        if task is None or task.state in TERMINAL:
-            raise Refused([f"Task {app}/{name} does not exist or has ended"])
-        await self._cluster.engine.tasks.cancel(caller, [task.id], "SIGKILL", 0.0)
-        return success({"taskId": name})
-
-    async def _create(self, caller: Caller, spec: wire.WireSpec) -> Answer:
-        cluster = self._cluster
-        await self._pace(caller, spec)
-        policy = check_business(cluster.engine, cluster.settings, spec)
-        app, name = spec.sourceAppName or "", spec.taskId or ""
-        known = await find(cluster, caller, app, name)
-        if known is not None:
-            raise _exists(app, name)
-        fetched = await fetched_configs(cluster.host.fetch, spec.configs or ())
-        deadline = cluster.settings.placement_wait_s
-        wanted = self._checked(spec, policy, fetched, "spec.")
-        with cluster.host.streams.waiting(caller):
-            with cluster.board.expecting():
-                task = await self._submit(caller, wanted)
-                if task is None:
-                    raise _exists(app, name)
-                row = cluster.board.add(task)
-            with anyio.move_on_after(deadline + _SLACK_S):
-                await self._placed(row)
-        if row.attempt_id is None and row.ended is not None and row.result is None:
-            # It was taken back, by the engine's own rule and for good: nothing can place it now.
-            cores, memory_mb = asked_of(spec)
-            where = without_rules(policy)
-            problems = capacity_problems(present(cluster.engine), where, cores, memory_mb)
-            await self._forget(caller, task.id)
-            text = f"No executor could take the task within {deadline:g} s"
-            raise Refused(problems or [text])
-        return success({"taskId": f"{app}-{name}"})
-
-    async def _pace(self, caller: Caller, spec: wire.WireSpec) -> None:
-        """Wait until the workspace may have a task's rules translated. Raises ``Overloaded``."""
-        if effort := translation_effort(spec.placementPolicy):
-            await self._cluster.engine.tasks.policies.spend(caller.workspace, effort)
-
-    def _checked(
-        self, spec: wire.WireSpec, policy: Policy, fetched: dict[str, str], at: str
-    ) -> TaskSpec:
-        """The engine's specification. Raises :class:`Refused` for what the engine does not take.
-
-        ``at`` leads the paths of members.
-        """
-        now = self._cluster.engine.clock.now()
-        made = spec_of(spec, policy, self._cluster.settings, fetched, now)
-        try:
-            self._cluster.engine.tasks.check(made)
-        except InvalidInput as error:
-            raise Refused([f"{at}{wire_path(error.field)} {error.problem}"]) from error
-        return made
-
-    async def _submit(self, caller: Caller, spec: TaskSpec) -> Task | None:
-        """The new task; None if there is one already."""
-        tasks = self._cluster.engine.tasks
-        task, is_new = await tasks.submit(caller, spec)
-        if not is_new and self._is_stale(task):
-            await self._forget(caller, task.id)
-            task, is_new = await tasks.submit(caller, spec)
-        return task if is_new else None
-
-    async def _placed(self, row: Row) -> None:
-        """Wait until a task was placed, or never will be."""
-        bus = self._cluster.engine.bus
-        while row.attempt_id is None and row.ended is None and not bus.closed:
-            changed = bus.changed(row.task_id)
-            await changed.wait()
-
-    async def _forget(self, caller: Caller, task_id: TaskId) -> None:
-        try:
-            await self._cluster.engine.tasks.delete(caller, [task_id])
-        except NotFound:
-            return  # somebody else was faster
-
-    def _is_stale(self, task: Task) -> bool:
-        return is_stale(self._cluster, task)
+        where = without_rules(policy)
+        problems = capacity_problems(present(cluster.engine), where, cores, memory_mb)
+        await _forget(call, task.id)
+        text = f"No executor could take the task within {deadline:g} s"
+        raise ValidationFailed(problems or [text])
+    return success({"taskId": f"{app}-{name}"})
 
 
-async def find(
-    cluster: Cluster, caller: Caller, app: str, name: str, *, stale: bool = False
-) -> Task | None:
+async def _pace(call: Call, spec: wire.WireSpec) -> None:
+    """Wait until the workspace may have a task's rules translated. Raises ``Overloaded``."""
+    if effort := translation_effort(spec.placementPolicy):
+        await call.cluster.engine.tasks.policies.spend(call.caller.workspace, effort)
+
+
+def _checked(
+    call: Call, spec: wire.WireSpec, policy: Policy, fetched: dict[str, str], at: str
+) -> TaskSpec:
+    """The engine's specification. Raises :class:`ValidationFailed`.
+
+    ``at`` leads the paths of members.
+    """
+    now = call.cluster.engine.clock.now()
+    made = spec_of(spec, policy, call.cluster.settings, fetched, now)
+    try:
+        call.cluster.engine.tasks.check(made)
+    except InvalidInput as error:
+        raise ValidationFailed([f"{at}{wire_path(error.field)} {error.problem}"]) from error
+    return made
+
+
+async def _submit(call: Call, spec: TaskSpec) -> Task | None:
+    """The new task; None if there is one already."""
+    tasks = call.cluster.engine.tasks
+    task, is_new = await tasks.submit(call.caller, spec)
+    if not is_new and is_stale(call.cluster, task):
+        await _forget(call, task.id)
+        task, is_new = await tasks.submit(call.caller, spec)
+    return task if is_new else None
+
+
+async def _placed(call: Call, row: TaskRow) -> None:
+    """Wait until a task was placed, or never will be."""
+    bus = call.cluster.engine.bus
+    while row.attempt_id is None and row.ended is None and not bus.closed:
+        changed = bus.changed(row.task_id)
+        await changed.wait()
+
+
+async def _forget(call: Call, task_id: TaskId) -> None:
+    try:
+        await call.cluster.engine.tasks.delete(call.caller, [task_id])
+    except NotFound:
+        return  # somebody else was faster
+
+
+def _is_stale(call: Call, task: Task) -> bool:
+    return is_stale(call.cluster, task)
+
+
+async def find(call: Call, app: str, name: str, *, stale: bool = False) -> Task | None:
     """The task of a pair; None if there is none, or its record is too old.
 
     One that came another way goes by the engine's id. Raises as the store does.
     """
-    tasks = cluster.engine.tasks
+    tasks = call.engine.tasks
     task: Task | None = None
     try:
         if "/" not in app and "/" not in name:
-            task = await tasks.by_key(caller, key_of(app, name))
+            task = await tasks.by_key(call.caller, key_of(app, name))
     except NotFound:
         task = None
     if task is None and _TASK_ID.match(name):
         try:
-            task = await tasks.get(caller, TaskId(name))
+            task = await tasks.get(call.caller, TaskId(name))
         except NotFound:
             return None
     if task is None or not is_shown(task) or task.spec.group != app:
         return None
-    return task if stale or not is_stale(cluster, task) else None
+    return task if stale or not is_stale(call.cluster, task) else None
 
 
 def is_stale(cluster: Cluster, task: Task) -> bool:
@@ -303,6 +294,6 @@ def is_stale(cluster: Cluster, task: Task) -> bool:
     return kept_until < cluster.engine.clock.now()
 
 
-def _exists(app: str, name: str) -> Refused:
+def _exists(app: str, name: str) -> ValidationFailed:
     # Clients look for these very words.
-    return Refused([f"Task already exists for {app}/{name} and has to be deleted first"])
+    return ValidationFailed([f"Task already exists for {app}/{name} and has to be deleted first"])

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
-from taskyard.dialects.drove.durations import Duration
+from taskyard.dialects.drove.units import Duration
 
 
 class _AnyCase(StrEnum):

@@ -6,10 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
-from taskyard.dialects.drove.board import Row
 from taskyard.dialects.drove.executors import Executor
-from taskyard.dialects.drove.hosts import Hosts
-from taskyard.dialects.drove.life import State
+from taskyard.dialects.drove.projection import ExecutorNames, TaskRow
+from taskyard.dialects.drove.states import State
 
 _TOP: Final = 5
 _OTHER_KINDS: Final = {
@@ -45,8 +44,8 @@ def summary(
 def dashboard(
     numbers: dict[str, Any],
     executors: Sequence[Executor],
-    rows: Sequence[Row],
-    hosts: Hosts,
+    rows: Sequence[TaskRow],
+    hosts: ExecutorNames,
     now: int,
 ) -> dict[str, Any]:
     """The same with more, for a page; ``now`` in milliseconds."""

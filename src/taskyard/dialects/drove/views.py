@@ -11,7 +11,7 @@ from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import Container, Task
 from taskyard.dialects.drove.identities import executor_id, instance_id, key_of
-from taskyard.dialects.drove.life import Result, State
+from taskyard.dialects.drove.states import Result, State
 
 RECORD: Final = "drove"
 """Where a task's metadata keeps what the dialect has to show of it as it was given."""

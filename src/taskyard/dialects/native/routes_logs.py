@@ -8,7 +8,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from taskyard.core.errors import NotFound
-from taskyard.dialects.native.downloads import LogDownload, MergedDownload
+from taskyard.dialects.http.downloads import LogDownload, MergedDownload
 from taskyard.dialects.native.errors import Refusal, malformed
 from taskyard.dialects.native.follow import follow_source, resume_point
 from taskyard.dialects.native.operation import Call, operation

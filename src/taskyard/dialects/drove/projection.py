@@ -1,7 +1,7 @@
 """The active tasks as the dialect shows them, kept in memory, and their events.
 
-A task is on the board from its placement to its end (one created through the dialect from its
-acceptance on). What is on it follows the announced changes; tasks that came some other way, or from
+A task is in the projection from its placement to its end (one created through the dialect from its
+acceptance on). What is in it follows the announced changes; tasks that came some other way, or from
 before a restart, are read from the store when somebody looks.
 """
 
@@ -16,8 +16,7 @@ from taskyard.core.ids import AttemptId, TaskId, WorkerId, WorkspaceName
 from taskyard.core.states import ENDED_ATTEMPT, TERMINAL, AttemptState, TaskState
 from taskyard.core.tasks import Container, Task
 from taskyard.dialects.drove.events import Events
-from taskyard.dialects.drove.hosts import Hosts
-from taskyard.dialects.drove.life import (
+from taskyard.dialects.drove.states import (
     Result,
     State,
     could_not_pull,
@@ -47,8 +46,41 @@ _LATE: Final = 50_000
 _HOSTED: Final = frozenset({State.RUNNING, State.RUN_COMPLETED, State.DEPROVISIONING})
 
 
-class Row:
-    """One task on the board, and what its events tell of it afterwards.
+class ExecutorNames:
+    """Host names of executors, also of those that are gone, and when each was heard of last."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._names: dict[WorkerId, str] = {}
+        self._beats: dict[WorkerId, int] = {}
+
+    def known_name(self, worker_id: WorkerId) -> str | None:
+        """Host name of a worker that is or was here in the life of this process."""
+        self.refresh()
+        return self._names.get(worker_id)
+
+    async def name(self, worker_id: WorkerId) -> str | None:
+        """Host name of any worker; None for one that was forgotten. Raises as the store does."""
+        found = self.known_name(worker_id)
+        if found is None:
+            for record in await self._engine.workers.known():
+                self._names.setdefault(record.id, record.hostname)
+            found = self._names.get(worker_id)
+        return found
+
+    def beat_ms(self, worker_id: WorkerId) -> int:
+        """When it was heard of last; 0 if never. As of the last :meth:`refresh`."""
+        return self._beats.get(worker_id, 0)
+
+    def refresh(self) -> None:
+        """Take note of who is here now."""
+        for record, _ in self._engine.dispatch.workers():
+            self._names[record.id] = record.hostname
+            self._beats[record.id] = milliseconds(record.beat_at)
+
+
+class TaskRow:
+    """One task in the projection, and what its events tell of it afterwards.
 
     Events may keep it for an hour, so it holds on to no more of the task than it tells.
     """
@@ -96,7 +128,7 @@ class Row:
         self._head = head_of(task)
         self._placed = b""
 
-    def settle(self) -> None:
+    def encode_place(self) -> None:
         """Its place changed."""
         self._placed = placed_of(self.place, self._asked, hosted=self.hosted)
 
@@ -105,31 +137,31 @@ class Row:
         self.ended = change
         self._head = self._placed = b""
 
-    def encoded(self, hosts: Hosts) -> bytes:
+    def encoded(self, executors: ExecutorNames) -> bytes:
         """The task as it is now; until it has ended."""
         if not self._placed:
-            self.settle()
+            self.encode_place()
         updated = self.changed
         if self.place is not None:
-            updated = max(updated, hosts.beat_ms(self.place.worker_id))
+            updated = max(updated, executors.beat_ms(self.place.worker_id))
         return self._head + self._placed + tail_of(self.state, updated, None)
 
 
-class Board:
+class TaskProjection:
     """What is active now. Belongs to one event loop."""
 
-    def __init__(self, engine: Engine, events: Events, hosts: Hosts) -> None:
+    def __init__(self, engine: Engine, events: Events, executors: ExecutorNames) -> None:
         self._engine = engine
         self._events = events
-        self._hosts = hosts
-        self._rows: dict[TaskId, Row] = {}
+        self._executors = executors
+        self._rows: dict[TaskId, TaskRow] = {}
         self._unknown: dict[TaskId, WorkspaceName] = {}
         """Placed tasks that nobody has looked at; they may be none of ours."""
         self._foreign: set[TaskId] = set()
         """Placed tasks that the dialect cannot represent."""
         self._loaded: set[WorkspaceName] = set()
         self._late: dict[TaskId, list[Change]] = {}
-        """While tasks are on their way here: what happened to those not on the board yet."""
+        """While tasks are on their way here: what happened to those not in the projection yet."""
         self._awaited = 0
         """How many are on their way."""
         engine.bus.listen(self._on_changes)
@@ -149,22 +181,22 @@ class Board:
             if not self._awaited:
                 self._late.clear()
 
-    def add(self, task: Task) -> Row:
+    def add(self, task: Task) -> TaskRow:
         """A task was created just now, through the dialect; while :meth:`expecting` it."""
-        row = self._rows[task.id] = Row(task)
+        row = self._rows[task.id] = TaskRow(task)
         self._unknown.pop(task.id, None)
         self._tell(row, State.PENDING)
         for change in self._late.pop(task.id, ()):
             self._apply(row, change)
         return row
 
-    async def active(self, caller: Caller) -> list[Row]:
+    async def active(self, caller: Caller) -> list[TaskRow]:
         """All active tasks of the caller's workspace. Raises as the store does."""
         await self._catch_up(caller)
         workspace = caller.workspace
         return [row for row in self._rows.values() if row.workspace == workspace]
 
-    async def active_on(self, caller: Caller, worker_id: WorkerId) -> list[Row]:
+    async def active_on(self, caller: Caller, worker_id: WorkerId) -> list[TaskRow]:
         """Those of them on one worker."""
         rows = await self.active(caller)
         return [row for row in rows if row.place is not None and row.place.worker_id == worker_id]
@@ -175,18 +207,18 @@ class Board:
         attempt = attempts[-1] if attempts else None
         seen = None if attempt is None else attempt.state
         state = state_of(task.state, seen, task.reason)
-        hostname = None if attempt is None else await self._hosts.name(attempt.worker_id)
+        hostname = None if attempt is None else await self._executors.name(attempt.worker_id)
         hosted = attempt is not None and attempt.started_at is not None
         updated = milliseconds(task.finished_at or task.created_at)
         if attempt is not None and task.finished_at is None:
             updated = milliseconds(attempt.started_at or attempt.assigned_at)
-            updated = max(updated, self._hosts.beat_ms(attempt.worker_id))
+            updated = max(updated, self._executors.beat_ms(attempt.worker_id))
         result = result_of(task.state, task.reason, task.message, attempt)
         place = place_of(attempt, hostname)
         placed = placed_of(place, task.spec.resources, hosted=hosted)
         return head_of(task) + placed + tail_of(state, updated, result)
 
-    async def outcome(self, caller: Caller, row: Row) -> Result | None:
+    async def outcome(self, caller: Caller, row: TaskRow) -> Result | None:
         """How a row's task ended, as exactly as can be said; None while it has not."""
         ended = row.ended
         if ended is None or row.result is not None:
@@ -202,7 +234,7 @@ class Board:
         return row.result
 
     async def _catch_up(self, caller: Caller) -> None:
-        """Read what is active and not on the board yet."""
+        """Read what is active and not in the projection yet."""
         workspace = caller.workspace
         waiting = [one for one, where in self._unknown.items() if where == workspace]
         if workspace in self._loaded and not waiting:
@@ -241,7 +273,7 @@ class Board:
         await self._enter(caller, task)
 
     async def _enter(self, caller: Caller, task: Task) -> None:
-        """Put a placed task on the board, as it is by now."""
+        """Put a placed task in the projection, as it is by now."""
         if task.id in self._rows:
             return
         if not is_shown(task):
@@ -254,13 +286,13 @@ class Board:
         self._unknown.pop(task.id, None)
         late = self._late.pop(task.id, [])
         # The attempts were read later than the task: it may have ended in between, and its end
-        # may have been announced while it was still on the board.
+        # may have been announced while it was still in the projection.
         if not attempts or attempts[-1].state in ENDED_ATTEMPT or task.state in TERMINAL:
             return
-        row, last = Row(task), attempts[-1]
+        row, last = TaskRow(task), attempts[-1]
         row.attempt_id = last.id
         row.state = state_of(task.state, last.state, task.reason)
-        row.place = place_of(last, self._hosts.known_name(last.worker_id))
+        row.place = place_of(last, self._executors.known_name(last.worker_id))
         row.hosted = last.state is AttemptState.RUNNING
         row.changed = milliseconds(last.started_at or last.assigned_at)
         self._rows[task.id] = row
@@ -290,13 +322,13 @@ class Board:
             self._unknown.pop(task_id, None)
             self._foreign.discard(task_id)
 
-    def _apply(self, row: Row, change: Change) -> None:
+    def _apply(self, row: TaskRow, change: Change) -> None:
         row.changed = max(row.changed, milliseconds(change.at))
         if change.kind == "assigned" and change.attempt_id is not None:
             self._place(row, change.attempt_id)
         elif change.kind == "started":
             row.hosted = True
-            row.settle()
+            row.encode_place()
             self._pass(row, (State.STARTING, State.RUNNING))
         elif change.state in TERMINAL:
             self._end(row, change)
@@ -305,18 +337,18 @@ class Board:
             row.attempt_id = row.place = None
             row.hosted = False
             row.state = State.PENDING
-            row.settle()
+            row.encode_place()
 
-    def _place(self, row: Row, attempt_id: AttemptId) -> None:
+    def _place(self, row: TaskRow, attempt_id: AttemptId) -> None:
         row.attempt_id = attempt_id
         held = self._engine.dispatch.held(attempt_id)
         if held is not None:
-            name = self._hosts.known_name(held.worker_id)
+            name = self._executors.known_name(held.worker_id)
             row.place = Place(held.worker_id, name, held.resources)
-        row.settle()
+        row.encode_place()
         self._pass(row, (State.PROVISIONING,))
 
-    def _end(self, row: Row, change: Change) -> None:
+    def _end(self, row: TaskRow, change: Change) -> None:
         del self._rows[change.task_id]
         row.end(change)
         end = state_of(change.state, None, change.reason)
@@ -326,10 +358,10 @@ class Board:
         ran = has_run(change.state, change.reason)
         self._pass(row, path_to_end(row.state, end, ran=ran, unmade=unmade))
 
-    def _pass(self, row: Row, states: Iterable[State]) -> None:
+    def _pass(self, row: TaskRow, states: Iterable[State]) -> None:
         for state in states:
             row.state = state
             self._tell(row, state)
 
-    def _tell(self, row: Row, state: State) -> None:
+    def _tell(self, row: TaskRow, state: State) -> None:
         self._events.add(TASK_EVENT, row, row.workspace, state.value)

@@ -1,4 +1,4 @@
-"""The life of a task in the dialect's words, from the states of the engine."""
+"""The states of a task in the dialect's words, from those of the engine."""
 
 from enum import StrEnum
 from typing import Final

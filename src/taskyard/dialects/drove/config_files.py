@@ -1,4 +1,4 @@
-"""Configurations that are fetched over HTTP, before a task is created.
+"""Configuration files that are fetched over HTTP before a task is created.
 
 Those that the original's executor fetches are fetched here too: what the task finds is what was
 there when it was accepted, and nothing of how to get it is kept.
@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from taskyard.dialects.drove import schemas as wire
-from taskyard.dialects.drove.durations import Duration
-from taskyard.dialects.drove.errors import Refused
+from taskyard.dialects.drove.errors import ValidationFailed
+from taskyard.dialects.drove.units import Duration
 from taskyard.ports.outgoing import Fetch, Fetcher, SendFailed
 
 LIMIT_BYTES: Final = 1 << 20
@@ -19,8 +19,11 @@ _LONGEST_S: Final = 60.0
 _OK: Final = (200,)
 
 
-async def fetched_configs(fetch: Fetcher | None, configs: Iterable[wire.Config]) -> dict[str, str]:
-    """Contents of what has to be fetched, base64, by file name. Raises :class:`Refused`."""
+async def fetch_configs(fetch: Fetcher | None, configs: Iterable[wire.Config]) -> dict[str, str]:
+    """Contents of what has to be fetched, base64, by file name.
+
+    Raises :class:`ValidationFailed`.
+    """
     found: dict[str, str] = {}
     for config in configs:
         if not isinstance(config, wire.ControllerFetchConfig | wire.ExecutorFetchConfig):
@@ -29,7 +32,7 @@ async def fetched_configs(fetch: Fetcher | None, configs: Iterable[wire.Config])
         try:
             found[name] = base64.b64encode(await _fetched(fetch, http)).decode()
         except SendFailed as error:
-            raise Refused([f"Config {name} cannot be fetched: {error}"]) from error
+            raise ValidationFailed([f"Config {name} cannot be fetched: {error}"]) from error
     return found
 
 

@@ -1,4 +1,4 @@
-"""Durations as the dialect writes them: ``5m``, ``100 seconds``; one number and one unit."""
+"""Numbers with a unit: durations such as ``5m``, and sizes of log files such as ``10m``."""
 
 import re
 from typing import Final
@@ -15,6 +15,9 @@ _UNITS: Final = (
 )
 _BY_NAME: Final = {name: (unit, s) for unit, s, names in _UNITS for name in names}
 _LARGEST: Final = (1 << 63) - 1
+_SIZE: Final = re.compile(r"([0-9]{1,12})([bkmg]?)\Z", re.ASCII | re.IGNORECASE)
+_SIZE_UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_MOST_BYTES: Final = 1 << 40
 
 
 class Duration:
@@ -48,3 +51,12 @@ class Duration:
     def __str__(self) -> str:
         """The normalised form."""
         return f"{self.count} {self.unit}{'' if self.count == 1 else 's'}"
+
+
+def log_bytes(text: str) -> int | None:
+    """How many bytes that is, 1 TiB at most; None for what is no size."""
+    matched = _SIZE.match(text.strip())
+    if matched is None:
+        return None
+    size = int(matched[1]) * _SIZE_UNITS[matched[2].lower()]
+    return min(size, _MOST_BYTES) if size > 0 else None

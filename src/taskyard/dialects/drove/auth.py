@@ -1,4 +1,4 @@
-"""Who is asking, and what the four roles of the dialect let them do.
+"""Who is calling, and what the four roles of the dialect let them do.
 
 Nothing is inherited: a role that an action does not list is refused. The engine's roles stand for
 them one by one. Executors and maintenance concern all workspaces: besides the dialect's role,
@@ -29,6 +29,8 @@ class DroveRole(StrEnum):
 
 
 ALL: Final = frozenset(DroveRole)
+PUBLIC: Final[frozenset[DroveRole]] = frozenset()
+"""Marks routes that ask for no credential."""
 WRITERS: Final = frozenset({DroveRole.ROOT, DroveRole.READ_WRITE})
 MAINTAINERS: Final = frozenset({DroveRole.ROOT, DroveRole.MAINTENANCE})
 LOG_READERS: Final = frozenset({DroveRole.ROOT, DroveRole.READ_WRITE, DroveRole.READ_ONLY})
