@@ -7,7 +7,7 @@ better off with that. Where there is nothing to be woken by, it asks again and a
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 import anyio
 
@@ -21,15 +21,17 @@ _SLOWEST_S: Final = 0.1
 
 def eventually(
     look: Callable[[], T],
+    until: Callable[[T], object] = bool,
     *,
     of: Callable[[], object] | None = None,
     within_s: float = WITHIN_S,
     pause_s: float = PAUSE_S,
 ) -> T:
-    """Block until ``look`` answers with something true; answers with that.
+    """Block until what ``look`` answers is as wanted; answers with that.
 
     Args:
         look: asked again and again, after growing pauses.
+        until: whether an answer is as wanted; something true by default.
         of: what to show when the time is over; what ``look`` answered last when None.
         within_s: seconds until the test fails.
         pause_s: seconds of the first pause.
@@ -37,27 +39,53 @@ def eventually(
     Raises ``AssertionError`` that tells what was seen last.
     """
     deadline = time.monotonic() + within_s
-    while not (seen := look()):
+    while True:
+        seen = look()
+        if until(seen):
+            return seen
         if time.monotonic() >= deadline:
             raise AssertionError(_complaint(seen, of, within_s))
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.2, max(_SLOWEST_S, pause_s))
-    return seen
 
 
+@overload
 async def eventually_async(
-    look: Callable[[], Awaitable[T]] | Callable[[], T],
+    look: Callable[[], Awaitable[T]],
+    until: Callable[[T], object] = bool,
     *,
     of: Callable[[], object] | None = None,
     within_s: float = WITHIN_S,
     pause_s: float = PAUSE_S,
-) -> T:
+) -> T: ...
+
+
+@overload
+async def eventually_async(
+    look: Callable[[], T],
+    until: Callable[[T], object] = bool,
+    *,
+    of: Callable[[], object] | None = None,
+    within_s: float = WITHIN_S,
+    pause_s: float = PAUSE_S,
+) -> T: ...
+
+
+async def eventually_async(
+    look: Callable[[], Any],
+    until: Callable[[Any], object] = bool,
+    *,
+    of: Callable[[], object] | None = None,
+    within_s: float = WITHIN_S,
+    pause_s: float = PAUSE_S,
+) -> Any:
     """The same without blocking the event loop; ``look`` may be a coroutine function."""
     deadline = time.monotonic() + within_s
     while True:
-        answer = look()
-        seen: T = await answer if inspect.isawaitable(answer) else answer
-        if seen:
+        seen = look()
+        if inspect.isawaitable(seen):
+            seen = await seen
+        if until(seen):
             return seen
         if time.monotonic() >= deadline:
             raise AssertionError(_complaint(seen, of, within_s))

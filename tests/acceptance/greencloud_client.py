@@ -1,12 +1,12 @@
 """A client of the GreenCloud dialect of a real server."""
 
 import io
-import time
 import zipfile
-from typing import Any
 
 import httpx2
 from served import Served
+
+from eventually import eventually
 
 
 def client(served: Served) -> httpx2.Client:
@@ -24,13 +24,5 @@ def deployed(api: httpx2.Client, source: str) -> str:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("handler.py", source)
     build = api.post(f"/build/{function}?arch=amd64", content=buffer.getvalue()).json()["id"]
-    until(lambda: api.get(f"/build/{build}").json()["status"] == "SUCCESS")
+    eventually(lambda: api.get(f"/build/{build}").json()["status"] == "SUCCESS")
     return function
-
-
-def until(look: Any) -> None:
-    """Return once this is true."""
-    deadline = time.monotonic() + 30
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

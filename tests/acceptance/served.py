@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx2
 
+from eventually import eventually
 from taskyard.cli.main import main
 
 READY_WITHIN_S = 60.0
@@ -174,10 +175,8 @@ def processes_with(text: str) -> list[int]:
 
 def await_state(client: httpx2.Client, task_id: str, *states: str, within_s: float = 30) -> Any:
     """The task once it is in one of these states."""
-    deadline = time.monotonic() + within_s
-    while True:
-        task = client.get(f"/tasks/{task_id}").raise_for_status().json()
-        if task["state"] in states:
-            return task
-        assert time.monotonic() < deadline, f"still {task['state']}: {task}"
-        time.sleep(0.01)
+
+    def look() -> Any:
+        return client.get(f"/tasks/{task_id}").raise_for_status().json()
+
+    return eventually(look, lambda task: task["state"] in states, within_s=within_s)

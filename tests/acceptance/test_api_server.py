@@ -15,6 +15,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from eventually import eventually
+
 START_S = 30.0
 
 
@@ -42,17 +44,21 @@ class Up:
         )
 
     def _file(self) -> dict[str, Any]:
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline:
+
+        def look() -> dict[str, Any]:
             assert self.process.poll() is None, self.output.read_text()
             try:
                 file: dict[str, Any] = json.loads((self.data / "server.json").read_text())
             except FileNotFoundError:
                 file = {}
-            if file.get("pid") == self.process.pid:
-                return file
-            time.sleep(0.02)
-        raise AssertionError(self.output.read_text())
+            return file
+
+        return eventually(
+            look,
+            lambda file: file.get("pid") == self.process.pid,
+            of=self.output.read_text,
+            within_s=START_S,
+        )
 
     def submit(self, command: str, **more: Any) -> str:
         """Id of a new task."""
@@ -86,13 +92,10 @@ def up(data: Path) -> Iterator[Up]:
 
 
 def _until_output(server: Up, task_id: str, text: str) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        answer = server.http.get(f"/tasks/{task_id}/logs/stdout")
-        if answer.status_code == 200 and text in answer.text:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"no {text!r} in the output of {task_id}")
+    eventually(
+        lambda: server.http.get(f"/tasks/{task_id}/logs/stdout"),
+        lambda answer: answer.status_code == 200 and text in answer.text,
+    )
 
 
 def test_command_survives_the_death_of_its_server(tmp_path: Path) -> None:

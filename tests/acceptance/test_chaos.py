@@ -15,6 +15,8 @@ import httpx2
 import pytest
 from served import Served
 
+from eventually import eventually
+
 KILLS = int(os.environ.get("CHAOS_KILLS", "60"))
 """How often, at least; the long run that a release gets has 200."""
 FIRING_S = 62.0
@@ -166,14 +168,12 @@ def _check_attempts(client: httpx2.Client, task: dict[str, Any]) -> None:
 
 
 def _await_all_ended(served: Served) -> list[dict[str, Any]]:
-    deadline = time.monotonic() + 60
     with served.client() as client:
-        while True:
-            counts = client.get("/tasks/counts").raise_for_status().json()["counts"]
-            if not any(counts.get(state) for state in ("queued", "running", "retrying")):
-                break
-            assert time.monotonic() < deadline, counts
-            time.sleep(0.1)
+        eventually(
+            lambda: client.get("/tasks/counts").raise_for_status().json()["counts"],
+            lambda counts: not any(map(counts.get, ("queued", "running", "retrying"))),
+            within_s=60,
+        )
         tasks: list[dict[str, Any]] = []
         cursor: str | None = None
         while True:

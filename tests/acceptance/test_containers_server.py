@@ -13,6 +13,7 @@ import pytest
 from served import Served, await_state, serving
 
 from engines import RealEngine
+from eventually import eventually
 from registry import registry
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
@@ -76,11 +77,8 @@ def test_what_never_starts_fails_after_one_attempt(
 
 
 def _await_output(served: Served, task_id: str) -> None:
-    deadline = time.monotonic() + 60
     with served.client() as client:
-        while not client.get(f"/tasks/{task_id}/logs/stdout").text:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(lambda: client.get(f"/tasks/{task_id}/logs/stdout").text)
 
 
 def test_command_line_secrets_and_clean_up(settings: Path, engine: RealEngine) -> None:
@@ -113,10 +111,7 @@ def test_command_line_secrets_and_clean_up(settings: Path, engine: RealEngine) -
         task = await_state(client, task_id, "failed")
         assert "username and password" in task["message"]
         assert "hunter3" not in str(task)
-        deadline = time.monotonic() + 30
-        while engine.containers():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(lambda: not engine.containers())
     assert "hunter" not in served.log.read_text()
 
 

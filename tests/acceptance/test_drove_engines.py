@@ -16,6 +16,7 @@ from drove_client import ApiFailed, DroveClient
 from served import Served
 
 from engines import IMAGE, RealEngine
+from eventually import eventually
 from receivers import Receiver
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
@@ -64,10 +65,7 @@ def served(
 def drove(served: Served) -> DroveClient:
     """A client under the prefix."""
     client = DroveClient(f"{served.url}/drove", "admin", "admin")
-    deadline = time.monotonic() + 30
-    while not client.get("/cluster")["numExecutors"]:
-        assert time.monotonic() < deadline, "the engine was not found"
-        time.sleep(0.1)
+    eventually(lambda: client.get("/cluster")["numExecutors"])
     return client
 
 
@@ -173,10 +171,7 @@ def test_output_arrives_at_a_log_server_and_in_the_file(drove: DroveClient, prot
         }
         drove.create(spec(task, "echo one; echo two >&2; echo three", logging=logging))
         ended = drove.follow(APP, task)
-        deadline = time.monotonic() + 30
-        while len(receiver.messages) < 3:
-            assert time.monotonic() < deadline, receiver.messages
-            time.sleep(0.05)
+        eventually(lambda: len(receiver.messages) >= 3, of=lambda: receiver.messages)
     assert sorted(receiver.texts) == [b"one", b"three", b"two"]
     tag = f" p.{ended['instanceId']}.s: ".encode()
     assert all(tag in one for one in receiver.messages)
@@ -322,10 +317,7 @@ def test_other_views_show_no_secrets_of_a_task_that_runs(
     )
     given["args"] = [*given["args"], "--token", "marker-argument"]
     drove.create(given)
-    deadline = time.monotonic() + 60
-    while drove.show(APP, "SHOWN")["state"] != "RUNNING":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    eventually(lambda: drove.show(APP, "SHOWN")["state"] == "RUNNING", within_s=60)
     assert drove.show(APP, "SHOWN")["env"] == given["env"]
     with served.client() as api:
         listed = api.get("/tasks", params={"group": APP, "limit": 1})

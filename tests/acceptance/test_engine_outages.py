@@ -1,15 +1,14 @@
 """An engine that is away when the server starts, or goes while containers run."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 from served import await_state, serving
 
 from engines import RealEngine
+from eventually import eventually
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
 
@@ -47,14 +46,6 @@ def submit(client: httpx2.Client, script: str, shared: Path) -> str:
     return found
 
 
-def eventually(condition: Callable[[], bool], said: Callable[[], Any]) -> None:
-    """Return when it is so."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, said()
-        time.sleep(0.05)
-
-
 def why(client: httpx2.Client, task_id: str) -> str:
     """What is said of a task."""
     return client.get(f"/tasks/{task_id}/why").raise_for_status().text
@@ -71,7 +62,7 @@ def test_a_server_may_start_before_its_engine(data: Path, engine: RealEngine, sh
     try:
         with serving(data) as served, served.client() as client:
             task_id = submit(client, "exit 3", shared)
-            eventually(lambda: '"open"' in workers(client), lambda: workers(client))
+            eventually(lambda: '"open"' in workers(client), of=lambda: workers(client))
             assert "tried again in" in why(client, task_id)
             assert str(engine.socket) in why(client, task_id)
             assert client.get(f"/tasks/{task_id}").json()["state"] == "queued"
@@ -100,7 +91,7 @@ def test_engine_and_server_away_while_ten_run(
                 lambda task_id=task_id, number=number: (  # type: ignore[misc]
                     client.get(f"/tasks/{task_id}/logs/stdout").text == f"{number}\n"
                 ),
-                lambda task_id=task_id: why(client, task_id),  # type: ignore[misc]
+                of=lambda task_id=task_id: why(client, task_id),  # type: ignore[misc]
             )
         label = engine.containers()[0]["Labels"]["taskyard.installation"]
         if first == "engine":
@@ -133,4 +124,4 @@ def test_engine_and_server_away_while_ten_run(
             else:
                 # Docker Engine takes its containers with it, which costs the task nothing.
                 assert len(story) == 2, story
-        eventually(lambda: not engine.containers(), engine.containers)
+        eventually(lambda: not engine.containers(), of=engine.containers)

@@ -1,7 +1,6 @@
 """The fastlane dialect on real engines, used as a client written for fastlane uses it."""
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ from served import Served, free_port, serving
 from websockets.sync.client import connect
 
 from engines import RealEngine
+from eventually import eventually
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
 
@@ -49,13 +49,9 @@ class Client:
 
 def until(look: Callable[[], Json | None], within_s: float, said: Callable[[], str]) -> Json:
     """What ``look`` answers once it answers with something."""
-    deadline = time.monotonic() + within_s
-    while True:
-        found = look()
-        if found is not None:
-            return found
-        assert time.monotonic() < deadline, said()
-        time.sleep(0.05)
+    found = eventually(look, of=said, within_s=within_s)
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="module")

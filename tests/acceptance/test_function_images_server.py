@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from served import await_state, serving
 
 from engines import KINDS, RealEngine, real_engine
+from eventually import eventually
 from function_program import function_program
 from registry import Registry, registry
 
@@ -213,10 +213,9 @@ def test_calls_wait_for_an_engine_that_is_away(
 
 
 def _await_runtime(client: httpx2.Client, runtime: str, *, available: bool) -> None:
-    deadline = time.monotonic() + 60
-    while True:
+
+    def look() -> bool:
         (worker,) = client.get("/workers").json()["items"]
-        if (runtime in worker["runtimes"]) == available:
-            return
-        assert time.monotonic() < deadline, worker
-        time.sleep(0.1)
+        return (runtime in worker["runtimes"]) == available
+
+    eventually(look, within_s=60)

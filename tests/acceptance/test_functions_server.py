@@ -3,7 +3,6 @@
 import base64
 import io
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 from served import Served
+
+from eventually import eventually
 
 SOURCE = "def handle(request): return {answer}\n"
 
@@ -266,10 +267,7 @@ def test_a_kill_of_the_server_loses_and_doubles_nothing(tmp_path: Path, common_p
                 str(number): api.post("/functions/f/calls", content=str(number)).json()["id"]
                 for number in range(30)
             }
-            deadline = time.monotonic() + 30
-            while not runs.exists() or len(runs.read_text().splitlines()) < 3:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            eventually(lambda: runs.exists() and len(runs.read_text().splitlines()) >= 3)
             before = {
                 number
                 for number, task_id in ids.items()

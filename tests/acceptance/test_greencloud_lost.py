@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
-from greencloud_client import client, deployed, until
+from greencloud_client import client, deployed
 from served import serving
+
+from eventually import eventually
 
 GATED = (
     "import os, time\n"
@@ -26,7 +28,7 @@ def test_a_lost_task_is_not_run_again(
         with client(served) as api:
             function = deployed(api, GATED.format(runs=str(runs), gate=str(gate)))
             tasks = [api.post(f"/task/{function}", content=str(n)).json()["id"] for n in range(10)]
-            until(lambda: runs.exists() and len(runs.read_text().split()) == 4)
+            eventually(lambda: runs.exists() and len(runs.read_text().split()) == 4)
         served.kill()
         begun = runs.read_text().split()
         gate.touch()
@@ -34,7 +36,7 @@ def test_a_lost_task_is_not_run_again(
         served.await_ready()
         with client(served) as api:
             for number, one in enumerate(tasks):
-                until(lambda one=one: api.get(f"/task/{one}").json()["progress"] == 100)
+                eventually(lambda: api.get(f"/task/{one}").json()["progress"] == 100)  # noqa: B023 - asked at once
                 result = api.get(f"/task/{one}/result")
                 if str(number) not in begun:
                     assert (result.status_code, result.text) == (200, str(number))

@@ -1,6 +1,5 @@
 """The server is killed in the middle of workspaces that run; the next one shows the same."""
 
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 from served import Served, free_port, serving
+
+from eventually import eventually
 
 SIMULATED_S = 1.5
 CONFIG = f"""
@@ -45,11 +46,7 @@ class Gx:
 
     def until(self, workspace: str, wanted: Callable[[Tasks], bool]) -> Tasks:
         """The list once it is as wanted."""
-        deadline = time.monotonic() + 30
-        while not wanted(found := self.tasks(workspace)):
-            assert time.monotonic() < deadline, found
-            time.sleep(0.02)
-        return found
+        return eventually(lambda: self.tasks(workspace), wanted)
 
 
 @pytest.fixture
@@ -128,10 +125,7 @@ def test_command_goes_on_and_is_seen_running(served: tuple[Served, Gx], common_p
     script = f"echo begun; while [ ! -e {go} ]; do sleep 0.02; done; echo done"
     assert gx.create("w", "gx.tiny", "work", command=script) == 1
     gx.until("w", lambda tasks: running(tasks) == [1])
-    deadline = time.monotonic() + 30
-    while gx.ask("GET", "/tasks/1/logs", "w").text != "begun\n":
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    eventually(lambda: gx.ask("GET", "/tasks/1/logs", "w").text == "begun\n")
     server.kill()
     server.start()
     server.await_ready()

@@ -8,15 +8,15 @@ import json
 import os
 import shutil
 import signal
-import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from served import Served
 from shells import SHELLS
 from town import Tenant, Town
+
+from eventually import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -60,14 +60,6 @@ def owner(path: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         return str(path.stat().st_uid)
     return ""
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Return when it holds."""
-    deadline = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -179,19 +171,19 @@ def test_nothing_of_a_build_outlives_its_server(tmp_path: Path, common_path: Pat
                 "package.json": package(script),
             }
             api.put("/functions/f", json={"archive": zipped(files), "language": "javascript"})
-            until(pid.exists)
+            eventually(pid.exists)
         stray = int(pid.read_text())
         digest = hashlib.sha256(str(served.data / "functions").encode()).hexdigest()[:12]
         assert cgroups(digest)
         served.kill()
-        until(lambda: is_gone(stray) and not cgroups(digest))
+        eventually(lambda: is_gone(stray) and not cgroups(digest))
         again.touch()
         served.start()
         served.await_ready()
         with served.client() as api:
-            until(lambda: api.get("/functions/f").json()["live_version"] == 1)
+            eventually(lambda: api.get("/functions/f").json()["live_version"] == 1)
             assert api.post("/functions/f/calls?wait=30s").text == "built"
-        until(lambda: not cgroups(digest))
+        eventually(lambda: not cgroups(digest))
     finally:
         served.end()
 

@@ -6,7 +6,6 @@ import shlex
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import httpx2
 import pytest
 from command_line import PROGRAM, Finished
 
+from eventually import eventually
 from leftovers import short_directory
 from taskyard.sdk import Client, errors
 from taskyard.sdk.models import Exit, Output
@@ -37,11 +37,13 @@ class Yard:
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + 30
-        while not (self.data / "server.json").exists():
+
+        def answers() -> bool:
+            assert self.process is not None
             assert self.process.poll() is None, (self.data / "log").read_text()
-            assert time.monotonic() < deadline, (self.data / "log").read_text()
-            time.sleep(0.02)
+            return (self.data / "server.json").exists()
+
+        eventually(answers, of=(self.data / "log").read_text)
 
     def stop(self, number: int) -> None:
         """End it by a signal."""

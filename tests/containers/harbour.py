@@ -9,6 +9,7 @@ import anyio
 import msgspec
 
 from engines import IMAGE, RealEngine
+from eventually import eventually_async
 from taskyard.core.attempts import Ended, KillReport, Started
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.resources import Resources
@@ -139,12 +140,11 @@ class Harbour:
 
     async def has_written(self, assignment: Assignment, text: bytes) -> bytes:
         """Wait until its output contains something; answers with all of it."""
-        with anyio.fail_after(DEADLINE_S):
-            while True:
-                data = await self.output(assignment)
-                if text in data:
-                    return data
-                await anyio.sleep(0.02)
+
+        async def look() -> bytes:
+            return await self.output(assignment)
+
+        return await eventually_async(look, lambda data: text in data, within_s=DEADLINE_S)
 
     async def order(self, assignment: Assignment, name: str, grace_s: float) -> None:
         """Ask for a kill."""
@@ -172,10 +172,3 @@ class Harbour:
     def names(self) -> set[str]:
         """All containers of the engine."""
         return {one["Names"][0].lstrip("/") for one in self.engine.containers()}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Return when something that nobody announces has happened."""
-    with anyio.fail_after(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 - other processes set no events
-            await anyio.sleep(0.05)

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from harbour import Harbour, until
+from harbour import Harbour
 
 from enginegate import gate
 from engines import RealEngine
+from eventually import eventually_async
 from taskyard.core.instants import Instant
 from taskyard.core.states import Reason
 from taskyard.ports.errors import RuntimeUnavailable
@@ -84,7 +85,7 @@ async def test_an_engine_that_is_about_to_stop_takes_the_blame(
         handle = (await harbour.started(assignment)).handle
         found.refuse()
         engine.kill_container(f"taskyard-{assignment.attempt_id}")
-        await until((tmp_path / "containers" / ABSENCE).exists)
+        await eventually_async((tmp_path / "containers" / ABSENCE).exists)
         assert not harbour.ear.ends
         await harbour.runtime.close()
     later = Harbour(tmp_path, engine)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import anyio
 import pytest
-from harbour import Harbour, until
+from harbour import Harbour
 
+from eventually import eventually_async
 from taskyard.core.attempts import StreamSize
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.xdist_group("containers")]
@@ -113,7 +114,7 @@ async def test_output_written_while_nobody_was_there_is_brought_in(harbour: Harb
     started = await harbour.started(assignment)
     await harbour.has_written(assignment, b"a\n")
     await harbour.runtime.close()
-    await until(lambda: not harbour.runs(assignment))
+    await eventually_async(lambda: not harbour.runs(assignment))
     await harbour.reopen()
     await harbour.adopt(assignment, started.handle)
     ended = await harbour.ended(assignment)

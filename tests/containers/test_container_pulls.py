@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from harbour import Harbour, until
+from harbour import Harbour
 
+from eventually import eventually_async
 from registry import Registry, registry
 from taskyard.core.attempts import StreamSize
 from taskyard.core.states import AttemptState, Reason
@@ -149,7 +150,7 @@ async def test_a_kill_ends_a_pull(harbour: Harbour, public: Registry) -> None:
     public.push(name, "latest", name)
     public.stalls.set()
     assignment = await harbour.start(MARK, image=f"{public.host}/{name}")
-    await until(lambda: bool(public.pulled))
+    await eventually_async(lambda: bool(public.pulled))
     report = await harbour.kill(assignment)
     assert report.survivors == ()
     assert (await harbour.ended(assignment)).state is AttemptState.KILLED

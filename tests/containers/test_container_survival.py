@@ -6,9 +6,10 @@ import anyio
 import httpx2
 import pytest
 from anyio import to_thread
-from harbour import Harbour, until
+from harbour import Harbour
 
 from engines import RealEngine
+from eventually import eventually_async
 from taskyard.core.ids import AttemptId
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.errors import RuntimeUnavailable
@@ -22,7 +23,7 @@ async def test_released_containers_are_removed(harbour: Harbour) -> None:
     ended = await harbour.run("true")
     assert container_name(ended.attempt_id) in harbour.names()
     await harbour.runtime.release([ended.attempt_id])
-    await until(lambda: container_name(ended.attempt_id) not in harbour.names())
+    await eventually_async(lambda: container_name(ended.attempt_id) not in harbour.names())
 
 
 async def test_adopting_what_is_over_reports_its_end(harbour: Harbour) -> None:
@@ -101,7 +102,7 @@ async def test_strays_are_removed_and_others_left_alone(
     engine.create("neighbour", {**stray, "taskyard.installation": "other"}, "sleep 600")
     engine.create("somebody", {}, "sleep 600")
     await harbour.runtime.keep_only(frozenset({kept.attempt_id}))
-    await until(lambda: "stray" not in harbour.names())
+    await eventually_async(lambda: "stray" not in harbour.names())
     assert {"neighbour", "somebody", container_name(kept.attempt_id)} <= harbour.names()
     await harbour.runtime.keep_only(frozenset())
     assert (await harbour.ended(kept)).state is AttemptState.KILLED
@@ -120,7 +121,7 @@ async def test_strays_are_looked_for_regularly(engine: RealEngine, tmp_path: Pat
         engine.create("neighbour", {"taskyard.installation": "other"}, "true", start=False)
         for name, start in (("made", False), ("running", True)):
             engine.create(name, {**mine, "taskyard.attempt": name}, "sleep 600", start=start)
-        await until(lambda: not {"made", "running"} & harbour.names())
+        await eventually_async(lambda: not {"made", "running"} & harbour.names())
         known = {container_name(one.attempt_id) for one in (kept, over)}
         assert {"neighbour", *known} == harbour.names()
     finally:
@@ -148,7 +149,7 @@ async def test_kills_in_the_middle_of_creation_leave_nothing(
             await anyio.sleep(0.004 * number)  # at another moment of its creation each time
             await harbour.kill(assignment)
             await harbour.runtime.release([assignment.attempt_id])
-        await until(lambda: names_of(harbour) == set())
+        await eventually_async(lambda: names_of(harbour) == set())
     finally:
         await harbour.close()
 
@@ -168,7 +169,7 @@ async def test_engine_away_while_ten_run(harbour: Harbour, engine: RealEngine) -
     for assignment in running:
         await harbour.started(assignment)
     await to_thread.run_sync(engine.stop)
-    await until(lambda: not harbour.runtime.watch.connected.is_set())
+    await eventually_async(lambda: not harbour.runtime.watch.connected.is_set())
     assert not harbour.ear.ends
     assert await harbour.runtime.check() is not None
     await to_thread.run_sync(engine.start)

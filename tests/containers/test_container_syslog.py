@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from harbour import Harbour, until
+from harbour import Harbour
 from structlog.testing import capture_logs
 
 from engines import RealEngine
+from eventually import eventually_async
 from receivers import Receiver
 from taskyard.core.states import AttemptState
 from taskyard.core.tasks import Syslog
@@ -37,7 +38,7 @@ async def test_lines_arrive_and_the_files_are_written(
         ended = await harbour.run(
             script, syslog=Syslog(receiver.server, "a-TI-1-z"), merge_output=merged
         )
-        await until(lambda: len(receiver.messages) == 5)
+        await eventually_async(lambda: len(receiver.messages) == 5)
         assert sorted(receiver.texts) == [b"bad", b"end", b"line 1", b"line 2", b"line 3"]
         (bad,) = [one for one in receiver.messages if one.endswith(b" a-TI-1-z: bad")]
         assert bad.startswith(b"<27>")
@@ -55,7 +56,7 @@ async def test_lines_arrive_while_the_container_runs(harbour: Harbour) -> None:
             syslog=Syslog(receiver.server, "t"),
             log_limit_bytes=3,
         )
-        await until(lambda: receiver.texts == [b"first", b"second"])
+        await eventually_async(lambda: receiver.texts == [b"first", b"second"])
         await harbour.kill(assignment)
         assert await harbour.output(assignment) == b"fir"
 
@@ -69,16 +70,16 @@ async def test_a_restart_repeats_nothing(harbour: Harbour) -> None:
             merge_output=True,
         )
         started = await harbour.started(assignment)
-        await until(lambda: receiver.texts == [b"one"])
+        await eventually_async(lambda: receiver.texts == [b"one"])
         await harbour.reopen()
         await harbour.adopt(assignment, started.handle)
         await harbour.kill(assignment, "SIGTERM", 20.0)
-        await until(lambda: receiver.texts == [b"one", b"two"])
+        await eventually_async(lambda: receiver.texts == [b"one", b"two"])
         await harbour.reopen()
         await harbour.adopt(assignment, started.handle)
         await harbour.ended(assignment)
         await harbour.run("echo last", syslog=Syslog(receiver.server, "t"))
-        await until(lambda: receiver.texts == [b"one", b"two", b"last"])
+        await eventually_async(lambda: receiver.texts == [b"one", b"two", b"last"])
         assert await harbour.output(assignment) == b"one\ntwo\n"
 
 
@@ -104,7 +105,9 @@ async def test_private_servers_are_not_sent_to_unless_allowed(
         with Receiver("tcp") as receiver, capture_logs() as logs:
             ended = await careful.run("echo x", syslog=Syslog(receiver.server, "t"))
             assert ended.state is AttemptState.SUCCEEDED
-            await until(lambda: any(one["event"] == "log server refused" for one in logs))
+            await eventually_async(
+                lambda: any(one["event"] == "log server refused" for one in logs)
+            )
             assert receiver.connections == 0
     finally:
         await careful.close()

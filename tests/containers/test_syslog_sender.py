@@ -2,13 +2,14 @@
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from eventually import eventually_async
 from receivers import Receiver
 from taskyard.core.syslog import SyslogServer, parse_server
 from taskyard.runtimes.container import syslog_sender as module
@@ -29,13 +30,6 @@ async def working(
         group.cancel_scope.cancel()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Return when something has happened elsewhere."""
-    with anyio.fail_after(20):
-        while not condition():  # noqa: ASYNC110 - threads set no events
-            await anyio.sleep(0.01)
-
-
 def nobody() -> SyslogServer:
     """A server at a port where nothing listens."""
     with socket.socket() as probe:
@@ -51,7 +45,7 @@ async def test_messages_arrive_in_order(protocol: str) -> None:
         async with working() as sender:
             for message in sent:
                 sender.hand(parse_server(receiver.server), message)
-            await until(lambda: len(receiver.messages) == len(sent))
+            await eventually_async(lambda: len(receiver.messages) == len(sent))
         assert receiver.messages == sent
         assert receiver.connections == (1 if protocol == "tcp" else 0)
 
@@ -66,7 +60,7 @@ async def test_a_server_that_is_away_is_tried_again() -> None:
             sender.hand(server, b"early: %d" % number)
         await anyio.sleep(0.05)
         with Receiver("tcp", port) as receiver:
-            await until(lambda: len(receiver.messages) == 3)
+            await eventually_async(lambda: len(receiver.messages) == 3)
         # What is on its way just when a connection ends may be lost; then the sender comes back.
         with Receiver("tcp", port) as again, anyio.fail_after(20):
             while not again.messages:
@@ -109,7 +103,9 @@ async def test_private_addresses_need_the_operators_word(protocol: str) -> None:
         server = SyslogServer(parse_server(receiver.server).protocol, "log.example", receiver.port)
         async with working(private=False, resolver=elsewhere) as sender:
             sender.hand(server, b"x: 1")
-            await until(lambda: any(one["event"] == "log server refused" for one in logs))
+            await eventually_async(
+                lambda: any(one["event"] == "log server refused" for one in logs)
+            )
         assert receiver.messages == []
         assert receiver.connections == 0
 
@@ -123,7 +119,9 @@ async def test_names_that_do_not_resolve_are_no_trouble() -> None:
     with capture_logs() as logs:
         async with working(resolver=fail) as sender:
             sender.hand(parse_server("udp://log.example"), b"x: 1")
-            await until(lambda: any(one["event"] == "log server not reached" for one in logs))
+            await eventually_async(
+                lambda: any(one["event"] == "log server not reached" for one in logs)
+            )
 
 
 async def test_what_waits_leaves_before_everything_stops() -> None:
@@ -133,7 +131,7 @@ async def test_what_waits_leaves_before_everything_stops() -> None:
             sender.hand(parse_server(receiver.server), b"last: 1")
             await sender.flush()
             assert not sender.hand(parse_server(receiver.server), b"too late: 1")
-        await until(lambda: receiver.messages == [b"last: 1"])
+        await eventually_async(lambda: receiver.messages == [b"last: 1"])
 
 
 async def test_a_server_that_takes_nothing_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,4 +149,4 @@ async def test_a_server_that_takes_nothing_stops_nobody(monkeypatch: pytest.Monk
                             sender.hand(server, b"x" * 7000)
                         await anyio.sleep(0.01)
                 sender.hand(parse_server(receiver.server), b"other: 1")
-                await until(lambda: receiver.messages == [b"other: 1"])
+                await eventually_async(lambda: receiver.messages == [b"other: 1"])

@@ -7,6 +7,7 @@ from uuid import uuid4
 import anyio
 
 from engines import RealEngine
+from eventually import eventually_async
 from function_program import function_program
 from registry import Registry
 from taskyard.core.attempts import Ended, Progress, Started
@@ -198,6 +199,4 @@ class ImageWorld:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return when something that nobody announces has happened."""
-        with anyio.fail_after(DEADLINE_S):
-            while not condition():  # noqa: ASYNC110 - engines set no events
-                await anyio.sleep(0.05)
+        await eventually_async(condition, within_s=DEADLINE_S)

@@ -7,6 +7,7 @@ import anyio
 import pytest
 from function_world import FunctionWorld
 
+from eventually import eventually_async
 from taskyard.core.attempts import Ended
 from taskyard.core.functions.functions import Language
 from taskyard.core.states import AttemptState, Reason
@@ -84,9 +85,7 @@ PYTHON = """
 async def one_process(world: FunctionWorld) -> None:
     """From here on there is one process, which gets all calls."""
     (pool,) = world.runtime._pools.values()
-    with anyio.fail_after(20):
-        while not all(one.ready for one in pool.members.values()):  # noqa: ASYNC110 - tells nobody
-            await anyio.sleep(0.01)
+    await eventually_async(lambda: all(one.ready for one in pool.members.values()))
 
 
 async def printed(world: FunctionWorld, ended: Ended) -> bytes:

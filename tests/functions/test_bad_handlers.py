@@ -7,6 +7,7 @@ import anyio
 import pytest
 from function_world import FunctionWorld
 
+from eventually import eventually_async
 from taskyard.core.attempts import Ended
 from taskyard.core.states import AttemptState, Reason
 
@@ -70,9 +71,7 @@ def words(ended: Ended) -> str:
 async def all_ready(functions: FunctionWorld) -> None:
     """From here on whoever was used last is used next."""
     (pool,) = functions.runtime._pools.values()
-    with anyio.fail_after(20):
-        while not all(one.ready for one in pool.members.values()):  # noqa: ASYNC110 - tells nobody
-            await anyio.sleep(0.01)
+    await eventually_async(lambda: all(one.ready for one in pool.members.values()))
 
 
 async def test_a_handler_that_raises_fails_with_its_words(functions: FunctionWorld) -> None:

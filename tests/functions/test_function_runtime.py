@@ -12,6 +12,7 @@ import anyio
 import pytest
 from function_world import FunctionWorld
 
+from eventually import eventually_async
 from taskyard.core.attempts import Ended
 from taskyard.core.functions.functions import CallRequest
 from taskyard.core.states import AttemptState, Reason
@@ -139,9 +140,7 @@ async def test_idle_processes_go(tmp_path: Path) -> None:
     try:
         await world.build(PID)
         await world.call()
-        with anyio.fail_after(20):
-            while list((tmp_path / "functions" / "run").iterdir()):  # noqa: ASYNC110 - a directory
-                await anyio.sleep(0.02)
+        await eventually_async(lambda: not list((tmp_path / "functions" / "run").iterdir()))
         assert (await world.call()).state is AttemptState.SUCCEEDED
     finally:
         await world.close()
@@ -331,7 +330,5 @@ async def test_a_dead_nursery_is_replaced(fast: FunctionWorld) -> None:
     ended = await fast.ended(assignment)
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.RUNTIME_TROUBLE)
     assert ended.folded == {"stdout": b"so far\n"} or not ended.output_complete
-    with anyio.fail_after(20):
-        while fast.runtime._nursery in {None, nursery}:  # noqa: ASYNC110 - it tells nobody
-            await anyio.sleep(0.01)
+    await eventually_async(lambda: fast.runtime._nursery not in {None, nursery})
     assert (await fast.call()).state is AttemptState.SUCCEEDED

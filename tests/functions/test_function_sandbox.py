@@ -6,10 +6,10 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import anyio
 import pytest
 from function_world import FunctionWorld
 
+from eventually import eventually_async
 from taskyard.core.access.work_identity import Sandbox
 from taskyard.core.attempts import Confinement, Ended
 from taskyard.core.functions.functions import Language
@@ -145,9 +145,7 @@ async def test_nothing_outlives_the_kill_of_its_call(world: FunctionWorld) -> No
     await world.ear.until(lambda: bool(world.runtime._running))
     (pool,) = pools_of(world)
     (busy,) = [one for one in pool.members.values() if one.call is not None]
-    with anyio.fail_after(20):
-        while len(_below(busy.pid)) < 2:  # noqa: ASYNC110 - a process tells nobody
-            await anyio.sleep(0.01)
+    await eventually_async(lambda: len(_below(busy.pid)) >= 2)
     below = _below(busy.pid)
     await world.kill(assignment, "SIGKILL")
     ended = await world.ended(assignment)
@@ -223,9 +221,7 @@ async def test_a_sandbox_ends_with_its_pool(tmp_path: Path) -> None:
         assert sandbox is not None
         assert sandbox._nursery is not None
         top = sandbox._nursery.pid
-        with anyio.fail_after(20):
-            while alive(top) or sandbox.run.exists():  # noqa: ASYNC110 - nobody tells
-                await anyio.sleep(0.01)
+        await eventually_async(lambda: not alive(top) and not sandbox.run.exists())
         assert pools_of(world) == []
         assert open_files() == before
     finally:
@@ -306,14 +302,10 @@ async def test_nothing_outlives_the_server(world: FunctionWorld) -> None:
     nursery = pool._sandbox._nursery
     assert nursery is not None
     assert nursery._channel is not None
-    with anyio.fail_after(20):
-        while len(_below(nursery.pid)) < 4:  # noqa: ASYNC110 - a process tells nobody
-            await anyio.sleep(0.01)
+    await eventually_async(lambda: len(_below(nursery.pid)) >= 4)
     everybody = [nursery.pid, *_below(nursery.pid)]
     nursery._channel.close()
-    with anyio.fail_after(20):
-        while any(map(alive, everybody)):  # noqa: ASYNC110 - as above
-            await anyio.sleep(0.01)
+    await eventually_async(lambda: not any(map(alive, everybody)))
 
 
 def test_only_children_are_translated() -> None:

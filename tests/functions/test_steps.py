@@ -4,13 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 
+from eventually import eventually
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.steps import Steps
 from taskyard.runtimes.processes.cgroups import own_hierarchies
@@ -60,17 +59,9 @@ def run(steps: Steps, directory: Path, script: str, failure: str = "failed") -> 
     return lines
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Return when it holds."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def written(path: Path) -> int:
     """The pid in a file, once it is there."""
-    until(lambda: path.exists() and path.read_text().endswith("\n"))
+    eventually(lambda: path.exists() and path.read_text().endswith("\n"))
     return int(path.read_text())
 
 
@@ -89,7 +80,7 @@ def test_what_a_step_leaves_running_is_killed(tmp_path: Path, method: str) -> No
     pid = tmp_path / "pid"
     script = _HIDING.format(pid=pid) + f"until [ -s {pid} ]; do :; done; echo out; echo err >&2"
     assert sorted(run(steps, tmp_path, script)) == ["err", "out"]
-    until(lambda: is_gone(written(pid)))
+    eventually(lambda: is_gone(written(pid)))
     assert cgroups_of(steps) == []
 
 
@@ -116,7 +107,7 @@ def test_a_step_that_is_given_up_is_killed(tmp_path: Path, method: str) -> None:
     script = f"trap '' TERM; {_HIDING.format(pid=pid)} wait"
     with pytest.raises(BuildFailed, match="took longer than 1 s"):
         run(steps, tmp_path, script)
-    until(lambda: is_gone(written(pid)))
+    eventually(lambda: is_gone(written(pid)))
     assert cgroups_of(steps) == []
 
 
@@ -131,8 +122,8 @@ def test_nothing_of_a_step_outlives_its_server(tmp_path: Path, method: str) -> N
     finally:
         server.kill()
         server.wait()
-    until(lambda: is_gone(stray))
-    until(lambda: cgroups_of(steps) == [])
+    eventually(lambda: is_gone(stray))
+    eventually(lambda: cgroups_of(steps) == [])
 
 
 def test_what_lost_its_server_and_its_supervisor_is_swept(tmp_path: Path) -> None:
@@ -151,7 +142,7 @@ def test_what_lost_its_server_and_its_supervisor_is_swept(tmp_path: Path) -> Non
         server.wait()
     assert any(map(_leaves, cgroups_of(steps)))
     steps.sweep()
-    until(lambda: is_gone(stray))
+    eventually(lambda: is_gone(stray))
     assert cgroups_of(steps) == []
 
 
@@ -166,7 +157,7 @@ def test_the_control_socket_knows_a_build(tmp_path: Path) -> None:
     finally:
         server.kill()
         server.wait()
-    until(lambda: is_gone(written(pid)))
+    eventually(lambda: is_gone(written(pid)))
 
 
 def _leaves(cgroup: str) -> list[str]:

@@ -34,6 +34,7 @@ from function_world import zip_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from eventually import eventually_async
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function import unpacking
 from taskyard.runtimes.function.child.archives import Refused
@@ -326,9 +327,7 @@ _WAITING = (
 
 async def waiting_process(parent: int, root: Path) -> int:
     """The process below another one that unpacks below a directory, once it has its limits."""
-    with anyio.fail_after(_DEADLINE_S):
-        while not any(root.glob("*/ready")):  # noqa: ASYNC110, ASYNC240 - a foreign process
-            await anyio.sleep(0.01)
+    await eventually_async(lambda: any(root.glob("*/ready")), within_s=_DEADLINE_S)
     (pid,) = unpackers(parent)
     return pid
 

@@ -11,6 +11,7 @@ import anyio
 import msgspec
 import pytest
 
+from eventually import eventually_async
 from taskyard.core.attempts import Ended, KillReport, Started
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
@@ -165,13 +166,12 @@ class Pasture:
 
     async def has_written(self, assignment: Assignment, text: bytes) -> bytes:
         """Wait until its output contains something; answers with all of it."""
-        with anyio.fail_after(DEADLINE_S):
-            while True:
-                path = anyio.Path(self.directory(assignment.attempt_id) / "stdout")
-                data = await path.read_bytes() if await path.exists() else b""
-                if text in data:
-                    return data
-                await anyio.sleep(0.01)
+
+        async def look() -> bytes:
+            path = anyio.Path(self.directory(assignment.attempt_id) / "stdout")
+            return await path.read_bytes() if await path.exists() else b""
+
+        return await eventually_async(look, lambda data: text in data, within_s=DEADLINE_S)
 
     async def kill(
         self, assignment: Assignment, name: str = "SIGKILL", grace_s: float = 0.0
@@ -196,17 +196,10 @@ class Pasture:
         """Kill the shepherd at once."""
         pid = self.shepherd_pid
         os.kill(pid, signal.SIGKILL)
-        await until(lambda: self.shepherd_pid != pid)
+        await eventually_async(lambda: self.shepherd_pid != pid)
 
 
 _OF_COMMAND = frozenset({"env", "cwd", "stdin", "user", "isolate", "network", "merge_output"})
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Return when something that nobody announces has happened."""
-    with anyio.fail_after(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 - other processes set no events
-            await anyio.sleep(0.01)
 
 
 def alive(pid: int) -> bool:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import anyio
 import pytest
-from pasture import Pasture, until
+from pasture import Pasture
 
+from eventually import eventually_async
 from taskyard.core.resources import Resources
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.logs import Stream
@@ -93,9 +94,11 @@ async def test_work_directory_is_private_and_ends_with_the_attempt(field: Pastur
     work = field.directory(ended.attempt_id) / "work"
     assert await field.output(ended) == f"{work}\n".encode()
     await field.runtime.release([ended.attempt_id])
-    with anyio.fail_after(5):
-        while await anyio.Path(work).exists():  # noqa: ASYNC110 - nobody tells
-            await anyio.sleep(0.01)
+
+    async def look() -> bool:
+        return not (await anyio.Path(work).exists())
+
+    await eventually_async(look)
 
 
 async def test_given_directory_is_used(field: Pasture, tmp_path: Path) -> None:
@@ -203,7 +206,7 @@ async def test_output_beyond_the_limit_is_counted(field: Pasture) -> None:
     await field.started(assignment)
     directory = field.directory(assignment.attempt_id)
     reader = AttemptOutput(directory, ArchiveReader())
-    await until(lambda: reader.size(Stream.STDOUT).dropped_bytes == 5_000_000 - limit)
+    await eventually_async(lambda: reader.size(Stream.STDOUT).dropped_bytes == 5_000_000 - limit)
     assert reader.size(Stream.STDOUT).stored_bytes == limit
     assert (directory / "stdout").stat().st_size == limit
     (directory / "work" / "go").touch()

@@ -7,9 +7,10 @@ from pathlib import Path
 import anyio
 import pytest
 from litestar.types import Receive, Scope, Send
-from pasture import Pasture, alive, until
+from pasture import Pasture, alive
 from test_kill import pids_in
 
+from eventually import eventually_async
 from taskyard.ports.runtime import Assignment
 from taskyard.runtimes.processes.cgroups import own_hierarchies
 from taskyard.runtimes.processes.proc import ancestry, process
@@ -73,7 +74,7 @@ def escaping(
 async def fugitive(field: Pasture, assignment: Assignment) -> int:
     """The process that left, once it has become what it wanted to be."""
     (pid,) = pids_in(await field.has_written(assignment, b"\n"))
-    await until(lambda: Path(f"/proc/{pid}/comm").read_text("ascii") == "sleep\n")
+    await eventually_async(lambda: Path(f"/proc/{pid}/comm").read_text("ascii") == "sleep\n")
     return pid
 
 
@@ -139,14 +140,14 @@ async def test_a_process_whose_first_thread_has_ended_is_alive(pasture: Pasture)
     script = _LEADERLESS.replace("EXIT", str(number))
     one = await pasture.start(sys.executable, "-S", "-c", script)
     (pid,) = pids_in(await pasture.has_written(one, b"\n"))
-    await until(lambda: (found := process(pid)) is not None and found.state == "Z")
+    await eventually_async(lambda: (found := process(pid)) is not None and found.state == "Z")
     found = process(pid)
     assert found is not None
     assert found.alive
     report = await pasture.kill(one)
     assert report.survivors == ()
     assert report.killed_count == 2
-    await until(lambda: process(pid) is None)
+    await eventually_async(lambda: process(pid) is None)
 
 
 async def test_the_control_socket_knows_it_by_its_ancestors(field: Pasture, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from selectors import DefaultSelector
 from typing import Any
 
 import pytest
-from pasture import Pasture, alive, until
+from pasture import Pasture, alive
 
+from eventually import eventually_async
 from taskyard.core import output_index
 from taskyard.core.states import AttemptState
 from taskyard.runtimes.command import output as command_output
@@ -63,7 +64,7 @@ async def test_what_was_said_until_a_kill_is_kept(pasture: Pasture) -> None:
     script = "head -c 50000 /dev/zero; echo end; : > said; sleep 300"
     assignment = await pasture.start(script=script)
     directory = pasture.directory(assignment.attempt_id)
-    await until((directory / "work" / "said").exists)
+    await eventually_async((directory / "work" / "said").exists)
     await pasture.kill(assignment)
     assert (await pasture.output(assignment)).endswith(b"\0end\n")
     assert (await pasture.ended(assignment)).stdout.stored_bytes == 50_004
@@ -97,7 +98,7 @@ async def test_a_supervisor_that_is_killed_takes_no_output_along(pasture: Pastur
     (directory / "work" / "more").touch()
     await pasture.slay_shepherd()
     assert not alive(dead)
-    await until((directory / "work" / "done").exists)
+    await eventually_async((directory / "work" / "done").exists)
     assert alive(handle["pid"])
     (directory / "work" / "go").touch()
     ended = await pasture.ended(assignment)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import anyio
 import pytest
-from pasture import Pasture, alive, until
+from pasture import Pasture, alive
 
+from eventually import eventually_async
 from taskyard.core.ids import AttemptId
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import SecretRef
@@ -24,7 +25,7 @@ async def test_exit_while_nobody_is_connected_is_told_later(pasture: Pasture) ->
     started = await pasture.started(assignment)
     await pasture.runtime.close()
     (pasture.directory(assignment.attempt_id) / "work" / "gone").touch()
-    await until(lambda: not alive(started.handle["pid"]))
+    await eventually_async(lambda: not alive(started.handle["pid"]))
     await pasture.reopen()
     await pasture.adopt(assignment, started.handle)
     ended = await pasture.ended(assignment)
@@ -38,7 +39,7 @@ async def test_end_is_known_after_the_shepherd_has_left(pasture: Pasture) -> Non
     await pasture.ended(assignment)
     pid = pasture.shepherd_pid
     await pasture.runtime.close()
-    await until(lambda: not alive(pid))
+    await eventually_async(lambda: not alive(pid))
     await pasture.reopen()
     assert pasture.shepherd_pid != pid
     await pasture.adopt(assignment, {})
@@ -146,7 +147,7 @@ async def test_unwanted_work_is_killed(pasture: Pasture) -> None:
     await pasture.reopen()
     await pasture.adopt(wanted, handle)
     await pasture.runtime.keep_only(frozenset({wanted.attempt_id}))
-    await until(lambda: not alive(pid))
+    await eventually_async(lambda: not alive(pid))
     assert alive(handle["pid"])
 
 

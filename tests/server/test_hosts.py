@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
+from eventually import eventually_async
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.attempts import Ended, Started
 from taskyard.core.ids import AttemptId, WorkspaceName
@@ -97,9 +97,11 @@ async def test_each_host_is_a_worker(tmp_path: Path) -> None:
         assert workers["unix-two.sock"].runtimes == ()  # type: ignore[index]
         spec = TaskSpec(work=Container(image="i"), group="web-1")  # type: ignore[arg-type]
         task, _ = await yard.engine.tasks.submit(CALLER, spec)
-        with anyio.fail_after(10):
-            while (await yard.engine.tasks.get(CALLER, task.id)).finished_at is None:  # noqa: ASYNC110 - looks into the store
-                await anyio.sleep(0.01)
+
+        async def look() -> bool:
+            return (await yard.engine.tasks.get(CALLER, task.id)).finished_at is not None
+
+        await eventually_async(look)
         assert len(engines["tcp://one:2375"].ran) == 1
         spec = TaskSpec(work=Container(image="i"), group="mail")  # type: ignore[arg-type]
         task, _ = await yard.engine.tasks.submit(CALLER, spec)

@@ -1,7 +1,7 @@
 """What the tests of access, secrets and webhooks share: a store on disk and a clock to turn."""
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,10 +114,3 @@ async def world(
         )
     finally:
         await opened.close()
-
-
-async def eventually(check: Callable[[], Awaitable[bool]], timeout_s: float = 10) -> None:
-    """Look again and again until it is so; fail after the deadline."""
-    with anyio.fail_after(timeout_s):
-        while not await check():  # noqa: ASYNC110 - what is on disk raises no signal
-            await anyio.sleep(0.005)

@@ -9,6 +9,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from list_world import KEY, LIMIT, ListWorld, listing
 
+from eventually import eventually_async
 from fakes.engine import CALLER, READER
 from fakes.faults import Faults, When
 from taskyard.core.errors import NotAllowed, NotFound, Unavailable
@@ -39,9 +40,11 @@ async def settled(world: ListWorld) -> dict[int, str]:
 
 async def until(world: ListWorld, expected: dict[int, str]) -> None:
     """Return once the list is that."""
-    with anyio.fail_after(10):
-        while await settled(world) != expected:  # noqa: ASYNC110 - a worker sets no events
-            await anyio.sleep(0.01)
+
+    async def look() -> bool:
+        return await settled(world) == expected
+
+    await eventually_async(look)
 
 
 async def test_life_of_a_list(world: ListWorld) -> None:

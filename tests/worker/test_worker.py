@@ -5,8 +5,9 @@ from pathlib import Path
 
 import anyio
 import pytest
-from worker_world import FakeRuntime, World, assignment, attempt, until
+from worker_world import FakeRuntime, World, assignment, attempt
 
+from eventually import eventually_async
 from taskyard.core.attempts import Started
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import AttemptId, LeaseToken
@@ -33,10 +34,10 @@ async def test_attempt_goes_all_the_way(world: World) -> None:
     await world.worker.start()
     await world.worker.assign([assignment("a")])
     assert world.worker.holds(A)
-    await until(lambda: len(world.engine.reports) == 1)
+    await eventually_async(lambda: len(world.engine.reports) == 1)
     assert isinstance(world.engine.reports[0], Started)
     world.runtime.end(A)
-    await until(lambda: world.keeper.stored_ids == [A])
+    await eventually_async(lambda: world.keeper.stored_ids == [A])
     assert world.engine.ends()[0].folded == {"stdout": b"word"}
     assert world.runtime.released == [A]
     assert not world.worker.holds(A)
@@ -58,7 +59,7 @@ async def test_assigning_twice_starts_once(world: World) -> None:
     await world.worker.start()
     await world.worker.assign([assignment("a")])
     await world.worker.assign([assignment("a"), assignment("b")])
-    await until(lambda: len(world.engine.reports) == 2)
+    await eventually_async(lambda: len(world.engine.reports) == 2)
     assert set(world.runtime.began) == {A, B}
 
 
@@ -71,9 +72,9 @@ async def test_reports_gather_while_one_is_under_way(world: World) -> None:
     await world.worker.assign([assignment(str(n)) for n in range(20)])
     for n in range(20):
         world.runtime.end(AttemptId(str(n)))
-    await until(lambda: len(world.worker._reporting._ready) == 40)
+    await eventually_async(lambda: len(world.worker._reporting._ready) == 40)
     world.engine.gate.set()
-    await until(lambda: len(world.engine.reports) == 41)
+    await eventually_async(lambda: len(world.engine.reports) == 41)
     assert world.engine.calls == [1, 40]
     kinds = [type(one).__name__ for one in world.engine.reports if one.attempt_id == "7"]
     assert kinds == ["Started", "Ended"]
@@ -85,7 +86,7 @@ async def test_reports_are_repeated_until_stored(world: World) -> None:
     world.engine.fail_reports = 3
     await world.worker.assign([assignment("a")])
     world.runtime.end(A)
-    await until(lambda: world.keeper.stored_ids == [A])
+    await eventually_async(lambda: world.keeper.stored_ids == [A])
     assert world.engine.fail_reports == 0
 
 
@@ -95,7 +96,7 @@ async def test_end_is_reported_even_if_its_output_cannot_be_read(world: World) -
     world.keeper.broken = True
     await world.worker.assign([assignment("a")])
     world.runtime.end(A)
-    await until(lambda: len(world.engine.ends()) == 1)
+    await eventually_async(lambda: len(world.engine.ends()) == 1)
     assert world.engine.ends()[0].folded == {}
 
 
@@ -104,9 +105,9 @@ async def test_refused_attempt_is_killed_and_not_settled(world: World) -> None:
     await world.worker.start()
     world.engine.stale = {LeaseToken("lease-a")}
     await world.worker.assign([assignment("a")])
-    await until(lambda: bool(world.runtime.killed))
+    await eventually_async(lambda: bool(world.runtime.killed))
     assert world.runtime.killed[0].signal == "SIGKILL"
-    await until(lambda: world.runtime.released == [A])
+    await eventually_async(lambda: world.runtime.released == [A])
     assert world.keeper.stored_ids == []
     assert not world.worker.holds(A)
 
@@ -128,23 +129,23 @@ async def test_start_takes_over_what_the_engine_names(world: World) -> None:
     assert world.runtime.adopted == {A: {"pid": 7}}
     assert world.runtime.kept == [frozenset({A})]
     world.runtime.end(A)
-    await until(lambda: world.keeper.stored_ids == [A])
+    await eventually_async(lambda: world.keeper.stored_ids == [A])
 
 
 async def test_fenced_worker_joins_anew(world: World) -> None:
     """It comes back as another incarnation and drops what is not its own any more."""
     await world.worker.start()
     await world.worker.assign([assignment("a"), assignment("b")])
-    await until(lambda: len(world.engine.reports) == 2)
+    await eventually_async(lambda: len(world.engine.reports) == 2)
     world.engine.to_adopt = [attempt("b")]
     world.engine.assignments = {B: assignment("b")}
     world.engine.fence_next = True
-    await until(lambda: len(world.engine.hellos) == 2)
-    await until(lambda: [order.attempt_id for order in world.runtime.killed] == [A])
+    await eventually_async(lambda: len(world.engine.hellos) == 2)
+    await eventually_async(lambda: [order.attempt_id for order in world.runtime.killed] == [A])
     assert world.engine.hellos[0].incarnation != world.engine.hellos[1].incarnation
     assert world.worker.holds(B)
     beats = world.engine.beats
-    await until(lambda: world.engine.beats > beats + 2)
+    await eventually_async(lambda: world.engine.beats > beats + 2)
 
 
 async def test_work_nobody_can_run_ends(world: World) -> None:
@@ -152,7 +153,7 @@ async def test_work_nobody_can_run_ends(world: World) -> None:
     world.worker = world.make({"container": world.runtime})
     await world.worker.start()
     await world.worker.assign([assignment("a")])
-    await until(lambda: len(world.engine.ends()) == 1)
+    await eventually_async(lambda: len(world.engine.ends()) == 1)
     ended = world.engine.ends()[0]
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.RUNTIME_TROUBLE)
 
@@ -163,7 +164,7 @@ async def test_attempt_without_a_directory_ends(world: World, tmp_path: Path) ->
     (tmp_path / "attempts" / ".spare").rmdir()
     (tmp_path / "attempts").rmdir()
     await world.worker.assign([assignment("a")])
-    await until(lambda: len(world.engine.ends()) == 1)
+    await eventually_async(lambda: len(world.engine.ends()) == 1)
     assert world.engine.ends()[0].reason is Reason.RUNTIME_TROUBLE
 
 
@@ -201,15 +202,15 @@ async def test_a_worker_that_breaks_down_begins_anew(
     monkeypatch.setattr(world.worker._runtimes, "run", run)
     await world.worker.start()
     await world.worker.assign([assignment("a")])
-    await until(lambda: len(world.engine.reports) == 1)
+    await eventually_async(lambda: len(world.engine.reports) == 1)
     world.engine.to_adopt = [attempt("a")]
     world.engine.gate = anyio.Event()
     world.runtime.end(A)
-    await until(lambda: world.worker._reporting._delivering)
+    await eventually_async(lambda: world.worker._reporting._delivering)
     breaks_down.set()
-    await until(lambda: broken == 3)
+    await eventually_async(lambda: broken == 3)
     assert world.worker.is_running
     world.engine.gate.set()
-    await until(lambda: world.keeper.stored_ids == [A])
+    await eventually_async(lambda: world.keeper.stored_ids == [A])
     assert len(world.engine.hellos) == 3
     assert not world.worker.holds(A)

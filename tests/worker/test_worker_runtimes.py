@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
-from worker_world import FakeRuntime, World, assignment, attempt, until
+from worker_world import FakeRuntime, World, assignment, attempt
 
+from eventually import eventually_async
 from fakes.clock import VirtualClock
 from taskyard.core.availability import RuntimeStatus
 from taskyard.core.circuit_breaker import CircuitRule, CircuitState
@@ -78,16 +79,16 @@ async def test_an_engine_comes_and_goes(world: World) -> None:
     assert hello.statuses["command"] == RuntimeStatus()
     assert hello.statuses["container"].reason == "engine e is unreachable"
     engine.available = True
-    await until(lambda: status_of(world).available)
+    await eventually_async(lambda: status_of(world).available)
     assert world.worker.runtimes == ("command", "container")
     assert engine.kept == [frozenset()]
     engine.available = False
-    await until(lambda: not status_of(world).available)
+    await eventually_async(lambda: not status_of(world).available)
     assert status_of(world).reason == "engine e is unreachable"
     engine.available, engine.odd = True, ValueError("odd answer")
-    await until(lambda: "odd answer" in (status_of(world).reason or ""))
+    await eventually_async(lambda: "odd answer" in (status_of(world).reason or ""))
     engine.odd = None
-    await until(lambda: status_of(world).available)
+    await eventually_async(lambda: status_of(world).available)
     assert len(world.engine.hellos) == 1
 
 
@@ -98,8 +99,8 @@ async def test_a_worker_may_live_of_an_engine_alone(world: World) -> None:
     await world.worker.start()
     assert world.engine.hellos[0].runtimes == ()
     engine.available = True
-    await until(lambda: len(world.engine.hellos) == 2)
-    await until(lambda: status_of(world).available)
+    await eventually_async(lambda: len(world.engine.hellos) == 2)
+    await eventually_async(lambda: status_of(world).available)
     assert world.engine.hellos[1].capacity == Capacity(2, 2000, 2000)
 
 
@@ -114,8 +115,8 @@ async def test_attempts_wait_for_their_engine(world: World) -> None:
     assert world.worker.holds(A)
     assert world.engine.reports == []
     engine.available = True
-    await until(lambda: engine.adopted == {A: {"id": "c1"}})
-    await until(lambda: engine.kept == [frozenset({A})])
+    await eventually_async(lambda: engine.adopted == {A: {"id": "c1"}})
+    await eventually_async(lambda: engine.kept == [frozenset({A})])
     assert world.worker.holds(A)
 
 

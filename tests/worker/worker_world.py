@@ -33,13 +33,6 @@ from taskyard.worker.worker import Worker
 DEADLINE_S = 10.0
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Return when something has happened that sets no event."""
-    with anyio.fail_after(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 - the fakes announce nothing
-            await anyio.sleep(0.002)
-
-
 class Engine:
     """An engine that remembers what it is told, and can be made to misbehave."""
 

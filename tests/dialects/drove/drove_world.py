@@ -9,6 +9,7 @@ import anyio
 import httpx2
 from drove_worker import WordWorkers
 
+from eventually import WITHIN_S, eventually_async
 from fakes.logs import MemoryLogs
 from fakes.stores import apart, prepare
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
@@ -141,14 +142,11 @@ class DroveWorld:
         assert (answer.status_code, body["status"], body["message"]) == (200, "SUCCESS", "success")
         return body["data"]
 
-    async def until(self, look: Callable[[], Awaitable[T | None]], within_s: float = 15) -> T:
+    async def until(self, look: Callable[[], Awaitable[T | None]], within_s: float = WITHIN_S) -> T:
         """What ``look`` answers once it answers with something."""
-        with anyio.fail_after(within_s):
-            while True:
-                found = await look()
-                if found:
-                    return found
-                await anyio.sleep(0.01)
+        found = await eventually_async(look, within_s=within_s)
+        assert found is not None
+        return found
 
     async def in_state(self, state: str, task_id: str = "T1") -> Json:
         """A task once it is in a state, and no longer listed as active if that has ended.

@@ -10,6 +10,7 @@ import anyio
 import httpx2
 from fastlane_worker import WordWorker
 
+from eventually import WITHIN_S, eventually_async
 from fakes.logs import MemoryLogs
 from fakes.stores import apart, prepare
 from taskyard.core.ids import AttemptId
@@ -73,14 +74,11 @@ class FastlaneWorld:
         found: Json = answer.json()["job"]
         return found
 
-    async def until(self, look: Callable[[], Awaitable[T | None]], within_s: float = 15) -> T:
+    async def until(self, look: Callable[[], Awaitable[T | None]], within_s: float = WITHIN_S) -> T:
         """What ``look`` answers once it answers with something."""
-        with anyio.fail_after(within_s):
-            while True:
-                found = await look()
-                if found:
-                    return found
-                await anyio.sleep(0.01)
+        found = await eventually_async(look, within_s=within_s)
+        assert found is not None
+        return found
 
     async def execution(self, enqueued: Json, *statuses: str, count: int = 1) -> Json:
         """The newest execution once there are so many and it has one of these statuses."""

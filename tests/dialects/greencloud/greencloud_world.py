@@ -12,6 +12,7 @@ import anyio
 import httpx2
 import pytest
 
+from eventually import eventually_async
 from fakes.stores import prepare, threads_for_processes
 from taskyard.core.instants import Instant, after
 from taskyard.dialects.http.dialect import DialectContext
@@ -103,13 +104,14 @@ class Account:
         answer = await self.http.post(f"/v1/build/{function_id}?arch=amd64", content=archive)
         assert answer.status_code == 201, answer.text
         path = f"/v1/build/{answer.json()['id']}"
-        deadline = time.monotonic() + DEADLINE_S
-        while True:
+
+        async def look() -> Json:
             found: Json = await self.got(path)
-            if found["status"] in {"SUCCESS", "FAILED"}:
-                return found
-            assert time.monotonic() < deadline, found
-            await anyio.sleep(0.02)
+            return found
+
+        return await eventually_async(
+            look, lambda found: found["status"] in {"SUCCESS", "FAILED"}, within_s=DEADLINE_S
+        )
 
     async def deployed(self, source: str = ECHO, lang: str = "PY", **more: Any) -> str:
         """A function with this code."""
@@ -171,11 +173,8 @@ class GreenCloudWorld:
         """Wake the schedules, as time does, and return once none of them is due any more."""
         self.yard.wired.chaining.schedules_changed()
         sql = "SELECT min(due_at) FROM catalogue WHERE due_at IS NOT NULL"
-        deadline = time.monotonic() + DEADLINE_S
         with closing(connect(self.data / FILE_NAME, read_only=True)) as connection:
-            while connection.execute(sql).fetchone()[0] <= self.clock.now():
-                assert time.monotonic() < deadline
-                await anyio.sleep(0.01)
+            await eventually_async(lambda: connection.execute(sql).fetchone()[0] > self.clock.now())
 
     @property
     def accounts(self) -> list[Account]:

@@ -1,13 +1,13 @@
 """What goes on by itself: triggers and schedules; and tags, metrics, nodes, accounts."""
 
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 from greencloud_world import ECHO, GreenCloudWorld, Json, opened
+
+from eventually import eventually_async
 
 pytestmark = pytest.mark.anyio
 NONE = "d" * 24
@@ -26,13 +26,14 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Green
 
 async def tasks_of(world: GreenCloudWorld, function: str, count: int) -> list[Json]:
     """The tasks of a function, once there are so many and all have finished."""
-    deadline = time.monotonic() + 20
-    while True:
+
+    async def look() -> list[Json]:
         found: list[Json] = await world.acme.got(f"/v1/task/list?functionId={function}")
-        if len(found) >= count and all(one["progress"] == 100 for one in found):
-            return found
-        assert time.monotonic() < deadline, found
-        await anyio.sleep(0.02)
+        return found
+
+    return await eventually_async(
+        look, lambda found: len(found) >= count and all(one["progress"] == 100 for one in found)
+    )
 
 
 async def test_a_trigger(world: GreenCloudWorld) -> None:

@@ -1,12 +1,12 @@
 """What is counted: tasks that are not kept any more, and the quota, whatever issued a task."""
 
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import anyio
 import pytest
 from greencloud_world import Account, GreenCloudWorld, opened
+
+from eventually import eventually_async
 
 pytestmark = pytest.mark.anyio
 DAY_S = 86_400.0
@@ -22,13 +22,14 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Green
 
 async def until_finished(account: Account, function: str, count: int) -> list[Any]:
     """The tasks of a function, once there are so many and all have finished."""
-    deadline = time.monotonic() + 20
-    while True:
+
+    async def look() -> list[Any]:
         found: list[Any] = await account.got(f"/v1/task/list?functionId={function}")
-        if len(found) >= count and all(one["progress"] == 100 for one in found):
-            return found
-        assert time.monotonic() < deadline, found
-        await anyio.sleep(0.02)
+        return found
+
+    return await eventually_async(
+        look, lambda found: len(found) >= count and all(one["progress"] == 100 for one in found)
+    )
 
 
 async def test_counts_outlast_the_tasks(world: GreenCloudWorld) -> None:

@@ -8,6 +8,7 @@ import anyio
 import pytest
 from greencloud_world import Account, GreenCloudWorld, opened
 
+from eventually import eventually_async
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.services.access.accounts import LOCAL
 from taskyard.services.access.login_throttle import FREE_TOKENS_OF_ADDRESS, FREE_TRIES_OF_SHARED
@@ -77,11 +78,9 @@ async def test_waiting_ends_with_the_token(world: GreenCloudWorld) -> None:
             done.set()
 
         tasks.start_soon(call)
-        with anyio.fail_after(10):
-            while True:
-                if (await world.native.got("/tasks"))["items"]:
-                    break
-                await anyio.sleep(0.01)
+        await eventually_async(
+            lambda: world.native.got("/tasks"), lambda tasks: bool(tasks["items"])
+        )
         await access.revoke_token(HERE, token.id, workspace)
         with anyio.fail_after(1):
             await done.wait()

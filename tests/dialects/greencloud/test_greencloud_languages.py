@@ -1,8 +1,9 @@
 """Functions in languages other than Python, from the upload of a zip archive to the result."""
 
-import anyio
 import pytest
 from greencloud_world import GreenCloudWorld, zipped
+
+from eventually import eventually_async
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 GO = """
@@ -48,11 +49,11 @@ async def test_a_function_of_each_language(
     function = await acme.function(lang=lang)
     archive = zipped({file: source})
     answer = await acme.http.post(f"/v1/build/{function}?arch=amd64", content=archive)
-    built = {"status": "PENDING"}
-    with anyio.fail_after(240):
-        while built["status"] in {"PENDING", "BUILDING"}:
-            await anyio.sleep(0.05)
-            built = await acme.got(f"/v1/build/{answer.json()['id']}")
+    built = await eventually_async(
+        lambda: acme.got(f"/v1/build/{answer.json()['id']}"),
+        lambda build: build["status"] not in {"PENDING", "BUILDING"},
+        within_s=240,
+    )
     assert built["status"] == "SUCCESS", built
     assert any("compiles" in line for line in built["log"])
     answer = await acme.called(f"{function}?a=%201&b", headers={"X-A": "c"})

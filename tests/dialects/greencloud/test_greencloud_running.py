@@ -1,12 +1,13 @@
 """Executions: side by side and in order, what they share and what they do not."""
 
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
 import pytest
 from greencloud_world import Account, GreenCloudWorld, opened, zipped
+
+from eventually import eventually_async
 
 pytestmark = pytest.mark.anyio
 GATED = (
@@ -25,14 +26,6 @@ async def narrow(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gree
         yield world
 
 
-async def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
-    """Return once this is true."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        await anyio.sleep(0.01)
-
-
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that nobody has asked about yet is dead all the same."""
     try:
@@ -44,9 +37,9 @@ def is_alive(pid: int) -> bool:
 
 async def begun(account: Account, task_id: str) -> None:
     """Return once a task runs."""
-    with anyio.fail_after(20):
-        while (await account.got(f"/v1/task/{task_id}"))["progress"] < 75:  # noqa: ASYNC110 - polls
-            await anyio.sleep(0.01)
+    await eventually_async(
+        lambda: account.got(f"/v1/task/{task_id}"), lambda task: task["progress"] >= 75
+    )
 
 
 async def test_four_run_at_the_same_time(world: GreenCloudWorld, common_path: Path) -> None:
@@ -220,7 +213,7 @@ async def test_tasks_that_share_what_a_function_keeps(
     (common_path / "before").touch()
     assert (await acme.called(function, content="before")).text == ""
     tasks = {name: await acme.task(function, content=name) for name in ("first", "second", "third")}
-    await until(lambda: all((common_path / f"{name}.begun").exists() for name in tasks))
+    await eventually_async(lambda: all((common_path / f"{name}.begun").exists() for name in tasks))
     for name in ("third", "first", "second"):
         (common_path / name).touch()
         result = await acme.result(tasks[name])

@@ -3,10 +3,10 @@
 import re
 from typing import NoReturn
 
-import anyio
 import pytest
 from greencloud_world import ECHO, GreenCloudWorld, zipped
 
+from eventually import eventually_async
 from taskyard.core.access.principals import Caller
 from taskyard.core.errors import Overloaded
 from taskyard.dialects.http.streams import Streams
@@ -221,9 +221,9 @@ async def test_before_the_end_there_is_no_result(world: GreenCloudWorld) -> None
     assert early.headers["retry-after"] == "1"
     assert early.headers["gc-task-id"] == task_id
     assert early.headers["gc-task-state"] in {"queued", "assigned", "running"}
-    with anyio.fail_after(10):
-        while (await world.acme.got(f"/v1/task/{task_id}"))["progress"] != 75 + 12:  # noqa: ASYNC110 - polls
-            await anyio.sleep(0.02)
+    await eventually_async(
+        lambda: world.acme.got(f"/v1/task/{task_id}"), lambda task: task["progress"] == 75 + 12
+    )
     assert (await world.acme.result(task_id)).text == "x"
 
 
@@ -376,9 +376,9 @@ async def test_killed_through_the_native_api(world: GreenCloudWorld) -> None:
     """500, and the message says so."""
     function = await world.dev.deployed("import time\ndef handle(e, c): time.sleep(9)\n")
     task_id = await world.dev.task(function)
-    with anyio.fail_after(10):
-        while (await world.dev.got(f"/v1/task/{task_id}"))["progress"] < 75:  # noqa: ASYNC110
-            await anyio.sleep(0.02)
+    await eventually_async(
+        lambda: world.dev.got(f"/v1/task/{task_id}"), lambda task: task["progress"] >= 75
+    )
     items = (await world.native.got("/tasks?limit=5"))["items"]
     assert (await world.native.http.post(f"/tasks/{items[0]['id']}/cancel")).is_success
     result = await world.dev.result(task_id)

@@ -13,6 +13,7 @@ import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
+from eventually import eventually_async
 from fakes.stores import prepare, threads_for_processes
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.ids import WorkspaceName
@@ -73,12 +74,13 @@ class Space:
     async def until(self, wanted: Callable[[dict[int, str]], bool]) -> dict[int, str]:
         """The statuses once they are as wanted."""
         seen: dict[int, str] = {}
-        try:
-            with anyio.fail_after(DEADLINE_S):
-                while not wanted(seen := await self.statuses()):  # noqa: ASYNC110 - as clients poll
-                    await anyio.sleep(0.02)
-        except TimeoutError:
-            raise AssertionError(f"in the end: {seen}") from None
+
+        async def look() -> bool:
+            nonlocal seen
+            seen = await self.statuses()
+            return wanted(seen)
+
+        await eventually_async(look, of=lambda: seen, within_s=DEADLINE_S)
         return seen
 
     async def delete(self, number: object) -> httpx2.Response:

@@ -9,6 +9,7 @@ import anyio
 import httpx2
 from anyio.abc import TaskGroup
 
+from eventually import eventually_async
 from fakes.logs import MemoryLogs
 from fakes.stores import apart, prepare
 from taskyard.core.attempts import Ended, Started
@@ -197,13 +198,17 @@ class NativeWorld:
 
     async def running(self, task_id: str) -> dict[str, Any]:
         """The task's attempt once it has been seen running."""
-        with anyio.fail_after(10):
-            while True:
-                items = (await self.api.get(f"/tasks/{task_id}/attempts")).json()["items"]
-                if items and items[-1]["state"] == "running":
-                    attempt: dict[str, Any] = items[-1]
-                    return attempt
-                await anyio.sleep(0.01)
+
+        async def look() -> list[dict[str, Any]]:
+            items: list[dict[str, Any]] = (await self.api.get(f"/tasks/{task_id}/attempts")).json()[
+                "items"
+            ]
+            return items
+
+        items = await eventually_async(
+            look, lambda items: bool(items) and items[-1]["state"] == "running"
+        )
+        return items[-1]
 
 
 @asynccontextmanager

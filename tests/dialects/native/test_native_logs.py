@@ -1,15 +1,14 @@
 """Output over HTTP: ranges, downloads, following by events and by WebSocket."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
-import anyio
 import httpx2
 import pytest
 import websockets
 from native_world import NativeWorld
 
+from eventually import eventually_async
 from taskyard.ports.logs import Stream
 
 pytestmark = pytest.mark.anyio
@@ -284,17 +283,11 @@ async def test_changes_are_streamed_as_they_happen(world: NativeWorld) -> None:
         assert [json.loads(await socket.recv())["group"] for _ in range(2)] == ["other", "g"]
 
 
-async def _until(holds: Callable[[], bool]) -> None:
-    with anyio.fail_after(5):
-        while not holds():  # noqa: ASYNC110 - looks from outside, there is no signal
-            await anyio.sleep(0.01)
-
-
 async def test_readers_that_leave_are_noticed(world: NativeWorld) -> None:
     """Their streams end, without a word in the log."""
     async with world.api.stream("GET", "/events/stream"), ws(world, "/events/ws"):
-        await _until(lambda: len(world.streams) == 2)
-    await _until(lambda: len(world.streams) == 0)
+        await eventually_async(lambda: len(world.streams) == 2)
+    await eventually_async(lambda: len(world.streams) == 0)
 
 
 async def test_streams_are_bounded(world: NativeWorld) -> None:

@@ -11,6 +11,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from eventually import eventually_async
 from fakes.stores import apart
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.access.work_identity import SERVER, Identity, Sandbox
@@ -304,9 +305,7 @@ async def test_what_is_live_and_damaged_is_built_again_at_start(tmp_path: Path) 
     async with opened(tmp_path) as world:
         bundles = cast("Any", world.functions)._bundles
         bundles.kept = {hashlib.sha256(b"x").hexdigest(): b"x"}
-        with anyio.fail_after(30):
-            while not world.builder.built:  # noqa: ASYNC110 - it tells nobody
-                await anyio.sleep(0.01)
+        await eventually_async(lambda: world.builder.built)
         assert world.builder.built == {(version.function_id, 1)}
 
 
@@ -393,12 +392,11 @@ async def stored_build(world: World, monkeypatch: pytest.MonkeyPatch) -> anyio.E
 
     monkeypatch.setattr(world.store.functions, "function", late)
     world.builder.go.set()
-    with anyio.fail_after(30):
-        while True:
-            version = await world.store.functions.version(ADA.workspace, function.id, 1)
-            if version.state is BuildState.READY:
-                return heard
-            await anyio.sleep(0.01)
+    await eventually_async(
+        lambda: world.store.functions.version(ADA.workspace, function.id, 1),
+        lambda version: version.state is BuildState.READY,
+    )
+    return heard
 
 
 async def test_a_build_has_succeeded_once_it_can_be_called(
@@ -439,9 +437,9 @@ async def test_a_build_that_was_cut_off_is_begun_anew(tmp_path: Path) -> None:
         await world.functions.deploy(ADA, "f", given)
     async with opened(tmp_path) as world:
         world.functions._bundles.kept = {hashlib.sha256(b"x").hexdigest(): b"x"}  # type: ignore[attr-defined]  # of the fake
-        with anyio.fail_after(30):
-            while world.functions.find(ADA.workspace, "f").live_version is None:  # noqa: ASYNC110 - it tells nobody
-                await anyio.sleep(0.01)
+        await eventually_async(
+            lambda: world.functions.find(ADA.workspace, "f").live_version is not None
+        )
 
 
 async def test_calls_are_bound_to_the_live_version(world: World) -> None:
@@ -498,9 +496,7 @@ async def test_old_builds_are_retired(world: World) -> None:
     """All but the newest few, and the live one."""
     for number in range(9):
         await world.deploy(str(number).encode())
-    with anyio.fail_after(30):
-        while len(world.builder.built) > 5:  # noqa: ASYNC110 - it tells nobody
-            await anyio.sleep(0.01)
+    await eventually_async(lambda: len(world.builder.built) <= 5)
     versions = await world.functions.versions(ADA, "f", None, 20)
     assert {one.number for one in versions if one.state is BuildState.READY} == {5, 6, 7, 8, 9}
 

@@ -17,12 +17,12 @@ from access_world import (
     A,
     B,
     World,
-    eventually,
     template,
     world,
 )
 from receiver import Received, Receiver, receiving
 
+from eventually import eventually_async
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.changes import Change
 from taskyard.core.errors import NotAllowed, NotFound, Unavailable
@@ -98,7 +98,7 @@ async def tried(at: World, delivery_id: str, times: int) -> Delivery:
     async def look() -> bool:
         return (await at.webhook_store.delivery(A, delivery_id)).attempt_count >= times
 
-    await eventually(look)
+    await eventually_async(look)
     return await at.webhook_store.delivery(A, delivery_id)
 
 
@@ -307,7 +307,7 @@ async def test_at_most_four_at_once_go_to_one_host(at: World, receiver: Receiver
         quick = await finish(at, other.url("localhost"), "quick")
         service.poke()
         assert (await tried(at, quick, 1)).state == "delivered"
-        await eventually(lambda: _is(receiver.open_now == 4))
+        await eventually_async(lambda: receiver.open_now == 4)
         release.set()
         for one in slow:
             assert (await tried(at, one, 1)).state == "delivered"
@@ -330,7 +330,7 @@ async def test_a_crash_between_delivery_and_marking_sends_it_again(
         first = webhooks(at, sender)
         async with anyio.create_task_group() as process:
             await first.start(process)
-            await eventually(lambda: _is(len(receiver.received) == 1))
+            await eventually_async(lambda: len(receiver.received) == 1)
             process.cancel_scope.cancel()
     assert (await at.webhook_store.delivery(A, delivery_id)).attempt_count == 0
     async with sending(at):
@@ -359,8 +359,8 @@ async def test_a_store_in_trouble_does_not_send_twice(
         delivery_id = await finish(at, receiver.url())
         service.poke()
         for expected in (1, 2):
-            await eventually(lambda expected=expected: _is(refusals == expected))  # type: ignore[misc] # bound early
-            await eventually(lambda: _is(bool(at.clock._sleepers)))
+            await eventually_async(lambda expected=expected: refusals == expected)  # type: ignore[misc] # bound early
+            await eventually_async(lambda: bool(at.clock._sleepers))
             at.clock.advance(1)
         assert (await tried(at, delivery_id, 1)).state == "delivered"
     assert len(receiver.received) == 1
@@ -403,7 +403,7 @@ async def test_a_try_under_way_may_end_when_the_service_stops(
     delivery_id = await finish(at, receiver.url())
     async with anyio.create_task_group() as tasks:
         await service.start(tasks)
-        await eventually(lambda: _is(len(receiver.received) == 1))
+        await eventually_async(lambda: len(receiver.received) == 1)
         tasks.start_soon(service.stop)
         await anyio.sleep(0.05)
         release.set()
@@ -451,10 +451,6 @@ async def test_deliveries_are_looked_at_by_workspace(at: World, receiver: Receiv
     await sender.close()
 
 
-async def _is(condition: bool) -> bool:
-    return condition
-
-
 class DeadEnds:
     """A sender to whom most hosts never answer."""
 
@@ -495,7 +491,7 @@ async def test_dead_ends_of_one_workspace_leave_slots_for_others(at: World) -> N
 
     async with anyio.create_task_group() as tasks:
         await service.start(tasks)
-        await eventually(all_sent)
+        await eventually_async(all_sent)
         assert set(sender.answered) == {f"good{number}.example" for number in range(3)}
         assert len(sender.waiting) == 4
         tasks.cancel_scope.cancel()

@@ -5,10 +5,10 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import anyio
 import msgspec
 import pytest
 
+from eventually import eventually_async
 from taskyard.core.attempts import Ended, StreamSize
 from taskyard.core.ids import AttemptId, LeaseToken
 from taskyard.core.instants import Instant
@@ -58,13 +58,6 @@ def report(attempt_id: AttemptId = ONE, out: StreamSize = EMPTY) -> Ended:
     return Ended(attempt_id, LeaseToken("l"), Instant(1), AttemptState.SUCCEEDED, stdout=out)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what a background service does."""
-    with anyio.fail_after(20):
-        while not condition():  # noqa: ASYNC110 - threads and disks set no event
-            await anyio.sleep(0.002)
-
-
 async def test_little_output_is_folded(keeper: LogKeeper, tmp_path: Path) -> None:
     """Both streams travel with the report; once that is stored the directory goes."""
     directory = make(tmp_path, ONE, b"out", b"err")
@@ -74,7 +67,7 @@ async def test_little_output_is_folded(keeper: LogKeeper, tmp_path: Path) -> Non
     assert await keeper.finish(ONE, report()) == ended
     assert directory.exists()
     await keeper.stored(ended)
-    await until(lambda: not directory.exists())
+    await eventually_async(lambda: not directory.exists())
 
 
 async def test_empty_streams_are_left_out(keeper: LogKeeper, tmp_path: Path) -> None:
@@ -85,7 +78,7 @@ async def test_empty_streams_are_left_out(keeper: LogKeeper, tmp_path: Path) -> 
     ended = await keeper.finish(TWO, report(TWO))
     assert ended == report(TWO)
     await keeper.stored(ended)
-    await until(lambda: not silent.exists())
+    await eventually_async(lambda: not silent.exists())
     assert directory.exists()
 
 
@@ -137,7 +130,7 @@ async def test_much_output_is_compressed(
     directory = make(tmp_path, ONE, content, b"small")
     ended = await keeper.finish(ONE, report())
     await keeper.stored(ended)
-    await until(lambda: not (directory / "stdout").exists())
+    await eventually_async(lambda: not (directory / "stdout").exists())
     assert (directory / "stdout.gz").stat().st_size < len(content) // 10
     assert (directory / "stderr").exists()
     assert await files.read(ONE, OUT, 0, len(content)) == content
@@ -166,7 +159,7 @@ async def test_stop_halts_compression_and_a_sweep_takes_it_up(
 
     monkeypatch.setattr(AttemptOutput, "compress", slow)
     await keeper.stored(await keeper.finish(ONE, report()))
-    await until(lambda: began)
+    await eventually_async(lambda: began)
     await keeper.stop()
     await keeper.stop()
     assert (directory / "stdout").read_bytes() == content
@@ -175,7 +168,7 @@ async def test_stop_halts_compression_and_a_sweep_takes_it_up(
     again = LogKeeper(LogFiles(tmp_path))
     await again.start()
     await again.sweep(lambda attempt_id: attempt_id == TWO)
-    await until(lambda: not (directory / "stdout").exists())
+    await eventually_async(lambda: not (directory / "stdout").exists())
     assert (active / "stdout").exists()
     assert not (directory / "stdout.gz.new").exists()
     await again.stop()
@@ -216,7 +209,7 @@ async def test_sweep_removes_what_the_store_has(keeper: LogKeeper, tmp_path: Pat
     await keeper.sweep(lambda _: False)
     assert gone.exists()
     await keeper.sweep(lambda _: False, ask)
-    await until(lambda: not gone.exists())
+    await eventually_async(lambda: not gone.exists())
     assert kept.exists()
     assert (tmp_path / "something-else").exists()
 
@@ -226,7 +219,7 @@ async def test_trash_of_an_earlier_process_is_emptied(files: LogFiles, tmp_path:
     (tmp_path / ".trash" / ONE / "work").mkdir(parents=True)
     keeper = LogKeeper(files)
     await keeper.start()
-    await until(lambda: not list((tmp_path / ".trash").iterdir()))
+    await eventually_async(lambda: not list((tmp_path / ".trash").iterdir()))
     await keeper.stop()
 
 
