@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from taskyard.core.attempts import Ended, Report, Started
 from taskyard.core.ids import IncarnationId, WorkerId
 from taskyard.core.resources import Capacity
-from taskyard.core.scheduling.cpu_allocation import Node, Topology
+from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
 from taskyard.core.states import AttemptState
 from taskyard.core.tasks import Container
 from taskyard.dialects.http.dialect import DialectContext
@@ -53,7 +53,7 @@ class PretendingWorkers:
     async def begin(self, engine: EngineEnd, tasks: TaskGroup) -> None:
         """Join with all of them."""
         first, second = tuple(range(CORES)), tuple(range(CORES, 2 * CORES))
-        topology = Topology((Node(0, first, 64 * GIB), Node(1, second, 64 * GIB)))
+        topology = Topology((NumaNode(0, first, 64 * GIB), NumaNode(1, second, 64 * GIB)))
         capacity = Capacity(1000, 2 * CORES * 1000, 128 * GIB)
         for name in _names():
             hello = Hello(name, _INCARNATION, name, "1", capacity, ("container",))

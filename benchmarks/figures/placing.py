@@ -10,7 +10,7 @@ from benchmarks.rows import Requirement, Row, plain
 from taskyard.core.ids import GroupName, IncarnationId, TaskId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity, Resources
-from taskyard.core.scheduling.cpu_allocation import Node, Topology
+from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
 from taskyard.core.scheduling.fairness import QueueKey, ReadyQueues
 from taskyard.core.scheduling.fleet import Fleet
 from taskyard.core.scheduling.placement import Room
@@ -22,7 +22,7 @@ from taskyard.core.scheduling.policies import (
     RuleBased,
     reserving,
 )
-from taskyard.core.scheduling.requirements import Demand, ReadyTask
+from taskyard.core.scheduling.requirements import ReadyTask, Requirements
 
 NAME = "placing"
 WORKERS = 5_000
@@ -32,19 +32,19 @@ LIMIT = Requirement("figure", "under", 1, "ms")
 
 _GPU = MatchTag("gpu")
 DEMANDS = {
-    "half a core and 1 GiB": Demand(Resources(500, GIB)),
-    "4 whole cores of a node": Demand(Resources(None, 2 * GIB, cores=4)),
-    "a tag, two of a group per host": Demand(
+    "half a core and 1 GiB": Requirements(Resources(500, GIB)),
+    "4 whole cores of a node": Requirements(Resources(None, 2 * GIB, cores=4)),
+    "a tag, two of a group per host": Requirements(
         Resources(500, GIB), policy=Composite((_GPU, MaxPerHost(2)))
     ),
-    "untagged, one of a group per host": Demand(
+    "untagged, one of a group per host": Requirements(
         Resources(500, GIB), policy=reserving(OnePerHost())
     ),
-    "a rule about its worker": Demand(Resources(500, GIB), policy=RuleBased('"gpu" in tags')),
-    "a rule about all workers": Demand(
+    "a rule about its worker": Requirements(Resources(500, GIB), policy=RuleBased('"gpu" in tags')),
+    "a rule about all workers": Requirements(
         Resources(500, GIB), policy=RuleBased('"gpu" in tags and "worker-7" in workers')
     ),
-    "more than anybody has": Demand(Resources(500, 1000 * GIB)),
+    "more than anybody has": Requirements(Resources(500, 1000 * GIB)),
 }
 LINES: Lines = {f"1 task among 5,000 workers: {what}, p99": LIMIT for what in DEMANDS}
 
@@ -59,7 +59,7 @@ def measure(bench: Bench) -> Sequence[Row]:
     return rows
 
 
-def decisions_ms(demand: Demand, count: int, chance: random.Random) -> list[float]:
+def decisions_ms(demand: Requirements, count: int, chance: random.Random) -> list[float]:
     """Milliseconds of processor time from a task becoming ready to its place, its room taken.
 
     Nothing is waited for; the time of the wall would count whoever else has the processor.
@@ -85,7 +85,7 @@ def filled(chance: random.Random) -> Fleet:
     fleet = Fleet()
     for number in range(WORKERS):
         cores = tuple(range(8)), tuple(range(8, 16))
-        topology = Topology(tuple(Node(at, one, 32 * GIB) for at, one in enumerate(cores)))
+        topology = Topology(tuple(NumaNode(at, one, 32 * GIB) for at, one in enumerate(cores)))
         capacity = Capacity(64, 16_000, 64 * GIB)
         room = Room(
             WorkerId(f"worker-{number}"),
@@ -103,7 +103,7 @@ def filled(chance: random.Random) -> Fleet:
             if chance.random() < 0.3:
                 asked = Resources(None, GIB, cores=chance.randrange(1, 5))
             present = fleet.rooms[room.worker_id]
-            if present.fits(Demand(asked)):
+            if present.fits(Requirements(asked)):
                 key = QueueKey(WorkspaceName("w"), GroupName(f"group-{chance.randrange(40)}"))
                 fleet.take(room.worker_id, key, present.grant(asked))
     return fleet

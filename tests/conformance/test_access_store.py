@@ -11,7 +11,7 @@ from taskyard.core.access.principals import AuditEntry, Role, Token, User
 from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.ports.access import SealedValue, SecretRecord, StoredToken, StoredUser
+from taskyard.ports.access import EncryptedValue, SecretRecord, StoredToken, StoredUser
 from taskyard.store.sqlite.access import SqliteAccessStore
 
 pytestmark = pytest.mark.anyio
@@ -139,8 +139,8 @@ async def test_secrets_are_replaced_listed_and_deleted(store: SqliteAccessStore)
     assert await store.sealed(A, ["s", "unknown"]) == {"s": b"two"}
     sample = await store.sample()
     assert sample in [
-        SealedValue("secret", A, "s", b"two"),
-        SealedValue("secret", B, "s", b"theirs"),
+        EncryptedValue("secret", A, "s", b"two"),
+        EncryptedValue("secret", B, "s", b"theirs"),
     ]
     await store.delete_secret(A, "s", entry("delete"))
     with pytest.raises(NotFound):

@@ -25,12 +25,12 @@ from taskyard.core.ids import (
 )
 from taskyard.core.instants import Instant, after
 from taskyard.core.resources import Resources
-from taskyard.core.scheduling.cpu_allocation import Allotment
+from taskyard.core.scheduling.cpu_allocation import CpuAllocation
 from taskyard.core.scheduling.policies import MaxPerHost
-from taskyard.core.scheduling.requirements import Demand
+from taskyard.core.scheduling.requirements import Requirements
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import NewTask
-from taskyard.ports.dispatching import Placed
+from taskyard.ports.dispatching import PlacedAttempt
 from taskyard.ports.store import TaskQuery
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +45,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await store.close()
 
 
-async def run(store: Any, new: NewTask, name: str = "a") -> Placed:
+async def run(store: Any, new: NewTask, name: str = "a") -> PlacedAttempt:
     """Submit a task and place it."""
     (stored,) = await store.tasks.submit([new], None)
     (placed,), _ = await store.dispatch.place([placement(new.id, stored.seq, name)], NOW)
@@ -106,7 +106,7 @@ async def test_an_attempt_holds_what_its_task_asks_for(store: Any) -> None:
     asked = Resources(500, 1 << 30, 7)
     placed = await run(store, new_task(resources=asked))
     ((attempt, group, demand),) = await store.dispatch.running()
-    assert demand == Demand(asked)
+    assert demand == Requirements(asked)
     assert attempt == placed.attempt
     assert (attempt.resources, attempt.number, group) == (asked, 1, "default")
     task = await store.tasks.task(WS, placed.task.id)
@@ -120,8 +120,8 @@ async def test_an_attempt_keeps_the_cores_it_got(store: Any) -> None:
     new = new_task(resources=asked, placement=policy)
     (stored,) = await store.tasks.submit([new], None)
     (ready,) = await store.dispatch.ready(WS, new.spec.group, None, 9)
-    assert ready.demand == Demand(asked, policy=policy)
-    allotted = Allotment(1, (4, 5), 1 << 30)
+    assert ready.demand == Requirements(asked, policy=policy)
+    allotted = CpuAllocation(1, (4, 5), 1 << 30)
     await store.dispatch.place([placement(new.id, stored.seq, allotted=allotted)], NOW)
     (running,) = await store.dispatch.running()
     assert running.attempt.resources == asked.granted(allotted)

@@ -14,7 +14,7 @@ from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.image_name import parse_image
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
-from taskyard.core.scheduling.cpu_allocation import Allotment
+from taskyard.core.scheduling.cpu_allocation import CpuAllocation
 from taskyard.core.tasks import Container, ContainerFile, Device, DeviceRequest
 from taskyard.ports.runtime import Assignment
 from taskyard.runtimes.container.copy_files import FILE_BYTES, copy_files
@@ -115,7 +115,7 @@ def test_devices_limits_and_cores_are_asked_for() -> None:
         device_requests=(DeviceRequest("d", -1, ("1",), (("gpu",),), {"o": "1"}),),
         open_files=5000,
     )
-    held = Resources(cores=2, memory_bytes=1 << 20, allotted=Allotment(1, (2, 3), 1 << 20))
+    held = Resources(cores=2, memory_bytes=1 << 20, allotted=CpuAllocation(1, (2, 3), 1 << 20))
     host = created(work, held)["HostConfig"]
     assert isinstance(host, dict)
     assert host["Devices"] == [

@@ -9,7 +9,7 @@ from harbour import Harbour
 from engines import RealEngine
 from taskyard.core.ids import AttemptId
 from taskyard.core.resources import Resources
-from taskyard.core.scheduling.cpu_allocation import Allotment
+from taskyard.core.scheduling.cpu_allocation import CpuAllocation
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import PullPolicy, Volume
 from taskyard.runtimes.container.request import container_name
@@ -141,7 +141,7 @@ async def test_whole_cores_are_pinned(harbour: Harbour) -> None:
     """A container that was given a core runs on that one only."""
     ended = await harbour.run(
         "grep Cpus_allowed_list /proc/self/status",
-        resources=Resources(cores=1).granted(Allotment(node=0, cores=(0,), pins_memory=False)),
+        resources=Resources(cores=1).granted(CpuAllocation(node=0, cores=(0,), pins_memory=False)),
     )
     assert (await harbour.output(ended)).split()[1] == b"0"
 

@@ -27,20 +27,20 @@ from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, WorkerEnd
 from taskyard.services.access.audit import Audit
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.administration import Workers
-from taskyard.services.scheduling.admission import Load
+from taskyard.services.scheduling.admission import Admission
 from taskyard.services.scheduling.assignments import Assignments
-from taskyard.services.scheduling.cluster_state import Rooms
-from taskyard.services.scheduling.counters import Tally
+from taskyard.services.scheduling.cluster_state import ClusterState
+from taskyard.services.scheduling.counters import TaskCounters
 from taskyard.services.scheduling.dispatch import Dispatch
-from taskyard.services.scheduling.kill import Kill
+from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.scheduling.leases import Leases
 from taskyard.services.scheduling.rescue import Rescue
-from taskyard.services.scheduling.rule_budget import StepSource
-from taskyard.services.scheduling.timers import Due
+from taskyard.services.scheduling.rule_budget import RuleBudgetSource
+from taskyard.services.scheduling.timers import Timers
 from taskyard.services.scheduling.why import Why
-from taskyard.services.scheduling.worker_gateway import Reception
+from taskyard.services.scheduling.worker_gateway import WorkerGateway
 from taskyard.services.tasks.groups import Groups
-from taskyard.services.tasks.retention import Prune
+from taskyard.services.tasks.retention import Retention
 from taskyard.services.tasks.tasks import Tasks
 
 WS = WorkspaceName("default")
@@ -289,10 +289,10 @@ class World:
         sender: Any = FakeSender()
         audit = Audit(self.trail, self.clock)
         self.bus = Bus()
-        self.rooms = Rooms(self.clock.monotonic)
-        self.tally = Tally(self.bus)
-        self.load = Load(max_queued, self.tally.waiting, self.clock.monotonic)
-        self.kill = Kill(self.transport, self.bus)
+        self.rooms = ClusterState(self.clock.monotonic)
+        self.tally = TaskCounters(self.bus)
+        self.load = Admission(max_queued, self.tally.waiting, self.clock.monotonic)
+        self.kill = KillOrders(self.transport, self.bus)
         dispatching = self.store.dispatch
         self.assignments = Assignments(secrets, 1 << 20, containers=containers)
         self.dispatch = Dispatch(
@@ -306,9 +306,9 @@ class World:
             self.clock,
             self.ids,
             Pools(pools),
-            None if steps_per_s is None else StepSource(steps_per_s, self.clock.monotonic),
+            None if steps_per_s is None else RuleBudgetSource(steps_per_s, self.clock.monotonic),
         )
-        self.due = Due(dispatching, self.bus, self.clock)
+        self.due = Timers(dispatching, self.bus, self.clock)
         self.leases = Leases(dispatching, self.rooms, self.clock, self.clock.monotonic)
         self.rescue = Rescue(
             dispatching,
@@ -320,7 +320,7 @@ class World:
             self.clock,
             self.clock.monotonic,
         )
-        self.reception = Reception(
+        self.reception = WorkerGateway(
             dispatching,
             self.store.tasks,
             self.assignments,
@@ -332,7 +332,7 @@ class World:
             self.clock,
             self.ids,
         )
-        self.prune = Prune(dispatching, logs, self.clock, keep_s, keep_count)
+        self.prune = Retention(dispatching, logs, self.clock, keep_s, keep_count)
         self.tasks = Tasks(
             self.store.tasks,
             logs,

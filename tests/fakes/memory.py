@@ -24,7 +24,7 @@ from taskyard.core.instants import Instant
 from taskyard.core.scheduling.requirements import ReadyTask, demand_of
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import NewTask, Task
-from taskyard.ports.dispatching import Backlog, Placed, Placement, Running, WorkerRecord
+from taskyard.ports.dispatching import Backlog, PlacedAttempt, Placement, Running, WorkerRecord
 from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery
 from taskyard.ports.workspaces import GroupRecord
 
@@ -259,7 +259,7 @@ class MemoryDispatch:
 
     async def place(
         self, placements: Sequence[Placement], now: Instant
-    ) -> tuple[list[Placed], list[Change]]:
+    ) -> tuple[list[PlacedAttempt], list[Change]]:
         """See the port."""
         await checkpoint()
         return self._model.place(placements, now)

@@ -33,7 +33,7 @@ from taskyard.core.states import (
     next_task_state,
 )
 from taskyard.core.tasks import NewTask
-from taskyard.ports.dispatching import Placed, Placement, WorkerRecord
+from taskyard.ports.dispatching import PlacedAttempt, Placement, WorkerRecord
 from taskyard.ports.store import CancelOutcome, Submitted
 
 
@@ -165,7 +165,7 @@ class ModelStore(ModelState):
 
     def place(
         self, placements: Sequence[Placement], now: Instant
-    ) -> tuple[list[Placed], list[Change]]:
+    ) -> tuple[list[PlacedAttempt], list[Change]]:
         """Those that are still queued, on workers that are still there."""
         placed, changes = [], []
         for one in placements:
@@ -206,7 +206,7 @@ class ModelStore(ModelState):
             self.tasks[task.seq] = task
             self.held[attempt.id] = attempt
             self._tell(task.seq, "assigned", now, attempt.id, detail=f"to {attempt.worker_id}")
-            placed.append(Placed(attempt, task))
+            placed.append(PlacedAttempt(attempt, task))
             changes.append(
                 Change(
                     kind="assigned",

@@ -15,7 +15,7 @@ from taskyard.core.instants import Instant
 from taskyard.core.notifications.webhooks import events_of_kind
 from taskyard.core.outcome import verdict
 from taskyard.core.resources import Resources
-from taskyard.core.scheduling.requirements import Demand, ReadyTask, demand_of
+from taskyard.core.scheduling.requirements import ReadyTask, Requirements, demand_of
 from taskyard.core.states import (
     ENDED_ATTEMPT,
     TERMINAL,
@@ -383,8 +383,10 @@ def deliveries_of(task: Task, kind: str) -> int:
     return sum(event in webhook.events for webhook in task.spec.webhooks for event in events)
 
 
-def stored_demand(spec: TaskSpec) -> Demand:
+def stored_demand(spec: TaskSpec) -> Requirements:
     """What the store knows of a demand: all of an unusual one, cores and memory of any other."""
     demand = demand_of(spec)
     asked = spec.resources
-    return Demand(Resources(asked.cpu_millis, asked.memory_bytes)) if demand.is_plain else demand
+    return (
+        Requirements(Resources(asked.cpu_millis, asked.memory_bytes)) if demand.is_plain else demand
+    )

@@ -9,7 +9,7 @@ import pytest
 from pasture import Pasture
 
 from taskyard.core.resources import Resources
-from taskyard.core.scheduling.cpu_allocation import Allotment
+from taskyard.core.scheduling.cpu_allocation import CpuAllocation
 from taskyard.core.states import AttemptState, Reason
 from taskyard.runtimes.processes.cgroups import copy_cpuset
 
@@ -28,7 +28,7 @@ else:
 
 def on(*cores: int, pins_memory: bool = False) -> Resources:
     """These cores to itself."""
-    allotted = Allotment(0, cores, pins_memory=pins_memory)
+    allotted = CpuAllocation(0, cores, pins_memory=pins_memory)
     return Resources(cores=len(cores), allotted=allotted)
 
 

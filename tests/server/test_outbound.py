@@ -20,7 +20,7 @@ from taskyard.core.notifications.messages import DeliveryKind, DeliveryPolicy
 from taskyard.ports.outgoing import Post, SendFailed, TargetRefused
 from taskyard.ports.webhooks import DueDelivery
 from taskyard.server.outbound import Outbound, Resolver, resolve
-from taskyard.services.notifications.message_sender import MessageSending
+from taskyard.services.notifications.message_sender import MessageSender
 
 pytestmark = pytest.mark.anyio
 
@@ -172,7 +172,7 @@ async def test_a_redirect_leads_nowhere_that_is_refused(target: Target, host: st
         kind=DeliveryKind.PLAIN,
     )
     with pytest.raises(TargetRefused, match="not allowed here"):
-        await MessageSending(outbound, None).send(due, DeliveryPolicy(redirects=3))
+        await MessageSender(outbound, None).send(due, DeliveryPolicy(redirects=3))
     await outbound.close()
     assert len(target.heads) == 1
 

@@ -13,9 +13,9 @@ from argon2 import PasswordHasher
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import SECOND, Instant
-from taskyard.services.access.accounts import Access
+from taskyard.services.access.accounts import Accounts
 from taskyard.services.access.audit import Audit
-from taskyard.services.access.encryption import KeyFile, Sealing
+from taskyard.services.access.encryption import Encryption, KeyFile
 from taskyard.services.access.passwords import Passwords
 from taskyard.services.access.secrets import Secrets
 from taskyard.store.sqlite.access import SqliteAccessStore
@@ -73,8 +73,8 @@ class World:
     store: SqliteAccessStore
     webhook_store: SqliteWebhookStore
     audit: Audit
-    access: Access
-    sealing: Sealing
+    access: Accounts
+    sealing: Encryption
     secrets: Secrets
 
 
@@ -99,7 +99,7 @@ async def world(
     store = opened.access
     audit = Audit(store, clock)
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    sealing = Sealing(KeyFile(directory / "secret.key"), store.sample)
+    sealing = Encryption(KeyFile(directory / "secret.key"), store.sample)
     try:
         yield World(
             path=path,
@@ -108,7 +108,7 @@ async def world(
             store=store,
             webhook_store=opened.webhooks,
             audit=audit,
-            access=Access(store, clock, audit, Passwords(cheap)),
+            access=Accounts(store, clock, audit, Passwords(cheap)),
             sealing=sealing,
             secrets=Secrets(store, clock, audit, sealing),
         )

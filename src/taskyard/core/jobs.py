@@ -108,7 +108,7 @@ class Execution(Struct, frozen=True):
     """Of whoever asked for this very run; None if the job started it by itself."""
 
 
-class Moment(StrEnum):
+class JobMoment(StrEnum):
     """What is reported of an execution."""
 
     BEGAN = "began"

@@ -3,7 +3,7 @@
 from msgspec import Struct
 from msgspec.structs import replace
 
-from taskyard.core.scheduling.cpu_allocation import Allotment
+from taskyard.core.scheduling.cpu_allocation import CpuAllocation
 
 
 class Resources(Struct, frozen=True, omit_defaults=True):
@@ -21,7 +21,7 @@ class Resources(Struct, frozen=True, omit_defaults=True):
     """How many of a worker's slots it takes; 0 for what runs without a process of its own."""
     cores: int | None = None
     """Whole cores to itself, all of one NUMA node, with its memory; in place of ``cpu_millis``."""
-    allotted: Allotment | None = None
+    allotted: CpuAllocation | None = None
     """Which ones it got; of an attempt, never of a task."""
 
     @property
@@ -29,7 +29,7 @@ class Resources(Struct, frozen=True, omit_defaults=True):
         """Thousandths of a core it reserves."""
         return (self.cpu_millis or 0) if self.cores is None else self.cores * 1000
 
-    def granted(self, allotted: Allotment | None) -> "Resources":
+    def granted(self, allotted: CpuAllocation | None) -> "Resources":
         """The same as an attempt holds it."""
         return self if allotted == self.allotted else replace(self, allotted=allotted)
 

@@ -38,7 +38,7 @@ class SecretRecord(Struct, frozen=True):
     updated_at: Instant
 
 
-class SealedValue(Struct, frozen=True):
+class EncryptedValue(Struct, frozen=True):
     """An encrypted value, and what it belongs to."""
 
     kind: str
@@ -124,7 +124,7 @@ class SecretStore(Protocol):
         """Raises ``NotFound``."""
         ...
 
-    async def sample(self) -> SealedValue | None:
+    async def sample(self) -> EncryptedValue | None:
         """Any one encrypted value of the store, to try a key on; None if there is none."""
         ...
 

@@ -22,8 +22,8 @@ from taskyard.core.ids import (
 )
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
-from taskyard.core.scheduling.cpu_allocation import Allotment, Topology
-from taskyard.core.scheduling.requirements import Demand, ReadyTask
+from taskyard.core.scheduling.cpu_allocation import CpuAllocation, Topology
+from taskyard.core.scheduling.requirements import ReadyTask, Requirements
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Task
 
@@ -49,11 +49,11 @@ class Placement(Struct, frozen=True):
     lease_expires_at: Instant
     worker_id: WorkerId
     incarnation: IncarnationId
-    allotted: Allotment | None = None
+    allotted: CpuAllocation | None = None
     """The cores it got, if its task asks for whole ones; kept with the attempt's resources."""
 
 
-class Placed(Struct, frozen=True):
+class PlacedAttempt(Struct, frozen=True):
     """A placement that was committed."""
 
     attempt: Attempt
@@ -107,7 +107,7 @@ class Running(NamedTuple):
 
     attempt: Attempt
     group: GroupName
-    demand: Demand
+    demand: Requirements
 
 
 class DispatchStore(Protocol):
@@ -136,7 +136,7 @@ class DispatchStore(Protocol):
 
     async def place(
         self, placements: Sequence[Placement], now: Instant
-    ) -> tuple[list[Placed], list[Change]]:
+    ) -> tuple[list[PlacedAttempt], list[Change]]:
         """Commit attempts and leases for those tasks that are still queued; others are left out."""
         ...
 

@@ -7,63 +7,65 @@ from msgspec import Struct
 
 from taskyard.core.changes import Change
 from taskyard.core.functions.functions import FunctionId
-from taskyard.core.functions.invocations import Allowance, CallCounts, CallView, IssuedCall
-from taskyard.core.functions.resources import Entry, Schedule, Trigger
+from taskyard.core.functions.invocations import Allowance, CallCounts, Invocation, InvocationView
+from taskyard.core.functions.resources import FunctionResource, Schedule, Trigger
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.tasks import NewTask
 
 
-class Issue(Struct, frozen=True):
+class NewInvocation(Struct, frozen=True):
     """A call that is ready to be stored."""
 
     task: NewTask
-    call: IssuedCall
+    call: Invocation
     actor: str
     allowances: tuple[Allowance, ...] = ()
 
 
-class CatalogueStore(Protocol):
+class FunctionResourceStore(Protocol):
     """Endpoints, triggers, schedules, tags, nodes, builds. Raises as the store ports do."""
 
-    async def add(self, entry: Entry, due_at: Instant | None = None) -> None:
+    async def add(self, entry: FunctionResource, due_at: Instant | None = None) -> None:
         """Store a new entry; ``due_at`` is when a schedule fires. Raises ``Conflict``."""
         ...
 
-    async def get(self, kind: type[Entry], entry_id: str, workspace: WorkspaceName | None) -> Entry:
+    async def get(
+        self, kind: type[FunctionResource], entry_id: str, workspace: WorkspaceName | None
+    ) -> FunctionResource:
         """Of any workspace when None. Raises ``NotFound``."""
         ...
 
     async def page(
         self,
-        kind: type[Entry],
+        kind: type[FunctionResource],
         workspace: WorkspaceName,
         *,
         function_id: str | None,
         timezone: str | None,
         offset: int,
         limit: int,
-    ) -> tuple[list[Entry], int]:
+    ) -> tuple[list[FunctionResource], int]:
         """Newest first, and how many there are in all."""
         ...
 
     async def oldest_first(
-        self, kind: type[Entry], workspace: WorkspaceName, after: int, limit: int
-    ) -> list[tuple[int, Entry]]:
+        self, kind: type[FunctionResource], workspace: WorkspaceName, after: int, limit: int
+    ) -> list[tuple[int, FunctionResource]]:
         """Entries with their positions, behind position ``after``."""
         ...
 
     async def some(
-        self, kind: type[Entry], workspace: WorkspaceName, ids: Collection[str]
-    ) -> list[Entry]:
+        self, kind: type[FunctionResource], workspace: WorkspaceName, ids: Collection[str]
+    ) -> list[FunctionResource]:
         """Those that have one of these ids, in no order."""
         ...
 
-    async def replace(self, entry: Entry, due_at: Instant | None = None) -> None:
+    async def replace(self, entry: FunctionResource, due_at: Instant | None = None) -> None:
         """Store an entry's new content."""
         ...
 
-    async def remove(self, entry: Entry) -> None:
+    async def remove(self, entry: FunctionResource) -> None:
         """Forget an entry."""
         ...
 
@@ -96,14 +98,14 @@ class CatalogueStore(Protocol):
         ...
 
 
-class IssuedStore(Protocol):
+class InvocationStore(Protocol):
     """Calls under ids of their own."""
 
     async def check(self, allowances: Sequence[Allowance]) -> None:
         """Raise ``AllowanceSpent`` if a call could not be issued now."""
         ...
 
-    async def issue(self, issue: Issue) -> Change:
+    async def issue(self, issue: NewInvocation) -> Change:
         """Store a call and its task. Raises ``AllowanceSpent``; then nothing is stored."""
         ...
 
@@ -115,7 +117,7 @@ class IssuedStore(Protocol):
         ...
 
     async def fire(
-        self, schedule: Schedule, was: Instant, to: Instant | None, issue: Issue | None
+        self, schedule: Schedule, was: Instant, to: Instant | None, issue: NewInvocation | None
     ) -> Change | None:
         """Let a schedule go on to its next firing, and store the call of this one.
 
@@ -123,11 +125,11 @@ class IssuedStore(Protocol):
         """
         ...
 
-    async def settle(self, call_id: str, issues: Sequence[Issue]) -> list[Change]:
+    async def settle(self, call_id: str, issues: Sequence[NewInvocation]) -> list[Change]:
         """Store what follows an ended call, once; without those whose allowance is spent."""
         ...
 
-    async def view(self, call_id: str) -> CallView:
+    async def view(self, call_id: str) -> InvocationView:
         """Of any workspace. Raises ``NotFound``."""
         ...
 
@@ -136,14 +138,14 @@ class IssuedStore(Protocol):
         workspace: WorkspaceName,
         function_id: str | None,
         *,
-        after: CallView | None,
+        after: InvocationView | None,
         offset: int,
         limit: int,
-    ) -> list[CallView]:
+    ) -> list[InvocationView]:
         """In the order in which they were issued, ``offset`` of them left out behind ``after``."""
         ...
 
-    async def unsettled(self, after: int, limit: int) -> list[CallView]:
+    async def unsettled(self, after: int, limit: int) -> list[InvocationView]:
         """Ended calls whose followers were not issued yet."""
         ...
 

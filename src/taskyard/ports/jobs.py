@@ -8,7 +8,7 @@ from msgspec import Struct
 from taskyard.core.changes import Change
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.jobs import Execution, Job, JobDefinition, JobGroup, JobKey, JobLine, Moment
+from taskyard.core.jobs import Execution, Job, JobDefinition, JobGroup, JobKey, JobLine, JobMoment
 from taskyard.core.notifications.messages import Message
 from taskyard.ports.store import CancelOutcome
 
@@ -145,7 +145,7 @@ class JobStore(Protocol):
         ...
 
     async def settle(
-        self, task_id: TaskId, moment: Moment, messages: Sequence[Message], now: Instant
+        self, task_id: TaskId, moment: JobMoment, messages: Sequence[Message], now: Instant
     ) -> tuple[list[Change], int]:
         """Store what follows from a moment: messages, and with the end a retry if one is granted.
 
@@ -158,6 +158,6 @@ class JobStore(Protocol):
 class Reporter(Protocol):
     """Words what is to be told about an execution; each dialect that has jobs brings one."""
 
-    async def messages(self, owed: Owed, moment: Moment) -> list[Message]:
+    async def messages(self, owed: Owed, moment: JobMoment) -> list[Message]:
         """What to send about this moment."""
         ...

@@ -53,7 +53,7 @@ from taskyard.worker.output.log_files import LogFiles
 from taskyard.worker.output.log_keeper import LogKeeper
 from taskyard.worker.output.result_files import ResultFiles
 from taskyard.worker.topology import topology, within_holdings
-from taskyard.worker.worker import Place, Worker
+from taskyard.worker.worker import Machine, Worker
 
 WORKER: Final = WorkerId("local")
 """The worker inside the server; the same in every life, so that it finds its attempts again."""
@@ -162,7 +162,7 @@ async def assemble(
             directories=directories,
             keeper=keeper,
             circuit=circuit,
-            place=Place(
+            place=Machine(
                 topology(holdings, offered.memory_bytes),
                 settings.worker_tags,
                 settings.worker_metadata,

@@ -14,7 +14,7 @@ from taskyard.server.pools import PoolSettings, foreign_hosts, worker_of_host
 from taskyard.worker.machine import capacity
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.reporting import OutputKeeper
-from taskyard.worker.worker import Place, Worker
+from taskyard.worker.worker import Machine, Worker
 
 EngineRuntime = Callable[[str], Runtime]
 """Makes the runtime that executes containers on the engine with this URL; opens nothing yet."""
@@ -57,7 +57,7 @@ def host_workers(
             keeper=keeper,
             circuit=circuit,
             measure=_measure(pool, runtime),
-            place=Place(tags=pool.tags, counts_cores=True),
+            place=Machine(tags=pool.tags, counts_cores=True),
         )
         workers.append(worker)
     return workers

@@ -11,7 +11,7 @@ from taskyard.server.clock import SystemClock
 from taskyard.server.datadir import UMASK, protect_data
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import wire_access
-from taskyard.services.access.accounts import Access
+from taskyard.services.access.accounts import Accounts
 from taskyard.services.access.secrets import Secrets
 from taskyard.store.sqlite.store import SqliteStore
 
@@ -23,7 +23,7 @@ class Offline:
     on it, ``StoreDamaged``, ``StorageFull``.
     """
 
-    access: Access
+    access: Accounts
     """Tokens and users."""
     secrets: Secrets
 

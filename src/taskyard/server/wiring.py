@@ -25,9 +25,9 @@ from taskyard.server.metrics import Metrics
 from taskyard.server.pools import core_pools
 from taskyard.server.settings import Settings
 from taskyard.server.work import tell, user_rule, work_rules
-from taskyard.services.access.accounts import Access
+from taskyard.services.access.accounts import Accounts
 from taskyard.services.access.audit import Audit
-from taskyard.services.access.encryption import GivenKey, KeyFile, Sealing
+from taskyard.services.access.encryption import Encryption, GivenKey, KeyFile
 from taskyard.services.access.identities import Identities
 from taskyard.services.access.secrets import Secrets
 from taskyard.services.engine import Engine
@@ -35,33 +35,33 @@ from taskyard.services.functions.builds import BuildLimits
 from taskyard.services.functions.bundle_sweep import BundleSweep
 from taskyard.services.functions.calls import Calls
 from taskyard.services.functions.functions import Functions
-from taskyard.services.functions.invocations import Issuing
-from taskyard.services.functions.resources import Catalogue
-from taskyard.services.functions.triggers import Chaining
-from taskyard.services.functions.version_builder import ImageMaking
-from taskyard.services.jobs.job_timers import JobKeeping
+from taskyard.services.functions.invocations import Invocations
+from taskyard.services.functions.resources import FunctionResources
+from taskyard.services.functions.triggers import Triggers
+from taskyard.services.functions.version_builder import ImagePuller
+from taskyard.services.jobs.job_timers import JobTimers
 from taskyard.services.jobs.jobs import Jobs
 from taskyard.services.lists import Lists
 from taskyard.services.notifications.bus import Bus, Listener
 from taskyard.services.notifications.webhooks import Webhooks
 from taskyard.services.scheduling.administration import Maintenance, ParkedEntries, Workers
-from taskyard.services.scheduling.admission import Load
+from taskyard.services.scheduling.admission import Admission
 from taskyard.services.scheduling.assignments import Assignments
-from taskyard.services.scheduling.cluster_state import Rooms
-from taskyard.services.scheduling.counters import Tally
+from taskyard.services.scheduling.cluster_state import ClusterState
+from taskyard.services.scheduling.counters import TaskCounters
 from taskyard.services.scheduling.dispatch import Dispatch
-from taskyard.services.scheduling.kill import Kill
+from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.scheduling.leases import Leases
 from taskyard.services.scheduling.output_quota import OutputQuota
 from taskyard.services.scheduling.rescue import Rescue
-from taskyard.services.scheduling.rule_budget import PolicyPace, StepSource
-from taskyard.services.scheduling.timers import ClockWatch, Due
+from taskyard.services.scheduling.rule_budget import PolicyPace, RuleBudgetSource
+from taskyard.services.scheduling.timers import ClockWatch, Timers
 from taskyard.services.scheduling.why import Why
-from taskyard.services.scheduling.worker_gateway import Reception
+from taskyard.services.scheduling.worker_gateway import WorkerGateway
 from taskyard.services.tasks.follow import Follow
 from taskyard.services.tasks.groups import Groups
 from taskyard.services.tasks.logs import Logs
-from taskyard.services.tasks.retention import Prune
+from taskyard.services.tasks.retention import Retention
 from taskyard.services.tasks.tasks import Tasks
 from taskyard.store.sqlite.store import SqliteStore
 from taskyard.worker.output.result_files import ResultFiles
@@ -86,17 +86,17 @@ class Wired:
     """The engine, and what runs behind it."""
 
     engine: Engine
-    reception: Reception
+    reception: WorkerGateway
     rescue: Rescue
     leases: Leases
     clock_watch: ClockWatch
-    due: Due
-    prune: Prune
-    tally: Tally
-    sealing: Sealing
-    job_keeping: JobKeeping
+    due: Timers
+    prune: Retention
+    tally: TaskCounters
+    sealing: Encryption
+    job_keeping: JobTimers
     bundle_sweep: BundleSweep
-    chaining: Chaining
+    chaining: Triggers
     identities: Identities
     """As whom and how isolated work runs."""
 
@@ -105,11 +105,11 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     """All services, connected. The bus's listeners are told of changes in the order below."""
     store, clock, ids = adapters.store, adapters.clock, adapters.ids
     tasks, groups, dispatching = store.tasks, store.groups, store.dispatch
-    bus, rooms = Bus(), Rooms(time.monotonic)
-    tally = Tally(bus)
-    load = Load(settings.max_queued, tally.waiting, time.monotonic)
+    bus, rooms = Bus(), ClusterState(time.monotonic)
+    tally = TaskCounters(bus)
+    load = Admission(settings.max_queued, tally.waiting, time.monotonic)
     bus.listen(_drain(load))
-    kill = Kill(adapters.transport, bus)
+    kill = KillOrders(adapters.transport, bus)
     sealing, access, secrets, audit = wire_access(settings, store, clock)
     rules = work_rules(settings)
     tell(rules)
@@ -139,9 +139,9 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         clock,
         ids,
         Pools(core_pools(settings.pools)),
-        StepSource(settings.placement_steps),
+        RuleBudgetSource(settings.placement_steps),
     )
-    due = Due(dispatching, bus, clock)
+    due = Timers(dispatching, bus, clock)
     hooks = store.webhooks
     webhooks = Webhooks(
         hooks,
@@ -169,7 +169,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         users,
         containers,
         _admission(identities, quota),
-        PolicyPace(StepSource(settings.placement_steps), clock),
+        PolicyPace(RuleBudgetSource(settings.placement_steps), clock),
     )
     bundles = BundleFiles(settings.data / "functions" / "bundles")
     functions = Functions(
@@ -191,7 +191,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         dispatch,
         audit,
         clock,
-        ImageMaking(_images(settings), secrets),
+        ImagePuller(_images(settings), secrets),
         BuildLimits(settings.function_builds, settings.function_builds_waiting),
         identities,
     )
@@ -200,7 +200,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     assignments.is_image = functions.is_image
     results = ResultFiles(settings.data / "attempts")
     calls = Calls(functions, submits, store.functions, results, bus, clock)
-    issuing = Issuing(
+    issuing = Invocations(
         store.issued,
         functions,
         calls,
@@ -212,8 +212,8 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         rerun_if_lost=settings.greencloud.rerun_if_lost,
         quotas=settings.greencloud.quotas(),
     )
-    chaining = Chaining(store.catalogue, store.issued, issuing, store.parking, bus, clock)
-    keeping = JobKeeping(store.jobs, bus, clock, webhooks.poke)
+    chaining = Triggers(store.catalogue, store.issued, issuing, store.parking, bus, clock)
+    keeping = JobTimers(store.jobs, bus, clock, webhooks.poke)
     engine = Engine(
         tasks=submits,
         lists=Lists(store.lists, submits, dispatch, bus, clock),
@@ -235,14 +235,14 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         jobs=Jobs(store.jobs, submits, bus, kill, load, clock, keeping.starts_changed),
         functions=functions,
         calls=calls,
-        catalogue=Catalogue(store.catalogue, functions, chaining, audit, clock),
+        catalogue=FunctionResources(store.catalogue, functions, chaining, audit, clock),
         issuing=issuing,
     )
     keeping.report_with(FASTLANE, FastlaneReporter(settings.fastlane, engine.logs))
     leases = Leases(dispatching, rooms, clock, time.monotonic)
     return Wired(
         engine=engine,
-        reception=Reception(
+        reception=WorkerGateway(
             dispatching, tasks, assignments, dispatch, kill, rooms, leases, bus, clock, ids, calls
         ),
         rescue=Rescue(dispatching, dispatch, kill, rooms, leases, bus, clock, time.monotonic),
@@ -254,7 +254,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
             (due.look, keeping.starts_changed, chaining.schedules_changed, webhooks.poke),
         ),
         due=due,
-        prune=Prune(
+        prune=Retention(
             dispatching,
             adapters.files,
             clock,
@@ -298,19 +298,19 @@ def _mail(settings: Settings) -> SmtpMail | None:
 
 def wire_access(
     settings: Settings, store: SqliteStore, clock: Clock
-) -> tuple[Sealing, Access, Secrets, Audit]:
+) -> tuple[Encryption, Accounts, Secrets, Audit]:
     """Credentials and secrets, which the command line uses without a server too."""
     kept = store.access
     audit = Audit(kept, clock)
     key = KeyFile(settings.data / KEY_NAME) if settings.secret_key is None else None
-    sealing = Sealing(key or GivenKey(settings.secret_key or ""), kept.sample)
-    access = Access(kept, clock, audit)
+    sealing = Encryption(key or GivenKey(settings.secret_key or ""), kept.sample)
+    access = Accounts(kept, clock, audit)
     if settings.dev:
         access.install_dev()
     return sealing, access, Secrets(kept, clock, audit, sealing), audit
 
 
-def _drain(load: Load) -> Listener:
+def _drain(load: Admission) -> Listener:
     def on_changes(changes: Sequence[Change]) -> None:
         left = 0
         for change in changes:

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from taskyard.ports.clock import Clock
-from taskyard.services.access.accounts import Access
+from taskyard.services.access.accounts import Accounts
 from taskyard.services.access.audit import Audit
 from taskyard.services.access.secrets import Secrets
 from taskyard.services.functions.calls import Calls
 from taskyard.services.functions.functions import Functions
-from taskyard.services.functions.invocations import Issuing
-from taskyard.services.functions.resources import Catalogue
+from taskyard.services.functions.invocations import Invocations
+from taskyard.services.functions.resources import FunctionResources
 from taskyard.services.jobs.jobs import Jobs
 from taskyard.services.lists import Lists
 from taskyard.services.notifications.bus import Bus
@@ -38,7 +38,7 @@ class Engine:
     logs: Logs
     follow: Follow
     dispatch: Dispatch
-    access: Access
+    access: Accounts
     output: OutputQuota
     secrets: Secrets
     audit: Audit
@@ -48,5 +48,5 @@ class Engine:
     jobs: Jobs
     functions: Functions
     calls: Calls
-    catalogue: Catalogue
-    issuing: Issuing
+    catalogue: FunctionResources
+    issuing: Invocations

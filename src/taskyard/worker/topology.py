@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from taskyard.core.resources import Capacity
-from taskyard.core.scheduling.cpu_allocation import Node, Topology
+from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
 
 _NODES: Final = Path("/sys/devices/system/node")
 _TOTAL: Final = re.compile(r"MemTotal:\s+(\d+) kB")
@@ -41,11 +41,11 @@ def topology(holdings: Holdings, memory_bytes: int, root: Path = _NODES) -> Topo
     found = [node for node in found if node.cores]
     pinned = bool(found)
     if not found:
-        found = [Node(0, tuple(sorted(usable)), memory_bytes)]
+        found = [NumaNode(0, tuple(sorted(usable)), memory_bytes)]
     else:
         found = _bounded(found, memory_bytes)
     offered = tuple(
-        Node(one.number, one.cores, one.memory_bytes * holdings.memory_percent // 100)
+        NumaNode(one.number, one.cores, one.memory_bytes * holdings.memory_percent // 100)
         for one in found
     )
     return Topology(offered, holdings.cpu_factor, holdings.memory_factor, pinned)
@@ -79,24 +79,25 @@ def _usable_cores() -> frozenset[int]:
     return frozenset(range(os.cpu_count() or 1))
 
 
-def _nodes(root: Path, usable: frozenset[int]) -> list[Node]:
+def _nodes(root: Path, usable: frozenset[int]) -> list[NumaNode]:
     nodes = []
     try:
         for directory in sorted(root.glob("node[0-9]*"), key=lambda path: int(path.name[4:])):
             cores = cores_in((directory / "cpulist").read_text(encoding="ascii"))
             total = _TOTAL.search((directory / "meminfo").read_text(encoding="ascii"))
             memory = int(total.group(1)) << 10 if total else 0
-            nodes.append(Node(int(directory.name[4:]), tuple(sorted(cores & usable)), memory))
+            nodes.append(NumaNode(int(directory.name[4:]), tuple(sorted(cores & usable)), memory))
     except (OSError, ValueError):
         return []
     return nodes
 
 
-def _bounded(nodes: list[Node], memory_bytes: int) -> list[Node]:
+def _bounded(nodes: list[NumaNode], memory_bytes: int) -> list[NumaNode]:
     """Together no more memory than ``memory_bytes``, where a cgroup allows less than there is."""
     total = sum(node.memory_bytes for node in nodes)
     if total <= memory_bytes or total == 0:
         return nodes
     return [
-        Node(node.number, node.cores, node.memory_bytes * memory_bytes // total) for node in nodes
+        NumaNode(node.number, node.cores, node.memory_bytes * memory_bytes // total)
+        for node in nodes
     ]

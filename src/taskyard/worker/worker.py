@@ -15,7 +15,7 @@ from taskyard.core.circuit_breaker import CircuitRule
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.resources import Capacity
-from taskyard.core.scheduling.cpu_allocation import Node, Topology
+from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import needed_runtime
 from taskyard.ports.clock import Clock, Ids
@@ -43,7 +43,7 @@ class Sweeping(Protocol):
         ...
 
 
-class Place(Struct, frozen=True):
+class Machine(Struct, frozen=True):
     """What is said of a worker's machine, besides how much there is."""
 
     topology: Topology = Topology()
@@ -58,7 +58,7 @@ class Place(Struct, frozen=True):
         if not self.counts_cores:
             return self.topology
         cores = tuple(range(capacity.cpu_millis // 1000))
-        return Topology((Node(0, cores, capacity.memory_bytes),), pins_memory=False)
+        return Topology((NumaNode(0, cores, capacity.memory_bytes),), pins_memory=False)
 
 
 class _Holding:
@@ -109,7 +109,7 @@ class Worker:
         keeper: OutputKeeper,
         circuit: CircuitRule = CircuitRule(),  # noqa: B008 - frozen
         measure: Callable[[], Awaitable[Capacity | None]] | None = None,
-        place: Place = Place(),  # noqa: B008 - frozen
+        place: Machine = Machine(),  # noqa: B008 - frozen
     ) -> None:
         self.worker_id = worker_id
         self.capacity = capacity

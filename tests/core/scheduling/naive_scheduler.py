@@ -10,12 +10,12 @@ from taskyard.core.ids import IncarnationId, TaskId, WorkerId, WorkspaceName
 from taskyard.core.instants import SECOND, Instant
 from taskyard.core.resources import Capacity, Resources
 from taskyard.core.scheduling import fairness
-from taskyard.core.scheduling.cpu_allocation import Node, Topology
+from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
 from taskyard.core.scheduling.fairness import QueueKey
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.policies import Policy
 from taskyard.core.scheduling.pools import Pool
-from taskyard.core.scheduling.requirements import Demand, ReadyTask
+from taskyard.core.scheduling.requirements import ReadyTask, Requirements
 
 GIB = 1 << 30
 START = Instant(1_700_000_000 * SECOND)
@@ -31,7 +31,7 @@ def ready(
     policy: Policy | None = None,
 ) -> ReadyTask:
     """A task that became ready now."""
-    demand = Demand(asked, runtime, policy)
+    demand = Requirements(asked, runtime, policy)
     return ReadyTask(seq, TaskId(f"task-{seq}"), key.workspace, key.group, priority, demand, now)
 
 
@@ -53,7 +53,7 @@ def rooms_of(*sizes: tuple[int, int, int]) -> list[Room]:
         capacity = Capacity(slots, cpu, gib * GIB)
         name = WorkerId(f"w{number}")
         cores = tuple(range(cpu // 1000))
-        nodes = (Node(0, cores[:1], 2 * GIB), Node(1, cores[1:], 2 * GIB))
+        nodes = (NumaNode(0, cores[:1], 2 * GIB), NumaNode(1, cores[1:], 2 * GIB))
         topology = Topology(nodes, cpu_factor=1 + number % 2)
         room = Room(name, IncarnationId(f"life-{number}"), capacity, capacity)
         tags = frozenset({"gpu"}) if number % 2 else frozenset()

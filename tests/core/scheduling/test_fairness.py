@@ -35,7 +35,7 @@ from taskyard.core.scheduling.policies import (
     Policy,
 )
 from taskyard.core.scheduling.pools import Pool, Pools
-from taskyard.core.scheduling.requirements import Demand
+from taskyard.core.scheduling.requirements import Requirements
 
 WINDOW = 3
 LOOK_PAST = 1
@@ -195,7 +195,7 @@ class FairnessMachine(RuleBasedStateMachine):
     def find_running(self, key: QueueKey, index: int, asked: Resources, runtime: str) -> None:
         """After a restart something runs that nobody planned, even past a limit."""
         room = self.rooms[index % len(self.rooms)]
-        if not room.fits(Demand(asked)):
+        if not room.fits(Requirements(asked)):
             return
         task = ready(next(self.count), key, 0, asked, self.now, runtime)
         self._hold(Chosen(task, room.worker_id, room.incarnation, None, room.grant(asked)))

@@ -27,7 +27,7 @@ from taskyard.core.scheduling.policies import (
     reserving,
     static_part,
 )
-from taskyard.core.scheduling.requirements import Demand
+from taskyard.core.scheduling.requirements import Requirements
 from taskyard.core.scheduling.rules import LENGTH_LIMIT, holds, problem_of_rule
 
 KEY = QueueKey(WorkspaceName("a"), GroupName("g"))
@@ -121,8 +121,8 @@ def test_tagged_workers_are_for_those_who_choose_them(policy: Policy, count: int
 @given(POLICIES)
 def test_policies_travel_as_json(policy: Policy) -> None:
     """With the demand of a task, as they are stored."""
-    demand = Demand(policy=policy)
-    assert msgspec.json.decode(msgspec.json.encode(demand), type=Demand) == demand
+    demand = Requirements(policy=policy)
+    assert msgspec.json.decode(msgspec.json.encode(demand), type=Requirements) == demand
     assert problem_of(policy) is None
 
 

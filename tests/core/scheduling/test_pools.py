@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from taskyard.core.ids import GroupName, WorkerId
 from taskyard.core.scheduling import pools as pools_module
-from taskyard.core.scheduling.pools import Lane, Pool, Pools
+from taskyard.core.scheduling.pools import PlacementClass, Pool, Pools
 
 A, B, C = WorkerId("a"), WorkerId("b"), WorkerId("c")
 
@@ -23,8 +23,8 @@ def test_a_group_matches_from_its_start() -> None:
 def test_only_containers_are_concerned() -> None:
     """And nothing at all while there are no pools."""
     pools = Pools([Pool("", frozenset({A}))])
-    assert pools.lane(GroupName("g"), "command") == Lane("command")
-    assert Pools().lane(GroupName("g"), "container") == Lane("container")
+    assert pools.lane(GroupName("g"), "command") == PlacementClass("command")
+    assert Pools().lane(GroupName("g"), "container") == PlacementClass("container")
     assert pools.of(GroupName("g"), "command", A) is None
     assert pools.of(GroupName("g"), "container", C) is None
 

@@ -16,8 +16,8 @@ from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.policies import MatchTag, Policy, RuleBased
 from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.scheduling.round import LANES
-from taskyard.core.scheduling.rule_budget import EMPTY, OutOfSteps, Steps
-from taskyard.core.scheduling.rule_results import Verdicts
+from taskyard.core.scheduling.rule_budget import EMPTY, OutOfSteps, RuleBudget
+from taskyard.core.scheduling.rule_results import RuleResults
 
 A, B = WorkspaceName("a"), WorkspaceName("b")
 
@@ -54,7 +54,7 @@ def seqs(plan: Sequence[Chosen]) -> list[int]:
 
 def test_steps_are_shared_out_among_those_who_spent_some() -> None:
     """Each gets the same, nobody more than there is room for, and nobody pays for another."""
-    steps = Steps(100)
+    steps = RuleBudget(100)
     steps.of(A).spend(150)
     steps.of(B).spend(30)
     assert (steps.left(A), steps.left(B)) == (-50, 70)
@@ -69,7 +69,7 @@ def test_steps_are_shared_out_among_those_who_spent_some() -> None:
 
 def test_what_is_left_of_a_division_is_not_lost() -> None:
     """However small the portions are."""
-    steps = Steps(100)
+    steps = RuleBudget(100)
     for name in (A, B):
         steps.spend(name, 100)
     for _ in range(10):
@@ -80,7 +80,7 @@ def test_what_is_left_of_a_division_is_not_lost() -> None:
 def test_a_rule_is_evaluated_once_for_each_worker() -> None:
     """Again when the worker is another one; for a rule about all, when any of them is."""
     here = {room.worker_id: room for room in rooms_of((1, 1000, 1), (1, 1000, 1))}
-    memory = Verdicts(MetadataOfAll(here))
+    memory = RuleResults(MetadataOfAll(here))
     for name in here:
         memory.describe(name)
     room = here[WorkerId("w0")]
@@ -107,7 +107,7 @@ def test_one_workspace_does_not_make_another_one_forget(monkeypatch: pytest.Monk
     monkeypatch.setattr(rule_results, "RULES", 10)
     monkeypatch.setattr(rule_results, "IN_ALL", 15)
     (room,) = rooms_of((1, 1000, 1))
-    memory = Verdicts(MetadataOfAll({room.worker_id: room}))
+    memory = RuleResults(MetadataOfAll({room.worker_id: room}))
     memory.describe(room.worker_id)
     memory.refusal(rule(0), room, 0, Purse(B))
     for name in (A, WorkspaceName("c")):
@@ -136,7 +136,7 @@ def fleet_of(count: int) -> Fleet:
 
 def test_nobody_waits_with_those_who_are_out_of_steps() -> None:
     """Neither others, nor tasks of the same workspace without policies."""
-    queues, fleet, steps = ReadyQueues(), fleet_of(1), Steps(1000)
+    queues, fleet, steps = ReadyQueues(), fleet_of(1), RuleBudget(1000)
     for seq in range(50):
         add(queues, seq, A, rule(seq))
     add(queues, 100, A, None)
@@ -158,7 +158,7 @@ def ready_of(seq: int) -> ReadyTask:
 
 def test_what_was_found_out_is_kept_and_so_everybody_has_a_turn() -> None:
     """However little there is for one plan: the one task that can go does go, behind all others."""
-    queues, fleet, steps = ReadyQueues(), fleet_of(3), Steps(1000)
+    queues, fleet, steps = ReadyQueues(), fleet_of(3), RuleBudget(1000)
     for seq in range(LANES + 50):
         add(queues, seq, A, rule(seq))
     add(queues, 1000, A, RuleBased('worker == "w2"'))
@@ -193,7 +193,7 @@ def where(policy: Policy) -> Selector:
 def test_a_question_that_was_broken_off_goes_on_where_it_was() -> None:
     """With a right answer in the end."""
     fleet, selector = fleet_of(40), where(RuleBased('worker != "w7"'))
-    steps = Steps(50)
+    steps = RuleBudget(50)
     for _ in range(4):
         with pytest.raises(OutOfSteps):
             fleet.ladders(selector, steps.of(A))
@@ -209,7 +209,7 @@ def test_a_question_that_was_broken_off_goes_on_where_it_was() -> None:
 
 def test_who_only_asks_whether_others_come_first_pays_for_nobody() -> None:
     """A task is placed at once although another workspace's policies are not evaluated yet."""
-    queues, fleet, steps = ReadyQueues(), fleet_of(1), Steps(1000)
+    queues, fleet, steps = ReadyQueues(), fleet_of(1), RuleBudget(1000)
     for seq in range(50):
         add(queues, seq, A, rule(seq))
     task = ready(100, QueueKey(B, GroupName("g")), 0, Resources(), START)
@@ -219,7 +219,7 @@ def test_who_only_asks_whether_others_come_first_pays_for_nobody() -> None:
 
 def test_a_worker_that_changes_is_seen_by_policies() -> None:
     """Its tags, its metadata, and whether it takes anything at all."""
-    queues, fleet, steps = ReadyQueues(), fleet_of(1), Steps(10_000)
+    queues, fleet, steps = ReadyQueues(), fleet_of(1), RuleBudget(10_000)
     room: Room = fleet.rooms[WorkerId("w0")]
     add(queues, 0, A, MatchTag("new"))
     add(queues, 1, A, RuleBased('get(metadata, "a") == "b"'))

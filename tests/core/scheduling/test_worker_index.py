@@ -24,8 +24,8 @@ from taskyard.core.scheduling.policies import (
     Policy,
     static_part,
 )
-from taskyard.core.scheduling.requirements import Demand
-from taskyard.core.scheduling.worker_index import Ladder
+from taskyard.core.scheduling.requirements import Requirements
+from taskyard.core.scheduling.worker_index import WorkerIndex
 
 KEY = QueueKey(WorkspaceName("a"), GroupName("g"))
 SIZES = st.tuples(st.integers(0, 3), st.sampled_from([1000, 2500, 4000]), st.integers(1, 4))
@@ -40,13 +40,13 @@ ASKED = st.builds(
 
 def scan(rooms: list[Room], asked: Resources) -> WorkerId | None:
     """The least loaded with room, the first of equals."""
-    able = [room for room in rooms if room.fits(Demand(asked))]
+    able = [room for room in rooms if room.fits(Requirements(asked))]
     return min(able, key=lambda room: room.load).worker_id if able else None
 
 
-def best(ladder: Ladder, rooms: dict[WorkerId, Room], asked: Resources) -> WorkerId | None:
+def best(ladder: WorkerIndex, rooms: dict[WorkerId, Room], asked: Resources) -> WorkerId | None:
     """The same by the index."""
-    return ladder.best(asked, lambda name: rooms[name].fits(Demand(asked)))
+    return ladder.best(asked, lambda name: rooms[name].fits(Requirements(asked)))
 
 
 @given(st.lists(SIZES, max_size=40), st.lists(st.tuples(st.integers(0, 50), ASKED), max_size=40))
@@ -55,7 +55,7 @@ def test_the_choice_is_that_of_a_scan(
 ) -> None:
     """While workers fill up, leave and come back."""
     rooms = rooms_of(*sizes)
-    ladder = Ladder()
+    ladder = WorkerIndex()
     for room in rooms:
         ladder.put(room)
     for number, asked in steps:

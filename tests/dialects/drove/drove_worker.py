@@ -13,7 +13,7 @@ from fakes.logs import MemoryLogs
 from taskyard.core.attempts import Ended, Started
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.resources import Capacity
-from taskyard.core.scheduling.cpu_allocation import Node, Topology
+from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Container
 from taskyard.ports.errors import WorkerUnreachable
@@ -50,7 +50,7 @@ class WordWorkers:
     async def join(self, name: str, **hello: Any) -> None:
         """One more worker: two nodes with two cores and 4 GiB each, unless told otherwise."""
         assert self._engine is not None
-        nodes = (Node(0, (0, 1), 4 * GIB), Node(1, (2, 3), 4 * GIB))
+        nodes = (NumaNode(0, (0, 1), 4 * GIB), NumaNode(1, (2, 3), 4 * GIB))
         given: dict[str, Any] = {
             "capacity": Capacity(10_000, 4000, 8 * GIB),
             "runtimes": ("container",),

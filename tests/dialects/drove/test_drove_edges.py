@@ -6,7 +6,7 @@ from drove_world import DroveWorld, opened, spec
 
 from taskyard.core.errors import Overloaded, StorageFull, Unavailable
 from taskyard.core.resources import Capacity
-from taskyard.core.scheduling.cpu_allocation import Node, Topology
+from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
 
 pytestmark = pytest.mark.anyio
 GIB = 1 << 30
@@ -46,7 +46,7 @@ async def test_faults_are_told_in_the_envelope(
 async def test_overprovisioned_cores_count_but_do_not_widen_nodes(tmp_path: object) -> None:
     """What is free counts each core as often as it is offered; the layout does not."""
     async with opened(tmp_path, workers=False) as world:  # type: ignore[arg-type]  # a path
-        nodes = (Node(0, (0, 1), GIB),)
+        nodes = (NumaNode(0, (0, 1), GIB),)
         topology = Topology(nodes, cpu_factor=2, memory_factor=2)
         capacity = Capacity(100, 4000, 2 * GIB)
         await world.workers.join("w1", topology=topology, capacity=capacity)

@@ -10,7 +10,7 @@ from greencloud_world import ECHO, GreenCloudWorld, Json, opened
 from taskyard.dialects.greencloud.app import ROUTES
 from taskyard.dialects.greencloud.dialect import Call
 from taskyard.dialects.http.routes import Route
-from taskyard.services.functions.resources import Catalogue
+from taskyard.services.functions.resources import FunctionResources
 
 pytestmark = pytest.mark.anyio
 SAY = "def handle(event, context):\n    return 'said'\n"
@@ -149,7 +149,7 @@ async def test_a_defect_is_not_shown(
         raise RuntimeError("the inside")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Catalogue, "page", broken)
+        patch.setattr(FunctionResources, "page", broken)
         answer = await world.acme.http.get("/v1/endpoint/list")
     assert (answer.status_code, answer.json()["error"]) == (500, "INTERNAL")
     assert "inside" not in answer.text

@@ -7,11 +7,11 @@ import pytest
 from greencloud_world import GreenCloudWorld
 
 from taskyard.core.errors import Unavailable
-from taskyard.core.functions.invocations import CallView
+from taskyard.core.functions.invocations import InvocationView
 from taskyard.core.instants import to_datetime
 from taskyard.dialects.greencloud import routes_functions, routes_tasks, streaming
 from taskyard.services.functions import resources
-from taskyard.services.functions.invocations import Issuing
+from taskyard.services.functions.invocations import Invocations
 
 pytestmark = pytest.mark.anyio
 
@@ -134,16 +134,16 @@ async def test_a_list_that_breaks_off(
     function = await acme.deployed("def handle(e, c): return 'x'\n")
     for _ in range(12):
         await acme.task(function)
-    views, count = Issuing.views, 0
+    views, count = Invocations.views, 0
 
-    async def failing(self: Issuing, *given: Any, **more: Any) -> list[CallView]:
+    async def failing(self: Invocations, *given: Any, **more: Any) -> list[InvocationView]:
         nonlocal count
         count += 1
         if count > limit:
             raise Unavailable("the store is closed")
         return await views(self, *given, **more)
 
-    monkeypatch.setattr(Issuing, "views", failing)
+    monkeypatch.setattr(Invocations, "views", failing)
     path = f"/v1/task/list?functionId={function}"
     limit = 0
     refused = await acme.http.get(path)

@@ -15,7 +15,7 @@ from fakes.stores import apart, prepare
 from taskyard.core.attempts import Ended, Started
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.resources import Capacity
-from taskyard.core.scheduling.cpu_allocation import Node, Topology
+from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Command
 from taskyard.dialects.http.streams import Streams
@@ -60,7 +60,7 @@ class WordWorker:
                 "1",
                 Capacity(4, 4000, 8 << 30),
                 ("command",),
-                topology=Topology((Node(0, (4, 5), 8 << 30),)),
+                topology=Topology((NumaNode(0, (4, 5), 8 << 30),)),
             )
         )
         tasks.start_soon(self._work)

@@ -12,9 +12,9 @@ from access_world import ADMIN_A, ADMIN_B, A, B, World, template, world
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import InvalidInput, NotAllowed, NotFound
 from taskyard.services.access.encryption import (
+    Encryption,
     GivenKey,
     KeyFile,
-    Sealing,
     SecretKeyMissing,
     SecretKeyWrong,
 )
@@ -39,7 +39,7 @@ async def at(template_path: Path, tmp_path: Path) -> AsyncIterator[World]:
 def reopened(at: World) -> Secrets:
     """The secrets as after a restart."""
     key = KeyFile(at.path.parent / "secret.key")
-    return Secrets(at.store, at.clock, at.audit, Sealing(key, at.store.sample))
+    return Secrets(at.store, at.clock, at.audit, Encryption(key, at.store.sample))
 
 
 async def test_a_secret_is_resolved_in_its_workspace_only(at: World) -> None:
@@ -167,7 +167,7 @@ async def test_a_wrong_key_is_refused_and_not_touched(at: World) -> None:
 async def test_a_given_key_takes_the_place_of_the_file(at: World) -> None:
     """Nothing is written beside the store."""
     text = base64.b64encode(os.urandom(32)).decode()
-    sealing = Sealing(GivenKey(text), at.store.sample)
+    sealing = Encryption(GivenKey(text), at.store.sample)
     secrets = Secrets(at.store, at.clock, at.audit, sealing)
     await secrets.put(ADMIN_A, "db", "x")
     assert await secrets.resolve(A, ["db"]) == {"db": "x"}

@@ -39,7 +39,7 @@ from taskyard.services.functions.builds import BuildLimits
 from taskyard.services.functions.calls import Calls, FunctionNotReady, FunctionPaused
 from taskyard.services.functions.deployments import Deployment
 from taskyard.services.functions.functions import Functions
-from taskyard.services.functions.version_builder import ImageMaking
+from taskyard.services.functions.version_builder import ImagePuller
 from taskyard.services.tasks.tasks import Tasks
 from taskyard.store.sqlite.store import SqliteStore
 
@@ -177,7 +177,7 @@ class World:
             anything,
             anything,
             SystemClock(),
-            ImageMaking(Images(), anything),
+            ImagePuller(Images(), anything),
             BuildLimits(at_once=2),
         )
         self.calls = Calls(

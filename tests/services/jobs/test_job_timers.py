@@ -22,14 +22,14 @@ from taskyard.core.attempts import Ended, Report, Started
 from taskyard.core.changes import Change
 from taskyard.core.ids import AttemptId, GroupName, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.instants import Instant, after
-from taskyard.core.jobs import Job, JobDefinition, JobKey, Moment, execution_id, retry_at
+from taskyard.core.jobs import Job, JobDefinition, JobKey, JobMoment, execution_id, retry_at
 from taskyard.core.notifications.messages import DeliveryKind, Message
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import Container, Task, TaskSpec, WebhookEvent
 from taskyard.ports.dispatching import Placement, WorkerRecord
 from taskyard.ports.jobs import Owed, Start
-from taskyard.services.jobs.job_timers import JobKeeping
+from taskyard.services.jobs.job_timers import JobTimers
 from taskyard.services.notifications.bus import Bus
 from taskyard.store.sqlite.store import SqliteStore
 
@@ -67,9 +67,9 @@ class HurriedClock:
 class OneMessage:
     """Reports each moment with one message."""
 
-    async def messages(self, owed: Owed, moment: Moment) -> list[Message]:
+    async def messages(self, owed: Owed, moment: JobMoment) -> list[Message]:
         """See ``Reporter``."""
-        event = WebhookEvent.STARTED if moment is Moment.BEGAN else WebhookEvent.FINISHED
+        event = WebhookEvent.STARTED if moment is JobMoment.BEGAN else WebhookEvent.FINISHED
         body = owed.execution.task.id.encode()
         return [Message(DeliveryKind.PLAIN, event, 0, "http://127.0.0.1:1/", body)]
 
@@ -81,7 +81,7 @@ class Day:
         self.store = store
         self.bus = Bus()
         self.clock = HurriedClock()
-        self.keeping = JobKeeping(faults.wrap(store.jobs), self.bus, self.clock)
+        self.keeping = JobTimers(faults.wrap(store.jobs), self.bus, self.clock)
         self.keeping.report_with("test", OneMessage())
         self.names = 0
 
@@ -190,7 +190,7 @@ async def test_a_service_that_begins_anew_goes_on_where_the_last_one_was() -> No
     async with day(Faults()) as one:
         for turn in range(60):
             async with anyio.create_task_group() as loops:
-                keeping = JobKeeping(one.store.jobs, Bus(), one.clock)
+                keeping = JobTimers(one.store.jobs, Bus(), one.clock)
                 keeping.report_with("test", OneMessage())
                 loops.start_soon(keeping.run)
                 await one.round(announced=False)

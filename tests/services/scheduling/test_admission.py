@@ -4,7 +4,7 @@ import pytest
 
 from taskyard.core.errors import Overloaded
 from taskyard.core.ids import WorkspaceName
-from taskyard.services.scheduling.admission import LONGEST_WAIT_S, Load
+from taskyard.services.scheduling.admission import LONGEST_WAIT_S, Admission
 
 A = WorkspaceName("a")
 
@@ -15,7 +15,7 @@ class Scene:
     def __init__(self, limit: int = 100) -> None:
         self.waiting = 0
         self.seconds = 1000.0
-        self.load = Load(limit, lambda _workspace: self.waiting, lambda: self.seconds)
+        self.load = Admission(limit, lambda _workspace: self.waiting, lambda: self.seconds)
 
     def retry_after(self, count: int = 1) -> float:
         """What a refusal says."""

@@ -31,11 +31,11 @@ from taskyard.ports.dispatching import Placement, WorkerRecord
 from taskyard.ports.jobs import Start
 from taskyard.ports.outgoing import Answer
 from taskyard.ports.store import TaskQuery
-from taskyard.services.functions.triggers import Chaining
-from taskyard.services.jobs.job_timers import JobKeeping
+from taskyard.services.functions.triggers import Triggers
+from taskyard.services.jobs.job_timers import JobTimers
 from taskyard.services.notifications.bus import Bus
-from taskyard.services.notifications.webhook_sender import WebhookSending
-from taskyard.services.scheduling.timers import Due
+from taskyard.services.notifications.webhook_sender import WebhookSender
+from taskyard.services.scheduling.timers import Timers
 from taskyard.services.tasks.validation import check_spec
 from taskyard.store.sqlite.database import FILE_NAME
 from taskyard.store.sqlite.parking import RETRY_S
@@ -142,7 +142,7 @@ async def a_recurring_task(yard: Yard, sql: str) -> str:
         page = await yard.store.tasks.list_tasks(TaskQuery(workspace=WS, schedule_id=good.id))
         return bool(page.tasks) and bool(await yard.parked())
 
-    await yard.turn(Due(yard.store.dispatch, Bus(), yard.clock).run, fired)
+    await yard.turn(Timers(yard.store.dispatch, Bus(), yard.clock).run, fired)
     return bad.id
 
 
@@ -154,7 +154,7 @@ async def a_delayed_task(yard: Yard, sql: str) -> str:
     async def ready() -> bool:
         return await yard.state(good) == "queued" and bool(await yard.parked())
 
-    await yard.turn(Due(yard.store.dispatch, Bus(), yard.clock).run, ready)
+    await yard.turn(Timers(yard.store.dispatch, Bus(), yard.clock).run, ready)
     assert await yard.state(bad) == "scheduled"
     return bad.id
 
@@ -167,7 +167,7 @@ async def an_expiring_task(yard: Yard, sql: str) -> str:
     async def over() -> bool:
         return [await yard.state(one) for one in (bad, good)] == ["expired"] * 2
 
-    await yard.turn(Due(yard.store.dispatch, Bus(), yard.clock).run, over)
+    await yard.turn(Timers(yard.store.dispatch, Bus(), yard.clock).run, over)
     return ""
 
 
@@ -193,7 +193,7 @@ async def a_job(yard: Yard, sql: str) -> str:
         job = await yard.store.jobs.job(GOOD_JOB)
         return job.execution_count == 1 and bool(await yard.parked())
 
-    await yard.turn(JobKeeping(yard.store.jobs, Bus(), yard.clock).run, started)
+    await yard.turn(JobTimers(yard.store.jobs, Bus(), yard.clock).run, started)
     return "1"
 
 
@@ -208,11 +208,11 @@ class NoFunctions:
         raise NotFound("function", "f")
 
 
-def chaining(yard: Yard) -> Chaining:
+def chaining(yard: Yard) -> Triggers:
     """The loops of triggers and schedules."""
     issuing: Any = NoFunctions()
     store = yard.store
-    return Chaining(store.catalogue, store.issued, issuing, store.parking, Bus(), yard.clock)
+    return Triggers(store.catalogue, store.issued, issuing, store.parking, Bus(), yard.clock)
 
 
 async def a_schedule(yard: Yard, sql: str) -> str:
@@ -274,7 +274,7 @@ async def a_delivery(yard: Yard, sql: str) -> str:
         return b"k"
 
     async def run() -> None:
-        sending = WebhookSending(yard.store.webhooks, sender, key, yard.clock)
+        sending = WebhookSender(yard.store.webhooks, sender, key, yard.clock)
         async with anyio.create_task_group() as tries:
             await sending.start(tries)
             await anyio.sleep_forever()

@@ -8,7 +8,7 @@ from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity, Resources
 from taskyard.core.scheduling.fairness import QueueKey
 from taskyard.ports.dispatching import WorkerRecord
-from taskyard.services.scheduling.cluster_state import Held, Rooms
+from taskyard.services.scheduling.cluster_state import ClusterState, Reservation
 
 TOTAL = Capacity(4, 4000, 4 << 30)
 KEY = QueueKey(WorkspaceName("a"), GroupName("g"))
@@ -33,7 +33,7 @@ def record(name: str, life: str = "one") -> WorkerRecord:
 )
 def test_free_is_total_less_what_is_held(steps: list[tuple[str, str, int]]) -> None:
     """At every moment, for every worker that is here."""
-    rooms = Rooms(lambda: 0.0)
+    rooms = ClusterState(lambda: 0.0)
     held: dict[str, tuple[str, Resources]] = {}
     here: set[str] = set()
     for action, worker, number in steps:
@@ -46,7 +46,7 @@ def test_free_is_total_less_what_is_held(steps: list[tuple[str, str, int]]) -> N
             rooms.leave(WorkerId(worker))
             here.discard(worker)
         elif action == "hold" and name not in held:
-            rooms.hold(AttemptId(name), Held(WorkerId(worker), KEY, asked))
+            rooms.hold(AttemptId(name), Reservation(WorkerId(worker), KEY, asked))
             held[name] = (worker, asked)
         elif action == "free":
             found = rooms.free(AttemptId(name))
@@ -66,7 +66,7 @@ def test_free_is_total_less_what_is_held(steps: list[tuple[str, str, int]]) -> N
 def test_only_the_present_incarnation_beats() -> None:
     """An earlier life is told that it is over."""
     seconds = 0.0
-    rooms = Rooms(lambda: seconds)
+    rooms = ClusterState(lambda: seconds)
     rooms.join(record("w1", "one"))
     assert rooms.beat(WorkerId("w1"), IncarnationId("one"), Instant(1))
     rooms.join(record("w1", "two"))

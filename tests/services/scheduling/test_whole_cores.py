@@ -8,12 +8,12 @@ from fakes.engine import CALLER, GIB, FakeWorker, World
 from fakes.memory import MemoryStore
 from taskyard.core.errors import InvalidInput
 from taskyard.core.resources import Capacity, Resources
-from taskyard.core.scheduling.cpu_allocation import Allotment, Node, Topology
+from taskyard.core.scheduling.cpu_allocation import CpuAllocation, NumaNode, Topology
 from taskyard.core.scheduling.policies import Composite, MatchTag, MaxPerHost, RuleBased
 from taskyard.core.states import AttemptState
 
 pytestmark = pytest.mark.anyio
-TOPOLOGY = Topology((Node(0, (2, 3), 2 * GIB), Node(1, (6, 7, 8), 4 * GIB)))
+TOPOLOGY = Topology((NumaNode(0, (2, 3), 2 * GIB), NumaNode(1, (6, 7, 8), 4 * GIB)))
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ async def test_an_attempt_gets_concrete_cores(world: World) -> None:
     worker = await numa(world)
     task = await world.submit(resources=Resources(None, GIB, cores=2))
     (assignment,) = worker.assigned
-    assert assignment.resources.allotted == Allotment(0, (2, 3), GIB)
+    assert assignment.resources.allotted == CpuAllocation(0, (2, 3), GIB)
     assert (assignment.cpuset, assignment.memory_nodes) == ((2, 3), (0,))
     (attempt,) = await world.store.tasks.attempts(CALLER.workspace, task.id)
     assert attempt.resources == assignment.resources
@@ -92,7 +92,7 @@ async def test_policies_hold_from_submit_to_worker(world: World) -> None:
     [
         (Resources(cores=0), "resources.cores"),
         (Resources(1000, cores=1), "resources.cores"),
-        (Resources(cores=1, allotted=Allotment(0, (1,))), "resources.allotted"),
+        (Resources(cores=1, allotted=CpuAllocation(0, (1,))), "resources.allotted"),
     ],
 )
 async def test_wrong_wishes_are_refused(world: World, resources: Resources, field: str) -> None:

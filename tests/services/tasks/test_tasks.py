@@ -23,7 +23,7 @@ from taskyard.core.scheduling.policies import RuleBased
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import Command, TaskSpec
 from taskyard.ports.store import TaskQuery
-from taskyard.services.scheduling.rule_budget import PolicyPace, StepSource
+from taskyard.services.scheduling.rule_budget import PolicyPace, RuleBudgetSource
 from taskyard.services.tasks import tasks as tasks_module
 
 pytestmark = pytest.mark.anyio
@@ -271,7 +271,7 @@ async def test_history_tells_everything_in_order(world: World) -> None:
 async def test_policies_are_read_at_a_pace_of_their_workspace() -> None:
     """Who has many large ones read waits; others do not, nor does who has the same one again."""
     world = World()
-    world.tasks.policies = PolicyPace(StepSource(1000, world.clock.monotonic), world.clock)
+    world.tasks.policies = PolicyPace(RuleBudgetSource(1000, world.clock.monotonic), world.clock)
     large = [RuleBased(f"size('{number}') == 0" + " or True" * 60) for number in range(3)]
     specs = [TaskSpec(Command(argv=("true",)), placement=one) for one in large]
     other = replace(CALLER, workspace=WorkspaceName("other"))
@@ -290,7 +290,7 @@ async def test_policies_are_read_at_a_pace_of_their_workspace() -> None:
 async def test_who_would_wait_for_too_long_is_told_so() -> None:
     """Rather than to wait for ever."""
     world = World()
-    world.tasks.policies = PolicyPace(StepSource(1, world.clock.monotonic), world.clock)
+    world.tasks.policies = PolicyPace(RuleBudgetSource(1, world.clock.monotonic), world.clock)
     refused: list[Overloaded] = []
 
     async def submit() -> None:

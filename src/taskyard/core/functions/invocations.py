@@ -24,7 +24,7 @@ class CallOrigin(Struct, frozen=True):
     """How many calls led to this one by triggers."""
 
 
-class IssuedCall(Struct, frozen=True):
+class Invocation(Struct, frozen=True):
     """What is noted down along with the task of a call."""
 
     id: str
@@ -36,10 +36,10 @@ class IssuedCall(Struct, frozen=True):
     """As they were when it was issued."""
 
 
-class CallView(Struct, frozen=True):
+class InvocationView(Struct, frozen=True):
     """A call, and how far it is."""
 
-    call: IssuedCall
+    call: Invocation
     seq: int
     task_id: TaskId
     state: TaskState

@@ -139,4 +139,4 @@ class Build(Struct, frozen=True, tag="build", tag_field="kind"):
     """Of the version that is built."""
 
 
-Entry = Endpoint | Trigger | Schedule | Tag | Node | Build
+FunctionResource = Endpoint | Trigger | Schedule | Tag | Node | Build

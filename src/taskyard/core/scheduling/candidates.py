@@ -7,23 +7,23 @@ from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
 from taskyard.core.scheduling.fleet import Fleet, Selector
 from taskyard.core.scheduling.placement import Room, why_no_room, why_nowhere, why_refused
-from taskyard.core.scheduling.pools import Lane, PoolIndex, Pools
+from taskyard.core.scheduling.pools import PlacementClass, PoolIndex, Pools
 from taskyard.core.scheduling.queues import QueueKey
 from taskyard.core.scheduling.reasons import Wait
 from taskyard.core.scheduling.requirements import ReadyTask
-from taskyard.core.scheduling.rule_budget import EMPTY, ENDLESS, Purse, Steps
-from taskyard.core.scheduling.worker_index import Ladder
+from taskyard.core.scheduling.rule_budget import EMPTY, ENDLESS, Budget, RuleBudget
+from taskyard.core.scheduling.worker_index import WorkerIndex
 
 
-class Place(NamedTuple):
+class OpenWorkers(NamedTuple):
     """Where a lane may go."""
 
     pool: PoolIndex | None
     """The pool it takes its workers from; None if it takes them from everywhere, or nowhere."""
     selector: Selector | None
     """None for nowhere."""
-    free: Ladder
-    whole: Ladder
+    free: WorkerIndex
+    whole: WorkerIndex
 
 
 class Chosen(NamedTuple):
@@ -38,10 +38,10 @@ class Chosen(NamedTuple):
     """What it holds, with the cores it got; to be given back to the fleet."""
 
 
-class Floor:
+class Candidates:
     """A fleet for as long as one plan takes, which does not await anything."""
 
-    def __init__(self, fleet: Fleet, pools: Pools, steps: Steps | None = None) -> None:
+    def __init__(self, fleet: Fleet, pools: Pools, steps: RuleBudget | None = None) -> None:
         """Questions about policies are paid from ``steps``; without, they cost nothing.
 
         Methods that may ask some raise :class:`OutOfSteps`.
@@ -51,18 +51,18 @@ class Floor:
         self.reserved: dict[WorkerId, int] = {}
         """Workers kept free for a task: worker to ``seq``."""
         self._pools = pools
-        self._places: dict[Lane, Place] = {}
+        self._places: dict[PlacementClass, OpenWorkers] = {}
 
-    def lane_of(self, task: ReadyTask) -> Lane:
+    def lane_of(self, task: ReadyTask) -> PlacementClass:
         """Where a task belongs."""
         return self._pools.lane(task.group, task.demand.runtime, task.demand.policy)
 
-    def is_open(self, lane: Lane, workspace: WorkspaceName) -> bool:
+    def is_open(self, lane: PlacementClass, workspace: WorkspaceName) -> bool:
         """Whether a task of this lane may go anywhere at all, room aside."""
         pool, _, ladder, _ = self._place(lane, workspace)
         return bool(ladder) and not self._pools.is_full(pool)
 
-    def is_known_open(self, lane: Lane) -> bool:
+    def is_known_open(self, lane: PlacementClass) -> bool:
         """The same, but no if that had to be found out first; nobody pays for it."""
         place = self._places.get(lane)
         if place is None:
@@ -154,27 +154,27 @@ class Floor:
             return self._why_refused(task, ladder)
         return why_no_room(task.demand, [self.fleet.rooms[name] for name in taken])
 
-    def _why_refused(self, task: ReadyTask, ladder: Ladder) -> Wait:
+    def _why_refused(self, task: ReadyTask, ladder: WorkerIndex) -> Wait:
         purse = self._purse(task.workspace)
         texts = {name: self.fleet.refusal(task, name, purse) for name in ladder}
         return why_refused({name: text for name, text in texts.items() if text is not None})
 
-    def _purse(self, workspace: WorkspaceName) -> Purse:
+    def _purse(self, workspace: WorkspaceName) -> Budget:
         return ENDLESS if self._steps is None else self._steps.of(workspace)
 
-    def _place(self, lane: Lane, workspace: WorkspaceName) -> Place:
+    def _place(self, lane: PlacementClass, workspace: WorkspaceName) -> OpenWorkers:
         found = self._places.get(lane)
         if found is None:
             found = self._places[lane] = self._find(lane, self._purse(workspace))
         return found
 
-    def _find(self, lane: Lane, purse: Purse) -> Place:
+    def _find(self, lane: PlacementClass, purse: Budget) -> OpenWorkers:
         pool, selector = self._way(lane)
         if selector is None:
-            return Place(None, None, Ladder(), Ladder())
-        return Place(pool, selector, *self.fleet.ladders(selector, purse))
+            return OpenWorkers(None, None, WorkerIndex(), WorkerIndex())
+        return OpenWorkers(pool, selector, *self.fleet.ladders(selector, purse))
 
-    def _way(self, lane: Lane) -> tuple[PoolIndex | None, Selector | None]:
+    def _way(self, lane: PlacementClass) -> tuple[PoolIndex | None, Selector | None]:
         """The pool a lane takes its workers from, and which they are; None for nowhere."""
         if lane.pools is None:
             return None, Selector(lane.runtime, None, lane.where)

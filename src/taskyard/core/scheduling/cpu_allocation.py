@@ -15,7 +15,7 @@ VIRTUAL_STRIDE: Final = 10_000
 """An over-provisioned core counts several times: core 3 also as 10003, 20003 and so on."""
 
 
-class Node(Struct, frozen=True):
+class NumaNode(Struct, frozen=True):
     """What a NUMA node offers."""
 
     number: int
@@ -27,7 +27,7 @@ class Node(Struct, frozen=True):
 class Topology(Struct, frozen=True, omit_defaults=True):
     """What a worker's machine offers, node by node."""
 
-    nodes: tuple[Node, ...] = ()
+    nodes: tuple[NumaNode, ...] = ()
     cpu_factor: int = 1
     """How often each core is offered; more than once is over-provisioning."""
     memory_factor: int = 1
@@ -36,10 +36,10 @@ class Topology(Struct, frozen=True, omit_defaults=True):
     """Whether the numbers of nodes are real; False where NUMA is left aside."""
 
     @property
-    def free(self) -> "tuple[NodeRoom, ...]":
+    def free(self) -> "tuple[FreeNode, ...]":
         """Everything there is to give."""
         return tuple(
-            NodeRoom(
+            FreeNode(
                 node.number,
                 tuple(
                     core + turn * VIRTUAL_STRIDE
@@ -52,7 +52,7 @@ class Topology(Struct, frozen=True, omit_defaults=True):
         )
 
 
-class NodeRoom(Struct, frozen=True):
+class FreeNode(Struct, frozen=True):
     """What is left of a node."""
 
     number: int
@@ -61,7 +61,7 @@ class NodeRoom(Struct, frozen=True):
     memory_bytes: int
 
 
-class Allotment(Struct, frozen=True, omit_defaults=True):
+class CpuAllocation(Struct, frozen=True, omit_defaults=True):
     """What an attempt has to itself."""
 
     node: int
@@ -86,14 +86,14 @@ class CoreTaken(ValueError):
     """A core was to be given to a second attempt, or came back a second time."""
 
 
-def fits(free: Sequence[NodeRoom], count: int, memory_bytes: int) -> bool:
+def fits(free: Sequence[FreeNode], count: int, memory_bytes: int) -> bool:
     """Whether one node has so many cores and so much memory left."""
     return any(len(room.cores) >= count and room.memory_bytes >= memory_bytes for room in free)
 
 
 def allot(
-    free: Sequence[NodeRoom], count: int, memory_bytes: int, *, pins_memory: bool
-) -> Allotment | None:
+    free: Sequence[FreeNode], count: int, memory_bytes: int, *, pins_memory: bool
+) -> CpuAllocation | None:
     """Choose cores: on the node where they leave least, so that large gaps stay large.
 
     Different processors go before several numbers of one.
@@ -110,12 +110,12 @@ def allot(
         order.append((turn, core))
     order.sort()
     cores = tuple(core for _, core in order[:count])
-    return Allotment(best.number, cores, memory_bytes, pins_memory)
+    return CpuAllocation(best.number, cores, memory_bytes, pins_memory)
 
 
 def without(
-    topology: Topology, free: Sequence[NodeRoom], allotment: Allotment
-) -> tuple[NodeRoom, ...]:
+    topology: Topology, free: Sequence[FreeNode], allotment: CpuAllocation
+) -> tuple[FreeNode, ...]:
     """What is left after an allotment.
 
     Cores that the worker no longer offers, as an attempt from before a change of settings may
@@ -134,8 +134,8 @@ def without(
 
 
 def within(
-    topology: Topology, free: Sequence[NodeRoom], allotment: Allotment
-) -> tuple[NodeRoom, ...]:
+    topology: Topology, free: Sequence[FreeNode], allotment: CpuAllocation
+) -> tuple[FreeNode, ...]:
     """What is left after an allotment came back. Raises :class:`CoreTaken` if it had before."""
     rooms = []
     for room in free:

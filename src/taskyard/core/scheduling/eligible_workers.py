@@ -7,7 +7,7 @@ from taskyard.core.ids import WorkerId, WorkspaceName
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.policies import Policy
 from taskyard.core.scheduling.queues import QueueKey
-from taskyard.core.scheduling.worker_index import Ladder
+from taskyard.core.scheduling.worker_index import WorkerIndex
 
 
 class Selector(NamedTuple):
@@ -22,7 +22,7 @@ class Selector(NamedTuple):
     """A group, and how many attempts of it a worker may not have yet; None if that is no matter."""
 
 
-class Index:
+class EligibleWorkers:
     """The workers of one selector. Changes are noted, and made up for when it is asked."""
 
     __slots__ = ("changed", "doubtful", "free", "is_wide", "owner", "whole")
@@ -32,9 +32,9 @@ class Index:
     ) -> None:
         self.owner = owner
         """Who asked for it first."""
-        self.free = Ladder()
+        self.free = WorkerIndex()
         """By what is free."""
-        self.whole = Ladder()
+        self.whole = WorkerIndex()
         """By what there is in all."""
         self.doubtful = dict.fromkeys(workers)
         """Workers that may be in question or not."""

@@ -12,15 +12,15 @@ from typing import Final
 
 from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant, seconds_between
-from taskyard.core.scheduling.candidates import Chosen, Floor
+from taskyard.core.scheduling.candidates import Candidates, Chosen
 from taskyard.core.scheduling.fleet import Fleet
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.pools import PoolIndex, Pools
-from taskyard.core.scheduling.queues import Entry, Queue, QueueKey, Workspace
+from taskyard.core.scheduling.queues import Queue, QueueEntry, QueueKey, Workspace
 from taskyard.core.scheduling.reasons import Wait
 from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.scheduling.round import Round
-from taskyard.core.scheduling.rule_budget import OutOfSteps, Steps
+from taskyard.core.scheduling.rule_budget import OutOfSteps, RuleBudget
 
 __all__ = ["WINDOW", "Chosen", "QueueKey", "ReadyQueues", "ReadyTask"]
 
@@ -173,7 +173,7 @@ class ReadyQueues:
     # -- decisions ---------------------------------------------------------------------------
 
     def plan(
-        self, fleet: Fleet, now: Instant, most: int, steps: Steps | None = None
+        self, fleet: Fleet, now: Instant, most: int, steps: RuleBudget | None = None
     ) -> list[Chosen]:
         """Choose up to ``most`` tasks and their workers, count them as running, take their room.
 
@@ -183,7 +183,7 @@ class ReadyQueues:
         A choice that cannot be carried out has to be given back with :meth:`ended`, its room to
         the fleet, and its task with :meth:`add` if it is still ready.
         """
-        floor = Floor(fleet, self._pools, steps)
+        floor = Candidates(fleet, self._pools, steps)
         self._reserve(floor, now)
         self._kept = {seq: worker_id for worker_id, seq in floor.reserved.items()}
         plan: list[Chosen] = []
@@ -226,7 +226,7 @@ class ReadyQueues:
         return plan
 
     def at_once(
-        self, task: ReadyTask, fleet: Fleet, now: Instant, steps: Steps | None = None
+        self, task: ReadyTask, fleet: Fleet, now: Instant, steps: RuleBudget | None = None
     ) -> Chosen | None:
         """Choose a worker for a task that is about to be stored; None if it has to wait its turn.
 
@@ -239,7 +239,7 @@ class ReadyQueues:
             return None
         if self._starved or self._workspace(task.workspace).at_limit():
             return None
-        floor = Floor(fleet, self._pools, steps)
+        floor = Candidates(fleet, self._pools, steps)
         turn = Round(self._queues, self._workspaces, floor, LOOK_PAST)
         for name, other in self._workspaces.items():
             if not other.at_limit() and turn.known_top(name):
@@ -255,7 +255,7 @@ class ReadyQueues:
         return None if room is None else self._count(task, room, floor)
 
     def explain(
-        self, task: ReadyTask, fleet: Fleet, now: Instant, steps: Steps | None = None
+        self, task: ReadyTask, fleet: Fleet, now: Instant, steps: RuleBudget | None = None
     ) -> Wait:
         """Why a ready task was not chosen, by the same rules in the same order."""
         try:
@@ -267,7 +267,9 @@ class ReadyQueues:
                 f"workspace {task.workspace!r} has used up its share of that for the moment",
             )
 
-    def _explain(self, task: ReadyTask, fleet: Fleet, now: Instant, steps: Steps | None) -> Wait:
+    def _explain(
+        self, task: ReadyTask, fleet: Fleet, now: Instant, steps: RuleBudget | None
+    ) -> Wait:
         key = QueueKey(task.workspace, task.group)
         queue = self._queues.get(key) or Queue()
         workspace = self._workspace(task.workspace)
@@ -285,7 +287,7 @@ class ReadyQueues:
                 f"workspace {task.workspace!r} is at its limit of {workspace.limit}",
                 {"limit": workspace.limit, "running": workspace.running},
             )
-        floor = Floor(fleet, self._pools, steps)
+        floor = Candidates(fleet, self._pools, steps)
         closed = floor.why_closed(task, now)
         if closed is not None:
             return closed
@@ -353,19 +355,19 @@ class ReadyQueues:
             self._queues.pop(key, None)
             self._starved.pop(key, None)
 
-    def _holds(self, entry: Entry) -> bool:
+    def _holds(self, entry: QueueEntry) -> bool:
         """Whether an entry of a heap still stands for its queue's head."""
         turn, key = entry
         queue = self._queues.get(key)
         return queue is not None and queue.in_heap == turn
 
-    def _give(self, task: ReadyTask, room: Room, floor: Floor) -> Chosen:
+    def _give(self, task: ReadyTask, room: Room, floor: Candidates) -> Chosen:
         """Count a head as running on a worker."""
         self._queue(QueueKey(task.workspace, task.group)).window.pop(0)
         self._stuck.pop(task.seq, None)
         return self._count(task, room, floor)
 
-    def _count(self, task: ReadyTask, room: Room, floor: Floor) -> Chosen:
+    def _count(self, task: ReadyTask, room: Room, floor: Candidates) -> Chosen:
         """Count a task as running on a worker."""
         key = QueueKey(task.workspace, task.group)
         queue, workspace = self._queue(key), self._workspace(task.workspace)
@@ -377,7 +379,7 @@ class ReadyQueues:
         self._settle(key, queue)
         return Chosen(task, room.worker_id, room.incarnation, pool, granted)
 
-    def _may_go(self, task: ReadyTask, floor: Floor, now: Instant) -> bool:
+    def _may_go(self, task: ReadyTask, floor: Candidates, now: Instant) -> bool:
         """Whether only room keeps a task waiting: room kept free for any other would be wasted."""
         queue = self._queues.get(QueueKey(task.workspace, task.group))
         try:
@@ -393,7 +395,7 @@ class ReadyQueues:
         except OutOfSteps:
             return False
 
-    def _reserve(self, floor: Floor, now: Instant) -> None:
+    def _reserve(self, floor: Candidates, now: Instant) -> None:
         """Keep workers free for heads that found no room for long."""
         for seq, task in sorted(self._stuck.items()):
             if seconds_between(task.queued_at, now) < RESERVE_AFTER_S or not self._may_go(

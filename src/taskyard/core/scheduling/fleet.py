@@ -6,14 +6,14 @@ from typing import Final
 
 from taskyard.core.ids import WorkerId, WorkspaceName
 from taskyard.core.resources import Resources
-from taskyard.core.scheduling.eligible_workers import Index, Selector
+from taskyard.core.scheduling.eligible_workers import EligibleWorkers, Selector
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.policies import most_per_host
 from taskyard.core.scheduling.queues import QueueKey
 from taskyard.core.scheduling.requirements import ReadyTask
-from taskyard.core.scheduling.rule_budget import ENDLESS, Purse
-from taskyard.core.scheduling.rule_results import Verdicts
-from taskyard.core.scheduling.worker_index import Ladder, TooManyRefused
+from taskyard.core.scheduling.rule_budget import ENDLESS, Budget
+from taskyard.core.scheduling.rule_results import RuleResults
+from taskyard.core.scheduling.worker_index import TooManyRefused, WorkerIndex
 
 __all__ = ["Fleet", "MetadataOfAll", "Selector"]
 
@@ -48,9 +48,9 @@ class Fleet:
 
     def __init__(self) -> None:
         self.rooms: dict[WorkerId, Room] = {}
-        self._verdicts = Verdicts(MetadataOfAll(self.rooms))
+        self._verdicts = RuleResults(MetadataOfAll(self.rooms))
         self._counts: dict[WorkerId, Counter[QueueKey]] = {}
-        self._ladders: OrderedDict[Selector, Index] = OrderedDict()
+        self._ladders: OrderedDict[Selector, EligibleWorkers] = OrderedDict()
 
     @classmethod
     def of(
@@ -109,7 +109,9 @@ class Fleet:
         room = self.rooms.get(worker_id)
         return room is not None and room.accepting and runtime in room.runtimes
 
-    def ladders(self, selector: Selector, purse: Purse = ENDLESS) -> tuple[Ladder, Ladder]:
+    def ladders(
+        self, selector: Selector, purse: Budget = ENDLESS
+    ) -> tuple[WorkerIndex, WorkerIndex]:
         """The workers in question: by what is free on them, and by what they have in all.
 
         Raises :class:`OutOfSteps` if that takes more than ``purse`` has; the
@@ -123,7 +125,7 @@ class Fleet:
                 owner = purse.owner
             is_wide = where is not None and self._verdicts.is_wide(where, purse)
             self._make_room(owner)
-            index = self._ladders[selector] = Index(owner, self.rooms, is_wide=is_wide)
+            index = self._ladders[selector] = EligibleWorkers(owner, self.rooms, is_wide=is_wide)
         else:
             self._ladders.move_to_end(selector)
         self._settle(selector, index, purse)
@@ -134,7 +136,7 @@ class Fleet:
         index = self._ladders.get(selector)
         return index is not None and not index.doubtful
 
-    def refusal(self, task: ReadyTask, worker_id: WorkerId, purse: Purse = ENDLESS) -> str | None:
+    def refusal(self, task: ReadyTask, worker_id: WorkerId, purse: Budget = ENDLESS) -> str | None:
         """Why a task's policy refuses a worker; None if it does not.
 
         Raises :class:`OutOfSteps`.
@@ -150,7 +152,7 @@ class Fleet:
         task: ReadyTask,
         selector: Selector,
         kept: Mapping[WorkerId, int] | None = None,
-        purse: Purse = ENDLESS,
+        purse: Budget = ENDLESS,
     ) -> Room | None:
         """The least loaded of some workers with room for a task; None if there is none.
 
@@ -193,7 +195,7 @@ class Fleet:
                 del self._ladders[selector]
                 return
 
-    def _settle(self, selector: Selector, index: Index, purse: Purse) -> None:
+    def _settle(self, selector: Selector, index: EligibleWorkers, purse: Budget) -> None:
         """Bring an index up to date."""
         is_plain = _is_plain(selector)
         while index.doubtful:
@@ -219,7 +221,7 @@ class Fleet:
             elif room.worker_id in index.free:
                 index.changed[room.worker_id] = None
 
-    def _selects(self, selector: Selector, room: Room, purse: Purse) -> bool:
+    def _selects(self, selector: Selector, room: Room, purse: Budget) -> bool:
         return (
             room.accepting
             and selector.runtime in room.runtimes

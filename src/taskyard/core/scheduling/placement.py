@@ -10,9 +10,9 @@ from taskyard.core.availability import RuntimeStatus, told
 from taskyard.core.ids import IncarnationId, WorkerId
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity, Resources
-from taskyard.core.scheduling.cpu_allocation import NodeRoom, Topology, allot, fits, within, without
+from taskyard.core.scheduling.cpu_allocation import FreeNode, Topology, allot, fits, within, without
 from taskyard.core.scheduling.reasons import Wait
-from taskyard.core.scheduling.requirements import DEFAULT_RUNTIME, Demand
+from taskyard.core.scheduling.requirements import DEFAULT_RUNTIME, Requirements
 
 GIB = 1 << 30
 _NAMED = 3
@@ -36,7 +36,7 @@ class Room(Struct, frozen=True):
     tags: frozenset[str] = frozenset()
     metadata: dict[str, str] = {}
     topology: Topology = Topology()
-    nodes: tuple[NodeRoom, ...] = ()
+    nodes: tuple[FreeNode, ...] = ()
     """What is free of its NUMA nodes."""
 
     @property
@@ -79,7 +79,7 @@ class Room(Struct, frozen=True):
             nodes = within(self.topology, nodes, returned.allotted)
         return replace(self, free=free, nodes=nodes)
 
-    def fits(self, demand: Demand) -> bool:
+    def fits(self, demand: Requirements) -> bool:
         """Whether one more such attempt may go here now."""
         asked = demand.resources
         return (
@@ -88,7 +88,7 @@ class Room(Struct, frozen=True):
             and (not asked.cores or fits(self.nodes, asked.cores, asked.memory_bytes or 0))
         )
 
-    def could_fit(self, demand: Demand) -> bool:
+    def could_fit(self, demand: Requirements) -> bool:
         """Whether it could go here if nothing else were running."""
         asked = demand.resources
         return (
@@ -98,7 +98,7 @@ class Room(Struct, frozen=True):
         )
 
 
-def why_nowhere(demand: Demand, rooms: Sequence[Room], now: Instant) -> Wait | None:
+def why_nowhere(demand: Requirements, rooms: Sequence[Room], now: Instant) -> Wait | None:
     """Why no worker at all is in question, room aside; None if some are."""
     if not rooms:
         return Wait("no_worker", "no worker takes tasks now")
@@ -123,7 +123,7 @@ def why_nowhere(demand: Demand, rooms: Sequence[Room], now: Instant) -> Wait | N
     return Wait("no_runtime", summary, {"runtime": demand.runtime})
 
 
-def why_no_room(demand: Demand, rooms: Sequence[Room]) -> Wait:
+def why_no_room(demand: Requirements, rooms: Sequence[Room]) -> Wait:
     """The reason why none of some workers has room: names the need and the largest gap.
 
     ``rooms`` are those in question, at least one; see :func:`why_nowhere`.

@@ -33,7 +33,7 @@ class Pool(Struct, frozen=True):
     """Attempts it may run at once; no limit when None."""
 
 
-class Lane(NamedTuple):
+class PlacementClass(NamedTuple):
     """Tasks that share the answer to the question which workers they may go to at all."""
 
     runtime: str
@@ -63,11 +63,11 @@ class Pools:
         """All of them, in the order in which they are asked."""
         return iter(self._pools)
 
-    def lane(self, group: GroupName, runtime: str, policy: Policy | None = None) -> Lane:
+    def lane(self, group: GroupName, runtime: str, policy: Policy | None = None) -> PlacementClass:
         """Where tasks of this group, runtime and policy belong."""
         where, apart = (None, False) if policy is None else (static_part(policy), True)
         if runtime != POOLED_RUNTIME or not self._pools:
-            return Lane(runtime, None, where, apart)
+            return PlacementClass(runtime, None, where, apart)
         found = self._matching.get(group)
         if found is None:
             if len(self._matching) >= _REMEMBERED:
@@ -76,9 +76,9 @@ class Pools:
                 index for index, pattern in enumerate(self._patterns) if pattern.match(group)
             )
             self._matching[group] = found
-        return Lane(runtime, found, where, apart)
+        return PlacementClass(runtime, found, where, apart)
 
-    def choose(self, lane: Lane, usable: Callable[[WorkerId], bool]) -> PoolIndex | None:
+    def choose(self, lane: PlacementClass, usable: Callable[[WorkerId], bool]) -> PoolIndex | None:
         """The first pool of a lane that has a usable worker; None if none has."""
         for index in lane.pools or ():
             if any(usable(worker) for worker in self._pools[index].workers):

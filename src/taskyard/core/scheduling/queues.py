@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from taskyard.core.ids import GroupName, WorkspaceName
-from taskyard.core.scheduling.pools import Lane
+from taskyard.core.scheduling.pools import PlacementClass
 from taskyard.core.scheduling.requirements import ReadyTask
 
 
@@ -19,7 +19,7 @@ class QueueKey(NamedTuple):
     group: GroupName
 
 
-Entry = tuple[tuple[int, int, int], QueueKey]
+QueueEntry = tuple[tuple[int, int, int], QueueKey]
 """A head in a heap: its turn, and its queue."""
 
 
@@ -75,9 +75,9 @@ class Workspace:
     __slots__ = ("apart", "heaps", "limit", "running", "served")
 
     def __init__(self) -> None:
-        self.heaps: dict[Lane, list[Entry]] = {}
+        self.heaps: dict[PlacementClass, list[QueueEntry]] = {}
         """Heads by lane: one that may go nowhere now is left out as a whole."""
-        self.apart: dict[Lane, list[Entry]] = {}
+        self.apart: dict[PlacementClass, list[QueueEntry]] = {}
         """The same of tasks with policies; the lane that has been asked longest ago first."""
         self.running = 0
         self.limit: int | None = None
@@ -88,11 +88,11 @@ class Workspace:
         """Whether nothing of it may go now, whatever room there is."""
         return self.limit is not None and self.running >= self.limit
 
-    def heap(self, lane: Lane) -> list[Entry]:
+    def heap(self, lane: PlacementClass) -> list[QueueEntry]:
         """A lane's heap."""
         return (self.apart if lane.apart else self.heaps).setdefault(lane, [])
 
-    def put_last(self, lanes: Iterable[Lane]) -> None:
+    def put_last(self, lanes: Iterable[PlacementClass]) -> None:
         """These lanes of tasks with policies have had their turn."""
         for lane in lanes:
             heap = self.apart.pop(lane, None)

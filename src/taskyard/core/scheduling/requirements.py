@@ -13,7 +13,7 @@ from taskyard.core.tasks import NewTask, Task, TaskSpec, needed_runtime
 DEFAULT_RUNTIME: Final = "command"
 
 
-class Demand(Struct, frozen=True, omit_defaults=True):
+class Requirements(Struct, frozen=True, omit_defaults=True):
     """What has to be true of a worker before the task may go there."""
 
     resources: Resources = Resources()
@@ -40,9 +40,9 @@ class Demand(Struct, frozen=True, omit_defaults=True):
         )
 
 
-def demand_of(spec: TaskSpec) -> Demand:
+def demand_of(spec: TaskSpec) -> Requirements:
     """What a specification asks for."""
-    return Demand(spec.resources, needed_runtime(spec.work), spec.placement)
+    return Requirements(spec.resources, needed_runtime(spec.work), spec.placement)
 
 
 class ReadyTask(Struct, frozen=True):
@@ -53,7 +53,7 @@ class ReadyTask(Struct, frozen=True):
     workspace: WorkspaceName
     group: GroupName
     priority: int
-    demand: Demand
+    demand: Requirements
     queued_at: Instant
     expires_at: Instant | None = None
 

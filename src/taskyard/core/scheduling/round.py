@@ -11,9 +11,9 @@ from heapq import heappop
 from typing import Final
 
 from taskyard.core.ids import WorkspaceName
-from taskyard.core.scheduling.candidates import Floor
-from taskyard.core.scheduling.pools import Lane
-from taskyard.core.scheduling.queues import Entry, Queue, QueueKey, Workspace
+from taskyard.core.scheduling.candidates import Candidates
+from taskyard.core.scheduling.pools import PlacementClass
+from taskyard.core.scheduling.queues import Queue, QueueEntry, QueueKey, Workspace
 from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.scheduling.rule_budget import OutOfSteps
 
@@ -28,7 +28,7 @@ class Round:
         self,
         queues: Mapping[QueueKey, Queue],
         workspaces: Mapping[WorkspaceName, Workspace],
-        floor: Floor,
+        floor: Candidates,
         look_past: int,
     ) -> None:
         """``look_past`` heads without room are passed over in a workspace, of either kind."""
@@ -37,7 +37,7 @@ class Round:
         self._workspaces = workspaces
         self._look_past = look_past
         self._looked: Counter[tuple[WorkspaceName, bool]] = Counter()
-        self._turns: dict[WorkspaceName, list[Lane]] = {}
+        self._turns: dict[WorkspaceName, list[PlacementClass]] = {}
         """The lanes that are considered, of those workspaces that have too many."""
         self._out: set[WorkspaceName] = set()
         """Workspaces that have no steps left."""
@@ -59,7 +59,7 @@ class Round:
                 best, choice = share, name
         return choice
 
-    def passed(self, name: WorkspaceName, lane: Lane) -> None:
+    def passed(self, name: WorkspaceName, lane: PlacementClass) -> None:
         """A head of this lane found no room."""
         self._looked[name, lane.apart] += 1
 
@@ -67,9 +67,9 @@ class Round:
         """Nothing more can be found out for a workspace in this plan."""
         self._out.add(name)
 
-    def top(self, name: WorkspaceName) -> list[Entry]:
+    def top(self, name: WorkspaceName) -> list[QueueEntry]:
         """The heap whose head goes first, of the lanes that are open; empty if there is none."""
-        workspace, best = self._workspaces[name], list[Entry]()
+        workspace, best = self._workspaces[name], list[QueueEntry]()
         if self._looked[name, False] <= self._look_past:
             for lane in list(workspace.heaps):
                 heap = self._cleaned(workspace.heaps, lane)
@@ -111,13 +111,13 @@ class Round:
                     break
         return count
 
-    def holds(self, entry: Entry) -> bool:
+    def holds(self, entry: QueueEntry) -> bool:
         """Whether an entry of a heap still stands for its queue's head."""
         turn, key = entry
         queue = self._queues.get(key)
         return queue is not None and queue.in_heap == turn
 
-    def _heads(self, name: WorkspaceName, *, apart: bool) -> Iterator[Entry]:
+    def _heads(self, name: WorkspaceName, *, apart: bool) -> Iterator[QueueEntry]:
         """Heads of the lanes that are open."""
         workspace = self._workspaces[name]
         heaps = workspace.apart if apart else workspace.heaps
@@ -125,7 +125,9 @@ class Round:
             if self.floor.is_open(lane, name):
                 yield from (entry for entry in set(heaps[lane]) if self.holds(entry))
 
-    def _cleaned(self, heaps: dict[Lane, list[Entry]], lane: Lane) -> list[Entry]:
+    def _cleaned(
+        self, heaps: dict[PlacementClass, list[QueueEntry]], lane: PlacementClass
+    ) -> list[QueueEntry]:
         """A lane's heap with its head on top; empty if there is none."""
         heap = heaps.get(lane)
         if heap is None:
@@ -136,7 +138,7 @@ class Round:
             del heaps[lane]
         return heap
 
-    def _considered(self, name: WorkspaceName, workspace: Workspace) -> list[Lane]:
+    def _considered(self, name: WorkspaceName, workspace: Workspace) -> list[PlacementClass]:
         found = self._turns.get(name)
         if found is None:
             found = list(_first(workspace.apart, LANES))
@@ -145,7 +147,7 @@ class Round:
                 workspace.put_last(found)
         return found
 
-    def _may_open(self, name: WorkspaceName, lane: Lane) -> bool:
+    def _may_open(self, name: WorkspaceName, lane: PlacementClass) -> bool:
         if name in self._out:
             return self.floor.is_known_open(lane)
         try:
@@ -157,16 +159,20 @@ class Round:
             return False
 
 
-def _first(heaps: Mapping[Lane, list[Entry]], count: int) -> Iterator[Lane]:
+def _first(
+    heaps: Mapping[PlacementClass, list[QueueEntry]], count: int
+) -> Iterator[PlacementClass]:
     for number, lane in enumerate(heaps):
         if number >= count:
             return
         yield lane
 
 
-def _until(heaps: Mapping[Lane, list[Entry]], end: Lane) -> list[Lane]:
+def _until(
+    heaps: Mapping[PlacementClass, list[QueueEntry]], end: PlacementClass
+) -> list[PlacementClass]:
     """Lanes in front of one, which shall be the first to be asked the next time."""
-    found: list[Lane] = []
+    found: list[PlacementClass] = []
     for lane in _first(heaps, LANES):
         if lane == end:
             return found

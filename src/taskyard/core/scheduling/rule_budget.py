@@ -14,7 +14,7 @@ class OutOfSteps(Exception):
     """The share is used up; what was asked stays open until there is more."""
 
 
-class Purse(Protocol):
+class Budget(Protocol):
     """What questions are paid from."""
 
     @property
@@ -41,13 +41,13 @@ class _Empty:
         raise OutOfSteps(count)
 
 
-ENDLESS: Final[Purse] = _Endless()
+ENDLESS: Final[Budget] = _Endless()
 """Pays for everything."""
-EMPTY: Final[Purse] = _Empty()
+EMPTY: Final[Budget] = _Empty()
 """Pays for nothing: good for what is known already."""
 
 
-class Steps:
+class RuleBudget:
     """What each workspace has left."""
 
     def __init__(self, most: int) -> None:
@@ -57,7 +57,7 @@ class Steps:
         """Of those who have less than that."""
         self._rest = 0
 
-    def of(self, workspace: WorkspaceName) -> Purse:
+    def of(self, workspace: WorkspaceName) -> Budget:
         """One workspace's purse."""
         return _Share(self, workspace)
 
@@ -86,7 +86,7 @@ class Steps:
 class _Share:
     __slots__ = ("_steps", "owner")
 
-    def __init__(self, steps: Steps, owner: WorkspaceName) -> None:
+    def __init__(self, steps: RuleBudget, owner: WorkspaceName) -> None:
         self._steps = steps
         self.owner = owner
 

@@ -19,7 +19,7 @@ from taskyard.core.scheduling.policies import (
     refusal,
     rules_of,
 )
-from taskyard.core.scheduling.rule_budget import Purse
+from taskyard.core.scheduling.rule_budget import Budget
 from taskyard.core.scheduling.rules import Workers, effort_of, holds, mentions_all
 
 RULES: Final = 4096
@@ -58,7 +58,7 @@ class _Known:
         return len(rule.answers)
 
 
-class Verdicts:
+class RuleResults:
     """The memory, and the way to ask."""
 
     def __init__(self, metadata: Workers) -> None:
@@ -85,7 +85,7 @@ class Verdicts:
         if self._editions.pop(worker_id, None) is not None:
             self._generation += 1
 
-    def refusal(self, policy: Policy, worker: Candidate, count: int, purse: Purse) -> str | None:
+    def refusal(self, policy: Policy, worker: Candidate, count: int, purse: Budget) -> str | None:
         """As :func:`~taskyard.core.scheduling.policies.refusal`, paying for missing answers.
 
         Raises :class:`OutOfSteps`. What was found out until then is kept.
@@ -96,7 +96,7 @@ class Verdicts:
                 purse.spend(parts)
         return refusal(policy, worker, count, self._metadata, partial(self._holds, purse))
 
-    def is_wide(self, policy: Policy, purse: Purse) -> bool:
+    def is_wide(self, policy: Policy, purse: Budget) -> bool:
         """Whether what a policy says of a worker may change with the others that are here.
 
         Raises :class:`OutOfSteps`.
@@ -106,7 +106,7 @@ class Verdicts:
                 purse.spend(effort_of(one))
         return looks_around(policy)
 
-    def _holds(self, purse: Purse, rule: str, worker: Candidate, workers: Workers) -> bool:
+    def _holds(self, purse: Budget, rule: str, worker: Candidate, workers: Workers) -> bool:
         known = self._known.get(purse.owner)
         if known is None:
             known = self._known[purse.owner] = _Known()

@@ -15,7 +15,7 @@ from taskyard.core.resources import Resources
 from taskyard.core.scheduling.placement import Room
 
 
-class Gap(NamedTuple):
+class Headroom(NamedTuple):
     """Lowest load and largest gaps of some workers."""
 
     load: float
@@ -26,14 +26,14 @@ class Gap(NamedTuple):
     """Of one node."""
 
 
-_NOTHING: Final = Gap(inf, -inf, -inf, -inf, -inf)
+_NOTHING: Final = Headroom(inf, -inf, -inf, -inf, -inf)
 
 
 class TooManyRefused(Exception):
     """A search looked at many workers with room, and none was accepted so far."""
 
 
-class Ladder:
+class WorkerIndex:
     """Some workers, in the order in which they came."""
 
     def __init__(self) -> None:
@@ -108,13 +108,13 @@ class Ladder:
             heappush(waiting, (tree[left + 1].load, first + half, left + 1, half))
         return None
 
-    def _set(self, place: int, gap: Gap) -> None:
+    def _set(self, place: int, gap: Headroom) -> None:
         tree, number = self._tree, place + self._size
         tree[number] = gap
         while number > 1:
             number //= 2
             a, b = tree[2 * number], tree[2 * number + 1]
-            joined = Gap(
+            joined = Headroom(
                 min(b.load, a.load),
                 max(b.slots, a.slots),
                 max(b.cpu_millis, a.cpu_millis),
@@ -135,8 +135,8 @@ class Ladder:
             self._set(place, gap)
 
 
-def gap_of(room: Room) -> Gap:
+def gap_of(room: Room) -> Headroom:
     """What one worker has free."""
     free = room.free
     cores = max((len(node.cores) for node in room.nodes), default=0)
-    return Gap(room.load, free.slots, free.cpu_millis, free.memory_bytes, cores)
+    return Headroom(room.load, free.slots, free.cpu_millis, free.memory_bytes, cores)

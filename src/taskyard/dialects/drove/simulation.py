@@ -12,9 +12,9 @@ from taskyard.core.resources import Resources
 from taskyard.core.scheduling.fleet import MetadataOfAll
 from taskyard.core.scheduling.policies import Policy
 from taskyard.core.scheduling.pools import POOLED_RUNTIME
-from taskyard.core.scheduling.requirements import Demand
-from taskyard.core.scheduling.rule_budget import Steps
-from taskyard.core.scheduling.rule_results import Verdicts
+from taskyard.core.scheduling.requirements import Requirements
+from taskyard.core.scheduling.rule_budget import RuleBudget
+from taskyard.core.scheduling.rule_results import RuleResults
 from taskyard.dialects.drove import schemas as wire
 from taskyard.dialects.drove.executors import PORT, Executor
 
@@ -48,9 +48,9 @@ def simulated(
 
     Raises :class:`OutOfSteps` for a policy that takes too long to evaluate.
     """
-    demand = Demand(resources, POOLED_RUNTIME, policy)
+    demand = Requirements(resources, POOLED_RUNTIME, policy)
     rooms = {one.record.id: one.room for one in executors if one.room is not None and one.is_active}
-    verdicts, purse = Verdicts(MetadataOfAll(dict(rooms))), Steps(STEPS_LIMIT).of(_NOBODY)
+    verdicts, purse = RuleResults(MetadataOfAll(dict(rooms))), RuleBudget(STEPS_LIMIT).of(_NOBODY)
     for name in rooms:
         verdicts.describe(name)
     by_worker = {one.record.id: one for one in executors}

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import structlog
 
-from taskyard.core.jobs import Execution, Job, Moment
+from taskyard.core.jobs import Execution, Job, JobMoment
 from taskyard.core.notifications.messages import DeliveryKind, DeliveryPolicy, Message
 from taskyard.core.tasks import WebhookEvent
 from taskyard.dialects.fastlane.mapping import execution_object
@@ -37,9 +37,9 @@ _MAILS_FROM: Final = 10_000
 log = structlog.get_logger(__name__)
 
 
-def lists_of(execution: Execution, moment: Moment) -> tuple[str, ...]:
+def lists_of(execution: Execution, moment: JobMoment) -> tuple[str, ...]:
     """Which lists are told of a moment."""
-    if moment is Moment.BEGAN:
+    if moment is JobMoment.BEGAN:
         return ("starts",)
     status = status_of(execution)
     if status == "done":
@@ -58,7 +58,7 @@ class FastlaneReporter:
         self._settings = settings
         self._logs = logs
 
-    async def messages(self, owed: Owed, moment: Moment) -> list[Message]:
+    async def messages(self, owed: Owed, moment: JobMoment) -> list[Message]:
         """See the port."""
         job, execution = owed.job, owed.execution
         lists = lists_of(execution, moment)

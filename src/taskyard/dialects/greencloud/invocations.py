@@ -6,7 +6,7 @@ from typing import Final
 from taskyard.core.access.principals import Caller
 from taskyard.core.errors import Overloaded
 from taskyard.core.functions.functions import CallRequest, Function
-from taskyard.core.functions.invocations import Allowance, CallOrigin, IssuedCall
+from taskyard.core.functions.invocations import Allowance, CallOrigin, Invocation
 from taskyard.dialects.greencloud.dialect import Call
 from taskyard.dialects.greencloud.headers import for_function
 from taskyard.dialects.greencloud.results import result_answer
@@ -31,7 +31,7 @@ async def issue(
     function: Function,
     origin: CallOrigin,
     allowances: tuple[Allowance, ...],
-) -> IssuedCall:
+) -> Invocation:
     """A task with this request for its function. Checks in the order of the contract."""
     check_running(function)
     if function.live_version is None:
@@ -51,7 +51,7 @@ async def issue(
 
 
 async def answered(
-    call: Call, caller: Caller, issued: IssuedCall, headers: Headers = ()
+    call: Call, caller: Caller, issued: Invocation, headers: Headers = ()
 ) -> Answer | None:
     """The result, if the request waits for it and it comes in time."""
     wait_s = _wanted_wait(call.header(b"prefer"))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from taskyard.core.functions.functions import Function, Language, Limits
-from taskyard.core.functions.invocations import CallCounts, CallView
+from taskyard.core.functions.invocations import CallCounts, InvocationView
 from taskyard.core.functions.resources import Endpoint, Node, Schedule, Tag, Trigger
 from taskyard.core.ids import node_id
 from taskyard.core.instants import SECOND, Instant, to_datetime
@@ -99,7 +99,7 @@ def function_line(function: Function, tags: Tags) -> dict[str, Any]:
     }
 
 
-def progress_of(view: CallView) -> int:
+def progress_of(view: InvocationView) -> int:
     """0 queued, 25 assigned, 75 running and up to 99 as it says itself, 100 finished."""
     if view.is_over:
         return 100
@@ -108,7 +108,7 @@ def progress_of(view: CallView) -> int:
     return 0 if view.assigned_at is None else 25
 
 
-def state_of(view: CallView) -> str:
+def state_of(view: InvocationView) -> str:
     """``queued``, ``assigned``, ``running`` or ``finished``; never an earlier one than before."""
     progress = progress_of(view)
     if progress == 100:
@@ -118,7 +118,7 @@ def state_of(view: CallView) -> str:
     return "assigned" if progress else "queued"
 
 
-def status_of(view: CallView) -> int:
+def status_of(view: InvocationView) -> int:
     """HTTP status of the result; 0 before there is one."""
     if not view.is_over:
         return 0
@@ -127,7 +127,7 @@ def status_of(view: CallView) -> int:
     return 408 if view.reason is Reason.TIMEOUT else 500
 
 
-def task_object(view: CallView) -> dict[str, Any]:
+def task_object(view: InvocationView) -> dict[str, Any]:
     """A task in full."""
     call = view.call
     return {
@@ -145,7 +145,7 @@ def task_object(view: CallView) -> dict[str, Any]:
     }
 
 
-def task_line(view: CallView) -> dict[str, Any]:
+def task_line(view: InvocationView) -> dict[str, Any]:
     """A task in a list."""
     return {
         "id": view.call.id,

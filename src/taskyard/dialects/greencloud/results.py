@@ -3,7 +3,7 @@
 from typing import Final
 
 from taskyard.core.access.principals import Caller
-from taskyard.core.functions.invocations import CallView
+from taskyard.core.functions.invocations import InvocationView
 from taskyard.core.states import Reason, TaskState
 from taskyard.dialects.greencloud.dialect import GreenCloud
 from taskyard.dialects.greencloud.errors import error_answer
@@ -18,7 +18,7 @@ _BODILESS: Final = frozenset({204, 304})
 
 
 async def result_answer(
-    greencloud: GreenCloud, caller: Caller, view: CallView, headers: Headers = ()
+    greencloud: GreenCloud, caller: Caller, view: InvocationView, headers: Headers = ()
 ) -> Answer:
     """The result of a task, or that it is not ready."""
     engine = greencloud.engine
@@ -46,7 +46,7 @@ async def result_answer(
     return Answer(result.status, b"" if result.status in _BODILESS else body, sent)
 
 
-async def _reason(engine: Engine, view: CallView, message: str) -> str:
+async def _reason(engine: Engine, view: InvocationView, message: str) -> str:
     """Why there is no answer: what the engine says, or who did not want one any more."""
     if view.state is not TaskState.CANCELLED:
         return message

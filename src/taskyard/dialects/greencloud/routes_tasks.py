@@ -11,7 +11,7 @@ from typing import Final
 from litestar.types import ASGIApp
 
 from taskyard.core.functions.functions import CallRequest
-from taskyard.core.functions.invocations import CallOrigin, CallView
+from taskyard.core.functions.invocations import CallOrigin, InvocationView
 from taskyard.core.instants import DAY, Instant, from_datetime
 from taskyard.dialects.greencloud.dialect import ID, Call
 from taskyard.dialects.greencloud.errors import invalid, unknown
@@ -31,7 +31,7 @@ _CSV: Final = (b"content-type", b"text/csv; charset=utf-8")
 routes = Routes[Call, bool](access=False)
 
 
-async def own_view(call: Call) -> CallView:
+async def own_view(call: Call) -> InvocationView:
     """The task in the path. Raises ``Refused`` (404), ``NotFound``."""
     key = call.path("id")
     if not ID.match(key):
@@ -66,9 +66,9 @@ async def list_tasks(call: Call) -> ASGIApp:
     )
 
 
-async def _pages(call: Call, function_id: str | None) -> AsyncIterator[list[CallView]]:
+async def _pages(call: Call, function_id: str | None) -> AsyncIterator[list[InvocationView]]:
     """All tasks, oldest first, some at a time."""
-    last: CallView | None = None
+    last: InvocationView | None = None
     while some := await call.engine.issuing.views(
         call.caller, function_id, after=last, limit=AT_ONCE
     ):
@@ -117,7 +117,7 @@ async def as_csv(call: Call) -> ASGIApp:
     plain = query.get("showPlain", "false").lower() == "true"
     origin = query.get("scheduledId")
 
-    def is_wanted(view: CallView) -> bool:
+    def is_wanted(view: InvocationView) -> bool:
         issued_at = view.call.issued_at
         return (
             view.is_over
@@ -138,7 +138,7 @@ async def as_csv(call: Call) -> ASGIApp:
     return await streamed(call, lines(), _CSV)
 
 
-async def _content(call: Call, view: CallView) -> tuple[str, bytes]:
+async def _content(call: Call, view: InvocationView) -> tuple[str, bytes]:
     """Content type and body that a task answered with; both empty if it failed."""
     try:
         answer = await call.engine.issuing.result(call.caller, view)

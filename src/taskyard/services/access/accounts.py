@@ -67,7 +67,7 @@ def check_name(name: str, field: str = "name") -> None:
         raise InvalidInput(field, "needs 1 to 64 characters of A-Z a-z 0-9 . _ -")
 
 
-class Access:
+class Accounts:
     """Credentials: checking them, and giving them out."""
 
     def __init__(

@@ -14,7 +14,7 @@ from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import WorkspaceName
 from taskyard.ports.access import AuditStore
 from taskyard.ports.clock import Clock
-from taskyard.services.access.audit_refusals import Refusals
+from taskyard.services.access.audit_refusals import RefusalAudit
 
 TEXT_LIMIT: Final = 1000
 """Characters of a target or a detail that are kept."""
@@ -26,7 +26,7 @@ class Audit:
     def __init__(self, store: AuditStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._refusals = Refusals(store, clock)
+        self._refusals = RefusalAudit(store, clock)
 
     def entry(
         self,

@@ -37,7 +37,7 @@ class _Gathered(Struct):
     more: int = 0
 
 
-class Refusals:
+class RefusalAudit:
     """Counts refused attempts. Belongs to one event loop."""
 
     def __init__(self, store: AuditStore, clock: Clock) -> None:

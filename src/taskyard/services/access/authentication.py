@@ -29,7 +29,7 @@ from taskyard.core.instants import SECOND, Instant
 from taskyard.ports.access import AccessStore, StoredToken, StoredUser
 from taskyard.ports.clock import Clock
 from taskyard.services.access.audit import Audit
-from taskyard.services.access.login_throttle import GuessLimiter
+from taskyard.services.access.login_throttle import LoginThrottle
 from taskyard.services.access.passwords import LONGEST, Passwords
 
 TOKENS_REMEMBERED: Final = 10_000
@@ -120,7 +120,7 @@ class Authentication:
         self._dev_users: dict[bytes, _Known] = {}
         self._flights: dict[bytes, _Flight] = {}
         self._credentials: WeakValueDictionary[str, Credential] = WeakValueDictionary()
-        self.limiter = GuessLimiter()
+        self.limiter = LoginThrottle()
         self._uses: dict[str, Instant] = {}
         self._revision = 0
         # Passwords are remembered as keyed hashes whose key dies with the process.

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import WorkspaceName
-from taskyard.ports.access import SealedValue
+from taskyard.ports.access import EncryptedValue
 
 KEY_BYTES: Final = 32
 FILE_NAME: Final = "secret.key"
@@ -109,11 +109,11 @@ class GivenKey:
         return self._key
 
 
-class Sealing:
+class Encryption:
     """Seals and opens values once the key was found to fit the store."""
 
     def __init__(
-        self, source: KeySource, sample: Callable[[], Awaitable[SealedValue | None]]
+        self, source: KeySource, sample: Callable[[], Awaitable[EncryptedValue | None]]
     ) -> None:
         """Prepare; ``sample`` answers with any sealed value of the store, to try the key on."""
         self._source = source
@@ -136,7 +136,7 @@ class Sealing:
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return _VERSION + nonce + cipher.encrypt(nonce, value, _owner(kind, workspace, name))
 
-    async def open(self, sealed: SealedValue) -> bytes:
+    async def open(self, sealed: EncryptedValue) -> bytes:
         """The plain value. Raises as :meth:`check`."""
         cipher = await self._load(create=False)
         if cipher is None:
@@ -177,7 +177,7 @@ def decode_key(text: bytes, where: str) -> bytes:
     return key
 
 
-def _open(cipher: AESGCM, sealed: SealedValue) -> bytes:
+def _open(cipher: AESGCM, sealed: EncryptedValue) -> bytes:
     version, rest = sealed.value[:1], sealed.value[1:]
     nonce, text = rest[:_NONCE_BYTES], rest[_NONCE_BYTES:]
     if version != _VERSION:

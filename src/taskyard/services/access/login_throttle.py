@@ -65,7 +65,7 @@ _TOKENS: Final = "tokens"
 """What a source alone is counted for; names of users are led by a space."""
 
 
-class GuessLimiter:
+class LoginThrottle:
     """Counts tries by name and source and by source alone; pauses double with each one.
 
     A try is counted before it is judged, so that many at once do not slip through, and taken back
@@ -161,7 +161,7 @@ class SecretCheck:
     A right one that was right from the same address before passes at once.
     """
 
-    def __init__(self, limiter: GuessLimiter, clock: Clock) -> None:
+    def __init__(self, limiter: LoginThrottle, clock: Clock) -> None:
         self._limiter = limiter
         self._clock = clock
         self._right: dict[tuple[str | None, bytes], None] = {}

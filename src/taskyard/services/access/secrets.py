@@ -9,11 +9,11 @@ from typing import Final
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import InvalidInput, NotAllowed, NotFound
 from taskyard.core.ids import WorkspaceName
-from taskyard.ports.access import SealedValue, SecretRecord, SecretStore
+from taskyard.ports.access import EncryptedValue, SecretRecord, SecretStore
 from taskyard.ports.clock import Clock
 from taskyard.services.access.accounts import check_name, require
 from taskyard.services.access.audit import Audit
-from taskyard.services.access.encryption import Sealing
+from taskyard.services.access.encryption import Encryption
 
 VALUE_BYTES: Final = 64 * 1024
 """Length of a value in UTF-8, at most."""
@@ -23,7 +23,7 @@ _KIND: Final = "secret"
 class Secrets:
     """The secret store as callers and the engine see it."""
 
-    def __init__(self, store: SecretStore, clock: Clock, audit: Audit, sealing: Sealing) -> None:
+    def __init__(self, store: SecretStore, clock: Clock, audit: Audit, sealing: Encryption) -> None:
         self._store = store
         self._clock = clock
         self._audit = audit
@@ -74,7 +74,7 @@ class Secrets:
         for name in wanted:
             if name not in found:
                 raise NotFound(_KIND, name)
-            sealed = SealedValue(_KIND, workspace, name, found[name])
+            sealed = EncryptedValue(_KIND, workspace, name, found[name])
             plain[name] = (await self._sealing.open(sealed)).decode()
         return plain
 

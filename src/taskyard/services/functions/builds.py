@@ -21,7 +21,7 @@ from taskyard.core.instants import Instant, after, seconds_between
 from taskyard.ports.clock import Clock
 from taskyard.ports.functions import Builder, FunctionStore
 from taskyard.services.functions.build_queue import BuildQueue
-from taskyard.services.functions.version_builder import BuildLog, Making
+from taskyard.services.functions.version_builder import BuildLog, VersionBuilder
 
 KEPT_BUILDS: Final = 5
 """Builds of a function that stay on disk, beside the live one and those in use."""
@@ -47,7 +47,7 @@ class Builds:
     def __init__(
         self,
         store: FunctionStore,
-        making: Making,
+        making: VersionBuilder,
         builder: Builder,
         clock: Clock,
         built: Callable[[Function], object],

@@ -30,7 +30,7 @@ from taskyard.services.functions.deployments import (
     check_limits,
     language_of,
 )
-from taskyard.services.functions.version_builder import BuildLog, ImageMaking, Making
+from taskyard.services.functions.version_builder import BuildLog, ImagePuller, VersionBuilder
 from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.tasks.tasks import Tasks
 
@@ -51,7 +51,7 @@ class Functions:
         dispatch: Dispatch,
         audit: Audit,
         clock: Clock,
-        images: ImageMaking | None = None,
+        images: ImagePuller | None = None,
         build_limits: BuildLimits = BuildLimits(),  # noqa: B008 - frozen
         identities: Identities | None = None,
     ) -> None:
@@ -59,7 +59,7 @@ class Functions:
         self._store = store
         self._bundles = bundles
         self._identities = identities or Identities()
-        self._making = Making(bundles, builder, images, self._identities)
+        self._making = VersionBuilder(bundles, builder, images, self._identities)
         self._tasks = tasks
         self._task_store = task_store
         self._groups = groups

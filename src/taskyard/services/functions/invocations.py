@@ -12,8 +12,8 @@ from taskyard.core.functions.invocations import (
     CallCounts,
     CallHeaders,
     CallOrigin,
-    CallView,
-    IssuedCall,
+    Invocation,
+    InvocationView,
 )
 from taskyard.core.functions.resources import new_id
 from taskyard.core.ids import TaskId, WorkspaceName
@@ -21,7 +21,7 @@ from taskyard.core.instants import DAY, Instant, to_datetime
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import FunctionCall, Task
 from taskyard.ports.clock import Clock
-from taskyard.ports.function_resources import Issue, IssuedStore
+from taskyard.ports.function_resources import InvocationStore, NewInvocation
 from taskyard.services.access.accounts import require
 from taskyard.services.functions.calls import Calls
 from taskyard.services.functions.functions import Functions
@@ -30,12 +30,12 @@ from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.tasks.tasks import Tasks, retried
 
 
-class Issuing:
+class Invocations:
     """Makes calls, waits for them, counts them."""
 
     def __init__(
         self,
-        store: IssuedStore,
+        store: InvocationStore,
         functions: Functions,
         calls: Calls,
         tasks: Tasks,
@@ -79,7 +79,7 @@ class Issuing:
         origin: CallOrigin,
         allowances: tuple[Allowance, ...] = (),
         timeout_s: float | None = None,
-    ) -> Issue:
+    ) -> NewInvocation:
         """A call, ready to be stored; it uses the version that is live when it starts.
 
         Raises as ``Calls.prepare``, ``NotAllowed``, ``InvalidInput``, ``Overloaded``.
@@ -90,7 +90,7 @@ class Issuing:
         if timeout_s is not None:
             limits = replace(limits, timeout_s=timeout_s)
         now = self._clock.now()
-        call = IssuedCall(new_id(now), caller.workspace, function.id, now, origin, limits)
+        call = Invocation(new_id(now), caller.workspace, function.id, now, origin, limits)
         given = {
             self._headers.task: call.id,
             self._headers.function: function.id,
@@ -115,9 +115,9 @@ class Issuing:
             rerun_if_lost=self._rerun_if_lost,
         )
         self._tasks.admit(caller, 1)
-        return Issue(self._tasks.prepare(caller, spec), call, caller.actor, allowances)
+        return NewInvocation(self._tasks.prepare(caller, spec), call, caller.actor, allowances)
 
-    async def issue(self, issue: Issue) -> IssuedCall:
+    async def issue(self, issue: NewInvocation) -> Invocation:
         """Store a call; it is on disk when this returns. Raises ``AllowanceSpent``."""
         change = await self._store.issue(issue)
         self._bus.publish((change,))
@@ -160,11 +160,11 @@ class Issuing:
         today, last = (to_datetime(one).strftime("%Y-%m-%d") for one in (self._clock.now(), until))
         return await self._store.use_once(name, last, today)
 
-    async def view(self, call_id: str) -> CallView:
+    async def view(self, call_id: str) -> InvocationView:
         """One call, of any workspace. Raises ``NotFound``."""
         return await self._store.view(call_id)
 
-    async def own(self, caller: Caller, call_id: str) -> CallView:
+    async def own(self, caller: Caller, call_id: str) -> InvocationView:
         """One call of the caller's workspace. Raises ``NotFound``."""
         found = await self._store.view(call_id)
         if found.call.workspace != caller.workspace:
@@ -176,21 +176,21 @@ class Issuing:
         caller: Caller,
         function_id: str | None,
         *,
-        after: CallView | None = None,
+        after: InvocationView | None = None,
         offset: int = 0,
         limit: int,
-    ) -> list[CallView]:
+    ) -> list[InvocationView]:
         """In the order in which they were issued, ``offset`` of them left out behind ``after``."""
         return await self._store.views(
             caller.workspace, function_id, after=after, offset=offset, limit=limit
         )
 
-    async def wait(self, caller: Caller, view: CallView, timeout_s: float) -> CallView:
+    async def wait(self, caller: Caller, view: InvocationView, timeout_s: float) -> InvocationView:
         """The call once it has ended, or as it is after ``timeout_s``."""
         await self._tasks.wait(caller, view.task_id, timeout_s)
         return await self._store.view(view.call.id)
 
-    async def result(self, caller: Caller, view: CallView) -> CallResult:
+    async def result(self, caller: Caller, view: InvocationView) -> CallResult:
         """What an ended call answered. Raises as ``Calls.result``."""
         return await self._calls.result(caller, view.task_id)
 

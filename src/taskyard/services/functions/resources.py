@@ -7,29 +7,37 @@ from taskyard.core.access.principals import Caller, Role
 from taskyard.core.cron import next_firing
 from taskyard.core.errors import NotFound
 from taskyard.core.functions.functions import Function
-from taskyard.core.functions.resources import Build, Endpoint, Entry, Node, Schedule, Tag, Trigger
+from taskyard.core.functions.resources import (
+    Build,
+    Endpoint,
+    FunctionResource,
+    Node,
+    Schedule,
+    Tag,
+    Trigger,
+)
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.clock import Clock
-from taskyard.ports.function_resources import CatalogueStore
+from taskyard.ports.function_resources import FunctionResourceStore
 from taskyard.services.access.accounts import require
 from taskyard.services.access.audit import Audit
 from taskyard.services.functions.functions import Functions
-from taskyard.services.functions.triggers import Chaining
+from taskyard.services.functions.triggers import Triggers
 
 AT_ONCE: Final = 500
 
 T = TypeVar("T", Endpoint, Trigger, Schedule, Tag, Node, Build)
 
 
-class Catalogue:
+class FunctionResources:
     """Entries of a caller's workspace; someone else's is an unknown one."""
 
     def __init__(
         self,
-        store: CatalogueStore,
+        store: FunctionResourceStore,
         functions: Functions,
-        chaining: Chaining,
+        chaining: Triggers,
         audit: Audit,
         clock: Clock,
     ) -> None:
@@ -39,7 +47,7 @@ class Catalogue:
         self._audit = audit
         self._clock = clock
 
-    async def add(self, caller: Caller, entry: Entry) -> None:
+    async def add(self, caller: Caller, entry: FunctionResource) -> None:
         """Store a new entry. Raises ``NotAllowed``, ``Conflict`` if its id is taken."""
         require(caller, Role.WRITE)
         if isinstance(entry, Trigger):
@@ -95,13 +103,13 @@ class Catalogue:
         found = await self._store.some(kind, caller.workspace, ids) if ids else []
         return [one for one in found if isinstance(one, kind)]
 
-    async def replace(self, caller: Caller, entry: Entry) -> None:
+    async def replace(self, caller: Caller, entry: FunctionResource) -> None:
         """Store an entry's new content; it has to be one of the caller's. Raises ``NotAllowed``."""
         require(caller, Role.WRITE)
         await self._store.replace(entry, self._due_at(entry))
         self._chaining.schedules_changed()
 
-    async def remove(self, caller: Caller, entry: Entry) -> None:
+    async def remove(self, caller: Caller, entry: FunctionResource) -> None:
         """Forget one of the caller's entries. Raises ``NotAllowed``."""
         require(caller, Role.WRITE)
         await self._store.remove(entry)
@@ -121,11 +129,11 @@ class Catalogue:
         """Builds of a workspace that have not ended."""
         return await self._store.pending_builds(workspace)
 
-    def _due_at(self, entry: Entry) -> Instant | None:
+    def _due_at(self, entry: FunctionResource) -> Instant | None:
         if not isinstance(entry, Schedule) or not entry.active:
             return None
         return next_firing(entry.cron, entry.timezone, self._clock.now())
 
 
-def _word(entry: Entry) -> str:
+def _word(entry: FunctionResource) -> str:
     return str(type(entry).__struct_config__.tag)

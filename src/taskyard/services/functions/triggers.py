@@ -16,15 +16,15 @@ from taskyard.core.changes import Change
 from taskyard.core.cron import CatchUp, firings_due
 from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
 from taskyard.core.functions.functions import GROUP_PREFIX, CallRequest
-from taskyard.core.functions.invocations import MOST_LINKS, CallOrigin, CallView
+from taskyard.core.functions.invocations import MOST_LINKS, CallOrigin, InvocationView
 from taskyard.core.functions.resources import Schedule
 from taskyard.core.instants import Instant, seconds_between
 from taskyard.core.states import TERMINAL, Reason
 from taskyard.ports.clock import Clock
 from taskyard.ports.dispatching import ParkingStore
-from taskyard.ports.function_resources import CatalogueStore, Issue, IssuedStore
+from taskyard.ports.function_resources import FunctionResourceStore, InvocationStore, NewInvocation
 from taskyard.services.functions.calls import CallFailed
-from taskyard.services.functions.invocations import Issuing
+from taskyard.services.functions.invocations import Invocations
 from taskyard.services.notifications.bus import Bus
 
 AT_ONCE: Final = 100
@@ -35,14 +35,14 @@ TROUBLE_PAUSE_S: Final = 1.0
 log = structlog.get_logger(__name__)
 
 
-class Chaining:
+class Triggers:
     """A background service: two loops under one roof."""
 
     def __init__(
         self,
-        catalogue: CatalogueStore,
-        store: IssuedStore,
-        issuing: Issuing,
+        catalogue: FunctionResourceStore,
+        store: InvocationStore,
+        issuing: Invocations,
         parking: ParkingStore,
         bus: Bus,
         clock: Clock,
@@ -110,8 +110,8 @@ class Chaining:
                     # A defect must cost this call what follows it, and not all others.
                     log.exception("call_not_settled", call=view.call.id)
 
-    async def _settle(self, view: CallView) -> None:
-        issues: list[Issue] = []
+    async def _settle(self, view: InvocationView) -> None:
+        issues: list[NewInvocation] = []
         call = view.call
         status = view.status
         if status is None:
@@ -133,7 +133,7 @@ class Chaining:
         if len(changes) < len(issues):
             log.info("calls_left_out", after=call.id, count=len(issues) - len(changes))
 
-    async def _request_of(self, caller: Caller, view: CallView) -> CallRequest:
+    async def _request_of(self, caller: Caller, view: InvocationView) -> CallRequest:
         """What a call answered, as the next one's request."""
         try:
             result = await self._issuing.result(caller, view)
@@ -144,7 +144,7 @@ class Chaining:
 
     def _issue(
         self, caller: Caller, function_id: str, request: CallRequest, origin: CallOrigin
-    ) -> Issue | None:
+    ) -> NewInvocation | None:
         """None if the function takes no calls now."""
         try:
             quota = self._issuing.quota(caller.workspace)

@@ -64,7 +64,7 @@ class BuildLog:
         self._grown = anyio.Event()
 
 
-class Made(Struct, frozen=True):
+class BuildResult(Struct, frozen=True):
     """What became of a build."""
 
     digest: str | None = None
@@ -73,7 +73,7 @@ class Made(Struct, frozen=True):
     """Why there is nothing to run; None if there is."""
 
 
-class ImageMaking:
+class ImagePuller:
     """Gets images, with credentials from stored secrets."""
 
     def __init__(self, builder: ImageBuilder, secrets: Secrets) -> None:
@@ -89,7 +89,7 @@ class ImageMaking:
         return await self.builder.build(version, credentials, growing.say)
 
 
-class Making:
+class VersionBuilder:
     """Makes versions, whatever they are.
 
     Args:
@@ -103,7 +103,7 @@ class Making:
         self,
         bundles: BundleStore,
         builder: Builder,
-        images: ImageMaking | None,
+        images: ImagePuller | None,
         identities: Identities,
     ) -> None:
         self._identities = identities
@@ -111,17 +111,19 @@ class Making:
         self._builder = builder
         self._images = images
 
-    async def make(self, workspace: WorkspaceName, version: Version, growing: BuildLog) -> Made:
+    async def make(
+        self, workspace: WorkspaceName, version: Version, growing: BuildLog
+    ) -> BuildResult:
         """Build or pull. Raises ``Unavailable`` if it may be tried again later."""
         try:
-            return Made(await self._make(workspace, version, growing))
+            return BuildResult(await self._make(workspace, version, growing))
         except (BuildFailed, NotFound, Conflict, StoreDamaged) as error:
-            return Made(failure=str(error))
+            return BuildResult(failure=str(error))
         except Unavailable:
             raise
         except Exception as error:
             log.exception("build_failed", function=version.function_id, version=version.number)
-            return Made(failure=f"building went wrong: {error!r}")
+            return BuildResult(failure=f"building went wrong: {error!r}")
 
     async def _make(
         self, workspace: WorkspaceName, version: Version, growing: BuildLog

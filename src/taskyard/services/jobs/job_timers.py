@@ -16,7 +16,7 @@ from taskyard.core.changes import Change
 from taskyard.core.errors import NotFound, Overloaded, Unavailable
 from taskyard.core.ids import TaskId
 from taskyard.core.instants import seconds_between
-from taskyard.core.jobs import Moment, may_be_execution
+from taskyard.core.jobs import JobMoment, may_be_execution
 from taskyard.core.notifications.messages import Message
 from taskyard.core.states import TERMINAL
 from taskyard.ports.clock import Clock
@@ -34,7 +34,7 @@ TROUBLE_PAUSE_S: Final = 1.0
 log = structlog.get_logger(__name__)
 
 
-class JobKeeping:
+class JobTimers:
     """A background service: two loops under one roof."""
 
     def __init__(
@@ -151,10 +151,10 @@ class JobKeeping:
         task, attempt = owed.execution.task, owed.execution.attempt
         messages: list[Message] = []
         if attempt is not None and attempt.started_at is not None:
-            messages += await self._worded(owed, Moment.BEGAN)
-        moment = Moment.BEGAN
+            messages += await self._worded(owed, JobMoment.BEGAN)
+        moment = JobMoment.BEGAN
         if task.state in TERMINAL:
-            moment = Moment.ENDED
+            moment = JobMoment.ENDED
             messages += await self._worded(owed, moment)
         elif not messages:
             return
@@ -163,7 +163,7 @@ class JobKeeping:
         if new:
             self._poke_sender()
 
-    async def _worded(self, owed: Owed, moment: Moment) -> list[Message]:
+    async def _worded(self, owed: Owed, moment: JobMoment) -> list[Message]:
         reporter = self._reporters.get(owed.job.definition.origin)
         if reporter is None:
             return []

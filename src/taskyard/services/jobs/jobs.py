@@ -28,8 +28,8 @@ from taskyard.ports.jobs import JobCounts, JobStore, Start, Stored
 from taskyard.ports.store import CancelOutcome
 from taskyard.services.access.accounts import require
 from taskyard.services.notifications.bus import Bus
-from taskyard.services.scheduling.admission import Load
-from taskyard.services.scheduling.kill import Kill
+from taskyard.services.scheduling.admission import Admission
+from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.tasks.tasks import RETRYABLE, Tasks
 
 RECURRING_SHOWN: Final = 1000
@@ -44,8 +44,8 @@ class Jobs:
         store: JobStore,
         tasks: Tasks,
         bus: Bus,
-        kill: Kill,
-        load: Load,
+        kill: KillOrders,
+        load: Admission,
         clock: Clock,
         on_delayed: Callable[[], None] = lambda: None,
     ) -> None:

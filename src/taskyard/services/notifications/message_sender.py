@@ -22,7 +22,7 @@ _FRAMING: Final = frozenset(
 """Headers that say how bytes travel; a submitter's would contradict the sender's own."""
 
 
-class MessageSending:
+class MessageSender:
     """One try at a message."""
 
     def __init__(self, sender: HttpSender, mail: MailSender | None) -> None:

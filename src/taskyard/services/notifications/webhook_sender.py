@@ -22,7 +22,7 @@ from taskyard.core.notifications.webhooks import DeliveryState, Try, next_try, s
 from taskyard.ports.clock import Clock
 from taskyard.ports.outgoing import Answer, HttpSender, MailSender, Post, SendFailed
 from taskyard.ports.webhooks import DueDelivery, WebhookStore
-from taskyard.services.notifications.message_sender import MessageSending
+from taskyard.services.notifications.message_sender import MessageSender
 
 AT_ONCE: Final = 64
 """Tries under way in all."""
@@ -44,7 +44,7 @@ TROUBLE_PAUSE_S: Final = 1.0
 log = structlog.get_logger(__name__)
 
 
-class WebhookSending:
+class WebhookSender:
     """A background service; its clock decides when a try is due."""
 
     def __init__(
@@ -61,7 +61,7 @@ class WebhookSending:
         """``of_workspace`` of the tries under way may be of one workspace."""
         self._at_once = at_once
         self._of_workspace = min(of_workspace, at_once)
-        self._messages = MessageSending(sender, mail)
+        self._messages = MessageSender(sender, mail)
         self._store = store
         self._sender = sender
         self._key = key

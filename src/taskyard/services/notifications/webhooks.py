@@ -15,18 +15,18 @@ from taskyard.core.errors import NotAllowed
 from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.core.notifications.messages import Dispatched
 from taskyard.core.notifications.webhooks import Delivery, DeliveryState, key_text
-from taskyard.ports.access import SealedValue
+from taskyard.ports.access import EncryptedValue
 from taskyard.ports.clock import Clock
 from taskyard.ports.outgoing import HttpSender, MailSender
 from taskyard.ports.webhooks import WebhookStore
 from taskyard.services.access.accounts import require
 from taskyard.services.access.audit import Audit
-from taskyard.services.access.encryption import Sealing
+from taskyard.services.access.encryption import Encryption
 from taskyard.services.notifications.webhook_sender import (
     AT_ONCE,
     AT_ONCE_OF_WORKSPACE,
     DEADLINE_S,
-    WebhookSending,
+    WebhookSender,
 )
 
 KEY_BYTES: Final = 32
@@ -38,7 +38,7 @@ OF_TASK_LIMIT: Final = 500
 class SigningKeys:
     """The key of each workspace; made when it is first needed, sealed at rest."""
 
-    def __init__(self, store: WebhookStore, sealing: Sealing, clock: Clock) -> None:
+    def __init__(self, store: WebhookStore, sealing: Encryption, clock: Clock) -> None:
         self._store = store
         self._sealing = sealing
         self._clock = clock
@@ -56,7 +56,7 @@ class SigningKeys:
                     await self._sealing.seal("signing_key", workspace, "", fresh),
                     self._clock.now(),
                 )
-            plain = await self._sealing.open(SealedValue("signing_key", workspace, "", sealed))
+            plain = await self._sealing.open(EncryptedValue("signing_key", workspace, "", sealed))
             while len(self._plain) >= KEYS_REMEMBERED:
                 del self._plain[next(iter(self._plain))]
             self._plain[workspace] = plain
@@ -70,7 +70,7 @@ class Webhooks:
         self,
         store: WebhookStore,
         sender: HttpSender,
-        sealing: Sealing,
+        sealing: Encryption,
         audit: Audit,
         clock: Clock,
         deadline_s: float = DEADLINE_S,
@@ -85,7 +85,7 @@ class Webhooks:
         self._audit = audit
         self._clock = clock
         self._keys = SigningKeys(store, sealing, clock)
-        self._sending = WebhookSending(
+        self._sending = WebhookSender(
             store, sender, self._keys.get, clock, deadline_s, mail, at_once, of_workspace
         )
 

@@ -11,7 +11,7 @@ WINDOW: Final = 64
 LONGEST_WAIT_S: Final = 3600.0
 
 
-class Load:
+class Admission:
     """Refuses submits past a limit of waiting tasks, with a time computed from the drain rate."""
 
     def __init__(

@@ -9,19 +9,19 @@ from taskyard.core.errors import NotFound, Overloaded, TaskyardError, Unavailabl
 from taskyard.core.ids import AttemptId, LeaseToken, WorkerId
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.dispatching import DispatchStore, Placed
+from taskyard.ports.dispatching import DispatchStore, PlacedAttempt
 from taskyard.ports.errors import WorkerUnreachable
 from taskyard.ports.runtime import Assignment
 from taskyard.ports.transport import Transport
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.assignments import Assignments, NothingToRun
-from taskyard.services.scheduling.cluster_state import Rooms
-from taskyard.services.scheduling.kill import Kill
+from taskyard.services.scheduling.cluster_state import ClusterState
+from taskyard.services.scheduling.kill import KillOrders
 
 log = structlog.get_logger(__name__)
 
 
-class Handover:
+class AssignmentSender:
     """Sends assignments, and ends the attempts that cannot be sent."""
 
     def __init__(
@@ -29,9 +29,9 @@ class Handover:
         store: DispatchStore,
         transport: Transport,
         assignments: Assignments,
-        kill: Kill,
+        kill: KillOrders,
         bus: Bus,
-        rooms: Rooms,
+        rooms: ClusterState,
         clock: Clock,
         ids: Ids,
     ) -> None:
@@ -43,10 +43,10 @@ class Handover:
         self._rooms = rooms
         self._clock = clock
         self._ids = ids
-        self._waiting: list[Placed] = []
+        self._waiting: list[PlacedAttempt] = []
         """Placed and not sent yet, or what their workers need could not be put together."""
 
-    def later(self, placed: Placed) -> None:
+    def later(self, placed: PlacedAttempt) -> None:
         """Have this sent by the next :meth:`send_waiting`."""
         self._waiting.append(placed)
 
@@ -56,7 +56,7 @@ class Handover:
             waiting, self._waiting = self._waiting, []
             await self.send([one for one in waiting if self._rooms.holds(one.attempt.id)])
 
-    async def send(self, placed: Sequence[Placed]) -> None:
+    async def send(self, placed: Sequence[PlacedAttempt]) -> None:
         """Send assignments to their workers.
 
         Raises:
@@ -103,7 +103,7 @@ class Handover:
         changes, _ = await self._store.apply([ended], now, [self._ids.chance()])
         self._bus.publish(changes)
 
-    async def _assignment(self, placed: Placed) -> Assignment | None:
+    async def _assignment(self, placed: PlacedAttempt) -> Assignment | None:
         """What to send; None if the attempt had to be ended instead."""
         attempt = placed.attempt
         try:

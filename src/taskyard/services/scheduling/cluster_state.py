@@ -16,7 +16,7 @@ from taskyard.core.scheduling.pools import PoolIndex
 from taskyard.ports.dispatching import WorkerRecord
 
 
-class Held(Struct, frozen=True):
+class Reservation(Struct, frozen=True):
     """Room that an attempt occupies until it has ended."""
 
     worker_id: WorkerId
@@ -34,7 +34,7 @@ class _Present:
         self.beat = beat
 
 
-class Rooms:
+class ClusterState:
     """In memory only: rebuilt from the store and from what workers say when they join."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -42,7 +42,7 @@ class Rooms:
         """The workers here as the scheduler sees them; a plan takes room from it."""
         self._monotonic = monotonic
         self._present: dict[WorkerId, _Present] = {}
-        self._held: dict[AttemptId, Held] = {}
+        self._held: dict[AttemptId, Reservation] = {}
         self._draining: set[WorkerId] = set()
 
     def join(self, record: WorkerRecord) -> None:
@@ -116,17 +116,17 @@ class Rooms:
         for one in self._present.values():
             one.beat = self._monotonic()
 
-    def hold(self, attempt_id: AttemptId, held: Held) -> None:
+    def hold(self, attempt_id: AttemptId, held: Reservation) -> None:
         """An attempt takes room, on a worker that is here or is awaited."""
         self._held[attempt_id] = held
         if held.worker_id in self._present:
             self.fleet.take(held.worker_id, held.key, held.resources)
 
-    def note(self, attempt_id: AttemptId, held: Held) -> None:
+    def note(self, attempt_id: AttemptId, held: Reservation) -> None:
         """An attempt holds room that a plan took from the fleet already."""
         self._held[attempt_id] = held
 
-    def free(self, attempt_id: AttemptId) -> Held | None:
+    def free(self, attempt_id: AttemptId) -> Reservation | None:
         """An attempt gave back what it held; None if it held nothing."""
         held = self._held.pop(attempt_id, None)
         if held is not None and held.worker_id in self._present:
@@ -150,7 +150,7 @@ class Rooms:
         """All attempts that hold room."""
         return frozenset(self._held)
 
-    def held_by(self, attempt_id: AttemptId) -> Held | None:
+    def held_by(self, attempt_id: AttemptId) -> Reservation | None:
         """What an attempt holds; None if it holds nothing."""
         return self._held.get(attempt_id)
 

@@ -10,7 +10,7 @@ from taskyard.ports.dispatching import DispatchStore
 from taskyard.services.notifications.bus import Bus
 
 
-class Tally:
+class TaskCounters:
     """Counts in memory, for admission and metrics; the store's own counters are the truth."""
 
     def __init__(self, bus: Bus) -> None:

@@ -22,15 +22,21 @@ from taskyard.core.scheduling.requirements import ready_task
 from taskyard.core.states import Reason, TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.dispatching import DispatchStore, Placed, Placement, Running, WorkerRecord
+from taskyard.ports.dispatching import (
+    DispatchStore,
+    PlacedAttempt,
+    Placement,
+    Running,
+    WorkerRecord,
+)
 from taskyard.ports.transport import Transport
 from taskyard.ports.workspaces import GroupStore
 from taskyard.services.notifications.bus import Bus
-from taskyard.services.scheduling.assignment_sender import Handover
+from taskyard.services.scheduling.assignment_sender import AssignmentSender
 from taskyard.services.scheduling.assignments import Assignments
-from taskyard.services.scheduling.cluster_state import Held, Rooms
-from taskyard.services.scheduling.kill import Kill
-from taskyard.services.scheduling.rule_budget import StepSource
+from taskyard.services.scheduling.cluster_state import ClusterState, Reservation
+from taskyard.services.scheduling.kill import KillOrders
+from taskyard.services.scheduling.rule_budget import RuleBudgetSource
 
 AT_ONCE = 64
 """Tasks placed in one plan."""
@@ -52,24 +58,26 @@ class Dispatch:
         groups: GroupStore,
         transport: Transport,
         assignments: Assignments,
-        kill: Kill,
+        kill: KillOrders,
         bus: Bus,
-        rooms: Rooms,
+        rooms: ClusterState,
         clock: Clock,
         ids: Ids,
         pools: Pools | None = None,
-        steps: StepSource | None = None,
+        steps: RuleBudgetSource | None = None,
     ) -> None:
         self._store = store
         self._groups = groups
-        self._handover = Handover(store, transport, assignments, kill, bus, rooms, clock, ids)
+        self._handover = AssignmentSender(
+            store, transport, assignments, kill, bus, rooms, clock, ids
+        )
         self._bus = bus
         self._rooms = rooms
         self._clock = clock
         self._ids = ids
         self._pools = pools or Pools()
         self._queues = ReadyQueues(self._pools)
-        self._steps = steps or StepSource()
+        self._steps = steps or RuleBudgetSource()
         self._limited: set[QueueKey] = set()
         self._limits_read = 0
         self._placing: set[AttemptId] = set()
@@ -135,7 +143,7 @@ class Dispatch:
         chosen = self._queues.at_once(ready_task(task, 0), self._rooms.fleet, now, steps)
         return None if chosen is None else self._placement(chosen)
 
-    def stored(self, placement: Placement, placed: Placed | None) -> None:
+    def stored(self, placement: Placement, placed: PlacedAttempt | None) -> None:
         """A task was stored with its placement, and has been announced; None: without it."""
         self._placing.discard(placement.attempt_id)
         if placed is None:
@@ -211,7 +219,7 @@ class Dispatch:
         """Workers here as places to run: tags, nodes, cores and memory that are free, runtimes."""
         return self._rooms.rooms()
 
-    def held(self, attempt_id: AttemptId) -> Held | None:
+    def held(self, attempt_id: AttemptId) -> Reservation | None:
         """What an attempt holds, and where; None once it has ended."""
         return self._rooms.held_by(attempt_id)
 
@@ -271,7 +279,7 @@ class Dispatch:
             allotted=chosen.granted.allotted,
         )
         key = QueueKey(chosen.task.workspace, chosen.task.group)
-        held = Held(chosen.worker_id, key, chosen.granted, chosen.pool)
+        held = Reservation(chosen.worker_id, key, chosen.granted, chosen.pool)
         self._placing.add(placement.attempt_id)
         self._rooms.note(placement.attempt_id, held)
         return placement
@@ -297,10 +305,10 @@ class Dispatch:
     def _hold(self, running: Running) -> None:
         attempt, key = running.attempt, QueueKey(running.attempt.workspace, running.group)
         pool = self._pools.of(running.group, running.demand.runtime, attempt.worker_id)
-        self._rooms.hold(attempt.id, Held(attempt.worker_id, key, attempt.resources, pool))
+        self._rooms.hold(attempt.id, Reservation(attempt.worker_id, key, attempt.resources, pool))
         self._queues.began(key, pool)
 
-    def _free(self, attempt_id: AttemptId) -> Held | None:
+    def _free(self, attempt_id: AttemptId) -> Reservation | None:
         """An attempt holds no room any more; None if it held none."""
         held = self._rooms.free(attempt_id)
         if held is not None:

@@ -15,7 +15,7 @@ from taskyard.services.notifications.bus import Bus
 SENT_AT_ONCE = 500
 
 
-class Kill:
+class KillOrders:
     """Kills on their way. An order is idempotent, so repeating it makes up for lost ones."""
 
     def __init__(self, transport: Transport, bus: Bus) -> None:

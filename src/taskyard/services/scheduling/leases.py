@@ -13,7 +13,7 @@ from taskyard.core.ids import IncarnationId, WorkerId
 from taskyard.core.instants import after
 from taskyard.ports.clock import Clock
 from taskyard.ports.dispatching import DispatchStore, WorkerRecord
-from taskyard.services.scheduling.cluster_state import Rooms
+from taskyard.services.scheduling.cluster_state import ClusterState
 from taskyard.services.scheduling.dispatch import LEASE_S
 
 RENEW_EVERY_S = 5.0
@@ -29,7 +29,11 @@ class Leases:
     """A loop that renews, and what the store said of those it renewed."""
 
     def __init__(
-        self, store: DispatchStore, rooms: Rooms, clock: Clock, monotonic: Callable[[], float]
+        self,
+        store: DispatchStore,
+        rooms: ClusterState,
+        clock: Clock,
+        monotonic: Callable[[], float],
     ) -> None:
         self._store = store
         self._rooms = rooms

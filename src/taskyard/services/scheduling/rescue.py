@@ -13,9 +13,9 @@ from taskyard.core.ids import WorkerId
 from taskyard.ports.clock import Clock
 from taskyard.ports.dispatching import DispatchStore, WorkerRecord
 from taskyard.services.notifications.bus import Bus
-from taskyard.services.scheduling.cluster_state import Rooms
+from taskyard.services.scheduling.cluster_state import ClusterState
 from taskyard.services.scheduling.dispatch import Dispatch
-from taskyard.services.scheduling.kill import Kill
+from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.scheduling.leases import Leases
 
 TICK_S = 0.5
@@ -36,8 +36,8 @@ class Rescue:
         self,
         store: DispatchStore,
         dispatch: Dispatch,
-        kill: Kill,
-        rooms: Rooms,
+        kill: KillOrders,
+        rooms: ClusterState,
         leases: Leases,
         bus: Bus,
         clock: Clock,

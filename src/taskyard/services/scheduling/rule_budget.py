@@ -13,7 +13,7 @@ from taskyard.core.errors import Overloaded
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import seconds_between
 from taskyard.core.scheduling.policies import Policy, reading_effort
-from taskyard.core.scheduling.rule_budget import OutOfSteps, Steps
+from taskyard.core.scheduling.rule_budget import OutOfSteps, RuleBudget
 from taskyard.ports.clock import Clock
 
 STEPS_PER_S: Final = 100_000
@@ -26,7 +26,7 @@ PAUSE_S: Final = 0.02
 LONGEST_WAIT_S: Final = 30.0
 
 
-class StepSource:
+class RuleBudgetSource:
     """The same amount for each second, shared out among those who need some."""
 
     def __init__(
@@ -34,10 +34,10 @@ class StepSource:
     ) -> None:
         self._per_s = per_s
         self._monotonic = monotonic
-        self._steps = Steps(max(_LEAST, round(per_s * SAVED_S)))
+        self._steps = RuleBudget(max(_LEAST, round(per_s * SAVED_S)))
         self._read_at = monotonic()
 
-    def now(self) -> Steps:
+    def now(self) -> RuleBudget:
         """What there is at this moment."""
         now = self._monotonic()
         count = int((now - self._read_at) * self._per_s)
@@ -50,7 +50,7 @@ class StepSource:
 class PolicyPace:
     """Hands out the time to read policies."""
 
-    def __init__(self, steps: StepSource, clock: Clock) -> None:
+    def __init__(self, steps: RuleBudgetSource, clock: Clock) -> None:
         self._steps = steps
         self._clock = clock
 

@@ -26,7 +26,7 @@ STEP_S: Final = 1.0
 What NTP does by slewing stays far below."""
 
 
-class Due:
+class Timers:
     """Sleeps until the next moment at which something waiting changes by itself."""
 
     def __init__(self, store: DispatchStore, bus: Bus, clock: Clock) -> None:

@@ -13,9 +13,9 @@ from taskyard.ports.store import TaskStore
 from taskyard.ports.transport import Heartbeat, Hello
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.assignments import Assignments
-from taskyard.services.scheduling.cluster_state import Rooms
+from taskyard.services.scheduling.cluster_state import ClusterState
 from taskyard.services.scheduling.dispatch import Dispatch
-from taskyard.services.scheduling.kill import Kill
+from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.scheduling.leases import Leases
 
 
@@ -39,7 +39,7 @@ class _Nobody:
         """Not interested."""
 
 
-class Reception:
+class WorkerGateway:
     """Implements ``ports.transport.EngineEnd``."""
 
     def __init__(
@@ -48,8 +48,8 @@ class Reception:
         tasks: TaskStore,
         assignments: Assignments,
         dispatch: Dispatch,
-        kill: Kill,
-        rooms: Rooms,
+        kill: KillOrders,
+        rooms: ClusterState,
         leases: Leases,
         bus: Bus,
         clock: Clock,

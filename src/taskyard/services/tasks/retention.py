@@ -16,7 +16,7 @@ BREATH_S = 0.05
 log = structlog.get_logger(__name__)
 
 
-class Prune:
+class Retention:
     """A loop that removes what retention does not keep."""
 
     def __init__(

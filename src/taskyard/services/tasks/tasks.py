@@ -21,17 +21,17 @@ from taskyard.core.states import TERMINAL, TaskState
 from taskyard.core.syslog import parse_server
 from taskyard.core.tasks import Command, Container, NewTask, Task, TaskSpec
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.dispatching import Placed, Placement
+from taskyard.ports.dispatching import PlacedAttempt, Placement
 from taskyard.ports.logs import LogStore
 from taskyard.ports.outgoing import HttpSender
 from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery, TaskStore
 from taskyard.services.access.accounts import require
 from taskyard.services.access.audit import Audit
 from taskyard.services.notifications.bus import Bus
-from taskyard.services.scheduling.admission import Load
+from taskyard.services.scheduling.admission import Admission
 from taskyard.services.scheduling.dispatch import Dispatch
-from taskyard.services.scheduling.kill import Kill
-from taskyard.services.scheduling.rule_budget import UNLIMITED, PolicyPace, StepSource
+from taskyard.services.scheduling.kill import KillOrders
+from taskyard.services.scheduling.rule_budget import UNLIMITED, PolicyPace, RuleBudgetSource
 from taskyard.services.tasks.validation import check_spec
 
 RETRYABLE: Final = TERMINAL - {TaskState.SUCCEEDED}
@@ -49,8 +49,8 @@ class Tasks:
         store: TaskStore,
         logs: LogStore,
         bus: Bus,
-        kill: Kill,
-        load: Load,
+        kill: KillOrders,
+        load: Admission,
         clock: Clock,
         ids: Ids,
         sender: HttpSender,
@@ -75,7 +75,7 @@ class Tasks:
         self.admit_workspace = admit_workspace
         """Raises ``Conflict`` for a workspace that may not be served, see ``Identities.admit``."""
         self._containers = containers
-        self.policies = policies or PolicyPace(StepSource(UNLIMITED), clock)
+        self.policies = policies or PolicyPace(RuleBudgetSource(UNLIMITED), clock)
         """How fast a workspace may have placement policies read."""
 
     async def submit(self, caller: Caller, spec: TaskSpec) -> tuple[Task, bool]:
@@ -118,7 +118,7 @@ class Tasks:
         if stored.created:
             changes = [submitted_change(new, stored)]
             if stored.attempt is not None:
-                placed = Placed(stored.attempt, _as_placed(new, stored, stored.attempt))
+                placed = PlacedAttempt(stored.attempt, _as_placed(new, stored, stored.attempt))
                 changes.append(placed.change)
             self._bus.publish(changes)
         self._dispatch.stored(placement, placed)

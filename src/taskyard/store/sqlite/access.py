@@ -14,7 +14,7 @@ from taskyard.core.access.principals import AuditEntry, Role, Token, User
 from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.ports.access import SealedValue, SecretRecord, StoredToken, StoredUser
+from taskyard.ports.access import EncryptedValue, SecretRecord, StoredToken, StoredUser
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.session import Part, Session, writes
 
@@ -180,12 +180,12 @@ class SqliteAccessStore(Part):
             _Q.delete_secret.sql, {"workspace": workspace, "name": name}, "secret", entry
         )
 
-    async def sample(self) -> SealedValue | None:
+    async def sample(self) -> EncryptedValue | None:
         """See ``SecretStore``."""
 
-        def operation(connection: sqlite3.Connection) -> SealedValue | None:
+        def operation(connection: sqlite3.Connection) -> EncryptedValue | None:
             row = connection.execute(_Q.sample_sealed.sql).fetchone()
-            return SealedValue(*row) if row else None
+            return EncryptedValue(*row) if row else None
 
         return await self._session.read(operation)
 

@@ -8,7 +8,7 @@ import msgspec
 
 from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.functions.functions import FunctionId
-from taskyard.core.functions.resources import Entry, Schedule, Trigger
+from taskyard.core.functions.resources import FunctionResource, Schedule, Trigger
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.dispatching import ParkedKind
@@ -18,14 +18,14 @@ from taskyard.store.sqlite.rows import text
 from taskyard.store.sqlite.session import Part, writes
 
 _SQL: Final = queries("endpoints")
-_entry: Final = msgspec.json.Decoder(Entry).decode
+_entry: Final = msgspec.json.Decoder(FunctionResource).decode
 
 
 class SqliteCatalogue(Part):
     """Implements ``ports.catalogue.CatalogueStore``."""
 
     @writes
-    async def add(self, entry: Entry, due_at: Instant | None = None) -> None:
+    async def add(self, entry: FunctionResource, due_at: Instant | None = None) -> None:
         """See the port."""
         values = _values(entry, due_at)
 
@@ -39,25 +39,27 @@ class SqliteCatalogue(Part):
 
         await self._session.write(write)
 
-    async def get(self, kind: type[Entry], entry_id: str, workspace: WorkspaceName | None) -> Entry:
+    async def get(
+        self, kind: type[FunctionResource], entry_id: str, workspace: WorkspaceName | None
+    ) -> FunctionResource:
         """See the port."""
         values = {"kind": _kind(kind), "id": entry_id, "workspace": workspace}
         row = await self._session.read(lambda c: c.execute(_SQL.entry_by_id.sql, values).fetchone())
         if row is None:
             raise NotFound(_kind(kind), entry_id)
-        found: Entry = _entry(row[0])
+        found: FunctionResource = _entry(row[0])
         return found
 
     async def page(
         self,
-        kind: type[Entry],
+        kind: type[FunctionResource],
         workspace: WorkspaceName,
         *,
         function_id: str | None,
         timezone: str | None,
         offset: int,
         limit: int,
-    ) -> tuple[list[Entry], int]:
+    ) -> tuple[list[FunctionResource], int]:
         """See the port."""
         values = {
             "kind": _kind(kind),
@@ -68,7 +70,7 @@ class SqliteCatalogue(Part):
             "limit": limit,
         }
 
-        def read(connection: sqlite3.Connection) -> tuple[list[Entry], int]:
+        def read(connection: sqlite3.Connection) -> tuple[list[FunctionResource], int]:
             (total,) = connection.execute(_SQL.entries_total.sql, values).fetchone()
             rows = connection.execute(_SQL.entries_page.sql, values)
             return [_entry(row[0]) for row in rows], int(total)
@@ -76,8 +78,8 @@ class SqliteCatalogue(Part):
         return await self._session.read(read)
 
     async def oldest_first(
-        self, kind: type[Entry], workspace: WorkspaceName, after: int, limit: int
-    ) -> list[tuple[int, Entry]]:
+        self, kind: type[FunctionResource], workspace: WorkspaceName, after: int, limit: int
+    ) -> list[tuple[int, FunctionResource]]:
         """See the port."""
         values = {"kind": _kind(kind), "workspace": workspace, "after": after, "limit": limit}
         rows = await self._session.read(
@@ -86,8 +88,8 @@ class SqliteCatalogue(Part):
         return [(row[0], _entry(row[1])) for row in rows]
 
     async def some(
-        self, kind: type[Entry], workspace: WorkspaceName, ids: Collection[str]
-    ) -> list[Entry]:
+        self, kind: type[FunctionResource], workspace: WorkspaceName, ids: Collection[str]
+    ) -> list[FunctionResource]:
         """See the port."""
         values = {"kind": _kind(kind), "workspace": workspace, "ids": text(list(ids))}
         rows = await self._session.read(
@@ -95,11 +97,11 @@ class SqliteCatalogue(Part):
         )
         return [_entry(row[0]) for row in rows]
 
-    async def replace(self, entry: Entry, due_at: Instant | None = None) -> None:
+    async def replace(self, entry: FunctionResource, due_at: Instant | None = None) -> None:
         """See the port."""
         await self._execute(_SQL.update_entry.sql, _values(entry, due_at))
 
-    async def remove(self, entry: Entry) -> None:
+    async def remove(self, entry: FunctionResource) -> None:
         """See the port."""
         await self._execute(_SQL.delete_entry.sql, _values(entry, None))
 
@@ -133,9 +135,9 @@ class SqliteCatalogue(Part):
 
     async def _readable(
         self, kind: ParkedKind, rows: Sequence[tuple[str, str, str]], now: Instant
-    ) -> dict[str, Entry]:
+    ) -> dict[str, FunctionResource]:
         """Entries by id, out of ids, workspaces and contents; what cannot be read is put aside."""
-        found: dict[str, Entry] = {}
+        found: dict[str, FunctionResource] = {}
         unreadable: list[tuple[str, str, str]] = []
         for key, workspace, content in rows:
             try:
@@ -187,11 +189,11 @@ class SqliteCatalogue(Part):
         await self._session.write(write)
 
 
-def _kind(kind: type[Entry]) -> str:
+def _kind(kind: type[FunctionResource]) -> str:
     return str(kind.__struct_config__.tag)
 
 
-def _values(entry: Entry, due_at: Instant | None) -> dict[str, Any]:
+def _values(entry: FunctionResource, due_at: Instant | None) -> dict[str, Any]:
     return {
         "kind": _kind(type(entry)),
         "id": entry.id,

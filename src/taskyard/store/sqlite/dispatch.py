@@ -22,7 +22,7 @@ from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
 from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.states import TaskState
-from taskyard.ports.dispatching import Backlog, Placed, Placement, Running, WorkerRecord
+from taskyard.ports.dispatching import Backlog, PlacedAttempt, Placement, Running, WorkerRecord
 from taskyard.store.sqlite.batches import write_many
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.due import run_due
@@ -87,12 +87,12 @@ class SqliteDispatch(Part):
     @writes
     async def place(
         self, placements: Sequence[Placement], now: Instant
-    ) -> tuple[list[Placed], list[Change]]:
+    ) -> tuple[list[PlacedAttempt], list[Change]]:
         """See the port."""
 
-        def write(connection: sqlite3.Connection) -> tuple[list[Placed], list[Change]]:
+        def write(connection: sqlite3.Connection) -> tuple[list[PlacedAttempt], list[Change]]:
             # All at once, or, where one of them cannot be read, one by one.
-            placed: list[Placed] = []
+            placed: list[PlacedAttempt] = []
             parked: list[Change] = []
             done = guarded(
                 connection, ledger, partial(self._place_all, connection, placements, now)
@@ -114,7 +114,7 @@ class SqliteDispatch(Part):
 
     def _place_all(
         self, connection: sqlite3.Connection, placements: Sequence[Placement], now: Instant
-    ) -> list[Placed]:
+    ) -> list[PlacedAttempt]:
         placed = [
             one
             for placement in placements
@@ -135,7 +135,7 @@ class SqliteDispatch(Part):
 
     def _place(
         self, connection: sqlite3.Connection, placement: Placement, now: Instant
-    ) -> Placed | None:
+    ) -> PlacedAttempt | None:
         parameters = {
             "seq": placement.seq,
             "task_id": placement.task_id,
@@ -152,7 +152,7 @@ class SqliteDispatch(Part):
         ledger = self._session.ledger
         ledger.move(task.workspace, task.spec.group, TaskState.QUEUED, TaskState.RUNNING)
         ledger.event(task.seq, "assigned", now, attempt.id, detail=told(attempt))
-        return Placed(attempt, task)
+        return PlacedAttempt(attempt, task)
 
     @writes
     async def apply(

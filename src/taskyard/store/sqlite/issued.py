@@ -15,14 +15,14 @@ from taskyard.core.functions.invocations import (
     AllowanceSpent,
     CallCounts,
     CallOrigin,
-    CallView,
-    IssuedCall,
+    Invocation,
+    InvocationView,
 )
 from taskyard.core.functions.resources import Schedule
 from taskyard.core.ids import TaskId, WorkerId, WorkspaceName
 from taskyard.core.instants import DAY, Instant
 from taskyard.core.states import Reason, TaskState
-from taskyard.ports.function_resources import Issue
+from taskyard.ports.function_resources import NewInvocation
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.moves import mover_of, ready
 from taskyard.store.sqlite.parking import readmit
@@ -66,7 +66,7 @@ class SqliteIssued(Part):
         await self._session.read(read)
 
     @writes
-    async def issue(self, issue: Issue) -> Change:
+    async def issue(self, issue: NewInvocation) -> Change:
         """See the port."""
         return await self._session.write(lambda connection: self._store(connection, issue))
 
@@ -83,7 +83,7 @@ class SqliteIssued(Part):
 
     @writes
     async def fire(
-        self, schedule: Schedule, was: Instant, to: Instant | None, issue: Issue | None
+        self, schedule: Schedule, was: Instant, to: Instant | None, issue: NewInvocation | None
     ) -> Change | None:
         """See the port."""
 
@@ -98,7 +98,7 @@ class SqliteIssued(Part):
         return await self._session.write(write)
 
     @writes
-    async def settle(self, call_id: str, issues: Sequence[Issue]) -> list[Change]:
+    async def settle(self, call_id: str, issues: Sequence[NewInvocation]) -> list[Change]:
         """See the port."""
 
         def write(connection: sqlite3.Connection) -> list[Change]:
@@ -108,7 +108,7 @@ class SqliteIssued(Part):
 
         return await self._session.write(write)
 
-    async def view(self, call_id: str) -> CallView:
+    async def view(self, call_id: str) -> InvocationView:
         """See the port."""
         values = {"id": call_id}
         row = await self._session.read(lambda c: c.execute(_BY_ID, values).fetchone())
@@ -121,10 +121,10 @@ class SqliteIssued(Part):
         workspace: WorkspaceName,
         function_id: str | None,
         *,
-        after: CallView | None,
+        after: InvocationView | None,
         offset: int,
         limit: int,
-    ) -> list[CallView]:
+    ) -> list[InvocationView]:
         """See the port."""
         values = {
             "workspace": workspace,
@@ -138,7 +138,7 @@ class SqliteIssued(Part):
         rows = await self._session.read(lambda c: c.execute(sql, values).fetchall())
         return [_view(row) for row in rows]
 
-    async def unsettled(self, after: int, limit: int) -> list[CallView]:
+    async def unsettled(self, after: int, limit: int) -> list[InvocationView]:
         """See the port."""
         values = {"after": after, "limit": limit}
         rows = await self._session.read(lambda c: c.execute(_UNSETTLED, values).fetchall())
@@ -186,7 +186,7 @@ class SqliteIssued(Part):
         return await self._session.read(read)
 
     def _store_allowed(
-        self, connection: sqlite3.Connection, issues: Sequence[Issue]
+        self, connection: sqlite3.Connection, issues: Sequence[NewInvocation]
     ) -> list[Change]:
         """Store these calls, and leave those out whose allowance is spent."""
         changes = []
@@ -196,7 +196,7 @@ class SqliteIssued(Part):
                 changes.append(self._store(connection, one))
         return changes
 
-    def _store(self, connection: sqlite3.Connection, issue: Issue) -> Change:
+    def _store(self, connection: sqlite3.Connection, issue: NewInvocation) -> Change:
         """Store a call with its task, inside a transaction."""
         counters = [_check(connection, one) for one in issue.allowances]
         for counter in counters:
@@ -241,8 +241,8 @@ def _check(connection: sqlite3.Connection, allowance: Allowance) -> dict[str, st
     return counter
 
 
-def _view(row: Row) -> CallView:
-    call = IssuedCall(
+def _view(row: Row) -> InvocationView:
+    call = Invocation(
         id=row[1],
         workspace=WorkspaceName(row[2]),
         function_id=FunctionId(row[3]),
@@ -250,7 +250,7 @@ def _view(row: Row) -> CallView:
         origin=CallOrigin(row[5], row[6], row[7], row[8]),
         limits=_limits(row[9]),
     )
-    return CallView(
+    return InvocationView(
         call=call,
         seq=row[0],
         task_id=TaskId(row[10]),

@@ -17,7 +17,7 @@ from taskyard.core.jobs import (
     JobGroup,
     JobKey,
     JobLine,
-    Moment,
+    JobMoment,
     execution_of,
     retry_at,
     start_after,
@@ -277,7 +277,7 @@ class SqliteJobs(Part):
 
     @writes
     async def settle(
-        self, task_id: TaskId, moment: Moment, messages: Sequence[Message], now: Instant
+        self, task_id: TaskId, moment: JobMoment, messages: Sequence[Message], now: Instant
     ) -> tuple[list[Change], int]:
         """See the port."""
 
@@ -287,10 +287,10 @@ class SqliteJobs(Part):
                 return [], 0
             job, execution = job_at(connection, row[20]), execution_at(connection, row)
             task = execution.task
-            if moment is Moment.ENDED and task.state not in TERMINAL:
+            if moment is JobMoment.ENDED and task.state not in TERMINAL:
                 raise IllegalTransition("execution", task.state, "be settled")
             count = enqueue_messages(connection, job.key.workspace, task_id, messages, now)
-            if moment is Moment.BEGAN:
+            if moment is JobMoment.BEGAN:
                 return [], count
             connection.execute(_SQL.settle_execution.sql, {"task_seq": task.seq})
             start_at = retry_at(job, task, now)

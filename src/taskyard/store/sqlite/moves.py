@@ -11,7 +11,7 @@ from taskyard.core.errors import IllegalTransition
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.notifications.webhooks import events_of
-from taskyard.core.scheduling.requirements import Demand, ReadyTask, demand_of
+from taskyard.core.scheduling.requirements import ReadyTask, Requirements, demand_of
 from taskyard.core.states import TERMINAL, WAITING, Reason, TaskEvent, TaskState, next_task_state
 from taskyard.core.tasks import TaskSpec
 from taskyard.store.sqlite.batches import write_many
@@ -38,7 +38,7 @@ class Mover(Struct, frozen=True):
     group: GroupName
     state: TaskState
     priority: int = 0
-    demand: Demand = Demand()
+    demand: Requirements = Requirements()
     expires_at: Instant | None = None
     webhooks: bool = False
     """Whether anybody wants to be told."""

@@ -21,7 +21,7 @@ from taskyard.core.attempts import (
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.resources import Resources
-from taskyard.core.scheduling.requirements import Demand, ReadyTask, demand_of
+from taskyard.core.scheduling.requirements import ReadyTask, Requirements, demand_of
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import Command, NewTask, Task, TaskSpec
 
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 encode: Final = msgspec.json.Encoder().encode
 _spec: Final = msgspec.json.Decoder(TaskSpec).decode
 _resources: Final = msgspec.json.Decoder(Resources).decode
-_demand: Final = msgspec.json.Decoder(Demand).decode
+_demand: Final = msgspec.json.Decoder(Requirements).decode
 _handle: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 Row = Sequence[Any]
@@ -52,7 +52,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
 
 
 _outcome: Final = msgspec.json.Decoder(Outcome).decode
-_PLAIN: Final = Demand()
+_PLAIN: Final = Requirements()
 _NO_OUTCOME: Final = Outcome()
 
 
@@ -202,12 +202,12 @@ def outcome_text(ended: Ended) -> str | None:
     return None if outcome == _NO_OUTCOME else text(outcome)
 
 
-def demand_in(column: str | None, resources: Resources) -> Demand:
+def demand_in(column: str | None, resources: Resources) -> Requirements:
     """A task's demand by its column, which is NULL where cores and memory say it all."""
-    return Demand(resources) if column is None else _demand_or_plain(column)
+    return Requirements(resources) if column is None else _demand_or_plain(column)
 
 
-def _demand_or_plain(column: str) -> Demand:
+def _demand_or_plain(column: str) -> Requirements:
     """A demand that cannot be read hides no task: whoever places it reads it all, and finds out."""
     try:
         return _demand(column)
@@ -221,7 +221,7 @@ def ready_of(workspace: WorkspaceName, group: GroupName, row: Row) -> ReadyTask:
     if row[7] is not None:
         demand = _demand_or_plain(row[7])
     elif row[3] is not None or row[4] is not None:
-        demand = Demand(Resources(cpu_millis=row[3], memory_bytes=row[4]))
+        demand = Requirements(Resources(cpu_millis=row[3], memory_bytes=row[4]))
     return ReadyTask(row[0], TaskId(row[1]), workspace, group, row[2], demand, row[5], row[6])
 
 

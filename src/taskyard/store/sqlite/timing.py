@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from taskyard.core.cron import next_firing, next_start
-from taskyard.core.functions.resources import Entry, Schedule
+from taskyard.core.functions.resources import FunctionResource, Schedule
 from taskyard.core.instants import SECOND, Instant
 from taskyard.core.jobs import JobDefinition
 from taskyard.store.sqlite.database import queries
@@ -17,7 +17,7 @@ from taskyard.store.sqlite.session import Part, writes
 
 _SQL: Final = queries("timing")
 _definition: Final = msgspec.json.Decoder(JobDefinition).decode
-_entry: Final = msgspec.json.Decoder(Entry).decode
+_entry: Final = msgspec.json.Decoder(FunctionResource).decode
 
 log = structlog.get_logger(__name__)
 
