@@ -40,8 +40,9 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The synchronous client is made from the asynchronous one.
+# The models of the Python client from the OpenAPI description, its synchronous half from the other.
 generate: $(STAMP)
+	$(BIN)/python tools/sdk_models.py
 	$(BIN)/python tools/unasync.py
 
 bench: $(STAMP)

@@ -16,7 +16,8 @@ from command_line import PROGRAM, Finished
 from eventually import eventually
 from leftovers import short_directory
 from taskyard.sdk import Client, errors
-from taskyard.sdk.models import Exit, Output
+from taskyard.sdk.models import Exit
+from taskyard.sdk.records import Output
 
 
 class Yard:

@@ -54,7 +54,7 @@ def test_members_reach_the_task(program: Program) -> None:
     assert task["env"] == {"A": "1=2", "S": {"secret": "db"}}
     assert (task["group"], task["name"], task["priority"]) == ("mail", "me", -5)
     assert task["labels"] == {"k": "v"}
-    assert task["resources"]["memory"] == "64MiB"
+    assert task["resources"]["memory"] == 64 << 20
     assert task["kill"]["grace_s"] == 3
     assert (task["retry"]["backoff_min_s"], task["retry"]["backoff_max_s"]) == (1, 60)
     assert task["webhooks"][0]["url"] == "http://h/"

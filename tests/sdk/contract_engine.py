@@ -10,6 +10,8 @@ from typing import Any
 
 from litestar.exceptions import HTTPException
 
+from taskyard.dialects.native.sizes import size_bytes
+
 TERMINAL = {"succeeded", "failed", "dead", "cancelled", "expired"}
 Json = dict[str, Any]
 TASKS: dict[str, "Running"] = {}
@@ -51,6 +53,12 @@ class Running:
             "attempt_count": 0,
             "x_unknown_member": 1,
         }
+        if isinstance(memory := spec.get("resources", {}).get("memory"), str):
+            # Answered in bytes, whatever it was submitted as.
+            self.task["resources"] = {
+                **spec["resources"],
+                "memory": size_bytes("resources.memory", memory, 0, 1 << 40),
+            }
         if "cron" in spec:
             self.task["start_at"] = "2030-01-01T00:00:00Z"
 

@@ -14,7 +14,7 @@ from taskyard.sdk.sync.functions import FunctionClient
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("tool", ["unasync.py"])
+@pytest.mark.parametrize("tool", ["unasync.py", "sdk_models.py"])
 def test_generated_files_are_current(tool: str) -> None:
     """Running the generators would change nothing; otherwise: ``make generate``."""
     program = [sys.executable, str(ROOT / "tools" / tool), "--check"]

@@ -9,7 +9,8 @@ from types import FrameType
 
 from taskyard.cli.output import write_error, write_out
 from taskyard.sdk import Client
-from taskyard.sdk.models import Exit, Output
+from taskyard.sdk.models import Exit
+from taskyard.sdk.records import Output
 
 PATIENCE_S = 300.0
 """How long a follower waits for a server that does not answer; restarts take less."""

@@ -93,7 +93,7 @@ def _environment(task: Task) -> Iterator[str]:
 
 def _resources(task: Task) -> str:
     asked = task.resources
-    memory = format_size(asked.memory) if isinstance(asked.memory, int) else asked.memory
+    memory = format_size(asked.memory)
     parts: list[tuple[str, Any]] = [("cpu", asked.cpu), ("memory", memory), ("pids", asked.pids)]
     parts.append(("cores", asked.cores))
     return ", ".join(f"{name} {value}" for name, value in parts if value)

@@ -14,7 +14,8 @@ It knows the HTTP contract and nothing else of Taskyard::
 from typing import TYPE_CHECKING, Any
 
 from taskyard.sdk.errors import TaskyardError
-from taskyard.sdk.models import Exit, Output, Task
+from taskyard.sdk.models import Exit, Task
+from taskyard.sdk.records import Output
 from taskyard.sdk.sync.client import Client
 
 if TYPE_CHECKING:

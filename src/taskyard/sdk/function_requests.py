@@ -5,7 +5,6 @@ As with :mod:`taskyard.sdk.requests`, both clients send these and read the answe
 
 import base64
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
@@ -14,63 +13,12 @@ import httpx2
 import msgspec
 from msgspec import Struct
 
-from taskyard.sdk import models
+from taskyard.sdk import models, records
 from taskyard.sdk.connection import check
 from taskyard.sdk.errors import Unreadable
 from taskyard.sdk.requests import BASE, MAX_WAIT_S, Request, nothing, reader
 
 TASK_HEADER = "taskyard-task-id"
-
-
-class FunctionLimits(Struct, frozen=True):
-    """What one call may take."""
-
-    timeout_s: float
-    cpu: float | None = None
-    memory: int | None = None
-    privileged: bool = False
-
-
-class Function(Struct, frozen=True):
-    """A function."""
-
-    id: str
-    name: str
-    language: str
-    limits: FunctionLimits
-    live_version: int | None = None
-    last_version: int = 0
-    paused: bool = False
-    title: str = ""
-    description: str = ""
-    tags: tuple[str, ...] = ()
-    group: str = ""
-    created_at: datetime | None = None
-    deleted_at: datetime | None = None
-
-
-class Version(Struct, frozen=True):
-    """One deployed state of a function's code."""
-
-    number: int
-    state: str
-    live: bool
-    language: str
-    size_bytes: int
-    bundle: str
-    message: str | None = None
-    created_at: datetime | None = None
-    created_by: str = ""
-    finished_at: datetime | None = None
-    image: str | None = None
-    digest: str | None = None
-
-
-class Deployed(Struct, frozen=True):
-    """The function, and its new version."""
-
-    function: Function
-    version: Version
 
 
 class Invocation(Struct, frozen=True):
@@ -91,7 +39,7 @@ class RawRequest(Struct, frozen=True):
 
 def deploy(
     name: str, bundle: bytes | None, wait_s: float, members: Mapping[str, Any]
-) -> Request[Deployed]:
+) -> Request[models.Deployed]:
     """Deploy source, or with None an image. Not repeatable: each makes another version."""
     given = {key: value for key, value in members.items() if value is not None}
     if bundle is not None:
@@ -100,7 +48,7 @@ def deploy(
     return Request(
         "PUT",
         _path(name),
-        reader(Deployed),
+        reader(models.Deployed),
         {"wait": f"{wait_s:g}s"},
         msgspec.json.encode(given),
         repeatable=False,
@@ -108,26 +56,26 @@ def deploy(
     )
 
 
-def page(cursor: str | None, *, deleted: bool) -> Request[models.Page[Function]]:
+def page(cursor: str | None, *, deleted: bool) -> Request[records.Page[models.Function]]:
     """One page of functions."""
     query = {"cursor": cursor, "limit": 500, "deleted": "true" if deleted else None}
-    return Request("GET", f"{BASE}/functions", reader(models.Page[Function]), {**query})
+    return Request("GET", f"{BASE}/functions", reader(records.Page[models.Function]), {**query})
 
 
-def get(name: str) -> Request[Function]:
+def get(name: str) -> Request[models.Function]:
     """One function."""
-    return Request("GET", _path(name), reader(Function))
+    return Request("GET", _path(name), reader(models.Function))
 
 
-def versions(name: str, cursor: str | None) -> Request[models.Page[Version]]:
+def versions(name: str, cursor: str | None) -> Request[records.Page[models.FunctionVersion]]:
     """One page of versions."""
-    read = reader(models.Page[Version])
+    read = reader(records.Page[models.FunctionVersion])
     return Request("GET", _path(name, "/versions"), read, {"cursor": cursor, "limit": 500})
 
 
-def version(name: str, number: int) -> Request[Version]:
+def version(name: str, number: int) -> Request[models.FunctionVersion]:
     """One version."""
-    return Request("GET", _path(name, f"/versions/{number}"), reader(Version))
+    return Request("GET", _path(name, f"/versions/{number}"), reader(models.FunctionVersion))
 
 
 def build_log(name: str, number: int) -> Request[str]:
@@ -136,15 +84,15 @@ def build_log(name: str, number: int) -> Request[str]:
     return Request("GET", path, lambda body: body.decode("utf-8", "replace"))
 
 
-def roll_back(name: str, number: int | None) -> Request[Function]:
+def roll_back(name: str, number: int | None) -> Request[models.Function]:
     """Let new calls use another version."""
     body = msgspec.json.encode({"version": number})
-    return Request("POST", _path(name, "/rollback"), reader(Function), body=body)
+    return Request("POST", _path(name, "/rollback"), reader(models.Function), body=body)
 
 
-def move(name: str, how: str) -> Request[Function]:
+def move(name: str, how: str) -> Request[models.Function]:
     """``pause``, ``resume`` or ``restore``."""
-    return Request("POST", _path(name, f"/{how}"), reader(Function))
+    return Request("POST", _path(name, f"/{how}"), reader(models.Function))
 
 
 def delete(name: str) -> Request[None]:

@@ -1,3 +1,4 @@
+# Made by tools/sdk_models.py from the OpenAPI description: change the server's schemas instead.
 """What the server answers with, as typed, frozen records.
 
 Members the records do not know are ignored, and members a server leaves out have defaults, so that
@@ -6,37 +7,146 @@ durations seconds, sizes bytes.
 """
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from msgspec import Struct
-
-T = TypeVar("T")
 
 TERMINAL = frozenset({"succeeded", "failed", "dead", "cancelled", "expired"})
 """The task states that never change again."""
 
 
-class Page(Struct, Generic[T], frozen=True):
-    """One page of a listing."""
+class AuditEntry(Struct, frozen=True):
+    """One successful write or one refused attempt at it."""
 
-    items: tuple[T, ...]
-    next_cursor: str | None = None
-    """Give it as ``cursor`` to get the next page; None at the end."""
+    number: int
+    at: datetime
+    actor: str
+    action: str
+    target: str | None = None
+    outcome: str = "done"
+    address: str | None = None
+    detail: str | None = None
+    count: int = 1
+    """How often; refused attempts of one kind are gathered for a minute."""
+
+
+class Change(Struct, frozen=True):
+    """One committed step in the life of a task, as it is streamed."""
+
+    kind: str
+    at: datetime
+    task_id: str
+    group: str
+    state: str
+    was: str | None = None
+    attempt_id: str | None = None
+    attempt_number: int | None = None
+    reason: str | None = None
+
+
+class FunctionLimits(Struct, frozen=True):
+    """What one call may take."""
+
+    timeout_s: float = 10.0
+    cpu: float | None = None
+    memory: int | None = None
+    privileged: bool = False
+
+
+class Function(Struct, frozen=True):
+    """A function."""
+
+    id: str
+    name: str
+    workspace: str = ""
+    title: str = ""
+    description: str = ""
+    language: str = ""
+    tags: tuple[str, ...] = ()
+    limits: FunctionLimits = FunctionLimits()
+    live_version: int | None = None
+    """What new calls use; null until a build has succeeded."""
+    last_version: int = 0
+    paused: bool = False
+    group: str = ""
+    """The group its calls are filed under."""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    deleted_at: datetime | None = None
+
+
+class FunctionVersion(Struct, frozen=True):
+    """One deployed state of a function's code."""
+
+    number: int
+    state: str
+    live: bool = False
+    language: str = ""
+    handler: str = ""
+    entry: str = ""
+    dependencies: tuple[str, ...] = ()
+    bundle: str = ""
+    """SHA-256 of what was uploaded."""
+    size_bytes: int = 0
+    created_at: datetime | None = None
+    created_by: str = ""
+    finished_at: datetime | None = None
+    message: str | None = None
+    """Why its build failed."""
+    image: str | None = None
+    """The image that was deployed; null for source."""
+    digest: str | None = None
+    """What the image's name stood for when it was pulled: what calls run."""
+
+
+class Deployed(Struct, frozen=True):
+    """The function, and its new version on the way to being built."""
+
+    function: Function
+    version: FunctionVersion
+
+
+class Volume(Struct, frozen=True):
+    """A directory of the worker inside the container, if its operator allows that."""
+
+    host: str
+    container: str
+    read_only: bool = True
+
+
+class Container(Struct, frozen=True):
+    """How to run an image, beyond its name and the command."""
+
+    entrypoint: tuple[str, ...] | None = None
+    """Program to run instead of the image's entry point."""
+    pull: str = "missing"
+    pull_timeout_s: float = 600.0
+    credentials: str | None = None
+    """Name of the secret with the credentials for the image's registry."""
+    network: str | None = None
+    volumes: tuple[Volume, ...] = ()
+    hosts: dict[str, str] = {}
+    """Lines of the hosts file inside: name to address."""
+    read_only: bool = True
+    """Whether the root file system is read-only; ``/tmp`` is writable then, in memory."""
+    capabilities: tuple[str, ...] = ()
+    """Linux capabilities kept; all others are dropped."""
 
 
 class SecretRef(Struct, frozen=True):
-    """Stands for a stored secret's value in a task's environment."""
+    """Stands for a stored secret's value in an environment; resolved when an attempt starts."""
 
     secret: str
+    """Name of a secret of the task's workspace."""
 
 
 class Resources(Struct, frozen=True):
-    """What a task may use; None is neither reserved nor limited."""
+    """What an attempt reserves and may not exceed."""
 
     cpu: float | None = None
     """Cores."""
-    memory: int | str | None = None
-    """Bytes, or text with a unit as it was submitted."""
+    memory: int | None = None
+    """Bytes."""
     pids: int | None = None
     cores: int | None = None
     """Whole cores to itself."""
@@ -60,44 +170,98 @@ class Retry(Struct, frozen=True):
 
 
 class Webhook(Struct, frozen=True):
-    """Where a task reports moments of its life."""
+    """Where to report moments of the task's life."""
 
     url: str
     events: tuple[str, ...] = ("finished",)
     headers: dict[str, str] = {}
 
 
-class Volume(Struct, frozen=True):
-    """A directory of the worker inside a container."""
+class Task(Struct, frozen=True):
+    """A task: what was submitted, and where it is."""
 
-    host: str
-    container: str
-    read_only: bool = True
+    id: str
+    state: str
+    workspace: str = "default"
+    created_at: datetime | None = None
+    start_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempt_count: int = 0
+    current_attempt: str | None = None
+    kill_requested_at: datetime | None = None
+    reason: str | None = None
+    message: str | None = None
+    exit_code: int | None = None
+    """Of the last attempt; filled in where one task is asked for."""
+    ran_s: float | None = None
+    """Seconds for which its ended attempts ran, added up, without the time in which it waited;
+    filled in where tasks are read."""
+    schedule_id: str | None = None
+    due_at: datetime | None = None
+    retry_of: str | None = None
+    runtime: str = "command"
+    """``command``, ``container``, ``function``, or ``simulation``, which idles for
+    ``duration_s``."""
+    command: tuple[str, ...] | str = ()
+    """With an image, the arguments of its entry point."""
+    image: str | None = None
+    container: Container | None = None
+    env: dict[str, str | SecretRef] = {}
+    cwd: str | None = None
+    stdin: str | None = None
+    user: str | None = None
+    isolate: bool = False
+    network: bool = True
+    """Whether a command may use its worker's network."""
+    duration_s: float | None = None
+    function: str | None = None
+    """Name of the function that is called."""
+    function_version: int | None = None
+    size: str | None = None
+    """Name of the bundle of cores and memory that ``resources`` come from."""
+    group: str = "default"
+    name: str | None = None
+    priority: int = 0
+    resources: Resources = Resources()
+    placement: dict[str, Any] | None = None
+    timeout_s: float | None = None
+    kill: Kill = Kill()
+    retry: Retry = Retry()
+    cron: str | None = None
+    timezone: str = "UTC"
+    catch_up: str = "one"
+    expires_at: datetime | None = None
+    idempotency_key: str | None = None
+    rerun_if_lost: bool = True
+    strict: bool = False
+    log_limit: int | None = None
+    labels: dict[str, str] = {}
+    metadata: dict[str, Any] = {}
+    webhooks: tuple[Webhook, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the task has reached its one terminal state."""
+        return self.state in TERMINAL
 
 
-class Container(Struct, frozen=True):
-    """How an image is run."""
+class Group(Struct, frozen=True):
+    """A group: its settings and its tasks by state."""
 
-    entrypoint: tuple[str, ...] | None = None
-    pull: str = "missing"
-    pull_timeout_s: float = 600.0
-    credentials: str | None = None
-    """Name of the secret with the credentials for its registry."""
-    network: str | None = None
-    volumes: tuple[Volume, ...] = ()
-    hosts: dict[str, str] = {}
-    read_only: bool = True
-    capabilities: tuple[str, ...] = ()
+    name: str
+    paused: bool = False
+    concurrency_limit: int | None = None
+    counts: dict[str, int] = {}
 
 
 class Job(Struct, frozen=True):
-    """A job of a dialect that has them; it starts by itself later, and each start makes a task."""
+    """A job that starts by itself later; each start makes a task."""
 
     id: str
     group: str
     origin: str = ""
+    """The dialect it was submitted through."""
     next_at: datetime | None = None
-    """None once it is cancelled."""
     cron: str | None = None
     """In UTC, with five fields or with six, seconds last."""
     image: str | None = None
@@ -107,88 +271,63 @@ class Job(Struct, frozen=True):
     modified_at: datetime | None = None
 
 
-class Task(Struct, frozen=True):
-    """A task: what was asked for, and how far it has come."""
+class Me(Struct, frozen=True):
+    """Who is asking."""
 
+    actor: str
+    role: str
+    workspace: str = ""
+    """``*`` for a credential of the installation, which belongs to no workspace."""
+    installation: str | None = None
+    """The role in the installation, of a credential that belongs to it."""
+    output_bytes: int | None = None
+    """Output of ended attempts that the workspace keeps; of a credential of a workspace."""
+    output_quota_bytes: int | None = None
+    """What it may keep; left out where there is no limit."""
+
+
+class Parked(Struct, frozen=True):
+    """An entry that could not be dealt with, and was put aside."""
+
+    kind: str
     id: str
-    state: str
-    command: tuple[str, ...] | str = ()
-    """Program and arguments, or a shell command line. Empty for runtimes without a command."""
-    runtime: str = "command"
-    size: str | None = None
-    """Name of the bundle of cores and memory that ``resources`` come from."""
-    image: str | None = None
-    """Image that runs as a container; ``command`` are the arguments of its entry point."""
-    container: Container | None = None
-    workspace: str = "default"
-    env: dict[str, str | SecretRef] = {}
-    cwd: str | None = None
-    stdin: str | None = None
-    user: str | None = None
-    isolate: bool = False
-    network: bool = True
-    group: str = "default"
-    name: str | None = None
-    priority: int = 0
-    resources: Resources = Resources()
-    timeout_s: float | None = None
-    kill: Kill = Kill()
-    retry: Retry = Retry()
-    start_at: datetime | None = None
-    cron: str | None = None
-    timezone: str | None = None
-    catch_up: str | None = None
-    expires_at: datetime | None = None
-    idempotency_key: str | None = None
-    rerun_if_lost: bool = True
-    strict: bool = False
-    """Fails rather than runs where a limit of ``resources`` cannot be enforced."""
-    log_limit: int | str | None = None
-    labels: dict[str, str] = {}
-    metadata: dict[str, Any] = {}
-    webhooks: tuple[Webhook, ...] = ()
-    created_at: datetime | None = None
-    finished_at: datetime | None = None
-    attempt_count: int = 0
-    current_attempt: str | None = None
-    kill_requested_at: datetime | None = None
-    reason: str | None = None
-    message: str | None = None
-    exit_code: int | None = None
-    """Of the last attempt; only filled in when one task is asked for."""
-    ran_s: float | None = None
-    """Seconds for which its ended attempts ran, added up, without the time in which it waited."""
-    schedule_id: str | None = None
-    due_at: datetime | None = None
-    retry_of: str | None = None
-    function: str | None = None
-    """Name of the function that is called, if it is a call."""
-    function_version: int | None = None
+    reason: str
+    since: datetime
+    retry_at: datetime
 
-    @property
-    def ended(self) -> bool:
-        """Whether the task has reached its one terminal state."""
-        return self.state in TERMINAL
+
+class Secret(Struct, frozen=True):
+    """A stored secret; its value is never shown."""
+
+    name: str
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 class Submitted(Struct, frozen=True):
-    """Outcome of one submit of a batch."""
+    """What became of one task of a batch."""
 
     id: str
     state: str
-    created: bool = True
+    created: bool
     """False: the idempotency key was known, and this is the task it stands for."""
 
 
 class Outcome(Struct, frozen=True):
-    """What a request to cancel led to: ``cancelled``, ``killing``, ``ended`` or ``unknown``."""
+    """What a request to cancel one task led to."""
 
     task_id: str
     outcome: str
 
 
+class Counts(Struct, frozen=True):
+    """Tasks by state; states without tasks are left out."""
+
+    counts: dict[str, int] = {}
+
+
 class Survivor(Struct, frozen=True):
-    """A process that outlived a kill. There should never be one."""
+    """A process that outlived a kill."""
 
     pid: int
     command: str = ""
@@ -201,14 +340,13 @@ class KillReport(Struct, frozen=True):
     done_at: datetime
     signal: str | None = None
     forced: bool = False
-    """Whether anything had to be killed outright after the grace."""
     method: str = "cgroup"
     killed_count: int = 0
     survivors: tuple[Survivor, ...] = ()
 
 
 class Usage(Struct, frozen=True):
-    """What an attempt consumed, as far as the machine accounts for it."""
+    """What an attempt consumed."""
 
     cpu_user_s: float | None = None
     cpu_system_s: float | None = None
@@ -228,10 +366,10 @@ class Confinement(Struct, frozen=True):
     user: str = ""
     """Number of its user on the worker's machine; in a container, the user it asked for."""
     isolation: str = "none"
-    """``none``: as the worker itself; ``user``: as another user; ``sandbox``: in name spaces of its
-    own; ``container``: as its engine sees to."""
+    """``none``: as the worker itself; ``user``: as another user; ``sandbox``: in name spaces of
+    its own; ``container``: as its engine sees to."""
     enforced: tuple[str, ...] = ()
-    """Limits it asked for that are enforced."""
+    """Limits it asked for that are enforced; of commands only."""
     unenforced: tuple[str, ...] = ()
     """Limits it asked for that cannot be enforced on its machine."""
 
@@ -243,8 +381,9 @@ class Attempt(Struct, frozen=True):
     task_id: str
     number: int
     state: str
-    worker_id: str | None = None
+    worker_id: str = ""
     cores: tuple[int, ...] = ()
+    """Processors it has to itself; empty if it did not ask for whole cores."""
     assigned_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -256,7 +395,11 @@ class Attempt(Struct, frozen=True):
     usage: Usage | None = None
     stdout: StreamSize = StreamSize()
     stderr: StreamSize = StreamSize()
+    progress: float | None = None
+    """How far it says it is, from 0 to 1."""
+    progress_text: str | None = None
     confinement: Confinement | None = None
+    """None before it started, and where its runtime does not say."""
     warnings: tuple[str, ...] = ()
     """What whoever submitted it should know."""
 
@@ -272,87 +415,52 @@ class Event(Struct, frozen=True):
     detail: str | None = None
 
 
-class Why(Struct, frozen=True):
-    """Why a task is where it is."""
+class Exit(Struct, frozen=True):
+    """How the attempt ended, after its last byte. Encodes as the API's ``exit`` message."""
 
-    task_id: str
-    state: str
-    summary: str
-    code: str = ""
-    detail: dict[str, Any] = {}
-    ahead: int | None = None
-    story: tuple[str, ...] = ()
-
-
-class Group(Struct, frozen=True):
-    """A group, its settings and its task counts by state."""
-
-    name: str
-    paused: bool = False
-    concurrency_limit: int | None = None
-    counts: dict[str, int] = {}
-
-
-class Workspace(Struct, frozen=True):
-    """The credential's workspace, its limit and its task counts by state."""
-
-    name: str
-    concurrency_limit: int | None = None
-    counts: dict[str, int] = {}
+    attempt: int
+    """0 if the task ended without ever having one."""
+    state: str | None = None
+    """None without an attempt."""
+    exit_code: int | None = None
+    signal: str | None = None
+    reason: str | None = None
+    message: str | None = None
+    task_state: str = ""
+    stdout: int = 0
+    """Bytes in the whole stream, whether followed or not."""
+    stderr: int = 0
+    stdout_dropped: int = 0
+    stderr_dropped: int = 0
+    stdout_missing: int = 0
+    """Bytes that were stored and cannot be found any more, such as after damage to the disk."""
+    stderr_missing: int = 0
 
 
-class Room(Struct, frozen=True):
-    """Room on a worker: what it has, or what is used of it."""
+class CallRequest(Struct, frozen=True):
+    """What a call asked of its function; what looks secret is hidden."""
 
-    slots: int = 0
-    cpu: float = 0.0
-    memory_bytes: int = 0
-
-
-class Unavailable(Struct, frozen=True):
-    """A runtime that a worker has, but that cannot be used now."""
-
-    reason: str = ""
-    circuit: str = "closed"
-    retry_at: datetime | None = None
-
-
-class Worker(Struct, frozen=True):
-    """A worker as the engine knows it."""
-
-    id: str
-    state: str
-    hostname: str = ""
-    version: str = ""
-    capacity: Room = Room()
-    used: Room = Room()
-    runtimes: tuple[str, ...] = ()
-    unavailable: dict[str, Unavailable] = {}
-    joined_at: datetime | None = None
-    beat_at: datetime | None = None
-
-
-class Parked(Struct, frozen=True):
-    """An entry that the server could not deal with, and put aside."""
-
-    kind: str
-    id: str
-    reason: str
-    since: datetime
-    retry_at: datetime
+    method: str = ""
+    query: str = ""
+    headers: dict[str, str] = {}
+    """Values of one name are joined by commas."""
+    body: str | None = None
+    """The body if it is text."""
+    body_base64: str | None = None
+    """The body if it is not."""
 
 
 class Try(Struct, frozen=True):
-    """One request made for a delivery."""
+    """One request of a delivery."""
 
     at: datetime
     status: int | None = None
     error: str | None = None
-    duration_ms: float | None = None
+    duration_ms: int = 0
 
 
 class Delivery(Struct, frozen=True):
-    """One webhook report, ``pending``, ``delivered`` or ``failed``."""
+    """The report of one moment to one webhook."""
 
     id: str
     task_id: str
@@ -366,15 +474,28 @@ class Delivery(Struct, frozen=True):
     last_status: int | None = None
     last_error: str | None = None
     tries: tuple[Try, ...] = ()
+    """Left empty in pages."""
+
+
+class Why(Struct, frozen=True):
+    """Why a task is where it is."""
+
+    task_id: str
+    state: str
+    summary: str
+    code: str = ""
+    detail: dict[str, Any] = {}
+    ahead: int | None = None
+    story: tuple[str, ...] = ()
 
 
 class Token(Struct, frozen=True):
-    """A stored token. ``token`` is its secret: shown once, when it is created."""
+    """A token, without its secret."""
 
     id: str
     name: str
     role: str
-    workspace: str | None = None
+    workspace: str = ""
     created_at: datetime | None = None
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
@@ -387,98 +508,64 @@ class User(Struct, frozen=True):
 
     name: str
     role: str
-    workspace: str | None = None
+    workspace: str = ""
     created_at: datetime | None = None
 
 
-class AuditEntry(Struct, frozen=True):
-    """One successful write, or one refused attempt at it."""
-
-    number: int
-    at: datetime
-    actor: str
-    action: str
-    workspace: str | None = None
-    target: str | None = None
-    outcome: str = "done"
-    address: str | None = None
-    detail: str | None = None
-    count: int = 1
-    """How often; refused attempts of one kind are gathered for a minute."""
-
-
-class Me(Struct, frozen=True):
-    """Who the credential says we are."""
-
-    actor: str
-    workspace: str
-    """``*`` for a credential of the installation, which belongs to no workspace."""
-    role: str
-    installation: str | None = None
-    """The role in the installation, of a credential that belongs to it."""
-    output_bytes: int | None = None
-    """Output of ended attempts that the workspace keeps."""
-    output_quota_bytes: int | None = None
-    """What it may keep; None where there is no limit."""
-
-
-class Version(Struct, frozen=True):
-    """The server's version, and that of its API."""
+class ServerVersion(Struct, frozen=True):
+    """What is running."""
 
     version: str
     api: str = "v1"
+    dev: bool = False
+    """True when the server runs with well-known credentials."""
 
 
-class Output(Struct, frozen=True):
-    """A run of bytes of one output stream."""
+class SigningKey(Struct, frozen=True):
+    """What webhook requests of this workspace are signed with."""
 
-    attempt: int
-    stream: str
-    """``stdout`` or ``stderr``."""
-    offset: int
-    data: bytes
-
-    @property
-    def next_offset(self) -> int:
-        """Where the stream goes on."""
-        return self.offset + len(self.data)
+    key: str
 
 
-class Exit(Struct, frozen=True):
-    """An attempt is over, and all its output has been seen."""
+class Capacity(Struct, frozen=True):
+    """Room on a worker."""
 
-    attempt: int
-    """0 when the task ended without one."""
-    state: str | None = None
-    """How the attempt ended; None when there was none."""
-    exit_code: int | None = None
-    signal: str | None = None
-    reason: str | None = None
-    message: str | None = None
-    task_state: str = ""
-    stdout: int = 0
-    """Size of the stream."""
-    stderr: int = 0
-    stdout_dropped: int = 0
-    stderr_dropped: int = 0
+    slots: int = 0
+    cpu: float = 0.0
+    """Cores."""
+    memory_bytes: int = 0
 
 
-class Change(Struct, frozen=True):
-    """One committed step in the life of a task."""
+class UnavailableRuntime(Struct, frozen=True):
+    """A runtime that a worker has, but that cannot be used now."""
 
-    kind: str
-    at: datetime
-    task_id: str
-    group: str
+    reason: str = ""
+    circuit: str = "closed"
+    """Whether its engine is asked again at once (``closed``), after a while (``open``), or just
+    now (``half-open``)."""
+    retry_at: datetime | None = None
+    """When it is looked at again."""
+
+
+class Worker(Struct, frozen=True):
+    """A worker, its room, and how much of it is taken."""
+
+    id: str
     state: str
-    was: str | None = None
-    attempt_id: str | None = None
-    attempt_number: int | None = None
-    reason: str | None = None
+    hostname: str = ""
+    version: str = ""
+    capacity: Capacity = Capacity()
+    used: Capacity = Capacity()
+    runtimes: tuple[str, ...] = ()
+    """Those that can be used now."""
+    unavailable: dict[str, UnavailableRuntime] = {}
+    joined_at: datetime | None = None
+    beat_at: datetime | None = None
 
 
-class Gap(Struct, frozen=True):
-    """Changes were missed here; look at the tasks anew."""
+class Workspace(Struct, frozen=True):
+    """The caller's workspace."""
 
-    missed: int | None = None
-    """How many; None when the connection was lost and nobody counted."""
+    name: str
+    concurrency_limit: int | None = None
+    counts: dict[str, int] = {}

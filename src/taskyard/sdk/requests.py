@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import msgspec
 
-from taskyard.sdk import models
+from taskyard.sdk import models, records
 from taskyard.sdk.errors import Unreadable
 
 T = TypeVar("T")
@@ -111,9 +111,9 @@ def get(task_id: str) -> Request[models.Task]:
     return Request("GET", _task(task_id), reader(models.Task))
 
 
-def page(query: Query) -> Request[models.Page[models.Task]]:
+def page(query: Query) -> Request[records.Page[models.Task]]:
     """One page of tasks."""
-    return Request("GET", f"{BASE}/tasks", reader(models.Page[models.Task]), query=query)
+    return Request("GET", f"{BASE}/tasks", reader(records.Page[models.Task]), query=query)
 
 
 def counts(group: str | None) -> Request[dict[str, int]]:
@@ -133,9 +133,9 @@ def attempts(task_id: str) -> Request[tuple[models.Attempt, ...]]:
     return Request("GET", _task(task_id, "/attempts"), _items(models.Attempt))
 
 
-def events(task_id: str, cursor: str | None, limit: int) -> Request[models.Page[models.Event]]:
+def events(task_id: str, cursor: str | None, limit: int) -> Request[records.Page[models.Event]]:
     """One page of a task's history."""
-    read = reader(models.Page[models.Event])
+    read = reader(records.Page[models.Event])
     return Request("GET", _task(task_id, "/events"), read, {"cursor": cursor, "limit": limit})
 
 
@@ -193,9 +193,9 @@ def logs(
     return Request("GET", _task(task_id, f"/logs/{quote(stream, safe='')}"), bytes, query)
 
 
-def jobs() -> Request[models.Page[models.Job]]:
+def jobs() -> Request[records.Page[models.Job]]:
     """Jobs that wait for their time or recur."""
-    return Request("GET", f"{BASE}/jobs", reader(models.Page[models.Job]))
+    return Request("GET", f"{BASE}/jobs", reader(records.Page[models.Job]))
 
 
 def cancel_job(job_id: str, group: str) -> Request[models.Job]:
@@ -204,9 +204,9 @@ def cancel_job(job_id: str, group: str) -> Request[models.Job]:
     return Request("POST", path, reader(models.Job), {"group": group})
 
 
-def groups(cursor: str | None, limit: int) -> Request[models.Page[models.Group]]:
+def groups(cursor: str | None, limit: int) -> Request[records.Page[models.Group]]:
     """One page of groups."""
-    read = reader(models.Page[models.Group])
+    read = reader(records.Page[models.Group])
     return Request("GET", f"{BASE}/groups", read, {"cursor": cursor, "limit": limit})
 
 
@@ -272,10 +272,10 @@ def _drain(worker_id: str) -> str:
 
 def deliveries(
     state: str | None, cursor: str | None, limit: int
-) -> Request[models.Page[models.Delivery]]:
+) -> Request[records.Page[models.Delivery]]:
     """One page of webhook deliveries."""
     query: Query = {"state": state, "cursor": cursor, "limit": limit}
-    read = reader(models.Page[models.Delivery])
+    read = reader(records.Page[models.Delivery])
     return Request("GET", f"{BASE}/webhooks/deliveries", read, query)
 
 
@@ -294,10 +294,10 @@ def redeliver(delivery_id: str) -> Request[models.Delivery | None]:
 
 def tokens(
     cursor: str | None, limit: int, workspace: str | None = None
-) -> Request[models.Page[models.Token]]:
+) -> Request[records.Page[models.Token]]:
     """One page of tokens, without their secrets."""
     query: Query = {"cursor": cursor, "limit": limit, "workspace": workspace}
-    return Request("GET", f"{BASE}/tokens", reader(models.Page[models.Token]), query)
+    return Request("GET", f"{BASE}/tokens", reader(records.Page[models.Token]), query)
 
 
 def create_token(
@@ -316,10 +316,10 @@ def revoke_token(token_id: str, workspace: str | None = None) -> Request[None]:
 
 def users(
     cursor: str | None, limit: int, workspace: str | None = None
-) -> Request[models.Page[models.User]]:
+) -> Request[records.Page[models.User]]:
     """One page of users."""
     query: Query = {"cursor": cursor, "limit": limit, "workspace": workspace}
-    return Request("GET", f"{BASE}/users", reader(models.Page[models.User]), query)
+    return Request("GET", f"{BASE}/users", reader(records.Page[models.User]), query)
 
 
 def add_user(
@@ -363,10 +363,10 @@ def remove_secret(name: str) -> Request[None]:
 
 def audit(
     cursor: str | None, limit: int, workspace: str | None = None
-) -> Request[models.Page[models.AuditEntry]]:
+) -> Request[records.Page[models.AuditEntry]]:
     """One page of the audit trail."""
     query: Query = {"cursor": cursor, "limit": limit, "workspace": workspace}
-    return Request("GET", f"{BASE}/audit", reader(models.Page[models.AuditEntry]), query)
+    return Request("GET", f"{BASE}/audit", reader(records.Page[models.AuditEntry]), query)
 
 
 def me() -> Request[models.Me]:
@@ -374,9 +374,9 @@ def me() -> Request[models.Me]:
     return Request("GET", f"{BASE}/me", reader(models.Me))
 
 
-def version() -> Request[models.Version]:
+def version() -> Request[models.ServerVersion]:
     """The server's version."""
-    return Request("GET", f"{BASE}/version", reader(models.Version))
+    return Request("GET", f"{BASE}/version", reader(models.ServerVersion))
 
 
 def health() -> Request[dict[str, Any]]:

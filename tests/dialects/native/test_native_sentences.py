@@ -12,6 +12,7 @@ from taskyard.dialects.native import (
     queries,
     schemas_functions,
     schemas_rest,
+    schemas_shared,
     schemas_submit,
     sentences,
 )
@@ -23,7 +24,7 @@ from taskyard.server.settings import Settings
 def schemas() -> Iterator[Any]:
     """All structs that are decoded from what people write."""
     yield Settings
-    for module in (queries, schemas_submit, schemas_functions, schemas_rest):
+    for module in (queries, schemas_shared, schemas_submit, schemas_functions, schemas_rest):
         for _, one in python.getmembers(module, python.isclass):
             if issubclass(one, msgspec.Struct) and one.__module__ == module.__name__:
                 yield one

@@ -16,7 +16,7 @@ from taskyard.cli.function_templates import IMAGE_LANGUAGES
 from taskyard.cli.output import on_terminal, print_json, write_error, write_out
 from taskyard.cli.quantities import seconds, size_bytes
 from taskyard.sdk import Client
-from taskyard.sdk.function_requests import Function, Version
+from taskyard.sdk.models import Function, FunctionVersion
 
 _POLL_S: Final = 0.2
 _BUILD_WAIT_S: Final = 600.0
@@ -248,8 +248,8 @@ def _state(function: Function) -> Printed:
 
 
 def _follow_build(
-    client: Client, key: str, version: Version, *, quiet: bool
-) -> tuple[Version, str]:
+    client: Client, key: str, version: FunctionVersion, *, quiet: bool
+) -> tuple[FunctionVersion, str]:
     """Show the log of a build as it grows; the version once it has ended, and the whole log.
 
     Raises ``CommandError`` after ten minutes.

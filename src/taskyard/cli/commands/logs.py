@@ -14,7 +14,8 @@ from taskyard.cli.last_task import task_id_of
 from taskyard.cli.output import write_out
 from taskyard.cli.stream import PATIENCE_S, emit
 from taskyard.sdk import Client
-from taskyard.sdk.models import Exit, Output
+from taskyard.sdk.models import Exit
+from taskyard.sdk.records import Output
 
 Streams = tuple[str, ...]
 

@@ -56,7 +56,7 @@ def show(client: Client, delivery: str) -> Printed:
         {
             "WHEN": lambda one: format_moment(one.at),
             "STATUS>": lambda one: one.status,
-            "TOOK>": lambda one: "" if one.duration_ms is None else f"{one.duration_ms:.0f} ms",
+            "TOOK>": lambda one: f"{one.duration_ms} ms",
             "ERROR": lambda one: one.error,
         },
     )

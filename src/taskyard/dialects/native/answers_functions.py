@@ -10,10 +10,10 @@ from taskyard.core.ids import TaskId
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.sandbox import without_origin_headers
 from taskyard.dialects.native.schemas_functions import (
+    CallRequestAnswer,
     FunctionAnswer,
     FunctionLimitsAnswer,
-    RequestAnswer,
-    VersionAnswer,
+    FunctionVersionAnswer,
 )
 from taskyard.dialects.native.times import wire_time
 
@@ -54,9 +54,9 @@ def function_answer(function: Function) -> FunctionAnswer:
     )
 
 
-def version_answer(version: Version, live_version: int | None) -> VersionAnswer:
+def version_answer(version: Version, live_version: int | None) -> FunctionVersionAnswer:
     """A version as answered."""
-    return VersionAnswer(
+    return FunctionVersionAnswer(
         number=version.number,
         state=version.state,
         live=version.number == live_version,
@@ -75,7 +75,7 @@ def version_answer(version: Version, live_version: int | None) -> VersionAnswer:
     )
 
 
-def request_answer(request: CallRequest) -> RequestAnswer:
+def request_answer(request: CallRequest) -> CallRequestAnswer:
     """What a function was asked, without what looks secret."""
     headers: dict[str, str] = {}
     for name, value in request.headers:
@@ -86,7 +86,7 @@ def request_answer(request: CallRequest) -> RequestAnswer:
         text = redact_text(request.body.decode(), allowance)
     except UnicodeDecodeError:
         text = None
-    return RequestAnswer(
+    return CallRequestAnswer(
         method=request.method,
         query=redact_text(f"?{request.query}", allowance)[1:],
         headers=redact_headers(headers, allowance),

@@ -12,22 +12,18 @@ from taskyard.core.changes import Change, Event
 from taskyard.core.resources import Resources
 from taskyard.core.scheduling.reasons import Explanation
 from taskyard.core.tasks import Command, Container, FunctionCall, Simulation, Task, runtime_of
+from taskyard.dialects.native import schemas_shared as shared
 from taskyard.dialects.native.schemas_tasks import (
     AttemptAnswer,
     ChangeAnswer,
     ConfinementAnswer,
-    ContainerAnswer,
     EventAnswer,
-    KillAnswer,
     KillReportAnswer,
     ResourcesAnswer,
-    RetryAnswer,
-    StreamAnswer,
+    StreamSizeAnswer,
     SurvivorAnswer,
     TaskAnswer,
     UsageAnswer,
-    VolumeAnswer,
-    WebhookAnswer,
     WhyAnswer,
 )
 from taskyard.dialects.native.times import wire_time
@@ -39,7 +35,7 @@ _NO_COMMAND: Final = Command()
 _NO_RESOURCES: Final = Resources()
 _NO_RESOURCES_ANSWER: Final = ResourcesAnswer(None, None, None, None)
 _NO_RETRY: Final = RetryPolicy()
-_NO_RETRY_ANSWER: Final = RetryAnswer(1, 1.0, 3600.0, 2.0, 0.1)
+_NO_RETRY_ANSWER: Final = shared.Retry()
 
 
 def task_answer(task: Task, exit_code: int | None = None, ran_s: float | None = None) -> TaskAnswer:
@@ -87,10 +83,10 @@ def task_answer(task: Task, exit_code: int | None = None, ran_s: float | None = 
         resources=_NO_RESOURCES_ANSWER if resources == _NO_RESOURCES else _resources(resources),
         placement=spec.placement,
         timeout_s=spec.timeout_s,
-        kill=KillAnswer(spec.kill_signal, spec.kill_grace_s),
+        kill=shared.Kill(spec.kill_signal, spec.kill_grace_s),
         retry=_NO_RETRY_ANSWER
         if retry == _NO_RETRY
-        else RetryAnswer(
+        else shared.Retry(
             retry.max_attempts,
             retry.backoff_min_s,
             retry.backoff_max_s,
@@ -107,7 +103,7 @@ def task_answer(task: Task, exit_code: int | None = None, ran_s: float | None = 
         log_limit=spec.log_limit_bytes,
         labels=spec.labels,
         metadata=spec.metadata,
-        webhooks=[WebhookAnswer(w.url, w.events, w.headers) for w in spec.webhooks],
+        webhooks=[shared.Webhook(w.url, w.events, w.headers) for w in spec.webhooks],
     )
 
 
@@ -127,14 +123,14 @@ def _words(command: Command) -> tuple[str, ...] | str:
     return command.argv if command.shell is None else command.shell
 
 
-def _container(work: Container) -> ContainerAnswer:
-    return ContainerAnswer(
+def _container(work: Container) -> shared.Container:
+    return shared.Container(
         entrypoint=work.entrypoint,
         pull=work.pull,
         pull_timeout_s=work.pull_timeout_s,
         credentials=work.credentials,
         network=work.network,
-        volumes=[VolumeAnswer(v.host, v.container, v.read_only) for v in work.volumes],
+        volumes=tuple([shared.Volume(v.host, v.container, v.read_only) for v in work.volumes]),
         hosts=work.hosts,
         read_only=work.read_only,
         capabilities=work.capabilities,
@@ -183,8 +179,8 @@ def attempt_answer(attempt: Attempt) -> AttemptAnswer:
         usage=None
         if usage is None
         else UsageAnswer(usage.cpu_user_s, usage.cpu_system_s, usage.memory_peak_bytes),
-        stdout=StreamAnswer(attempt.stdout.stored_bytes, attempt.stdout.dropped_bytes),
-        stderr=StreamAnswer(attempt.stderr.stored_bytes, attempt.stderr.dropped_bytes),
+        stdout=StreamSizeAnswer(attempt.stdout.stored_bytes, attempt.stdout.dropped_bytes),
+        stderr=StreamSizeAnswer(attempt.stderr.stored_bytes, attempt.stderr.dropped_bytes),
         progress=attempt.progress,
         progress_text=attempt.progress_text,
         confinement=None

@@ -11,8 +11,8 @@ from taskyard.core.ids import GroupName
 from taskyard.core.instants import Instant, after
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import Command, Container, TaskSpec, Volume, Webhook
+from taskyard.dialects.native import schemas_shared as shared
 from taskyard.dialects.native.schemas_submit import (
-    SubmittedContainer,
     SubmittedResources,
     SubmittedTask,
     TaskPatch,
@@ -25,7 +25,7 @@ METADATA_DEPTH: Final = 64
 STDIN_BYTES: Final = 4 << 20
 _NO_RESOURCES: Final = Resources()
 _NO_RETRY: Final = RetryPolicy()
-_NO_CONTAINER: Final = SubmittedContainer()
+_NO_CONTAINER: Final = shared.Container()
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -89,7 +89,7 @@ def _command(wire: SubmittedTask) -> Command:
         raise InvalidInput("container", "needs an image")
     if wire.user is not None and ":" in wire.user:
         raise InvalidInput("user", "takes a group with an image only")
-    shell, argv = (command, ()) if isinstance(command, str) else (None, tuple(command))
+    shell, argv = (command, ()) if isinstance(command, str) else (None, command)
     return Command(
         argv=argv,
         shell=shell,
@@ -108,15 +108,15 @@ def _container(wire: SubmittedTask, image: str) -> Container:
     if not wire.network:
         raise InvalidInput("network", 'is for commands; use "container": {"network": "none"}')
     how = _NO_CONTAINER if wire.container is None else wire.container
-    entrypoint, args = how.entrypoint, wire.command or []
+    entrypoint, args = how.entrypoint, wire.command or ()
     if isinstance(args, str):
         if entrypoint is not None:
             raise InvalidInput("command", "is a shell line, which excludes an entrypoint")
-        entrypoint, args = ["/bin/sh", "-c"], [args]
+        entrypoint, args = ("/bin/sh", "-c"), (args,)
     return Container(
         image=image,
-        args=tuple(args),
-        entrypoint=None if entrypoint is None else tuple(entrypoint),
+        args=args,
+        entrypoint=entrypoint,
         env=wire.env,
         cwd=wire.cwd,
         stdin=wire.stdin,
@@ -128,7 +128,7 @@ def _container(wire: SubmittedTask, image: str) -> Container:
         volumes=tuple([Volume(v.host, v.container, v.read_only) for v in how.volumes]),
         hosts=how.hosts,
         read_only=how.read_only,
-        capabilities=tuple(how.capabilities),
+        capabilities=how.capabilities,
     )
 
 

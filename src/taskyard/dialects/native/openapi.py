@@ -10,6 +10,7 @@ from litestar.routes import HTTPRoute
 
 from taskyard import __version__
 from taskyard.dialects.native.errors import TITLES, Problem
+from taskyard.dialects.native.member_docs import member_docs, structs_in
 from taskyard.dialects.native.operation import OPERATION_KEY, NoQuery, Operation
 
 REF: Final = "#/components/schemas/{name}"
@@ -106,10 +107,14 @@ def _schemas(found: list[Found]) -> tuple[dict[Any, Any], dict[str, Any]]:
     types: list[Any] = [Problem]
     for _, _, _, operation in found:
         types += [one for one in operation.answers.values() if isinstance(one, type)]
-        types += [] if operation.body is None else [operation.body]
+        types += [*operation.events, *([] if operation.body is None else [operation.body])]
         types += [] if operation.query is NoQuery else [operation.query]
     distinct = list(dict.fromkeys(types))
     schemas, components = msgspec.json.schema_components(distinct, ref_template=REF)
+    for name, kind in structs_in(distinct).items():
+        members = components[name].get("properties", {})
+        for member, text in member_docs(kind).items():
+            members[member].setdefault("description", text)
     return dict(zip(distinct, schemas, strict=True)), dict(components)
 
 
@@ -142,6 +147,8 @@ def _described(
     answers = {
         str(status): _answer(status, kind, schemas) for status, kind in operation.answers.items()
     }
+    for content in answers["200"]["content"].values() if operation.events else ():
+        content["x-events"] = [schemas[kind] for kind in operation.events]
     refs = {str(one): {"$ref": f"#/components/responses/{one}"} for one in sorted(fails)}
     described["responses"] = {**answers, **refs}
     return described

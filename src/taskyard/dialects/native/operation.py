@@ -125,6 +125,8 @@ class Operation:
     """Whether it is found before the router looks; see ``express``."""
     installation: bool = False
     """Whether the role is one of the installation, not of the workspace."""
+    events: tuple[Any, ...] = ()
+    """Types of the messages in an event stream."""
 
 
 Method = Callable[[Any, Call[Any, Any]], Awaitable[ASGIApp]]
@@ -142,6 +144,7 @@ def operation(
     described_body: Any = None,
     hot: bool = False,
     installation: bool = False,
+    events: tuple[Any, ...] = (),
 ) -> Callable[[Method], HTTPRouteHandler]:
     """Make a route of a controller's method; its docstring's first line is the summary.
 
@@ -156,6 +159,7 @@ def operation(
         described_body: the JSON that a raw body may be, for the description.
         hot: whether it is asked for so often that the router's work shows.
         installation: whether the role is one of the installation.
+        events: types of the messages in an event stream, for the description.
     """
 
     def decorate(function: Method) -> HTTPRouteHandler:
@@ -211,6 +215,7 @@ def operation(
             raw=raw,
             hot=hot,
             installation=installation,
+            events=events,
         )
         handle.__name__ = function.__name__
         handle.__doc__ = function.__doc__

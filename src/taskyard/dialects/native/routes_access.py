@@ -11,7 +11,7 @@ from taskyard.dialects.native.operation import Call, NoQuery, operation
 from taskyard.dialects.native.paging import make_cursor, read_number, read_text
 from taskyard.dialects.native.queries import PageQuery, WorkspacePageQuery, WorkspaceQuery
 from taskyard.dialects.native.schemas_rest import (
-    AuditAnswer,
+    AuditEntryAnswer,
     AuditPageAnswer,
     NewSecret,
     NewToken,
@@ -170,9 +170,9 @@ def user_answer(user: User) -> UserAnswer:
     return UserAnswer(user.name, user.workspace, _WORDS[user.role], wire_time(user.created_at))
 
 
-def audit_answer(entry: AuditEntry) -> AuditAnswer:
+def audit_answer(entry: AuditEntry) -> AuditEntryAnswer:
     """A line of the audit trail as answered."""
-    return AuditAnswer(
+    return AuditEntryAnswer(
         number=entry.number,
         at=wire_time(entry.at),
         actor=entry.actor,

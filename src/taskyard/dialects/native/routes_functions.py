@@ -29,6 +29,7 @@ from taskyard.dialects.native.operation import Call, NoQuery, RawBody, operation
 from taskyard.dialects.native.paging import make_cursor, read_number, read_text
 from taskyard.dialects.native.queries import Number, PageQuery
 from taskyard.dialects.native.schemas_functions import (
+    CallRequestAnswer,
     DeployedAnswer,
     DeployedFunction,
     DeployQuery,
@@ -36,10 +37,9 @@ from taskyard.dialects.native.schemas_functions import (
     FunctionPageAnswer,
     FunctionPatch,
     FunctionQuery,
-    RequestAnswer,
+    FunctionVersionAnswer,
+    FunctionVersionPageAnswer,
     RollBack,
-    VersionAnswer,
-    VersionPageAnswer,
     Wait,
 )
 from taskyard.dialects.native.schemas_tasks import TaskAnswer
@@ -201,7 +201,7 @@ class FunctionRoutes(Controller):
         back = await call.engine.functions.roll_back(call.caller, key, number)
         return json_answer(function_answer(back))
 
-    @operation("GET", "/{function:str}/versions", {200: VersionPageAnswer}, fails=(404,))
+    @operation("GET", "/{function:str}/versions", {200: FunctionVersionPageAnswer}, fails=(404,))
     async def list_function_versions(self, call: Call[PageQuery, None]) -> Answer:
         """A page of versions, newest first."""
         limit, key = call.query.limit, call.path("function")
@@ -210,9 +210,11 @@ class FunctionRoutes(Controller):
         found = await call.engine.functions.versions(call.caller, key, before, limit + 1)
         cursor = make_cursor(VERSIONS, found[limit - 1].number) if len(found) > limit else None
         items = [version_answer(one, live) for one in found[:limit]]
-        return json_answer(VersionPageAnswer(items, cursor))
+        return json_answer(FunctionVersionPageAnswer(items, cursor))
 
-    @operation("GET", "/{function:str}/versions/{version:str}", {200: VersionAnswer}, fails=(404,))
+    @operation(
+        "GET", "/{function:str}/versions/{version:str}", {200: FunctionVersionAnswer}, fails=(404,)
+    )
     async def get_function_version(self, call: Call[NoQuery, None]) -> Answer:
         """One version."""
         key = call.path("function")
@@ -272,7 +274,7 @@ class ResultRoutes(Controller):
     path = "/tasks"
     tags = ("Functions",)
 
-    @operation("GET", "/{task_id:str}/request", {200: RequestAnswer}, fails=(404, 409))
+    @operation("GET", "/{task_id:str}/request", {200: CallRequestAnswer}, fails=(404, 409))
     async def get_request(self, call: Call[NoQuery, None]) -> Answer:
         """What a call asked of its function."""
         task = await call.engine.tasks.get(call.caller, call.task_id)

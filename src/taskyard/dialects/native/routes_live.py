@@ -12,7 +12,7 @@ from taskyard.dialects.native.answers_tasks import change_answer
 from taskyard.dialects.native.operation import Call, operation
 from taskyard.dialects.native.push import EventStream, Message, Source, socket
 from taskyard.dialects.native.queries import ChangesQuery
-from taskyard.dialects.native.schemas_tasks import GapAnswer
+from taskyard.dialects.native.schemas_tasks import ChangeAnswer, GapAnswer
 from taskyard.services.notifications.bus import Gap
 
 PING_S: Final = 15.0
@@ -26,7 +26,13 @@ class LiveRoutes(Controller):
     path = "/events"
     tags = ("Live changes",)
 
-    @operation("GET", "/stream", {200: "text/event-stream"}, token_in_query=True)
+    @operation(
+        "GET",
+        "/stream",
+        {200: "text/event-stream"},
+        token_in_query=True,
+        events=(ChangeAnswer, GapAnswer),
+    )
     async def stream_changes(self, call: Call[ChangesQuery, None]) -> ASGIApp:
         """Every change of the workspace's tasks from now on, as server-sent events."""
         return EventStream(call.native, call.caller, _changes(call))

@@ -16,6 +16,8 @@ from taskyard.dialects.native.push import EventStream, Source, socket
 from taskyard.dialects.native.queries import BothQuery, FollowQuery, LogQuery
 from taskyard.dialects.native.ranges import Unsatisfiable, parse_range
 from taskyard.ports.logs import Stream
+from taskyard.services.tasks.follow import Exit
+from taskyard.services.tasks.log_text import OutputMessage
 from taskyard.services.tasks.logs import LARGEST_SLICE_BYTES
 
 OCTETS: Final = "application/octet-stream"
@@ -104,7 +106,14 @@ class LogRoutes(Controller):
         )
         return call.while_valid(MergedDownload(items, headers, timed=query.timestamps))
 
-    @operation("GET", "/follow", {200: EVENTS}, fails=(404,), token_in_query=True)
+    @operation(
+        "GET",
+        "/follow",
+        {200: EVENTS},
+        fails=(404,),
+        token_in_query=True,
+        events=(OutputMessage, Exit),
+    )
     async def follow_log(self, call: Call[FollowQuery, None]) -> ASGIApp:
         """Follow the output live, as server-sent events, up to the exit record."""
         query = call.query

@@ -15,8 +15,8 @@ from taskyard.dialects.native.schemas_rest import (
     MeAnswer,
     ParkedAnswer,
     ParkedListAnswer,
-    UnavailableAnswer,
-    VersionAnswer,
+    ServerVersionAnswer,
+    UnavailableRuntimeAnswer,
     WorkerAnswer,
     WorkersAnswer,
 )
@@ -94,10 +94,10 @@ class MiscRoutes(Controller):
             answer.output_quota_bytes = output.workspace_bytes or UNSET
         return json_answer(answer)
 
-    @operation("GET", "/version", {200: VersionAnswer})
+    @operation("GET", "/version", {200: ServerVersionAnswer})
     async def get_version(self, call: Call[NoQuery, None]) -> Answer:
         """What is running here."""
-        return json_answer(VersionAnswer(call.native.version, "v1", dev=call.native.dev))
+        return json_answer(ServerVersionAnswer(call.native.version, "v1", dev=call.native.dev))
 
 
 def worker_answer(record: WorkerRecord, free: Capacity) -> WorkerAnswer:
@@ -117,7 +117,7 @@ def worker_answer(record: WorkerRecord, free: Capacity) -> WorkerAnswer:
         used=_capacity(used),
         runtimes=record.runtimes,
         unavailable={
-            tag: UnavailableAnswer(
+            tag: UnavailableRuntimeAnswer(
                 status.reason or "",
                 str(status.circuit),
                 None if status.retry_at is None else wire_time(status.retry_at),

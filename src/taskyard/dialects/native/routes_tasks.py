@@ -41,12 +41,12 @@ from taskyard.dialects.native.schemas_submit import (
 )
 from taskyard.dialects.native.schemas_tasks import (
     AttemptsAnswer,
-    BatchAnswer,
-    CancelAnswer,
-    CancelManyAnswer,
     CountsAnswer,
     EventPageAnswer,
+    OutcomeAnswer,
+    OutcomesAnswer,
     SubmittedAnswer,
+    SubmittedBatchAnswer,
     TaskAnswer,
     TaskPageAnswer,
     WhyAnswer,
@@ -81,7 +81,7 @@ class TaskRoutes(Controller):
             return json_answer(await _with_attempts(call, task))
         return json_answer(task_answer(task), 201, (_location(call, task.id),))
 
-    @operation("POST", "/batch", {201: BatchAnswer}, role=Role.WRITE, fails=(429, 507))
+    @operation("POST", "/batch", {201: SubmittedBatchAnswer}, role=Role.WRITE, fails=(429, 507))
     async def submit_batch(self, call: Call[NoQuery, SubmittedBatch]) -> Answer:
         """Submit many tasks, all stored or none."""
         now = call.engine.clock.now()
@@ -93,7 +93,7 @@ class TaskRoutes(Controller):
                 raise InvalidInput(f"tasks.{position}.{error.field}", error.problem) from error
         stored = await call.engine.tasks.submit_many(call.caller, specs)
         items = [SubmittedAnswer(one.task_id, one.state, one.created) for one in stored]
-        return json_answer(BatchAnswer(items), 201)
+        return json_answer(SubmittedBatchAnswer(items), 201)
 
     @operation("GET", "/", {200: TaskPageAnswer})
     async def list_tasks(self, call: Call[TasksQuery, None]) -> Answer:
@@ -192,7 +192,7 @@ class TaskRoutes(Controller):
     @operation(
         "POST",
         "/{task_id:str}/cancel",
-        {200: TaskAnswer, 202: CancelAnswer},
+        {200: TaskAnswer, 202: OutcomeAnswer},
         role=Role.WRITE,
         fails=(404, 507),
     )
@@ -215,7 +215,7 @@ class TaskRoutes(Controller):
             return json_answer(await _with_attempts(call, task))
         return json_answer(_outcome(outcome), 202)
 
-    @operation("POST", "/cancel", {202: CancelManyAnswer}, role=Role.WRITE, fails=(507,))
+    @operation("POST", "/cancel", {202: OutcomesAnswer}, role=Role.WRITE, fails=(507,))
     async def cancel_tasks(self, call: Call[NoQuery, CancelMany]) -> Answer:
         """Cancel many tasks, by id or all unended ones of a group."""
         which, tasks = call.body, call.engine.tasks
@@ -228,7 +228,7 @@ class TaskRoutes(Controller):
         else:
             group = GroupName(which.group or "")
             outcomes = await tasks.cancel_group(call.caller, group, which.signal, which.grace_s)
-        return json_answer(CancelManyAnswer([_outcome(one) for one in outcomes]), 202)
+        return json_answer(OutcomesAnswer([_outcome(one) for one in outcomes]), 202)
 
     @operation(
         "POST",
@@ -276,8 +276,8 @@ def _location(call: Call[object, object], task_id: TaskId) -> tuple[bytes, bytes
     return b"location", f"{call.native.prefix}/tasks/{task_id}".encode()
 
 
-def _outcome(outcome: CancelOutcome) -> CancelAnswer:
-    return CancelAnswer(outcome.task_id, outcome.outcome)  # type: ignore[arg-type]  # its words
+def _outcome(outcome: CancelOutcome) -> OutcomeAnswer:
+    return OutcomeAnswer(outcome.task_id, outcome.outcome)  # type: ignore[arg-type]  # its words
 
 
 def _labels(pairs: Sequence[str]) -> dict[str, str]:

@@ -54,7 +54,7 @@ class DeployedFunction(Struct, forbid_unknown_fields=True):
     limits: FunctionLimits | None = None
 
 
-class RequestAnswer(Struct):
+class CallRequestAnswer(Struct):
     """What a call asked of its function; what looks secret is hidden."""
 
     method: str
@@ -138,7 +138,7 @@ class FunctionPageAnswer(Struct):
     next_cursor: str | None
 
 
-class VersionAnswer(Struct):
+class FunctionVersionAnswer(Struct):
     """One deployed state of a function's code."""
 
     number: int
@@ -166,11 +166,11 @@ class DeployedAnswer(Struct):
     """The function, and its new version on the way to being built."""
 
     function: FunctionAnswer
-    version: VersionAnswer
+    version: FunctionVersionAnswer
 
 
-class VersionPageAnswer(Struct):
+class FunctionVersionPageAnswer(Struct):
     """A page of versions, newest first."""
 
-    items: list[VersionAnswer]
+    items: list[FunctionVersionAnswer]
     next_cursor: str | None

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from taskyard.dialects.native.queries import WorkspaceChoice
-from taskyard.dialects.native.schemas_submit import TEXT
+from taskyard.dialects.native.schemas_shared import TEXT
 from taskyard.dialects.native.schemas_tasks import Uuid, When
 from taskyard.ports.dispatching import ParkedKind
 
@@ -60,7 +60,7 @@ class CapacityAnswer(Struct):
     memory_bytes: int
 
 
-class UnavailableAnswer(Struct):
+class UnavailableRuntimeAnswer(Struct):
     """A runtime that a worker has, but that cannot be used now."""
 
     reason: str
@@ -82,7 +82,7 @@ class WorkerAnswer(Struct):
     used: CapacityAnswer
     runtimes: tuple[str, ...]
     """Those that can be used now."""
-    unavailable: dict[str, UnavailableAnswer]
+    unavailable: dict[str, UnavailableRuntimeAnswer]
     joined_at: When
     beat_at: When
 
@@ -236,7 +236,7 @@ class NewSecret(Struct, forbid_unknown_fields=True):
     value: Annotated[str, Meta(max_length=65_536, pattern=TEXT)]
 
 
-class AuditAnswer(Struct):
+class AuditEntryAnswer(Struct):
     """One successful write or one refused attempt at it."""
 
     number: int
@@ -254,7 +254,7 @@ class AuditAnswer(Struct):
 class AuditPageAnswer(Struct):
     """A page of the audit trail, newest first."""
 
-    items: list[AuditAnswer]
+    items: list[AuditEntryAnswer]
     next_cursor: str | None
 
 
@@ -273,7 +273,7 @@ class MeAnswer(Struct, omit_defaults=True):
     """What it may keep; left out where there is no limit."""
 
 
-class VersionAnswer(Struct, omit_defaults=True):
+class ServerVersionAnswer(Struct, omit_defaults=True):
     """What is running."""
 
     version: str

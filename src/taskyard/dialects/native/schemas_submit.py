@@ -6,15 +6,22 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from taskyard.core.cron import CatchUp
 from taskyard.core.scheduling.policies import Policy
-from taskyard.core.tasks import PullPolicy, SecretRef, WebhookEvent
+from taskyard.core.tasks import SecretRef
+from taskyard.dialects.native.schemas_shared import (
+    TEXT,
+    Argument,
+    Arguments,
+    Container,
+    Grace,
+    Kill,
+    Retry,
+    SignalName,
+    Webhook,
+)
 
-TEXT = r"^[^\x00]*$"
 SIZE = r"^[0-9]{1,15}(\.[0-9]{1,6})? ?([kKMGTP]|[KMGTP]i|[kKMGTP]?B|[KMGTP]iB)?$"
-
 Plain = Annotated[str, Meta(pattern=TEXT)]
-Argument = Annotated[str, Meta(max_length=131_072, pattern=TEXT)]
 ShellLine = Annotated[str, Meta(min_length=1, max_length=131_072, pattern=r"^[^\x00]*\S[^\x00]*$")]
-Arguments = Annotated[list[Argument], Meta(min_length=1, max_length=4096)]
 EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=255)]
 GroupText = Annotated[
     str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["reports"])
@@ -38,11 +45,6 @@ Cron = Annotated[str, Meta(min_length=9, max_length=255, examples=["0 8 1 * *"])
 TimeZone = Annotated[str, Meta(min_length=1, max_length=64, examples=["Europe/Berlin"])]
 Priority = Annotated[int, Meta(ge=-100, le=100)]
 StartIn = Annotated[float, Meta(ge=0, le=315_360_000)]
-SignalName = Annotated[str, Meta(pattern=r"^SIG[A-Z0-9+-]+$", max_length=16, examples=["SIGTERM"])]
-Grace = Annotated[float, Meta(ge=0, le=3600)]
-
-
-Directory = Annotated[str, Meta(pattern=r"^/[^\x00]*$", max_length=4096, examples=["/srv/data"])]
 
 
 class SubmittedResources(Struct, forbid_unknown_fields=True):
@@ -53,83 +55,6 @@ class SubmittedResources(Struct, forbid_unknown_fields=True):
     pids: Annotated[int, Meta(ge=1, le=4_194_304)] | None = None
     cores: Annotated[int, Meta(ge=1, le=10_000)] | None = None
     """Whole cores to itself, all of one NUMA node; excludes ``cpu``."""
-
-
-class SubmittedKill(Struct, forbid_unknown_fields=True):
-    """How an attempt is asked to end."""
-
-    signal: SignalName = "SIGTERM"
-    grace_s: Grace = 10.0
-
-
-class SubmittedRetry(Struct, forbid_unknown_fields=True):
-    """How often a task is tried, and how long it waits in between."""
-
-    max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 1
-    backoff_min_s: Annotated[float, Meta(ge=0, le=2_592_000)] = 1.0
-    backoff_max_s: Annotated[float, Meta(ge=0, le=2_592_000)] = 3600.0
-    factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
-    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.1
-
-
-class SubmittedWebhook(Struct, forbid_unknown_fields=True):
-    """Where to report moments of the task's life."""
-
-    url: Annotated[
-        str,
-        Meta(
-            pattern=r"^https?://[^\s\x00]+$",
-            max_length=2048,
-            examples=["https://app.example/hook"],
-            extra_json_schema={"format": "uri"},
-        ),
-    ]
-    events: Annotated[tuple[WebhookEvent, ...], Meta(min_length=1, max_length=4)] = (
-        WebhookEvent.FINISHED,
-    )
-    headers: Annotated[
-        dict[
-            Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")],
-            Annotated[str, Meta(pattern=r"^[\x20-\x7e]*$", max_length=4096)],
-        ],
-        Meta(max_length=32),
-    ] = {}
-
-
-class SubmittedVolume(Struct, forbid_unknown_fields=True):
-    """A directory of the worker inside the container, if its operator allows that."""
-
-    host: Directory
-    container: Directory
-    read_only: bool = True
-
-
-class SubmittedContainer(Struct, forbid_unknown_fields=True):
-    """How to run an image, beyond its name and the command."""
-
-    entrypoint: Arguments | None = None
-    """Program to run instead of the image's entry point."""
-    pull: PullPolicy = PullPolicy.MISSING
-    pull_timeout_s: Annotated[float, Meta(ge=1, le=31_536_000)] = 600.0
-    credentials: Annotated[str, Meta(min_length=1, max_length=255, pattern=TEXT)] | None = None
-    """Name of the secret with the credentials for the image's registry."""
-    network: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}$")] | None = None
-    volumes: Annotated[list[SubmittedVolume], Meta(max_length=64)] = []
-    hosts: Annotated[
-        dict[
-            Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$")],
-            Annotated[str, Meta(min_length=2, max_length=64, examples=["10.0.0.7"])],
-        ],
-        Meta(max_length=64),
-    ] = {}
-    """Lines of the hosts file inside: name to address."""
-    read_only: bool = True
-    """Whether the root file system is read-only; ``/tmp`` is writable then, in memory."""
-    capabilities: Annotated[
-        list[Annotated[str, Meta(pattern=r"^[A-Z][A-Z_]{1,39}$", examples=["NET_BIND_SERVICE"])]],
-        Meta(max_length=64),
-    ] = []
-    """Linux capabilities kept; all others are dropped."""
 
 
 class SubmittedTask(Struct, forbid_unknown_fields=True):
@@ -144,7 +69,7 @@ class SubmittedTask(Struct, forbid_unknown_fields=True):
         | None
     ) = None
     """Image to run as a container."""
-    container: SubmittedContainer | None = None
+    container: Container | None = None
     env: Annotated[dict[EnvName, Argument | SecretRef], Meta(max_length=1024)] = {}
     cwd: Annotated[str, Meta(pattern=r"^/[^\x00]*$", max_length=4096)] | None = None
     stdin: Annotated[str, Meta(max_length=4 << 20)] | None = None
@@ -168,8 +93,8 @@ class SubmittedTask(Struct, forbid_unknown_fields=True):
     placement: Policy | None = None
     """Which workers it may go to, besides having room."""
     timeout_s: Annotated[float, Meta(ge=0.001, le=31_536_000)] | None = None
-    kill: SubmittedKill | None = None
-    retry: SubmittedRetry | None = None
+    kill: Kill | None = None
+    retry: Retry | None = None
     start_at: Time | None = None
     start_in_s: StartIn | None = None
     cron: Cron | None = None
@@ -183,7 +108,7 @@ class SubmittedTask(Struct, forbid_unknown_fields=True):
     log_limit: LogSize | None = None
     labels: Annotated[dict[LabelKey, LabelValue], Meta(max_length=64)] = {}
     metadata: dict[str, Any] = {}
-    webhooks: Annotated[list[SubmittedWebhook], Meta(max_length=16)] = []
+    webhooks: Annotated[list[Webhook], Meta(max_length=16)] = []
 
 
 class SubmittedBatch(Struct, forbid_unknown_fields=True):

@@ -7,7 +7,8 @@ from msgspec import Meta, Struct
 from taskyard.core.cron import CatchUp
 from taskyard.core.scheduling.policies import Policy
 from taskyard.core.states import AttemptState, Reason, TaskState
-from taskyard.core.tasks import PullPolicy, SecretRef, WebhookEvent
+from taskyard.core.tasks import SecretRef
+from taskyard.dialects.native.schemas_shared import Container, Kill, Retry, Webhook
 
 When = Annotated[
     str,
@@ -38,54 +39,6 @@ class ResourcesAnswer(Struct):
     """Whole cores to itself."""
 
 
-class KillAnswer(Struct):
-    """How an attempt is asked to end."""
-
-    signal: str
-    grace_s: float
-
-
-class RetryAnswer(Struct):
-    """How often a task is tried."""
-
-    max_attempts: int
-    backoff_min_s: float
-    backoff_max_s: float
-    factor: float
-    jitter: float
-
-
-class WebhookAnswer(Struct):
-    """Where moments of the task's life are reported."""
-
-    url: str
-    events: tuple[WebhookEvent, ...]
-    headers: dict[str, str]
-
-
-class VolumeAnswer(Struct):
-    """A directory of the worker inside a container."""
-
-    host: str
-    container: str
-    read_only: bool
-
-
-class ContainerAnswer(Struct):
-    """How an image is run."""
-
-    entrypoint: tuple[str, ...] | None
-    pull: PullPolicy
-    pull_timeout_s: float
-    credentials: str | None
-    """Name of the secret, never its value."""
-    network: str | None
-    volumes: list[VolumeAnswer]
-    hosts: dict[str, str]
-    read_only: bool
-    capabilities: tuple[str, ...]
-
-
 class TaskAnswer(Struct):
     """A task: what was submitted, and where it is."""
 
@@ -114,7 +67,7 @@ class TaskAnswer(Struct):
     command: tuple[str, ...] | str
     """With an image, the arguments of its entry point."""
     image: str | None
-    container: ContainerAnswer | None
+    container: Container | None
     env: dict[str, str | SecretRef]
     cwd: str | None
     stdin: str | None
@@ -134,8 +87,8 @@ class TaskAnswer(Struct):
     resources: ResourcesAnswer
     placement: Policy | None
     timeout_s: float | None
-    kill: KillAnswer
-    retry: RetryAnswer
+    kill: Kill
+    retry: Retry
     cron: str | None
     timezone: str
     catch_up: CatchUp
@@ -146,7 +99,7 @@ class TaskAnswer(Struct):
     log_limit: int | None
     labels: dict[str, str]
     metadata: dict[str, Any]
-    webhooks: list[WebhookAnswer]
+    webhooks: list[Webhook]
 
 
 class TaskPageAnswer(Struct):
@@ -165,7 +118,7 @@ class SubmittedAnswer(Struct):
     """False: the idempotency key was known, and this is the task it stands for."""
 
 
-class BatchAnswer(Struct):
+class SubmittedBatchAnswer(Struct):
     """What became of a batch, in order."""
 
     items: list[SubmittedAnswer]
@@ -177,17 +130,17 @@ class CountsAnswer(Struct):
     counts: dict[str, int]
 
 
-class CancelAnswer(Struct):
+class OutcomeAnswer(Struct):
     """What a request to cancel one task led to."""
 
     task_id: str
     outcome: Literal["cancelled", "killing", "ended", "unknown"]
 
 
-class CancelManyAnswer(Struct):
+class OutcomesAnswer(Struct):
     """One outcome for each task."""
 
-    items: list[CancelAnswer]
+    items: list[OutcomeAnswer]
 
 
 class SurvivorAnswer(Struct):
@@ -217,7 +170,7 @@ class UsageAnswer(Struct):
     memory_peak_bytes: int | None
 
 
-class StreamAnswer(Struct):
+class StreamSizeAnswer(Struct):
     """Length of one output stream."""
 
     stored_bytes: int
@@ -257,8 +210,8 @@ class AttemptAnswer(Struct):
     message: str | None
     kill_report: KillReportAnswer | None
     usage: UsageAnswer | None
-    stdout: StreamAnswer
-    stderr: StreamAnswer
+    stdout: StreamSizeAnswer
+    stderr: StreamSizeAnswer
     progress: float | None
     """How far it says it is, from 0 to 1."""
     progress_text: str | None

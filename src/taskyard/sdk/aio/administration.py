@@ -133,7 +133,7 @@ class AsyncAdministrationMethods(AsyncBaseClient):
         """Who the credential says we are."""
         return await self._send(requests.me())
 
-    async def version(self) -> models.Version:
+    async def version(self) -> models.ServerVersion:
         """The server's version."""
         return await self._send(requests.version())
 

@@ -6,8 +6,9 @@ from typing import Any, Protocol, TypeVar
 import httpx2
 
 from taskyard.sdk import function_requests as requests
-from taskyard.sdk import models
-from taskyard.sdk.function_requests import Deployed, Function, Invocation, Version
+from taskyard.sdk import models, records
+from taskyard.sdk.function_requests import Invocation
+from taskyard.sdk.models import Deployed, Function, FunctionVersion
 from taskyard.sdk.requests import Request
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ class Pages(Protocol):
     """Sends a call for each page."""
 
     def __call__(
-        self, request: Callable[[str | None], Request[models.Page[T]]]
+        self, request: Callable[[str | None], Request[records.Page[T]]]
     ) -> AsyncIterator[T]:
         """What is on all pages."""
         ...
@@ -64,12 +65,12 @@ class AsyncFunctionClient:
         """One function, by name or id."""
         return await self._send(requests.get(name))
 
-    async def versions(self, name: str) -> tuple[Version, ...]:
+    async def versions(self, name: str) -> tuple[FunctionVersion, ...]:
         """All versions, newest first."""
         pages = self._pages(lambda cursor: requests.versions(name, cursor))
         return tuple([one async for one in pages])
 
-    async def version(self, name: str, number: int) -> Version:
+    async def version(self, name: str, number: int) -> FunctionVersion:
         """One version."""
         return await self._send(requests.version(name, number))
 

@@ -130,7 +130,7 @@ class AdministrationMethods(BaseClient):
         """Who the credential says we are."""
         return self._send(requests.me())
 
-    def version(self) -> models.Version:
+    def version(self) -> models.ServerVersion:
         """The server's version."""
         return self._send(requests.version())
 

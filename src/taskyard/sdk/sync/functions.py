@@ -7,8 +7,9 @@ from typing import Any, Protocol, TypeVar
 import httpx2
 
 from taskyard.sdk import function_requests as requests
-from taskyard.sdk import models
-from taskyard.sdk.function_requests import Deployed, Function, Invocation, Version
+from taskyard.sdk import models, records
+from taskyard.sdk.function_requests import Invocation
+from taskyard.sdk.models import Deployed, Function, FunctionVersion
 from taskyard.sdk.requests import Request
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ class Send(Protocol):
 class Pages(Protocol):
     """Sends a call for each page."""
 
-    def __call__(self, request: Callable[[str | None], Request[models.Page[T]]]) -> Iterator[T]:
+    def __call__(self, request: Callable[[str | None], Request[records.Page[T]]]) -> Iterator[T]:
         """What is on all pages."""
         ...
 
@@ -63,12 +64,12 @@ class FunctionClient:
         """One function, by name or id."""
         return self._send(requests.get(name))
 
-    def versions(self, name: str) -> tuple[Version, ...]:
+    def versions(self, name: str) -> tuple[FunctionVersion, ...]:
         """All versions, newest first."""
         pages = self._pages(lambda cursor: requests.versions(name, cursor))
         return tuple(pages)
 
-    def version(self, name: str, number: int) -> Version:
+    def version(self, name: str, number: int) -> FunctionVersion:
         """One version."""
         return self._send(requests.version(name, number))
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 
-from taskyard.sdk import models, requests
+from taskyard.sdk import models, records, requests
 from taskyard.sdk.connection import FIRST_DELAY_S, Reconnection
 from taskyard.sdk.errors import InvalidRequest, Overloaded, Unavailable, Unreachable, Unreadable
 from taskyard.sdk.log_position import Discontinuity, LogPosition, change
@@ -59,7 +59,7 @@ class LogMethods(TaskMethods):
         stdout: int = 0,
         stderr: int = 0,
         patience_s: float = 60.0,
-    ) -> Generator[models.Output | models.Exit, None, None]:
+    ) -> Generator[records.Output | models.Exit, None, None]:
         """Output as it is written, then the attempt's exit record.
 
         Reconnects at its offsets by itself: no byte is lost or repeated. Of a task that ended
@@ -76,7 +76,7 @@ class LogMethods(TaskMethods):
 
     def _follow(
         self, position: LogPosition, patience_s: float, *, from_first: bool = False
-    ) -> Generator[models.Output | models.Exit, None, None]:
+    ) -> Generator[records.Output | models.Exit, None, None]:
         """See :meth:`follow`; with ``from_first``, begin at the first attempt if none is named."""
         task_id = position.task_id
         patience = Reconnection(self.address.url, patience_s)
@@ -102,7 +102,7 @@ class LogMethods(TaskMethods):
 
     def _follow_once(
         self, position: LogPosition, patience: Reconnection
-    ) -> Generator[models.Output | models.Exit, None, None]:
+    ) -> Generator[records.Output | models.Exit, None, None]:
         """The records of one connection."""
         with closing(self._stream(position.path, position.parameters)) as events:
             for event in events:
@@ -117,7 +117,7 @@ class LogMethods(TaskMethods):
 
     def follow_task(
         self, task_id: str, *, after: int = 0, patience_s: float = 60.0
-    ) -> Generator[models.Output | models.Exit, None, None]:
+    ) -> Generator[records.Output | models.Exit, None, None]:
         """Output and exit records of every attempt after number ``after``, until the task ended.
 
         ``patience_s`` is that of :meth:`follow`.
@@ -153,10 +153,10 @@ class LogMethods(TaskMethods):
 
     def changes(
         self, group: str | None = None, task: str | None = None, *, patience_s: float = 60.0
-    ) -> Generator[models.Change | models.Gap, None, None]:
+    ) -> Generator[models.Change | records.Gap, None, None]:
         """Every change of the workspace's tasks from now on; never ends by itself.
 
-        After a lost connection comes a :class:`~taskyard.sdk.models.Gap` that counts nothing.
+        After a lost connection comes a :class:`~taskyard.sdk.records.Gap` that counts nothing.
         """
         path = f"{requests.BASE}/events/stream"
         narrowed = [(name, value) for name, value in (("group", group), ("task", task)) if value]
@@ -173,7 +173,7 @@ class LogMethods(TaskMethods):
             except Unreachable as error:
                 cause = str(error)
             time.sleep(patience.delay_s(cause))
-            yield models.Gap()
+            yield records.Gap()
 
     def _never_ran(self, task_id: str) -> bool:
         task = self.get(task_id)
