@@ -147,7 +147,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _end_left_behind(data: Path) -> None:
-    """Kill what the server leaves running by design: its shepherd, and the commands of its tasks.
+    """Kill what the server leaves running by design: its supervisor, and the commands of its tasks.
 
     They are told from other processes by their command line or working directory, which names the
     temporary data directory of this very run.

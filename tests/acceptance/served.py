@@ -119,7 +119,7 @@ class Served:
         self.await_ready()
 
     def end(self) -> None:
-        """Leave nothing behind: neither the server nor a shepherd nor a command."""
+        """Leave nothing behind: neither the server nor a supervisor nor a command."""
         if self._process is not None:
             self.kill()
         for pid in processes_with(str(self.data)):

@@ -118,14 +118,14 @@ def test_command_line_secrets_and_clean_up(settings: Path, engine: RealEngine) -
 def test_images_are_pulled_with_credentials_from_a_stored_secret(settings: Path) -> None:
     """The registry gets them, and nobody else."""
     with (
-        registry("harbour:hunter2") as found,
+        registry("harness:hunter2") as found,
         serving(settings) as served,
         served.client() as client,
     ):
         name = f"img-{uuid4().hex[:12]}"
         found.push(name, "latest", name)
         image = f"{found.host}/{name}"
-        secret = json.dumps({"username": "harbour", "password": "hunter2"})
+        secret = json.dumps({"username": "harness", "password": "hunter2"})
         client.put("/secrets/registry", json={"value": secret}).raise_for_status()
         body = {
             "image": image,

@@ -90,7 +90,7 @@ def probe(village: Village) -> str:
     processes = children_of(village.server.pid)
     assert processes
     return (
-        f"for f in secret.key taskyard.sqlite3 server.json control.sock shepherd attempts"
+        f"for f in secret.key taskyard.sqlite3 server.json control.sock supervisor attempts"
         f" functions/bundles functions/nursery.log functions/nursery.lock {source.parent}"
         f" functions/toolchains; do ls {data}/$f && echo GOT $f; cat {data}/$f && echo GOT $f;"
         f" done; cat {source} && echo GOT source; echo x >> {source} && echo GOT write;"

@@ -72,7 +72,7 @@ def test_a_sandboxed_command_sees_nothing_of_the_server_or_of_others(town: Town)
     """No key, no database, no socket, no attempts, no home, no processes, no signals."""
     data = town.server.data
     said = town.run(
-        f"for f in secret.key taskyard.sqlite3 server.json control.sock shepherd functions;"
+        f"for f in secret.key taskyard.sqlite3 server.json control.sock supervisor functions;"
         f" do ls {data}/$f && echo GOT $f; done; "
         f" ls {data}/attempts | grep -v $(basename $(dirname $PWD)) && echo GOT attempts;"
         f" cat {data}/attempts/*/stdout && echo GOT output;"

@@ -80,7 +80,7 @@ class Bench:
             )
             return ContainerRuntime(self.root / "containers", settings, SystemClock())
         return CommandRuntime(
-            self.root / "shepherd", use_cgroups=self.kind == "command", linger_s=0.2
+            self.root / "supervisor", use_cgroups=self.kind == "command", linger_s=0.2
         )
 
     def _work(self, script: str) -> Work:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from harbour import Harbour
+from container_harness import ContainerHarness
 
 from engines import KINDS, RealEngine, real_engine
 
@@ -23,11 +23,11 @@ def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
 
 
 @pytest.fixture
-async def harbour(engine: RealEngine, tmp_path: Path) -> AsyncIterator[Harbour]:
+async def harness(engine: RealEngine, tmp_path: Path) -> AsyncIterator[ContainerHarness]:
     """An open container runtime; all it ran is gone afterwards."""
-    harbour = Harbour(tmp_path, engine)
-    await harbour.open()
+    harness = ContainerHarness(tmp_path, engine)
+    await harness.open()
     try:
-        yield harbour
+        yield harness
     finally:
-        await harbour.close()
+        await harness.close()

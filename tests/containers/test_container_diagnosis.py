@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harbour import Harbour
+from container_harness import ContainerHarness
 
 from engines import RealEngine
 from taskyard.core.access.container_rule import ContainerRule
@@ -167,24 +167,24 @@ async def test_what_never_starts_fails_as_such(
     """
     rule = ContainerRule(networks=("container:there-is-none", "there-is-none"))
     (tmp_path / "volume").mkdir()
-    harbour = Harbour(tmp_path, engine, rule=rule, volumes=(str(tmp_path),))
-    await harbour.open()
+    harness = ContainerHarness(tmp_path, engine, rule=rule, volumes=(str(tmp_path),))
+    await harness.open()
     if "volumes" in work:
         work = {"volumes": (Volume(str(tmp_path / "volume"), "/loop/x"),)}
     try:
-        ended = await harbour.run(**{"args": ("true",), **work})
+        ended = await harness.run(**{"args": ("true",), **work})
         started = "/loop" in str(work) and ended.state is AttemptState.SUCCEEDED
         assert started or ended.reason is Reason.START_FAILED, ended
-        assert not any("probe" in name for name in harbour.names())
+        assert not any("probe" in name for name in harness.names())
     finally:
-        await harbour.close()
+        await harness.close()
 
 
 async def test_an_engine_that_recovers_costs_the_task_nothing(
-    harbour: Harbour, monkeypatch: pytest.MonkeyPatch
+    harness: ContainerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What fails once for a moment is tried once more."""
-    call, refused = harbour.runtime.engine.call, []
+    call, refused = harness.runtime.engine.call, []
 
     async def fails_once(method: str, path: str, **more: Any) -> Any:
         is_own = path.endswith(("/create", "/start")) and "probe" not in path
@@ -193,24 +193,24 @@ async def test_an_engine_that_recovers_costs_the_task_nothing(
             raise EngineRefused(500, "network: no such file")
         return await call(method, path, **more)
 
-    monkeypatch.setattr(harbour.runtime.engine, "call", fails_once)
-    ended = await harbour.run("echo all of it")
+    monkeypatch.setattr(harness.runtime.engine, "call", fails_once)
+    ended = await harness.run("echo all of it")
     assert len(refused) == 2
     assert ended.state is AttemptState.SUCCEEDED
-    assert await harbour.output(ended) == b"all of it\n"
+    assert await harness.output(ended) == b"all of it\n"
 
 
 async def test_an_engine_in_trouble_is_not_the_tasks_fault(
-    harbour: Harbour, monkeypatch: pytest.MonkeyPatch
+    harness: ContainerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever it says."""
-    call = harbour.runtime.engine.call
+    call = harness.runtime.engine.call
 
     async def full(method: str, path: str, **more: Any) -> Any:
         if path.endswith("/create"):
             raise EngineRefused(500, "executable file not found: network invalid")
         return await call(method, path, **more)
 
-    monkeypatch.setattr(harbour.runtime.engine, "call", full)
-    ended = await harbour.run("true")
+    monkeypatch.setattr(harness.runtime.engine, "call", full)
+    ended = await harness.run("true")
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.RUNTIME_TROUBLE)

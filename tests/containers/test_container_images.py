@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from harbour import Harbour
+from container_harness import ContainerHarness
 
 from engines import RealEngine
 from taskyard.core.states import AttemptState
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), pytest.mark.xdist_gro
 
 
 async def test_only_what_was_pulled_and_is_unused_goes(
-    harbour: Harbour, engine: RealEngine, tmp_path: Path
+    harness: ContainerHarness, engine: RealEngine, tmp_path: Path
 ) -> None:
     """What is used, and what somebody else brought, stays; a restart forgets nothing."""
     for name in ("localhost/old", "localhost/foreign"):
@@ -28,11 +28,11 @@ async def test_only_what_was_pulled_and_is_unused_goes(
     await record.used("localhost/foreign:latest", pulled=False)
     again = ImageRecord(tmp_path / "record", SystemClock())
     await again.load()
-    client = harbour.runtime.engine
+    client = harness.runtime.engine
     assert await again.prune(client, PrunePolicy(unused_s=3600)) == []
     assert await again.prune(client, PrunePolicy(cache_bytes=1)) == ["localhost/old:latest"]
     assert await again.prune(client, PrunePolicy(unused_s=0)) == []
-    kept = await harbour.run("true", image="localhost/foreign", pull=PullPolicy.NEVER)
+    kept = await harness.run("true", image="localhost/foreign", pull=PullPolicy.NEVER)
     assert kept.state is AttemptState.SUCCEEDED
-    gone = await harbour.run("true", image="localhost/old", pull=PullPolicy.NEVER)
+    gone = await harness.run("true", image="localhost/old", pull=PullPolicy.NEVER)
     assert gone.state is AttemptState.FAILED

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from harbour import Harbour
+from container_harness import ContainerHarness
 
 from enginegate import Authority, Gate, gate, tls_gate
 from engines import RealEngine
@@ -21,29 +21,29 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.xdist_gro
 @pytest.fixture(params=["tcp", "tls"])
 async def remote(
     request: pytest.FixtureRequest, engine: RealEngine, tmp_path: Path
-) -> AsyncIterator[Harbour]:
+) -> AsyncIterator[ContainerHarness]:
     """A runtime whose engine is somewhere else."""
-    with _remote(request.param, engine, tmp_path) as (harbour, _):
-        await harbour.open()
+    with _remote(request.param, engine, tmp_path) as (harness, _):
+        await harness.open()
         try:
-            yield harbour
+            yield harness
         finally:
-            await harbour.close()
+            await harness.close()
 
 
 @contextmanager
-def _remote(kind: str, engine: RealEngine, root: Path) -> Iterator[tuple[Harbour, Gate]]:
+def _remote(kind: str, engine: RealEngine, root: Path) -> Iterator[tuple[ContainerHarness, Gate]]:
     if kind == "tcp":
         with gate(engine.socket) as found:
-            yield Harbour(root, engine, url=f"tcp://127.0.0.1:{found.port}"), found
+            yield ContainerHarness(root, engine, url=f"tcp://127.0.0.1:{found.port}"), found
         return
     authority = Authority(root / "tls", "authority")
     with tls_gate(engine.socket, authority) as found:
         files = TlsFiles(authority.path, *authority.certify("client"))
-        yield Harbour(root, engine, url=f"tcp://127.0.0.1:{found.port}", tls=files), found
+        yield ContainerHarness(root, engine, url=f"tcp://127.0.0.1:{found.port}", tls=files), found
 
 
-async def test_output_and_exit_code_arrive(remote: Harbour) -> None:
+async def test_output_and_exit_code_arrive(remote: ContainerHarness) -> None:
     """Both streams, every byte."""
     ended = await remote.run("printf 'a\\377b'; echo no >&2; exit 5")
     assert (ended.state, ended.exit_code) == (AttemptState.FAILED, 5)
@@ -51,7 +51,7 @@ async def test_output_and_exit_code_arrive(remote: Harbour) -> None:
     assert await remote.output(ended, "stderr") == b"no\n"
 
 
-async def test_standard_input_arrives_and_ends(remote: Harbour) -> None:
+async def test_standard_input_arrives_and_ends(remote: ContainerHarness) -> None:
     """The work sees its end, and what it says afterwards is heard."""
     text = "0123456789\n" * 20_000
     ended = await remote.run("cat; echo over", stdin=text)
@@ -59,7 +59,7 @@ async def test_standard_input_arrives_and_ends(remote: Harbour) -> None:
     assert await remote.output(ended) == text.encode() + b"over\n"
 
 
-async def test_output_is_there_while_it_runs_and_a_kill_is_proven(remote: Harbour) -> None:
+async def test_output_is_there_while_it_runs_and_a_kill_is_proven(remote: ContainerHarness) -> None:
     """As with an engine nearby."""
     assignment = await remote.start("printf now; sleep 600")
     assert await remote.has_written(assignment, b"now") == b"now"
@@ -73,19 +73,19 @@ async def test_a_broken_connection_loses_nothing(
     engine: RealEngine, tmp_path: Path, kind: str
 ) -> None:
     """Neither output nor the end."""
-    with _remote(kind, engine, tmp_path) as (harbour, found):
-        await harbour.open()
+    with _remote(kind, engine, tmp_path) as (harness, found):
+        await harness.open()
         try:
-            assignment = await harbour.start(
+            assignment = await harness.start(
                 "i=0; while [ $i -lt 40 ]; do echo $i; i=$((i+1)); sleep 0.05; done; exit 4"
             )
-            await harbour.has_written(assignment, b"5\n")
+            await harness.has_written(assignment, b"5\n")
             found.cut()
-            ended = await harbour.ended(assignment)
+            ended = await harness.ended(assignment)
             assert ended.exit_code == 4
-            assert await harbour.output(ended) == b"".join(b"%d\n" % n for n in range(40))
+            assert await harness.output(ended) == b"".join(b"%d\n" % n for n in range(40))
         finally:
-            await harbour.close()
+            await harness.close()
 
 
 async def test_an_unknown_authority_is_named(engine: RealEngine, tmp_path: Path) -> None:
@@ -94,9 +94,11 @@ async def test_an_unknown_authority_is_named(engine: RealEngine, tmp_path: Path)
     other = Authority(tmp_path / "tls", "other")
     with tls_gate(engine.socket, authority) as found:
         files = TlsFiles(other.path, *authority.certify("client"))
-        harbour = Harbour(tmp_path, engine, url=f"https://127.0.0.1:{found.port}", tls=files)
+        harness = ContainerHarness(
+            tmp_path, engine, url=f"https://127.0.0.1:{found.port}", tls=files
+        )
         with pytest.raises(RuntimeUnavailable, match="certificate") as raised:
-            await harbour.open()
+            await harness.open()
         assert "container_tls_ca" in str(raised.value)
         assert f"127.0.0.1:{found.port}" in str(raised.value)
 
@@ -111,9 +113,11 @@ async def test_a_missing_or_foreign_certificate_of_our_own_is_named(
     with tls_gate(engine.socket, authority) as found:
         pair = (None, None) if own == "none" else other.certify("stranger")
         files = TlsFiles(authority.path, *pair)
-        harbour = Harbour(tmp_path, engine, url=f"https://127.0.0.1:{found.port}", tls=files)
+        harness = ContainerHarness(
+            tmp_path, engine, url=f"https://127.0.0.1:{found.port}", tls=files
+        )
         with pytest.raises(RuntimeUnavailable, match="container_tls_cert") as raised:
-            await harbour.open()
+            await harness.open()
         assert f"127.0.0.1:{found.port}" in str(raised.value)
 
 
@@ -126,13 +130,13 @@ async def test_files_that_are_missing_or_no_certificates_are_named(
     good = Authority(tmp_path / "tls", "authority")
     cert, _ = good.certify("client")
     for path in (bad, tmp_path / "none.pem"):
-        harbour = Harbour(tmp_path, engine, url="https://127.0.0.1:1", tls=TlsFiles(path))
+        harness = ContainerHarness(tmp_path, engine, url="https://127.0.0.1:1", tls=TlsFiles(path))
         with pytest.raises(RuntimeUnavailable, match=path.name):
-            await harbour.open()
+            await harness.open()
         files = TlsFiles(good.path, cert, path)
-        harbour = Harbour(tmp_path, engine, url="https://127.0.0.1:1", tls=files)
+        harness = ContainerHarness(tmp_path, engine, url="https://127.0.0.1:1", tls=files)
         with pytest.raises(RuntimeUnavailable, match=path.name):
-            await harbour.open()
+            await harness.open()
 
 
 async def test_plain_speech_to_tls_and_the_other_way_round_says_so(
@@ -141,23 +145,23 @@ async def test_plain_speech_to_tls_and_the_other_way_round_says_so(
     """Neither hangs."""
     authority = Authority(tmp_path / "tls", "authority")
     with tls_gate(engine.socket, authority) as found:
-        harbour = Harbour(tmp_path, engine, url=f"tcp://127.0.0.1:{found.port}")
+        harness = ContainerHarness(tmp_path, engine, url=f"tcp://127.0.0.1:{found.port}")
         with pytest.raises(RuntimeUnavailable, match=str(found.port)):
-            await harbour.open()
+            await harness.open()
     with gate(engine.socket) as found:
         files = TlsFiles(authority.path)
-        harbour = Harbour(tmp_path, engine, url=f"tcp://127.0.0.1:{found.port}", tls=files)
+        harness = ContainerHarness(tmp_path, engine, url=f"tcp://127.0.0.1:{found.port}", tls=files)
         with pytest.raises(RuntimeUnavailable, match="TLS"):
-            await harbour.open()
+            await harness.open()
 
 
-async def test_sizes_count_over_the_network(remote: Harbour) -> None:
+async def test_sizes_count_over_the_network(remote: ContainerHarness) -> None:
     """What is beyond the limit is counted once, though the log is read again."""
     ended = await remote.run("seq 1 1000", log_limit_bytes=100)
     assert ended.stdout == StreamSize(100, 3893 - 100)
 
 
-async def test_an_engine_says_what_its_machine_has(remote: Harbour) -> None:
+async def test_an_engine_says_what_its_machine_has(remote: ContainerHarness) -> None:
     """Pools that set nothing else go by it; nothing is said while it cannot be asked."""
     found = await remote.runtime.capacity()
     assert found is not None

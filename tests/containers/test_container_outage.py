@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from harbour import Harbour
+from container_harness import ContainerHarness
 
 from enginegate import gate
 from engines import RealEngine
@@ -53,24 +53,24 @@ async def test_a_place_that_cannot_be_written_is_survived(tmp_path: Path) -> Non
 
 
 async def test_what_ended_while_engine_and_we_were_away_is_nobodys_fault(
-    harbour: Harbour, engine: RealEngine
+    harness: ContainerHarness, engine: RealEngine
 ) -> None:
     """A container that went down meanwhile; one that ended by itself keeps its own end."""
-    downed = await harbour.start("sleep 600")
-    own = await harbour.start("sleep 1; exit 9")
-    handles = [(one, (await harbour.started(one)).handle) for one in (downed, own)]
-    await harbour.ended(own)
-    await harbour.runtime.close()
+    downed = await harness.start("sleep 600")
+    own = await harness.start("sleep 1; exit 9")
+    handles = [(one, (await harness.started(one)).handle) for one in (downed, own)]
+    await harness.ended(own)
+    await harness.runtime.close()
     engine.kill_container(f"taskyard-{downed.attempt_id}")
     engine.stop()
     with pytest.raises(RuntimeUnavailable):
-        await harbour.reopen()
+        await harness.reopen()
     engine.start()
-    await harbour.reopen()
+    await harness.reopen()
     for assignment, handle in handles:
-        await harbour.adopt(assignment, handle)
-    assert (await harbour.ended(downed)).reason is Reason.RUNTIME_TROUBLE
-    ended = await harbour.ended(own)
+        await harness.adopt(assignment, handle)
+    assert (await harness.ended(downed)).reason is Reason.RUNTIME_TROUBLE
+    ended = await harness.ended(own)
     assert (ended.reason, ended.exit_code) == (Reason.EXIT_CODE, 9)
 
 
@@ -79,16 +79,16 @@ async def test_an_engine_that_is_about_to_stop_takes_the_blame(
 ) -> None:
     """It takes no new connections while it ends its containers; a restart changes nothing."""
     with gate(engine.socket) as found:
-        harbour = Harbour(tmp_path, engine, url=f"tcp://127.0.0.1:{found.port}")
-        await harbour.open()
-        assignment = await harbour.start("sleep 600")
-        handle = (await harbour.started(assignment)).handle
+        harness = ContainerHarness(tmp_path, engine, url=f"tcp://127.0.0.1:{found.port}")
+        await harness.open()
+        assignment = await harness.start("sleep 600")
+        handle = (await harness.started(assignment)).handle
         found.refuse()
         engine.kill_container(f"taskyard-{assignment.attempt_id}")
         await eventually_async((tmp_path / "containers" / ABSENCE).exists)
-        assert not harbour.ear.ends
-        await harbour.runtime.close()
-    later = Harbour(tmp_path, engine)
+        assert not harness.ear.ends
+        await harness.runtime.close()
+    later = ContainerHarness(tmp_path, engine)
     await later.open()
     try:
         await later.adopt(assignment, handle)

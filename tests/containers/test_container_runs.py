@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harbour import Harbour
+from container_harness import ContainerHarness
 
 from engines import RealEngine
 from taskyard.core.ids import AttemptId
@@ -17,75 +17,75 @@ from taskyard.runtimes.container.request import container_name
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), pytest.mark.xdist_group("containers")]
 
 
-async def test_streams_are_separate_and_the_exit_code_is_its_own(harbour: Harbour) -> None:
+async def test_streams_are_separate_and_the_exit_code_is_its_own(harness: ContainerHarness) -> None:
     """Each stream lands in its file, and the code is the container's."""
-    ended = await harbour.run("echo out; echo err >&2; exit 3")
+    ended = await harness.run("echo out; echo err >&2; exit 3")
     assert (ended.state, ended.reason, ended.exit_code) == (
         AttemptState.FAILED,
         Reason.EXIT_CODE,
         3,
     )
-    assert await harbour.output(ended) == b"out\n"
-    assert await harbour.output(ended, "stderr") == b"err\n"
+    assert await harness.output(ended) == b"out\n"
+    assert await harness.output(ended, "stderr") == b"err\n"
     assert ended.started_at is not None
 
 
-async def test_success_is_code_zero(harbour: Harbour) -> None:
+async def test_success_is_code_zero(harness: ContainerHarness) -> None:
     """Nothing else is."""
-    ended = await harbour.run("true")
+    ended = await harness.run("true")
     assert (ended.state, ended.exit_code, ended.message) == (AttemptState.SUCCEEDED, 0, None)
 
 
-async def test_unknown_image_says_so(harbour: Harbour) -> None:
+async def test_unknown_image_says_so(harness: ContainerHarness) -> None:
     """A registry that cannot be had is the task's trouble, and the log tells of the try."""
-    ended = await harbour.run("true", image="localhost:1/no/such:thing")
+    ended = await harness.run("true", image="localhost:1/no/such:thing")
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.START_FAILED)
     assert ended.message is not None
     assert "localhost:1/no/such:thing" in ended.message
-    assert b"pulling localhost:1/no/such:thing" in await harbour.output(ended, "stderr")
+    assert b"pulling localhost:1/no/such:thing" in await harness.output(ended, "stderr")
 
 
-async def test_pull_policies(harbour: Harbour) -> None:
+async def test_pull_policies(harness: ContainerHarness) -> None:
     """Never does not pull; always does, also what is there."""
-    never = await harbour.run("true", image="localhost:1/no/such", pull=PullPolicy.NEVER)
+    never = await harness.run("true", image="localhost:1/no/such", pull=PullPolicy.NEVER)
     assert never.message is not None
     assert "never" in never.message
-    assert await harbour.output(never, "stderr") == b""
-    always = await harbour.run("true", image="localhost:1/busybox", pull=PullPolicy.ALWAYS)
+    assert await harness.output(never, "stderr") == b""
+    always = await harness.run("true", image="localhost:1/busybox", pull=PullPolicy.ALWAYS)
     assert always.reason is Reason.START_FAILED
 
 
-async def test_missing_program_says_so(harbour: Harbour) -> None:
+async def test_missing_program_says_so(harness: ContainerHarness) -> None:
     """It counts as a start that failed."""
-    ended = await harbour.run(args=("no-such-program",))
+    ended = await harness.run(args=("no-such-program",))
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.START_FAILED)
     assert ended.message is not None
     assert "no-such-program" in ended.message
 
 
-async def test_missing_user_says_so(harbour: Harbour) -> None:
+async def test_missing_user_says_so(harness: ContainerHarness) -> None:
     """It counts as a start that failed."""
-    ended = await harbour.run("true", user="nosuchuser")
+    ended = await harness.run("true", user="nosuchuser")
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.START_FAILED)
 
 
-async def test_memory_limit(harbour: Harbour) -> None:
+async def test_memory_limit(harness: ContainerHarness) -> None:
     """Whoever needs more is ended, and told why."""
-    ended = await harbour.run(
+    ended = await harness.run(
         "x=$(yes | head -c 200000000); echo ${#x}", resources=Resources(memory_bytes=24 << 20)
     )
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.OUT_OF_MEMORY)
 
 
 async def test_memory_that_the_engine_tells_of_late(
-    harbour: Harbour, engine: RealEngine, monkeypatch: pytest.MonkeyPatch
+    harness: ContainerHarness, engine: RealEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Docker Engine may announce it after the end, and then its records never have it."""
     if engine.kind == "podman":
         pytest.skip("Podman never announces it")
     has_ended = False
     late: list[AttemptId] = []
-    client, watch = harbour.runtime.engine, harbour.runtime.watch
+    client, watch = harness.runtime.engine, harness.runtime.watch
     inspect, announce = client.inspect, watch.on_out_of_memory
 
     async def forgetful(container: str) -> dict[str, Any] | None:
@@ -106,7 +106,7 @@ async def test_memory_that_the_engine_tells_of_late(
 
     monkeypatch.setattr(client, "inspect", forgetful)
     monkeypatch.setattr(watch, "on_out_of_memory", slow)
-    ended = await harbour.run(
+    ended = await harness.run(
         "x=$(yes | head -c 200000000); echo ${#x}", resources=Resources(memory_bytes=24 << 20)
     )
     assert has_ended
@@ -114,104 +114,104 @@ async def test_memory_that_the_engine_tells_of_late(
 
 
 async def test_a_kill_of_its_own_is_not_taken_for_memory(
-    harbour: Harbour, engine: RealEngine
+    harness: ContainerHarness, engine: RealEngine
 ) -> None:
     """Docker Engine says when memory was short; without that it was not."""
     if engine.kind == "podman":
         pytest.skip("Podman does not tell one from the other")
-    ended = await harbour.run(
+    ended = await harness.run(
         "sh -c 'exit 137'; exit $?", resources=Resources(memory_bytes=24 << 20)
     )
     assert (ended.reason, ended.exit_code) == (Reason.EXIT_CODE, 137)
 
 
-async def test_limits_reach_the_engine(harbour: Harbour, engine: RealEngine) -> None:
+async def test_limits_reach_the_engine(harness: ContainerHarness, engine: RealEngine) -> None:
     """CPU, memory and process limits are the engine's to enforce."""
     asked = Resources(cpu_millis=500, memory_bytes=64 << 20, pids=50)
-    assignment = await harbour.start("sleep 60", resources=asked)
-    await harbour.started(assignment)
+    assignment = await harness.start("sleep 60", resources=asked)
+    await harness.started(assignment)
     host = engine.inspect(container_name(assignment.attempt_id))["HostConfig"]
     assert host["Memory"] == host["MemorySwap"] == 64 << 20
     assert host["PidsLimit"] == 50
     assert host["NanoCpus"] == 500_000_000 or host["CpuQuota"] * 2 == host["CpuPeriod"]
-    await harbour.kill(assignment)
+    await harness.kill(assignment)
 
 
-async def test_whole_cores_are_pinned(harbour: Harbour) -> None:
+async def test_whole_cores_are_pinned(harness: ContainerHarness) -> None:
     """A container that was given a core runs on that one only."""
-    ended = await harbour.run(
+    ended = await harness.run(
         "grep Cpus_allowed_list /proc/self/status",
         resources=Resources(cores=1).granted(CpuAllocation(node=0, cores=(0,), pins_memory=False)),
     )
-    assert (await harbour.output(ended)).split()[1] == b"0"
+    assert (await harness.output(ended)).split()[1] == b"0"
 
 
-async def test_little_is_allowed_by_default(harbour: Harbour) -> None:
+async def test_little_is_allowed_by_default(harness: ContainerHarness) -> None:
     """No capabilities, no new privileges, nothing to write but /tmp."""
-    ended = await harbour.run(
+    ended = await harness.run(
         "grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status; touch /tmp/x && touch /x"
     )
-    output = await harbour.output(ended)
+    output = await harness.output(ended)
     assert output.replace(b"\t", b" ").splitlines() == [
         b"CapEff: 0000000000000000",
         b"CapBnd: 0000000000000000",
         b"NoNewPrivs: 1",
     ]
     assert ended.exit_code != 0
-    assert b"/x" in await harbour.output(ended, "stderr")
+    assert b"/x" in await harness.output(ended, "stderr")
 
 
-async def test_more_can_be_asked_for(harbour: Harbour) -> None:
+async def test_more_can_be_asked_for(harness: ContainerHarness) -> None:
     """Capabilities one by one, a writable root, the engine's own defaults."""
-    one = await harbour.run("grep CapEff /proc/self/status", capabilities=("NET_BIND_SERVICE",))
-    assert (await harbour.output(one)).split()[1] == b"0000000000000400"
-    bare = await harbour.run("touch /x && echo ok", privileged_defaults=True, read_only=False)
-    assert await harbour.output(bare) == b"ok\n"
+    one = await harness.run("grep CapEff /proc/self/status", capabilities=("NET_BIND_SERVICE",))
+    assert (await harness.output(one)).split()[1] == b"0000000000000400"
+    bare = await harness.run("touch /x && echo ok", privileged_defaults=True, read_only=False)
+    assert await harness.output(bare) == b"ok\n"
 
 
-async def test_environment_user_directory_and_hosts(harbour: Harbour) -> None:
+async def test_environment_user_directory_and_hosts(harness: ContainerHarness) -> None:
     """What a task says is what its container sees."""
-    ended = await harbour.run(
+    ended = await harness.run(
         "echo $A $TASKYARD_TASK_ID $TASKYARD_ATTEMPT $TASKYARD_GROUP; id -un; pwd; cat /etc/hosts",
         env={"A": "b c"},
         user="nobody",
         cwd="/tmp",  # noqa: S108 - inside
         hosts={"db.example": "10.1.2.3"},
     )
-    lines = (await harbour.output(ended)).splitlines()
+    lines = (await harness.output(ended)).splitlines()
     assert lines[:3] == [b"b c task 1 group", b"nobody", b"/tmp"]
     assert any(line.split() == [b"10.1.2.3", b"db.example"] for line in lines[3:])
 
 
-async def test_entry_point_and_arguments(harbour: Harbour) -> None:
+async def test_entry_point_and_arguments(harness: ContainerHarness) -> None:
     """Arguments follow the entry point."""
-    ended = await harbour.run(entrypoint=("echo", "one"), args=("two", "three"))
-    assert await harbour.output(ended) == b"one two three\n"
+    ended = await harness.run(entrypoint=("echo", "one"), args=("two", "three"))
+    assert await harness.output(ended) == b"one two three\n"
 
 
-async def test_labels_name_the_attempt(harbour: Harbour, engine: RealEngine) -> None:
+async def test_labels_name_the_attempt(harness: ContainerHarness, engine: RealEngine) -> None:
     """The task's own stand beside ours and cannot replace them."""
-    assignment = await harbour.start(
+    assignment = await harness.start(
         "sleep 60", labels={"mine": "yes", "taskyard.attempt": "forged"}
     )
-    await harbour.started(assignment)
+    await harness.started(assignment)
     found = engine.inspect(container_name(assignment.attempt_id))["Config"]["Labels"]
     assert found["mine"] == "yes"
     assert found["taskyard.attempt"] == assignment.attempt_id
-    await harbour.kill(assignment)
+    await harness.kill(assignment)
 
 
-async def test_standard_input_arrives_and_ends(harbour: Harbour) -> None:
+async def test_standard_input_arrives_and_ends(harness: ContainerHarness) -> None:
     """To the last byte; without any there is nothing to read."""
-    ended = await harbour.run("wc -c; echo done", stdin="x" * 3_000_000)
-    assert await harbour.output(ended) == b"3000000\ndone\n"
-    ended = await harbour.run("cat; echo done")
-    assert await harbour.output(ended) == b"done\n"
+    ended = await harness.run("wc -c; echo done", stdin="x" * 3_000_000)
+    assert await harness.output(ended) == b"3000000\ndone\n"
+    ended = await harness.run("cat; echo done")
+    assert await harness.output(ended) == b"done\n"
 
 
-async def test_standard_input_nobody_reads(harbour: Harbour) -> None:
+async def test_standard_input_nobody_reads(harness: ContainerHarness) -> None:
     """Keeps nobody from ending."""
-    assert (await harbour.run("exit 4", stdin="x" * 3_000_000)).exit_code == 4
+    assert (await harness.run("exit 4", stdin="x" * 3_000_000)).exit_code == 4
 
 
 async def test_volumes_need_the_operator(engine: RealEngine, tmp_path: Path) -> None:
@@ -221,66 +221,66 @@ async def test_volumes_need_the_operator(engine: RealEngine, tmp_path: Path) -> 
         directory.mkdir()
         (directory / "file").write_text(directory.name)
     (allowed / "link").symlink_to(secret)
-    harbour = Harbour(tmp_path, engine, volumes=(str(allowed),))
-    await harbour.open()
+    harness = ContainerHarness(tmp_path, engine, volumes=(str(allowed),))
+    await harness.open()
     try:
-        ended = await harbour.run("cat /v/file", volumes=(Volume(str(allowed), "/v"),))
-        assert await harbour.output(ended) == b"allowed"
-        ended = await harbour.run("echo > /v/new", volumes=(Volume(str(allowed), "/v"),))
+        ended = await harness.run("cat /v/file", volumes=(Volume(str(allowed), "/v"),))
+        assert await harness.output(ended) == b"allowed"
+        ended = await harness.run("echo > /v/new", volumes=(Volume(str(allowed), "/v"),))
         assert ended.exit_code == 1
         writable = Volume(str(allowed), "/v", read_only=False)
-        assert (await harbour.run("echo > /v/new", volumes=(writable,))).exit_code == 0
+        assert (await harness.run("echo > /v/new", volumes=(writable,))).exit_code == 0
         for path in (secret, allowed / "link", allowed / ".." / "secret", Path("/")):
-            ended = await harbour.run("cat /v/file", volumes=(Volume(str(path), "/v"),))
+            ended = await harness.run("cat /v/file", volumes=(Volume(str(path), "/v"),))
             assert ended.reason is Reason.START_FAILED
             assert ended.message is not None
             assert "not allowed" in ended.message
     finally:
-        await harbour.close()
+        await harness.close()
 
 
-async def test_timeout(harbour: Harbour) -> None:
+async def test_timeout(harness: ContainerHarness) -> None:
     """The limit ends it, signal first, with a report."""
-    ended = await harbour.run("trap '' TERM; sleep 600", timeout_s=0.5, kill_grace_s=0.3)
+    ended = await harness.run("trap '' TERM; sleep 600", timeout_s=0.5, kill_grace_s=0.3)
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.TIMEOUT)
     assert ended.kill_report is not None
     assert ended.kill_report.forced
 
 
-async def test_kill_is_proven(harbour: Harbour) -> None:
+async def test_kill_is_proven(harness: ContainerHarness) -> None:
     """Whoever ignores the signal is killed outright, with all its children."""
-    assignment = await harbour.start(
+    assignment = await harness.start(
         "trap '' TERM; for i in 1 2 3; do (trap '' TERM; sleep 600) & done; echo up; wait"
     )
-    await harbour.has_written(assignment, b"up")
-    report = await harbour.kill(assignment, "SIGTERM", 0.3)
-    ended = await harbour.ended(assignment)
+    await harness.has_written(assignment, b"up")
+    report = await harness.kill(assignment, "SIGTERM", 0.3)
+    ended = await harness.ended(assignment)
     assert (ended.state, ended.reason) == (AttemptState.KILLED, Reason.KILLED)
     assert (report.method, report.signal, report.forced) == ("container", "SIGTERM", True)
     assert report.killed_count >= 4
     assert report.survivors == ()
-    assert not harbour.runs(assignment)
+    assert not harness.runs(assignment)
 
 
-async def test_polite_kill(harbour: Harbour) -> None:
+async def test_polite_kill(harness: ContainerHarness) -> None:
     """Whoever obeys the signal is not killed outright, and says its last words."""
-    assignment = await harbour.start("trap 'echo bye; exit 0' TERM; echo up; sleep 600 & wait")
-    await harbour.has_written(assignment, b"up")
-    report = await harbour.kill(assignment, "SIGTERM", 20.0)
+    assignment = await harness.start("trap 'echo bye; exit 0' TERM; echo up; sleep 600 & wait")
+    await harness.has_written(assignment, b"up")
+    report = await harness.kill(assignment, "SIGTERM", 20.0)
     assert not report.forced
-    assert await harbour.output(assignment) == b"up\nbye\n"
+    assert await harness.output(assignment) == b"up\nbye\n"
 
 
-async def test_kill_before_it_runs(harbour: Harbour) -> None:
+async def test_kill_before_it_runs(harness: ContainerHarness) -> None:
     """Nothing is left of it then."""
-    assignment = await harbour.start("sleep 600")
-    await harbour.order(assignment, "SIGKILL", 0.0)
-    assert (await harbour.ended(assignment)).state is AttemptState.KILLED
-    await harbour.runtime.release([assignment.attempt_id])
+    assignment = await harness.start("sleep 600")
+    await harness.order(assignment, "SIGKILL", 0.0)
+    assert (await harness.ended(assignment)).state is AttemptState.KILLED
+    await harness.runtime.release([assignment.attempt_id])
 
 
-async def test_children_left_behind_end_with_it(harbour: Harbour) -> None:
+async def test_children_left_behind_end_with_it(harness: ContainerHarness) -> None:
     """The end of the first process is the end of all, and of the output."""
-    ended = await harbour.run("(sleep 600; echo late) & (sleep 600) & echo first; exit 5")
+    ended = await harness.run("(sleep 600; echo late) & (sleep 600) & echo first; exit 5")
     assert ended.exit_code == 5
-    assert await harbour.output(ended) == b"first\n"
+    assert await harness.output(ended) == b"first\n"

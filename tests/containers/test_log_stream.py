@@ -7,7 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
-from harbour import Harbour
+from container_harness import ContainerHarness
 
 from taskyard.runtimes.container.copying import Copying
 from taskyard.runtimes.container.output import Output
@@ -101,13 +101,13 @@ async def test_nobody_there_is_unreachable() -> None:
                 await read(client)
 
 
-async def test_others_get_their_turn_while_a_long_log_is_read(harbour: Harbour) -> None:
+async def test_others_get_their_turn_while_a_long_log_is_read(harness: ContainerHarness) -> None:
     """No more than a block of it is worked on at a time, however short its lines are."""
     size = 200_000
-    ended = await harbour.run(f"yes | head -c {size}", log_limit_bytes=size)
-    output = Output(harbour.directory(ended.attempt_id), size)
+    ended = await harness.run(f"yes | head -c {size}", log_limit_bytes=size)
+    output = Output(harness.directory(ended.attempt_id), size)
     output.resume(0)
-    runtime = harbour.runtime
+    runtime = harness.runtime
     copying = Copying(
         runtime.engine,
         runtime.watch,
@@ -133,4 +133,4 @@ async def test_others_get_their_turn_while_a_long_log_is_read(harbour: Harbour) 
     framed = size // 2 * 10
     assert turns >= framed // (1 << 16)
     assert output.sizes()["stdout"].stored_bytes == size
-    assert await harbour.output(ended) == b"y\n" * (size // 2)
+    assert await harness.output(ended) == b"y\n" * (size // 2)

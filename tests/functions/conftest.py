@@ -25,7 +25,7 @@ async def functions(tmp_path: Path, method: str) -> AsyncIterator[FunctionWorld]
     """An open function runtime; nothing of it is left at the end."""
     world = FunctionWorld(tmp_path, use_cgroups=method == "cgroup")
     await world.open()
-    if method == "cgroup" and world.runtime.cages.base is None:
+    if method == "cgroup" and world.runtime.process_trees.base is None:
         await world.close()
         if os.environ.get("CI") == "true":
             pytest.fail("no writable cgroups here")

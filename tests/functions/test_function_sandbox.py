@@ -58,7 +58,7 @@ async def world(tmp_path: Path, method: str) -> AsyncIterator[FunctionWorld]:
         pytest.skip(obstacle)
     world = FunctionWorld(tmp_path, use_cgroups=method == "cgroup", sandbox=Sandbox())
     await world.open()
-    if method == "cgroup" and world.runtime.cages.base is None:
+    if method == "cgroup" and world.runtime.process_trees.base is None:
         await world.close()
         pytest.skip("no writable cgroups here")
     pools: list[ProcessPool] = []

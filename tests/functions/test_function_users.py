@@ -101,7 +101,7 @@ async def own(tmp_path: Path, method: str) -> AsyncIterator[FunctionWorld]:
     (tmp_path / "closed").mkdir(mode=0o700)
     world = FunctionWorld(tmp_path / "closed", use_cgroups=method == "cgroup", identity=OWN)
     await world.open()
-    if method == "cgroup" and world.runtime.cages.base is None:
+    if method == "cgroup" and world.runtime.process_trees.base is None:
         await world.close()
         if os.environ.get("CI") == "true":
             pytest.fail("no writable cgroups here")

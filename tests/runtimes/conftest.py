@@ -1,10 +1,10 @@
-"""All asynchronous tests here run on asyncio, with a shepherd that ends soon after its test."""
+"""All asynchronous tests here run on asyncio, with a supervisor that ends soon after its test."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from pasture import Pasture
+from runtime_harness import RuntimeHarness
 
 
 @pytest.fixture
@@ -20,24 +20,24 @@ def method(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def pasture(tmp_path: Path, method: str) -> AsyncIterator[Pasture]:
+async def harness(tmp_path: Path, method: str) -> AsyncIterator[RuntimeHarness]:
     """An open command runtime with its directories; all it runs is killed at the end."""
-    pasture = Pasture(tmp_path, use_cgroups=method == "cgroup")
-    await pasture.open()
+    harness = RuntimeHarness(tmp_path, use_cgroups=method == "cgroup")
+    await harness.open()
     if method == "cgroup":
-        pasture.need_cgroups()
+        harness.need_cgroups()
     try:
-        yield pasture
+        yield harness
     finally:
-        await pasture.close()
+        await harness.close()
 
 
 @pytest.fixture
-async def field(tmp_path: Path) -> AsyncIterator[Pasture]:
+async def field(tmp_path: Path) -> AsyncIterator[RuntimeHarness]:
     """The same in the best way this machine offers, for what does not depend on the way."""
-    pasture = Pasture(tmp_path)
-    await pasture.open()
+    harness = RuntimeHarness(tmp_path)
+    await harness.open()
     try:
-        yield pasture
+        yield harness
     finally:
-        await pasture.close()
+        await harness.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from pasture import Pasture
+from runtime_harness import RuntimeHarness
 
 from eventually import eventually_async
 from taskyard.core.resources import Resources
@@ -19,9 +19,9 @@ from taskyard.worker.output.attempt_log import AttemptOutput
 pytestmark = pytest.mark.anyio
 
 
-async def test_success_is_reported_with_output_and_usage(pasture: Pasture) -> None:
+async def test_success_is_reported_with_output_and_usage(harness: RuntimeHarness) -> None:
     """A command that exits with 0 has succeeded; its output is in its files."""
-    ended = await pasture.run("/bin/sh", "-c", "echo out; echo err >&2")
+    ended = await harness.run("/bin/sh", "-c", "echo out; echo err >&2")
     assert ended.state is AttemptState.SUCCEEDED
     assert ended.exit_code == 0
     assert ended.reason is None
@@ -30,21 +30,23 @@ async def test_success_is_reported_with_output_and_usage(pasture: Pasture) -> No
     assert ended.usage is not None
     assert ended.usage.cpu_user_s is not None
     assert ended.stdout.stored_bytes == 4
-    assert await pasture.output(ended) == b"out\n"
-    assert await pasture.output(ended, "stderr") == b"err\n"
+    assert await harness.output(ended) == b"out\n"
+    assert await harness.output(ended, "stderr") == b"err\n"
     assert ended.kill_report is None
 
 
-async def test_exit_code_and_signal_are_told(pasture: Pasture) -> None:
+async def test_exit_code_and_signal_are_told(harness: RuntimeHarness) -> None:
     """A failure names the code or the signal it died of."""
-    coded = await pasture.run(script="exit 7")
+    coded = await harness.run(script="exit 7")
     assert (coded.state, coded.reason, coded.exit_code) == ("failed", Reason.EXIT_CODE, 7)
-    signalled = await pasture.run(script="kill -USR1 $$")
+    signalled = await harness.run(script="kill -USR1 $$")
     assert (signalled.state, signalled.reason) == ("failed", Reason.SIGNAL)
     assert (signalled.exit_code, signalled.signal) == (None, "SIGUSR1")
 
 
-async def test_environment_is_minimal(field: Pasture, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_environment_is_minimal(
+    field: RuntimeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing of the server's environment arrives; the documented variables do."""
     monkeypatch.setenv("SERVER_SECRET", "x")
     ended = await field.run("/usr/bin/env", env={"GIVEN": "ü", "TASKYARD_ATTEMPT_ID": "no"})
@@ -66,13 +68,13 @@ async def test_environment_is_minimal(field: Pasture, monkeypatch: pytest.Monkey
     assert variables["HOME"] == str(field.directory(ended.attempt_id) / "work")
 
 
-async def test_descriptors_are_not_inherited(field: Pasture) -> None:
+async def test_descriptors_are_not_inherited(field: RuntimeHarness) -> None:
     """A command has its three standard streams and nothing else."""
     ended = await field.run("/bin/ls", "/proc/self/fd")
     assert (await field.output(ended)).split() == [b"0", b"1", b"2", b"3"]
 
 
-async def test_session_mask_and_limits(field: Pasture) -> None:
+async def test_session_mask_and_limits(field: RuntimeHarness) -> None:
     """A command leads its own session, makes shared files, dumps no core, gains no privileges."""
     script = (
         "import os,resource,signal;"
@@ -88,7 +90,7 @@ async def test_session_mask_and_limits(field: Pasture) -> None:
     assert await field.output(ended) == b"True 0o22 (0, 0) True set() True True True\n"
 
 
-async def test_work_directory_is_private_and_ends_with_the_attempt(field: Pasture) -> None:
+async def test_work_directory_is_private_and_ends_with_the_attempt(field: RuntimeHarness) -> None:
     """Without cwd a command works in an empty directory of its own, emptied when released."""
     ended = await field.run(script="pwd; ls -A; mkdir -p a/b; touch a/b/c; chmod 0 a")
     work = field.directory(ended.attempt_id) / "work"
@@ -101,13 +103,13 @@ async def test_work_directory_is_private_and_ends_with_the_attempt(field: Pastur
     await eventually_async(look)
 
 
-async def test_given_directory_is_used(field: Pasture, tmp_path: Path) -> None:
+async def test_given_directory_is_used(field: RuntimeHarness, tmp_path: Path) -> None:
     """With cwd a command works there."""
     ended = await field.run("pwd", cwd=str(tmp_path))
     assert await field.output(ended) == f"{tmp_path}\n".encode()
 
 
-async def test_input_arrives(field: Pasture) -> None:
+async def test_input_arrives(field: RuntimeHarness) -> None:
     """Standard input has the text given, and is empty otherwise."""
     text = "line ü\n" * 1000
     ended = await field.run("cat", stdin=text)
@@ -115,7 +117,9 @@ async def test_input_arrives(field: Pasture) -> None:
     assert await field.output(await field.run("cat")) == b""
 
 
-async def test_program_is_found_in_the_path_of_the_task(field: Pasture, tmp_path: Path) -> None:
+async def test_program_is_found_in_the_path_of_the_task(
+    field: RuntimeHarness, tmp_path: Path
+) -> None:
     """PATH of the task's environment decides; a relative program is relative to cwd."""
     program = tmp_path / "hello"
     program.write_text("#!/bin/sh\necho hi\n")
@@ -140,7 +144,7 @@ async def test_program_is_found_in_the_path_of_the_task(field: Pasture, tmp_path
     ],
 )
 async def test_what_cannot_be_started_says_why(
-    field: Pasture, argv: tuple[str, ...], changes: dict[str, str], text: str
+    field: RuntimeHarness, argv: tuple[str, ...], changes: dict[str, str], text: str
 ) -> None:
     """The message names the program, directory or user that is wrong."""
     ended = await field.run(*argv, **changes)
@@ -150,7 +154,9 @@ async def test_what_cannot_be_started_says_why(
     assert ended.exit_code is None
 
 
-async def test_scripts_that_cannot_be_executed_say_why(field: Pasture, tmp_path: Path) -> None:
+async def test_scripts_that_cannot_be_executed_say_why(
+    field: RuntimeHarness, tmp_path: Path
+) -> None:
     """A missing interpreter and an unknown format are told apart."""
     orphan = tmp_path / "orphan"
     orphan.write_text("#!/no/such/interpreter\n")
@@ -165,7 +171,7 @@ async def test_scripts_that_cannot_be_executed_say_why(field: Pasture, tmp_path:
 
 
 @pytest.mark.root
-async def test_user_is_switched(field: Pasture) -> None:
+async def test_user_is_switched(field: RuntimeHarness) -> None:
     """A command can run as another user, without any group of the server's."""
     if os.geteuid() != 0:
         if os.environ.get("CI") != "true":
@@ -182,7 +188,7 @@ async def test_user_is_switched(field: Pasture) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 20_000_000])
-async def test_output_of_any_size_is_complete(field: Pasture, size: int) -> None:
+async def test_output_of_any_size_is_complete(field: RuntimeHarness, size: int) -> None:
     """Every byte below the limit is kept."""
     ended = await field.run(script=f"head -c {size} /dev/zero", log_limit_bytes=64 << 20)
     assert ended.stdout.stored_bytes == size
@@ -190,13 +196,13 @@ async def test_output_of_any_size_is_complete(field: Pasture, size: int) -> None
     assert len(await field.output(ended)) == size
 
 
-async def test_output_may_be_any_bytes(field: Pasture) -> None:
+async def test_output_may_be_any_bytes(field: RuntimeHarness) -> None:
     """Output is not text to the runtime."""
     ended = await field.run(script="printf '\\377\\000\\200'")
     assert await field.output(ended) == b"\xff\x00\x80"
 
 
-async def test_output_beyond_the_limit_is_counted(field: Pasture) -> None:
+async def test_output_beyond_the_limit_is_counted(field: RuntimeHarness) -> None:
     """It never gets into the file; readers learn how much it is while the command runs."""
     limit = 10_000
     assignment = await field.start(
@@ -217,7 +223,7 @@ async def test_output_beyond_the_limit_is_counted(field: Pasture) -> None:
 
 
 @pytest.mark.cgroups
-async def test_memory_limit_is_enforced_and_named(field: Pasture) -> None:
+async def test_memory_limit_is_enforced_and_named(field: RuntimeHarness) -> None:
     """A command over its memory limit ends as out of memory."""
     field.need_cgroups()
     hog = "x = bytearray(200_000_000); x[::4096] = b'1' * len(x[::4096]); print(len(x))"
@@ -230,7 +236,7 @@ async def test_memory_limit_is_enforced_and_named(field: Pasture) -> None:
 
 
 @pytest.mark.cgroups
-async def test_pids_limit_is_enforced(field: Pasture) -> None:
+async def test_pids_limit_is_enforced(field: RuntimeHarness) -> None:
     """A command cannot have more processes than its limit."""
     field.need_cgroups()
     script = (
@@ -247,7 +253,7 @@ async def test_pids_limit_is_enforced(field: Pasture) -> None:
 
 
 @pytest.mark.cgroups
-async def test_cpu_limit_is_enforced(field: Pasture) -> None:
+async def test_cpu_limit_is_enforced(field: RuntimeHarness) -> None:
     """A command cannot use more processor time than its share."""
     field.need_cgroups()
     script = (
@@ -261,7 +267,7 @@ async def test_cpu_limit_is_enforced(field: Pasture) -> None:
 
 
 @pytest.mark.bubblewrap
-async def test_isolated_command_cannot_write_to_the_system(field: Pasture) -> None:
+async def test_isolated_command_cannot_write_to_the_system(field: RuntimeHarness) -> None:
     """Inside the sandbox system directories are read-only, and other processes out of sight."""
     assignment = await field.start(
         script="touch /usr/x 2>/dev/null || echo read-only; echo $$; touch here && ls; ls /tmp",
@@ -276,7 +282,7 @@ async def test_isolated_command_cannot_write_to_the_system(field: Pasture) -> No
 
 
 @pytest.mark.bubblewrap
-async def test_without_a_network_there_is_none(field: Pasture) -> None:
+async def test_without_a_network_there_is_none(field: RuntimeHarness) -> None:
     """Only a loopback of its own, also if nothing else was asked for; with one, the machine's."""
     look = "wc -l < /proc/net/dev; cat /proc/self/cgroup > /dev/null; ls /usr | grep -c bin"
     without = (await field.output(await field.run(script=look, network=False))).split()
@@ -287,7 +293,7 @@ async def test_without_a_network_there_is_none(field: Pasture) -> None:
 
 
 @pytest.mark.bubblewrap
-async def test_isolated_command_keeps_its_grace(field: Pasture) -> None:
+async def test_isolated_command_keeps_its_grace(field: RuntimeHarness) -> None:
     """A polite signal reaches the command and not the sandbox around it."""
     assignment = await field.start(
         script="trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done", isolate=True
@@ -301,18 +307,18 @@ async def test_isolated_command_keeps_its_grace(field: Pasture) -> None:
     assert ended.exit_code == 3
 
 
-async def test_merged_output_keeps_the_order(pasture: Pasture) -> None:
+async def test_merged_output_keeps_the_order(harness: RuntimeHarness) -> None:
     """Standard error goes where standard output goes, as it is written; its own file is empty."""
     script = "for i in 1 2 3; do echo o$i; echo e$i >&2; done; exit 4"
-    ended = await pasture.run(script=script, merge_output=True)
+    ended = await harness.run(script=script, merge_output=True)
     assert (ended.state, ended.exit_code) == (AttemptState.FAILED, 4)
-    assert await pasture.output(ended) == b"o1\ne1\no2\ne2\no3\ne3\n"
-    assert await pasture.output(ended, "stderr") == b""
+    assert await harness.output(ended) == b"o1\ne1\no2\ne2\no3\ne3\n"
+    assert await harness.output(ended, "stderr") == b""
     assert (ended.stdout.stored_bytes, ended.stderr.stored_bytes) == (18, 0)
 
 
 @pytest.mark.bubblewrap
-async def test_an_isolated_command_has_no_capabilities_and_gets_none(field: Pasture) -> None:
+async def test_an_isolated_command_has_no_capabilities_and_gets_none(field: RuntimeHarness) -> None:
     """Also in name spaces that it tries to make; nothing can be mounted."""
     script = (
         "grep -E '^Cap(Prm|Eff|Bnd)' /proc/self/status; mkdir /tmp/m;"
@@ -330,7 +336,7 @@ async def test_an_isolated_command_has_no_capabilities_and_gets_none(field: Past
 @pytest.mark.bubblewrap
 @pytest.mark.parametrize("above", [0, 1, 2])
 async def test_an_isolated_command_is_not_shown_the_data_directory(
-    field: Pasture, above: int
+    field: RuntimeHarness, above: int
 ) -> None:
     """Neither as its working directory, nor below it."""
     place = [field.root, *field.root.parents][above]

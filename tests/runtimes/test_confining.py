@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pasture import Pasture
+from runtime_harness import RuntimeHarness
 
 from taskyard.core.access.work_identity import Identity, Sandbox
 from taskyard.core.attempts import Confinement, confinement_in
@@ -16,34 +16,34 @@ pytestmark = pytest.mark.anyio
 LIMITS = Resources(cpu_millis=2000, memory_bytes=256 << 20, pids=64)
 
 
-async def test_both_reports_say_it(pasture: Pasture) -> None:
+async def test_both_reports_say_it(harness: RuntimeHarness) -> None:
     """The start, for who looks meanwhile, and the end, in case the start is never reported."""
-    assignment = await pasture.start("true", resources=LIMITS)
-    told = confinement_in((await pasture.started(assignment)).handle)
+    assignment = await harness.start("true", resources=LIMITS)
+    told = confinement_in((await harness.started(assignment)).handle)
     assert told is not None
-    assert (await pasture.ended(assignment)).confinement == told
+    assert (await harness.ended(assignment)).confinement == told
     assert told.user == str(os.geteuid())
     assert told.isolation == "none"
 
 
-async def test_limits_are_told_by_whether_they_are_enforced(pasture: Pasture) -> None:
+async def test_limits_are_told_by_whether_they_are_enforced(harness: RuntimeHarness) -> None:
     """Every one that was asked for is on one of the two lists, and no other."""
-    ended = await pasture.run("true", resources=LIMITS)
+    ended = await harness.run("true", resources=LIMITS)
     told = ended.confinement
     assert told is not None
-    assert pasture.runtime.shepherd is not None
-    can = set(pasture.runtime.shepherd.enforced)
+    assert harness.runtime.supervisor is not None
+    can = set(harness.runtime.supervisor.enforced)
     assert set(told.enforced) == {"cpu", "memory", "pids"} & can
     assert set(told.unenforced) == {"cpu", "memory", "pids"} - can
     assert len(told.warnings) == len(told.unenforced)
-    assert (await pasture.run("true")).confinement == Confinement(user=str(os.geteuid()))
+    assert (await harness.run("true")).confinement == Confinement(user=str(os.geteuid()))
 
 
-async def test_a_strict_task_does_not_run_without_its_limits(pasture: Pasture) -> None:
+async def test_a_strict_task_does_not_run_without_its_limits(harness: RuntimeHarness) -> None:
     """It fails, and says which limit it is; without limits there is nothing to be strict about."""
-    assert pasture.runtime.shepherd is not None
-    missing = {"cpu", "memory", "pids"} - set(pasture.runtime.shepherd.enforced)
-    ended = await pasture.run("true", resources=LIMITS, strict=True)
+    assert harness.runtime.supervisor is not None
+    missing = {"cpu", "memory", "pids"} - set(harness.runtime.supervisor.enforced)
+    ended = await harness.run("true", resources=LIMITS, strict=True)
     if missing:
         assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.START_FAILED)
         assert ended.message is not None
@@ -51,25 +51,25 @@ async def test_a_strict_task_does_not_run_without_its_limits(pasture: Pasture) -
         assert "strict" in ended.message
     else:
         assert ended.state is AttemptState.SUCCEEDED
-    assert (await pasture.run("true", strict=True)).state is AttemptState.SUCCEEDED
+    assert (await harness.run("true", strict=True)).state is AttemptState.SUCCEEDED
 
 
 async def test_without_cgroups_nothing_is_enforced(tmp_path: Path) -> None:
     """So that a machine with cgroups does not hide the other case."""
-    pasture = Pasture(tmp_path, use_cgroups=False)
-    await pasture.open()
+    harness = RuntimeHarness(tmp_path, use_cgroups=False)
+    await harness.open()
     try:
-        ended = await pasture.run("true", resources=LIMITS)
+        ended = await harness.run("true", resources=LIMITS)
         assert ended.confinement is not None
         assert ended.confinement.unenforced == ("cpu", "memory", "pids")
-        strict = await pasture.run("true", resources=LIMITS, strict=True)
+        strict = await harness.run("true", resources=LIMITS, strict=True)
         assert strict.reason is Reason.START_FAILED
     finally:
-        await pasture.close()
+        await harness.close()
 
 
 @pytest.mark.root
-async def test_another_user_is_told(field: Pasture) -> None:
+async def test_another_user_is_told(field: RuntimeHarness) -> None:
     """By number."""
     if os.geteuid() != 0:
         pytest.skip("needs root rights")
@@ -80,7 +80,7 @@ async def test_another_user_is_told(field: Pasture) -> None:
 
 @pytest.mark.bubblewrap
 @pytest.mark.parametrize("how", [{"isolate": True}, {"sandbox": Sandbox(())}], ids=["own", "ours"])
-async def test_a_sandbox_is_told(field: Pasture, how: dict[str, Any]) -> None:
+async def test_a_sandbox_is_told(field: RuntimeHarness, how: dict[str, Any]) -> None:
     """Whoever wanted it."""
     assignment = await field.start("true", **how)
     await field.started_in_sandbox(assignment)

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 from litestar.types import Receive, Scope, Send
-from pasture import Pasture, alive
+from runtime_harness import RuntimeHarness, alive
 from test_kill import pids_in
 
 from eventually import eventually_async
@@ -71,7 +71,7 @@ def escaping(
     )
 
 
-async def fugitive(field: Pasture, assignment: Assignment) -> int:
+async def fugitive(field: RuntimeHarness, assignment: Assignment) -> int:
     """The process that left, once it has become what it wanted to be."""
     (pid,) = pids_in(await field.has_written(assignment, b"\n"))
     await eventually_async(lambda: Path(f"/proc/{pid}/comm").read_text("ascii") == "sleep\n")
@@ -80,7 +80,7 @@ async def fugitive(field: Pasture, assignment: Assignment) -> int:
 
 @pytest.mark.parametrize("orphaned", [True, False])
 async def test_who_left_the_cgroup_and_shed_every_mark_is_killed(
-    field: Pasture, orphaned: bool
+    field: RuntimeHarness, orphaned: bool
 ) -> None:
     """Also while other attempts run, and the report counts it."""
     field.need_cgroups()
@@ -94,7 +94,7 @@ async def test_who_left_the_cgroup_and_shed_every_mark_is_killed(
     assert (await field.kill(other)).killed_count == 1
 
 
-async def test_it_does_not_outlive_an_attempt_that_ends_by_itself(field: Pasture) -> None:
+async def test_it_does_not_outlive_an_attempt_that_ends_by_itself(field: RuntimeHarness) -> None:
     """The attempt ends when it is gone, not before."""
     field.need_cgroups()
     one = await field.start(*escaping(stays=False))
@@ -106,7 +106,7 @@ async def test_it_does_not_outlive_an_attempt_that_ends_by_itself(field: Pasture
     assert ended.kill_report.killed_count == 1
 
 
-async def test_whose_mark_it_bears_decides_when_it_is_killed(field: Pasture) -> None:
+async def test_whose_mark_it_bears_decides_when_it_is_killed(field: RuntimeHarness) -> None:
     """What another attempt started outside is left alone until that one ends."""
     field.need_cgroups()
     other = await field.start(*escaping(marked=True))
@@ -120,37 +120,39 @@ async def test_whose_mark_it_bears_decides_when_it_is_killed(field: Pasture) -> 
     assert not alive(pid)
 
 
-async def test_it_is_found_by_another_supervisor_too(field: Pasture) -> None:
+async def test_it_is_found_by_another_supervisor_too(field: RuntimeHarness) -> None:
     """As long as it descends from the main process."""
     field.need_cgroups()
     one = await field.start(*escaping(orphaned=False))
     handle = (await field.started(one)).handle
     pid = await fugitive(field, one)
-    await field.slay_shepherd()
+    await field.slay_supervisor()
     await field.adopt(one, handle)
     await field.kill(one)
     assert not alive(pid)
 
 
-async def test_a_process_whose_first_thread_has_ended_is_alive(pasture: Pasture) -> None:
+async def test_a_process_whose_first_thread_has_ended_is_alive(harness: RuntimeHarness) -> None:
     """It looks like one that waits to be buried, and runs on."""
     number = _EXIT.get(os.uname().machine)
     if number is None:
         pytest.skip("the number of the system call is not known")
     script = _LEADERLESS.replace("EXIT", str(number))
-    one = await pasture.start(sys.executable, "-S", "-c", script)
-    (pid,) = pids_in(await pasture.has_written(one, b"\n"))
+    one = await harness.start(sys.executable, "-S", "-c", script)
+    (pid,) = pids_in(await harness.has_written(one, b"\n"))
     await eventually_async(lambda: (found := process(pid)) is not None and found.state == "Z")
     found = process(pid)
     assert found is not None
     assert found.alive
-    report = await pasture.kill(one)
+    report = await harness.kill(one)
     assert report.survivors == ()
     assert report.killed_count == 2
     await eventually_async(lambda: process(pid) is None)
 
 
-async def test_the_control_socket_knows_it_by_its_ancestors(field: Pasture, tmp_path: Path) -> None:
+async def test_the_control_socket_knows_it_by_its_ancestors(
+    field: RuntimeHarness, tmp_path: Path
+) -> None:
     """Although neither its cgroup nor its environment says that it is a task's."""
     field.need_cgroups()
     path = tmp_path / "control.sock"
@@ -190,17 +192,17 @@ async def test_ancestry_goes_up_to_the_first_process() -> None:
     assert ancestry(2**22 + 1) is None
 
 
-async def test_the_supervisor_takes_no_orders_from_work(pasture: Pasture) -> None:
+async def test_the_supervisor_takes_no_orders_from_work(harness: RuntimeHarness) -> None:
     """Whoever can speak to it could have anything started, as anybody."""
     ask = (
         "import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(5);"
         "s.connect(sys.argv[1]); s.sendall(b'{\"op\": \"list\"}\\n'); print('got', s.recv(4096))"
     )
     # By way of the working directory: a socket's path may have no more than 107 bytes.
-    (pasture.root / "shepherd").chmod(0o755)
-    ended = await pasture.run(
-        *(sys.executable, "-I", "-S", "-c", ask, "socket"), cwd=str(pasture.root / "shepherd")
+    (harness.root / "supervisor").chmod(0o755)
+    ended = await harness.run(
+        *(sys.executable, "-I", "-S", "-c", ask, "socket"), cwd=str(harness.root / "supervisor")
     )
-    said = await pasture.output(ended) + await pasture.output(ended, "stderr")
+    said = await harness.output(ended) + await harness.output(ended, "stderr")
     assert b"attempt_id" not in said
     assert b"got b''" in said or b"ConnectionResetError" in said or b"BrokenPipe" in said

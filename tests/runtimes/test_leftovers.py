@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from pasture import Pasture, alive
+from runtime_harness import RuntimeHarness, alive
 
 from leftovers import remove_leftovers
 
@@ -15,14 +15,14 @@ pytestmark = [pytest.mark.anyio, pytest.mark.cgroups]
 @pytest.mark.parametrize("is_killed", [False, True])
 async def test_nothing_is_left_of_a_killed_server(tmp_path: Path, is_killed: bool) -> None:
     """Neither cgroups nor commands, whether their supervisor lives or was killed as well."""
-    pasture = Pasture(tmp_path, linger_s=600)
-    await pasture.open()
-    pasture.need_cgroups()
-    started = await pasture.started(await pasture.start("sleep", "600"))
-    pid = pasture.shepherd_pid
+    harness = RuntimeHarness(tmp_path, linger_s=600)
+    await harness.open()
+    harness.need_cgroups()
+    started = await harness.started(await harness.start("sleep", "600"))
+    pid = harness.supervisor_pid
     if is_killed:
         os.kill(pid, signal.SIGKILL)
-    await pasture.runtime.close()
+    await harness.runtime.close()
     removed = remove_leftovers(tmp_path)
     assert removed
     assert not any(path.exists() for path in removed)

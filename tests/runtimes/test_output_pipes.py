@@ -10,7 +10,7 @@ from selectors import DefaultSelector
 from typing import Any
 
 import pytest
-from pasture import Pasture, alive
+from runtime_harness import RuntimeHarness, alive
 
 from eventually import eventually_async
 from taskyard.core import output_index
@@ -33,16 +33,18 @@ LINES = (b"1\n2\n3\n", b"1\n2\n2\n3\n")
 
 @pytest.mark.parametrize(("script", "stream"), REOPENED)
 async def test_opening_an_output_again_wipes_nothing(
-    pasture: Pasture, script: str, stream: str
+    harness: RuntimeHarness, script: str, stream: str
 ) -> None:
     """Whatever does so, and whichever of both it is."""
-    ended = await pasture.run(script=script)
+    ended = await harness.run(script=script)
     assert ended.state is AttemptState.SUCCEEDED
-    assert await pasture.output(ended, stream) in LINES
+    assert await harness.output(ended, stream) in LINES
 
 
 @pytest.mark.parametrize("how", ["user", "sandbox", "merged"])
-async def test_nor_does_it_for_other_users_and_in_sandboxes(field: Pasture, how: str) -> None:
+async def test_nor_does_it_for_other_users_and_in_sandboxes(
+    field: RuntimeHarness, how: str
+) -> None:
     """Pipes belong to whom the command runs as, who else could not open them again."""
     changes: dict[str, Any] = {"merge_output": how == "merged", "isolate": "sandbox" in how}
     if "user" in how:
@@ -59,88 +61,88 @@ async def test_nor_does_it_for_other_users_and_in_sandboxes(field: Pasture, how:
         assert (facts.st_uid, facts.st_mode & 0o777) == (os.geteuid(), 0o600)
 
 
-async def test_what_was_said_until_a_kill_is_kept(pasture: Pasture) -> None:
+async def test_what_was_said_until_a_kill_is_kept(harness: RuntimeHarness) -> None:
     """To the last byte: the rest of it is in the pipe when the process is dead."""
     script = "head -c 50000 /dev/zero; echo end; : > said; sleep 300"
-    assignment = await pasture.start(script=script)
-    directory = pasture.directory(assignment.attempt_id)
+    assignment = await harness.start(script=script)
+    directory = harness.directory(assignment.attempt_id)
     await eventually_async((directory / "work" / "said").exists)
-    await pasture.kill(assignment)
-    assert (await pasture.output(assignment)).endswith(b"\0end\n")
-    assert (await pasture.ended(assignment)).stdout.stored_bytes == 50_004
+    await harness.kill(assignment)
+    assert (await harness.output(assignment)).endswith(b"\0end\n")
+    assert (await harness.ended(assignment)).stdout.stored_bytes == 50_004
 
 
-async def test_who_says_more_than_is_read_waits(pasture: Pasture) -> None:
+async def test_who_says_more_than_is_read_waits(harness: RuntimeHarness) -> None:
     """A stopped supervisor loses nothing, and its commands do not fail."""
     script = "head -c 3000000 /dev/zero; echo $? >&2"
-    os.kill(pasture.shepherd_pid, signal.SIGSTOP)
+    os.kill(harness.supervisor_pid, signal.SIGSTOP)
     try:
-        assignment = await pasture.start(script=script, log_limit_bytes=4 << 20)
+        assignment = await harness.start(script=script, log_limit_bytes=4 << 20)
     finally:
-        os.kill(pasture.shepherd_pid, signal.SIGCONT)
-    ended = await pasture.ended(assignment)
+        os.kill(harness.supervisor_pid, signal.SIGCONT)
+    ended = await harness.ended(assignment)
     assert ended.stdout.stored_bytes == 3_000_000
-    assert await pasture.output(ended, "stderr") == b"0\n"
+    assert await harness.output(ended, "stderr") == b"0\n"
 
 
-async def test_a_supervisor_that_is_killed_takes_no_output_along(pasture: Pasture) -> None:
+async def test_a_supervisor_that_is_killed_takes_no_output_along(harness: RuntimeHarness) -> None:
     """Its commands do not die of a broken pipe, and the next one reads on where it was."""
     script = (
         "echo 1; while [ ! -e more ]; do sleep 0.01; done; i=0;"
         " while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done; echo e >&2; : > done;"
         " while [ ! -e go ]; do sleep 0.01; done; echo last"
     )
-    assignment = await pasture.start(script=script)
-    handle = (await pasture.started(assignment)).handle
-    directory = pasture.directory(assignment.attempt_id)
-    await pasture.has_written(assignment, b"1\n")
-    dead = pasture.shepherd_pid
+    assignment = await harness.start(script=script)
+    handle = (await harness.started(assignment)).handle
+    directory = harness.directory(assignment.attempt_id)
+    await harness.has_written(assignment, b"1\n")
+    dead = harness.supervisor_pid
     (directory / "work" / "more").touch()
-    await pasture.slay_shepherd()
+    await harness.slay_supervisor()
     assert not alive(dead)
     await eventually_async((directory / "work" / "done").exists)
     assert alive(handle["pid"])
     (directory / "work" / "go").touch()
-    ended = await pasture.ended(assignment)
+    ended = await harness.ended(assignment)
     text = b"1\n" + b"".join(b"%d\n" % one for one in range(20000)) + b"last\n"
-    assert await pasture.output(ended) == text
-    assert await pasture.output(ended, "stderr") == b"e\n"
+    assert await harness.output(ended) == text
+    assert await harness.output(ended, "stderr") == b"e\n"
     assert ended.stdout.stored_bytes == len(text)
     assert output_index.covered((directory / "order").read_bytes()) == (len(text), 2)
 
 
-async def test_a_noisy_command_holds_up_nobody(pasture: Pasture) -> None:
+async def test_a_noisy_command_holds_up_nobody(harness: RuntimeHarness) -> None:
     """Others begin and end meanwhile, and it can be killed."""
-    noisy = await pasture.start("yes", log_limit_bytes=1000)
-    await pasture.started(noisy)
+    noisy = await harness.start("yes", log_limit_bytes=1000)
+    await harness.started(noisy)
     for _ in range(10):
-        assert await pasture.output(await pasture.run("echo", "x")) == b"x\n"
-    await pasture.kill(noisy)
-    ended = await pasture.ended(noisy)
+        assert await harness.output(await harness.run("echo", "x")) == b"x\n"
+    await harness.kill(noisy)
+    ended = await harness.ended(noisy)
     assert ended.stdout.stored_bytes == 1000
     assert ended.stdout.dropped_bytes > 0
 
 
-async def test_who_escaped_with_the_pipe_does_not_hold_up_the_end(pasture: Pasture) -> None:
+async def test_who_escaped_with_the_pipe_does_not_hold_up_the_end(harness: RuntimeHarness) -> None:
     """There is no waiting for its last holder: this one here would go on for ever."""
-    assignment = await pasture.start(script="while [ ! -e go ]; do sleep 0.01; done; echo x")
-    pid = (await pasture.started(assignment)).handle["pid"]
+    assignment = await harness.start(script="while [ ! -e go ]; do sleep 0.01; done; echo x")
+    pid = (await harness.started(assignment)).handle["pid"]
     held = os.open(f"/proc/{pid}/fd/1", os.O_WRONLY | os.O_NONBLOCK)
     try:
         os.write(held, b"held\n")
-        (pasture.directory(assignment.attempt_id) / "work" / "go").touch()
-        ended = await pasture.ended(assignment)
+        (harness.directory(assignment.attempt_id) / "work" / "go").touch()
+        ended = await harness.ended(assignment)
     finally:
         os.close(held)
     assert ended.state is AttemptState.SUCCEEDED
-    assert await pasture.output(ended) == b"held\nx\n"
+    assert await harness.output(ended) == b"held\nx\n"
 
 
-async def test_the_order_of_both_outputs_is_noted(pasture: Pasture) -> None:
+async def test_the_order_of_both_outputs_is_noted(harness: RuntimeHarness) -> None:
     """In a file beside them, with times, as long as both do not come at the same moment."""
     script = "for i in 1 2 3; do echo o$i; sleep 0.02; echo e$i >&2; sleep 0.02; done"
-    ended = await pasture.run(script=script)
-    index = (pasture.directory(ended.attempt_id) / "order").read_bytes()
+    ended = await harness.run(script=script)
+    index = (harness.directory(ended.attempt_id) / "order").read_bytes()
     records = list(output_index.decode(index))
     assert [(one.stream, one.size_bytes) for one in records] == [(1, 3), (2, 3)] * 3
     times = [one.at_us for one in records]
@@ -149,10 +151,10 @@ async def test_the_order_of_both_outputs_is_noted(pasture: Pasture) -> None:
     assert ended.started_at - 1000 <= times[0] <= times[-1] <= ended.at
 
 
-async def test_neighbours_are_noted_together(pasture: Pasture) -> None:
+async def test_neighbours_are_noted_together(harness: RuntimeHarness) -> None:
     """So that output in many small pieces has a small index."""
-    ended = await pasture.run("python3", "-uc", "for i in range(20000): print(i)")
-    index = (pasture.directory(ended.attempt_id) / "order").read_bytes()
+    ended = await harness.run("python3", "-uc", "for i in range(20000): print(i)")
+    index = (harness.directory(ended.attempt_id) / "order").read_bytes()
     assert output_index.covered(index) == (ended.stdout.stored_bytes, 0)
     assert len(index) < 5000 * output_index.RECORD_BYTES
 

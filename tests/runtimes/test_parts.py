@@ -1,4 +1,4 @@
-"""Small parts of the shepherd, each on its own."""
+"""Small parts of the supervisor, each on its own."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from taskyard.core.states import AttemptState, Reason
 from taskyard.runtimes.command import supervised_process
 from taskyard.runtimes.command.timers import Timers
 from taskyard.runtimes.processes import proc
-from taskyard.runtimes.processes.attempt_cgroup import Cage, Stand
+from taskyard.runtimes.processes.attempt_cgroup import AttemptCgroup, CurrentCgroup
 from taskyard.runtimes.processes.cgroups import own_hierarchies
 from taskyard.runtimes.processes.session import Roster, SessionTree
 from taskyard.runtimes.processes.tree import Limits
@@ -45,15 +45,15 @@ def test_hierarchy_shown_from_within_a_container() -> None:
 
 def test_version_2_limits_are_written(tmp_path: Path) -> None:
     """With controllers in the version 2 hierarchy every limit goes into its files there."""
-    path = tmp_path / "cage"
+    path = tmp_path / "cgroup"
     path.mkdir()
     for name in ("pids.max", "cpu.max", "memory.max", "memory.swap.max"):
         (path / name).touch()
     limits = Limits(cpu_millis=250, memory_bytes=5_000_000, pids=7)
-    cage = Cage(
-        str(path), {}, {}, limits, frozenset({"cpu", "memory", "pids"}), Stand(lambda: None)
+    cgroup = AttemptCgroup(
+        str(path), {}, {}, limits, frozenset({"cpu", "memory", "pids"}), CurrentCgroup(lambda: None)
     )
-    assert cage.limit()
+    assert cgroup.limit()
     written = {file.name: file.read_text() for file in path.iterdir()}
     assert written == {
         "pids.max": "7",
@@ -63,8 +63,8 @@ def test_version_2_limits_are_written(tmp_path: Path) -> None:
     }
     (path / "memory.events").write_text("low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\n")
     (path / "memory.peak").write_text("4999999\n")
-    assert cage.oom_kills() == 2
-    assert cage.memory_peak() == 4_999_999
+    assert cgroup.oom_kills() == 2
+    assert cgroup.memory_peak() == 4_999_999
 
 
 def test_timers_run_in_order_and_forget_cancelled_ones() -> None:
@@ -85,8 +85,8 @@ def test_timers_run_in_order_and_forget_cancelled_ones() -> None:
     assert made == [1, 2]
 
 
-def test_words_of_the_shepherd_are_words_of_the_core() -> None:
-    """The shepherd imports no core; the states and reasons it writes exist there all the same."""
+def test_words_of_the_supervisor_are_words_of_the_core() -> None:
+    """The supervisor imports no core; the states and reasons it writes exist there all the same."""
     folder = Path(supervised_process.__file__).parent
     names = ("supervised_process.py", "process_table.py")
     source = "".join((folder / name).read_text(encoding="utf-8") for name in names)
@@ -108,7 +108,7 @@ def test_words_of_the_shepherd_are_words_of_the_core() -> None:
 
 
 @pytest.mark.parametrize("module", ["asyncio", "msgspec", "anyio", "structlog", "litestar"])
-def test_shepherd_stays_small(module: str) -> None:
+def test_supervisor_stays_small(module: str) -> None:
     """It lives as long as any command; what it does not need it does not load."""
     script = f"import sys, taskyard.runtimes.command.supervisor; print({module!r} in sys.modules)"
     done = subprocess.run(

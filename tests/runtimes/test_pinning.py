@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from pasture import Pasture
+from runtime_harness import RuntimeHarness
 
 from taskyard.core.resources import Resources
 from taskyard.core.scheduling.cpu_allocation import CpuAllocation
@@ -41,33 +41,33 @@ def cores_here() -> list[int]:
     return cores
 
 
-async def test_a_command_runs_on_its_cores(pasture: Pasture) -> None:
+async def test_a_command_runs_on_its_cores(harness: RuntimeHarness) -> None:
     """Whatever pins it; and what comes after it is not pinned."""
     cores = cores_here()
     for core in cores[:2]:
-        ended = await pasture.run(sys.executable, "-c", SHOW, resources=on(core))
-        assert (await pasture.output(ended)).decode() == f"[{core}]\n"
-    ended = await pasture.run(sys.executable, "-c", SHOW, resources=on(*cores[:2]))
-    assert (await pasture.output(ended)).decode() == f"{cores[:2]}\n"
-    ended = await pasture.run(sys.executable, "-c", SHOW)
-    assert (await pasture.output(ended)).decode() == f"{cores}\n"
+        ended = await harness.run(sys.executable, "-c", SHOW, resources=on(core))
+        assert (await harness.output(ended)).decode() == f"[{core}]\n"
+    ended = await harness.run(sys.executable, "-c", SHOW, resources=on(*cores[:2]))
+    assert (await harness.output(ended)).decode() == f"{cores[:2]}\n"
+    ended = await harness.run(sys.executable, "-c", SHOW)
+    assert (await harness.output(ended)).decode() == f"{cores}\n"
 
 
-async def test_children_are_pinned_too(pasture: Pasture) -> None:
+async def test_children_are_pinned_too(harness: RuntimeHarness) -> None:
     """However they were forked, and also those that are over-provisioned by number."""
     core = cores_here()[1]
     script = f"{sys.executable} -c '{SHOW}' & wait"
-    ended = await pasture.run(script=script, resources=on(core + 10_000))
-    assert (await pasture.output(ended)).decode() == f"[{core}]\n"
+    ended = await harness.run(script=script, resources=on(core + 10_000))
+    assert (await harness.output(ended)).decode() == f"[{core}]\n"
 
 
 @pytest.mark.cgroups
-async def test_a_cgroup_holds_what_wants_away(field: Pasture) -> None:
+async def test_a_cgroup_holds_what_wants_away(field: RuntimeHarness) -> None:
     """A command cannot take cores that it was not given."""
     field.need_cgroups()
-    shepherd = field.runtime.shepherd
-    assert shepherd is not None
-    if "cpuset" not in shepherd.enforced and os.environ.get("CI") != "true":
+    supervisor = field.runtime.supervisor
+    assert supervisor is not None
+    if "cpuset" not in supervisor.enforced and os.environ.get("CI") != "true":
         pytest.skip("needs the cpuset controller")
     cores = cores_here()
     resources = on(cores[0], pins_memory=True)
@@ -76,11 +76,11 @@ async def test_a_cgroup_holds_what_wants_away(field: Pasture) -> None:
     await field.runtime.release([ended.attempt_id])
 
 
-async def test_cores_that_are_not_there_are_trouble_of_the_machine(pasture: Pasture) -> None:
+async def test_cores_that_are_not_there_are_trouble_of_the_machine(harness: RuntimeHarness) -> None:
     """And not the task's fault; the next command runs."""
-    ended = await pasture.run("true", resources=on(9999))
+    ended = await harness.run("true", resources=on(9999))
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.RUNTIME_TROUBLE)
-    assert (await pasture.run("true")).state is AttemptState.SUCCEEDED
+    assert (await harness.run("true")).state is AttemptState.SUCCEEDED
 
 
 async def test_a_new_cpuset_gets_what_its_parent_has(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pasture import Pasture
+from runtime_harness import RuntimeHarness
 
 from taskyard.core.access.work_identity import Sandbox
 from taskyard.core.attempts import Ended
@@ -24,18 +24,18 @@ def can_sandbox() -> None:
     assert obstacle is None
 
 
-async def run(field: Pasture, script: str, *allowed: Path, cwd: Path | None = None) -> Ended:
+async def run(field: RuntimeHarness, script: str, *allowed: Path, cwd: Path | None = None) -> Ended:
     """A sandboxed shell command that did not ask for isolation."""
     directories = tuple(str(path) for path in allowed)
     where = None if cwd is None else str(cwd)
     return await field.run(script=script, cwd=where, sandbox=Sandbox(directories))
 
 
-async def test_it_is_isolated_without_asking(field: Pasture) -> None:
+async def test_it_is_isolated_without_asking(field: RuntimeHarness) -> None:
     """Its own processes, its own directory, nothing of the server's."""
     ended = await run(
         field,
-        f"ls {field.root / 'shepherd'} && echo GOT; ls /proc | grep -c '^[0-9]'; echo mine > own;"
+        f"ls {field.root / 'supervisor'} && echo GOT; ls /proc | grep -c '^[0-9]'; echo mine > own;"
         " cat own; id -u",
     )
     lines = (await field.output(ended)).decode().split()
@@ -44,14 +44,14 @@ async def test_it_is_isolated_without_asking(field: Pasture) -> None:
     assert ended.kill_report is None
 
 
-async def test_the_end_of_a_sandbox_is_no_kill(field: Pasture) -> None:
+async def test_the_end_of_a_sandbox_is_no_kill(field: RuntimeHarness) -> None:
     """What is around the command may end a moment later."""
     for code in (0, 3, 0, 3):
         ended = await run(field, f"exit {code}")
         assert (ended.exit_code, ended.kill_report) == (code, None)
 
 
-async def test_what_is_used_inside_is_counted(field: Pasture) -> None:
+async def test_what_is_used_inside_is_counted(field: RuntimeHarness) -> None:
     """Although bubblewrap itself uses next to nothing."""
     busy = "x=0; while [ $x -lt 300000 ]; do x=$((x+1)); done"
     ended = await run(field, f"({busy}); head -c 80000000 /dev/zero | tail -c 80000000 | wc -c")
@@ -62,7 +62,7 @@ async def test_what_is_used_inside_is_counted(field: Pasture) -> None:
     assert ended.kill_report is None
 
 
-async def test_it_works_where_it_is_allowed(field: Pasture, tmp_path: Path) -> None:
+async def test_it_works_where_it_is_allowed(field: RuntimeHarness, tmp_path: Path) -> None:
     """It sees and writes all of the directory, and none beside it."""
     allowed, beside = tmp_path / "allowed" / "deep", tmp_path / "beside"
     allowed.mkdir(parents=True)
@@ -73,7 +73,7 @@ async def test_it_works_where_it_is_allowed(field: Pasture, tmp_path: Path) -> N
     assert b"No such file" in await field.output(ended, "stderr")
 
 
-async def test_it_does_not_work_elsewhere(field: Pasture, tmp_path: Path) -> None:
+async def test_it_does_not_work_elsewhere(field: RuntimeHarness, tmp_path: Path) -> None:
     """Nor where a link leads; the message names the setting."""
     allowed, beside = tmp_path / "allowed", tmp_path / "beside"
     allowed.mkdir()
@@ -86,13 +86,13 @@ async def test_it_does_not_work_elsewhere(field: Pasture, tmp_path: Path) -> Non
         assert "work_directories" in ended.message
 
 
-async def test_system_directories_can_be_worked_in(field: Pasture) -> None:
+async def test_system_directories_can_be_worked_in(field: RuntimeHarness) -> None:
     """They are read-only."""
     ended = await run(field, "touch x || pwd", cwd=Path("/usr"))
     assert await field.output(ended) == b"/usr\n"
 
 
-async def test_a_program_that_is_not_shown_is_named(field: Pasture, tmp_path: Path) -> None:
+async def test_a_program_that_is_not_shown_is_named(field: RuntimeHarness, tmp_path: Path) -> None:
     """Before bubblewrap fails on it; a link to one that is shown does not help."""
     hidden = tmp_path / "hidden"
     hidden.symlink_to("/bin/ls")
@@ -102,7 +102,9 @@ async def test_a_program_that_is_not_shown_is_named(field: Pasture, tmp_path: Pa
     assert str(hidden) in ended.message
 
 
-async def test_a_task_can_ask_for_more_and_not_for_less(field: Pasture, tmp_path: Path) -> None:
+async def test_a_task_can_ask_for_more_and_not_for_less(
+    field: RuntimeHarness, tmp_path: Path
+) -> None:
     """Its own ``isolate`` opens no directory that the operator did not allow."""
     assignment: Assignment = await field.start(
         script="ls", cwd=str(tmp_path), isolate=True, sandbox=Sandbox(())

@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from pasture import Ear
+from runtime_harness import Ear
 
 from taskyard.core.attempts import Ended, Started
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName

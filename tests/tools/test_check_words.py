@@ -61,3 +61,9 @@ def test_a_phrase_is_found_in_documents(tmp_path: Path) -> None:
 def test_files_of_other_kinds_are_left_alone(tmp_path: Path) -> None:
     """Pictures and data are not read."""
     assert run(written(tmp_path, "five.bin", "shepherd")) == (0, "")
+
+
+def test_a_line_that_says_why_is_left_alone(tmp_path: Path) -> None:
+    """Such as the name of a directory that earlier releases made."""
+    path = written(tmp_path, "six.py", 'NAME = "shepherd"  # kept: it is on disk\n')
+    assert run(path) == (0, "")

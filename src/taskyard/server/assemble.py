@@ -1,7 +1,7 @@
 """Puts one server together: the store, the engine, and a worker of its own; starts and stops them.
 
 Started in the order in which each needs the one before; stopped the other way round. Commands are
-left running: they belong to the shepherd, and the next server takes them over.
+left running: they belong to the supervisor, and the next server takes them over.
 """
 
 import socket
@@ -24,6 +24,7 @@ from taskyard.core.ids import WorkerId, node_id
 from taskyard.core.tasks import IMAGE_FUNCTIONS
 from taskyard.ports.clock import Clock
 from taskyard.ports.runtime import Runtime
+from taskyard.runtimes.command.protocol import DIRECTORY
 from taskyard.runtimes.command.runtime import CommandRuntime
 from taskyard.runtimes.container.runtime import ContainerRuntime
 from taskyard.runtimes.engine.address import OFF
@@ -265,7 +266,7 @@ def _local_runtimes(
     )
     functions.rebuild = rebuild
     runtimes: dict[str, Runtime] = {
-        "command": CommandRuntime(data / "shepherd", work_root=root),
+        "command": CommandRuntime(data / DIRECTORY, work_root=root),
         "simulation": SimulationRuntime(clock),
         "function": functions,
     }

@@ -4,16 +4,17 @@ from pathlib import Path
 from typing import Final
 
 from taskyard.runtimes.processes import proc
+from taskyard.runtimes.processes.cgroups import OWN_LEAF
 from taskyard.runtimes.processes.peers import Peer, has_ended
 
 _MARK: Final = b"TASKYARD_ATTEMPT_ID="
 _FUNCTION: Final = b"TASKYARD_FUNCTION="
 _CGROUP: Final = "/taskyard-"
 """How the names of the cgroups begin in which commands, functions and builds are held."""
-_SUPERVISOR: Final = "/shepherd"
+_SUPERVISOR: Final = f"/{OWN_LEAF}"
 _COMMANDS: Final = {
     b"taskyard.runtimes.command.supervisor",
-    b"taskyard.runtimes.command.shepherd",  # of earlier releases: outlives an upgrade
+    b"taskyard.runtimes.command.shepherd",  # kept: one of an earlier release outlives an upgrade
 }
 _NURSERY: Final = b"taskyard.runtimes.function.child.fork_server"
 _BUILD: Final = b"taskyard.runtimes.function.child.supervisor"

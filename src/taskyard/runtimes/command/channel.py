@@ -1,4 +1,4 @@
-"""The shepherd's end of its socket: lines of JSON from clients, and to them."""
+"""The supervisor's end of its socket: lines of JSON from clients, and to them."""
 
 import contextlib
 import json
@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from taskyard.runtimes.command.log import complain
+from taskyard.runtimes.command.log import log_error
 from taskyard.runtimes.command.protocol import MAX_LINE_BYTES, SOCKET
 from taskyard.runtimes.processes.peers import is_ours
 from taskyard.runtimes.processes.proc import Json
@@ -20,7 +20,7 @@ _WAITING_MAX: Final = 256
 _UNSENT_MAX_BYTES: Final = 64 * 1024 * 1024
 
 
-class Client:
+class Connection:
     """One connection."""
 
     __slots__ = ("_in", "_out", "closed", "listens", "requests", "sock", "waits_for_room")
@@ -82,13 +82,13 @@ class Channel:
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
-        self.clients: list[Client] = []
+        self.clients: list[Connection] = []
         self._has_refused = False
-        self._dirty: set[Client] = set()
-        self._left: deque[tuple[Client, bytes]] = deque()
+        self._dirty: set[Connection] = set()
+        self._left: deque[tuple[Connection, bytes]] = deque()
         """Requests of clients that are gone. They asked, so it happens."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(SOCKET)  # noqa: PTH108 - no pathlib in the shepherd
+            os.unlink(SOCKET)  # noqa: PTH108 - no pathlib in the supervisor
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # A relative name, because the path of a Unix socket may have no more than 107 bytes.
         mask = os.umask(0o177)
@@ -107,16 +107,16 @@ class Channel:
             return
         if not is_ours(sock):
             if not self._has_refused:
-                complain("connections from work are refused")
+                log_error("connections from work are refused")
             self._has_refused = True
             sock.close()
             return
         sock.setblocking(False)
-        client = Client(sock)
+        client = Connection(sock)
         self.clients.append(client)
         self._selector.register(sock, selectors.EVENT_READ, self._reader(client))
 
-    def _reader(self, client: Client) -> Callable[[int], None]:
+    def _reader(self, client: Connection) -> Callable[[int], None]:
         def ready(events: int) -> None:
             if events & selectors.EVENT_WRITE:
                 self._dirty.add(client)
@@ -134,9 +134,9 @@ class Channel:
         """Whether :meth:`take` would find any."""
         return bool(self._left) or any(client.requests for client in self.clients)
 
-    def take(self, limit: int) -> list[tuple[Client, bytes]]:
+    def take(self, limit: int) -> list[tuple[Connection, bytes]]:
         """Up to so many requests, in turn from all clients."""
-        taken: list[tuple[Client, bytes]] = []
+        taken: list[tuple[Connection, bytes]] = []
         while self._left and len(taken) < limit:
             taken.append(self._left.popleft())
         found = True
@@ -148,7 +148,7 @@ class Channel:
                     found = True
         return taken
 
-    def tell(self, client: Client, message: Json) -> None:
+    def tell(self, client: Connection, message: Json) -> None:
         """Send an answer to one client with the next flush."""
         if not client.closed:
             client.put(json.dumps(message).encode() + b"\n")
@@ -175,7 +175,7 @@ class Channel:
                 self._selector.modify(client.sock, events, self._reader(client))
         self._dirty.clear()
 
-    def drop(self, client: Client) -> None:
+    def drop(self, client: Connection) -> None:
         """End a connection."""
         if not client.closed:
             client.closed = True
@@ -192,4 +192,4 @@ class Channel:
         self._selector.unregister(self._listener)
         self._listener.close()
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(SOCKET)  # noqa: PTH108 - no pathlib in the shepherd
+            os.unlink(SOCKET)  # noqa: PTH108 - no pathlib in the supervisor

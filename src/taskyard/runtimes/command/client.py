@@ -1,4 +1,4 @@
-"""The runtime's connection to its shepherd: finding one, starting one, sending and receiving."""
+"""The runtime's connection to its supervisor: finding one, starting one, sending and receiving."""
 
 import asyncio
 import os
@@ -23,8 +23,8 @@ _TRIES: Final = 50
 _BETWEEN_TRIES_S: Final = 0.1
 
 
-class Link:
-    """One open connection to a shepherd that has introduced itself."""
+class SupervisorClient:
+    """One open connection to a supervisor that has introduced itself."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hello: HelloEvent
@@ -39,7 +39,7 @@ class Link:
         await self._writer.drain()
 
     async def receive(self) -> Event | None:
-        """The next event; None once the shepherd is gone."""
+        """The next event; None once the supervisor is gone."""
         return await _receive(self._reader)
 
     def close(self) -> None:
@@ -47,28 +47,28 @@ class Link:
         self._writer.close()
 
 
-class ShepherdPlace:
-    """A directory with a shepherd in it, or with room for one."""
+class SupervisorAddress:
+    """A directory with a supervisor in it, or with room for one."""
 
     def __init__(self, directory: Path, *, use_cgroups: bool, linger_s: float) -> None:
         self._directory = directory
         self._use_cgroups = use_cgroups
         self._linger_s = linger_s
 
-    async def connect(self) -> Link:
-        """Connect to the shepherd, starting one if there is none.
+    async def connect(self) -> SupervisorClient:
+        """Connect to the supervisor, starting one if there is none.
 
         Raises ``RuntimeUnavailable`` with the cause if neither can be done.
         """
         await anyio.to_thread.run_sync(self._make_directory)
         for _ in range(_TRIES):
-            link = await self._try()
-            if link is not None:
-                return link
+            client = await self._try()
+            if client is not None:
+                return client
             if not await anyio.to_thread.run_sync(self._launch):
                 # Another one is just starting, or just about to leave.
                 await anyio.sleep(_BETWEEN_TRIES_S)
-        raise RuntimeUnavailable(f"the shepherd in {self._directory} does not answer")
+        raise RuntimeUnavailable(f"the supervisor in {self._directory} does not answer")
 
     def _make_directory(self) -> None:
         try:
@@ -76,7 +76,7 @@ class ShepherdPlace:
         except OSError as error:
             raise RuntimeUnavailable(f"{self._directory} cannot be made: {error}") from error
 
-    async def _try(self) -> Link | None:
+    async def _try(self) -> SupervisorClient | None:
         sock = self._socket()
         if sock is None:
             return None
@@ -90,17 +90,17 @@ class ShepherdPlace:
             hello = None
         except TimeoutError as error:
             writer.close()
-            raise RuntimeUnavailable("the shepherd does not answer") from error
+            raise RuntimeUnavailable("the supervisor does not answer") from error
         if not isinstance(hello, HelloEvent):
             writer.close()
             return None
         if hello.protocol != PROTOCOL:
             writer.close()
             raise RuntimeUnavailable(
-                f"the shepherd (process {hello.pid}) is of another version of Taskyard;"
+                f"the supervisor (process {hello.pid}) is of another version of Taskyard;"
                 " it ends by itself once its commands have ended"
             )
-        return Link(reader, writer, hello)
+        return SupervisorClient(reader, writer, hello)
 
     def _socket(self) -> socket.socket | None:
         """A connected socket; None if nobody listens."""
@@ -117,12 +117,12 @@ class ShepherdPlace:
             return None
         except OSError as error:
             sock.close()
-            raise RuntimeUnavailable(f"cannot connect to the shepherd: {error}") from error
+            raise RuntimeUnavailable(f"cannot connect to the supervisor: {error}") from error
         sock.setblocking(False)
         return sock
 
     def _launch(self) -> bool:
-        """Start a shepherd; False if there is another one. Blocks until it listens."""
+        """Start a supervisor; False if there is another one. Blocks until it listens."""
         command = [sys.executable, "-P", "-m", "taskyard.runtimes.command.supervisor"]
         command += [str(self._directory), "--linger", str(self._linger_s)]
         if not self._use_cgroups:
@@ -145,12 +145,12 @@ class ShepherdPlace:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise RuntimeUnavailable(f"the shepherd cannot be started: {error}") from error
+            raise RuntimeUnavailable(f"the supervisor cannot be started: {error}") from error
         if done.returncode in {READY, TAKEN}:
             return done.returncode == READY
         complaint = done.stderr.decode(errors="replace").strip().splitlines()
         cause = complaint[-1] if complaint else f"see {self._directory / 'log'}"
-        raise RuntimeUnavailable(f"the shepherd cannot be started: {cause}")
+        raise RuntimeUnavailable(f"the supervisor cannot be started: {cause}")
 
 
 async def _receive(reader: asyncio.StreamReader) -> Event | None:

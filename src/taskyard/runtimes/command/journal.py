@@ -1,4 +1,4 @@
-"""What a shepherd writes into an attempt's directory, to be remembered across its own death.
+"""What a supervisor writes into an attempt's directory, to be remembered across its own death.
 
 Attempt directories are recycled, see :mod:`taskyard.worker.output.directories`, because making and
 deleting files is what running a short command would spend most of its time on. So nothing here
@@ -36,7 +36,7 @@ class Claim:
 def claim(directory: str, intent: Json) -> Claim | None:
     """Note that an attempt is about to be started, before anything happens.
 
-    None if that was noted before: it must not be started again. There is one shepherd for a
+    None if that was noted before: it must not be started again. There is one supervisor for a
     directory, so looking and writing need not be one step. Raises ``OSError``.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -69,7 +69,7 @@ def read(directory: str) -> Json | None:
     A line that did not survive a crash of the machine in one piece is left out.
     """
     try:
-        with open(f"{directory}/{RECORD}", "rb") as file:  # noqa: PTH123 - no pathlib in the shepherd
+        with open(f"{directory}/{RECORD}", "rb") as file:  # noqa: PTH123 - no pathlib in the supervisor
             text = file.read()
     except FileNotFoundError:
         return None

@@ -1,4 +1,4 @@
-"""The lines between the runtime and its shepherd, as the runtime sees them."""
+"""The lines between the runtime and its supervisor, as the runtime sees them."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ from taskyard.runtimes.processes.environment import environment
 
 
 class HelloEvent(Struct, frozen=True, tag="hello", tag_field="event"):
-    """The shepherd introduces itself."""
+    """The supervisor introduces itself."""
 
     protocol: int
     pid: int
@@ -68,7 +68,7 @@ class EndedEvent(Struct, frozen=True, tag="ended", tag_field="event"):
 
 
 class ListEvent(Struct, frozen=True, tag="list", tag_field="event"):
-    """Everything the shepherd holds."""
+    """Everything the supervisor holds."""
 
     items: list[dict[str, Any]]
 
@@ -80,7 +80,7 @@ _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def decode(line: bytes) -> Event:
-    """Raises ``msgspec.MsgspecError`` for what no shepherd of this version says."""
+    """Raises ``msgspec.MsgspecError`` for what no supervisor of this version says."""
     return _decoder.decode(line)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
 
-from taskyard.runtimes.command.log import complain
+from taskyard.runtimes.command.log import log_error
 from taskyard.runtimes.command.timers import Timer, Timers
 from taskyard.runtimes.output.attempt_files import OutputFiles
 from taskyard.runtimes.output.pipes import OutputPipe
@@ -141,7 +141,7 @@ class Output:
             self._files.move(index, self._pipes[index], _TURN_BYTES)
         except OSError as error:
             if not self._stuck:
-                complain(f"output in {self._directory} cannot be kept now: {error.strerror}")
+                log_error(f"output in {self._directory} cannot be kept now: {error.strerror}")
             self._unwatch(index)
             self._stuck.add(index)
         if self._flush is None and (flush_in_s := self._files.flush_in_s) is not None:
@@ -181,7 +181,7 @@ class Output:
             try:
                 moved = self._files.move(index, pipe, left)
             except OSError as error:
-                complain(f"output in {self._directory} is dropped: {error.strerror}")
+                log_error(f"output in {self._directory} is dropped: {error.strerror}")
                 moved = self._files.drop(index, pipe, left)
             if not moved:
                 break

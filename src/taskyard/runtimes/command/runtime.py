@@ -1,4 +1,4 @@
-"""The command runtime: hands attempts to a shepherd and reports what becomes of them."""
+"""The command runtime: hands attempts to a supervisor and reports what becomes of them."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from taskyard.core.ids import AttemptId
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import Assignment, KillOrder, Listener
 from taskyard.runtimes.command.cleaning import clean_all
-from taskyard.runtimes.command.client import Link, ShepherdPlace
+from taskyard.runtimes.command.client import SupervisorAddress, SupervisorClient
 from taskyard.runtimes.command.messages import (
     EndedEvent,
     Event,
@@ -56,13 +56,13 @@ class _Held:
 
 
 class CommandRuntime:
-    """Runs commands through a shepherd process. Implements the runtime port.
+    """Runs commands through a supervisor process. Implements the runtime port.
 
     Args:
-        directory: Where the shepherd has its socket, lock and log; made if missing. One shepherd
-            serves one directory.
+        directory: Where the supervisor has its socket, lock and log; created if missing. One
+            supervisor serves one directory.
         use_cgroups: False relies on sessions alone, as happens by itself without cgroups.
-        linger_s: Seconds that an idle shepherd stays after the last client has gone.
+        linger_s: Seconds that an idle supervisor stays after the last client has gone.
         work_root: Where attempts have their working directories, by attempt id; inside the
             attempts' own directories when None.
     """
@@ -77,13 +77,13 @@ class CommandRuntime:
         linger_s: float = 5.0,
         work_root: Path | None = None,
     ) -> None:
-        self._place = ShepherdPlace(
+        self._address = SupervisorAddress(
             directory.absolute(), use_cgroups=use_cgroups, linger_s=linger_s
         )
         self._work = None if work_root is None else WorkDirectories(str(work_root.absolute()))
         self._held: dict[AttemptId, _Held] = {}
         self._listener: Listener | None = None
-        self._link: Link | None = None
+        self._client: SupervisorClient | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
@@ -92,23 +92,23 @@ class CommandRuntime:
         self._unclean: list[Path] = []
         self._has_unclean = asyncio.Event()
         self._has_room.set()
-        self.shepherd: HelloEvent | None = None
-        """Who the shepherd is and what it can enforce; None before :meth:`open`."""
+        self.supervisor: HelloEvent | None = None
+        """Who the supervisor is and what it can enforce; None before :meth:`open`."""
 
     async def open(self, listener: Listener) -> None:
-        """Find or start the shepherd. Raises ``RuntimeUnavailable``."""
+        """Find or start the supervisor. Raises ``RuntimeUnavailable``."""
         if self._keeper is not None:
             return
         if not await anyio.Path("/proc/self/stat").exists():
             raise RuntimeUnavailable("commands need a system with /proc, such as Linux")
         self._listener = listener
-        link = await self._place.connect()
-        self._attach(link)
-        self._keeper = asyncio.create_task(self._keep(link), name="command runtime")
+        client = await self._address.connect()
+        self._attach(client)
+        self._keeper = asyncio.create_task(self._keep(client), name="command runtime")
 
-    def _attach(self, link: Link) -> None:
-        """Use a new connection, and tell its shepherd about everything held."""
-        self.shepherd = link.hello
+    def _attach(self, client: SupervisorClient) -> None:
+        """Use a new connection, and tell its supervisor about everything held."""
+        self.supervisor = client.hello
         self._take_unsent()
         for held in self._held.values():
             if not held.ended:
@@ -118,12 +118,12 @@ class CommandRuntime:
                 if held.order is not None:
                     self._unsent.append(kill_line(held.order))
         self._has_unsent.set()
-        self._link = link
-        if link.hello.method != "cgroup":
+        self._client = client
+        if client.hello.method != "cgroup":
             _log.warning("commands run without cgroups: no limits, kill by session")
 
     async def start(self, assignment: Assignment, directory: Path) -> None:
-        """Begin an attempt; cheap, and many at once go to the shepherd in one piece."""
+        """Begin an attempt; cheap, and many at once go to the supervisor in one piece."""
         await self._begin(assignment, directory, adopt=False, begun=False)
 
     async def adopt(self, assignment: Assignment, directory: Path, handle: dict[str, Any]) -> None:
@@ -158,7 +158,7 @@ class CommandRuntime:
         return begin_line(assignment, directory, work, adopt=adopt, begun=begun)
 
     async def kill(self, order: KillOrder) -> None:
-        """Have the shepherd kill an attempt."""
+        """Have the supervisor kill an attempt."""
         held = self._held.get(order.attempt_id)
         if held is None or held.ended:
             return
@@ -166,7 +166,7 @@ class CommandRuntime:
         await self._put(kill_line(order))
 
     async def keep_only(self, attempt_ids: frozenset[AttemptId]) -> None:
-        """Kill everything the shepherd holds but these: what earlier incarnations left behind."""
+        """Kill everything the supervisor holds but these: what earlier incarnations left behind."""
         await self._put(encode({"op": "keep", "attempt_ids": sorted(attempt_ids)}))
 
     async def release(self, attempt_ids: Sequence[AttemptId]) -> None:
@@ -202,7 +202,7 @@ class CommandRuntime:
             _log.exception("cleaning up failed")
 
     async def close(self) -> None:
-        """Let go of the shepherd, which goes on alone with whatever runs."""
+        """Let go of the supervisor, which goes on alone with whatever runs."""
         keeper, self._keeper = self._keeper, None
         if keeper is None:
             return
@@ -215,8 +215,8 @@ class CommandRuntime:
         self._held.clear()
 
     async def _put(self, line: bytes) -> None:
-        """Send a line soon. Without a shepherd nothing is kept: the next one is told everything."""
-        if self._link is None:
+        """Send a line soon. Without a supervisor nothing is kept: the next gets everything."""
+        if self._client is None:
             return
         await self._has_room.wait()
         self._unsent.append(line)
@@ -234,58 +234,58 @@ class CommandRuntime:
         return data
 
     async def _flush(self) -> None:
-        if self._link is not None and self._unsent:
+        if self._client is not None and self._unsent:
             with contextlib.suppress(ConnectionError):
-                await self._link.send(self._take_unsent())
+                await self._client.send(self._take_unsent())
 
-    async def _keep(self, link: Link | None) -> None:
-        """Talk to the shepherd; start another whenever it is gone."""
+    async def _keep(self, client: SupervisorClient | None) -> None:
+        """Talk to the supervisor; start another whenever it is gone."""
         backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
         while True:
             try:
-                if link is None:
-                    link = await self._place.connect()
-                    self._attach(link)
-                    _log.info("connected to the shepherd again", pid=link.hello.pid)
+                if client is None:
+                    client = await self._address.connect()
+                    self._attach(client)
+                    _log.info("connected to the supervisor again", pid=client.hello.pid)
                 backoff.reset()
-                await self._talk(link)
-                _log.warning("the shepherd is gone; starting another one")
+                await self._talk(client)
+                _log.warning("the supervisor is gone; starting another one")
             except RuntimeUnavailable as error:
-                _log.error("no shepherd", error=str(error), retry_in_s=backoff.next_s)
+                _log.error("no supervisor", error=str(error), retry_in_s=backoff.next_s)
                 await anyio.sleep(backoff.delay_s())
             except Exception:  # noqa: BLE001 - top of the loop: nothing may end it but close
-                _log.exception("talking to the shepherd failed", retry_in_s=backoff.next_s)
+                _log.exception("talking to the supervisor failed", retry_in_s=backoff.next_s)
                 await anyio.sleep(backoff.next_s)
-            link = None
+            client = None
 
-    async def _talk(self, link: Link) -> None:
+    async def _talk(self, client: SupervisorClient) -> None:
         """Serve one connection until it ends."""
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._send, link)
+                group.start_soon(self._send, client)
                 group.start_soon(self._clean)
-                while (event := await self._receive(link)) is not None:
+                while (event := await self._receive(client)) is not None:
                     self._hear(event)
                 group.cancel_scope.cancel()
         finally:
-            self._link = None
+            self._client = None
             self._has_room.set()
-            link.close()
+            client.close()
 
-    async def _send(self, link: Link) -> None:
+    async def _send(self, client: SupervisorClient) -> None:
         while True:
             await self._has_unsent.wait()
             try:
-                await link.send(self._take_unsent())
+                await client.send(self._take_unsent())
             except ConnectionError:
                 # The receiving side sees the same, and ends the connection for both.
                 return
 
-    async def _receive(self, link: Link) -> Event | None:
+    async def _receive(self, client: SupervisorClient) -> Event | None:
         try:
-            return await link.receive()
+            return await client.receive()
         except msgspec.MsgspecError as error:
-            raise RuntimeUnavailable(f"the shepherd does not make sense: {error}") from error
+            raise RuntimeUnavailable(f"the supervisor does not make sense: {error}") from error
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, StartedEvent):

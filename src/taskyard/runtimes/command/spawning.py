@@ -110,7 +110,7 @@ def _start(
         extra_groups=[],
         preexec_fn=descriptors.lower_limit,  # noqa: PLW1509 - there are no threads
     )
-    # The shepherd waits for all its children at once; this object must not try to, or complain.
+    # The supervisor waits for all its children at once; this object must not try to, or log_error.
     process.returncode = 0
     return process.pid
 
@@ -147,13 +147,13 @@ def _spawn_in(
 def _make_work(path: str, identity: Identity | None) -> None:
     # It may be there from an attempt before, which left it as it was, in a recycled directory.
     with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)  # noqa: PTH102 - no pathlib in the shepherd
+        os.mkdir(path, 0o700)  # noqa: PTH102 - no pathlib in the supervisor
     if identity is not None:
         os.chown(path, identity.uid, identity.gid)
 
 
 def _check_directory(path: str) -> None:
-    if not os.path.isdir(path):  # noqa: PTH112 - no pathlib in the shepherd
+    if not os.path.isdir(path):  # noqa: PTH112 - no pathlib in the supervisor
         problem = "is not a directory" if os.path.lexists(path) else "does not exist"
         raise SpawnFailed(f"working directory {path} {problem}")
 
@@ -161,13 +161,13 @@ def _check_directory(path: str) -> None:
 def _find(program: str, search_path: str, cwd: str) -> str:
     """The file that ``program`` stands for, looked up as a shell does."""
     if "/" in program:
-        candidates = [os.path.join(cwd, program)]  # noqa: PTH118 - no pathlib in the shepherd
+        candidates = [os.path.join(cwd, program)]  # noqa: PTH118 - no pathlib in the supervisor
     else:
         candidates = [f"{place or cwd}/{program}" for place in search_path.split(":")]
     refused = None
     for candidate in candidates:
         if os.access(candidate, os.X_OK):
-            if not os.path.isdir(candidate):  # noqa: PTH112 - no pathlib in the shepherd
+            if not os.path.isdir(candidate):  # noqa: PTH112 - no pathlib in the supervisor
                 return candidate
             refused = refused or candidate
         elif os.path.lexists(candidate):
@@ -175,9 +175,9 @@ def _find(program: str, search_path: str, cwd: str) -> str:
     if refused is None:
         where = "" if "/" in program else f" in PATH ({search_path})"
         raise SpawnFailed(f"no such program: {program or repr(program)}{where}")
-    if os.path.isdir(refused):  # noqa: PTH112 - no pathlib in the shepherd
+    if os.path.isdir(refused):  # noqa: PTH112 - no pathlib in the supervisor
         raise SpawnFailed(f"program {refused} is a directory")
-    if os.path.exists(refused):  # noqa: PTH110 - no pathlib in the shepherd
+    if os.path.exists(refused):  # noqa: PTH110 - no pathlib in the supervisor
         raise SpawnFailed(f"program {refused} is not executable")
     raise SpawnFailed(f"program {refused} is a broken link")
 

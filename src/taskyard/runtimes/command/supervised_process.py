@@ -1,4 +1,4 @@
-"""One attempt in the care of a shepherd: from its spawn to the proof that nothing of it is left."""
+"""One attempt under a supervisor: from its spawn to the proof that nothing of it is left."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ class Kill:
         self.pause_s = _PAUSE_MIN_S
 
 
-class Ward:
+class SupervisedProcess:
     """A running attempt. It is asked to look around by :meth:`advance`, and says when next."""
 
     __slots__ = (
@@ -118,12 +118,12 @@ class Ward:
         """Whether the main process is bubblewrap."""
         return self._isolated
 
-    def born(self, pid: int, start_ticks: int, started_at: int, *, isolated: bool) -> None:
-        """The main process runs (or ran, when an earlier shepherd spawned it)."""
+    def spawned(self, pid: int, start_ticks: int, started_at: int, *, isolated: bool) -> None:
+        """The main process runs (or ran, when an earlier supervisor spawned it)."""
         self.pid = pid
         self.started_at = started_at
         self._isolated = isolated
-        self.tree.born(pid, start_ticks)
+        self.tree.spawned(pid, start_ticks)
 
     def main_exited(self, status: int | None, usage: Json) -> None:
         """The main process is gone; with its wait status, or None if nobody can know it."""

@@ -1,8 +1,8 @@
-"""The shepherd: the parent of all commands, which outlives the Taskyard process.
+"""The supervisor: the parent of all commands, which outlives the Taskyard process.
 
 Run as ``python -m taskyard.runtimes.command.supervisor DIRECTORY``. The process that was started
-returns when a shepherd listens on ``DIRECTORY/socket``: status 0, or 3 when another one holds the
-directory. The shepherd itself goes on in a session of its own. With nobody connected and no
+returns when a supervisor listens on ``DIRECTORY/socket``: status 0, or 3 when another one holds the
+directory. The supervisor itself goes on in a session of its own. With nobody connected and no
 command alive it ends by itself after a while.
 
 It is single-threaded, and imports only the standard library, and of that little: it is there for
@@ -23,9 +23,9 @@ import time
 import traceback
 from typing import Final
 
-from taskyard.runtimes.command.channel import Channel, Client
-from taskyard.runtimes.command.log import complain
-from taskyard.runtimes.command.process_table import Herd
+from taskyard.runtimes.command.channel import Channel, Connection
+from taskyard.runtimes.command.log import log_error
+from taskyard.runtimes.command.process_table import ProcessTable
 from taskyard.runtimes.command.protocol import LOCK, LOG, PROTOCOL, READY, TAKEN
 from taskyard.runtimes.command.timers import Timer, Timers
 from taskyard.runtimes.processes import cgroups, descriptors, linux
@@ -37,8 +37,8 @@ _NICENESS: Final = -10
 _LOG_MAX_BYTES: Final = 1024 * 1024
 
 
-class Shepherd:
-    """The event loop around a :class:`Herd`. The present directory is the shepherd's own."""
+class Supervisor:
+    """The event loop around a :class:`ProcessTable`, in the supervisor's own directory."""
 
     def __init__(self, cgroup_home: cgroups.Cgroups | None, linger_s: float) -> None:
         self._selector = selectors.DefaultSelector()
@@ -48,7 +48,9 @@ class Shepherd:
         self._lingering: Timer | None = None
         self._stopping = False
         self._exits_waiting = True
-        self._herd = Herd(self._selector, self._timers, cgroup_home, self._channel.announce)
+        self._table = ProcessTable(
+            self._selector, self._timers, cgroup_home, self._channel.announce
+        )
         self._cgroups = cgroup_home
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -57,7 +59,7 @@ class Shepherd:
         self._take_signals()
 
     def _take_signals(self) -> None:
-        # Handlers and not SIG_IGN, which commands would inherit. A shepherd does not leave its
+        # Handlers and not SIG_IGN, which commands would inherit. A supervisor does not leave its
         # commands because somebody presses Ctrl-C or a terminal closes.
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, lambda _number, _frame: None)
@@ -80,13 +82,13 @@ class Shepherd:
                 key.data(events)
             if self._exits_waiting:
                 self._exits_waiting = False
-                self._herd.reap()
+                self._table.reap()
             for client, line in self._channel.take(_AT_ONCE):
                 self._handle(client, line)
             self._timers.run(time.monotonic())
             self._channel.flush()
             if self._cgroups is not None:
-                # Last, because nobody waits for it: see Cage.leave.
+                # Last, because nobody waits for it: see AttemptCgroup.leave.
                 self._cgroups.rest()
         self._channel.close()
         if self._cgroups is not None:
@@ -99,9 +101,9 @@ class Shepherd:
         return None if next_at is None else max(0.0, next_at - time.monotonic())
 
     def _is_done(self) -> bool:
-        if self._herd.is_idle and self._stopping:
+        if self._table.is_idle and self._stopping:
             return True
-        if not self._herd.is_idle or self._channel.clients or self._channel.has_requests:
+        if not self._table.is_idle or self._channel.clients or self._channel.has_requests:
             if self._lingering is not None:
                 self._lingering.cancel()
                 self._lingering = None
@@ -113,33 +115,33 @@ class Shepherd:
     def _stop(self) -> None:
         self._stopping = True
 
-    def _handle(self, client: Client, line: bytes) -> None:
+    def _handle(self, client: Connection, line: bytes) -> None:
         try:
             request: Json = json.loads(line)
             operation = request["op"]
             if operation == "start":
-                self._herd.start(request)
+                self._table.start(request)
             elif operation == "adopt":
-                self._herd.adopt(request)
+                self._table.adopt(request)
             elif operation == "kill":
-                self._herd.kill(request["attempt_id"], request["signal"], request["grace_s"])
+                self._table.kill(request["attempt_id"], request["signal"], request["grace_s"])
             elif operation == "release":
-                self._herd.release(request["attempt_id"])
+                self._table.release(request["attempt_id"])
             elif operation == "hello":
                 self._greet(client, request)
             elif operation == "keep":
-                self._herd.keep_only(set(request["attempt_ids"]))
+                self._table.keep_only(set(request["attempt_ids"]))
             elif operation == "list":
-                self._channel.tell(client, {"event": "list", "items": self._herd.items()})
+                self._channel.tell(client, {"event": "list", "items": self._table.items()})
             elif operation == "stop":
                 self._stopping = True
             else:
-                complain(f"unknown request {operation!r}")
+                log_error(f"unknown request {operation!r}")
         except (ValueError, LookupError, TypeError):
             # One bad request must not end the parent of all commands.
-            complain(traceback.format_exc())
+            log_error(traceback.format_exc())
 
-    def _greet(self, client: Client, request: Json) -> None:
+    def _greet(self, client: Connection, request: Json) -> None:
         client.listens = bool(request.get("listen"))
         self._channel.tell(
             client,
@@ -215,14 +217,16 @@ def _settle_down() -> None:
 
 
 def _name_of(directory: str) -> str:
-    """Name of the cgroups of the shepherd of a directory: the same in its next life."""
-    facts = os.stat(directory)  # noqa: PTH116 - no pathlib in the shepherd
+    """Name of the cgroups of the supervisor of a directory: the same in its next life."""
+    facts = os.stat(directory)  # noqa: PTH116 - no pathlib in the supervisor
     return f"taskyard-{facts.st_dev:x}-{facts.st_ino:x}"
 
 
 def main() -> None:
-    """Start a shepherd; returns in the shepherd when its work is over."""
-    parser = argparse.ArgumentParser(prog="shepherd", description="Parent of Taskyard's commands.")
+    """Start a supervisor; returns in the supervisor when its work is over."""
+    parser = argparse.ArgumentParser(
+        prog="supervisor", description="Parent of Taskyard's commands."
+    )
     parser.add_argument("directory", help="where its socket and lock are")
     parser.add_argument("--linger", type=float, default=5.0, help="seconds to stay when idle")
     parser.add_argument("--no-cgroups", action="store_true", help="rely on sessions alone")
@@ -234,10 +238,10 @@ def main() -> None:
         sys.exit(TAKEN)
     _settle_down()
     found = None if options.no_cgroups else cgroups.discover(_name_of("."))
-    shepherd = Shepherd(found, options.linger)
+    supervisor = Supervisor(found, options.linger)
     os.write(status_fd, bytes([READY]))
     os.close(status_fd)
-    shepherd.run()
+    supervisor.run()
 
 
 if __name__ == "__main__":

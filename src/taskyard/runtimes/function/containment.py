@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from taskyard.core.attempts import Survivor
 from taskyard.runtimes.processes import proc
-from taskyard.runtimes.processes.attempt_cgroup import Cage, Stand
+from taskyard.runtimes.processes.attempt_cgroup import AttemptCgroup, CurrentCgroup
 from taskyard.runtimes.processes.cgroups import CONTROLLERS, own_hierarchies
 from taskyard.runtimes.processes.tree import Limits
 
@@ -26,7 +26,7 @@ class Tree(Protocol):
         """Files into which a process writes 0 to belong to the tree."""
         ...
 
-    def born(self, pid: int) -> None:
+    def spawned(self, pid: int) -> None:
         """The first process is there."""
         ...
 
@@ -52,42 +52,44 @@ class CgroupTree:
 
     method = "cgroup"
 
-    def __init__(self, cage: Cage) -> None:
-        self._cage = cage
+    def __init__(self, cgroup: AttemptCgroup) -> None:
+        self._attempt_cgroup = cgroup
 
     def doors(self) -> list[str]:
         """See the protocol."""
-        record = self._cage.record()
+        record = self._attempt_cgroup.record()
         return [f"{path}/cgroup.procs" for path in (record["unified"], *record["v1"].values())]
 
-    def born(self, pid: int) -> None:
+    def spawned(self, pid: int) -> None:
         """See the protocol. The kernel knows."""
 
     def kill(self) -> int:
         """See the protocol."""
-        if self._cage.is_empty():
+        if self._attempt_cgroup.is_empty():
             return 0
         try:
-            return self._cage.kill()
+            return self._attempt_cgroup.kill()
         except FileNotFoundError:
             return 0
 
     def survivors(self) -> list[Survivor]:
         """See the protocol."""
         give_up_at = time.monotonic() + _EMPTY_S
-        while not self._cage.is_empty():
+        while not self._attempt_cgroup.is_empty():
             if time.monotonic() > give_up_at:
-                return [Survivor(pid, proc.command_line(pid)) for pid in self._cage.pids()]
+                return [
+                    Survivor(pid, proc.command_line(pid)) for pid in self._attempt_cgroup.pids()
+                ]
             time.sleep(_PAUSE_S)
         return []
 
     def oom_kills(self) -> int:
         """See the protocol."""
-        return self._cage.oom_kills()
+        return self._attempt_cgroup.oom_kills()
 
     def remove(self) -> None:
         """See the protocol."""
-        self._cage.remove()
+        self._attempt_cgroup.remove()
 
 
 class SessionTree:
@@ -106,7 +108,7 @@ class SessionTree:
         """See the protocol. There are none."""
         return []
 
-    def born(self, pid: int) -> None:
+    def spawned(self, pid: int) -> None:
         """See the protocol."""
         self._pid = pid
 
@@ -160,7 +162,7 @@ class SessionTree:
         return [table[pid] for pid in sorted(members) if table[pid].alive]
 
 
-class Cages:
+class ProcessTrees:
     """Makes trees. Found out once for each worker what this machine allows.
 
     Args:
@@ -212,11 +214,11 @@ class Cages:
             for controller in {*limits.names(), *(["cpu"] if shares_cpu else [])}
             if controller in self._v1
         }
-        stand = Stand(lambda: None)
-        cage = Cage(f"{self.base}/{name}", v1, {}, limits, self._v2, stand)
-        cage.prepare()
-        cage.limit()
-        return CgroupTree(cage)
+        stand = CurrentCgroup(lambda: None)
+        cgroup = AttemptCgroup(f"{self.base}/{name}", v1, {}, limits, self._v2, stand)
+        cgroup.prepare()
+        cgroup.limit()
+        return CgroupTree(cgroup)
 
     def sweep(self) -> None:
         """Kill and remove whatever is in the cgroups. Blocks until it is gone, or for a while."""

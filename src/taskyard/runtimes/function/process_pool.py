@@ -14,7 +14,7 @@ import structlog
 from taskyard.core.states import Reason
 from taskyard.runtimes.function.adopting import NotItsChild, adopt
 from taskyard.runtimes.function.channel import Attached, Channel, datagrams
-from taskyard.runtimes.function.containment import Cages, Tree
+from taskyard.runtimes.function.containment import ProcessTrees, Tree
 from taskyard.runtimes.function.instance import Answer, Member
 from taskyard.runtimes.function.limits import PoolKey
 from taskyard.runtimes.function.manifest import Manifest
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 class ProcessHost(Host, Protocol):
     """What such a pool needs of the runtime it belongs to."""
 
-    cages: Cages
+    process_trees: ProcessTrees
 
     def make(self, order: dict[str, Any], attached: socket.socket, pool: "ProcessPool") -> None:
         """Have the nursery make a process of this pool."""
@@ -156,10 +156,10 @@ class ProcessPool(Pool):
         if member is not None:
             member.pid = pid
             if isinstance(member.body, TreeBody):
-                member.body.tree.born(pid)
+                member.body.tree.spawned(pid)
         elif self._zygote is not None and number == self._zygote.number:
             self._zygote.pid = pid
-            self._zygote.body.tree.born(pid)
+            self._zygote.body.tree.spawned(pid)
             self._zygote.born.set()
 
     async def _adopt(self, number: int, pid: int) -> None:
@@ -262,7 +262,7 @@ class ProcessPool(Pool):
                 if self._user is not None:
                     # It is that user already, who may not enter cgroups.
                     self._outside[number] = False
-                    order |= {"cage": [], "identity": None}
+                    order |= {"cgroup": [], "identity": None}
                 zygote.channel.send(order, theirs)
         except OSError as error:
             if member is None:
@@ -291,12 +291,12 @@ class ProcessPool(Pool):
         doors: list[Attached] = []
         try:
             # No cgroups are to be seen in there.
-            doors += [open(path, "wb", buffering=0) for path in order["cage"]]  # noqa: PTH123, SIM115
+            doors += [open(path, "wb", buffering=0) for path in order["cgroup"]]  # noqa: PTH123, SIM115
         except OSError:
             for one in (attached, *doors):
                 one.close()
             raise
-        self._sandbox.order({**order, "cage": []}, attached, *doors)
+        self._sandbox.order({**order, "cgroup": []}, attached, *doors)
 
     def _lost_sandbox(self) -> None:
         if not self._closed:
@@ -327,7 +327,7 @@ class ProcessPool(Pool):
                 make_output(directory / stream, identity)
         limits = self._host.limits
         memory = self.key.memory_bytes or limits.memory_bytes
-        tree = self._processes.cages.new(memory, self.key.cpu_millis, limits.pids)
+        tree = self._processes.process_trees.new(memory, self.key.cpu_millis, limits.pids)
         return directory, TreeBody(tree, discard)
 
     def _order(self, number: int, tree: Tree) -> dict[str, Any]:
@@ -338,9 +338,9 @@ class ProcessPool(Pool):
         order: dict[str, Any] = {
             "number": number,
             "direct": True,
-            "cage": tree.doors(),
+            "cgroup": tree.doors(),
             "identity": None if self.key.identity.uid is None else ids(self.key.identity),
-            "data_bytes": None if self._processes.cages.limits_memory else memory,
+            "data_bytes": None if self._processes.process_trees.limits_memory else memory,
             "output": str(directory),
             "work": work,
             "code": str(self._place / "code"),

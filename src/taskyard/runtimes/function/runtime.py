@@ -24,7 +24,7 @@ from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import BuildFailed, ResultFiles
 from taskyard.ports.runtime import Listener
 from taskyard.runtimes.function.abandoned_calls import Orphans
-from taskyard.runtimes.function.containment import Cages
+from taskyard.runtimes.function.containment import ProcessTrees
 from taskyard.runtimes.function.fork_server import SANDBOXES, Nursery, locked
 from taskyard.runtimes.function.instance import Member
 from taskyard.runtimes.function.integrity import sound_manifest
@@ -76,7 +76,7 @@ class FunctionRuntime(Switchboard):
         self._other_users = other_users
         self._closed: list[str] = []
         """Directories that other users need, and cannot get to by themselves."""
-        self.cages = Cages(self._cgroup, use_cgroups=False)
+        self.process_trees = ProcessTrees(self._cgroup, use_cgroups=False)
         self._nursery: Nursery | None = None
         self._nursed = asyncio.Event()
         """Set while there is one."""
@@ -102,13 +102,13 @@ class FunctionRuntime(Switchboard):
         self._directory.chmod(0o711)
         if self._other_users:
             self._closed = closed_places(self._directory)
-        self.cages = Cages(self._cgroup, use_cgroups=self._use_cgroups)
-        self.cages.sweep()
+        self.process_trees = ProcessTrees(self._cgroup, use_cgroups=self._use_cgroups)
+        self.process_trees.sweep()
 
     async def _start_nursery(self) -> None:
         nursery = Nursery(
             self._directory,
-            self.cages.base,
+            self.process_trees.base,
             self._heard_nursery,
             self._lost_nursery,
             self._closed,
@@ -144,8 +144,8 @@ class FunctionRuntime(Switchboard):
         self._running.clear()
 
     def _tidy(self) -> None:
-        self.cages.sweep()
-        self.cages.close()
+        self.process_trees.sweep()
+        self.process_trees.close()
         shutil.rmtree(self._run, ignore_errors=True)
 
     # What pools ask for
@@ -226,7 +226,7 @@ class FunctionRuntime(Switchboard):
     async def _replace_nursery(self, dead: Nursery | None, orphans: Orphans) -> None:
         if dead is not None:
             await dead.close()
-        await anyio.to_thread.run_sync(self.cages.sweep)
+        await anyio.to_thread.run_sync(self.process_trees.sweep)
         await self._settle_orphans(orphans)
         while self._nursery is None:
             try:

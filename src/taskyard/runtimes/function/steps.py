@@ -22,7 +22,7 @@ from anyio.streams.text import TextReceiveStream
 import taskyard
 from taskyard.core.access.work_identity import SERVER, Identity
 from taskyard.ports.functions import BuildFailed
-from taskyard.runtimes.function.containment import Cages, Tree
+from taskyard.runtimes.function.containment import ProcessTrees, Tree
 from taskyard.runtimes.function.pool import kill_all
 
 _BUILD_MEMORY: Final = 2 << 30
@@ -79,9 +79,9 @@ class Steps:
         Blocks. Not while steps run.
         """
         with self._lock:
-            cages = Cages(self._cgroup, use_cgroups=self._use_cgroups)
-            cages.sweep()
-            cages.close()
+            process_trees = ProcessTrees(self._cgroup, use_cgroups=self._use_cgroups)
+            process_trees.sweep()
+            process_trees.close()
 
     async def run(
         self,
@@ -112,7 +112,7 @@ class Steps:
         spec = {
             "command": command,
             "cwd": str(cwd),
-            "cage": tree.doors(),
+            "cgroup": tree.doors(),
             "above": above,
             "identity": (identity.uid, identity.gid) if other else None,
             "closed": await anyio.to_thread.run_sync(self._closed) if other else [],
@@ -125,7 +125,7 @@ class Steps:
                 with anyio.CancelScope(shield=True):
                     # Given up in between, it would leave a process that nobody knows of.
                     supervisor = process = await self._supervise(spec, variables)
-                    tree.born(supervisor.pid)
+                    tree.spawned(supervisor.pid)
                 if supervisor.stdout is not None:
                     await _lines(TextReceiveStream(supervisor.stdout, errors="replace"), say)
                 code = await supervisor.wait()
@@ -160,16 +160,16 @@ class Steps:
 
     def _tree(self) -> tuple[Tree, list[str]]:
         with self._lock:
-            cages = Cages(self._cgroup, use_cgroups=self._use_cgroups)
-            tree = cages.new(_BUILD_MEMORY, None, _BUILD_PIDS, shares_cpu=True)
-            return tree, cages.bases
+            process_trees = ProcessTrees(self._cgroup, use_cgroups=self._use_cgroups)
+            tree = process_trees.new(_BUILD_MEMORY, None, _BUILD_PIDS, shares_cpu=True)
+            return tree, process_trees.bases
 
     def _remove(self, tree: Tree) -> None:
         kill_all(tree)
         with self._lock:
             tree.remove()
             # Other steps may be under way, and then it stays.
-            Cages(self._cgroup, use_cgroups=self._use_cgroups).close()
+            ProcessTrees(self._cgroup, use_cgroups=self._use_cgroups).close()
 
 
 async def _end(process: Process, tree: Tree) -> None:

@@ -89,6 +89,6 @@ class Output:
 
 def _size(path: str) -> int:
     try:
-        return os.stat(path).st_size  # noqa: PTH116 - no pathlib in the shepherd
+        return os.stat(path).st_size  # noqa: PTH116 - no pathlib in the supervisor
     except OSError:
         return 0

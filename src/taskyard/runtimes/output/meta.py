@@ -14,7 +14,7 @@ def read_meta(directory: str, otherwise: int) -> tuple[int, tuple[int, int]]:
     both streams was dropped.
     """
     try:
-        with open(f"{directory}/{META}", "rb") as file:  # noqa: PTH123 - no pathlib in the shepherd
+        with open(f"{directory}/{META}", "rb") as file:  # noqa: PTH123 - no pathlib in the supervisor
             meta = json.loads(file.read())
         limit = meta["log_limit_bytes"]
         out, err = meta.get("dropped_bytes", (0, 0))

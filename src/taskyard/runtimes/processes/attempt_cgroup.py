@@ -15,43 +15,43 @@ _POPULATED: Final = b"populated 1"
 _PRISTINE: Final = b"populated 0\nfrozen 0\n"
 
 
-class LostInCage(Exception):
-    """The shepherd cannot leave a cgroup that it entered for a spawn.
+class CgroupError(Exception):
+    """The supervisor cannot leave a cgroup that it entered for a spawn.
 
-    Inside, it would die with the attempt. Better now and without a kill: the next shepherd takes
+    Inside, it would die with the attempt. Better now and without a kill: the next supervisor takes
     over what runs.
     """
 
 
-class Stand:
-    """Where in the version 2 hierarchy the shepherd itself is."""
+class CurrentCgroup:
+    """Where in the version 2 hierarchy the supervisor itself is."""
 
     __slots__ = ("_rest", "inside")
 
-    def __init__(self, rest: Callable[[], "Cage | None"]) -> None:
-        """Begin outside all cages.
+    def __init__(self, rest: Callable[[], "AttemptCgroup | None"]) -> None:
+        """Begin outside all cgroups.
 
         Args:
-            rest: walks to where the shepherd rests, and answers with the cage that is, if it is
+            rest: walks to where the supervisor rests, and answers with the cgroup that is, if it is
                 one. Raises ``OSError``.
         """
         self._rest = rest
-        self.inside: Cage | None = None
+        self.inside: AttemptCgroup | None = None
 
-    def out_of(self, cage: "Cage") -> None:
-        """Leave this cage, if that is where the shepherd is. Raises :class:`LostInCage`."""
-        if self.inside is cage:
+    def out_of(self, cgroup: "AttemptCgroup") -> None:
+        """Leave this cgroup, if that is where the supervisor is. Raises :class:`CgroupError`."""
+        if self.inside is cgroup:
             self.rest()
 
     def rest(self) -> None:
-        """Leave whatever cage it is in. Raises :class:`LostInCage`."""
+        """Leave whatever cgroup it is in. Raises :class:`CgroupError`."""
         try:
             self.inside = self._rest()
         except OSError as error:
-            raise LostInCage(str(error)) from error
+            raise CgroupError(str(error)) from error
 
 
-class Cage:
+class AttemptCgroup:
     """One cgroup in each hierarchy that is needed for one attempt.
 
     Every attempt has one in the version 2 hierarchy, which knows all its processes and kills them
@@ -60,7 +60,7 @@ class Cage:
     """
 
     __slots__ = (
-        "_doors",
+        "_descriptors",
         "_home",
         "_limits",
         "_removed",
@@ -79,23 +79,23 @@ class Cage:
         home: dict[str, int],
         limits: Limits,
         v2_limits: frozenset[str],
-        stand: Stand,
-        take_back: Callable[["Cage"], bool] | None = None,
+        stand: CurrentCgroup,
+        take_back: Callable[["AttemptCgroup"], bool] | None = None,
     ) -> None:
         self._unified = unified
         """Directory in the version 2 hierarchy."""
         self._v1 = v1
         """Directories in version 1 hierarchies by controller; only those that limit."""
         self._home = home
-        """Open ``cgroup.procs`` of the shepherd's own cgroups: ``unified`` and by controller."""
+        """Open ``cgroup.procs`` of the supervisor's own cgroups: ``unified`` and by controller."""
         self._limits = limits
         self._v2_limits = v2_limits
         """Controllers that limit in the version 2 hierarchy."""
         self._stand = stand
         self._take_back = take_back
         self._removed = False
-        self._doors: tuple[int, int] | None = None
-        """Open ``cgroup.procs`` and ``cgroup.events``, of a cage that is used again and again."""
+        self._descriptors: tuple[int, int] | None = None
+        """Open ``cgroup.procs`` and ``cgroup.events``, of a cgroup that is used again and again."""
 
     @property
     def is_limited(self) -> bool:
@@ -108,11 +108,11 @@ class Cage:
         return self._unified.rpartition("/")[2]
 
     @property
-    def has_doors(self) -> bool:
-        """Whether :meth:`open_doors` was called."""
-        return self._doors is not None
+    def has_descriptors(self) -> bool:
+        """Whether :meth:`open_descriptors` was called."""
+        return self._descriptors is not None
 
-    def open_doors(self) -> None:
+    def open_descriptors(self) -> None:
         """Keep open what every attempt in it needs. Raises ``OSError``."""
         procs = os.open(self._unified + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -120,7 +120,7 @@ class Cage:
         except OSError:
             os.close(procs)
             raise
-        self._doors = (procs, events)
+        self._descriptors = (procs, events)
 
     def record(self) -> Json:
         """Paths of the cgroups."""
@@ -128,18 +128,18 @@ class Cage:
 
     def prepare(self) -> None:
         """Make the directories; one that is there already is what a crash left, and empty."""
-        if self._doors is not None:
+        if self._descriptors is not None:
             return
         made = []
         try:
             for path in (self._unified, *self._v1.values()):
                 with contextlib.suppress(FileExistsError):
-                    os.mkdir(path)  # noqa: PTH102 - no pathlib in the shepherd
+                    os.mkdir(path)  # noqa: PTH102 - no pathlib in the supervisor
                     made.append(path)
             self._pin()
         except OSError:
             for path in made:
-                os.rmdir(path)  # noqa: PTH106 - no pathlib in the shepherd
+                os.rmdir(path)  # noqa: PTH106 - no pathlib in the supervisor
             raise
 
     def _pin(self) -> None:
@@ -156,15 +156,15 @@ class Cage:
             self._set("cpuset", "cpuset.mems", "cpuset.mems", nodes)
 
     def enter(self) -> None:
-        """Walk into the cage, so that a child is born inside and never was anywhere else.
+        """Walk into the cgroup, so that a child is born inside and never was anywhere else.
 
         For a process that moves itself this is much cheaper than any ``preexec_fn``, which would
         make the spawn a full fork.
         """
         if self._stand.inside is self:
             return
-        if self._doors is not None:
-            os.write(self._doors[0], b"0")
+        if self._descriptors is not None:
+            os.write(self._descriptors[0], b"0")
             self._stand.inside = self
             return
         for path in (self._unified, *self._v1.values()):
@@ -180,14 +180,14 @@ class Cage:
 
         Moving a process costs 9 µs when that was done lately, and more than 10 ms when it was not,
         as the kernel then waits for all processors. Whoever waits for a start does not wait for
-        that: the shepherd rests in a cage for the next attempt, and leaves it after the spawn.
+        that: the supervisor rests in a cgroup for the next attempt, and leaves it after the spawn.
         """
         for controller in self._v1:
             os.write(self._home[controller], b"0")
         if self.is_limited:
             self._stand.out_of(self)
 
-    def born(self, pid: int, start_ticks: int) -> None:
+    def spawned(self, pid: int, start_ticks: int) -> None:
         """Nothing to note: the kernel knows."""
 
     def writes_to(self, pipes: Sequence[str]) -> None:
@@ -226,7 +226,7 @@ class Cage:
             _write(f"{self._unified}/{v2_name}", text + more)
 
     def pids(self) -> list[int]:
-        """Processes alive in the cage, and in cgroups that they made inside it."""
+        """Processes alive in the cgroup, and in cgroups that they made inside it."""
         self._stand.out_of(self)
         found: list[int] = []
         if not self._removed:
@@ -236,7 +236,7 @@ class Cage:
         return found
 
     def is_empty(self) -> bool:
-        """Whether the kernel says that nobody lives in the cage."""
+        """Whether the kernel says that nobody lives in the cgroup."""
         return self._removed or _POPULATED not in self._events()
 
     def is_pristine(self) -> bool:
@@ -246,8 +246,8 @@ class Cage:
     def _events(self) -> bytes:
         self._stand.out_of(self)
         try:
-            if self._doors is not None:
-                return os.pread(self._doors[1], 256, 0)
+            if self._descriptors is not None:
+                return os.pread(self._descriptors[1], 256, 0)
             return _read(self._unified + "/cgroup.events")
         except OSError as error:
             if error.errno in {errno.ENOENT, errno.ENODEV}:
@@ -255,7 +255,7 @@ class Cage:
             raise
 
     def kill(self) -> int:
-        """Kill the whole cage at once, forks under way included."""
+        """Kill the whole cgroup at once, forks under way included."""
         pids = self.pids()
         try:
             _write(self._unified + "/cgroup.kill", "1")
@@ -273,7 +273,7 @@ class Cage:
                 os.kill(pid, signal.SIGKILL)
 
     def oom_kills(self) -> int:
-        """The kernel's own counter, for a cage with a memory limit."""
+        """The kernel's own counter, for a cgroup with a memory limit."""
         if "memory" in self._v1:
             return _counter(self._v1["memory"] + "/memory.oom_control", b"oom_kill")
         if "memory" in self._v2_limits:
@@ -281,7 +281,7 @@ class Cage:
         return 0
 
     def memory_peak(self) -> int | None:
-        """The controller's high-water mark, for a cage with a memory limit."""
+        """The controller's high-water mark, for a cgroup with a memory limit."""
         if "memory" in self._v1:
             path = self._v1["memory"] + "/memory.max_usage_in_bytes"
         elif "memory" in self._v2_limits:
@@ -301,10 +301,10 @@ class Cage:
 
     def remove(self) -> bool:
         """Remove its directories; False while processes are in the way."""
-        if self._doors is not None:
-            for fd in self._doors:
+        if self._descriptors is not None:
+            for fd in self._descriptors:
                 os.close(fd)
-            self._doors = None
+            self._descriptors = None
         paths = list(self._v1.values())
         if not self._removed:
             paths.append(self._unified)
@@ -315,7 +315,7 @@ class Cage:
 
 def _remove(path: str) -> bool:
     try:
-        os.rmdir(path)  # noqa: PTH106 - no pathlib in the shepherd
+        os.rmdir(path)  # noqa: PTH106 - no pathlib in the supervisor
     except FileNotFoundError:
         return True
     except OSError:

@@ -1,18 +1,21 @@
-"""Finding out which cgroups this process may use, and making cages in them."""
+"""Finding out which cgroups this process may use, and making cgroups in them."""
 
 import contextlib
 import os
 import time
 from typing import Final, NamedTuple
 
-from taskyard.runtimes.processes.attempt_cgroup import Cage, LostInCage, Stand
+from taskyard.runtimes.processes.attempt_cgroup import AttemptCgroup, CgroupError, CurrentCgroup
 from taskyard.runtimes.processes.proc import Json
 from taskyard.runtimes.processes.tree import Limits
 
 CONTROLLERS: Final = ("cpu", "cpuset", "memory", "pids")
 _IDLE_MAX: Final = 64
 _DOORS_MAX: Final = 128
-"""Cages that keep descriptors; far below the usual limit of open files."""
+"""Cgroups that keep descriptors; far below the usual limit of open files."""
+
+OWN_LEAF: Final = "shepherd"  # kept: those of earlier releases are found by it
+"""Name of the supervisor's own cgroup."""
 
 
 class Hierarchies(NamedTuple):
@@ -25,12 +28,12 @@ class Hierarchies(NamedTuple):
 
 
 class Cgroups:
-    """The cgroups of one shepherd: ``…/NAME/shepherd`` for itself, cages beside it for attempts.
+    """The cgroups of one supervisor: ``…/NAME/OWN_LEAF`` for itself, others beside it for attempts.
 
-    A cage that had no limits serves again after the kernel has said that it is empty, because
+    A cgroup that had no limits serves again after the kernel has said that it is empty, because
     making and removing one costs a good part of what spawning a process costs.
 
-    The shepherd has a leaf of its own because a version 2 cgroup that hands controllers to its
+    The supervisor has a leaf of its own because a version 2 cgroup that hands controllers to its
     children must not contain processes.
     """
 
@@ -39,38 +42,38 @@ class Cgroups:
         if own.unified is None:
             raise FileNotFoundError("the version 2 cgroup hierarchy is not mounted")
         self._origin = own.unified
-        self._idle: list[Cage] = []
+        self._idle: list[AttemptCgroup] = []
         self._with_doors = 0
-        self._waiting: Cage | None = None
-        """Where the shepherd rests: an empty cage, for the next attempt without limits."""
-        self._stand = Stand(self._rest)
+        self._waiting: AttemptCgroup | None = None
+        """Where the supervisor rests: an empty cgroup, for the next attempt without limits."""
+        self._stand = CurrentCgroup(self._rest)
         self._life = time.time_ns()
         self._made = 0
         self._base = f"{own.unified}/{name}"
         _make(self._base)
         if not os.path.exists(self._base + "/cgroup.procs"):  # noqa: PTH110 - no pathlib here
-            os.rmdir(self._base)  # noqa: PTH106 - no pathlib in the shepherd
+            os.rmdir(self._base)  # noqa: PTH106 - no pathlib in the supervisor
             raise FileNotFoundError("not a cgroup hierarchy")
         self._v2 = self._delegate(own.unified)
         self._v1_bases: dict[str, str] = {}
         self._home: dict[str, int] = {}
         try:
-            leaf = self._base + "/shepherd"
+            leaf = f"{self._base}/{OWN_LEAF}"
             _make(leaf)
             self._home["unified"] = os.open(leaf + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
             os.write(self._home["unified"], b"0")
-            self._prefix = _membership("self").removesuffix("shepherd")
+            self._prefix = _membership("self").removesuffix(OWN_LEAF)
         except OSError:
             self.close()
             raise
         for controller in CONTROLLERS:
             if controller not in self._v2 and controller in own.v1:
                 self._use_v1(controller, own.v1[controller], name)
-        with contextlib.suppress(LostInCage):
+        with contextlib.suppress(CgroupError):
             self._stand.rest()
 
     def _delegate(self, parent: str) -> frozenset[str]:
-        """Hand the controllers down to the cages as far as allowed; which ones arrived."""
+        """Hand the controllers down to the cgroups as far as allowed; which ones arrived."""
         for path in (parent, self._base):
             for controller in CONTROLLERS:
                 with contextlib.suppress(OSError):
@@ -98,15 +101,15 @@ class Cgroups:
         """Which of ``cpu``, ``cpuset``, ``memory`` and ``pids`` can be limited here."""
         return [name for name in CONTROLLERS if name in self._v2 or name in self._v1_bases]
 
-    def new(self, limits: Limits) -> Cage:
-        """A cage for an attempt, yet to be prepared."""
+    def new(self, limits: Limits) -> AttemptCgroup:
+        """A cgroup for an attempt, yet to be prepared."""
         if not limits.names():
             if self._waiting is not None:
-                cage, self._waiting = self._waiting, None
-                return cage
+                cgroup, self._waiting = self._waiting, None
+                return cgroup
             if self._idle:
                 return self._idle.pop()
-        # No later shepherd may meet a cage of this one under a name of its own.
+        # No later supervisor may meet a cgroup of this one under a name of its own.
         self._made += 1
         name = f"{self._life:x}-{self._made}"
         v1 = {
@@ -114,55 +117,55 @@ class Cgroups:
             for controller in limits.names()
             if controller in self._v1_bases
         }
-        return Cage(
+        return AttemptCgroup(
             f"{self._base}/{name}", v1, self._home, limits, self._v2, self._stand, self._take_back
         )
 
     def rest(self) -> None:
-        """Leave the cage of an attempt, if the shepherd is in one. Raises ``LostInCage``."""
+        """Leave the cgroup of an attempt, if the supervisor is in one. Raises ``CgroupError``."""
         if self._stand.inside is not self._waiting:
             self._stand.rest()
 
-    def _rest(self) -> Cage | None:
+    def _rest(self) -> AttemptCgroup | None:
         if self._waiting is None:
-            self._waiting = self._empty_cage()
+            self._waiting = self._empty_cgroup()
         if self._waiting is None:
             os.write(self._home["unified"], b"0")
         else:
             self._waiting.enter()
         return self._waiting
 
-    def _empty_cage(self) -> Cage | None:
-        """A cage to rest in; None if there can be none."""
+    def _empty_cgroup(self) -> AttemptCgroup | None:
+        """A cgroup to rest in; None if there can be none."""
         if self._idle:
             return self._idle.pop()
-        cage = self.new(Limits())
+        cgroup = self.new(Limits())
         try:
-            cage.prepare()
+            cgroup.prepare()
             if self._with_doors < _DOORS_MAX:
-                cage.open_doors()
+                cgroup.open_descriptors()
                 self._with_doors += 1
         except OSError:
-            cage.remove()
+            cgroup.remove()
             return None
-        return cage
+        return cgroup
 
-    def _take_back(self, cage: Cage) -> bool:
-        if len(self._idle) >= _IDLE_MAX or not cage.is_pristine():
+    def _take_back(self, cgroup: AttemptCgroup) -> bool:
+        if len(self._idle) >= _IDLE_MAX or not cgroup.is_pristine():
             return False
-        if not cage.has_doors:
+        if not cgroup.has_descriptors:
             if self._with_doors >= _DOORS_MAX:
                 return False
             try:
-                cage.open_doors()
+                cgroup.open_descriptors()
             except OSError:
                 return False
             self._with_doors += 1
-        self._idle.append(cage)
+        self._idle.append(cgroup)
         return True
 
-    def cage_of(self, pid: int) -> str | None:
-        """The name of the cage that a process is in; None if it is in none of ours, or gone."""
+    def cgroup_of(self, pid: int) -> str | None:
+        """The name of the cgroup that a process is in; None if it is in none of ours, or gone."""
         try:
             path = _membership(pid)
         except OSError:
@@ -171,27 +174,29 @@ class Cgroups:
             return None
         return path[len(self._prefix) :].partition("/")[0]
 
-    def found(self, record: Json) -> Cage:
-        """The cage that an earlier shepherd made and recorded."""
-        return Cage(
+    def found(self, record: Json) -> AttemptCgroup:
+        """The cgroup that an earlier supervisor made and recorded."""
+        return AttemptCgroup(
             record["unified"], record.get("v1", {}), self._home, Limits(), self._v2, self._stand
         )
 
-    def strays(self, known: set[str]) -> list[Cage]:
-        """Cages with names not in ``known`` that are inhabited; empty ones are removed."""
+    def strays(self, known: set[str]) -> list[AttemptCgroup]:
+        """Cgroups with names not in ``known`` that are inhabited; empty ones are removed."""
         inhabited = []
-        known = known | {cage.name for cage in self._idle} | {"shepherd"}
+        known = known | {cgroup.name for cgroup in self._idle} | {OWN_LEAF}
         if self._waiting is not None:
             known = known | {self._waiting.name}
         for entry in _subdirectories(self._base):
             if entry in known:
                 continue
             v1 = {controller: f"{base}/{entry}" for controller, base in self._v1_bases.items()}
-            cage = Cage(f"{self._base}/{entry}", v1, self._home, Limits(), self._v2, self._stand)
-            if not cage.is_empty():
-                inhabited.append(cage)
+            cgroup = AttemptCgroup(
+                f"{self._base}/{entry}", v1, self._home, Limits(), self._v2, self._stand
+            )
+            if not cgroup.is_empty():
+                inhabited.append(cgroup)
             else:
-                cage.remove()
+                cgroup.remove()
         return inhabited
 
     def close(self) -> None:
@@ -199,16 +204,16 @@ class Cgroups:
         with contextlib.suppress(OSError):
             _write(self._origin + "/cgroup.procs", "0")
         self._stand.inside = None
-        for cage in (*self._idle, *([self._waiting] if self._waiting is not None else [])):
-            cage.remove()
+        for cgroup in (*self._idle, *([self._waiting] if self._waiting is not None else [])):
+            cgroup.remove()
         self._idle.clear()
         self._waiting = None
         for fd in self._home.values():
             os.close(fd)
         self._home.clear()
-        for path in (self._base + "/shepherd", self._base, *self._v1_bases.values()):
+        for path in (f"{self._base}/{OWN_LEAF}", self._base, *self._v1_bases.values()):
             with contextlib.suppress(OSError):
-                os.rmdir(path)  # noqa: PTH106 - no pathlib in the shepherd
+                os.rmdir(path)  # noqa: PTH106 - no pathlib in the supervisor
 
 
 def own_hierarchies(mountinfo: str, membership: str) -> Hierarchies:
@@ -273,7 +278,7 @@ def _below(mount: str, root: str, path: str) -> str | None:
 
 def _make(path: str) -> None:
     with contextlib.suppress(FileExistsError):
-        os.mkdir(path)  # noqa: PTH102 - no pathlib in the shepherd
+        os.mkdir(path)  # noqa: PTH102 - no pathlib in the supervisor
 
 
 def _subdirectories(path: str) -> list[str]:
@@ -282,7 +287,7 @@ def _subdirectories(path: str) -> list[str]:
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - no pathlib in the shepherd
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - no pathlib in the supervisor
         return file.read()
 
 

@@ -8,7 +8,7 @@ MARK: Final = "TASKYARD_ATTEMPT_ID"
 
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""``PATH`` of commands that bring none, and where the shepherd looks for its own tools."""
+"""``PATH`` of commands that bring none, and where the supervisor looks for its own tools."""
 
 
 def environment(

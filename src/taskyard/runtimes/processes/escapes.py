@@ -1,13 +1,13 @@
 """Holding an attempt together that can leave its cgroup, as whatever runs as our own user can.
 
-Who left is found as without cgroups: the shepherd adopts orphans, so that whoever leaves stays a
-descendant of the main process, or becomes a child of the shepherd.
+Who left is found as without cgroups: the supervisor adopts orphans, so that whoever leaves stays a
+descendant of the main process, or becomes a child of the supervisor.
 """
 
 from collections.abc import Callable, Sequence
 
 from taskyard.runtimes.processes import proc
-from taskyard.runtimes.processes.attempt_cgroup import Cage
+from taskyard.runtimes.processes.attempt_cgroup import AttemptCgroup
 from taskyard.runtimes.processes.cgroups import Cgroups
 from taskyard.runtimes.processes.identity import is_own_user
 from taskyard.runtimes.processes.proc import Json
@@ -15,15 +15,17 @@ from taskyard.runtimes.processes.session import Roster, SessionTree
 from taskyard.runtimes.processes.tree import Limits, Tree
 
 
-class WatchedCage:
-    """A cage, and beside it those who left it."""
+class WatchedCgroup:
+    """A cgroup, and beside it those who left it."""
 
-    __slots__ = ("_adopted", "_cage", "_outside", "_pid", "_roster")
+    __slots__ = ("_adopted", "_cgroup", "_outside", "_pid", "_roster")
     method = "cgroup"
 
-    def __init__(self, cage: Cage, outside: SessionTree, roster: Roster, *, adopted: bool) -> None:
-        """Watch over ``cage``; ``outside`` finds who is not in it any more."""
-        self._cage = cage
+    def __init__(
+        self, cgroup: AttemptCgroup, outside: SessionTree, roster: Roster, *, adopted: bool
+    ) -> None:
+        """Watch over ``cgroup``; ``outside`` finds who is not in it any more."""
+        self._cgroup = cgroup
         self._outside = outside
         self._roster = roster
         self._adopted = adopted
@@ -31,45 +33,45 @@ class WatchedCage:
 
     @property
     def name(self) -> str:
-        """The cage's."""
-        return self._cage.name
+        """The cgroup's."""
+        return self._cgroup.name
 
     def record(self) -> Json:
-        """Where the cage is; its main process is recorded anyway."""
-        return self._cage.record()
+        """Where the cgroup is; its main process is recorded anyway."""
+        return self._cgroup.record()
 
     def prepare(self) -> None:
-        """Make the cage. Raises ``OSError``."""
-        self._cage.prepare()
+        """Make the cgroup. Raises ``OSError``."""
+        self._cgroup.prepare()
 
     def enter(self) -> None:
-        """Walk into the cage. Raises ``OSError``."""
-        self._cage.enter()
+        """Walk into the cgroup. Raises ``OSError``."""
+        self._cgroup.enter()
 
     def leave(self) -> None:
         """Walk out again. Raises ``OSError``."""
-        self._cage.leave()
+        self._cgroup.leave()
 
-    def born(self, pid: int, start_ticks: int) -> None:
+    def spawned(self, pid: int, start_ticks: int) -> None:
         """Remember who the ancestor of all others is."""
         self._pid = pid
-        self._outside.born(pid, start_ticks)
+        self._outside.spawned(pid, start_ticks)
 
     def writes_to(self, pipes: Sequence[str]) -> None:
         """Whoever left is known by them."""
         self._outside.writes_to(pipes)
 
     def limit(self) -> bool:
-        """Limit the cage. Raises ``OSError``."""
-        return self._cage.limit()
+        """Limit the cgroup. Raises ``OSError``."""
+        return self._cgroup.limit()
 
     def pids(self) -> list[int]:
-        """Processes in the cage, and those who left."""
-        return sorted({*self._cage.pids(), *self._outside.pids()})
+        """Processes in the cgroup, and those who left."""
+        return sorted({*self._cgroup.pids(), *self._outside.pids()})
 
     def is_empty(self) -> bool:
         """Whether nobody is left, inside or outside."""
-        return self._cage.is_empty() and (not self._may_be_outside() or self._outside.is_empty())
+        return self._cgroup.is_empty() and (not self._may_be_outside() or self._outside.is_empty())
 
     def _may_be_outside(self) -> bool:
         """A quick look: with the main process gone, whoever left descends from a child of ours."""
@@ -79,25 +81,25 @@ class WatchedCage:
         return children is None or bool(set(children) - set(self._roster.mains))
 
     def kill(self) -> int:
-        """Kill the cage at once, and then those outside it; how many were alive."""
-        outside = set(self._outside.pids()) - set(self._cage.pids())
-        count = self._cage.kill() + len(outside)
+        """Kill the cgroup at once, and then those outside it; how many were alive."""
+        outside = set(self._outside.pids()) - set(self._cgroup.pids())
+        count = self._cgroup.kill() + len(outside)
         # Also when none were seen: those inside may just have been on their way out.
         if self._may_be_outside():
             self._outside.kill()
         return count
 
     def oom_kills(self) -> int:
-        """Of the cage."""
-        return self._cage.oom_kills()
+        """Of the cgroup."""
+        return self._cgroup.oom_kills()
 
     def memory_peak(self) -> int | None:
-        """Of the cage."""
-        return self._cage.memory_peak()
+        """Of the cgroup."""
+        return self._cgroup.memory_peak()
 
     def close(self) -> bool:
-        """Give the cage back."""
-        return self._cage.close()
+        """Give the cgroup back."""
+        return self._cgroup.close()
 
 
 class Trees:
@@ -106,7 +108,7 @@ class Trees:
     def __init__(
         self, cgroups: Cgroups | None, roster: Roster, has_left: Callable[[int], bool]
     ) -> None:
-        """Prepare; ``has_left`` says whether a process is in the cage of no attempt."""
+        """Prepare; ``has_left`` says whether a process is in the cgroup of no attempt."""
         self._cgroups = cgroups
         self._roster = roster
         self._has_left = has_left
@@ -115,8 +117,8 @@ class Trees:
         """For an attempt that is about to start."""
         if self._cgroups is None:
             return self._session(request, adopted=False)
-        cage = self._cgroups.new(Limits(*request["limits"]))
-        return self._watched(request, cage, adopted=False)
+        cgroup = self._cgroups.new(Limits(*request["limits"]))
+        return self._watched(request, cgroup, adopted=False)
 
     def found(self, request: Json, record: Json) -> Tree:
         """For one that another supervisor began; ``record`` is what its tree had to record."""
@@ -133,8 +135,8 @@ class Trees:
             has_left=self._has_left,
         )
 
-    def _watched(self, request: Json, cage: Cage, *, adopted: bool) -> Tree:
+    def _watched(self, request: Json, cgroup: AttemptCgroup, *, adopted: bool) -> Tree:
         if request["isolate"] or not is_own_user(request):
-            return cage
+            return cgroup
         outside = self._session(request, adopted=adopted)
-        return WatchedCage(cage, outside, self._roster, adopted=adopted)
+        return WatchedCgroup(cgroup, outside, self._roster, adopted=adopted)

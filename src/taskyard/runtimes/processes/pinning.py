@@ -11,7 +11,7 @@ from taskyard.runtimes.processes.identity import SpawnFailed
 def pinned(cpus: str | None) -> Iterator[None]:
     """Have what this process spawns run on these processors only, such as ``2,3``; all if None.
 
-    It inherits them; that holds unless it changes them itself. The shepherd goes back to where it
+    It inherits them; that holds unless it changes them itself. The supervisor goes back to where it
     ran before. Raises :class:`SpawnFailed` if there are no such processors.
     """
     if cpus is None:

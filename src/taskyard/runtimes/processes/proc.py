@@ -168,7 +168,7 @@ def command_line(pid: int) -> str:
 def boot_id() -> str:
     """Names this run of the kernel; pids and ticks of another one mean nothing."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123 - no pathlib in the shepherd
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123 - no pathlib in the supervisor
             return file.read().strip()
     except OSError:
         return ""

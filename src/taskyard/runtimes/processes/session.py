@@ -18,7 +18,7 @@ _SCANS: Final = 4
 
 
 class Roster:
-    """Who is who among the shepherd's children."""
+    """Who is who among the supervisor's children."""
 
     __slots__ = ("alive", "mains")
 
@@ -59,7 +59,7 @@ class SessionTree:
         self._directory = directory
         self._roster = roster
         self._adopted = adopted
-        """Whether another shepherd spawned it: then its orphans are not our children."""
+        """Whether another supervisor spawned it: then its orphans are not our children."""
         self._has_left = has_left
         """Whether a process is outside the cgroups of all attempts; never, where they have none."""
         self._pipes: frozenset[str] = frozenset()
@@ -86,7 +86,7 @@ class SessionTree:
     def leave(self) -> None:
         """Nothing to do."""
 
-    def born(self, pid: int, start_ticks: int) -> None:
+    def spawned(self, pid: int, start_ticks: int) -> None:
         """Remember the leader of the session."""
         self._pid = pid
         self._ticks = start_ticks
@@ -104,7 +104,7 @@ class SessionTree:
         return [member.pid for member in self._members()]
 
     def is_empty(self) -> bool:
-        """Whether nobody is left; cheap when the shepherd has no children it does not know."""
+        """Whether nobody is left; cheap when the supervisor has no children it does not know."""
         if not self._adopted and self._pid not in self._roster.mains:
             # The main process is gone, so whatever it left behind is our child by now.
             children = proc.own_children()

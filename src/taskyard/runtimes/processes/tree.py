@@ -35,7 +35,7 @@ class Tree(Protocol):
     """``cgroup`` or ``session``, as in the kill report."""
 
     def record(self) -> Json:
-        """What a later shepherd needs to find these processes again."""
+        """What a later supervisor needs to find these processes again."""
         ...
 
     def prepare(self) -> None:
@@ -50,7 +50,7 @@ class Tree(Protocol):
         """End :meth:`enter`, also one that failed halfway. Raises ``OSError``."""
         ...
 
-    def born(self, pid: int, start_ticks: int) -> None:
+    def spawned(self, pid: int, start_ticks: int) -> None:
         """The main process was spawned."""
         ...
 
@@ -61,7 +61,7 @@ class Tree(Protocol):
     def limit(self) -> bool:
         """Apply the limits; False if the tree is above its memory limit already.
 
-        Comes after the spawn: the shepherd itself must not be bound by them while it is inside.
+        Comes after the spawn: the supervisor itself must not be bound by them while it is inside.
         Raises ``OSError``.
         """
         ...
@@ -88,7 +88,7 @@ class Tree(Protocol):
 
     @property
     def name(self) -> str:
-        """Tells it from the other trees of this shepherd."""
+        """Tells it from the other trees of this supervisor."""
         ...
 
     def close(self) -> bool:

@@ -58,12 +58,12 @@ def confine(spec: dict[str, Any], parent: int) -> None:
 
 
 def isolate(spec: dict[str, Any], parent: int) -> None:
-    """Take a session and the cgroups ``cage`` of its own, and the user; die with the parent.
+    """Take a session and the cgroups ``cgroup`` of its own, and the user; die with the parent.
 
     Raises ``OSError``.
     """
     os.setsid()
-    for path in spec["cage"]:
+    for path in spec["cgroup"]:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         os.write(descriptor, b"0")
         os.close(descriptor)

@@ -6,10 +6,10 @@ of its own; standard output and environment are passed on to it. When it ends, o
 it has started is killed, and the cgroups are removed: only then does this process end, with the
 exit code of the step, or 255 for one that died of a signal.
 
-The only argument is ``{"command", "cwd", "cage", "above", "identity", "closed"}`` as JSON; ``cage``
-lists files into which a process writes 0 to belong to the step's cgroups, the version 2 one first;
-``above`` the cgroups that hold those of all steps; ``identity`` is the user and group to become, or
-null; ``closed`` lists directories that this user needs and cannot get to.
+The only argument is ``{"command", "cwd", "cgroup", "above", "identity", "closed"}`` as JSON;
+``cgroup`` lists files into which a process writes 0 to belong to the step's cgroups, the version 2
+one first; ``above`` the cgroups that hold those of all steps; ``identity`` is the user and group to
+become, or null; ``closed`` lists directories that this user needs and cannot get to.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ def main() -> NoReturn:
         # Whoever stops the server from a terminal means the server; its pipe ends in time.
         signal.signal(ignored, signal.SIG_IGN)
     confining.become_subreaper()
-    cgroups = [os.path.dirname(path) for path in spec["cage"]]
+    cgroups = [os.path.dirname(path) for path in spec["cgroup"]]
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:

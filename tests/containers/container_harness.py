@@ -52,7 +52,7 @@ class Ear:
                 await self._news.wait()
 
 
-class Harbour:
+class ContainerHarness:
     """Starts containers and hears of them."""
 
     def __init__(

@@ -52,7 +52,7 @@ class Ear:
                 await self._news.wait()
 
 
-class Pasture:
+class RuntimeHarness:
     """Starts commands and hears of them."""
 
     def __init__(self, root: Path, *, use_cgroups: bool = True, linger_s: float = 0.2) -> None:
@@ -65,7 +65,7 @@ class Pasture:
 
     def _runtime(self) -> CommandRuntime:
         return CommandRuntime(
-            self.root / "shepherd", use_cgroups=self._use_cgroups, linger_s=self._linger_s
+            self.root / "supervisor", use_cgroups=self._use_cgroups, linger_s=self._linger_s
         )
 
     async def open(self) -> None:
@@ -80,23 +80,23 @@ class Pasture:
         await self.open()
 
     async def close(self) -> None:
-        """Kill everything and close; the shepherd ends by itself."""
+        """Kill everything and close; the supervisor ends by itself."""
         await self.runtime.keep_only(frozenset())
         await self.runtime.close()
 
     def need_cgroups(self) -> None:
         """Skip the test where there are none, but never under CI."""
-        hello = self.runtime.shepherd
+        hello = self.runtime.supervisor
         assert hello is not None
         if hello.method != "cgroup" and os.environ.get("CI") != "true":
             pytest.skip("needs writable cgroups")
         assert hello.method == "cgroup"
 
     @property
-    def shepherd_pid(self) -> int:
-        """The process id of the shepherd."""
-        assert self.runtime.shepherd is not None
-        return self.runtime.shepherd.pid
+    def supervisor_pid(self) -> int:
+        """The process id of the supervisor."""
+        assert self.runtime.supervisor is not None
+        return self.runtime.supervisor.pid
 
     def directory(self, attempt_id: str) -> Path:
         """Where an attempt lives."""
@@ -192,11 +192,11 @@ class Pasture:
         directory = self.directory(assignment.attempt_id)
         await self.runtime.adopt(assignment, directory, handle)
 
-    async def slay_shepherd(self) -> None:
-        """Kill the shepherd at once."""
-        pid = self.shepherd_pid
+    async def slay_supervisor(self) -> None:
+        """Kill the supervisor at once."""
+        pid = self.supervisor_pid
         os.kill(pid, signal.SIGKILL)
-        await eventually_async(lambda: self.shepherd_pid != pid)
+        await eventually_async(lambda: self.supervisor_pid != pid)
 
 
 _OF_COMMAND = frozenset({"env", "cwd", "stdin", "user", "isolate", "network", "merge_output"})
