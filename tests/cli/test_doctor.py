@@ -24,7 +24,7 @@ from taskyard.cli.doctor.server import check_parked, check_port, check_reach, ch
 from taskyard.core.instants import Instant
 from taskyard.runtimes.function import reachability
 from taskyard.store.sqlite.database import FILE_NAME, connect
-from taskyard.store.sqlite.migrating import migrate
+from taskyard.store.sqlite.migrate import migrate
 from taskyard.store.sqlite.parking import put_aside
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.stores import SQLITE, opened, opened_as
+from fakes.stores import opened
 from taskyard.core.access.principals import AuditEntry, Role, Token, User
 from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.ids import WorkspaceName
@@ -21,10 +21,10 @@ NOW = Instant(1_700_000_000_000_000)
 KEPT = 100
 
 
-@pytest.fixture(params=SQLITE)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqliteAccessStore]:
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteAccessStore]:
     """Every adapter, empty."""
-    store = await opened_as(request.param, tmp_path)
+    store = await opened(tmp_path)
     yield store.access
     await store.close()
 
@@ -32,8 +32,8 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 @pytest.fixture
 async def short(tmp_path: Path) -> AsyncIterator[SqliteAccessStore]:
     """One that keeps the newest 100 audit entries."""
-    store = await opened(tmp_path)
-    yield SqliteAccessStore(store.session, audit_kept=KEPT)
+    store = await opened(tmp_path, audit_kept=KEPT)
+    yield store.access
     await store.close()
 
 

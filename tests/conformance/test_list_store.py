@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from fakes.specs import NOW, WS, new_task
-from fakes.stores import SQLITE, opened, opened_as
+from fakes.stores import opened
 from taskyard.core.attempts import Ended
 from taskyard.core.errors import InvalidInput, NotFound
 from taskyard.core.ids import (
@@ -36,10 +36,10 @@ W1 = WorkerRecord(
 LEASE = LeaseToken("lease")
 
 
-@pytest.fixture(params=SQLITE)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Any]:
     """A store of each kind with a worker and two lists."""
-    store: Any = await opened_as(request.param, tmp_path)
+    store: Any = await opened(tmp_path)
     await store.dispatch.join(W1)
     for key in (LIST, SAME_NAME):
         await store.lists.open(key, "me", most=10, concurrency_limit=6)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from fakes.stores import SQLITE, opened_as
+from fakes.stores import opened
 from taskyard.core.access.principals import AuditEntry
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import TaskId, WorkspaceName
@@ -59,10 +59,10 @@ class Outbox:
             return result
 
 
-@pytest.fixture(params=SQLITE)
-async def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Outbox]:
+@pytest.fixture
+async def outbox(tmp_path: Path) -> AsyncIterator[Outbox]:
     """Every adapter, empty."""
-    store = await opened_as(request.param, tmp_path)
+    store = await opened(tmp_path)
     yield Outbox(store, tmp_path / FILE_NAME)
     await store.close()
 

@@ -2,22 +2,25 @@
 
 import os
 import shutil
-import socket
 import tempfile
-import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 from unittest.mock import patch
 
 from fakes.memory import MemoryStore
+from taskyard.store.sqlite.access import AUDIT_KEPT, SqliteAccessStore
 from taskyard.store.sqlite.database import FILE_NAME
-from taskyard.store.sqlite.migrating import migrate
-from taskyard.store.sqlite.process.client import StoreProcess
-from taskyard.store.sqlite.process.serving import Serving
+from taskyard.store.sqlite.migrate import migrate
+from taskyard.store.sqlite.repositories import Repositories
 from taskyard.store.sqlite.store import SqliteStore
+from taskyard.store.sqlite.transactions import Operation, Repository, Session, writes
+from taskyard.store.sqlite.writer import server as server_module
+from taskyard.store.sqlite.writer.client import WriterClient
+
+T = TypeVar("T")
 
 FAST = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - used for mkdtemp only
 """Where a real file costs no real disk, for tests that make many or large ones."""
@@ -38,68 +41,86 @@ def prepare(directory: Path) -> None:
         (directory / FILE_NAME).write_bytes(_schema())
 
 
-SQLITE = ["sqlite", "sqlite apart"]
-"""The ways in which the embedded store can be open: its writer on a thread, or apart behind a
-socket as in a process of its own."""
-STORES = [*SQLITE, "memory"]
+STORES = ["sqlite", "memory"]
 
 
-async def opened(directory: Path) -> SqliteStore:
-    """An open store in this directory; a fresh one unless there is one."""
-    store: SqliteStore = await opened_as(SQLITE[0], directory)
+class Probe(Repository):
+    """Runs what a test hands it among the writes of others."""
+
+    _handed: ClassVar[dict[int, Operation[Any]]] = {}
+
+    async def run(self, operation: Operation[T], *, atomic: bool = True) -> T:
+        """As ``CommitQueue.run``; the operation runs on the writer's thread."""
+        result: T = await self.queued(self._hand(operation), atomic=atomic)
+        return result
+
+    async def write(self, operation: Operation[T]) -> T:
+        """As ``Session.write``."""
+        result: T = await self.written(self._hand(operation))
+        return result
+
+    @writes
+    async def queued(self, number: int, *, atomic: bool) -> Any:
+        """An operation that was handed over, by its number."""
+        return await self._session.queue.run(self._handed.pop(number), atomic=atomic)
+
+    @writes
+    async def written(self, number: int) -> Any:
+        """The same, with what it counted undone if it fails."""
+        return await self._session.write(self._handed.pop(number))
+
+    def _hand(self, operation: Operation[Any]) -> int:
+        self._handed[id(operation)] = operation
+        return id(operation)
+
+
+@contextmanager
+def probes(audit_kept: int = AUDIT_KEPT) -> Iterator[None]:
+    """Stores opened meanwhile, with their writer on a thread, take probes.
+
+    They keep so many entries of the audit trail.
+    """
+
+    class Probed(Repositories):
+        def __init__(self, session: Session) -> None:
+            super().__init__(session)
+            self.access = SqliteAccessStore(session, audit_kept)
+            self.probe = Probe(session)
+
+    with patch.object(server_module, "Repositories", Probed):
+        yield
+
+
+async def opened(
+    directory: Path,
+    on_commit: Callable[[int, float], None] = lambda _size, _seconds: None,
+    *,
+    audit_kept: int = AUDIT_KEPT,
+) -> SqliteStore:
+    """An open store in this directory; a fresh one unless there is one. It takes probes."""
+    prepare(directory)
+    store = SqliteStore(directory, on_commit)
+    with probes(audit_kept):
+        await store.open()
     return store
 
 
 async def opened_as(kind: str, directory: Path) -> Any:
     """An open store of one of the kinds in :data:`STORES`."""
-    if kind == "memory":
-        return MemoryStore()
-    prepare(directory)
-    store = SqliteStore(directory) if kind == SQLITE[0] else apart(directory)
-    await store.open()
-    return store
+    return MemoryStore() if kind == "memory" else await opened(directory)
 
 
-def apart(
-    directory: Path, on_commit: Callable[[int, float], None] = lambda _size, _seconds: None
-) -> SqliteStore:
-    """A store that talks to its writer over a socket, as to one in a process of its own."""
-    store = SqliteStore(directory, on_commit)
-    store.process = store.session.elsewhere = _Served(directory / FILE_NAME, on_commit)
-    return store
+@contextmanager
+def threads_for_processes() -> Iterator[None]:
+    """Stores opened meanwhile that want a process of their own write on a thread."""
+    real = WriterClient.__init__
 
+    def on_thread(self: WriterClient, *args: Any, own_process: bool) -> None:
+        del own_process
+        real(self, *args, own_process=False)
 
-class _Served(StoreProcess):
-    """Everything of a store process but the process: what it would do is done on a thread."""
-
-    def _spawn(self, theirs: socket.socket) -> Any:
-        return _Thread(self._path, theirs.dup())
-
-
-def threads_for_processes() -> AbstractContextManager[object]:
-    """Stores opened meanwhile that want a process of their own are like :func:`apart`."""
-    return patch.object(StoreProcess, "_spawn", _Served._spawn)
-
-
-class _Thread:
-    """Can be waited for as a process can."""
-
-    def __init__(self, path: Path, sock: socket.socket) -> None:
-        self.pid = 0
-        self._path = path
-        self._sock = sock
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        with self._sock:
-            Serving(self._path, self._sock).run()
-
-    def wait(self, timeout_s: float) -> int:
-        """Wait for its end."""
-        self._thread.join(timeout_s)
-        assert not self._thread.is_alive()
-        return 0
+    with patch.object(WriterClient, "__init__", on_thread):
+        yield
 
 
 def remove(directory: Path) -> None:

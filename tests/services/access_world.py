@@ -10,6 +10,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 from argon2 import PasswordHasher
 
+from fakes.stores import Probe, probes
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import SECOND, Instant
@@ -18,11 +19,10 @@ from taskyard.services.access.audit import Audit
 from taskyard.services.access.encryption import Encryption, KeyFile
 from taskyard.services.access.passwords import Passwords
 from taskyard.services.access.secrets import Secrets
-from taskyard.store.sqlite.access import SqliteAccessStore
-from taskyard.store.sqlite.migrating import migrate
+from taskyard.store.sqlite.access import AUDIT_KEPT, SqliteAccessStore
+from taskyard.store.sqlite.migrate import migrate
 from taskyard.store.sqlite.store import SqliteStore
 from taskyard.store.sqlite.webhooks import SqliteWebhookStore
-from taskyard.store.sqlite.writer import Writer
 
 A = WorkspaceName("a")
 B = WorkspaceName("b")
@@ -69,7 +69,7 @@ class World:
 
     path: Path
     clock: VirtualClock
-    writer: Writer
+    probe: Probe
     store: SqliteAccessStore
     webhook_store: SqliteWebhookStore
     audit: Audit
@@ -87,7 +87,11 @@ def template(directory: Path) -> Path:
 
 @asynccontextmanager
 async def world(
-    template_path: Path, directory: Path, clock: VirtualClock | None = None
+    template_path: Path,
+    directory: Path,
+    clock: VirtualClock | None = None,
+    *,
+    audit_kept: int = AUDIT_KEPT,
 ) -> AsyncIterator[World]:
     """Open the store in ``directory``, copied from the template if there is none yet."""
     path = directory / "taskyard.sqlite3"
@@ -95,7 +99,8 @@ async def world(
         shutil.copy(template_path, path)
     clock = clock or VirtualClock()
     opened = SqliteStore(directory)
-    await opened.open()
+    with probes(audit_kept):
+        await opened.open()
     store = opened.access
     audit = Audit(store, clock)
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -104,7 +109,7 @@ async def world(
         yield World(
             path=path,
             clock=clock,
-            writer=opened.writer,
+            probe=Probe(opened.session),
             store=store,
             webhook_store=opened.webhooks,
             audit=audit,

@@ -16,7 +16,7 @@ from machine_inputs import (
 from msgspec.structs import replace
 
 from fakes.model import ModelStore
-from fakes.stores import FAST, SQLITE, opened_as, remove
+from fakes.stores import FAST, opened, remove
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.errors import TaskyardError
 from taskyard.core.ids import (
@@ -39,7 +39,7 @@ class MachineBase(RuleBasedStateMachine):
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="taskyard-machine-", dir=FAST))
         self.runner = asyncio.Runner()
-        self.store: SqliteStore = self.runner.run(opened_as(SQLITE[1], self.directory))
+        self.store: SqliteStore = self.runner.run(opened(self.directory))
         self.model = ModelStore()
         self.now = Instant(START)
         self.ids: list[tuple[WorkspaceName, TaskId]] = []

@@ -11,7 +11,7 @@ from machine_inputs import (
     WORKERS,
 )
 
-from fakes.stores import SQLITE, opened_as
+from fakes.stores import opened
 from taskyard.core.attempts import Ended, KillReport, Report, Started, StreamSize, Usage
 from taskyard.core.ids import (
     AttemptId,
@@ -264,5 +264,5 @@ class EngineRules(MachineBase):
     @rule()
     def restart(self) -> None:
         self.runner.run(self.store.close())
-        self.store = self.runner.run(opened_as(SQLITE[1], self.directory))
+        self.store = self.runner.run(opened(self.directory))
         self.model.restart()

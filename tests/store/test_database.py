@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from fakes.specs import NOW, WS, new_task
-from fakes.stores import opened, prepare
+from fakes.stores import Probe, opened, prepare
 from taskyard.core.errors import StoreDamaged, StoreInUse
 from taskyard.core.instants import after
 from taskyard.ports.store import TaskQuery
 from taskyard.store.sqlite.database import FILE_NAME
-from taskyard.store.sqlite.migrating import migrate
+from taskyard.store.sqlite.migrate import migrate
 
 HOLDER = """
 import asyncio, pathlib, sys
@@ -175,7 +175,7 @@ async def test_every_connection_is_durable_and_gives_space_back(tmp_path: Path) 
         names = ("journal_mode", "synchronous", "auto_vacuum")
         return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
 
-    assert await store.writer.run(settings) == ["wal", 2, 2]
+    assert await Probe(store.session).run(settings) == ["wal", 2, 2]
     await store.close()
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from fakes.stores import FAST
 from taskyard.core.errors import StoreDamaged, Unavailable
-from taskyard.store.sqlite import migrating
+from taskyard.store.sqlite import migrate as migrate_module
 from taskyard.store.sqlite.database import connect
-from taskyard.store.sqlite.migrating import Migration, migrate, migrations, statements
+from taskyard.store.sqlite.migrate import Migration, migrate, migrations, statements
 
 EARLIER_TABLES = """
 CREATE TABLE yoyo_lock (
@@ -32,7 +32,7 @@ CREATE TABLE _yoyo_migration (
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
-from taskyard.store.sqlite import migrating
+from taskyard.store.sqlite import migrate as migrate_module
 
 root = Path(sys.argv[1])
 
@@ -46,8 +46,8 @@ def killing_at(count, path):
     connection.set_trace_callback(seen)
     return connection
 
-connect = migrating.connect
-migrating.migrations()
+connect = migrate_module.connect
+migrate_module.migrations()
 count = 0
 while True:
     place = root / str(count)
@@ -56,8 +56,8 @@ while True:
         shutil.copy(sys.argv[2], place / "db")
     pid = os.fork()
     if pid == 0:
-        migrating.connect = lambda path: killing_at(count, path)
-        migrating.migrate(place / "db")
+        migrate_module.connect = lambda path: killing_at(count, path)
+        migrate_module.migrate(place / "db")
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status != -signal.SIGKILL:
@@ -68,7 +68,7 @@ while True:
 AT_ONCE = """
 import os, sys
 from pathlib import Path
-from taskyard.store.sqlite.migrating import migrate, migrations
+from taskyard.store.sqlite.migrate import migrate, migrations
 
 migrations()
 wait, go = os.pipe()
@@ -189,7 +189,7 @@ def test_a_migration_that_fails_leaves_nothing(
         Migration("0001", "CREATE TABLE a (x);\n"),
         Migration("0002", "CREATE TABLE b (x);\nINSERT INTO missing VALUES (1);\n"),
     ]
-    monkeypatch.setattr(migrating, "migrations", lambda: tuple(steps))
+    monkeypatch.setattr(migrate_module, "migrations", lambda: tuple(steps))
     with pytest.raises(Unavailable, match="missing"):
         migrate(path)
     with closing(connect(path)) as connection:
@@ -213,7 +213,7 @@ def test_versions_in_languages_without_a_tool_chain_are_failed(
     (at,) = (n for n, one in enumerate(migrations()) if one.id.endswith("languages-as-images"))
     with monkeypatch.context() as earlier:
         known = migrations()[:at]
-        earlier.setattr(migrating, "migrations", lambda: known)
+        earlier.setattr(migrate_module, "migrations", lambda: known)
         migrate(path)
     rows = [("rust", "ready", ""), ("csharp", "pending", ""), ("go", "ready", "")]
     rows += [("image", "ready", "x"), ("rust", "ready", "x")]
@@ -255,7 +255,7 @@ def test_a_user_that_the_machine_does_not_know_can_migrate() -> None:
         os.chown(directory, 54321, 54321)
         code = (
             "import os, sys; from pathlib import Path;"
-            "from taskyard.store.sqlite.migrating import migrate, migrations; migrations();"
+            "from taskyard.store.sqlite.migrate import migrate, migrations; migrations();"
             "os.setgroups([]); os.setgid(54321); os.setuid(54321); migrate(Path(sys.argv[1]))"
         )
         done = subprocess.run(

@@ -8,9 +8,9 @@ import pytest
 
 from taskyard.core.errors import StorageFull
 from taskyard.store.sqlite import room as room_module
-from taskyard.store.sqlite.commits import Entry, commit
 from taskyard.store.sqlite.database import connect
 from taskyard.store.sqlite.room import Reserve, Room
+from taskyard.store.sqlite.transactions import QueueEntry, commit
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -65,14 +65,14 @@ class GrowingRoom(Room):
         return given
 
 
-def entry(who: str, *, urgent: bool) -> Entry[str]:
+def entry(who: str, *, urgent: bool) -> QueueEntry[str]:
     """Something that takes more pages than there are."""
 
     def write(connection: sqlite3.Connection) -> str:
         connection.execute("INSERT INTO t VALUES (zeroblob(40000))")
         return who
 
-    return Entry(who, write, urgent=urgent)
+    return QueueEntry(who, write, urgent=urgent)
 
 
 def held(reserve: Reserve) -> bool:
@@ -80,7 +80,7 @@ def held(reserve: Reserve) -> bool:
     return reserve.is_held
 
 
-def done(connection: sqlite3.Connection, room: Room, *entries: Entry[str]) -> dict[str, bool]:
+def done(connection: sqlite3.Connection, room: Room, *entries: QueueEntry[str]) -> dict[str, bool]:
     """Who was stored, and who was told that the disk is full."""
     outcomes = commit(connection, entries, lambda _c: None, lambda: None, room)
     assert all(error is None or isinstance(error, StorageFull) for _, _, error in outcomes)

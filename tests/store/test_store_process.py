@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 import taskyard
 from fakes.specs import NOW, WS, new_task
-from fakes.stores import apart, opened, prepare
+from fakes.stores import opened, prepare
 from taskyard.core.errors import (
     IllegalTransition,
     InvalidInput,
@@ -36,13 +36,12 @@ from taskyard.core.errors import (
 from taskyard.core.ids import TaskId
 from taskyard.core.tasks import NewTask
 from taskyard.ports.store import TaskQuery
-from taskyard.store.sqlite.process import client as client_module
-from taskyard.store.sqlite.process import program as program_module
-from taskyard.store.sqlite.process import serving as serving_module
-from taskyard.store.sqlite.process.client import StoreProcess
-from taskyard.store.sqlite.process.frames import Frames, framed
 from taskyard.store.sqlite.store import SqliteStore
 from taskyard.store.sqlite.tasks import SqliteTasks
+from taskyard.store.sqlite.writer import client as client_module
+from taskyard.store.sqlite.writer import server as server_module
+from taskyard.store.sqlite.writer.client import WriterClient
+from taskyard.store.sqlite.writer.frames import Frames, fingerprint, framed
 
 pytestmark = pytest.mark.anyio
 
@@ -65,9 +64,8 @@ async def everything(store: SqliteStore) -> set[str]:
 
 def process_of(store: SqliteStore) -> int:
     """The process that writes."""
-    assert store.process is not None
-    assert store.process.pid is not None
-    return store.process.pid
+    assert store.writer.pid is not None
+    return store.writer.pid
 
 
 async def test_a_killed_process_is_replaced_and_nothing_acknowledged_is_lost(
@@ -110,15 +108,15 @@ async def test_a_process_that_cannot_be_replaced_at_once_is_tried_again(
 ) -> None:
     """What is called for meanwhile waits."""
     await store.tasks.submit([new_task()], None)
-    spawn, failures = StoreProcess._spawn, [OSError("no more processes")] * 2
+    spawn, failures = WriterClient._spawn, [OSError("no more processes")] * 2
 
-    def sometimes(process: StoreProcess, *args: Any) -> Any:
+    def sometimes(process: WriterClient, *args: Any) -> Any:
         if failures:
             raise failures.pop()
         return spawn(process, *args)
 
     monkeypatch.setattr(client_module, "_PAUSE_MAX_S", 0.01)
-    monkeypatch.setattr(StoreProcess, "_spawn", sometimes)
+    monkeypatch.setattr(WriterClient, "_spawn", sometimes)
     os.kill(process_of(store), signal.SIGKILL)
     new = new_task()
     with anyio.fail_after(30):
@@ -136,10 +134,10 @@ async def test_closing_while_there_is_no_process_leaves_nobody_waiting(
     """Who has called meanwhile hears that the store is closed."""
     await store.tasks.submit([new_task()], None)
 
-    def never(_process: StoreProcess, *_args: Any) -> Any:
+    def never(_process: WriterClient, *_args: Any) -> Any:
         raise OSError("no more processes")
 
-    monkeypatch.setattr(StoreProcess, "_spawn", never)
+    monkeypatch.setattr(WriterClient, "_spawn", never)
     os.kill(process_of(store), signal.SIGKILL)
     with anyio.fail_after(30):
         with pytest.raises(Unavailable, match="not known"):
@@ -186,9 +184,9 @@ async def test_one_that_dies_as_it_starts_is_replaced(
 ) -> None:
     """Several times in a row, at the first start or later; nobody has to look after it."""
     prepare(tmp_path)
-    real, spawned = StoreProcess._spawn, 0
+    real, spawned = WriterClient._spawn, 0
 
-    def spawn(self: StoreProcess, theirs: socket.socket) -> subprocess.Popen[bytes]:
+    def spawn(self: WriterClient, theirs: socket.socket) -> Any:
         nonlocal spawned
         spawned += 1
         if spawned == 1 and not at_start:
@@ -199,7 +197,7 @@ async def test_one_that_dies_as_it_starts_is_replaced(
             return subprocess.Popen(["false"], pass_fds=(theirs.fileno(),))
         return real(self, theirs)
 
-    monkeypatch.setattr(StoreProcess, "_spawn", spawn)
+    monkeypatch.setattr(WriterClient, "_spawn", spawn)
     store = SqliteStore(tmp_path, own_process=True)
     await store.open()
     try:
@@ -218,9 +216,8 @@ async def test_one_of_another_program_is_refused(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its records may look otherwise; callers are told what to do, and nobody waits for ever."""
-    assert store.process is not None
-    program = store.process._program
-    monkeypatch.setattr(store.process, "_program", "another one")
+    program = store.writer._program
+    monkeypatch.setattr(store.writer, "_program", "another one")
     os.kill(process_of(store), signal.SIGKILL)
     told = ""
     with anyio.fail_after(30):
@@ -229,7 +226,7 @@ async def test_one_of_another_program_is_refused(
                 await store.tasks.submit([new_task()], None)
             except Unavailable as error:
                 told = str(error)
-    monkeypatch.setattr(store.process, "_program", program)
+    monkeypatch.setattr(store.writer, "_program", program)
     with anyio.fail_after(30):
         while told:
             try:
@@ -245,10 +242,10 @@ def test_a_program_is_told_by_its_sources(tmp_path: Path, monkeypatch: pytest.Mo
     source = tmp_path / "core" / "tasks.py"
     source.write_text("a = 1\n")
     monkeypatch.setattr(taskyard, "__file__", str(tmp_path / "__init__.py"))
-    before = program_module.fingerprint()
-    assert program_module.fingerprint() == before
+    before = fingerprint()
+    assert fingerprint() == before
     source.write_text("a = 12\n")
-    assert program_module.fingerprint() != before
+    assert fingerprint() != before
 
 
 async def test_it_knows_the_time_zones_of_the_server(
@@ -342,10 +339,7 @@ async def test_what_cannot_travel_fails_its_caller_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither on its way there, nor on its way back, does it hold up anybody else's."""
-    store = apart(tmp_path)
-    prepare(tmp_path)
-    await store.open()
-    assert store.process is not None
+    store = await opened(tmp_path)
     good, bad = new_task(), store.tasks.submit([lambda: None], None)  # type: ignore[list-item]
     calls = [store.tasks.submit([good], None), bad]
     fine, failed = await asyncio.gather(*calls, return_exceptions=True)
@@ -357,20 +351,18 @@ async def test_what_cannot_travel_fails_its_caller_alone(
 
     monkeypatch.setattr(SqliteTasks, "unsendable", answer, raising=False)
     with pytest.raises(Unavailable, match="could not be sent"):
-        await store.process.call("SqliteTasks", "unsendable", (), {})
+        await store.writer.call("SqliteTasks", "unsendable", (), {})
     with pytest.raises(AttributeError):
-        await store.process.call("SqliteTasks", "unheard_of", (), {})
+        await store.writer.call("SqliteTasks", "unheard_of", (), {})
     with pytest.raises(TypeError):
-        await store.process.call("SqliteTasks", "submit", (), {})
+        await store.writer.call("SqliteTasks", "submit", (), {})
     assert await everything(store) == {good.id}
     await store.close()
 
 
 async def test_large_things_travel_whole(tmp_path: Path) -> None:
     """Far larger than what a socket takes at once."""
-    store = apart(tmp_path)
-    prepare(tmp_path)
-    await store.open()
+    store = await opened(tmp_path)
     long = "x" * (5 << 20)
     (stored,) = await store.tasks.submit([new_task(name=long)], None)
     assert (await store.tasks.task(WS, stored.task_id)).spec.name == long
@@ -383,9 +375,7 @@ async def test_large_things_travel_whole(tmp_path: Path) -> None:
 async def test_too_many_calls_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a time to come back, and the others are served."""
     monkeypatch.setattr(client_module, "QUEUE_LIMIT", 5)
-    store = apart(tmp_path)
-    prepare(tmp_path)
-    await store.open()
+    store = await opened(tmp_path)
     calls = [store.tasks.submit([new_task()], None) for _ in range(8)]
     done = await asyncio.gather(*calls, return_exceptions=True)
     refused = [one for one in done if isinstance(one, Overloaded)]
@@ -397,11 +387,9 @@ async def test_too_many_calls_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
 async def test_a_batch_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However much arrives at once, a commit takes only so much of it, and all shares commits."""
-    monkeypatch.setattr(serving_module, "BATCH_LIMIT", 10)
+    monkeypatch.setattr(server_module, "BATCH_LIMIT", 10)
     sizes: list[int] = []
-    store = apart(tmp_path, lambda size, _seconds: sizes.append(size))
-    prepare(tmp_path)
-    await store.open()
+    store = await opened(tmp_path, lambda size, _seconds: sizes.append(size))
     await asyncio.gather(*(store.tasks.submit([new_task()], None) for _ in range(95)))
     assert max(sizes) == 10
     assert sum(sizes) == len(await everything(store)) == 95
@@ -410,9 +398,7 @@ async def test_a_batch_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 async def test_a_caller_that_gives_up_harms_nobody(tmp_path: Path) -> None:
     """Its answer arrives and is dropped."""
-    store = apart(tmp_path)
-    prepare(tmp_path)
-    await store.open()
+    store = await opened(tmp_path)
     calls = [asyncio.create_task(store.tasks.submit([new_task()], None)) for _ in range(3)]
     await asyncio.sleep(0)
     calls[1].cancel()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fakes.specs import NOW, WS, new_task
-from fakes.stores import opened, prepare
+from fakes.stores import Probe, opened, prepare
 from taskyard.core.errors import (
     Conflict,
     IllegalTransition,
@@ -22,8 +22,11 @@ from taskyard.core.errors import (
 )
 from taskyard.core.ids import TaskId
 from taskyard.ports.store import TaskQuery
-from taskyard.store.sqlite import writer as writer_module
+from taskyard.store.sqlite.batch_counts import BatchCounts
 from taskyard.store.sqlite.store import SqliteStore
+from taskyard.store.sqlite.writer import client as client_module
+from taskyard.store.sqlite.writer import server as server_module
+from taskyard.store.sqlite.writer.server import ServerThread
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +49,7 @@ class Gate:
 
     async def close(self) -> "asyncio.Task[None]":
         """Begin to hold the writer."""
-        held = asyncio.create_task(self._store.writer.run(self._wait))
+        held = asyncio.create_task(Probe(self._store.session).run(self._wait))
         await asyncio.get_running_loop().run_in_executor(None, self._entered.wait, 30)
         return held
 
@@ -59,6 +62,13 @@ class Gate:
         assert self._open.wait(30)
 
 
+def counts_of(store: SqliteStore) -> BatchCounts:
+    """What the batch that is being done has counted."""
+    thread = store.writer._server
+    assert isinstance(thread, ServerThread)
+    return thread._server._counts
+
+
 async def everything(store: SqliteStore) -> set[str]:
     """Ids of all tasks of the workspace."""
     page = await store.tasks.list_tasks(TaskQuery(workspace=WS, limit=10_000))
@@ -67,10 +77,8 @@ async def everything(store: SqliteStore) -> set[str]:
 
 async def test_submits_that_arrive_together_share_a_commit(tmp_path: Path) -> None:
     """What came in during one commit is the next commit."""
-    prepare(tmp_path)
     sizes: list[int] = []
-    store = SqliteStore(tmp_path, lambda size, _seconds: sizes.append(size))
-    await store.open()
+    store = await opened(tmp_path, lambda size, _seconds: sizes.append(size))
     gate = Gate(store)
     held = await gate.close()
     news = [new_task() for _ in range(300)]
@@ -86,7 +94,7 @@ async def test_submits_that_arrive_together_share_a_commit(tmp_path: Path) -> No
 
 async def test_a_batch_is_bounded(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """However much waits, a commit takes only so much of it."""
-    monkeypatch.setattr(writer_module, "BATCH_LIMIT", 10)
+    monkeypatch.setattr(server_module, "BATCH_LIMIT", 10)
     gate = Gate(store)
     held = await gate.close()
     submits = [asyncio.create_task(store.tasks.submit([new_task()], None)) for _ in range(35)]
@@ -106,12 +114,12 @@ async def test_one_failing_operation_does_not_hurt_the_others(store: SqliteStore
 
     def half(connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE tasks SET group_name = 'spoilt'")
-        store.session.ledger.add(WS, "spoilt", "queued", 5)
+        counts_of(store).add(WS, "spoilt", "queued", 5)
         raise Conflict("changed its mind")
 
     calls = [
         asyncio.create_task(store.tasks.submit([before], None)),
-        asyncio.create_task(store.session.write(half)),
+        asyncio.create_task(Probe(store.session).write(half)),
         asyncio.create_task(store.tasks.delete(WS, [first.id], NOW)),
         asyncio.create_task(store.tasks.set_priority(WS, TaskId("none"), 1, NOW, "me")),
         asyncio.create_task(store.tasks.submit([behind], None)),
@@ -131,7 +139,9 @@ async def test_a_broken_statement_fails_its_batch_and_leaves_nothing(store: Sqli
     held = await gate.close()
     calls = [
         asyncio.create_task(store.tasks.submit([new_task()], None)),
-        asyncio.create_task(store.session.write(lambda c: c.execute("SELECT * FROM nowhere"))),
+        asyncio.create_task(
+            Probe(store.session).write(lambda c: c.execute("SELECT * FROM nowhere"))
+        ),
         asyncio.create_task(store.tasks.submit([new_task(labels={"a": "b"})], None)),
     ]
     await asyncio.sleep(0)
@@ -206,7 +216,7 @@ async def test_a_full_disk_fails_the_whole_commit_and_loses_nothing_acknowledged
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages + 40}")
 
-    await store.writer.run(limit)
+    await Probe(store.session).run(limit)
     acknowledged: set[str] = set()
     failures: list[BaseException] = []
     text = "x" * 3000
@@ -230,7 +240,7 @@ async def test_a_full_disk_fails_the_whole_commit_and_loses_nothing_acknowledged
     def lift(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA max_page_count = 1000000")
 
-    await store.writer.run(lift)
+    await Probe(store.session).run(lift)
     (one,) = await store.tasks.submit([new_task()], None)
     await store.close()
     store = await opened(tmp_path)
@@ -256,12 +266,12 @@ async def test_a_failing_commit_fails_everybody(store: SqliteStore) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("BEGIN IMMEDIATE")
 
-    await store.writer.run(enforce, atomic=False)
+    await Probe(store.session).run(enforce, atomic=False)
     gate = Gate(store)
     held = await gate.close()
     calls = [
         asyncio.create_task(store.tasks.submit([new_task()], None)),
-        asyncio.create_task(store.writer.run(breaks_at_commit)),
+        asyncio.create_task(Probe(store.session).run(breaks_at_commit)),
     ]
     await asyncio.sleep(0)
     gate.open()
@@ -275,7 +285,7 @@ async def test_past_its_limit_the_queue_refuses(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever is refused is told when to come back; whoever was taken in is served."""
-    monkeypatch.setattr(writer_module, "QUEUE_LIMIT", 5)
+    monkeypatch.setattr(client_module, "QUEUE_LIMIT", 6)
     gate = Gate(store)
     held = await gate.close()
     calls = [asyncio.create_task(store.tasks.submit([new_task()], None)) for _ in range(9)]

@@ -11,7 +11,7 @@ from drove_worker import WordWorkers
 
 from eventually import WITHIN_S, eventually_async
 from fakes.logs import MemoryLogs
-from fakes.stores import apart, prepare
+from fakes.stores import prepare
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.dialect import DialectContext
@@ -27,6 +27,7 @@ from taskyard.server.mounting import others
 from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
+from taskyard.store.sqlite.store import SqliteStore
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -205,7 +206,7 @@ async def opened(
     given = {"placement_wait_s": 1.0, "allowed_mount_dirs": ["/"], **settings_}
     settings = Settings.load(None, {"data": directory, "dev": dev, "drove": given, **server}, {})
     metrics, streams, clock = Metrics(), Streams(), SystemClock()
-    store = apart(directory, metrics.on_commit)
+    store = SqliteStore(directory, metrics.on_commit)
     fleet = WordWorkers(MemoryLogs(), clock)
     sender = Outbound(allow_private=True)
     prepare(directory)

@@ -12,7 +12,7 @@ from fastlane_worker import WordWorker
 
 from eventually import WITHIN_S, eventually_async
 from fakes.logs import MemoryLogs
-from fakes.stores import apart, prepare
+from fakes.stores import prepare
 from taskyard.core.ids import AttemptId
 from taskyard.dialects.fastlane.app import fastlane_app
 from taskyard.dialects.http.dialect import DialectContext
@@ -25,6 +25,7 @@ from taskyard.server.metrics import Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
 from taskyard.server.wiring import Adapters, Wired, wire
+from taskyard.store.sqlite.store import SqliteStore
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -108,7 +109,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[FastlaneWor
     dev = settings_.pop("dev", True)
     settings = Settings.load(None, {"data": directory, "dev": dev, "fastlane": settings_}, {})
     metrics, streams, clock = Metrics(), Streams(), SystemClock()
-    store = apart(directory, metrics.on_commit)
+    store = SqliteStore(directory, metrics.on_commit)
     worker = WordWorker(MemoryLogs(), clock)
     sender = Outbound(allow_private=True)
     prepare(directory)

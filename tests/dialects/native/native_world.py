@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 
 from eventually import eventually_async
 from fakes.logs import MemoryLogs
-from fakes.stores import apart, prepare
+from fakes.stores import prepare
 from taskyard.core.attempts import Ended, Started
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.resources import Capacity
@@ -216,7 +216,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[NativeWorld
     """A served engine on a data directory."""
     settings = Settings.load(None, {"data": directory, "dev": True, **settings_}, {})
     metrics, streams, clock = Metrics(), Streams(), SystemClock()
-    store = apart(directory, metrics.on_commit)
+    store = SqliteStore(directory, metrics.on_commit)
     logs = MemoryLogs()
     worker = WordWorker(logs, clock)
     sender = Outbound(allow_private=True)

@@ -9,7 +9,6 @@ from access_world import ADMIN_A, A, B, World, template, world
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.errors import NotAllowed, NotAuthenticated, Unavailable
 from taskyard.services.access.audit_refusals import KINDS_OF_ACTION
-from taskyard.store.sqlite.access import SqliteAccessStore
 
 pytestmark = pytest.mark.anyio
 LOW = Caller("token low", A, Role.READ, "192.0.2.9")
@@ -61,14 +60,14 @@ async def test_a_flood_of_different_refusals_is_bounded(at: World) -> None:
     assert [one.target for one in await at.store.audit(B, None, 10)] == ["mine"]
 
 
-async def test_refusals_displace_no_writes(at: World) -> None:
+async def test_refusals_displace_no_writes(template_path: Path, tmp_path: Path) -> None:
     """They have a share of their own, and displace each other there."""
-    small = SqliteAccessStore(at.store._session, audit_kept=100)
-    for n in range(90):
-        await small.append(at.audit.entry(ADMIN_A, "secret.put", str(n)))
-    for n in range(2000):
-        await small.append(at.audit.entry(LOW, "x", str(n), outcome="refused"))
-    entries = await small.audit(A, None, 5000)
+    async with world(template_path, tmp_path, audit_kept=100) as at:
+        for n in range(90):
+            await at.store.append(at.audit.entry(ADMIN_A, "secret.put", str(n)))
+        for n in range(2000):
+            await at.store.append(at.audit.entry(LOW, "x", str(n), outcome="refused"))
+        entries = await at.store.audit(A, None, 5000)
     assert sum(one.outcome == "done" for one in entries) == 90
     refused = [one.target for one in entries if one.outcome == "refused"]
     assert refused[0] == "1999"

@@ -12,7 +12,6 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from eventually import eventually_async
-from fakes.stores import apart
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.access.work_identity import SERVER, Identity, Sandbox
 from taskyard.core.attempts import Ended, Progress, Report, Started
@@ -199,7 +198,7 @@ class World:
 @asynccontextmanager
 async def opened(directory: Path) -> AsyncIterator[World]:
     """A world whose builds run."""
-    store = apart(directory)
+    store = SqliteStore(directory)
     await store.open()
     try:
         world = World(store)

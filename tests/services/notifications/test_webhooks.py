@@ -87,7 +87,7 @@ async def finish(at: World, url: str, name: str = "t1", *, workspace: WorkspaceN
     )
     task = Task(1, TaskId(name), workspace, spec, TaskState.SUCCEEDED, at.clock.now())
     events = (WebhookEvent.SUCCEEDED, WebhookEvent.FINISHED)
-    await at.writer.run(lambda c: enqueue(c, task, None, events, at.clock.now()))
+    await at.probe.run(lambda c: enqueue(c, task, None, events, at.clock.now()))
     (delivery,) = await at.webhook_store.deliveries_of(workspace, task.id, 10)
     return delivery.id
 

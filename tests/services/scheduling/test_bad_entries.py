@@ -15,7 +15,7 @@ import pytest
 
 from fakes.clock import VirtualClock, settled
 from fakes.specs import NOW, WS, new_task
-from fakes.stores import SQLITE, opened_as
+from fakes.stores import opened
 from taskyard.core.attempts import Ended
 from taskyard.core.cron import CatchUp
 from taskyard.core.errors import Conflict, InvalidInput, NotFound
@@ -124,10 +124,10 @@ class Yard:
                 loops.cancel_scope.cancel()
 
 
-@pytest.fixture(params=SQLITE)
-async def yard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Yard]:
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
     """An open, empty store."""
-    store = await opened_as(request.param, tmp_path)
+    store = await opened(tmp_path)
     yield Yard(store, tmp_path)
     await store.close()
 
@@ -382,7 +382,7 @@ async def test_at_each_start_everything_is_tried_again(yard: Yard, tmp_path: Pat
     bad = TaskId(await case[0](yard, case[1]))
     yard.spoil("UPDATE tasks SET spec = replace(spec, 'Gone/Away', 'UTC') WHERE id = ?", bad)
     await yard.store.close()
-    again = await opened_as(SQLITE[0], tmp_path)
+    again = await opened(tmp_path)
     try:
         await again.dispatch.due(LATER, 1000)
         query = TaskQuery(workspace=WS, schedule_id=bad)

@@ -9,7 +9,7 @@ import pytest
 
 from fakes.clock import VirtualClock, settled
 from fakes.specs import NOW, WS, new_task
-from fakes.stores import SQLITE, opened_as
+from fakes.stores import opened
 from taskyard.core.attempts import Ended
 from taskyard.core.backoff import RetryPolicy
 from taskyard.core.circuit_breaker import Circuit, CircuitRule, CircuitState
@@ -37,10 +37,10 @@ W1 = WorkerRecord(
 )
 
 
-@pytest.fixture(params=SQLITE)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqliteStore]:
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     """An open, empty store."""
-    store = await opened_as(request.param, tmp_path)
+    store = await opened(tmp_path)
     yield store
     await store.close()
 

@@ -16,7 +16,7 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.access import EncryptedValue, SecretRecord, StoredToken, StoredUser
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.session import Part, Session, writes
+from taskyard.store.sqlite.transactions import Repository, Session, writes
 
 AUDIT_KEPT: Final = 100_000
 """Entries of the audit trail kept for each workspace."""
@@ -30,7 +30,7 @@ _LAST: Final = 2**63 - 1
 _Q: Final = queries("access")
 
 
-class SqliteAccessStore(Part):
+class SqliteAccessStore(Repository):
     """Implements the token, user, secret and audit stores."""
 
     def __init__(self, session: Session, audit_kept: int = AUDIT_KEPT) -> None:

@@ -15,13 +15,13 @@ from taskyard.ports.dispatching import ParkedKind
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.parking import put_aside, readmit, reason_of
 from taskyard.store.sqlite.rows import text
-from taskyard.store.sqlite.session import Part, writes
+from taskyard.store.sqlite.transactions import Repository, writes
 
 _SQL: Final = queries("endpoints")
 _entry: Final = msgspec.json.Decoder(FunctionResource).decode
 
 
-class SqliteCatalogue(Part):
+class SqliteCatalogue(Repository):
     """Implements ``ports.catalogue.CatalogueStore``."""
 
     @writes
@@ -97,17 +97,37 @@ class SqliteCatalogue(Part):
         )
         return [_entry(row[0]) for row in rows]
 
+    @writes
     async def replace(self, entry: FunctionResource, due_at: Instant | None = None) -> None:
         """See the port."""
-        await self._execute(_SQL.update_entry.sql, _values(entry, due_at))
+        values = _values(entry, due_at)
 
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_SQL.update_entry.sql, values)
+            readmit(connection, values["kind"], entry.id)
+
+        await self._session.write(write)
+
+    @writes
     async def remove(self, entry: FunctionResource) -> None:
         """See the port."""
-        await self._execute(_SQL.delete_entry.sql, _values(entry, None))
+        values = _values(entry, None)
 
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_SQL.delete_entry.sql, values)
+            readmit(connection, values["kind"], entry.id)
+
+        await self._session.write(write)
+
+    @writes
     async def remove_of_function(self, function_id: FunctionId) -> None:
         """See the port."""
-        await self._execute(_SQL.delete_entries_of_function.sql, {"function_id": function_id})
+        values = {"function_id": function_id}
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_SQL.delete_entries_of_function.sql, values)
+
+        await self._session.write(write)
 
     async def triggers(self, function_id: FunctionId, now: Instant) -> list[Trigger]:
         """See the port."""
@@ -178,15 +198,6 @@ class SqliteCatalogue(Part):
             lambda c: c.execute(_SQL.pending_builds.sql, values).fetchone()
         )
         return int(row[0])
-
-    @writes
-    async def _execute(self, sql: str, values: dict[str, Any]) -> None:
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute(sql, values)
-            if "kind" in values:
-                readmit(connection, values["kind"], values["id"])
-
-        await self._session.write(write)
 
 
 def _kind(kind: type[FunctionResource]) -> str:

@@ -1,18 +1,24 @@
-"""Opens the database file, and reads the queries."""
+"""Opens the database file, reads the queries, and writes many rows with one statement."""
 
 import sqlite3
-from functools import cache
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiosql
 
 from taskyard.core.access.redaction import redact_text
 from taskyard.core.access.secret_text import Allowance
-from taskyard.store.sqlite.batches import STATEMENTS
+
+T = TypeVar("T")
 
 FILE_NAME: Final = "taskyard.sqlite3"
+CHUNK: Final = 32
+"""Rows of one statement at most."""
+STATEMENTS: Final = 512
+"""Prepared statements kept by a connection that writes: there is one for every number of rows."""
 _READ: Final = 4096
 """Characters of a command that are looked through for secrets: one search meets many commands."""
 
@@ -57,3 +63,44 @@ def queries(name: str) -> Any:
     """The named queries of one ``queries/NAME.sql``."""
     text = resources.files("taskyard.store.sqlite").joinpath("queries", f"{name}.sql").read_text()
     return aiosql.from_str(text, "sqlite3", mandatory_parameters=False)
+
+
+def chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many as one statement takes, in order."""
+    for start in range(0, len(rows), CHUNK):
+        yield rows[start : start + CHUNK]
+
+
+def write_many(connection: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+    """Insert or change rows in order; answers how many were.
+
+    A statement costs a fixed time whatever it writes: one for many rows pays that once.
+
+    Args:
+        connection: inside a transaction.
+        sql: for one row, whose values are the group behind its last ``VALUES``; the group is
+            repeated as needed.
+        rows: the values.
+    """
+    count = 0
+    for some in chunks(rows):
+        values = [value for row in some for value in row]
+        count += connection.execute(_widened(sql, len(some)), values).rowcount
+    return count
+
+
+@lru_cache(maxsize=STATEMENTS)
+def _widened(sql: str, size: int) -> str:
+    head, _, rest = sql.rpartition("VALUES")
+    end = _end_of_group(rest)
+    return f"{head}VALUES {', '.join([rest[:end].strip()] * size)}{rest[end:]}"
+
+
+def _end_of_group(text: str) -> int:
+    """Where the parenthesis that is opened first has been closed."""
+    depth = 0
+    for position, letter in enumerate(text, 1):
+        depth += (letter == "(") - (letter == ")")
+        if letter == ")" and not depth:
+            return position
+    raise ValueError(f"no group of values in {text!r}")

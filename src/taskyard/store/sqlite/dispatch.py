@@ -23,10 +23,8 @@ from taskyard.core.resources import Capacity
 from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.states import TaskState
 from taskyard.ports.dispatching import Backlog, PlacedAttempt, Placement, Running, WorkerRecord
-from taskyard.store.sqlite.batches import write_many
-from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.database import queries, write_many
 from taskyard.store.sqlite.due import run_due
-from taskyard.store.sqlite.moves import mover_of
 from taskyard.store.sqlite.parked_tasks import park_task
 from taskyard.store.sqlite.parking import guarded, put_aside
 from taskyard.store.sqlite.prune import prune
@@ -42,8 +40,9 @@ from taskyard.store.sqlite.rows import (
     task_of,
     text,
 )
-from taskyard.store.sqlite.session import Part, writes
-from taskyard.store.sqlite.submits import assigned, told
+from taskyard.store.sqlite.submits import assigned, destination
+from taskyard.store.sqlite.transactions import Repository, writes
+from taskyard.store.sqlite.transitions import stored_task_of
 
 _SQL: Final = queries("dispatch")
 _TASKS: Final = queries("tasks")
@@ -51,7 +50,7 @@ _capacity: Final = msgspec.json.Decoder(Capacity).decode
 _runtimes: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
-class SqliteDispatch(Part):
+class SqliteDispatch(Repository):
     """Implements ``ports.dispatching.DispatchStore``."""
 
     async def backlogs(self) -> list[Backlog]:
@@ -95,21 +94,21 @@ class SqliteDispatch(Part):
             placed: list[PlacedAttempt] = []
             parked: list[Change] = []
             done = guarded(
-                connection, ledger, partial(self._place_all, connection, placements, now)
+                connection, counts, partial(self._place_all, connection, placements, now)
             )
             if isinstance(done, list):
                 placed = done
             else:
                 for one in placements:
                     alone = partial(self._place_all, connection, [one], now)
-                    done = guarded(connection, ledger, alone)
+                    done = guarded(connection, counts, alone)
                     if isinstance(done, list):
                         placed += done
                     else:
                         parked += self._put_aside(connection, one, done, now)
             return placed, [*(one.change for one in placed), *parked]
 
-        ledger = self._session.ledger
+        counts = self._session.counts
         return await self._session.write(write)
 
     def _place_all(
@@ -130,8 +129,10 @@ class SqliteDispatch(Part):
         """Park a task that cannot be placed."""
         parameters = {"seq": placement.seq}
         workspace, group, state = connection.execute(_SQL.place_of.sql, parameters).fetchone()
-        mover = mover_of(placement.seq, placement.task_id, workspace, state, PLAIN_SPEC, 0, group)
-        return park_task(connection, self._session.ledger, mover, error, now)
+        subject = stored_task_of(
+            placement.seq, placement.task_id, workspace, state, PLAIN_SPEC, 0, group
+        )
+        return park_task(connection, self._session.counts, subject, error, now)
 
     def _place(
         self, connection: sqlite3.Connection, placement: Placement, now: Instant
@@ -149,9 +150,9 @@ class SqliteDispatch(Part):
             return None
         task = task_of(row)
         attempt = assigned(placement, task, now, task.attempt_count)
-        ledger = self._session.ledger
-        ledger.move(task.workspace, task.spec.group, TaskState.QUEUED, TaskState.RUNNING)
-        ledger.event(task.seq, "assigned", now, attempt.id, detail=told(attempt))
+        counts = self._session.counts
+        counts.transition(task.workspace, task.spec.group, TaskState.QUEUED, TaskState.RUNNING)
+        counts.event(task.seq, "assigned", now, attempt.id, detail=destination(attempt))
         return PlacedAttempt(attempt, task)
 
     @writes
@@ -161,7 +162,7 @@ class SqliteDispatch(Part):
         """See the port."""
 
         def write(connection: sqlite3.Connection) -> tuple[list[Change], list[LeaseToken]]:
-            return apply_reports(connection, self._session.ledger, reports, now, chances)
+            return apply_reports(connection, self._session.counts, reports, now, chances)
 
         return await self._session.write_urgently(write)
 
@@ -233,15 +234,15 @@ class SqliteDispatch(Part):
             ).fetchall()
             changes = []
             for row in rows:
-                lose = partial(lose_attempt, connection, ledger, row[0], row[6], row[4], now)
-                done = guarded(connection, ledger, lose)
+                lose = partial(lose_attempt, connection, counts, row[0], row[6], row[4], now)
+                done = guarded(connection, counts, lose)
                 if isinstance(done, Exception):
                     put_aside(connection, "attempt", row[0], row[2], done, now)
                 elif done is not None:
                     changes.append(done)
             return changes
 
-        ledger = self._session.ledger
+        counts = self._session.counts
 
         return await self._session.write_urgently(write)
 
@@ -287,7 +288,7 @@ class SqliteDispatch(Part):
     ) -> tuple[int, list[AttemptId]]:
         """See the port."""
         return await self._session.write_urgently(
-            lambda c: prune(c, self._session.ledger, now, older_than, keep_count, limit)
+            lambda c: prune(c, self._session.counts, now, older_than, keep_count, limit)
         )
 
 

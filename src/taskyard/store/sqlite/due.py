@@ -13,13 +13,12 @@ from taskyard.core.ids import TaskId
 from taskyard.core.instants import Instant, rfc3339
 from taskyard.core.states import Reason, TaskEvent, TaskState
 from taskyard.core.tasks import NewTask, TaskSpec
-from taskyard.store.sqlite.batches import write_many
-from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.moves import move, mover_of, ready
+from taskyard.store.sqlite.database import queries, write_many
 from taskyard.store.sqlite.parked_tasks import park_task
 from taskyard.store.sqlite.parking import guarded, readmit
 from taskyard.store.sqlite.rows import PLAIN_SPEC, Row, new_task_row, spec_of, spec_or_plain
-from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.transactions import Session
+from taskyard.store.sqlite.transitions import ready, stored_task_of, transition
 
 _SQL: Final = queries("dispatch")
 _TASKS: Final = queries("tasks")
@@ -36,10 +35,10 @@ def run_due(
     for row in rows:
         if len(changes) >= limit:
             break
-        done = guarded(connection, session.ledger, partial(_run, connection, session, row, now))
+        done = guarded(connection, session.counts, partial(_run, connection, session, row, now))
         if isinstance(done, Exception):
-            mover = mover_of(row[0], row[1], row[2], row[4], PLAIN_SPEC, row[5], row[3])
-            done = park_task(connection, session.ledger, mover, done, now, row[6])
+            subject = stored_task_of(row[0], row[1], row[2], row[4], PLAIN_SPEC, row[5], row[3])
+            done = park_task(connection, session.counts, subject, done, now, row[6])
         changes += done
     return changes
 
@@ -50,8 +49,8 @@ def _run(connection: sqlite3.Connection, session: Session, row: Row, now: Instan
     spec = spec_of(row[9])
     if row[8]:
         return _fire(connection, session, row, spec, was_due_at or row[6], now)
-    mover = mover_of(row[0], row[1], row[2], row[4], spec, row[5], row[3])
-    return [move(connection, session.ledger, mover, TaskEvent.DUE, "due", now)]
+    subject = stored_task_of(row[0], row[1], row[2], row[4], spec, row[5], row[3])
+    return [transition(connection, session.counts, subject, TaskEvent.DUE, "due", now)]
 
 
 def _expire(
@@ -61,13 +60,13 @@ def _expire(
     changes = []
     for row in rows:
         spec = spec_or_plain(row[6])
-        mover = mover_of(row[0], row[1], row[2], row[4], spec, row[5], row[3])
+        subject = stored_task_of(row[0], row[1], row[2], row[4], spec, row[5], row[3])
         late = row[7]
         changes.append(
-            move(
+            transition(
                 connection,
-                session.ledger,
-                mover,
+                session.counts,
+                subject,
                 TaskEvent.EXPIRE,
                 "expired",
                 now,
@@ -96,11 +95,11 @@ def _fire(
         spec.cron or "", spec.timezone, due_at, now, spec.catch_up, FIRINGS_AT_ONCE
     )
     if next_at is None:
-        mover = mover_of(seq, task_id, row[2], row[4], spec, row[5], row[3])
-        ended = move(
+        subject = stored_task_of(seq, task_id, row[2], row[4], spec, row[5], row[3])
+        ended = transition(
             connection,
-            session.ledger,
-            mover,
+            session.counts,
+            subject,
             TaskEvent.EXPIRE,
             "expired",
             now,
@@ -147,9 +146,9 @@ def _create(
         write_many(connection, _TASKS.insert_task.sql, [new_task_row(seq, new)])
         for label, value in single.labels.items():
             connection.execute(_TASKS.insert_label.sql, (new.workspace, label, value, seq))
-        session.ledger.event(seq, "submitted", now, detail=f"firing of {schedule_id}")
-        session.ledger.add(new.workspace, single.group, new.state)
-        mover = mover_of(seq, new.id, new.workspace, new.state, single, single.priority)
+        session.counts.event(seq, "submitted", now, detail=f"firing of {schedule_id}")
+        session.counts.add(new.workspace, single.group, new.state)
+        subject = stored_task_of(seq, new.id, new.workspace, new.state, single, single.priority)
         changes.append(
             Change(
                 kind="fired",
@@ -159,7 +158,7 @@ def _create(
                 workspace=new.workspace,
                 group=single.group,
                 state=new.state,
-                ready=ready(mover, now),
+                ready=ready(subject, now),
             )
         )
     return changes

@@ -22,8 +22,8 @@ from taskyard.core.instants import Instant
 from taskyard.ports.functions import FunctionChange
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.rows import Row, readable, text
-from taskyard.store.sqlite.session import Part, writes
 from taskyard.store.sqlite.tasks import find
+from taskyard.store.sqlite.transactions import Repository, writes
 
 _SQL: Final = queries("functions")
 _BEHIND_ALL: Final = "~"
@@ -34,7 +34,7 @@ _strings: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 _pairs: Final = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
 
 
-class SqliteFunctions(Part):
+class SqliteFunctions(Repository):
     """Implements ``ports.functions.FunctionStore``."""
 
     @writes

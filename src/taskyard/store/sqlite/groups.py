@@ -6,13 +6,13 @@ from typing import Final
 from taskyard.core.ids import GroupName, WorkspaceName
 from taskyard.ports.workspaces import GroupRecord
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.session import Part, writes
+from taskyard.store.sqlite.transactions import Repository, writes
 
 _SQL: Final = queries("groups")
 _TASKS: Final = queries("tasks")
 
 
-class SqliteGroups(Part):
+class SqliteGroups(Repository):
     """Implements ``ports.groups.GroupStore``."""
 
     async def groups(

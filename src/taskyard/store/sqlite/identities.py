@@ -9,12 +9,12 @@ from taskyard.core.functions.functions import Language
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.session import Part, writes
+from taskyard.store.sqlite.transactions import Repository, writes
 
 _SQL: Final = queries("identities")
 
 
-class SqliteWorkspaceUsers(Part):
+class SqliteWorkspaceUsers(Repository):
     """Implements ``ports.identities.WorkspaceUserStore``."""
 
     @writes

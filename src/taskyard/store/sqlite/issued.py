@@ -24,12 +24,12 @@ from taskyard.core.instants import DAY, Instant
 from taskyard.core.states import Reason, TaskState
 from taskyard.ports.function_resources import NewInvocation
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.moves import mover_of, ready
 from taskyard.store.sqlite.parking import readmit
 from taskyard.store.sqlite.rows import Row, text
-from taskyard.store.sqlite.session import Part, Session, writes
 from taskyard.store.sqlite.submits import Submit
 from taskyard.store.sqlite.tasks import SqliteTasks
+from taskyard.store.sqlite.transactions import Repository, Session, writes
+from taskyard.store.sqlite.transitions import ready, stored_task_of
 
 _SQL: Final = queries("endpoints")
 _VIEWS: Final = _SQL.call_views.sql.rstrip().rstrip(";")
@@ -49,7 +49,7 @@ _UNSETTLED: Final = (
 _limits: Final = msgspec.json.Decoder(Limits).decode
 
 
-class SqliteIssued(Part):
+class SqliteIssued(Repository):
     """Implements ``ports.catalogue.IssuedStore``."""
 
     def __init__(self, session: Session, tasks: SqliteTasks) -> None:
@@ -220,7 +220,7 @@ class SqliteIssued(Part):
         }
         connection.execute(_SQL.insert_call.sql, values)
         spec = new.spec
-        mover = mover_of(stored.seq, new.id, new.workspace, new.state, spec, spec.priority)
+        subject = stored_task_of(stored.seq, new.id, new.workspace, new.state, spec, spec.priority)
         return Change(
             kind="submitted",
             at=new.created_at,
@@ -229,7 +229,7 @@ class SqliteIssued(Part):
             workspace=new.workspace,
             group=spec.group,
             state=new.state,
-            ready=ready(mover, new.created_at),
+            ready=ready(subject, new.created_at),
         )
 
 

@@ -28,11 +28,11 @@ from taskyard.ports.jobs import JobCounts, Owed, Start, Stored
 from taskyard.ports.store import CancelOutcome
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.jobrows import definition_text, execution_at, job_at, job_of, text_of
-from taskyard.store.sqlite.moves import mover_of, ready
 from taskyard.store.sqlite.parking import guarded, put_aside, readmit
-from taskyard.store.sqlite.session import Part, Session, writes
 from taskyard.store.sqlite.submits import Submit
 from taskyard.store.sqlite.tasks import SqliteTasks
+from taskyard.store.sqlite.transactions import Repository, Session, writes
+from taskyard.store.sqlite.transitions import ready, stored_task_of
 from taskyard.store.sqlite.webhooks import enqueue_messages
 
 _SQL: Final = queries("jobs")
@@ -45,7 +45,7 @@ def words_of(text: str) -> list[str]:
     return sorted(set(_WORD.findall(text.casefold())))
 
 
-class SqliteJobs(Part):
+class SqliteJobs(Repository):
     """Implements ``ports.jobs.JobStore``."""
 
     def __init__(self, session: Session, tasks: SqliteTasks) -> None:
@@ -249,7 +249,7 @@ class SqliteJobs(Part):
             changes = []
             for row in rows:
                 start = partial(self._start, connection, row, now)
-                done = guarded(connection, self._session.ledger, start)
+                done = guarded(connection, self._session.counts, start)
                 if isinstance(done, Exception):
                     put_aside(connection, "job", row[0], row[1], done, now)
                 else:
@@ -333,7 +333,7 @@ class SqliteJobs(Part):
         }
         connection.execute(_SQL.insert_execution.sql, values)
         spec = new.spec
-        mover = mover_of(stored.seq, new.id, new.workspace, new.state, spec, spec.priority)
+        subject = stored_task_of(stored.seq, new.id, new.workspace, new.state, spec, spec.priority)
         return Change(
             kind="submitted",
             at=now,
@@ -342,7 +342,7 @@ class SqliteJobs(Part):
             workspace=new.workspace,
             group=spec.group,
             state=new.state,
-            ready=ready(mover, now) if new.state is TaskState.QUEUED else None,
+            ready=ready(subject, now) if new.state is TaskState.QUEUED else None,
         )
 
     def _cancel_open(

@@ -16,15 +16,15 @@ from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.lists import Added, TooManyLists
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.groups import record_of
-from taskyard.store.sqlite.session import Part, Session, writes
 from taskyard.store.sqlite.submits import Submit
 from taskyard.store.sqlite.tasks import SqliteTasks, find
+from taskyard.store.sqlite.transactions import Repository, Session, writes
 
 _SQL: Final = queries("lists")
 _GROUPS: Final = queries("groups")
 
 
-class SqliteLists(Part):
+class SqliteLists(Repository):
     """Implements ``ports.lists.ListStore``."""
 
     def __init__(self, session: Session, tasks: SqliteTasks) -> None:

@@ -6,12 +6,12 @@ from typing import Final
 from taskyard.core.instants import Instant
 from taskyard.ports.workspaces import MaintenanceRecord
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.session import Part, writes
+from taskyard.store.sqlite.transactions import Repository, writes
 
 _SQL: Final = queries("maintenance")
 
 
-class SqliteMaintenance(Part):
+class SqliteMaintenance(Repository):
     """Implements ``ports.maintenance.MaintenanceStore``."""
 
     async def read(self) -> MaintenanceRecord:

@@ -5,12 +5,12 @@ from typing import Final
 
 from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.session import Part
+from taskyard.store.sqlite.transactions import Repository
 
 _SQL: Final = queries("output")
 
 
-class SqliteOutputTotals(Part):
+class SqliteOutputTotals(Repository):
     """Implements ``ports.output.OutputTotals``."""
 
     async def totals(self) -> dict[WorkspaceName, int]:

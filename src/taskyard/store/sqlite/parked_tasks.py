@@ -5,15 +5,15 @@ import sqlite3
 from taskyard.core.changes import Change
 from taskyard.core.instants import Instant, after
 from taskyard.core.states import TaskEvent, TaskState
-from taskyard.store.sqlite.ledger import Ledger
-from taskyard.store.sqlite.moves import Mover, move
+from taskyard.store.sqlite.batch_counts import BatchCounts
 from taskyard.store.sqlite.parking import RETRY_S, put_aside, reason_of
+from taskyard.store.sqlite.transitions import StoredTask, transition
 
 
 def park_task(
     connection: sqlite3.Connection,
-    ledger: Ledger,
-    mover: Mover,
+    counts: BatchCounts,
+    subject: StoredTask,
     error: Exception,
     now: Instant,
     due_at: Instant | None = None,
@@ -21,12 +21,14 @@ def park_task(
     """Put a task aside that waits for its time or is ready; answers with what that changes."""
     text = reason_of(error)
     changes = []
-    if mover.state is not TaskState.SCHEDULED:
+    if subject.state is not TaskState.SCHEDULED:
         retry_at, event = after(now, RETRY_S), TaskEvent.RESCHEDULE
         changes = [
-            move(connection, ledger, mover, event, "parked", now, start_at=retry_at, message=text)
+            transition(
+                connection, counts, subject, event, "parked", now, start_at=retry_at, message=text
+            )
         ]
-    is_new = put_aside(connection, "task", mover.id, mover.workspace, text, now, due_at)
+    is_new = put_aside(connection, "task", subject.id, subject.workspace, text, now, due_at)
     if is_new and not changes:
-        ledger.event(mover.seq, "parked", now, detail=text)
+        counts.event(subject.seq, "parked", now, detail=text)
     return changes

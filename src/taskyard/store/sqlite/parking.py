@@ -14,9 +14,9 @@ from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant, after
 from taskyard.ports.dispatching import Parked, ParkedKind
+from taskyard.store.sqlite.batch_counts import BatchCounts
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.ledger import Ledger
-from taskyard.store.sqlite.session import Part, writes
+from taskyard.store.sqlite.transactions import Repository, writes
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ _PUT_ASIDE: Final = {
 log = structlog.get_logger(__name__)
 
 
-class SqliteParking(Part):
+class SqliteParking(Repository):
     """Implements ``ports.parking.ParkingStore``."""
 
     @writes
@@ -55,13 +55,15 @@ class SqliteParking(Part):
         return [Parked(*row) for row in rows]
 
 
-def guarded(connection: sqlite3.Connection, ledger: Ledger, do: Callable[[], T]) -> T | Exception:
+def guarded(
+    connection: sqlite3.Connection, counts: BatchCounts, do: Callable[[], T]
+) -> T | Exception:
     """Do something in a savepoint of its own: what it raised is answered, and undone.
 
     Raises:
         sqlite3.Error, Unavailable, Overloaded: trouble of the store, which is nobody's own.
     """
-    before = ledger.mark()
+    before = counts.savepoint()
     connection.execute("SAVEPOINT entry")
     try:
         result = do()
@@ -70,7 +72,7 @@ def guarded(connection: sqlite3.Connection, ledger: Ledger, do: Callable[[], T])
     except Exception as error:  # noqa: BLE001 - whatever it is, it must cost this entry alone
         connection.execute("ROLLBACK TO entry")
         connection.execute("RELEASE entry")
-        ledger.back_to(before)
+        counts.restore(before)
         return error
     connection.execute("RELEASE entry")
     return result

@@ -5,8 +5,8 @@ from typing import Final
 
 from taskyard.core.ids import AttemptId
 from taskyard.core.instants import DAY, Instant
+from taskyard.store.sqlite.batch_counts import BatchCounts
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.tasks import remove
 
 _SQL: Final = queries("dispatch")
@@ -18,7 +18,7 @@ _PAGES_AT_ONCE: Final = 2000
 
 def prune(
     connection: sqlite3.Connection,
-    ledger: Ledger,
+    counts: BatchCounts,
     now: Instant,
     older_than: Instant | None,
     keep_count: int | None,
@@ -26,7 +26,7 @@ def prune(
 ) -> tuple[int, list[AttemptId]]:
     """See ``ports.dispatching.DispatchStore.prune``."""
     # The counts below have to include what earlier operations of this batch did.
-    ledger.flush(connection)
+    counts.flush(connection)
     removed: list[AttemptId] = []
     left = limit
     for workspace, total in connection.execute(_SQL.ended_counts.sql).fetchall():
@@ -39,7 +39,7 @@ def prune(
         for seq in seqs:
             group, state = connection.execute(_SQL.group_and_state.sql, (seq,)).fetchone()
             removed += remove(connection, seq)
-            ledger.add(workspace, group, state, -1)
+            counts.add(workspace, group, state, -1)
         left -= len(seqs)
         if left <= 0:
             break

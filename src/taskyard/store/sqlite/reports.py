@@ -24,11 +24,16 @@ from taskyard.core.states import (
     next_attempt_state,
 )
 from taskyard.core.tasks import FunctionCall
-from taskyard.store.sqlite.batches import write_many
-from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.ledger import Ledger
-from taskyard.store.sqlite.moves import MOVE, MoveRow, move, mover_of, tell
+from taskyard.store.sqlite.batch_counts import BatchCounts
+from taskyard.store.sqlite.database import queries, write_many
 from taskyard.store.sqlite.rows import Row, outcome_text, spec_or_plain, text
+from taskyard.store.sqlite.transitions import (
+    UPDATE_STATE,
+    StateRow,
+    enqueue_webhooks,
+    stored_task_of,
+    transition,
+)
 
 _SQL: Final = queries("dispatch")
 _FUNCTIONS: Final = queries("functions")
@@ -42,20 +47,20 @@ class Ends:
         self._connection = connection
         self.attempts: list[tuple[Any, ...]] = []
         """Values of ``end_attempt``."""
-        self.tasks: list[MoveRow] = []
+        self.tasks: list[StateRow] = []
 
     def write(self) -> None:
         """Write them; raises ``Unavailable`` unless every task was as it had been read."""
         attempts, self.attempts = self.attempts, []
         tasks, self.tasks = self.tasks, []
         write_many(self._connection, _SQL.end_attempt.sql, attempts)
-        if write_many(self._connection, MOVE, tasks) != len(tasks):
+        if write_many(self._connection, UPDATE_STATE, tasks) != len(tasks):
             raise Unavailable("tasks changed while the ends of their attempts were stored")
 
 
 def apply_reports(
     connection: sqlite3.Connection,
-    ledger: Ledger,
+    counts: BatchCounts,
     reports: Sequence[Report],
     now: Instant,
     chances: Sequence[float],
@@ -79,7 +84,7 @@ def apply_reports(
         row = rows.get(report.attempt_id)
         key = (report.attempt_id, report.lease_token)
         passing = isinstance(report, Started) and key in ending
-        found, holds = _apply(connection, ledger, report, row, now, chance, ends, passing=passing)
+        found, holds = _apply(connection, counts, report, row, now, chance, ends, passing=passing)
         if found and isinstance(report, Ended):
             if report.result is not None:
                 results.append(_result_row(report, report.result))
@@ -123,7 +128,7 @@ def _rows(connection: sqlite3.Connection, attempt_ids: Collection[AttemptId]) ->
 
 def _apply(
     connection: sqlite3.Connection,
-    ledger: Ledger,
+    counts: BatchCounts,
     report: Report,
     row: Row | None,
     now: Instant,
@@ -146,7 +151,7 @@ def _apply(
         return (), True
     if token != report.lease_token or row[3] is not None or current != report.attempt_id:
         kind = "an end" if isinstance(report, Ended) else "a start"
-        ledger.event(
+        counts.event(
             seq,
             "refused",
             now,
@@ -155,8 +160,8 @@ def _apply(
         )
         return (), False
     if isinstance(report, Started):
-        return () if passing else _start(connection, ledger, report, row), True
-    return _end(connection, ledger, report, row, now, chance, ends), True
+        return () if passing else _start(connection, counts, report, row), True
+    return _end(connection, counts, report, row, now, chance, ends), True
 
 
 def _note_progress(connection: sqlite3.Connection, report: Progress, row: Row) -> Sequence[Change]:
@@ -180,25 +185,29 @@ def _applied_before(report: Started | Ended, state: AttemptState) -> bool:
 
 
 def _start(
-    connection: sqlite3.Connection, ledger: Ledger, report: Started, row: Row
+    connection: sqlite3.Connection, counts: BatchCounts, report: Started, row: Row
 ) -> Sequence[Change]:
     if AttemptEvent.START not in ATTEMPT_TRANSITIONS[AttemptState(row[1])]:
         return ()
     handle = text(report.handle) if report.handle else None
     parameters = (report.at, handle, report.attempt_id, report.lease_token)
     connection.execute(_SQL.start_attempt.sql, parameters)
-    return (_started(connection, ledger, report.at, report.attempt_id, row),)
+    return (_started(connection, counts, report.at, report.attempt_id, row),)
 
 
 def _started(
-    connection: sqlite3.Connection, ledger: Ledger, at: Instant, attempt_id: AttemptId, row: Row
+    connection: sqlite3.Connection,
+    counts: BatchCounts,
+    at: Instant,
+    attempt_id: AttemptId,
+    row: Row,
 ) -> Change:
     """Note in its task's history that an attempt began."""
-    ledger.event(row[5], "started", at, attempt_id)
+    counts.event(row[5], "started", at, attempt_id)
     change = _running("started", at, attempt_id, row)
     # Reading the whole specification costs more than all the rest, and few have webhooks.
     asks = '"webhooks"' in row[15] and spec_or_plain(row[15]).webhooks
-    return tell(connection, change) if asks else change
+    return enqueue_webhooks(connection, change) if asks else change
 
 
 def _running(kind: str, at: Instant, attempt_id: AttemptId, row: Row) -> Change:
@@ -219,7 +228,7 @@ def _running(kind: str, at: Instant, attempt_id: AttemptId, row: Row) -> Change:
 
 def _end(
     connection: sqlite3.Connection,
-    ledger: Ledger,
+    counts: BatchCounts,
     report: Ended,
     row: Row,
     now: Instant,
@@ -237,7 +246,7 @@ def _end(
     next_attempt_state(was, ATTEMPT_ENDS[report.state])
     changes = []
     if was is AttemptState.ASSIGNED and report.started_at is not None:
-        changes.append(_started(connection, ledger, report.started_at, report.attempt_id, row))
+        changes.append(_started(connection, counts, report.started_at, report.attempt_id, row))
     ends.attempts.append(
         (
             report.attempt_id,
@@ -264,13 +273,13 @@ def _end(
         now=now,
         chance=chance,
     )
-    mover = mover_of(row[5], row[6], row[7], row[9], spec, row[10], GroupName(row[8]))
-    if mover.webhooks:
+    subject = stored_task_of(row[5], row[6], row[7], row[9], spec, row[10], GroupName(row[8]))
+    if subject.webhooks:
         ends.write()  # Deliveries quote the attempt as it is stored.
-    moved = move(
+    moved = transition(
         connection,
-        ledger,
-        mover,
+        counts,
+        subject,
         decided.event,
         decided.kind,
         now,
@@ -287,7 +296,7 @@ def _end(
 
 def lose_attempt(
     connection: sqlite3.Connection,
-    ledger: Ledger,
+    counts: BatchCounts,
     attempt_id: AttemptId,
     lease_token: LeaseToken,
     worker_id: str,
@@ -306,6 +315,6 @@ def lose_attempt(
         message=f"worker {worker_id} was lost",
     )
     ends = Ends(connection)
-    (change,) = _end(connection, ledger, lost, row, now, 0.5, ends)
+    (change,) = _end(connection, counts, lost, row, now, 0.5, ends)
     ends.write()
     return change

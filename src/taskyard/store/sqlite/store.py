@@ -11,22 +11,20 @@ import structlog
 
 from taskyard.store.sqlite.database import FILE_NAME, connect
 from taskyard.store.sqlite.errors import translated
-from taskyard.store.sqlite.ledger import Ledger
 from taskyard.store.sqlite.lock import DirectoryLock
-from taskyard.store.sqlite.migrating import migrate
+from taskyard.store.sqlite.migrate import migrate
 from taskyard.store.sqlite.parking import retry_all
-from taskyard.store.sqlite.parts import Parts, last_seq
-from taskyard.store.sqlite.process.client import StoreProcess
 from taskyard.store.sqlite.readers import Readers
-from taskyard.store.sqlite.room import Reserve, Room
-from taskyard.store.sqlite.session import Session
-from taskyard.store.sqlite.writer import Writer
+from taskyard.store.sqlite.repositories import Repositories, last_seq
+from taskyard.store.sqlite.room import Reserve
+from taskyard.store.sqlite.transactions import Session
+from taskyard.store.sqlite.writer.client import WriterClient
 
 log = structlog.get_logger(__name__)
 
 
-class SqliteStore(Parts):
-    """One data directory's store. Its parts implement the store ports."""
+class SqliteStore(Repositories):
+    """One data directory's store. Its repositories implement the store ports."""
 
     def __init__(
         self,
@@ -40,7 +38,7 @@ class SqliteStore(Parts):
 
         Args:
             directory: the data directory; made if missing.
-            on_commit: told the size of each shared commit and the seconds it took.
+            on_commit: called with the size of each shared commit and the seconds it took.
             own_process: write in a process of its own, which takes a moment to start and then
                 leaves this one's event loop alone; on a thread of this process if False.
             reserve_bytes: kept of the disk for ends, kills and deletes when it is full.
@@ -48,17 +46,9 @@ class SqliteStore(Parts):
         self._path = directory / FILE_NAME
         self._lock = DirectoryLock(directory)
         self._readers = Readers(self._path)
-        ledger = Ledger()
         self.reserve = Reserve(directory, reserve_bytes)
-        self.writer = Writer(
-            lambda: connect(self._path),
-            on_commit,
-            ledger.flush,
-            ledger.forget,
-            lambda: Room(self._path, self.reserve),
-        )
-        self.process = StoreProcess(self._path, on_commit, reserve_bytes) if own_process else None
-        super().__init__(Session(self.writer, self._readers, ledger, self.process))
+        self.writer = WriterClient(self._path, on_commit, reserve_bytes, own_process=own_process)
+        super().__init__(Session(self._readers, self.writer))
 
     async def open(self) -> None:
         """Take the directory, bring the schema up to date, begin to serve.
@@ -69,14 +59,14 @@ class SqliteStore(Parts):
             StorageFull: there is no room even to begin.
             OSError: the process that writes cannot be started.
         """
-        loop = asyncio.get_running_loop()
-        self.session.last_seq = await loop.run_in_executor(None, self._prepare)
-        if self.process is None:
-            self.writer.start(loop)
-        else:
-            await self.process.start(self._lock.descriptor)
+        await asyncio.get_running_loop().run_in_executor(None, self._prepare)
+        try:
+            await self.writer.start(self._lock.descriptor)
+        except BaseException:
+            self._lock.release()
+            raise
 
-    def _prepare(self) -> int:
+    def _prepare(self) -> None:
         # Others may pass through, so that a command of another user finds its own directory; what
         # the store writes is for this user alone. The files beside it take after the main one.
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
@@ -90,7 +80,7 @@ class SqliteStore(Parts):
             # Whoever writes: a damaged store is refused before anything is served.
             with translated(), closing(connect(self._path)) as connection:
                 self._retry_parked(connection)
-                return last_seq(connection)
+                last_seq(connection)
         except BaseException:
             self._lock.release()
             raise
@@ -105,9 +95,6 @@ class SqliteStore(Parts):
 
     async def close(self) -> None:
         """Commit what is waiting, close, give the directory back. May be called twice."""
-        if self.process is not None:
-            await self.process.close()
-        else:
-            await self.writer.close()
+        await self.writer.close()
         await asyncio.get_running_loop().run_in_executor(None, self._readers.close)
         self._lock.release()

@@ -14,10 +14,9 @@ from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import Placement
 from taskyard.ports.store import Submitted
-from taskyard.store.sqlite.batches import write_many
-from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.database import queries, write_many
 from taskyard.store.sqlite.rows import attempt_row, storable_row
-from taskyard.store.sqlite.session import Session
+from taskyard.store.sqlite.transactions import Session
 
 _SQL: Final = queries("tasks")
 _DISPATCH: Final = queries("dispatch")
@@ -113,7 +112,7 @@ class Submits:
         return known
 
     def _write(self) -> None:
-        fresh, ledger = self._fresh, self._session.ledger
+        fresh, counts = self._fresh, self._session.counts
         write_many(self._connection, _SQL.insert_task.sql, [one.row for one in fresh])
         placed = [(one.seq, one.attempt) for one in fresh if one.attempt is not None]
         attempts = [attempt_row(seq, attempt) for seq, attempt in placed]
@@ -123,11 +122,11 @@ class Submits:
                 values = (task.workspace, label, value, seq)
                 self._connection.execute(_SQL.insert_label.sql, values)
             state = task.state if attempt is None else TaskState.RUNNING
-            ledger.add(task.workspace, task.spec.group, state)
-            ledger.event(seq, "submitted", task.created_at, actor=actor)
+            counts.add(task.workspace, task.spec.group, state)
+            counts.event(seq, "submitted", task.created_at, actor=actor)
             if attempt is not None:
                 at = attempt.assigned_at
-                ledger.event(seq, "assigned", at, attempt.id, detail=told(attempt))
+                counts.event(seq, "assigned", at, attempt.id, detail=destination(attempt))
 
 
 def assigned(placement: Placement, task: NewTask | Task, now: Instant, number: int = 1) -> Attempt:
@@ -151,7 +150,7 @@ def _has_expired(task: NewTask) -> bool:
     return task.spec.expires_at is not None and task.spec.expires_at <= task.created_at
 
 
-def told(attempt: Attempt) -> str:
+def destination(attempt: Attempt) -> str:
     """What a task's history says of where it went."""
     return f"to {attempt.worker_id}"
 

@@ -19,10 +19,10 @@ from taskyard.ports.dispatching import Placement
 from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.listing import list_tasks
-from taskyard.store.sqlite.moves import Mover, move, mover_of, ready
 from taskyard.store.sqlite.rows import UNREADABLE, attempt_of, shown_task, text
-from taskyard.store.sqlite.session import Part, writes
 from taskyard.store.sqlite.submits import Submit, Submits, known_by
+from taskyard.store.sqlite.transactions import Repository, writes
+from taskyard.store.sqlite.transitions import StoredTask, ready, stored_task_of, transition
 from taskyard.store.sqlite.webhooks import forget
 
 _SQL: Final = queries("tasks")
@@ -33,7 +33,7 @@ _ENDPOINTS: Final = queries("endpoints")
 _DELETE_ORDER: Final = ("delete_events", "delete_labels", "delete_folded")
 
 
-class SqliteTasks(Part):
+class SqliteTasks(Repository):
     """Implements ``ports.store.TaskStore``."""
 
     @writes
@@ -149,9 +149,9 @@ class SqliteTasks(Part):
             return CancelOutcome(task_id, "ended")
         if task.state in WAITING:
             changes.append(
-                move(
+                transition(
                     connection,
-                    self._session.ledger,
+                    self._session.counts,
                     _mover(task),
                     TaskEvent.CANCEL,
                     "cancelled",
@@ -164,7 +164,7 @@ class SqliteTasks(Part):
             return CancelOutcome(task_id, "cancelled")
         if task.kill_requested_at is None:
             connection.execute(_SQL.request_kill.sql, {"seq": task.seq, "now": now})
-            self._session.ledger.event(task.seq, "kill_requested", now, task.current_attempt, actor)
+            self._session.counts.event(task.seq, "kill_requested", now, task.current_attempt, actor)
             changes.append(_unmoved(task, "kill_requested", now))
         row = connection.execute(_SQL.attempt_by_id.sql, {"id": task.current_attempt}).fetchone()
         return CancelOutcome(
@@ -182,7 +182,7 @@ class SqliteTasks(Part):
             if task.state not in WAITING:
                 raise IllegalTransition("task", task.state, "change its priority")
             connection.execute(_SQL.set_priority.sql, {"seq": task.seq, "priority": priority})
-            self._session.ledger.event(
+            self._session.counts.event(
                 task.seq,
                 "reprioritized",
                 now,
@@ -224,9 +224,9 @@ class SqliteTasks(Part):
             )
             connection.execute(_SQL.set_schedule.sql, {"seq": task.seq, "spec": text(spec)})
             return [
-                move(
+                transition(
                     connection,
-                    self._session.ledger,
+                    self._session.counts,
                     _mover(task),
                     TaskEvent.RESCHEDULE,
                     "rescheduled",
@@ -250,11 +250,11 @@ class SqliteTasks(Part):
                 if task.state not in TERMINAL:
                     raise IllegalTransition("task", task.state, "be deleted")
             # Nothing below is refused any more, and what is gathered may be about these tasks.
-            self._session.ledger.flush(connection)
+            self._session.counts.flush(connection)
             attempts: list[AttemptId] = []
             for task in tasks:
                 attempts += remove(connection, task.seq)
-                self._session.ledger.add(workspace, task.spec.group, task.state, -1)
+                self._session.counts.add(workspace, task.spec.group, task.state, -1)
             return attempts, [_unmoved(task, "deleted", now) for task in tasks]
 
         return await self._session.write_urgently(write)
@@ -306,8 +306,10 @@ def remove(connection: sqlite3.Connection, seq: int) -> list[AttemptId]:
     return [AttemptId(row[0]) for row in rows]
 
 
-def _mover(task: Task) -> Mover:
-    return mover_of(task.seq, task.id, task.workspace, task.state, task.spec, task.spec.priority)
+def _mover(task: Task) -> StoredTask:
+    return stored_task_of(
+        task.seq, task.id, task.workspace, task.state, task.spec, task.spec.priority
+    )
 
 
 def _unmoved(task: Task, kind: str, now: Instant) -> Change:

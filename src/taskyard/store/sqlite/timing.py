@@ -13,7 +13,7 @@ from taskyard.core.instants import SECOND, Instant
 from taskyard.core.jobs import JobDefinition
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.rows import spec_of
-from taskyard.store.sqlite.session import Part, writes
+from taskyard.store.sqlite.transactions import Repository, writes
 
 _SQL: Final = queries("timing")
 _definition: Final = msgspec.json.Decoder(JobDefinition).decode
@@ -25,7 +25,7 @@ Next = Callable[[str, Instant], Instant | None]
 """When something fires next, by the text that it is stored as, after a moment."""
 
 
-class SqliteTiming(Part):
+class SqliteTiming(Repository):
     """Implements ``ports.timing.TimingStore``."""
 
     @writes

@@ -29,7 +29,7 @@ from taskyard.ports.webhooks import (
 from taskyard.store.sqlite.access import append_audit
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.parking import put_aside, readmit, reason_of
-from taskyard.store.sqlite.session import Part, writes
+from taskyard.store.sqlite.transactions import Repository, writes
 
 TRIES_KEPT: Final = 50
 """Tries of one delivery that stay to be looked at; redelivering could add to them without end."""
@@ -127,7 +127,7 @@ def forget(connection: sqlite3.Connection, task_ids: Iterable[TaskId]) -> None:
     connection.executemany(_Q.forget_deliveries.sql, keys)
 
 
-class SqliteWebhookStore(Part):
+class SqliteWebhookStore(Repository):
     """Implements the webhook store."""
 
     async def due(self, now: Instant, limit: int) -> tuple[list[DueDelivery], Instant | None]:

@@ -89,7 +89,7 @@ SELECT count(*) FROM (
       AND (priority > :priority OR (priority = :priority AND seq < :seq))
     LIMIT :limit);
 
--- name: move_task!
+-- name: update_state!
 -- The one statement that changes a task's state; the old state is its guard. Positional, as many
 -- are bound at once: seq, the old state, the new one, and what is set with it.
 UPDATE tasks SET state = new.column3, queued_at = new.column4, start_at = new.column5,

@@ -1,4 +1,4 @@
-"""The process that writes.
+"""The store server as a process.
 
 It ends when nobody can call it any more, after its last commit. Signals do not end it: those of a
 terminal are meant for the server, whose last writes come after them.
@@ -11,8 +11,8 @@ import socket
 import sys
 from pathlib import Path
 
-from taskyard.store.sqlite.process.program import REFUSED, fingerprint
-from taskyard.store.sqlite.process.serving import Serving
+from taskyard.store.sqlite.writer.frames import REFUSED, fingerprint
+from taskyard.store.sqlite.writer.server import StoreServer
 
 _COLLECT_EVERY = (20_000, 20, 100)
 """As in the server: operations leave hardly any cycles behind."""
@@ -34,7 +34,7 @@ def main() -> None:
     gc.freeze()
     gc.set_threshold(*_COLLECT_EVERY)
     with socket.socket(fileno=int(sys.argv[2])) as sock:
-        Serving(Path(sys.argv[1]), sock, int(sys.argv[3])).run()
+        StoreServer(Path(sys.argv[1]), sock, int(sys.argv[3])).run()
 
 
 if __name__ == "__main__":

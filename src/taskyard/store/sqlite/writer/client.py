@@ -1,4 +1,4 @@
-"""The side of the process that serves: starts the one that writes, calls it, replaces it."""
+"""The client of the store server: starts it, calls it, replaces it when it ends."""
 
 import asyncio
 import contextlib
@@ -10,44 +10,78 @@ import time
 import zoneinfo
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import structlog
 
 import taskyard
 from taskyard.core.backoff import Backoff
 from taskyard.core.errors import Overloaded, Unavailable
-from taskyard.store.sqlite.process.frames import Call, Frames, framed
-from taskyard.store.sqlite.process.program import fingerprint
-from taskyard.store.sqlite.writer import QUEUE_LIMIT, Pace, tell
+from taskyard.store.sqlite.writer.frames import Call, Frames, fingerprint, framed
+from taskyard.store.sqlite.writer.server import ServerThread, StoreServer
 
 log = structlog.get_logger(__name__)
 
+QUEUE_LIMIT: Final = 20_000
+"""Calls waiting at most; more are refused with a time to come back."""
 _STOP_S: Final = 10.0
-"""Seconds the process gets to commit what is left."""
+"""Seconds the server gets to commit what is left."""
 _PAUSE_MIN_S: Final = 0.1
 _PAUSE_MAX_S: Final = 5.0
 _CHANGED: Final = "the program was replaced while it ran; restart the server"
 _LIVED_S: Final = 10.0
-"""A process that lived for so long is replaced without a longer pause."""
+"""A server that lived for so long is replaced without a longer pause."""
 
 
-class StoreProcess(asyncio.Protocol):
-    """Calls methods of the store's parts where the writer is.
+class Pace:
+    """How fast operations are being committed: a moving average.
 
-    What is called during one turn of the event loop travels as one message, and so does what one
-    commit answers. A process that ends is replaced; whoever waited for its answers is told that
-    nobody knows.
+    Args:
+        on_commit: called with the size of each shared commit and the seconds it took. What it
+            raises is logged: a commit that is done must not fail because of an observer.
+    """
+
+    def __init__(self, on_commit: Callable[[int, float], None]) -> None:
+        self._on_commit = on_commit
+        self._rate = 1000.0
+        """Operations a second."""
+
+    def note(self, size: int, seconds: float) -> None:
+        """Note that a commit of ``size`` operations took so long."""
+        self._rate += 0.1 * (size / max(seconds, 1e-6) - self._rate)
+        try:
+            self._on_commit(size, seconds)
+        except Exception:
+            log.exception("commit_observer_failed")
+
+    def wait_s(self, waiting: int) -> float:
+        """Seconds until so many operations are committed."""
+        return waiting / self._rate
+
+
+class WriterClient(asyncio.Protocol):
+    """Calls methods of repositories in the store server.
+
+    The calls of one turn of the event loop travel as one message, and so do the answers of one
+    commit. A server that ends is replaced; those who waited for its answers get ``Unavailable``,
+    as nobody knows whether their writes were stored.
 
     Args:
         path: the database file.
-        on_commit: told the size of each shared commit and the seconds it took.
+        on_commit: called with the size of each shared commit and the seconds it took.
         reserve_bytes: kept of the disk for what makes room.
+        own_process: run the server in a process of its own; on a thread of this one if False.
     """
 
     def __init__(
-        self, path: Path, on_commit: Callable[[int, float], None], reserve_bytes: int = 0
+        self,
+        path: Path,
+        on_commit: Callable[[int, float], None],
+        reserve_bytes: int = 0,
+        *,
+        own_process: bool = True,
     ) -> None:
+        self._own_process = own_process
         self._reserve_bytes = reserve_bytes
         self._path = path
         self._frames = Frames()
@@ -63,39 +97,41 @@ class StoreProcess(asyncio.Protocol):
         self._backoff = Backoff(_PAUSE_MIN_S, _PAUSE_MAX_S)
         self._transport: asyncio.Transport | None = None
         self._hung_up = asyncio.Event()
-        """Set while there is nobody to talk to."""
+        """Set while there is no connection."""
         self._hung_up.set()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._server: _Server | None = None
         self._replacing: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
-        """The process that writes; None before there is one."""
-        return None if self._process is None else self._process.pid
+        """The process that writes; None before there is one, and for a thread."""
+        return None if self._server is None else self._server.pid
 
     async def start(self, lock: int) -> None:
-        """Start the process.
+        """Start the server.
 
         Args:
-            lock: a descriptor that holds the right to the directory. The process gets it too, so
+            lock: a descriptor that holds the right to the directory. A process gets it too, so
                 that nobody else opens the store before its last commit.
 
         Raises:
             OSError: it cannot be started.
+            TaskyardError: a server on a thread cannot open the store.
         """
         self._lock = lock
-        loop = asyncio.get_running_loop()
-        self._program = await loop.run_in_executor(None, fingerprint)
+        if self._own_process:
+            loop = asyncio.get_running_loop()
+            self._program = await loop.run_in_executor(None, fingerprint)
         await self._launch()
 
     async def call(
-        self, part: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, repository: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """What a part's method answers there.
+        """What a repository's method answers there. Raises what it raised.
 
         Raises:
             Overloaded: too many calls are waiting.
-            Unavailable: the store is closed, or the process ended before it answered: then nobody
+            Unavailable: the store is closed, or the server ended before it answered: then nobody
                 knows whether anything was stored.
         """
         if self._closing.is_set():
@@ -108,31 +144,31 @@ class StoreProcess(asyncio.Protocol):
         self._number += 1
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting[self._number] = future
-        self._outgoing.append((self._number, part, method, args, kwargs))
+        self._outgoing.append((self._number, repository, method, args, kwargs))
         if len(self._outgoing) == 1:
             loop.call_soon(self._send)
         return await future
 
     async def close(self) -> None:
-        """Have everything committed that was called for, then end the process. May be repeated."""
+        """Have all calls committed, then end the server. May be called twice."""
         self._closing.set()
         if self._replacing is not None:
-            # Not cancelled: it may be about to have a process, which then has to be ended.
+            # Not cancelled: it may be about to have a server, which then has to be ended.
             await self._replacing
-        process, self._process = self._process, None
-        if process is not None:
+        server, self._server = self._server, None
+        if server is not None:
             self._send()
             if self._transport is not None:
                 self._transport.write_eof()
-            await asyncio.get_running_loop().run_in_executor(None, _end, process)
+            await asyncio.get_running_loop().run_in_executor(None, _end, server)
             # The last answers may still be on their way to us.
             await self._hung_up.wait()
         self._fail(list(self._waiting), "the store is closed")
 
-    # What the event loop tells
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """There is a process to talk to."""
+        """A server can be called."""
         # A stream's transport, which asyncio types more widely.
         self._transport = cast("asyncio.Transport", transport)
         self._hung_up.clear()
@@ -144,10 +180,10 @@ class StoreProcess(asyncio.Protocol):
             if size:
                 self._pace.note(size, seconds)
             for number, result, error in answers:
-                tell(self._waiting.pop(number), result, error)
+                resolve(self._waiting.pop(number), result, error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The process has ended, or is about to."""
+        """The server has ended, or is about to."""
         del exc
         self._transport = None
         self._hung_up.set()
@@ -160,7 +196,7 @@ class StoreProcess(asyncio.Protocol):
 
     def _fail(self, numbers: Sequence[int], text: str) -> None:
         for number in numbers:
-            tell(self._waiting.pop(number), None, Unavailable(text))
+            resolve(self._waiting.pop(number), None, Unavailable(text))
 
     # Sending, starting and replacing
 
@@ -175,11 +211,11 @@ class StoreProcess(asyncio.Protocol):
         self._transport.write(message)
 
     def _framed_alone(self, call: Call) -> bytes:
-        """One call as a message; none if it cannot travel, which its caller is told."""
+        """One call as a message; none if it cannot be pickled: its caller gets the error."""
         try:
             return framed([call])
-        except Exception as error:  # noqa: BLE001 - told to its caller
-            tell(self._waiting.pop(call[0]), None, error)
+        except Exception as error:  # noqa: BLE001 - its caller gets it
+            resolve(self._waiting.pop(call[0]), None, error)
             return b""
 
     async def _launch(self) -> None:
@@ -187,15 +223,24 @@ class StoreProcess(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._process = await loop.run_in_executor(None, self._spawn, theirs)
+                self._server = await loop.run_in_executor(None, self._spawn, theirs)
         except BaseException:
             ours.close()
             raise
         self._started_at = time.monotonic()
         await loop.create_connection(lambda: self, sock=ours)
 
-    def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", "-m", "taskyard.store.sqlite.process"]
+    def _spawn(self, theirs: socket.socket) -> "_Server":
+        """Start a server on this end of the connection. Blocks."""
+        if not self._own_process:
+            # Opened here, so that what is wrong with the store is known at once.
+            own = theirs.dup()
+            try:
+                return ServerThread(StoreServer(self._path, own, self._reserve_bytes), own)
+            except BaseException:
+                own.close()
+                raise
+        command = [sys.executable, "-P", "-m", "taskyard.store.sqlite.writer"]
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [
                 *command,
@@ -218,8 +263,8 @@ class StoreProcess(asyncio.Protocol):
         )
 
     async def _replace(self) -> None:
-        """Start another process in place of the one that has ended, unless all is being closed."""
-        ended = self._process
+        """Start another server in place of the one that has ended, unless all is being closed."""
+        ended = self._server
         if ended is not None:
             status = await asyncio.get_running_loop().run_in_executor(None, _end, ended)
             log.error("store_process_ended", pid=ended.pid, status=status)
@@ -240,7 +285,9 @@ class StoreProcess(asyncio.Protocol):
                 return
 
     async def _is_other_program(self) -> bool:
-        """Whether a new process would be of another program; then whoever waits is told."""
+        """Whether a new process would run another release; then all waiting calls fail."""
+        if not self._own_process:
+            return False
         found = await asyncio.get_running_loop().run_in_executor(None, fingerprint)
         self._refused = found != self._program
         if self._refused:
@@ -250,10 +297,33 @@ class StoreProcess(asyncio.Protocol):
         return self._refused
 
 
-def _end(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process that has been hung up on; kill it if it takes too long. Blocks."""
+class _Server(Protocol):
+    """A process, or a thread that looks like one."""
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process; None for a thread."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, and return its exit status."""
+
+
+def _end(server: _Server) -> int:
+    """Wait for a server that has been hung up on; kill a process that takes too long. Blocks."""
+    if not isinstance(server, subprocess.Popen):
+        return server.wait()
     try:
-        return process.wait(_STOP_S)
+        return server.wait(_STOP_S)
     except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
+        server.kill()
+        return server.wait()
+
+
+def resolve(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    """Settle a future, unless its waiter has given up."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

@@ -1,4 +1,4 @@
-"""The parts of the store, wherever it is open."""
+"""All repositories of a store: one for each store port."""
 
 import sqlite3
 from typing import Final
@@ -16,15 +16,15 @@ from taskyard.store.sqlite.lists import SqliteLists
 from taskyard.store.sqlite.maintenance import SqliteMaintenance
 from taskyard.store.sqlite.output import SqliteOutputTotals
 from taskyard.store.sqlite.parking import SqliteParking
-from taskyard.store.sqlite.session import Part, Session
 from taskyard.store.sqlite.tasks import SqliteTasks
 from taskyard.store.sqlite.timing import SqliteTiming
+from taskyard.store.sqlite.transactions import Repository, Session
 from taskyard.store.sqlite.webhooks import SqliteWebhookStore
 
 _SQL: Final = queries("tasks")
 
 
-class Parts:
+class Repositories:
     """One object for each store port, all on one session."""
 
     def __init__(self, session: Session) -> None:
@@ -45,10 +45,11 @@ class Parts:
         self.access = SqliteAccessStore(session)
         self.webhooks = SqliteWebhookStore(session)
 
-    def by_class(self) -> dict[str, Part]:
+    def by_class(self) -> dict[str, Repository]:
         """All of them, by the names of their classes."""
-        parts = (part for part in vars(self).values() if isinstance(part, Part))
-        return {type(part).__name__: part for part in parts}
+        return {
+            type(one).__name__: one for one in vars(self).values() if isinstance(one, Repository)
+        }
 
 
 def last_seq(connection: sqlite3.Connection) -> int:

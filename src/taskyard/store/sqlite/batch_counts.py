@@ -1,4 +1,4 @@
-"""What a whole batch changes in counts and histories, gathered and written once before the commit.
+"""Changes of counts and histories, collected over a batch and written once before its commit.
 
 Counts of tasks by workspace, group and state, and the lines of tasks' histories, are changed by
 nearly every operation. Written one by one they would double the statements of a batch.
@@ -11,20 +11,19 @@ from typing import Any, Final
 
 from taskyard.core.ids import AttemptId
 from taskyard.core.instants import Instant
-from taskyard.store.sqlite.batches import chunks, write_many
-from taskyard.store.sqlite.database import queries
+from taskyard.store.sqlite.database import chunks, queries, write_many
 
 _QUERIES: Final = queries("tasks")
 Key = tuple[str, str, str]
 Line = tuple[int, Instant, str, AttemptId | None, str | None, str | None]
 """The task's ``seq``, when, what, and the rest of ``append_event``."""
-Mark = tuple[dict[Key, int], list[Line], int]
+Savepoint = tuple[dict[Key, int], list[Line], int]
 
 
-class Ledger:
-    """Gathers what a batch changes. Used on the writer's thread only.
+class BatchCounts:
+    """Collects what a batch changes. Used in the store server only.
 
-    Whoever reads or removes counts or histories inside a batch flushes first.
+    Operations that read or remove counts or histories call :meth:`flush` first.
     """
 
     def __init__(self) -> None:
@@ -32,11 +31,11 @@ class Ledger:
         self._lines: list[Line] = []
 
     def add(self, workspace: str, group: str, state: str, delta: int = 1) -> None:
-        """So many tasks more (or fewer) in a state."""
+        """Count ``delta`` more (or fewer) tasks in a state."""
         self._deltas[workspace, group, state] += delta
 
-    def move(self, workspace: str, group: str, was: str, state: str) -> None:
-        """One task went from one state to another."""
+    def transition(self, workspace: str, group: str, was: str, state: str) -> None:
+        """Count a task that changed its state."""
         if was != state:
             self.add(workspace, group, was, -1)
             self.add(workspace, group, state, 1)
@@ -50,11 +49,11 @@ class Ledger:
         actor: str | None = None,
         detail: str | None = None,
     ) -> None:
-        """One more line in a task's history."""
+        """Add a line to a task's history."""
         self._lines.append((seq, at, kind, attempt_id, actor, detail))
 
     def flush(self, connection: sqlite3.Connection) -> None:
-        """Write what was gathered."""
+        """Write what was collected."""
         changed = [(*key, delta) for key, delta in self._deltas.items() if delta]
         write_many(connection, _QUERIES.add_to_count.sql, changed)
         for *key, delta in changed:
@@ -66,19 +65,19 @@ class Ledger:
         for some in chunks(lines):
             write_many(connection, _QUERIES.append_event.sql, _numbered(some))
 
-    def mark(self) -> Mark:
-        """What was gathered so far, for :meth:`back_to`."""
+    def savepoint(self) -> Savepoint:
+        """What was collected so far, for :meth:`restore`."""
         return dict(self._deltas), self._lines, len(self._lines)
 
-    def back_to(self, mark: Mark) -> None:
-        """One operation of the batch was undone, and what it may have flushed with it."""
-        deltas, self._lines, count = mark
+    def restore(self, savepoint: Savepoint) -> None:
+        """Undo what one operation collected, whose writes are rolled back."""
+        deltas, self._lines, count = savepoint
         self._deltas.clear()
         self._deltas.update(deltas)
         del self._lines[count:]
 
-    def forget(self) -> None:
-        """The batch was undone."""
+    def discard(self) -> None:
+        """Drop everything: the batch was rolled back."""
         self._deltas.clear()
         self._lines = []
 

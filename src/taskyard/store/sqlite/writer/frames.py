@@ -1,17 +1,26 @@
-"""What travels between the two processes: pickled messages, each behind its length.
+"""What travels between client and server: pickled messages, each after its length.
 
 Both ends are this program and nobody else has the socket, so that what is unpickled was pickled
-here.
+here. Records travel by the position of their members, so both ends have to run the same release: a
+server whose program was replaced on disk while it runs must not start a store server of the new
+one, which would misread its records and store them so. :func:`fingerprint` tells them apart.
 """
 
+import hashlib
 import pickle
+from pathlib import Path
 from typing import Any, Final
 
+import taskyard
+
+REFUSED: Final = 75
+"""Exit status of a store server that runs another release than its caller."""
+_SOURCES: Final = ("core", "ports", "store")
 HEAD_BYTES: Final = 4
 """Length of the message behind it, most significant byte first."""
 
 Call = tuple[int, str, str, tuple[Any, ...], dict[str, Any]]
-"""Its number, the name of the part's class, the method, and what that is given."""
+"""Its number, the name of the repository's class, the method, and what that is given."""
 Answer = tuple[int, Any, BaseException | None]
 """The call's number, what the method answered, what it raised."""
 Answers = tuple[list[Answer], int, float]
@@ -44,3 +53,15 @@ class Frames:
             start = end
         del self._arrived[:start]
         return messages
+
+
+def fingerprint() -> str:
+    """Tells one program from another, by the sizes and times of its sources. Blocks."""
+    root = Path(taskyard.__file__).parent
+    digest = hashlib.blake2b(digest_size=16)
+    for folder in _SOURCES:
+        for path in sorted((root / folder).rglob("*.py")):
+            status = path.stat()
+            line = f"{path.relative_to(root)} {status.st_size} {status.st_mtime_ns}\n"
+            digest.update(line.encode())
+    return digest.hexdigest()

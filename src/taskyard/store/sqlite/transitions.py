@@ -1,4 +1,4 @@
-"""The one way a stored task changes state: guarded, counted, and told in its history."""
+"""State transitions of stored tasks: guarded, counted, and recorded in their history."""
 
 import sqlite3
 from typing import Any, Final
@@ -14,9 +14,8 @@ from taskyard.core.notifications.webhooks import events_of
 from taskyard.core.scheduling.requirements import ReadyTask, Requirements, demand_of
 from taskyard.core.states import TERMINAL, WAITING, Reason, TaskEvent, TaskState, next_task_state
 from taskyard.core.tasks import TaskSpec
-from taskyard.store.sqlite.batches import write_many
-from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.ledger import Ledger
+from taskyard.store.sqlite.batch_counts import BatchCounts
+from taskyard.store.sqlite.database import queries, write_many
 from taskyard.store.sqlite.parking import readmit
 from taskyard.store.sqlite.rows import attempt_of, task_of
 from taskyard.store.sqlite.webhooks import enqueue
@@ -24,13 +23,13 @@ from taskyard.store.sqlite.webhooks import enqueue
 _QUERIES: Final = queries("tasks")
 _LEAVES_PARKING: Final = frozenset({TaskEvent.CANCEL, TaskEvent.EXPIRE, TaskEvent.RESCHEDULE})
 """What ends the reason why a waiting task was put aside."""
-MOVE: Final = _QUERIES.move_task.sql
-MoveRow = tuple[Any, ...]
-"""Values of ``MOVE``."""
+UPDATE_STATE: Final = _QUERIES.update_state.sql
+StateRow = tuple[Any, ...]
+"""Values of ``UPDATE_STATE``."""
 
 
-class Mover(Struct, frozen=True):
-    """A task about to change: what of its row the change depends on."""
+class StoredTask(Struct, frozen=True):
+    """The columns of a task's row that a transition depends on."""
 
     seq: int
     id: TaskId
@@ -41,10 +40,10 @@ class Mover(Struct, frozen=True):
     demand: Requirements = Requirements()
     expires_at: Instant | None = None
     webhooks: bool = False
-    """Whether anybody wants to be told."""
+    """Whether webhooks are delivered for it."""
 
 
-def mover_of(
+def stored_task_of(
     seq: int,
     task_id: str,
     workspace: str,
@@ -52,9 +51,9 @@ def mover_of(
     spec: TaskSpec,
     priority: int,
     group: str | None = None,
-) -> Mover:
+) -> StoredTask:
     """From columns of the task's row and its decoded specification."""
-    return Mover(
+    return StoredTask(
         seq,
         TaskId(task_id),
         WorkspaceName(workspace),
@@ -67,10 +66,10 @@ def mover_of(
     )
 
 
-def move(
+def transition(
     connection: sqlite3.Connection,
-    ledger: Ledger,
-    mover: Mover,
+    counts: BatchCounts,
+    subject: StoredTask,
     event: TaskEvent,
     kind: str,
     now: Instant,
@@ -83,20 +82,20 @@ def move(
     attempt_number: int | None = None,
     actor: str | None = None,
     detail: str | None = None,
-    later: list[MoveRow] | None = None,
+    later: list[StateRow] | None = None,
 ) -> Change:
-    """Change a task's state by the table, in its row, the ledger and its history.
+    """Change a task's state by the table, in its row, the counts and its history.
 
-    With ``later`` its row is left to the caller, who writes all that are in there with ``MOVE``
-    in the same transaction; not so if the task has webhooks, whose deliveries quote the row.
+    With ``later`` its row is left to the caller, who writes all of them with ``UPDATE_STATE`` in
+    the same transaction; not so if the task has webhooks, whose deliveries quote the row.
 
     Raises:
         IllegalTransition: the table has no such event for the state, or the row has moved on.
     """
-    state = next_task_state(mover.state, event)
-    row: MoveRow = (
-        mover.seq,
-        mover.state.value,
+    state = next_task_state(subject.state, event)
+    row: StateRow = (
+        subject.seq,
+        subject.state.value,
         state.value,
         now if state is TaskState.QUEUED else None,
         start_at,
@@ -106,34 +105,34 @@ def move(
         message,
         int(failed),
     )
-    if later is not None and not mover.webhooks:
+    if later is not None and not subject.webhooks:
         later.append(row)
-    elif write_many(connection, MOVE, [row]) != 1:
-        raise IllegalTransition("task", mover.state, event)
-    if mover.state in WAITING and event in _LEAVES_PARKING:
-        readmit(connection, "task", mover.id)
-    ledger.move(mover.workspace, mover.group, mover.state, state)
-    ledger.event(mover.seq, kind, now, attempt_id, actor, detail or message)
+    elif write_many(connection, UPDATE_STATE, [row]) != 1:
+        raise IllegalTransition("task", subject.state, event)
+    if subject.state in WAITING and event in _LEAVES_PARKING:
+        readmit(connection, "task", subject.id)
+    counts.transition(subject.workspace, subject.group, subject.state, state)
+    counts.event(subject.seq, kind, now, attempt_id, actor, detail or message)
     change = Change(
         kind=kind,
         at=now,
-        task_id=mover.id,
-        seq=mover.seq,
-        workspace=mover.workspace,
-        group=mover.group,
+        task_id=subject.id,
+        seq=subject.seq,
+        workspace=subject.workspace,
+        group=subject.group,
         state=state,
-        was=mover.state,
+        was=subject.state,
         attempt_id=attempt_id,
         attempt_number=attempt_number,
         reason=reason,
         message=message,
-        ready=ready(mover, now) if state is TaskState.QUEUED else None,
+        ready=ready(subject, now) if state is TaskState.QUEUED else None,
     )
-    return tell(connection, change) if mover.webhooks else change
+    return enqueue_webhooks(connection, change) if subject.webhooks else change
 
 
-def tell(connection: sqlite3.Connection, change: Change) -> Change:
-    """Write the deliveries that a change gives rise to, in its own transaction."""
+def enqueue_webhooks(connection: sqlite3.Connection, change: Change) -> Change:
+    """Queue the webhook deliveries of a change, in the same transaction."""
     events = events_of(change)
     if not events:
         return change
@@ -146,15 +145,15 @@ def tell(connection: sqlite3.Connection, change: Change) -> Change:
     return replace(change, deliveries=count)
 
 
-def ready(mover: Mover, queued_at: Instant) -> ReadyTask:
+def ready(subject: StoredTask, queued_at: Instant) -> ReadyTask:
     """What the scheduler has to know once this task is queued."""
     return ReadyTask(
-        mover.seq,
-        mover.id,
-        mover.workspace,
-        mover.group,
-        mover.priority,
-        mover.demand,
+        subject.seq,
+        subject.id,
+        subject.workspace,
+        subject.group,
+        subject.priority,
+        subject.demand,
         queued_at,
-        mover.expires_at,
+        subject.expires_at,
     )

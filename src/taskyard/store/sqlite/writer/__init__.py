@@ -1,0 +1,1 @@
+"""The one writer: a store server, in a process of its own or on a thread, and its client."""
