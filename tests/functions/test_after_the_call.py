@@ -17,51 +17,13 @@ pytestmark = pytest.mark.anyio
 PYTHON = """
     import asyncio, os, signal, sys, threading, time
 
-    go = threading.Event()
-    went = threading.Event()
-
-    def late(request):
-        go.wait()
-        print("late", flush=True)
-        request.progress(1.0, "late")
-        went.set()
-
-    async def late_task(request):
-        while not go.is_set():
-            await asyncio.sleep(0)
-        print("late", flush=True)
-        request.progress(1.0, "late")
-
-    async def leave_task(request):
-        request.task = asyncio.create_task(late_task(request))
-        return "left"
-
-    async def meet_task():
-        go.set()
-        for _ in range(10):
-            await asyncio.sleep(0)
-        return "met"
-
     def alarmed(*_):
         raise TimeoutError("of another call")
 
     def handle(request):
         what = request.text
         print("from", what)
-        if what == "thread":
-            threading.Thread(target=late, args=(request,), daemon=True).start()
-        elif what == "task":
-            global left
-            async def leave():
-                global left
-                left = asyncio.create_task(late_task(request))
-            return leave()
-        elif what == "meet task":
-            return meet_task()
-        elif what == "meet":
-            go.set()
-            went.wait(10)
-        elif what == "alarm":
+        if what == "alarm":
             signal.signal(signal.SIGALRM, alarmed)
             signal.setitimer(signal.ITIMER_REAL, 0.2)
         elif what == "wait":
@@ -92,21 +54,6 @@ async def printed(world: FunctionWorld, ended: Ended) -> bytes:
     """What a call that went well printed."""
     assert ended.state is AttemptState.SUCCEEDED, ended
     return await world.output(ended, "stdout")
-
-
-@pytest.mark.parametrize(("left", "met"), [("thread", "meet"), ("task", "meet task")])
-async def test_what_a_call_left_behind_says_is_in_no_later_call(
-    fast: FunctionWorld, left: str, met: str
-) -> None:
-    """Neither in its output nor in its progress."""
-    await fast.build(PYTHON)
-    await fast.call("x")
-    await one_process(fast)
-    assert await printed(fast, await fast.call(left)) == f"from {left}\n".encode()
-    assignment = fast.assignment(met)
-    await fast.start(assignment)
-    assert await printed(fast, await fast.ended(assignment)) == f"from {met}\n".encode()
-    assert assignment.attempt_id not in fast.ear.progressed
 
 
 async def test_an_alarm_of_one_call_does_not_go_off_in_the_next(fast: FunctionWorld) -> None:

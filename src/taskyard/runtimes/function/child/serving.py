@@ -1,6 +1,7 @@
 """A member: answers calls, one at a time, until the other end hangs up."""
 
 import contextlib
+import contextvars
 import inspect
 import os
 import shutil
@@ -11,9 +12,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple, NoReturn
+from weakref import WeakSet
 
 from taskyard.runtimes.function.child.confining import open_output
 from taskyard.runtimes.function.child.frames import Closed
+from taskyard.runtimes.function.child.leftovers import Leftovers
 from taskyard.runtimes.function.child.link import Link
 from taskyard.runtimes.function.child.request import Context, Request, Unusable, answer_of
 from taskyard.runtimes.function.child.streams import Streams
@@ -45,11 +48,13 @@ def serve(
     """Serve until the runtime hangs up; never returns."""
     try:
         link = Link(sock)
-        member = _Member(link, entrance, streams, spec["result_bytes"])
+        leftovers = Leftovers(spec["code"], spec["packages"])
+        member = _Member(link, entrance, streams, leftovers, spec["result_bytes"])
         home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         # What was made on import stays, like all that was opened there.
         kept = frozenset(os.listdir("."))
         streams.begin()
+        leftovers.begin()
         link.ready()
         while True:
             header, body = link.read()
@@ -64,24 +69,37 @@ def serve(
 class _Member:
     """What answers one call after the other."""
 
-    def __init__(self, link: Link, entrance: Entrance, streams: Streams, result_bytes: int) -> None:
+    def __init__(
+        self,
+        link: Link,
+        entrance: Entrance,
+        streams: Streams,
+        leftovers: Leftovers,
+        result_bytes: int,
+    ) -> None:
         self._link = link
         self._entrance = entrance
         self._streams = streams
+        self._leftovers = leftovers
         self._result_bytes = result_bytes
+        self._met: WeakSet[Any] = WeakSet()
+        """Tasks that outlived calls."""
         self._runner: Any = None
         """Runs what the handler's answer has to be awaited for; made with the first of them."""
 
     def answer(self, header: dict[str, Any], body: bytes) -> None:
         """Call the handler, and say what became of it. Raises ``OSError``."""
         request = Request(header, body, partial(self._link.note, header.get("call")))
+        self._streams.enter()
         code, head, content = self._called(request)
         if os.getpid() != self._link.pid:
             # A child that the handler forked, and that came back from it.
             self._streams.flush()
             os._exit(int("error" in head) if code is None else code & 255)
-        kids = _has_children()
-        out, err, spill = self._output()
+        kids = self._leftovers.remain(self._tasks()) or _has_children()
+        self._streams.end()
+        self._streams.flush()
+        out, err, spill = _printed()
         head.update(sizes=[len(content), len(out), len(err)], spill=spill, kids=kids)
         self._link.answer(head, content, out, err)
         if code is not None:
@@ -91,8 +109,7 @@ class _Member:
         """The exit code, if the process is to end, and the answer: header and body."""
         try:
             value = self._value(request)
-            # An alarm of this call must not go off in the next one.
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            _switch_off_alarms()
             status, headers, body = answer_of(value)
             if len(body) > self._result_bytes:
                 raise Unusable(  # noqa: TRY301 - the one place where all of them are told
@@ -105,7 +122,7 @@ class _Member:
             text = f"the handler answered with something unusable: {error}"
             return None, {"error": text}, b""
         except BaseException as error:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            _switch_off_alarms()
             with contextlib.suppress(BaseException):
                 traceback.print_exception(type(error), error, _beyond_us(error.__traceback__))
             return None, {"error": words(error)}, b""
@@ -127,18 +144,34 @@ class _Member:
             return value.get_loop().run_until_complete(value)
         if self._runner is None:
             self._runner = asyncio.Runner()
-        return self._runner.run(value if inspect.iscoroutine(value) else _awaited(value))
+        coroutine = value if inspect.iscoroutine(value) else _awaited(value)
+        # The runner's own context is that of the first call.
+        return self._runner.run(coroutine, context=contextvars.copy_context())
 
-    def _output(self) -> tuple[bytes, bytes, bool]:
-        """What was printed, if it is little: then the files are emptied."""
-        tasks: Iterable[object] = ()
-        if self._runner is not None:
-            import asyncio  # noqa: PLC0415 - as above
+    def _tasks(self) -> Iterable[Any]:
+        """Those of the event loop that are not over."""
+        if self._runner is None:
+            return ()
+        import asyncio  # noqa: PLC0415 - as above
 
-            tasks = asyncio.all_tasks(self._runner.get_loop())
-        self._streams.end(tasks)
-        self._streams.flush()
-        return _printed()
+        tasks = asyncio.all_tasks(self._runner.get_loop())
+        for task in tasks:
+            if task not in self._met:
+                # Its error would be told in the log of the call that runs when it is forgotten.
+                self._met.add(task)
+                task.add_done_callback(_forgive)
+        return tasks
+
+
+def _forgive(task: Any) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+def _switch_off_alarms() -> None:
+    """Those of a call must not go off in the next one."""
+    for kind in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        signal.setitimer(kind, 0)
 
 
 async def _awaited(value: Awaitable[Any]) -> Any:
@@ -185,6 +218,7 @@ def _has_children() -> bool:
 
 
 def _printed() -> tuple[bytes, bytes, bool]:
+    """What was printed, if it is little: then the files are emptied."""
     first, second = os.fstat(1), os.fstat(2)
     total = first.st_size + second.st_size
     if not total and first.st_nlink == 1:

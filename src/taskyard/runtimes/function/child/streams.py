@@ -5,19 +5,26 @@ are never replaced; it is the files behind descriptors 1 and 2 that change. What
 that a call left behind print is dropped: it would be in the log of another call.
 """
 
-import asyncio
 import contextlib
 import gc
 import io
 import os
 import sys
 import threading
-from collections.abc import Iterable
-from typing import Any, Final
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _CHANNELS: Final = (1, 2)
-_left: set[object] = set()
-"""Threads and tasks whose call is over."""
+_left: set[threading.Thread] = set()
+"""Threads whose call is over."""
+_current: object = None
+"""The call that runs."""
+_begun_by: ContextVar[object] = ContextVar("taskyard_call", default=None)
+"""The call that what runs now was begun by, however long ago: tasks and timers of event loops, and
+what they have threads do, keep it."""
 
 
 class Stream(io.TextIOWrapper):
@@ -25,18 +32,40 @@ class Stream(io.TextIOWrapper):
 
     def write(self, text: str, /) -> int:
         """See the base; what belongs to no call is dropped."""
-        if _left and _is_left():
-            return len(text)
-        return super().write(text)
+        return len(text) if _is_left() else super().write(text)
+
+    def flush(self) -> None:
+        """See the base; what is on its way is another call's."""
+        if not _is_left():
+            super().flush()
+
+
+class _Buffer(io.BufferedWriter):
+    """The bytes below it."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """See above."""
+        return memoryview(data).nbytes if _is_left() else super().write(data)
+
+    def flush(self) -> None:
+        """See above."""
+        if not _is_left():
+            super().flush()
+
+
+class _Raw(io.FileIO):
+    """What is below them."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """See above."""
+        return memoryview(data).nbytes if _is_left() else super().write(data)
 
 
 def _is_left() -> bool:
-    if threading.current_thread() in _left:
+    call = _begun_by.get()
+    if call is not None and call is not _current:
         return True
-    try:
-        return asyncio.current_task() in _left
-    except RuntimeError:
-        return False
+    return bool(_left) and threading.current_thread() in _left
 
 
 class Streams:
@@ -65,17 +94,22 @@ class Streams:
         """Threads that are there belong to no single call."""
         self._threads = set(threading.enumerate())
 
+    def enter(self) -> None:
+        """A call begins."""
+        global _current  # noqa: PLW0603 - of the process, like the descriptors
+        _current = object()
+        _begun_by.set(_current)
+
     def flush(self) -> None:
         """Write what is on its way."""
         for stream in (sys.stdout, sys.stderr, *self._more, *self._own):
             with contextlib.suppress(Exception):
                 stream.flush()
 
-    def end(self, tasks: Iterable[object] = ()) -> None:
+    def end(self) -> None:
         """The call is over: note who is left of it."""
         if _left:
             _left.clear()
-        _left.update(tasks)
         if threading.active_count() > len(self._threads):
             for thread in threading.enumerate():
                 # Threads of pools work for the next call as well.
@@ -90,7 +124,7 @@ def _is_pooled(thread: threading.Thread) -> bool:
 
 def _stream(descriptor: int, *, line_buffering: bool) -> Stream:
     return Stream(
-        io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False)),
+        _Buffer(_Raw(descriptor, "w", closefd=False)),
         encoding="utf-8",
         errors="backslashreplace",
         line_buffering=line_buffering,

@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 from taskyard.runtimes.function.child import confining
 from taskyard.runtimes.function.child.descendants import children, end_strays
 from taskyard.runtimes.function.child.frames import Closed, Json, receive, send, write_frame
+from taskyard.runtimes.function.child.leftovers import count_starts
 from taskyard.runtimes.function.child.serving import Entrance, entrance_of, serve
 from taskyard.runtimes.function.child.streams import Streams
 
@@ -37,6 +38,7 @@ def become(spec: Json, descriptor: int, parent: int) -> NoReturn:
         confining.confine(spec, parent)
         confining.open_output(spec)
         streams = Streams()
+        count_starts()
         _enter_environment(spec)
         entrance = _load(spec)
         streams.imported()
