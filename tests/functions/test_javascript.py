@@ -110,3 +110,45 @@ async def test_a_missing_tool_chain_is_said(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildFailed, match="no tool chain for javascript on this worker: no node"):
         await fast.build(SOURCE, language=Language.JAVASCRIPT)
+
+
+AWAITING = "const answer = await Promise.resolve('waited');\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"handler.mjs": AWAITING + "export default () => answer;\n"},
+        {"handler.js": AWAITING + "export default () => answer;\n"},
+        {"handler.js": "#!/usr/bin/node\n" + AWAITING + "module.exports = () => answer;\n"},
+        {
+            "handler.js": "const near = require('./near');\n"
+            + AWAITING
+            + "const more = import('./near.js');\n"
+            + "exports.handle = async () => answer.slice(near, (await more).default);\n",
+            "near.js": "module.exports = 0 || undefined;",
+        },
+    ],
+)
+async def test_await_at_the_top(fast: FunctionWorld, source: dict[str, str]) -> None:
+    """In modules and in CommonJS files, which is which is told by what they export."""
+    await fast.build(source, language=Language.JAVASCRIPT)
+    ended = await fast.call(timeout_s=20.0)
+    assert ended.result is not None, ended
+    assert ended.result.body == b"waited"
+
+
+async def test_a_node_that_cannot_await_at_the_top_says_what_to_do(
+    fast: FunctionWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside its own words."""
+    program = tmp_path / "node"
+    words = (
+        "SyntaxError: await is only valid in async functions and the top level bodies of modules"
+    )
+    program.write_text(f"#!/bin/sh\necho '{words}' >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuildFailed, match=r"name it handler\.mjs and write 'export default'"):
+        await fast.build(AWAITING, language=Language.JAVASCRIPT)
+    assert words in fast.log

@@ -32,7 +32,7 @@ SOURCE = """
     }
 
     def soon():
-        time.sleep(0.05)
+        time.sleep(0.08)
         later()
 
     def always():
@@ -56,15 +56,15 @@ SOURCE = """
         elif how == "partial":
             threading.Thread(target=functools.partial(always), daemon=True).start()
         elif how == "timer":
-            threading.Timer(0.05, later).start()
+            threading.Timer(0.08, later).start()
         elif how == "builtin":
-            threading.Timer(0.05, os.write, (1, b"late\\n")).start()
+            threading.Timer(0.08, os.write, (1, b"late\\n")).start()
         elif how == "low":
             _thread.start_new_thread(always, ())
         elif how == "pool":
             pool.submit(soon)
         elif how == "queued":
-            pool.submit(time.sleep, 0.05)
+            pool.submit(time.sleep, 0.08)
             pool.submit(later)
         elif how == "awaited":
             async def start():
@@ -238,7 +238,12 @@ def test_what_runs_before_the_first_call_belongs_to_none(event: threading.Event)
         leftovers.begin()
         assert not leftovers.remain()
         inside, other = threading.Event(), threading.Event()
-        pool.submit(lambda: (inside.set(), other.wait()))
+
+        def wait_inside() -> None:
+            inside.set()
+            other.wait()
+
+        pool.submit(wait_inside)
         assert not leftovers.remain()
         event.set()
         assert inside.wait(10)

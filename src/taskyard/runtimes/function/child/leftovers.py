@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final
 
-GRACE_S: Final = 0.01
+GRACE_S: Final = 0.02
 """How long threads get that are about to end: many have given their result a moment before."""
 _PAUSE_S: Final = 0.0005
+_BEGIN_S: Final = 0.01
+"""How long a thread takes to begin."""
 _POOL: Final = "concurrent.futures.thread"
 
 
@@ -66,7 +68,7 @@ class Leftovers:
             return True
         if self._starts != _starts:
             self._starts = _starts
-            time.sleep(GRACE_S)
+            time.sleep(_BEGIN_S)
         if not _thread._count():  # noqa: SLF001 - there is no other way
             return False
         give_up_at = 0.0

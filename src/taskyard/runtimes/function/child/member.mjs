@@ -1,12 +1,13 @@
 // A member for JavaScript: speaks the protocol of the function runtime over descriptor 3.
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
-import { AsyncLocalStorage, executionAsyncResource } from 'node:async_hooks';
 import net from 'node:net';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import util from 'node:util';
+import vm from 'node:vm';
+import { begin, calls, guardAll, remain, wearOut } from './leftovers.mjs';
 
 const CARRIED_BYTES = 16 << 10;
 const PROGRESS_MS = 250;
@@ -18,9 +19,7 @@ for (const name of ['CODE', 'HANDLER', 'ENTRY', 'OUTPUT', 'RESULT_BYTES']) {
 const home = process.cwd();
 const socket = new net.Socket({ fd: 3, readable: true, writable: true });
 let output = [1, 2];
-// The call that what runs now was begun by, however long ago: timers and promises keep it.
-const calls = new AsyncLocalStorage();
-let worn = false; // Whether a call left behind an error that nobody caught.
+const { exit } = process;
 
 class Unusable extends Error {}
 
@@ -201,28 +200,10 @@ function tidy() {
   for (const name of fs.readdirSync('.')) fs.rmSync(name, { recursive: true, force: true });
 }
 
-// What a call left behind prints would be in the log of another one. Connections may have been made
-// by one call and serve the next: what they bring is the running call's.
-const SHARED = new Set(['TCP', 'Pipe', 'TLSWrap', 'UDP', 'HTTPCLIENTREQUEST', 'HTTPParser', 'MessagePort']);
-
-function isLeftBehind() {
-  return calls.getStore()?.over === true && !SHARED.has(executionAsyncResource()?.constructor?.name);
-}
-
-function watchStream(stream) {
-  const write = stream.write.bind(stream);
-  stream.write = (chunk, encoding, done) => {
-    if (!isLeftBehind()) return write(chunk, encoding, done);
-    const then = typeof encoding === 'function' ? encoding : done;
-    if (then) process.nextTick(then);
-    return true;
-  };
-}
-
 // An error that nobody caught fails its own call; after that it concerns no call any more.
 function uncaught(error, isFatal) {
   const state = calls.getStore() ?? running;
-  if (isFatal) worn = true;
+  if (isFatal) wearOut();
   if (state && !state.over) state.fail(error);
 }
 
@@ -253,10 +234,29 @@ async function serve(handler, header, body) {
   }
   state.over = true;
   running = null;
-  const kids = hasChildren() || worn;
+  const kids = await remain() || hasChildren();
   const [out, err, spill] = printed();
   say({ ...head, call: state.number, sizes: [content.length, out.length, err.length], spill, kids }, content, out, err);
   tidy();
+}
+
+// A CommonJS file that uses await outside of functions, which Node would take for a module. Null for
+// one that is: there are exports in it that no function could have.
+async function loadAwaiting(file) {
+  if (path.extname(file) === '.mjs') return null;
+  const source = fs.readFileSync(file, 'utf8').replace(/^#!.*/, '');
+  const names = 'exports, require, module, __filename, __dirname';
+  let run;
+  try {
+    const options = { filename: file, importModuleDynamically: vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER };
+    run = vm.runInThisContext(`(async (${names}) => {${source}\n})`, options);
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+  const module = { exports: {}, filename: file };
+  await run.call(module.exports, module.exports, createRequire(file), module, file, path.dirname(file));
+  return module.exports;
 }
 
 async function load() {
@@ -267,7 +267,7 @@ async function load() {
   } catch (error) {
     const isModule = ['ERR_REQUIRE_ESM', 'ERR_REQUIRE_ASYNC_MODULE'].includes(error?.code);
     if (!isModule && !(error instanceof SyntaxError)) throw error;
-    loaded = await import(pathToFileURL(file).href);
+    loaded = await loadAwaiting(file) ?? await import(pathToFileURL(file).href);
   }
   const found = [loaded, loaded.default, loaded[TASKYARD_ENTRY], loaded.default?.[TASKYARD_ENTRY]]
     .find((one) => typeof one === 'function');
@@ -275,10 +275,10 @@ async function load() {
   return found;
 }
 
-watchStream(process.stdout);
-watchStream(process.stderr);
+guardAll();
 try {
   const handler = await load();
+  begin();
   process.on('unhandledRejection', (reason) => uncaught(reason, false));
   process.on('uncaughtException', (error) => uncaught(error, true));
   let buffer = Buffer.alloc(0);
@@ -298,11 +298,11 @@ try {
       });
     }
   });
-  socket.on('end', () => process.exit(0));
-  socket.on('error', () => process.exit(0));
+  socket.on('end', () => exit(0));
+  socket.on('error', () => exit(0));
   say({ ready: true });
 } catch (error) {
-  socket.end(frame({ failed: util.inspect(error).slice(0, 8000) }), () => process.exit(1));
+  socket.end(frame({ failed: util.inspect(error).slice(0, 8000) }), () => exit(1));
 }
 
 // Node cannot let descriptor 1 be another file; the kernel can, through its name in /proc.

@@ -77,10 +77,17 @@ class TaskyardProgress
   end
 end
 
-# Threads whose call is over. What they print would be in the log of another call, and is dropped.
+# Threads whose call is over. What they print would be in the log of another call, and is dropped
+# where that can be told; a process with threads of the function's own is not used again. Those of
+# gems that were installed for it, and that of Timeout, serve later calls as well.
 class TaskyardLeft
-  def initialize
+  GRACE_S = 0.02 # For threads that are about to end.
+
+  def initialize(code, gems)
+    @code = "#{code}/"
+    @gems = "#{gems}/"
     @threads = []
+    @known = Thread.list
     left = self
     guard = Module.new do
       define_method(:write) do |*parts|
@@ -90,12 +97,37 @@ class TaskyardLeft
     [STDOUT, STDERR].each { |stream| stream.singleton_class.prepend(guard) }
   end
 
-  def replace(threads)
-    @threads = threads
+  # Whether the call that is over left threads of the function's own.
+  def remain?
+    return false if Thread.list.length == 1
+
+    @threads = Thread.list - @known
+    give_up_at = nil
+    while @threads.any? { |thread| own?(thread) }
+      now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+      give_up_at ||= now + GRACE_S
+      return true if now > give_up_at
+
+      sleep(0.0005)
+    end
+    false
   end
 
   def include?(thread)
     !@threads.empty? && @threads.include?(thread)
+  end
+
+  private
+
+  def own?(thread)
+    return false unless thread.alive?
+
+    trace = thread.backtrace_locations
+    begun_in = trace&.last&.absolute_path.to_s
+    return true unless begun_in.start_with?(@gems) || begun_in.end_with?('/timeout.rb')
+
+    # A gem's thread may run what the function gave it.
+    trace.any? { |one| one.absolute_path.to_s.start_with?(@code) }
   end
 end
 
@@ -103,14 +135,13 @@ end
 class TaskyardMember
   CARRIED_BYTES = 16 << 10
 
-  def initialize(runtime, output, result_bytes)
+  def initialize(runtime, output, result_bytes, left)
     @runtime = runtime
     @output = output
     @result_bytes = result_bytes
     @home = Dir.pwd
     @pid = Process.pid
-    @threads = Thread.list
-    @left = TaskyardLeft.new
+    @left = left
   end
 
   def serve
@@ -139,8 +170,7 @@ class TaskyardMember
     end
     # A child that the handler forked, and that came back from it, must not answer.
     exit!(head[:exit] || (head[:error] ? 1 : 0)) if Process.pid != @pid
-    @left.replace(Thread.list - @threads) if Thread.list.length > @threads.length
-    kids = children?
+    kids = @left.remain? || children?
     out, err, spill = printed
     sizes = [content.bytesize, out.bytesize, err.bytesize]
     @runtime.say({ **head, call: header['call'], sizes: sizes, spill: spill, kids: kids }, content, out, err)
@@ -326,7 +356,8 @@ rescue Exception => e # whatever other people's code raises is told
 end
 taskyard.say({ ready: true })
 begin
-  TaskyardMember.new(taskyard, output, Integer(result_bytes)).serve
+  left = TaskyardLeft.new(code, File.join(File.dirname(code), 'gems'))
+  TaskyardMember.new(taskyard, output, Integer(result_bytes), left).serve
 rescue SystemCallError, IOError
   # The runtime is gone.
 end

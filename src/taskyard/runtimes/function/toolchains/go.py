@@ -21,7 +21,7 @@ _MAIN: Final = """package main
 
 import function "{path}"
 
-func main() {{ serve(function.Handle) }}
+func main() {{ serve(function.Handle, "{module}", {timed}) }}
 """
 
 
@@ -84,5 +84,16 @@ def _lay_out(build: Build, handler: str) -> Path:
     member.mkdir()
     for one in sorted((CHILD / "go").glob("*.go")):
         shutil.copy(one, member)
-    (member / "main.go").write_text(_MAIN.format(path=path), encoding="utf-8")
+    timed = "true" if _leaves_timers(root) else "false"
+    main = _MAIN.format(path=path, module=found[1], timed=timed)
+    (member / "main.go").write_text(main, encoding="utf-8")
     return root
+
+
+def _leaves_timers(root: Path) -> bool:
+    """Whether the function may leave timers, which cannot be found when a call is over."""
+    return any(
+        b".AfterFunc(" in one.read_bytes()
+        for one in root.rglob("*.go")
+        if "vendor" not in one.relative_to(root).parts and one.is_file()
+    )

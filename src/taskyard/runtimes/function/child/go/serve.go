@@ -25,7 +25,10 @@ func (text unusable) Error() string {
 }
 
 // serve answers calls until the runtime hangs up.
-func serve(handle answering) {
+//
+// Goroutines of the module are the function's own; with "timed" there may be timers of it that
+// nobody can see.
+func serve(handle answering, module string, timed bool) {
 	output, limit := os.Getenv("TASKYARD_OUTPUT"), os.Getenv("TASKYARD_RESULT_BYTES")
 	for _, name := range []string{"HANDLER", "ENTRY", "OUTPUT", "RESULT_BYTES"} {
 		os.Unsetenv("TASKYARD_" + name)
@@ -42,6 +45,7 @@ func serve(handle answering) {
 	if err != nil {
 		fatal(err)
 	}
+	left := newLeftovers(module, timed)
 	if other.say(object{"ready": true}) != nil {
 		return
 	}
@@ -55,7 +59,7 @@ func serve(handle answering) {
 				fatal(err)
 			}
 		}
-		if other.answer(handle, given, body, most) != nil || tidy(home) != nil {
+		if other.answer(handle, given, body, most, left) != nil || tidy(home) != nil {
 			return
 		}
 	}
@@ -66,7 +70,7 @@ func fatal(err error) {
 	os.Exit(1)
 }
 
-func (other *runtime) answer(handle answering, given *call, body []byte, most int) error {
+func (other *runtime) answer(handle answering, given *call, body []byte, most int, left *leftovers) error {
 	progress := &progress{other: other, call: given.Number}
 	ctx := context.WithValue(context.Background(), "taskyard.progress", progress.report)
 	cancel := context.CancelFunc(func() {})
@@ -84,7 +88,7 @@ func (other *runtime) answer(handle answering, given *call, body []byte, most in
 		header, response.Body = object{"error": err.Error()}, nil
 	}
 	header["call"] = given.Number
-	header["kids"] = hasChildren()
+	header["kids"] = left.remain() || hasChildren()
 	out, errors, spill := printed()
 	header["sizes"] = []int{len(response.Body), len(out), len(errors)}
 	header["spill"] = spill
