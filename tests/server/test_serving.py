@@ -11,8 +11,9 @@ import httpx2
 import pytest
 
 from taskyard.core.errors import StoreInUse
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
-from taskyard.dialects.native.native import Native
+from taskyard.dialects.native.dialect import Native
 from taskyard.server import run
 from taskyard.server.app import Served, dialect_app, is_near, main_app
 from taskyard.server.assemble import assemble
@@ -168,7 +169,7 @@ async def test_dialect_of_its_own_listener_stands_at_the_root(tmp_path: Path) ->
     settings = Settings.load(None, {"data": tmp_path, "dev": True}, {})
     async with assemble(settings) as yard:
         served = Served(
-            lambda prefix: Native(yard.engine, Streams(), prefix, dev=True),
+            lambda prefix: Native(DialectContext(yard.engine, Streams(), dev=True), prefix),
             yard.metrics,
             yard.checks,
         )

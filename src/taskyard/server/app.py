@@ -9,9 +9,9 @@
 6. refuse names that are not this server's, and what pages of others must not send
    (``dialects/http/browsers.py``);
 7. answer ``OPTIONS``;
-8. find the route: the hot ones at once, all others through Litestar, be they of our own dialect,
-   of the dashboard, or one of the few below;
-9. the dialect's handler: limit the body, find the caller, decode, ask the engine, answer.
+8. find the route (``dialects/http/routes.py``); those of the dashboard and the few below are
+   found by Litestar;
+9. the dialect: find the caller, limit and decode the body, ask the engine, answer.
 """
 
 import importlib.util
@@ -23,8 +23,9 @@ from urllib.parse import unquote_to_bytes
 
 import structlog
 from litestar import Litestar, Request, Response, Router, get
-from litestar.datastructures import State
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.utils import normalize_path
 
 from taskyard.core.access.principals import Role
 from taskyard.core.access.work_identity import WorkRules
@@ -35,16 +36,14 @@ from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import Bodies
 from taskyard.dialects.http.browsers import BrowserGuard, BrowserRules
 from taskyard.dialects.http.proxies import Proxies
-from taskyard.dialects.http.requests import LOCAL_KEY, address_of
-from taskyard.dialects.http.routing import allowed_methods
+from taskyard.dialects.http.requests import LOCAL_KEY, SLASH, address_of
+from taskyard.dialects.http.routes import METHODS
 from taskyard.dialects.http.sandbox import sandboxed
-from taskyard.dialects.native.callers import caller_of
-from taskyard.dialects.native.dialect import answer_http_error, native_router
-from taskyard.dialects.native.errors import problem_of, request_id_of
-from taskyard.dialects.native.express import express
-from taskyard.dialects.native.native import STATE_KEY, Native
+from taskyard.dialects.native.app import SECTIONS, native_app
+from taskyard.dialects.native.auth import caller_of
+from taskyard.dialects.native.dialect import Native
+from taskyard.dialects.native.errors import malformed, problem_of, request_id_of
 from taskyard.dialects.native.openapi import describe
-from taskyard.dialects.native.operation import SLASH
 from taskyard.server.dialects import PREFIXES
 from taskyard.server.health import Checks, health_router
 from taskyard.server.metrics import NO_WORKSPACE, Metrics
@@ -96,8 +95,7 @@ class Served:
 def main_app(served: Served) -> ASGIApp:
     """Everything on one listener: each dialect below its prefix, and what belongs to none."""
     prefix = PREFIXES["native"]
-    extra = [_metrics_router(served.metrics), *served.pages]
-    native = _native_app(served, served.native(prefix), [native_router(prefix), *extra])
+    native = _native_app(served, served.native(prefix), extra=True)
     mounted = {
         PREFIXES[name]: served.checked(name, make(PREFIXES[name]))
         for name, make in served.others.items()
@@ -108,10 +106,8 @@ def main_app(served: Served) -> ASGIApp:
 
 def dialect_app(served: Served, name: str) -> ASGIApp:
     """One dialect at the root of a listener of its own."""
-    if name == "native":
-        app = _native_app(served, served.native(""), [native_router("")])
-    else:
-        app = served.others[name]("")
+    own = name == "native"
+    app = _native_app(served, served.native("")) if own else served.others[name]("")
     app = _slashes(served.checked(name, app))
     # What GreenCloud's functions answer is free where they have an origin of their own.
     app = app if name == "greencloud" else sandboxed(app)
@@ -140,24 +136,57 @@ def _mounted(applications: Mapping[str, ASGIApp], otherwise: ASGIApp) -> ASGIApp
     return serve
 
 
-def _native_app(served: Served, native: Native, routers: list[Router]) -> ASGIApp:
+def _native_app(served: Served, native: Native, *, extra: bool = False) -> ASGIApp:
+    """Our own dialect, and beside it the pages of no dialect: Litestar has these."""
     rules = served.work
     health = health_router(
         served.checks,
-        dev=native.dev,
+        dev=native.context.dev,
         isolation=None if rules is None else rules.isolation,
         warnings=() if rules is None else warnings_of(rules),
     )
-    app = Litestar(
-        [*routers, health, _openapi_router()],
-        state=State({STATE_KEY: native}),
-        exception_handlers={Exception: answer_http_error},
+    routers = [health, _openapi_router(native.prefix)]
+    if extra:
+        routers += [_metrics_router(served.metrics, native), *served.pages]
+
+    def refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        scope = request.scope
+        if isinstance(error, NotFoundException):
+            return _response(native.no_route(scope, []))
+        if isinstance(error, MethodNotAllowedException):
+            return _response(native.no_route(scope, allowed_methods(request.app, scope["path"])))
+        refused = error
+        if isinstance(error, HTTPException) and error.status_code < 500:
+            refused = malformed(error.detail)
+        return _response(problem_of(refused, request_id_of(scope["headers"])))
+
+    pages = Litestar(
+        routers,
+        exception_handlers={Exception: refuse},
         openapi_config=None,
         logging_config=None,
         debug=False,
         pdb_on_exception=False,
     )
-    return _options(app)
+    return native_app(native, _options(pages))
+
+
+def _response(answer: Answer) -> Response[bytes]:
+    headers = {name.decode(): value.decode("latin-1") for name, value in answer.headers}
+    media_type = headers.pop("content-type")
+    return Response(answer.body, status_code=answer.status, headers=headers, media_type=media_type)
+
+
+def allowed_methods(app: Litestar, path: str) -> list[str]:
+    """What can be asked for at a path of Litestar's; nothing where no route is."""
+    allowed: list[str] = []
+    for method in METHODS:
+        try:
+            app.asgi_router.handle_routing(path=normalize_path(path), method=method)
+        except HTTPException:
+            continue
+        allowed.append(method)
+    return allowed and [*allowed, "OPTIONS"]
 
 
 def _counted(served: Served, app: ASGIApp) -> ASGIApp:
@@ -206,7 +235,6 @@ def _slashes(app: ASGIApp) -> ASGIApp:
 
 def _options(app: Litestar) -> ASGIApp:
     """Answer with every method of a path; Litestar itself knows those of one handler only."""
-    otherwise = express(app)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("method") == "OPTIONS":
@@ -214,39 +242,31 @@ def _options(app: Litestar) -> ASGIApp:
             if allowed:
                 allow = ", ".join(allowed).encode()
                 return await Answer(204, b"", ((b"allow", allow),))(scope, receive, send)
-        return await otherwise(scope, receive, send)
+        return await app(scope, receive, send)
 
     return serve
 
 
-def _openapi_router() -> Router:
+def _openapi_router(prefix: str) -> Router:
     described: list[bytes] = []
 
     @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-    def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
+    def openapi() -> Response[bytes]:
         if not described:
-            described.append(describe(request.app))
+            described.append(describe(SECTIONS, prefix))
         return Response(described[0], media_type="application/json")
 
     return Router("/", route_handlers=[openapi])
 
 
-def _metrics_router(metrics: Metrics) -> Router:
+def _metrics_router(metrics: Metrics, native: Native) -> Router:
     @get("/metrics", include_in_schema=False)
     async def page(request: Request[Any, Any, Any]) -> Response[bytes]:
         scope = request.scope
-        native: Native = request.app.state[STATE_KEY]
         try:
             shown = await _shown(native, scope)
         except TaskyardError as error:
-            answer = problem_of(error, request_id_of(scope["headers"]))
-            headers = {name.decode(): value.decode() for name, value in answer.headers}
-            return Response(
-                answer.body,
-                status_code=answer.status,
-                media_type=headers.pop("content-type"),
-                headers=headers,
-            )
+            return _response(problem_of(error, request_id_of(scope["headers"])))
         return Response(metrics.page(shown), media_type=METRICS_TYPE)
 
     return Router("/", route_handlers=[page])
@@ -260,8 +280,8 @@ async def _shown(native: Native, scope: Scope) -> WorkspaceName | None:
     """
     has_credential = any(name == b"authorization" for name, _ in scope["headers"])
     if is_near(scope) and not has_credential and LOCAL_KEY not in scope["state"]:
-        return None if native.dev else NO_WORKSPACE
-    caller = await caller_of(native, scope)
+        return None if native.context.dev else NO_WORKSPACE
+    caller = await caller_of(native.engine, scope)
     if caller.installation is not None:
         return None
     try:

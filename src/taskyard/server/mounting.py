@@ -16,7 +16,7 @@ from taskyard.server.app import Application
 from taskyard.server.settings import Settings
 
 
-def others(settings: Settings, host: DialectContext) -> Mapping[str, Application]:
+def others(settings: Settings, context: DialectContext) -> Mapping[str, Application]:
     """Each makes an application for the prefix it is given, empty at a listener's root."""
     drove: list[Cluster] = []
     drove_settings = settings.drove
@@ -28,15 +28,15 @@ def others(settings: Settings, host: DialectContext) -> Mapping[str, Application
     def make_drove(prefix: str) -> ASGIApp:
         # What is remembered of the engine is remembered once, however many listeners show it.
         if not drove:
-            drove.append(Cluster(host, drove_settings))
-        return drove_app(host, drove_settings, prefix, drove[0])
+            drove.append(Cluster(context, drove_settings))
+        return drove_app(context, drove_settings, prefix, drove[0])
 
     # Guesses at passwords are counted once, whichever listener they come to.
-    sign_in = SignIn(host, settings.greencloud)
+    sign_in = SignIn(context, settings.greencloud)
 
     return {
         "drove": make_drove,
-        "fastlane": lambda prefix: fastlane_app(host, settings.fastlane, prefix),
-        "greencloud": lambda prefix: greencloud_app(host, settings.greencloud, prefix, sign_in),
-        "gx": lambda _prefix: gx_app(host, settings.gx),
+        "fastlane": lambda prefix: fastlane_app(context, settings.fastlane, prefix),
+        "greencloud": lambda prefix: greencloud_app(context, settings.greencloud, prefix, sign_in),
+        "gx": lambda _prefix: gx_app(context, settings.gx),
     }

@@ -18,7 +18,7 @@ from taskyard import __version__
 from taskyard.dialects.http.bodies import Bodies
 from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
-from taskyard.dialects.native.native import Native
+from taskyard.dialects.native.dialect import Native
 from taskyard.server.addresses import Address, url_of
 from taskyard.server.app import Served, dashboard_pages, dialect_app, main_app
 from taskyard.server.assemble import Yard, assemble
@@ -78,20 +78,17 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
     async with assemble(settings) as yard:
         streams = Streams(settings.max_streams, settings.max_waits, settings.share_percent)
 
-        def native(prefix: str) -> Native:
-            return Native(yard.engine, streams, prefix, settings.max_body_bytes, dev=settings.dev)
-
         fetch = GuardedFetcher(allow_private=settings.webhooks_may_go_private)
-        host = DialectContext(
+        context = DialectContext(
             yard.engine, streams, settings.max_body_bytes, dev=settings.dev, fetch=fetch
         )
         served = Served(
-            native,
+            lambda prefix: Native(context, prefix),
             yard.metrics,
             yard.checks,
             dashboard_pages(),
             settings.access_log,
-            others(settings, host),
+            others(settings, context),
             rules,
             browser_rules_of(settings),
             settings.proxies(),

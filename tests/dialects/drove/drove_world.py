@@ -16,7 +16,7 @@ from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
-from taskyard.dialects.native.native import Native
+from taskyard.dialects.native.dialect import Native
 from taskyard.ports.runtime import Assignment
 from taskyard.server.app import Served, dialect_app, main_app
 from taskyard.server.clock import SystemClock, SystemIds
@@ -216,7 +216,9 @@ async def opened(
     host = DialectContext(wired.engine, streams, settings.max_body_bytes, dev=dev, fetch=fetch)
 
     def native(prefix: str) -> Native:
-        return Native(wired.engine, streams, prefix, settings.max_body_bytes, dev=True)
+        return Native(
+            DialectContext(wired.engine, streams, settings.max_body_bytes, dev=True), prefix
+        )
 
     served = Served(native, metrics, lambda: {"store": True}, others=others(settings, host))
     listeners = [

@@ -17,7 +17,7 @@ from taskyard.core.ids import AttemptId
 from taskyard.dialects.fastlane.app import fastlane_app
 from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
-from taskyard.dialects.native.native import Native
+from taskyard.dialects.native.dialect import Native
 from taskyard.server.app import Served, dialect_app, main_app
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.listeners import Listener, bind_tcp, started
@@ -119,7 +119,9 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[FastlaneWor
     host = DialectContext(wired.engine, streams, settings.max_body_bytes, dev=dev)
 
     def native(prefix: str) -> Native:
-        return Native(wired.engine, streams, prefix, settings.max_body_bytes, dev=True)
+        return Native(
+            DialectContext(wired.engine, streams, settings.max_body_bytes, dev=True), prefix
+        )
 
     served = Served(
         native,

@@ -17,7 +17,7 @@ from fakes.stores import prepare, threads_for_processes
 from taskyard.core.instants import Instant, after
 from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
-from taskyard.dialects.native.native import Native
+from taskyard.dialects.native.dialect import Native
 from taskyard.server.app import Served, dialect_app, main_app
 from taskyard.server.assemble import Yard, assemble
 from taskyard.server.clock import SystemClock
@@ -208,7 +208,9 @@ async def opened(
             streams = Streams(settings.max_streams)
 
             def native(prefix: str) -> Native:
-                return Native(yard.engine, streams, prefix, settings.max_body_bytes, dev=True)
+                return Native(
+                    DialectContext(yard.engine, streams, settings.max_body_bytes, dev=True), prefix
+                )
 
             host = DialectContext(yard.engine, streams, settings.max_body_bytes, dev=True)
             served = Served(native, yard.metrics, yard.checks, (), others=others(settings, host))

@@ -19,7 +19,7 @@ from taskyard.core.access.principals import Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
-from taskyard.dialects.native.native import Native
+from taskyard.dialects.native.dialect import Native
 from taskyard.server.app import Served, dialect_app, main_app
 from taskyard.server.assemble import Yard, assemble
 from taskyard.server.listeners import Listener, bind_tcp, started
@@ -208,7 +208,9 @@ async def opened(directory: Path, **gx: Any) -> AsyncIterator[GxWorld]:
         streams = Streams(settings.max_streams)
 
         def native(prefix: str) -> Native:
-            return Native(yard.engine, streams, prefix, settings.max_body_bytes, dev=True)
+            return Native(
+                DialectContext(yard.engine, streams, settings.max_body_bytes, dev=True), prefix
+            )
 
         host = DialectContext(yard.engine, streams, settings.max_body_bytes, dev=True)
         served = Served(native, yard.metrics, yard.checks, (), others=others(settings, host))

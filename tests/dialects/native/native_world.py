@@ -18,8 +18,9 @@ from taskyard.core.resources import Capacity
 from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Command
+from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
-from taskyard.dialects.native.native import Native
+from taskyard.dialects.native.dialect import Native
 from taskyard.ports.errors import WorkerUnreachable
 from taskyard.ports.logs import Stream
 from taskyard.ports.runtime import Assignment, KillOrder
@@ -226,7 +227,9 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[NativeWorld
     metrics.watch(wired.tally.by_workspace, wired.engine.dispatch.workers)
 
     def native(prefix: str) -> Native:
-        return Native(wired.engine, streams, prefix, settings.max_body_bytes, dev=True)
+        return Native(
+            DialectContext(wired.engine, streams, settings.max_body_bytes, dev=True), prefix
+        )
 
     app = main_app(Served(native, metrics, lambda: {"store": True}))
     listener = Listener(bind_tcp("127.0.0.1", 0), app, 1)

@@ -4,9 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from litestar import Litestar
 
-from taskyard.dialects.native.dialect import native_router
+from taskyard.dialects.native.app import SECTIONS
 from taskyard.dialects.native.member_docs import member_docs, structs_in
 from taskyard.dialects.native.openapi import describe
 from taskyard.dialects.native.schemas_rest import AuditPageAnswer, MeAnswer
@@ -15,7 +14,7 @@ from taskyard.dialects.native.schemas_rest import AuditPageAnswer, MeAnswer
 @pytest.fixture(scope="module")
 def document() -> Any:
     """The description, without a server."""
-    return json.loads(describe(Litestar([native_router("/api/v1")], openapi_config=None)))
+    return json.loads(describe(SECTIONS, "/api/v1"))
 
 
 def test_members_are_described(document: Any) -> None:

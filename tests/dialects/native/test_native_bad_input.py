@@ -280,7 +280,7 @@ async def test_defect_is_answered_with_its_request_id_and_nothing_else(
     def broken(_caller: object) -> None:
         raise ZeroDivisionError("secret inside")
 
-    monkeypatch.setattr("taskyard.dialects.native.routes_misc.role_word", broken)
+    monkeypatch.setattr("taskyard.dialects.native.routes_workers.role_word", broken)
     document = problem(await world.api.get("/me"), 500, "internal")
     assert "secret inside" not in json.dumps(document)
 

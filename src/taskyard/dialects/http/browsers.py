@@ -18,7 +18,7 @@ Every request goes through these steps; the first that applies decides:
 9. what the dialect agreed to when the browser asked first: let through;
 10. everything else, such as a form of another page, or its WebSocket: 403.
 
-Which types of body a request may have is decided where it is decoded (``native/operation.py``).
+Which types of body a request may have is decided where it is decoded (``native/decoding.py``).
 """
 
 from collections.abc import Callable

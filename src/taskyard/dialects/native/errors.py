@@ -1,6 +1,5 @@
 """Every error as a problem document (RFC 9457), as listed on the API page."""
 
-import math
 import re
 import secrets
 from collections.abc import Iterable
@@ -25,6 +24,8 @@ from taskyard.core.errors import (
 )
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
+from taskyard.dialects.http.errors import ErrorTable, retry_after
+from taskyard.dialects.http.requests import TooManyParameters
 from taskyard.dialects.native.sentences import sentence
 
 log = structlog.get_logger(__name__)
@@ -61,7 +62,7 @@ class Problem(Struct, omit_defaults=True):
     """The task of a call that failed: its logs tell more."""
 
 
-class Refusal(TaskyardError):
+class ProblemError(TaskyardError):
     """A request refused by the HTTP surface itself, before any service was asked."""
 
     def __init__(
@@ -101,49 +102,58 @@ TITLES: Final = {
     "storage-full": "Storage full",
 }
 _ENCODER: Final = msgspec.json.Encoder()
-_STATUS: Final[tuple[tuple[type[TaskyardError], int, str], ...]] = (
-    (InvalidInput, 422, "invalid-input"),
-    (BodyTooLarge, 413, "body-too-large"),
-    (BodyIncomplete, 400, "malformed-body"),
-    (NotFound, 404, "not-found"),
-    (Conflict, 409, "conflict"),
-    (NotAuthenticated, 401, "not-authenticated"),
-    (NotAllowed, 403, "not-allowed"),
-    (Busy, 503, "overloaded"),
-    (Overloaded, 429, "overloaded"),
-    (StorageFull, 507, "storage-full"),
-    (StoreDamaged, 500, "damaged"),
-    (Unavailable, 503, "unavailable"),
+_TABLE: Final = ErrorTable[tuple[int, str]](
+    {
+        InvalidInput: (422, "invalid-input"),
+        NotFound: (404, "not-found"),
+        Conflict: (409, "conflict"),
+        NotAuthenticated: (401, "not-authenticated"),
+        NotAllowed: (403, "not-allowed"),
+        Overloaded: (429, "overloaded"),
+        Busy: (503, "overloaded"),
+        Unavailable: (503, "unavailable"),
+        StorageFull: (507, "storage-full"),
+        StoreDamaged: (500, "damaged"),
+        BodyTooLarge: (413, "body-too-large"),
+        BodyIncomplete: (400, "malformed-body"),
+        TooManyParameters: (400, "malformed-body"),
+    }
 )
+"""Status and kind of problem by kind of error."""
 
 
-def malformed(detail: str, field: str | None = None) -> Refusal:
+def malformed(detail: str, field: str | None = None) -> ProblemError:
     """What cannot be read at all: 400."""
-    return Refusal(400, "malformed-body", detail, field=field)
+    return ProblemError(400, "malformed-body", detail, field=field)
 
 
 def problem_of(error: Exception, request_id: str) -> Answer:
     """The answer for an error. What nobody foresaw is logged as a defect and answered with 500."""
-    if isinstance(error, Refusal):
+    if isinstance(error, ProblemError):
         fields = [FieldProblem(error.field, str(error))] if error.field is not None else None
         said = str(error)
         return problem(
             error.status, error.kind, said, request_id, error.headers, fields, error.task_id
         )
-    for kind, status, name in _STATUS:
-        if isinstance(error, kind):
-            return _known(error, status, name, request_id)
+    found = _TABLE.find(error)
+    if found is not None:
+        return _known(error, *found, request_id)
     log.error("request_failed", request_id=request_id, exc_info=error)
+    return defect_of(request_id)
+
+
+def defect_of(request_id: str) -> Answer:
+    """The answer to a defect."""
     return problem(500, "internal", "This is a defect; the log has the request id.", request_id)
 
 
-def _known(error: TaskyardError, status: int, name: str, request_id: str) -> Answer:
+def _known(error: Exception, status: int, name: str, request_id: str) -> Answer:
     headers: list[tuple[bytes, bytes]] = []
     fields = None
     if isinstance(error, InvalidInput) and error.field:
         fields = [FieldProblem(error.field, error.problem)]
     elif isinstance(error, Overloaded):
-        headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after_s)))
+        headers.append(retry_after(error))
     elif isinstance(error, NotAuthenticated):
         headers.append((b"www-authenticate", b'Bearer realm="taskyard", Basic realm="taskyard"'))
     return problem(status, name, str(error), request_id, headers, fields)

@@ -8,7 +8,7 @@ import msgspec
 from taskyard.core.access.principals import Caller
 from taskyard.core.ids import TaskId
 from taskyard.dialects.native.errors import malformed
-from taskyard.dialects.native.push import Message, Source
+from taskyard.dialects.native.streaming import Message, Source
 from taskyard.ports.logs import Stream
 from taskyard.services.tasks.follow import CaughtUp, Exit, Follow, Ping
 from taskyard.services.tasks.log_text import LogText, OutputMessage
@@ -18,7 +18,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 def resume_point(last_event_id: bytes) -> tuple[int | None, int, int]:
-    """Attempt and both offsets of a ``Last-Event-ID``. Raises ``Refusal`` (400)."""
+    """Attempt and both offsets of a ``Last-Event-ID``. Raises ``ProblemError`` (400)."""
     match = _RESUME.match(last_event_id.strip())
     if match is None:
         raise malformed("Last-Event-ID was not made for this stream")

@@ -2,17 +2,21 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Final
 
 import msgspec
-from litestar import Litestar
-from litestar.routes import HTTPRoute
 
 from taskyard import __version__
+from taskyard.dialects.http.routes import WEBSOCKET, Route, Routes
+from taskyard.dialects.native.decoding import NoQuery, RawBody, types_of
+from taskyard.dialects.native.dialect import Call, Description
 from taskyard.dialects.native.errors import TITLES, Problem
 from taskyard.dialects.native.member_docs import member_docs, structs_in
-from taskyard.dialects.native.operation import OPERATION_KEY, NoQuery, Operation
 
+Section = tuple[str, Routes[Call[Any, Any], Description]]
+"""Routes under one title."""
 REF: Final = "#/components/schemas/{name}"
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _COMMON_FAILS: Final = (400, 401, 403, 429, 500, 503)
@@ -55,9 +59,9 @@ _NAMES: Final = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}
 _BINARY: Final = {"type": "string", "format": "binary"}
 
 
-def describe(app: Litestar) -> bytes:
-    """The description of all native routes of an application, as JSON."""
-    found = sorted(_operations(app), key=lambda one: one[0])
+def describe(sections: Iterable[Section], prefix: str) -> bytes:
+    """The description of all native routes below a prefix, as JSON."""
+    found = sorted(_operations(sections, prefix), key=lambda one: one[0])
     schemas, components = _schemas(found)
     paths: dict[str, dict[str, Any]] = {}
     for path, method, tags, operation in found:
@@ -86,28 +90,49 @@ def describe(app: Litestar) -> bytes:
     return msgspec.json.encode(document)
 
 
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is described of a route."""
+
+    name: str
+    summary: str
+    said: Description
+    query: Any
+    body: Any
+    body_required: bool
+    raw: bool
+    """Whether the body may be of any type."""
+
+
 Found = tuple[str, str, list[str], Operation]
 """Path, method, tags and declaration of a route."""
 
 
-def _operations(app: Litestar) -> Iterable[Found]:
-    for route in app.routes:
-        if not isinstance(route, HTTPRoute):
-            continue
-        for handler in route.route_handlers:
-            operation = handler.opt.get(OPERATION_KEY)
-            if isinstance(operation, Operation):
-                (method,) = handler.http_methods - {"HEAD"}
-                tags = list(getattr(handler.owner, "tags", None) or ())
-                yield route.path_format, method.lower(), tags, operation
+def _operations(sections: Iterable[Section], prefix: str) -> Iterable[Found]:
+    for tag, routes in sections:
+        for route in routes:
+            (method,) = route.methods
+            if method != WEBSOCKET:
+                path = (prefix + route.path).rstrip("/") or "/"
+                yield path, method.lower(), [tag], _operation(route)
+
+
+def _operation(route: Route[Call[Any, Any], Description]) -> Operation:
+    query, body, required = types_of(route.handler)
+    raw = body is RawBody
+    if raw or body is NoneType:
+        body = route.access.described_body
+    summary = (route.handler.__doc__ or "").strip().splitlines()[0]
+    name = route.handler.__name__
+    return Operation(name, summary, route.access, query, body, required and not raw, raw)
 
 
 def _schemas(found: list[Found]) -> tuple[dict[Any, Any], dict[str, Any]]:
     """The schema of every type that occurs, and the components they refer to."""
     types: list[Any] = [Problem]
     for _, _, _, operation in found:
-        types += [one for one in operation.answers.values() if isinstance(one, type)]
-        types += [*operation.events, *([] if operation.body is None else [operation.body])]
+        types += [one for one in operation.said.answers.values() if isinstance(one, type)]
+        types += [*operation.said.events, *([] if operation.body is None else [operation.body])]
         types += [] if operation.query is NoQuery else [operation.query]
     distinct = list(dict.fromkeys(types))
     schemas, components = msgspec.json.schema_components(distinct, ref_template=REF)
@@ -121,7 +146,7 @@ def _schemas(found: list[Found]) -> tuple[dict[Any, Any], dict[str, Any]]:
 def _described(
     path: str, tags: list[str], operation: Operation, schemas: dict[Any, Any]
 ) -> dict[str, Any]:
-    fails = {*_COMMON_FAILS, *operation.fails}
+    fails = {*_COMMON_FAILS, *operation.said.fails}
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -129,7 +154,7 @@ def _described(
         "tags": tags,
         "parameters": _parameters(path, operation),
     }
-    if operation.token_in_query:
+    if operation.said.token_in_query:
         described["security"] = [{"token": []}, {"user": []}, {"tokenInQuery": []}]
     if operation.raw:
         fails |= set(_BODY_FAILS)
@@ -145,18 +170,19 @@ def _described(
             "content": {"application/json": {"schema": schemas[operation.body]}},
         }
     answers = {
-        str(status): _answer(status, kind, schemas) for status, kind in operation.answers.items()
+        str(status): _answer(status, kind, schemas)
+        for status, kind in operation.said.answers.items()
     }
-    for content in answers["200"]["content"].values() if operation.events else ():
-        content["x-events"] = [schemas[kind] for kind in operation.events]
+    for content in answers["200"]["content"].values() if operation.said.events else ():
+        content["x-events"] = [schemas[kind] for kind in operation.said.events]
     refs = {str(one): {"$ref": f"#/components/responses/{one}"} for one in sorted(fails)}
     described["responses"] = {**answers, **refs}
     return described
 
 
 def _needed(operation: Operation) -> str:
-    kind = "installation role" if operation.installation else "role"
-    return f"Needs the {kind} `{operation.role.word}`."
+    kind = "installation role" if operation.said.installation else "role"
+    return f"Needs the {kind} `{operation.said.role.word}`."
 
 
 def _answer(status: int, kind: Any, schemas: dict[Any, Any]) -> dict[str, Any]:

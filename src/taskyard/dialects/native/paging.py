@@ -20,7 +20,7 @@ def make_cursor(kind: str, position: int | str) -> str:
 
 
 def read_cursor(kind: str, cursor: str) -> str:
-    """The position in a cursor. Raises ``Refusal`` (400) unless it was made for such a list."""
+    """The position in a cursor. Raises ``ProblemError`` (400) for one of another list."""
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
         payload = raw[_CHECK:]
@@ -33,12 +33,12 @@ def read_cursor(kind: str, cursor: str) -> str:
 
 
 def read_number(kind: str, cursor: str) -> int | None:
-    """The number in a cursor, None for no cursor. Raises ``Refusal`` (400)."""
+    """The number in a cursor, None for no cursor. Raises ``ProblemError`` (400)."""
     return int(read_cursor(kind, cursor)) if cursor else None
 
 
 def read_text(kind: str, cursor: str) -> str | None:
-    """The text in a cursor, None for no cursor. Raises ``Refusal`` (400)."""
+    """The text in a cursor, None for no cursor. Raises ``ProblemError`` (400)."""
     return read_cursor(kind, cursor) if cursor else None
 
 

@@ -1,13 +1,13 @@
 """Tokens, users, secrets and the audit trail."""
 
-from typing import Final, get_args
-
-from litestar import Controller
+from typing import Any, Final, get_args
 
 from taskyard.core.access.principals import AuditEntry, Role, Token, User
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.answers import Answer, json_answer, no_content
-from taskyard.dialects.native.operation import Call, NoQuery, operation
+from taskyard.dialects.http.routes import Routes
+from taskyard.dialects.native.decoding import NoQuery
+from taskyard.dialects.native.dialect import Call, Description, answers
 from taskyard.dialects.native.paging import make_cursor, read_number, read_text
 from taskyard.dialects.native.queries import PageQuery, WorkspacePageQuery, WorkspaceQuery
 from taskyard.dialects.native.schemas_rest import (
@@ -34,121 +34,127 @@ AUDIT: Final = "audit"
 _WORDS: Final[dict[Role, RoleWord]] = dict(zip(sorted(Role), get_args(RoleWord), strict=True))
 
 
-class AccessRoutes(Controller):
-    """Who may do what, below ``/tokens``, ``/users``, ``/secrets`` and ``/audit``."""
+routes = Routes[Call[Any, Any], Description](answers({}), "")
 
-    path = "/"
-    tags = ("Access",)
 
-    @operation("GET", "/tokens", {200: TokenPageAnswer}, role=Role.ADMIN)
-    async def list_tokens(self, call: Call[WorkspacePageQuery, None]) -> Answer:
-        """A page of tokens, revoked and expired ones too, without their secrets."""
-        limit, after = call.query.limit, read_text(TOKENS, call.query.cursor)
-        found = await call.engine.access.tokens(
-            call.caller, after, limit + 1, _choice(call.query.workspace)
-        )
-        cursor = make_cursor(TOKENS, found[limit - 1].id) if len(found) > limit else None
-        return json_answer(TokenPageAnswer([token_answer(one) for one in found[:limit]], cursor))
+@routes.get("/tokens", answers({200: TokenPageAnswer}, role=Role.ADMIN))
+async def list_tokens(call: Call[WorkspacePageQuery, None]) -> Answer:
+    """A page of tokens, revoked and expired ones too, without their secrets."""
+    limit, after = call.query.limit, read_text(TOKENS, call.query.cursor)
+    found = await call.engine.access.tokens(
+        call.caller, after, limit + 1, _choice(call.query.workspace)
+    )
+    cursor = make_cursor(TOKENS, found[limit - 1].id) if len(found) > limit else None
+    return json_answer(TokenPageAnswer([token_answer(one) for one in found[:limit]], cursor))
 
-    @operation("POST", "/tokens", {201: NewTokenAnswer}, role=Role.ADMIN, fails=(507,))
-    async def create_token(self, call: Call[NoQuery, NewToken]) -> Answer:
-        """Make a token; its text is shown this once."""
-        wanted = call.body
-        token, text = await call.engine.access.create_token(
-            call.caller,
-            wanted.name,
-            Role[wanted.role.upper()],
-            _choice(wanted.workspace),
-            wanted.expires_in_s,
-        )
-        shown = token_answer(token)
-        return json_answer(
-            NewTokenAnswer(
-                id=shown.id,
-                name=shown.name,
-                workspace=shown.workspace,
-                role=shown.role,
-                created_at=shown.created_at,
-                expires_at=shown.expires_at,
-                revoked_at=shown.revoked_at,
-                last_used_at=shown.last_used_at,
-                token=text,
-            ),
-            201,
-            ((b"cache-control", b"no-store"),),
-        )
 
-    @operation("DELETE", "/tokens/{token_id:str}", {204: None}, role=Role.ADMIN, fails=(404, 507))
-    async def revoke_token(self, call: Call[WorkspaceQuery, None]) -> Answer:
-        """Let nobody in with a token any more."""
-        await call.engine.access.revoke_token(
-            call.caller, call.path("token_id"), _choice(call.query.workspace)
-        )
-        return no_content()
+@routes.post("/tokens", answers({201: NewTokenAnswer}, role=Role.ADMIN, fails=(507,)))
+async def create_token(call: Call[NoQuery, NewToken]) -> Answer:
+    """Make a token; its text is shown this once."""
+    wanted = call.body
+    token, text = await call.engine.access.create_token(
+        call.caller,
+        wanted.name,
+        Role[wanted.role.upper()],
+        _choice(wanted.workspace),
+        wanted.expires_in_s,
+    )
+    shown = token_answer(token)
+    return json_answer(
+        NewTokenAnswer(
+            id=shown.id,
+            name=shown.name,
+            workspace=shown.workspace,
+            role=shown.role,
+            created_at=shown.created_at,
+            expires_at=shown.expires_at,
+            revoked_at=shown.revoked_at,
+            last_used_at=shown.last_used_at,
+            token=text,
+        ),
+        201,
+        ((b"cache-control", b"no-store"),),
+    )
 
-    @operation("GET", "/users", {200: UserPageAnswer}, role=Role.ADMIN)
-    async def list_users(self, call: Call[WorkspacePageQuery, None]) -> Answer:
-        """A page of users."""
-        limit, after = call.query.limit, read_text(USERS, call.query.cursor)
-        found = await call.engine.access.users(
-            call.caller, after, limit + 1, _choice(call.query.workspace)
-        )
-        cursor = make_cursor(USERS, found[limit - 1].name) if len(found) > limit else None
-        return json_answer(UserPageAnswer([user_answer(one) for one in found[:limit]], cursor))
 
-    @operation("POST", "/users", {201: UserAnswer}, role=Role.ADMIN, fails=(409, 507))
-    async def add_user(self, call: Call[NoQuery, NewUser]) -> Answer:
-        """Add a user."""
-        wanted = call.body
-        user = await call.engine.access.add_user(
-            call.caller,
-            wanted.name,
-            wanted.password,
-            Role[wanted.role.upper()],
-            _choice(wanted.workspace),
-        )
-        return json_answer(user_answer(user), 201)
+@routes.delete("/tokens/{token_id}", answers({204: None}, role=Role.ADMIN, fails=(404, 507)))
+async def revoke_token(call: Call[WorkspaceQuery, None]) -> Answer:
+    """Let nobody in with a token any more."""
+    await call.engine.access.revoke_token(
+        call.caller, call.path("token_id"), _choice(call.query.workspace)
+    )
+    return no_content()
 
-    @operation("DELETE", "/users/{name:str}", {204: None}, role=Role.ADMIN, fails=(404, 507))
-    async def remove_user(self, call: Call[WorkspaceQuery, None]) -> Answer:
-        """Remove a user."""
-        await call.engine.access.remove_user(
-            call.caller, call.path("name"), _choice(call.query.workspace)
-        )
-        return no_content()
 
-    @operation("GET", "/secrets", {200: SecretPageAnswer}, role=Role.ADMIN)
-    async def list_secrets(self, call: Call[PageQuery, None]) -> Answer:
-        """A page of secrets, by name; never their values."""
-        limit, after = call.query.limit, read_text(SECRETS, call.query.cursor)
-        found = await call.engine.secrets.page(call.caller, after, limit + 1)
-        cursor = make_cursor(SECRETS, found[limit - 1].name) if len(found) > limit else None
-        items = [
-            SecretAnswer(one.name, wire_time(one.created_at), wire_time(one.updated_at))
-            for one in found[:limit]
-        ]
-        return json_answer(SecretPageAnswer(items, cursor))
+@routes.get("/users", answers({200: UserPageAnswer}, role=Role.ADMIN))
+async def list_users(call: Call[WorkspacePageQuery, None]) -> Answer:
+    """A page of users."""
+    limit, after = call.query.limit, read_text(USERS, call.query.cursor)
+    found = await call.engine.access.users(
+        call.caller, after, limit + 1, _choice(call.query.workspace)
+    )
+    cursor = make_cursor(USERS, found[limit - 1].name) if len(found) > limit else None
+    return json_answer(UserPageAnswer([user_answer(one) for one in found[:limit]], cursor))
 
-    @operation("PUT", "/secrets/{name:str}", {204: None}, role=Role.ADMIN, fails=(404, 507))
-    async def put_secret(self, call: Call[NoQuery, NewSecret]) -> Answer:
-        """Store a secret, or replace its value."""
-        await call.engine.secrets.put(call.caller, call.path("name"), call.body.value)
-        return no_content()
 
-    @operation("DELETE", "/secrets/{name:str}", {204: None}, role=Role.ADMIN, fails=(404, 507))
-    async def delete_secret(self, call: Call[NoQuery, None]) -> Answer:
-        """Remove a secret; tasks that refer to it fail from then on."""
-        await call.engine.secrets.delete(call.caller, call.path("name"))
-        return no_content()
+@routes.post("/users", answers({201: UserAnswer}, role=Role.ADMIN, fails=(409, 507)))
+async def add_user(call: Call[NoQuery, NewUser]) -> Answer:
+    """Add a user."""
+    wanted = call.body
+    user = await call.engine.access.add_user(
+        call.caller,
+        wanted.name,
+        wanted.password,
+        Role[wanted.role.upper()],
+        _choice(wanted.workspace),
+    )
+    return json_answer(user_answer(user), 201)
 
-    @operation("GET", "/audit", {200: AuditPageAnswer}, role=Role.ADMIN)
-    async def list_audit(self, call: Call[WorkspacePageQuery, None]) -> Answer:
-        """A page of the audit trail, newest first."""
-        limit, before = call.query.limit, read_number(AUDIT, call.query.cursor)
-        where = _choice(call.query.workspace)
-        found = await call.engine.audit.page(call.caller, before, limit + 1, where)
-        cursor = make_cursor(AUDIT, found[limit - 1].number) if len(found) > limit else None
-        return json_answer(AuditPageAnswer([audit_answer(one) for one in found[:limit]], cursor))
+
+@routes.delete("/users/{name}", answers({204: None}, role=Role.ADMIN, fails=(404, 507)))
+async def remove_user(call: Call[WorkspaceQuery, None]) -> Answer:
+    """Remove a user."""
+    await call.engine.access.remove_user(
+        call.caller, call.path("name"), _choice(call.query.workspace)
+    )
+    return no_content()
+
+
+@routes.get("/secrets", answers({200: SecretPageAnswer}, role=Role.ADMIN))
+async def list_secrets(call: Call[PageQuery, None]) -> Answer:
+    """A page of secrets, by name; never their values."""
+    limit, after = call.query.limit, read_text(SECRETS, call.query.cursor)
+    found = await call.engine.secrets.page(call.caller, after, limit + 1)
+    cursor = make_cursor(SECRETS, found[limit - 1].name) if len(found) > limit else None
+    items = [
+        SecretAnswer(one.name, wire_time(one.created_at), wire_time(one.updated_at))
+        for one in found[:limit]
+    ]
+    return json_answer(SecretPageAnswer(items, cursor))
+
+
+@routes.put("/secrets/{name}", answers({204: None}, role=Role.ADMIN, fails=(404, 507)))
+async def put_secret(call: Call[NoQuery, NewSecret]) -> Answer:
+    """Store a secret, or replace its value."""
+    await call.engine.secrets.put(call.caller, call.path("name"), call.body.value)
+    return no_content()
+
+
+@routes.delete("/secrets/{name}", answers({204: None}, role=Role.ADMIN, fails=(404, 507)))
+async def delete_secret(call: Call[NoQuery, None]) -> Answer:
+    """Remove a secret; tasks that refer to it fail from then on."""
+    await call.engine.secrets.delete(call.caller, call.path("name"))
+    return no_content()
+
+
+@routes.get("/audit", answers({200: AuditPageAnswer}, role=Role.ADMIN))
+async def list_audit(call: Call[WorkspacePageQuery, None]) -> Answer:
+    """A page of the audit trail, newest first."""
+    limit, before = call.query.limit, read_number(AUDIT, call.query.cursor)
+    where = _choice(call.query.workspace)
+    found = await call.engine.audit.page(call.caller, before, limit + 1, where)
+    cursor = make_cursor(AUDIT, found[limit - 1].number) if len(found) > limit else None
+    return json_answer(AuditPageAnswer([audit_answer(one) for one in found[:limit]], cursor))
 
 
 def token_answer(token: Token) -> TokenAnswer:

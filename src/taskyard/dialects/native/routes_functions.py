@@ -1,10 +1,9 @@
 """Functions: deploy, look, call, roll back, pause, delete, restore."""
 
 from contextlib import suppress
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from litestar import Controller
 from litestar.types import ASGIApp, Scope
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -14,6 +13,7 @@ from taskyard.core.functions.functions import CallRequest
 from taskyard.core.states import Reason, TaskState
 from taskyard.core.tasks import FunctionCall
 from taskyard.dialects.http.answers import Answer, json_answer, no_content
+from taskyard.dialects.http.routes import Routes
 from taskyard.dialects.native.answers_functions import (
     TASK_HEADER,
     function_answer,
@@ -22,10 +22,10 @@ from taskyard.dialects.native.answers_functions import (
     version_answer,
 )
 from taskyard.dialects.native.answers_tasks import task_answer
-from taskyard.dialects.native.bodies import check_no_form
-from taskyard.dialects.native.errors import Refusal
-from taskyard.dialects.native.growing import GrowingLog
-from taskyard.dialects.native.operation import Call, NoQuery, RawBody, operation
+from taskyard.dialects.native.build_log_stream import BuildLogStream
+from taskyard.dialects.native.decoding import NoQuery, RawBody, check_no_form
+from taskyard.dialects.native.dialect import Call, Description, answers
+from taskyard.dialects.native.errors import ProblemError
 from taskyard.dialects.native.paging import make_cursor, read_number, read_text
 from taskyard.dialects.native.queries import Number, PageQuery
 from taskyard.dialects.native.schemas_functions import (
@@ -77,217 +77,206 @@ class BuildLogQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Stay until the build has ended."""
 
 
-class FunctionRoutes(Controller):
-    """Everything under ``/functions``."""
+routes = Routes[Call[Any, Any], Description](answers({}), "/functions")
 
-    path = "/functions"
-    tags = ("Functions",)
 
-    @operation("GET", "/", {200: FunctionPageAnswer})
-    async def list_functions(self, call: Call[FunctionQuery, None]) -> Answer:
-        """A page of functions, oldest first."""
-        query = call.query
-        found = await call.engine.functions.page(
-            call.caller,
-            read_text(FUNCTIONS, query.cursor),
-            query.limit + 1,
-            tag=query.tag or None,
-            deleted=query.deleted,
-        )
-        more = len(found) > query.limit
-        cursor = make_cursor(FUNCTIONS, found[query.limit - 1].id) if more else None
-        items = [function_answer(one) for one in found[: query.limit]]
-        return json_answer(FunctionPageAnswer(items, cursor))
+@routes.get("", answers({200: FunctionPageAnswer}))
+async def list_functions(call: Call[FunctionQuery, None]) -> Answer:
+    """A page of functions, oldest first."""
+    query = call.query
+    found = await call.engine.functions.page(
+        call.caller,
+        read_text(FUNCTIONS, query.cursor),
+        query.limit + 1,
+        tag=query.tag or None,
+        deleted=query.deleted,
+    )
+    more = len(found) > query.limit
+    cursor = make_cursor(FUNCTIONS, found[query.limit - 1].id) if more else None
+    items = [function_answer(one) for one in found[: query.limit]]
+    return json_answer(FunctionPageAnswer(items, cursor))
 
-    @operation(
-        "PUT",
-        "/{function:str}",
+
+@routes.put(
+    "/{function}",
+    answers(
         {200: DeployedAnswer, 202: DeployedAnswer},
         role=Role.WRITE,
         fails=(404, 409, 413, 422, 507),
         body_limit=UPLOAD_BYTES,
         described_body=DeployedFunction,
+    ),
+)
+async def deploy_function(call: Call[DeployQuery, RawBody]) -> Answer:
+    """Deploy a version; 202 while its build is under way, 200 when it was waited for."""
+    check_no_form(call.scope)
+    deployment = deployment_of(call.scope, call.body, call.query)
+    functions, name = call.engine.functions, call.path("function")
+    function, version = await functions.deploy(call.caller, name, deployment)
+    wait_s = seconds(call.query.wait)
+    if wait_s > 0:
+        key, number = function.id, version.number
+        with suppress(Overloaded):  # It is deployed all the same, and built some time.
+            version = await call.until_end(
+                lambda: functions.built(call.caller, key, number, wait_s)
+            )
+        function = functions.find(call.caller.workspace, function.id)
+    answer = DeployedAnswer(
+        function_answer(function), version_answer(version, function.live_version)
     )
-    async def deploy_function(self, call: Call[DeployQuery, RawBody]) -> Answer:
-        """Deploy a version; 202 while its build is under way, 200 when it was waited for."""
-        check_no_form(call.scope)
-        deployment = deployment_of(call.scope, call.body, call.query)
-        functions, name = call.engine.functions, call.path("function")
-        function, version = await functions.deploy(call.caller, name, deployment)
-        wait_s = seconds(call.query.wait)
-        if wait_s > 0:
-            key, number = function.id, version.number
-            with suppress(Overloaded):  # It is deployed all the same, and built some time.
-                version = await call.until_end(
-                    lambda: functions.built(call.caller, key, number, wait_s)
-                )
-            function = functions.find(call.caller.workspace, function.id)
-        answer = DeployedAnswer(
-            function_answer(function), version_answer(version, function.live_version)
-        )
-        return json_answer(answer, 202 if version.finished_at is None else 200)
+    return json_answer(answer, 202 if version.finished_at is None else 200)
 
-    @operation("GET", "/{function:str}", {200: FunctionAnswer}, fails=(404,))
-    async def get_function(self, call: Call[NoQuery, None]) -> Answer:
-        """One function, by name or id."""
-        found = call.engine.functions.find(call.caller.workspace, call.path("function"))
-        return json_answer(function_answer(found))
 
-    @operation("PATCH", "/{function:str}", {200: FunctionAnswer}, role=Role.WRITE, fails=(404, 507))
-    async def change_function(self, call: Call[NoQuery, FunctionPatch]) -> Answer:
-        """Change title, description, tags or limits; calls made before keep theirs."""
-        patch = call.body
-        change = FunctionChange(
-            title=None if patch.title is UNSET else patch.title,
-            description=None if patch.description is UNSET else patch.description,
-            tags=None if patch.tags is UNSET else tuple(dict.fromkeys(patch.tags)),
-            limits=None if patch.limits is UNSET else limits_of(patch.limits),
-        )
-        if change == FunctionChange():
-            raise InvalidInput("", "nothing to change was given")
-        key = call.path("function")
-        return json_answer(
-            function_answer(await call.engine.functions.change(call.caller, key, change))
-        )
+@routes.get("/{function}", answers({200: FunctionAnswer}, fails=(404,)))
+async def get_function(call: Call[NoQuery, None]) -> Answer:
+    """One function, by name or id."""
+    found = call.engine.functions.find(call.caller.workspace, call.path("function"))
+    return json_answer(function_answer(found))
 
-    @operation("DELETE", "/{function:str}", {204: None}, role=Role.WRITE, fails=(404, 507))
-    async def delete_function(self, call: Call[NoQuery, None]) -> Answer:
-        """Delete a function; waiting calls are cancelled, results stay."""
-        await call.engine.functions.delete(call.caller, call.path("function"))
-        return no_content()
 
-    @operation(
-        "POST",
-        "/{function:str}/restore",
-        {200: FunctionAnswer},
-        role=Role.WRITE,
-        fails=(404, 409, 507),
+@routes.patch("/{function}", answers({200: FunctionAnswer}, role=Role.WRITE, fails=(404, 507)))
+async def change_function(call: Call[NoQuery, FunctionPatch]) -> Answer:
+    """Change title, description, tags or limits; calls made before keep theirs."""
+    patch = call.body
+    change = FunctionChange(
+        title=None if patch.title is UNSET else patch.title,
+        description=None if patch.description is UNSET else patch.description,
+        tags=None if patch.tags is UNSET else tuple(dict.fromkeys(patch.tags)),
+        limits=None if patch.limits is UNSET else limits_of(patch.limits),
     )
-    async def restore_function(self, call: Call[NoQuery, None]) -> Answer:
-        """Bring a deleted function back, by its name or id."""
-        functions = call.engine.functions
-        function_id = await functions.deleted_id(call.caller, call.path("function"))
-        return json_answer(function_answer(await functions.restore(call.caller, function_id)))
-
-    @operation(
-        "POST", "/{function:str}/pause", {200: FunctionAnswer}, role=Role.WRITE, fails=(404, 507)
+    if change == FunctionChange():
+        raise InvalidInput("", "nothing to change was given")
+    key = call.path("function")
+    return json_answer(
+        function_answer(await call.engine.functions.change(call.caller, key, change))
     )
-    async def pause_function(self, call: Call[NoQuery, None]) -> Answer:
-        """Take no more calls, and leave waiting ones waiting."""
-        key = call.path("function")
-        paused = await call.engine.functions.pause(call.caller, key, paused=True)
-        return json_answer(function_answer(paused))
 
-    @operation(
-        "POST", "/{function:str}/resume", {200: FunctionAnswer}, role=Role.WRITE, fails=(404, 507)
-    )
-    async def resume_function(self, call: Call[NoQuery, None]) -> Answer:
-        """Take calls again, and let waiting ones go."""
-        key = call.path("function")
-        resumed = await call.engine.functions.pause(call.caller, key, paused=False)
-        return json_answer(function_answer(resumed))
 
-    @operation(
-        "POST",
-        "/{function:str}/rollback",
-        {200: FunctionAnswer},
-        role=Role.WRITE,
-        fails=(404, 409, 422, 507),
-    )
-    async def roll_function_back(self, call: Call[NoQuery, RollBack | None]) -> Answer:
-        """Let new calls use an earlier version."""
-        number = call.body.version if call.body is not None else None
-        key = call.path("function")
-        back = await call.engine.functions.roll_back(call.caller, key, number)
-        return json_answer(function_answer(back))
+@routes.delete("/{function}", answers({204: None}, role=Role.WRITE, fails=(404, 507)))
+async def delete_function(call: Call[NoQuery, None]) -> Answer:
+    """Delete a function; waiting calls are cancelled, results stay."""
+    await call.engine.functions.delete(call.caller, call.path("function"))
+    return no_content()
 
-    @operation("GET", "/{function:str}/versions", {200: FunctionVersionPageAnswer}, fails=(404,))
-    async def list_function_versions(self, call: Call[PageQuery, None]) -> Answer:
-        """A page of versions, newest first."""
-        limit, key = call.query.limit, call.path("function")
-        live = call.engine.functions.find(call.caller.workspace, key).live_version
-        before = read_number(VERSIONS, call.query.cursor)
-        found = await call.engine.functions.versions(call.caller, key, before, limit + 1)
-        cursor = make_cursor(VERSIONS, found[limit - 1].number) if len(found) > limit else None
-        items = [version_answer(one, live) for one in found[:limit]]
-        return json_answer(FunctionVersionPageAnswer(items, cursor))
 
-    @operation(
-        "GET", "/{function:str}/versions/{version:str}", {200: FunctionVersionAnswer}, fails=(404,)
-    )
-    async def get_function_version(self, call: Call[NoQuery, None]) -> Answer:
-        """One version."""
-        key = call.path("function")
-        found = await call.engine.functions.version(call.caller, key, _number(call))
-        live = call.engine.functions.find(call.caller.workspace, key).live_version
-        return json_answer(version_answer(found, live))
+@routes.post(
+    "/{function}/restore", answers({200: FunctionAnswer}, role=Role.WRITE, fails=(404, 409, 507))
+)
+async def restore_function(call: Call[NoQuery, None]) -> Answer:
+    """Bring a deleted function back, by its name or id."""
+    functions = call.engine.functions
+    function_id = await functions.deleted_id(call.caller, call.path("function"))
+    return json_answer(function_answer(await functions.restore(call.caller, function_id)))
 
-    @operation(
-        "GET",
-        "/{function:str}/versions/{version:str}/log",
-        {200: "text/plain"},
-        fails=(404,),
-    )
-    async def get_build_log(self, call: Call[BuildLogQuery, None]) -> ASGIApp:
-        """The log of a version's build; with `follow`, until it has ended."""
-        key = call.path("function")
-        log = await call.engine.functions.log(call.caller, key, _number(call))
-        if call.query.follow:
-            return call.while_valid(GrowingLog(log, call.waiting()))
-        kind = (b"content-type", b"text/plain; charset=utf-8")
-        return Answer(200, log.text.encode(), (kind,))
 
-    @operation(
-        "POST",
-        "/{function:str}/calls",
+@routes.post("/{function}/pause", answers({200: FunctionAnswer}, role=Role.WRITE, fails=(404, 507)))
+async def pause_function(call: Call[NoQuery, None]) -> Answer:
+    """Take no more calls, and leave waiting ones waiting."""
+    key = call.path("function")
+    paused = await call.engine.functions.pause(call.caller, key, paused=True)
+    return json_answer(function_answer(paused))
+
+
+@routes.post(
+    "/{function}/resume", answers({200: FunctionAnswer}, role=Role.WRITE, fails=(404, 507))
+)
+async def resume_function(call: Call[NoQuery, None]) -> Answer:
+    """Take calls again, and let waiting ones go."""
+    key = call.path("function")
+    resumed = await call.engine.functions.pause(call.caller, key, paused=False)
+    return json_answer(function_answer(resumed))
+
+
+@routes.post(
+    "/{function}/rollback",
+    answers({200: FunctionAnswer}, role=Role.WRITE, fails=(404, 409, 422, 507)),
+)
+async def roll_function_back(call: Call[NoQuery, RollBack | None]) -> Answer:
+    """Let new calls use an earlier version."""
+    number = call.body.version if call.body is not None else None
+    key = call.path("function")
+    back = await call.engine.functions.roll_back(call.caller, key, number)
+    return json_answer(function_answer(back))
+
+
+@routes.get("/{function}/versions", answers({200: FunctionVersionPageAnswer}, fails=(404,)))
+async def list_function_versions(call: Call[PageQuery, None]) -> Answer:
+    """A page of versions, newest first."""
+    limit, key = call.query.limit, call.path("function")
+    live = call.engine.functions.find(call.caller.workspace, key).live_version
+    before = read_number(VERSIONS, call.query.cursor)
+    found = await call.engine.functions.versions(call.caller, key, before, limit + 1)
+    cursor = make_cursor(VERSIONS, found[limit - 1].number) if len(found) > limit else None
+    items = [version_answer(one, live) for one in found[:limit]]
+    return json_answer(FunctionVersionPageAnswer(items, cursor))
+
+
+@routes.get("/{function}/versions/{version}", answers({200: FunctionVersionAnswer}, fails=(404,)))
+async def get_function_version(call: Call[NoQuery, None]) -> Answer:
+    """One version."""
+    key = call.path("function")
+    found = await call.engine.functions.version(call.caller, key, _number(call))
+    live = call.engine.functions.find(call.caller.workspace, key).live_version
+    return json_answer(version_answer(found, live))
+
+
+@routes.get("/{function}/versions/{version}/log", answers({200: "text/plain"}, fails=(404,)))
+async def get_build_log(call: Call[BuildLogQuery, None]) -> ASGIApp:
+    """The log of a version's build; with `follow`, until it has ended."""
+    key = call.path("function")
+    log = await call.engine.functions.log(call.caller, key, _number(call))
+    if call.query.follow:
+        return call.while_valid(BuildLogStream(log, call.waiting()))
+    kind = (b"content-type", b"text/plain; charset=utf-8")
+    return Answer(200, log.text.encode(), (kind,))
+
+
+@routes.post(
+    "/{function}/calls",
+    answers(
         {200: "*/*", 201: TaskAnswer, 202: TaskAnswer},
         role=Role.WRITE,
         fails=(404, 409, 413, 422, 504, 507),
-        described_body=None,
-        hot=True,
-    )
-    async def call_function(self, call: Call[CallQuery, RawBody]) -> Answer:
-        """Call a function; with `wait`, the answer is its own, or 202 if it takes longer."""
-        engine, query = call.engine, call.query
-        wait_s = seconds(query.wait)
-        number = None if query.version is UNSET else query.version
-        request, key = request_of(call.scope, call.body, query.query)
-        spec = engine.calls.prepare(call.caller, call.path("function"), request, version=number)
-        if key is not None:
-            spec = msgspec.structs.replace(spec, idempotency_key=key)
-        if wait_s <= 0:
-            task, created = await engine.tasks.submit(call.caller, spec)
-            return json_answer(task_answer(task), 201 if created else 200, _links(call, task.id))
-        try:
-            with call.waiting():
-                task, result = await engine.calls.call(call.caller, spec, wait_s)
-        except CallFailed as error:
-            raise _failed(error) from error
-        if result is None:
-            return json_answer(task_answer(task), 202, _links(call, task.id))
-        return result_answer(task.id, result)
+    ),
+)
+async def call_function(call: Call[CallQuery, RawBody]) -> Answer:
+    """Call a function; with `wait`, the answer is its own, or 202 if it takes longer."""
+    engine, query = call.engine, call.query
+    wait_s = seconds(query.wait)
+    number = None if query.version is UNSET else query.version
+    request, key = request_of(call.scope, call.body, query.query)
+    spec = engine.calls.prepare(call.caller, call.path("function"), request, version=number)
+    if key is not None:
+        spec = msgspec.structs.replace(spec, idempotency_key=key)
+    if wait_s <= 0:
+        task, created = await engine.tasks.submit(call.caller, spec)
+        return json_answer(task_answer(task), 201 if created else 200, _links(call, task.id))
+    try:
+        with call.waiting():
+            task, result = await engine.calls.call(call.caller, spec, wait_s)
+    except CallFailed as error:
+        raise _failed(error) from error
+    if result is None:
+        return json_answer(task_answer(task), 202, _links(call, task.id))
+    return result_answer(task.id, result)
 
 
-class ResultRoutes(Controller):
-    """What calls answered, below ``/tasks``."""
+result_routes = Routes[Call[Any, Any], Description](answers({}), "/tasks")
 
-    path = "/tasks"
-    tags = ("Functions",)
 
-    @operation("GET", "/{task_id:str}/request", {200: CallRequestAnswer}, fails=(404, 409))
-    async def get_request(self, call: Call[NoQuery, None]) -> Answer:
-        """What a call asked of its function."""
-        task = await call.engine.tasks.get(call.caller, call.task_id)
-        if not isinstance(task.spec.work, FunctionCall):
-            raise Conflict("this task is not a call of a function")
-        return json_answer(request_answer(task.spec.work.request))
+@result_routes.get("/{task_id}/request", answers({200: CallRequestAnswer}, fails=(404, 409)))
+async def get_request(call: Call[NoQuery, None]) -> Answer:
+    """What a call asked of its function."""
+    task = await call.engine.tasks.get(call.caller, call.task_id)
+    if not isinstance(task.spec.work, FunctionCall):
+        raise Conflict("this task is not a call of a function")
+    return json_answer(request_answer(task.spec.work.request))
 
-    @operation("GET", "/{task_id:str}/result", {200: "*/*"}, fails=(404, 409))
-    async def get_result(self, call: Call[NoQuery, None]) -> Answer:
-        """What a call answered: the function's own status, headers and body."""
-        return result_answer(
-            call.task_id, await call.engine.calls.result(call.caller, call.task_id)
-        )
+
+@result_routes.get("/{task_id}/result", answers({200: "*/*"}, fails=(404, 409)))
+async def get_result(call: Call[NoQuery, None]) -> Answer:
+    """What a call answered: the function's own status, headers and body."""
+    return result_answer(call.task_id, await call.engine.calls.result(call.caller, call.task_id))
 
 
 def seconds(wait: str) -> float:
@@ -313,16 +302,16 @@ def request_of(scope: Scope, body: bytes, query: str) -> tuple[CallRequest, str 
     return request, key
 
 
-def _failed(error: CallFailed) -> Refusal:
+def _failed(error: CallFailed) -> ProblemError:
     if error.reason is Reason.TIMEOUT:
-        return Refusal(504, "function-timeout", str(error), task_id=error.task_id)
+        return ProblemError(504, "function-timeout", str(error), task_id=error.task_id)
     if error.state in {TaskState.CANCELLED, TaskState.EXPIRED}:
-        return Refusal(409, "conflict", str(error), task_id=error.task_id)
-    return Refusal(500, "function-failed", str(error), task_id=error.task_id)
+        return ProblemError(409, "conflict", str(error), task_id=error.task_id)
+    return ProblemError(500, "function-failed", str(error), task_id=error.task_id)
 
 
 def _links(call: Call[object, object], task_id: str) -> tuple[tuple[bytes, bytes], ...]:
-    location = f"{call.native.prefix}/tasks/{task_id}".encode()
+    location = f"{call.dialect.prefix}/tasks/{task_id}".encode()
     return ((b"location", location), (TASK_HEADER, task_id.encode()))
 
 

@@ -1,15 +1,16 @@
 """Groups and the workspace: pausing, limits, counts."""
 
-from typing import Final
+from typing import Any, Final
 
-from litestar import Controller
 from msgspec import UNSET
 
 from taskyard.core.access.principals import Role
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import GroupName
 from taskyard.dialects.http.answers import Answer, json_answer
-from taskyard.dialects.native.operation import Call, NoQuery, operation
+from taskyard.dialects.http.routes import Routes
+from taskyard.dialects.native.decoding import NoQuery
+from taskyard.dialects.native.dialect import Call, Description, answers
 from taskyard.dialects.native.paging import make_cursor, read_text
 from taskyard.dialects.native.queries import PageQuery
 from taskyard.dialects.native.schemas_rest import (
@@ -24,72 +25,69 @@ from taskyard.ports.workspaces import GroupRecord
 GROUPS: Final = "groups"
 
 
-class GroupRoutes(Controller):
-    """Everything under ``/groups``."""
+routes = Routes[Call[Any, Any], Description](answers({}), "/groups")
 
-    path = "/groups"
-    tags = ("Groups",)
 
-    @operation("GET", "/", {200: GroupPageAnswer})
-    async def list_groups(self, call: Call[PageQuery, None]) -> Answer:
-        """A page of groups, in order of name."""
-        limit, after = call.query.limit, read_text(GROUPS, call.query.cursor)
-        found = await call.engine.groups.page(call.caller, after, limit + 1)
-        cursor = make_cursor(GROUPS, found[limit - 1].name) if len(found) > limit else None
-        return json_answer(GroupPageAnswer([group_answer(one) for one in found[:limit]], cursor))
+@routes.get("", answers({200: GroupPageAnswer}))
+async def list_groups(call: Call[PageQuery, None]) -> Answer:
+    """A page of groups, in order of name."""
+    limit, after = call.query.limit, read_text(GROUPS, call.query.cursor)
+    found = await call.engine.groups.page(call.caller, after, limit + 1)
+    cursor = make_cursor(GROUPS, found[limit - 1].name) if len(found) > limit else None
+    return json_answer(GroupPageAnswer([group_answer(one) for one in found[:limit]], cursor))
 
-    @operation("GET", "/{name:str}", {200: GroupAnswer}, fails=(404, 422))
-    async def get_group(self, call: Call[NoQuery, None]) -> Answer:
-        """One group; one never heard of has no tasks and no limits."""
-        return json_answer(group_answer(await call.engine.groups.get(call.caller, _name(call))))
 
-    @operation("PATCH", "/{name:str}", {200: GroupAnswer}, role=Role.OPERATE, fails=(404, 422, 507))
-    async def change_group(self, call: Call[NoQuery, GroupPatch]) -> Answer:
-        """Pause, resume or limit a group."""
-        patch = call.body
-        limit = patch.concurrency_limit
-        record = await call.engine.groups.set(
-            call.caller,
-            _name(call),
-            paused=None if patch.paused is UNSET else patch.paused,
-            concurrency_limit=None if limit is UNSET else limit,
-            clear_limit=limit is None,
-        )
-        return json_answer(group_answer(record))
+@routes.get("/{name}", answers({200: GroupAnswer}, fails=(404, 422)))
+async def get_group(call: Call[NoQuery, None]) -> Answer:
+    """One group; one never heard of has no tasks and no limits."""
+    return json_answer(group_answer(await call.engine.groups.get(call.caller, _name(call))))
 
-    @operation(
-        "POST", "/{name:str}/pause", {200: GroupAnswer}, role=Role.OPERATE, fails=(404, 422, 507)
+
+@routes.patch("/{name}", answers({200: GroupAnswer}, role=Role.OPERATE, fails=(404, 422, 507)))
+async def change_group(call: Call[NoQuery, GroupPatch]) -> Answer:
+    """Pause, resume or limit a group."""
+    patch = call.body
+    limit = patch.concurrency_limit
+    record = await call.engine.groups.set(
+        call.caller,
+        _name(call),
+        paused=None if patch.paused is UNSET else patch.paused,
+        concurrency_limit=None if limit is UNSET else limit,
+        clear_limit=limit is None,
     )
-    async def pause_group(self, call: Call[NoQuery, None]) -> Answer:
-        """Start nothing more of a group; what runs goes on."""
-        record = await call.engine.groups.set(call.caller, _name(call), paused=True)
-        return json_answer(group_answer(record))
-
-    @operation(
-        "POST", "/{name:str}/resume", {200: GroupAnswer}, role=Role.OPERATE, fails=(404, 422, 507)
-    )
-    async def resume_group(self, call: Call[NoQuery, None]) -> Answer:
-        """Start tasks of a group again."""
-        record = await call.engine.groups.set(call.caller, _name(call), paused=False)
-        return json_answer(group_answer(record))
+    return json_answer(group_answer(record))
 
 
-class WorkspaceRoutes(Controller):
-    """The caller's own workspace."""
+@routes.post("/{name}/pause", answers({200: GroupAnswer}, role=Role.OPERATE, fails=(404, 422, 507)))
+async def pause_group(call: Call[NoQuery, None]) -> Answer:
+    """Start nothing more of a group; what runs goes on."""
+    record = await call.engine.groups.set(call.caller, _name(call), paused=True)
+    return json_answer(group_answer(record))
 
-    path = "/workspace"
-    tags = ("Workspace",)
 
-    @operation("GET", "/", {200: WorkspaceAnswer})
-    async def get_workspace(self, call: Call[NoQuery, None]) -> Answer:
-        """The caller's workspace, its limit and its tasks by state."""
-        return json_answer(await _workspace(call))
+@routes.post(
+    "/{name}/resume", answers({200: GroupAnswer}, role=Role.OPERATE, fails=(404, 422, 507))
+)
+async def resume_group(call: Call[NoQuery, None]) -> Answer:
+    """Start tasks of a group again."""
+    record = await call.engine.groups.set(call.caller, _name(call), paused=False)
+    return json_answer(group_answer(record))
 
-    @operation("PATCH", "/", {200: WorkspaceAnswer}, role=Role.ADMIN, fails=(507,))
-    async def change_workspace(self, call: Call[NoQuery, WorkspacePatch]) -> Answer:
-        """Limit how many attempts of the workspace run at once."""
-        await call.engine.groups.set_workspace_limit(call.caller, call.body.concurrency_limit)
-        return json_answer(await _workspace(call))
+
+workspace_routes = Routes[Call[Any, Any], Description](answers({}), "/workspace")
+
+
+@workspace_routes.get("", answers({200: WorkspaceAnswer}))
+async def get_workspace(call: Call[NoQuery, None]) -> Answer:
+    """The caller's workspace, its limit and its tasks by state."""
+    return json_answer(await _workspace(call))
+
+
+@workspace_routes.patch("", answers({200: WorkspaceAnswer}, role=Role.ADMIN, fails=(507,)))
+async def change_workspace(call: Call[NoQuery, WorkspacePatch]) -> Answer:
+    """Limit how many attempts of the workspace run at once."""
+    await call.engine.groups.set_workspace_limit(call.caller, call.body.concurrency_limit)
+    return json_answer(await _workspace(call))
 
 
 def group_answer(record: GroupRecord) -> GroupAnswer:

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any
 
-from litestar import Controller
 from msgspec import Meta, Struct
 
 from taskyard.core.access.principals import Role
@@ -11,7 +10,9 @@ from taskyard.core.ids import GroupName
 from taskyard.core.jobs import Job, JobKey
 from taskyard.core.tasks import Container
 from taskyard.dialects.http.answers import Answer, json_answer
-from taskyard.dialects.native.operation import Call, NoQuery, operation
+from taskyard.dialects.http.routes import Routes
+from taskyard.dialects.native.decoding import NoQuery
+from taskyard.dialects.native.dialect import Call, Description, answers
 from taskyard.dialects.native.schemas_tasks import When
 from taskyard.dialects.native.times import wire_time
 
@@ -45,27 +46,23 @@ class JobsAnswer(Struct):
     items: list[JobAnswer]
 
 
-class JobRoutes(Controller):
-    """Everything under ``/jobs``."""
+routes = Routes[Call[Any, Any], Description](answers({}), "/jobs")
 
-    path = "/jobs"
-    tags = ("Jobs",)
 
-    @operation("GET", "/", {200: JobsAnswer})
-    async def list_jobs(self, call: Call[NoQuery, None]) -> Answer:
-        """Jobs that wait for a time or recur, at most 1000, the next to start first."""
-        found = await call.engine.jobs.waiting(call.caller)
-        return json_answer(JobsAnswer([job_answer(one) for one in found]))
+@routes.get("", answers({200: JobsAnswer}))
+async def list_jobs(call: Call[NoQuery, None]) -> Answer:
+    """Jobs that wait for a time or recur, at most 1000, the next to start first."""
+    found = await call.engine.jobs.waiting(call.caller)
+    return json_answer(JobsAnswer([job_answer(one) for one in found]))
 
-    @operation(
-        "POST", "/{job_id:str}/cancel", {200: JobAnswer}, role=Role.WRITE, fails=(404, 422, 507)
-    )
-    async def cancel_job(self, call: Call[JobQuery, None]) -> Answer:
-        """Let a job start no more, and cancel or kill its last execution."""
-        group = GroupName(call.query.group)
-        key = JobKey(call.caller.workspace, group, call.path("job_id").lower())
-        await call.engine.jobs.stop(call.caller, key, None, 0)
-        return json_answer(job_answer(await call.engine.jobs.get(key)))
+
+@routes.post("/{job_id}/cancel", answers({200: JobAnswer}, role=Role.WRITE, fails=(404, 422, 507)))
+async def cancel_job(call: Call[JobQuery, None]) -> Answer:
+    """Let a job start no more, and cancel or kill its last execution."""
+    group = GroupName(call.query.group)
+    key = JobKey(call.caller.workspace, group, call.path("job_id").lower())
+    await call.engine.jobs.stop(call.caller, key, None, 0)
+    return json_answer(job_answer(await call.engine.jobs.get(key)))
 
 
 def job_answer(job: Job) -> JobAnswer:

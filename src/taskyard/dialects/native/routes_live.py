@@ -1,18 +1,19 @@
 """Live changes of the workspace's tasks."""
 
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import msgspec
-from litestar import Controller
 from litestar.types import ASGIApp
 
 from taskyard.core.ids import GroupName, TaskId
+from taskyard.dialects.http.routes import Routes
+from taskyard.dialects.http.sockets import Socket
 from taskyard.dialects.native.answers_tasks import change_answer
-from taskyard.dialects.native.operation import Call, operation
-from taskyard.dialects.native.push import EventStream, Message, Source, socket
+from taskyard.dialects.native.dialect import SOCKET, Call, Description, answers
 from taskyard.dialects.native.queries import ChangesQuery
 from taskyard.dialects.native.schemas_tasks import ChangeAnswer, GapAnswer
+from taskyard.dialects.native.streaming import EventStream, Message, Source, serve_socket
 from taskyard.services.notifications.bus import Gap
 
 PING_S: Final = 15.0
@@ -20,27 +21,22 @@ PING_S: Final = 15.0
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-class LiveRoutes(Controller):
-    """Everything under ``/events``."""
+routes = Routes[Call[Any, Any], Description](answers({}), "/events")
 
-    path = "/events"
-    tags = ("Live changes",)
 
-    @operation(
-        "GET",
-        "/stream",
-        {200: "text/event-stream"},
-        token_in_query=True,
-        events=(ChangeAnswer, GapAnswer),
-    )
-    async def stream_changes(self, call: Call[ChangesQuery, None]) -> ASGIApp:
-        """Every change of the workspace's tasks from now on, as server-sent events."""
-        return EventStream(call.native, call.caller, _changes(call))
+@routes.get(
+    "/stream",
+    answers({200: "text/event-stream"}, token_in_query=True, events=(ChangeAnswer, GapAnswer)),
+)
+async def stream_changes(call: Call[ChangesQuery, None]) -> ASGIApp:
+    """Every change of the workspace's tasks from now on, as server-sent events."""
+    return EventStream(call, _changes(call))
 
-    @socket("/ws")
-    async def stream_changes_socket(self, call: Call[ChangesQuery, None]) -> Source:
-        """Every change of the workspace's tasks from now on, over a WebSocket."""
-        return _changes(call)
+
+@routes.socket("/ws", SOCKET)
+async def stream_changes_socket(call: Call[ChangesQuery, None], socket: Socket) -> None:
+    """Every change of the workspace's tasks from now on, over a WebSocket."""
+    await serve_socket(call, socket, _changes(call))
 
 
 async def _changes(call: Call[ChangesQuery, None]) -> Source:

@@ -1,20 +1,21 @@
 """Output of tasks: read a part, download, follow live."""
 
-from typing import Final
+from typing import Any, Final
 
-from litestar import Controller
 from litestar.types import ASGIApp, Scope
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from taskyard.core.errors import NotFound
 from taskyard.dialects.http.downloads import LogDownload, MergedDownload
-from taskyard.dialects.native.errors import Refusal, malformed
+from taskyard.dialects.http.routes import Routes
+from taskyard.dialects.http.sockets import Socket
+from taskyard.dialects.native.dialect import SOCKET, Call, Description, answers
+from taskyard.dialects.native.errors import ProblemError, malformed
 from taskyard.dialects.native.follow import follow_source, resume_point
-from taskyard.dialects.native.operation import Call, operation
-from taskyard.dialects.native.push import EventStream, Source, socket
 from taskyard.dialects.native.queries import BothQuery, FollowQuery, LogQuery
 from taskyard.dialects.native.ranges import Unsatisfiable, parse_range
+from taskyard.dialects.native.streaming import EventStream, Source, serve_socket
 from taskyard.ports.logs import Stream
 from taskyard.services.tasks.follow import Exit
 from taskyard.services.tasks.log_text import OutputMessage
@@ -24,109 +25,105 @@ OCTETS: Final = "application/octet-stream"
 EVENTS: Final = "text/event-stream"
 
 
-class LogRoutes(Controller):
-    """Everything under ``/tasks/{id}/logs``."""
+routes = Routes[Call[Any, Any], Description](answers({}), "/tasks/{task_id}/logs")
 
-    path = "/tasks/{task_id:str}/logs"
-    tags = ("Logs",)
 
-    @operation("GET", "/{stream:str}", {200: OCTETS, 206: OCTETS}, fails=(404, 416))
-    async def read_log(self, call: Call[LogQuery, None]) -> ASGIApp:
-        """Bytes of one stream of an attempt, the latest attempt unless one is named."""
-        query, logs = call.query, call.engine.logs
-        name = call.path("stream")
-        if name not in Stream.__members__.values():
-            raise NotFound("stream", name)
-        stream = Stream(name)
-        attempt = await logs.resolve(call.caller, call.task_id, query.attempt or None)
-        known = await logs.slice(attempt, stream, 0, 0)
-        etag = f'"{attempt.id}-{stream}-{known.size}"'.encode()
-        headers = [
-            (b"content-type", OCTETS.encode()),
-            (b"accept-ranges", b"bytes"),
-            (b"x-content-type-options", b"nosniff"),
-            (b"log-size", b"%d" % known.size),
-            (b"log-dropped", b"%d" % known.dropped),
-            (b"log-complete", b"true" if known.complete else b"false"),
-            (b"log-attempt", b"%d" % attempt.number),
-        ]
-        if known.complete:
-            headers.append((b"etag", etag))
-        if query.download:
-            file_name = f"{call.task_id}-{attempt.number}.{stream}.log"
-            headers.append((b"content-disposition", f'attachment; filename="{file_name}"'.encode()))
-        part, status = (0, known.size), 200
-        if query.offset is not UNSET or query.length is not UNSET:
-            offset = 0 if query.offset is UNSET else min(query.offset, known.size)
-            length = known.size - offset
-            part = offset, length if query.length is UNSET else min(query.length, length)
-        else:
-            try:
-                asked = parse_range(_range(call.scope, known.complete, etag), known.size)
-            except Unsatisfiable:
-                raise Refusal(
-                    416,
-                    "range-not-satisfiable",
-                    f"this stream has {known.size} bytes now",
-                    ((b"content-range", b"bytes */%d" % known.size),),
-                ) from None
-            if asked is not None:
-                part, status = asked, 206
-        if not query.download:
-            part = part[0], min(part[1], LARGEST_SLICE_BYTES)
-        if status == 206:
-            last = part[0] + part[1] - 1
-            headers.append((b"content-range", b"bytes %d-%d/%d" % (part[0], last, known.size)))
-        return call.while_valid(LogDownload(logs, known.attempt, stream, part, status, headers))
+@routes.get("/{stream}", answers({200: OCTETS, 206: OCTETS}, fails=(404, 416)))
+async def read_log(call: Call[LogQuery, None]) -> ASGIApp:
+    """Bytes of one stream of an attempt, the latest attempt unless one is named."""
+    query, logs = call.query, call.engine.logs
+    name = call.path("stream")
+    if name not in Stream.__members__.values():
+        raise NotFound("stream", name)
+    stream = Stream(name)
+    attempt = await logs.resolve(call.caller, call.task_id, query.attempt or None)
+    known = await logs.slice(attempt, stream, 0, 0)
+    etag = f'"{attempt.id}-{stream}-{known.size}"'.encode()
+    headers = [
+        (b"content-type", OCTETS.encode()),
+        (b"accept-ranges", b"bytes"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"log-size", b"%d" % known.size),
+        (b"log-dropped", b"%d" % known.dropped),
+        (b"log-complete", b"true" if known.complete else b"false"),
+        (b"log-attempt", b"%d" % attempt.number),
+    ]
+    if known.complete:
+        headers.append((b"etag", etag))
+    if query.download:
+        file_name = f"{call.task_id}-{attempt.number}.{stream}.log"
+        headers.append((b"content-disposition", f'attachment; filename="{file_name}"'.encode()))
+    part, status = (0, known.size), 200
+    if query.offset is not UNSET or query.length is not UNSET:
+        offset = 0 if query.offset is UNSET else min(query.offset, known.size)
+        length = known.size - offset
+        part = offset, length if query.length is UNSET else min(query.length, length)
+    else:
+        try:
+            asked = parse_range(_range(call.scope, known.complete, etag), known.size)
+        except Unsatisfiable:
+            raise ProblemError(
+                416,
+                "range-not-satisfiable",
+                f"this stream has {known.size} bytes now",
+                ((b"content-range", b"bytes */%d" % known.size),),
+            ) from None
+        if asked is not None:
+            part, status = asked, 206
+    if not query.download:
+        part = part[0], min(part[1], LARGEST_SLICE_BYTES)
+    if status == 206:
+        last = part[0] + part[1] - 1
+        headers.append((b"content-range", b"bytes %d-%d/%d" % (part[0], last, known.size)))
+    return call.while_valid(LogDownload(logs, known.attempt, stream, part, status, headers))
 
-    @operation("GET", "/both", {200: OCTETS}, fails=(404,))
-    async def read_both(self, call: Call[BothQuery, None]) -> ASGIApp:
-        """Bytes of both streams of an attempt in the order they came, up to the present end."""
-        query, engine = call.query, call.engine
-        attempt = await engine.logs.resolve(call.caller, call.task_id, query.attempt or None)
-        known = [await engine.logs.slice(attempt, stream, 0, 0) for stream in Stream]
-        headers = [
-            (b"content-type", OCTETS.encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"log-dropped", b"%d" % sum(one.dropped for one in known)),
-            (b"log-complete", b"true" if known[0].complete else b"false"),
-            (b"log-attempt", b"%d" % attempt.number),
-        ]
-        if query.download:
-            file_name = f"{call.task_id}-{attempt.number}.log"
-            headers.append((b"content-disposition", f'attachment; filename="{file_name}"'.encode()))
-        items = engine.follow.follow(
-            call.caller,
-            call.task_id,
-            attempt.number,
-            query.stdout,
-            query.stderr,
-            wait=False,
-            timed=query.timestamps,
-        )
-        return call.while_valid(MergedDownload(items, headers, timed=query.timestamps))
 
-    @operation(
-        "GET",
-        "/follow",
-        {200: EVENTS},
-        fails=(404,),
-        token_in_query=True,
-        events=(OutputMessage, Exit),
+@routes.get("/both", answers({200: OCTETS}, fails=(404,)))
+async def read_both(call: Call[BothQuery, None]) -> ASGIApp:
+    """Bytes of both streams of an attempt in the order they came, up to the present end."""
+    query, engine = call.query, call.engine
+    attempt = await engine.logs.resolve(call.caller, call.task_id, query.attempt or None)
+    known = [await engine.logs.slice(attempt, stream, 0, 0) for stream in Stream]
+    headers = [
+        (b"content-type", OCTETS.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"log-dropped", b"%d" % sum(one.dropped for one in known)),
+        (b"log-complete", b"true" if known[0].complete else b"false"),
+        (b"log-attempt", b"%d" % attempt.number),
+    ]
+    if query.download:
+        file_name = f"{call.task_id}-{attempt.number}.log"
+        headers.append((b"content-disposition", f'attachment; filename="{file_name}"'.encode()))
+    items = engine.follow.follow(
+        call.caller,
+        call.task_id,
+        attempt.number,
+        query.stdout,
+        query.stderr,
+        wait=False,
+        timed=query.timestamps,
     )
-    async def follow_log(self, call: Call[FollowQuery, None]) -> ASGIApp:
-        """Follow the output live, as server-sent events, up to the exit record."""
-        query = call.query
-        for name, value in call.scope["headers"]:
-            if name == b"last-event-id":
-                attempt, stdout, stderr = resume_point(value)
-                query = replace(query, attempt=attempt or UNSET, stdout=stdout, stderr=stderr)
-        return EventStream(call.native, call.caller, await _source(call, query))
+    return call.while_valid(MergedDownload(items, headers, timed=query.timestamps))
 
-    @socket("/ws")
-    async def follow_log_socket(self, call: Call[FollowQuery, None]) -> Source:
-        """Follow the output live, over a WebSocket."""
-        return await _source(call, call.query)
+
+@routes.get(
+    "/follow",
+    answers({200: EVENTS}, fails=(404,), token_in_query=True, events=(OutputMessage, Exit)),
+)
+async def follow_log(call: Call[FollowQuery, None]) -> ASGIApp:
+    """Follow the output live, as server-sent events, up to the exit record."""
+    query = call.query
+    for name, value in call.scope["headers"]:
+        if name == b"last-event-id":
+            attempt, stdout, stderr = resume_point(value)
+            query = replace(query, attempt=attempt or UNSET, stdout=stdout, stderr=stderr)
+    return EventStream(call, await _source(call, query))
+
+
+@routes.socket("/ws", SOCKET)
+async def follow_log_socket(call: Call[FollowQuery, None], socket: Socket) -> None:
+    """Follow the output live, over a WebSocket."""
+    await serve_socket(call, socket, await _source(call, call.query))
 
 
 async def _source(call: Call[FollowQuery, None], query: FollowQuery) -> Source:

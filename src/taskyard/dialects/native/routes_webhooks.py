@@ -1,14 +1,14 @@
 """Webhook deliveries: look, redeliver; the key they are signed with."""
 
-from typing import Final
-
-from litestar import Controller
+from typing import Any, Final
 
 from taskyard.core.access.principals import Role
 from taskyard.core.access.redaction import redact_text, redact_url
 from taskyard.core.notifications.webhooks import Delivery, DeliveryState
 from taskyard.dialects.http.answers import Answer, json_answer
-from taskyard.dialects.native.operation import Call, NoQuery, operation
+from taskyard.dialects.http.routes import Routes
+from taskyard.dialects.native.decoding import NoQuery
+from taskyard.dialects.native.dialect import Call, Description, answers
 from taskyard.dialects.native.paging import make_cursor, read_number
 from taskyard.dialects.native.queries import DeliveriesQuery
 from taskyard.dialects.native.schemas_rest import (
@@ -23,56 +23,54 @@ from taskyard.dialects.native.times import wire_time
 DELIVERIES: Final = "deliveries"
 
 
-class WebhookRoutes(Controller):
-    """Deliveries, below ``/webhooks`` and below a task."""
+routes = Routes[Call[Any, Any], Description](answers({}), "")
 
-    path = "/"
-    tags = ("Webhooks",)
 
-    @operation("GET", "/tasks/{task_id:str}/webhooks", {200: DeliveriesAnswer}, fails=(404,))
-    async def list_task_deliveries(self, call: Call[NoQuery, None]) -> Answer:
-        """Deliveries of a task, oldest first."""
-        await call.engine.tasks.get(call.caller, call.task_id)
-        found = await call.engine.webhooks.of_task(call.caller, call.task_id)
-        return json_answer(DeliveriesAnswer([delivery_answer(one) for one in found]))
+@routes.get("/tasks/{task_id}/webhooks", answers({200: DeliveriesAnswer}, fails=(404,)))
+async def list_task_deliveries(call: Call[NoQuery, None]) -> Answer:
+    """Deliveries of a task, oldest first."""
+    await call.engine.tasks.get(call.caller, call.task_id)
+    found = await call.engine.webhooks.of_task(call.caller, call.task_id)
+    return json_answer(DeliveriesAnswer([delivery_answer(one) for one in found]))
 
-    @operation("GET", "/webhooks/deliveries", {200: DeliveryPageAnswer})
-    async def list_deliveries(self, call: Call[DeliveriesQuery, None]) -> Answer:
-        """A page of deliveries, newest first, without their tries."""
-        query = call.query
-        found = await call.engine.webhooks.deliveries(
-            call.caller,
-            DeliveryState(query.state) if query.state else None,
-            read_number(DELIVERIES, query.cursor),
-            query.limit + 1,
-        )
-        more = len(found) > query.limit
-        cursor = make_cursor(DELIVERIES, found[query.limit - 1].number) if more else None
-        items = [delivery_answer(one) for one in found[: query.limit]]
-        return json_answer(DeliveryPageAnswer(items, cursor))
 
-    @operation("GET", "/webhooks/deliveries/{delivery_id:str}", {200: DeliveryAnswer}, fails=(404,))
-    async def get_delivery(self, call: Call[NoQuery, None]) -> Answer:
-        """One delivery, with its tries."""
-        found = await call.engine.webhooks.delivery(call.caller, call.path("delivery_id"))
-        return json_answer(delivery_answer(found))
-
-    @operation(
-        "POST",
-        "/webhooks/deliveries/{delivery_id:str}/redeliver",
-        {200: DeliveryAnswer},
-        role=Role.OPERATE,
-        fails=(404, 507),
+@routes.get("/webhooks/deliveries", answers({200: DeliveryPageAnswer}))
+async def list_deliveries(call: Call[DeliveriesQuery, None]) -> Answer:
+    """A page of deliveries, newest first, without their tries."""
+    query = call.query
+    found = await call.engine.webhooks.deliveries(
+        call.caller,
+        DeliveryState(query.state) if query.state else None,
+        read_number(DELIVERIES, query.cursor),
+        query.limit + 1,
     )
-    async def redeliver(self, call: Call[NoQuery, None]) -> Answer:
-        """Send a message once more, whatever became of it before."""
-        found = await call.engine.webhooks.redeliver(call.caller, call.path("delivery_id"))
-        return json_answer(delivery_answer(found))
+    more = len(found) > query.limit
+    cursor = make_cursor(DELIVERIES, found[query.limit - 1].number) if more else None
+    items = [delivery_answer(one) for one in found[: query.limit]]
+    return json_answer(DeliveryPageAnswer(items, cursor))
 
-    @operation("GET", "/webhooks/signing-key", {200: SigningKeyAnswer}, role=Role.ADMIN)
-    async def get_signing_key(self, call: Call[NoQuery, None]) -> Answer:
-        """The key that requests of this workspace are signed with."""
-        return json_answer(SigningKeyAnswer(await call.engine.webhooks.signing_key(call.caller)))
+
+@routes.get("/webhooks/deliveries/{delivery_id}", answers({200: DeliveryAnswer}, fails=(404,)))
+async def get_delivery(call: Call[NoQuery, None]) -> Answer:
+    """One delivery, with its tries."""
+    found = await call.engine.webhooks.delivery(call.caller, call.path("delivery_id"))
+    return json_answer(delivery_answer(found))
+
+
+@routes.post(
+    "/webhooks/deliveries/{delivery_id}/redeliver",
+    answers({200: DeliveryAnswer}, role=Role.OPERATE, fails=(404, 507)),
+)
+async def redeliver(call: Call[NoQuery, None]) -> Answer:
+    """Send a message once more, whatever became of it before."""
+    found = await call.engine.webhooks.redeliver(call.caller, call.path("delivery_id"))
+    return json_answer(delivery_answer(found))
+
+
+@routes.get("/webhooks/signing-key", answers({200: SigningKeyAnswer}, role=Role.ADMIN))
+async def get_signing_key(call: Call[NoQuery, None]) -> Answer:
+    """The key that requests of this workspace are signed with."""
+    return json_answer(SigningKeyAnswer(await call.engine.webhooks.signing_key(call.caller)))
 
 
 def delivery_answer(delivery: Delivery) -> DeliveryAnswer:

@@ -34,7 +34,7 @@ _PARTS_BYTES: Final = 64 << 10
 def deployment_of(scope: Scope, body: bytes, query: DeployQuery) -> Deployment:
     """What a request deploys.
 
-    Raises ``InvalidInput``, ``Refusal`` (400) for what cannot be read, ``BodyTooLarge``.
+    Raises ``InvalidInput``, ``ProblemError`` (400) for what cannot be read, ``BodyTooLarge``.
     """
     kind = ""
     for name, value in scope["headers"]:

@@ -1,4 +1,4 @@
-"""Live streams: one source of messages, served as server-sent events or over a WebSocket."""
+"""Live streams: one source of messages, as server-sent events or over a WebSocket."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -6,25 +6,14 @@ from typing import Any, Final
 
 import anyio
 import structlog
-from litestar import Controller, WebSocket
-from litestar.handlers import WebsocketRouteHandler
 from litestar.types import Receive, Scope, Send
 from msgspec import Struct
 
-from taskyard.core.access.principals import Caller
-from taskyard.core.errors import NotAllowed, TaskyardError, Unavailable
+from taskyard.core.errors import TaskyardError, Unavailable
 from taskyard.dialects.http.answers import is_head
-from taskyard.dialects.http.sockets import refuse_upgrade
-from taskyard.dialects.native.callers import caller_of
+from taskyard.dialects.http.sockets import Socket
+from taskyard.dialects.native.dialect import Call
 from taskyard.dialects.native.errors import problem_of, request_id_of
-from taskyard.dialects.native.native import Native, native_of
-from taskyard.dialects.native.operation import (
-    Call,
-    decode_query,
-    note_refusal,
-    query_pairs,
-    types_of,
-)
 
 SEND_S: Final = 60.0
 """Seconds a peer may take no bytes before its stream is dropped."""
@@ -56,9 +45,8 @@ Source = AsyncGenerator[Message | None, None]
 class EventStream:
     """Serves a source as server-sent events; an ASGI application."""
 
-    def __init__(self, native: Native, caller: Caller, source: Source) -> None:
-        self._native = native
-        self._caller = caller
+    def __init__(self, call: Call[Any, Any], source: Source) -> None:
+        self._call = call
         self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +54,7 @@ class EventStream:
         started = False
         async with aclosing(self._source) as source:
             try:
-                with self._native.streams.enter(self._native.engine.clock, self._caller):
+                with self._call.context.streams.enter(self._call.engine.clock, self._call.caller):
                     started = True
                     await send(
                         {"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM}
@@ -95,52 +83,13 @@ def _event_sender(send: Send) -> Callable[[Message | None], Awaitable[None]]:
     return send_event
 
 
-def socket(
-    path: str,
-) -> Callable[[Callable[[Any, Call[Any, None]], Awaitable[Source]]], WebsocketRouteHandler]:
-    """Make a WebSocket route of a controller's method that answers with a source.
-
-    Whatever the method raises is answered as a plain HTTP response before the upgrade.
-    """
-
-    def decorate(
-        function: Callable[[Any, Call[Any, None]], Awaitable[Source]],
-    ) -> WebsocketRouteHandler:
-        query_type, _, _ = types_of(function)
-
-        async def handle(self: Controller, socket: WebSocket[Any, Any, Any]) -> None:
-            scope = socket.scope
-            native = native_of(scope)
-            caller: Caller | None = None
-            try:
-                pairs = query_pairs(scope["query_string"])
-                token = pairs.pop("access_token", None)
-                caller = await caller_of(native, scope, token if isinstance(token, str) else None)
-                query = decode_query(pairs, query_type)
-                source = await function(self, Call(native, caller, scope, query, None))
-            except Exception as error:  # noqa: BLE001 - the top of a request
-                if isinstance(error, NotAllowed) and caller is not None:
-                    await note_refusal(native, function.__name__, caller, scope, error)
-                answer = problem_of(error, request_id_of(scope["headers"]))
-                await refuse_upgrade(scope, socket.send, answer)
-                return
-            await _serve_socket(native, caller, socket, source)
-
-        handle.__name__ = function.__name__
-        handle.__doc__ = function.__doc__
-        return WebsocketRouteHandler(path)(handle)
-
-    return decorate
-
-
-async def _serve_socket(
-    native: Native, caller: Caller, socket: WebSocket[Any, Any, Any], source_: Source
-) -> None:
+async def serve_socket(call: Call[Any, Any], socket: Socket, source_: Source) -> None:
+    """Serve a source over a WebSocket. Raises what is to be answered before the upgrade."""
     code, reason = 1000, "exit"
     withdrawn = False
     async with aclosing(source_) as source:
         try:
-            with native.streams.enter(native.engine.clock, caller) as stream:
+            with call.context.streams.enter(call.engine.clock, call.caller) as stream:
                 await socket.accept()
                 stayed = await _pump(
                     source, socket.receive, _socket_sender(socket), "websocket.disconnect"
@@ -149,29 +98,25 @@ async def _serve_socket(
                     return
             withdrawn = stream.credential_ended
         except Exception as error:
-            if socket.connection_state == "init":
-                answer = problem_of(error, request_id_of(socket.scope["headers"]))
-                await refuse_upgrade(socket.scope, socket.send, answer)
-                return
+            if not socket.is_open:
+                raise
             if not isinstance(error, (OSError, Unavailable)):
                 log.exception("stream_failed", path=socket.scope["path"])
             code, reason = 1011, "this stream broke; come back at your offset"
     if withdrawn:
         code, reason = WITHDRAWN
-    elif native.streams.closing:
+    elif call.context.streams.closing:
         code, reason = _STOPPING
-    await socket.send({"type": "websocket.close", "code": code, "reason": reason})
+    await socket.close(code, reason)
 
 
 def _socket_sender(
-    socket: WebSocket[Any, Any, Any],
+    socket: Socket,
 ) -> Callable[[Message | None], Awaitable[None]]:
     async def send_text(message: Message | None) -> None:
         # The protocol below sends pings of its own.
         if message is not None:
-            await socket.send(
-                {"type": "websocket.send", "text": message.data.decode(), "bytes": None}
-            )
+            await socket.send_text(message.data.decode())
 
     return send_text
 

@@ -1,4 +1,4 @@
-"""Who is asking: credentials of a connection, and the control socket's implicit one."""
+"""Who is calling: credentials of a connection, and the control socket's implicit one."""
 
 import re
 from typing import Final
@@ -7,26 +7,24 @@ from litestar.types import Scope
 
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.ids import WorkspaceName
-from taskyard.dialects.http.requests import LOCAL_KEY
+from taskyard.dialects.http.requests import LOCAL_KEY, address_of
 from taskyard.dialects.native.errors import malformed
-from taskyard.dialects.native.native import Native
 from taskyard.services.access.accounts import DEFAULT_WORKSPACE, LOCAL
+from taskyard.services.engine import Engine
 
 WORKSPACE_HEADER: Final = b"taskyard-workspace"
 _WORKSPACE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 
 
-async def caller_of(native: Native, scope: Scope, token: str | None = None) -> Caller:
+async def caller_of(engine: Engine, scope: Scope, token: str | None = None) -> Caller:
     """The caller of a connection.
 
     ``token`` is a credential that came in the query, used when there is no ``Authorization``.
     On the control socket no credential is needed, and ``Taskyard-Workspace`` picks the workspace.
 
-    Raises ``NotAuthenticated``, ``Overloaded``, or ``Refusal`` for a workspace that cannot be.
+    Raises ``NotAuthenticated``, ``Overloaded``, or ``ProblemError`` for a workspace that cannot be.
     """
-    access = native.engine.access
-    client = scope["client"]
-    address = client[0] if client else None
+    access, address = engine.access, address_of(scope)
     for name, value in scope["headers"]:
         if name == b"authorization":
             header = value.decode("latin-1")

@@ -7,7 +7,7 @@ import pytest
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.ids import WorkspaceName
 from taskyard.dialects.http.streams import Streams
-from taskyard.dialects.native.growing import GrowingLog
+from taskyard.dialects.native.build_log_stream import BuildLogStream
 
 pytestmark = pytest.mark.anyio
 CALLER = Caller("token x", WorkspaceName("a"), Role.READ)
@@ -33,7 +33,7 @@ async def sent_by(streams: Streams) -> list[Any]:
     async def send(message: Any) -> None:
         messages.append(message)
 
-    await GrowingLog(log, streams.waiting(CALLER))(scope, receive, send)
+    await BuildLogStream(log, streams.waiting(CALLER))(scope, receive, send)
     return messages
 
 
