@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fakes.engine import CALLER, FakeWorker, World
+from fakes.engine import CALLER, World
 from fakes.faults import Faults
 from fakes.stores import opened
+from fakes.worker import FakeWorker
 from taskyard.core.ids import GroupName
 from taskyard.core.lists import ListKey, ListStatus
 from taskyard.core.tasks import Command, Task, TaskSpec

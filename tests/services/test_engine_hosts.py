@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
-from fakes.engine import CALLER, OPERATOR, READER, FakeWorker, World
+from fakes.engine import CALLER, OPERATOR, READER, World
 from fakes.memory import MemoryStore
+from fakes.worker import FakeWorker
 from taskyard.core.access.principals import INSTALLATION, Role
 from taskyard.core.availability import RuntimeStatus
 from taskyard.core.circuit_breaker import CircuitState

@@ -6,10 +6,11 @@ task has come to where it belongs, none is lost, doubled or stuck, and no room i
 
 import pytest
 
-from fakes.engine import CALLER, FakeWorker, World
+from fakes.engine import CALLER, World
 from fakes.faults import Faults, When
 from fakes.memory import MemoryStore
 from fakes.specs import new_task
+from fakes.worker import FakeWorker
 from taskyard.core.backoff import RetryPolicy
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import GroupName, TaskId

@@ -5,6 +5,20 @@ import itertools
 from typing import Any
 
 import pytest
+from fairness_inputs import (
+    ASKED,
+    CLOSED,
+    INDEX,
+    KEYS,
+    LOOK_PAST,
+    POLICY,
+    POOL,
+    RUNTIME,
+    RUNTIMES,
+    SHUT,
+    WINDOW,
+    WORKSPACES,
+)
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -15,10 +29,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from msgspec.structs import replace
-from naive_scheduler import GIB, START, Naive, ready, rooms_of
+from naive_scheduler import START, Naive, ready, rooms_of
 
 from taskyard.core.availability import RuntimeStatus
-from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
+from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import after
 from taskyard.core.resources import Resources
 from taskyard.core.scheduling import fairness, fleet
@@ -26,59 +40,10 @@ from taskyard.core.scheduling.fairness import Chosen, QueueKey, ReadyQueues
 from taskyard.core.scheduling.fleet import Fleet
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.policies import (
-    AnyHost,
-    Composite,
-    MatchTag,
-    MaxPerHost,
-    NoTag,
-    OnePerHost,
     Policy,
 )
 from taskyard.core.scheduling.pools import Pool, Pools
 from taskyard.core.scheduling.requirements import Requirements
-
-WINDOW = 3
-LOOK_PAST = 1
-WORKSPACES = st.sampled_from([WorkspaceName("a"), WorkspaceName("b"), WorkspaceName("c")])
-GROUPS = st.sampled_from([GroupName("g"), GroupName("h"), GroupName("i"), GroupName("j")])
-KEYS = st.builds(QueueKey, WORKSPACES, GROUPS)
-ASKED = st.sampled_from(
-    [
-        Resources(),
-        Resources(),
-        Resources(1000),
-        Resources(500, GIB),
-        Resources(None, 3 * GIB),
-        Resources(slots=0),
-        Resources(cores=1),
-        Resources(None, GIB, cores=2),
-    ]
-)
-POLICY = st.sampled_from(
-    [
-        *[None] * 5,
-        AnyHost(),
-        OnePerHost(),
-        MaxPerHost(2),
-        MatchTag("gpu"),
-        NoTag(),
-        Composite((OnePerHost(), MatchTag("gpu"))),
-        Composite((NoTag(), Composite((AnyHost(), MaxPerHost(2))))),
-    ]
-)
-INDEX = st.integers(0, 20)
-RUNTIME = st.sampled_from(["command", "container", "container", "simulation"])
-RUNTIMES = st.sets(st.sampled_from(["container", "simulation"])).map(
-    lambda some: frozenset({"command", *some})
-)
-POOL = st.builds(
-    Pool,
-    st.sampled_from(["", "g", "[gh]", "j$"]),
-    st.frozensets(st.sampled_from([WorkerId("w0"), WorkerId("w1"), WorkerId("w2")]), min_size=1),
-    st.none() | st.integers(0, 2),
-)
-CLOSED = {"no_worker", "draining", "no_runtime", "no_pool", "no_host", "pool_limit"}
-SHUT = {*CLOSED, "placement"}
 
 
 class FairnessMachine(RuleBasedStateMachine):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_functions import ADA, World, opened
+from function_services import ADA, World, opened
 
 from taskyard.core.errors import InvalidInput
 from taskyard.core.functions.functions import BuildState, CallRequest, Language, Version

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fakes.clock import VirtualClock
-from fakes.engine import CALLER, GIB, WS, World
+from fakes.engine import CALLER, WS, World
 from fakes.faults import Faults, When
 from fakes.memory import MemoryStore
+from fakes.worker import GIB
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import Unavailable
 from taskyard.core.functions.functions import FunctionId

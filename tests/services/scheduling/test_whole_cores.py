@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fakes.engine import CALLER, GIB, FakeWorker, World
+from fakes.engine import CALLER, World
 from fakes.memory import MemoryStore
+from fakes.worker import GIB, FakeWorker
 from taskyard.core.errors import InvalidInput
 from taskyard.core.resources import Capacity, Resources
 from taskyard.core.scheduling.cpu_allocation import CpuAllocation, NumaNode, Topology

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
-from fakes.engine import CALLER, GIB, World
+from fakes.engine import CALLER, World
+from fakes.worker import GIB
 from taskyard.core.attempts import KillReport
 from taskyard.core.backoff import RetryPolicy
 from taskyard.core.ids import GroupName
