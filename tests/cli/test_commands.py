@@ -80,6 +80,28 @@ def test_logs_by_stream_offset_and_json(inside: Inside) -> None:
     assert inside("logs", task, "--offset", "7")[0] == 2
 
 
+def test_logs_of_a_running_task_end_at_the_present_end(inside: Inside) -> None:
+    """Without --follow nothing is waited for."""
+    task = submit(inside, "-s", "echo begun; sleep 60")
+    while inside("logs", task) != (0, b"begun\n", b""):
+        assert inside("logs", task)[0] == 0
+    assert inside("kill", task)[0] == 0
+
+
+def test_logs_with_the_time_of_each_line(inside: Inside) -> None:
+    """In front of both streams, whether followed or not, and in JSON."""
+    task = submit(inside, "-s", "echo one; printf two; echo err >&2")
+    inside("wait", task)
+    at = b"2026-11-29T12:00:00.000001Z "
+    for options in ((), ("-f",)):
+        code, out, err = inside("logs", task, "--timestamps", *options)
+        assert (code, out, err) == (0, at + b"one\n" + at + b"two", at + b"err\n")
+    only = inside("logs", task, "-t", "--stream", "stderr")
+    assert only == (0, b"", at + b"err\n")
+    line = json.loads(inside("logs", "-t", "--json", task)[1].splitlines()[0])
+    assert line["at"] == at.decode().strip()
+
+
 def test_logs_follow_every_attempt(inside: Inside) -> None:
     """Following a task that is retried goes on to its end."""
     task = submit(inside, "--retries", "2", "-s", "echo try; exit 1")

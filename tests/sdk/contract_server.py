@@ -229,7 +229,13 @@ def message(kind: str, ident: str, /, **members: Any) -> bytes:
 
 
 async def follow_messages(
-    entry: Running, number: int | None, offsets: dict[str, int], cut: int | None
+    entry: Running,
+    number: int | None,
+    offsets: dict[str, int],
+    cut: int | None,
+    *,
+    wait: bool,
+    timestamps: bool,
 ) -> AsyncIterator[bytes]:
     """Messages of one attempt from these offsets; ``cut`` ends the stream early."""
     yield b": welcome\n\n"
@@ -252,6 +258,8 @@ async def follow_messages(
                     return
                 sent += len(data)
                 members: Json = {"stream": name, "offset": offset}
+                if timestamps:
+                    members["at"] = "2026-11-29T12:00:00.000001Z"
                 try:
                     members["text"] = data.decode()
                 except UnicodeDecodeError:
@@ -264,6 +272,9 @@ async def follow_messages(
             ends = {key: attempt[key] for key in keys}
             yield message("exit", f"{number}:end", attempt=number, **ends, **sizes)
             return
+        if not wait:
+            yield message("caught_up", f"{number}:x", attempt=number)
+            return
         async with entry.moved:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(entry.moved.wait(), 0.2)
@@ -272,12 +283,20 @@ async def follow_messages(
 
 @get("/api/v1/tasks/{task_id:str}/logs/follow")
 async def follow(
-    task_id: str, attempt: int | None = None, stdout: int = 0, stderr: int = 0
+    task_id: str,
+    attempt: int | None = None,
+    stdout: int = 0,
+    stderr: int = 0,
+    wait: bool = True,
+    timestamps: bool = False,
 ) -> Stream:
     """Follow live."""
     cuts = FAULTS["cut_follow_bytes"]
     cut = cuts.pop(0) if cuts else None
-    messages = follow_messages(find(task_id), attempt, {"stdout": stdout, "stderr": stderr}, cut)
+    offsets = {"stdout": stdout, "stderr": stderr}
+    messages = follow_messages(
+        find(task_id), attempt, offsets, cut, wait=wait, timestamps=timestamps
+    )
     return Stream(messages, media_type="text/event-stream")
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from types import FrameType
 
-from taskyard.cli.output import write_error, write_out
+from taskyard.cli.output import note, write_error, write_out
 from taskyard.sdk import Client
 from taskyard.sdk.models import Exit
 from taskyard.sdk.records import Output
@@ -83,6 +83,18 @@ class TaskStream:
             self._queue.put(Ended())
         except Exception as error:  # noqa: BLE001 - carried over to the main thread and raised there
             self._queue.put(Ended(error))
+
+
+def tell_missing(record: Record) -> bool:
+    """Say what of an attempt's output is gone; False if something is."""
+    if isinstance(record, Output):
+        return True
+    sizes = {"stdout": record.stdout_missing, "stderr": record.stderr_missing}
+    for name, size in sizes.items():
+        if size:
+            text = f"{size} bytes of {name} of attempt {record.attempt} are gone from the server"
+            note(f"taskyard: {text}: deleted from its disk, or damaged; its log tells more")
+    return not any(sizes.values())
 
 
 def emit(output: Output) -> None:

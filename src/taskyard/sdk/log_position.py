@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from datetime import datetime
 from typing import Literal
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ class _Output(msgspec.Struct, frozen=True):
     offset: int
     text: str | None = None
     base64: str | None = None
+    at: datetime | None = None
 
 
 _output = msgspec.json.Decoder(_Output)
@@ -35,13 +37,27 @@ class Discontinuity(Exception):
 class LogPosition:
     """The position of one follower: attempt and offsets, moved by every record it takes."""
 
-    def __init__(self, task_id: str, attempt: int | None, stdout: int, stderr: int) -> None:
+    def __init__(
+        self,
+        task_id: str,
+        attempt: int | None,
+        stdout: int,
+        stderr: int,
+        *,
+        wait: bool = True,
+        timestamps: bool = False,
+    ) -> None:
+        """See ``follow`` of the clients."""
         self.task_id = task_id
         self.attempt = attempt
         """None until the server has named one."""
         self.offsets = {"stdout": stdout, "stderr": stderr}
         self.done = False
-        """Whether there is nothing more to come: the exit record has been seen."""
+        """Whether there is nothing more to come: the exit record has been seen, or the present end
+        was reached and is not to be waited at."""
+        self._options = [("wait", "false")] if not wait else []
+        if timestamps:
+            self._options.append(("timestamps", "true"))
 
     @property
     def path(self) -> str:
@@ -54,7 +70,7 @@ class LogPosition:
         pairs = [(name, str(offset)) for name, offset in self.offsets.items()]
         if self.attempt is not None:
             pairs.append(("attempt", str(self.attempt)))
-        return pairs
+        return pairs + self._options
 
     def take(self, event: ServerSentEvent) -> Output | Exit | None:
         """The record of a message; None for pings and for bytes that were seen before.
@@ -69,6 +85,8 @@ class LogPosition:
                 self.attempt = record.attempt
                 self.done = True
                 return record
+            if event.event == "caught_up":
+                self.done = True
         except (msgspec.DecodeError, binascii.Error) as error:
             raise Unreadable(f"a log message is not what the API promises: {error}") from error
         return None
@@ -86,7 +104,7 @@ class LogPosition:
         if not data:
             return None
         self.offsets[message.stream] = expected + len(data)
-        return Output(message.attempt, message.stream, expected, data)
+        return Output(message.attempt, message.stream, expected, data, message.at)
 
 
 def change(event: ServerSentEvent) -> Change | Gap | None:

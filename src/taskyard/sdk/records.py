@@ -1,5 +1,6 @@
 """Records that clients see in another form than the server sends them."""
 
+from datetime import datetime
 from typing import Generic, TypeVar
 
 from msgspec import Struct
@@ -23,6 +24,8 @@ class Output(Struct, frozen=True):
     """``stdout`` or ``stderr``."""
     offset: int
     data: bytes
+    at: datetime | None = None
+    """When it was written, if that was asked for and the server knows it."""
 
     @property
     def next_offset(self) -> int:

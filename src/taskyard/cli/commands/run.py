@@ -13,7 +13,7 @@ from taskyard.cli.errors import UsageError
 from taskyard.cli.last_task import remember
 from taskyard.cli.output import OutputLost, note, print_json, say
 from taskyard.cli.prompts import ask, can_ask
-from taskyard.cli.stream import Interrupted, TaskStream, emit
+from taskyard.cli.stream import Interrupted, TaskStream, emit, tell_missing
 from taskyard.cli.task_options import TaskOptions, command_of
 from taskyard.cli.task_view import describe_end
 from taskyard.sdk import Client
@@ -96,6 +96,7 @@ def _attend(client: Client, task_id: str, remark: Callable[[str], None] | None) 
                     note("killing the task; interrupt again to detach without waiting for its end")
             elif isinstance(item, Exit):
                 last = item
+                tell_missing(item)
             else:
                 try:
                     emit(item)

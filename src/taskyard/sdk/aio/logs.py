@@ -58,9 +58,11 @@ class AsyncLogMethods(AsyncTaskMethods):
         attempt: int | None = None,
         stdout: int = 0,
         stderr: int = 0,
+        wait: bool = True,
+        timestamps: bool = False,
         patience_s: float = 60.0,
     ) -> AsyncGenerator[records.Output | models.Exit, None]:
-        """Output as it is written, then the attempt's exit record.
+        """Output of both streams in the order it was written, then the attempt's exit record.
 
         Reconnects at its offsets by itself: no byte is lost or repeated. Of a task that ended
         without an attempt the exit record has number 0, or is missing.
@@ -70,9 +72,13 @@ class AsyncLogMethods(AsyncTaskMethods):
             attempt: Which attempt, from 1; None is the latest, and waits for the first.
             stdout: Offset to begin at; -1 leaves the stream out.
             stderr: The same for the other stream.
+            wait: Whether to go on at the present end; without, an attempt that has not ended has no
+                exit record.
+            timestamps: Whether records say when they were written.
             patience_s: Seconds without any answer after which ``Unreachable`` is raised.
         """
-        return self._follow(LogPosition(task_id, attempt, stdout, stderr), patience_s)
+        position = LogPosition(task_id, attempt, stdout, stderr, wait=wait, timestamps=timestamps)
+        return self._follow(position, patience_s)
 
     async def _follow(
         self, position: LogPosition, patience_s: float, *, from_first: bool = False
@@ -115,21 +121,31 @@ class AsyncLogMethods(AsyncTaskMethods):
                 patience.restore()
                 if record is not None:
                     yield record
-                elif position.attempt is None and await self._never_ran(position.task_id):
+                elif (
+                    not position.done
+                    and position.attempt is None
+                    and await self._never_ran(position.task_id)
+                ):
                     position.done = True
                 if position.done:
                     return
 
     async def follow_task(
-        self, task_id: str, *, after: int = 0, patience_s: float = 60.0
+        self,
+        task_id: str,
+        *,
+        after: int = 0,
+        timestamps: bool = False,
+        patience_s: float = 60.0,
     ) -> AsyncGenerator[records.Output | models.Exit, None]:
         """Output and exit records of every attempt after number ``after``, until the task ended.
 
-        ``patience_s`` is that of :meth:`follow`.
+        ``timestamps`` and ``patience_s`` are those of :meth:`follow`.
         """
         attempt = await self._attempt_after(task_id, after, patience_s) if after else 1
         while attempt is not None:
-            position = LogPosition(task_id, attempt if after else None, 0, 0)
+            number = attempt if after else None
+            position = LogPosition(task_id, number, 0, 0, timestamps=timestamps)
             records = self._follow(position, patience_s, from_first=not after)
             async with aclosing(records):
                 async for record in records:
