@@ -139,6 +139,52 @@ def test_kill_proves_that_nothing_survived(yard: Yard) -> None:
     assert (report["kill_report"]["forced"], report["kill_report"]["survivors"]) == (True, [])
 
 
+TURNS = "for i in 1 2 3; do echo o$i; sleep 0.05; echo e$i >&2; sleep 0.05; done"
+IN_ORDER = b"o1\ne1\no2\ne2\no3\ne3\n"
+
+
+@pytest.mark.parametrize("long", ["", "head -c 400000 /dev/zero"])
+def test_both_streams_are_printed_in_the_order_they_came(yard: Yard, long: str) -> None:
+    """While the task runs and afterwards, out of the store and out of archives."""
+    script = f"{TURNS}; {long}"
+
+    def mixed(*arguments: str) -> bytes:
+        done = subprocess.run(
+            [*PROGRAM, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**yard.environment, "TASKYARD_DATA": str(yard.data)},
+            timeout=50,
+            check=True,
+        )
+        return done.stdout[: len(IN_ORDER)]
+
+    assert mixed("run", "-q", "-s", script) == IN_ORDER
+    assert mixed("logs", "@last") == IN_ORDER
+    assert mixed("logs", "-f", "@last") == IN_ORDER
+    lines = yard.run("logs", "--timestamps", "@last").stdout.splitlines()[:3]
+    times = [line.split(b" ")[0] for line in lines]
+    assert [line.split(b" ")[1] for line in lines] == [b"o1", b"o2", b"o3"]
+    assert times == sorted(set(times))
+
+
+def test_output_that_is_gone_is_told(yard: Yard) -> None:
+    """Deleted by hand: an error rather than nothing, and the rest all the same."""
+    task = json.loads(yard.run("submit", "-s", "head -c 100000 /dev/zero; echo err >&2").stdout)
+    yard.run("wait", task["id"])
+    with yard.client() as client:
+        (attempt,) = client.attempts(task["id"])
+    (yard.data / "attempts" / attempt.id / "stdout").unlink()
+    for options in ((), ("-f",)):
+        done = yard.run("logs", task["id"], *options)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr.startswith(b"err\n")
+        assert b"100000 bytes of stdout of attempt 1 are gone" in done.stderr
+    alone = yard.run("logs", task["id"], "--stream", "stdout")
+    assert alone.returncode != 0
+    assert b"100000 bytes of stdout of attempt 1 are gone" in alone.stderr
+
+
 def test_followers_of_a_task_that_never_runs_end(yard: Yard) -> None:
     """Cancelling a waiting task ends who follows it."""
     with yard.client() as client:

@@ -97,4 +97,5 @@ def test_without_it_nothing_but_the_beginning_is_kept(tmp_path: Path) -> None:
     output.begin()
     output.take(STDOUT, b"0123456789")
     output.close()
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["meta.json", "stderr", "stdout"]
+    names = sorted(one.name for one in tmp_path.iterdir())
+    assert names == ["meta.json", "order", "stderr", "stdout"]

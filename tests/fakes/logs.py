@@ -25,6 +25,10 @@ class MemoryLogs:
         self._grown.set()
         self._grown = anyio.Event()
 
+    def attempt_ids(self) -> set[AttemptId]:
+        """Those that have written something."""
+        return {attempt_id for attempt_id, _ in self._output}
+
     async def size(self, attempt_id: AttemptId, stream: Stream) -> StreamSize:
         """See the port."""
         return StreamSize(len(self._output.get((attempt_id, stream), b"")))

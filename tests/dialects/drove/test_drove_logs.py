@@ -117,6 +117,17 @@ async def test_files_that_are_not_there_are_errors(world: DroveWorld, name: str)
     assert answer.json()["data"] == "x"
 
 
+async def test_output_that_is_gone_is_an_error(world: DroveWorld) -> None:
+    """Not an empty file."""
+    attempt_id = await written(world, b"x" * 100)
+    await world.workers.finish(world.workers.hanging[attempt_id])
+    await world.workers.logs.delete([attempt_id])
+    for what in ("read/output.log?offset=0", "read/output.log", "download/output.log"):
+        answer = await world.api.get(f"{BASE}/{what}")
+        assert answer.status_code == 500
+        assert answer.json()["error"].startswith("100 bytes of stdout of attempt 1 are gone")
+
+
 async def test_downloads_have_every_byte(world: DroveWorld) -> None:
     """Under their name, or one that says what they are."""
     data = bytes(range(256)) * 3000

@@ -125,6 +125,20 @@ async def test_ends_are_told_as_the_contract_says(
                 assert one.headers["content-type"] == "text/plain; charset=utf-8"
 
 
+async def test_output_that_is_gone_is_told_in_its_place(world: FastlaneWorld) -> None:
+    """One of many must not hide the others, so that no status tells it."""
+    enqueued = await world.enqueue("echo out")
+    found = await world.execution(enqueued)
+    assert found["log"] == "out\n"
+    await world.worker.logs.delete([*world.worker.logs.attempt_ids()])
+    marker = "[taskyard: 4 bytes of stdout of attempt 1 are gone"
+    assert marker in (await world.execution(enqueued))["log"]
+    base = f"/tasks/mail/jobs/{enqueued['jobId']}"
+    for kind in ("stdout", "logs"):
+        answer = await world.api.get(f"{base}/{kind}")
+        assert (answer.status_code, marker in answer.text) == (200, True)
+
+
 async def test_running_and_pulling_are_told_apart(world: FastlaneWorld) -> None:
     """Pulling until the container was seen; output routes are empty until the end."""
     pulling = await world.enqueue("pull")

@@ -100,6 +100,10 @@ class WordWorker:
         """Let a hanging attempt write something."""
         self._logs.write(AttemptId(attempt_id), stream, data)
 
+    async def forget(self, attempt_id: str) -> None:
+        """Lose what an attempt has written."""
+        await self._logs.delete([AttemptId(attempt_id)])
+
     async def finish(self, attempt_id: str) -> None:
         """Let a hanging attempt end well."""
         await self._end(self._hanging.pop(AttemptId(attempt_id)), AttemptState.SUCCEEDED, None, 0)

@@ -155,6 +155,26 @@ async def test_events_follow_output_from_before_the_start_to_the_exit(world: Nat
     assert bad.status_code == 400
 
 
+async def test_output_that_is_gone_is_an_error(world: NativeWorld) -> None:
+    """Neither nothing nor the end of it; followers hear of it with the exit."""
+    task = await world.submit(command=["hang"])
+    attempt = await world.running(task["id"])
+    world.worker.say(attempt["id"], Stream.STDOUT, TEXT)
+    await world.worker.finish(attempt["id"])
+    await world.ended(task["id"])
+    await world.worker.forget(attempt["id"])
+    path = f"/tasks/{task['id']}/logs"
+    for query in ({}, {"offset": 3}, {"download": "true"}):
+        answer = await world.api.get(f"{path}/stdout", params=query)
+        assert answer.status_code == 500
+        assert answer.json()["type"] == "about:blank#damaged"
+        assert "10 bytes of stdout of attempt 1 are gone" in answer.json()["detail"]
+    both = await world.api.get(f"{path}/both")
+    assert both.status_code == 500
+    (exit_,) = await messages_of(world, path, {})
+    assert (exit_["type"], exit_["stdout_missing"]) == ("exit", 10)
+
+
 async def say_by_turns(world: NativeWorld) -> tuple[str, str]:
     """Path of the output of a task that writes to both streams, and the id of its attempt."""
     task = await world.submit(command=["hang"])

@@ -219,6 +219,29 @@ async def test_an_archived_index_that_is_damaged_costs_the_order_only(world: Log
     assert [output.stream for output in found] == [OUT, ERR]
 
 
+@pytest.mark.parametrize("compressed", [True, False])
+async def test_the_exit_tells_what_is_gone(tmp_path: Path, compressed: bool) -> None:
+    """Deleted by hand, or damaged in an archive; the other stream comes all the same."""
+    world = LogWorld(tmp_path, fold_bytes=0)
+    attempt_id = world.begin()
+    world.say(attempt_id, OUT, b"gone")
+    world.say(attempt_id, ERR, b"here")
+    await world.end(attempt_id)
+    if compressed:
+        world.compress(attempt_id)
+        archive = tmp_path / attempt_id / "stdout.gz"
+        archive.write_bytes(archive.read_bytes()[:-5] + b"wrong")
+    else:
+        (tmp_path / attempt_id / "stdout").unlink()
+    async with aclosing(world.follow.follow(CALLER, TASK, 1, 0, 0)) as items:
+        found = [item async for item in items]
+    exit_ = found.pop()
+    assert isinstance(exit_, Exit)
+    assert (exit_.stdout, exit_.stdout_missing) == (0, 4)
+    assert (exit_.stderr, exit_.stderr_missing) == (4, 0)
+    assert mixed([one for one in found if isinstance(one, Output)]) == b"here"
+
+
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from log_world import CALLER, STRANGER, TASK, LogWorld
 
-from taskyard.core.errors import InvalidInput, NotFound
+from taskyard.core.errors import InvalidInput, NotFound, StoreDamaged
 from taskyard.core.ids import AttemptId
 from taskyard.core.states import AttemptState
 from taskyard.ports.logs import Stream
@@ -14,6 +14,29 @@ from taskyard.ports.logs import Stream
 pytestmark = pytest.mark.anyio
 
 OUT, ERR = Stream.STDOUT, Stream.STDERR
+
+
+async def test_output_that_is_gone_is_told(tmp_path: Path) -> None:
+    """Deleted by hand or by damage: neither empty nor the end, but an error that says so."""
+    world = LogWorld(tmp_path, fold_bytes=0)
+    attempt_id = world.begin()
+    world.write(attempt_id, Stream.STDOUT, b"0123456789")
+    world.write(attempt_id, Stream.STDERR, b"abc")
+    await world.end(attempt_id)
+    file = tmp_path / attempt_id / "stdout"
+    file.write_bytes(b"0123")
+    found = await world.logs.read(CALLER, TASK, Stream.STDOUT, 1, 0, 100)
+    assert (found.data, found.size) == (b"0123", 10)
+    with pytest.raises(StoreDamaged, match="6 bytes of stdout of attempt 1 are gone"):
+        await world.logs.read(CALLER, TASK, Stream.STDOUT, 1, 4, 100)
+    file.unlink()
+    for offset, length in ((0, 0), (0, 100), (5, 1)):
+        with pytest.raises(StoreDamaged, match="10 bytes of stdout of attempt 1 are gone"):
+            await world.logs.read(CALLER, TASK, Stream.STDOUT, 1, offset, length)
+    assert (await world.logs.read(CALLER, TASK, Stream.STDERR, 1, 0, 100)).data == b"abc"
+    del world.store.all[attempt_id]
+    with pytest.raises(NotFound):
+        await world.logs.read(CALLER, TASK, Stream.STDOUT, None, 0, 100)
 
 
 @pytest.fixture

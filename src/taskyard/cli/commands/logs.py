@@ -87,7 +87,7 @@ def _read(client: Client, part: _Part) -> Iterator[Output | Exit]:
             yield Output(number, part.stream, at, data)
             at += len(data)
         return
-    for record in client.follow(
+    yield from client.follow(
         part.task_id,
         attempt=number,
         wait=False,
@@ -95,8 +95,7 @@ def _read(client: Client, part: _Part) -> Iterator[Output | Exit]:
         patience_s=PATIENCE_S,
         stdout=part.start("stdout"),
         stderr=part.start("stderr"),
-    ):
-        yield record
+    )
 
 
 def _follow(client: Client, part: _Part) -> Iterator[Output | Exit]:

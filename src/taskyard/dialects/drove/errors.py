@@ -57,6 +57,10 @@ class LogNotFound(TaskyardError):
     """There is no such output; has no envelope."""
 
 
+class LogDamaged(TaskyardError):
+    """Output that was there and is not any more; has no envelope either."""
+
+
 def success(data: Any = None) -> Answer:
     """Done; ``data`` without nulls, or none at all."""
     envelope: dict[str, Any] = {"status": "SUCCESS", "message": "success"}
@@ -121,6 +125,7 @@ _TABLE: Final = ErrorTable[Callable[[Any], Answer]](
         NotFound: lambda error: failure(200, str(error)),
         LookupFailed: lambda error: failure(200, str(error), error.data),
         LogNotFound: _unreadable_log,
+        LogDamaged: lambda error: plain({"error": str(error)}, 500),
         Conflict: lambda error: failure(409, str(error)),
         NotAuthenticated: lambda _: Answer(401, _UNAUTHORIZED, (TEXT, _CHALLENGE)),
         NotAllowed: lambda _: Answer(403),

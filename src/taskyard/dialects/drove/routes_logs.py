@@ -8,11 +8,11 @@ from typing import Final
 from litestar.types import ASGIApp
 
 from taskyard.core.attempts import Attempt
-from taskyard.core.errors import NotFound
+from taskyard.core.errors import NotFound, StoreDamaged
 from taskyard.core.tasks import Container, Task
 from taskyard.dialects.drove.auth import LOG_READERS
 from taskyard.dialects.drove.dialect import BASE, Call, Roles
-from taskyard.dialects.drove.errors import LogNotFound, plain
+from taskyard.dialects.drove.errors import LogDamaged, LogNotFound, plain
 from taskyard.dialects.drove.routes_tasks import find
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.downloads import LogDownload
@@ -120,7 +120,10 @@ def _file(call: Call, task: Task, attempt: Attempt | None) -> tuple[Stream, Atte
 async def _slice(
     call: Call, attempt: Attempt, stream: Stream, offset: int, length: int
 ) -> LogSlice:
-    return await call.cluster.engine.logs.slice(attempt, stream, offset, length)
+    try:
+        return await call.cluster.engine.logs.slice(attempt, stream, offset, length)
+    except StoreDamaged as error:
+        raise LogDamaged(str(error)) from error
 
 
 def _files(task: Task) -> dict[str, Stream]:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from taskyard.core.attempts import Attempt
-from taskyard.core.errors import NotFound
+from taskyard.core.errors import NotFound, StoreDamaged
 from taskyard.core.jobs import Execution
 from taskyard.dialects.fastlane.statuses import WITHOUT_OUTPUT, has_output, remark_of, status_of
 from taskyard.ports.logs import Stream
@@ -27,6 +27,10 @@ async def text_pieces(logs: Logs, attempt: Attempt, stream: Stream) -> AsyncIter
         try:
             found = await logs.slice(attempt, stream, offset, PIECE_BYTES)
         except NotFound:  # pruned meanwhile
+            return
+        except StoreDamaged as error:
+            # A status could tell it of one output, and would hide all others in a list.
+            yield decoder.decode(b"", final=True) + f"\n[taskyard: {error}]\n"
             return
         offset += len(found.data)
         text = decoder.decode(found.data, not found.data)

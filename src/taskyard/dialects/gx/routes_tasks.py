@@ -1,6 +1,7 @@
 """The tasks of a workspace, in the order of the contract."""
 
 import re
+from contextlib import aclosing
 from typing import Final
 
 import msgspec
@@ -22,6 +23,7 @@ from taskyard.dialects.http.dialect import Call
 from taskyard.dialects.http.requests import decode_json
 from taskyard.dialects.http.routes import Routes
 from taskyard.ports.logs import Stream
+from taskyard.services.tasks.followed import Output
 
 BODY_BYTES: Final = 1 << 20
 LOG_BYTES: Final = 1 << 20
@@ -98,13 +100,15 @@ async def logs(call: GxCall) -> Answer:
         attempt = await engine.logs.resolve(call.caller, task.id, None)
     except NotFound:
         return Answer(200, b"", (TEXT,))  # it has not run yet
-    # Commands have both in one, in order; of a container, nobody knows the order.
+    known = [await engine.logs.slice(attempt, stream, 0, 0) for stream in Stream]
+    stdout, stderr = (max(0, one.size - LOG_BYTES) for one in known)
     written = b""
-    for stream in Stream:
-        known = await engine.logs.slice(attempt, stream, 0, 0)
-        offset = max(0, known.size - LOG_BYTES)
-        written += (await engine.logs.slice(attempt, stream, offset, LOG_BYTES)).data
-    text = written[-LOG_BYTES:].decode(errors="replace").encode()
+    follow = engine.follow.follow(call.caller, task.id, attempt.number, stdout, stderr, wait=False)
+    async with aclosing(follow) as items:
+        async for item in items:
+            if isinstance(item, Output):
+                written = (written + item.data)[-LOG_BYTES:]
+    text = written.decode(errors="replace").encode()
     return Answer(200, text, (TEXT,))
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from litestar.types import Receive, Scope, Send
 
 from taskyard.core.attempts import Attempt
+from taskyard.core.errors import StoreDamaged
 from taskyard.core.instants import rfc3339
 from taskyard.core.line_times import LineTimes
 from taskyard.dialects.http.answers import is_head
@@ -45,9 +46,12 @@ class LogDownload:
         left = 0 if is_head(scope) else self._length
         offset = self._offset
         while left > 0:
-            part = await self._logs.slice(
-                self._attempt, self._stream, offset, min(left, PIECE_BYTES)
-            )
+            try:
+                part = await self._logs.slice(
+                    self._attempt, self._stream, offset, min(left, PIECE_BYTES)
+                )
+            except StoreDamaged as error:
+                raise ConnectionAbortedError(str(error)) from error
             if not part.data:
                 # The promised length cannot be kept; the reader must not take this for the end.
                 raise ConnectionAbortedError("the log went away while it was sent")

@@ -356,6 +356,7 @@ class AttemptContainer:
         kill_report: KillReport | None = None,
         exit_code: int | None = None,
     ) -> None:
+        self._output.flush()
         sizes = self._output.sizes()
         self.over = True
         if self._syslog_lines is not None:

@@ -115,6 +115,7 @@ class Copying:
                 while data := await attachment.read():
                     for stream, piece in frames.feed(data):
                         self._output.take(stream, piece)
+                    self._output.flush_soon()
                 self._is_whole = frames.is_whole
             except (EngineUnreachable, ValueError) as error:
                 _log.info("attachment broke", container=self._container, why=str(error))
@@ -166,6 +167,7 @@ class Copying:
                 try:
                     for stream, piece in frames.feed(data):
                         self._output.take(stream, piece)
+                    self._output.flush_soon()
                 except ValueError as error:
                     raise EngineUnreachable(str(error)) from error
                 except OSError as error:

@@ -1,14 +1,17 @@
 """The output files of one attempt, written by this process for once."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from taskyard.core import output_index
 from taskyard.core.attempts import StreamSize
 from taskyard.runtimes.container.tail_file import TailFile
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
 from taskyard.runtimes.output import disk_space, meta
+from taskyard.runtimes.output.order import OrderWriter
 
 META: Final = "meta.json"
 _NAMES: Final = {STDOUT: "stdout", STDERR: "stderr"}
@@ -21,6 +24,8 @@ _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOF
 
 class Output:
     """Appends to ``stdout`` and ``stderr`` up to the limit, and counts what is beyond.
+
+    In what order it came goes to ``order``: engines tell of both streams in one.
 
     Positions count the container's own bytes of a stream from its first. Whatever is offered that
     lies before what the files hold is passed over, so that a log can be read again from its
@@ -55,6 +60,8 @@ class Output:
         self._limit = limit_bytes
         self._unlooked = 0
         self._fds: dict[int, int] = {}
+        self._order = OrderWriter(str(directory))
+        self._flushing: asyncio.TimerHandle | None = None
         self._prefix: dict[int, int] = {STDOUT: 0, STDERR: 0}
         self._seen: dict[int, int] = {STDOUT: 0, STDERR: 0}
         self._at: dict[int, int] = {STDOUT: 0, STDERR: 0}
@@ -65,6 +72,8 @@ class Output:
         meta.write_text(f'{{"log_limit_bytes": {self._limit}}}', encoding="ascii")
         for stream, name in _NAMES.items():
             self._fds[stream] = os.open(f"{self._directory}/{name}", _FLAGS | os.O_TRUNC, _MODE)
+        (self._directory / output_index.FILE).unlink(missing_ok=True)
+        self._order.open()
 
     def resume(self, stderr_prefix_bytes: int) -> None:
         """Go on behind what the files hold. Raises ``OSError``.
@@ -87,6 +96,11 @@ class Output:
                     os.ftruncate(fd, min(os.fstat(fd).st_size, stderr_prefix_bytes))
                 continue
             self._seen[stream] = max(0, os.fstat(fd).st_size - self._prefix[stream])
+        if self._merge:
+            (self._directory / output_index.FILE).unlink(missing_ok=True)
+        sizes = [os.fstat(self._fds[stream]).st_size for stream in (STDOUT, STDERR)]
+        self._order.resume((sizes[0], sizes[1]))
+        self._order.open()
 
     def remark(self, text: str) -> None:
         """Add a line of our own to ``stderr``, before the container begins. Raises ``OSError``."""
@@ -99,6 +113,19 @@ class Output:
     def stderr_prefix_bytes(self) -> int:
         """Bytes of the remarks."""
         return self._prefix[STDERR]
+
+    def flush_soon(self) -> None:
+        """After what came together: let the order be known in a moment. For an event loop."""
+        due_in_s = self._order.due_in_s
+        if due_in_s is not None and self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(due_in_s, self.flush)
+
+    def flush(self) -> None:
+        """Let the order of all that came be known now."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        self._order.flush()
 
     def rewind(self) -> None:
         """What comes next is the container's output from its first byte again."""
@@ -164,6 +191,8 @@ class Output:
 
     def close(self) -> None:
         """Close the files."""
+        self.flush()
+        self._order.close()
         fds, self._fds = self._fds, {}
         for fd in fds.values():
             os.close(fd)
@@ -171,7 +200,9 @@ class Output:
             ending.close()
 
     def _append(self, stream: int, data: bytes) -> None:
+        stream = STDOUT if self._merge else stream
         view = memoryview(data)
         while view:
-            written = os.write(self._fds[STDOUT if self._merge else stream], view)
+            written = os.write(self._fds[stream], view)
+            self._order.add(stream, written)
             view = view[written:]

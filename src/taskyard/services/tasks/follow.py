@@ -205,7 +205,6 @@ class Follow:
         dropped = {
             stream: (await self._files.size(attempt.id, stream)).dropped_bytes for stream in Stream
         }
-        stdout, stderr = await followed.size(Stream.STDOUT), await followed.size(Stream.STDERR)
         return Exit(
             attempt=attempt.number,
             state=attempt.state,
@@ -214,12 +213,12 @@ class Follow:
             reason=attempt.reason,
             message=attempt.message,
             task_state=task_state,
-            stdout=stdout,
-            stderr=stderr,
+            stdout=await followed.size(Stream.STDOUT),
+            stderr=await followed.size(Stream.STDERR),
             stdout_dropped=attempt.stdout.dropped_bytes or dropped[Stream.STDOUT],
             stderr_dropped=attempt.stderr.dropped_bytes or dropped[Stream.STDERR],
-            stdout_missing=max(0, attempt.stdout.stored_bytes - stdout),
-            stderr_missing=max(0, attempt.stderr.stored_bytes - stderr),
+            stdout_missing=await followed.missing(Stream.STDOUT),
+            stderr_missing=await followed.missing(Stream.STDERR),
         )
 
 

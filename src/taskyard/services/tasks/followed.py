@@ -6,6 +6,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from taskyard.core.attempts import Attempt
+from taskyard.core.errors import StoreDamaged
 from taskyard.core.instants import Instant
 from taskyard.core.output_index import FILE, STDERR, STDOUT, Merge, Run
 from taskyard.core.states import ENDED_ATTEMPT
@@ -54,6 +55,8 @@ class FollowedAttempt:
         self._folded: dict[str, bytes] = {}
         self._ahead = dict.fromkeys(Stream, (0, b""))
         """Read already: where it begins, and the bytes."""
+        self._readable: dict[Stream, int] = {}
+        """Bytes in front of what is damaged."""
 
     @property
     def ended(self) -> bool:
@@ -90,6 +93,15 @@ class FollowedAttempt:
 
     async def size(self, stream: Stream) -> int:
         """Bytes that can be read now."""
+        return self._readable.get(stream, await self._size(stream))
+
+    async def missing(self, stream: Stream) -> int:
+        """Bytes that were kept and cannot be read any more."""
+        kept = self.attempt.stdout if stream is Stream.STDOUT else self.attempt.stderr
+        present = await self._size(stream)
+        return max(kept.stored_bytes, present) - self._readable.get(stream, present)
+
+    async def _size(self, stream: Stream) -> int:
         if stream.value in self._folded:
             return len(self._folded[stream.value])
         return (await self._files.size(self.attempt.id, stream)).stored_bytes
@@ -166,9 +178,14 @@ class FollowedAttempt:
         begin, data = self._ahead[stream]
         if not begin <= offset <= offset + length <= begin + len(data):
             size = self._sizes[_NUMBERS[stream] - 1]
-            data = await self._files.read(
-                self.attempt.id, stream, offset, min(CHUNK_BYTES, size - offset)
-            )
+            try:
+                data = await self._files.read(
+                    self.attempt.id, stream, offset, min(CHUNK_BYTES, size - offset)
+                )
+            except StoreDamaged:
+                # Who reads the file has it in the log; what comes behind it is not shown either.
+                self._readable[stream] = offset
+                data = b""
             begin = offset
             self._ahead[stream] = (begin, data)
         return data[offset - begin : offset - begin + length]

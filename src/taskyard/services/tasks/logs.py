@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from taskyard.core.access.principals import Caller
 from taskyard.core.attempts import Attempt, StreamSize
-from taskyard.core.errors import InvalidInput, NotFound
+from taskyard.core.errors import InvalidInput, NotFound, StoreDamaged
 from taskyard.core.ids import TaskId
 from taskyard.core.output_index import FILE
 from taskyard.core.states import ENDED_ATTEMPT
@@ -55,6 +55,7 @@ class Logs:
         Raises:
             NotFound: no such task in the caller's workspace, or no such attempt yet.
             InvalidInput: a negative offset or length.
+            StoreDamaged: what was kept at this offset is not there any more.
         """
         check_offset("offset", offset, least=0)
         check_offset("length", length, least=0)
@@ -70,7 +71,10 @@ class Logs:
         raise NotFound("attempt", f"{task_id}/{'latest' if attempt is None else attempt}")
 
     async def slice(self, attempt: Attempt, stream: Stream, offset: int, length: int) -> LogSlice:
-        """As :meth:`read`, for an attempt at hand. Raises ``NotFound`` if it was deleted."""
+        """As :meth:`read`, for an attempt at hand.
+
+        Raises ``NotFound`` if it was deleted, and ``StoreDamaged``.
+        """
         length = min(length, LARGEST_SLICE_BYTES)
         if attempt.state not in ENDED_ATTEMPT:
             found = await self._in_files(attempt, stream, offset, length)
@@ -109,13 +113,23 @@ class Logs:
         self, attempt: Attempt, stream: Stream, offset: int, length: int
     ) -> LogSlice:
         size = await self._files.size(attempt.id, stream)
+        kept_bytes = size.stored_bytes
+        if attempt.state in ENDED_ATTEMPT and kept_bytes < _stored(attempt, stream).stored_bytes:
+            # It may have been deleted in this moment, with its task.
+            attempt = await self._store.attempt(attempt.workspace, attempt.id)
+            kept_bytes = _stored(attempt, stream).stored_bytes
+            if size.stored_bytes <= offset < max(1, kept_bytes):
+                raise StoreDamaged(
+                    f"{kept_bytes - size.stored_bytes} bytes of {stream} of attempt "
+                    f"{attempt.number} are gone: deleted from the server's disk, or damaged"
+                )
         length = min(length, size.stored_bytes - offset)
         data = await self._files.read(attempt.id, stream, offset, length) if length > 0 else b""
         return LogSlice(
             attempt,
             data,
             offset,
-            size.stored_bytes,
+            kept_bytes,
             max(size.dropped_bytes, _stored(attempt, stream).dropped_bytes),
             complete=attempt.state in ENDED_ATTEMPT,
         )
