@@ -4,8 +4,9 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from harbour import Harbour, until
+from harbour import Harbour
 
+from eventually import eventually_async
 from taskyard.core.output_index import FILE, decode, merged
 from taskyard.runtimes.container.output import Output
 
@@ -84,7 +85,7 @@ async def test_it_is_known_a_moment_later(tmp_path: Path) -> None:
     assert (tmp_path / FILE).read_bytes() == b""
     output.take(2, b"abc")
     output.flush_soon()
-    await until(lambda: bool((tmp_path / FILE).read_bytes()))
+    await eventually_async(lambda: bool((tmp_path / FILE).read_bytes()))
     output.close()
 
 

@@ -415,6 +415,13 @@ class Event(Struct, frozen=True):
     detail: str | None = None
 
 
+class CaughtUp(Struct, frozen=True):
+    """All there is was delivered, and there will be more: the end of one who does not wait."""
+
+    attempt: int
+    """0 if there is none yet."""
+
+
 class Exit(Struct, frozen=True):
     """How the attempt ended, after its last byte. Encodes as the API's ``exit`` message."""
 

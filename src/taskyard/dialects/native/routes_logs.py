@@ -17,7 +17,7 @@ from taskyard.dialects.native.queries import BothQuery, FollowQuery, LogQuery
 from taskyard.dialects.native.ranges import Unsatisfiable, parse_range
 from taskyard.dialects.native.streaming import EventStream, Source, serve_socket
 from taskyard.ports.logs import Stream
-from taskyard.services.tasks.follow import Exit
+from taskyard.services.tasks.follow import CaughtUp, Exit
 from taskyard.services.tasks.log_text import OutputMessage
 from taskyard.services.tasks.logs import LARGEST_SLICE_BYTES
 
@@ -108,7 +108,9 @@ async def read_both(call: Call[BothQuery, None]) -> ASGIApp:
 
 @routes.get(
     "/follow",
-    answers({200: EVENTS}, fails=(404,), token_in_query=True, events=(OutputMessage, Exit)),
+    answers(
+        {200: EVENTS}, fails=(404,), token_in_query=True, events=(OutputMessage, CaughtUp, Exit)
+    ),
 )
 async def follow_log(call: Call[FollowQuery, None]) -> ASGIApp:
     """Follow the output live, as server-sent events, up to the exit record."""
