@@ -62,6 +62,7 @@ def client(engine: RealEngine, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TASKYARD_CONTAINER_ENGINE", engine.url)
         patch.setenv("TASKYARD_CONTAINER_NETWORK", "none")
+        patch.setenv("TASKYARD_CIRCUIT_RESET_S", "1")
         patch.setenv("TASKYARD_WORKER_SLOTS", "20")
         patch.setenv("TASKYARD_LOG_LIMIT_BYTES", "200MiB")
         patch.setenv("TASKYARD_FASTLANE_PULL", "missing")

@@ -33,6 +33,8 @@ def data(engine: RealEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A server's data directory; the environment says which engine it is to use."""
     monkeypatch.setenv("TASKYARD_CONTAINER_ENGINE", engine.url)
     monkeypatch.setenv("TASKYARD_CONTAINER_NETWORK", "none")
+    # An outage may be long on a busy machine; the circuit must not stay open for a minute then.
+    monkeypatch.setenv("TASKYARD_CIRCUIT_RESET_S", "1")
     yield tmp_path / "data"
     engine.clear()
 

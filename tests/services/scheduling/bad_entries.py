@@ -1,17 +1,15 @@
 """Entries that cannot be dealt with, one for each loop, and a service that meets them."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import anyio
-import pytest
 
 from fakes.clock import VirtualClock, settled
 from fakes.specs import NOW, WS, new_task
-from fakes.stores import opened
 from taskyard.core.attempts import Ended
 from taskyard.core.cron import CatchUp
 from taskyard.core.errors import NotFound
@@ -35,7 +33,6 @@ from taskyard.services.scheduling.timers import Timers
 from taskyard.store.sqlite.database import FILE_NAME
 from taskyard.store.sqlite.store import SqliteStore
 
-pytestmark = pytest.mark.anyio
 W1 = WorkerRecord(
     WorkerId("w1"), IncarnationId("i1"), "h", "1", Capacity(9, 9, 9), ("command",), NOW, NOW
 )
@@ -115,14 +112,6 @@ class Yard:
                     await anyio.sleep(0.001)
                 await settled()
                 loops.cancel_scope.cancel()
-
-
-@pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    """An open, empty store."""
-    store = await opened(tmp_path)
-    yield Yard(store, tmp_path)
-    await store.close()
 
 
 async def a_recurring_task(yard: Yard, sql: str) -> str:

@@ -4,6 +4,7 @@ Of each kind there are two entries. One is spoiled behind the store's back, as b
 lost a time zone or a damaged page; then the loop's turn comes.
 """
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ from taskyard.services.tasks.validation import check_spec
 from taskyard.store.sqlite.parking import RETRY_S
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    """An open, empty store."""
+    store = await opened(tmp_path)
+    yield Yard(store, tmp_path)
+    await store.close()
 
 
 @pytest.mark.parametrize("case", CASES)
