@@ -150,13 +150,13 @@ async def serve(data: Path, port: int) -> None:
     served = Served(nothing, metrics, lambda: {"store": True}, others=made)  # type: ignore[arg-type]  # the native dialect is not served
     listener = Listener(bind_tcp("127.0.0.1", port), dialect_app(served, "drove"), 1)
     async with anyio.create_task_group() as tasks:
-        await wired.tally.load(store.dispatch)
+        await wired.counters.load(store.dispatch)
         await wired.engine.dispatch.load()
         await wired.rescue.load()
         loops = (wired.engine.dispatch.run, wired.due.run, wired.rescue.run, wired.leases.run)
         for loop in loops:
             tasks.start_soon(loop)
-        await workers.begin(wired.reception, tasks)
+        await workers.begin(wired.gateway, tasks)
         tasks.start_soon(listener.serve)
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:

@@ -53,13 +53,13 @@ def measure(bench: Bench) -> Sequence[Row]:
     """Each demand in turn, until so many attempts hold room; then others end and make room."""
     count = bench.scale.latency_tasks * 5
     rows = []
-    for (what, demand), line in zip(DEMANDS.items(), LINES, strict=True):
-        values = decisions_ms(demand, count, random.Random(what))  # noqa: S311 - no secret
+    for (what, requirements), line in zip(DEMANDS.items(), LINES, strict=True):
+        values = decisions_ms(requirements, count, random.Random(what))  # noqa: S311 - no secret
         rows.append(plain(NAME, line, "ms", [percentile(values, 0.99)], LIMIT))
     return rows
 
 
-def decisions_ms(demand: Requirements, count: int, chance: random.Random) -> list[float]:
+def decisions_ms(requirements: Requirements, count: int, chance: random.Random) -> list[float]:
     """Milliseconds of processor time from a task becoming ready to its place, its room taken.
 
     Nothing is waited for; the time of the wall would count whoever else has the processor.
@@ -69,7 +69,7 @@ def decisions_ms(demand: Requirements, count: int, chance: random.Random) -> lis
     for seq in range(count):
         group = GroupName(f"group-{seq % 3}")
         task = ReadyTask(
-            seq, TaskId(f"task-{seq}"), WorkspaceName("w"), group, 0, demand, NOW, None
+            seq, TaskId(f"task-{seq}"), WorkspaceName("w"), group, 0, requirements, NOW, None
         )
         begin = time.thread_time()
         queues.add(task)

@@ -101,8 +101,8 @@ async def test_an_attempt_holds_what_its_task_asks_for(store: Any) -> None:
     """And is the task's current one."""
     asked = Resources(500, 1 << 30, 7)
     placed = await run(store, new_task(resources=asked))
-    ((attempt, group, demand),) = await store.dispatch.running()
-    assert demand == Requirements(asked)
+    ((attempt, group, requirements),) = await store.dispatch.running()
+    assert requirements == Requirements(asked)
     assert attempt == placed.attempt
     assert (attempt.resources, attempt.number, group) == (asked, 1, "default")
     task = await store.tasks.task(WS, placed.task.id)
@@ -116,12 +116,12 @@ async def test_an_attempt_keeps_the_cores_it_got(store: Any) -> None:
     new = new_task(resources=asked, placement=policy)
     (stored,) = await store.tasks.submit([new], None)
     (ready,) = await store.dispatch.ready(WS, new.spec.group, None, 9)
-    assert ready.demand == Requirements(asked, policy=policy)
+    assert ready.requirements == Requirements(asked, policy=policy)
     allotted = CpuAllocation(1, (4, 5), 1 << 30)
     await store.dispatch.place([placement(new.id, stored.seq, allotted=allotted)], NOW)
     (running,) = await store.dispatch.running()
     assert running.attempt.resources == asked.granted(allotted)
-    assert running.demand == ready.demand
+    assert running.requirements == ready.requirements
     assert (await store.tasks.task(WS, new.id)).spec.resources == asked
 
 

@@ -135,8 +135,8 @@ class World:
         audit = Audit(self.trail, self.clock)
         self.bus = Bus()
         self.rooms = ClusterState(self.clock.monotonic)
-        self.tally = TaskCounters(self.bus)
-        self.load = Admission(max_queued, self.tally.waiting, self.clock.monotonic)
+        self.counters = TaskCounters(self.bus)
+        self.load = Admission(max_queued, self.counters.waiting, self.clock.monotonic)
         self.kill = KillOrders(self.transport, self.bus)
         dispatching = self.store.dispatch
         self.assignments = Assignments(secrets, 1 << 20, containers=containers)
@@ -165,7 +165,7 @@ class World:
             self.clock,
             self.clock.monotonic,
         )
-        self.reception = WorkerGateway(
+        self.gateway = WorkerGateway(
             dispatching,
             self.store.tasks,
             self.assignments,
@@ -198,36 +198,36 @@ class World:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["World"]:
         """Load what is stored and let the loops run."""
-        await self.tally.load(self.store.dispatch)
+        await self.counters.load(self.store.dispatch)
         await self.dispatch.load()
         await self.rescue.load()
         async with anyio.create_task_group() as group:
             for loop in (self.dispatch.run, self.due.run, self.rescue.run, self.leases.run):
                 group.start_soon(loop)
-            await self.settle()
+            await self.complete()
             yield self
             group.cancel_scope.cancel()
         self.dispatch.close()
         self.due.close()
         self.bus.close()
 
-    async def settle(self) -> None:
+    async def complete(self) -> None:
         """Let everything happen that happens without time passing."""
         await settled()
 
     async def dispatching(self) -> None:
         """Let the scheduler see a change."""
-        await self.settle()
+        await self.complete()
 
     async def advance(self, seconds: float, step: float = 0.5) -> None:
         """Let time pass in steps; workers beat at each."""
         end = self.clock.monotonic() + seconds
         while (left := end - self.clock.monotonic()) > 1e-9:
             self.clock.advance(min(step, left))
-            await self.settle()
+            await self.complete()
             for worker in self.transport.workers.values():
                 await worker.beat()
-            await self.settle()
+            await self.complete()
 
     async def worker(
         self,
@@ -251,7 +251,7 @@ class World:
         """A task that runs ``true`` unless told otherwise; the scheduler has seen it."""
         work = members.pop("work", Command(argv=("true",)))
         task, _ = await self.tasks.submit(caller, TaskSpec(work=work, **members))
-        await self.settle()
+        await self.complete()
         return task
 
     async def task(self, task_id: TaskId) -> Task:

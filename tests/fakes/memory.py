@@ -21,7 +21,7 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import Instant
-from taskyard.core.scheduling.requirements import ReadyTask, demand_of
+from taskyard.core.scheduling.requirements import ReadyTask, requirements_of
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import Backlog, PlacedAttempt, Placement, Running, WorkerRecord
@@ -315,7 +315,7 @@ class MemoryDispatch:
         await checkpoint()
         specs = {task.id: task.spec for task in self._model.tasks.values()}
         found = [(attempt, specs[attempt.task_id]) for attempt in self._model.running()]
-        return [Running(attempt, spec.group, demand_of(spec)) for attempt, spec in found]
+        return [Running(attempt, spec.group, requirements_of(spec)) for attempt, spec in found]
 
     async def prune(
         self, now: Instant, older_than: Instant | None, keep_count: int | None, limit: int

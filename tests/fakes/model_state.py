@@ -15,7 +15,7 @@ from taskyard.core.instants import Instant
 from taskyard.core.notifications.webhooks import events_of_kind
 from taskyard.core.outcome import verdict
 from taskyard.core.resources import Resources
-from taskyard.core.scheduling.requirements import ReadyTask, Requirements, demand_of
+from taskyard.core.scheduling.requirements import ReadyTask, Requirements, requirements_of
 from taskyard.core.states import (
     ENDED_ATTEMPT,
     TERMINAL,
@@ -176,7 +176,9 @@ class ModelState:
         ready = None
         if task.state is TaskState.QUEUED:
             ready = replace(
-                self._ready(task), queued_at=task.created_at, demand=demand_of(task.spec)
+                self._ready(task),
+                queued_at=task.created_at,
+                requirements=requirements_of(task.spec),
             )
         return Change(
             kind=kind,
@@ -223,7 +225,7 @@ class ModelState:
         self._tell(task.seq, kind, now, attempt_id, actor, message)
         ready = None
         if state is TaskState.QUEUED:
-            ready = replace(self._ready(moved), demand=demand_of(task.spec))
+            ready = replace(self._ready(moved), requirements=requirements_of(task.spec))
         return Change(
             kind=kind,
             at=now,
@@ -311,7 +313,9 @@ class ModelState:
                     workspace=new.workspace,
                     group=single.group,
                     state=new.state,
-                    ready=replace(self._ready(self.tasks[seq]), demand=demand_of(single)),
+                    ready=replace(
+                        self._ready(self.tasks[seq]), requirements=requirements_of(single)
+                    ),
                 )
             )
         if next_at is not None:
@@ -385,8 +389,10 @@ def deliveries_of(task: Task, kind: str) -> int:
 
 def stored_demand(spec: TaskSpec) -> Requirements:
     """What the store knows of a demand: all of an unusual one, cores and memory of any other."""
-    demand = demand_of(spec)
+    requirements = requirements_of(spec)
     asked = spec.resources
     return (
-        Requirements(Resources(asked.cpu_millis, asked.memory_bytes)) if demand.is_plain else demand
+        Requirements(Resources(asked.cpu_millis, asked.memory_bytes))
+        if requirements.is_plain
+        else requirements
     )

@@ -110,9 +110,9 @@ class FakeWorker:
             self.topology,
             self.tags,
         )
-        attempts = await self._world.reception.joined(hello)
+        attempts = await self._world.gateway.joined(hello)
         for attempt in attempts:
-            assignment = await self._world.reception.resolve(attempt)
+            assignment = await self._world.gateway.resolve(attempt)
             if assignment is not None:
                 self.held.setdefault(attempt.id, assignment)
         await self._world.dispatching()
@@ -125,7 +125,7 @@ class FakeWorker:
         try:
             now = self._world.clock.now()
             beat = Heartbeat(self.id, self.incarnation, now, dict(self.statuses))
-            if not await self._world.reception.beat(beat):
+            if not await self._world.gateway.beat(beat):
                 await self.join()
             await self.flush()
         except Unavailable:
@@ -161,7 +161,7 @@ class FakeWorker:
         if not reports:
             return []
         try:
-            refused = await self._world.reception.report(reports)
+            refused = await self._world.gateway.report(reports)
         except Unavailable:
             self._unacknowledged = reports + self._unacknowledged
             return []

@@ -74,7 +74,7 @@ class World:
     webhook_store: SqliteWebhookStore
     audit: Audit
     access: Accounts
-    sealing: Encryption
+    encryption: Encryption
     secrets: Secrets
 
 
@@ -104,7 +104,7 @@ async def world(
     store = opened.access
     audit = Audit(store, clock)
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    sealing = Encryption(KeyFile(directory / "secret.key"), store.sample)
+    encryption = Encryption(KeyFile(directory / "secret.key"), store.sample)
     try:
         yield World(
             path=path,
@@ -114,8 +114,8 @@ async def world(
             webhook_store=opened.webhooks,
             audit=audit,
             access=Accounts(store, clock, audit, Passwords(cheap)),
-            sealing=sealing,
-            secrets=Secrets(store, clock, audit, sealing),
+            encryption=encryption,
+            secrets=Secrets(store, clock, audit, encryption),
         )
     finally:
         await opened.close()

@@ -72,7 +72,7 @@ async def test_a_pool_keeps_its_limit(world: World) -> None:
     assert await why(world, tasks[2]) == ("pool_limit", "pool 1 is at its limit of 2")
     holder = first if first.assigned else second
     await holder.end(holder.assigned[0].attempt_id)
-    await world.settle()
+    await world.complete()
     assert len([*first.assigned, *second.assigned]) == 3
     assert await world.state(tasks[3].id) == "queued"
 
@@ -136,7 +136,7 @@ async def test_a_restart_keeps_counting() -> None:
         task = await container(again, "web")
         assert (await why(again, task))[0] == "pool_limit"
         await host.end(host.assigned[0].attempt_id)
-        await again.settle()
+        await again.complete()
         assert host.assigned[-1].task_id == task.id
 
 
@@ -155,7 +155,7 @@ async def test_a_drained_worker_takes_nothing_new(world: World) -> None:
     await worker.end(worker.assigned[0].attempt_id)
     assert await world.state(first.id) == "succeeded"
     await world.workers.undrain(OPERATOR, worker.id)
-    await world.settle()
+    await world.complete()
     assert worker.assigned[-1].task_id == second.id
     assert [(one.action, one.target) for one in world.trail.entries] == [
         ("worker.drain", "w1"),
@@ -177,7 +177,7 @@ async def test_draining_outlives_restarts() -> None:
         worker.silent = True
         await world.advance(5)
         await worker.join()
-        await world.settle()
+        await world.complete()
         assert worker.assigned == []
     again = World(store, clock=world.clock, ids=world.ids)
     again.transport.workers[worker.id] = worker
@@ -187,7 +187,7 @@ async def test_draining_outlives_restarts() -> None:
         assert worker.assigned == []
         assert again.dispatch.workers()[0][0].state == "draining"
         await again.workers.undrain(OPERATOR, worker.id)
-        await again.settle()
+        await again.complete()
         assert len(worker.assigned) == 1
 
 

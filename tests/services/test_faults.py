@@ -43,10 +43,10 @@ class Day:
             try:
                 task, _ = await self.world.tasks.submit(CALLER, spec)
             except Unavailable:
-                await self.world.settle()
+                await self.world.complete()
             else:
                 self.acknowledged[key] = task.id
-                await self.world.settle()
+                await self.world.complete()
                 return task
         raise AssertionError("one fault failed three calls")
 
@@ -56,7 +56,7 @@ class Day:
             try:
                 await call(*args, **options)  # type: ignore[operator]  # some method
             except Unavailable:
-                await self.world.settle()
+                await self.world.complete()
             else:
                 return
         raise AssertionError("one fault failed three calls")
@@ -68,7 +68,7 @@ class Day:
             state = AttemptState.FAILED if fail else AttemptState.SUCCEEDED
             if attempt_id in worker.held:
                 await worker.end(attempt_id, state)
-            await self.world.settle()
+            await self.world.complete()
 
     async def run(self) -> None:
         """The whole day."""

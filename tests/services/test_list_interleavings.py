@@ -121,7 +121,7 @@ async def quiet(world: ListWorld) -> None:
     """Let threads and tasks come to rest."""
     for _ in range(2):
         await anyio.sleep(0.0005)
-        await world.world.settle()
+        await world.world.complete()
 
 
 async def play(directory: Path, script: list[tuple[str, int]]) -> None:

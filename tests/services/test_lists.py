@@ -34,7 +34,7 @@ async def settled(world: ListWorld) -> dict[int, str]:
         while before != (before := await world.look()):
             for _ in range(5):
                 await anyio.sleep(0.002)
-                await world.world.settle()
+                await world.world.complete()
     return {number: status.value for number, status in before.items()}
 
 
@@ -158,7 +158,7 @@ async def day(world: ListWorld) -> None:  # noqa: C901 - a script
             world.excused |= world.answered
             if await try_(world.lists.flush(CALLER, KEY, cancel=True)):
                 world.gone |= dispatched
-        await world.world.settle()
+        await world.world.complete()
 
 
 @pytest.mark.parametrize("when", When)

@@ -107,7 +107,7 @@ class Running(NamedTuple):
 
     attempt: Attempt
     group: GroupName
-    demand: Requirements
+    requirements: Requirements
 
 
 class DispatchStore(Protocol):

@@ -125,7 +125,7 @@ class InvocationStore(Protocol):
         """
         ...
 
-    async def settle(self, call_id: str, issues: Sequence[NewInvocation]) -> list[Change]:
+    async def complete(self, call_id: str, issues: Sequence[NewInvocation]) -> list[Change]:
         """Store what follows an ended call, once; without those whose allowance is spent."""
         ...
 

@@ -144,7 +144,7 @@ class JobStore(Protocol):
         """An execution that has not been dealt with; None for anything else."""
         ...
 
-    async def settle(
+    async def complete(
         self, task_id: TaskId, moment: JobMoment, messages: Sequence[Message], now: Instant
     ) -> tuple[list[Change], int]:
         """Store what follows from a moment: messages, and with the end a retry if one is granted.

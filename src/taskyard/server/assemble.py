@@ -124,13 +124,15 @@ async def assemble(
         engine = wired.engine
         stack.push_async_callback(_last, partial(_write_refusals, engine))
         stack.callback(engine.bus.close)
-        await wired.sealing.check()
+        await wired.encryption.check()
         await _learn(wired, store)
         await engine.dispatch.load()
         await engine.functions.load()
         await wired.rescue.load()
-        metrics.watch(wired.tally.by_workspace, engine.dispatch.workers, engine.output.by_workspace)
-        await transport.serve(wired.reception)
+        metrics.watch(
+            wired.counters.by_workspace, engine.dispatch.workers, engine.output.by_workspace
+        )
+        await transport.serve(wired.gateway)
 
         keeper = LogKeeper(files)
         identities = wired.identities
@@ -218,7 +220,7 @@ async def _work_root(data: Path, stack: AsyncExitStack) -> Path | None:
 
 async def _learn(wired: Wired, store: SqliteStore) -> None:
     """Begin with the numbers that the store has. Raises as it does."""
-    await wired.tally.load(store.dispatch)
+    await wired.counters.load(store.dispatch)
     await wired.engine.output.load()
 
 
@@ -237,7 +239,7 @@ def _background(wired: Wired, metrics: Metrics) -> dict[str, Loop]:
         "lists": engine.lists.run,
         "builds": engine.functions.run,
         "jobs": wired.job_keeping.run,
-        "triggers": wired.chaining.run,
+        "triggers": wired.triggers.run,
         "lag": metrics.measure_lag,
         "token_uses": partial(_write_uses, engine),
     }

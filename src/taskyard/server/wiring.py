@@ -86,17 +86,17 @@ class Wired:
     """The engine, and what runs behind it."""
 
     engine: Engine
-    reception: WorkerGateway
+    gateway: WorkerGateway
     rescue: Rescue
     leases: Leases
     clock_watch: ClockWatch
     due: Timers
     prune: Retention
-    tally: TaskCounters
-    sealing: Encryption
+    counters: TaskCounters
+    encryption: Encryption
     job_keeping: JobTimers
     bundle_sweep: BundleSweep
-    chaining: Triggers
+    triggers: Triggers
     identities: Identities
     """As whom and how isolated work runs."""
 
@@ -106,11 +106,11 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     store, clock, ids = adapters.store, adapters.clock, adapters.ids
     tasks, groups, dispatching = store.tasks, store.groups, store.dispatch
     bus, rooms = Bus(), ClusterState(time.monotonic)
-    tally = TaskCounters(bus)
-    load = Admission(settings.max_queued, tally.waiting, time.monotonic)
+    counters = TaskCounters(bus)
+    load = Admission(settings.max_queued, counters.waiting, time.monotonic)
     bus.listen(_drain(load))
     kill = KillOrders(adapters.transport, bus)
-    sealing, access, secrets, audit = wire_access(settings, store, clock)
+    encryption, access, secrets, audit = wire_access(settings, store, clock)
     rules = work_rules(settings)
     tell(rules)
     users = user_rule(settings, rules)
@@ -118,7 +118,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     access.admit = identities.admit
     containers = container_rule(settings)
     quota = OutputQuota(
-        store.output, clock, tally.running, settings.output_quota(), settings.task_output_bytes
+        store.output, clock, counters.running, settings.output_quota(), settings.task_output_bytes
     )
     assignments = Assignments(
         secrets,
@@ -146,7 +146,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     webhooks = Webhooks(
         hooks,
         adapters.sender,
-        sealing,
+        encryption,
         audit,
         clock,
         mail=_mail(settings),
@@ -200,7 +200,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     assignments.is_image = functions.is_image
     results = ResultFiles(settings.data / "attempts")
     calls = Calls(functions, submits, store.functions, results, bus, clock)
-    issuing = Invocations(
+    invocations = Invocations(
         store.issued,
         functions,
         calls,
@@ -212,8 +212,10 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         rerun_if_lost=settings.greencloud.rerun_if_lost,
         quotas=settings.greencloud.quotas(),
     )
-    chaining = Triggers(store.catalogue, store.issued, issuing, store.parking, bus, clock)
-    keeping = JobTimers(store.jobs, bus, clock, webhooks.poke)
+    triggers = Triggers(
+        store.function_resources, store.issued, invocations, store.parking, bus, clock
+    )
+    job_timers = JobTimers(store.jobs, bus, clock, webhooks.wake)
     engine = Engine(
         tasks=submits,
         lists=Lists(store.lists, submits, dispatch, bus, clock),
@@ -232,17 +234,19 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         webhooks=webhooks,
         bus=bus,
         clock=clock,
-        jobs=Jobs(store.jobs, submits, bus, kill, load, clock, keeping.starts_changed),
+        jobs=Jobs(store.jobs, submits, bus, kill, load, clock, job_timers.starts_changed),
         functions=functions,
         calls=calls,
-        catalogue=FunctionResources(store.catalogue, functions, chaining, audit, clock),
-        issuing=issuing,
+        function_resources=FunctionResources(
+            store.function_resources, functions, triggers, audit, clock
+        ),
+        invocations=invocations,
     )
-    keeping.report_with(FASTLANE, FastlaneReporter(settings.fastlane, engine.logs))
+    job_timers.report_with(FASTLANE, FastlaneReporter(settings.fastlane, engine.logs))
     leases = Leases(dispatching, rooms, clock, time.monotonic)
     return Wired(
         engine=engine,
-        reception=WorkerGateway(
+        gateway=WorkerGateway(
             dispatching, tasks, assignments, dispatch, kill, rooms, leases, bus, clock, ids, calls
         ),
         rescue=Rescue(dispatching, dispatch, kill, rooms, leases, bus, clock, time.monotonic),
@@ -251,7 +255,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
             store.timing,
             clock,
             time.monotonic,
-            (due.look, keeping.starts_changed, chaining.schedules_changed, webhooks.poke),
+            (due.look, job_timers.starts_changed, triggers.schedules_changed, webhooks.wake),
         ),
         due=due,
         prune=Retention(
@@ -261,11 +265,11 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
             settings.retention_age_s,
             settings.retention_count,
         ),
-        tally=tally,
-        sealing=sealing,
-        job_keeping=keeping,
+        counters=counters,
+        encryption=encryption,
+        job_keeping=job_timers,
         bundle_sweep=BundleSweep(store.functions, bundles, clock),
-        chaining=chaining,
+        triggers=triggers,
         identities=identities,
     )
 
@@ -303,11 +307,11 @@ def wire_access(
     kept = store.access
     audit = Audit(kept, clock)
     key = KeyFile(settings.data / KEY_NAME) if settings.secret_key is None else None
-    sealing = Encryption(key or GivenKey(settings.secret_key or ""), kept.sample)
+    encryption = Encryption(key or GivenKey(settings.secret_key or ""), kept.sample)
     access = Accounts(kept, clock, audit)
     if settings.dev:
         access.install_dev()
-    return sealing, access, Secrets(kept, clock, audit, sealing), audit
+    return encryption, access, Secrets(kept, clock, audit, encryption), audit
 
 
 def _drain(load: Admission) -> Listener:

@@ -48,5 +48,5 @@ class Engine:
     jobs: Jobs
     functions: Functions
     calls: Calls
-    catalogue: FunctionResources
-    issuing: Invocations
+    function_resources: FunctionResources
+    invocations: Invocations

@@ -31,18 +31,20 @@ def ready(
     policy: Policy | None = None,
 ) -> ReadyTask:
     """A task that became ready now."""
-    demand = Requirements(asked, runtime, policy)
-    return ReadyTask(seq, TaskId(f"task-{seq}"), key.workspace, key.group, priority, demand, now)
+    requirements = Requirements(asked, runtime, policy)
+    return ReadyTask(
+        seq, TaskId(f"task-{seq}"), key.workspace, key.group, priority, requirements, now
+    )
 
 
 def is_free(task: ReadyTask) -> bool:
     """Whether it takes no room at all."""
-    asked = task.demand.resources
+    asked = task.requirements.resources
     return (
         asked.slots == 0
         and asked.cpu_millis is None
         and asked.memory_bytes is None
-        and task.demand.policy is None
+        and task.requirements.policy is None
     )
 
 
@@ -102,9 +104,11 @@ class Naive:
             and (cap is None or self.share(key.workspace)[0] < cap)
         )
 
-    def lane(self, task: ReadyTask, rooms: list[Room]) -> list[Room]:
+    def placement_class(self, task: ReadyTask, rooms: list[Room]) -> list[Room]:
         """Workers a task may go to at all, room aside."""
-        able = [room for room in rooms if room.accepting and task.demand.runtime in room.runtimes]
+        able = [
+            room for room in rooms if room.accepting and task.requirements.runtime in room.runtimes
+        ]
         if not self.pooled(task):
             return [room for room in able if self.static(task, room)]
         for pool in self.pools:
@@ -117,11 +121,11 @@ class Naive:
 
     def pooled(self, task: ReadyTask) -> bool:
         """Whether pools concern a task."""
-        return task.demand.runtime == "container" and bool(self.pools)
+        return task.requirements.runtime == "container" and bool(self.pools)
 
     def static(self, task: ReadyTask, room: Room) -> bool:
         """Whether a task could ever go there, by its policy."""
-        wanted = str(task.demand.policy)
+        wanted = str(task.requirements.policy)
         return ("gpu" in room.tags or "MatchTag" not in wanted) and (
             not room.tags or "NoTag" not in wanted
         )
@@ -133,14 +137,14 @@ class Naive:
             (one.workspace, one.group) == same and worker == room.worker_id
             for one, worker in self.held
         )
-        wanted = str(task.demand.policy)
+        wanted = str(task.requirements.policy)
         return self.static(task, room) and not (
             ("OnePerHost" in wanted and count) or ("MaxPerHost(max=2)" in wanted and count >= 2)
         )
 
     def has_room(self, task: ReadyTask, room: Room) -> bool:
         """Whether a task could go there now."""
-        asked = task.demand.resources
+        asked = task.requirements.resources
         cores = asked.cores is None or any(
             len(node.cores) >= asked.cores and node.memory_bytes >= (asked.memory_bytes or 0)
             for node in room.nodes
@@ -163,7 +167,7 @@ class Naive:
             for key in self.keys()
             if key.workspace == workspace
             and self.may_go(key)
-            and self.lane(self.queue(key)[0], rooms)
+            and self.placement_class(self.queue(key)[0], rooms)
         ]
         return sorted(found, key=lambda task: (not is_free(task), -task.priority, task.seq))
 
@@ -176,9 +180,9 @@ class Naive:
                 continue
             able = [
                 room
-                for room in self.lane(heads[seq], rooms)
+                for room in self.placement_class(heads[seq], rooms)
                 if room.worker_id not in kept
-                and room.could_fit(heads[seq].demand)
+                and room.could_fit(heads[seq].requirements)
                 and self.accepts(heads[seq], room)
             ]
             again = [room for room in able if room.worker_id == self.kept.get(seq)]
@@ -194,7 +198,7 @@ class Naive:
         kept = self.reserved(rooms, now)
         able = [
             room
-            for room in self.lane(task, rooms)
+            for room in self.placement_class(task, rooms)
             if (is_free(task) or kept.get(room.worker_id, task.seq) == task.seq)
             and self.has_room(task, room)
         ]
@@ -231,7 +235,7 @@ class Naive:
         """Heads in order; of those with policies and those without so many at most."""
         looked = {False: 0, True: 0}
         for head in self.heads(workspace, rooms):
-            apart = head.demand.policy is not None
+            apart = head.requirements.policy is not None
             looked[apart] += 1
             if looked[apart] <= fairness.LOOK_PAST + 1:
                 yield head

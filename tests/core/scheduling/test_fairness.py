@@ -151,7 +151,7 @@ class FairnessMachine(RuleBasedStateMachine):
         ]
         self.naive.running[key] -= 1
         self.naive.held.remove((task, worker))
-        self.queues.ended(key, self.pools.of(task.group, task.demand.runtime, worker))
+        self.queues.ended(key, self.pools.of(task.group, task.requirements.runtime, worker))
         if again:
             self.naive.tasks[task.seq] = task
             self.queues.add(task)
@@ -213,7 +213,7 @@ class FairnessMachine(RuleBasedStateMachine):
         names = {one.workspace for one in keys}
         heads = [head for name in names for head in self.naive.heads(name, self.rooms)]
         task = ready(next(self.count), key, 0, asked, self.now, runtime, policy)
-        chosen = self.queues.at_once(task, self.fleet(), self.now)
+        chosen = self.queues.try_place(task, self.fleet(), self.now)
         self.naive.tasks[task.seq] = task
         options = [one[:2] for one in self.naive.choices(self.rooms, self.now)]
         if chosen is not None:
@@ -300,7 +300,7 @@ class FairnessMachine(RuleBasedStateMachine):
                 assert not self.naive.may_go(key)
             else:
                 assert self.naive.may_go(key)
-                able = self.naive.lane(task, self.rooms)
+                able = self.naive.placement_class(task, self.rooms)
                 refused = not any(self.naive.accepts(task, room) for room in able)
                 assert code in SHUT if refused else code not in SHUT
                 assert (code in CLOSED) <= (not able)
@@ -320,9 +320,9 @@ class FairnessMachine(RuleBasedStateMachine):
         assert self.naive.queue(key)[0].seq == task.seq, "first come, first served in a group"
         assert self.naive.may_go(key)
         room = next(room for room in self.rooms if room.worker_id == chosen.worker_id)
-        assert room in self.naive.lane(task, self.rooms)
+        assert room in self.naive.placement_class(task, self.rooms)
         assert self.naive.has_room(task, room)
-        assert chosen.pool == self.pools.of(task.group, task.demand.runtime, room.worker_id)
+        assert chosen.pool == self.pools.of(task.group, task.requirements.runtime, room.worker_id)
         del self.naive.tasks[task.seq]
         self.naive.served[key.workspace] = max(self.naive.served.values(), default=0) + 1
         self._hold(chosen)
@@ -379,7 +379,7 @@ class FairnessMachine(RuleBasedStateMachine):
                 assert node.memory_bytes + taken == offered.memory_bytes
                 assert node.memory_bytes >= 0
             for one in held:
-                asked, got = one.task.demand.resources, one.granted.allotted
+                asked, got = one.task.requirements.resources, one.granted.allotted
                 assert (asked.cores or 0) == (len(got.cores) if got is not None else 0)
 
     @invariant()

@@ -197,7 +197,7 @@ def test_waiting_for_a_pool_costs_the_same_however_many_groups_wait(limit: int) 
     rooms = [with_container(one) for one in rooms_of((1000, 1_000_000, 1000))]
     few, many = filled_pool(100), filled_pool(3000)
     assert calls_of(many, rooms) <= calls_of(few, rooms) * 1.3
-    kinds = {one.task.demand.runtime for one in few.plan(Fleet.of(rooms), START, 64)}
+    kinds = {one.task.requirements.runtime for one in few.plan(Fleet.of(rooms), START, 64)}
     assert kinds == ({"container", "command"} if limit else set())
 
 
@@ -237,5 +237,5 @@ def test_a_host_that_comes_back_takes_over() -> None:
     assert [(c.worker_id, c.pool) for c in queues.plan(Fleet.of([here, away]), START, 9)] == [
         ("w0", 0)
     ]
-    stranger = Pools([Pool("x", first)]).lane(GroupName("job"), "container")
+    stranger = Pools([Pool("x", first)]).placement_class(GroupName("job"), "container")
     assert stranger.pools == ()

@@ -121,8 +121,8 @@ def test_tagged_workers_are_for_those_who_choose_them(policy: Policy, count: int
 @given(POLICIES)
 def test_policies_travel_as_json(policy: Policy) -> None:
     """With the demand of a task, as they are stored."""
-    demand = Requirements(policy=policy)
-    assert msgspec.json.decode(msgspec.json.encode(demand), type=Requirements) == demand
+    requirements = Requirements(policy=policy)
+    assert msgspec.json.decode(msgspec.json.encode(requirements), type=Requirements) == requirements
     assert problem_of(policy) is None
 
 

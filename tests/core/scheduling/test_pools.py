@@ -16,15 +16,15 @@ A, B, C = WorkerId("a"), WorkerId("b"), WorkerId("c")
 def test_a_group_matches_from_its_start() -> None:
     """Not necessarily to its end; the empty pattern matches all."""
     pools = Pools([Pool("mail", frozenset({A})), Pool("", frozenset({B}))])
-    assert pools.lane(GroupName("mail-out"), "container").pools == (0, 1)
-    assert pools.lane(GroupName("no-mail"), "container").pools == (1,)
+    assert pools.placement_class(GroupName("mail-out"), "container").pools == (0, 1)
+    assert pools.placement_class(GroupName("no-mail"), "container").pools == (1,)
 
 
 def test_only_containers_are_concerned() -> None:
     """And nothing at all while there are no pools."""
     pools = Pools([Pool("", frozenset({A}))])
-    assert pools.lane(GroupName("g"), "command") == PlacementClass("command")
-    assert Pools().lane(GroupName("g"), "container") == PlacementClass("container")
+    assert pools.placement_class(GroupName("g"), "command") == PlacementClass("command")
+    assert Pools().placement_class(GroupName("g"), "container") == PlacementClass("container")
     assert pools.of(GroupName("g"), "command", A) is None
     assert pools.of(GroupName("g"), "container", C) is None
 
@@ -47,7 +47,7 @@ def test_an_attempt_counts_for_the_pool_that_placed_it(
 ) -> None:
     """Which is found again after a restart by group and worker alone."""
     pools, group = Pools(configured), GroupName(name)
-    chosen = pools.choose(pools.lane(group, "container"), usable.__contains__)
+    chosen = pools.choose(pools.placement_class(group, "container"), usable.__contains__)
     for worker in configured[chosen].workers & usable if chosen is not None else ():
         assert pools.of(group, "container", worker) == chosen
 
@@ -57,5 +57,5 @@ def test_memory_for_groups_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools_module, "_REMEMBERED", 10)
     pools = Pools([Pool("g", frozenset({A}))])
     for number in range(100):
-        assert pools.lane(GroupName(f"g{number}"), "container").pools == (0,)
+        assert pools.placement_class(GroupName(f"g{number}"), "container").pools == (0,)
     assert len(pools._matching) <= 10

@@ -176,12 +176,12 @@ def test_indexes_of_one_workspace_do_not_displace_those_of_another() -> None:
     """Which would have to pay for them again."""
     fleet, first = fleet_of(2), Purse(B)
     selector = where(MatchTag("gpu"))
-    fleet.ladders(selector, first)
+    fleet.worker_indexes(selector, first)
     assert first.spent
     for number in range(500):
-        fleet.ladders(where(MatchTag(str(number))), Purse(A))
+        fleet.worker_indexes(where(MatchTag(str(number))), Purse(A))
     again = Purse(B)
-    fleet.ladders(selector, again)
+    fleet.worker_indexes(selector, again)
     assert not again.spent
 
 
@@ -196,13 +196,13 @@ def test_a_question_that_was_broken_off_goes_on_where_it_was() -> None:
     steps = RuleBudget(50)
     for _ in range(4):
         with pytest.raises(OutOfSteps):
-            fleet.ladders(selector, steps.of(A))
+            fleet.worker_indexes(selector, steps.of(A))
         steps.refill(50)
     while not fleet.is_settled(selector):
         steps.refill(50)
         with contextlib.suppress(OutOfSteps):
-            fleet.ladders(selector, steps.of(A))
-    free, whole = fleet.ladders(selector, EMPTY)
+            fleet.worker_indexes(selector, steps.of(A))
+    free, whole = fleet.worker_indexes(selector, EMPTY)
     assert len(free) == len(whole) == 39
     assert WorkerId("w7") not in free
 
@@ -213,7 +213,7 @@ def test_who_only_asks_whether_others_come_first_pays_for_nobody() -> None:
     for seq in range(50):
         add(queues, seq, A, rule(seq))
     task = ready(100, QueueKey(B, GroupName("g")), 0, Resources(), START)
-    assert queues.at_once(task, fleet, START, steps) is not None
+    assert queues.try_place(task, fleet, START, steps) is not None
     assert steps.left(A) == 1000
 
 

@@ -145,14 +145,14 @@ def test_only_indexes_of_such_rules_are_made_anew() -> None:
     fleet = fleet_of({"zone": "a"}, {"zone": "b"})
     wide = Selector("command", where=RuleBased("size(workers) > 1"))
     narrow = Selector("command", where=RuleBased('metadata["zone"] == "a"'))
-    before = fleet.ladders(wide)[0], fleet.ladders(narrow)[0]
+    before = fleet.worker_indexes(wide)[0], fleet.worker_indexes(narrow)[0]
     fleet.put(msgspec.structs.replace(rooms({})[0], worker_id=WorkerId("w9")))
-    assert fleet.ladders(wide)[0] is not before[0]
-    assert fleet.ladders(narrow)[0] is before[1]
+    assert fleet.worker_indexes(wide)[0] is not before[0]
+    assert fleet.worker_indexes(narrow)[0] is before[1]
     present = fleet.rooms[WorkerId("w9")]
-    again = fleet.ladders(wide)[0]
+    again = fleet.worker_indexes(wide)[0]
     fleet.put(msgspec.structs.replace(present, accepting=False))
-    assert fleet.ladders(wide)[0] is again
+    assert fleet.worker_indexes(wide)[0] is again
 
 
 def test_a_policy_by_itself_sees_the_workers_it_is_told_of() -> None:

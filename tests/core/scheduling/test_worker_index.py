@@ -44,9 +44,11 @@ def scan(rooms: list[Room], asked: Resources) -> WorkerId | None:
     return min(able, key=lambda room: room.load).worker_id if able else None
 
 
-def best(ladder: WorkerIndex, rooms: dict[WorkerId, Room], asked: Resources) -> WorkerId | None:
+def best(
+    worker_index: WorkerIndex, rooms: dict[WorkerId, Room], asked: Resources
+) -> WorkerId | None:
     """The same by the index."""
-    return ladder.best(asked, lambda name: rooms[name].fits(Requirements(asked)))
+    return worker_index.best(asked, lambda name: rooms[name].fits(Requirements(asked)))
 
 
 @given(st.lists(SIZES, max_size=40), st.lists(st.tuples(st.integers(0, 50), ASKED), max_size=40))
@@ -55,12 +57,12 @@ def test_the_choice_is_that_of_a_scan(
 ) -> None:
     """While workers fill up, leave and come back."""
     rooms = rooms_of(*sizes)
-    ladder = WorkerIndex()
+    worker_index = WorkerIndex()
     for room in rooms:
-        ladder.put(room)
+        worker_index.put(room)
     for number, asked in steps:
         by_id = {room.worker_id: room for room in rooms}
-        chosen = best(ladder, by_id, asked)
+        chosen = best(worker_index, by_id, asked)
         expected = scan(rooms, asked)
         assert (chosen is None) == (expected is None)
         if chosen is not None and expected is not None:
@@ -68,16 +70,16 @@ def test_the_choice_is_that_of_a_scan(
             assert by_id[chosen].load == by_id[expected].load
             place = rooms.index(by_id[chosen])
             rooms[place] = rooms[place].minus(rooms[place].grant(asked))
-            ladder.put(rooms[place])
+            worker_index.put(rooms[place])
         if rooms and number % 5 == 0:
             gone = rooms.pop(number % len(rooms))
-            ladder.remove(gone.worker_id)
-            assert gone.worker_id not in ladder
+            worker_index.remove(gone.worker_id)
+            assert gone.worker_id not in worker_index
             if number % 2:
                 rooms.append(gone)
-                ladder.put(gone)
-        assert set(ladder) == {room.worker_id for room in rooms}
-        assert len(ladder) == len(rooms)
+                worker_index.put(gone)
+        assert set(worker_index) == {room.worker_id for room in rooms}
+        assert len(worker_index) == len(rooms)
 
 
 def calls_of_a_decision(workers: int, asked: Resources) -> int:
@@ -112,13 +114,13 @@ def test_a_decision_does_not_look_at_all_workers() -> None:
 def test_indexes_are_bounded_and_never_wrong() -> None:
     """However many tags somebody asks for."""
     fleet = Fleet.of(rooms_of((1, 4000, 4)))
-    first = fleet.ladders(Selector("command"))[0]
+    first = fleet.worker_indexes(Selector("command"))[0]
     for number in range(3 * fleet_module._LADDERS):
-        assert not fleet.ladders(Selector("command", None, MatchTag(str(number))))[0]
-    assert len(fleet._ladders) == fleet_module._LADDERS
+        assert not fleet.worker_indexes(Selector("command", None, MatchTag(str(number))))[0]
+    assert len(fleet._eligible) == fleet_module._LADDERS
     task = ready(1, KEY, 0, Resources(), START)
     fleet.take(WorkerId("w0"), KEY, Resources())
-    assert fleet.ladders(Selector("command"))[0] is not first
+    assert fleet.worker_indexes(Selector("command"))[0] is not first
     assert fleet.choose(task, Selector("command")) is None
 
 

@@ -228,7 +228,7 @@ async def opened(
     stopped = [anyio.Event() for _ in listeners]
     try:
         async with anyio.create_task_group() as tasks:
-            await wired.tally.load(store.dispatch)
+            await wired.counters.load(store.dispatch)
             await wired.engine.dispatch.load()
             await wired.rescue.load()
             for loop in (wired.engine.dispatch.run, wired.due.run, wired.rescue.run):
@@ -240,7 +240,7 @@ async def opened(
 
             for listener, end in zip(listeners, stopped, strict=True):
                 tasks.start_soon(serve, listener, end)
-            fleet.begin(wired.reception, tasks)
+            fleet.begin(wired.gateway, tasks)
             if workers:
                 await fleet.join("w1")
             await started(listeners)

@@ -136,7 +136,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[FastlaneWor
     stopped = [anyio.Event() for _ in listeners]
     try:
         async with anyio.create_task_group() as tasks:
-            await wired.tally.load(store.dispatch)
+            await wired.counters.load(store.dispatch)
             await wired.engine.dispatch.load()
             for loop in (wired.engine.dispatch.run, wired.due.run, wired.job_keeping.run):
                 tasks.start_soon(loop)
@@ -148,7 +148,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[FastlaneWor
 
             for listener, end in zip(listeners, stopped, strict=True):
                 tasks.start_soon(serve, listener, end)
-            await worker.join(wired.reception, tasks)
+            await worker.join(wired.gateway, tasks)
             await started(listeners)
             urls = [f"http://127.0.0.1:{one.socket.getsockname()[1]}" for one in listeners]
             world = FastlaneWorld(wired, worker, urls[1], urls[0])

@@ -171,7 +171,7 @@ class GreenCloudWorld:
 
     async def fired(self) -> None:
         """Wake the schedules, as time does, and return once none of them is due any more."""
-        self.yard.wired.chaining.schedules_changed()
+        self.yard.wired.triggers.schedules_changed()
         sql = "SELECT min(due_at) FROM catalogue WHERE due_at IS NOT NULL"
         with closing(connect(self.data / FILE_NAME, read_only=True)) as connection:
             await eventually_async(lambda: connection.execute(sql).fetchone()[0] > self.clock.now())

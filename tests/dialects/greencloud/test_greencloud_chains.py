@@ -171,24 +171,24 @@ async def test_a_schedule(world: GreenCloudWorld) -> None:
     assert seen["headers"]["gc-schedule-id"] == schedule
     world.clock.move_to(12, 30)
     await acme.http.post("/v1/tag", json={"name": "x"})
-    world.yard.wired.chaining.schedules_changed()  # as waking up does in time
+    world.yard.wired.triggers.schedules_changed()  # as waking up does in time
     assert len(await tasks_of(world, function, 2)) == 2
     world.clock.move_to(15, 40)
-    world.yard.wired.chaining.schedules_changed()
+    world.yard.wired.triggers.schedules_changed()
     world.clock.move_to(16, 30)
-    world.yard.wired.chaining.schedules_changed()
+    world.yard.wired.triggers.schedules_changed()
     assert len(await tasks_of(world, function, 3)) == 3
     assert (await acme.http.patch(path, json={"active": "false"})).status_code == 204
     assert (await acme.got(path))["active"] is False
     world.clock.move_to(17, 30)
-    world.yard.wired.chaining.schedules_changed()
+    world.yard.wired.triggers.schedules_changed()
     assert len(await tasks_of(world, function, 3)) == 3
     change = {"active": True, "cron": "5 9 * * *", "timezone": "Asia/Tokyo"}
     assert (await acme.http.patch(path, json=change)).status_code == 204
     shown = await acme.got(path)
     assert {name: shown[name] for name in change} == change
     world.clock.move_to(0, 5)
-    world.yard.wired.chaining.schedules_changed()
+    world.yard.wired.triggers.schedules_changed()
     assert len(await tasks_of(world, function, 4)) == 4
     assert (await acme.http.delete(path)).status_code == 204
     assert (await acme.http.get(path)).json()["error"] == "SCHEDULE_NOT_FOUND"

@@ -228,7 +228,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[NativeWorld
     prepare(directory)
     await store.open()
     wired = wire(settings, Adapters(store, logs, worker, sender, clock, SystemIds()), metrics)
-    metrics.watch(wired.tally.by_workspace, wired.engine.dispatch.workers)
+    metrics.watch(wired.counters.by_workspace, wired.engine.dispatch.workers)
 
     def native(prefix: str) -> Native:
         return Native(
@@ -239,7 +239,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[NativeWorld
     listener = Listener(bind_tcp("127.0.0.1", 0), app, 1)
     try:
         async with anyio.create_task_group() as tasks:
-            await wired.tally.load(store.dispatch)
+            await wired.counters.load(store.dispatch)
             await wired.engine.dispatch.load()
             tasks.start_soon(wired.engine.dispatch.run)
             tasks.start_soon(wired.due.run)
@@ -250,7 +250,7 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[NativeWorld
                 serving.set()
 
             tasks.start_soon(serve)
-            await worker.join(wired.reception, tasks)
+            await worker.join(wired.gateway, tasks)
             await started([listener])
             host, port = listener.socket.getsockname()
             url = f"http://{host}:{port}"

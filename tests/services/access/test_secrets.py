@@ -121,7 +121,7 @@ async def test_bounds_of_names_and_values(at: World) -> None:
 async def test_the_key_is_made_once_and_is_private(at: World) -> None:
     """At the first secret, not before; readable by its owner alone; kept from then on."""
     path = at.path.parent / "secret.key"
-    await at.sealing.check()
+    await at.encryption.check()
     assert not path.exists()
     await at.secrets.put(ADMIN_A, "one", "1")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -142,7 +142,7 @@ async def test_a_store_with_secrets_and_no_key_is_refused(at: World) -> None:
     path.unlink()
     again = reopened(at)
     with pytest.raises(SecretKeyMissing):
-        await again._sealing.check()
+        await again._encryption.check()
     with pytest.raises(SecretKeyMissing):
         await again.put(ADMIN_A, "other", "y")
     with pytest.raises(SecretKeyMissing):
@@ -158,7 +158,7 @@ async def test_a_wrong_key_is_refused_and_not_touched(at: World) -> None:
         path.write_bytes(content)
         again = reopened(at)
         with pytest.raises(SecretKeyWrong):
-            await again._sealing.check()
+            await again._encryption.check()
         with pytest.raises(SecretKeyWrong):
             await again.put(ADMIN_A, "db", "y")
         assert path.read_bytes() == content
@@ -167,13 +167,13 @@ async def test_a_wrong_key_is_refused_and_not_touched(at: World) -> None:
 async def test_a_given_key_takes_the_place_of_the_file(at: World) -> None:
     """Nothing is written beside the store."""
     text = base64.b64encode(os.urandom(32)).decode()
-    sealing = Encryption(GivenKey(text), at.store.sample)
-    secrets = Secrets(at.store, at.clock, at.audit, sealing)
+    encryption = Encryption(GivenKey(text), at.store.sample)
+    secrets = Secrets(at.store, at.clock, at.audit, encryption)
     await secrets.put(ADMIN_A, "db", "x")
     assert await secrets.resolve(A, ["db"]) == {"db": "x"}
     assert not (at.path.parent / "secret.key").exists()
     with pytest.raises(SecretKeyMissing):
-        await reopened(at)._sealing.check()
+        await reopened(at)._encryption.check()
     with pytest.raises(SecretKeyWrong):
         GivenKey("too short")
 

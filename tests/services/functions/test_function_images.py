@@ -9,7 +9,7 @@ from function_services import ADA, World, opened
 
 from taskyard.core.errors import InvalidInput
 from taskyard.core.functions.functions import BuildState, CallRequest, Language, Version
-from taskyard.core.scheduling.requirements import demand_of
+from taskyard.core.scheduling.requirements import requirements_of
 from taskyard.core.tasks import IMAGE_FUNCTIONS, FunctionCall, Simulation, needed_runtime
 from taskyard.services.functions.deployments import Deployment
 
@@ -33,7 +33,7 @@ async def deploy(world: World, **members: Any) -> Version:
 
 def needed(world: World, number: int | None = None) -> str:
     """What a call needs of a worker."""
-    return demand_of(world.calls.prepare(ADA, "f", CallRequest(), version=number)).runtime
+    return requirements_of(world.calls.prepare(ADA, "f", CallRequest(), version=number)).runtime
 
 
 async def test_an_image_is_a_version_like_any_other(world: World) -> None:

@@ -210,7 +210,7 @@ async def test_settling_twice_at_once_counts_once() -> None:
             for _, task_id in await one.store.jobs.owed(0, 10):
                 async with anyio.create_task_group() as both:
                     for _ in range(3):
-                        both.start_soon(one.keeping.settle, task_id)
+                        both.start_soon(one.keeping.complete, task_id)
         await one.check()
 
 

@@ -55,13 +55,13 @@ async def test_a_receiver_that_is_down_for_a_while_gets_its_message(at: World) -
         port = gone.port
     async with sending(at) as service:
         delivery_id = await finish(at, f"http://127.0.0.1:{port}/")
-        service.poke()
+        service.wake()
         shown = await tried(at, delivery_id, 1)
         assert shown.state == "pending"
         assert shown.last_error is not None
         assert shown.next_at == at.clock.now() + 5_000_000
         at.clock.advance(4.9)
-        service.poke()
+        service.wake()
         await anyio.sleep(0.1)
         assert (await at.webhook_store.delivery(A, delivery_id)).attempt_count == 1
         at.clock.advance(0.1)
@@ -82,12 +82,12 @@ async def test_after_the_last_try_it_has_failed_and_can_be_redelivered(
     receiver.answer(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
     async with sending(at) as service:
         delivery_id = await finish(at, receiver.url())
-        service.poke()
+        service.wake()
         for times, delay in enumerate((5, 30, 120, 600, 3600, 21600, 86400), 1):
             await tried(at, delivery_id, times)
             # Another one may rest on a timer that began before; the poke ends that.
             at.clock.advance(delay)
-            service.poke()
+            service.wake()
         shown = await tried(at, delivery_id, 8)
         assert (shown.state, shown.next_at, shown.last_error) == ("failed", None, "answered 503")
         with pytest.raises(NotAllowed):
@@ -115,7 +115,7 @@ async def test_a_slow_receiver_is_given_up(at: World, receiver: Receiver) -> Non
     receiver.reply = drip
     async with sending(at, deadline_s=0.2) as service:
         delivery_id = await finish(at, receiver.url())
-        service.poke()
+        service.wake()
         shown = await tried(at, delivery_id, 1)
     assert (shown.state, shown.last_status) == ("pending", None)
     assert shown.last_error == "no complete answer within 0.2 s"
@@ -134,7 +134,7 @@ async def test_at_most_four_at_once_go_to_one_host(at: World, receiver: Receiver
     async with receiving() as other, sending(at) as service:
         slow = [await finish(at, receiver.url(), f"slow{n}") for n in range(12)]
         quick = await finish(at, other.url("localhost"), "quick")
-        service.poke()
+        service.wake()
         assert (await tried(at, quick, 1)).state == "delivered"
         await eventually_async(lambda: receiver.open_now == 4)
         release.set()
@@ -186,7 +186,7 @@ async def test_a_store_in_trouble_does_not_send_twice(
     monkeypatch.setattr(at.webhook_store, "record_try", refuse_twice)
     async with sending(at) as service:
         delivery_id = await finish(at, receiver.url())
-        service.poke()
+        service.wake()
         for expected in (1, 2):
             await eventually_async(lambda expected=expected: refusals == expected)  # type: ignore[misc] # bound early
             await eventually_async(lambda: bool(at.clock._sleepers))
@@ -207,7 +207,7 @@ async def test_starting_and_stopping_may_be_repeated(at: World, receiver: Receiv
             await service.stop()
             await service.stop()
         delivery_id = await finish(at, receiver.url())
-        service.poke()
+        service.wake()
         await anyio.sleep(0.05)
         assert receiver.received == []
         await service.start(tasks)
@@ -272,7 +272,7 @@ async def test_dead_ends_of_one_workspace_leave_slots_for_others(at: World) -> N
         await finish(at, f"http://good{number}.example", f"b{number}", workspace=B)
     sender = DeadEnds()
     service = Webhooks(
-        at.webhook_store, sender, at.sealing, at.audit, at.clock, 60, at_once=8, of_workspace=4
+        at.webhook_store, sender, at.encryption, at.audit, at.clock, 60, at_once=8, of_workspace=4
     )
 
     async def all_sent() -> bool:

@@ -54,7 +54,7 @@ async def test_a_message_is_delivered_and_signed(at: World, receiver: Receiver) 
     """With the task, the submitter's headers and a signature that its receiver can check."""
     async with sending(at) as service:
         delivery_id = await finish(at, receiver.url())
-        service.poke()
+        service.wake()
         shown = await tried(at, delivery_id, 1)
         key = await service.signing_key(ADMIN_A)
     assert (shown.state, shown.last_status, shown.last_error) == ("delivered", 200, None)
@@ -95,7 +95,7 @@ async def test_a_redirect_is_not_followed(at: World, receiver: Receiver) -> None
         )
         async with sending(at) as service:
             delivery_id = await finish(at, receiver.url())
-            service.poke()
+            service.wake()
             shown = await tried(at, delivery_id, 1)
         assert (shown.state, shown.last_status) == ("pending", 302)
         assert shown.last_error == "answered 302; redirects are not followed"
@@ -117,7 +117,7 @@ async def test_a_huge_answer_is_not_swallowed(at: World, receiver: Receiver) -> 
     receiver.reply = flood
     async with sending(at) as service:
         delivery_id = await finish(at, receiver.url())
-        service.poke()
+        service.wake()
         shown = await tried(at, delivery_id, 1)
     assert shown.state == "delivered"
     assert shown.tries[0].answer == "\ufffd" * 2048
@@ -130,13 +130,13 @@ async def test_garbage_is_a_failed_try(at: World, receiver: Receiver, garbage: b
     receiver.answer(garbage)
     async with sending(at) as service:
         delivery_id = await finish(at, receiver.url())
-        service.poke()
+        service.wake()
         shown = await tried(at, delivery_id, 1)
         assert shown.state == "pending"
         assert shown.last_error is not None
         receiver.reply = None
         other = await finish(at, receiver.url(), "t2")
-        service.poke()
+        service.wake()
         assert (await tried(at, other, 1)).state == "delivered"
 
 
@@ -149,7 +149,7 @@ async def test_a_private_target_is_refused_when_it_is_not_allowed(
     async with anyio.create_task_group() as tasks:
         await service.start(tasks)
         delivery_id = await finish(at, receiver.url("localhost"))
-        service.poke()
+        service.wake()
         shown = await tried(at, delivery_id, 1)
         await service.stop()
     await sender.close()

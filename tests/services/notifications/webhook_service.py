@@ -27,7 +27,7 @@ HEADERS = {"X-App": "1", "Authorization": "Bearer theirs"}
 
 def webhooks(at: World, sender: Outbound, deadline_s: float = 5) -> Webhooks:
     """The service, as after a start of the process."""
-    return Webhooks(at.webhook_store, sender, at.sealing, at.audit, at.clock, deadline_s)
+    return Webhooks(at.webhook_store, sender, at.encryption, at.audit, at.clock, deadline_s)
 
 
 @asynccontextmanager

@@ -180,7 +180,7 @@ async def a_job(yard: Yard, sql: str) -> str:
 
 
 class NoFunctions:
-    """Stands for ``services.issuing``: whatever is called is gone."""
+    """Stands for ``services.invocations``: whatever is called is gone."""
 
     def quota(self, _workspace: str) -> None:
         """No matter."""
@@ -190,25 +190,27 @@ class NoFunctions:
         raise NotFound("function", "f")
 
 
-def chaining(yard: Yard) -> Triggers:
+def triggers(yard: Yard) -> Triggers:
     """The loops of triggers and schedules."""
-    issuing: Any = NoFunctions()
+    invocations: Any = NoFunctions()
     store = yard.store
-    return Triggers(store.catalogue, store.issued, issuing, store.parking, Bus(), yard.clock)
+    return Triggers(
+        store.function_resources, store.issued, invocations, store.parking, Bus(), yard.clock
+    )
 
 
 async def a_schedule(yard: Yard, sql: str) -> str:
     """Schedules of functions."""
     for name in ("bad", "good"):
         entry = Schedule(name, WS, NOW, FunctionId("f"), "* * * * *", "Europe/Berlin")
-        await yard.store.catalogue.add(entry, SOON)
+        await yard.store.function_resources.add(entry, SOON)
     yard.spoil(sql, "bad")
 
     async def fired() -> bool:
-        due = await yard.store.catalogue.next_due()
+        due = await yard.store.function_resources.next_due()
         return due is not None and due > SOON and bool(await yard.parked())
 
-    await yard.turn(chaining(yard).run, fired)
+    await yard.turn(triggers(yard).run, fired)
     return "bad"
 
 
@@ -216,9 +218,9 @@ async def a_trigger(yard: Yard, sql: str) -> str:
     """Triggers, as they are read when a call has ended."""
     for name in ("bad", "good"):
         entry = Trigger(name, WS, NOW, FunctionId("f"), FunctionId("g"), include_result=False)
-        await yard.store.catalogue.add(entry)
+        await yard.store.function_resources.add(entry)
     yard.spoil(sql, "bad")
-    found = await yard.store.catalogue.triggers(FunctionId("f"), yard.clock.now())
+    found = await yard.store.function_resources.triggers(FunctionId("f"), yard.clock.now())
     assert [one.id for one in found] == ["good"]
     return "bad"
 

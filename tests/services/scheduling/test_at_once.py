@@ -72,9 +72,9 @@ async def test_who_waits_goes_first(world: World) -> None:
     third = await world.submit(group="other")
     assert [one.task_id for one in worker.assigned] == [first.id]
     gate.set()
-    await world.settle()
+    await world.complete()
     await worker.end(worker.assigned[1].attempt_id)
-    await world.settle()
+    await world.complete()
     assert [one.task_id for one in worker.assigned] == [first.id, second.id, third.id]
 
 
@@ -123,12 +123,12 @@ async def test_a_failing_store_leaves_nothing_behind(world: World, when: When) -
     world.tasks._store = Faults(0, when).wrap(world.store.tasks)
     with pytest.raises(Unavailable):
         await world.submit(idempotency_key="k")
-    await world.settle()
+    await world.complete()
     task = await world.submit(idempotency_key="k")
     await world.advance(15)
     assert [one.task_id for one in worker.assigned] == [task.id]
     await worker.end(worker.assigned[0].attempt_id)
-    await world.settle()
+    await world.complete()
     assert await world.state(task.id) == "succeeded"
     assert world.rooms.held_count == 0
 
@@ -147,11 +147,11 @@ async def test_a_caller_who_goes_away_in_the_middle_leaves_nothing_behind(world:
     async with anyio.create_task_group() as group:
         spec = TaskSpec(work=Command(argv=("true",)))
         group.start_soon(world.tasks.submit, CALLER, spec)
-        await world.settle()
+        await world.complete()
         group.cancel_scope.cancel()
     await world.advance(15)
     assert len(worker.assigned) == 1
     await worker.end(worker.assigned[0].attempt_id)
-    await world.settle()
+    await world.complete()
     assert world.rooms.held_count == 0
     assert world.store.model.running() == []

@@ -88,13 +88,13 @@ async def test_rules_fire_by_the_clock_as_it_is(store: SqliteStore) -> None:
     lost = new_task(cron="0 * * * *", timezone="Gone/Away", start_at=after(NOW, 2800))
     await store.tasks.submit([hourly, daily, lost], None)
     entry = Schedule("s", WS, NOW, FunctionId("f"), "0 * * * *", "UTC")
-    await store.catalogue.add(entry, after(NOW, 2800))
+    await store.function_resources.add(entry, after(NOW, 2800))
     before = await start_of(store, daily)
     await store.timing.went_back(HOUR_S, BACK)
     assert await start_of(store, hourly) == after(BACK, 46 * 60 + 40)
     assert await start_of(store, daily) == before
     assert await start_of(store, lost) == after(NOW, 2800)
-    assert await store.catalogue.next_due() == after(BACK, 2800)
+    assert await store.function_resources.next_due() == after(BACK, 2800)
 
 
 @pytest.mark.parametrize("waits", [True, False])

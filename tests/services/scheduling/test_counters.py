@@ -15,12 +15,12 @@ def agrees(world: World) -> None:
     stored = dict.fromkeys(TaskState, 0)
     for task in world.store.model.tasks.values():
         stored[task.state] += 1
-    assert world.tally.by_state() == stored
+    assert world.counters.by_state() == stored
     waiting = sum(
         task.state in WAITING and task.workspace == CALLER.workspace
         for task in world.store.model.tasks.values()
     )
-    assert world.tally.waiting(CALLER.workspace) == waiting
+    assert world.counters.waiting(CALLER.workspace) == waiting
 
 
 async def test_every_change_is_counted() -> None:
@@ -33,7 +33,7 @@ async def test_every_change_is_counted() -> None:
         agrees(world)
         await worker.end(worker.assigned[0].attempt_id, AttemptState.FAILED, exit_code=1)
         await worker.end(worker.assigned[1].attempt_id)
-        await world.settle()
+        await world.complete()
         agrees(world)
         await world.tasks.set_priority(CALLER, tasks[4].id, 3)
         await world.tasks.reschedule(CALLER, tasks[4].id, after(world.clock.now(), 60))

@@ -50,7 +50,7 @@ async def test_tasks_wait_for_a_worker(world: World) -> None:
     worker = await world.worker(slots=2)
     assert [one.task_id for one in worker.assigned] == [tasks[2].id, tasks[0].id]
     await worker.end(worker.assigned[0].attempt_id)
-    await world.settle()
+    await world.complete()
     assert worker.assigned[-1].task_id == tasks[1].id
 
 
@@ -62,7 +62,7 @@ async def test_room_is_kept(world: World) -> None:
     small = await world.submit(group="other", resources=Resources(cpu_millis=1000))
     assert {one.task_id for one in worker.assigned} == {first.id, small.id}
     await worker.end(worker.assigned[0].attempt_id)
-    await world.settle()
+    await world.complete()
     assert worker.assigned[-1].task_id == second.id
 
 
@@ -74,18 +74,18 @@ async def test_limits_hold_and_lifting_them_lets_tasks_go(world: World) -> None:
         await world.submit(group="mail")
     assert len(worker.assigned) == 1
     await world.groups.set(CALLER, MAIL, concurrency_limit=2)
-    await world.settle()
+    await world.complete()
     assert len(worker.assigned) == 2
     await world.groups.set(CALLER, MAIL, paused=True, clear_limit=True)
     await worker.end(worker.assigned[0].attempt_id)
-    await world.settle()
+    await world.complete()
     assert len(worker.assigned) == 2
     await world.groups.set_workspace_limit(CALLER, 1)
     await world.groups.set(CALLER, MAIL, paused=False)
-    await world.settle()
+    await world.complete()
     assert len(worker.assigned) == 2
     await world.groups.set_workspace_limit(CALLER, None)
-    await world.settle()
+    await world.complete()
     assert len(worker.assigned) == 3
 
 
@@ -107,7 +107,7 @@ async def test_more_than_a_window_of_tasks_all_run(world: World) -> None:
         before = len(worker.assigned)
         for attempt_id in list(worker.held):
             await worker.end(attempt_id)
-        await world.settle()
+        await world.complete()
         assert len(worker.assigned) > before
     assert [one.task_id for one in worker.assigned] == [task.id for task in tasks]
 
@@ -136,7 +136,7 @@ async def test_a_new_priority_changes_the_order(world: World) -> None:
     worker = await world.worker(slots=1)
     assert [one.task_id for one in worker.assigned] == [second.id]
     await worker.end(worker.assigned[0].attempt_id)
-    await world.settle()
+    await world.complete()
     assert [one.task_id for one in worker.assigned] == [second.id, first.id]
 
 
@@ -251,7 +251,7 @@ async def test_after_a_restart_what_runs_holds_its_room() -> None:
         assert [one.task_id for one in returned.held.values()] == [first.id]
         assert returned.assigned == []
         await returned.end(next(iter(returned.held)))
-        await again.settle()
+        await again.complete()
         assert [one.task_id for one in returned.assigned] == [second.id]
     assert worker.assigned[0].attempt_id not in returned.held
 
@@ -301,7 +301,7 @@ async def test_announcements_that_never_came_are_made_up_for() -> None:
         assert worker.assigned == []
         await world.advance(15)
         assert len(worker.assigned) == 1
-        world.reception._store = Faults(0, When.AFTER).wrap(world.store.dispatch)
+        world.gateway._store = Faults(0, When.AFTER).wrap(world.store.dispatch)
         await worker.end(worker.assigned[0].attempt_id)
         await world.advance(15)
         assert world.rooms.held_count == 0

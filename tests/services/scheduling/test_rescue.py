@@ -90,11 +90,11 @@ async def test_an_engine_that_was_held_up_accuses_nobody(world: World) -> None:
     worker = await world.worker()
     task = await world.submit()
     world.clock.advance(20)
-    await world.settle()
+    await world.complete()
     for _ in range(4):
         await worker.beat()
         world.clock.advance(0.5)
-        await world.settle()
+        await world.complete()
     assert await world.state(task.id) == "running"
     assert len(worker.assigned) == 1
 

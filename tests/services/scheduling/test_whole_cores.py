@@ -48,7 +48,7 @@ async def test_an_attempt_gets_concrete_cores(world: World) -> None:
     answer = await world.why.explain(CALLER, waits.id)
     assert answer.summary == ("needs 1 whole core of one node, largest gap 0 cores on worker w1")
     await worker.end(assignment.attempt_id, AttemptState.FAILED)
-    await world.settle()
+    await world.complete()
     assert list(worker.assigned[-1].cpuset) == [2]
 
 
@@ -71,7 +71,7 @@ async def test_cores_are_held_across_restarts() -> None:
         assert list(worker.assigned[-1].cpuset) == [3]
         for held in list(worker.held):
             await worker.end(held)
-        await again.settle()
+        await again.complete()
         assert again.rooms.fleet.rooms[worker.id].nodes == TOPOLOGY.free
 
 

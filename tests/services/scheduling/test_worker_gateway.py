@@ -90,7 +90,7 @@ async def test_a_beat_does_not_wait_for_the_store(world: World) -> None:
     assert stall.waiting == 1
     beat = Heartbeat(worker.id, worker.incarnation, world.clock.now())
     with anyio.fail_after(1):
-        assert await world.reception.beat(beat)
+        assert await world.gateway.beat(beat)
     assert not world.rooms.silent(0.1)
     stall.end()
     await world.advance(1)
@@ -113,8 +113,8 @@ async def test_a_fenced_incarnation_has_to_join_anew(world: World) -> None:
     """Its heartbeats say so."""
     worker = await world.worker()
     beat = Heartbeat(worker.id, IncarnationId("before"), world.clock.now())
-    assert not await world.reception.beat(beat)
-    assert await world.reception.beat(Heartbeat(worker.id, worker.incarnation, world.clock.now()))
+    assert not await world.gateway.beat(beat)
+    assert await world.gateway.beat(Heartbeat(worker.id, worker.incarnation, world.clock.now()))
 
 
 async def test_a_repeated_report_is_acknowledged_again(world: World) -> None:
@@ -127,7 +127,7 @@ async def test_a_repeated_report_is_acknowledged_again(world: World) -> None:
     )
     await worker.start(assignment.attempt_id)
     for _ in range(3):
-        assert await world.reception.report([report]) == []
+        assert await world.gateway.report([report]) == []
     kinds = [event.kind for event in await world.tasks.events(CALLER, task.id)]
     assert kinds == ["submitted", "assigned", "started", "succeeded"]
 
@@ -138,7 +138,7 @@ async def test_reports_nobody_can_place_are_refused(world: World) -> None:
     task = await world.submit()
     (assignment,) = worker.assigned
     now = world.clock.now()
-    refused = await world.reception.report(
+    refused = await world.gateway.report(
         [
             Ended(AttemptId("none"), LeaseToken("x"), now, AttemptState.FAILED),
             Ended(assignment.attempt_id, LeaseToken("y"), now, AttemptState.FAILED),
@@ -156,11 +156,11 @@ async def test_an_adopted_attempt_does_without_secrets_that_are_gone(world: Worl
     work = Command(argv=("true",), env={"P": SecretRef("db"), "Q": "q"})
     task = await world.submit(work=work)
     (attempt,) = await world.store.tasks.attempts(task.workspace, task.id)
-    found = await world.reception.resolve(attempt)
+    found = await world.gateway.resolve(attempt)
     assert found is not None
     assert environment_of(found.work) == {"P": "x", "Q": "q"}
     world.secrets.values.clear()
-    found = await world.reception.resolve(attempt)
+    found = await world.gateway.resolve(attempt)
     assert found is not None
     assert environment_of(found.work) == {"Q": "q"}
     assert worker.held
@@ -173,6 +173,6 @@ async def test_only_the_current_attempt_is_resolved(world: World) -> None:
     (attempt,) = await world.store.tasks.attempts(task.workspace, task.id)
     await worker.end(attempt.id)
     with pytest.raises(StaleLease):
-        await world.reception.resolve(attempt)
+        await world.gateway.resolve(attempt)
     await world.tasks.delete(CALLER, [task.id])
-    assert await world.reception.resolve(attempt) is None
+    assert await world.gateway.resolve(attempt) is None

@@ -134,7 +134,7 @@ async def test_what_is_queued_is_checked_when_it_is_placed() -> None:
     again = await closed(store, world)
     async with again.running():
         worker = await again.worker(runtimes=("container",))
-        await again.settle()
+        await again.complete()
         await refused(again, queued)
         assert worker.assigned == []
 

@@ -76,7 +76,7 @@ async def test_the_loop_goes_on_after_trouble(
     world.store.dispatch.prune = prune
     async with anyio.create_task_group() as group:
         group.start_soon(world.prune.run)
-        await world.settle()
+        await world.complete()
         assert len(world.store.model.tasks) == 17
         await world.advance(35)
         assert len(world.store.model.tasks) == 10

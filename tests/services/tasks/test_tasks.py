@@ -206,7 +206,7 @@ async def test_ended_tasks_are_deleted_with_their_logs(world: World) -> None:
     with pytest.raises(NotFound):
         await world.tasks.get(CALLER, done.id)
     assert await world.tasks.counts(CALLER) == {"running": 1}
-    assert world.tally.by_state()[TaskState.SUCCEEDED] == 0
+    assert world.counters.by_state()[TaskState.SUCCEEDED] == 0
 
 
 async def test_waiting_ends_with_the_task(world: World) -> None:
@@ -221,9 +221,9 @@ async def test_waiting_ends_with_the_task(world: World) -> None:
     async with anyio.create_task_group() as group:
         for _ in range(3):
             group.start_soon(wait)
-        await world.settle()
+        await world.complete()
         await worker.start(worker.assigned[0].attempt_id)
-        await world.settle()
+        await world.complete()
         assert results == []
         await worker.end(worker.assigned[0].attempt_id, AttemptState.FAILED, exit_code=3)
     assert [one.state for one in results] == [TaskState.FAILED] * 3
@@ -277,7 +277,7 @@ async def test_policies_are_read_at_a_pace_of_their_workspace() -> None:
     other = replace(CALLER, workspace=WorkspaceName("other"))
     async with world.running(), anyio.create_task_group() as group:
         group.start_soon(world.tasks.submit_many, CALLER, specs)
-        await world.settle()
+        await world.complete()
         assert await world.tasks.counts(CALLER) == {}
         mine = RuleBased("size('mine') == 0" + " or True" * 60)
         await world.tasks.submit(other, TaskSpec(Command(argv=("true",)), placement=mine))

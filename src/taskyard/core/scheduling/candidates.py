@@ -53,24 +53,26 @@ class Candidates:
         self._pools = pools
         self._places: dict[PlacementClass, OpenWorkers] = {}
 
-    def lane_of(self, task: ReadyTask) -> PlacementClass:
+    def placement_class_of(self, task: ReadyTask) -> PlacementClass:
         """Where a task belongs."""
-        return self._pools.lane(task.group, task.demand.runtime, task.demand.policy)
+        return self._pools.placement_class(
+            task.group, task.requirements.runtime, task.requirements.policy
+        )
 
-    def is_open(self, lane: PlacementClass, workspace: WorkspaceName) -> bool:
+    def is_open(self, placement_class: PlacementClass, workspace: WorkspaceName) -> bool:
         """Whether a task of this lane may go anywhere at all, room aside."""
-        pool, _, ladder, _ = self._place(lane, workspace)
-        return bool(ladder) and not self._pools.is_full(pool)
+        pool, _, worker_index, _ = self._place(placement_class, workspace)
+        return bool(worker_index) and not self._pools.is_full(pool)
 
-    def is_known_open(self, lane: PlacementClass) -> bool:
+    def is_known_open(self, placement_class: PlacementClass) -> bool:
         """The same, but no if that had to be found out first; nobody pays for it."""
-        place = self._places.get(lane)
+        place = self._places.get(placement_class)
         if place is None:
-            purse = ENDLESS if self._steps is None or lane.where is None else EMPTY
-            _, selector = self._way(lane)
-            if purse is EMPTY and (selector is None or not self.fleet.is_settled(selector)):
+            budget = ENDLESS if self._steps is None or placement_class.where is None else EMPTY
+            _, selector = self._way(placement_class)
+            if budget is EMPTY and (selector is None or not self.fleet.is_settled(selector)):
                 return False
-            place = self._places[lane] = self._find(lane, purse)
+            place = self._places[placement_class] = self._find(placement_class, budget)
         return bool(place.free) and not self._pools.is_full(place.pool)
 
     def keep(self, task: ReadyTask, before: WorkerId | None) -> None:
@@ -78,27 +80,27 @@ class Candidates:
 
         The one kept ``before``, if it will still do; otherwise the one with most free memory.
         """
-        rooms, purse = self.fleet.rooms, self._purse(task.workspace)
-        _, _, ladder, whole = self._place(self.lane_of(task), task.workspace)
+        rooms, budget = self.fleet.rooms, self._budget(task.workspace)
+        _, _, worker_index, whole = self._place(self.placement_class_of(task), task.workspace)
 
         def will_do(name: WorkerId) -> bool:
             return (
                 name not in self.reserved
-                and rooms[name].could_fit(task.demand)
-                and self.fleet.refusal(task, name, purse) is None
+                and rooms[name].could_fit(task.requirements)
+                and self.fleet.refusal(task, name, budget) is None
             )
 
-        if before is None or before not in ladder or not will_do(before):
-            if whole.best(task.demand.resources, will_do) is None:
+        if before is None or before not in worker_index or not will_do(before):
+            if whole.best(task.requirements.resources, will_do) is None:
                 return
-            able = [rooms[name] for name in ladder if will_do(name)]
+            able = [rooms[name] for name in worker_index if will_do(name)]
             most = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
             before = most.worker_id
         self.reserved[before] = task.seq
 
     def choose(self, task: ReadyTask) -> Room | None:
         """The worker a task would go to now, if it is open to it."""
-        kept = None if task.demand.is_free else self.reserved
+        kept = None if task.requirements.is_free else self.reserved
         return self._choose(task, kept)
 
     def choose_any(self, task: ReadyTask) -> Room | None:
@@ -106,33 +108,35 @@ class Candidates:
         return self._choose(task, None)
 
     def _choose(self, task: ReadyTask, kept: dict[WorkerId, int] | None) -> Room | None:
-        selector = self._place(self.lane_of(task), task.workspace)[1]
+        selector = self._place(self.placement_class_of(task), task.workspace)[1]
         if selector is None:
             return None
-        return self.fleet.choose(task, selector, kept, self._purse(task.workspace))
+        return self.fleet.choose(task, selector, kept, self._budget(task.workspace))
 
     def take(self, task: ReadyTask, room: Room) -> tuple[PoolIndex | None, Resources]:
         """Give a task its room; answers with the pool it counts for and what it was granted."""
-        granted = room.grant(task.demand.resources)
+        granted = room.grant(task.requirements.resources)
         self.fleet.take(room.worker_id, QueueKey(task.workspace, task.group), granted)
-        pool = self._place(self.lane_of(task), task.workspace).pool
+        pool = self._place(self.placement_class_of(task), task.workspace).pool
         self._pools.began(pool)
         return pool, granted
 
     def why_closed(self, task: ReadyTask, now: Instant) -> Wait | None:
         """Why a task may not go anywhere, room aside; None if :meth:`is_open` says it may."""
-        lane, rooms = self.lane_of(task), list(self.fleet.rooms.values())
-        if lane.pools == ():
+        placement_class, rooms = self.placement_class_of(task), list(self.fleet.rooms.values())
+        if placement_class.pools == ():
             return Wait("no_pool", f"no pool takes containers of group {task.group!r}")
-        if lane.pools is not None:
-            members = {name for index in lane.pools for name in self._pools[index].workers}
+        if placement_class.pools is not None:
+            members = {
+                name for index in placement_class.pools for name in self._pools[index].workers
+            }
             rooms = [room for room in rooms if room.worker_id in members]
             if not rooms:
                 return Wait("no_host", "no engine host of the pools that match is here")
-        nowhere = why_nowhere(task.demand, rooms, now)
+        nowhere = why_nowhere(task.requirements, rooms, now)
         if nowhere is not None:
             return nowhere
-        pool, _, ladder, _ = self._place(lane, task.workspace)
+        pool, _, worker_index, _ = self._place(placement_class, task.workspace)
         if pool is not None and self._pools.is_full(pool):
             limit, running = self._pools[pool].max_running, self._pools.running(pool)
             return Wait(
@@ -140,45 +144,51 @@ class Candidates:
                 f"pool {pool + 1} is at its limit of {limit}",
                 {"pool": pool + 1, "limit": limit, "running": running},
             )
-        if ladder:
+        if worker_index:
             return None
-        everywhere = self._find(lane._replace(where=None), self._purse(task.workspace))
+        everywhere = self._find(placement_class._replace(where=None), self._budget(task.workspace))
         return self._why_refused(task, everywhere.free)
 
     def why_no_room(self, task: ReadyTask) -> Wait:
         """Why there is no room on the workers that are in question."""
-        ladder = self._place(self.lane_of(task), task.workspace).free
-        purse = self._purse(task.workspace)
-        taken = [name for name in ladder if self.fleet.refusal(task, name, purse) is None]
+        worker_index = self._place(self.placement_class_of(task), task.workspace).free
+        budget = self._budget(task.workspace)
+        taken = [name for name in worker_index if self.fleet.refusal(task, name, budget) is None]
         if not taken:
-            return self._why_refused(task, ladder)
-        return why_no_room(task.demand, [self.fleet.rooms[name] for name in taken])
+            return self._why_refused(task, worker_index)
+        return why_no_room(task.requirements, [self.fleet.rooms[name] for name in taken])
 
-    def _why_refused(self, task: ReadyTask, ladder: WorkerIndex) -> Wait:
-        purse = self._purse(task.workspace)
-        texts = {name: self.fleet.refusal(task, name, purse) for name in ladder}
+    def _why_refused(self, task: ReadyTask, worker_index: WorkerIndex) -> Wait:
+        budget = self._budget(task.workspace)
+        texts = {name: self.fleet.refusal(task, name, budget) for name in worker_index}
         return why_refused({name: text for name, text in texts.items() if text is not None})
 
-    def _purse(self, workspace: WorkspaceName) -> Budget:
+    def _budget(self, workspace: WorkspaceName) -> Budget:
         return ENDLESS if self._steps is None else self._steps.of(workspace)
 
-    def _place(self, lane: PlacementClass, workspace: WorkspaceName) -> OpenWorkers:
-        found = self._places.get(lane)
+    def _place(self, placement_class: PlacementClass, workspace: WorkspaceName) -> OpenWorkers:
+        found = self._places.get(placement_class)
         if found is None:
-            found = self._places[lane] = self._find(lane, self._purse(workspace))
+            found = self._places[placement_class] = self._find(
+                placement_class, self._budget(workspace)
+            )
         return found
 
-    def _find(self, lane: PlacementClass, purse: Budget) -> OpenWorkers:
-        pool, selector = self._way(lane)
+    def _find(self, placement_class: PlacementClass, budget: Budget) -> OpenWorkers:
+        pool, selector = self._way(placement_class)
         if selector is None:
             return OpenWorkers(None, None, WorkerIndex(), WorkerIndex())
-        return OpenWorkers(pool, selector, *self.fleet.ladders(selector, purse))
+        return OpenWorkers(pool, selector, *self.fleet.worker_indexes(selector, budget))
 
-    def _way(self, lane: PlacementClass) -> tuple[PoolIndex | None, Selector | None]:
+    def _way(self, placement_class: PlacementClass) -> tuple[PoolIndex | None, Selector | None]:
         """The pool a lane takes its workers from, and which they are; None for nowhere."""
-        if lane.pools is None:
-            return None, Selector(lane.runtime, None, lane.where)
-        pool = self._pools.choose(lane, lambda name: self.fleet.usable(name, lane.runtime))
+        if placement_class.pools is None:
+            return None, Selector(placement_class.runtime, None, placement_class.where)
+        pool = self._pools.choose(
+            placement_class, lambda name: self.fleet.usable(name, placement_class.runtime)
+        )
         if pool is None:
             return None, None
-        return pool, Selector(lane.runtime, self._pools[pool].workers, lane.where)
+        return pool, Selector(
+            placement_class.runtime, self._pools[pool].workers, placement_class.where
+        )

@@ -91,7 +91,7 @@ def fits(free: Sequence[FreeNode], count: int, memory_bytes: int) -> bool:
     return any(len(room.cores) >= count and room.memory_bytes >= memory_bytes for room in free)
 
 
-def allot(
+def allocate(
     free: Sequence[FreeNode], count: int, memory_bytes: int, *, pins_memory: bool
 ) -> CpuAllocation | None:
     """Choose cores: on the node where they leave least, so that large gaps stay large.
@@ -114,7 +114,7 @@ def allot(
 
 
 def without(
-    topology: Topology, free: Sequence[FreeNode], allotment: CpuAllocation
+    topology: Topology, free: Sequence[FreeNode], allocation: CpuAllocation
 ) -> tuple[FreeNode, ...]:
     """What is left after an allotment.
 
@@ -124,26 +124,26 @@ def without(
     """
     rooms = []
     for room in free:
-        mine = _offered(topology, room.number) & set(allotment.cores)
+        mine = _offered(topology, room.number) & set(allocation.cores)
         if not mine <= set(room.cores):
             raise CoreTaken(f"of {sorted(mine)} only {sorted(room.cores)} are free")
         kept = tuple(core for core in room.cores if core not in mine)
-        taken = allotment.memory_bytes if room.number == allotment.node else 0
+        taken = allocation.memory_bytes if room.number == allocation.node else 0
         rooms.append(replace(room, cores=kept, memory_bytes=room.memory_bytes - taken))
     return tuple(rooms)
 
 
 def within(
-    topology: Topology, free: Sequence[FreeNode], allotment: CpuAllocation
+    topology: Topology, free: Sequence[FreeNode], allocation: CpuAllocation
 ) -> tuple[FreeNode, ...]:
     """What is left after an allotment came back. Raises :class:`CoreTaken` if it had before."""
     rooms = []
     for room in free:
-        mine = _offered(topology, room.number) & set(allotment.cores)
+        mine = _offered(topology, room.number) & set(allocation.cores)
         if mine & set(room.cores):
             raise CoreTaken(f"{sorted(mine & set(room.cores))} are free already")
         cores = tuple(sorted(mine.union(room.cores)))
-        given = allotment.memory_bytes if room.number == allotment.node else 0
+        given = allocation.memory_bytes if room.number == allocation.node else 0
         rooms.append(replace(room, cores=cores, memory_bytes=room.memory_bytes + given))
     return tuple(rooms)
 

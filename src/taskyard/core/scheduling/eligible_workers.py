@@ -43,7 +43,7 @@ class EligibleWorkers:
         self.is_wide = is_wide
         """Whether its answer for one worker depends on what others are."""
 
-    def doubt(self, worker_id: WorkerId) -> None:
+    def mark_uncertain(self, worker_id: WorkerId) -> None:
         """It may be in question now, or not any more."""
         self.doubtful[worker_id] = None
 

@@ -183,17 +183,21 @@ class ReadyQueues:
         A choice that cannot be carried out has to be given back with :meth:`ended`, its room to
         the fleet, and its task with :meth:`add` if it is still ready.
         """
-        floor = Candidates(fleet, self._pools, steps)
-        self._reserve(floor, now)
-        self._kept = {seq: worker_id for worker_id, seq in floor.reserved.items()}
+        candidates = Candidates(fleet, self._pools, steps)
+        self._reserve(candidates, now)
+        self._kept = {seq: worker_id for worker_id, seq in candidates.reserved.items()}
         plan: list[Chosen] = []
         passed: list[tuple[QueueKey, Queue]] = []
-        turn = Round(self._queues, self._workspaces, floor, LOOK_PAST)
-        for worker_id, seq in floor.reserved.items():
+        turn = Round(self._queues, self._workspaces, candidates, LOOK_PAST)
+        for worker_id, seq in candidates.reserved.items():
             # First of all, or those who may not have its room would stand in its way.
             task, kept = self._stuck[seq], fleet.rooms[worker_id]
-            if len(plan) < most and kept.fits(task.demand) and self._may_go(task, floor, now):
-                plan.append(self._give(task, kept, floor))
+            if (
+                len(plan) < most
+                and kept.fits(task.requirements)
+                and self._may_go(task, candidates, now)
+            ):
+                plan.append(self._give(task, kept, candidates))
         while len(plan) < most:
             name = turn.next_workspace()
             if name is None:
@@ -207,8 +211,8 @@ class ReadyQueues:
                 self.remove(key.workspace, key.group, task.seq)
                 continue
             try:
-                room = floor.choose(task)
-                if room is None and floor.choose_any(task) is None:
+                room = candidates.choose(task)
+                if room is None and candidates.choose_any(task) is None:
                     self._stuck[task.seq] = task
             except OutOfSteps:
                 room = None
@@ -217,15 +221,15 @@ class ReadyQueues:
                 heappop(heap)
                 queue.in_heap = None
                 passed.append((key, queue))
-                turn.passed(name, floor.lane_of(task))
+                turn.passed(name, candidates.placement_class_of(task))
                 continue
-            plan.append(self._give(task, room, floor))
+            plan.append(self._give(task, room, candidates))
         for key, queue in passed:
             self._settle(key, queue)
         self.unfinished = turn.unfinished
         return plan
 
-    def at_once(
+    def try_place(
         self, task: ReadyTask, fleet: Fleet, now: Instant, steps: RuleBudget | None = None
     ) -> Chosen | None:
         """Choose a worker for a task that is about to be stored; None if it has to wait its turn.
@@ -239,20 +243,20 @@ class ReadyQueues:
             return None
         if self._starved or self._workspace(task.workspace).at_limit():
             return None
-        floor = Candidates(fleet, self._pools, steps)
-        turn = Round(self._queues, self._workspaces, floor, LOOK_PAST)
+        candidates = Candidates(fleet, self._pools, steps)
+        turn = Round(self._queues, self._workspaces, candidates, LOOK_PAST)
         for name, other in self._workspaces.items():
             if not other.at_limit() and turn.known_top(name):
                 return None
         if task.expires_at is not None and task.expires_at <= now:
             return None
         try:
-            if not floor.is_open(floor.lane_of(task), task.workspace):
+            if not candidates.is_open(candidates.placement_class_of(task), task.workspace):
                 return None
-            room = floor.choose(task)
+            room = candidates.choose(task)
         except OutOfSteps:
             return None
-        return None if room is None else self._count(task, room, floor)
+        return None if room is None else self._count(task, room, candidates)
 
     def explain(
         self, task: ReadyTask, fleet: Fleet, now: Instant, steps: RuleBudget | None = None
@@ -287,15 +291,15 @@ class ReadyQueues:
                 f"workspace {task.workspace!r} is at its limit of {workspace.limit}",
                 {"limit": workspace.limit, "running": workspace.running},
             )
-        floor = Candidates(fleet, self._pools, steps)
-        closed = floor.why_closed(task, now)
+        candidates = Candidates(fleet, self._pools, steps)
+        closed = candidates.why_closed(task, now)
         if closed is not None:
             return closed
-        self._reserve(floor, now)
-        if floor.choose(task) is None:
-            room = floor.choose_any(task)
+        self._reserve(candidates, now)
+        if candidates.choose(task) is None:
+            room = candidates.choose_any(task)
             if room is None:
-                return floor.why_no_room(task)
+                return candidates.why_no_room(task)
             return Wait(
                 "reserved_for_other",
                 f"worker {room.worker_id} is kept free for a larger task that waits longer",
@@ -303,14 +307,14 @@ class ReadyQueues:
             )
         if queue.window and queue.window[0][0] < task.rank:
             return Wait("behind", f"others of group {task.group!r} go first")
-        turn = Round(self._queues, self._workspaces, floor, LOOK_PAST)
-        if task.seq not in floor.reserved.values() and turn.passed_over(task) > LOOK_PAST:
+        turn = Round(self._queues, self._workspaces, candidates, LOOK_PAST)
+        if task.seq not in candidates.reserved.values() and turn.passed_over(task) > LOOK_PAST:
             return Wait(
                 "behind",
                 f"more than {LOOK_PAST} other groups of workspace {task.workspace!r} go first, "
                 "and find no room",
             )
-        if task.demand.policy is not None and task.workspace in self.unfinished:
+        if task.requirements.policy is not None and task.workspace in self.unfinished:
             raise OutOfSteps
         return Wait("starting", "is about to be placed on a worker")
 
@@ -337,8 +341,10 @@ class ReadyQueues:
         head = queue.window[0][1]
         if queue.in_heap != head.turn:
             queue.in_heap = head.turn
-            lane = self._pools.lane(head.group, head.demand.runtime, head.demand.policy)
-            heap = self._workspace(key.workspace).heap(lane)
+            placement_class = self._pools.placement_class(
+                head.group, head.requirements.runtime, head.requirements.policy
+            )
+            heap = self._workspace(key.workspace).heap(placement_class)
             heappush(heap, (head.turn, key))
             if len(heap) > 2 * len(self._queues) + SLACK:
                 # Void entries, which heads that keep changing would pile up.
@@ -361,13 +367,13 @@ class ReadyQueues:
         queue = self._queues.get(key)
         return queue is not None and queue.in_heap == turn
 
-    def _give(self, task: ReadyTask, room: Room, floor: Candidates) -> Chosen:
+    def _give(self, task: ReadyTask, room: Room, candidates: Candidates) -> Chosen:
         """Count a head as running on a worker."""
         self._queue(QueueKey(task.workspace, task.group)).window.pop(0)
         self._stuck.pop(task.seq, None)
-        return self._count(task, room, floor)
+        return self._count(task, room, candidates)
 
-    def _count(self, task: ReadyTask, room: Room, floor: Candidates) -> Chosen:
+    def _count(self, task: ReadyTask, room: Room, candidates: Candidates) -> Chosen:
         """Count a task as running on a worker."""
         key = QueueKey(task.workspace, task.group)
         queue, workspace = self._queue(key), self._workspace(task.workspace)
@@ -375,11 +381,11 @@ class ReadyQueues:
         workspace.running += 1
         self._served += 1
         workspace.served = self._served
-        pool, granted = floor.take(task, room)
+        pool, granted = candidates.take(task, room)
         self._settle(key, queue)
         return Chosen(task, room.worker_id, room.incarnation, pool, granted)
 
-    def _may_go(self, task: ReadyTask, floor: Candidates, now: Instant) -> bool:
+    def _may_go(self, task: ReadyTask, candidates: Candidates, now: Instant) -> bool:
         """Whether only room keeps a task waiting: room kept free for any other would be wasted."""
         queue = self._queues.get(QueueKey(task.workspace, task.group))
         try:
@@ -390,24 +396,24 @@ class ReadyQueues:
                 and queue.window[0][1].seq == task.seq
                 and not self._workspace(task.workspace).at_limit()
                 and (task.expires_at is None or task.expires_at > now)
-                and floor.is_open(floor.lane_of(task), task.workspace)
+                and candidates.is_open(candidates.placement_class_of(task), task.workspace)
             )
         except OutOfSteps:
             return False
 
-    def _reserve(self, floor: Candidates, now: Instant) -> None:
+    def _reserve(self, candidates: Candidates, now: Instant) -> None:
         """Keep workers free for heads that found no room for long."""
         for seq, task in sorted(self._stuck.items()):
             if seconds_between(task.queued_at, now) < RESERVE_AFTER_S or not self._may_go(
-                task, floor, now
+                task, candidates, now
             ):
                 continue
             before = self._kept.get(seq)
             try:
-                floor.keep(task, before)
+                candidates.keep(task, before)
             except OutOfSteps:
-                if before in floor.fleet.rooms and before not in floor.reserved:
-                    floor.reserved[before] = seq
+                if before in candidates.fleet.rooms and before not in candidates.reserved:
+                    candidates.reserved[before] = seq
 
 
 def _rank(entry: tuple[tuple[int, int], ReadyTask]) -> tuple[int, int]:

@@ -48,9 +48,9 @@ class Fleet:
 
     def __init__(self) -> None:
         self.rooms: dict[WorkerId, Room] = {}
-        self._verdicts = RuleResults(MetadataOfAll(self.rooms))
+        self._rule_results = RuleResults(MetadataOfAll(self.rooms))
         self._counts: dict[WorkerId, Counter[QueueKey]] = {}
-        self._ladders: OrderedDict[Selector, EligibleWorkers] = OrderedDict()
+        self._eligible: OrderedDict[Selector, EligibleWorkers] = OrderedDict()
 
     @classmethod
     def of(
@@ -70,19 +70,19 @@ class Fleet:
         self.rooms[room.worker_id] = room
         self._counts.setdefault(room.worker_id, Counter())
         if before is None or before.description != room.description:
-            self._verdicts.describe(room.worker_id)
+            self._rule_results.describe(room.worker_id)
         if before is None or before.metadata != room.metadata:
             self._forget_wide()
-        for index in self._ladders.values():
-            index.doubt(room.worker_id)
+        for index in self._eligible.values():
+            index.mark_uncertain(room.worker_id)
 
     def remove(self, worker_id: WorkerId) -> None:
         """A worker is gone; unknown ones are ignored."""
         if self.rooms.pop(worker_id, None) is not None:
             self._forget_wide()
-        self._verdicts.forget(worker_id)
+        self._rule_results.forget(worker_id)
         self._counts.pop(worker_id, None)
-        for index in self._ladders.values():
+        for index in self._eligible.values():
             index.remove(worker_id)
 
     def take(self, worker_id: WorkerId, key: QueueKey, granted: Resources) -> None:
@@ -109,126 +109,126 @@ class Fleet:
         room = self.rooms.get(worker_id)
         return room is not None and room.accepting and runtime in room.runtimes
 
-    def ladders(
-        self, selector: Selector, purse: Budget = ENDLESS
+    def worker_indexes(
+        self, selector: Selector, budget: Budget = ENDLESS
     ) -> tuple[WorkerIndex, WorkerIndex]:
         """The workers in question: by what is free on them, and by what they have in all.
 
-        Raises :class:`OutOfSteps` if that takes more than ``purse`` has; the
+        Raises :class:`OutOfSteps` if that takes more than ``budget`` has; the
         next time goes on from there.
         """
-        index = self._ladders.get(selector)
+        index = self._eligible.get(selector)
         if index is None:
             where, owner = selector.where, None
             if not _is_plain(selector):
-                purse.spend(_MAKING)
-                owner = purse.owner
-            is_wide = where is not None and self._verdicts.is_wide(where, purse)
+                budget.spend(_MAKING)
+                owner = budget.owner
+            is_wide = where is not None and self._rule_results.is_wide(where, budget)
             self._make_room(owner)
-            index = self._ladders[selector] = EligibleWorkers(owner, self.rooms, is_wide=is_wide)
+            index = self._eligible[selector] = EligibleWorkers(owner, self.rooms, is_wide=is_wide)
         else:
-            self._ladders.move_to_end(selector)
-        self._settle(selector, index, purse)
+            self._eligible.move_to_end(selector)
+        self._settle(selector, index, budget)
         return index.free, index.whole
 
     def is_settled(self, selector: Selector) -> bool:
-        """Whether :meth:`ladders` has nothing to find out."""
-        index = self._ladders.get(selector)
+        """Whether :meth:`worker_indexes` has nothing to find out."""
+        index = self._eligible.get(selector)
         return index is not None and not index.doubtful
 
-    def refusal(self, task: ReadyTask, worker_id: WorkerId, purse: Budget = ENDLESS) -> str | None:
+    def refusal(self, task: ReadyTask, worker_id: WorkerId, budget: Budget = ENDLESS) -> str | None:
         """Why a task's policy refuses a worker; None if it does not.
 
         Raises :class:`OutOfSteps`.
         """
-        policy = task.demand.policy
+        policy = task.requirements.policy
         if policy is None:
             return None
         count = self.count(worker_id, QueueKey(task.workspace, task.group))
-        return self._verdicts.refusal(policy, self.rooms[worker_id], count, purse)
+        return self._rule_results.refusal(policy, self.rooms[worker_id], count, budget)
 
     def choose(
         self,
         task: ReadyTask,
         selector: Selector,
         kept: Mapping[WorkerId, int] | None = None,
-        purse: Budget = ENDLESS,
+        budget: Budget = ENDLESS,
     ) -> Room | None:
         """The least loaded of some workers with room for a task; None if there is none.
 
         ``kept`` names workers that are kept free for the task with this ``seq``. Raises
         :class:`OutOfSteps`.
         """
-        demand, seq = task.demand, task.seq
+        requirements, seq = task.requirements, task.seq
 
         def accept(worker_id: WorkerId) -> bool:
             return (
                 (not kept or kept.get(worker_id, seq) == seq)
-                and self.rooms[worker_id].fits(demand)
-                and self.refusal(task, worker_id, purse) is None
+                and self.rooms[worker_id].fits(requirements)
+                and self.refusal(task, worker_id, budget) is None
             )
 
-        ladder, patience = self.ladders(selector, purse)[0], None
-        limit = None if demand.policy is None else most_per_host(demand.policy)
+        worker_index, patience = self.worker_indexes(selector, budget)[0], None
+        limit = None if requirements.policy is None else most_per_host(requirements.policy)
         if limit is not None:
             # To index those below the limit costs a look at all of them; most have no need of it.
             selector = selector._replace(below=(QueueKey(task.workspace, task.group), limit))
-            if selector in self._ladders:
-                ladder = self.ladders(selector, purse)[0]
+            if selector in self._eligible:
+                worker_index = self.worker_indexes(selector, budget)[0]
             else:
                 patience = _PATIENCE
         try:
-            found = ladder.best(demand.resources, accept, patience)
+            found = worker_index.best(requirements.resources, accept, patience)
         except TooManyRefused:
-            found = self.ladders(selector, purse)[0].best(demand.resources, accept)
+            found = self.worker_indexes(selector, budget)[0].best(requirements.resources, accept)
         return None if found is None else self.rooms[found]
 
     def _make_room(self, owner: WorkspaceName | None) -> None:
         """Give up an index if there are too many with one more of this owner."""
-        if len(self._ladders) < _LADDERS:
+        if len(self._eligible) < _LADDERS:
             return
-        counts = Counter(index.owner for index in self._ladders.values())
+        counts = Counter(index.owner for index in self._eligible.values())
         counts[owner] += 1
         most = max(counts.values())
-        for selector, index in self._ladders.items():
+        for selector, index in self._eligible.items():
             if counts[index.owner] == most:
-                del self._ladders[selector]
+                del self._eligible[selector]
                 return
 
-    def _settle(self, selector: Selector, index: EligibleWorkers, purse: Budget) -> None:
+    def _settle(self, selector: Selector, index: EligibleWorkers, budget: Budget) -> None:
         """Bring an index up to date."""
         is_plain = _is_plain(selector)
         while index.doubtful:
             worker_id = next(iter(index.doubtful))
             room = self.rooms[worker_id]
             if not is_plain:
-                purse.spend(_INDEXING)
-            index.put(room, selected=self._selects(selector, room, purse))
+                budget.spend(_INDEXING)
+            index.put(room, selected=self._selects(selector, room, budget))
         for worker_id in index.changed:
             index.free.put(self.rooms[worker_id])
         index.changed.clear()
 
     def _forget_wide(self) -> None:
         """Drop the indexes whose answers for one worker depend on what others are."""
-        for selector in [one for one, index in self._ladders.items() if index.is_wide]:
-            del self._ladders[selector]
+        for selector in [one for one, index in self._eligible.items() if index.is_wide]:
+            del self._eligible[selector]
 
     def _change(self, room: Room, key: QueueKey) -> None:
         self.rooms[room.worker_id] = room
-        for selector, index in self._ladders.items():
+        for selector, index in self._eligible.items():
             if selector.below is not None and selector.below[0] == key:
-                index.doubt(room.worker_id)
+                index.mark_uncertain(room.worker_id)
             elif room.worker_id in index.free:
                 index.changed[room.worker_id] = None
 
-    def _selects(self, selector: Selector, room: Room, purse: Budget) -> bool:
+    def _selects(self, selector: Selector, room: Room, budget: Budget) -> bool:
         return (
             room.accepting
             and selector.runtime in room.runtimes
             and (selector.workers is None or room.worker_id in selector.workers)
             and (
                 selector.where is None
-                or self._verdicts.refusal(selector.where, room, 0, purse) is None
+                or self._rule_results.refusal(selector.where, room, 0, budget) is None
             )
             and (
                 selector.below is None

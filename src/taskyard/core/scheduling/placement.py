@@ -10,7 +10,14 @@ from taskyard.core.availability import RuntimeStatus, told
 from taskyard.core.ids import IncarnationId, WorkerId
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity, Resources
-from taskyard.core.scheduling.cpu_allocation import FreeNode, Topology, allot, fits, within, without
+from taskyard.core.scheduling.cpu_allocation import (
+    FreeNode,
+    Topology,
+    allocate,
+    fits,
+    within,
+    without,
+)
 from taskyard.core.scheduling.reasons import Wait
 from taskyard.core.scheduling.requirements import DEFAULT_RUNTIME, Requirements
 
@@ -63,7 +70,7 @@ class Room(Struct, frozen=True):
             return asked
         memory = asked.memory_bytes or 0
         pins = self.topology.pins_memory
-        return asked.granted(allot(self.nodes, asked.cores, memory, pins_memory=pins))
+        return asked.granted(allocate(self.nodes, asked.cores, memory, pins_memory=pins))
 
     def minus(self, asked: Resources) -> "Room":
         """The same worker after one more attempt; ``asked`` as granted."""
@@ -79,26 +86,26 @@ class Room(Struct, frozen=True):
             nodes = within(self.topology, nodes, returned.allotted)
         return replace(self, free=free, nodes=nodes)
 
-    def fits(self, demand: Requirements) -> bool:
+    def fits(self, requirements: Requirements) -> bool:
         """Whether one more such attempt may go here now."""
-        asked = demand.resources
+        asked = requirements.resources
         return (
-            demand.runtime in self.runtimes
+            requirements.runtime in self.runtimes
             and self.free.fits(asked)
             and (not asked.cores or fits(self.nodes, asked.cores, asked.memory_bytes or 0))
         )
 
-    def could_fit(self, demand: Requirements) -> bool:
+    def could_fit(self, requirements: Requirements) -> bool:
         """Whether it could go here if nothing else were running."""
-        asked = demand.resources
+        asked = requirements.resources
         return (
-            demand.runtime in self.runtimes
+            requirements.runtime in self.runtimes
             and self.total.fits(asked)
             and (not asked.cores or fits(self.topology.free, asked.cores, asked.memory_bytes or 0))
         )
 
 
-def why_nowhere(demand: Requirements, rooms: Sequence[Room], now: Instant) -> Wait | None:
+def why_nowhere(requirements: Requirements, rooms: Sequence[Room], now: Instant) -> Wait | None:
     """Why no worker at all is in question, room aside; None if some are."""
     if not rooms:
         return Wait("no_worker", "no worker takes tasks now")
@@ -107,28 +114,28 @@ def why_nowhere(demand: Requirements, rooms: Sequence[Room], now: Instant) -> Wa
         names += f" and {len(rooms) - _NAMED} more"
     if not any(room.accepting for room in rooms):
         return Wait("draining", f"no worker takes tasks now: draining is {names}")
-    if any(demand.runtime in room.runtimes for room in rooms if room.accepting):
+    if any(requirements.runtime in room.runtimes for room in rooms if room.accepting):
         return None
-    summary = f"no worker can run a {demand.runtime} now"
+    summary = f"no worker can run a {requirements.runtime} now"
     reasons = []
     for room in rooms:
-        if demand.runtime in room.runtimes:
+        if requirements.runtime in room.runtimes:
             reasons.append(f"{room.worker_id} is draining")
-        elif (status := room.absent.get(demand.runtime)) is not None:
+        elif (status := room.absent.get(requirements.runtime)) is not None:
             reasons.append(told(status, now))
     if reasons:
         summary += ": " + "; ".join(reasons[:_NAMED])
         if len(reasons) > _NAMED:
             summary += f"; and {len(reasons) - _NAMED} more workers"
-    return Wait("no_runtime", summary, {"runtime": demand.runtime})
+    return Wait("no_runtime", summary, {"runtime": requirements.runtime})
 
 
-def why_no_room(demand: Requirements, rooms: Sequence[Room]) -> Wait:
+def why_no_room(requirements: Requirements, rooms: Sequence[Room]) -> Wait:
     """The reason why none of some workers has room: names the need and the largest gap.
 
     ``rooms`` are those in question, at least one; see :func:`why_nowhere`.
     """
-    asked = demand.resources
+    asked = requirements.resources
     if asked.memory_bytes is not None:
         need = asked.memory_bytes
         best = max(rooms, key=lambda room: room.free.memory_bytes)

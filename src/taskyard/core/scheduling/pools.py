@@ -63,7 +63,9 @@ class Pools:
         """All of them, in the order in which they are asked."""
         return iter(self._pools)
 
-    def lane(self, group: GroupName, runtime: str, policy: Policy | None = None) -> PlacementClass:
+    def placement_class(
+        self, group: GroupName, runtime: str, policy: Policy | None = None
+    ) -> PlacementClass:
         """Where tasks of this group, runtime and policy belong."""
         where, apart = (None, False) if policy is None else (static_part(policy), True)
         if runtime != POOLED_RUNTIME or not self._pools:
@@ -78,9 +80,11 @@ class Pools:
             self._matching[group] = found
         return PlacementClass(runtime, found, where, apart)
 
-    def choose(self, lane: PlacementClass, usable: Callable[[WorkerId], bool]) -> PoolIndex | None:
+    def choose(
+        self, placement_class: PlacementClass, usable: Callable[[WorkerId], bool]
+    ) -> PoolIndex | None:
         """The first pool of a lane that has a usable worker; None if none has."""
-        for index in lane.pools or ():
+        for index in placement_class.pools or ():
             if any(usable(worker) for worker in self._pools[index].workers):
                 return index
         return None
@@ -90,7 +94,7 @@ class Pools:
 
         As a pool is chosen by its usable workers, the first that has this one is the one chosen.
         """
-        for index in self.lane(group, runtime).pools or ():
+        for index in self.placement_class(group, runtime).pools or ():
             if worker_id in self._pools[index].workers:
                 return index
         return None

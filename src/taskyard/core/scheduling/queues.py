@@ -88,13 +88,13 @@ class Workspace:
         """Whether nothing of it may go now, whatever room there is."""
         return self.limit is not None and self.running >= self.limit
 
-    def heap(self, lane: PlacementClass) -> list[QueueEntry]:
+    def heap(self, placement_class: PlacementClass) -> list[QueueEntry]:
         """A lane's heap."""
-        return (self.apart if lane.apart else self.heaps).setdefault(lane, [])
+        return (self.apart if placement_class.apart else self.heaps).setdefault(placement_class, [])
 
-    def put_last(self, lanes: Iterable[PlacementClass]) -> None:
+    def put_last(self, placement_classes: Iterable[PlacementClass]) -> None:
         """These lanes of tasks with policies have had their turn."""
-        for lane in lanes:
-            heap = self.apart.pop(lane, None)
+        for placement_class in placement_classes:
+            heap = self.apart.pop(placement_class, None)
             if heap is not None:
-                self.apart[lane] = heap
+                self.apart[placement_class] = heap

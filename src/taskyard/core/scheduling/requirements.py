@@ -40,7 +40,7 @@ class Requirements(Struct, frozen=True, omit_defaults=True):
         )
 
 
-def demand_of(spec: TaskSpec) -> Requirements:
+def requirements_of(spec: TaskSpec) -> Requirements:
     """What a specification asks for."""
     return Requirements(spec.resources, needed_runtime(spec.work), spec.placement)
 
@@ -53,7 +53,7 @@ class ReadyTask(Struct, frozen=True):
     workspace: WorkspaceName
     group: GroupName
     priority: int
-    demand: Requirements
+    requirements: Requirements
     queued_at: Instant
     expires_at: Instant | None = None
 
@@ -67,7 +67,7 @@ class ReadyTask(Struct, frozen=True):
         """Sorts the heads of a workspace's groups. What needs no room stands in nobody's way, and
         nobody in its: it goes first, however many others wait for room.
         """
-        return (0 if self.demand.is_free else 1, -self.priority, self.seq)
+        return (0 if self.requirements.is_free else 1, -self.priority, self.seq)
 
 
 def ready_task(task: NewTask | Task, seq: int) -> ReadyTask:
@@ -79,7 +79,7 @@ def ready_task(task: NewTask | Task, seq: int) -> ReadyTask:
         task.workspace,
         spec.group,
         spec.priority,
-        demand_of(spec),
+        requirements_of(spec),
         task.created_at,
         spec.expires_at,
     )

@@ -28,11 +28,11 @@ class Round:
         self,
         queues: Mapping[QueueKey, Queue],
         workspaces: Mapping[WorkspaceName, Workspace],
-        floor: Candidates,
+        candidates: Candidates,
         look_past: int,
     ) -> None:
         """``look_past`` heads without room are passed over in a workspace, of either kind."""
-        self.floor = floor
+        self.candidates = candidates
         self._queues = queues
         self._workspaces = workspaces
         self._look_past = look_past
@@ -59,9 +59,9 @@ class Round:
                 best, choice = share, name
         return choice
 
-    def passed(self, name: WorkspaceName, lane: PlacementClass) -> None:
+    def passed(self, name: WorkspaceName, placement_class: PlacementClass) -> None:
         """A head of this lane found no room."""
-        self._looked[name, lane.apart] += 1
+        self._looked[name, placement_class.apart] += 1
 
     def out_of_steps(self, name: WorkspaceName) -> None:
         """Nothing more can be found out for a workspace in this plan."""
@@ -71,14 +71,22 @@ class Round:
         """The heap whose head goes first, of the lanes that are open; empty if there is none."""
         workspace, best = self._workspaces[name], list[QueueEntry]()
         if self._looked[name, False] <= self._look_past:
-            for lane in list(workspace.heaps):
-                heap = self._cleaned(workspace.heaps, lane)
-                if heap and (not best or heap[0] < best[0]) and self.floor.is_open(lane, name):
+            for placement_class in list(workspace.heaps):
+                heap = self._cleaned(workspace.heaps, placement_class)
+                if (
+                    heap
+                    and (not best or heap[0] < best[0])
+                    and self.candidates.is_open(placement_class, name)
+                ):
                     best = heap
         if self._looked[name, True] <= self._look_past:
-            for lane in self._considered(name, workspace):
-                heap = self._cleaned(workspace.apart, lane)
-                if heap and (not best or heap[0] < best[0]) and self._may_open(name, lane):
+            for placement_class in self._considered(name, workspace):
+                heap = self._cleaned(workspace.apart, placement_class)
+                if (
+                    heap
+                    and (not best or heap[0] < best[0])
+                    and self._may_open(name, placement_class)
+                ):
                     best = heap
         return best
 
@@ -89,11 +97,13 @@ class Round:
         """
         workspace = self._workspaces[name]
         return any(
-            self._cleaned(workspace.heaps, lane) and self.floor.is_open(lane, name)
-            for lane in list(workspace.heaps)
+            self._cleaned(workspace.heaps, placement_class)
+            and self.candidates.is_open(placement_class, name)
+            for placement_class in list(workspace.heaps)
         ) or any(
-            self._cleaned(workspace.apart, lane) and self.floor.is_known_open(lane)
-            for lane in list(_first(workspace.apart, LANES))
+            self._cleaned(workspace.apart, placement_class)
+            and self.candidates.is_known_open(placement_class)
+            for placement_class in list(_first(workspace.apart, LANES))
         )
 
     def passed_over(self, task: ReadyTask) -> int:
@@ -103,9 +113,11 @@ class Round:
         :class:`OutOfSteps`.
         """
         count = 0
-        for place, key in self._heads(task.workspace, apart=self.floor.lane_of(task).apart):
+        for place, key in self._heads(
+            task.workspace, apart=self.candidates.placement_class_of(task).apart
+        ):
             head = self._queues[key].window[0][1]
-            if place < task.turn and self.floor.choose(head) is None:
+            if place < task.turn and self.candidates.choose(head) is None:
                 count += 1
                 if count > self._look_past:
                     break
@@ -121,21 +133,21 @@ class Round:
         """Heads of the lanes that are open."""
         workspace = self._workspaces[name]
         heaps = workspace.apart if apart else workspace.heaps
-        for lane in list(_first(heaps, LANES)) if apart else list(heaps):
-            if self.floor.is_open(lane, name):
-                yield from (entry for entry in set(heaps[lane]) if self.holds(entry))
+        for placement_class in list(_first(heaps, LANES)) if apart else list(heaps):
+            if self.candidates.is_open(placement_class, name):
+                yield from (entry for entry in set(heaps[placement_class]) if self.holds(entry))
 
     def _cleaned(
-        self, heaps: dict[PlacementClass, list[QueueEntry]], lane: PlacementClass
+        self, heaps: dict[PlacementClass, list[QueueEntry]], placement_class: PlacementClass
     ) -> list[QueueEntry]:
         """A lane's heap with its head on top; empty if there is none."""
-        heap = heaps.get(lane)
+        heap = heaps.get(placement_class)
         if heap is None:
             return []
         while heap and not self.holds(heap[0]):
             heappop(heap)
         if not heap:
-            del heaps[lane]
+            del heaps[placement_class]
         return heap
 
     def _considered(self, name: WorkspaceName, workspace: Workspace) -> list[PlacementClass]:
@@ -147,25 +159,25 @@ class Round:
                 workspace.put_last(found)
         return found
 
-    def _may_open(self, name: WorkspaceName, lane: PlacementClass) -> bool:
+    def _may_open(self, name: WorkspaceName, placement_class: PlacementClass) -> bool:
         if name in self._out:
-            return self.floor.is_known_open(lane)
+            return self.candidates.is_known_open(placement_class)
         try:
-            return self.floor.is_open(lane, name)
+            return self.candidates.is_open(placement_class, name)
         except OutOfSteps:
             self._out.add(name)
             workspace = self._workspaces[name]
-            workspace.put_last(_until(workspace.apart, lane))
+            workspace.put_last(_until(workspace.apart, placement_class))
             return False
 
 
 def _first(
     heaps: Mapping[PlacementClass, list[QueueEntry]], count: int
 ) -> Iterator[PlacementClass]:
-    for number, lane in enumerate(heaps):
+    for number, placement_class in enumerate(heaps):
         if number >= count:
             return
-        yield lane
+        yield placement_class
 
 
 def _until(
@@ -173,8 +185,8 @@ def _until(
 ) -> list[PlacementClass]:
     """Lanes in front of one, which shall be the first to be asked the next time."""
     found: list[PlacementClass] = []
-    for lane in _first(heaps, LANES):
-        if lane == end:
+    for placement_class in _first(heaps, LANES):
+        if placement_class == end:
             return found
-        found.append(lane)
+        found.append(placement_class)
     return []

@@ -85,7 +85,7 @@ class RuleResults:
         if self._editions.pop(worker_id, None) is not None:
             self._generation += 1
 
-    def refusal(self, policy: Policy, worker: Candidate, count: int, purse: Budget) -> str | None:
+    def refusal(self, policy: Policy, worker: Candidate, count: int, budget: Budget) -> str | None:
         """As :func:`~taskyard.core.scheduling.policies.refusal`, paying for missing answers.
 
         Raises :class:`OutOfSteps`. What was found out until then is kept.
@@ -93,23 +93,23 @@ class RuleResults:
         if isinstance(policy, Composite):
             parts = parts_in(policy) // _PARTS_A_STEP
             if parts:
-                purse.spend(parts)
-        return refusal(policy, worker, count, self._metadata, partial(self._holds, purse))
+                budget.spend(parts)
+        return refusal(policy, worker, count, self._metadata, partial(self._holds, budget))
 
-    def is_wide(self, policy: Policy, purse: Budget) -> bool:
+    def is_wide(self, policy: Policy, budget: Budget) -> bool:
         """Whether what a policy says of a worker may change with the others that are here.
 
         Raises :class:`OutOfSteps`.
         """
         for one in rules_of(policy):
             if mentions_all(one):
-                purse.spend(effort_of(one))
+                budget.spend(effort_of(one))
         return looks_around(policy)
 
-    def _holds(self, purse: Budget, rule: str, worker: Candidate, workers: Workers) -> bool:
-        known = self._known.get(purse.owner)
+    def _holds(self, budget: Budget, rule: str, worker: Candidate, workers: Workers) -> bool:
+        known = self._known.get(budget.owner)
         if known is None:
-            known = self._known[purse.owner] = _Known()
+            known = self._known[budget.owner] = _Known()
         kept = known.rules.get(rule)
         if kept is None:
             kept = known.rules[rule] = _Rule()
@@ -124,7 +124,7 @@ class RuleResults:
         edition = self._editions[WorkerId(worker.worker_id)]
         found = kept.answers.get(edition)
         if found is None:
-            purse.spend(effort_of(rule))
+            budget.spend(effort_of(rule))
             found = kept.answers[edition] = holds(rule, worker, workers)
             known.count += 1
             self._count += 1

@@ -63,7 +63,7 @@ class WorkerIndex:
                 self._grow()
             place = self._places[room.worker_id] = heappop(self._vacant)
             self._workers[place] = room.worker_id
-        self._set(place, gap_of(room))
+        self._set(place, headroom_of(room))
 
     def remove(self, worker_id: WorkerId) -> None:
         """Leave a worker out; unknown ones are ignored."""
@@ -86,12 +86,12 @@ class WorkerIndex:
         waiting: list[tuple[float, int, int, int]] = [(tree[1].load, 0, 1, size)]
         while waiting:
             _, first, number, width = heappop(waiting)
-            gap = tree[number]
+            headroom = tree[number]
             if (
-                gap.slots < slots
-                or gap.cpu_millis < millis
-                or gap.memory_bytes < memory
-                or gap.cores < cores
+                headroom.slots < slots
+                or headroom.cpu_millis < millis
+                or headroom.memory_bytes < memory
+                or headroom.cores < cores
             ):
                 continue
             if width == 1:
@@ -108,9 +108,9 @@ class WorkerIndex:
             heappush(waiting, (tree[left + 1].load, first + half, left + 1, half))
         return None
 
-    def _set(self, place: int, gap: Headroom) -> None:
+    def _set(self, place: int, headroom: Headroom) -> None:
         tree, number = self._tree, place + self._size
-        tree[number] = gap
+        tree[number] = headroom
         while number > 1:
             number //= 2
             a, b = tree[2 * number], tree[2 * number + 1]
@@ -131,11 +131,11 @@ class WorkerIndex:
         self._workers += [None] * self._size
         self._size *= 2
         self._tree = [_NOTHING] * (2 * self._size)
-        for place, gap in enumerate(before):
-            self._set(place, gap)
+        for place, headroom in enumerate(before):
+            self._set(place, headroom)
 
 
-def gap_of(room: Room) -> Headroom:
+def headroom_of(room: Room) -> Headroom:
     """What one worker has free."""
     free = room.free
     cores = max((len(node.cores) for node in room.nodes), default=0)

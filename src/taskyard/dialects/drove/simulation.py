@@ -48,11 +48,14 @@ def simulated(
 
     Raises :class:`OutOfSteps` for a policy that takes too long to evaluate.
     """
-    demand = Requirements(resources, POOLED_RUNTIME, policy)
+    requirements = Requirements(resources, POOLED_RUNTIME, policy)
     rooms = {one.record.id: one.room for one in executors if one.room is not None and one.is_active}
-    verdicts, purse = RuleResults(MetadataOfAll(dict(rooms))), RuleBudget(STEPS_LIMIT).of(_NOBODY)
+    rule_results, budget = (
+        RuleResults(MetadataOfAll(dict(rooms))),
+        RuleBudget(STEPS_LIMIT).of(_NOBODY),
+    )
     for name in rooms:
-        verdicts.describe(name)
+        rule_results.describe(name)
     by_worker = {one.record.id: one for one in executors}
     placements: list[dict[str, Any]] = []
     errors: list[str] = []
@@ -60,7 +63,8 @@ def simulated(
         able = [
             room
             for name, room in rooms.items()
-            if room.fits(demand) and verdicts.refusal(policy, room, running[name], purse) is None
+            if room.fits(requirements)
+            and rule_results.refusal(policy, room, running[name], budget) is None
         ]
         if not able:
             errors.append(f"No executor takes instance {len(placements) + 1} of {count}")

@@ -171,7 +171,7 @@ class SignIn:
             await note_wrong_secret(engine, "refresh token", address)
             raise needs_login("this refresh token is not valid, or has expired")
         until = Instant(claims.expires_s * SECOND)
-        if not await engine.issuing.use_once(f"refresh:{claims.nonce}", until):
+        if not await engine.invocations.use_once(f"refresh:{claims.nonce}", until):
             raise needs_login("this refresh token was used before")
         return self._given(claims.name)
 

@@ -93,7 +93,9 @@ class Call(kit.Call[GreenCloud]):
 
     async def tags(self, ids: Iterable[str]) -> dict[str, Tag]:
         """Those of the account's tags that have one of these ids."""
-        found = await self.engine.catalogue.some(self.caller, Tag, {*filter(ID.match, ids)})
+        found = await self.engine.function_resources.some(
+            self.caller, Tag, {*filter(ID.match, ids)}
+        )
         return {one.id: one for one in found}
 
     async def tags_of(self, *carriers: Tagged) -> dict[str, Tag]:
@@ -106,7 +108,7 @@ class Call(kit.Call[GreenCloud]):
 
     def quota(self) -> tuple[Allowance, ...]:
         """What is left to the account, if its tasks are counted."""
-        return self.engine.issuing.quota(self.caller.workspace)
+        return self.engine.invocations.quota(self.caller.workspace)
 
 
 def function_of(engine: Engine, caller: Caller, key: str) -> Function:

@@ -36,8 +36,8 @@ async def issue(
     check_running(function)
     if function.live_version is None:
         raise FunctionNotReady(f"function {function.id} has no deployed code")
-    issuing = call.engine.issuing
-    await issuing.check(allowances)
+    invocations = call.engine.invocations
+    await invocations.check(allowances)
     scope = call.scope
     request = CallRequest(
         body=await call.read(call.dialect.settings.max_body_bytes),
@@ -46,8 +46,8 @@ async def issue(
         method=str(scope.get("method")),
         host=header_of(scope, b"host") or "",
     )
-    prepared = issuing.prepare(caller, function.id, request, origin, allowances)
-    return await issuing.issue(prepared)
+    prepared = invocations.prepare(caller, function.id, request, origin, allowances)
+    return await invocations.issue(prepared)
 
 
 async def answered(
@@ -57,11 +57,13 @@ async def answered(
     wait_s = _wanted_wait(call.header(b"prefer"))
     if wait_s is None:
         return None
-    issuing = call.engine.issuing
-    view = await issuing.view(issued.id)
+    invocations = call.engine.invocations
+    view = await invocations.view(issued.id)
     try:
         with call.context.streams.waiting(caller):
-            view = await while_valid(call.engine.clock, caller, issuing.wait(caller, view, wait_s))
+            view = await while_valid(
+                call.engine.clock, caller, invocations.wait(caller, view, wait_s)
+            )
     except Overloaded:
         return None  # Waiting is a preference (RFC 7240): too many of the account's wait already.
     if not view.is_over:

@@ -32,7 +32,7 @@ async def result_answer(
             404, "RESULT_NOT_READY", "the task has not finished", (*about, (b"retry-after", b"1"))
         )
     try:
-        result = await engine.issuing.result(caller, view)
+        result = await engine.invocations.result(caller, view)
     except CallFailed as error:
         message = await _reason(engine, view, str(error))
         if view.reason is Reason.TIMEOUT:

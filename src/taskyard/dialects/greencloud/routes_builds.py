@@ -53,7 +53,7 @@ async def create(call: Call) -> Answer:
     )
     now = call.engine.clock.now()
     build = Build(new_id(now), call.caller.workspace, now, function.id, version.number)
-    await call.engine.catalogue.add(call.caller, build)
+    await call.engine.function_resources.add(call.caller, build)
     return created(build.id)
 
 
@@ -86,7 +86,7 @@ async def show(call: Call) -> Answer:
     key = call.path("id")
     if not ID.match(key):
         raise unknown("build", key)
-    build = await call.engine.catalogue.get(call.caller, Build, key)
+    build = await call.engine.function_resources.get(call.caller, Build, key)
     function, version = await _version(call, build)
     log = await call.engine.functions.log(call.caller, function.name, version.number)
     return json_document(
@@ -109,7 +109,7 @@ async def _version(call: Call, build: Build) -> tuple[Function, Version]:
 async def _timeline(call: Call, function: Function, version: Version) -> list[dict[str, str]]:
     """Every status so far, in order."""
     entered = [("PENDING", version.created_at)]
-    began_at = await call.engine.catalogue.build_began(function, version.number)
+    began_at = await call.engine.function_resources.build_began(function, version.number)
     if began_at is not None and version.state is not BuildState.PENDING:
         entered.append(("BUILDING", began_at))
     if version.finished_at is not None:
@@ -121,7 +121,7 @@ async def _timeline(call: Call, function: Function, version: Version) -> list[di
 async def list_builds(call: Call) -> Answer:
     """``GET /v1/build/list``."""
     wanted = await call.page_request()
-    found, total = await call.engine.catalogue.page(
+    found, total = await call.engine.function_resources.page(
         call.caller,
         Build,
         function_id=wanted.function_id,

@@ -37,7 +37,7 @@ async def create(call: Call) -> Answer:
         function_id=function.id,
     )
     made = await _changed(call, made, members)
-    await call.engine.catalogue.add(call.caller, made)
+    await call.engine.function_resources.add(call.caller, made)
     return created(made.id)
 
 
@@ -46,7 +46,7 @@ async def edit(call: Call) -> Answer:
     """``PATCH /v1/endpoint/{endpointId}``."""
     endpoint = await _find(call)
     changed = await _changed(call, endpoint, await call.members(empty=True))
-    await call.engine.catalogue.replace(call.caller, changed)
+    await call.engine.function_resources.replace(call.caller, changed)
     return no_content()
 
 
@@ -61,7 +61,7 @@ async def show(call: Call) -> Answer:
 async def metrics(call: Call) -> Answer:
     """``GET /v1/endpoint/{endpointId}/metrics``."""
     endpoint = await _find(call)
-    counts = await call.engine.issuing.counts(call.caller, endpoint_id=endpoint.id)
+    counts = await call.engine.invocations.counts(call.caller, endpoint_id=endpoint.id)
     return json_document(
         {"todayTasks": counts.today, "pendingTasks": counts.open, "weekTasks": counts.week}
     )
@@ -71,7 +71,7 @@ async def metrics(call: Call) -> Answer:
 async def list_endpoints(call: Call) -> Answer:
     """``GET /v1/endpoint/list``."""
     wanted = await call.page_request()
-    found, total = await call.engine.catalogue.page(
+    found, total = await call.engine.function_resources.page(
         call.caller,
         Endpoint,
         function_id=wanted.function_id,
@@ -85,12 +85,12 @@ async def list_endpoints(call: Call) -> Answer:
 @routes.delete("/v1/endpoint/{id}")
 async def delete(call: Call) -> Answer:
     """``DELETE /v1/endpoint/{endpointId}``."""
-    await call.engine.catalogue.remove(call.caller, await _find(call))
+    await call.engine.function_resources.remove(call.caller, await _find(call))
     return no_content()
 
 
 async def _find(call: Call) -> Endpoint:
-    return await call.engine.catalogue.get(call.caller, Endpoint, call.path("id"))
+    return await call.engine.function_resources.get(call.caller, Endpoint, call.path("id"))
 
 
 async def _changed(call: Call, endpoint: Endpoint, members: Members) -> Endpoint:

@@ -71,7 +71,7 @@ async def create(call: Call) -> Answer:
 async def show(call: Call) -> Answer:
     """``GET /v1/function/{id}``."""
     function = call.function()
-    counts = await call.engine.issuing.counts(call.caller, function=function)
+    counts = await call.engine.invocations.counts(call.caller, function=function)
     return json_document(function_object(function, await call.tags_of(function), counts))
 
 
@@ -135,7 +135,7 @@ async def toggle_pause(call: Call) -> Answer:
 @routes.delete("/v1/function/{id}")
 async def delete(call: Call) -> Answer:
     """``DELETE /v1/function/{id}``."""
-    await call.engine.catalogue.delete_function(call.caller, call.function())
+    await call.engine.function_resources.delete_function(call.caller, call.function())
     return no_content()
 
 

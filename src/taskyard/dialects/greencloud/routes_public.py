@@ -42,7 +42,7 @@ async def use(call: Call) -> Answer:
     """``/gc/{endpointId}``: a task for whoever may call."""
     origins = [_ANYBODY, _EXPOSED]
     try:
-        endpoint = await call.engine.catalogue.endpoint(call.path("id"))
+        endpoint = await call.engine.function_resources.endpoint(call.path("id"))
         origins = origin_headers(endpoint, call.header(b"origin"))
         answer = await _use(call, endpoint, origins)
     except TaskyardError as error:
@@ -75,7 +75,7 @@ async def _use(call: Call, endpoint: Endpoint, origins: Headers) -> Answer:
         raise refused(403, "OUTSIDE_TIME_WINDOW", "this endpoint may not be called now")
     day = to_datetime(now).strftime("%Y-%m-%d")
     daily = Allowance(f"endpoint:{endpoint.id}", day, endpoint.daily_limit)
-    await engine.issuing.check((daily,))
+    await engine.invocations.check((daily,))
     as_owner = Call(call.dialect, caller, call.scope, call.receive)
     origin = CallOrigin(endpoint_id=endpoint.id)
     issued = await issue(as_owner, caller, function, origin, (daily, *as_owner.quota()))
@@ -107,7 +107,7 @@ async def _result(call: Call, headers: Headers) -> Answer:
     key = call.path("id")
     if not ID.match(key):
         raise unknown("call", key)
-    view = await call.engine.issuing.view(key)
+    view = await call.engine.invocations.view(key)
     owner = await _owner(call)
     workspace = view.call.workspace
     if owner is None or owner.workspace != workspace:
@@ -135,7 +135,7 @@ async def _owner(call: Call) -> Caller | None:
 async def preflight(call: Call) -> Answer:
     """``OPTIONS``: what browsers may send here."""
     try:
-        endpoint = await call.engine.catalogue.endpoint(call.path("id"))
+        endpoint = await call.engine.function_resources.endpoint(call.path("id"))
     except TaskyardError:
         return _preflight(call, [_ANYBODY, _EXPOSED])  # whether it exists shows in the call itself
     return _preflight(call, origin_headers(endpoint, call.header(b"origin")))

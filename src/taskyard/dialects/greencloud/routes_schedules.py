@@ -47,7 +47,7 @@ async def create(call: Call) -> Answer:
         function_id=function.id,
         **given,
     )
-    await call.engine.catalogue.add(call.caller, replace(schedule, active=True))
+    await call.engine.function_resources.add(call.caller, replace(schedule, active=True))
     return created(schedule.id)
 
 
@@ -56,7 +56,7 @@ async def edit(call: Call) -> Answer:
     """``PATCH /v1/scheduled/{id}``."""
     schedule = await _find(call)
     given = _given(await call.members(), schedule.timezone, schedule.cron)
-    await call.engine.catalogue.replace(call.caller, replace(schedule, **given))
+    await call.engine.function_resources.replace(call.caller, replace(schedule, **given))
     return no_content()
 
 
@@ -76,7 +76,7 @@ async def show(call: Call) -> Answer:
 async def list_schedules(call: Call) -> Answer:
     """``GET /v1/scheduled/list``."""
     wanted = await call.page_request()
-    found, total = await call.engine.catalogue.page(
+    found, total = await call.engine.function_resources.page(
         call.caller,
         Schedule,
         function_id=wanted.function_id,
@@ -98,7 +98,7 @@ async def set_payload(call: Call) -> Answer:
         body=body,
         content_type=call.header(b"content-type") or "",
     )
-    await call.engine.catalogue.replace(call.caller, changed)
+    await call.engine.function_resources.replace(call.caller, changed)
     return no_content()
 
 
@@ -108,21 +108,23 @@ async def try_now(call: Call) -> Answer:
     schedule = await _find(call)
     function = call.function(schedule.function_id)
     check_running(function)
-    issuing = call.engine.issuing
+    invocations = call.engine.invocations
     origin = CallOrigin(schedule_id=schedule.id)
-    prepared = issuing.prepare(call.caller, function.id, request_of(schedule), origin, call.quota())
-    return created((await issuing.issue(prepared)).id)
+    prepared = invocations.prepare(
+        call.caller, function.id, request_of(schedule), origin, call.quota()
+    )
+    return created((await invocations.issue(prepared)).id)
 
 
 @routes.delete("/v1/scheduled/{id}")
 async def delete(call: Call) -> Answer:
     """``DELETE /v1/scheduled/{id}``."""
-    await call.engine.catalogue.remove(call.caller, await _find(call))
+    await call.engine.function_resources.remove(call.caller, await _find(call))
     return no_content()
 
 
 async def _find(call: Call) -> Schedule:
-    return await call.engine.catalogue.get(call.caller, Schedule, call.path("id"))
+    return await call.engine.function_resources.get(call.caller, Schedule, call.path("id"))
 
 
 def _given(members: Members, zone: str, rule: str = "") -> dict[str, Any]:

@@ -35,14 +35,14 @@ async def create_tag(call: Call) -> Answer:
     members.done()
     now = call.engine.clock.now()
     tag = Tag(new_id(now), call.caller.workspace, now, str(name), color or _DEFAULT_COLOR)
-    await call.engine.catalogue.add(call.caller, tag)
+    await call.engine.function_resources.add(call.caller, tag)
     return created(tag.id)
 
 
 @routes.get("/v1/tag/list")
 async def list_tags(call: Call) -> ASGIApp:
     """``GET /v1/tag/list``: oldest first."""
-    pages = call.engine.catalogue.everything(call.caller, Tag)
+    pages = call.engine.function_resources.everything(call.caller, Tag)
     return await streamed(
         call, json_array([tag_object(one) for one in page] async for page in pages)
     )
@@ -51,21 +51,21 @@ async def list_tags(call: Call) -> ASGIApp:
 @routes.patch("/v1/tag/{id}")
 async def edit_tag(call: Call) -> Answer:
     """``PATCH /v1/tag/{id}``."""
-    tag = await call.engine.catalogue.get(call.caller, Tag, call.path("id"))
+    tag = await call.engine.function_resources.get(call.caller, Tag, call.path("id"))
     members = await call.members()
     name = members.text("name", _TAG_NAME, _TAG_RULE)
     color = members.text("color", _COLOR, _COLOR_RULE)
     members.done()
     changed = replace(tag, name=name or tag.name, color=color or tag.color)
-    await call.engine.catalogue.replace(call.caller, changed)
+    await call.engine.function_resources.replace(call.caller, changed)
     return no_content()
 
 
 @routes.delete("/v1/tag/{id}")
 async def delete_tag(call: Call) -> Answer:
     """``DELETE /v1/tag/{id}``; what carried it shows it no more."""
-    tag = await call.engine.catalogue.get(call.caller, Tag, call.path("id"))
-    await call.engine.catalogue.remove(call.caller, tag)
+    tag = await call.engine.function_resources.get(call.caller, Tag, call.path("id"))
+    await call.engine.function_resources.remove(call.caller, tag)
     return no_content()
 
 
@@ -73,13 +73,13 @@ async def delete_tag(call: Call) -> Answer:
 async def metrics(call: Call) -> Answer:
     """``GET /v1/metrics``."""
     engine = call.engine
-    counts = await engine.issuing.counts(call.caller)
+    counts = await engine.invocations.counts(call.caller)
     workers = engine.dispatch.workers()
     busy = sum(1 for record, free in workers if free.slots < record.capacity.slots)
     return json_document(
         {
             "pendingTasks": counts.open,
-            "pendingBuilds": await engine.catalogue.pending_builds(call.caller.workspace),
+            "pendingBuilds": await engine.function_resources.pending_builds(call.caller.workspace),
             "activeNodes": len(workers),
             "freeNodes": len(workers) - busy,
             "busyNodes": busy,
@@ -96,20 +96,22 @@ async def register_node(call: Call) -> Answer:
     members = await call.members(empty=True)
     description = members.printable("description", 256) or ""
     members.done()
-    catalogue = call.engine.catalogue
+    function_resources = call.engine.function_resources
     try:
-        known = await catalogue.get(call.caller, Node, key)
-        await catalogue.replace(call.caller, replace(known, description=description))
+        known = await function_resources.get(call.caller, Node, key)
+        await function_resources.replace(call.caller, replace(known, description=description))
     except NotFound:
         now = call.engine.clock.now()
-        await catalogue.add(call.caller, Node(key, call.caller.workspace, now, description))
+        await function_resources.add(
+            call.caller, Node(key, call.caller.workspace, now, description)
+        )
     return Answer(201)
 
 
 @routes.get("/v1/node/list")
 async def list_nodes(call: Call) -> ASGIApp:
     """``GET /v1/node/list``."""
-    pages = call.engine.catalogue.everything(call.caller, Node)
+    pages = call.engine.function_resources.everything(call.caller, Node)
     return await streamed(
         call, json_array([node_object(one) for one in page] async for page in pages)
     )
@@ -118,16 +120,16 @@ async def list_nodes(call: Call) -> ASGIApp:
 @routes.delete("/v1/node/{id}")
 async def disable_node(call: Call) -> Answer:
     """``DELETE /v1/node/{uuid}``."""
-    node = await call.engine.catalogue.get(call.caller, Node, _node_key(call))
-    await call.engine.catalogue.replace(call.caller, replace(node, disabled=True))
+    node = await call.engine.function_resources.get(call.caller, Node, _node_key(call))
+    await call.engine.function_resources.replace(call.caller, replace(node, disabled=True))
     return no_content()
 
 
 @routes.patch("/v1/node/{id}")
 async def restore_node(call: Call) -> Answer:
     """``PATCH /v1/node/{uuid}``."""
-    node = await call.engine.catalogue.get(call.caller, Node, _node_key(call))
-    await call.engine.catalogue.replace(call.caller, replace(node, disabled=False))
+    node = await call.engine.function_resources.get(call.caller, Node, _node_key(call))
+    await call.engine.function_resources.replace(call.caller, replace(node, disabled=False))
     return Answer(200)
 
 

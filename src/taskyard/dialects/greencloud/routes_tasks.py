@@ -36,7 +36,7 @@ async def own_view(call: Call) -> InvocationView:
     key = call.path("id")
     if not ID.match(key):
         raise unknown("call", key)
-    return await call.engine.issuing.own(call.caller, key)
+    return await call.engine.invocations.own(call.caller, key)
 
 
 @routes.get("/v1/task/{id}")
@@ -56,7 +56,7 @@ async def list_tasks(call: Call) -> ASGIApp:
     """``GET /v1/task/list``: all of them, unless a page is asked for."""
     wanted = await call.page_request()
     if wanted.paged:
-        found = await call.engine.issuing.views(
+        found = await call.engine.invocations.views(
             call.caller, wanted.function_id, offset=wanted.offset, limit=wanted.limit
         )
         return json_document([task_line(one) for one in found])
@@ -69,7 +69,7 @@ async def list_tasks(call: Call) -> ASGIApp:
 async def _pages(call: Call, function_id: str | None) -> AsyncIterator[list[InvocationView]]:
     """All tasks, oldest first, some at a time."""
     last: InvocationView | None = None
-    while some := await call.engine.issuing.views(
+    while some := await call.engine.invocations.views(
         call.caller, function_id, after=last, limit=AT_ONCE
     ):
         last = some[-1]
@@ -103,9 +103,11 @@ async def create_by_body(call: Call) -> Answer:
         body=(payload or "").encode(errors="replace"),
         host=call.header(b"host") or "",
     )
-    issuing = call.engine.issuing
-    prepared = issuing.prepare(call.caller, function.id, request, CallOrigin(), allowances, timeout)
-    return created((await issuing.issue(prepared)).id)
+    invocations = call.engine.invocations
+    prepared = invocations.prepare(
+        call.caller, function.id, request, CallOrigin(), allowances, timeout
+    )
+    return created((await invocations.issue(prepared)).id)
 
 
 @routes.get("/v1/task/{id}/csv")
@@ -141,7 +143,7 @@ async def as_csv(call: Call) -> ASGIApp:
 async def _content(call: Call, view: InvocationView) -> tuple[str, bytes]:
     """Content type and body that a task answered with; both empty if it failed."""
     try:
-        answer = await call.engine.issuing.result(call.caller, view)
+        answer = await call.engine.invocations.result(call.caller, view)
     except CallFailed:
         return "", b""
     kind = next((value for name, value in answer.headers if name.lower() == "content-type"), "")

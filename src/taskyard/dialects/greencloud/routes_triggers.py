@@ -35,7 +35,7 @@ async def create(call: Call) -> Answer:
         next_id=FunctionId(following),
         include_result=bool(given.pop("include_result")),
     )
-    await call.engine.catalogue.add(call.caller, replace(trigger, **given))
+    await call.engine.function_resources.add(call.caller, replace(trigger, **given))
     return created(trigger.id)
 
 
@@ -50,7 +50,7 @@ async def show(call: Call) -> Answer:
 async def list_triggers(call: Call) -> Answer:
     """``GET /v1/trigger/list``."""
     wanted = await call.page_request()
-    found, total = await call.engine.catalogue.page(
+    found, total = await call.engine.function_resources.page(
         call.caller,
         Trigger,
         function_id=wanted.function_id,
@@ -68,19 +68,19 @@ async def edit(call: Call) -> Answer:
     """``PATCH /v1/trigger/{id}``."""
     trigger = await _find(call)
     given = await _given(call, await call.members())
-    await call.engine.catalogue.replace(call.caller, replace(trigger, **given))
+    await call.engine.function_resources.replace(call.caller, replace(trigger, **given))
     return no_content()
 
 
 @routes.delete("/v1/trigger/{id}")
 async def delete(call: Call) -> Answer:
     """``DELETE /v1/trigger/{id}``."""
-    await call.engine.catalogue.remove(call.caller, await _find(call))
+    await call.engine.function_resources.remove(call.caller, await _find(call))
     return no_content()
 
 
 async def _find(call: Call) -> Trigger:
-    return await call.engine.catalogue.get(call.caller, Trigger, call.path("id"))
+    return await call.engine.function_resources.get(call.caller, Trigger, call.path("id"))
 
 
 def _text(members: Members, name: str) -> str:

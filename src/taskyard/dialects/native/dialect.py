@@ -195,7 +195,7 @@ async def _find_task(engine: Engine, caller: Caller, scope: Scope) -> None:
     if not may_be_call_id(key):
         return
     try:
-        view = await engine.issuing.own(caller, key)
+        view = await engine.invocations.own(caller, key)
     except NotFound as error:
         raise NotFound("task", key) from error
     scope["path_params"]["task_id"] = view.task_id

@@ -235,7 +235,7 @@ async def retry_task(call: Call[NoQuery, None]) -> Answer:
     again = (
         await engine.jobs.rerun_of(caller, old)
         or await engine.lists.retry(caller, old)
-        or await engine.issuing.retry(caller, old)
+        or await engine.invocations.retry(caller, old)
     )
     if again is None:
         task = await engine.tasks.retry(caller, old.id)

@@ -23,11 +23,13 @@ _KIND: Final = "secret"
 class Secrets:
     """The secret store as callers and the engine see it."""
 
-    def __init__(self, store: SecretStore, clock: Clock, audit: Audit, sealing: Encryption) -> None:
+    def __init__(
+        self, store: SecretStore, clock: Clock, audit: Audit, encryption: Encryption
+    ) -> None:
         self._store = store
         self._clock = clock
         self._audit = audit
-        self._sealing = sealing
+        self._encryption = encryption
 
     async def put(self, caller: Caller, name: str, value: str) -> bool:
         """Create or replace a secret; True if it was created.
@@ -40,7 +42,7 @@ class Secrets:
         check_name(name)
         plain = _encoded(value)
         await self._enter(caller, "secret.put", name)
-        sealed = await self._sealing.seal(_KIND, caller.workspace, name, plain)
+        sealed = await self._encryption.seal(_KIND, caller.workspace, name, plain)
         entry = self._audit.entry(caller, "secret.put", name)
         return await self._store.put_secret(
             caller.workspace, name, sealed, self._clock.now(), entry
@@ -75,7 +77,7 @@ class Secrets:
             if name not in found:
                 raise NotFound(_KIND, name)
             sealed = EncryptedValue(_KIND, workspace, name, found[name])
-            plain[name] = (await self._sealing.open(sealed)).decode()
+            plain[name] = (await self._encryption.open(sealed)).decode()
         return plain
 
     async def _enter(self, caller: Caller, action: str, target: str) -> None:

@@ -47,7 +47,7 @@ class Builds:
     def __init__(
         self,
         store: FunctionStore,
-        making: VersionBuilder,
+        version_builder: VersionBuilder,
         builder: Builder,
         clock: Clock,
         built: Callable[[Function], object],
@@ -55,7 +55,7 @@ class Builds:
     ) -> None:
         """Prepare; ``built`` is told of a function whose build is stored."""
         self._store = store
-        self._making = making
+        self._version_builder = version_builder
         self._builder = builder
         self._clock = clock
         self._built = built
@@ -95,7 +95,11 @@ class Builds:
                 try:
                     version = await self._store.version(function.workspace, function.id, number)
                     is_ready = version.state is BuildState.READY
-                    if is_ready and not version.image and not await self._making.is_made(version):
+                    if (
+                        is_ready
+                        and not version.image
+                        and not await self._version_builder.is_made(version)
+                    ):
                         self._enqueue_again(function.workspace, version)
                 except (TaskyardError, OSError) as error:
                     log.warning("build_not_checked", function=function.id, reason=str(error))
@@ -216,7 +220,7 @@ class Builds:
         is_new = version.state in {BuildState.PENDING, BuildState.BUILDING}
         if is_new:
             await self._store.set_build(function_id, number, BuildState.BUILDING, self._clock.now())
-        made = await self._making.make(workspace, version, building)
+        made = await self._version_builder.make(workspace, version, building)
         building.say("built" if made.failure is None else f"failed: {made.failure}")
         message = made.failure
         if message is not None and not is_new:

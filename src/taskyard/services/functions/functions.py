@@ -59,7 +59,7 @@ class Functions:
         self._store = store
         self._bundles = bundles
         self._identities = identities or Identities()
-        self._making = VersionBuilder(bundles, builder, images, self._identities)
+        self._version_builder = VersionBuilder(bundles, builder, images, self._identities)
         self._tasks = tasks
         self._task_store = task_store
         self._groups = groups
@@ -70,7 +70,9 @@ class Functions:
         """Those not deleted, by name and by id."""
         self._images: set[tuple[FunctionId, int]] = set()
         """Versions that are images."""
-        self._builds = Builds(store, self._making, builder, clock, self._refresh, build_limits)
+        self._builds = Builds(
+            store, self._version_builder, builder, clock, self._refresh, build_limits
+        )
 
     async def load(self) -> None:
         """Learn what there is. Call once, before anything else."""
@@ -230,7 +232,7 @@ class Functions:
             number = await self._before(function)
         version = await self._store.version(caller.workspace, function.id, number)
         # Source that is ready and not on disk is built again when it is called.
-        is_lost = bool(version.image) and not await self._making.is_made(version)
+        is_lost = bool(version.image) and not await self._version_builder.is_made(version)
         if version.state is not BuildState.READY or is_lost:
             raise Conflict(f"version {number} is {version.state.value}; deploy it anew")
         await self._audit.done(caller, "function.rollback", function.name, f"to {number}")

@@ -37,13 +37,13 @@ class FunctionResources:
         self,
         store: FunctionResourceStore,
         functions: Functions,
-        chaining: Triggers,
+        triggers: Triggers,
         audit: Audit,
         clock: Clock,
     ) -> None:
         self._store = store
         self._functions = functions
-        self._chaining = chaining
+        self._triggers = triggers
         self._audit = audit
         self._clock = clock
 
@@ -51,9 +51,9 @@ class FunctionResources:
         """Store a new entry. Raises ``NotAllowed``, ``Conflict`` if its id is taken."""
         require(caller, Role.WRITE)
         if isinstance(entry, Trigger):
-            self._chaining.follow(entry.function_id)
+            self._triggers.follow(entry.function_id)
         await self._store.add(entry, self._due_at(entry))
-        self._chaining.schedules_changed()
+        self._triggers.schedules_changed()
         await self._audit.done(caller, f"{_word(entry)}.create", entry.id)
 
     async def get(self, caller: Caller, kind: type[T], entry_id: str) -> T:
@@ -107,7 +107,7 @@ class FunctionResources:
         """Store an entry's new content; it has to be one of the caller's. Raises ``NotAllowed``."""
         require(caller, Role.WRITE)
         await self._store.replace(entry, self._due_at(entry))
-        self._chaining.schedules_changed()
+        self._triggers.schedules_changed()
 
     async def remove(self, caller: Caller, entry: FunctionResource) -> None:
         """Forget one of the caller's entries. Raises ``NotAllowed``."""

@@ -40,17 +40,17 @@ class Triggers:
 
     def __init__(
         self,
-        catalogue: FunctionResourceStore,
+        function_resources: FunctionResourceStore,
         store: InvocationStore,
-        issuing: Invocations,
+        invocations: Invocations,
         parking: ParkingStore,
         bus: Bus,
         clock: Clock,
     ) -> None:
         self._parking = parking
-        self._catalogue = catalogue
+        self._function_resources = function_resources
         self._store = store
-        self._issuing = issuing
+        self._invocations = invocations
         self._bus = bus
         self._clock = clock
         self._followed: set[str] | None = None
@@ -88,7 +88,7 @@ class Triggers:
             self._news = anyio.Event()
             try:
                 if self._followed is None:
-                    self._followed = await self._catalogue.followed()
+                    self._followed = await self._function_resources.followed()
                 await self._settle_all()
             except (Unavailable, Overloaded) as error:
                 log.warning("triggers_paused", reason=str(error))
@@ -117,7 +117,7 @@ class Triggers:
         if status is None:
             status = 408 if view.reason is Reason.TIMEOUT else 500
         if call.origin.links < MOST_LINKS:
-            for one in await self._catalogue.triggers(call.function_id, self._clock.now()):
+            for one in await self._function_resources.triggers(call.function_id, self._clock.now()):
                 if one.workspace != call.workspace or one.status not in {None, status}:
                     continue
                 caller = Caller(f"trigger {one.id}", call.workspace, Role.WRITE)
@@ -128,7 +128,7 @@ class Triggers:
                 issue = self._issue(caller, one.next_id, request, origin)
                 if issue is not None:
                     issues.append(issue)
-        changes = await self._store.settle(call.id, issues)
+        changes = await self._store.complete(call.id, issues)
         self._bus.publish(changes)
         if len(changes) < len(issues):
             log.info("calls_left_out", after=call.id, count=len(issues) - len(changes))
@@ -136,7 +136,7 @@ class Triggers:
     async def _request_of(self, caller: Caller, view: InvocationView) -> CallRequest:
         """What a call answered, as the next one's request."""
         try:
-            result = await self._issuing.result(caller, view)
+            result = await self._invocations.result(caller, view)
         except CallFailed:
             return CallRequest()
         headers = [pair for pair in result.headers if pair[0].lower() == "content-type"]
@@ -147,8 +147,8 @@ class Triggers:
     ) -> NewInvocation | None:
         """None if the function takes no calls now."""
         try:
-            quota = self._issuing.quota(caller.workspace)
-            return self._issuing.prepare(caller, function_id, request, origin, quota)
+            quota = self._invocations.quota(caller.workspace)
+            return self._invocations.prepare(caller, function_id, request, origin, quota)
         except (Unavailable, Overloaded):
             raise
         except TaskyardError as error:
@@ -168,7 +168,7 @@ class Triggers:
 
     async def _fire_due(self) -> float:
         now = self._clock.now()
-        for was, schedule in await self._catalogue.due(now, AT_ONCE):
+        for was, schedule in await self._function_resources.due(now, AT_ONCE):
             try:
                 await self._fire(schedule, was, now)
             except (Unavailable, Overloaded):
@@ -178,7 +178,7 @@ class Triggers:
                 log.exception("schedule_not_fired", schedule=schedule.id)
                 reason = str(error)
                 await self._parking.park("schedule", schedule.id, schedule.workspace, reason, now)
-        next_at = await self._catalogue.next_due()
+        next_at = await self._function_resources.next_due()
         if next_at is None:
             return LONGEST_SLEEP_S
         return min(max(seconds_between(self._clock.now(), next_at), 0.01), LONGEST_SLEEP_S)

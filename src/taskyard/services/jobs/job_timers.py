@@ -127,10 +127,10 @@ class JobTimers:
         limit = anyio.Semaphore(SETTLED_AT_ONCE)
         trouble: list[Unavailable | Overloaded] = []
 
-        async def settle(task_id: TaskId) -> None:
+        async def complete(task_id: TaskId) -> None:
             async with limit:
                 try:
-                    await self.settle(task_id)
+                    await self.complete(task_id)
                 except (Unavailable, Overloaded) as error:
                     trouble.append(error)
                 except Exception:
@@ -139,11 +139,11 @@ class JobTimers:
 
         async with anyio.create_task_group() as group:
             for task_id in dict.fromkeys(task_ids):
-                group.start_soon(settle, task_id)
+                group.start_soon(complete, task_id)
         if trouble:
             raise trouble[0]
 
-    async def settle(self, task_id: TaskId) -> None:
+    async def complete(self, task_id: TaskId) -> None:
         """Do what an execution owes, as far as it has come. Nothing for anything else."""
         owed = await self._store.look(task_id)
         if owed is None:
@@ -158,7 +158,7 @@ class JobTimers:
             messages += await self._worded(owed, moment)
         elif not messages:
             return
-        changes, new = await self._store.settle(task_id, moment, messages, self._clock.now())
+        changes, new = await self._store.complete(task_id, moment, messages, self._clock.now())
         self._bus.publish(changes)
         if new:
             self._poke_sender()

@@ -88,10 +88,10 @@ class WebhookSender:
         if stopped is None:
             return
         self._stopping = True
-        self.poke()
+        self.wake()
         await stopped.wait()
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """Look into the store soon."""
         self._wake.set()
 
@@ -173,7 +173,7 @@ class WebhookSender:
             log.exception("webhook_defect", delivery_id=due.id)
             await self._clock.sleep(LONGEST_REST_S)
         self._settled.append(due.id)
-        self.poke()
+        self.wake()
 
     async def _deliver_once(self, due: DueDelivery) -> None:
         made = await self._try(due)

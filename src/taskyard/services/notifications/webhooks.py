@@ -38,9 +38,9 @@ OF_TASK_LIMIT: Final = 500
 class SigningKeys:
     """The key of each workspace; made when it is first needed, sealed at rest."""
 
-    def __init__(self, store: WebhookStore, sealing: Encryption, clock: Clock) -> None:
+    def __init__(self, store: WebhookStore, encryption: Encryption, clock: Clock) -> None:
         self._store = store
-        self._sealing = sealing
+        self._encryption = encryption
         self._clock = clock
         self._plain: dict[WorkspaceName, bytes] = {}
 
@@ -53,10 +53,12 @@ class SigningKeys:
                 fresh = secrets.token_bytes(KEY_BYTES)
                 sealed = await self._store.add_signing_key(
                     workspace,
-                    await self._sealing.seal("signing_key", workspace, "", fresh),
+                    await self._encryption.seal("signing_key", workspace, "", fresh),
                     self._clock.now(),
                 )
-            plain = await self._sealing.open(EncryptedValue("signing_key", workspace, "", sealed))
+            plain = await self._encryption.open(
+                EncryptedValue("signing_key", workspace, "", sealed)
+            )
             while len(self._plain) >= KEYS_REMEMBERED:
                 del self._plain[next(iter(self._plain))]
             self._plain[workspace] = plain
@@ -70,7 +72,7 @@ class Webhooks:
         self,
         store: WebhookStore,
         sender: HttpSender,
-        sealing: Encryption,
+        encryption: Encryption,
         audit: Audit,
         clock: Clock,
         deadline_s: float = DEADLINE_S,
@@ -84,7 +86,7 @@ class Webhooks:
         self._store = store
         self._audit = audit
         self._clock = clock
-        self._keys = SigningKeys(store, sealing, clock)
+        self._keys = SigningKeys(store, encryption, clock)
         self._sending = WebhookSender(
             store, sender, self._keys.get, clock, deadline_s, mail, at_once, of_workspace
         )
@@ -97,14 +99,14 @@ class Webhooks:
         """Let tries under way end for a few seconds, then give them up. May be repeated."""
         await self._sending.stop()
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """There may be something new to send."""
-        self._sending.poke()
+        self._sending.wake()
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         """For the announcement of committed changes: poke if one led to a message."""
         if any(change.deliveries for change in changes):
-            self._sending.poke()
+            self._sending.wake()
 
     async def delivery(self, caller: Caller, delivery_id: str) -> Delivery:
         """With its tries. Raises ``NotFound``."""
@@ -138,7 +140,7 @@ class Webhooks:
         delivery = await self._store.redeliver(
             caller.workspace, delivery_id, self._clock.now(), entry
         )
-        self._sending.poke()
+        self._sending.wake()
         return delivery
 
     async def signing_key(self, caller: Caller) -> str:

@@ -31,7 +31,7 @@ class AssignmentSender:
         assignments: Assignments,
         kill: KillOrders,
         bus: Bus,
-        rooms: ClusterState,
+        cluster: ClusterState,
         clock: Clock,
         ids: Ids,
     ) -> None:
@@ -40,7 +40,7 @@ class AssignmentSender:
         self._assignments = assignments
         self._kill = kill
         self._bus = bus
-        self._rooms = rooms
+        self._cluster = cluster
         self._clock = clock
         self._ids = ids
         self._waiting: list[PlacedAttempt] = []
@@ -54,7 +54,7 @@ class AssignmentSender:
         """Send what waits, unless it has ended meanwhile. Raises as :meth:`send`."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
-            await self.send([one for one in waiting if self._rooms.holds(one.attempt.id)])
+            await self.send([one for one in waiting if self._cluster.holds(one.attempt.id)])
 
     async def send(self, placed: Sequence[PlacedAttempt]) -> None:
         """Send assignments to their workers.

@@ -60,7 +60,7 @@ class Dispatch:
         assignments: Assignments,
         kill: KillOrders,
         bus: Bus,
-        rooms: ClusterState,
+        cluster: ClusterState,
         clock: Clock,
         ids: Ids,
         pools: Pools | None = None,
@@ -69,10 +69,10 @@ class Dispatch:
         self._store = store
         self._groups = groups
         self._handover = AssignmentSender(
-            store, transport, assignments, kill, bus, rooms, clock, ids
+            store, transport, assignments, kill, bus, cluster, clock, ids
         )
         self._bus = bus
-        self._rooms = rooms
+        self._cluster = cluster
         self._clock = clock
         self._ids = ids
         self._pools = pools or Pools()
@@ -92,7 +92,7 @@ class Dispatch:
         """Learn from the store what is running, limited and ready. Call once, before ``run``."""
         for record in await self._store.workers():
             if record.draining:
-                self._rooms.drain(record.id, draining=True)
+                self._cluster.drain(record.id, draining=True)
         for running in await self._store.running():
             self._hold(running)
         await self.limits_changed()
@@ -119,7 +119,7 @@ class Dispatch:
             await self._wake.wait()
             self._wake = anyio.Event()
             try:
-                await self._settle_doubts()
+                await self._resolve_uncertain()
                 await self._handover.send_waiting()
                 await self._refill()
                 await self._round()
@@ -128,19 +128,19 @@ class Dispatch:
                 await self._clock.sleep(TROUBLE_PAUSE_S)
                 self._wake.set()
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """Something changed that may let a task go."""
         self._wake.set()
 
-    def at_once(self, task: NewTask) -> Placement | None:
+    def try_place(self, task: NewTask) -> Placement | None:
         """Take room for a task that is about to be stored; None if it has to wait its turn.
 
-        Whoever asks says what came of it: :meth:`stored`, or :meth:`doubt`.
+        Whoever asks says what came of it: :meth:`stored`, or :meth:`mark_uncertain`.
         """
         if task.state is not TaskState.QUEUED:
             return None
         now, steps = self._clock.now(), self._steps.now()
-        chosen = self._queues.at_once(ready_task(task, 0), self._rooms.fleet, now, steps)
+        chosen = self._queues.try_place(ready_task(task, 0), self._cluster.fleet, now, steps)
         return None if chosen is None else self._placement(chosen)
 
     def stored(self, placement: Placement, placed: PlacedAttempt | None) -> None:
@@ -152,7 +152,7 @@ class Dispatch:
             self._handover.later(placed)
         self._wake.set()
 
-    def doubt(self, placement: Placement) -> None:
+    def mark_uncertain(self, placement: Placement) -> None:
         """Nobody can say whether a task was stored with its placement."""
         self._placing.discard(placement.attempt_id)
         self._doubtful.append(placement)
@@ -174,7 +174,7 @@ class Dispatch:
             self._queues.set_group(key, paused=False, limit=None)
         self._limited = now_limited
         self._queues.set_workspaces(workspaces)
-        self.poke()
+        self.wake()
 
     async def reconcile(self) -> None:
         """Compare with the store, and make up for announcements that never came.
@@ -182,46 +182,46 @@ class Dispatch:
         A change that was committed while its caller was cancelled or told of a failure is known
         to the store alone.
         """
-        settled = self._rooms.held() - self._placing - {one.attempt_id for one in self._doubtful}
+        settled = self._cluster.held() - self._placing - {one.attempt_id for one in self._doubtful}
         stored = {running.attempt.id for running in await self._store.running()}
         for attempt_id in settled - stored:
             self._free(attempt_id)
         for record in await self._store.workers():
-            self._rooms.drain(record.id, draining=record.draining)
+            self._cluster.drain(record.id, draining=record.draining)
         await self.limits_changed()
         for backlog in await self._store.backlogs():
             key = QueueKey(backlog.workspace, backlog.group)
             self._queues.expect(key, backlog.queued)
-        self.poke()
+        self.wake()
 
     def joined(self, record: WorkerRecord) -> None:
         """A worker is here."""
-        self._rooms.join(record)
+        self._cluster.join(record)
         self._tell_watchers()
-        self.poke()
+        self.wake()
 
     def left(self, worker_id: WorkerId) -> None:
         """A worker is gone; nothing more is placed on it."""
-        self._rooms.leave(worker_id)
+        self._cluster.leave(worker_id)
         self._tell_watchers()
 
     def drained(self, worker_id: WorkerId, *, draining: bool) -> None:
         """An operator has a worker drained, or lets it take tasks again."""
-        self._rooms.drain(worker_id, draining=draining)
+        self._cluster.drain(worker_id, draining=draining)
         self._tell_watchers()
-        self.poke()
+        self.wake()
 
     def workers(self) -> list[tuple[WorkerRecord, Capacity]]:
         """Workers here, each with what is free."""
-        return self._rooms.workers()
+        return self._cluster.workers()
 
     def rooms(self) -> list[Room]:
         """Workers here as places to run: tags, nodes, cores and memory that are free, runtimes."""
-        return self._rooms.rooms()
+        return self._cluster.rooms()
 
     def held(self, attempt_id: AttemptId) -> Reservation | None:
         """What an attempt holds, and where; None once it has ended."""
-        return self._rooms.held_by(attempt_id)
+        return self._cluster.held_by(attempt_id)
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Call this whenever a worker joined, left, or is drained or not any more."""
@@ -231,7 +231,7 @@ class Dispatch:
         """Why a queued task was not chosen."""
         ready = ready_task(task, task.seq)
         now, steps = self._clock.now(), self._steps.now()
-        return self._queues.explain(ready, self._rooms.fleet, now, steps)
+        return self._queues.explain(ready, self._cluster.fleet, now, steps)
 
     async def _refill(self) -> None:
         for key, mark in self._queues.starved()[:AT_ONCE]:
@@ -242,7 +242,7 @@ class Dispatch:
 
     async def _round(self) -> None:
         now = self._clock.now()
-        plan = self._queues.plan(self._rooms.fleet, now, AT_ONCE, self._steps.now())
+        plan = self._queues.plan(self._cluster.fleet, now, AT_ONCE, self._steps.now())
         if self._queues.unfinished:
             self._unfinished.set()
         if not plan:
@@ -281,10 +281,10 @@ class Dispatch:
         key = QueueKey(chosen.task.workspace, chosen.task.group)
         held = Reservation(chosen.worker_id, key, chosen.granted, chosen.pool)
         self._placing.add(placement.attempt_id)
-        self._rooms.note(placement.attempt_id, held)
+        self._cluster.note(placement.attempt_id, held)
         return placement
 
-    async def _settle_doubts(self) -> None:
+    async def _resolve_uncertain(self) -> None:
         """End placements whose commit failed, in case it came about after all.
 
         Their workers never heard of them. Those that were not stored are refused, and that is that.
@@ -304,13 +304,13 @@ class Dispatch:
 
     def _hold(self, running: Running) -> None:
         attempt, key = running.attempt, QueueKey(running.attempt.workspace, running.group)
-        pool = self._pools.of(running.group, running.demand.runtime, attempt.worker_id)
-        self._rooms.hold(attempt.id, Reservation(attempt.worker_id, key, attempt.resources, pool))
+        pool = self._pools.of(running.group, running.requirements.runtime, attempt.worker_id)
+        self._cluster.hold(attempt.id, Reservation(attempt.worker_id, key, attempt.resources, pool))
         self._queues.began(key, pool)
 
     def _free(self, attempt_id: AttemptId) -> Reservation | None:
         """An attempt holds no room any more; None if it held none."""
-        held = self._rooms.free(attempt_id)
+        held = self._cluster.free(attempt_id)
         if held is not None:
             self._queues.ended(held.key, held.pool)
         return held

@@ -31,12 +31,12 @@ class Leases:
     def __init__(
         self,
         store: DispatchStore,
-        rooms: ClusterState,
+        cluster: ClusterState,
         clock: Clock,
         monotonic: Callable[[], float],
     ) -> None:
         self._store = store
-        self._rooms = rooms
+        self._cluster = cluster
         self._clock = clock
         self._monotonic = monotonic
         self._renewed: dict[WorkerId, tuple[IncarnationId, float]] = {}
@@ -72,7 +72,7 @@ class Leases:
         return self._monotonic() - asked_at <= PROMPT_S
 
     async def _renew_due(self) -> None:
-        for record, _ in self._rooms.workers():
+        for record, _ in self._cluster.workers():
             if self._is_due(record):
                 await self._renew(record)
 

@@ -37,7 +37,7 @@ class Rescue:
         store: DispatchStore,
         dispatch: Dispatch,
         kill: KillOrders,
-        rooms: ClusterState,
+        cluster: ClusterState,
         leases: Leases,
         bus: Bus,
         clock: Clock,
@@ -46,7 +46,7 @@ class Rescue:
         self._store = store
         self._dispatch = dispatch
         self._kill = kill
-        self._rooms = rooms
+        self._cluster = cluster
         self._leases = leases
         self._bus = bus
         self._clock = clock
@@ -74,19 +74,19 @@ class Rescue:
             # Whoever was itself kept from running cannot tell who else was silent meanwhile.
             delayed, last = now - last > 2 * TICK_S, now
             if delayed:
-                self._rooms.spare()
+                self._cluster.spare()
                 continue
             try:
                 await self._look()
             except (Unavailable, Overloaded) as error:
-                self._rooms.spare()
+                self._cluster.spare()
                 log.warning("rescue_paused", reason=str(error))
 
     async def _look(self) -> None:
         for record in await self._silent():
             self._dispatch.left(record.id)
             self._losing[record.id] = record
-        here = {record.id for record, _ in self._rooms.workers()}
+        here = {record.id for record, _ in self._cluster.workers()}
         self._awaited = {name: one for name, one in self._awaited.items() if name not in here}
         self._losing = {name: one for name, one in self._losing.items() if name not in here}
         if self._awaited and self._monotonic() - self._began > RETURN_S:
@@ -111,12 +111,12 @@ class Rescue:
             return []
         if not await self._leases.is_prompt():
             log.warning("store_late", spared=len(self._suspects()))
-            self._rooms.spare()
+            self._cluster.spare()
         # Again: some may have been heard while the store was asked.
         return self._suspects()
 
     def _suspects(self) -> list[WorkerRecord]:
-        return [one for one in self._rooms.silent(SILENCE_S) if not self.is_inside(one.id)]
+        return [one for one in self._cluster.silent(SILENCE_S) if not self.is_inside(one.id)]
 
     async def _lose(self, record: WorkerRecord) -> None:
         changes = await self._store.lose(record.id, record.incarnation, self._clock.now())

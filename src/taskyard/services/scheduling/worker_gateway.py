@@ -49,7 +49,7 @@ class WorkerGateway:
         assignments: Assignments,
         dispatch: Dispatch,
         kill: KillOrders,
-        rooms: ClusterState,
+        cluster: ClusterState,
         leases: Leases,
         bus: Bus,
         clock: Clock,
@@ -62,7 +62,7 @@ class WorkerGateway:
         self._assignments = assignments
         self._dispatch = dispatch
         self._kill = kill
-        self._rooms = rooms
+        self._cluster = cluster
         self._leases = leases
         self._bus = bus
         self._clock = clock
@@ -97,10 +97,10 @@ class WorkerGateway:
     async def beat(self, heartbeat: Heartbeat) -> bool:
         """See the port. Never waits for the store, which may be late while its worker is not."""
         worker_id, incarnation = heartbeat.worker_id, heartbeat.incarnation
-        if not self._rooms.beat(worker_id, incarnation, self._clock.now()):
+        if not self._cluster.beat(worker_id, incarnation, self._clock.now()):
             return False
-        if heartbeat.statuses is not None and self._rooms.tell(worker_id, heartbeat.statuses):
-            self._dispatch.poke()
+        if heartbeat.statuses is not None and self._cluster.tell(worker_id, heartbeat.statuses):
+            self._dispatch.wake()
         return not self._leases.is_fenced(worker_id, incarnation)
 
     async def report(self, reports: list[Report]) -> list[LeaseToken]:

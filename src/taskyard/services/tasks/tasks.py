@@ -99,7 +99,7 @@ class Tasks:
         return _as_stored(new, stored), True
 
     async def _submit_one(self, caller: Caller, new: NewTask) -> Submitted:
-        placement = self._dispatch.at_once(new)
+        placement = self._dispatch.try_place(new)
         if placement is not None:
             return await self._submit_placed(caller, new, placement)
         (stored,) = await self._store.submit((new,), caller.actor)
@@ -112,7 +112,7 @@ class Tasks:
         try:
             stored = await self._store.submit_placed(new, caller.actor, placement)
         except BaseException:
-            self._dispatch.doubt(placement)
+            self._dispatch.mark_uncertain(placement)
             raise
         placed = None
         if stored.created:

@@ -22,7 +22,7 @@ _entry: Final = msgspec.json.Decoder(FunctionResource).decode
 
 
 class SqliteCatalogue(Repository):
-    """Implements ``ports.catalogue.CatalogueStore``."""
+    """Implements ``ports.function_resources.CatalogueStore``."""
 
     @writes
     async def add(self, entry: FunctionResource, due_at: Instant | None = None) -> None:

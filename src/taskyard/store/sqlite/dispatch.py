@@ -34,9 +34,9 @@ from taskyard.store.sqlite.rows import (
     Row,
     attempt_of,
     attempt_row,
-    demand_in,
     readable,
     ready_of,
+    requirements_in,
     task_of,
     text,
 )
@@ -272,8 +272,10 @@ class SqliteDispatch(Repository):
             rows = connection.execute(_TASKS.attempts_unended.sql).fetchall()
             for attempt in readable(attempt_of, rows):
                 asked = connection.execute(_SQL.group_and_demand.sql, (attempt.task_id,))
-                group, demand = asked.fetchone()
-                found.append(Running(attempt, group, demand_in(demand, attempt.resources)))
+                group, requirements = asked.fetchone()
+                found.append(
+                    Running(attempt, group, requirements_in(requirements, attempt.resources))
+                )
             return found
 
         return await self._session.read(read)

@@ -50,7 +50,7 @@ _limits: Final = msgspec.json.Decoder(Limits).decode
 
 
 class SqliteIssued(Repository):
-    """Implements ``ports.catalogue.IssuedStore``."""
+    """Implements ``ports.function_resources.IssuedStore``."""
 
     def __init__(self, session: Session, tasks: SqliteTasks) -> None:
         super().__init__(session)
@@ -98,7 +98,7 @@ class SqliteIssued(Repository):
         return await self._session.write(write)
 
     @writes
-    async def settle(self, call_id: str, issues: Sequence[NewInvocation]) -> list[Change]:
+    async def complete(self, call_id: str, issues: Sequence[NewInvocation]) -> list[Change]:
         """See the port."""
 
         def write(connection: sqlite3.Connection) -> list[Change]:

@@ -276,7 +276,7 @@ class SqliteJobs(Repository):
         return await self._session.read(read)
 
     @writes
-    async def settle(
+    async def complete(
         self, task_id: TaskId, moment: JobMoment, messages: Sequence[Message], now: Instant
     ) -> tuple[list[Change], int]:
         """See the port."""

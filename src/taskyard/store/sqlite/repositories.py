@@ -35,7 +35,7 @@ class Repositories:
         self.lists = SqliteLists(session, self.tasks)
         self.jobs = SqliteJobs(session, self.tasks)
         self.functions = SqliteFunctions(session)
-        self.catalogue = SqliteCatalogue(session)
+        self.function_resources = SqliteCatalogue(session)
         self.issued = SqliteIssued(session, self.tasks)
         self.timing = SqliteTiming(session)
         self.output = SqliteOutputTotals(session)

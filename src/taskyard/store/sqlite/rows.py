@@ -21,7 +21,7 @@ from taskyard.core.attempts import (
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.resources import Resources
-from taskyard.core.scheduling.requirements import ReadyTask, Requirements, demand_of
+from taskyard.core.scheduling.requirements import ReadyTask, Requirements, requirements_of
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.core.tasks import Command, NewTask, Task, TaskSpec
 
@@ -202,7 +202,7 @@ def outcome_text(ended: Ended) -> str | None:
     return None if outcome == _NO_OUTCOME else text(outcome)
 
 
-def demand_in(column: str | None, resources: Resources) -> Requirements:
+def requirements_in(column: str | None, resources: Resources) -> Requirements:
     """A task's demand by its column, which is NULL where cores and memory say it all."""
     return Requirements(resources) if column is None else _demand_or_plain(column)
 
@@ -217,18 +217,18 @@ def _demand_or_plain(column: str) -> Requirements:
 
 def ready_of(workspace: WorkspaceName, group: GroupName, row: Row) -> ReadyTask:
     """A ready task from the columns that ``ready`` names."""
-    demand = _PLAIN
+    requirements = _PLAIN
     if row[7] is not None:
-        demand = _demand_or_plain(row[7])
+        requirements = _demand_or_plain(row[7])
     elif row[3] is not None or row[4] is not None:
-        demand = Requirements(Resources(cpu_millis=row[3], memory_bytes=row[4]))
-    return ReadyTask(row[0], TaskId(row[1]), workspace, group, row[2], demand, row[5], row[6])
+        requirements = Requirements(Resources(cpu_millis=row[3], memory_bytes=row[4]))
+    return ReadyTask(row[0], TaskId(row[1]), workspace, group, row[2], requirements, row[5], row[6])
 
 
 def new_task_row(seq: int, task: NewTask, attempt_id: AttemptId | None = None) -> tuple[Any, ...]:
     """The values of ``insert_task``; ``attempt_id`` names the attempt it is stored with."""
     spec = task.spec
-    resources, demand = spec.resources, demand_of(spec)
+    resources, requirements = spec.resources, requirements_of(spec)
     return (
         seq,
         task.id,
@@ -248,7 +248,7 @@ def new_task_row(seq: int, task: NewTask, attempt_id: AttemptId | None = None) -
         task.retry_of,
         spec.idempotency_key,
         int(spec.cron is not None),
-        None if demand.is_plain else text(demand),
+        None if requirements.is_plain else text(requirements),
         encode(spec).decode(),
         int(attempt_id is not None),
         attempt_id,

@@ -11,7 +11,7 @@ from taskyard.core.errors import IllegalTransition
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.notifications.webhooks import events_of
-from taskyard.core.scheduling.requirements import ReadyTask, Requirements, demand_of
+from taskyard.core.scheduling.requirements import ReadyTask, Requirements, requirements_of
 from taskyard.core.states import TERMINAL, WAITING, Reason, TaskEvent, TaskState, next_task_state
 from taskyard.core.tasks import TaskSpec
 from taskyard.store.sqlite.batch_counts import BatchCounts
@@ -37,7 +37,7 @@ class StoredTask(Struct, frozen=True):
     group: GroupName
     state: TaskState
     priority: int = 0
-    demand: Requirements = Requirements()
+    requirements: Requirements = Requirements()
     expires_at: Instant | None = None
     webhooks: bool = False
     """Whether webhooks are delivered for it."""
@@ -60,7 +60,7 @@ def stored_task_of(
         GroupName(group) if group is not None else spec.group,
         TaskState(state),
         priority,
-        demand_of(spec),
+        requirements_of(spec),
         spec.expires_at,
         bool(spec.webhooks),
     )
@@ -153,7 +153,7 @@ def ready(subject: StoredTask, queued_at: Instant) -> ReadyTask:
         subject.workspace,
         subject.group,
         subject.priority,
-        subject.demand,
+        subject.requirements,
         queued_at,
         subject.expires_at,
     )
