@@ -66,7 +66,7 @@ export class LogViewer {
     /** @type {Record<string, LogPieces>} */
     const pieces = {};
     try {
-      const sizes = await Promise.all(STREAMS.map((stream) => logSize(this.taskId, stream, number, stay.signal)));
+      const sizes = await Promise.all(STREAMS.map((stream) => logSize(this.taskId, stream, number, stay.signal).catch(zeroIfGone)));
       STREAMS.forEach((stream, i) => { pieces[stream] = new LogPieces(Math.max(0, sizes[i] - TAIL_BYTES)); });
       this.tail = STREAMS.some((stream) => pieces[stream].offset > 0);
     } catch (error) {
@@ -107,6 +107,8 @@ export class LogViewer {
       this.screen.write(stream, pieces[stream].finish());
       const dropped = message[`${stream}_dropped`];
       if (dropped > 0) this.screen.remark(`${bytes(dropped)} of ${stream} beyond its limit were not kept`);
+      const missing = message[`${stream}_missing`] ?? 0;
+      if (missing > 0) this.screen.remark(`${bytes(missing)} of ${stream} are gone: deleted from the server’s disk, or damaged`);
     }
     this.screen.remark(ending(message));
     return true;
@@ -116,6 +118,13 @@ export class LogViewer {
     this.skipped.hidden = false;
     fill(this.skipped, "Earlier output is not shown here; download a stream to have all of it.");
   }
+}
+
+/** Of output that is gone the follower tells, with what is left. @param {unknown} error @returns {number} */
+function zeroIfGone(error) {
+  const problem = asProblem(error);
+  if (problem.status === 500) return 0;
+  throw problem;
 }
 
 /** How an attempt ended, in one line. @param {any} message */
