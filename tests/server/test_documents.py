@@ -46,3 +46,13 @@ def test_tests_that_are_named_exist(document: Path, tests: str) -> None:
         assert f"def {name}(" in tests, f"there is no test {name}"
     for path in set(re.findall(r"`(tests/[\w/]+\.py)`", text)):
         assert (ROOT / path).exists(), f"there is no {path}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_are_named_exist(document: Path) -> None:
+    """Paths from the root, or below the package; the changelog tells what was."""
+    if document.name == "CHANGELOG.md":
+        return
+    for path in set(re.findall(r"`([a-z_]+/[\w/]+\.(?:py|sql|toml))`", document.read_text())):
+        places = (ROOT / path, ROOT / "src" / "taskyard" / path)
+        assert any(place.exists() for place in places), f"there is no {path}"
