@@ -14,7 +14,7 @@ from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.steps import Steps
 from taskyard.runtimes.processes.cgroups import own_hierarchies
 from taskyard.runtimes.processes.peers import Peer
-from taskyard.server.controlpeers import is_task
+from taskyard.server.control_socket import is_task
 
 pytestmark = pytest.mark.timeout(60)
 _HIDING = "(trap '' TERM INT HUP; setsid sh -c 'echo $$ > {pid}; exec sleep 3600') & "
@@ -24,7 +24,7 @@ import sys, anyio
 from pathlib import Path
 from taskyard.runtimes.function.steps import Steps
 from taskyard.runtimes.processes.peers import Peer
-from taskyard.server.controlpeers import is_task
+from taskyard.server.control_socket import is_task
 steps = Steps(Path(sys.argv[1]), 60.0, use_cgroups=sys.argv[2] == "cgroup")
 command = ["/bin/sh", "-c", sys.argv[3]]
 anyio.run(lambda: steps.run(command, Path(sys.argv[1]), print, "failed"))

@@ -14,7 +14,8 @@ from eventually import eventually_async
 from taskyard.ports.runtime import Assignment
 from taskyard.runtimes.processes.cgroups import own_hierarchies
 from taskyard.runtimes.processes.proc import ancestry, process
-from taskyard.server.listeners import Listener, bind_unix, local_admin, started
+from taskyard.server.control_socket import bind_unix, local_admin
+from taskyard.server.listeners import Listener, started
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cgroups]
 

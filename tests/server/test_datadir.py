@@ -8,7 +8,7 @@ import pytest
 
 from taskyard.core.errors import InvalidInput
 from taskyard.server.datadir import UMASK, protect_data
-from taskyard.server.offline import Offline
+from taskyard.server.local_store import LocalStore
 from taskyard.server.settings import Settings
 
 
@@ -76,7 +76,7 @@ async def test_what_is_made_offline_is_private(tmp_path: Path) -> None:
     data = tmp_path / "data"
     before = os.umask(0)
     try:
-        async with Offline(data, Settings.load(None, {"data": data}, {})):
+        async with LocalStore(data, Settings.load(None, {"data": data}, {})):
             (data / "made").touch()
             assert [path for path in data.rglob("*") if mode_of(path) & UMASK] == []
         assert os.umask(0) == 0
@@ -90,7 +90,9 @@ async def test_an_open_directory_is_not_opened_offline(open_directory: Path) -> 
     before = os.umask(0o022)
     try:
         with pytest.raises(InvalidInput, match="anybody may write"):
-            async with Offline(open_directory, Settings.load(None, {"data": open_directory}, {})):
+            async with LocalStore(
+                open_directory, Settings.load(None, {"data": open_directory}, {})
+            ):
                 pass
         assert os.umask(0o022) == 0o022
     finally:

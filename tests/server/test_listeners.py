@@ -17,9 +17,9 @@ from taskyard.core.errors import Overloaded
 from taskyard.dialects.http.requests import LOCAL_KEY
 from taskyard.dialects.http.shares import Shares
 from taskyard.runtimes.processes.peers import Peer
-from taskyard.server import listeners
-from taskyard.server.controlpeers import is_task
-from taskyard.server.listeners import Listener, bind_tcp, bind_unix, local_admin, started
+from taskyard.server import body_rate, http_protocol, listeners
+from taskyard.server.control_socket import bind_unix, is_task, local_admin
+from taskyard.server.listeners import Listener, bind_tcp, started
 
 pytestmark = pytest.mark.anyio
 
@@ -124,7 +124,7 @@ async def test_headers_that_do_not_arrive_are_given_up(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """408 after a while."""
-    monkeypatch.setattr(listeners, "HEADERS_S", 0.05)
+    monkeypatch.setattr(http_protocol, "HEADERS_S", 0.05)
     answer = await sent(port, b"GET / HTTP/1.1\r\nhost: x\r\n")
     assert answer.startswith(b"HTTP/1.1 408 ")
 
@@ -245,7 +245,7 @@ async def test_a_body_that_hardly_arrives_is_given_up(
     port: int, monkeypatch: pytest.MonkeyPatch, first: bytes
 ) -> None:
     """Whether nothing of it comes at all, or a byte now and then."""
-    monkeypatch.setattr(listeners, "BODY_GRACE_S", 0.05)
+    monkeypatch.setattr(body_rate, "BODY_GRACE_S", 0.05)
     async with await anyio.connect_tcp("127.0.0.1", port) as stream:
         await stream.send(HEAD + first)
         assert b"arrives too slowly" in await everything(stream)
@@ -255,16 +255,16 @@ async def test_a_body_that_arrives_steadily_has_its_time(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many looks are taken at it, and it is complete in the end."""
-    monkeypatch.setattr(listeners, "BODY_GRACE_S", 0.01)
-    monkeypatch.setattr(listeners, "BODY_BYTES_PER_S", 1)
+    monkeypatch.setattr(body_rate, "BODY_GRACE_S", 0.01)
+    monkeypatch.setattr(body_rate, "BODY_BYTES_PER_S", 1)
     looks = []
-    look = listeners.BoundedProtocol._look_at_body
+    look = body_rate.BodyRate._check
 
-    def counted(self: listeners.BoundedProtocol) -> None:
+    def counted(self: body_rate.BodyRate) -> None:
         looks.append(1)
         look(self)
 
-    monkeypatch.setattr(listeners.BoundedProtocol, "_look_at_body", counted)
+    monkeypatch.setattr(body_rate.BodyRate, "_check", counted)
     async with await anyio.connect_tcp("127.0.0.1", port) as stream:
         await stream.send(
             HEAD.replace(b"9000000", b"3001").replace(b"host", b"connection: close\r\nhost")

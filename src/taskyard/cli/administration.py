@@ -16,7 +16,7 @@ from taskyard.sdk.models import Token, User
 if TYPE_CHECKING:
     from taskyard.core.access.principals import Caller
     from taskyard.core.ids import WorkspaceName
-    from taskyard.server.offline import Offline
+    from taskyard.server.local_store import LocalStore
 
 T = TypeVar("T")
 DEFAULT_WORKSPACE = "default"
@@ -65,7 +65,7 @@ def create_token(
     """Create a token, one of the installation if asked for; its secret is in ``token``."""
     workspace = named(connection, installation=installation)
 
-    async def offline(stores: "Offline", caller: "Caller") -> Token:
+    async def offline(stores: "LocalStore", caller: "Caller") -> Token:
         from taskyard.core.access.principals import Role  # noqa: PLC0415 - only without a server
         from taskyard.core.instants import to_datetime  # noqa: PLC0415 - as above
 
@@ -95,7 +95,7 @@ def add_user(
     """Add a user, one of the installation if asked for."""
     workspace = named(connection, installation=installation)
 
-    async def offline(stores: "Offline", caller: "Caller") -> User:
+    async def offline(stores: "LocalStore", caller: "Caller") -> User:
         from taskyard.core.access.principals import Role  # noqa: PLC0415 - only without a server
         from taskyard.core.instants import to_datetime  # noqa: PLC0415 - as above
 
@@ -112,7 +112,7 @@ def add_user(
 def set_secret(connection: Connection, name: str, value: str) -> None:
     """Store a secret, or replace it."""
 
-    async def offline(stores: "Offline", caller: "Caller") -> None:
+    async def offline(stores: "LocalStore", caller: "Caller") -> None:
         await stores.secrets.put(caller, name, value)
 
     _either(connection, lambda client: client.set_secret(name, value), offline)
@@ -127,7 +127,7 @@ def _where(caller: "Caller", workspace: str | None) -> "WorkspaceName":
 def _either(
     connection: Connection,
     online: Callable[[Client], T],
-    offline: Callable[["Offline", "Caller"], Awaitable[T]],
+    offline: Callable[["LocalStore", "Caller"], Awaitable[T]],
 ) -> T:
     """Ask the server if one is named or runs on the data directory; else open the store itself."""
     environment = read_environment()
@@ -151,7 +151,7 @@ def _directory(connection: Connection, environment: Environment) -> Path | None:
 
 
 def _without_server(
-    data: Path, workspace: str, work: Callable[["Offline", "Caller"], Awaitable[T]]
+    data: Path, workspace: str, work: Callable[["LocalStore", "Caller"], Awaitable[T]]
 ) -> T:
     import anyio  # noqa: PLC0415 - only without a server
 
@@ -184,8 +184,8 @@ def _without_server(
 
 
 @asynccontextmanager
-async def _stores(data: Path) -> AsyncIterator["Offline"]:
-    from taskyard.server.offline import Offline  # noqa: PLC0415 - loads the whole store
+async def _stores(data: Path) -> AsyncIterator["LocalStore"]:
+    from taskyard.server.local_store import LocalStore  # noqa: PLC0415 - loads the whole store
 
-    async with Offline(data) as stores:
+    async with LocalStore(data) as stores:
         yield stores

@@ -36,7 +36,7 @@ from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.containers import container_settings
 from taskyard.server.datadir import protect_data
-from taskyard.server.hosts import EngineRuntime, host_workers
+from taskyard.server.engine_workers import EngineRuntime, host_workers
 from taskyard.server.metrics import CountedSender, Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.pools import worker_of_host
@@ -66,7 +66,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Yard:
+class Node:
     """A running server without its listeners."""
 
     engine: Engine
@@ -89,7 +89,7 @@ class Yard:
 @asynccontextmanager
 async def assemble(
     settings: Settings, engine_runtime: EngineRuntime | None = None
-) -> AsyncIterator[Yard]:
+) -> AsyncIterator[Node]:
     """A running server without its listeners.
 
     Args:
@@ -205,7 +205,7 @@ async def assemble(
                 lambda attempt: any(one.holds(attempt) for one in workers), store.tasks.folded
             ),
         )
-        yield Yard(engine, worker, metrics, wired, store.reserve, tuple(hosts))
+        yield Node(engine, worker, metrics, wired, store.reserve, tuple(hosts))
 
 
 async def _work_root(data: Path, stack: AsyncExitStack) -> Path | None:

@@ -21,12 +21,13 @@ from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.dialect import Native
 from taskyard.server.addresses import Address, url_of
 from taskyard.server.app import Served, dashboard_pages, dialect_app, main_app
-from taskyard.server.assemble import Yard, assemble
+from taskyard.server.assemble import Node, assemble
 from taskyard.server.browsers import browser_guard_of, browser_rules_of
+from taskyard.server.connection_limit import ConnectionLimit
+from taskyard.server.control_socket import bind_unix, local_admin
 from taskyard.server.datadir import UMASK
-from taskyard.server.doors import Doors
 from taskyard.server.fetching import GuardedFetcher
-from taskyard.server.listeners import Listener, bind_tcp, bind_unix, local_admin, started
+from taskyard.server.listeners import Listener, bind_tcp, started
 from taskyard.server.logging import configure_logging
 from taskyard.server.mounting import others
 from taskyard.server.settings import Settings
@@ -75,17 +76,17 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
     main = bind_tcp(settings.host, settings.port)
     addresses = settings.listeners()
     bound = [(one, bind_tcp(one.host, one.port)) for one in addresses]
-    async with assemble(settings) as yard:
+    async with assemble(settings) as node:
         streams = Streams(settings.max_streams, settings.max_waits, settings.share_percent)
 
         fetch = GuardedFetcher(allow_private=settings.webhooks_may_go_private)
         context = DialectContext(
-            yard.engine, streams, settings.max_body_bytes, dev=settings.dev, fetch=fetch
+            node.engine, streams, settings.max_body_bytes, dev=settings.dev, fetch=fetch
         )
         served = Served(
             lambda prefix: Native(context, prefix),
-            yard.metrics,
-            yard.checks,
+            node.metrics,
+            node.checks,
             dashboard_pages(),
             settings.access_log,
             others(settings, context),
@@ -93,14 +94,18 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
             browser_rules_of(settings),
             settings.proxies(),
             Bodies(settings.shares("bytes of request bodies", settings.max_bodies_bytes)),
-            yard.wired.identities.rules,
+            node.wired.identities.rules,
         )
         app = main_app(served)
-        listeners = [Listener(main, app, settings.shutdown_s, doors=_doors(settings))]
+        listeners = [
+            Listener(main, app, settings.shutdown_s, connection_limit=_connection_limit(settings))
+        ]
         for address, sock in bound:
             own = dialect_app(served, address.dialect)
-            doors = _doors(settings)
-            listeners.append(Listener(sock, own, settings.shutdown_s, doors=doors))
+            connection_limit = _connection_limit(settings)
+            listeners.append(
+                Listener(sock, own, settings.shutdown_s, connection_limit=connection_limit)
+            )
         control_path = settings.data.absolute() / CONTROL_SOCKET
         control = bind_unix(control_path)
         if control is None:
@@ -108,7 +113,7 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
         else:
             listeners.append(Listener(control, local_admin(app), settings.shutdown_s, control=True))
         url = url_of(settings.host, main.getsockname()[1])
-        stop = Stop(yard, streams, listeners)
+        stop = Stop(node, streams, listeners)
         # Before anything is answered: who is told that we are ready may tell us to stop.
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with _listening(listeners), _server_file(settings, url, control is not None):
@@ -128,16 +133,16 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
             control_path.unlink(missing_ok=True)
 
 
-def _doors(settings: Settings) -> Doors:
+def _connection_limit(settings: Settings) -> ConnectionLimit:
     """The connections of one listener."""
-    return Doors(settings.proxies(), settings.share_percent)
+    return ConnectionLimit(settings.proxies(), settings.share_percent)
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
     """How serving ends."""
 
-    yard: Yard
+    node: Node
     streams: Streams
     listeners: list[Listener]
 
@@ -145,7 +150,7 @@ class Stop:
         """End streams with a word, wake whoever waits, take no more requests."""
         log.info("stopping")
         await self.streams.close(STREAMS_S)
-        self.yard.engine.bus.close()
+        self.node.engine.bus.close()
         for one in self.listeners:
             one.stop()
 

@@ -10,9 +10,9 @@ from taskyard.core.access.work_identity import Identity, Sandbox, UserRule, Work
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import WorkspaceName
 from taskyard.runtimes.processes.bubblewrap import obstacle_to_sandbox
-from taskyard.server.identities import obstacle_to_users
 from taskyard.server.settings import Settings
 from taskyard.server.work_settings import WorkSettings
+from taskyard.server.workspace_users import obstacle_to_users
 
 User = Literal["workspace", "server"] | Identity
 

@@ -19,7 +19,7 @@ from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.dialect import Native
 from taskyard.server.app import Served, dialect_app, main_app
-from taskyard.server.assemble import Yard, assemble
+from taskyard.server.assemble import Node, assemble
 from taskyard.server.clock import SystemClock
 from taskyard.server.listeners import Listener, bind_tcp, started
 from taskyard.server.mounting import others
@@ -154,7 +154,7 @@ class GreenCloudWorld:
     """What a test works with."""
 
     def __init__(
-        self, data: Path, yard: Yard, main_url: str, url: str, clock: ShiftedClock
+        self, data: Path, yard: Node, main_url: str, url: str, clock: ShiftedClock
     ) -> None:
         self.data = data
         self.yard = yard

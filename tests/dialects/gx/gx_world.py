@@ -21,7 +21,7 @@ from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.dialect import Native
 from taskyard.server.app import Served, dialect_app, main_app
-from taskyard.server.assemble import Yard, assemble
+from taskyard.server.assemble import Node, assemble
 from taskyard.server.listeners import Listener, bind_tcp, started
 from taskyard.server.mounting import others
 from taskyard.server.settings import Settings
@@ -135,7 +135,7 @@ class Space:
 class GxWorld:
     """What a test works with."""
 
-    def __init__(self, yard: Yard, streams: Streams, main_url: str, url: str) -> None:
+    def __init__(self, yard: Node, streams: Streams, main_url: str, url: str) -> None:
         self.yard = yard
         self.streams = streams
         self.main_url = main_url

@@ -23,7 +23,7 @@ from taskyard.dialects.http.proxies import Proxies
 from taskyard.dialects.http.shares import Shares
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native import errors as native
-from taskyard.server.doors import MOST_CONNECTIONS, Doors
+from taskyard.server.connection_limit import MOST_CONNECTIONS, ConnectionLimit
 
 A, B, C = WorkspaceName("a"), WorkspaceName("b"), WorkspaceName("c")
 
@@ -216,14 +216,14 @@ def test_waiting_requests_of_one_workspace_leave_room_for_those_of_others() -> N
 
 def test_connections_are_counted_by_address_but_not_those_of_trusted_proxies() -> None:
     """One customer's network of IPv6 is one address."""
-    doors = Doors(Proxies(["10.0.0.0/8"]), percent=1)
+    connection_limit = ConnectionLimit(Proxies(["10.0.0.0/8"]), percent=1)
     most = MOST_CONNECTIONS // 100
-    entered = [doors.enter(f"2001:db8::{n:x}") for n in range(most)]
+    entered = [connection_limit.enter(f"2001:db8::{n:x}") for n in range(most)]
     with pytest.raises(Overloaded):
-        doors.enter("2001:db8::ffff")
-    assert doors.enter("2001:db8:1::1") is not None
+        connection_limit.enter("2001:db8::ffff")
+    assert connection_limit.enter("2001:db8:1::1") is not None
     assert entered[0] is not None
-    doors.leave(entered[0])
-    assert doors.enter("2001:db8::ffff") is not None
-    assert {doors.enter("10.1.2.3") for _ in range(2 * most)} == {None}
-    assert doors.enter(None) is None
+    connection_limit.leave(entered[0])
+    assert connection_limit.enter("2001:db8::ffff") is not None
+    assert {connection_limit.enter("10.1.2.3") for _ in range(2 * most)} == {None}
+    assert connection_limit.enter(None) is None

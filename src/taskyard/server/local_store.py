@@ -16,7 +16,7 @@ from taskyard.services.access.secrets import Secrets
 from taskyard.store.sqlite.store import SqliteStore
 
 
-class Offline:
+class LocalStore:
     """Opens a data directory, makes it if missing, migrates it if old; an async context manager.
 
     Entering raises ``InvalidInput`` if others may write to it, ``StoreInUse`` while a server runs

@@ -11,7 +11,7 @@ MOST_CONNECTIONS: Final = 8192
 """Connections of one listener."""
 
 
-class Doors:
+class ConnectionLimit:
     """Counts the connections of one listener by the address of the peer.
 
     Those of trusted proxies are not counted: what they pass on counts for their clients, where it

@@ -12,7 +12,7 @@ MESSAGE_BYTES: Final = 64 << 10
 """Largest message taken from a peer; a larger one closes the connection with 1009."""
 
 
-class DroppingProtocol(WebSocketsSansIOProtocol):
+class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket protocol, with an end to waiting for peers that do not read."""
 
     stall_s = STALL_S

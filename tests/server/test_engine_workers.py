@@ -45,7 +45,7 @@ class InstantEngine:
         return None if self.here else f"engine {self.url} is unreachable"
 
     async def capacity(self) -> Capacity | None:
-        """See ``server.hosts.Measurable``."""
+        """See ``server.engine_workers.Measurable``."""
         return Capacity(7, 7000, 7 << 30)
 
     async def start(self, assignment: Assignment, directory: Path) -> None:  # noqa: ARG002 - the port

@@ -7,7 +7,7 @@ import pytest
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import NotAuthenticated, StoreInUse
 from taskyard.core.ids import WorkspaceName
-from taskyard.server.offline import Offline
+from taskyard.server.local_store import LocalStore
 from taskyard.server.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -17,10 +17,10 @@ CALLER = Caller("command line", WorkspaceName("w"), Role.ADMIN)
 async def test_token_made_offline_is_valid_afterwards(tmp_path: Path) -> None:
     """The directory is made, and what was changed stays."""
     data = tmp_path / "new" / "data"
-    async with Offline(data) as stores:
+    async with LocalStore(data) as stores:
         _, text = await stores.access.create_token(CALLER, "ci", Role.WRITE)
         await stores.secrets.put(CALLER, "db", "hunter2")
-    async with Offline(data) as stores:
+    async with LocalStore(data) as stores:
         caller = await stores.access.authenticate(f"Bearer {text}")
         assert (caller.workspace, caller.role) == ("w", Role.WRITE)
         assert await stores.secrets.resolve(WorkspaceName("w"), ["db"]) == {"db": "hunter2"}
@@ -28,17 +28,17 @@ async def test_token_made_offline_is_valid_afterwards(tmp_path: Path) -> None:
 
 async def test_directory_in_use_is_refused(tmp_path: Path) -> None:
     """One process at a time; free again afterwards."""
-    async with Offline(tmp_path):
+    async with LocalStore(tmp_path):
         with pytest.raises(StoreInUse):
-            async with Offline(tmp_path):
+            async with LocalStore(tmp_path):
                 pass
-    async with Offline(tmp_path):
+    async with LocalStore(tmp_path):
         pass
 
 
 async def test_well_known_credentials_exist_with_dev_only(tmp_path: Path) -> None:
     """Otherwise no credential has a default."""
     settings = Settings.load(None, {"data": tmp_path}, {})
-    async with Offline(tmp_path, settings) as stores:
+    async with LocalStore(tmp_path, settings) as stores:
         with pytest.raises(NotAuthenticated):
             await stores.access.authenticate("Bearer dev")

@@ -9,7 +9,7 @@ import pytest
 from litestar.types import Receive, Scope, Send
 from websockets.asyncio.client import connect
 
-from taskyard.server import sockets
+from taskyard.server import websocket_protocol
 from taskyard.server.listeners import Listener, bind_tcp, started
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,7 @@ class Firehose:
 @pytest.fixture
 async def hose(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Firehose, int]]:
     """A firehose that drops who takes nothing for a moment, and its port."""
-    monkeypatch.setattr(sockets.DroppingProtocol, "stall_s", 0.3)
+    monkeypatch.setattr(websocket_protocol.BoundedWebSocketProtocol, "stall_s", 0.3)
     app = Firehose()
     listener = Listener(bind_tcp("127.0.0.1", 0), app, 1)
     async with anyio.create_task_group() as tasks:
