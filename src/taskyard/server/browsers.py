@@ -8,7 +8,7 @@ from typing import Final
 
 from taskyard.core.errors import InvalidInput
 from taskyard.dialects.http.browsers import BrowserGuard, BrowserRules
-from taskyard.dialects.http.hosts import Hosts, Origin, parse_authority, parse_origin
+from taskyard.dialects.http.origins import AllowedHosts, Origin, parse_authority, parse_origin
 from taskyard.server.settings import Settings
 
 _ENDPOINT: Final = re.compile(r"/gc/[^/]+(?:/result)?/?\Z")
@@ -17,7 +17,7 @@ _ENDPOINT: Final = re.compile(r"/gc/[^/]+(?:/result)?/?\Z")
 def browser_guard_of(settings: Settings) -> BrowserGuard:
     """The rules of a server with these settings. Raises :class:`InvalidInput`."""
     return BrowserGuard(
-        Hosts(_names(settings)),
+        AllowedHosts(_names(settings)),
         _origins("allowed_origins", settings.allowed_origins),
         dev=settings.dev,
     )

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from taskyard.dialects.http.browsers import BrowserGuard, BrowserRules
-from taskyard.dialects.http.hosts import Hosts, Origin
+from taskyard.dialects.http.origins import AllowedHosts, Origin
 from taskyard.dialects.http.requests import LOCAL_KEY
 
 OWN = {"host": "yard.example:8000", "origin": "http://yard.example:8000"}
@@ -32,7 +32,7 @@ def status(
 ) -> int | None:
     """How a request is refused; None if it is let through. No method: a WebSocket."""
     browsers = BrowserGuard(
-        Hosts(["yard.example"]), frozenset({Origin("http", "friend.test", 3000)}), dev=dev
+        AllowedHosts(["yard.example"]), frozenset({Origin("http", "friend.test", 3000)}), dev=dev
     )
     pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     made: Any = {"headers": pairs, "state": {}, "path": path, "query_string": query, **scope}
@@ -175,14 +175,14 @@ def test_hosts_are_checked_first() -> None:
         "state": {},
         "method": "GET",
     }
-    refusal = BrowserGuard(Hosts(["yard.example"])).refusal(two, NATIVE)
+    refusal = BrowserGuard(AllowedHosts(["yard.example"])).refusal(two, NATIVE)
     assert refusal is not None
     assert refusal.status == 400
 
 
 def test_refusals_name_the_setting() -> None:
     """In a sentence, as a problem document that no browser takes for a page."""
-    browsers = BrowserGuard(Hosts([]), dev=True)
+    browsers = BrowserGuard(AllowedHosts([]), dev=True)
     for host, origin, setting in (
         (b"evil.test", b"http://evil.test", b"allowed_hosts"),
         (b"localhost", b"http://<script>.test", b"allowed_origins"),
@@ -196,6 +196,6 @@ def test_refusals_name_the_setting() -> None:
 
 def test_control_socket_is_not_the_browsers() -> None:
     """Whatever its callers say."""
-    browsers = BrowserGuard(Hosts([]), dev=True)
+    browsers = BrowserGuard(AllowedHosts([]), dev=True)
     scope: Any = {"headers": [(b"origin", b"x")], "state": {LOCAL_KEY: True}}
     assert browsers.refusal(scope, NATIVE) is None

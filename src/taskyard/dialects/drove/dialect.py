@@ -18,7 +18,13 @@ from taskyard.dialects.drove.errors import (
 from taskyard.dialects.http import dialect as kit
 from taskyard.dialects.http.answers import JSON, Answer
 from taskyard.dialects.http.dialect import CALLER_KEY, Dialect, allow_header
-from taskyard.dialects.http.requests import address_of, decode_json, media_type, query_pairs
+from taskyard.dialects.http.requests import (
+    address_of,
+    decode_json,
+    first_values,
+    media_type,
+    query_pairs,
+)
 from taskyard.dialects.http.routes import Route
 
 JSON_TYPE: Final = "application/json"
@@ -120,10 +126,7 @@ class Call(kit.Call[Drove]):
 
         Raises ``TooManyParameters``, or as :meth:`json`.
         """
-        fields: dict[str, str] = {}
-        for name, value in query_pairs(await self._read_as(FORM_TYPE), _PARAMETERS):
-            fields.setdefault(name, value)
-        return fields
+        return first_values(query_pairs(await self._read_as(FORM_TYPE), _PARAMETERS))
 
     async def _read_as(self, wanted: str) -> bytes:
         given = self.header(b"content-type")

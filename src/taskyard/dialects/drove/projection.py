@@ -26,7 +26,7 @@ from taskyard.dialects.drove.states import (
     state_of,
 )
 from taskyard.dialects.drove.views import (
-    Place,
+    Placement,
     given_of,
     head_of,
     is_shown,
@@ -119,7 +119,7 @@ class TaskRow:
         self.created = milliseconds(task.created_at)
         self.state = State.PENDING
         self.attempt_id: AttemptId | None = None
-        self.place: Place | None = None
+        self.place: Placement | None = None
         self.hosted = False
         self.changed = self.created
         self.ended: Change | None = None
@@ -344,7 +344,7 @@ class TaskProjection:
         held = self._engine.dispatch.held(attempt_id)
         if held is not None:
             name = self._executors.known_name(held.worker_id)
-            row.place = Place(held.worker_id, name, held.resources)
+            row.place = Placement(held.worker_id, name, held.resources)
         row.encode_place()
         self._pass(row, (State.PROVISIONING,))
 

@@ -30,7 +30,7 @@ class Given(Struct, frozen=True, omit_defaults=True):
     logging: dict[str, Any] | None = None
 
 
-class Place(Struct, frozen=True):
+class Placement(Struct, frozen=True):
     """Where a task was placed, and what it has there."""
 
     worker_id: WorkerId
@@ -98,7 +98,7 @@ def head_of(task: Task) -> bytes:
     return _encode(shown)[:-1]
 
 
-def placed_of(place: Place | None, asked: Resources, *, hosted: bool) -> bytes:
+def placed_of(place: Placement | None, asked: Resources, *, hosted: bool) -> bytes:
     """Where it is; members to go on with. ``hosted`` says whether its container exists."""
     shown: dict[str, Any] = {"resources": _resources(asked if place is None else place.resources)}
     if place is not None:
@@ -121,11 +121,11 @@ def tail_of(state: State, updated: int, result: Result | None) -> bytes:
     return b"," + _encode(shown)[1:]
 
 
-def place_of(attempt: Attempt | None, hostname: str | None) -> Place | None:
+def place_of(attempt: Attempt | None, hostname: str | None) -> Placement | None:
     """Where an attempt is or was."""
     if attempt is None:
         return None
-    return Place(attempt.worker_id, hostname, attempt.resources)
+    return Placement(attempt.worker_id, hostname, attempt.resources)
 
 
 def milliseconds(moment: Instant) -> int:

@@ -14,12 +14,12 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.jobs import Job
 from taskyard.core.states import TaskState
+from taskyard.dialects.fastlane.container_hosts import host_objects, host_of_body, workers_at
 from taskyard.dialects.fastlane.dialect import Call
 from taskyard.dialects.fastlane.errors import (
     json_error,
     page_answer,
 )
-from taskyard.dialects.fastlane.hosts import host_objects, host_of_body, workers_at
 from taskyard.dialects.fastlane.mapping import container_of, job_object
 from taskyard.dialects.fastlane.schemas import document_answer, iso, unix
 from taskyard.dialects.http.answers import Answer

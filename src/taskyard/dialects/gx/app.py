@@ -8,7 +8,7 @@ from typing import Final
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from taskyard.dialects.gx import routes_stream, routes_tasks
-from taskyard.dialects.gx.auth import Gx
+from taskyard.dialects.gx.dialect import Gx
 from taskyard.dialects.gx.settings import GxSettings
 from taskyard.dialects.http.answers import with_headers
 from taskyard.dialects.http.application import application

@@ -7,7 +7,8 @@ from typing import Final
 import anyio
 import structlog
 
-from taskyard.dialects.gx.auth import GxCall, Workspace
+from taskyard.dialects.gx.auth import Workspace
+from taskyard.dialects.gx.dialect import GxCall
 from taskyard.dialects.gx.errors import BAD_REQUEST, TOO_MANY_STREAMS, refused
 from taskyard.dialects.gx.projection import WorkspaceFeed
 from taskyard.dialects.http.answers import Answer

@@ -9,7 +9,7 @@ import msgspec
 from taskyard.core.errors import NotFound
 from taskyard.core.instants import rfc3339
 from taskyard.core.resources import Capacity
-from taskyard.dialects.gx.auth import PUBLIC, Gx, GxCall
+from taskyard.dialects.gx.dialect import PUBLIC, Gx, GxCall
 from taskyard.dialects.gx.errors import BAD_ID, refused
 from taskyard.dialects.gx.mapping import NUMBER, check, detail_of, draw, spec_of, task_answer
 from taskyard.dialects.gx.schemas import (

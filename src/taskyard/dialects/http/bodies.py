@@ -1,4 +1,4 @@
-"""Reads request bodies: never more than is allowed, and never waiting for ever.
+"""Reads request bodies: never more than is allowed, and never waiting forever.
 
 A body that does not arrive at once counts until its request is answered: for all callers together
 there is a limit, and a share of it for each workspace, or for an address where there is none. What

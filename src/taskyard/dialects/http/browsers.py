@@ -30,9 +30,9 @@ import structlog
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from taskyard.dialects.http.answers import Answer
-from taskyard.dialects.http.hosts import (
+from taskyard.dialects.http.origins import (
+    AllowedHosts,
     Authority,
-    Hosts,
     Origin,
     parse_authority,
     parse_origin,
@@ -92,7 +92,7 @@ class _Seen(NamedTuple):
 class BrowserGuard:
     """The rules of one server."""
 
-    hosts: Hosts
+    hosts: AllowedHosts
     origins: frozenset[Origin] = frozenset()
     """Origins that may use everything, with the credentials they have."""
     dev: bool = False

@@ -18,7 +18,7 @@ from taskyard.core.access.principals import Caller
 from taskyard.core.errors import NotAllowed
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import read_body
-from taskyard.dialects.http.requests import SLASH, header_of, query_pairs
+from taskyard.dialects.http.requests import SLASH, first_values, header_of, query_pairs
 from taskyard.dialects.http.routes import Route
 from taskyard.dialects.http.streams import Streams
 from taskyard.ports.outgoing import Fetcher
@@ -154,10 +154,7 @@ class Call(Generic[D_co]):
 
     def parameters(self) -> dict[str, str]:
         """Query parameters; of several with one name, the first. Raises ``TooManyParameters``."""
-        found: dict[str, str] = {}
-        for name, value in query_pairs(self.scope["query_string"]):
-            found.setdefault(name, value)
-        return found
+        return first_values(query_pairs(self.scope["query_string"]))
 
     async def read(self, limit: int | None = None) -> bytes:
         """The whole body, of at most ``limit`` bytes (the server's limit when None).

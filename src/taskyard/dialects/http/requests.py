@@ -56,6 +56,11 @@ def query_pairs(encoded: bytes, most: int = MAX_PARAMETERS) -> list[tuple[str, s
         raise TooManyParameters(most) from error
 
 
+def first_values(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Parameters by name; of several with one name, the first."""
+    return dict(reversed(pairs))
+
+
 def decode_json(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     """What a body says. Raises ``Undecodable``, caused by what the decoder raised."""
     try:

@@ -1,4 +1,4 @@
-"""Cursors: opaque to callers, checked against damage, valid for ever."""
+"""Cursors: opaque to callers, checked against damage, valid forever."""
 
 import base64
 import binascii

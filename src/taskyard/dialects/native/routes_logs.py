@@ -7,14 +7,13 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from taskyard.core.errors import NotFound
-from taskyard.dialects.http.downloads import LogDownload, MergedDownload
+from taskyard.dialects.http.downloads import LogDownload, MergedDownload, Unsatisfiable, parse_range
 from taskyard.dialects.http.routes import Routes
 from taskyard.dialects.http.sockets import Socket
 from taskyard.dialects.native.dialect import SOCKET, Call, Description, answers
 from taskyard.dialects.native.errors import ProblemError, malformed
 from taskyard.dialects.native.follow import follow_source, resume_point
 from taskyard.dialects.native.queries import BothQuery, FollowQuery, LogQuery
-from taskyard.dialects.native.ranges import Unsatisfiable, parse_range
 from taskyard.dialects.native.streaming import EventStream, Source, serve_socket
 from taskyard.ports.logs import Stream
 from taskyard.services.tasks.follow import CaughtUp, Exit

@@ -76,7 +76,7 @@ def is_address(host: str) -> bool:
     return True
 
 
-class Hosts:
+class AllowedHosts:
     """Decides by the ``Host`` of requests."""
 
     def __init__(self, names: Iterable[str]) -> None:

@@ -2,7 +2,13 @@
 
 import pytest
 
-from taskyard.dialects.http.hosts import Authority, Hosts, Origin, parse_authority, parse_origin
+from taskyard.dialects.http.origins import (
+    AllowedHosts,
+    Authority,
+    Origin,
+    parse_authority,
+    parse_origin,
+)
 
 
 @pytest.mark.parametrize(
@@ -78,21 +84,21 @@ def test_origins_have_one_form(text: str, wanted: Origin | None) -> None:
 )
 def test_names_are_known_or_refused(host: str, is_known: bool) -> None:
     """Loopback names, addresses and what the operator names; asked twice, as the answer is kept."""
-    hosts = Hosts(["Tasks.example.com.", "*.example.org"])
+    hosts = AllowedHosts(["Tasks.example.com.", "*.example.org"])
     for _ in range(2):
         assert (hosts.known(host.encode()) is not None) is is_known
 
 
 def test_any_name_is_known_if_the_operator_says_so() -> None:
     """``*``; what is no host at all stays refused."""
-    hosts = Hosts(["*"])
+    hosts = AllowedHosts(["*"])
     assert hosts.known(b"anything.test") is not None
     assert hosts.known(b'"><script>') is None
 
 
 def test_memory_of_hosts_is_bounded() -> None:
     """However many names a client makes up."""
-    hosts = Hosts(["*"])
+    hosts = AllowedHosts(["*"])
     for number in range(1000):
         assert hosts.known(b"h%d.test" % number) is not None
     assert len(hosts._known) <= 256
