@@ -47,7 +47,11 @@ async def test_totals_follow_what_ends_and_what_goes(tmp_path: Path) -> None:
         for name, seq, workspace in (("x", 1, A), ("y", 1, A), ("z", 2, B), ("odd", 3, B)):
             add(other, name, seq, workspace)
         end(other, "x", {"stdout": {"stored_bytes": 100, "dropped_bytes": 7}})
-        end(other, "y", {"stdout": {"stored_bytes": 1}, "stderr": {"stored_bytes": 20}})
+        end(
+            other,
+            "y",
+            {"stdout": {"stored_bytes": 1}, "stderr": {"stored_bytes": 10}, "order_bytes": 10},
+        )
         end(other, "z", None)
         end(other, "odd", "no json")
         other.commit()

@@ -49,6 +49,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     stdout: StreamSize = StreamSize()
     stderr: StreamSize = StreamSize()
     confinement: Confinement | None = None
+    order_bytes: int = 0
 
 
 _outcome: Final = msgspec.json.Decoder(Outcome).decode
@@ -198,7 +199,14 @@ def attempt_row(task_seq: int, attempt: Attempt) -> tuple[Any, ...]:
 
 def outcome_text(ended: Ended) -> str | None:
     """The ``outcome`` column of an ended attempt; None if there is nothing to say."""
-    outcome = Outcome(ended.kill_report, ended.usage, ended.stdout, ended.stderr, ended.confinement)
+    outcome = Outcome(
+        ended.kill_report,
+        ended.usage,
+        ended.stdout,
+        ended.stderr,
+        ended.confinement,
+        ended.order_bytes,
+    )
     return None if outcome == _NO_OUTCOME else text(outcome)
 
 
