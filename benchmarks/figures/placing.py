@@ -11,7 +11,7 @@ from taskyard.core.ids import GroupName, IncarnationId, TaskId, WorkerId, Worksp
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity, Resources
 from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
-from taskyard.core.scheduling.fairness import QueueKey, ReadyQueues
+from taskyard.core.scheduling.fairness import ReadyQueues
 from taskyard.core.scheduling.fleet import Fleet
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.policies import (
@@ -22,6 +22,7 @@ from taskyard.core.scheduling.policies import (
     RuleBased,
     reserving,
 )
+from taskyard.core.scheduling.queues import QueueKey
 from taskyard.core.scheduling.requirements import ReadyTask, Requirements
 
 NAME = "placing"

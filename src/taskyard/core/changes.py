@@ -2,10 +2,12 @@
 
 from msgspec import Struct
 
+from taskyard.core.attempts import Attempt
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.states import Reason, TaskState
+from taskyard.core.tasks import NewTask, Task
 
 
 class Change(Struct, frozen=True):
@@ -34,6 +36,44 @@ class Change(Struct, frozen=True):
     """Webhook messages that were written along with it."""
     ready: ReadyTask | None = None
     """With state ``queued``: what the scheduler needs, so that it need not ask the store."""
+
+    @classmethod
+    def submitted(
+        cls,
+        new: NewTask,
+        seq: int,
+        *,
+        at: Instant | None = None,
+        ready: ReadyTask | None = None,
+        kind: str = "submitted",
+    ) -> "Change":
+        """A new task was stored; ``ready`` unless it waits for its time or is placed already."""
+        return cls(
+            kind=kind,
+            at=new.created_at if at is None else at,
+            task_id=new.id,
+            seq=seq,
+            workspace=new.workspace,
+            group=new.spec.group,
+            state=new.state,
+            ready=ready,
+        )
+
+    @classmethod
+    def assigned(cls, task: Task, attempt: Attempt) -> "Change":
+        """A queued task was given to a worker."""
+        return cls(
+            kind="assigned",
+            at=attempt.assigned_at,
+            task_id=task.id,
+            seq=task.seq,
+            workspace=task.workspace,
+            group=task.spec.group,
+            state=TaskState.RUNNING,
+            was=TaskState.QUEUED,
+            attempt_id=attempt.id,
+            attempt_number=attempt.number,
+        )
 
 
 class Event(Struct, frozen=True):

@@ -6,6 +6,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from taskyard.core.attempts import Attempt
 from taskyard.core.backoff import RetryPolicy
 from taskyard.core.cron import CatchUp
 from taskyard.core.functions.functions import CallRequest, FunctionId
@@ -320,3 +321,32 @@ class Task(Struct, frozen=True):
     schedule_id: TaskId | None = None
     due_at: Instant | None = None
     retry_of: TaskId | None = None
+
+    @classmethod
+    def accepted(cls, new: NewTask, seq: int) -> "Task":
+        """As it was accepted: whoever submitted it is told that it is queued."""
+        return cls(
+            seq=seq,
+            id=new.id,
+            workspace=new.workspace,
+            spec=new.spec,
+            state=new.state,
+            created_at=new.created_at,
+            start_at=new.start_at,
+            retry_of=new.retry_of,
+        )
+
+    @classmethod
+    def placed(cls, new: NewTask, seq: int, attempt: Attempt) -> "Task":
+        """As it was stored together with its first attempt."""
+        return cls(
+            seq=seq,
+            id=new.id,
+            workspace=new.workspace,
+            spec=new.spec,
+            state=TaskState.RUNNING,
+            created_at=new.created_at,
+            attempt_count=attempt.number,
+            current_attempt=attempt.id,
+            retry_of=new.retry_of,
+        )

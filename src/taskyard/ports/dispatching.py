@@ -62,19 +62,7 @@ class PlacedAttempt(Struct, frozen=True):
     @property
     def change(self) -> Change:
         """What to announce."""
-        task, attempt = self.task, self.attempt
-        return Change(
-            kind="assigned",
-            at=attempt.assigned_at,
-            task_id=task.id,
-            seq=task.seq,
-            workspace=task.workspace,
-            group=task.spec.group,
-            state=TaskState.RUNNING,
-            was=TaskState.QUEUED,
-            attempt_id=attempt.id,
-            attempt_number=attempt.number,
-        )
+        return Change.assigned(self.task, self.attempt)
 
 
 class WorkerRecord(Struct, frozen=True):

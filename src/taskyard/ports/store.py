@@ -21,6 +21,7 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import Instant
+from taskyard.core.scheduling.requirements import ready_task
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import Placement
@@ -36,6 +37,11 @@ class Submitted(Struct, frozen=True):
     """False: the idempotency key was known, and this is the task it stands for."""
     attempt: Attempt | None = None
     """The attempt it was stored with, if it was placed at once."""
+
+    def change(self, new: NewTask) -> Change:
+        """What to announce of a task that was created."""
+        waits = new.state is TaskState.QUEUED and self.attempt is None
+        return Change.submitted(new, self.seq, ready=ready_task(new, self.seq) if waits else None)
 
 
 class TaskQuery(Struct, frozen=True):

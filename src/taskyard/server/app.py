@@ -48,7 +48,7 @@ from taskyard.server.dialects import PREFIXES
 from taskyard.server.health import Checks, health_router
 from taskyard.server.metrics import NO_WORKSPACE, Metrics
 from taskyard.server.work import warnings_of
-from taskyard.services.access.accounts import require
+from taskyard.services.access.permissions import require
 
 PREFIX_KEY: Final = "prefix"
 """Where a connection's state keeps the prefix that was taken off its path."""

@@ -48,13 +48,13 @@ from taskyard.services.loops import Loop, keep_running
 from taskyard.store.sqlite.room import Reserve
 from taskyard.store.sqlite.store import SqliteStore
 from taskyard.transport.local.transport import LocalTransport
-from taskyard.worker.machine import capacity
+from taskyard.worker.machine import Machine, capacity
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.output.log_files import LogFiles
 from taskyard.worker.output.log_keeper import LogKeeper
 from taskyard.worker.output.result_files import ResultFiles
 from taskyard.worker.topology import topology, within_holdings
-from taskyard.worker.worker import Machine, Worker
+from taskyard.worker.worker import Worker
 
 WORKER: Final = WorkerId("local")
 """The worker inside the server; the same in every life, so that it finds its attempts again."""

@@ -11,10 +11,10 @@ from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.runtime import Runtime
 from taskyard.ports.transport import Transport
 from taskyard.server.pools import PoolSettings, foreign_hosts, worker_of_host
-from taskyard.worker.machine import capacity
+from taskyard.worker.machine import Machine, capacity
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.reporting import OutputKeeper
-from taskyard.worker.worker import Machine, Worker
+from taskyard.worker.worker import Worker
 
 EngineRuntime = Callable[[str], Runtime]
 """Makes the runtime that executes containers on the engine with this URL; opens nothing yet."""

@@ -20,11 +20,11 @@ from taskyard.core.lists import ListEntry, ListKey, ListStatus, numbered
 from taskyard.core.tasks import Task, TaskSpec
 from taskyard.ports.clock import Clock
 from taskyard.ports.lists import ListStore
-from taskyard.services.access.accounts import require
+from taskyard.services.access.permissions import require
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.task_list import TaskList
-from taskyard.services.tasks.tasks import Tasks, retried, submitted_change
+from taskyard.services.tasks.tasks import Tasks, retried
 
 LISTS_IN_MEMORY: Final = 4096
 """Lists nobody watches that are kept in memory at most."""
@@ -102,7 +102,7 @@ class Lists:
             shown = self._lists.get(key)
             if shown is not None:
                 shown.add(entry)
-            self._bus.publish((submitted_change(task, stored),))
+            self._bus.publish((stored.change(task),))
         return entry
 
     async def retry(self, caller: Caller, task: Task) -> TaskId | None:

@@ -1,9 +1,12 @@
-"""What this machine has to offer."""
+"""What this machine has to offer, and what is said of it."""
 
 import os
 from pathlib import Path
 
+from msgspec import Struct
+
 from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
 from taskyard.runtimes.processes.cgroups import own_hierarchies
 
 SLOTS_PER_CORE = 16
@@ -81,3 +84,21 @@ def _numbers(path: Path, count: int) -> tuple[int, ...] | None:
         return tuple(int(word) for word in words[:count]) if len(words) >= count else None
     except (OSError, ValueError):
         return None
+
+
+class Machine(Struct, frozen=True):
+    """What is said of a worker's machine, besides how much there is."""
+
+    topology: Topology = Topology()
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}
+    counts_cores: bool = False
+    """Whether nothing is known of its cores but their number, as on an engine's machine: then they
+    are 0, 1, 2 and so on, in one node."""
+
+    def topology_of(self, capacity: Capacity) -> Topology:
+        """Its nodes and cores, given what it offers."""
+        if not self.counts_cores:
+            return self.topology
+        cores = tuple(range(capacity.cpu_millis // 1000))
+        return Topology((NumaNode(0, cores, capacity.memory_bytes),), pins_memory=False)

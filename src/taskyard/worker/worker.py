@@ -7,7 +7,6 @@ from typing import Final, Protocol, runtime_checkable
 
 import anyio
 import structlog
-from msgspec import Struct
 
 from taskyard.core.attempts import Attempt, Ended, Report
 from taskyard.core.availability import available
@@ -15,12 +14,12 @@ from taskyard.core.circuit_breaker import CircuitRule
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.resources import Capacity
-from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import needed_runtime
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.runtime import Assignment, KillOrder, Runtime
 from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, Transport
+from taskyard.worker.machine import Machine
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.reporting import OutputKeeper, Reporting
 from taskyard.worker.runtimes import Runtimes
@@ -41,24 +40,6 @@ class Sweeping(Protocol):
     async def keep_only(self, attempt_ids: frozenset[AttemptId]) -> None:
         """Kill everything but these."""
         ...
-
-
-class Machine(Struct, frozen=True):
-    """What is said of a worker's machine, besides how much there is."""
-
-    topology: Topology = Topology()
-    tags: tuple[str, ...] = ()
-    metadata: dict[str, str] = {}
-    counts_cores: bool = False
-    """Whether nothing is known of its cores but their number, as on an engine's machine: then they
-    are 0, 1, 2 and so on, in one node."""
-
-    def topology_of(self, capacity: Capacity) -> Topology:
-        """Its nodes and cores, given what it offers."""
-        if not self.counts_cores:
-            return self.topology
-        cores = tuple(range(capacity.cpu_millis // 1000))
-        return Topology((NumaNode(0, cores, capacity.memory_bytes),), pins_memory=False)
 
 
 class _Holding:

@@ -5,7 +5,6 @@ from naive_scheduler import GIB
 
 from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
 from taskyard.core.resources import Resources
-from taskyard.core.scheduling.fairness import QueueKey
 from taskyard.core.scheduling.policies import (
     AnyHost,
     Composite,
@@ -15,6 +14,7 @@ from taskyard.core.scheduling.policies import (
     OnePerHost,
 )
 from taskyard.core.scheduling.pools import Pool
+from taskyard.core.scheduling.queues import QueueKey
 
 WINDOW = 3
 LOOK_PAST = 1

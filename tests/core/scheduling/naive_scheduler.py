@@ -11,10 +11,10 @@ from taskyard.core.instants import SECOND, Instant
 from taskyard.core.resources import Capacity, Resources
 from taskyard.core.scheduling import fairness
 from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
-from taskyard.core.scheduling.fairness import QueueKey
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.policies import Policy
 from taskyard.core.scheduling.pools import Pool
+from taskyard.core.scheduling.queues import QueueKey
 from taskyard.core.scheduling.requirements import ReadyTask, Requirements
 
 GIB = 1 << 30

@@ -36,13 +36,15 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import after
 from taskyard.core.resources import Resources
 from taskyard.core.scheduling import fairness, fleet
-from taskyard.core.scheduling.fairness import Chosen, QueueKey, ReadyQueues
+from taskyard.core.scheduling.candidates import Chosen
+from taskyard.core.scheduling.fairness import ReadyQueues
 from taskyard.core.scheduling.fleet import Fleet
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.policies import (
     Policy,
 )
 from taskyard.core.scheduling.pools import Pool, Pools
+from taskyard.core.scheduling.queues import QueueKey
 from taskyard.core.scheduling.requirements import Requirements
 
 

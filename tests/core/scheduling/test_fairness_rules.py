@@ -12,11 +12,12 @@ from taskyard.core.availability import RuntimeStatus
 from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
 from taskyard.core.instants import after
 from taskyard.core.resources import Capacity, Resources
-from taskyard.core.scheduling import fairness
-from taskyard.core.scheduling.fairness import QueueKey, ReadyQueues
+from taskyard.core.scheduling import fairness, window
+from taskyard.core.scheduling.fairness import ReadyQueues
 from taskyard.core.scheduling.fleet import Fleet
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.pools import Pool, Pools
+from taskyard.core.scheduling.queues import QueueKey
 
 
 def test_a_large_task_is_not_starved_by_small_ones() -> None:
@@ -174,9 +175,9 @@ def test_memory_and_cost_do_not_grow_with_what_waits(rising: bool) -> None:
     """A hundred thousand tasks leave as much in memory, and cost as much, as a thousand."""
     rooms = rooms_of((1000, 1_000_000, 1000))
     few, many = filled(1000, 4, rising=rising), filled(100_000, 4, rising=rising)
-    assert all(len(queue.window) == fairness.WINDOW for queue in many._queues.values())
+    assert all(len(queue.window) == window.WINDOW for queue in many._queues.values())
     heaps = [heap for w in many._workspaces.values() for heap in w.heaps.values()]
-    assert sum(map(len, heaps)) <= 2 * 4 + fairness.SLACK + 1
+    assert sum(map(len, heaps)) <= 2 * 4 + window.SLACK + 1
     assert calls_of(many, rooms) <= calls_of(few, rooms) * 1.3
 
 

@@ -9,7 +9,7 @@ from naive_scheduler import START, ready, rooms_of
 from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
 from taskyard.core.resources import Capacity, Resources
 from taskyard.core.scheduling import rules
-from taskyard.core.scheduling.fairness import QueueKey, ReadyQueues
+from taskyard.core.scheduling.fairness import ReadyQueues
 from taskyard.core.scheduling.fleet import Fleet
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.policies import (
@@ -27,6 +27,7 @@ from taskyard.core.scheduling.policies import (
     reserving,
     static_part,
 )
+from taskyard.core.scheduling.queues import QueueKey
 from taskyard.core.scheduling.requirements import Requirements
 from taskyard.core.scheduling.rules import LENGTH_LIMIT, holds, problem_of_rule
 

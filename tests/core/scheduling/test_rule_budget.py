@@ -10,10 +10,12 @@ from naive_scheduler import START, ready, rooms_of
 from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
 from taskyard.core.resources import Resources
 from taskyard.core.scheduling import rule_results, rules
-from taskyard.core.scheduling.fairness import Chosen, QueueKey, ReadyQueues
+from taskyard.core.scheduling.candidates import Chosen
+from taskyard.core.scheduling.fairness import ReadyQueues
 from taskyard.core.scheduling.fleet import Fleet, MetadataOfAll, Selector
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.policies import MatchTag, Policy, RuleBased
+from taskyard.core.scheduling.queues import QueueKey
 from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.scheduling.round import LANES
 from taskyard.core.scheduling.rule_budget import EMPTY, OutOfSteps, RuleBudget

@@ -6,7 +6,7 @@ from naive_scheduler import START, ready, rooms_of
 
 from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
 from taskyard.core.resources import Resources
-from taskyard.core.scheduling.fairness import QueueKey, ReadyQueues
+from taskyard.core.scheduling.fairness import ReadyQueues
 from taskyard.core.scheduling.fleet import Fleet, MetadataOfAll, Selector
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.policies import (
@@ -18,6 +18,7 @@ from taskyard.core.scheduling.policies import (
     looks_around,
     refusal,
 )
+from taskyard.core.scheduling.queues import QueueKey
 from taskyard.core.scheduling.rules import LENGTH_LIMIT, asks_for_all, holds, problem_of_rule
 
 KEY = QueueKey(WorkspaceName("a"), GroupName("g"))

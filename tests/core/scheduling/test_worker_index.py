@@ -13,7 +13,7 @@ from taskyard.core.ids import GroupName, WorkerId, WorkspaceName
 from taskyard.core.instants import after
 from taskyard.core.resources import Resources
 from taskyard.core.scheduling import fleet as fleet_module
-from taskyard.core.scheduling.fairness import QueueKey, ReadyQueues
+from taskyard.core.scheduling.fairness import ReadyQueues
 from taskyard.core.scheduling.fleet import Fleet, Selector
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.policies import (
@@ -24,6 +24,7 @@ from taskyard.core.scheduling.policies import (
     Policy,
     static_part,
 )
+from taskyard.core.scheduling.queues import QueueKey
 from taskyard.core.scheduling.requirements import Requirements
 from taskyard.core.scheduling.worker_index import WorkerIndex
 

@@ -20,7 +20,7 @@ from taskyard.core.errors import (
     TaskyardError,
 )
 from taskyard.core.ids import WorkspaceName
-from taskyard.services.access.accounts import require
+from taskyard.services.access.permissions import require
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from taskyard.core.access.principals import INSTALLATION, Caller, Credential, Role
 from taskyard.core.errors import InvalidInput, NotAllowed, NotFound
-from taskyard.services.access.accounts import require, require_installation
+from taskyard.services.access.permissions import require, require_installation
 
 pytestmark = pytest.mark.anyio
 HERE = replace(LOCAL, installation=Role.ADMIN)

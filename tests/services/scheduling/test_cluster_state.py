@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from taskyard.core.ids import AttemptId, GroupName, IncarnationId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity, Resources
-from taskyard.core.scheduling.fairness import QueueKey
+from taskyard.core.scheduling.queues import QueueKey
 from taskyard.ports.dispatching import WorkerRecord
 from taskyard.services.scheduling.cluster_state import ClusterState, Reservation
 

@@ -19,7 +19,7 @@ from taskyard.dialects.drove.summary import summary as summary_of
 from taskyard.dialects.drove.views import milliseconds
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.routes import Routes
-from taskyard.services.access.accounts import require_installation
+from taskyard.services.access.permissions import require_installation
 
 EVENTS_SIZE: Final = 1024
 EVENTS_MOST: Final = 10_000

@@ -26,7 +26,7 @@ from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.errors import Refused
 from taskyard.dialects.http.routes import Routes
 from taskyard.ports.store import TaskQuery
-from taskyard.services.access.accounts import require_installation
+from taskyard.services.access.permissions import require_installation
 
 VERSION: Final = "2.2.4"
 """Of the original whose contract this is."""

@@ -23,6 +23,7 @@ from taskyard.ports.clock import Clock
 from taskyard.services.access.audit import Audit
 from taskyard.services.access.authentication import Authentication, token_digest
 from taskyard.services.access.passwords import Passwords, check_password
+from taskyard.services.access.permissions import check_name, require, require_installation
 
 T = TypeVar("T")
 
@@ -30,41 +31,8 @@ LOCAL: Final = "local"
 """The actor of the control socket, which has every role everywhere."""
 DEFAULT_WORKSPACE: Final = WorkspaceName("default")
 EXPIRY_MAX_S: Final = 10 * 365 * 86400
-_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _WORKSPACE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 _ID_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
-
-
-def require(caller: Caller, role: Role) -> None:
-    """Raise ``NotAllowed``, saying which role is needed, unless the caller has it."""
-    if caller.role < role:
-        if caller.is_of_installation:
-            raise NotAllowed(
-                f"{caller.actor} belongs to the installation and to no workspace; "
-                f"this needs a credential of a workspace with the role {role.word}"
-            )
-        raise NotAllowed(f"this needs the role {role.word}; {caller.actor} has {caller.role.word}")
-
-
-def require_installation(caller: Caller, role: Role) -> None:
-    """Raise ``NotAllowed`` unless the caller has this role in the installation as a whole."""
-    if caller.installation is None:
-        raise NotAllowed(
-            f"this concerns all workspaces and needs the installation role {role.word}, which "
-            f"{caller.actor} does not have; the operator makes one on the server's machine: "
-            "taskyard token create NAME --installation"
-        )
-    if caller.installation < role:
-        raise NotAllowed(
-            f"this needs the installation role {role.word}; "
-            f"{caller.actor} has {caller.installation.word}"
-        )
-
-
-def check_name(name: str, field: str = "name") -> None:
-    """Raise ``InvalidInput`` unless this can be the name of a token, a user or a secret."""
-    if not _NAME.match(name):
-        raise InvalidInput(field, "needs 1 to 64 characters of A-Z a-z 0-9 . _ -")
 
 
 class Accounts:

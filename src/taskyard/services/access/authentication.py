@@ -10,8 +10,6 @@ passes the pauses for guessing first: otherwise guesses at passwords in use woul
 Tokens are too long to be guessed, so that a right one is never held up; wrong ones are.
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -19,7 +17,6 @@ import secrets
 from typing import Final
 from weakref import WeakValueDictionary
 
-import anyio
 import structlog
 
 from taskyard.core.access.principals import INSTALLATION, Caller, Credential, Role, Token
@@ -29,6 +26,12 @@ from taskyard.core.instants import SECOND, Instant
 from taskyard.ports.access import AccessStore, StoredToken, StoredUser
 from taskyard.ports.clock import Clock
 from taskyard.services.access.audit import Audit
+from taskyard.services.access.known_credentials import (
+    KnownCredential,
+    Verification,
+    read_basic,
+    remember,
+)
 from taskyard.services.access.login_throttle import LoginThrottle
 from taskyard.services.access.passwords import LONGEST, Passwords
 
@@ -48,62 +51,6 @@ def token_digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-class _Known:
-    """A credential that was found valid."""
-
-    __slots__ = (
-        "actor",
-        "credential",
-        "installation",
-        "role",
-        "sources",
-        "token_id",
-        "used_at",
-        "user",
-        "workspace",
-    )
-
-    def __init__(
-        self,
-        actor: str,
-        workspace: WorkspaceName,
-        role: Role,
-        credential: Credential,
-        *,
-        installation: Role | None = None,
-        token_id: str | None = None,
-        user: str | None = None,
-        used_at: Instant = Instant(0),  # noqa: B008 - NewType is free
-    ) -> None:
-        self.actor = actor
-        self.workspace = workspace
-        self.role = role
-        self.credential = credential
-        self.installation = installation
-        self.token_id = token_id
-        self.user = user
-        self.used_at = used_at
-        self.sources: dict[str | None, None] = {}
-        """Addresses that a password came from, oldest first."""
-        if workspace == INSTALLATION:
-            # Its role is one of the installation; in workspaces it has none to speak of.
-            self.role, self.installation = Role.READ, role
-
-    def caller(self, address: str | None) -> Caller:
-        """Who comes with it from there."""
-        return Caller(
-            self.actor, self.workspace, self.role, address, self.credential, self.installation
-        )
-
-
-class _Flight:
-    """A password being verified; everybody who came with the same one waits for its end."""
-
-    def __init__(self) -> None:
-        self.done = anyio.Event()
-        self.error: TaskyardError | None = None
-
-
 class Authentication:
     """Turns credentials into callers."""
 
@@ -114,11 +61,11 @@ class Authentication:
         self._clock = clock
         self._audit = audit
         self._passwords = passwords
-        self._tokens: dict[bytes, _Known] = {}
-        self._users: dict[bytes, _Known] = {}
-        self._dev_tokens: dict[bytes, _Known] = {}
-        self._dev_users: dict[bytes, _Known] = {}
-        self._flights: dict[bytes, _Flight] = {}
+        self._tokens: dict[bytes, KnownCredential] = {}
+        self._users: dict[bytes, KnownCredential] = {}
+        self._dev_tokens: dict[bytes, KnownCredential] = {}
+        self._dev_users: dict[bytes, KnownCredential] = {}
+        self._flights: dict[bytes, Verification] = {}
         self._credentials: WeakValueDictionary[str, Credential] = WeakValueDictionary()
         self.limiter = LoginThrottle()
         self._uses: dict[str, Instant] = {}
@@ -134,7 +81,7 @@ class Authentication:
         if header.startswith("Bearer "):
             return self.known_token(header[7:], address)
         if header.startswith("Basic "):
-            pair = _basic(header[6:])
+            pair = read_basic(header[6:])
             return None if pair is None else self._known_user(self._digest(*pair), address)
         return None
 
@@ -171,7 +118,7 @@ class Authentication:
         if scheme.lower() == "bearer":
             return await self.authenticate_token(credential, address)
         if scheme.lower() == "basic":
-            pair = _basic(credential)
+            pair = read_basic(credential)
             if pair is None:
                 raise NotAuthenticated("the Basic credential cannot be read")
             return await self.authenticate_password(*pair, address)
@@ -200,7 +147,7 @@ class Authentication:
             await self._refuse(stored, address, problem)
             raise NotAuthenticated(f"this token {problem}")
         known = self._known_of(stored.token)
-        _remember(self._tokens, digest, known, TOKENS_REMEMBERED)
+        remember(self._tokens, digest, known, TOKENS_REMEMBERED)
         caller = self.known_token(token, address)
         if caller is None:
             raise NotAuthenticated("this token has expired")
@@ -223,7 +170,7 @@ class Authentication:
     def install_dev(self, workspace: WorkspaceName) -> None:
         """Let in the well-known credentials of ``--dev``. They are kept in memory only."""
         token = Credential("token dev")
-        self._dev_tokens[token_digest("dev")] = _Known(
+        self._dev_tokens[token_digest("dev")] = KnownCredential(
             "token dev", workspace, Role.ADMIN, token, installation=Role.OPERATE
         )
         for name, role, installation in (
@@ -231,7 +178,7 @@ class Authentication:
             ("guest", Role.READ, None),
         ):
             actor = f"user {name}"
-            known = _Known(
+            known = KnownCredential(
                 actor, workspace, role, Credential(actor), installation=installation, user=name
             )
             self._dev_users[self._digest(name, name)] = known
@@ -286,14 +233,14 @@ class Authentication:
         return known.caller(address)
 
     @staticmethod
-    def _came_from(known: _Known, address: str | None) -> None:
+    def _came_from(known: KnownCredential, address: str | None) -> None:
         while len(known.sources) >= SOURCES_REMEMBERED:
             del known.sources[next(iter(known.sources))]
         known.sources[address] = None
 
     async def _lead(self, digest: bytes, name: str, password: str, address: str | None) -> Caller:
         """Verify for everybody who comes with this password meanwhile."""
-        flight = self._flights[digest] = _Flight()
+        flight = self._flights[digest] = Verification()
         try:
             known = await self._verify(name, password, address)
         except TaskyardError as error:
@@ -301,13 +248,13 @@ class Authentication:
             raise
         else:
             self._came_from(known, address)
-            _remember(self._users, digest, known, USERS_REMEMBERED)
+            remember(self._users, digest, known, USERS_REMEMBERED)
             return known.caller(address)
         finally:
             del self._flights[digest]
             flight.done.set()
 
-    async def _verify(self, name: str, password: str, address: str | None) -> _Known:
+    async def _verify(self, name: str, password: str, address: str | None) -> KnownCredential:
         self.limiter.enter(name, address, self._clock.now())
         judged = False
         try:
@@ -331,7 +278,7 @@ class Authentication:
         self.limiter.forgive(name, address)
         user = stored.user
         actor = f"user {user.name}"
-        return _Known(
+        return KnownCredential(
             actor, user.workspace, user.role, self._credential(actor, None), user=user.name
         )
 
@@ -370,8 +317,8 @@ class Authentication:
             return "has expired"
         return None
 
-    def _known_of(self, token: Token) -> _Known:
-        return _Known(
+    def _known_of(self, token: Token) -> KnownCredential:
+        return KnownCredential(
             f"token {token.name}",
             token.workspace,
             token.role,
@@ -390,19 +337,3 @@ class Authentication:
         # NUL cannot stand in a name that anybody has, so no two pairs look alike.
         text = f"{name}\0{password}".encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, text, "sha256")
-
-
-def _remember(cache: dict[bytes, _Known], digest: bytes, known: _Known, limit: int) -> None:
-    """Add to a bounded cache; the oldest one makes room."""
-    while len(cache) >= limit:
-        del cache[next(iter(cache))]
-    cache[digest] = known
-
-
-def _basic(credential: str) -> tuple[str, str] | None:
-    """Name and password of a Basic credential (RFC 7617), or None if it cannot be read."""
-    try:
-        name, colon, password = base64.b64decode(credential, validate=True).decode().partition(":")
-    except (binascii.Error, ValueError):
-        return None
-    return (name, password) if colon else None

@@ -11,9 +11,9 @@ from taskyard.core.errors import InvalidInput, NotAllowed, NotFound
 from taskyard.core.ids import WorkspaceName
 from taskyard.ports.access import EncryptedValue, SecretRecord, SecretStore
 from taskyard.ports.clock import Clock
-from taskyard.services.access.accounts import check_name, require
 from taskyard.services.access.audit import Audit
 from taskyard.services.access.encryption import Encryption
+from taskyard.services.access.permissions import check_name, require
 
 VALUE_BYTES: Final = 64 * 1024
 """Length of a value in UTF-8, at most."""

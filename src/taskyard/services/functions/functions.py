@@ -19,9 +19,9 @@ from taskyard.ports.clock import Clock
 from taskyard.ports.functions import Builder, BundleStore, FunctionChange, FunctionStore
 from taskyard.ports.store import TaskQuery, TaskStore
 from taskyard.ports.workspaces import GroupStore
-from taskyard.services.access.accounts import require
 from taskyard.services.access.audit import Audit
 from taskyard.services.access.identities import Identities
+from taskyard.services.access.permissions import require
 from taskyard.services.functions.builds import BuildLimits, Builds
 from taskyard.services.functions.deployments import (
     NAME,

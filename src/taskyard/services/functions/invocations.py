@@ -22,7 +22,7 @@ from taskyard.core.resources import Resources
 from taskyard.core.tasks import FunctionCall, Task
 from taskyard.ports.clock import Clock
 from taskyard.ports.function_resources import InvocationStore, NewInvocation
-from taskyard.services.access.accounts import require
+from taskyard.services.access.permissions import require
 from taskyard.services.functions.calls import Calls
 from taskyard.services.functions.functions import Functions
 from taskyard.services.notifications.bus import Bus

@@ -20,8 +20,8 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.clock import Clock
 from taskyard.ports.function_resources import FunctionResourceStore
-from taskyard.services.access.accounts import require
 from taskyard.services.access.audit import Audit
+from taskyard.services.access.permissions import require
 from taskyard.services.functions.functions import Functions
 from taskyard.services.functions.triggers import Triggers
 

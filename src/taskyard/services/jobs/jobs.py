@@ -26,7 +26,7 @@ from taskyard.core.tasks import Task
 from taskyard.ports.clock import Clock
 from taskyard.ports.jobs import JobCounts, JobStore, Start, Stored
 from taskyard.ports.store import CancelOutcome
-from taskyard.services.access.accounts import require
+from taskyard.services.access.permissions import require
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.admission import Admission
 from taskyard.services.scheduling.kill import KillOrders

@@ -19,9 +19,9 @@ from taskyard.ports.access import EncryptedValue
 from taskyard.ports.clock import Clock
 from taskyard.ports.outgoing import HttpSender, MailSender
 from taskyard.ports.webhooks import WebhookStore
-from taskyard.services.access.accounts import require
 from taskyard.services.access.audit import Audit
 from taskyard.services.access.encryption import Encryption
+from taskyard.services.access.permissions import require
 from taskyard.services.notifications.webhook_sender import (
     AT_ONCE,
     AT_ONCE_OF_WORKSPACE,

@@ -10,8 +10,8 @@ from taskyard.core.resources import Capacity
 from taskyard.ports.clock import Clock
 from taskyard.ports.dispatching import DispatchStore, Parked, ParkingStore, WorkerRecord
 from taskyard.ports.workspaces import MaintenanceRecord, MaintenanceStore
-from taskyard.services.access.accounts import require_installation
 from taskyard.services.access.audit import Audit
+from taskyard.services.access.permissions import require_installation
 from taskyard.services.scheduling.dispatch import Dispatch
 
 SHOWN: Final = 1000

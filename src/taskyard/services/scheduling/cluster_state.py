@@ -9,10 +9,10 @@ from taskyard.core.availability import RuntimeStatus, available
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity, Resources
-from taskyard.core.scheduling.fairness import QueueKey
 from taskyard.core.scheduling.fleet import Fleet
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.pools import PoolIndex
+from taskyard.core.scheduling.queues import QueueKey
 from taskyard.ports.dispatching import WorkerRecord
 
 

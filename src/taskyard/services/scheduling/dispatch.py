@@ -14,11 +14,14 @@ from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.core.ids import AttemptId, WorkerId
 from taskyard.core.instants import after
 from taskyard.core.resources import Capacity
-from taskyard.core.scheduling.fairness import WINDOW, Chosen, QueueKey, ReadyQueues
+from taskyard.core.scheduling.candidates import Chosen
+from taskyard.core.scheduling.fairness import ReadyQueues
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.pools import Pools
+from taskyard.core.scheduling.queues import QueueKey
 from taskyard.core.scheduling.reasons import Wait
 from taskyard.core.scheduling.requirements import ready_task
+from taskyard.core.scheduling.window import WINDOW
 from taskyard.core.states import Reason, TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.clock import Clock, Ids

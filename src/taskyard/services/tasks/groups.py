@@ -4,8 +4,8 @@ from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import GroupName
 from taskyard.ports.workspaces import GroupRecord, GroupStore
-from taskyard.services.access.accounts import require
 from taskyard.services.access.audit import Audit
+from taskyard.services.access.permissions import require
 from taskyard.services.scheduling.dispatch import Dispatch
 
 MAX_LIMIT = 1_000_000

@@ -16,7 +16,6 @@ from taskyard.core.errors import Conflict, InvalidInput, NotFound, StorageFull
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
-from taskyard.core.scheduling.requirements import ready_task
 from taskyard.core.states import TERMINAL, TaskState
 from taskyard.core.syslog import parse_server
 from taskyard.core.tasks import Command, Container, NewTask, Task, TaskSpec
@@ -25,8 +24,8 @@ from taskyard.ports.dispatching import PlacedAttempt, Placement
 from taskyard.ports.logs import LogStore
 from taskyard.ports.outgoing import HttpSender
 from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery, TaskStore
-from taskyard.services.access.accounts import require
 from taskyard.services.access.audit import Audit
+from taskyard.services.access.permissions import require
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.admission import Admission
 from taskyard.services.scheduling.dispatch import Dispatch
@@ -96,7 +95,7 @@ class Tasks:
         stored = await self._submit_one(caller, new)
         if not stored.created:
             return await self._store.task(caller.workspace, stored.task_id), False
-        return _as_stored(new, stored), True
+        return Task.accepted(new, stored.seq), True
 
     async def _submit_one(self, caller: Caller, new: NewTask) -> Submitted:
         placement = self._dispatch.try_place(new)
@@ -104,7 +103,7 @@ class Tasks:
             return await self._submit_placed(caller, new, placement)
         (stored,) = await self._store.submit((new,), caller.actor)
         if stored.created:
-            self._bus.publish((submitted_change(new, stored),))
+            self._bus.publish((stored.change(new),))
         return stored
 
     async def _submit_placed(self, caller: Caller, new: NewTask, placement: Placement) -> Submitted:
@@ -116,9 +115,9 @@ class Tasks:
             raise
         placed = None
         if stored.created:
-            changes = [submitted_change(new, stored)]
+            changes = [stored.change(new)]
             if stored.attempt is not None:
-                placed = PlacedAttempt(stored.attempt, _as_placed(new, stored, stored.attempt))
+                placed = PlacedAttempt(stored.attempt, Task.placed(new, stored.seq, stored.attempt))
                 changes.append(placed.change)
             self._bus.publish(changes)
         self._dispatch.stored(placement, placed)
@@ -136,7 +135,7 @@ class Tasks:
         self.admit(caller, len(news))
         stored = await self._store.submit(news, caller.actor)
         pairs = zip(news, stored, strict=True)
-        self._bus.publish([submitted_change(new, one) for new, one in pairs if one.created])
+        self._bus.publish([one.change(new) for new, one in pairs if one.created])
         return stored
 
     async def get(self, caller: Caller, task_id: TaskId) -> Task:
@@ -259,7 +258,8 @@ class Tasks:
         spec = retried(await self._store.task(caller.workspace, task_id))
         new = msgspec.structs.replace(self.prepare(caller, spec), retry_of=task_id)
         self.admit(caller, 1)
-        return _as_stored(new, await self._submit_one(caller, new))
+        stored = await self._submit_one(caller, new)
+        return Task.accepted(new, stored.seq)
 
     async def set_priority(self, caller: Caller, task_id: TaskId, priority: int) -> Task:
         """Raises ``NotFound``, ``NotAllowed``, ``IllegalTransition`` unless the task waits."""
@@ -375,49 +375,6 @@ class Tasks:
             created_at=now,
             start_at=start_at,
         )
-
-
-def submitted_change(new: NewTask, stored: Submitted) -> Change:
-    """What to announce once a new task is stored."""
-    waits = new.state is TaskState.QUEUED and stored.attempt is None
-    return Change(
-        kind="submitted",
-        at=new.created_at,
-        task_id=new.id,
-        seq=stored.seq,
-        workspace=new.workspace,
-        group=new.spec.group,
-        state=new.state,
-        ready=ready_task(new, stored.seq) if waits else None,
-    )
-
-
-def _as_placed(new: NewTask, stored: Submitted, attempt: Attempt) -> Task:
-    return Task(
-        seq=stored.seq,
-        id=new.id,
-        workspace=new.workspace,
-        spec=new.spec,
-        state=TaskState.RUNNING,
-        created_at=new.created_at,
-        attempt_count=attempt.number,
-        current_attempt=attempt.id,
-        retry_of=new.retry_of,
-    )
-
-
-def _as_stored(new: NewTask, stored: Submitted) -> Task:
-    """The task as it was accepted: whoever submitted it is told that it is queued."""
-    return Task(
-        seq=stored.seq,
-        id=new.id,
-        workspace=new.workspace,
-        spec=new.spec,
-        state=new.state,
-        created_at=new.created_at,
-        start_at=new.start_at,
-        retry_of=new.retry_of,
-    )
 
 
 def retried(task: Task) -> TaskSpec:

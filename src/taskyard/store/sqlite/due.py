@@ -149,16 +149,5 @@ def _create(
         session.counts.event(seq, "submitted", now, detail=f"firing of {schedule_id}")
         session.counts.add(new.workspace, single.group, new.state)
         subject = stored_task_of(seq, new.id, new.workspace, new.state, single, single.priority)
-        changes.append(
-            Change(
-                kind="fired",
-                at=now,
-                task_id=new.id,
-                seq=seq,
-                workspace=new.workspace,
-                group=single.group,
-                state=new.state,
-                ready=ready(subject, now),
-            )
-        )
+        changes.append(Change.submitted(new, seq, at=now, ready=ready(subject, now), kind="fired"))
     return changes

@@ -221,16 +221,7 @@ class SqliteIssued(Repository):
         connection.execute(_SQL.insert_call.sql, values)
         spec = new.spec
         subject = stored_task_of(stored.seq, new.id, new.workspace, new.state, spec, spec.priority)
-        return Change(
-            kind="submitted",
-            at=new.created_at,
-            task_id=new.id,
-            seq=stored.seq,
-            workspace=new.workspace,
-            group=spec.group,
-            state=new.state,
-            ready=ready(subject, new.created_at),
-        )
+        return Change.submitted(new, stored.seq, ready=ready(subject, new.created_at))
 
 
 def _check(connection: sqlite3.Connection, allowance: Allowance) -> dict[str, str]:

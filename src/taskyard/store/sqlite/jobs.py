@@ -334,16 +334,8 @@ class SqliteJobs(Repository):
         connection.execute(_SQL.insert_execution.sql, values)
         spec = new.spec
         subject = stored_task_of(stored.seq, new.id, new.workspace, new.state, spec, spec.priority)
-        return Change(
-            kind="submitted",
-            at=now,
-            task_id=new.id,
-            seq=stored.seq,
-            workspace=new.workspace,
-            group=spec.group,
-            state=new.state,
-            ready=ready(subject, now) if new.state is TaskState.QUEUED else None,
-        )
+        waiting = ready(subject, now) if new.state is TaskState.QUEUED else None
+        return Change.submitted(new, stored.seq, at=now, ready=waiting)
 
     def _cancel_open(
         self,
