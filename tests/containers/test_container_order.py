@@ -4,7 +4,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from harbour import Harbour
+from container_harness import ContainerHarness
 
 from eventually import eventually_async
 from taskyard.core.output_index import FILE, decode, merged
@@ -91,9 +91,9 @@ async def test_it_is_known_a_moment_later(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(180)
 @pytest.mark.xdist_group("containers")
-async def test_engines_tell_the_order(harbour: Harbour) -> None:
+async def test_engines_tell_the_order(harness: ContainerHarness) -> None:
     """Of a running container, and again after it ended."""
     script = "for i in 1 2 3 4; do echo o$i; sleep 0.1; echo e$i >&2; sleep 0.1; done"
-    ended = await harbour.run(script)
+    ended = await harness.run(script)
     wanted = b"".join(b"o%d\ne%d\n" % (number, number) for number in range(1, 5))
-    assert mixed(harbour.directory(ended.attempt_id)) == wanted
+    assert mixed(harness.directory(ended.attempt_id)) == wanted

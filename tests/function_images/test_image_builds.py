@@ -3,6 +3,7 @@
 import pytest
 from image_world import ImageWorld
 
+from eventually import eventually_async
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.engine.settings import ContainerSettings
@@ -82,7 +83,7 @@ async def test_a_program_that_ends_at_once_tells_why(world: ImageWorld) -> None:
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.FUNCTION_ERROR)
     assert ended.message == "the container ended before it was ready (exit code 7)"
     assert b"no such table" in ended.folded["stderr"]
-    await world.until(lambda: world.engine.containers() == [])
+    await eventually_async(lambda: world.engine.containers() == [])
 
 
 async def test_a_program_that_never_connects_is_given_up(world: ImageWorld) -> None:
@@ -92,7 +93,7 @@ async def test_a_program_that_never_connects_is_given_up(world: ImageWorld) -> N
     ended = await world.call("echo")
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.TIMEOUT)
     assert "not ready within 1 s" in (ended.message or "")
-    await world.until(lambda: world.engine.containers() == [])
+    await eventually_async(lambda: world.engine.containers() == [])
 
 
 async def test_an_image_without_the_program_cannot_start(world: ImageWorld) -> None:
@@ -103,7 +104,7 @@ async def test_an_image_without_the_program_cannot_start(world: ImageWorld) -> N
     ended = await world.call("echo")
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.START_FAILED), ended.message
     assert "cannot be started" in (ended.message or "")
-    await world.until(lambda: world.engine.containers() == [])
+    await eventually_async(lambda: world.engine.containers() == [])
 
 
 async def test_containers_of_an_earlier_life_are_removed_first(world: ImageWorld) -> None:
@@ -125,7 +126,7 @@ async def test_strays_are_looked_for_regularly(world: ImageWorld) -> None:
     own = {one["Id"] for one in world.engine.containers()}
     labels = {"taskyard.installation": world.runtime.installation}
     world.engine.create("stray", labels, "sleep 1000", start=False)
-    await world.until(lambda: {one["Id"] for one in world.engine.containers()} == own)
+    await eventually_async(lambda: {one["Id"] for one in world.engine.containers()} == own)
     assert own
 
 

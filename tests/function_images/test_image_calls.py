@@ -5,6 +5,7 @@ import msgspec
 import pytest
 from image_world import ImageWorld
 
+from eventually import eventually_async
 from taskyard.core.attempts import Ended
 from taskyard.core.functions.functions import CallRequest
 from taskyard.core.states import AttemptState, Reason
@@ -50,7 +51,7 @@ async def test_containers_are_warm_and_have_little(world: ImageWorld) -> None:
     """The same one answers again; it is confined as containers of tasks are."""
     await world.build(world.push())
     first = await world.text("who")
-    await world.until(lambda: len(world.engine.containers()) == 2)
+    await eventually_async(lambda: len(world.engine.containers()) == 2)
     used = {await world.text("who") for _ in range(6)}
     assert first in used or len(used) == 1
     assert len(used) <= 2
@@ -156,7 +157,7 @@ async def test_progress_is_passed_on(world: ImageWorld) -> None:
     """While the call runs."""
     await world.build(world.push())
     ended = await world.call("progress")
-    (told,) = world.ear.progressed
+    ((told,),) = world.ear.progressed.values()
     assert (told.attempt_id, told.fraction, told.text) == (ended.attempt_id, 0.5, "half")
 
 
@@ -166,7 +167,7 @@ async def test_idle_containers_go(world: ImageWorld) -> None:
     await world.build(world.push())
     assert await world.text("echo") == "echo"
     run = world.root / "functions" / "images" / "run"
-    await world.until(lambda: world.engine.containers() == [] and list(run.iterdir()) == [])
+    await eventually_async(lambda: world.engine.containers() == [] and list(run.iterdir()) == [])
     assert await world.text("echo") == "echo"
 
 
@@ -177,7 +178,9 @@ async def test_a_container_is_replaced_after_so_many_calls(world: ImageWorld) ->
     used = [await world.text("who") for _ in range(6)]
     assert max(used.count(one) for one in used) <= 2
     gone = used[0]
-    await world.until(lambda: gone not in {one["Id"][:12] for one in world.engine.containers()})
+    await eventually_async(
+        lambda: gone not in {one["Id"][:12] for one in world.engine.containers()}
+    )
 
 
 async def test_calls_at_once_get_containers_of_their_own(world: ImageWorld) -> None:

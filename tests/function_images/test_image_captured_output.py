@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from image_world import ImageWorld
 
+from eventually import eventually_async
 from taskyard.core.states import AttemptState, Reason
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.xdist_group("containers")]
@@ -57,7 +58,7 @@ async def test_output_can_be_watched_while_a_call_runs(world: ImageWorld) -> Non
     assignment = world.assignment("watch 2")
     await world.start(assignment)
     path = world.directory(assignment.attempt_id) / "stdout"
-    await world.until(lambda: path.exists() and path.read_bytes() == b"begun\n")
+    await eventually_async(lambda: path.exists() and path.read_bytes() == b"begun\n")
     assert assignment.attempt_id not in world.ear.ends
     ended = await world.ended(assignment)
     assert world.output(ended) == b"begun\ndone\n"

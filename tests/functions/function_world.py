@@ -3,20 +3,18 @@
 import io
 import textwrap
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
+from typing import Any
 
 import anyio
+import msgspec
 
+from attempt_harness import CallHarness
 from taskyard.core.access.work_identity import SERVER, Identity, Sandbox
-from taskyard.core.attempts import Ended, Progress, Started
-from taskyard.core.functions.functions import BuildState, CallRequest, FunctionId, Language, Version
-from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
+from taskyard.core.attempts import Ended
+from taskyard.core.functions.functions import BuildState, FunctionId, Language, Version
 from taskyard.core.instants import Instant
-from taskyard.core.resources import Resources
-from taskyard.core.tasks import FunctionCall
-from taskyard.ports.runtime import Assignment, KillOrder
+from taskyard.ports.runtime import Assignment
 from taskyard.runtimes.function.building import LocalBuilder
 from taskyard.runtimes.function.limits import PoolLimits
 from taskyard.runtimes.function.runtime import FunctionRuntime
@@ -24,47 +22,13 @@ from taskyard.server.clock import SystemClock
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.output.result_files import ResultFiles
 
-DEADLINE_S = 30.0
 _LIMITS = PoolLimits()
 
 
-class Ear:
-    """A listener that can be waited on."""
-
-    def __init__(self) -> None:
-        self.starts: dict[AttemptId, list[Started]] = {}
-        self.ends: dict[AttemptId, list[Ended]] = {}
-        self.progressed: dict[AttemptId, list[Progress]] = {}
-        self._news = anyio.Event()
-
-    def started(self, event: Started) -> None:
-        """Keep it."""
-        self.starts.setdefault(event.attempt_id, []).append(event)
-        self._wake()
-
-    def progress(self, event: Progress) -> None:
-        """Keep it."""
-        self.progressed.setdefault(event.attempt_id, []).append(event)
-        self._wake()
-
-    def ended(self, event: Ended) -> None:
-        """Keep it."""
-        self.ends.setdefault(event.attempt_id, []).append(event)
-        self._wake()
-
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = anyio.Event()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Return when a condition on what was heard holds."""
-        with anyio.fail_after(DEADLINE_S):
-            while not condition():
-                await self._news.wait()
-
-
-class FunctionWorld:
+class FunctionWorld(CallHarness):
     """Builds functions, calls them, and hears what becomes of the calls."""
+
+    runtime: FunctionRuntime
 
     def __init__(
         self,
@@ -75,10 +39,10 @@ class FunctionWorld:
         identity: Identity = SERVER,
         sandbox: Sandbox | None = None,
     ) -> None:
+        super().__init__()
         self.identity = identity
         self.sandbox = sandbox
         self.root = root
-        self.ear = Ear()
         self.directories = AttemptDirectories(root / "attempts")
         self.results = ResultFiles(root / "attempts")
         self.builder = LocalBuilder(root / "functions", 240.0, use_cgroups=use_cgroups)
@@ -143,60 +107,10 @@ class FunctionWorld:
         await self.builder.build(version, bundle, self.log.append, self.identity, self.sandbox)
         return "\n".join(self.log)
 
-    def assignment(
-        self,
-        body: bytes | str = b"",
-        *,
-        name: str = "f",
-        number: int = 1,
-        timeout_s: float = 10.0,
-        memory_bytes: int | None = None,
-        log_limit_bytes: int = 1 << 20,
-        request: CallRequest | None = None,
-    ) -> Assignment:
-        """A call, ready to be started."""
-        content = body.encode() if isinstance(body, str) else body
-        return Assignment(
-            attempt_id=AttemptId(str(uuid4())),
-            task_id=TaskId(str(uuid4())),
-            workspace=WorkspaceName("default"),
-            group="g",
-            number=1,
-            lease_token=LeaseToken("lease"),
-            assigned_at=Instant(0),
-            work=FunctionCall(
-                function_id=FunctionId(name),
-                function=name,
-                version=number,
-                request=request or CallRequest(body=content),
-            ),
-            resources=Resources(memory_bytes=memory_bytes),
-            timeout_s=timeout_s,
-            kill_signal="SIGTERM",
-            kill_grace_s=0.2,
-            log_limit_bytes=log_limit_bytes,
-            identity=self.identity,
-            sandbox=self.sandbox,
-        )
-
-    async def start(self, assignment: Assignment) -> None:
-        """Begin a call."""
-        path = self.directories.path(assignment.attempt_id)
-        await self.runtime.start(assignment, path)
-
-    async def ended(self, assignment: Assignment) -> Ended:
-        """The end of a call, once it is there."""
-        attempt_id = assignment.attempt_id
-        await self.ear.until(lambda: attempt_id in self.ear.ends)
-        (ended,) = self.ear.ends[attempt_id]
-        await self.runtime.release([attempt_id])
-        return ended
-
-    async def call(self, body: bytes | str = b"", **how: object) -> Ended:
-        """Call and wait for the end."""
-        assignment = self.assignment(body, **how)  # type: ignore[arg-type]  # passed on
-        await self.start(assignment)
-        return await self.ended(assignment)
+    def assignment(self, body: bytes | str = b"", **how: Any) -> Assignment:
+        """A call, ready to be started, by the user and in the sandbox of this place."""
+        plain = super().assignment(body, **how)
+        return msgspec.structs.replace(plain, identity=self.identity, sandbox=self.sandbox)
 
     async def output(self, ended: Ended, stream: str) -> bytes:
         """What a call printed, wherever it is: calls that take their time have it in files."""
@@ -204,11 +118,6 @@ class FunctionWorld:
             return ended.folded.get(stream, b"")
         path = self.directories.path(ended.attempt_id) / stream
         return await anyio.Path(path).read_bytes()
-
-    async def kill(self, assignment: Assignment, signal: str = "SIGTERM") -> None:
-        """Order a kill."""
-        order = KillOrder(assignment.attempt_id, assignment.lease_token, signal, 0.2)
-        await self.runtime.kill(order)
 
 
 def zip_of(files: dict[str, str]) -> bytes:

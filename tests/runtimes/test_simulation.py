@@ -6,8 +6,8 @@ from typing import Any
 
 import anyio
 import pytest
-from runtime_harness import Ear
 
+from fakes.listener import RecordingListener
 from taskyard.core.attempts import Ended, Started
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.instants import Instant, after
@@ -39,14 +39,14 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.ear = Ear()
+        self.ear = RecordingListener()
         self.runtime = SimulationRuntime(self.clock)
         self._count = 0
 
     async def restart(self) -> None:
         """Close the runtime and open another one."""
         await self.runtime.close()
-        self.ear = Ear()
+        self.ear = RecordingListener()
         self.runtime = SimulationRuntime(self.clock)
         await self.runtime.open(self.ear)
 
