@@ -18,7 +18,7 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
 
 for _number in (signal.SIGINT, signal.SIGQUIT):
     # A shell without job control has what it starts in the background ignore these, and whatever
-    # that starts: programs that tests interrupt would go on for ever.
+    # that starts: programs that tests interrupt would go on forever.
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(
             _number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL

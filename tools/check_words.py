@@ -41,7 +41,7 @@ class Lists:
         lists: dict[str, dict[str, str]] = tomllib.loads(source)
         self._modules, self._classes = lists["modules"], lists["classes"]
         self._anywhere = [
-            # A part of a name as well: `shepherd_log` and `ShepherdLog` are two of them.
+            # A part of a name as well: in snake case and in camel case.
             (re.compile(rf"(?:(?<![A-Za-z]){word}|{word.capitalize()})(?![a-rt-z])"), word, instead)
             for word, instead in lists["words"].items()
         ]

@@ -137,7 +137,7 @@ def test_parked(inside: Inside) -> None:
 
 
 def test_retry_and_rm(inside: Inside) -> None:
-    """An ended task can be submitted anew, and removed."""
+    """An ended task can be submitted again, and removed."""
     task = submit(inside, "--", "false")
     inside("wait", task)
     again = read(inside("retry", task))

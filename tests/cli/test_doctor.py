@@ -155,7 +155,7 @@ def test_what_is_parked_is_told(tmp_path: Path) -> None:
 def test_what_functions_cannot_get_to_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless it can be opened to them; where work has the server's own user it is no matter."""
+    """Unless it can be opened to them; where work runs as the server it is ignored."""
     if os.geteuid() != 0:
         assert os.environ.get("CI") != "true", "needs root rights"
         pytest.skip("needs root rights")

@@ -248,7 +248,7 @@ async def test_a_new_incarnation_takes_over(store: Any) -> None:
 
 
 async def test_a_lost_worker_cannot_renew(store: Any) -> None:
-    """It has to join anew, and starts with nothing."""
+    """It has to join again, and starts with nothing."""
     await run(store, new_task())
     await store.dispatch.lose(W1.id, W1.incarnation, NOW)
     assert not await store.dispatch.renew(W1.id, W1.incarnation, NOW, after(NOW, 20))

@@ -116,7 +116,7 @@ async def test_a_limit_that_somebody_set_stays(store: Any) -> None:
 
 
 async def test_lists_of_an_owner_are_limited(store: Any) -> None:
-    """Known ones open for ever; other owners and other workspaces count apart; nothing is left."""
+    """Known ones open forever; other owners and other workspaces count apart; nothing is left."""
     second = ListKey(WS, GroupName("second"))
     third = ListKey(WS, GroupName("third"))
     await store.lists.open(second, "me", most=2, concurrency_limit=None)

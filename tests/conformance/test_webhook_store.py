@@ -137,7 +137,7 @@ async def test_a_delivered_message_is_never_due_again(outbox: Outbox) -> None:
     await outbox.store.record_try("msg_unknown", made, DeliveryState.DELIVERED, None)
 
 
-async def test_redelivering_grants_everything_anew(outbox: Outbox) -> None:
+async def test_redelivering_grants_everything_again(outbox: Outbox) -> None:
     """In the own workspace, recorded; the earlier tries stay to be seen, the latest 50."""
     await outbox.enqueue(task())
     ((one,), _) = await outbox.store.due(NOW, 10)

@@ -58,7 +58,7 @@ def test_it_goes_on_after_a_restart(tmp_path: Path, lost: int) -> None:
 
 
 def test_one_file_for_both_has_times_only(tmp_path: Path) -> None:
-    """After a restart as well, when it is written anew."""
+    """After a restart as well, when it is written again."""
     first = Output(tmp_path, 100, merge=True)
     first.begin()
     first.remark("note")

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), pytest.mark.xdist_gro
 
 
 async def test_an_absence_outlives_a_restart(tmp_path: Path) -> None:
-    """It lasts until the engine is back, however often we begin anew."""
+    """It lasts until the engine is back, however often we begin again."""
     first = OutageRecord(tmp_path / "engine")
     await first.load()
     assert first.last is None

@@ -74,7 +74,7 @@ def test_output_keeps_its_beginning_and_its_end(tmp_path: Path, merge: bool) -> 
     assert 30 <= len(shown) <= 60
 
 
-def test_a_later_process_builds_the_end_anew(tmp_path: Path) -> None:
+def test_a_later_process_builds_the_end_again(tmp_path: Path) -> None:
     """From the log, which brings everything again."""
     whole = b"".join(b"%04d\n" % number for number in range(100))
     first = Output(tmp_path, 20, keep_last_bytes=40)

@@ -28,7 +28,7 @@ def failing(times: int) -> Circuit:
 
 
 def test_it_opens_after_failures_that_follow_one_another() -> None:
-    """A success in between begins the count anew."""
+    """A success in between begins the count again."""
     assert failing(2).state is CircuitState.CLOSED
     assert failing(2).succeeded().failed(NOW).failed(NOW).state is CircuitState.CLOSED
     opened = failing(3)
@@ -57,7 +57,7 @@ def test_nothing_is_let_through_while_it_is_open() -> None:
 
 
 def test_the_table_knows_every_state_and_leads_out_of_each() -> None:
-    """None is for ever."""
+    """None is forever."""
     assert set(CIRCUIT_TRANSITIONS) == set(CircuitState)
     assert {event for table in CIRCUIT_TRANSITIONS.values() for event in table} == set(CircuitEvent)
     assert all(set(table.values()) - {state} for state, table in CIRCUIT_TRANSITIONS.items())

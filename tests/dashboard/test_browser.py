@@ -108,7 +108,7 @@ def test_the_list_filters_pages_and_follows(visit: "Visit", site: "Site") -> Non
 
 
 def test_what_was_missed_is_fetched(visit: "Visit", site: "Site") -> None:
-    """After a gap in the stream the list is fetched anew."""
+    """After a gap in the stream the list is fetched again."""
     page = visit.open("#/tasks")
     expect(page.locator("tbody tr")).to_have_count(50)
     expect(page.locator(".live")).to_have_text("Live")

@@ -48,7 +48,7 @@ class ModelState:
         self.last_seq = 0
 
     def restart(self) -> None:
-        """What a store that is opened anew forgets."""
+        """What a store that is opened again forgets."""
         self.last_seq = max(self.tasks, default=0)
 
     # -- looking -----------------------------------------------------------------------------

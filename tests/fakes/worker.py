@@ -93,9 +93,9 @@ class FakeWorker:
 
     # -- what a test calls -------------------------------------------------------------------
 
-    async def join(self, *, anew: bool = True) -> list[Attempt]:
+    async def join(self, *, again: bool = True) -> list[Attempt]:
         """Join as a new incarnation and hold what the engine says."""
-        if anew:
+        if again:
             self.incarnation = self._world.ids.incarnation()
         self.silent = False
         usable = available(self.statuses)
@@ -119,7 +119,7 @@ class FakeWorker:
         return attempts
 
     async def beat(self) -> None:
-        """A sign of life; joins anew when told to."""
+        """A sign of life; joins again when told to."""
         if self.silent:
             return
         try:

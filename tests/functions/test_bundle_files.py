@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_only_old_bundles_of_no_version_are_swept(tmp_path: Path) -> None:
-    """One that a version is made of stays for ever, any other for a day."""
+    """One that a version is made of stays forever, any other for a day."""
     store, files = SqliteStore(tmp_path), BundleFiles(tmp_path / "bundles")
     await store.open()
     try:

@@ -268,7 +268,7 @@ async def test_a_function_cannot_change_what_was_built(world: FunctionWorld) -> 
 
 @pytest.mark.node
 async def test_a_build_that_makes_odd_things_fails(world: FunctionWorld) -> None:
-    """Where the server would wait for ever when it reads."""
+    """Where the server would wait forever when it reads."""
     files = {
         "handler.js": "module.exports = () => 1;\n",
         "package.json": '{"name": "x", "version": "1.0.0",'

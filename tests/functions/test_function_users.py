@@ -229,7 +229,7 @@ async def test_a_process_that_is_not_its_own_is_not_touched(
 async def test_whatever_a_function_says_of_its_processes_ends_its_calls(
     own: FunctionWorld, noise: dict[str, object]
 ) -> None:
-    """None of them waits for ever, and the next function is called as before."""
+    """None of them waits forever, and the next function is called as before."""
     await own.build(NOISY.replace("NOISE", repr(noise)))
     ended = await own.call(timeout_s=20.0)
     assert ended.state is AttemptState.FAILED

@@ -122,7 +122,7 @@ async def test_a_process_that_ends_or_takes_too_long_ends_its_own_call(
 async def test_what_is_printed_is_the_log_of_the_call(
     fast: FunctionWorld, language: Language, kept: Path
 ) -> None:
-    """Little travels with the answer, much is a file, and the call after it starts anew."""
+    """Little travels with the answer, much is a file, and the call after it starts again."""
     await deploy(fast, language, kept)
     for _ in range(2):
         printed = await fast.call("print", timeout_s=20.0)

@@ -124,7 +124,7 @@ async def test_a_noisy_command_holds_up_nobody(harness: RuntimeHarness) -> None:
 
 
 async def test_who_escaped_with_the_pipe_does_not_hold_up_the_end(harness: RuntimeHarness) -> None:
-    """There is no waiting for its last holder: this one here would go on for ever."""
+    """There is no waiting for its last holder: this one here would go on forever."""
     assignment = await harness.start(script="while [ ! -e go ]; do sleep 0.01; done; echo x")
     pid = (await harness.started(assignment)).handle["pid"]
     held = os.open(f"/proc/{pid}/fd/1", os.O_WRONLY | os.O_NONBLOCK)

@@ -177,7 +177,7 @@ async def test_adopting_what_is_over_reports_its_end(bench: Bench) -> None:
 
 
 async def test_adopting_what_it_holds_ends_it_once(bench: Bench) -> None:
-    """A worker that joins anew in the same life changes nothing."""
+    """A worker that joins again in the same life changes nothing."""
     one = await bench.start(0.1)
     (started,) = bench.starts(one)
     await bench.runtime.adopt(one, NOWHERE, started.handle)

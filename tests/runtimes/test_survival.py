@@ -130,7 +130,7 @@ async def test_supervisor_killed_in_the_middle(harness: RuntimeHarness) -> None:
 
 
 async def test_timeout_holds_after_the_supervisor_was_killed(harness: RuntimeHarness) -> None:
-    """The time an attempt has does not begin anew with a new supervisor."""
+    """The time an attempt has does not begin again with a new supervisor."""
     assignment = await harness.start("sleep", "300", timeout_s=1.0)
     await harness.started(assignment)
     await harness.slay_supervisor()

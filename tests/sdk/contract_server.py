@@ -192,7 +192,7 @@ async def cancel_many(data: Json) -> Json:
 
 @post("/api/v1/tasks/{task_id:str}/retry")
 async def retry(task_id: str, request: Request[Any, Any, Any]) -> Json:
-    """Submit anew."""
+    """Submit again."""
     task = find(task_id).task
     if task["state"] not in TERMINAL - {"succeeded"}:
         raise problem(409, "conflict", f"a task that is {task['state']} cannot retry")

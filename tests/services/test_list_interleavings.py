@@ -76,7 +76,7 @@ class Client:
         await self.world.look()
 
     async def delete(self, which: int) -> None:
-        """Take one back; once answered it is gone for ever."""
+        """Take one back; once answered it is gone forever."""
         number = which % (max(self.world.answered, default=0) + 2)
         self.world.excused.add(number)
         await self.world.lists.withdraw(CALLER, KEY, number)

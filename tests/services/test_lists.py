@@ -78,7 +78,7 @@ async def test_a_reader_changes_nothing(world: ListWorld) -> None:
 
 
 async def test_many_readers_of_a_new_list_share_one_read(tmp_path: Path) -> None:
-    """It is read once; if that fails, all are told, and the next one reads it anew."""
+    """It is read once; if that fails, all are told, and the next one reads it again."""
     faults = Faults()
     async with listing(tmp_path, faults) as world:
         await world.open()

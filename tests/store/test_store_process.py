@@ -203,7 +203,7 @@ async def test_one_that_dies_as_it_starts_is_replaced(
 async def test_one_of_another_program_is_refused(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its records may look otherwise; callers are told what to do, and nobody waits for ever."""
+    """Its records may look otherwise; callers are told what to do, and nobody waits forever."""
     program = store.writer._program
     monkeypatch.setattr(store.writer, "_program", "another one")
     os.kill(process_of(store), signal.SIGKILL)

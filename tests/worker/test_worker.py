@@ -132,7 +132,7 @@ async def test_start_takes_over_what_the_engine_names(world: World) -> None:
     await eventually_async(lambda: world.keeper.stored_ids == [A])
 
 
-async def test_fenced_worker_joins_anew(world: World) -> None:
+async def test_fenced_worker_joins_again(world: World) -> None:
     """It comes back as another incarnation and drops what is not its own any more."""
     await world.worker.start()
     await world.worker.assign([assignment("a"), assignment("b")])
@@ -185,7 +185,7 @@ async def test_stop_delivers_and_leaves_work_alone(world: World) -> None:
     assert len(world.engine.hellos) == 2
 
 
-async def test_a_worker_that_breaks_down_begins_anew(
+async def test_a_worker_that_breaks_down_begins_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It joins again, keeps what it holds, and reports what it was about to report."""

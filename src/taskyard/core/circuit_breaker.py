@@ -2,7 +2,7 @@
 
 Closed, it lets everything through and counts failures that follow one another; too many open it.
 Open, it lets nothing through until its reset time is over. Half-open, it lets one try through,
-whose outcome closes it or opens it anew. It closes by itself; nobody has to reset it.
+whose outcome closes it or opens it again. It closes by itself; nobody has to reset it.
 """
 
 from enum import StrEnum

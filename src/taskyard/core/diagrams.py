@@ -1,6 +1,6 @@
 """Draws the state tables, so that what people read is what the code does.
 
-``python -m taskyard.core.diagrams > docs/reference/states.md`` writes the page anew.
+``python -m taskyard.core.diagrams > docs/reference/states.md`` writes the page again.
 """
 
 import sys

@@ -45,7 +45,7 @@ class NotFound(TaskyardError):
 
 
 class Conflict(TaskyardError):
-    """The request contradicts the present state; the caller may look again and decide anew."""
+    """The request contradicts the present state; the caller may look again and decide again."""
 
 
 class IllegalTransition(Conflict):

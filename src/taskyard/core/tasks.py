@@ -156,7 +156,7 @@ class Container(Struct, frozen=True, omit_defaults=True, tag="container", tag_fi
     """Of output beyond its limit, about how much of the end is kept as well; to be read once the
     attempt has ended, behind the line that says what is missing."""
     syslog: Syslog | None = None
-    """Where lines of output go besides the files; whether they arrive is no matter of the task."""
+    """Where lines of output go besides the files; whether they arrive changes nothing else."""
 
 
 class Simulation(Struct, frozen=True, tag="simulation", tag_field="runtime"):

@@ -1,7 +1,7 @@
 """The files of the dashboard, held in memory with what HTTP has to say about each.
 
 Modules import each other by relative path. They are served below a path that carries a digest of
-all of them (``/assets/<digest>/app.js``), so that a browser may keep them for ever and a page
+all of them (``/assets/<digest>/app.js``), so that a browser may keep them forever and a page
 never mixes modules of two releases.
 """
 

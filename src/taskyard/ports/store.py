@@ -104,7 +104,7 @@ class TaskStore(Protocol):
         """Store a new task that is queued together with the attempt it goes to at once.
 
         Without an attempt, as :meth:`submit`, if the worker is not the one it was, or does not
-        take tasks. The ``seq`` of the placement is no matter.
+        take tasks. ``placement.seq`` is ignored.
         """
         ...
 

@@ -328,7 +328,7 @@ async def _write_refusals(engine: Engine) -> None:
 
 
 async def _last(end: Callable[[], Awaitable[None]]) -> None:
-    """End a part, also when everything is being cancelled, and not for ever."""
+    """End a part, also when everything is being cancelled, and not forever."""
     with anyio.move_on_after(STOP_S, shield=True) as scope:
         await end()
     if scope.cancelled_caught:

@@ -171,7 +171,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     placement_steps: Annotated[int, Meta(ge=1000, le=1_000_000_000)] = STEPS_PER_S
     """Steps a second for evaluating placement policies, shared out among workspaces."""
     retention_age_s: Annotated[float, Meta(ge=1, le=3_153_600_000)] | None = 30 * 86400.0
-    """Seconds an ended task is kept; 0 in the environment or the file means for ever."""
+    """Seconds an ended task is kept; 0 in the environment or the file means forever."""
     retention_count: Count | None = 1_000_000
     """Ended tasks kept in each workspace; 0 means all."""
     disk_reserve_bytes: Annotated[int, Meta(ge=0, le=_MOST_BYTES)] = 16 << 20

@@ -1,4 +1,4 @@
-"""WebSockets whose peers take nothing are dropped, so that none holds memory for ever."""
+"""WebSockets whose peers take nothing are dropped, so that none holds memory forever."""
 
 import asyncio
 from typing import Any, Final

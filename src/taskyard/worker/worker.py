@@ -218,20 +218,20 @@ class Worker:
         return self._engine
 
     async def _run(self, attempts: list[Attempt], ready: asyncio.Future[None]) -> None:
-        """Work until cancelled. What breaks after the start is begun anew, with what is held."""
+        """Work until cancelled. What breaks after the start is begun again, with what is held."""
         try:
             await self._work(attempts, ready)
-        except Exception as error:  # noqa: BLE001 - told to start(), or begun anew
+        except Exception as error:  # noqa: BLE001 - told to start(), or begun again
             if not ready.done():
                 ready.set_exception(error)
                 return
-            _log.exception("worker failed; beginning anew")
+            _log.exception("worker failed; beginning again")
         while True:
             await self._clock.sleep(_RESTART_S)
             try:
                 await self._work(await self._join(), ready)
-            except Exception:  # noqa: BLE001 - top of the loop: nobody else would begin it anew
-                _log.exception("worker failed; beginning anew")
+            except Exception:  # noqa: BLE001 - top of the loop: nobody else would begin it again
+                _log.exception("worker failed; beginning again")
 
     async def _work(self, attempts: list[Attempt], ready: asyncio.Future[None]) -> None:
         async with anyio.create_task_group() as group:
@@ -252,12 +252,12 @@ class Worker:
                 with anyio.fail_after(_BEAT_TIMEOUT_S):
                     holds = await self._present_engine.beat(beat)
                 if not holds:
-                    _log.warning("fenced; joining anew", incarnation=self._incarnation)
-                    await self._join_anew()
+                    _log.warning("fenced; joining again", incarnation=self._incarnation)
+                    await self._join_again()
             except Exception as error:  # noqa: BLE001 - top of the loop: the next beat tries again
                 _log.warning("heartbeat failed", error=repr(error))
 
-    async def _join_anew(self) -> None:
+    async def _join_again(self) -> None:
         async with self._joining:
             await self._take_over(await self._join())
 
@@ -273,7 +273,7 @@ class Worker:
         if self._running is None:
             return  # What follows is done when it joins.
         if grown:
-            await self._join_anew()
+            await self._join_again()
             return
         async with self._joining:
             waited, self._awaiting = self._awaiting, []

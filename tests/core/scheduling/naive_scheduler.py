@@ -1,4 +1,4 @@
-"""The scheduler that sorts everything anew each time, and the pieces that tests are made of."""
+"""The scheduler that sorts everything again each time, and the pieces that tests are made of."""
 
 import re
 from collections import Counter

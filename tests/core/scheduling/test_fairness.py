@@ -1,5 +1,5 @@
 # ruff: noqa: D102 - rules and steps of the machine are told by their names
-"""The scheduler's decisions against a naive one that sorts everything anew each time."""
+"""The scheduler's decisions against a naive one that sorts everything again each time."""
 
 import itertools
 from typing import Any

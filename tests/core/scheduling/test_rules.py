@@ -141,7 +141,7 @@ def test_a_rule_about_all_workers_follows_who_is_here() -> None:
     assert "does not satisfy the rule" in queues.explain(waiting, fleet, START).summary
 
 
-def test_only_indexes_of_such_rules_are_made_anew() -> None:
+def test_only_indexes_of_such_rules_are_made_again() -> None:
     """A worker that comes costs the others nothing."""
     fleet = fleet_of({"zone": "a"}, {"zone": "b"})
     wide = Selector("command", where=RuleBased("size(workers) > 1"))

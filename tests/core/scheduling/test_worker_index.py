@@ -186,9 +186,9 @@ def test_indexes_of_counts_follow_what_happens(
         name = WorkerId(f"w{number % 2}")
         if action == "place":
             task = ready(seq, key, 0, Resources(), START, policy=policy)
-            anew = Fleet.of(fleet.rooms.values(), held)
+            again = Fleet.of(fleet.rooms.values(), held)
             selector = Selector("command", None, static_part(policy))
-            chosen, expected = fleet.choose(task, selector), anew.choose(task, selector)
+            chosen, expected = fleet.choose(task, selector), again.choose(task, selector)
             assert (chosen is None) == (expected is None)
             if chosen is not None and expected is not None:
                 assert chosen.load == expected.load

@@ -144,7 +144,7 @@ async def test_a_target_down_for_a_while_is_reached_later(world: FastlaneWorld) 
 
 
 async def test_redirects_are_followed(world: FastlaneWorld, receiver: Target) -> None:
-    """Each target anew; credentials do not travel to another host."""
+    """Each target again; credentials do not travel to another host."""
     async with target() as other:
         to_other = (
             f"HTTP/1.1 307 Go\r\nLocation: {other.url('/there')}\r\nContent-Length: 0\r\n\r\n"

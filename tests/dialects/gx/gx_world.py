@@ -32,7 +32,7 @@ QUICK = {
     "gx.micro": {"cpu": 0.25, "memory_mib": 64, "limit_s": 60, "simulated_s": 0.4},
     "gx.small": {"cpu": 0.25, "memory_mib": 64, "limit_s": 1, "simulated_s": 0.5},
 }
-"""Sizes whose simulations end soon; the others last for minutes, which is for ever here."""
+"""Sizes whose simulations end soon; the others last for minutes, which is forever here."""
 ADMIN = Caller("user admin", WorkspaceName("default"), Role.ADMIN)
 
 Json = dict[str, Any]

@@ -130,7 +130,7 @@ class Quiet:
         self.paused[name] = paused
 
     async def limits_changed(self) -> None:
-        """The scheduler reads anew."""
+        """The scheduler reads again."""
 
     async def resolve(self, _workspace: str, names: list[str]) -> dict[str, str]:
         """Secrets that say their names twice, but for one that is not there."""

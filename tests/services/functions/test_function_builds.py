@@ -241,7 +241,7 @@ async def test_a_build_does_not_bring_a_deleted_function_back(
         world.functions.find(ADA.workspace, "f")
 
 
-async def test_a_build_that_was_cut_off_is_begun_anew(tmp_path: Path) -> None:
+async def test_a_build_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
     """By the next process."""
     async with opened(tmp_path) as world:
         world.builder.go = anyio.Event()

@@ -2,7 +2,7 @@
 
 A job whose executions all fail is retried within its budget, a delayed one is started, each
 execution is reported. That is run again and again; each time another call fails, before or after
-it did what was asked, or the service begins anew without having heard of anything.
+it did what was asked, or the service begins again without having heard of anything.
 """
 
 import tempfile

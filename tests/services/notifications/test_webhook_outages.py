@@ -78,7 +78,7 @@ async def test_a_receiver_that_is_down_for_a_while_gets_its_message(at: World) -
 async def test_after_the_last_try_it_has_failed_and_can_be_redelivered(
     at: World, receiver: Receiver
 ) -> None:
-    """Eight tries in all; a redelivery starts anew with the same id."""
+    """Eight tries in all; a redelivery starts again with the same id."""
     receiver.answer(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
     async with sending(at) as service:
         delivery_id = await finish(at, receiver.url())
@@ -248,7 +248,7 @@ class DeadEnds:
         self.answered: list[str] = []
 
     async def send(self, post: Post) -> Answer:
-        """Waits for ever for whatever does not begin with ``good``."""
+        """Waits forever for whatever does not begin with ``good``."""
         host = host_of(post.url)
         if host.startswith("good"):
             self.answered.append(host)

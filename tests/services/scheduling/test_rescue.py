@@ -151,7 +151,7 @@ async def test_a_worker_of_this_process_cannot_be_silent(world: World) -> None:
 
 
 async def test_a_loss_that_could_not_be_stored_is_stored_later(world: World) -> None:
-    """The store being away for a moment does not leave attempts behind for ever."""
+    """The store being away for a moment does not leave attempts behind forever."""
     worker = await world.worker()
     task = await world.submit()
     real, calls = world.store.dispatch.lose, 0

@@ -98,7 +98,7 @@ async def test_a_beat_does_not_wait_for_the_store(world: World) -> None:
     assert seconds_between(world.clock.now(), attempt.lease_expires_at) > 0
 
 
-async def test_a_worker_that_the_store_has_given_up_joins_anew(world: World) -> None:
+async def test_a_worker_that_the_store_has_given_up_joins_again(world: World) -> None:
     """Its beats say so as soon as a renewal found out."""
     worker = await world.worker()
     before = worker.incarnation
@@ -109,7 +109,7 @@ async def test_a_worker_that_the_store_has_given_up_joins_anew(world: World) -> 
     assert (await world.submit()).id in {one.task_id for one in worker.assigned}
 
 
-async def test_a_fenced_incarnation_has_to_join_anew(world: World) -> None:
+async def test_a_fenced_incarnation_has_to_join_again(world: World) -> None:
     """Its heartbeats say so."""
     worker = await world.worker()
     beat = Heartbeat(worker.id, IncarnationId("before"), world.clock.now())

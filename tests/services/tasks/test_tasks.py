@@ -288,7 +288,7 @@ async def test_policies_are_read_at_a_pace_of_their_workspace() -> None:
 
 
 async def test_who_would_wait_for_too_long_is_told_so() -> None:
-    """Rather than to wait for ever."""
+    """Rather than to wait forever."""
     world = World()
     world.tasks.policies = PolicyPace(RuleBudgetSource(1, world.clock.monotonic), world.clock)
     refused: list[Overloaded] = []

@@ -42,7 +42,7 @@ def descriptors() -> int:
 
 
 async def test_limit_is_taken_up_once_it_is_written(files: LogFiles, tmp_path: Path) -> None:
-    """An attempt looked at before its record is complete is not without limit for ever."""
+    """An attempt looked at before its record is complete is not without limit forever."""
     directory = begin(tmp_path, limit=None)
     (directory / "meta.json").write_text("")
     (directory / "stdout").write_bytes(b"x" * 50)

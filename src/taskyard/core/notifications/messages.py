@@ -35,7 +35,7 @@ class DeliveryPolicy(Struct, frozen=True, omit_defaults=True):
     timeout_s: float = 1.0
     verify_tls: bool = True
     redirects: int = 0
-    """How many are followed; each target is judged anew."""
+    """How many are followed; each target is judged again."""
 
 
 class Message(Struct, frozen=True):

@@ -116,7 +116,7 @@ def allocate(
 def without(
     topology: Topology, free: Sequence[FreeNode], allocation: CpuAllocation
 ) -> tuple[FreeNode, ...]:
-    """What is left after an allotment.
+    """What is left after an allocation.
 
     Cores that the worker no longer offers, as an attempt from before a change of settings may
     have, are nobody's; those that count for another node by now are that one's. Raises
@@ -136,7 +136,7 @@ def without(
 def within(
     topology: Topology, free: Sequence[FreeNode], allocation: CpuAllocation
 ) -> tuple[FreeNode, ...]:
-    """What is left after an allotment came back. Raises :class:`CoreTaken` if it had before."""
+    """What is left after an allocation was returned. Raises :class:`CoreTaken` if it had before."""
     rooms = []
     for room in free:
         mine = _offered(topology, room.number) & set(allocation.cores)

@@ -19,7 +19,7 @@ class Selector(NamedTuple):
     where: Policy | None = None
     """A static policy; None if there is none."""
     below: tuple[QueueKey, int] | None = None
-    """A group, and how many attempts of it a worker may not have yet; None if that is no matter."""
+    """A group, and how many attempts of it a worker may not have yet; None: no limit."""
 
 
 class EligibleWorkers:

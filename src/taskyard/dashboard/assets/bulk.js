@@ -66,7 +66,7 @@ export function bulkBar({ selected, after }) {
     after();
   }
   async function onRetry() {
-    await attempt("Nothing was retried", () => each(selected().filter((task) => RETRYABLE.has(task.state)), (task) => call("POST", at`/tasks/${task.id}/retry`), "submitted anew"));
+    await attempt("Nothing was retried", () => each(selected().filter((task) => RETRYABLE.has(task.state)), (task) => call("POST", at`/tasks/${task.id}/retry`), "submitted again"));
     after();
   }
   async function onDelete() {

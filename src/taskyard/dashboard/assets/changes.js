@@ -6,7 +6,7 @@ import { follow } from "./stream.js";
 /**
  * @typedef {{kind: string, at: string, task_id: string, group: string, state: string, was: string | null,
  *   attempt_id: string | null, attempt_number: number | null, reason: string | null}} Change
- * @typedef {(batch: Change[], gap: boolean) => void} Listener `gap`: something was missed, fetch anew
+ * @typedef {(batch: Change[], gap: boolean) => void} Listener `gap`: something was missed, fetch again
  */
 
 const BATCH_MS = 250;

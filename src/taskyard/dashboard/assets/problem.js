@@ -36,7 +36,7 @@ export function advice(problem) {
     case 401: return "Sign in again; the credential is wrong, expired or revoked.";
     case 403: return "Ask an administrator of this workspace for a higher role.";
     case 404: return "It may have been deleted or belong to another workspace.";
-    case 409: return "Its state has changed in the meantime; look at it again and decide anew.";
+    case 409: return "Its state has changed in the meantime; look at it again and decide again.";
     case 413: return "Send less at once.";
     case 422: return "Correct the marked fields and send it again.";
     case 429: return problem.retryAfterS ? `Try again in ${Math.ceil(problem.retryAfterS)} s.` : "Try again a little later.";

@@ -46,7 +46,7 @@ export function go(where) {
 }
 
 /**
- * Change the address without a step in the history and without building the page anew.
+ * Change the address without a step in the history and without building the page again.
  * @param {string} where
  */
 export function amend(where) {

@@ -19,7 +19,7 @@ export function credential() {
   try {
     return JSON.parse(text);
   } catch {
-    sessionStorage.removeItem(KEY); // written by something else; sign in anew
+    sessionStorage.removeItem(KEY); // written by something else; sign in again
     return null;
   }
 }

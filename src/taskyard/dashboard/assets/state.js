@@ -6,7 +6,7 @@ import { el } from "./element.js";
 export const STATES = ["scheduled", "queued", "running", "retrying", "succeeded", "failed", "dead", "cancelled", "expired"];
 export const WAITING = new Set(["scheduled", "queued", "retrying"]);
 export const ENDED = new Set(["succeeded", "failed", "dead", "cancelled", "expired"]);
-/** States a task can be submitted anew from. */
+/** States a task can be submitted again from. */
 export const RETRYABLE = new Set(["failed", "dead", "cancelled", "expired"]);
 
 /**

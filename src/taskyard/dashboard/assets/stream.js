@@ -10,7 +10,7 @@ import { credential } from "./session.js";
  * @typedef {object} StreamOptions
  * @property {string} socket path of the WebSocket behind the base
  * @property {string} events path of the server-sent events behind the base
- * @property {() => Record<string, any>} query asked anew for every connection
+ * @property {() => Record<string, any>} query asked again for every connection
  * @property {(message: any) => boolean | void} onMessage true when the stream is over for good
  * @property {(status: "connecting" | "live" | "waiting" | "over", problem: Problem | null) => void} [onStatus]
  * @property {AbortSignal} signal

@@ -81,10 +81,10 @@ export function taskActions(task, reload) {
       notice("The priority is changed");
     },
   }).then(reload);
-  const retry = () => attempt("The task was not submitted anew", async () => {
+  const retry = () => attempt("The task was not submitted again", async () => {
     const again = await call("POST", at`/tasks/${task.id}/retry`);
     go(address(["tasks", again.id]));
-    return "Submitted anew; this is the new task";
+    return "Submitted again; this is the new task";
   });
   const remove = () => ask({
     title: "Delete this task?",

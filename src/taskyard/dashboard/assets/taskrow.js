@@ -56,7 +56,7 @@ export class TaskRow {
     setText(this.took, typeof task.ran_s === "number" ? duration(task.ran_s) : "");
   }
 
-  /** @param {string} state as a change told, before the task itself was fetched anew */
+  /** @param {string} state as a change told, before the task itself was fetched again */
   setState(state) {
     setBadge(this.badge, state);
     this.node.classList.toggle("ended", ENDED.has(state));

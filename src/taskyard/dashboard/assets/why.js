@@ -12,7 +12,7 @@ const ADVICE = {
   group_limit: { words: "It starts when another task of the group ends, or when the limit is raised.", link: ["#/groups", "Groups"] },
   workspace_limit: { words: "It starts when another task of the workspace ends, or when the limit is raised.", link: ["#/groups", "Limits"] },
   no_worker: { words: "Start a worker, or a worker that can run this kind of task.", link: ["#/", "Workers"] },
-  no_room: { words: "It starts when a worker has that much room; a task that asks for more than any worker has waits for ever.", link: ["#/", "Workers"] },
+  no_room: { words: "It starts when a worker has that much room; a task that asks for more than any worker has waits forever.", link: ["#/", "Workers"] },
 };
 
 /**

@@ -1,4 +1,4 @@
-"""Cursors: opaque to callers, checked against damage, valid forever."""
+"""Cursors: opaque to callers, checked against damage, never expiring."""
 
 import base64
 import binascii

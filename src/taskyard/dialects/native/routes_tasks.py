@@ -228,7 +228,7 @@ async def cancel_tasks(call: Call[NoQuery, CancelMany]) -> Answer:
     "/{task_id}/retry", answers({201: TaskAnswer}, role=Role.WRITE, fails=(404, 409, 429, 507))
 )
 async def retry_task(call: Call[NoQuery, None]) -> Answer:
-    """Submit an ended task anew; `retry_of` of the new one names the old one."""
+    """Submit an ended task again; `retry_of` of the new one names the old one."""
     engine, caller = call.engine, call.caller
     old = await engine.tasks.get(caller, call.task_id)
     # Through the one who has it: so it is seen where the old one is.

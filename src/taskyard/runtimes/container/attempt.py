@@ -101,7 +101,7 @@ class AttemptContainer:
         self._stir()
 
     def _is_killed(self) -> bool:
-        """Whether a kill was ordered; asked anew each time, as that may come in any moment."""
+        """Whether a kill was ordered; asked again each time, as that may come in any moment."""
         return self._killing is not None
 
     def _stir(self) -> None:

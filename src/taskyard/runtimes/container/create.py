@@ -29,7 +29,7 @@ async def allowed(
 ) -> tuple[Container, list[str]]:
     """The container as this worker's operator allows it, and its volumes for the engine.
 
-    Asked anew before each start: what was true when the task was accepted need not be now.
+    Asked again before each start: what was true when the task was accepted need not be now.
     Raises :class:`CannotRun`.
     """
     try:
@@ -157,7 +157,7 @@ class Creation:
                     raise problem from error
                 # Once more, as trouble may have passed while its cause was looked for.
             except EngineUnreachable as error:
-                # A connection kept from before the engine was started anew looks like this too.
+                # A connection kept from before the engine was started again looks like this too.
                 problem = CannotRun(
                     f"the container engine is away: {error}", Reason.RUNTIME_TROUBLE
                 )

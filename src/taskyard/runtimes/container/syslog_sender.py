@@ -240,7 +240,7 @@ def _batch(queue: _Queue) -> list[bytes]:
 
 
 async def _until_closed(stream: ByteStream, group: TaskGroup) -> None:
-    """Log servers say nothing; one that ends the connection is to be connected to anew."""
+    """Log servers say nothing; one that ends the connection has to be connected to again."""
     with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError, OSError):
         while True:
             await stream.receive()

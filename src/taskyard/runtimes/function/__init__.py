@@ -15,7 +15,7 @@ exchanges frames over a stream socket, which is descriptor 3 for programs that a
 
 To the member, one frame a call: ``{"call": number, "id", "function", "version", "method", "host",
 "query", "headers": [[name, value], …], "fresh", "timeout_s"}`` and the body. ``fresh`` asks to open
-the output files anew, because the old ones were kept. From the member:
+the output files again, because the old ones were kept. From the member:
 
 * ``{"ready": true}`` once it can take calls, or ``{"failed": text}`` if it never will;
 * ``{"progress": 0…1, "text": …}`` any number of times during a call;

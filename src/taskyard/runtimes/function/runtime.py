@@ -212,7 +212,7 @@ class FunctionRuntime(Switchboard):
             self._numbers.pop(number, None)
 
     def _lost_nursery(self) -> None:
-        """Every function process is dead or dying; begin anew."""
+        """Every function process is dead or dying; begin again."""
         if self._closing:
             return
         _log.error("the nursery is gone; starting another one")

@@ -26,7 +26,7 @@ does not hold up everybody at its address in the end."""
 PAUSE_MIN_S: Final = 1.0
 PAUSE_MAX_S: Final = 300.0
 FORGET_S: Final = 3600.0
-"""Seconds without a try after which the count begins anew."""
+"""Seconds without a try after which the count begins again."""
 REMEMBERED: Final = 10_000
 """Counts kept; past it the one that was touched longest ago is dropped."""
 NAME_LENGTH: Final = 256

@@ -2,7 +2,7 @@
 
 A deploy is on disk before it is answered: the bundle first, then the version. Builds run behind
 it, those of one function one after another in the order of their versions; one that fails leaves
-the version before it live. A build that a crash cut off is begun anew.
+the version before it live. A build that a crash cut off is begun again.
 """
 
 from typing import Final
@@ -234,7 +234,7 @@ class Functions:
         # Source that is ready and not on disk is built again when it is called.
         is_lost = bool(version.image) and not await self._version_builder.is_made(version)
         if version.state is not BuildState.READY or is_lost:
-            raise Conflict(f"version {number} is {version.state.value}; deploy it anew")
+            raise Conflict(f"version {number} is {version.state.value}; deploy it again")
         await self._audit.done(caller, "function.rollback", function.name, f"to {number}")
         change = FunctionChange(live_version=number, language=version.language)
         return await self._changed(function, change)

@@ -144,7 +144,7 @@ class JobTimers:
             raise trouble[0]
 
     async def complete(self, task_id: TaskId) -> None:
-        """Do what an execution owes, as far as it has come. Nothing for anything else."""
+        """Send due notifications and schedule the retry; does nothing for other tasks."""
         owed = await self._store.look(task_id)
         if owed is None:
             return

@@ -162,7 +162,7 @@ class Dispatch:
         self._wake.set()
 
     async def limits_changed(self) -> None:
-        """Read limits and pauses anew."""
+        """Read limits and pauses again."""
         self._limits_read += 1
         turn = self._limits_read
         workspaces, groups = await self._groups.limits()

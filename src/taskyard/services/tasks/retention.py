@@ -33,7 +33,7 @@ class Retention:
             store: where tasks are.
             logs: where their output is.
             clock: tells their age.
-            keep_s: seconds after its end that a task is kept; None for ever.
+            keep_s: seconds after its end that a task is kept; None forever.
             keep_count: ended tasks kept for each workspace, newest first; None for all.
         """
         self._store = store

@@ -249,7 +249,7 @@ class Tasks:
             after = page.next_seq
 
     async def retry(self, caller: Caller, task_id: TaskId) -> Task:
-        """Submit an ended task anew, to run now. Raises ``NotFound``, ``NotAllowed``, ``Conflict``.
+        """Submit an ended task again, now. Raises ``NotFound``, ``NotAllowed``, ``Conflict``.
 
         The old task stays as it ended (a terminal state is final, ADR 0005); the new one names it
         in ``retry_of``. Idempotency key, schedule and expiry are not taken over.

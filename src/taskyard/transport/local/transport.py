@@ -98,5 +98,5 @@ class _WorkerProxy:
 
     def _present(self) -> WorkerEnd:
         if self._transport.worker(self._worker_id) is not self._worker:
-            raise WorkerUnreachable(f"worker {self._worker_id} has connected anew")
+            raise WorkerUnreachable(f"worker {self._worker_id} has connected again")
         return self._worker

@@ -115,7 +115,7 @@ def _package(code: str, folder: str) -> str:
 def _leaves_nothing_open(control: socket.socket) -> bool:
     """Whether what was imported can be shared by processes: no thread, descriptor or file of it.
 
-    A fork copies the calling thread alone: what others hold would be held for ever. Connections,
+    A fork copies the calling thread alone: what others hold would be held forever. Connections,
     event loops, databases and places in files would be everybody's.
     """
     if len(os.listdir("/proc/self/task")) > 1 or os.listdir("."):

@@ -193,7 +193,7 @@ class ImageRuntime(Switchboard):
     async def fetch(self, pin: Pin) -> None:
         """See ``pool.ImageHost``."""
         if pin.source is None:
-            text = f"image {pin.image} is not on the engine any more; deploy it anew"
+            text = f"image {pin.image} is not on the engine any more; deploy it again"
             raise CannotRun(text)
         _log.info("pulling an image that the engine has lost", image=pin.image, source=pin.source)
         async with self._is_fetching:

@@ -48,7 +48,7 @@ async def begin_cache(build: Build, go: str, environment: dict[str, str], cache:
     # What is linked would become the user's along with the build, for all other builds too; and
     # a sandbox would not keep it from being written.
     is_shared = not build.is_apart
-    await anyio.to_thread.run_sync(_furnish, kept, cache, os.link if is_shared else shutil.copy)
+    await anyio.to_thread.run_sync(_copy_cache, kept, cache, os.link if is_shared else shutil.copy)
 
 
 def _keep(fresh: Path, kept: Path) -> None:
@@ -65,7 +65,7 @@ def _keep(fresh: Path, kept: Path) -> None:
             raise
 
 
-def _furnish(kept: Path, cache: Path, copy: Callable[[str, str], object]) -> None:
+def _copy_cache(kept: Path, cache: Path, copy: Callable[[str, str], object]) -> None:
     """Files may be shared, names are not: Go never changes what it has written to a cache."""
     try:
         shutil.copytree(kept, cache, copy_function=copy)

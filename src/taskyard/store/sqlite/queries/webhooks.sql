@@ -11,7 +11,7 @@ ON CONFLICT (id) DO NOTHING;
 -- Due messages: of each workspace the longest due first, at most :of_host of each host; all
 -- workspaces' first ones first. Walks by the index from host to host, and after :hosts of them to the
 -- next workspace, so that neither a thousand messages for one slow host nor a workspace with
--- thousands of hosts cost more than a few. So that no host is passed over for ever, what a workspace
+-- thousands of hosts cost more than a few. So that no host is passed over forever, what a workspace
 -- has room for besides goes to its longest due ones of whatever host.
 WITH RECURSIVE places (workspace, host, count) AS (
     SELECT * FROM (
@@ -81,7 +81,7 @@ VALUES (:delivery, :number, :at, :duration_ms, :status, :error, :answer, :header
 DELETE FROM webhook_tries WHERE delivery = :delivery AND number <= :number;
 
 -- name: redeliver!
--- Pending and due again, with all tries granted anew.
+-- Pending and due again, with all tries granted again.
 UPDATE webhook_deliveries
 SET state = 'pending', next_at = :now, delivered_at = NULL, failed_tries = 0
 WHERE workspace = :workspace AND id = :id;
