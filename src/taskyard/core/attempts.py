@@ -45,7 +45,7 @@ class Usage(Struct, frozen=True):
 
 
 class Confinement(Struct, frozen=True, omit_defaults=True):
-    """As whom, how isolated and how limited an attempt runs, as its runtime saw to it."""
+    """User, isolation and limits that the runtime applied to an attempt."""
 
     user: str = ""
     """Number of its user on the worker's machine; in a container, the user it asked for. Empty if
@@ -60,7 +60,7 @@ class Confinement(Struct, frozen=True, omit_defaults=True):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What whoever asked for it should know."""
+        """What the caller should know."""
         return tuple(
             f"the {name} limit is not enforced: its worker may not use cgroups for it;"
             " with strict, the task would have been refused"

@@ -25,7 +25,7 @@ class RuntimeStatus(Struct, frozen=True, omit_defaults=True):
 
 
 def bounded_reason(text: str) -> str:
-    """One line of at most ``REASON_LIMIT`` characters, whatever an engine answered."""
+    """An engine's answer as one line of at most ``REASON_LIMIT`` characters."""
     line = " ".join(text.split()) or "no reason given"
     return line if len(line) <= REASON_LIMIT else line[: REASON_LIMIT - 1] + "…"
 

@@ -1,4 +1,4 @@
-"""What a committed change looks like to everybody who hangs off it."""
+"""A committed change, as announced to everything that follows changes."""
 
 from msgspec import Struct
 

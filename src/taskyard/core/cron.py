@@ -1,4 +1,4 @@
-"""When a cron expression with five fields fires in a time zone, whatever clocks do there.
+"""When a cron expression fires in a time zone, daylight saving time included.
 
 Two rules, as in Debian's cron, told apart by how the expression is written:
 
@@ -223,7 +223,7 @@ def next_start(expression: str, after: Instant) -> Instant | None:
 
 
 class CatchUp(StrEnum):
-    """What to do about firings that came due while nobody was there to fire them."""
+    """What to do about firings that came due while the server was down."""
 
     NONE = "none"
     """Skip them; go on with the next one in the future."""

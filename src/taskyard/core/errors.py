@@ -36,7 +36,7 @@ class InvalidInput(TaskyardError):
 
 
 class NotFound(TaskyardError):
-    """There is no such object in this workspace."""
+    """The object does not exist in this workspace."""
 
     def __init__(self, kind: str, key: str) -> None:
         self.kind = kind
@@ -59,7 +59,7 @@ class IllegalTransition(Conflict):
 
 
 class StaleLease(Conflict):
-    """The report's lease does not hold any more; whatever it reports on must be killed."""
+    """The report's lease is no longer valid; the attempt it reports on must be killed."""
 
 
 class NotAuthenticated(TaskyardError):
@@ -82,7 +82,7 @@ class Overloaded(TaskyardError):
 
 
 class Busy(Overloaded):
-    """The server as a whole has no room for this now, whoever asks; try again later."""
+    """The server is out of capacity for all callers; try again later."""
 
 
 class Unavailable(TaskyardError):

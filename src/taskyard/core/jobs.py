@@ -38,7 +38,7 @@ class JobKey(Struct, frozen=True):
 
 
 class JobDefinition(Struct, frozen=True, omit_defaults=True):
-    """What a job is to do, as its submitter last said."""
+    """What a job does, as last submitted."""
 
     spec: TaskSpec
     """What each execution runs. Its group and times of start are the job's business."""
@@ -148,7 +148,7 @@ def exited_badly(task: Task) -> bool:
 
 
 def retry_at(job: Job, task: Task, now: Instant) -> Instant | None:
-    """When an execution that ended is to be followed by a retry; None for no retry.
+    """When to retry an execution that ended; None for no retry.
 
     The delay grows with the count of retries, the coming one included.
     """

@@ -50,7 +50,7 @@ class ListEntry(Struct):
 
 
 def numbered(spec: TaskSpec, variable: str | None, number: int) -> TaskSpec:
-    """The specification whose work is told its number; the same if it has no such variable.
+    """The specification with its number in the variable; unchanged if there is no such variable.
 
     Args:
         spec: of a task that gets a number.

@@ -1,4 +1,4 @@
-"""What somebody asked for: the specification of a task, and the task as stored."""
+"""The specification of a task as submitted, and the task as stored."""
 
 from enum import StrEnum
 from typing import Any, Final
@@ -207,7 +207,7 @@ IMAGE_FUNCTIONS: Final = "function-image"
 
 
 def needed_runtime(work: Work) -> str:
-    """The runtime that a worker has to have for it."""
+    """The runtime that a worker needs for it."""
     if isinstance(work, FunctionCall) and work.image:
         return IMAGE_FUNCTIONS
     return runtime_of(work)
@@ -234,7 +234,7 @@ class Webhook(Struct, frozen=True, omit_defaults=True):
 
 
 class TaskSpec(Struct, frozen=True, omit_defaults=True):
-    """One thing somebody asked to have done. Dialects translate into this; nothing else submits."""
+    """What to run and how. Dialects translate requests into it; every submit goes through it."""
 
     work: Work
     group: GroupName = GroupName("default")
@@ -324,7 +324,7 @@ class Task(Struct, frozen=True):
 
     @classmethod
     def accepted(cls, new: NewTask, seq: int) -> "Task":
-        """As it was accepted: whoever submitted it is told that it is queued."""
+        """The task as accepted, which is what its submitter is answered."""
         return cls(
             seq=seq,
             id=new.id,

@@ -67,7 +67,7 @@ class TokenStore(Protocol):
     async def revoke_token(
         self, workspace: WorkspaceName, token_id: str, now: Instant, entry: AuditEntry
     ) -> Token:
-        """Revoke for good; one that was revoked before is left as it is. Raises ``NotFound``."""
+        """Revoke permanently; does nothing for a revoked one. Raises ``NotFound``."""
         ...
 
     async def note_uses(self, uses: Mapping[str, Instant]) -> None:
@@ -76,7 +76,7 @@ class TokenStore(Protocol):
 
 
 class UserStore(Protocol):
-    """Users. Names are unique across workspaces, since whoever signs in gives only a name."""
+    """Users. Names are unique across workspaces, as a login names no workspace."""
 
     async def add_user(self, user: User, password_hash: str, entry: AuditEntry) -> None:
         """Raises ``Conflict`` if the name is taken."""

@@ -91,7 +91,7 @@ class WorkerRecord(Struct, frozen=True):
 
 
 class Running(NamedTuple):
-    """An attempt that has not ended, and what the scheduler has to know of its task."""
+    """An attempt that has not ended, and what the scheduler needs to know of its task."""
 
     attempt: Attempt
     group: GroupName

@@ -110,7 +110,7 @@ class InvocationStore(Protocol):
         ...
 
     async def use_once(self, name: str, until: str, today: str) -> bool:
-        """Note that a name was used, for good until a day is over; False if it was before.
+        """Mark a name as used until the day is over; False if it was used before.
 
         Days are ``YYYY-MM-DD``; names whose day is over are forgotten on the way.
         """

@@ -14,7 +14,7 @@ from taskyard.ports.store import CancelOutcome
 
 
 class Start(Struct, frozen=True):
-    """When a job that is put is to start."""
+    """When a stored job starts."""
 
     at: Instant | None = None
     """None starts it now, as an execution made with it."""
@@ -156,7 +156,7 @@ class JobStore(Protocol):
 
 
 class Reporter(Protocol):
-    """Words what is to be told about an execution; each dialect that has jobs brings one."""
+    """Formats notifications about an execution; each dialect with jobs provides one."""
 
     async def messages(self, owed: Owed, moment: JobMoment) -> list[Message]:
         """What to send about this moment."""

@@ -49,7 +49,7 @@ class Assignment(Struct, frozen=True):
 
     @property
     def memory_nodes(self) -> tuple[int, ...]:
-        """NUMA nodes its memory has to come from; none if any will do."""
+        """NUMA nodes that its memory must come from; none: any."""
         allotted = self.resources.allotted
         return () if allotted is None else allotted.memory_nodes
 

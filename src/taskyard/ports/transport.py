@@ -98,5 +98,5 @@ class Transport(Protocol):
         ...
 
     async def close(self) -> None:
-        """Detach everybody."""
+        """Detach all workers."""
         ...

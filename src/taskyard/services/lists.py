@@ -1,4 +1,4 @@
-"""Numbered lists of tasks, kept in memory while they are looked at, as durable as the store.
+"""Numbered lists of tasks, kept in memory while in use, as durable as the store.
 
 A list is read from the store once, when it is first asked for, and then follows the announced
 changes. The status of an entry only moves forward, so it does not matter that a change may be told
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class Lists:
-    """All lists that were asked for in the life of this process."""
+    """All lists that this process has loaded."""
 
     def __init__(
         self, store: ListStore, tasks: Tasks, dispatch: Dispatch, bus: Bus, clock: Clock
@@ -120,7 +120,7 @@ class Lists:
             return None  # a group that is no list
 
     async def look(self, key: ListKey) -> TaskList:
-        """The list as it is; the same object goes on changing. Raises as the store does."""
+        """The list; the object is live and goes on changing. Raises as the store does."""
         shown = self._lists.get(key)
         if shown is None:
             shown = self._lists[key] = TaskList(key)
@@ -179,7 +179,7 @@ class Lists:
             await self._tasks.cancel(caller, [entry.task_id for entry in entries])
 
     async def run(self) -> None:
-        """Until cancelled: take finished tasks beyond what lists keep off them for good."""
+        """Until cancelled: remove finished tasks beyond what lists keep."""
         while True:
             await self._clock.sleep(TIDY_EVERY_S)
             try:
@@ -188,7 +188,7 @@ class Lists:
                 log.warning("lists_not_tidied", reason=str(error))
 
     async def tidy(self) -> None:
-        """Forget what lists dropped by themselves, and lists that nobody looks at.
+        """Forget what lists dropped by themselves, and lists that are not in use.
 
         Lists that may be wrong are read again, for those who watch and never ask.
         """

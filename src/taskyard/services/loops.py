@@ -1,4 +1,4 @@
-"""Keeps background loops running, whatever happens in one of their rounds."""
+"""Keeps background loops running: restarts one that fails, after a growing pause."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final

@@ -62,7 +62,7 @@ class TaskList:
         self.ready.set()
 
     def fail(self, error: BaseException) -> None:
-        """It could not be read; whoever waits for it learns so."""
+        """The list could not be read; those waiting for it get the error."""
         self.failure = error if isinstance(error, Unavailable) else Unavailable(str(error))
         self.ready.set()
 
@@ -80,7 +80,7 @@ class TaskList:
             self._changed()
 
     def remove(self, numbers: Sequence[int]) -> None:
-        """Show these no more; unknown ones are ignored."""
+        """Remove these from view; unknown ones are ignored."""
         if self._early is not None:
             self._early.append(lambda: self.remove(numbers))
             return

@@ -1,4 +1,4 @@
-"""What this machine has to offer, and what is said of it."""
+"""Capacity and description of this machine."""
 
 import os
 from pathlib import Path

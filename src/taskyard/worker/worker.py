@@ -35,7 +35,7 @@ _RESTART_S: Final = 1.0
 
 @runtime_checkable
 class Sweeping(Protocol):
-    """A runtime that may find work nobody wants any more, left behind by earlier incarnations."""
+    """A runtime that may find leftover work of earlier incarnations."""
 
     async def keep_only(self, attempt_ids: frozenset[AttemptId]) -> None:
         """Kill everything but these."""
@@ -157,7 +157,7 @@ class Worker:
         await ready
 
     async def stop(self) -> None:
-        """Accept nothing more, deliver what is to be reported, leave running work alone."""
+        """Accept nothing more, deliver pending reports, leave running work alone."""
         running, self._running = self._running, None
         if running is None:
             return
@@ -372,7 +372,7 @@ class Worker:
         )
 
     async def _let_go(self, ended: list[tuple[Ended, bool]]) -> None:
-        """Release attempts whose end is stored, or refused for good."""
+        """Release attempts whose end is stored or finally refused."""
         released: dict[Runtime, list[AttemptId]] = {}
         without_output = {report.attempt_id for report, _ in ended if report.output_complete}
         for report, _ in ended:

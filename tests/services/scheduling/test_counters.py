@@ -1,4 +1,4 @@
-"""The tally in memory agrees with the store, whatever happens."""
+"""The counters in memory agree with the store, whatever happens."""
 
 import pytest
 

@@ -69,7 +69,7 @@ class Credential(str):
         self._watchers.discard(watcher)
 
     def end(self) -> None:
-        """It lets nobody in from now on. May be called twice."""
+        """The credential stops being valid. Can be called twice."""
         self.has_ended = True
         watchers, self._watchers = self._watchers, set()
         for watcher in watchers:
@@ -118,7 +118,7 @@ class Token(Struct, frozen=True):
 
 
 class User(Struct, frozen=True):
-    """Somebody who signs in with name and password."""
+    """A user who signs in with name and password."""
 
     name: str
     workspace: WorkspaceName

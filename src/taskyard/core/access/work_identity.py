@@ -1,4 +1,4 @@
-"""As whom work runs on a worker, how isolated, and whom a task may ask for."""
+"""Which user work runs as on a worker, how isolated it is, and which user a task may ask for."""
 
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -10,7 +10,7 @@ from taskyard.core.ids import WorkspaceName
 
 
 class Identity(Struct, frozen=True):
-    """A user and group of the worker's machine; the server's own if there is no ``uid``."""
+    """A user and group on the worker's machine; without ``uid``, the server's own."""
 
     uid: int | None = None
     gid: int | None = None
@@ -22,7 +22,7 @@ SERVER: Final = Identity()
 
 
 class Sandbox(Struct, frozen=True):
-    """A sandbox that the operator decided on for work, whatever commands ask for themselves."""
+    """A sandbox that the operator requires, regardless of what commands ask for."""
 
     directories: tuple[str, ...] | None = ()
     """What commands may work in and write to besides their own directories, with everything
@@ -30,7 +30,7 @@ class Sandbox(Struct, frozen=True):
 
 
 class WorkRule(Struct, frozen=True):
-    """As whom and how isolated the work of a workspace run."""
+    """User and isolation of a workspace's work."""
 
     user: Literal["workspace", "server"] | Identity = "server"
     """A user of the workspace's own, the server's, or a given one."""

@@ -15,7 +15,7 @@ MOST_LINKS: Final = 10
 
 
 class CallOrigin(Struct, frozen=True):
-    """What issued a call, if it was not asked for directly."""
+    """What issued a call: an endpoint, a trigger or a schedule; none if it was direct."""
 
     endpoint_id: str | None = None
     trigger_id: str | None = None
@@ -94,7 +94,7 @@ class AllowanceSpent(Overloaded):
 
 
 class CallHeaders(Struct, frozen=True):
-    """Names of the headers in which a function is told about its call; none when empty."""
+    """Names of the headers that carry a call's details to a function; none when empty."""
 
     task: str = ""
     function: str = ""

@@ -1,4 +1,4 @@
-"""What hangs on functions: endpoints, triggers, schedules, tags, nodes, and builds by id."""
+"""Resources of functions: endpoints, triggers, schedules, tags, nodes, and builds by id."""
 
 import re
 import secrets
@@ -119,7 +119,7 @@ class Tag(Struct, frozen=True, tag="tag", tag_field="kind"):
 
 
 class Node(Struct, frozen=True, tag="node", tag_field="kind"):
-    """A machine that somebody registered; noted down, and nothing else."""
+    """A registered machine; stored, and otherwise unused."""
 
     id: str
     workspace: WorkspaceName

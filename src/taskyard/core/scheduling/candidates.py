@@ -65,7 +65,7 @@ class Candidates:
         return bool(worker_index) and not self._pools.is_full(pool)
 
     def is_known_open(self, placement_class: PlacementClass) -> bool:
-        """The same, but no if that had to be found out first; nobody pays for it."""
+        """The same from what is known already, at no cost; otherwise False."""
         place = self._places.get(placement_class)
         if place is None:
             budget = ENDLESS if self._steps is None or placement_class.where is None else EMPTY
@@ -99,7 +99,7 @@ class Candidates:
         self.reserved[before] = task.seq
 
     def choose(self, task: ReadyTask) -> Room | None:
-        """The worker a task would go to now, if it is open to it."""
+        """The worker that a task would go to now; None if there is none."""
         kept = None if task.requirements.is_free else self.reserved
         return self._choose(task, kept)
 
@@ -150,7 +150,7 @@ class Candidates:
         return self._why_refused(task, everywhere.free)
 
     def why_no_room(self, task: ReadyTask) -> Wait:
-        """Why there is no room on the workers that are in question."""
+        """Why none of the eligible workers has room."""
         worker_index = self._place(self.placement_class_of(task), task.workspace).free
         budget = self._budget(task.workspace)
         taken = [name for name in worker_index if self.fleet.refusal(task, name, budget) is None]

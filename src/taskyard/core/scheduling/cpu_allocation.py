@@ -1,4 +1,4 @@
-"""Concrete cores: which processors and which node's memory an attempt has to itself.
+"""CPU allocation: the processors and the NUMA node that an attempt has to itself.
 
 A worker's machine has one or more NUMA nodes. An attempt that asks for whole cores gets concrete
 ones, all of them and its memory from a single node, which it never leaves: memory of another node
@@ -37,7 +37,7 @@ class Topology(Struct, frozen=True, omit_defaults=True):
 
     @property
     def free(self) -> "tuple[FreeNode, ...]":
-        """Everything there is to give."""
+        """All free nodes of a machine on which nothing runs."""
         return tuple(
             FreeNode(
                 node.number,
@@ -62,7 +62,7 @@ class FreeNode(Struct, frozen=True):
 
 
 class CpuAllocation(Struct, frozen=True, omit_defaults=True):
-    """What an attempt has to itself."""
+    """The cores and memory of one node that are reserved for one attempt."""
 
     node: int
     cores: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Which workers are in question for some tasks, kept so that nobody has to look at all of them."""
+"""The workers that are eligible for some tasks, indexed so that a search need not scan all."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from taskyard.core.scheduling.worker_index import WorkerIndex
 
 
 class Selector(NamedTuple):
-    """Which workers are in question, whatever they have free."""
+    """What makes workers eligible, regardless of what they have free."""
 
     runtime: str
     workers: frozenset[WorkerId] | None = None
@@ -48,7 +48,7 @@ class EligibleWorkers:
         self.doubtful[worker_id] = None
 
     def put(self, room: Room, *, selected: bool) -> None:
-        """Settle a doubt."""
+        """Resolve an uncertain worker."""
         if selected:
             self.free.put(room)
             self.whole.put(room.emptied)

@@ -97,7 +97,7 @@ class ReadyQueues(ReadyWindow):
     def try_place(
         self, task: ReadyTask, fleet: Fleet, now: Instant, steps: RuleBudget | None = None
     ) -> Chosen | None:
-        """Choose a worker for a task that is about to be stored; None if it has to wait its turn.
+        """Choose a worker for a task about to be stored; None if the task has to queue.
 
         It need not if there is room for it and nobody waits who might go first. Otherwise as
         :meth:`plan`, which would choose the same once it knew of the task.

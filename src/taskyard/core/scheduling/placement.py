@@ -48,7 +48,7 @@ class Room(Struct, frozen=True):
 
     @property
     def description(self) -> tuple[str, frozenset[str], dict[str, str]]:
-        """What placement policies look at, its name aside."""
+        """What placement policies see of a worker besides its name."""
         return self.hostname, self.tags, self.metadata
 
     @property

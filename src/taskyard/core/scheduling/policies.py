@@ -229,7 +229,7 @@ def reserving(policy: Policy) -> Policy:
 
 
 def problem_of(policy: Policy) -> str | None:
-    """What is wrong with a policy that somebody made; None if nothing is.
+    """What is wrong with a submitted policy; None if it is valid.
 
     What it costs to say so is bounded by the limits above, however large the policy is.
     """

@@ -56,7 +56,7 @@ class Queue:
         """Turn under which the workspace's heap knows this queue; older entries are void."""
 
     def blocked(self) -> bool:
-        """Whether nothing of it may go now, whatever room there is."""
+        """Whether its tasks may not start now, regardless of free capacity."""
         return self.paused or (self.limit is not None and self.running >= self.limit)
 
     def miss(self, entry: tuple[tuple[int, int], ReadyTask], most: int) -> None:
@@ -85,7 +85,7 @@ class Workspace:
         """When it was last given something, as a count of all that was given."""
 
     def at_limit(self) -> bool:
-        """Whether nothing of it may go now, whatever room there is."""
+        """Whether its tasks may not start now, regardless of free capacity."""
         return self.limit is not None and self.running >= self.limit
 
     def heap(self, placement_class: PlacementClass) -> list[QueueEntry]:

@@ -14,7 +14,7 @@ DEFAULT_RUNTIME: Final = "command"
 
 
 class Requirements(Struct, frozen=True, omit_defaults=True):
-    """What has to be true of a worker before the task may go there."""
+    """What a worker must offer before a task can be placed on it."""
 
     resources: Resources = Resources()
     runtime: str = DEFAULT_RUNTIME
@@ -24,7 +24,7 @@ class Requirements(Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_free(self) -> bool:
-        """Whether it takes no room from anybody."""
+        """Whether it takes no capacity."""
         asked = self.resources
         return not (asked.slots or asked.millis or asked.memory_bytes or self.policy)
 
@@ -46,7 +46,7 @@ def requirements_of(spec: TaskSpec) -> Requirements:
 
 
 class ReadyTask(Struct, frozen=True):
-    """What the scheduler has to know of a queued task."""
+    """What the scheduler knows about a queued task."""
 
     seq: int
     id: TaskId
@@ -71,7 +71,7 @@ class ReadyTask(Struct, frozen=True):
 
 
 def ready_task(task: NewTask | Task, seq: int) -> ReadyTask:
-    """What the scheduler has to know of a task that has been ready since it was created."""
+    """The queued task as the scheduler knows it, ready since it was created."""
     spec = task.spec
     return ReadyTask(
         seq,

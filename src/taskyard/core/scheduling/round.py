@@ -22,7 +22,7 @@ LANES: Final = 128
 
 
 class Round:
-    """What one plan has looked at so far."""
+    """The state of one scheduling round: what has been considered so far."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Round:
 
     @property
     def unfinished(self) -> frozenset[WorkspaceName]:
-        """Workspaces whose tasks could not all be considered; the next plan goes on with them."""
+        """Workspaces whose tasks could not all be considered; the next plan continues with them."""
         return frozenset(self._out.union(self._turns))
 
     def next_workspace(self) -> WorkspaceName | None:
@@ -64,7 +64,7 @@ class Round:
         self._looked[name, placement_class.apart] += 1
 
     def out_of_steps(self, name: WorkspaceName) -> None:
-        """Nothing more can be found out for a workspace in this plan."""
+        """The workspace's budget for rules is spent for this plan."""
         self._out.add(name)
 
     def top(self, name: WorkspaceName) -> list[QueueEntry]:

@@ -19,7 +19,7 @@ class Budget(Protocol):
 
     @property
     def owner(self) -> WorkspaceName | None:
-        """Whose it is; None for nobody's."""
+        """The workspace that is charged; None for no one."""
         ...
 
     def spend(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""What rules say of workers, found out once for each rule and worker.
+"""Results of placement rules, evaluated once per rule and worker.
 
 Kept for each workspace apart: one with more rules than fit forgets its own, and pays for them
 again.

@@ -77,7 +77,7 @@ def effort_of(rule: str) -> int:
 
 
 def reading_effort_of(rule: str) -> int:
-    """Steps that parsing a rule takes, if it was not parsed lately."""
+    """Steps that parsing a rule takes; 0 if it was parsed recently."""
     return 0 if rule in _parsed_rules else _PARSING * len(rule)
 
 
@@ -87,7 +87,7 @@ def size_of_rule(rule: str) -> int:
 
 
 def mentions_all(rule: str) -> bool:
-    """Whether a rule may depend on other workers, told without parsing it: rather yes than no."""
+    """Whether a rule may depend on other workers, guessed without parsing; may be a false yes."""
     return _ALL in rule
 
 

@@ -21,7 +21,7 @@ SLACK: Final = 64
 
 
 class ReadyWindow:
-    """What is ready and what runs, kept current by whoever feeds changes in."""
+    """What is ready and what runs, kept current from the changes that are fed in."""
 
     def __init__(self, pools: Pools | None = None) -> None:
         self._pools = pools or Pools()
@@ -85,7 +85,7 @@ class ReadyWindow:
         self._settle(key, queue)
 
     def expect(self, key: QueueKey, queued: int) -> None:
-        """The store holds so many ready tasks of this queue: reread it if we know of fewer."""
+        """The store holds this many ready tasks of the queue: read it again if fewer are known."""
         queue = self._queue(key)
         if not queue.more and len(queue.window) < queued:
             self.reread(key)
@@ -127,7 +127,7 @@ class ReadyWindow:
         self._settle(key, queue)
 
     def ended(self, key: QueueKey, pool: PoolIndex | None = None) -> None:
-        """An attempt of this queue gave back its room, or a planned one did not come about."""
+        """An attempt of this queue released its capacity, or a planned one did not start."""
         self._pools.ended(pool)
         queue = self._queue(key)
         queue.running -= 1
@@ -160,7 +160,7 @@ class ReadyWindow:
         return workspace
 
     def _offer(self, key: QueueKey, queue: Queue) -> None:
-        """Have the workspace's heap know this queue's present head, if it may go."""
+        """Put the queue's current head on the workspace's heap, if it may start."""
         if not queue.window or queue.blocked():
             queue.in_heap = None
             return

@@ -30,7 +30,7 @@ _NOTHING: Final = Headroom(inf, -inf, -inf, -inf, -inf)
 
 
 class TooManyRefused(Exception):
-    """A search looked at many workers with room, and none was accepted so far."""
+    """A search saw many workers with room, and all were refused so far."""
 
 
 class WorkerIndex:

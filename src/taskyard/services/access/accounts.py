@@ -74,7 +74,7 @@ class Accounts:
         workspace: WorkspaceName | None = None,
         expires_in_s: float | None = None,
     ) -> tuple[Token, str]:
-        """A new token, and its text, which nobody can find out again.
+        """Create a token; its text is returned once and cannot be read again.
 
         ``workspace`` is the caller's own when None; with :data:`INSTALLATION`, the role is one of
         the installation. ``expires_in_s`` None means it never expires.
@@ -127,7 +127,7 @@ class Accounts:
     async def revoke_token(
         self, caller: Caller, token_id: str, workspace: WorkspaceName | None = None
     ) -> Token:
-        """Nobody gets in with it any more. Raises ``NotAllowed`` or ``NotFound``."""
+        """Revoke a token. Raises ``NotAllowed`` or ``NotFound``."""
         where = await self._enter(caller, "token.revoke", token_id, workspace)
         entry = self._audit.entry(caller, "token.revoke", token_id, workspace=where)
         return await _finish(

@@ -75,7 +75,7 @@ class Audit:
         detail: str | None = None,
         workspace: WorkspaceName | None = None,
     ) -> None:
-        """Record a refused attempt, in the trail of the caller's own workspace unless told.
+        """Record a refused attempt, by default in the trail of the caller's workspace.
 
         Never fails: whoever is refused is to be told that, whatever becomes of the entry.
         """

@@ -74,7 +74,7 @@ class Authentication:
         self._key = secrets.token_bytes(32)
 
     def known(self, header: str, address: str | None = None) -> Caller | None:
-        """The caller of an ``Authorization`` header, if that was verified before; a few µs.
+        """The caller of an ``Authorization`` header that was verified before, or None; a few µs.
 
         None says nothing about the credential: :meth:`authenticate` finds out.
         """
@@ -203,7 +203,7 @@ class Authentication:
             credential.end()
 
     def last_use(self, token_id: str) -> Instant | None:
-        """When a token was last used, if that is not stored yet."""
+        """When a token was last used; None if that is stored already."""
         return self._uses.get(token_id)
 
     async def write_uses(self) -> None:
@@ -239,7 +239,7 @@ class Authentication:
         known.sources[address] = None
 
     async def _lead(self, digest: bytes, name: str, password: str, address: str | None) -> Caller:
-        """Verify for everybody who comes with this password meanwhile."""
+        """Verify once; concurrent requests with the same credentials share the result."""
         flight = self._flights[digest] = Verification()
         try:
             known = await self._verify(name, password, address)

@@ -45,7 +45,7 @@ class KeySource(Protocol):
         ...
 
     def create(self) -> bytes:
-        """Make one durably and return it; return the present one if somebody was faster."""
+        """Create a key durably and return it; return the existing one if there is one by now."""
         ...
 
 

@@ -41,7 +41,7 @@ class Identities:
         """Workspaces that exist."""
 
     async def of(self, workspace: WorkspaceName) -> Identity:
-        """As whom work of a workspace runs.
+        """Which user the work of a workspace runs as.
 
         Raises ``Conflict`` if no user id is left for it, or if it may not be served.
         """

@@ -60,7 +60,7 @@ class KnownCredential:
 
 
 class Verification:
-    """A password being verified; everybody who came with the same one waits for its end."""
+    """A password being verified; concurrent requests with the same one wait for the result."""
 
     def __init__(self) -> None:
         self.done = anyio.Event()

@@ -1,4 +1,4 @@
-"""Slows down whoever guesses passwords, keys and tokens."""
+"""Login throttle: slows down guessing of passwords, keys and tokens."""
 
 import hashlib
 import ipaddress
@@ -167,7 +167,7 @@ class SecretCheck:
         self._right: dict[tuple[str | None, bytes], None] = {}
 
     def judge(self, name: str | None, secret: str, address: str | None, *, right: bool) -> bool:
-        """Whether ``secret`` lets somebody in; ``right`` says whether it is the right one.
+        """Whether ``secret`` is accepted; ``right`` says whether it is the right one.
 
         Raises ``Overloaded`` during a pause, right or not: the answer must not tell which.
         """

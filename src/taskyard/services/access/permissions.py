@@ -1,4 +1,4 @@
-"""What a caller has to be allowed to do something, checked before anything is done."""
+"""Checks of a caller's permissions, made before anything is done."""
 
 import re
 from typing import Final

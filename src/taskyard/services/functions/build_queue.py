@@ -1,4 +1,4 @@
-"""Whose build is next: places are shared by the workspaces, however much each has to build.
+"""Whose build is next: fair between workspaces, however much each has to build.
 
 1. The versions of one function are built one after another; a function with versions left waits
    behind the other functions of its workspace.

@@ -42,7 +42,7 @@ class BuildLimits(Struct, frozen=True):
 
 
 class Builds:
-    """What is to be built, and the logs of what is."""
+    """The builds that wait or run, and their logs."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Builds:
         built: Callable[[Function], object],
         limits: BuildLimits = BuildLimits(),  # noqa: B008 - frozen
     ) -> None:
-        """Prepare; ``built`` is told of a function whose build is stored."""
+        """Prepare; ``built`` is called with a function whose build is stored."""
         self._store = store
         self._version_builder = version_builder
         self._builder = builder
@@ -239,7 +239,7 @@ class Builds:
         self._built(await self._store.function(workspace, function_id))
 
     async def _retire(self, workspace: WorkspaceName, function_id: FunctionId) -> None:
-        """Remove builds that nobody needs any more."""
+        """Remove builds that are no longer needed."""
         try:
             function = await self._store.function(workspace, function_id)
             versions = await self._store.versions(workspace, function_id, None, 200)

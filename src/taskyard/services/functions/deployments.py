@@ -1,4 +1,4 @@
-"""What is deployed, and the rules it has to keep, whichever dialect it came through."""
+"""Deployments and their validation, the same for all dialects."""
 
 import re
 from typing import Final
@@ -71,7 +71,7 @@ def _check_handler(handler: str) -> None:
 
 
 def language_of(deployment: Deployment, known: Function | None) -> Language:
-    """What a version of a function is written in. Raises :class:`InvalidInput` if it is not told.
+    """The language of a version. Raises :class:`InvalidInput` if it cannot be determined.
 
     ``known`` is the function, if there is one.
     """

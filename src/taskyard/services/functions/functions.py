@@ -75,7 +75,7 @@ class Functions:
         )
 
     async def load(self) -> None:
-        """Learn what there is. Call once, before anything else."""
+        """Load the stored functions. Call once, before anything else."""
         for function in await self._store.everything():
             self._know(function)
         self._images |= await self._store.image_versions()

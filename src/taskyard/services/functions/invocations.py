@@ -1,4 +1,4 @@
-"""Calls under ids of their own: issued with their task in one step, and looked at again."""
+"""Function invocations: create, wait for, query."""
 
 from collections.abc import Mapping
 
@@ -59,7 +59,7 @@ class Invocations:
         self._quotas = quotas or {}
 
     def quota(self, workspace: WorkspaceName) -> tuple[Allowance, ...]:
-        """What is left to a workspace this month (UTC), if its calls are counted."""
+        """Calls left to a workspace this month (UTC); None if its calls are not counted."""
         limit = self._quotas.get(workspace)
         if limit is None:
             return ()

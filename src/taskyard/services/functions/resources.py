@@ -1,4 +1,4 @@
-"""What hangs on functions, as callers see it: add, look, change, remove."""
+"""Resources of functions, as callers see them: add, get, change, remove."""
 
 from collections.abc import AsyncIterator, Collection
 from typing import Final, TypeVar
@@ -64,7 +64,7 @@ class FunctionResources:
         return found
 
     async def endpoint(self, endpoint_id: str) -> Endpoint:
-        """By the id alone, whoever asks. Raises ``NotFound``."""
+        """Get it by id alone, for any caller. Raises ``NotFound``."""
         found = await self._store.get(Endpoint, endpoint_id, None)
         if not isinstance(found, Endpoint):
             raise NotFound("endpoint", endpoint_id)
@@ -116,7 +116,7 @@ class FunctionResources:
         await self._audit.done(caller, f"{_word(entry)}.delete", entry.id)
 
     async def delete_function(self, caller: Caller, function: Function) -> None:
-        """Delete a function, and for good what hangs on it. Raises as ``Functions.delete``."""
+        """Delete a function and, permanently, its resources. Raises as ``Functions.delete``."""
         require(caller, Role.WRITE)
         await self._store.remove_of_function(function.id)
         await self._functions.delete(caller, function.id)

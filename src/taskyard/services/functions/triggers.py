@@ -1,4 +1,4 @@
-"""Calls that nobody asks for: what triggers and schedules issue.
+"""Invocations by triggers and schedules.
 
 Ends are heard of on the bus; what was missed (a crash, a store in trouble) is found again by
 looking through all that is unsettled. Settling a call and issuing what follows it is one

@@ -90,7 +90,7 @@ class ImagePuller:
 
 
 class VersionBuilder:
-    """Makes versions, whatever they are.
+    """Builds versions: source by its tool chain, images by pulling them.
 
     Args:
         bundles: where source is.

@@ -72,7 +72,7 @@ class JobTimers:
         self._moved.set()
 
     def close(self) -> None:
-        """Hear no more changes. May be called twice."""
+        """Unsubscribe from changes. Can be called twice."""
         self._stop_listening()
 
     async def _starting(self) -> None:
@@ -117,7 +117,7 @@ class JobTimers:
                 self._look = True
 
     async def _look_through(self) -> None:
-        """Settle whatever is owed, heard of or not."""
+        """Do everything that is due, announced or not."""
         after = 0
         while found := await self._store.owed(after, AT_ONCE):
             after = found[-1][0]

@@ -101,7 +101,7 @@ class Subscription:
 
 
 class Bus:
-    """Announces committed changes to everybody in this process who wants to know."""
+    """Announces committed changes to the subscribers in this process."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []

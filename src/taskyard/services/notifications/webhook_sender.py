@@ -197,7 +197,7 @@ class WebhookSender:
     async def _record(
         self, delivery_id: str, made: Try, state: DeliveryState, next_at: Instant | None
     ) -> None:
-        """Until it is stored: sending again because the disk is full would help nobody."""
+        """Retry until it is stored: a full disk is no reason to send the message again."""
         while True:
             try:
                 await self._store.record_try(delivery_id, made, state, next_at)

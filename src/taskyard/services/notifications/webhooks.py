@@ -131,7 +131,7 @@ class Webhooks:
         return await self._store.dispatches(caller.workspace, task_id)
 
     async def redeliver(self, caller: Caller, delivery_id: str) -> Delivery:
-        """Send it once more, whatever became of it. Raises ``NotAllowed`` or ``NotFound``.
+        """Send it once more, regardless of its state. Raises ``NotAllowed`` or ``NotFound``.
 
         The message is the same, with the same id; its signature carries a new timestamp.
         """

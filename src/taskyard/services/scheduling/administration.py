@@ -36,7 +36,7 @@ class Workers:
         return await self._store.workers()
 
     async def drain(self, caller: Caller, worker_id: WorkerId) -> tuple[WorkerRecord, Capacity]:
-        """Have a worker take nothing new; what runs there goes on.
+        """Drain a worker: it takes nothing new, and what runs there continues.
 
         That outlives restarts of the server and of the worker, until :meth:`undrain`. Draining
         twice changes nothing. Raises ``NotAllowed``, and ``NotFound`` for a worker never heard of.
@@ -75,7 +75,7 @@ class Maintenance:
         self._known: MaintenanceRecord | None = None
 
     async def state(self) -> MaintenanceRecord:
-        """As it is. Raises as the store does."""
+        """The current state. Raises as the store does."""
         if self._known is None:
             self._known = await self._store.read()
         return self._known

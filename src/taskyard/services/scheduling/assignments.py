@@ -142,7 +142,7 @@ class Assignments:
         return await self._output.limit(task.workspace, task.id, attempt.number, limit)
 
     async def _identity(self, task: Task, work: Work) -> Identity:
-        """As whom commands and functions run; containers do not ask."""
+        """Which user commands and functions run as; containers do not use it."""
         is_function = isinstance(work, FunctionCall) and not work.image
         if is_function:
             self._identities.admit(task.workspace, functions=True)

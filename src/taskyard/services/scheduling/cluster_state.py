@@ -112,7 +112,7 @@ class ClusterState:
         return [one.record for one in self._present.values() if one.beat < limit]
 
     def spare(self) -> None:
-        """Count the silence of all workers from now on: nobody could hear them until now."""
+        """Restart the silence timers of all workers: heartbeats could not be received until now."""
         for one in self._present.values():
             one.beat = self._monotonic()
 

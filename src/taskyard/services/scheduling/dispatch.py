@@ -136,7 +136,7 @@ class Dispatch:
         self._wake.set()
 
     def try_place(self, task: NewTask) -> Placement | None:
-        """Take room for a task that is about to be stored; None if it has to wait its turn.
+        """Reserve capacity for a task about to be stored; None if the task has to queue.
 
         Whoever asks says what came of it: :meth:`stored`, or :meth:`mark_uncertain`.
         """
@@ -156,7 +156,7 @@ class Dispatch:
         self._wake.set()
 
     def mark_uncertain(self, placement: Placement) -> None:
-        """Nobody can say whether a task was stored with its placement."""
+        """It is unknown whether a task was stored with its placement."""
         self._placing.discard(placement.attempt_id)
         self._doubtful.append(placement)
         self._wake.set()
@@ -330,5 +330,5 @@ class Dispatch:
         self._wake.set()
 
     def close(self) -> None:
-        """Hear no more changes. May be called twice."""
+        """Unsubscribe from changes. Can be called twice."""
         self._stop_listening()

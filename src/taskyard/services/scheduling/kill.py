@@ -42,7 +42,7 @@ class KillOrders:
         await self.send(fresh)
 
     async def resume(self, attempt: Attempt, signal: str, grace_s: float) -> None:
-        """A kill that was asked for before a restart goes on, with the next :meth:`repeat`."""
+        """Continue a kill requested before a restart, with the next :meth:`repeat`."""
         self._note(attempt, signal, grace_s)
 
     async def send(self, attempt_ids: Sequence[AttemptId]) -> None:

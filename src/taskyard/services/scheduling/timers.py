@@ -83,7 +83,7 @@ class Timers:
         self._wake.set()
 
     def close(self) -> None:
-        """Hear no more changes. May be called twice."""
+        """Unsubscribe from changes. Can be called twice."""
         self._stop_listening()
 
 

@@ -147,7 +147,7 @@ class Tasks:
         return await self._store.task_by_key(caller.workspace, key)
 
     async def page(self, query: TaskQuery) -> TaskPage:
-        """One page; ``query.workspace`` has to be the caller's."""
+        """One page of tasks; ``query.workspace`` must be the caller's."""
         return await self._store.list_tasks(query)
 
     async def counts(self, caller: Caller, group: GroupName | None = None) -> dict[TaskState, int]:

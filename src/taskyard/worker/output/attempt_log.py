@@ -242,7 +242,7 @@ class AttemptOutput:
         return b"".join(parts)
 
     def seal(self, reported: dict[Stream, int], *, patient: bool) -> dict[Stream, StreamSize]:
-        """Settle both streams for good, now that nobody writes any more, and return their sizes.
+        """Finish both streams after the last write, and return their sizes.
 
         ``reported`` has the bytes the runtime counted as dropped; what a runtime left in the file
         beyond the limit is found here, and given back to the disk. May be repeated.

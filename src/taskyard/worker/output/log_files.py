@@ -142,12 +142,12 @@ class LogFiles:
         return output
 
     def forget(self, attempt_id: AttemptId) -> None:
-        """Drop what is remembered of an attempt, and wake whoever waits for it."""
+        """Forget an attempt and wake its waiters."""
         self._outputs.pop(attempt_id, None)
         self.touch(attempt_id)
 
     def touch(self, attempt_id: AttemptId) -> None:
-        """Wake whoever waits for this attempt's output to grow."""
+        """Wake those waiting for this attempt's output to grow."""
         if _ID.fullmatch(attempt_id):
             self._watch.touch(self._root / attempt_id)
 
@@ -193,7 +193,7 @@ def _listing(directory: Path) -> Iterator[Path]:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory and all in it, whatever modes the work left; gone already is fine."""
+    """Remove a directory tree regardless of file modes; a missing one is fine."""
     if _remove_shallow(path):
         return
 

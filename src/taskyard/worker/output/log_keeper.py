@@ -1,4 +1,4 @@
-"""What becomes of an attempt's output once the attempt is over.
+"""Finishes an attempt's output: stores, compresses or deletes it.
 
 Little output travels with the report into the store, and its directory goes; much output is
 compressed; what is in between stays as it is.

@@ -1,4 +1,4 @@
-"""One watcher for everybody who waits for output to grow.
+"""One watcher shared by all that wait for output to grow.
 
 Growth is found by looking: a ``stat`` costs one or two microseconds, needs no descriptor and works
 on every file system, while change notification by the kernel would have to be told of each file
@@ -23,7 +23,7 @@ _LARGEST_SHARE: Final = 0.25
 
 
 class _Watched:
-    """One attempt that somebody waits for."""
+    """One attempt with waiters."""
 
     __slots__ = ("due_at", "event", "known", "output", "since", "waiters")
 
@@ -85,7 +85,7 @@ class LogWatch:
 
     @property
     def polling(self) -> bool:
-        """Whether anybody waits."""
+        """Whether there are waiters."""
         return self._timer is not None
 
     def _schedule(self, delay_s: float) -> None:
