@@ -117,6 +117,7 @@ class CallHarness:
         memory_bytes: int | None = None,
         log_limit_bytes: int = 1 << 20,
         request: CallRequest | None = None,
+        kill_grace_s: float = 0.2,
     ) -> Assignment:
         """A call, ready to be started."""
         content = body.encode() if isinstance(body, str) else body
@@ -138,7 +139,7 @@ class CallHarness:
             resources=Resources(memory_bytes=memory_bytes),
             timeout_s=self.timeout_s if timeout_s is None else timeout_s,
             kill_signal="SIGTERM",
-            kill_grace_s=0.2,
+            kill_grace_s=kill_grace_s,
             log_limit_bytes=log_limit_bytes,
         )
 
@@ -161,7 +162,9 @@ class CallHarness:
         await self.start(assignment)
         return await self.ended(assignment)
 
-    async def kill(self, assignment: Assignment, signal: str = "SIGTERM") -> None:
+    async def kill(
+        self, assignment: Assignment, signal: str = "SIGTERM", grace_s: float = 0.2
+    ) -> None:
         """Order a kill."""
-        order = KillOrder(assignment.attempt_id, assignment.lease_token, signal, 0.2)
+        order = KillOrder(assignment.attempt_id, assignment.lease_token, signal, grace_s)
         await self.runtime.kill(order)

@@ -198,10 +198,12 @@ async def test_what_a_call_sees_of_itself(own: FunctionWorld) -> None:
 
 
 async def test_a_kill_leaves_nothing(own: FunctionWorld) -> None:
-    """Of a call and all that it started."""
+    """Of a call and all that it started, and that does not end when it is asked."""
     await own.build(
         "import subprocess, time\ndef handle(request):\n"
-        "    subprocess.Popen(['sleep', '1000'], start_new_session=True)\n    time.sleep(1000)\n"
+        "    line = 'trap \"\" TERM; while :; do sleep 0.1; done'\n"
+        "    subprocess.Popen(['/bin/sh', '-c', line], start_new_session=True)\n"
+        "    time.sleep(1000)\n"
     )
     ended = await own.call(timeout_s=1.0)
     assert ended.reason is Reason.TIMEOUT

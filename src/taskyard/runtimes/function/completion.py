@@ -1,6 +1,7 @@
 """How calls end: what is done to their members, what becomes of their output, what is reported."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -42,7 +43,7 @@ _LINK_AFTER_S: Final = 0.1
 _NO_SIZE: Final = StreamSize()
 
 
-class Settlement:
+class Settlement(ABC):
     """The part of the function runtime that brings calls to their end."""
 
     def __init__(self, clock: Clock, results: ResultFiles) -> None:
@@ -72,8 +73,12 @@ class Settlement:
             if member is None or call.settling:
                 continue
             if call.deadline is not None and now >= call.deadline:
-                call.forced = call.forced or Reason.TIMEOUT
-                self.spawn(self._settle_forced, call, member)
+                if call.forced is None:
+                    call.forced = Reason.TIMEOUT
+                    given = call.assignment
+                    self._end_call(call, member, given.kill_signal, given.kill_grace_s, now)
+                else:
+                    self.spawn(self._settle_forced, call, member)
                 continue
             age = now - call.given_at
             if age > STOPPED_S and self._is_stopped(call, member, now):
@@ -87,6 +92,25 @@ class Settlement:
                     link_output(call, member) if not call.is_linked else free_surplus(call)
                 except OSError as error:
                     _log.warning("output not linked", error=str(error))
+
+    def _end_call(self, call: Call, member: Member, name: str, grace_s: float, now: float) -> None:
+        """Have a call end: asked first, and killed when the grace is over."""
+        if call.signalled_at is None:
+            call.signalled_at = self._clock.now()
+        ends = now + grace_s
+        # The deadline of one that has run too long lies in the past.
+        is_late = call.deadline is None or call.deadline <= now
+        call.deadline = ends if is_late or call.deadline is None else min(call.deadline, ends)
+        if name == "SIGKILL" or grace_s <= 0:
+            self.spawn(self._settle_forced, call, member)
+        else:
+            call.signal = call.signal or name
+            self._ask_to_end(call, member, name, grace_s)
+
+    @abstractmethod
+    def _ask_to_end(self, call: Call, member: Member, name: str, grace_s: float) -> None:
+        """Send a signal, such as ``SIGTERM``, to what runs for a call; it may be gone."""
+        ...
 
     def _is_stopped(self, call: Call, member: Member, now: float) -> bool:
         """Whether a member does nothing at all, as nobody here wanted, and has not for a while."""

@@ -30,6 +30,10 @@ class Tree(Protocol):
         """The first process is there."""
         ...
 
+    def pids(self) -> list[int]:
+        """Who is alive. Blocks for a moment."""
+        ...
+
     def kill(self) -> int:
         """Kill everybody; answers how many were alive. Blocks for a moment."""
         ...
@@ -62,6 +66,10 @@ class CgroupTree:
 
     def spawned(self, pid: int) -> None:
         """See the protocol. The kernel knows."""
+
+    def pids(self) -> list[int]:
+        """See the protocol."""
+        return self._attempt_cgroup.pids()
 
     def kill(self) -> int:
         """See the protocol."""
@@ -111,6 +119,10 @@ class SessionTree:
     def spawned(self, pid: int) -> None:
         """See the protocol."""
         self._pid = pid
+
+    def pids(self) -> list[int]:
+        """See the protocol."""
+        return [one.pid for one in self._members()]
 
     def kill(self) -> int:
         """See the protocol. All are stopped first, so that nobody escapes by forking."""

@@ -12,7 +12,7 @@ from taskyard.core.access.work_identity import SERVER
 from taskyard.core.attempts import Ended, Survivor
 from taskyard.core.instants import Instant
 from taskyard.core.states import Reason
-from taskyard.ports.runtime import Assignment, KillOrder
+from taskyard.ports.runtime import Assignment
 
 _LENGTHS: Final = struct.Struct("!II")
 _HEADER_MAX: Final = 4 << 20
@@ -35,8 +35,8 @@ class Call:
         "looked_at",
         "member",
         "offered_at",
-        "order",
         "settling",
+        "signal",
         "signalled_at",
         "trouble",
         "was_stopped",
@@ -60,8 +60,9 @@ class Call:
         """Whether its start was."""
         self.is_linked = False
         """Whether its output is to be found in its directory."""
-        self.order: KillOrder | None = None
         self.signalled_at: Instant | None = None
+        self.signal: str | None = None
+        """Which it was asked to end with, if it was."""
         self.forced: Reason | None = None
         """Why its member is being killed, if it is."""
         self.settling = False

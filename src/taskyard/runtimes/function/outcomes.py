@@ -171,12 +171,10 @@ def kill_report(
     call: Call, now: Instant, method: str, killed: int, survivors: tuple[Any, ...]
 ) -> KillReport:
     """The proof of a kill."""
-    order = call.order
-    polite = order.signal if order is not None and call.signalled_at is not None else None
     return KillReport(
         requested_at=call.signalled_at or now,
         done_at=now,
-        signal=polite,
+        signal=call.signal,
         forced=killed > 0,
         method=method,
         killed_count=killed,

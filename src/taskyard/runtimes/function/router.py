@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +43,7 @@ Rebuild = Callable[[WorkspaceName, FunctionId, int], Awaitable[bool]]
 """Takes a version; answers whether it can be used now. Raises ``TaskyardError``."""
 
 
-class Switchboard(Settlement, ABC):
+class Switchboard(Settlement):
     """What all runtimes of functions have in common, whatever their members are made of.
 
     Args:
@@ -149,22 +149,14 @@ class Switchboard(Settlement, ABC):
         call = self._calls.get(order.attempt_id)
         if call is None or call.ended is not None or call.settling:
             return
-        call.order = order
         member = call.member
         if member is None:
             self._withdraw(call)
             return
         if call.forced is None:
             call.forced = Reason.KILLED
-        if call.signalled_at is None:
-            call.signalled_at = self._clock.now()
         now = asyncio.get_running_loop().time()
-        ends = now + order.grace_s
-        call.deadline = ends if call.deadline is None else min(call.deadline, ends)
-        if order.signal == "SIGKILL" or order.grace_s <= 0:
-            self.spawn(self._settle_forced, call, member)
-        else:
-            self._signal(member, order.signal)
+        self._end_call(call, member, order.signal, order.grace_s, now)
 
     def _withdraw(self, call: Call) -> None:
         """End a call that no member has seen."""
@@ -353,9 +345,4 @@ class Switchboard(Settlement, ABC):
         Raises ``OSError``, ``msgspec.DecodeError`` if it was not, ``RuntimeUnavailable`` if it
         cannot be run here.
         """
-        ...
-
-    @abstractmethod
-    def _signal(self, member: Member, name: str) -> None:
-        """Send a signal, such as ``SIGTERM``, to a member; it may be gone."""
         ...

@@ -1,7 +1,6 @@
 """The runtime of functions that are source: calls are answered by warm processes."""
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import shutil
@@ -24,23 +23,27 @@ from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import BuildFailed, ResultFiles
 from taskyard.ports.runtime import Listener
 from taskyard.runtimes.function.abandoned_calls import Orphans
-from taskyard.runtimes.function.containment import ProcessTrees
+from taskyard.runtimes.function.containment import ProcessTrees, Tree
 from taskyard.runtimes.function.fork_server import SANDBOXES, Nursery, locked
-from taskyard.runtimes.function.instance import Member
+from taskyard.runtimes.function.instance import Call, Member
 from taskyard.runtimes.function.integrity import sound_manifest
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
 from taskyard.runtimes.function.manifest import Manifest
 from taskyard.runtimes.function.outcomes import Ending
 from taskyard.runtimes.function.ownership import is_taken_back, take_back
+from taskyard.runtimes.function.process_body import TreeBody
 from taskyard.runtimes.function.process_pool import ProcessPool
 from taskyard.runtimes.function.reachability import closed_places
 from taskyard.runtimes.function.router import Switchboard
 from taskyard.runtimes.function.sandboxed_fork_server import SandboxedNursery
+from taskyard.runtimes.function.termination import Termination
 from taskyard.runtimes.function.toolchains.build import CHILD
 
 _log = structlog.get_logger(__name__)
 
 _RESTART_PAUSE_S: Final = 0.5
+_TURN_S: Final = 0.01
+"""Between two looks at whose turn it is to end."""
 _MEANS: Final = "install Taskyard, and keep its data, where every user may pass"
 
 
@@ -174,10 +177,21 @@ class FunctionRuntime(Switchboard):
         del self._pools[pool.key]
         self.spawn(self._settle_orphans, Orphans([pool]))
 
-    def _signal(self, member: Member, name: str) -> None:
-        if member.pid:
-            with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):
-                os.killpg(member.pid, signal_number(name) or signal.SIGTERM)
+    def _ask_to_end(self, call: Call, member: Member, name: str, grace_s: float) -> None:
+        if member.pid and isinstance(member.body, TreeBody):
+            number = signal_number(name) or signal.SIGTERM
+            self.spawn(self._terminate, call, member.body.tree, member.pid, number, grace_s)
+
+    async def _terminate(
+        self, call: Call, tree: Tree, pid: int, number: int, grace_s: float
+    ) -> None:
+        run = anyio.to_thread.run_sync
+        now = anyio.current_time()
+        termination = await run(Termination, tree, pid, number, grace_s, now)
+        while not call.settling and call.ended is None:
+            if await run(termination.advance, anyio.current_time()):
+                return
+            await anyio.sleep(_TURN_S)
 
     async def _pool(self, key: PoolKey, place: Path) -> ProcessPool:
         manifest = await anyio.to_thread.run_sync(_described, place, key.identity)

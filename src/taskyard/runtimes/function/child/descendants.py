@@ -19,6 +19,40 @@ def children() -> list[int]:
         return [int(one) for one in file.read().split()]
 
 
+def descendants(cgroup: str | None) -> set[int]:
+    """The living processes in a cgroup, and those that descend from this process."""
+    found: set[int] = set()
+    if cgroup is not None:
+        for path, _, _ in os.walk(cgroup):
+            with (
+                contextlib.suppress(OSError),
+                open(f"{path}/cgroup.procs", encoding="ascii") as file,
+            ):
+                found.update(int(line) for line in file.read().split())
+    above = [os.getpid()]
+    while above:
+        with contextlib.suppress(OSError, ValueError):
+            for pid in _children_of(above.pop()):
+                above.append(pid)
+                if not _is_dead(pid):
+                    found.add(pid)
+    return found
+
+
+def _children_of(pid: int) -> list[int]:
+    """By all of its threads. Raises ``OSError`` if it is gone."""
+    found = []
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
+            found += [int(one) for one in file.read().split()]
+    return found
+
+
+def _is_dead(pid: int) -> bool:
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()[0] in "ZX"
+
+
 def end_all(cgroup: str | None, within_s: float) -> None:
     """Kill what is in a cgroup, and all descendants; wait until they are gone, or for so long."""
     give_up_at = time.monotonic() + within_s

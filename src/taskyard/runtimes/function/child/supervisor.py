@@ -1,7 +1,8 @@
 """Runs one step of a build, and leaves nothing of it behind.
 
 A pipe that the server holds is the standard input: when it ends, because the step is given up or
-because the server is dead, the step is killed. The step itself is a child in a session and cgroups
+because the server is dead, the step is to end: its processes are asked to, get a second of grace,
+and are killed. The step itself is a child in a session and cgroups
 of its own; standard output and environment are passed on to it. When it ends, or is to, whatever
 it has started is killed, and the cgroups are removed: only then does this process end, with the
 exit code of the step, or 255 for one that died of a signal.
@@ -18,13 +19,18 @@ import os
 import select
 import signal
 import sys
+import time
 from typing import Any, Final, NoReturn
 
 from taskyard.runtimes.function.child import confining
-from taskyard.runtimes.function.child.descendants import end_all, remove_cgroups
+from taskyard.runtimes.function.child.descendants import descendants, end_all, remove_cgroups
 from taskyard.runtimes.function.child.reaching import open_up
+from taskyard.runtimes.processes.terminating import ask_to_end, readers
 
 _LAST_S: Final = 5.0
+_GRACE_S: Final = 1.0
+"""How long a step gets to end by itself when it is given up."""
+_PAUSE_S: Final = 0.01
 _IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -41,6 +47,9 @@ def main() -> NoReturn:
     if pid == 0:
         _become(spec, parent)
     status = _watch(pid)
+    if status is None:
+        is_sandboxed = os.path.basename(spec["command"][0]) == "bwrap"
+        _ask_to_end(pid, cgroups[0] if cgroups else None, is_sandboxed=is_sandboxed)
     end_all(cgroups[0] if cgroups else None, _LAST_S)
     remove_cgroups(cgroups)
     if status is None:
@@ -72,6 +81,25 @@ def _become(spec: dict[str, Any], parent: int) -> NoReturn:
         with contextlib.suppress(BaseException):
             os.write(1, f"cannot be started: {error}\n".encode())
     os._exit(127)
+
+
+def _ask_to_end(pid: int, cgroup: str | None, *, is_sandboxed: bool) -> None:
+    """Ask all processes of the step to end, and wait for them, as long as the grace lasts.
+
+    Bubblewrap would end at once, and everything in the sandbox with it.
+    """
+    asked = descendants(cgroup) - ({pid} if is_sandboxed else set())
+    waiting = readers(asked)
+    ask_to_end([one for one in asked if one not in waiting], signal.SIGTERM)
+    begun_at = time.monotonic()
+    while descendants(cgroup) and time.monotonic() < begun_at + _GRACE_S:
+        if waiting and time.monotonic() > begun_at + _GRACE_S / 2:
+            ask_to_end(waiting, signal.SIGTERM)
+            waiting = set()
+        time.sleep(_PAUSE_S)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 def _watch(pid: int) -> int | None:

@@ -270,7 +270,9 @@ class ImageRuntime(Switchboard):
         finally:
             self._at_work -= 1
 
-    def _signal(self, member: Member, name: str) -> None:
+    def _ask_to_end(self, call: Call, member: Member, name: str, grace_s: float) -> None:
+        del call, grace_s
+        # An engine sends it to the first process, as it does for other containers.
         if isinstance(member, ImageMember):
             self.spawn(member.container.signal, name)
 
