@@ -287,3 +287,14 @@ def test_a_copy_of_the_files_is_a_store(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(run())
+
+
+def test_columns_in_braces_are_filled_in() -> None:
+    """In every query of every file; those of a table with an alias carry that."""
+    folder = resources.files("taskyard.store.sqlite") / "queries"
+    names = {one.name.removesuffix(".sql") for one in folder.iterdir()} - {"columns"}
+    for name in names:
+        named = queries(name)
+        for query in named.available_queries:
+            assert "{" not in getattr(getattr(named, query), "sql", ""), query
+    assert "t.seq, t.id, t.workspace, t.spec" in queries("jobs").executions_of_job.sql

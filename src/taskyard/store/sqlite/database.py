@@ -1,5 +1,6 @@
 """Opens the database file, reads the queries, and writes many rows with one statement."""
 
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
@@ -19,6 +20,7 @@ CHUNK: Final = 32
 """Rows of one statement at most."""
 STATEMENTS: Final = 512
 """Prepared statements kept by a connection that writes: there is one for every number of rows."""
+_COLUMNS_IN_BRACES: Final = re.compile(r"\{(\w+\.)?(\w+)\}")
 _READ: Final = 4096
 """Characters of a command that are looked through for secrets: one search meets many commands."""
 
@@ -60,9 +62,25 @@ def _shown(text: str | None) -> str | None:
 
 @cache
 def queries(name: str) -> Any:
-    """The named queries of one ``queries/NAME.sql``."""
-    text = resources.files("taskyard.store.sqlite").joinpath("queries", f"{name}.sql").read_text()
+    """The named queries of one ``queries/NAME.sql``; columns in braces are filled in."""
+    text = _COLUMNS_IN_BRACES.sub(_filled, _read(name))
     return aiosql.from_str(text, "sqlite3", mandatory_parameters=False)
+
+
+def _read(name: str) -> str:
+    return resources.files("taskyard.store.sqlite").joinpath("queries", f"{name}.sql").read_text()
+
+
+@cache
+def _columns() -> dict[str, list[str]]:
+    """The lists of ``queries/columns.sql`` by name."""
+    found = re.findall(r"^-- columns: (\w+)\n((?:[^\n-].*\n)+)", _read("columns"), re.MULTILINE)
+    return {name: text.replace("\n", " ").strip().split(", ") for name, text in found}
+
+
+def _filled(match: re.Match[str]) -> str:
+    table, name = match.groups()
+    return ", ".join(f"{table or ''}{column}" for column in _columns()[name])
 
 
 def chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:

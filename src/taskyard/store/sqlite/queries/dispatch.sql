@@ -7,14 +7,14 @@ SELECT workspace, state, sum(total) FROM task_counts GROUP BY workspace, state;
 
 -- name: ready
 -- Queued tasks of one group, in the order in which they go.
-SELECT seq, id, priority, cpu_millis, memory_bytes, queued_at, expires_at, demand
+SELECT {ready_task}
 FROM tasks
 WHERE workspace = :workspace AND group_name = :group_name AND state = 'queued'
 ORDER BY priority DESC, seq LIMIT :limit;
 
 -- name: ready_behind
 -- The same, behind a position.
-SELECT seq, id, priority, cpu_millis, memory_bytes, queued_at, expires_at, demand
+SELECT {ready_task}
 FROM tasks
 WHERE workspace = :workspace AND group_name = :group_name AND state = 'queued'
   AND (priority < :priority OR (priority = :priority AND seq > :seq))
@@ -30,8 +30,7 @@ WHERE seq = :seq AND id = :task_id AND state = 'queued'
   AND EXISTS (SELECT 1 FROM workers
               WHERE workers.id = :worker_id AND incarnation = :incarnation
                 AND workers.state = 'ready')
-RETURNING seq, id, workspace, spec, state, created_at, attempt_count, start_at, current_attempt,
-       kill_requested_at, finished_at, reason, message, schedule_id, due_at, retry_of, priority;
+RETURNING {task};
 
 -- name: place_of
 SELECT workspace, group_name, state FROM tasks WHERE seq = :seq;

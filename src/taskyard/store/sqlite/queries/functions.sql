@@ -4,34 +4,29 @@ INSERT INTO functions (id, workspace, name, language, created_at, updated_at, ti
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: function_by_id
-SELECT id, workspace, name, language, created_at, updated_at, title, description,
-       tags, limits, live_version, last_version, paused, deleted_at
+SELECT {function}
 FROM functions WHERE id = :id AND workspace = :workspace;
 
 -- name: function_by_name
-SELECT id, workspace, name, language, created_at, updated_at, title, description,
-       tags, limits, live_version, last_version, paused, deleted_at
+SELECT {function}
 FROM functions WHERE workspace = :workspace AND name = :name AND deleted_at IS NULL;
 
 -- name: functions_of_workspace
-SELECT id, workspace, name, language, created_at, updated_at, title, description,
-       tags, limits, live_version, last_version, paused, deleted_at
+SELECT {function}
 FROM functions
 WHERE workspace = :workspace AND id > :after AND (deleted_at IS NOT NULL) = :deleted
   AND (:tag IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value = :tag))
 ORDER BY id LIMIT :limit;
 
 -- name: functions_newest_first
-SELECT id, workspace, name, language, created_at, updated_at, title, description,
-       tags, limits, live_version, last_version, paused, deleted_at
+SELECT {function}
 FROM functions
 WHERE workspace = :workspace AND id < :after AND (deleted_at IS NOT NULL) = :deleted
   AND (:tag IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value = :tag))
 ORDER BY id DESC LIMIT :limit;
 
 -- name: all_functions
-SELECT id, workspace, name, language, created_at, updated_at, title, description,
-       tags, limits, live_version, last_version, paused, deleted_at
+SELECT {function}
 FROM functions WHERE deleted_at IS NULL ORDER BY id;
 
 -- name: update_function!
@@ -51,13 +46,11 @@ INSERT INTO function_versions (function_id, number, state, bundle, size_bytes, l
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: version_by_number
-SELECT function_id, number, state, bundle, size_bytes, language, handler, entry, dependencies,
-       created_at, created_by, finished_at, message, image, digest, credentials
+SELECT {version}
 FROM function_versions WHERE function_id = :function_id AND number = :number;
 
 -- name: versions_of_function
-SELECT function_id, number, state, bundle, size_bytes, language, handler, entry, dependencies,
-       created_at, created_by, finished_at, message, image, digest, credentials
+SELECT {version}
 FROM function_versions WHERE function_id = :function_id AND number < :before
 ORDER BY number DESC LIMIT :limit;
 
@@ -69,8 +62,7 @@ SELECT DISTINCT bundle FROM function_versions;
 SELECT function_id, number FROM function_versions WHERE image <> '';
 
 -- name: unbuilt
-SELECT function_id, number, state, bundle, size_bytes, language, handler, entry, dependencies,
-       created_at, created_by, finished_at, message, image, digest, credentials,
+SELECT {version},
        (SELECT workspace FROM functions WHERE id = function_id)
 FROM function_versions WHERE state IN ('pending', 'building') ORDER BY created_at, number;
 

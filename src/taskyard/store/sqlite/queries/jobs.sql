@@ -44,13 +44,11 @@ UPDATE jobs SET modified_at = :now, next_at = :next_at, recurring = :recurring, 
 WHERE seq = :seq;
 
 -- name: job_by_id
-SELECT seq, workspace, group_name, id, definition, created_at, modified_at, retry_count, next_at,
-       ticket, execution_count
+SELECT {job}
 FROM jobs WHERE workspace = :workspace AND group_name = :group_name AND id = :id;
 
 -- name: job_by_seq
-SELECT seq, workspace, group_name, id, definition, created_at, modified_at, retry_count, next_at,
-       ticket, execution_count
+SELECT {job}
 FROM jobs WHERE seq = :seq;
 
 -- name: jobs_of_group
@@ -58,15 +56,13 @@ SELECT id, created_at, modified_at FROM jobs
 WHERE workspace = :workspace AND group_name = :group_name ORDER BY modified_at DESC, seq DESC;
 
 -- name: recurring_jobs
-SELECT seq, workspace, group_name, id, definition, created_at, modified_at, retry_count, next_at,
-       ticket, execution_count
+SELECT {job}
 FROM jobs WHERE workspace = :workspace AND recurring = 1
 ORDER BY modified_at DESC, seq DESC LIMIT :limit;
 
 -- name: waiting_jobs
 -- Those that start by themselves later, the next one first.
-SELECT seq, workspace, group_name, id, definition, created_at, modified_at, retry_count, next_at,
-       ticket, execution_count
+SELECT {job}
 FROM jobs WHERE workspace = :workspace AND next_at IS NOT NULL
 ORDER BY next_at, seq LIMIT :limit;
 
@@ -84,8 +80,7 @@ WHERE workspace = :workspace AND kind = :kind AND state = 'pending';
 SELECT min(next_at) FROM jobs WHERE next_at IS NOT NULL;
 
 -- name: due_jobs
-SELECT seq, workspace, group_name, id, definition, created_at, modified_at, retry_count, next_at,
-       ticket, execution_count
+SELECT {job}
 FROM jobs WHERE next_at IS NOT NULL AND next_at <= :now ORDER BY next_at LIMIT :limit;
 
 -- name: move_job_on!
@@ -101,17 +96,13 @@ VALUES (:job_seq, :number, :task_seq, :address);
 
 -- name: executions_of_job
 SELECT e.number, e.address, e.settled,
-       t.seq, t.id, t.workspace, t.spec, t.state, t.created_at, t.attempt_count, t.start_at,
-       t.current_attempt, t.kill_requested_at, t.finished_at, t.reason, t.message, t.schedule_id,
-       t.due_at, t.retry_of, t.priority
+       {t.task}
 FROM job_executions AS e CROSS JOIN tasks AS t ON t.seq = e.task_seq
 WHERE e.job_seq = :job_seq ORDER BY e.number DESC LIMIT :limit;
 
 -- name: execution_of_task
 SELECT e.number, e.address, e.settled,
-       t.seq, t.id, t.workspace, t.spec, t.state, t.created_at, t.attempt_count, t.start_at,
-       t.current_attempt, t.kill_requested_at, t.finished_at, t.reason, t.message, t.schedule_id,
-       t.due_at, t.retry_of, t.priority, e.job_seq
+       {t.task}, e.job_seq
 FROM tasks AS t CROSS JOIN job_executions AS e ON e.task_seq = t.seq
 WHERE t.id = :task_id;
 
@@ -122,9 +113,7 @@ FROM job_executions AS e CROSS JOIN tasks AS t ON t.seq = e.task_seq
 WHERE e.job_seq = :job_seq AND e.settled = 0 ORDER BY e.number;
 
 -- name: last_attempt
-SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
-       resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
-       handle, outcome, progress, progress_text
+SELECT {attempt}
 FROM attempts WHERE task_seq = :seq ORDER BY number DESC LIMIT 1;
 
 -- name: owed

@@ -23,25 +23,20 @@ SELECT coalesce(max(seq), 0) FROM tasks;
 SELECT id, state, seq FROM tasks WHERE workspace = :workspace AND idempotency_key = :key;
 
 -- name: task_by_id
-SELECT seq, id, workspace, spec, state, created_at, attempt_count, start_at, current_attempt,
-       kill_requested_at, finished_at, reason, message, schedule_id, due_at, retry_of, priority
+SELECT {task}
 FROM tasks WHERE id = :id;
 
 -- name: task_by_seq
-SELECT seq, id, workspace, spec, state, created_at, attempt_count, start_at, current_attempt,
-       kill_requested_at, finished_at, reason, message, schedule_id, due_at, retry_of, priority
+SELECT {task}
 FROM tasks WHERE seq = :seq;
 
 -- name: task_where
 -- The head of a listing; the conditions are put together from the filters asked for.
-SELECT seq, id, workspace, spec, state, created_at, attempt_count, start_at, current_attempt,
-       kill_requested_at, finished_at, reason, message, schedule_id, due_at, retry_of, priority
+SELECT {task}
 FROM tasks;
 
 -- name: attempts_of_task
-SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
-       resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
-       handle, outcome, progress, progress_text
+SELECT {attempt}
 FROM attempts WHERE task_seq = :seq ORDER BY number;
 
 -- name: time_of_attempts
@@ -49,23 +44,17 @@ FROM attempts WHERE task_seq = :seq ORDER BY number;
 SELECT sum(max(0, finished_at - started_at)) FROM attempts WHERE task_seq = :seq AND finished_at IS NOT NULL;
 
 -- name: attempt_by_id
-SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
-       resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
-       handle, outcome, progress, progress_text
+SELECT {attempt}
 FROM attempts WHERE id = :id;
 
 -- name: attempts_unended
 -- Of all workers.
-SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
-       resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
-       handle, outcome, progress, progress_text
+SELECT {attempt}
 FROM attempts WHERE finished_at IS NULL;
 
 -- name: attempts_unended_of
 -- Of one worker.
-SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token, lease_expires_at,
-       resources, state, assigned_at, started_at, finished_at, exit_code, signal, reason, message,
-       handle, outcome, progress, progress_text
+SELECT {attempt}
 FROM attempts WHERE finished_at IS NULL AND worker_id = :worker_id;
 
 -- name: events_of_task

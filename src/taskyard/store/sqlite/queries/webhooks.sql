@@ -88,28 +88,24 @@ WHERE workspace = :workspace AND id = :id;
 
 -- name: delivery^
 -- One message of this workspace.
-SELECT number, id, workspace, task_id, attempt_id, event, url, state, created_at, attempt_count,
-    next_at, delivered_at, last_status, last_error
+SELECT {delivery}
 FROM webhook_deliveries WHERE workspace = :workspace AND id = :id;
 
 -- name: deliveries
 -- A page of a workspace's messages, newest first.
-SELECT number, id, workspace, task_id, attempt_id, event, url, state, created_at, attempt_count,
-    next_at, delivered_at, last_status, last_error
+SELECT {delivery}
 FROM webhook_deliveries WHERE workspace = :workspace AND number < :before
 ORDER BY number DESC LIMIT :limit;
 
 -- name: deliveries_in_state
 -- The same, those in one state.
-SELECT number, id, workspace, task_id, attempt_id, event, url, state, created_at, attempt_count,
-    next_at, delivered_at, last_status, last_error
+SELECT {delivery}
 FROM webhook_deliveries WHERE workspace = :workspace AND state = :state AND number < :before
 ORDER BY number DESC LIMIT :limit;
 
 -- name: deliveries_of_task
 -- The messages about one task, oldest first.
-SELECT number, id, workspace, task_id, attempt_id, event, url, state, created_at, attempt_count,
-    next_at, delivered_at, last_status, last_error
+SELECT {delivery}
 FROM webhook_deliveries WHERE task_id = :task_id AND workspace = :workspace
 ORDER BY number LIMIT :limit;
 
