@@ -142,7 +142,7 @@ async def test_everything_reported_is_kept(store: Any) -> None:
         usage=Usage(1.5, 0.25, 1 << 20),
         stdout=StreamSize(5, 7),
         stderr=StreamSize(0, 0),
-        folded={"stdout": b"\x00\xff"},
+        inline_output={"stdout": b"\x00\xff"},
         started_at=after(NOW, 99),
     )
     attempt = await store.tasks.attempt(WS, placed.attempt.id)
@@ -155,8 +155,8 @@ async def test_everything_reported_is_kept(store: Any) -> None:
     assert (attempt.started_at, attempt.finished_at) == (after(NOW, 1), after(NOW, 2))
     assert (attempt.kill_report, attempt.usage) == (report, Usage(1.5, 0.25, 1 << 20))
     assert (attempt.stdout, attempt.handle) == (StreamSize(5, 7), {"pid": 7, "cgroup": "x"})
-    assert await store.tasks.folded(attempt.id, "stdout") == b"\x00\xff"
-    assert await store.tasks.folded(attempt.id, "stderr") is None
+    assert await store.tasks.inline_output(attempt.id, "stdout") == b"\x00\xff"
+    assert await store.tasks.inline_output(attempt.id, "stderr") is None
 
 
 async def test_a_repeated_report_changes_nothing_and_is_not_refused(store: Any) -> None:

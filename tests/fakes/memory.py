@@ -138,7 +138,7 @@ class MemoryTasks:
         await checkpoint()
         return self._model.delete(workspace, task_ids, now)
 
-    async def folded(self, attempt_id: AttemptId, stream: str) -> bytes | None:
+    async def inline_output(self, attempt_id: AttemptId, stream: str) -> bytes | None:
         """See the port."""
         await checkpoint()
         return self._model.output.get((attempt_id, stream))

@@ -261,7 +261,7 @@ class ModelState:
             stdout=ended.stdout,
             stderr=ended.stderr,
         )
-        for stream, data in ended.folded.items():
+        for stream, data in ended.inline_output.items():
             self.output[attempt.id, stream] = data
         decided = verdict(
             ended,

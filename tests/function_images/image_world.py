@@ -99,5 +99,5 @@ class ImageWorld(CallHarness):
     def output(self, ended: Ended, stream: str = "stdout") -> bytes:
         """All that a call printed."""
         if ended.output_complete:
-            return ended.folded.get(stream, b"")
+            return ended.inline_output.get(stream, b"")
         return (self.directory(ended.attempt_id) / stream).read_bytes()

@@ -39,7 +39,7 @@ async def test_much_output_is_complete(world: ImageWorld) -> None:
     assert not ended.output_complete
     assert world.output(ended) == LINE * 20_000
     after = await world.call("print 0")
-    assert after.folded == {"stderr": b"oh\n"}
+    assert after.inline_output == {"stderr": b"oh\n"}
 
 
 async def test_output_beyond_the_limit_is_counted_and_not_kept(world: ImageWorld) -> None:
@@ -78,4 +78,4 @@ async def test_a_program_may_hand_output_over_with_its_answer(world: ImageWorld)
     ended = await world.call("carry")
     assert ended.result is not None
     assert ended.result.body == b"ok"
-    assert ended.folded == {"stdout": b"own\nouts", "stderr": b"errs!"}
+    assert ended.inline_output == {"stdout": b"own\nouts", "stderr": b"errs!"}

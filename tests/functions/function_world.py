@@ -115,7 +115,7 @@ class FunctionWorld(CallHarness):
     async def output(self, ended: Ended, stream: str) -> bytes:
         """What a call printed, wherever it is: calls that take their time have it in files."""
         if ended.output_complete:
-            return ended.folded.get(stream, b"")
+            return ended.inline_output.get(stream, b"")
         path = self.directories.path(ended.attempt_id) / stream
         return await anyio.Path(path).read_bytes()
 

@@ -222,7 +222,7 @@ async def test_little_output_needs_no_directory(functions: FunctionWorld) -> Non
         await functions.start(assignment)
         ended = await functions.ended(assignment)
         assert ended.output_complete
-        assert ended.folded == {"stdout": f"out {text}\n".encode(), "stderr": b"err\n"}
+        assert ended.inline_output == {"stdout": f"out {text}\n".encode(), "stderr": b"err\n"}
         assert not functions.directories.path(assignment.attempt_id).exists()
 
 
@@ -329,6 +329,6 @@ async def test_a_dead_nursery_is_replaced(fast: FunctionWorld) -> None:
     nursery._process.kill()
     ended = await fast.ended(assignment)
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.RUNTIME_TROUBLE)
-    assert ended.folded == {"stdout": b"so far\n"} or not ended.output_complete
+    assert ended.inline_output == {"stdout": b"so far\n"} or not ended.output_complete
     await eventually_async(lambda: fast.runtime._nursery not in {None, nursery})
     assert (await fast.call()).state is AttemptState.SUCCEEDED

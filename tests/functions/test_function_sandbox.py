@@ -99,7 +99,7 @@ def words(ended: Ended) -> str:
 
 def nothing_came_of_it(world: FunctionWorld, ended: Ended) -> None:
     """The output of a call is empty, and no link."""
-    assert not any(ended.folded.values())
+    assert not any(ended.inline_output.values())
     for stream in ("stdout", "stderr"):
         path = world.directories.path(ended.attempt_id) / stream
         assert not path.is_symlink()

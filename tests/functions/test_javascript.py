@@ -79,13 +79,13 @@ async def test_bad_handlers_end_their_calls(fast: FunctionWorld) -> None:
     await fast.build(SOURCE, language=Language.JAVASCRIPT)
     thrown = await fast.call("throw")
     assert (thrown.reason, thrown.message) == (Reason.FUNCTION_ERROR, "TypeError: went wrong")
-    assert b"TypeError" in thrown.folded["stderr"]
+    assert b"TypeError" in thrown.inline_output["stderr"]
     left = await fast.call("exit")
     assert (left.reason, left.exit_code) == (Reason.EXIT_CODE, 3)
     looped = await fast.call("loop", timeout_s=0.5)
     assert looped.reason is Reason.TIMEOUT
     printed = await fast.call("print")
-    assert printed.folded == {"stdout": b"out\n", "stderr": b"err\n"}
+    assert printed.inline_output == {"stdout": b"out\n", "stderr": b"err\n"}
     assert (await fast.call("nonsense")).reason is Reason.FUNCTION_ERROR
     much = fast.assignment("much")
     await fast.start(much)
@@ -94,7 +94,7 @@ async def test_bad_handlers_end_their_calls(fast: FunctionWorld) -> None:
     assert (path / "stdout").stat().st_size == 100000
     again = await fast.call("print")
     assert again.state is AttemptState.SUCCEEDED
-    assert again.folded == {"stdout": b"out\n", "stderr": b"err\n"}
+    assert again.inline_output == {"stdout": b"out\n", "stderr": b"err\n"}
 
 
 async def test_source_that_does_not_compile_fails_the_build(fast: FunctionWorld) -> None:

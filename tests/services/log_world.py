@@ -69,7 +69,7 @@ class StoreFake:
             raise NotFound("attempt", attempt_id)
         return attempt
 
-    async def folded(self, attempt_id: AttemptId, stream: str) -> bytes | None:
+    async def inline_output(self, attempt_id: AttemptId, stream: str) -> bytes | None:
         """See the port."""
         await checkpoint()
         return self.output.get((attempt_id, stream))
@@ -82,7 +82,7 @@ class LogWorld:
         self,
         root: Path,
         *,
-        fold_bytes: int = 64,
+        inline_limit_bytes: int = 64,
         compress_bytes: int = 200,
         limit: int = 1_000_000,
         ping_s: float = 15.0,
@@ -92,7 +92,9 @@ class LogWorld:
         self.store = StoreFake()
         self.bus = Bus()
         self.files = LogFiles(root, poll_s=0.001, idle_poll_s=0.001)
-        self.keeper = LogKeeper(self.files, fold_bytes=fold_bytes, compress_bytes=compress_bytes)
+        self.keeper = LogKeeper(
+            self.files, inline_limit_bytes=inline_limit_bytes, compress_bytes=compress_bytes
+        )
         store = cast("TaskStore", self.store)
         self.logs = Logs(store, self.files)
         self.follow = Follow(store, self.files, self.bus, ping_s=ping_s)
@@ -163,8 +165,8 @@ class LogWorld:
         return await self.keeper.finish(attempt_id, ended)
 
     def commit(self, ended: Ended) -> None:
-        """The engine stores the report with the folded output, in one transaction."""
-        for stream, data in ended.folded.items():
+        """The engine stores the report with the inline_output output, in one transaction."""
+        for stream, data in ended.inline_output.items():
             self.store.output[ended.attempt_id, stream] = data
         self.store.all[ended.attempt_id] = msgspec.structs.replace(
             self.store.all[ended.attempt_id],

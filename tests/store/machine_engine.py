@@ -124,7 +124,7 @@ class EngineRules(MachineBase):
                 kill_report=killed,
                 usage=Usage(0.5, 0.25, 1 << 20) if code == 0 else None,
                 stdout=StreamSize(3),
-                folded={"stdout": b"a\0b"},
+                inline_output={"stdout": b"a\0b"},
             )
         self.reports.append(report)
         self.apply([report])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakes.stores import prepare
-from taskyard.store.sqlite import issued as module
+from taskyard.store.sqlite import invocations as module
 from taskyard.store.sqlite.database import FILE_NAME, connect, queries
 
 VALUES = {

@@ -20,7 +20,7 @@ from fakes.stores import Probe, opened, prepare
 from taskyard.core.errors import StoreDamaged, StoreInUse
 from taskyard.core.instants import after
 from taskyard.ports.store import TaskQuery
-from taskyard.store.sqlite.database import FILE_NAME
+from taskyard.store.sqlite.database import FILE_NAME, queries
 from taskyard.store.sqlite.migrate import migrate
 
 HOLDER = """

@@ -15,9 +15,9 @@ from fakes.stores import FAST, prepare
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.states import TaskState
 from taskyard.ports.store import TaskQuery
-from taskyard.store.sqlite import listing as listing_module
+from taskyard.store.sqlite import task_list as listing_module
 from taskyard.store.sqlite.database import FILE_NAME, connect, queries
-from taskyard.store.sqlite.listing import list_tasks
+from taskyard.store.sqlite.task_list import list_tasks
 
 WS = WorkspaceName("default")
 FEW, MANY = 2_000, 50_000

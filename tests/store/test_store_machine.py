@@ -36,7 +36,7 @@ from taskyard.core.instants import Instant, after
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import NewTask, Task, TaskSpec
 from taskyard.ports.store import TaskQuery
-from taskyard.store.sqlite import listing
+from taskyard.store.sqlite import task_list
 
 
 class StoreMachine(EngineRules):
@@ -261,7 +261,7 @@ class StoreMachine(EngineRules):
         attempts = self.run(self.store.tasks.attempts(workspace, task_id))
         assert attempts == self.model.attempts(task.seq)
         for attempt in attempts:
-            data = self.run(self.store.tasks.folded(attempt.id, "stdout"))
+            data = self.run(self.store.tasks.inline_output(attempt.id, "stdout"))
             assert data == self.model.output.get((attempt.id, "stdout"))
         if task.state is TaskState.QUEUED:
             ranks = [one.rank for one in self.model.ready(workspace, task.spec.group)]
@@ -286,7 +286,7 @@ class StoreMachine(EngineRules):
 @pytest.mark.timeout(300)
 def test_the_store_behaves_like_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever callers, workers and time do, store and model tell the same story."""
-    monkeypatch.setattr(listing, "LOOK_AT", LOOK_AT)
+    monkeypatch.setattr(task_list, "LOOK_AT", LOOK_AT)
     from hypothesis.stateful import run_state_machine_as_test  # noqa: PLC0415
 
     run_state_machine_as_test(

@@ -38,7 +38,7 @@ async def test_attempt_goes_all_the_way(world: World) -> None:
     assert isinstance(world.engine.reports[0], Started)
     world.runtime.end(A)
     await eventually_async(lambda: world.keeper.stored_ids == [A])
-    assert world.engine.ends()[0].folded == {"stdout": b"word"}
+    assert world.engine.ends()[0].inline_output == {"stdout": b"word"}
     assert world.runtime.released == [A]
     assert not world.worker.holds(A)
 
@@ -97,7 +97,7 @@ async def test_end_is_reported_even_if_its_output_cannot_be_read(world: World) -
     await world.worker.assign([assignment("a")])
     world.runtime.end(A)
     await eventually_async(lambda: len(world.engine.ends()) == 1)
-    assert world.engine.ends()[0].folded == {}
+    assert world.engine.ends()[0].inline_output == {}
 
 
 async def test_refused_attempt_is_killed_and_not_settled(world: World) -> None:

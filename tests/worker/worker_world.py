@@ -158,7 +158,7 @@ class Keeper:
         assert attempt_id == ended.attempt_id
         if self.broken:
             raise OSError(5, "no disk")
-        return msgspec.structs.replace(ended, folded={"stdout": b"word"})
+        return msgspec.structs.replace(ended, inline_output={"stdout": b"word"})
 
     async def stored(self, ended: Ended) -> None:
         """Note it."""

@@ -126,8 +126,8 @@ async def _run(
     return LocalCall(
         ended,
         body,
-        ended.folded.get("stdout", b"") or await _content(directory / "stdout"),
-        ended.folded.get("stderr", b"") or await _content(directory / "stderr"),
+        ended.inline_output.get("stdout", b"") or await _content(directory / "stdout"),
+        ended.inline_output.get("stderr", b"") or await _content(directory / "stderr"),
     )
 
 

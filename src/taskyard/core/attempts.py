@@ -147,7 +147,7 @@ class Ended(Struct, frozen=True, tag="ended"):
     usage: Usage | None = None
     stdout: StreamSize = StreamSize()
     stderr: StreamSize = StreamSize()
-    folded: dict[str, bytes] = {}
+    inline_output: dict[str, bytes] = {}
     """Small finished output, ``stdout`` and ``stderr``, to be kept in the store itself; with it, as
     ``order``, the index of the order in which it came."""
     order_bytes: int = 0

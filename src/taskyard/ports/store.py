@@ -178,7 +178,7 @@ class TaskStore(Protocol):
         """
         ...
 
-    async def folded(self, attempt_id: AttemptId, stream: str) -> bytes | None:
+    async def inline_output(self, attempt_id: AttemptId, stream: str) -> bytes | None:
         """Output kept in the store itself; None if it is elsewhere."""
         ...
 

@@ -45,7 +45,7 @@ from taskyard.server.wiring import Adapters, Wired, wire
 from taskyard.server.workroots import open_work_root, remove_abandoned
 from taskyard.services.engine import Engine
 from taskyard.services.loops import Loop, keep_running
-from taskyard.store.sqlite.room import Reserve
+from taskyard.store.sqlite.disk_space import Reserve
 from taskyard.store.sqlite.store import SqliteStore
 from taskyard.transport.local.transport import LocalTransport
 from taskyard.worker.machine import Machine, capacity
@@ -202,7 +202,8 @@ async def assemble(
         keep(
             "output_sweep",
             lambda: keeper.sweep(
-                lambda attempt: any(one.holds(attempt) for one in workers), store.tasks.folded
+                lambda attempt: any(one.holds(attempt) for one in workers),
+                store.tasks.inline_output,
             ),
         )
         yield Node(engine, worker, metrics, wired, store.reserve, tuple(hosts))

@@ -201,7 +201,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     results = ResultFiles(settings.data / "attempts")
     calls = Calls(functions, submits, store.functions, results, bus, clock)
     invocations = Invocations(
-        store.issued,
+        store.invocations,
         functions,
         calls,
         submits,
@@ -213,7 +213,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         quotas=settings.greencloud.quotas(),
     )
     triggers = Triggers(
-        store.function_resources, store.issued, invocations, store.parking, bus, clock
+        store.function_resources, store.invocations, invocations, store.parking, bus, clock
     )
     job_timers = JobTimers(store.jobs, bus, clock, webhooks.wake)
     engine = Engine(

@@ -195,7 +195,7 @@ def triggers(yard: Yard) -> Triggers:
     invocations: Any = NoFunctions()
     store = yard.store
     return Triggers(
-        store.function_resources, store.issued, invocations, store.parking, Bus(), yard.clock
+        store.function_resources, store.invocations, invocations, store.parking, Bus(), yard.clock
     )
 
 

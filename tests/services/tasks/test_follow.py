@@ -242,10 +242,10 @@ STEPS = st.lists(
 @given(
     steps=STEPS,
     limit=st.sampled_from([0, 10, 90, 10**6]),
-    fold_bytes=st.sampled_from([0, 64, 10**4]),
+    inline_limit_bytes=st.sampled_from([0, 64, 10**4]),
 )
 def test_every_byte_is_delivered_once(
-    steps: list[tuple[str, object]], limit: int, fold_bytes: int
+    steps: list[tuple[str, object]], limit: int, inline_limit_bytes: int
 ) -> None:
     """However writing, reading, reconnecting, ending, folding and compressing interleave."""
     with (
@@ -253,7 +253,7 @@ def test_every_byte_is_delivered_once(
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr(archive, "MEMBER_BYTES", 50)
-        world = LogWorld(Path(root), limit=limit, fold_bytes=fold_bytes)
+        world = LogWorld(Path(root), limit=limit, inline_limit_bytes=inline_limit_bytes)
         anyio.run(_Story(world).tell, steps)
 
 
@@ -306,7 +306,7 @@ class _Story:
         elif step == "end":
             await self.end_further()
         elif step == "compress":
-            # Only what is over and not folded is ever compressed.
+            # Only what is over and not inline_output is ever compressed.
             if self.ending == 4 and (self.world.root / self.attempt_id).exists():
                 self.world.compress(self.attempt_id)
         elif step != "reconnect" and not self.ending:

@@ -22,7 +22,7 @@ MOST_BYTES = 40 << 20
 @pytest.mark.parametrize("compressed", [False, True])
 async def test_it_needs_little_memory(tmp_path: Path, compressed: bool) -> None:
     """Plain or compressed; each piece in its place."""
-    world = LogWorld(tmp_path, fold_bytes=0, compress_bytes=1 << 30, limit=1 << 30)
+    world = LogWorld(tmp_path, inline_limit_bytes=0, compress_bytes=1 << 30, limit=1 << 30)
     attempt_id = world.begin()
     directory = tmp_path / attempt_id
     count = SIZE // PIECE
@@ -59,7 +59,7 @@ async def test_it_needs_little_memory(tmp_path: Path, compressed: bool) -> None:
 
 async def test_a_reader_that_comes_back_late_is_answered_soon(tmp_path: Path) -> None:
     """All of the largest index has to be passed over for that."""
-    world = LogWorld(tmp_path, fold_bytes=0, compress_bytes=1 << 30, limit=1 << 30)
+    world = LogWorld(tmp_path, inline_limit_bytes=0, compress_bytes=1 << 30, limit=1 << 30)
     attempt_id = world.begin()
     directory = tmp_path / attempt_id
     half = MAX_RECORDS // 2

@@ -62,19 +62,19 @@ async def test_output_comes_in_order_while_it_runs(world: LogWorld) -> None:
     assert mixed(await outputs(world, wait=False)) == SAID
 
 
-@pytest.mark.parametrize("fold_bytes", [0, 1000])
+@pytest.mark.parametrize("inline_limit_bytes", [0, 1000])
 @pytest.mark.parametrize("compressed", [True, False])
 async def test_output_comes_in_order_afterwards(
-    tmp_path: Path, fold_bytes: int, compressed: bool
+    tmp_path: Path, inline_limit_bytes: int, compressed: bool
 ) -> None:
     """Out of the store, plain files and archives."""
-    world = LogWorld(tmp_path, fold_bytes=fold_bytes)
+    world = LogWorld(tmp_path, inline_limit_bytes=inline_limit_bytes)
     await say_some(world)
     (attempt_id,) = world.store.all
     await world.end(attempt_id)
     if compressed:
         world.compress(attempt_id)
-    assert (tmp_path / attempt_id).exists() == (not fold_bytes)
+    assert (tmp_path / attempt_id).exists() == (not inline_limit_bytes)
     assert mixed(await outputs(world)) == SAID
 
 
@@ -222,7 +222,7 @@ async def test_an_archived_index_that_is_damaged_costs_the_order_only(world: Log
 @pytest.mark.parametrize("compressed", [True, False])
 async def test_the_exit_tells_what_is_gone(tmp_path: Path, compressed: bool) -> None:
     """Deleted by hand, or damaged in an archive; the other stream comes all the same."""
-    world = LogWorld(tmp_path, fold_bytes=0)
+    world = LogWorld(tmp_path, inline_limit_bytes=0)
     attempt_id = world.begin()
     world.say(attempt_id, OUT, b"gone")
     world.say(attempt_id, ERR, b"here")
@@ -254,7 +254,7 @@ async def test_every_byte_once_and_in_order_across_reconnects(
     """Whatever part was read live, after the end, out of the store or out of an archive."""
     with tempfile.TemporaryDirectory() as directory:
         fold, compress = data.draw(st.sampled_from([0, 10_000])), data.draw(st.booleans())
-        world = LogWorld(Path(directory), fold_bytes=fold, compress_bytes=10_000)
+        world = LogWorld(Path(directory), inline_limit_bytes=fold, compress_bytes=10_000)
         attempt_id = world.begin()
         found: list[tuple[Stream, bytes]] = []
         at = {OUT: 0, ERR: 0}

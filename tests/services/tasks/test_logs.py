@@ -18,7 +18,7 @@ OUT, ERR = Stream.STDOUT, Stream.STDERR
 
 async def test_output_that_is_gone_is_told(tmp_path: Path) -> None:
     """Deleted by hand or by damage: neither empty nor the end, but an error that says so."""
-    world = LogWorld(tmp_path, fold_bytes=0)
+    world = LogWorld(tmp_path, inline_limit_bytes=0)
     attempt_id = world.begin()
     world.write(attempt_id, Stream.STDOUT, b"0123456789")
     world.write(attempt_id, Stream.STDERR, b"abc")

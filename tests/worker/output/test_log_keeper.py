@@ -58,11 +58,11 @@ def report(attempt_id: AttemptId = ONE, out: StreamSize = EMPTY) -> Ended:
     return Ended(attempt_id, LeaseToken("l"), Instant(1), AttemptState.SUCCEEDED, stdout=out)
 
 
-async def test_little_output_is_folded(keeper: LogKeeper, tmp_path: Path) -> None:
+async def test_little_output_is_inline_output(keeper: LogKeeper, tmp_path: Path) -> None:
     """Both streams travel with the report; once that is stored the directory goes."""
     directory = make(tmp_path, ONE, b"out", b"err")
     ended = await keeper.finish(ONE, report())
-    assert ended.folded == {"stdout": b"out", "stderr": b"err"}
+    assert ended.inline_output == {"stdout": b"out", "stderr": b"err"}
     assert (ended.stdout, ended.stderr) == (StreamSize(3), StreamSize(3))
     assert await keeper.finish(ONE, report()) == ended
     assert directory.exists()
@@ -73,7 +73,7 @@ async def test_little_output_is_folded(keeper: LogKeeper, tmp_path: Path) -> Non
 async def test_empty_streams_are_left_out(keeper: LogKeeper, tmp_path: Path) -> None:
     """Nothing is stored for nothing, and nothing stays on disk."""
     directory = make(tmp_path, ONE, b"", b"err")
-    assert (await keeper.finish(ONE, report())).folded == {"stderr": b"err"}
+    assert (await keeper.finish(ONE, report())).inline_output == {"stderr": b"err"}
     silent = make(tmp_path, TWO, b"")
     ended = await keeper.finish(TWO, report(TWO))
     assert ended == report(TWO)
@@ -83,12 +83,12 @@ async def test_empty_streams_are_left_out(keeper: LogKeeper, tmp_path: Path) -> 
 
 
 async def test_fold_limit_is_for_both_streams_together(keeper: LogKeeper, tmp_path: Path) -> None:
-    """Exactly the limit is folded; one byte more stays in files."""
+    """Exactly the limit is inline_output; one byte more stays in files."""
     make(tmp_path, ONE, b"x" * 16000, b"y" * 384)
-    assert len((await keeper.finish(ONE, report())).folded) == 2
+    assert len((await keeper.finish(ONE, report())).inline_output) == 2
     directory = make(tmp_path, TWO, b"x" * 16000, b"y" * 385)
     ended = await keeper.finish(TWO, report(TWO))
-    assert ended.folded == {}
+    assert ended.inline_output == {}
     assert (ended.stdout, ended.stderr) == (StreamSize(16000), StreamSize(385))
     await keeper.stored(ended)
     assert (directory / "stdout").read_bytes() == b"x" * 16000
@@ -100,7 +100,7 @@ async def test_marker_is_folded_with_the_output(keeper: LogKeeper, tmp_path: Pat
     (directory / "meta.json").write_text('{"log_limit_bytes": 20}')
     ended = await keeper.finish(ONE, report())
     marker = b"\n[taskyard: output limit reached, 30 bytes dropped]\n"
-    assert ended.folded == {"stdout": b"x" * 20 + marker}
+    assert ended.inline_output == {"stdout": b"x" * 20 + marker}
     assert ended.stdout == StreamSize(20 + len(marker), 30)
     assert await keeper.finish(ONE, ended) == ended
 
@@ -110,7 +110,7 @@ async def test_reported_drop_counts(keeper: LogKeeper, tmp_path: Path) -> None:
     make(tmp_path, ONE, b"x" * 50)
     ended = await keeper.finish(ONE, report(out=StreamSize(50, 9)))
     assert ended.stdout.dropped_bytes == 9
-    assert ended.folded["stdout"].endswith(b"9 bytes dropped]\n")
+    assert ended.inline_output["stdout"].endswith(b"9 bytes dropped]\n")
     assert await keeper.finish(ONE, report()) == ended
 
 
@@ -197,13 +197,13 @@ async def test_output_that_still_grows_is_not_compressed(files: LogFiles, tmp_pa
 
 async def test_sweep_removes_what_the_store_has(keeper: LogKeeper, tmp_path: Path) -> None:
     """A crash between the commit and the removal is made good; evidence stays."""
-    folded = {(ONE, "stdout"): b"out", (TWO, "stdout"): b"out"}
+    inline_output = {(ONE, "stdout"): b"out", (TWO, "stdout"): b"out"}
     kept = make(tmp_path, TWO, b"out", b"not in the store")
     gone = make(tmp_path, ONE, b"out")
     (tmp_path / "something-else").mkdir()
 
     async def ask(attempt_id: AttemptId, stream: str) -> bytes | None:
-        return folded.get((attempt_id, stream))
+        return inline_output.get((attempt_id, stream))
 
     await keeper.sweep(lambda _: True, ask)
     await keeper.sweep(lambda _: False)
@@ -224,11 +224,11 @@ async def test_trash_of_an_earlier_process_is_emptied(files: LogFiles, tmp_path:
 
 
 async def test_report_keeps_what_else_it_says(keeper: LogKeeper, tmp_path: Path) -> None:
-    """Only sizes and folded output are filled in."""
+    """Only sizes and inline_output output are filled in."""
     make(tmp_path, ONE, b"a")
     before = msgspec.structs.replace(report(), exit_code=3, message="m")
     after = await keeper.finish(ONE, before)
-    assert msgspec.structs.replace(after, stdout=StreamSize(), folded={}) == before
+    assert msgspec.structs.replace(after, stdout=StreamSize(), inline_output={}) == before
 
 
 async def test_delete_removes_everything(keeper: LogKeeper, tmp_path: Path) -> None:

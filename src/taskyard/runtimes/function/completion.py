@@ -224,10 +224,10 @@ class Settlement(ABC):
         if call.ended is not None:
             return
         assignment = call.assignment
-        folded: Printed = {}
+        inline_output: Printed = {}
         sizes: dict[str, StreamSize] = {}
         if printed and not files:
-            folded, sizes = within(printed, assignment.log_limit_bytes)
+            inline_output, sizes = within(printed, assignment.log_limit_bytes)
         call.ended = Ended(
             attempt_id=assignment.attempt_id,
             lease_token=assignment.lease_token,
@@ -241,7 +241,7 @@ class Settlement(ABC):
             kill_report=ending.kill_report,
             stdout=sizes.get("stdout", _NO_SIZE),
             stderr=sizes.get("stderr", _NO_SIZE),
-            folded=folded,
+            inline_output=inline_output,
             output_complete=not files,
             result=ending.result,
             confinement=confinement(assignment),

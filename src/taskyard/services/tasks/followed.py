@@ -52,7 +52,7 @@ class FollowedAttempt:
         self._impatient_at: float | None = None
         self._has_order = True
         self._turn = STDOUT
-        self._folded: dict[str, bytes] = {}
+        self._inline_output: dict[str, bytes] = {}
         self._ahead = dict.fromkeys(Stream, (0, b""))
         """Read already: where it begins, and the bytes."""
         self._readable: dict[Stream, int] = {}
@@ -66,7 +66,7 @@ class FollowedAttempt:
     async def locate(self) -> None:
         """Find out where the output is, for this state of the attempt."""
         if self.ended:
-            self._folded = await self._logs.all_folded(self.attempt)
+            self._inline_output = await self._logs.all_inline_output(self.attempt)
 
     async def next(self) -> Output | None:
         """The next bytes of either stream; None when there are none at present."""
@@ -102,8 +102,8 @@ class FollowedAttempt:
         return max(kept.stored_bytes, present) - self._readable.get(stream, present)
 
     async def _size(self, stream: Stream) -> int:
-        if stream.value in self._folded:
-            return len(self._folded[stream.value])
+        if stream.value in self._inline_output:
+            return len(self._inline_output[stream.value])
         return (await self._files.size(self.attempt.id, stream)).stored_bytes
 
     async def _next_run(self) -> Run | None:
@@ -159,8 +159,8 @@ class FollowedAttempt:
         """Learn more of the order; False if there is nothing more at present."""
         await checkpoint()  # of a large index, all may have to be passed over
         begin = self._merge.taken_bytes
-        if self._folded:
-            order = self._folded.get(FILE, b"")[begin : begin + _ORDER_BYTES]
+        if self._inline_output:
+            order = self._inline_output.get(FILE, b"")[begin : begin + _ORDER_BYTES]
         else:
             found = await self._files.order(self.attempt.id, begin, _ORDER_BYTES)
             self._has_order = found is not None
@@ -173,8 +173,8 @@ class FollowedAttempt:
 
     async def _read(self, stream: Stream, offset: int, length: int) -> bytes:
         """Bytes from the part that was read ahead: many pieces are short."""
-        if stream.value in self._folded:
-            return self._folded[stream.value][offset : offset + length]
+        if stream.value in self._inline_output:
+            return self._inline_output[stream.value][offset : offset + length]
         begin, data = self._ahead[stream]
         if not begin <= offset <= offset + length <= begin + len(data):
             size = self._sizes[_NUMBERS[stream] - 1]

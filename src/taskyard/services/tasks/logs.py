@@ -81,32 +81,32 @@ class Logs:
             if found.data and len(found.data) == length:
                 return found
             # It ends here, or it is not there any more: perhaps it has ended since then and was
-            # folded into the store, which comes before its files go.
+            # copied into the store, which comes before its files go.
             attempt = await self._store.attempt(attempt.workspace, attempt.id)
             if attempt.state not in ENDED_ATTEMPT:
                 return found
-        folded = await self.folded(attempt, stream)
-        if folded is None:
+        inline_output = await self.inline_output(attempt, stream)
+        if inline_output is None:
             return await self._in_files(attempt, stream, offset, length)
         dropped = _stored(attempt, stream).dropped_bytes
-        data = folded[offset : offset + length]
-        return LogSlice(attempt, data, offset, len(folded), dropped, complete=True)
+        data = inline_output[offset : offset + length]
+        return LogSlice(attempt, data, offset, len(inline_output), dropped, complete=True)
 
-    async def folded(self, attempt: Attempt, stream: Stream) -> bytes | None:
+    async def inline_output(self, attempt: Attempt, stream: Stream) -> bytes | None:
         """The whole stream of an ended attempt if the store has it; None if files have it."""
         if not _stored(attempt, stream).stored_bytes:
             # Empty, or (when the worker was lost) of a size that nobody could report.
             return None
-        return await self._store.folded(attempt.id, stream.value)
+        return await self._store.inline_output(attempt.id, stream.value)
 
-    async def all_folded(self, attempt: Attempt) -> dict[str, bytes]:
+    async def all_inline_output(self, attempt: Attempt) -> dict[str, bytes]:
         """Both streams of an ended attempt, and the order of their bytes, if the store has them."""
         found = {}
         for stream in Stream:
-            data = await self.folded(attempt, stream)
+            data = await self.inline_output(attempt, stream)
             if data is not None:
                 found[stream.value] = data
-        order = await self._store.folded(attempt.id, FILE) if found else None
+        order = await self._store.inline_output(attempt.id, FILE) if found else None
         return found if order is None else {**found, FILE: order}
 
     async def _in_files(

@@ -1,8 +1,9 @@
-"""Opens the database file, reads the queries, and writes many rows with one statement."""
+"""The database file: opening it, its queries, its errors, and many rows with one statement."""
 
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
@@ -12,6 +13,7 @@ import aiosql
 
 from taskyard.core.access.redaction import redact_text
 from taskyard.core.access.secret_text import Allowance
+from taskyard.core.errors import StorageFull, StoreDamaged, Unavailable
 
 T = TypeVar("T")
 
@@ -58,6 +60,20 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 def _shown(text: str | None) -> str | None:
     """A text as it may be shown; for searches, which must not find what is hidden."""
     return None if text is None else redact_text(text, Allowance(_READ))
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise ``StorageFull``, ``StoreDamaged`` or ``Unavailable`` instead of ``sqlite3.Error``."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise StorageFull("the disk is full; nothing was stored") from error
+        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            raise StoreDamaged(f"the store cannot be read: {error}") from error
+        raise Unavailable(f"the store failed: {error}") from error
 
 
 @cache

@@ -24,8 +24,6 @@ from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.states import TaskState
 from taskyard.ports.dispatching import Backlog, PlacedAttempt, Placement, Running, WorkerRecord
 from taskyard.store.sqlite.database import queries, write_many
-from taskyard.store.sqlite.due import run_due
-from taskyard.store.sqlite.parked_tasks import park_task
 from taskyard.store.sqlite.parking import guarded, put_aside
 from taskyard.store.sqlite.prune import prune
 from taskyard.store.sqlite.reports import apply_reports, lose_attempt
@@ -41,8 +39,9 @@ from taskyard.store.sqlite.rows import (
     text,
 )
 from taskyard.store.sqlite.submits import assigned, destination
+from taskyard.store.sqlite.timers import run_due
 from taskyard.store.sqlite.transactions import Repository, writes
-from taskyard.store.sqlite.transitions import stored_task_of
+from taskyard.store.sqlite.transitions import park_task, stored_task_of
 
 _SQL: Final = queries("dispatch")
 _TASKS: Final = queries("tasks")

@@ -1,6 +1,5 @@
 """Jobs and their executions, on SQLite."""
 
-import re
 import sqlite3
 from collections.abc import Sequence
 from functools import partial
@@ -27,7 +26,19 @@ from taskyard.core.states import TERMINAL, TaskState
 from taskyard.ports.jobs import JobCounts, Owed, Start, Stored
 from taskyard.ports.store import CancelOutcome
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.jobrows import definition_text, execution_at, job_at, job_of, text_of
+from taskyard.store.sqlite.job_rows import (
+    check_group,
+    definition_text,
+    execution_at,
+    find_execution,
+    find_job,
+    job_at,
+    job_of,
+    key_values,
+    last_execution,
+    open_group,
+    text_of,
+)
 from taskyard.store.sqlite.parking import guarded, put_aside, readmit
 from taskyard.store.sqlite.submits import Submit
 from taskyard.store.sqlite.tasks import SqliteTasks
@@ -36,13 +47,7 @@ from taskyard.store.sqlite.transitions import ready, stored_task_of
 from taskyard.store.sqlite.webhooks import enqueue_messages
 
 _SQL: Final = queries("jobs")
-_WORD: Final = re.compile(r"\w+")
 MOST_EXECUTIONS: Final = 1000
-
-
-def words_of(text: str) -> list[str]:
-    """The words that a name is found by: runs of letters, digits and underscores, in any case."""
-    return sorted(set(_WORD.findall(text.casefold())))
 
 
 class SqliteJobs(Repository):
@@ -67,10 +72,10 @@ class SqliteJobs(Repository):
 
         def write(connection: sqlite3.Connection) -> Stored:
             changes: list[Change] = []
-            row = connection.execute(_SQL.job_by_id.sql, _place(key)).fetchone()
+            row = connection.execute(_SQL.job_by_id.sql, key_values(key)).fetchone()
             known = None if row is None else job_of(row)
             values = {
-                **_place(key),
+                **key_values(key),
                 "now": now,
                 "next_at": start.at,
                 "recurring": int(definition.cron is not None),
@@ -78,7 +83,7 @@ class SqliteJobs(Repository):
                 "definition": definition_text(definition),
             }
             if known is None:
-                number = _open_group(connection, key, now)
+                number = open_group(connection, key, now)
                 (seq,) = connection.execute(_SQL.insert_job.sql, values).fetchone()
                 connection.execute(_SQL.job_added.sql, {"number": number, "now": now})
             else:
@@ -99,14 +104,14 @@ class SqliteJobs(Repository):
 
     async def job(self, key: JobKey) -> Job:
         """See the port."""
-        return await self._session.read(lambda connection: _find(connection, key))
+        return await self._session.read(lambda connection: find_job(connection, key))
 
     async def jobs(self, workspace: WorkspaceName, group: GroupName) -> list[JobLine]:
         """See the port."""
         place = {"workspace": workspace, "group_name": group}
 
         def read(connection: sqlite3.Connection) -> list[JobLine]:
-            _check_group(connection, place)
+            check_group(connection, place)
             return [JobLine(*row) for row in connection.execute(_SQL.jobs_of_group.sql, place)]
 
         return await self._session.read(read)
@@ -141,7 +146,7 @@ class SqliteJobs(Repository):
         """See the port."""
 
         def read(connection: sqlite3.Connection) -> Execution:
-            return _execution(connection, job, task_id)
+            return find_execution(connection, job, task_id)
 
         return await self._session.read(read)
 
@@ -152,16 +157,16 @@ class SqliteJobs(Repository):
         """See the port."""
 
         def write(connection: sqlite3.Connection) -> tuple[list[CancelOutcome], list[Change]]:
-            job = _find(connection, key)
+            job = find_job(connection, key)
             changes: list[Change] = []
             outcomes: list[CancelOutcome] = []
             if task_id is not None:
-                last: TaskId | None = _execution(connection, job, task_id).task.id
+                last: TaskId | None = find_execution(connection, job, task_id).task.id
             else:
                 connection.execute(_SQL.stop_starting.sql, {"seq": job.seq})
                 readmit(connection, "job", job.seq)
                 self._cancel_open(connection, job, {TaskState.SCHEDULED}, now, actor, changes)
-                last = _last(connection, job)
+                last = last_execution(connection, job)
             spent = {"seq": job.seq, "retry_count": job.definition.retries + 1, "now": now}
             connection.execute(_SQL.spend_retries.sql, spent)
             if last is not None:
@@ -181,8 +186,8 @@ class SqliteJobs(Repository):
         def write(
             connection: sqlite3.Connection,
         ) -> tuple[TaskId, list[CancelOutcome], list[Change]]:
-            job = _find(connection, key)
-            last = _last(connection, job)
+            job = find_job(connection, key)
+            last = last_execution(connection, job)
             if last is None:
                 raise NotFound("execution", key.id)
             rows = connection.execute(_SQL.open_executions.sql, {"job_seq": job.seq}).fetchall()
@@ -362,45 +367,3 @@ def _stored_as_text(write: Any) -> Any:
             raise InvalidInput("", "contains text or numbers that cannot be stored") from error
 
     return checked
-
-
-def _place(key: JobKey) -> dict[str, Any]:
-    return {"workspace": key.workspace, "group_name": key.group, "id": key.id}
-
-
-def _check_group(connection: sqlite3.Connection, place: dict[str, Any]) -> None:
-    if connection.execute(_SQL.job_group.sql, place).fetchone() is None:
-        raise NotFound("group", place["group_name"])
-
-
-def _open_group(connection: sqlite3.Connection, key: JobKey, now: Instant) -> int:
-    place = _place(key)
-    row = connection.execute(_SQL.job_group.sql, place).fetchone()
-    if row is not None:
-        return int(row[0])
-    (number,) = connection.execute(_SQL.insert_job_group.sql, {**place, "now": now}).fetchone()
-    for word in words_of(key.group):
-        values = {"workspace": key.workspace, "word": word, "number": number}
-        connection.execute(_SQL.insert_job_group_word.sql, values)
-    return int(number)
-
-
-def _find(connection: sqlite3.Connection, key: JobKey) -> Job:
-    row = connection.execute(_SQL.job_by_id.sql, _place(key)).fetchone()
-    if row is None:
-        _check_group(connection, _place(key))
-        raise NotFound("job", key.id)
-    return job_of(row)
-
-
-def _execution(connection: sqlite3.Connection, job: Job, task_id: TaskId) -> Execution:
-    row = connection.execute(_SQL.execution_of_task.sql, {"task_id": task_id}).fetchone()
-    if row is None or row[20] != job.seq:
-        raise NotFound("execution", task_id)
-    return execution_at(connection, row)
-
-
-def _last(connection: sqlite3.Connection, job: Job) -> TaskId | None:
-    values = {"job_seq": job.seq, "limit": 1}
-    row = connection.execute(_SQL.executions_of_job.sql, values).fetchone()
-    return None if row is None else TaskId(row[4])

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from taskyard.core.errors import StoreDamaged
-from taskyard.store.sqlite.database import connect
-from taskyard.store.sqlite.errors import translated
+from taskyard.store.sqlite.database import connect, translated
 
 _WAIT_S: Final = 60.0
 """How long to wait for another process that migrates the same file."""

@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from taskyard.store.sqlite.database import connect
-from taskyard.store.sqlite.errors import translated
+from taskyard.store.sqlite.database import connect, translated
 
 T = TypeVar("T")
 

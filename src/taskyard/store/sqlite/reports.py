@@ -1,4 +1,17 @@
-"""Applies what workers report about attempts, each if its lease still holds."""
+"""Applies what workers report about attempts, each only if its lease still holds.
+
+1. The rows of all reported attempts and their tasks are read with one statement. A row is read
+   again once a report in the same batch has changed its task.
+2. A report whose lease token is not the attempt's, or whose attempt has ended or is not its task's
+   current one, is refused: a line in the history, and no change.
+3. A report that was applied before is accepted and changes nothing: its answer was lost.
+4. A start that is followed by the attempt's end in the same batch is left to that end.
+5. An end closes the attempt, then moves its task by the verdict: succeeded, failed, cancelled, or
+   waiting for a retry. Its result and inline output are stored in the same transaction.
+6. Ends are collected and written together (:class:`Ends`), and at once if deliveries quote them.
+7. A task that changed between its reading and its writing fails the whole operation: nothing of it
+   is stored, and the workers report again.
+"""
 
 import sqlite3
 from collections.abc import Collection, Sequence
@@ -261,8 +274,8 @@ def _end(
             outcome_text(report),
         )
     )
-    for stream, data in report.folded.items():
-        connection.execute(_SQL.fold_output.sql, (report.attempt_id, stream, data))
+    for stream, data in report.inline_output.items():
+        connection.execute(_SQL.insert_inline_output.sql, (report.attempt_id, stream, data))
     spec = spec_or_plain(row[15])
     decided = verdict(
         report,

@@ -4,13 +4,12 @@ import sqlite3
 from typing import Final
 
 from taskyard.store.sqlite.access import SqliteAccessStore
-from taskyard.store.sqlite.catalogue import SqliteCatalogue
 from taskyard.store.sqlite.database import queries
 from taskyard.store.sqlite.dispatch import SqliteDispatch
+from taskyard.store.sqlite.function_resources import SqliteFunctionResources
 from taskyard.store.sqlite.functions import SqliteFunctions
 from taskyard.store.sqlite.groups import SqliteGroups
-from taskyard.store.sqlite.identities import SqliteWorkspaceUsers
-from taskyard.store.sqlite.issued import SqliteIssued
+from taskyard.store.sqlite.invocations import SqliteInvocations
 from taskyard.store.sqlite.jobs import SqliteJobs
 from taskyard.store.sqlite.lists import SqliteLists
 from taskyard.store.sqlite.maintenance import SqliteMaintenance
@@ -20,6 +19,7 @@ from taskyard.store.sqlite.tasks import SqliteTasks
 from taskyard.store.sqlite.timing import SqliteTiming
 from taskyard.store.sqlite.transactions import Repository, Session
 from taskyard.store.sqlite.webhooks import SqliteWebhookStore
+from taskyard.store.sqlite.workspace_users import SqliteWorkspaceUsers
 
 _SQL: Final = queries("tasks")
 
@@ -35,8 +35,8 @@ class Repositories:
         self.lists = SqliteLists(session, self.tasks)
         self.jobs = SqliteJobs(session, self.tasks)
         self.functions = SqliteFunctions(session)
-        self.function_resources = SqliteCatalogue(session)
-        self.issued = SqliteIssued(session, self.tasks)
+        self.function_resources = SqliteFunctionResources(session)
+        self.invocations = SqliteInvocations(session, self.tasks)
         self.timing = SqliteTiming(session)
         self.output = SqliteOutputTotals(session)
         self.parking = SqliteParking(session)

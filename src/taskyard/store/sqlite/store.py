@@ -9,14 +9,13 @@ from pathlib import Path
 
 import structlog
 
-from taskyard.store.sqlite.database import FILE_NAME, connect
-from taskyard.store.sqlite.errors import translated
+from taskyard.store.sqlite.database import FILE_NAME, connect, translated
+from taskyard.store.sqlite.disk_space import Reserve
 from taskyard.store.sqlite.lock import DirectoryLock
 from taskyard.store.sqlite.migrate import migrate
 from taskyard.store.sqlite.parking import retry_all
 from taskyard.store.sqlite.readers import Readers
 from taskyard.store.sqlite.repositories import Repositories, last_seq
-from taskyard.store.sqlite.room import Reserve
 from taskyard.store.sqlite.transactions import Session
 from taskyard.store.sqlite.writer.client import WriterClient
 

@@ -1,4 +1,17 @@
-"""Storing new tasks, as many in one transaction as there are."""
+"""Storing new tasks: the hot path of the store.
+
+1. Submits are gathered (``CommitQueue.gather``): one :class:`Submits` stores all of a batch.
+2. Each submit is prepared first, and nothing is written meanwhile. It gets rows and positions
+   (``seq``) for all of its tasks, or an error that is its own; a position that is not used leaves
+   a gap, which is allowed.
+3. An idempotency key is looked up among the other tasks of its submit, then among those prepared
+   before it in the batch, then in the table. A known key answers with its task and stores nothing.
+4. A task that comes with a placement is stored as running, with its first attempt, if the chosen
+   worker's incarnation still takes tasks and the task has not expired. Otherwise it is stored as
+   queued: the scheduler places it later.
+5. Then all rows are written, 32 to a statement: tasks, attempts, labels. Counts and histories go
+   through ``BatchCounts``. Nothing here may raise, as gathered items have no savepoint.
+"""
 
 import sqlite3
 from collections.abc import Sequence

@@ -18,9 +18,9 @@ from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import Placement
 from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery
 from taskyard.store.sqlite.database import queries
-from taskyard.store.sqlite.listing import list_tasks
 from taskyard.store.sqlite.rows import UNREADABLE, attempt_of, shown_task, text
 from taskyard.store.sqlite.submits import Submit, Submits, known_by
+from taskyard.store.sqlite.task_list import list_tasks
 from taskyard.store.sqlite.transactions import Repository, writes
 from taskyard.store.sqlite.transitions import StoredTask, ready, stored_task_of, transition
 from taskyard.store.sqlite.webhooks import forget
@@ -30,7 +30,7 @@ _LISTS: Final = queries("lists")
 _JOBS: Final = queries("jobs")
 _FUNCTIONS: Final = queries("functions")
 _ENDPOINTS: Final = queries("endpoints")
-_DELETE_ORDER: Final = ("delete_events", "delete_labels", "delete_folded")
+_DELETE_ORDER: Final = ("delete_events", "delete_labels", "delete_inline_output")
 
 
 class SqliteTasks(Repository):
@@ -259,7 +259,7 @@ class SqliteTasks(Repository):
 
         return await self._session.write_urgently(write)
 
-    async def folded(self, attempt_id: AttemptId, stream: str) -> bytes | None:
+    async def inline_output(self, attempt_id: AttemptId, stream: str) -> bytes | None:
         """See the port."""
         parameters = {"attempt_id": attempt_id, "stream": stream}
         row = await self._session.read(

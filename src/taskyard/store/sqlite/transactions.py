@@ -15,8 +15,8 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVa
 
 from taskyard.core.errors import StorageFull, TaskyardError, Unavailable
 from taskyard.store.sqlite.batch_counts import BatchCounts
-from taskyard.store.sqlite.errors import translated
-from taskyard.store.sqlite.room import Room
+from taskyard.store.sqlite.database import translated
+from taskyard.store.sqlite.disk_space import DiskSpace
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -64,7 +64,7 @@ def commit(
     batch: Sequence[QueueEntry[Call]],
     before_commit: Callable[[sqlite3.Connection], None],
     after_rollback: Callable[[], None],
-    room: Room | None = None,
+    room: DiskSpace | None = None,
 ) -> list[Outcome[Call]]:
     """Do a batch in one transaction; an outcome for each entry in it. Raises nothing.
 

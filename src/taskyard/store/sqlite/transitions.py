@@ -1,4 +1,15 @@
-"""State transitions of stored tasks: guarded, counted, and recorded in their history."""
+"""State transitions of stored tasks: guarded, counted, and recorded in their history.
+
+1. The table of ``core/states.py`` says whether an event is legal in a state, and what comes next.
+   An illegal one raises ``IllegalTransition`` before anything is written.
+2. The row is updated only where it is still in the state that was read (``update_state``); a row
+   that has moved on raises as well, and the operation's savepoint undoes the rest.
+3. Every transition changes the counts, adds a line to the task's history, and answers with the
+   change that is announced after the commit.
+4. A waiting task that is cancelled, expires or is rescheduled is no longer parked.
+5. If the task has webhooks, its deliveries are queued in the same transaction; they quote the row,
+   so the row is written first. Without webhooks a caller may write many rows with one statement.
+"""
 
 import sqlite3
 from typing import Any, Final
@@ -9,14 +20,14 @@ from msgspec.structs import replace
 from taskyard.core.changes import Change
 from taskyard.core.errors import IllegalTransition
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
-from taskyard.core.instants import Instant
+from taskyard.core.instants import Instant, after
 from taskyard.core.notifications.webhooks import events_of
 from taskyard.core.scheduling.requirements import ReadyTask, Requirements, requirements_of
 from taskyard.core.states import TERMINAL, WAITING, Reason, TaskEvent, TaskState, next_task_state
 from taskyard.core.tasks import TaskSpec
 from taskyard.store.sqlite.batch_counts import BatchCounts
 from taskyard.store.sqlite.database import queries, write_many
-from taskyard.store.sqlite.parking import readmit
+from taskyard.store.sqlite.parking import RETRY_S, put_aside, readmit, reason_of
 from taskyard.store.sqlite.rows import attempt_of, task_of
 from taskyard.store.sqlite.webhooks import enqueue
 
@@ -157,3 +168,27 @@ def ready(subject: StoredTask, queued_at: Instant) -> ReadyTask:
         queued_at,
         subject.expires_at,
     )
+
+
+def park_task(
+    connection: sqlite3.Connection,
+    counts: BatchCounts,
+    subject: StoredTask,
+    error: Exception,
+    now: Instant,
+    due_at: Instant | None = None,
+) -> list[Change]:
+    """Put a task aside that waits for its time or is ready; answers with what that changes."""
+    text = reason_of(error)
+    changes = []
+    if subject.state is not TaskState.SCHEDULED:
+        retry_at, event = after(now, RETRY_S), TaskEvent.RESCHEDULE
+        changes = [
+            transition(
+                connection, counts, subject, event, "parked", now, start_at=retry_at, message=text
+            )
+        ]
+    is_new = put_aside(connection, "task", subject.id, subject.workspace, text, now, due_at)
+    if is_new and not changes:
+        counts.event(subject.seq, "parked", now, detail=text)
+    return changes

@@ -23,7 +23,7 @@ from taskyard.worker.output.attempt_log import AttemptOutput
 from taskyard.worker.output.log_files import LogFiles
 from taskyard.worker.output.result_files import has_result
 
-FOLD_BYTES: Final = 16 << 10
+INLINE_BYTES: Final = 16 << 10
 COMPRESS_BYTES: Final = 256 << 10
 _BATCH: Final = 500
 _GATHER_S: Final = 0.1
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class LogKeeper:
-    """Settles, folds, compresses and deletes output. Belongs to one event loop.
+    """Settles, stores inline, compresses and deletes output. Belongs to one event loop.
 
     The order for each attempt is :meth:`finish`, then the report to the engine, then
     :meth:`stored`. A crash anywhere in between is made good by :meth:`sweep`.
@@ -43,16 +43,17 @@ class LogKeeper:
         self,
         files: LogFiles,
         *,
-        fold_bytes: int = FOLD_BYTES,
+        inline_limit_bytes: int = INLINE_BYTES,
         compress_bytes: int = COMPRESS_BYTES,
         compressors: int = 1,
     ) -> None:
-        """``fold_bytes`` is for both streams together, ``compress_bytes`` for each alone.
+        """``inline_limit_bytes`` is for both streams together, ``compress_bytes`` for each alone.
 
-        The index of their order may be folded with them if it has no more than ``fold_bytes``.
+        The index of their order may be kept with them if it has no more
+        than ``inline_limit_bytes``.
         """
         self._files = files
-        self._fold_bytes = fold_bytes
+        self._inline_limit_bytes = inline_limit_bytes
         self._compress_bytes = compress_bytes
         self._compressors = compressors
         # In order and without doubles. Each entry stands for a file larger than compress_bytes,
@@ -101,23 +102,26 @@ class LogKeeper:
             ended,
             stdout=sizes[Stream.STDOUT],
             stderr=sizes[Stream.STDERR],
-            folded=self._fold(output, sizes),
+            inline_output=self._inline(output, sizes),
             order_bytes=output.order_bytes(),
         )
 
-    def _fold(self, output: AttemptOutput, sizes: dict[Stream, StreamSize]) -> dict[str, bytes]:
+    def _inline(self, output: AttemptOutput, sizes: dict[Stream, StreamSize]) -> dict[str, bytes]:
         # In the loop although it reads: this little was written a moment ago and is in memory.
         stored_bytes = sum(size.stored_bytes for size in sizes.values())
-        if not 0 < stored_bytes <= self._fold_bytes or output.order_bytes() > self._fold_bytes:
+        if (
+            not 0 < stored_bytes <= self._inline_limit_bytes
+            or output.order_bytes() > self._inline_limit_bytes
+        ):
             return {}
-        folded = {
+        inline_output = {
             stream.value: output.read(stream, 0, size.stored_bytes, patient=True)
             for stream, size in sizes.items()
             if size.stored_bytes
         }
-        if order := output.order(0, self._fold_bytes, patient=True):
-            folded[output_index.FILE] = order
-        return folded
+        if order := output.order(0, self._inline_limit_bytes, patient=True):
+            inline_output[output_index.FILE] = order
+        return inline_output
 
     async def stored(self, ended: Ended) -> None:
         """The engine has committed this report, as :meth:`finish` made it.
@@ -125,11 +129,11 @@ class LogKeeper:
         Not for a report that was refused: its output stays where it is, as evidence.
         """
         sizes = (ended.stdout.stored_bytes, ended.stderr.stored_bytes)
-        folded_bytes = sum(len(ended.folded.get(stream.value, b"")) for stream in Stream)
+        inline_bytes = sum(len(ended.inline_output.get(stream.value, b"")) for stream in Stream)
         if ended.result is not None and ended.result.body is None:
             # The directory holds what the call answered, as long as the task is kept.
             pass
-        elif sum(sizes) == folded_bytes:
+        elif sum(sizes) == inline_bytes:
             await self._remove(ended.attempt_id)
         elif max(*sizes, ended.order_bytes) > self._compress_bytes:
             self._large[ended.attempt_id] = None
@@ -142,14 +146,14 @@ class LogKeeper:
     async def sweep(
         self,
         in_hand: Callable[[AttemptId], bool],
-        folded: Callable[[AttemptId, str], Awaitable[bytes | None]] | None = None,
+        inline_output: Callable[[AttemptId, str], Awaitable[bytes | None]] | None = None,
     ) -> None:
         """Take up what an earlier process left half-done; once, after the worker has joined.
 
         ``in_hand`` says whether a report on the attempt is still to come; such a one is left
-        alone. It must be true before the attempt's directory is made. With ``folded``, which asks
-        the store for output kept there, directories whose whole output it has are removed;
-        without, they stay until their task is deleted.
+        alone. It must be true before the attempt's directory is made. With ``inline_output``,
+        which asks the store for output kept there, directories whose whole output it has are
+        removed; without, they stay until their task is deleted.
         """
         for attempt_id in await to_thread.run_sync(self._files.attempt_ids):
             await checkpoint()
@@ -160,8 +164,10 @@ class LogKeeper:
             if max(output.grown()) > self._compress_bytes:
                 self._large[attempt_id] = None
                 self._rouse()
-            elif folded is not None and sum(sizes.values()) <= self._fold_bytes:
-                kept = [await folded(attempt_id, s.value) for s, size in sizes.items() if size]
+            elif inline_output is not None and sum(sizes.values()) <= self._inline_limit_bytes:
+                kept = [
+                    await inline_output(attempt_id, s.value) for s, size in sizes.items() if size
+                ]
                 if None not in kept and not in_hand(attempt_id):
                     await self._remove(attempt_id)
 

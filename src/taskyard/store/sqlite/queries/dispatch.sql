@@ -67,7 +67,7 @@ UPDATE attempts SET state = new.column3, started_at = coalesce(started_at, new.c
 FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS new
 WHERE attempts.id = new.column1 AND finished_at IS NULL AND lease_token = new.column2;
 
--- name: fold_output!
+-- name: insert_inline_output!
 INSERT OR REPLACE INTO folded_output (attempt_id, stream, data) VALUES (?, ?, ?);
 
 -- name: next_due$

@@ -107,7 +107,7 @@ DELETE FROM events WHERE task_seq = :seq;
 -- name: delete_labels!
 DELETE FROM task_labels WHERE task_seq = :seq;
 
--- name: delete_folded!
+-- name: delete_inline_output!
 DELETE FROM folded_output WHERE attempt_id IN (SELECT id FROM attempts WHERE task_seq = :seq);
 
 -- name: delete_attempts

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from taskyard.core.errors import Unavailable
-from taskyard.store.sqlite.database import connect
-from taskyard.store.sqlite.errors import translated
+from taskyard.store.sqlite.database import connect, translated
+from taskyard.store.sqlite.disk_space import DiskSpace, Reserve
 from taskyard.store.sqlite.repositories import Repositories, last_seq
-from taskyard.store.sqlite.room import Reserve, Room
 from taskyard.store.sqlite.transactions import BATCH_LIMIT, QueueEntry, Session, commit
 from taskyard.store.sqlite.writer.frames import Answer, Call, Frames, framed
 
@@ -52,7 +51,7 @@ class StoreServer:
         self._sock = sock
         with translated():
             self._connection = connect(path)
-            self._room = Room(path, Reserve(path.parent, reserve_bytes))
+            self._room = DiskSpace(path, Reserve(path.parent, reserve_bytes))
             session = Session()
             session.last_seq = last_seq(self._connection)
         self._counts = session.counts

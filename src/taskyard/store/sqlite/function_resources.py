@@ -21,7 +21,7 @@ _SQL: Final = queries("endpoints")
 _entry: Final = msgspec.json.Decoder(FunctionResource).decode
 
 
-class SqliteCatalogue(Repository):
+class SqliteFunctionResources(Repository):
     """Implements ``ports.function_resources.CatalogueStore``."""
 
     @writes

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from taskyard.core.errors import StorageFull
-from taskyard.store.sqlite import room as room_module
+from taskyard.store.sqlite import disk_space as room_module
 from taskyard.store.sqlite.database import connect
-from taskyard.store.sqlite.room import Reserve, Room
+from taskyard.store.sqlite.disk_space import DiskSpace, Reserve
 from taskyard.store.sqlite.transactions import QueueEntry, commit
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -50,7 +50,7 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-class GrowingRoom(Room):
+class GrowingRoom(DiskSpace):
     """The pages that a reserve stands for become free when it is given up."""
 
     def __init__(self, database: Path, reserve: Reserve, disk: Disk) -> None:
@@ -80,9 +80,11 @@ def held(reserve: Reserve) -> bool:
     return reserve.is_held
 
 
-def done(connection: sqlite3.Connection, room: Room, *entries: QueueEntry[str]) -> dict[str, bool]:
+def done(
+    connection: sqlite3.Connection, space: DiskSpace, *entries: QueueEntry[str]
+) -> dict[str, bool]:
     """Who was stored, and who was told that the disk is full."""
-    outcomes = commit(connection, entries, lambda _c: None, lambda: None, room)
+    outcomes = commit(connection, entries, lambda _c: None, lambda: None, space)
     assert all(error is None or isinstance(error, StorageFull) for _, _, error in outcomes)
     return {who: error is None for who, _, error in outcomes}
 
@@ -151,7 +153,7 @@ def test_a_reserve_that_somebody_removed_comes_back(
 ) -> None:
     """With the next look at the disk; where there is no room by then, nothing else is stored."""
     reserve = Reserve(tmp_path, 64 * KIB)
-    room = Room(tmp_path / "db", reserve, disk.monotonic)
+    room = DiskSpace(tmp_path / "db", reserve, disk.monotonic)
     for free, is_back in ((100 * MIB, True), (0, False)):
         reserve.path.unlink()
         disk.free = free
@@ -165,7 +167,7 @@ def test_a_long_log_is_given_back_in_a_lull(tmp_path: Path, disk: Disk) -> None:
     """Not while there is much to do, and not under a reader's feet."""
     path = tmp_path / "db"
     connection, wal = connect(path), tmp_path / "db-wal"
-    room = Room(path, Reserve(tmp_path, 0), disk.monotonic)
+    room = DiskSpace(path, Reserve(tmp_path, 0), disk.monotonic)
     connection.execute("CREATE TABLE t (a BLOB)")
     connection.execute("INSERT INTO t VALUES (zeroblob(?))", (8 * MIB,))
     room.tidy(connection, 1000)

@@ -49,7 +49,7 @@ _UNSETTLED: Final = (
 _limits: Final = msgspec.json.Decoder(Limits).decode
 
 
-class SqliteIssued(Repository):
+class SqliteInvocations(Repository):
     """Implements ``ports.function_resources.IssuedStore``."""
 
     def __init__(self, session: Session, tasks: SqliteTasks) -> None:

@@ -14,11 +14,10 @@ from taskyard.core.instants import Instant, rfc3339
 from taskyard.core.states import Reason, TaskEvent, TaskState
 from taskyard.core.tasks import NewTask, TaskSpec
 from taskyard.store.sqlite.database import queries, write_many
-from taskyard.store.sqlite.parked_tasks import park_task
 from taskyard.store.sqlite.parking import guarded, readmit
 from taskyard.store.sqlite.rows import PLAIN_SPEC, Row, new_task_row, spec_of, spec_or_plain
 from taskyard.store.sqlite.transactions import Session
-from taskyard.store.sqlite.transitions import ready, stored_task_of, transition
+from taskyard.store.sqlite.transitions import park_task, ready, stored_task_of, transition
 
 _SQL: Final = queries("dispatch")
 _TASKS: Final = queries("tasks")

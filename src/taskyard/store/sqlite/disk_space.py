@@ -1,4 +1,4 @@
-"""Room on the disk: a reserve for what makes room, and giving back what is not used.
+"""DiskSpace on the disk: a reserve for what makes room, and giving back what is not used.
 
 A file of some size is kept beside the store. When the disk is full it is given up, so that ends,
 kills and deletes can still be stored; until it is there again nothing else is. It comes back by
@@ -89,7 +89,7 @@ class Reserve:
         return True
 
 
-class Room:
+class DiskSpace:
     """What the writer asks about the disk. Belongs to the writer's thread.
 
     Args:
