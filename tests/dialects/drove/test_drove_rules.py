@@ -169,7 +169,7 @@ def test_mvel_is_false_where_it_fails(rule: str) -> None:
         ("'x'.substring('a') == 'x'", "substring() needs a number"),
         ("'x'.contains(['x'])", "needs a single value"),
         (f"'a' in {OWN}", "in needs a list"),
-        ("'\\q' == 'x'", "is no escape"),
+        ("'\\q' == 'x'", "is not a valid escape"),
         (f"{OWN}.getOrDefault(" * 90, "ends too early"),
     ],
 )

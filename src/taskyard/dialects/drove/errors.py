@@ -42,11 +42,11 @@ class ValidationFailed(TaskyardError):
 
 
 class UnsupportedMediaType(TaskyardError):
-    """A body of a kind that is not taken here."""
+    """The body has an unsupported media type: 415."""
 
 
 class LookupFailed(TaskyardError):
-    """Something asked for is unknown, or an operator's action is refused: 200, and FAILED."""
+    """An object is unknown, or an operator's action is refused: 200 with status FAILED."""
 
     def __init__(self, message: str, data: Any = None) -> None:
         self.data = data
@@ -54,7 +54,7 @@ class LookupFailed(TaskyardError):
 
 
 class LogNotFound(TaskyardError):
-    """There is no such output; has no envelope."""
+    """The log file does not exist; answered without an envelope."""
 
 
 class LogDamaged(TaskyardError):
@@ -62,7 +62,7 @@ class LogDamaged(TaskyardError):
 
 
 def success(data: Any = None) -> Answer:
-    """Done; ``data`` without nulls, or none at all."""
+    """The envelope of a success; ``data`` without nulls, or none at all."""
     envelope: dict[str, Any] = {"status": "SUCCESS", "message": "success"}
     if data is not None:
         envelope["data"] = data
@@ -86,7 +86,7 @@ def failure(
     data: Any = None,
     headers: Headers = (),
 ) -> Answer:
-    """Not done."""
+    """The envelope of a failure."""
     envelope: dict[str, Any] = {"status": "FAILED", "message": message}
     if data is not None:
         envelope["data"] = data

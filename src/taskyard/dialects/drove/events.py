@@ -48,7 +48,7 @@ class Events:
     def add(
         self, kind: str, subject: Any, workspace: WorkspaceName | None = None, state: str = ""
     ) -> None:
-        """One more; the oldest may go for it."""
+        """Add an event; may drop the oldest."""
         now = max(self._now_ms(), self._floor)
         if self._ring and now < self._ring[-1].time:
             now = self._ring[-1].time  # a clock that was set back

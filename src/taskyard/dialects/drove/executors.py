@@ -49,7 +49,7 @@ class Executor(Struct, frozen=True):
 
     @property
     def free_cores(self) -> int:
-        """How many of them nobody has. What takes shares of cores counts as well."""
+        """How many of them are free. What takes shares of cores counts as well."""
         if self.room is None:
             return 0
         free = sum(len(one.cores) for one in self.room.nodes)
@@ -64,7 +64,7 @@ class Executor(Struct, frozen=True):
 
     @property
     def free_mb(self) -> int:
-        """How much of it nobody has."""
+        """How much of it is free."""
         if self.room is None:
             return 0
         free = sum(one.memory_bytes for one in self.room.nodes)
@@ -139,7 +139,7 @@ def _nodes(room: Room | None) -> tuple[_Maps, _Maps, _Maps]:
 
 
 def present(engine: Engine) -> list[Executor]:
-    """Those that are here."""
+    """The executors that are present."""
     rooms = {room.worker_id: room for room in engine.dispatch.rooms()}
     return [
         Executor(executor_id(record.id), record, rooms.get(record.id))
@@ -148,7 +148,7 @@ def present(engine: Engine) -> list[Executor]:
 
 
 async def known(engine: Engine) -> list[Executor]:
-    """Those that are here, and those that left not long ago. Raises as the store does."""
+    """The executors that are present or left recently. Raises as the store does."""
     here = present(engine)
     names: set[WorkerId] = {one.record.id for one in here}
     oldest = engine.clock.now() - GONE_KEPT_S * 1_000_000

@@ -109,7 +109,7 @@ class _Translation(Transformer_NonRecursive[Token, Term]):
             if wanted is not None:
                 need(one, wanted, sign)
             elif one.kind in {Kind.METADATA, Kind.EXECUTORS, Kind.ENVIRONMENT}:
-                raise RuleProblem(f"{one.kind} is no single value")
+                raise RuleProblem(f"{one.kind} is not a single value")
         if Kind.EXECUTOR in {left.kind, right.kind}:
             known = self._data.as_executor
             return Term(f"({known(left)} {sign} {known(right)})", Kind.TRUTH)

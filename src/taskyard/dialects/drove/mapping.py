@@ -1,4 +1,4 @@
-"""From a task as a client describes it to one of the engine."""
+"""Translates the task that a client describes into one of the engine."""
 
 import fnmatch
 from typing import Any, Final

@@ -173,7 +173,7 @@ def _values(terms: list[Term] | tuple[Term, ...]) -> list[Term] | tuple[Term, ..
     """Terms that stand for single values. Raises :class:`RuleProblem`."""
     for one in terms:
         if one.kind in {Kind.METADATA, Kind.EXECUTORS, Kind.ENVIRONMENT, Kind.LIST}:
-            raise RuleProblem(f"{one.kind} is no single value")
+            raise RuleProblem(f"{one.kind} is not a single value")
     return terms
 
 

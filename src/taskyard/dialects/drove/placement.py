@@ -1,4 +1,4 @@
-"""Placement policies of the dialect, as policies of the engine.
+"""Translates placement policies into policies of the engine.
 
 Executors with tags are reserved: a policy that neither asks for a tag nor decides by a rule never
 goes to one.

@@ -39,7 +39,7 @@ async def ping(call: Call) -> Answer:  # noqa: ARG001 - as all handlers
 @routes.get("/applications")
 @routes.get("/localservices")
 async def nothing(call: Call) -> Answer:
-    """What belongs to other kinds of workload, of which there is none."""
+    """Lists of other kinds of workload, which are always empty."""
     return success(_NOTHING["/" + call.scope["path"].rstrip("/").rpartition("/")[2]])
 
 
@@ -108,7 +108,7 @@ async def unblacklist(call: Call) -> Answer:
 async def _switch(call: Call, *, draining: bool) -> Answer:
     cluster = call.cluster
     require_installation(call.caller, Role.OPERATE)
-    await call.read()  # of any kind, and ignored
+    await call.read()  # ignored, whatever its type
     if "id" in call.scope["path_params"]:
         ids = [call.path("id")]
     else:
@@ -159,7 +159,7 @@ async def unset_maintenance(call: Call) -> Answer:
 async def _maintain(call: Call, *, is_on: bool) -> Answer:
     cluster = call.cluster
     require_installation(call.caller, Role.OPERATE)
-    await call.read()  # of any kind, and ignored
+    await call.read()  # ignored, whatever its type
     before = await cluster.in_maintenance()
     record = await cluster.engine.maintenance.set(call.caller, is_on=is_on)
     if before != is_on:

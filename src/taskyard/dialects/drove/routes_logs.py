@@ -1,4 +1,4 @@
-"""The routes about output: no envelope, byte offsets."""
+"""Log files of tasks, by byte offset and without an envelope."""
 
 import mimetypes
 import posixpath

@@ -1,4 +1,4 @@
-"""The routes about tasks: creating, ending, looking, forgetting."""
+"""Tasks: create, kill, validate, simulate, list, show, delete, search."""
 
 import re
 from collections import Counter
@@ -257,7 +257,7 @@ async def _forget(call: Call, task_id: TaskId) -> None:
     try:
         await call.cluster.engine.tasks.delete(call.caller, [task_id])
     except NotFound:
-        return  # somebody else was faster
+        return  # deleted concurrently
 
 
 def _is_stale(call: Call, task: Task) -> bool:

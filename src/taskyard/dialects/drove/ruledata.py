@@ -1,4 +1,4 @@
-"""What rules of placement can see, whichever language they are in, and its form in the engine's.
+"""What placement rules in either language can see, and how the engine names it.
 
 A rule is translated once, when its task is created. What is known by then (the task's environment,
 which worker an executor's id stands for) is written into it as literals.
@@ -153,7 +153,7 @@ def unquoted(token: str) -> str:
         if len(code) > 1:
             return chr(int(code[1:], 16))
         if code not in _ESCAPES:
-            raise RuleProblem(f"{found[0]!r} is no escape")
+            raise RuleProblem(f"{found[0]!r} is not a valid escape")
         return _ESCAPES[code]
 
     return _ESCAPE.sub(meant, token[1:-1])

@@ -1,4 +1,4 @@
-"""Where a number of tasks would go now, if they were created one after the other."""
+"""Simulates where a number of tasks would be placed now, one after the other."""
 
 from collections import Counter
 from collections.abc import Sequence

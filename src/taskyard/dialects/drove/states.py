@@ -83,7 +83,7 @@ _OF_PROCESSES: Final = frozenset(
     }
 )
 _PULL: Final = ("image ", "the image ")
-_UNSAID: Final = "it failed, and nobody said why"
+_UNSAID: Final = "it failed for an unknown reason"
 
 
 def state_of(state: TaskState, attempt: AttemptState | None, reason: Reason | None) -> State:

@@ -1,4 +1,4 @@
-"""The cluster in numbers."""
+"""Numbers of the cluster, for its summary and dashboard."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -54,7 +54,7 @@ class Duration:
 
 
 def log_bytes(text: str) -> int | None:
-    """How many bytes that is, 1 TiB at most; None for what is no size."""
+    """How many bytes that is, 1 TiB at most; None for anything but a size."""
     matched = _SIZE.match(text.strip())
     if matched is None:
         return None

@@ -1,4 +1,4 @@
-"""Tasks as the dialect shows them, encoded in three parts that change at different times."""
+"""Encodes tasks as the dialect shows them, in three parts that change at different times."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Who is calling: nobody without credentials, unless the operator said so.
+"""Who is calling. Callers need credentials, unless the operator allows anonymous ones.
 
 The credentials are those of the settings. Where hosts are taken out of rotation, users and tokens
 of the installation are let in as well; those of workspaces never are.

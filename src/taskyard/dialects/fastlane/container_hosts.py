@@ -1,4 +1,4 @@
-"""Hosts that run containers, as this dialect shows them and takes them out of rotation."""
+"""Hosts of containers: as the status shows them, and as clients take them out of rotation."""
 
 import re
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ JOB: Final = TASK + "/jobs/{job_id}"
 EXECUTION: Final = JOB + "/executions/{execution_id}"
 NAME_LENGTH: Final = 255
 _UNSTORABLE: Final = re.compile("[\x00-\x1f\x7f/\ud800-\udfff]")
-"""Control characters, slashes, and what is no character."""
+"""Control characters, slashes and surrogates."""
 
 
 class Fastlane(Dialect["Call", None]):

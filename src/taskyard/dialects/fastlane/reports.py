@@ -1,4 +1,4 @@
-"""Webhooks and mails about executions, in the words of the original."""
+"""Webhooks and mails about executions, in the format of the original."""
 
 import html
 import json

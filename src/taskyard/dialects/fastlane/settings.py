@@ -1,4 +1,4 @@
-"""What operators can tell the fastlane dialect: the table ``[fastlane]``."""
+"""Settings of the fastlane dialect: the table ``[fastlane]``."""
 
 from typing import Annotated
 
@@ -59,7 +59,7 @@ class FastlaneSettings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown
         if self.smtp_host is not None and (self.smtp_port is None or not self.smtp_from):
             raise InvalidInput(f"{table}.smtp_host", "needs smtp_port and smtp_from")
         if self.smtp_from is not None and not _is_address(self.smtp_from):
-            raise InvalidInput(f"{table}.smtp_from", "is no mail address")
+            raise InvalidInput(f"{table}.smtp_from", "is not a mail address")
 
     @property
     def wants_credentials(self) -> bool:

@@ -1,4 +1,4 @@
-"""What an execution is called here, and what is said of its end."""
+"""Statuses, exit codes and remarks of executions in the words of the original."""
 
 from typing import Final
 

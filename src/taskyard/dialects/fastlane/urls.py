@@ -1,4 +1,4 @@
-"""URLs inside bodies: absolute, as the request reached us or as the operator says."""
+"""Absolute URLs in answers, by the host of the request or the operator's ``server_name``."""
 
 from urllib.parse import quote
 

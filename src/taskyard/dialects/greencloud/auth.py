@@ -106,7 +106,7 @@ class Accounts:
 
 
 async def note_wrong_secret(engine: Engine, kind: str, address: str | None) -> None:
-    """Have the audit trail of the installation tell of it; nobody knows whose it was to be."""
+    """Record a wrong secret in the audit trail of the installation; its workspace is unknown."""
     stranger = Caller("anonymous", INSTALLATION, Role.READ, address)
     await engine.audit.refused(stranger, "greencloud.authenticate", detail=f"wrong {kind}")
 
@@ -116,7 +116,7 @@ def _digest(text: str) -> bytes:
 
 
 class SignedIn(Struct, frozen=True):
-    """What somebody gets who is who they say."""
+    """Tokens for a successful sign-in."""
 
     token: str
     expires_in: int

@@ -92,7 +92,7 @@ class Call(kit.Call[GreenCloud]):
         return function_of(self.engine, self.caller, self.path("id") if key is None else key)
 
     async def tags(self, ids: Iterable[str]) -> dict[str, Tag]:
-        """Those of the account's tags that have one of these ids."""
+        """The account's tags with these ids."""
         found = await self.engine.function_resources.some(
             self.caller, Tag, {*filter(ID.match, ids)}
         )
@@ -103,7 +103,7 @@ class Call(kit.Call[GreenCloud]):
         return await self.tags(one for carrier in carriers for one in carrier.tags)
 
     async def given_tags(self, members: Members) -> tuple[str, ...] | None:
-        """The tags that a request names; those that are none are noted."""
+        """The tags that a request names; unknown ones are noted as errors."""
         return members.tags(await self.tags(members.tag_ids()))
 
     def quota(self) -> tuple[Allowance, ...]:

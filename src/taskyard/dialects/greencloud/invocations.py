@@ -1,4 +1,4 @@
-"""Makes tasks of requests, and answers at once or when they have finished."""
+"""Creates tasks from requests, and waits for their results where clients prefer that."""
 
 import re
 from typing import Final

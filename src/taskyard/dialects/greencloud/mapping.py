@@ -46,7 +46,7 @@ def function_capabilities(limits: Limits) -> dict[str, Any]:
 
 
 def tag_objects(ids: Iterable[str], tags: Tags) -> list[dict[str, str]]:
-    """Tags as objects; what is no tag any more is left out."""
+    """Tags as objects, without those deleted meanwhile."""
     return [tag_object(tags[one]) for one in ids if one in tags]
 
 

@@ -1,4 +1,4 @@
-"""Results of tasks: the function's own answer, or why there is none."""
+"""Results of tasks: the answer of the function, or why it has none."""
 
 from typing import Final
 

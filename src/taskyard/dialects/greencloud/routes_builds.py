@@ -1,4 +1,4 @@
-"""Builds: deploy code, and see how that went."""
+"""Builds: deploy code, and show the builds."""
 
 import io
 import zipfile

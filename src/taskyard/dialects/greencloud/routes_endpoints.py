@@ -1,4 +1,4 @@
-"""Public endpoints, as their owners see them."""
+"""Management of public endpoints."""
 
 import ipaddress
 import secrets

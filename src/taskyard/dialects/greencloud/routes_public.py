@@ -1,4 +1,4 @@
-"""What anybody may do: call endpoints, and read the results for a while."""
+"""Public endpoints: anybody may call them, and read the results for a while."""
 
 import html
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Triggers: what follows the tasks of a function."""
+"""Triggers: call another function after the tasks of one."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""What requests send: members of JSON objects, with every rule that one of them breaks; pages."""
+"""The wire: members of JSON objects, with every rule that they break; pages of lists."""
 
 import re
 from collections.abc import Container
@@ -118,7 +118,7 @@ class Members:
         elif len(set(ids)) != len(ids):
             self.wrong[name] = "has an id twice"
         elif not all(one in known for one in ids):
-            self.wrong[name] = "has an id that is none of a tag"
+            self.wrong[name] = "contains an unknown tag id"
         else:
             return tuple(ids)
         return None

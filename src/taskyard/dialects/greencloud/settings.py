@@ -1,4 +1,4 @@
-"""What operators can tell the GreenCloud dialect: the table ``[greencloud]``."""
+"""Settings of the GreenCloud dialect: the table ``[greencloud]``."""
 
 import ipaddress
 import re
@@ -68,7 +68,9 @@ class GreenCloudSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
             try:
                 ipaddress.ip_network(proxy, strict=False)
             except ValueError as error:
-                raise InvalidInput(f"{table}.trusted_proxies", f"{proxy} is no address") from error
+                raise InvalidInput(
+                    f"{table}.trusted_proxies", f"{proxy} is not an address"
+                ) from error
 
     def _check_accounts(self, field: str) -> None:
         seen: set[str] = set()

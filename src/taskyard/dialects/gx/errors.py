@@ -1,4 +1,4 @@
-"""Errors as the dialect says them: ``{"message": "<text>"}`` with a status."""
+"""Errors of the dialect: ``{"message": "<text>"}`` with a status."""
 
 from typing import Final
 

@@ -42,7 +42,7 @@ async def list_tasks(call: GxCall) -> Answer:
 
 @routes.post("/tasks")
 async def create(call: GxCall) -> Answer:
-    """Section 3.2: one more task."""
+    """Section 3.2: create a task."""
     body = await call.read(BODY_BYTES)
     wire: SubmittedTask = decode_json(_decoder, body) if body.strip() else SubmittedTask()
     allowed = call.dialect.settings.allow_command

@@ -1,4 +1,4 @@
-"""Wire forms of the dialect. Its own words stop here."""
+"""The wire: bodies of requests and answers."""
 
 from msgspec import Struct
 

@@ -1,4 +1,4 @@
-"""What an operator can say about the dialect; documented in ``docs/reference/settings.md``."""
+"""Settings of the GX dialect: the table ``[gx]``."""
 
 from typing import Annotated, Final
 

@@ -45,7 +45,7 @@ class StreamedAnswer:
     """An answer of unknown length; an ASGI application that sends it piece by piece."""
 
     def __init__(self, pieces: AsyncGenerator[bytes, None], headers: Headers) -> None:
-        """Take the pieces and the headers, of which none says a length."""
+        """Take the pieces and the headers, without a length."""
         self._pieces = pieces
         self._headers = headers
 
@@ -78,5 +78,5 @@ def json_answer(document: msgspec.Struct, status: int = 200, headers: Headers = 
 
 
 def no_content() -> Answer:
-    """Done, with nothing to say: 204."""
+    """204."""
     return Answer(204)

@@ -37,13 +37,13 @@ class BodyIncomplete(TaskyardError):
 
 
 class Bodies:
-    """The bodies of all requests that are under way."""
+    """Counts the bodies of all requests under way."""
 
     def __init__(self, shares: Shares | None = None) -> None:
         self.shares = shares or Shares("bytes of request bodies", BODIES_BYTES)
 
     def counted(self, app: ASGIApp) -> ASGIApp:
-        """The application, whose requests hold what their bodies take until they are answered."""
+        """The application; each request holds the bytes of its body until it is answered."""
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             held = scope["state"][_KEY] = _Held(self.shares)
@@ -56,7 +56,7 @@ class Bodies:
 
 
 class _Held:
-    """What one request holds."""
+    """The share of one request."""
 
     __slots__ = ("_count", "_shares", "who")
 
@@ -132,4 +132,4 @@ def _held(scope: Scope, workspace: WorkspaceName | None) -> _Held:
 
 
 _UNCOUNTED: Final = Shares("bytes of request bodies", 1 << 62, 100)
-"""For an application that was not told to count."""
+"""For applications outside of :meth:`Bodies.counted`."""

@@ -89,7 +89,7 @@ class Dialect(ABC, Generic[C, A]):
         """The answer where no route is: 404; 405 if other methods are ``allowed`` at the path."""
 
     def no_socket(self, scope: Scope, allowed: list[str]) -> Answer:
-        """The answer to a WebSocket handshake where there is none; over HTTP, ``allowed`` is."""
+        """The answer to a handshake where no WebSocket is; ``allowed`` are methods of HTTP."""
         return self.no_route(scope, [])
 
     async def options(self, scope: Scope, allowed: list[str]) -> Answer:

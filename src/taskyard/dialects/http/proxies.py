@@ -1,4 +1,4 @@
-"""Whom requests came from, as far as trusted proxies say so.
+"""The client addresses behind trusted proxies.
 
 Only a peer that is trusted is believed, and only in the one header it is known to write: a client
 may send any header through a proxy that knows nothing of it.
@@ -22,10 +22,10 @@ _PORT: Final = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::[0-9]{1,5})?\Z")
 
 
 class Proxies:
-    """Those that are trusted."""
+    """The proxies that are trusted to name their clients."""
 
     def __init__(self, trusted: Sequence[str], header: str = "x-forwarded-for") -> None:
-        """Raises ``InvalidInput`` for what is no address or network."""
+        """Raises ``InvalidInput`` for anything but addresses and networks."""
         self._header = header.encode()
         networks = []
         for text in trusted:
@@ -51,7 +51,7 @@ class Proxies:
         return serve
 
     def client_of(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
-        """The peer, or the last one before it that is no trusted proxy.
+        """The peer, or the last one before it that is not a trusted proxy.
 
         What cannot be read ends the search: the last address that is certain counts.
         """

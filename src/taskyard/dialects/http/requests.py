@@ -42,7 +42,7 @@ def header_of(scope: Scope, name: bytes) -> str | None:
 
 
 def media_type(content_type: bytes | None) -> str:
-    """Without parameters, in lower case; empty if there is none."""
+    """The media type without parameters, in lower case; empty if the header is missing."""
     return (content_type or b"").decode("latin-1").partition(";")[0].strip().lower()
 
 

@@ -58,7 +58,7 @@ class Routes(Generic[C, A]):
         handler: Callable[..., Awaitable[Any]],
         access: A | None = None,
     ) -> None:
-        """One more route."""
+        """Add a route."""
         whole = (self._base + path).rstrip("/") or "/"
         rule = self._access if access is None else access
         self._routes.append(Route(methods, whole, handler, rule))

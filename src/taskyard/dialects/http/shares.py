@@ -1,4 +1,4 @@
-"""What all callers have in common: so much for everybody, and at most a part of it for each."""
+"""Limits that callers share: a total, and at most a part of it for each holder."""
 
 from collections.abc import Hashable
 from typing import Final
@@ -11,10 +11,10 @@ DEFAULT_PERCENT: Final = 50
 
 
 class Shares:
-    """How much of something is taken, in all and by whom."""
+    """How much of a resource is taken, in total and by each holder."""
 
     def __init__(self, noun: str, most: int, percent: int = DEFAULT_PERCENT) -> None:
-        """So much of what ``noun`` says, in the plural; one holder gets ``percent`` of it."""
+        """Share ``most`` of ``noun`` (a plural); one holder gets ``percent`` of it."""
         self._noun = noun
         self.most = most
         self.each = max(1, most * percent // 100)
@@ -22,13 +22,13 @@ class Shares:
         self._by_holder: dict[Hashable, int] = {}
 
     def held_by(self, who: Hashable) -> int:
-        """How much somebody has."""
+        """How much one holder has."""
         return self._by_holder.get(who, 0)
 
     def check(self, who: Hashable, count: int = 1) -> None:
-        """Whether there is so much for somebody; takes nothing.
+        """Check that a holder may take so much; takes nothing.
 
-        Raises ``Overloaded`` for more than its share, ``Busy`` if there is no more for anybody.
+        Raises ``Overloaded`` for more than its share, ``Busy`` if the total is used up.
         """
         if self._by_holder.get(who, 0) + count > self.each:
             raise Overloaded(
@@ -44,13 +44,13 @@ class Shares:
             )
 
     def take(self, who: Hashable, count: int = 1) -> None:
-        """Take so much. Raises as :meth:`check`."""
+        """Take from the share. Raises as :meth:`check`."""
         self.check(who, count)
         self.taken += count
         self._by_holder[who] = self._by_holder.get(who, 0) + count
 
     def give_back(self, who: Hashable, count: int = 1) -> None:
-        """What was taken is free again."""
+        """Return what was taken."""
         self.taken -= count
         left = self._by_holder[who] - count
         if left:

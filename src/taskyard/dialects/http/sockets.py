@@ -27,7 +27,7 @@ class Socket:
         await self._send({"type": "websocket.send", "text": text, "bytes": None})
 
     async def close(self, code: int, reason: str) -> None:
-        """Say goodbye."""
+        """Close the connection."""
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     async def refuse(self, answer: Answer) -> None:

@@ -1,6 +1,6 @@
-"""What stays open for long: live streams, and requests that wait for something to happen.
+"""Live streams and waiting requests: limits for all and for each workspace, and their end.
 
-How many there may be, in all and of one workspace, and what ends streams from our side.
+Streams are ended by a shutdown and by the end of their caller's credential.
 """
 
 from collections.abc import Hashable, Iterator
@@ -119,7 +119,7 @@ class WhileValid:
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it. Raises ``ConnectionAbortedError``: nobody must take what came for all of it."""
+        """Send it. Raises ``ConnectionAbortedError`` when cut off: a part is not the whole."""
         with (
             anyio.CancelScope() as cancelled,
             watched(self._clock, self._caller, cancelled.cancel),

@@ -128,7 +128,7 @@ def malformed(detail: str, field: str | None = None) -> ProblemError:
 
 
 def problem_of(error: Exception, request_id: str) -> Answer:
-    """The answer for an error. What nobody foresaw is logged as a defect and answered with 500."""
+    """The answer for an error. Unforeseen errors are logged as defects: 500."""
     if isinstance(error, ProblemError):
         fields = [FieldProblem(error.field, str(error))] if error.field is not None else None
         said = str(error)

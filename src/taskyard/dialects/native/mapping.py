@@ -164,7 +164,7 @@ def _check_metadata(metadata: dict[str, Any]) -> None:
 
 
 def _check_depth(metadata: dict[str, Any]) -> None:
-    """Whatever is deeper than this would, one day, meet somebody's recursion limit."""
+    """Refuse metadata so deep that readers would meet their recursion limits."""
     level: list[Any] = [metadata]
     for _ in range(METADATA_DEPTH):
         level = [

@@ -1,4 +1,4 @@
-"""Cursors: opaque to callers, checked against damage, never expiring."""
+"""Cursors of pages: opaque, protected against typing errors, and valid without a time limit."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Workers, the caller, the version."""
+"""Workers, parked items, the caller, the version."""
 
 from typing import Any
 
