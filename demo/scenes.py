@@ -9,8 +9,8 @@ from rich.table import Table
 
 from demo.server import leftovers
 from taskyard.sdk import Client
+from taskyard.sdk.client_models import Output
 from taskyard.sdk.models import Attempt, Exit, Task
-from taskyard.sdk.records import Output
 
 STUBBORN = (
     "trap '' TERM; (setsid sh -c 'trap \"\" TERM; : {mark}; while :; do sleep 1; done' &) ; "

@@ -12,9 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from litestar import Litestar
-
-from taskyard.dialects.native.dialect import native_router
+from taskyard.dialects.native.app import SECTIONS
 from taskyard.dialects.native.openapi import describe
 
 ROOT: Final = Path(__file__).parents[1]
@@ -64,7 +62,7 @@ _DEFAULTS: Final = {
 }
 """Defaults that are neither in the description nor what is empty."""
 _BY_HAND: Final = frozenset({"GapAnswer", "OutputMessage"})
-"""Messages that clients see in another form, see ``taskyard.sdk.records``."""
+"""Messages that clients see in another form, see ``taskyard.sdk.client_models``."""
 _MERGED: Final = {"TokenAnswer": "NewTokenAnswer"}
 """Answers with members that another one leaves out are the same record."""
 _METHODS: Final = {
@@ -214,8 +212,7 @@ def _format(text: str) -> str:
 
 def main() -> int:
     """Write the file, or with ``--check`` compare it; the exit status."""
-    app = Litestar([native_router("/api/v1")], openapi_config=None)
-    text = models(json.loads(describe(app)))
+    text = models(json.loads(describe(SECTIONS, "/api/v1")))
     if TARGET.read_text() == text:
         return 0
     check = "--check" in sys.argv[1:]

@@ -133,7 +133,7 @@ def test_parked(inside: Inside) -> None:
     assert code == 0
     (one,) = json.loads(out)
     assert one["kind"] == "task"
-    assert "no time zone" in one["reason"]
+    assert "is not a known time zone" in one["reason"]
 
 
 def test_retry_and_rm(inside: Inside) -> None:

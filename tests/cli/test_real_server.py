@@ -16,8 +16,8 @@ from command_line import PROGRAM, Finished
 from eventually import eventually
 from leftovers import short_directory
 from taskyard.sdk import Client, errors
+from taskyard.sdk.client_models import Output
 from taskyard.sdk.models import Exit
-from taskyard.sdk.records import Output
 
 
 class Yard:
@@ -315,15 +315,15 @@ def test_second_server_is_refused(yard: Yard) -> None:
     [
         (["submit", "--cron", "x", "true"], "--cron: a cron expression has five fields"),
         (["cron", "add", "x", "--", "true"], "RULE: a cron expression has five fields"),
-        (["submit", "--priority", "1000", "true"], "--priority: has to be at most 100"),
+        (["submit", "--priority", "1000", "true"], "--priority: must be at most 100"),
         (
             ["submit", "-e", "1=x", "true"],
-            "--env: has a name that is not allowed: it has to be letters",
+            "--env: has an invalid name: it must be letters",
         ),
-        (["submit", "--webhook", "ftp://x", "true"], "--webhook: has to be a URL that begins with"),
-        (["submit", "--retries", "9999", "true"], "--retries: has to be at most 1000"),
-        (["submit", "--memory", "1", "true"], "--memory: has to be from 4 MiB to 64 TiB"),
-        (["group", "limit", "g", "0"], "the limit: has to be at least 1"),
+        (["submit", "--webhook", "ftp://x", "true"], "--webhook: must be a URL that begins with"),
+        (["submit", "--retries", "9999", "true"], "--retries: must be at most 1000"),
+        (["submit", "--memory", "1", "true"], "--memory: must be from 4 MiB to 64 TiB"),
+        (["group", "limit", "g", "0"], "the limit: must be at least 1"),
     ],
 )
 def test_refusals_name_what_was_typed(yard: Yard, arguments: list[str], told: str) -> None:

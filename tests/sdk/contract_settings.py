@@ -69,7 +69,7 @@ async def workers() -> Json:
 @get("/api/v1/parked")
 async def parked() -> Json:
     """One task."""
-    why = "timezone: there is no time zone 'Gone/Away'"
+    why = "timezone: 'Gone/Away' is not a known time zone"
     one = {"kind": "task", "id": "t1", "reason": why, "since": now(), "retry_at": now()}
     return {"items": [one]}
 

@@ -6,8 +6,8 @@ import httpx2
 import pytest
 
 from taskyard.sdk import AsyncClient, errors
+from taskyard.sdk.client_models import Output
 from taskyard.sdk.models import Change, Exit
-from taskyard.sdk.records import Output
 
 pytestmark = pytest.mark.anyio
 

@@ -9,8 +9,8 @@ import httpx2
 import pytest
 
 from taskyard.sdk import Client, errors
+from taskyard.sdk.client_models import Gap, Output
 from taskyard.sdk.models import Change, Exit
-from taskyard.sdk.records import Gap, Output
 
 
 def gather(client: Client, task_id: str) -> tuple[dict[str, bytes], list[Exit]]:

@@ -76,5 +76,5 @@ def _read(path: Path) -> Configuration | None:
         raise UsageError(f"configuration file {path} is not valid TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise UsageError(
-            f"configuration file {path}: url, token, user and password have to be text in quotes"
+            f"configuration file {path}: url, token, user and password must be text in quotes"
         ) from error

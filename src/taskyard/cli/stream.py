@@ -9,8 +9,8 @@ from types import FrameType
 
 from taskyard.cli.output import note, write_error, write_out
 from taskyard.sdk import Client
+from taskyard.sdk.client_models import Output
 from taskyard.sdk.models import Exit
-from taskyard.sdk.records import Output
 
 PATIENCE_S = 300.0
 """How long a follower waits for a server that does not answer; restarts take less."""

@@ -13,9 +13,9 @@ It knows the HTTP contract and nothing else of Taskyard::
 
 from typing import TYPE_CHECKING, Any
 
+from taskyard.sdk.client_models import Output
 from taskyard.sdk.errors import TaskyardError
 from taskyard.sdk.models import Exit, Task
-from taskyard.sdk.records import Output
 from taskyard.sdk.sync.client import Client
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import httpx2
 import msgspec
 from msgspec import Struct
 
-from taskyard.sdk import models, records
+from taskyard.sdk import client_models, models
 from taskyard.sdk.connection import check
 from taskyard.sdk.errors import Unreadable
 from taskyard.sdk.requests import BASE, MAX_WAIT_S, Request, nothing, reader
@@ -56,10 +56,12 @@ def deploy(
     )
 
 
-def page(cursor: str | None, *, deleted: bool) -> Request[records.Page[models.Function]]:
+def page(cursor: str | None, *, deleted: bool) -> Request[client_models.Page[models.Function]]:
     """One page of functions."""
     query = {"cursor": cursor, "limit": 500, "deleted": "true" if deleted else None}
-    return Request("GET", f"{BASE}/functions", reader(records.Page[models.Function]), {**query})
+    return Request(
+        "GET", f"{BASE}/functions", reader(client_models.Page[models.Function]), {**query}
+    )
 
 
 def get(name: str) -> Request[models.Function]:
@@ -67,9 +69,9 @@ def get(name: str) -> Request[models.Function]:
     return Request("GET", _path(name), reader(models.Function))
 
 
-def versions(name: str, cursor: str | None) -> Request[records.Page[models.FunctionVersion]]:
+def versions(name: str, cursor: str | None) -> Request[client_models.Page[models.FunctionVersion]]:
     """One page of versions."""
-    read = reader(records.Page[models.FunctionVersion])
+    read = reader(client_models.Page[models.FunctionVersion])
     return Request("GET", _path(name, "/versions"), read, {"cursor": cursor, "limit": 500})
 
 

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from taskyard.sdk.client_models import Gap, Output
 from taskyard.sdk.errors import Unreadable
 from taskyard.sdk.models import Change, Exit
-from taskyard.sdk.records import Gap, Output
 from taskyard.sdk.requests import BASE
 from taskyard.sdk.sse import ServerSentEvent
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import msgspec
 
-from taskyard.sdk import models, records
+from taskyard.sdk import client_models, models
 from taskyard.sdk.errors import Unreadable
 
 T = TypeVar("T")
@@ -111,9 +111,9 @@ def get(task_id: str) -> Request[models.Task]:
     return Request("GET", _task(task_id), reader(models.Task))
 
 
-def page(query: Query) -> Request[records.Page[models.Task]]:
+def page(query: Query) -> Request[client_models.Page[models.Task]]:
     """One page of tasks."""
-    return Request("GET", f"{BASE}/tasks", reader(records.Page[models.Task]), query=query)
+    return Request("GET", f"{BASE}/tasks", reader(client_models.Page[models.Task]), query=query)
 
 
 def counts(group: str | None) -> Request[dict[str, int]]:
@@ -133,9 +133,11 @@ def attempts(task_id: str) -> Request[tuple[models.Attempt, ...]]:
     return Request("GET", _task(task_id, "/attempts"), _items(models.Attempt))
 
 
-def events(task_id: str, cursor: str | None, limit: int) -> Request[records.Page[models.Event]]:
+def events(
+    task_id: str, cursor: str | None, limit: int
+) -> Request[client_models.Page[models.Event]]:
     """One page of a task's history."""
-    read = reader(records.Page[models.Event])
+    read = reader(client_models.Page[models.Event])
     return Request("GET", _task(task_id, "/events"), read, {"cursor": cursor, "limit": limit})
 
 
@@ -193,9 +195,9 @@ def logs(
     return Request("GET", _task(task_id, f"/logs/{quote(stream, safe='')}"), bytes, query)
 
 
-def jobs() -> Request[records.Page[models.Job]]:
+def jobs() -> Request[client_models.Page[models.Job]]:
     """Jobs that wait for their time or recur."""
-    return Request("GET", f"{BASE}/jobs", reader(records.Page[models.Job]))
+    return Request("GET", f"{BASE}/jobs", reader(client_models.Page[models.Job]))
 
 
 def cancel_job(job_id: str, group: str) -> Request[models.Job]:
@@ -204,9 +206,9 @@ def cancel_job(job_id: str, group: str) -> Request[models.Job]:
     return Request("POST", path, reader(models.Job), {"group": group})
 
 
-def groups(cursor: str | None, limit: int) -> Request[records.Page[models.Group]]:
+def groups(cursor: str | None, limit: int) -> Request[client_models.Page[models.Group]]:
     """One page of groups."""
-    read = reader(records.Page[models.Group])
+    read = reader(client_models.Page[models.Group])
     return Request("GET", f"{BASE}/groups", read, {"cursor": cursor, "limit": limit})
 
 
@@ -272,10 +274,10 @@ def _drain(worker_id: str) -> str:
 
 def deliveries(
     state: str | None, cursor: str | None, limit: int
-) -> Request[records.Page[models.Delivery]]:
+) -> Request[client_models.Page[models.Delivery]]:
     """One page of webhook deliveries."""
     query: Query = {"state": state, "cursor": cursor, "limit": limit}
-    read = reader(records.Page[models.Delivery])
+    read = reader(client_models.Page[models.Delivery])
     return Request("GET", f"{BASE}/webhooks/deliveries", read, query)
 
 
@@ -294,10 +296,10 @@ def redeliver(delivery_id: str) -> Request[models.Delivery | None]:
 
 def tokens(
     cursor: str | None, limit: int, workspace: str | None = None
-) -> Request[records.Page[models.Token]]:
+) -> Request[client_models.Page[models.Token]]:
     """One page of tokens, without their secrets."""
     query: Query = {"cursor": cursor, "limit": limit, "workspace": workspace}
-    return Request("GET", f"{BASE}/tokens", reader(records.Page[models.Token]), query)
+    return Request("GET", f"{BASE}/tokens", reader(client_models.Page[models.Token]), query)
 
 
 def create_token(
@@ -316,10 +318,10 @@ def revoke_token(token_id: str, workspace: str | None = None) -> Request[None]:
 
 def users(
     cursor: str | None, limit: int, workspace: str | None = None
-) -> Request[records.Page[models.User]]:
+) -> Request[client_models.Page[models.User]]:
     """One page of users."""
     query: Query = {"cursor": cursor, "limit": limit, "workspace": workspace}
-    return Request("GET", f"{BASE}/users", reader(records.Page[models.User]), query)
+    return Request("GET", f"{BASE}/users", reader(client_models.Page[models.User]), query)
 
 
 def add_user(
@@ -363,10 +365,10 @@ def remove_secret(name: str) -> Request[None]:
 
 def audit(
     cursor: str | None, limit: int, workspace: str | None = None
-) -> Request[records.Page[models.AuditEntry]]:
+) -> Request[client_models.Page[models.AuditEntry]]:
     """One page of the audit trail."""
     query: Query = {"cursor": cursor, "limit": limit, "workspace": workspace}
-    return Request("GET", f"{BASE}/audit", reader(records.Page[models.AuditEntry]), query)
+    return Request("GET", f"{BASE}/audit", reader(client_models.Page[models.AuditEntry]), query)
 
 
 def me() -> Request[models.Me]:

@@ -11,8 +11,8 @@ from taskyard.cli.connection import Connection
 from taskyard.cli.last_task import task_id_of
 from taskyard.cli.output import clean, print_json, say, write_out
 from taskyard.sdk import Client
+from taskyard.sdk.client_models import Gap
 from taskyard.sdk.models import Change, Event
-from taskyard.sdk.records import Gap
 
 _LOOK_AGAIN_S: Final = 0.5
 """How soon the history of a task that has not ended is read again."""

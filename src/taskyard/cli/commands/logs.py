@@ -16,8 +16,8 @@ from taskyard.cli.stream import PATIENCE_S, emit, tell_missing
 from taskyard.core.instants import from_datetime, rfc3339
 from taskyard.core.line_times import LineTimes
 from taskyard.sdk import Client
+from taskyard.sdk.client_models import Output
 from taskyard.sdk.models import Exit
-from taskyard.sdk.records import Output
 
 
 def logs(

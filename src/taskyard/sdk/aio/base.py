@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 import anyio
 import httpx2
 
-from taskyard.sdk import records
+from taskyard.sdk import client_models
 from taskyard.sdk.connection import Address, RepeatPolicy, cause_of, check, headers
 from taskyard.sdk.errors import NotFound, Refused, Unreachable
 from taskyard.sdk.requests import Request
@@ -124,7 +124,7 @@ class AsyncBaseClient:
                 raise
 
     async def _pages(
-        self, request: Callable[[str | None], Request[records.Page[T]]]
+        self, request: Callable[[str | None], Request[client_models.Page[T]]]
     ) -> AsyncIterator[T]:
         """The items of all pages; ``request`` makes the request from a cursor."""
         cursor: str | None = None

@@ -5,8 +5,8 @@ from typing import Any, Protocol, TypeVar
 
 import httpx2
 
+from taskyard.sdk import client_models, models
 from taskyard.sdk import function_requests as requests
-from taskyard.sdk import models, records
 from taskyard.sdk.function_requests import Invocation
 from taskyard.sdk.models import Deployed, Function, FunctionVersion
 from taskyard.sdk.requests import Request
@@ -26,7 +26,7 @@ class Pages(Protocol):
     """Sends a call for each page."""
 
     def __call__(
-        self, request: Callable[[str | None], Request[records.Page[T]]]
+        self, request: Callable[[str | None], Request[client_models.Page[T]]]
     ) -> AsyncIterator[T]:
         """What is on all pages."""
         ...

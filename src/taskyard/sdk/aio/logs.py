@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import anyio
 
-from taskyard.sdk import models, records, requests
+from taskyard.sdk import client_models, models, requests
 from taskyard.sdk.aio.tasks import AsyncTaskMethods
 from taskyard.sdk.connection import FIRST_DELAY_S, Reconnection
 from taskyard.sdk.errors import InvalidRequest, Overloaded, Unavailable, Unreachable, Unreadable
@@ -61,7 +61,7 @@ class AsyncLogMethods(AsyncTaskMethods):
         wait: bool = True,
         timestamps: bool = False,
         patience_s: float = 60.0,
-    ) -> AsyncGenerator[records.Output | models.Exit, None]:
+    ) -> AsyncGenerator[client_models.Output | models.Exit, None]:
         """Output of both streams in the order it was written, then the attempt's exit record.
 
         Reconnects at its offsets by itself: no byte is lost or repeated. Of a task that ended
@@ -82,7 +82,7 @@ class AsyncLogMethods(AsyncTaskMethods):
 
     async def _follow(
         self, position: LogPosition, patience_s: float, *, from_first: bool = False
-    ) -> AsyncGenerator[records.Output | models.Exit, None]:
+    ) -> AsyncGenerator[client_models.Output | models.Exit, None]:
         """See :meth:`follow`; with ``from_first``, begin at the first attempt if none is named."""
         task_id = position.task_id
         patience = Reconnection(self.address.url, patience_s)
@@ -113,7 +113,7 @@ class AsyncLogMethods(AsyncTaskMethods):
 
     async def _follow_once(
         self, position: LogPosition, patience: Reconnection
-    ) -> AsyncGenerator[records.Output | models.Exit, None]:
+    ) -> AsyncGenerator[client_models.Output | models.Exit, None]:
         """The records of one connection."""
         async with aclosing(self._stream(position.path, position.parameters)) as events:
             async for event in events:
@@ -137,7 +137,7 @@ class AsyncLogMethods(AsyncTaskMethods):
         after: int = 0,
         timestamps: bool = False,
         patience_s: float = 60.0,
-    ) -> AsyncGenerator[records.Output | models.Exit, None]:
+    ) -> AsyncGenerator[client_models.Output | models.Exit, None]:
         """Output and exit records of every attempt after number ``after``, until the task ended.
 
         ``timestamps`` and ``patience_s`` are those of :meth:`follow`.
@@ -175,10 +175,10 @@ class AsyncLogMethods(AsyncTaskMethods):
 
     async def changes(
         self, group: str | None = None, task: str | None = None, *, patience_s: float = 60.0
-    ) -> AsyncGenerator[models.Change | records.Gap, None]:
+    ) -> AsyncGenerator[models.Change | client_models.Gap, None]:
         """Every change of the workspace's tasks from now on; never ends by itself.
 
-        After a lost connection comes a :class:`~taskyard.sdk.records.Gap` that counts nothing.
+        After a lost connection comes a ``Gap`` that counts nothing.
         """
         path = f"{requests.BASE}/events/stream"
         narrowed = [(name, value) for name, value in (("group", group), ("task", task)) if value]
@@ -195,7 +195,7 @@ class AsyncLogMethods(AsyncTaskMethods):
             except Unreachable as error:
                 cause = str(error)
             await anyio.sleep(patience.delay_s(cause))
-            yield records.Gap()
+            yield client_models.Gap()
 
     async def _never_ran(self, task_id: str) -> bool:
         task = await self.get(task_id)

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
-from taskyard.sdk import models, records, requests
+from taskyard.sdk import client_models, models, requests
 from taskyard.sdk.aio.base import AsyncBaseClient
 
 
@@ -30,7 +30,7 @@ class AsyncTaskMethods(AsyncBaseClient):
         """One task."""
         return await self._send(requests.get(task_id))
 
-    async def page(self, **query: Any) -> records.Page[models.Task]:
+    async def page(self, **query: Any) -> client_models.Page[models.Task]:
         """One page of tasks; arguments are the filters of the API, ``limit`` and ``cursor``."""
         return await self._send(requests.page(query))
 

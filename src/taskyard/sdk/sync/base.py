@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 
 import httpx2
 
-from taskyard.sdk import records
+from taskyard.sdk import client_models
 from taskyard.sdk.connection import Address, RepeatPolicy, cause_of, check, headers
 from taskyard.sdk.errors import NotFound, Refused, Unreachable
 from taskyard.sdk.requests import Request
@@ -124,7 +124,9 @@ class BaseClient:
             if not policy.repeated:
                 raise
 
-    def _pages(self, request: Callable[[str | None], Request[records.Page[T]]]) -> Iterator[T]:
+    def _pages(
+        self, request: Callable[[str | None], Request[client_models.Page[T]]]
+    ) -> Iterator[T]:
         """The items of all pages; ``request`` makes the request from a cursor."""
         cursor: str | None = None
         while True:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 
-from taskyard.sdk import models, records, requests
+from taskyard.sdk import client_models, models, requests
 from taskyard.sdk.connection import FIRST_DELAY_S, Reconnection
 from taskyard.sdk.errors import InvalidRequest, Overloaded, Unavailable, Unreachable, Unreadable
 from taskyard.sdk.log_position import Discontinuity, LogPosition, change
@@ -61,7 +61,7 @@ class LogMethods(TaskMethods):
         wait: bool = True,
         timestamps: bool = False,
         patience_s: float = 60.0,
-    ) -> Generator[records.Output | models.Exit, None, None]:
+    ) -> Generator[client_models.Output | models.Exit, None, None]:
         """Output of both streams in the order it was written, then the attempt's exit record.
 
         Reconnects at its offsets by itself: no byte is lost or repeated. Of a task that ended
@@ -82,7 +82,7 @@ class LogMethods(TaskMethods):
 
     def _follow(
         self, position: LogPosition, patience_s: float, *, from_first: bool = False
-    ) -> Generator[records.Output | models.Exit, None, None]:
+    ) -> Generator[client_models.Output | models.Exit, None, None]:
         """See :meth:`follow`; with ``from_first``, begin at the first attempt if none is named."""
         task_id = position.task_id
         patience = Reconnection(self.address.url, patience_s)
@@ -108,7 +108,7 @@ class LogMethods(TaskMethods):
 
     def _follow_once(
         self, position: LogPosition, patience: Reconnection
-    ) -> Generator[records.Output | models.Exit, None, None]:
+    ) -> Generator[client_models.Output | models.Exit, None, None]:
         """The records of one connection."""
         with closing(self._stream(position.path, position.parameters)) as events:
             for event in events:
@@ -132,7 +132,7 @@ class LogMethods(TaskMethods):
         after: int = 0,
         timestamps: bool = False,
         patience_s: float = 60.0,
-    ) -> Generator[records.Output | models.Exit, None, None]:
+    ) -> Generator[client_models.Output | models.Exit, None, None]:
         """Output and exit records of every attempt after number ``after``, until the task ended.
 
         ``timestamps`` and ``patience_s`` are those of :meth:`follow`.
@@ -169,10 +169,10 @@ class LogMethods(TaskMethods):
 
     def changes(
         self, group: str | None = None, task: str | None = None, *, patience_s: float = 60.0
-    ) -> Generator[models.Change | records.Gap, None, None]:
+    ) -> Generator[models.Change | client_models.Gap, None, None]:
         """Every change of the workspace's tasks from now on; never ends by itself.
 
-        After a lost connection comes a :class:`~taskyard.sdk.records.Gap` that counts nothing.
+        After a lost connection comes a ``Gap`` that counts nothing.
         """
         path = f"{requests.BASE}/events/stream"
         narrowed = [(name, value) for name, value in (("group", group), ("task", task)) if value]
@@ -189,7 +189,7 @@ class LogMethods(TaskMethods):
             except Unreachable as error:
                 cause = str(error)
             time.sleep(patience.delay_s(cause))
-            yield records.Gap()
+            yield client_models.Gap()
 
     def _never_ran(self, task_id: str) -> bool:
         task = self.get(task_id)

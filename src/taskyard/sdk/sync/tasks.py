@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from taskyard.sdk import models, records, requests
+from taskyard.sdk import client_models, models, requests
 from taskyard.sdk.sync.base import BaseClient
 
 
@@ -31,7 +31,7 @@ class TaskMethods(BaseClient):
         """One task."""
         return self._send(requests.get(task_id))
 
-    def page(self, **query: Any) -> records.Page[models.Task]:
+    def page(self, **query: Any) -> client_models.Page[models.Task]:
         """One page of tasks; arguments are the filters of the API, ``limit`` and ``cursor``."""
         return self._send(requests.page(query))
 

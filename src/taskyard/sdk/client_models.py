@@ -1,4 +1,4 @@
-"""Records that clients see in another form than the server sends them."""
+"""Models in another form than the server sends them."""
 
 from datetime import datetime
 from typing import Generic, TypeVar
