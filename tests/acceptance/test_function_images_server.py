@@ -124,7 +124,7 @@ def test_the_command_line_deploys_images(data: Path, images: Registry) -> None:
         assert "either a path or --image" in both.stderr
         refused = run("deploy", "f", "--image", "Not An Image")
         assert refused.returncode != 0
-        assert "has to look like" in refused.stderr
+        assert "must look like" in refused.stderr
 
 
 def test_credentials_for_a_registry_come_from_a_secret(data: Path) -> None:

@@ -45,7 +45,9 @@ def zone_of(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InvalidInput("timezone", f"there is no time zone {name!r}") from error
+        raise InvalidInput(
+            "timezone", f"{name!r} is not a known time zone, such as Europe/Berlin"
+        ) from error
 
 
 def check_cron(expression: str, timezone: str) -> None:

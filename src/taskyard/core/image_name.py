@@ -56,20 +56,20 @@ def parse_image(text: str) -> ImageName:
     """
     rest, at, digest = text.partition("@")
     if at and not _DIGEST.match(digest):
-        raise InvalidInput("image", "has a digest that is none, such as sha256:<64 hex digits>")
+        raise InvalidInput("image", "has an invalid digest; expected sha256: and 64 hex digits")
     host: str | None = None
     first, slash, others = rest.partition("/")
     if slash and (first == "localhost" or "." in first or ":" in first):
         host, rest = first, others
         if not _HOST.match(host):
-            raise InvalidInput("image", "names a registry that is no HOST or HOST:PORT")
+            raise InvalidInput("image", "has an invalid registry; expected HOST or HOST:PORT")
     path, colon, tag = rest.rpartition(":")
     if not colon:
         path, tag = rest, ""
     if colon and not _TAG.match(tag):
-        raise InvalidInput("image", "has a tag of characters that tags do not have")
+        raise InvalidInput("image", "contains characters that are not allowed in a tag")
     if not _PATH.match(path) or len(path) + len(host or "") >= _LONGEST:
         raise InvalidInput(
-            "image", "has to look like [HOST[:PORT]/]path[:tag][@digest], in lower case"
+            "image", "must look like [HOST[:PORT]/]path[:tag][@digest], in lower case"
         )
     return ImageName(host, path, tag or (None if digest else "latest"), digest or None)

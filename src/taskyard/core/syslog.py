@@ -56,18 +56,18 @@ def parse_server(text: str) -> SyslogServer:
     """``[udp://|tcp://]HOST[:PORT]``. Raises ``ValueError`` that says what is wrong."""
     found = _URL.match(text)
     if found is None:
-        raise ValueError("has to be HOST:PORT, udp://HOST:PORT or tcp://HOST:PORT")
+        raise ValueError("must be HOST:PORT, udp://HOST:PORT or tcp://HOST:PORT")
     protocol = found["protocol"] or Protocol.UDP.value
     if protocol not in set(Protocol):
-        raise ValueError(f"has the protocol {protocol!r}; udp and tcp are known")
+        raise ValueError(f"has the unknown protocol {protocol!r}; use udp or tcp")
     port = DEFAULT_PORT if found["port"] is None else int(found["port"])
     if not 1 <= port <= 65_535:
-        raise ValueError("has a port that is not from 1 to 65535")
+        raise ValueError("has an invalid port; expected 1 to 65535")
     host = found["host"]
     if host.startswith("["):
         host = str(ip_address(host[1:-1]))
     elif not _HOST.match(host):
-        raise ValueError(f"{host!r} is no name of a host")
+        raise ValueError(f"{host!r} is not a valid host name")
     return SyslogServer(Protocol(protocol), host, port)
 
 

@@ -28,7 +28,7 @@ def parse_listen(text: str) -> Address:
     """
     match = _LISTEN.match(text)
     if match is None or int(match["port"]) > 65535:
-        raise InvalidInput("listen", f"{text!r} has to be NAME=HOST:PORT")
+        raise InvalidInput("listen", f"{text!r} must be NAME=HOST:PORT")
     if match["name"] not in PREFIXES:
         known = ", ".join(sorted(PREFIXES))
         raise InvalidInput("listen", f"there is no dialect {match['name']!r}; known: {known}")

@@ -100,7 +100,7 @@ def pools_from_text(text: str) -> list[object]:
     try:
         return msgspec.json.decode(text, type=list[object])
     except msgspec.DecodeError as error:
-        raise InvalidInput("pools", f"has to be a list in JSON: {error}") from error
+        raise InvalidInput("pools", f"must be a list in JSON: {error}") from error
 
 
 def _check_host(field: str, host: str) -> None:

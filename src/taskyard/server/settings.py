@@ -333,7 +333,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
             try:
                 decode_key(self.secret_key.encode(), "secret_key")
             except SecretKeyWrong as error:
-                raise InvalidInput("secret_key", "has to be base64 of 32 bytes") from error
+                raise InvalidInput("secret_key", "must be base64 of 32 bytes") from error
 
     def _check_containers(self) -> None:
         if self.container_engine not in {"auto", "off"}:
@@ -345,7 +345,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise InvalidInput("container_volumes", f"{path} is no absolute path")
         own = self.drove.default_user
         if self.container_users and own is not None and own not in self.container_users:
-            raise InvalidInput("drove.default_user", "has to be one of container_users")
+            raise InvalidInput("drove.default_user", "must be one of container_users")
 
     def listeners(self) -> list[Address]:
         """The additional listeners. Raises :class:`InvalidInput`."""
@@ -356,7 +356,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         first, last = map(int, self.work_user_range.split("-"))
         if not 0 < first <= last < 2**31 - 1:
             raise InvalidInput(
-                "work_user_range", "has to be FIRST-LAST with 0 < FIRST <= LAST < 2147483647"
+                "work_user_range", "must be FIRST-LAST with 0 < FIRST <= LAST < 2147483647"
             )
         return first, last
 

@@ -31,7 +31,7 @@ def work_from_text(text: str) -> dict[str, object]:
     try:
         return msgspec.json.decode(text, type=dict[str, object])
     except msgspec.DecodeError as error:
-        raise InvalidInput("workspace_work", f"has to be an object in JSON: {error}") from error
+        raise InvalidInput("workspace_work", f"must be an object in JSON: {error}") from error
 
 
 def check_directories(

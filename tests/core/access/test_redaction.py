@@ -167,7 +167,7 @@ def test_a_mask_that_comes_back_is_found(members: dict[str, Any], path: str) -> 
     """Wherever one would have been shown."""
     spec = msgspec.structs.replace(TaskSpec(Command(("x",))), **members)
     assert masked_member(spec) == path
-    with pytest.raises(InvalidInput, match="which stands for a value that is not shown") as error:
+    with pytest.raises(InvalidInput, match="the placeholder of a hidden value") as error:
         check_spec(spec)
     assert error.value.field == path
 

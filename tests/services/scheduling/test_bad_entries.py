@@ -39,7 +39,7 @@ async def test_one_bad_entry_stops_no_loop(yard: Yard, case: str) -> None:
     parked = await yard.parked()
     assert list(parked) == ([key] if key else [])
     if key:
-        words = "no time zone 'Gone/Away'" if "no zone" in case else "it cannot be read"
+        words = "'Gone/Away' is not a known time zone" if "no zone" in case else "it cannot be read"
         assert words in parked[key]
 
 

@@ -40,7 +40,7 @@ class TimeWindow(Struct, frozen=True):
         """Raise ``InvalidInput`` naming ``start``, ``end`` or ``timezone``."""
         for name in ("start", "end"):
             if not _MINUTE.match(getattr(self, name)):
-                raise InvalidInput(name, "has to be HH:MM, from 00:00 to 23:59")
+                raise InvalidInput(name, "must be HH:MM, from 00:00 to 23:59")
         check_zone(self.timezone)
 
     def holds(self, now: Instant) -> bool:
@@ -56,7 +56,9 @@ def check_zone(name: str) -> None:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InvalidInput("timezone", f"there is no time zone {name[:64]!r}") from error
+        raise InvalidInput(
+            "timezone", f"{name[:64]!r} is not a known time zone, such as Europe/Berlin"
+        ) from error
 
 
 class Endpoint(Struct, frozen=True, tag="endpoint", tag_field="kind"):

@@ -194,10 +194,10 @@ def check_url(url: str, field: str = "url") -> None:
     except ValueError as error:
         raise InvalidInput(field, f"cannot be read: {error}") from error
     if parts.scheme not in {"http", "https"}:
-        raise InvalidInput(field, "has to begin with http:// or https://")
+        raise InvalidInput(field, "must begin with http:// or https://")
     if not host:
-        raise InvalidInput(field, "names no host")
+        raise InvalidInput(field, "has no host")
     if "@" in parts.netloc:
         raise InvalidInput(field, "must not contain a user name or password; use headers")
     if port == 0:
-        raise InvalidInput(field, "port 0 cannot be connected to")
+        raise InvalidInput(field, "cannot use port 0")

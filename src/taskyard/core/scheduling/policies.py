@@ -272,7 +272,7 @@ def parts_of(policy: Policy, most: int, depth: int) -> list[Policy] | None:
 def _problem_of_part(part: Policy) -> str | None:
     match part:
         case MaxPerHost(most) if not 1 <= most <= 64:
-            return "max has to be from 1 to 64"
+            return "max must be from 1 to 64"
         case MatchTag(tag) if not 1 <= len(tag) <= 255:
             return "tag needs 1 to 255 characters"
         case RuleBased(rule):

@@ -32,14 +32,13 @@ class Shares:
         """
         if self._by_holder.get(who, 0) + count > self.each:
             raise Overloaded(
-                f"you have as many {self._noun} as one may have here ({self.each});"
+                f"you have reached the limit of {self.each} {self._noun};"
                 " wait until some have ended",
                 RETRY_S,
             )
         if self.taken + count > self.most:
             raise Busy(
-                f"the server has as many {self._noun} as it takes at once ({self.most});"
-                " try again later",
+                f"the server has reached its limit of {self.most} {self._noun}; try again later",
                 RETRY_S,
             )
 

@@ -70,7 +70,10 @@ class Streams:
         if self.closing:
             raise Unavailable("the server is stopping")
         if len(self._open) >= self._limit:
-            raise Overloaded(f"{self._limit} streams are open already", retry_after_s=5.0)
+            raise Overloaded(
+                f"the limit of {self._limit} open streams is reached; try again later",
+                retry_after_s=5.0,
+            )
         who = _holder(caller)
         self._shares.take(who)
         with anyio.CancelScope() as scope:

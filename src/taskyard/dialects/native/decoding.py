@@ -108,7 +108,7 @@ def check_json(scope: Scope) -> None:
     kind = _type_without_token(scope)
     if kind is None or kind == _JSON or kind.endswith("+json"):
         return
-    raise _unsupported(f"a body has to be sent as {_JSON}", kind)
+    raise _unsupported(f"a body must be sent as {_JSON}", kind)
 
 
 def check_no_form(scope: Scope) -> None:

@@ -207,7 +207,7 @@ def undecodable(error: Exception, body: bytes, kind: Any = None) -> TaskyardErro
         return malformed("the body is not UTF-8")
     text = str(error)
     if not body.strip():
-        return malformed("the body is empty; it has to be a JSON document")
+        return malformed("the body is empty; send a JSON document")
     if "truncated" in text:
         return malformed(f"the body is not JSON: it ends too early, at byte {len(body)}")
     place = _BYTE.search(text)
@@ -226,12 +226,14 @@ def invalid_input(text: str, kind: Any = None) -> InvalidInput:
         return InvalidInput("", text)
     said, path = match["problem"], field_path(match["path"] or "$")
     if (unknown := _UNKNOWN.match(said)) is not None:
-        return InvalidInput(_join(path, unknown["name"]), "is not known here; check the spelling")
+        return InvalidInput(
+            _join(path, unknown["name"]), "is not a known member; check the spelling"
+        )
     if (missing := _MISSING.match(said)) is not None:
         return InvalidInput(_join(path, missing["name"]), "is required")
     words = sentence(said, match["path"] or "$", kind)
     if match["key"]:
-        words = f"has a name that is not allowed: it {words}"
+        words = f"has an invalid name: it {words}"
     return InvalidInput(path, words)
 
 

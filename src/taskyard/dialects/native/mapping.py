@@ -37,7 +37,7 @@ def spec_of(wire: SubmittedTask, now: Instant) -> TaskSpec:
     if wire.stdin is not None and (
         "\0" in wire.stdin or len(wire.stdin) * 4 > STDIN_BYTES < len(wire.stdin.encode())
     ):
-        raise InvalidInput("stdin", "has at most 4 MiB and no NUL character")
+        raise InvalidInput("stdin", "must be at most 4 MiB, without NUL characters")
     if wire.metadata:
         _check_metadata(wire.metadata)
     start_at, expires_at = _start(wire, now), None
@@ -88,7 +88,7 @@ def _command(wire: SubmittedTask) -> Command:
     if wire.container is not None:
         raise InvalidInput("container", "needs an image")
     if wire.user is not None and ":" in wire.user:
-        raise InvalidInput("user", "takes a group with an image only")
+        raise InvalidInput("user", "can name a group only with an image")
     shell, argv = (command, ()) if isinstance(command, str) else (None, command)
     return Command(
         argv=argv,
@@ -104,14 +104,16 @@ def _command(wire: SubmittedTask) -> Command:
 
 def _container(wire: SubmittedTask, image: str) -> Container:
     if wire.isolate:
-        raise InvalidInput("isolate", "is for commands; containers are isolated anyway")
+        raise InvalidInput("isolate", "only applies to commands; containers are always isolated")
     if not wire.network:
-        raise InvalidInput("network", 'is for commands; use "container": {"network": "none"}')
+        raise InvalidInput(
+            "network", 'only applies to commands; use "container": {"network": "none"}'
+        )
     how = _NO_CONTAINER if wire.container is None else wire.container
     entrypoint, args = how.entrypoint, wire.command or ()
     if isinstance(args, str):
         if entrypoint is not None:
-            raise InvalidInput("command", "is a shell line, which excludes an entrypoint")
+            raise InvalidInput("command", "cannot be a shell line together with an entrypoint")
         entrypoint, args = ("/bin/sh", "-c"), (args,)
     return Container(
         image=image,
@@ -137,12 +139,12 @@ def _start(wire: SubmittedTask, now: Instant) -> Instant | None:
         return None
     if wire.start_in_s is None and wire.start_at is not None:
         if wire.cron is not None:
-            raise InvalidInput("cron", "excludes start_at")
+            raise InvalidInput("cron", "cannot be combined with start_at")
         return parse_time("start_at", wire.start_at)
     if wire.start_at is not None or wire.start_in_s is None:
-        raise InvalidInput("start_in_s", "excludes start_at")
+        raise InvalidInput("start_in_s", "cannot be combined with start_at")
     if wire.cron is not None:
-        raise InvalidInput("cron", "excludes start_in_s")
+        raise InvalidInput("cron", "cannot be combined with start_in_s")
     return after(now, wire.start_in_s)
 
 
@@ -181,7 +183,7 @@ def _check_depth(metadata: dict[str, Any]) -> None:
 def patched_start(patch: TaskPatch, now: Instant) -> Instant | None:
     """The new start a patch asks for; None if it asks for none. Raises :class:`InvalidInput`."""
     if patch.start_at is not UNSET and patch.start_in_s is not UNSET:
-        raise InvalidInput("start_in_s", "excludes start_at")
+        raise InvalidInput("start_in_s", "cannot be combined with start_at")
     if patch.start_at is not UNSET:
         return parse_time("start_at", patch.start_at)
     return None if patch.start_in_s is UNSET else after(now, patch.start_in_s)

@@ -47,4 +47,4 @@ def _check(kind: str, payload: bytes) -> bytes:
 
 
 def _wrong() -> Exception:
-    return malformed("this cursor was not made for this list", "cursor")
+    return malformed("is not a cursor of this list", "cursor")

@@ -145,7 +145,7 @@ async def change_function(call: Call[NoQuery, FunctionPatch]) -> Answer:
         limits=None if patch.limits is UNSET else limits_of(patch.limits),
     )
     if change == FunctionChange():
-        raise InvalidInput("", "nothing to change was given")
+        raise InvalidInput("", "give at least one member to change")
     key = call.path("function")
     return json_answer(
         function_answer(await call.engine.functions.change(call.caller, key, change))
@@ -269,7 +269,7 @@ async def get_request(call: Call[NoQuery, None]) -> Answer:
     """What a call asked of its function."""
     task = await call.engine.tasks.get(call.caller, call.task_id)
     if not isinstance(task.spec.work, FunctionCall):
-        raise Conflict("this task is not a call of a function")
+        raise Conflict("this task is not a function call")
     return json_answer(request_answer(task.spec.work.request))
 
 

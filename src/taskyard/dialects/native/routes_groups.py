@@ -106,5 +106,5 @@ async def _workspace(call: Call[NoQuery, object]) -> WorkspaceAnswer:
 def _name(call: Call[NoQuery, object]) -> GroupName:
     name = call.path("name")
     if len(name) > 255 or any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
-        raise InvalidInput("name", "needs 1 to 255 characters, none of them a control character")
+        raise InvalidInput("name", "must be 1 to 255 characters, without control characters")
     return GroupName(name)

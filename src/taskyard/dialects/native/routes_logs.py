@@ -64,7 +64,7 @@ async def read_log(call: Call[LogQuery, None]) -> ASGIApp:
             raise ProblemError(
                 416,
                 "range-not-satisfiable",
-                f"this stream has {known.size} bytes now",
+                f"the stream is {known.size} bytes long",
                 ((b"content-range", b"bytes */%d" % known.size),),
             ) from None
         if asked is not None:

@@ -135,7 +135,7 @@ async def change_task(call: Call[NoQuery, TaskPatch]) -> Answer:
         value is not UNSET for value in (patch.cron, patch.timezone, patch.catch_up)
     )
     if patch.priority is UNSET and not rescheduled:
-        raise InvalidInput("", "nothing to change was given")
+        raise InvalidInput("", "give at least one member to change")
     task: Task | None = None
     if rescheduled:
         # First, as it can refuse more than a priority can.
@@ -150,7 +150,7 @@ async def change_task(call: Call[NoQuery, TaskPatch]) -> Answer:
     if patch.priority is not UNSET:
         task = await tasks.set_priority(call.caller, call.task_id, patch.priority)
     if task is None:
-        raise InvalidInput("", "nothing to change was given")
+        raise InvalidInput("", "give at least one member to change")
     return json_answer(task_answer(task))
 
 
@@ -276,7 +276,7 @@ def _labels(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         key, _, value = pair.partition(":")
         if labels.setdefault(key, value) != value:
-            raise malformed(f"no task has two values for {key!r}", "label")
+            raise malformed(f"no task can have two values for {key!r}", "label")
     return labels
 
 

@@ -15,42 +15,42 @@ PATTERNS: Final = {
     r"^[^\x00]*$": "cannot contain NUL characters",
     r"^[^\x00]*\S[^\x00]*$": "cannot be blank or contain NUL characters",
     r"^[^\x00-\x1f\x7f]+$": "cannot contain control characters",
-    r"^/[^\x00]*$": "has to be an absolute path, such as /srv/data",
-    r"^/[^\x00]+$": "has to be an absolute path, such as /dev/fuse",
-    r"^[A-Za-z_][A-Za-z0-9_]*$": "has to be letters, digits and underscores, the first not a digit",
+    r"^/[^\x00]*$": "must be an absolute path, such as /srv/data",
+    r"^/[^\x00]+$": "must be an absolute path, such as /dev/fuse",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "must be letters, digits and underscores, the first not a digit",
     r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$": (
-        "has to be 1 to 63 letters, digits and the characters . _ / -, the first a letter or digit"
+        "must be 1 to 63 letters, digits and the characters . _ / -, the first a letter or digit"
     ),
     r"^[0-9]{1,15}(\.[0-9]{1,6})? ?([kKMGTP]|[KMGTP]i|[kKMGTP]?B|[KMGTP]iB)?$": (
-        "has to be a size, such as 512MiB, 2GB or a number of bytes"
+        "must be a size, such as 512MiB, 2GB or a number of bytes"
     ),
-    r"^SIG[A-Z0-9+-]+$": "has to be the name of a signal, such as SIGTERM or SIGINT",
-    r"^https?://[^\s\x00]+$": "has to be a URL that begins with http:// or https://",
-    r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$": "has to be the name of an HTTP header, such as X-Token",
-    r"^[\x20-\x7e]*$": "has to be printable ASCII characters",
+    r"^SIG[A-Z0-9+-]+$": "must be the name of a signal, such as SIGTERM or SIGINT",
+    r"^https?://[^\s\x00]+$": "must be a URL that begins with http:// or https://",
+    r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$": "must be the name of an HTTP header, such as X-Token",
+    r"^[\x20-\x7e]*$": "must be printable ASCII characters",
     r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}$": (
-        "has to be a network mode, such as none, bridge or host"
+        "must be a network mode, such as none, bridge or host"
     ),
-    r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$": "has to be a host name, such as db",
+    r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$": "must be a host name, such as db",
     r"^[A-Z][A-Z_]{1,39}$": (
-        "has to be the name of a Linux capability without CAP_, such as NET_BIND_SERVICE"
+        "must be the name of a Linux capability without CAP_, such as NET_BIND_SERVICE"
     ),
     r"^([a-z_][a-z0-9_.-]{0,31}\$?|[0-9]{1,10})(:[A-Za-z0-9_.-]{1,64})?$": (
-        "has to be a user, or USER:GROUP, each by name or number"
+        "must be a user, or USER:GROUP, each by name or number"
     ),
     r"^(\*|[a-z0-9][a-z0-9_-]{0,62})$": (
-        "has to be the name of a workspace: lower-case letters, digits, - and _; or * for all"
+        "must be the name of a workspace: lower-case letters, digits, - and _; or * for all"
     ),
     r"^[a-z0-9][a-z0-9_-]{0,62}$": (
-        "has to be the name of a workspace: lower-case letters, digits, - and _"
+        "must be the name of a workspace: lower-case letters, digits, - and _"
     ),
-    r"^[^:]+:": "has to be KEY:VALUE",
-    r"^(newest|oldest)$": "has to be newest or oldest",
-    r"^(pending|delivered|failed)$": "has to be pending, delivered or failed",
-    r"^[A-Za-z0-9._-]{1,64}$": "has to be 1 to 64 letters, digits, dots, dashes and underscores",
-    r"^[0-9]{1,4}(\.[0-9]{1,3})?(s|ms)?$": "has to be a duration, such as 30s or 500ms",
-    r"^[0-9]{1,10}-[0-9]{1,10}$": "has to be two numbers of users, such as 200000-265535",
-    r"^[0-9]{1,10}:[0-9]{1,10}$": "has to be the numbers of a user and a group, such as 1000:1000",
+    r"^[^:]+:": "must be KEY:VALUE",
+    r"^(newest|oldest)$": "must be newest or oldest",
+    r"^(pending|delivered|failed)$": "must be pending, delivered or failed",
+    r"^[A-Za-z0-9._-]{1,64}$": "must be 1 to 64 letters, digits, dots, dashes and underscores",
+    r"^[0-9]{1,4}(\.[0-9]{1,3})?(s|ms)?$": "must be a duration, such as 30s or 500ms",
+    r"^[0-9]{1,10}-[0-9]{1,10}$": "must be two numbers of users, such as 200000-265535",
+    r"^[0-9]{1,10}:[0-9]{1,10}$": "must be the numbers of a user and a group, such as 1000:1000",
 }
 """By the text of the pattern, so that a schema and its words cannot refer to different rules."""
 
@@ -85,7 +85,7 @@ def sentence(said: str, path: str, kind: Any = None) -> str:
         _TYPE: _of_type,
         _PATTERN: _of_pattern,
         _LENGTH: lambda match: _of_length(match, path.rpartition(".")[2]),
-        _NUMBER: lambda match: f"has to be {_LIMITS[match['how']]} {match['n']}",
+        _NUMBER: lambda match: f"must be {_LIMITS[match['how']]} {match['n']}",
         _CHOICE: lambda match: _of_choice(match, path, kind),
     }
     for pattern, put in words.items():
@@ -97,7 +97,7 @@ def sentence(said: str, path: str, kind: Any = None) -> str:
 def _of_type(match: re.Match[str]) -> str:
     wanted = [_NOUNS.get(name, name) for name in match["wanted"].split(" | ") if name != "null"]
     got = "a fraction" if match["got"] == "float" else _NOUNS.get(match["got"], match["got"])
-    return f"has to be {_either(wanted or ['null'])}, not {got}"
+    return f"must be {_either(wanted or ['null'])}, not {got}"
 
 
 def _of_pattern(match: re.Match[str]) -> str:
@@ -116,7 +116,7 @@ def _of_length(match: re.Match[str], name: str) -> str:
     noun = _COUNTED.get(match["what"], "entry")
     if count != 1:
         noun = noun.removesuffix("y") + "ies" if noun.endswith("y") else noun + "s"
-    return f"has to have {_LIMITS[match['how']]} {count} {noun}"
+    return f"must have {_LIMITS[match['how']]} {count} {noun}"
 
 
 def _of_choice(match: re.Match[str], path: str, kind: Any) -> str:
@@ -125,7 +125,7 @@ def _of_choice(match: re.Match[str], path: str, kind: Any) -> str:
     choices = None if kind is None else _choices(inspect.type_info(kind), _steps(path))
     if not choices:
         return f"cannot be {shown}"
-    return f"has to be {_either([str(one) for one in choices])}, not {shown}"
+    return f"must be {_either([str(one) for one in choices])}, not {shown}"
 
 
 def _either(words: list[str]) -> str:

@@ -20,11 +20,11 @@ def size_bytes(field: str, value: int | str | None, low: int, high: int) -> int 
     if isinstance(value, str):
         match = _SIZE.match(value)
         if match is None or (match[3] and not match[2]):
-            raise InvalidInput(field, f"{value!r} is not a size; write for instance 512MiB")
+            raise InvalidInput(field, f"{value!r} is not a valid size, such as 512MiB")
         base = 1024 if match[3] else 1000
         value = int(Decimal(match[1]) * base ** _POWERS[match[2]])
     if not low <= value <= high:
-        raise InvalidInput(field, f"has to be from {_shown(low)} to {_shown(high)}")
+        raise InvalidInput(field, f"must be from {_shown(low)} to {_shown(high)}")
     return value
 
 

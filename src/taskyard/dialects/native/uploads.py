@@ -103,7 +103,7 @@ def _from_form(body: bytes, boundary: str) -> Deployment:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise undecodable(error, meta, _JSON.type) from error
     if wire.image is not None:
-        raise InvalidInput("image", "excludes a file")
+        raise InvalidInput("image", "cannot be combined with a file")
     return _checked(wire, parts["file"].raw)
 
 
@@ -130,4 +130,4 @@ def _language(text: str) -> Language:
         return Language(text)
     except ValueError:
         known = ", ".join(one for one in Language if one not in IMAGE_ONLY)
-        raise InvalidInput("language", f"has to be one of {known}") from None
+        raise InvalidInput("language", f"must be one of {known}") from None

@@ -87,7 +87,7 @@ class Accounts:
         check_name(name)
         where = await self._enter(caller, "token.create", name, workspace, role)
         if expires_in_s is not None and not 1 <= expires_in_s <= EXPIRY_MAX_S:
-            raise InvalidInput("expires_in_s", f"has to be from 1 to {EXPIRY_MAX_S}")
+            raise InvalidInput("expires_in_s", f"must be from 1 to {EXPIRY_MAX_S}")
         now = self._clock.now()
         while True:
             token_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
@@ -219,17 +219,18 @@ class Accounts:
         if where == INSTALLATION:
             require_installation(caller, Role.ADMIN)
             if grants is Role.WRITE:
-                raise InvalidInput("role", "of the installation is read, operate or admin")
+                raise InvalidInput("role", "must be read, operate or admin for the installation")
             return where
         if (caller.installation or 0) < Role.ADMIN:
             require(caller, Role.ADMIN)
             if grants is not None and grants > caller.role:
-                raise NotAllowed(f"nobody grants a role above their own, {caller.role.word}")
+                raise NotAllowed(f"you cannot grant a role above your own, {caller.role.word}")
             if where != caller.workspace and caller.actor != LOCAL:
-                raise NotAllowed("an admin acts inside its own workspace only")
+                raise NotAllowed("an admin can only act in its own workspace")
         if not _WORKSPACE.match(where):
             raise InvalidInput(
-                "workspace", "needs 1 to 63 characters of a-z 0-9 _ -, the first no sign"
+                "workspace",
+                "must be 1 to 63 characters from a-z 0-9 _ -, starting with a letter or digit",
             )
         if grants is not None:
             self.admit(where)

@@ -122,7 +122,7 @@ class Authentication:
             if pair is None:
                 raise NotAuthenticated("the Basic credential cannot be read")
             return await self.authenticate_password(*pair, address)
-        raise NotAuthenticated("the Authorization header has to begin with Bearer or Basic")
+        raise NotAuthenticated("the Authorization header must begin with Bearer or Basic")
 
     async def authenticate_token(self, token: str, address: str | None = None) -> Caller:
         """The caller of a token. Raises ``NotAuthenticated``, and ``Overloaded`` for guesses."""

@@ -35,7 +35,7 @@ def watched(clock: Clock, caller: Caller, on_end: Callable[[], None]) -> Iterato
         return
     expires_at = credential.expires_at
     if credential.has_ended or (expires_at is not None and clock.now() >= expires_at):
-        raise NotAuthenticated("this credential has ended")
+        raise NotAuthenticated("this credential has expired or was revoked")
     timer: asyncio.TimerHandle | None = None
 
     def look() -> None:
@@ -67,4 +67,4 @@ async def while_valid(clock: Clock, caller: Caller, awaited: Awaitable[T]) -> T:
         return await awaited
     with anyio.CancelScope() as scope, watched(clock, caller, scope.cancel):
         return await awaited
-    raise NotAuthenticated("this credential ended before there was an answer")
+    raise NotAuthenticated("this credential expired or was revoked during the request")

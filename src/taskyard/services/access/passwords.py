@@ -32,7 +32,9 @@ def check_hash(text: str, field: str) -> None:
     try:
         extract_parameters(text)
     except (InvalidHashError, ValueError) as error:
-        raise InvalidInput(field, "is no hash of a password; see 'taskyard user hash'") from error
+        raise InvalidInput(
+            field, "is not a password hash; create one with 'taskyard user hash'"
+        ) from error
 
 
 class Passwords:

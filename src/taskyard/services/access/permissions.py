@@ -38,4 +38,4 @@ def require_installation(caller: Caller, role: Role) -> None:
 def check_name(name: str, field: str = "name") -> None:
     """Raise ``InvalidInput`` unless this can be the name of a token, a user or a secret."""
     if not _NAME.match(name):
-        raise InvalidInput(field, "needs 1 to 64 characters of A-Z a-z 0-9 . _ -")
+        raise InvalidInput(field, "must be 1 to 64 characters from A-Z a-z 0-9 . _ -")

@@ -149,7 +149,7 @@ class Calls:
         """
         task = await self._tasks.get(caller, task_id)
         if not isinstance(task.spec.work, FunctionCall):
-            raise Conflict("the task is no call of a function; see its logs")
+            raise Conflict("the task is not a function call; see its logs")
         if task.state not in TERMINAL:
             raise Conflict(f"the call has not ended: it is {task.state.value}")
         found = await self._store.result(caller.workspace, task_id)
@@ -189,7 +189,9 @@ class Calls:
 
 def _withdraw(future: asyncio.Future[Outcome | None]) -> None:
     if not future.done():
-        future.set_exception(NotAuthenticated("this credential ended before there was an answer"))
+        future.set_exception(
+            NotAuthenticated("this credential expired or was revoked during the request")
+        )
 
 
 def _give_up(future: asyncio.Future[Outcome | None]) -> None:

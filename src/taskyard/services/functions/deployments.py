@@ -45,7 +45,7 @@ def check_deployment(deployment: Deployment) -> None:
         raise InvalidInput("source", f"has more than {BUNDLE_BYTES >> 20} MiB")
     _check_handler(deployment.handler)
     if not deployment.entry.isidentifier():
-        raise InvalidInput("entry", "has to be the name of a function")
+        raise InvalidInput("entry", "must be the name of a function")
     for one in deployment.dependencies:
         if not one.strip() or one.startswith("-") or len(one) > 255 or not one.isprintable():
             raise InvalidInput("dependencies", f"{one!r} is not a requirement")
@@ -59,7 +59,7 @@ def _check_source(deployment: Deployment) -> None:
     if deployment.language in IMAGE_ONLY:
         raise InvalidInput("language", f"has no tool chain: {image_advice(deployment.language)}")
     if deployment.credentials:
-        raise InvalidInput("credentials", "is for the registry of an image")
+        raise InvalidInput("credentials", "requires an image")
     if not deployment.bundle:
         raise InvalidInput("source", "is empty")
 
@@ -67,7 +67,7 @@ def _check_source(deployment: Deployment) -> None:
 def _check_handler(handler: str) -> None:
     parts = handler.split("/")
     if handler and (len(handler) > 255 or not set(parts).isdisjoint({"", ".", ".."})):
-        raise InvalidInput("handler", "has to be a relative path inside the source")
+        raise InvalidInput("handler", "must be a relative path inside the source")
 
 
 def language_of(deployment: Deployment, known: Function | None) -> Language:
@@ -88,23 +88,23 @@ def language_of(deployment: Deployment, known: Function | None) -> Language:
 def _check_image(deployment: Deployment) -> None:
     parse_image(deployment.image)
     if deployment.credentials and not SECRET_NAME.match(deployment.credentials):
-        raise InvalidInput("credentials", "is no name of a secret")
+        raise InvalidInput("credentials", "is not a valid name of a secret")
     if deployment.language not in {None, Language.IMAGE}:
-        raise InvalidInput("language", "is what a source is written in, and an image has none")
+        raise InvalidInput("language", "cannot be combined with an image")
     for field, given in (
         ("source", deployment.bundle),
         ("handler", deployment.handler),
         ("dependencies", deployment.dependencies),
     ):
         if given:
-            raise InvalidInput(field, "excludes an image")
+            raise InvalidInput(field, "cannot be combined with an image")
 
 
 def check_limits(limits: Limits) -> None:
     """Raise :class:`InvalidInput` for limits out of range."""
     if not 0.001 <= limits.timeout_s <= 86_400:
-        raise InvalidInput("limits.timeout_s", "has to be from 0.001 to 86400 seconds")
+        raise InvalidInput("limits.timeout_s", "must be from 0.001 to 86400 seconds")
     if limits.memory_bytes is not None and limits.memory_bytes < 1 << 20:
-        raise InvalidInput("limits.memory", "has to be at least 1 MiB")
+        raise InvalidInput("limits.memory", "must be at least 1 MiB")
     if limits.cpu_millis is not None and not 10 <= limits.cpu_millis <= 1_024_000:
-        raise InvalidInput("limits.cpu", "has to be from 0.01 to 1024 cores")
+        raise InvalidInput("limits.cpu", "must be from 0.01 to 1024 cores")

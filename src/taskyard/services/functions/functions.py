@@ -138,7 +138,9 @@ class Functions:
         """
         require(caller, Role.WRITE)
         if not NAME.match(name):
-            raise InvalidInput("name", "needs 1 to 128 letters, digits, dots, dashes, underscores")
+            raise InvalidInput(
+                "name", "must be 1 to 128 letters, digits, dots, dashes or underscores"
+            )
         check_deployment(deployment)
         self._identities.admit(caller.workspace, functions=not deployment.image)
         with self._builds.admitted(caller.workspace):

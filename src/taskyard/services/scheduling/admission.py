@@ -53,7 +53,7 @@ class Admission:
         rate = self.drain_rate
         delay = surplus / rate if rate > 0 else 60.0
         raise Overloaded(
-            f"{waiting} tasks are waiting in this workspace, and {self._limit} may; "
+            f"{waiting} tasks are waiting in this workspace, which may have {self._limit}; "
             "submit again later, or ask the operator to raise the limit",
             retry_after_s=min(max(1.0, delay), LONGEST_WAIT_S),
         )

@@ -39,7 +39,7 @@ class Groups:
         """Change what is given. A pause lets running attempts end. Raises ``NotAllowed``."""
         require(caller, Role.OPERATE)
         if not 1 <= len(name) <= 255:
-            raise InvalidInput("group", "needs 1 to 255 characters")
+            raise InvalidInput("group", "must be 1 to 255 characters")
         _check_limit(concurrency_limit)
         record = await self._store.set_group(
             caller.workspace,
@@ -69,4 +69,4 @@ class Groups:
 
 def _check_limit(limit: int | None) -> None:
     if limit is not None and not 1 <= limit <= MAX_LIMIT:
-        raise InvalidInput("concurrency_limit", f"has to be from 1 to {MAX_LIMIT}")
+        raise InvalidInput("concurrency_limit", f"must be from 1 to {MAX_LIMIT}")

@@ -46,24 +46,24 @@ def check_spec(spec: TaskSpec) -> None:
     if (masked := masked_member(spec)) is not None:
         raise InvalidInput(
             masked,
-            f"is {HIDDEN}, which stands for a value that is not shown; "
-            "give the value itself, or have the task repeated (retry)",
+            f"is {HIDDEN}, the placeholder of a hidden value; "
+            "enter the value itself, or retry the task",
         )
     if not 1 <= len(spec.group) <= 255 or _CONTROL.search(spec.group):
-        raise InvalidInput("group", "needs 1 to 255 characters, none of them a control character")
+        raise InvalidInput("group", "must be 1 to 255 characters, without control characters")
     if spec.name is not None and len(spec.name) > NAME_LENGTH:
-        raise InvalidInput("name", f"has at most {NAME_LENGTH} characters")
+        raise InvalidInput("name", f"must be at most {NAME_LENGTH} characters long")
     if not _is_signal(spec.kill_signal):
         raise InvalidInput(
             "kill.signal",
-            f"there is no signal {spec.kill_signal!r}; names are such as SIGTERM or SIGRTMIN+3",
+            f"{spec.kill_signal!r} is not a signal, such as SIGTERM or SIGRTMIN+3",
         )
     if spec.retry.backoff_min_s > spec.retry.backoff_max_s:
-        raise InvalidInput("retry.backoff_min_s", "is above backoff_max_s")
+        raise InvalidInput("retry.backoff_min_s", "must not exceed backoff_max_s")
     _check_placement(spec)
     if spec.cron is not None:
         if spec.start_at is not None:
-            raise InvalidInput("cron", "excludes start_at and start_in_s")
+            raise InvalidInput("cron", "cannot be combined with start_at or start_in_s")
         check_cron(spec.cron, spec.timezone)
     _check_time("start_at", spec.start_at)
     _check_time("expires_at", spec.expires_at)
@@ -76,12 +76,12 @@ def check_spec(spec: TaskSpec) -> None:
 def _check_placement(spec: TaskSpec) -> None:
     asked = spec.resources
     if asked.allotted is not None:
-        raise InvalidInput("resources.allotted", "is for the scheduler to say")
+        raise InvalidInput("resources.allotted", "is set by the scheduler")
     if asked.cores is not None:
         if not 1 <= asked.cores <= CORES_LIMIT:
-            raise InvalidInput("resources.cores", f"has to be from 1 to {CORES_LIMIT}")
+            raise InvalidInput("resources.cores", f"must be from 1 to {CORES_LIMIT}")
         if asked.cpu_millis is not None:
-            raise InvalidInput("resources.cores", "excludes cpu: whole cores are counted instead")
+            raise InvalidInput("resources.cores", "cannot be combined with cpu")
     if spec.placement is not None and (problem := problem_of(spec.placement)) is not None:
         raise InvalidInput("placement", problem)
 
@@ -113,7 +113,9 @@ def check_work(work: Work) -> None:
 def check_command(work: Command) -> None:
     """Raise :class:`InvalidInput` unless this names exactly one thing that could be run."""
     if (work.shell is None) == (not work.argv):
-        raise InvalidInput("command", "needs a non-empty list of strings, or a shell command line")
+        raise InvalidInput(
+            "command", "must be a non-empty list of strings, or a shell command line"
+        )
     if not (work.argv[0] if work.shell is None else work.shell.strip()):
         raise InvalidInput("command", "is empty")
     text = work.shell if work.shell is not None else "\0".join(work.argv)
@@ -134,9 +136,11 @@ def check_container(work: Container) -> None:
     if sum(len(text) for text in work.args) > COMMAND_BYTES:
         raise InvalidInput("command", f"is longer than {COMMAND_BYTES} bytes")
     if work.user is not None and not CONTAINER_USER.match(work.user):
-        raise InvalidInput("user", "has to be USER or USER:GROUP")
+        raise InvalidInput("user", "must be USER or USER:GROUP")
     if work.network is not None and not NETWORK.match(work.network):
-        raise InvalidInput("container.network", "is no network mode")
+        raise InvalidInput(
+            "container.network", "is not a valid network mode, such as none, bridge or host"
+        )
     _check_settings(work)
     if not 0 <= work.keep_last_bytes <= KEEP_LAST_BYTES:
         raise InvalidInput("container.keep_last_bytes", f"is from 0 to {KEEP_LAST_BYTES}")
@@ -145,7 +149,7 @@ def check_container(work: Container) -> None:
     if not 0 < work.pull_timeout_s <= PULL_TIMEOUT_S:
         raise InvalidInput("container.pull_timeout_s", f"is above 0 and at most {PULL_TIMEOUT_S}")
     if work.credentials is not None and not SECRET_NAME.match(work.credentials):
-        raise InvalidInput("container.credentials", "is no name of a secret")
+        raise InvalidInput("container.credentials", "is not a valid name of a secret")
     _check_path("cwd", work.cwd)
     _check_env(work.env)
 
@@ -155,13 +159,18 @@ def _check_settings(work: Container) -> None:
         _check_path("container.volumes", volume.host)
         _check_path("container.volumes", volume.container)
         if ":" in volume.host or ":" in volume.container or volume.container == "/":
-            raise InvalidInput("container.volumes", "has a path that engines do not take")
+            raise InvalidInput(
+                "container.volumes", "contains a path that container engines do not accept"
+            )
     for name, address in work.hosts.items():
         if not HOST_NAME.match(name) or not _is_address(address):
             raise InvalidInput("container.hosts", f"{name!r} needs a name and an IP address")
     for capability in work.capabilities:
         if not CAPABILITY.match(capability):
-            raise InvalidInput("container.capabilities", f"{capability!r} is no capability")
+            raise InvalidInput(
+                "container.capabilities",
+                f"{capability!r} is not a capability, such as NET_BIND_SERVICE",
+            )
 
 
 def _check_syslog(syslog: Syslog) -> None:
@@ -186,7 +195,7 @@ def _is_address(text: str) -> bool:
 
 def _check_path(field: str, path: str | None) -> None:
     if path is not None and (not path.startswith("/") or "\0" in path):
-        raise InvalidInput(field, "has to be an absolute path")
+        raise InvalidInput(field, "must be an absolute path")
 
 
 def _check_env(env: Mapping[str, str | SecretRef]) -> None:
