@@ -36,7 +36,11 @@ def test_events_of_streams_are_described(document: Any) -> None:
     """Which messages a stream of events has."""
     follow = document["paths"]["/api/v1/tasks/{task_id}/logs/follow"]["get"]
     events = follow["responses"]["200"]["content"]["text/event-stream"]["x-events"]
-    assert [one["$ref"].rpartition("/")[2] for one in events] == ["OutputMessage", "Exit"]
+    assert [one["$ref"].rpartition("/")[2] for one in events] == [
+        "OutputMessage",
+        "CaughtUp",
+        "Exit",
+    ]
 
 
 def test_names_are_short(document: Any) -> None:
