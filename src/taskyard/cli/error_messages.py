@@ -110,6 +110,9 @@ def _refused(error: errors.Refused) -> CommandError:
         return CommandError(message, exit_status.TRY_AGAIN, what_to_do=hint)
     if isinstance(error, errors.Unavailable | errors.StorageFull):
         return CommandError(message, exit_status.TRY_AGAIN, what_to_do="Try again later.")
+    if isinstance(error, errors.DataDamaged):
+        hint = "Restore it from a backup if it is needed; the server's log says which file."
+        return CommandError(message, exit_status.FAILED, what_to_do=hint)
     request = f" (request {error.request_id})" if error.request_id else ""
     hint = "See the server's log for details."
     return CommandError(

@@ -125,6 +125,10 @@ class ServerFault(Refused):
     """A defect of the server, or of what it has stored; its log knows more (500 and the like)."""
 
 
+class DataDamaged(ServerFault):
+    """What the server has stored of this is damaged or gone; the rest of it can be used."""
+
+
 _BY_STATUS: dict[int, type[Refused]] = {
     401: NotAuthenticated,
     403: NotAllowed,
@@ -146,6 +150,8 @@ def refusal(problem: Problem, retry_after: str | None) -> Refused:
     refused = kind(problem)
     if refused.condition in _FUNCTION_FAILED:
         return FunctionFailed(problem)
+    if refused.condition == "damaged":
+        return DataDamaged(problem)
     return refused
 
 
