@@ -116,8 +116,8 @@ class FunctionWorld(CallHarness):
         """What a call printed, wherever it is: calls that take their time have it in files."""
         if ended.output_complete:
             return ended.inline_output.get(stream, b"")
-        path = self.directories.path(ended.attempt_id) / stream
-        return await anyio.Path(path).read_bytes()
+        path = anyio.Path(self.directories.path(ended.attempt_id) / stream)
+        return await path.read_bytes() if await path.exists() else b""
 
 
 def zip_of(files: dict[str, str]) -> bytes:

@@ -10,6 +10,7 @@ from function_world import FunctionWorld
 from eventually import eventually_async
 from taskyard.core.attempts import Ended
 from taskyard.core.states import AttemptState, Reason
+from taskyard.runtimes.output.meta import read_meta
 
 pytestmark = pytest.mark.anyio
 
@@ -132,7 +133,7 @@ async def test_a_handler_that_hoards_memory_is_stopped(functions: FunctionWorld)
 
 
 async def test_a_hundred_megabytes_of_output_are_cut(functions: FunctionWorld) -> None:
-    """The call succeeds; its output is in files, which the log keeper cuts to the limit."""
+    """The call succeeds; its output is in files up to the limit, and the rest is counted."""
     await functions.build(BAD)
     assignment = functions.assignment("print", timeout_s=60.0, log_limit_bytes=1 << 20)
     await functions.start(assignment)
@@ -140,9 +141,10 @@ async def test_a_hundred_megabytes_of_output_are_cut(functions: FunctionWorld) -
     assert words(ended) == "printed"
     assert not ended.output_complete
     path = functions.directories.path(assignment.attempt_id) / "stdout"
-    assert path.stat().st_size == 100_000_000
+    assert path.stat().st_size == ended.stdout.stored_bytes == 1 << 20
+    assert ended.stdout.dropped_bytes == 100_000_000 - (1 << 20)
     assert words(await functions.call("next")) == "next"
-    assert (path.parent / "meta.json").read_text() == '{"log_limit_bytes":1048576}'
+    assert read_meta(str(path.parent), 0) == (1 << 20, (ended.stdout.dropped_bytes, 0))
 
 
 @pytest.mark.parametrize("what", ["nonsense", "bad status", "bad header", "bad tuple", "large"])

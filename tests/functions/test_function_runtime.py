@@ -13,6 +13,7 @@ import pytest
 from function_world import FunctionWorld
 
 from eventually import eventually_async
+from taskyard.core import output_index
 from taskyard.core.attempts import Ended
 from taskyard.core.functions.functions import CallRequest
 from taskyard.core.states import AttemptState, Reason
@@ -222,7 +223,9 @@ async def test_little_output_needs_no_directory(functions: FunctionWorld) -> Non
         await functions.start(assignment)
         ended = await functions.ended(assignment)
         assert ended.output_complete
+        order = ended.inline_output.pop("order")
         assert ended.inline_output == {"stdout": f"out {text}\n".encode(), "stderr": b"err\n"}
+        assert sorted(output_index.covered(order)) == [4, 6]
         assert not functions.directories.path(assignment.attempt_id).exists()
 
 

@@ -29,11 +29,11 @@ def handle(request):
         return subprocess.run(['/bin/sh', '-c', rest], capture_output=True, text=True).stdout
     if order == 'links':
         for name in ('stdout', 'stderr'):
-            os.unlink('../' + name)
             os.symlink(rest, '../' + name)
     if order == 'pipes':
         for name in ('stdout', 'stderr'):
-            os.unlink('../' + name)
+            if os.path.lexists('../' + name):
+                os.unlink('../' + name)
             os.mkfifo('../' + name)
     if order == 'elsewhere':
         # The directory that the server knows, with what another one has in its place.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from function_world import FunctionWorld
 
+from taskyard.core import output_index
 from taskyard.core.functions.functions import CallRequest, Language
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.functions import BuildFailed
@@ -85,6 +86,7 @@ async def test_bad_handlers_end_their_calls(fast: FunctionWorld) -> None:
     looped = await fast.call("loop", timeout_s=0.5)
     assert looped.reason is Reason.TIMEOUT
     printed = await fast.call("print")
+    assert [one.stream for one in output_index.decode(printed.inline_output.pop("order"))] == [1, 2]
     assert printed.inline_output == {"stdout": b"out\n", "stderr": b"err\n"}
     assert (await fast.call("nonsense")).reason is Reason.FUNCTION_ERROR
     much = fast.assignment("much")
@@ -94,6 +96,7 @@ async def test_bad_handlers_end_their_calls(fast: FunctionWorld) -> None:
     assert (path / "stdout").stat().st_size == 100000
     again = await fast.call("print")
     assert again.state is AttemptState.SUCCEEDED
+    assert again.inline_output.pop("order")
     assert again.inline_output == {"stdout": b"out\n", "stderr": b"err\n"}
 
 

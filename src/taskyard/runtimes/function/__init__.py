@@ -14,24 +14,25 @@ exchanges frames over a stream socket, which is descriptor 3 for programs that a
 ``header length (4 bytes, big-endian) | payload length (4 bytes) | header (JSON) | payload``
 
 To the member, one frame a call: ``{"call": number, "id", "function", "version", "method", "host",
-"query", "headers": [[name, value], …], "fresh", "timeout_s"}`` and the body. ``fresh`` asks to open
-the output files again, because the old ones were kept. From the member:
+"query", "headers": [[name, value], …], "timeout_s"}`` and the body. From the member:
 
 * ``{"ready": true}`` once it can take calls, or ``{"failed": text}`` if it never will;
 * ``{"progress": 0…1, "text": …}`` any number of times during a call;
-* ``{"status", "headers", "sizes": [body, stdout, stderr], "spill", "kids"}`` as the answer, the
-  payload being body, stdout and stderr one after the other; in place of status and headers
-  ``{"error": text}`` for a call that failed, with ``"exit": code`` if the process ends with it.
-  ``spill`` says that there was more output than travels here, and it is in the files; ``kids``
-  that the handler left processes behind, which are killed with the member.
+* ``{"status", "headers", "sizes": [body, stdout, stderr], "kids"}`` as the answer, the payload
+  being body, stdout and stderr one after the other, of which the last two are empty unless they
+  come this way rather than by being printed; in place of status and headers ``{"error": text}``
+  for a call that failed, with ``"exit": code`` if the process ends with it. ``kids`` says that the
+  handler left processes behind, which are killed with the member.
 
 Progress and answers carry the ``call`` they belong to: those of an ended call are dropped. Whoever
 leaves the number out always means the call that runs.
 
 A process of any language that speaks this is a member; there is nothing else to it.
 
-**Output.** A member's standard output and error are two files of its own, emptied after each call.
-What a call prints is at most a few KiB, as a rule: it comes with the answer, and no directory is
-made for the attempt. When it is more, or the call takes long enough for somebody to watch, the
-files are linked into the attempt's directory, where followers find them growing.
+**Output.** A member's standard output and error are two pipes, which are read while a call runs
+and, without waiting, when its answer arrives: a member writes what it has buffered before it
+answers. What a call prints is at most a few KiB, as a rule: it is kept in memory, and no directory
+is made for the attempt. When it is more, or the call takes long enough for somebody to watch, it
+goes on into files in the attempt's directory, where followers find them growing
+(:mod:`.member_output`).
 """

@@ -19,9 +19,9 @@ from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import ResultFiles
 from taskyard.ports.runtime import Listener, ProgressListener
 from taskyard.runtimes.function.instance import Answer, Call, Member
+from taskyard.runtimes.function.member_output import Printed
 from taskyard.runtimes.function.outcomes import Ending, confinement, died, kill_report
 from taskyard.runtimes.function.output import (
-    Printed,
     free_surplus,
     hand_over,
     left_behind,
@@ -88,10 +88,7 @@ class Settlement(ABC):
             if not call.is_reported and age > _STARTED_AFTER_S:
                 self._report_start(call)
             if age > _LINK_AFTER_S:
-                try:
-                    link_output(call, member) if not call.is_linked else free_surplus(call)
-                except OSError as error:
-                    _log.warning("output not linked", error=str(error))
+                _show_output(call, member)
 
     def _end_call(self, call: Call, member: Member, name: str, grace_s: float, now: float) -> None:
         """Have a call end: asked first, and killed when the grace is over."""
@@ -141,14 +138,14 @@ class Settlement(ABC):
             if survivors:
                 _log.error("processes survive", attempt_id=call.assignment.attempt_id)
         files = spill or call.is_linked
-        if files:
+        if files and member.output is None:
             try:
                 hand_over(call, member, printed)
             except OSError as error:
                 _log.warning("output lost", error=str(error))
         ending = await self._keep_result(call, ending)
-        self._let_go(call, member)
-        self._report(call, ending, printed, files=files)
+        sizes = self._let_go(call, member)
+        self._report(call, ending, printed, sizes, files=files)
         if over:
             member.owner.take_out(member)
         else:
@@ -190,20 +187,23 @@ class Settlement(ABC):
             )
             ending = msgspec.structs.replace(ending, kill_report=report)
         files, printed = await self._rest_of_output(call, member)
-        self._let_go(call, member)
-        self._report(call, ending, printed, files=files)
+        sizes = self._let_go(call, member)
+        self._report(call, ending, printed, sizes, files=files)
         member.owner.take_out(member)
         member.owner.look(asyncio.get_running_loop().time())
 
     async def _settle_orphan(self, call: Call, member: Member, ending: Ending) -> None:
         """End a call whose member died with its ancestors, and through no fault of its own."""
         files, printed = await self._rest_of_output(call, member)
-        self._let_go(call, member)
-        self._report(call, ending, printed, files=files)
+        sizes = self._let_go(call, member)
+        self._report(call, ending, printed, sizes, files=files)
         member.owner.take_out(member)
 
     async def _rest_of_output(self, call: Call, member: Member) -> tuple[bool, Printed]:
         """What a dead member printed: whether it is in the attempt's files; if not, what it is."""
+        if member.output is not None:
+            printed = member.output.finish()
+            return printed is None, printed or {}
         printed = None
         if not call.is_linked:
             printed = await anyio.to_thread.run_sync(left_behind, member.directory)
@@ -215,17 +215,28 @@ class Settlement(ABC):
             _log.warning("output lost", error=str(error))
         return True, {}
 
-    def _let_go(self, call: Call, member: Member) -> None:
+    def _let_go(self, call: Call, member: Member) -> dict[str, StreamSize]:
+        """A call has no member any more; sizes of its output, as far as that is in files."""
         self._running.pop(call.assignment.attempt_id, None)
         member.call = None
+        output = member.output
+        return output.settle() if output is not None and output.is_in_files else {}
 
-    def _report(self, call: Call, ending: Ending, printed: Printed, *, files: bool = False) -> None:
+    def _report(
+        self,
+        call: Call,
+        ending: Ending,
+        printed: Printed,
+        sizes: dict[str, StreamSize] | None = None,
+        *,
+        files: bool = False,
+    ) -> None:
         """Tell how a call ended, once."""
         if call.ended is not None:
             return
         assignment = call.assignment
         inline_output: Printed = {}
-        sizes: dict[str, StreamSize] = {}
+        sizes = sizes or {}
         if printed and not files:
             inline_output, sizes = within(printed, assignment.log_limit_bytes)
         call.ended = Ended(
@@ -287,3 +298,14 @@ class Settlement(ABC):
         if self._listener is None:
             raise RuntimeUnavailable("the function runtime is not open")
         return self._listener
+
+
+def _show_output(call: Call, member: Member) -> None:
+    """Let what a call prints be followed, or look after it."""
+    if member.output is not None:
+        member.output.show()
+        return
+    try:
+        link_output(call, member) if not call.is_linked else free_surplus(call)
+    except OSError as error:
+        _log.warning("output not linked", error=str(error))

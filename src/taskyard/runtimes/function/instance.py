@@ -13,6 +13,7 @@ from taskyard.core.attempts import Ended, Survivor
 from taskyard.core.instants import Instant
 from taskyard.core.states import Reason
 from taskyard.ports.runtime import Assignment
+from taskyard.runtimes.function.member_output import MemberOutput
 
 _LENGTHS: Final = struct.Struct("!II")
 _HEADER_MAX: Final = 4 << 20
@@ -145,8 +146,10 @@ class Member(asyncio.Protocol):
         self.retired = False
         self.identity = SERVER
         """As whom it runs."""
+        self.output: MemberOutput | None = None
+        """What it prints; None if that is in files of its directory (:mod:`.output`)."""
         self.fresh = False
-        """Whether its next call begins with new output files."""
+        """Whether its next call begins with new files."""
         self._heard = heard
         self._on_hang_up = hung_up
         self._payload_max = result_bytes + (1 << 20)

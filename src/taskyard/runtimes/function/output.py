@@ -1,4 +1,6 @@
-"""What members print: handed over in memory, or as files in the attempt's directory."""
+"""What members print that have it in files: handed over in memory, or as files in the attempt's
+directory. Others have pipes (:mod:`.member_output`).
+"""
 
 import contextlib
 import os
@@ -8,16 +10,13 @@ from typing import Final
 
 import msgspec
 
+from taskyard.core import output_index
 from taskyard.core.attempts import StreamSize
 from taskyard.runtimes.function.instance import Call, Member
-from taskyard.runtimes.function.ownership import make_output
+from taskyard.runtimes.function.member_output import CARRIED_BYTES, Printed
 from taskyard.runtimes.output.files import Output
 
 STREAMS: Final = ("stdout", "stderr")
-CARRIED_BYTES: Final = 16 << 10
-"""Both streams together, in memory at most."""
-
-Printed = dict[str, bytes]
 
 
 def link_output(call: Call, member: Member) -> None:
@@ -31,15 +30,7 @@ def link_output(call: Call, member: Member) -> None:
     (directory / "meta.json").write_bytes(b'{"log_limit_bytes":%d}' % limit)
     for stream in STREAMS:
         if not os.path.lexists(directory / stream):
-            # Under another name until it is known to be a file: a member in a sandbox may put
-            # a link to anything there, which nobody should follow.
-            linked = directory / f".{stream}"
-            os.link(member.directory / stream, linked, follow_symlinks=False)
-            if stat.S_ISREG(linked.lstat().st_mode):
-                linked.rename(directory / stream)
-            else:
-                linked.unlink()
-                (directory / stream).touch(mode=0o600)
+            os.link(member.directory / stream, directory / stream)
     call.is_linked = True
 
 
@@ -53,9 +44,6 @@ def hand_over(call: Call, member: Member, printed: Printed) -> None:
                 file.write(printed[stream])
         with contextlib.suppress(FileNotFoundError):
             (member.directory / stream).unlink()
-        if member.identity.uid is not None:
-            # The directory is ours, so that nobody puts a link there for us to follow.
-            make_output(member.directory / stream, member.identity)
     member.fresh = True
 
 
@@ -78,9 +66,13 @@ def left_behind(directory: Path) -> Printed | None:
 def within(printed: Printed, limit: int) -> tuple[Printed, dict[str, StreamSize]]:
     """What is kept of little output under a limit, and the sizes to report."""
     kept = {stream: data[:limit] for stream, data in printed.items() if data[:limit]}
+    if order := printed.get(output_index.FILE):
+        # Who reads it passes over what is not there.
+        kept[output_index.FILE] = order
     sizes = {
         stream: StreamSize(len(kept.get(stream, b"")), len(data) - len(kept.get(stream, b"")))
         for stream, data in printed.items()
+        if stream != output_index.FILE
     }
     return kept, sizes
 

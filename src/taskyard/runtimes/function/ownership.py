@@ -82,16 +82,6 @@ def make_private(path: Path, identity: Identity) -> None:
     os.chown(path, *ids(identity))
 
 
-def make_output(path: Path, identity: Identity) -> None:
-    """Make an empty file that a user may write. Raises ``OSError`` if there is one."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600)
-    try:
-        os.fchown(descriptor, *ids(identity))
-    finally:
-        os.close(descriptor)
-
-
 def _take_directory(descriptor: int, owner: int, group: int, shown: str) -> None:
     if shown.count("/") > _DEPTH_MAX:
         # Each takes a descriptor of ours.

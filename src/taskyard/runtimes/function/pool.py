@@ -152,6 +152,8 @@ class Pool(ABC):
             self.idle.remove(member)
         if self.members.pop(member.number, None) is not None and not member.ready:
             self._births -= 1
+        if member.output is not None:
+            member.output.close()
         self._host.spawn(member.body.remove)
 
     def close(self) -> None:

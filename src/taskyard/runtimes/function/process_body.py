@@ -45,8 +45,6 @@ class TreeBody:
 def discard_directory(directory: Path) -> None:
     """Remove a member's directory; most hold nothing but what ``child.confining`` makes."""
     try:
-        for name in ("stdout", "stderr"):
-            (directory / name).unlink()
         (directory / "work").rmdir()
         directory.rmdir()
     except OSError:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,8 +19,8 @@ from taskyard.runtimes.function.containment import ProcessTrees, Tree
 from taskyard.runtimes.function.instance import Answer, Member
 from taskyard.runtimes.function.limits import PoolKey
 from taskyard.runtimes.function.manifest import Manifest
-from taskyard.runtimes.function.output import STREAMS
-from taskyard.runtimes.function.ownership import ids, make_output, make_private
+from taskyard.runtimes.function.member_output import Descriptor, MemberOutput
+from taskyard.runtimes.function.ownership import ids, make_private
 from taskyard.runtimes.function.pool import Host, Pool, how
 from taskyard.runtimes.function.process_body import TreeBody, Zygote, discard_directory
 from taskyard.runtimes.function.sandboxed_fork_server import SandboxedNursery
@@ -32,8 +33,14 @@ class ProcessHost(Host, Protocol):
 
     process_trees: ProcessTrees
 
-    def make(self, order: dict[str, Any], attached: socket.socket, pool: "ProcessPool") -> None:
+    def make(
+        self, order: dict[str, Any], attached: Sequence[Attached], pool: "ProcessPool"
+    ) -> None:
         """Have the nursery make a process of this pool."""
+        ...
+
+    def output(self) -> MemberOutput:
+        """What a new process prints. Raises ``OSError``."""
         ...
 
     def unheard(self) -> None:
@@ -249,21 +256,25 @@ class ProcessPool(Pool):
             self.members[number] = member
             ours.setblocking(False)
             made = member
+            attached: list[Attached] = [theirs]
             try:
+                member.output = self._processes.output()
+                attached += member.output.ends(self._owner())
                 await asyncio.get_running_loop().create_unix_connection(lambda: made, sock=ours)
             except BaseException:
                 # The runtime may close while processes are being made; our end the loop closes.
-                theirs.close()
+                for one in attached:
+                    one.close()
                 raise
             order = self._order(number, body.tree)
             if self._direct or zygote is None or zygote.channel is None:
-                self._order_process(order, theirs)
+                self._order_process(order, attached)
             else:
                 if self._user is not None:
                     # It is that user already, who may not enter cgroups.
                     self._outside[number] = False
                     order |= {"cgroup": [], "identity": None}
-                zygote.channel.send(order, theirs)
+                zygote.channel.send(order, *attached)
         except OSError as error:
             if member is None:
                 self._births -= 1
@@ -281,10 +292,17 @@ class ProcessPool(Pool):
         self._zygote = zygote
         ours, theirs = datagrams()
         zygote.channel = Channel(ours, self._heard_zygote, lambda: self._lost_zygote(zygote))
-        self._order_process({**self._order(number, body.tree), "direct": False}, theirs)
+        # What it prints belongs to no call.
+        nulls = [Descriptor(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) for _ in range(2)]
+        order = {**self._order(number, body.tree), "direct": False}
+        self._order_process(order, [theirs, *nulls])
 
-    def _order_process(self, order: dict[str, Any], attached: socket.socket) -> None:
-        """Have a nursery make one."""
+    def _owner(self) -> tuple[int, int] | None:
+        identity = self.key.identity
+        return None if identity.uid is None else ids(identity)
+
+    def _order_process(self, order: dict[str, Any], attached: list[Attached]) -> None:
+        """Have a nursery make one, which gets these: its socket, its output and its errors."""
         if self._sandbox is None:
             self._processes.make(order, attached, self)
             return
@@ -293,10 +311,10 @@ class ProcessPool(Pool):
             # No cgroups are to be seen in there.
             doors += [open(path, "wb", buffering=0) for path in order["cgroup"]]  # noqa: PTH123, SIM115
         except OSError:
-            for one in (attached, *doors):
+            for one in (*attached, *doors):
                 one.close()
             raise
-        self._sandbox.order({**order, "cgroup": []}, attached, *doors)
+        self._sandbox.order({**order, "cgroup": []}, *attached, *doors)
 
     def _lost_sandbox(self) -> None:
         if not self._closed:
@@ -323,8 +341,6 @@ class ProcessPool(Pool):
             # Ours, with what is the user's in it: nobody can put a link where we read and write.
             directory.mkdir(mode=0o711)
             make_private(directory / "work", identity)
-            for stream in STREAMS:
-                make_output(directory / stream, identity)
         limits = self._host.limits
         memory = self.key.memory_bytes or limits.memory_bytes
         tree = self._processes.process_trees.new(memory, self.key.cpu_millis, limits.pids)
@@ -339,9 +355,8 @@ class ProcessPool(Pool):
             "number": number,
             "direct": True,
             "cgroup": tree.doors(),
-            "identity": None if self.key.identity.uid is None else ids(self.key.identity),
+            "identity": self._owner(),
             "data_bytes": None if self._processes.process_trees.limits_memory else memory,
-            "output": str(directory),
             "work": work,
             "code": str(self._place / "code"),
             "handler": manifest.handler,
@@ -364,7 +379,6 @@ class ProcessPool(Pool):
                 "TASKYARD_CODE": order["code"],
                 "TASKYARD_HANDLER": manifest.handler,
                 "TASKYARD_ENTRY": manifest.entry,
-                "TASKYARD_OUTPUT": order["output"],
                 "TASKYARD_RESULT_BYTES": str(limits.result_bytes),
             }
         return order

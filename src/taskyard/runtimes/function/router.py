@@ -207,10 +207,11 @@ class Switchboard(Settlement):
             "host": request.host,
             "query": request.query,
             "headers": request.headers,
-            "fresh": member.fresh,
             "timeout_s": assignment.timeout_s,
         }
         member.fresh = False
+        if member.output is not None:
+            member.output.begin(call.directory, assignment.log_limit_bytes)
         member.give(header, request.body)
 
     def heard(self, member: Member, said: Answer, payload: bytes) -> None:
@@ -236,8 +237,13 @@ class Switchboard(Settlement):
             text = f"its process broke the protocol: {error}"
             ending, printed = Ending(AttemptState.FAILED, Reason.FUNCTION_ERROR, text), {}
             said = {**said, "kids": True}
+        spill = bool(said.get("spill"))
+        if member.output is not None:
+            found = member.output.finish()
+            spill = found is None
+            printed = found or printed
         result = ending.result
-        easy = not (said.get("spill") or said.get("kids") or "exit" in said or call.is_linked)
+        easy = not (spill or said.get("kids") or "exit" in said or call.is_linked)
         if easy and (result is None or result.size_bytes <= INLINE_BYTES):
             self._let_go(call, member)
             self._report(call, ending, printed)
@@ -245,7 +251,7 @@ class Switchboard(Settlement):
             return
         call.settling = True
         over = bool(said.get("kids")) or "exit" in said
-        self.spawn(self._settle, call, member, ending, printed, over, bool(said.get("spill")))
+        self.spawn(self._settle, call, member, ending, printed, over, spill)
 
     def gone(self, member: Member) -> None:
         """See ``pool.Host``."""

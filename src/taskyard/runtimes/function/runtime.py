@@ -5,8 +5,8 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,12 +23,14 @@ from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import BuildFailed, ResultFiles
 from taskyard.ports.runtime import Listener
 from taskyard.runtimes.function.abandoned_calls import Orphans
+from taskyard.runtimes.function.channel import Attached
 from taskyard.runtimes.function.containment import ProcessTrees, Tree
 from taskyard.runtimes.function.fork_server import SANDBOXES, Nursery, locked
 from taskyard.runtimes.function.instance import Call, Member
 from taskyard.runtimes.function.integrity import sound_manifest
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
 from taskyard.runtimes.function.manifest import Manifest
+from taskyard.runtimes.function.member_output import MemberOutput
 from taskyard.runtimes.function.outcomes import Ending
 from taskyard.runtimes.function.ownership import is_taken_back, take_back
 from taskyard.runtimes.function.process_body import TreeBody
@@ -85,6 +87,8 @@ class FunctionRuntime(Switchboard):
         """Set while there is one."""
         self._numbers: dict[int, ProcessPool] = {}
         """Pools by the numbers of the processes that the nursery makes for them."""
+        self._outputs: set[MemberOutput] = set()
+        """Of processes that are not taken leave of."""
         self._sandboxes: set[SandboxedNursery] = set()
         """Those of pools that have one; some may be closed."""
 
@@ -142,6 +146,8 @@ class FunctionRuntime(Switchboard):
             for sandbox in self._sandboxes:
                 group.start_soon(sandbox.close)
         self._sandboxes.clear()
+        for output in list(self._outputs):
+            output.close()
         await anyio.to_thread.run_sync(self._tidy)
         self._calls.clear()
         self._running.clear()
@@ -153,13 +159,20 @@ class FunctionRuntime(Switchboard):
 
     # What pools ask for
 
-    def make(self, order: dict[str, Any], attached: socket.socket, pool: ProcessPool) -> None:
+    def make(self, order: dict[str, Any], attached: Sequence[Attached], pool: ProcessPool) -> None:
         """See ``process_pool.ProcessHost``."""
         self._numbers[order["number"]] = pool
         if self._nursery is None:
-            attached.close()
+            for one in attached:
+                one.close()
         else:
-            self._nursery.order(order, attached)
+            self._nursery.order(order, *attached)
+
+    def output(self) -> MemberOutput:
+        """See ``process_pool.ProcessHost``."""
+        output = MemberOutput(self._outputs.discard)
+        self._outputs.add(output)
+        return output
 
     def unheard(self) -> None:
         """See ``process_pool.ProcessHost``."""

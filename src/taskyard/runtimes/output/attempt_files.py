@@ -26,8 +26,8 @@ class OutputFiles:
         "_unseen",
     )
 
-    def __init__(self, directory: str, limit_bytes: int, null: int) -> None:
-        """Begin files; ``null`` is an open ``/dev/null``, which stays the caller's."""
+    def __init__(self, directory: str, limit_bytes: int, null: int = -1) -> None:
+        """Begin files; ``null`` is an open ``/dev/null``, needed where pipes are moved from."""
         self._directory = directory
         self._limit = limit_bytes
         self._null = null

@@ -1,12 +1,13 @@
 """The ancestor of all function processes of a worker. Runs nobody's code, so nothing blocks it.
 
 Started with two descriptors: a control socket, and a lock that is held while anything of a
-function may be alive. Orders are ``{"number", "argv"?, …}`` with a socket attached: fork a zygote
-or a direct member of a Python function, or execute a program with the socket as descriptor 3.
-Further descriptors are files of cgroups, for a nursery that sees none: the process writes 0 there.
-Answers are ``{"born": number, "pid"}`` and ``{"exited": number, "status"}``; zygotes answer alike.
-Processes become the user and group ``identity`` of their order, if it is not null.
-When the control socket is closed, everything below is killed, and then the lock is let go.
+function may be alive. Orders are ``{"number", "argv"?, …}`` with three descriptors attached, a
+socket and what to write output and errors to: fork a zygote or a direct member of a Python
+function, or execute a program with the socket as descriptor 3. Further descriptors are files of
+cgroups, for a fork server that sees none: the process writes 0 there. Answers are
+``{"born": number, "pid"}`` and ``{"exited": number, "status"}``; zygotes answer alike. Processes
+become the user and group ``identity`` of their order, if it is not null. When the control socket is
+closed, everything below is killed, and then the lock is let go.
 """
 
 # What nearly every function imports is imported once, and shared by all that are forked.
@@ -80,7 +81,7 @@ def main(control_fd: int, lock_fd: int, settings: dict[str, Any]) -> None:
                     send(control, {"exited": number, "status": status})
                     continue
                 order, given = receive(control)
-                if not given:
+                if len(given) < 3:
                     continue
                 pid = _fork(order, given, lock_fd)
                 watch = os.pidfd_open(pid)
@@ -102,19 +103,19 @@ def _fork(order: dict[str, Any], descriptors: list[int], lock_fd: int) -> int:
     try:
         os.close(lock_fd)
         confining.close_to_others(closed=False)
-        given, *doors = descriptors
+        given, out, err, *doors = descriptors
         for door in doors:
             os.write(door, b"0")
             os.close(door)
         if "argv" not in order:
-            become(order, given, parent)
+            become(order, given, (out, err), parent)
         confining.mute()
+        confining.take_output(out, err)
         os.dup2(given, 1023)
         os.closerange(3, 1023)
         os.dup2(1023, 3)
         os.close(1023)
         confining.confine(order, parent)
-        confining.open_output(order)
         os.execve(order["argv"][0], order["argv"], order["env"])  # noqa: S606 - no shell is wanted
     except BaseException as error:
         with contextlib.suppress(BaseException):

@@ -8,17 +8,16 @@ import path from 'node:path';
 import util from 'node:util';
 import vm from 'node:vm';
 import { begin, calls, guardAll, remain, wearOut } from './leftovers.mjs';
+import { useOwnStreams } from './streams.mjs';
 
-const CARRIED_BYTES = 16 << 10;
 const PROGRESS_MS = 250;
-const { TASKYARD_CODE, TASKYARD_HANDLER, TASKYARD_ENTRY, TASKYARD_OUTPUT } = process.env;
+const { TASKYARD_CODE, TASKYARD_HANDLER, TASKYARD_ENTRY } = process.env;
 const RESULT_BYTES = Number(process.env.TASKYARD_RESULT_BYTES);
-for (const name of ['CODE', 'HANDLER', 'ENTRY', 'OUTPUT', 'RESULT_BYTES']) {
+for (const name of ['CODE', 'HANDLER', 'ENTRY', 'RESULT_BYTES']) {
   delete process.env[`TASKYARD_${name}`];
 }
 const home = process.cwd();
 const socket = new net.Socket({ fd: 3, readable: true, writable: true });
-let output = [1, 2];
 const { exit } = process;
 
 class Unusable extends Error {}
@@ -171,21 +170,6 @@ async function call(handler, header, body, state) {
   });
 }
 
-function printed() {
-  const [out, err] = output.map((fd) => fs.fstatSync(fd));
-  if (!out.size && !err.size && out.nlink === 1) return [Buffer.alloc(0), Buffer.alloc(0), false];
-  if (out.size + err.size > CARRIED_BYTES || out.nlink !== 1 || err.nlink !== 1) {
-    return [Buffer.alloc(0), Buffer.alloc(0), true];
-  }
-  const read = (fd, size) => {
-    const buffer = Buffer.alloc(size);
-    fs.readSync(fd, buffer, 0, size, 0);
-    fs.ftruncateSync(fd, 0);
-    return buffer;
-  };
-  return [read(output[0], out.size), read(output[1], err.size), false];
-}
-
 function hasChildren() {
   try {
     return fs.readdirSync('/proc/self/task').some((thread) =>
@@ -235,8 +219,7 @@ async function serve(handler, header, body) {
   state.over = true;
   running = null;
   const kids = await remain() || hasChildren();
-  const [out, err, spill] = printed();
-  say({ ...head, call: state.number, sizes: [content.length, out.length, err.length], spill, kids }, content, out, err);
+  say({ ...head, call: state.number, sizes: [content.length, 0, 0], kids }, content);
   tidy();
 }
 
@@ -275,6 +258,7 @@ async function load() {
   return found;
 }
 
+useOwnStreams();
 guardAll();
 try {
   const handler = await load();
@@ -292,10 +276,7 @@ try {
       const head = JSON.parse(buffer.subarray(8, 8 + header).toString());
       const body = Buffer.from(buffer.subarray(8 + header, end));
       buffer = buffer.subarray(end);
-      queue = queue.then(() => {
-        if (head.fresh) renew();
-        return serve(handler, head, body);
-      });
+      queue = queue.then(() => serve(handler, head, body));
     }
   });
   socket.on('end', () => exit(0));
@@ -303,14 +284,4 @@ try {
   say({ ready: true });
 } catch (error) {
   socket.end(frame({ failed: util.inspect(error).slice(0, 8000) }), () => exit(1));
-}
-
-// Node cannot let descriptor 1 be another file; the kernel can, through its name in /proc.
-function renew() {
-  const flags = fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_APPEND;
-  ['stdout', 'stderr'].forEach((name, index) => {
-    fs.closeSync(index + 1);
-    const fd = fs.openSync(path.join(TASKYARD_OUTPUT, name), flags, 0o600);
-    if (fd !== index + 1) throw new Error(`descriptor ${index + 1} is taken`);
-  });
 }

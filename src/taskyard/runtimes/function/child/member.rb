@@ -133,11 +133,8 @@ end
 
 # Answers calls, one at a time, until the runtime hangs up.
 class TaskyardMember
-  CARRIED_BYTES = 16 << 10
-
-  def initialize(runtime, output, result_bytes, left)
+  def initialize(runtime, result_bytes, left)
     @runtime = runtime
-    @output = output
     @result_bytes = result_bytes
     @home = Dir.pwd
     @pid = Process.pid
@@ -146,7 +143,6 @@ class TaskyardMember
 
   def serve
     while (header, body = @runtime.read)
-      renew if header['fresh']
       answer(header, body)
       tidy
     end
@@ -171,9 +167,8 @@ class TaskyardMember
     # A child that the handler forked, and that came back from it, must not answer.
     exit!(head[:exit] || (head[:error] ? 1 : 0)) if Process.pid != @pid
     kids = @left.remain? || children?
-    out, err, spill = printed
-    sizes = [content.bytesize, out.bytesize, err.bytesize]
-    @runtime.say({ **head, call: header['call'], sizes: sizes, spill: spill, kids: kids }, content, out, err)
+    flush
+    @runtime.say({ **head, call: header['call'], sizes: [content.bytesize, 0, 0], kids: kids }, content)
     exit!(head[:exit]) if head[:exit]
   end
 
@@ -285,30 +280,13 @@ class TaskyardMember
     message.to_s.dup.force_encoding(Encoding::UTF_8).scrub
   end
 
-  # What was printed, if it is little: then the files are emptied.
-  def printed
+  # Write what was printed, before the answer: it is looked for when that arrives.
+  def flush
     [$stdout, $stderr, STDOUT, STDERR].each do |stream|
       stream.flush
     rescue StandardError
       next # the handler closed it, or put something else in its place
     end
-    out, err = [1, 2].map { |number| File.stat("/proc/self/fd/#{number}") }
-    total = out.size + err.size
-    return [''.b, ''.b, false] if total.zero? && out.nlink == 1
-    return [''.b, ''.b, true] if total > CARRIED_BYTES || out.nlink != 1 || err.nlink != 1
-
-    [taken(1, out.size), taken(2, err.size), false]
-  rescue SystemCallError
-    [''.b, ''.b, true]
-  end
-
-  def taken(number, size)
-    return ''.b if size.zero?
-
-    file = File.for_fd(number, 'r+b', autoclose: false)
-    content = file.pread(size, 0)
-    file.truncate(0)
-    content
   end
 
   # Whether the handler left processes behind; whoever is dead is buried on the way.
@@ -318,22 +296,13 @@ class TaskyardMember
     false
   end
 
-  # The old output files were kept: descriptors 1 and 2 become new ones.
-  def renew
-    flags = File::RDWR | File::CREAT | File::APPEND | File::NOFOLLOW
-    { 'stdout' => STDOUT, 'stderr' => STDERR }.each do |name, stream|
-      File.open(File.join(@output, name), flags, 0o600) { |file| stream.reopen(file) }
-      stream.sync = true
-    end
-  end
-
   def tidy
     Dir.chdir(@home)
     Dir.children('.').each { |name| FileUtils.rm_rf(name) }
   end
 end
 
-code, handler, output, result_bytes = %w[CODE HANDLER OUTPUT RESULT_BYTES].map do |name|
+code, handler, result_bytes = %w[CODE HANDLER RESULT_BYTES].map do |name|
   ENV.delete("TASKYARD_#{name}")
 end
 ENV.delete('TASKYARD_ENTRY')
@@ -357,7 +326,7 @@ end
 taskyard.say({ ready: true })
 begin
   left = TaskyardLeft.new(code, File.join(File.dirname(code), 'gems'))
-  TaskyardMember.new(taskyard, output, Integer(result_bytes), left).serve
+  TaskyardMember.new(taskyard, Integer(result_bytes), left).serve
 rescue SystemCallError, IOError
   # The runtime is gone.
 end

@@ -14,15 +14,11 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, NoReturn
 from weakref import WeakSet
 
-from taskyard.runtimes.function.child.confining import open_output
 from taskyard.runtimes.function.child.frames import Closed
 from taskyard.runtimes.function.child.leftovers import Leftovers
 from taskyard.runtimes.function.child.link import Link
 from taskyard.runtimes.function.child.request import Context, Request, Unusable, answer_of
 from taskyard.runtimes.function.child.streams import Streams
-
-CARRIED_BYTES: Final = 16 << 10
-"""Output that travels with the answer; more stays in the files."""
 
 _PLAIN: Final = frozenset({str, bytes, dict, tuple, list, int, type(None)})
 """What nobody has to look at twice to see that it need not be awaited."""
@@ -58,8 +54,6 @@ def serve(
         link.ready()
         while True:
             header, body = link.read()
-            if header.get("fresh"):
-                open_output(spec)
             member.answer(header, body)
             _tidy(home, kept)
     except (Closed, OSError):
@@ -98,10 +92,10 @@ class _Member:
             os._exit(int("error" in head) if code is None else code & 255)
         kids = self._leftovers.remain(self._tasks()) or _has_children()
         self._streams.end()
+        # Before the answer: when that arrives, it is looked for.
         self._streams.flush()
-        out, err, spill = _printed()
-        head.update(sizes=[len(content), len(out), len(err)], spill=spill, kids=kids)
-        self._link.answer(head, content, out, err)
+        head.update(sizes=[len(content), 0, 0], kids=kids)
+        self._link.answer(head, content)
         if code is not None:
             os._exit(code & 255)
 
@@ -215,20 +209,6 @@ def _has_children() -> bool:
                 return True
     except ChildProcessError:
         return False
-
-
-def _printed() -> tuple[bytes, bytes, bool]:
-    """What was printed, if it is little: then the files are emptied."""
-    first, second = os.fstat(1), os.fstat(2)
-    total = first.st_size + second.st_size
-    if not total and first.st_nlink == 1:
-        return b"", b"", False
-    if total > CARRIED_BYTES or first.st_nlink != 1 or second.st_nlink != 1:
-        return b"", b"", True
-    out, err = os.pread(1, first.st_size, 0), os.pread(2, second.st_size, 0)
-    os.ftruncate(1, 0)
-    os.ftruncate(2, 0)
-    return out, err, False
 
 
 def _tidy(home: int, kept: frozenset[str]) -> None:

@@ -25,18 +25,19 @@ _PACKAGE: Final = "function"
 """The package of handlers that lie in none of their own; OpenFaaS calls it so."""
 
 
-def become(spec: Json, descriptor: int, parent: int) -> NoReturn:
+def become(spec: Json, descriptor: int, outputs: tuple[int, int], parent: int) -> NoReturn:
     """Turn this newly forked process into a zygote, or with ``direct`` into a member; no return.
 
-    ``descriptor`` is the control socket of the zygote, or the member's socket of calls.
+    ``descriptor`` is the control socket of the zygote, or the member's socket of calls; ``outputs``
+    are what its output and its errors go to.
     """
     kind = socket.SOCK_STREAM if spec["direct"] else socket.SOCK_SEQPACKET
     sock = socket.socket(socket.AF_UNIX, kind, fileno=descriptor)
     try:
-        confining.close_others(descriptor)
         confining.mute()
+        confining.take_output(*outputs)
+        confining.close_others(descriptor)
         confining.confine(spec, parent)
-        confining.open_output(spec)
         streams = Streams()
         count_starts()
         _enter_environment(spec)
@@ -146,10 +147,10 @@ def _fork_on_request(
                     order, given = receive(control)
                 except Closed:
                     return
-                if not given:
+                if len(given) < 3:
                     continue
                 spec_of_it = {**spec, **order}
-                pid = _fork(control, entrance, streams, spec_of_it, given[0], members)
+                pid = _fork(control, entrance, streams, spec_of_it, given, members)
                 watch = os.pidfd_open(pid)
                 members[watch] = (order["number"], pid)
                 poll.register(watch, select.POLLIN)
@@ -178,10 +179,11 @@ def _fork(
     entrance: Entrance,
     streams: Streams,
     spec: Json,
-    call_fd: int,
+    given: list[int],
     watched: Iterable[int],
 ) -> int:
     parent = os.getpid()
+    call_fd, out, err = given
     pid = os.fork()
     if pid == 0:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=call_fd)
@@ -193,11 +195,12 @@ def _fork(
             confining.confine(spec, parent)
             # The zygote's own directory is not emptied between calls.
             os.environ.update(HOME=spec["work"], TMPDIR=spec["work"])
-            confining.open_output(spec)
+            confining.take_output(out, err)
             serve(sock, entrance, streams, spec)
         except BaseException:
             with contextlib.suppress(BaseException):
                 write_frame(sock, {"failed": traceback.format_exc()[-8000:]})
         os._exit(1)
-    os.close(call_fd)
+    for descriptor in given:
+        os.close(descriptor)
     return pid

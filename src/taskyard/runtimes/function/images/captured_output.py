@@ -8,7 +8,7 @@ from typing import Final
 import anyio
 
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
-from taskyard.runtimes.function.output import CARRIED_BYTES, Printed
+from taskyard.runtimes.function.member_output import CARRIED_BYTES, Printed
 
 IDLE_BYTES: Final = 64 << 10
 """Kept of each stream while there is no call; the next one gets it."""

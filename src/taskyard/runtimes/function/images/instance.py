@@ -76,11 +76,6 @@ class ImageMember(Member):
             asyncio.get_running_loop().remove_reader(listener.fileno())
             listener.close()
 
-    def give(self, header: Answer, body: bytes) -> None:
-        """See the base. Output files are ours: the program is not told of them."""
-        header.pop("fresh", None)
-        super().give(header, body)
-
     def hang_up(self) -> None:
         """See the base."""
         self.stop_listening()

@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from taskyard.core.attempts import StreamSize
 from taskyard.core.image_name import parse_image
 from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
@@ -28,7 +29,7 @@ from taskyard.runtimes.function.images.pins import Pin, read_pin
 from taskyard.runtimes.function.images.pool import ImagePool
 from taskyard.runtimes.function.instance import Answer, Call, Member
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
-from taskyard.runtimes.function.output import CARRIED_BYTES
+from taskyard.runtimes.function.member_output import CARRIED_BYTES
 from taskyard.runtimes.function.router import Switchboard
 
 _log = structlog.get_logger(__name__)
@@ -249,8 +250,8 @@ class ImageRuntime(Switchboard):
             said, payload = _with_output(member, call, said, payload, sizes)
         super().heard(member, said, payload)
 
-    def _let_go(self, call: Call, member: Member) -> None:
-        super()._let_go(call, member)
+    def _let_go(self, call: Call, member: Member) -> dict[str, StreamSize]:
+        sizes = super()._let_go(call, member)
         if isinstance(member, ImageMember):
             output = member.container.output
             output.end()
@@ -260,6 +261,7 @@ class ImageRuntime(Switchboard):
                 except OSError as error:
                     _log.warning("output lost", container=member.container.name, error=str(error))
                 member.fresh = False
+        return sizes
 
     # In the background
 

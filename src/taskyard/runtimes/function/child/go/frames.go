@@ -21,7 +21,6 @@ type call struct {
 	Host     string      `json:"host"`
 	Query    string      `json:"query"`
 	Headers  [][2]string `json:"headers"`
-	Fresh    bool        `json:"fresh"`
 	Timeout  *float64    `json:"timeout_s"`
 }
 

@@ -29,8 +29,8 @@ func (text unusable) Error() string {
 // Goroutines of the module are the function's own; with "timed" there may be timers of it that
 // nobody can see.
 func serve(handle answering, module string, timed bool) {
-	output, limit := os.Getenv("TASKYARD_OUTPUT"), os.Getenv("TASKYARD_RESULT_BYTES")
-	for _, name := range []string{"HANDLER", "ENTRY", "OUTPUT", "RESULT_BYTES"} {
+	limit := os.Getenv("TASKYARD_RESULT_BYTES")
+	for _, name := range []string{"HANDLER", "ENTRY", "RESULT_BYTES"} {
 		os.Unsetenv("TASKYARD_" + name)
 	}
 	home, err := os.Getwd()
@@ -53,11 +53,6 @@ func serve(handle answering, module string, timed bool) {
 		given, body, err := other.read()
 		if err != nil {
 			return
-		}
-		if given.Fresh {
-			if err := renew(output); err != nil {
-				fatal(err)
-			}
 		}
 		if other.answer(handle, given, body, most, left) != nil || tidy(home) != nil {
 			return
@@ -89,10 +84,8 @@ func (other *runtime) answer(handle answering, given *call, body []byte, most in
 	}
 	header["call"] = given.Number
 	header["kids"] = left.remain() || hasChildren()
-	out, errors, spill := printed()
-	header["sizes"] = []int{len(response.Body), len(out), len(errors)}
-	header["spill"] = spill
-	return other.say(header, response.Body, out, errors)
+	header["sizes"] = []int{len(response.Body), 0, 0}
+	return other.say(header, response.Body)
 }
 
 // called is what the handler answers; a panic is an error whose trace is in the log.
