@@ -1,5 +1,6 @@
 """On a disk that is nearly full output is cut where it is, and says so."""
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from taskyard.core.attempts import StreamSize
 from taskyard.ports.logs import Stream
 from taskyard.runtimes.container.output import Output as ContainerOutput
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
+from taskyard.runtimes.function.images.captured_output import CapturedOutput
 from taskyard.runtimes.output import disk_space, meta
 from taskyard.runtimes.output.attempt_files import OutputFiles
 from taskyard.worker.output.archive import ArchiveReader
@@ -117,3 +119,28 @@ def test_containers_keep_what_they_have_said(tmp_path: Path, full: None, merge: 
     again.resume(0)
     again.take(STDOUT, b"x" * 400 * KIB)
     assert (tmp_path / "stdout").stat().st_size == limit
+
+
+def test_functions_that_are_images_keep_what_they_have_said(tmp_path: Path, full: None) -> None:
+    """The same, while their call is followed."""
+    del full
+    attempt = tmp_path / "attempt"
+    attempt.mkdir()
+    output = CapturedOutput(tmp_path)
+    output.open()
+    output.begin(LARGE)
+    asyncio.run(_take(output, b"x" * 100 * KIB))
+    output.look(attempt)
+    limit = 100 * KIB + disk_space.SLACK_BYTES
+    assert known(attempt) == limit
+    asyncio.run(_take(output, b"x" * 200 * KIB))
+    output.look(attempt)
+    output.close()
+    assert known(attempt) == limit
+    facts = (tmp_path / "stdout").stat()
+    assert facts.st_size == 300 * KIB
+    assert facts.st_blocks * 512 <= limit + 4 * KIB
+
+
+async def _take(output: CapturedOutput, data: bytes) -> None:
+    output.take(STDOUT, data)

@@ -3,6 +3,8 @@
 import os
 import pwd
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -241,3 +243,21 @@ def test_turns_are_short(tmp_path: Path, null: int, monkeypatch: pytest.MonkeyPa
         assert (tmp_path / "stdout").stat().st_size == 10
         output.finish()
     assert (tmp_path / "stdout").stat().st_size == 1000
+
+
+def test_commands_get_the_usual_limit_of_descriptors() -> None:
+    """The supervisor's own, which has several for each of them, is as high as it may be."""
+    script = (
+        "import resource, subprocess, sys\n"
+        "from taskyard.runtimes.processes import descriptors\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (200, 300))\n"
+        "descriptors.raise_limit()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+        "with descriptors.usual_limit():\n"
+        "    print(resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["(300, 300)", "(200, 300)", "(300, 300)"]

@@ -22,10 +22,8 @@ from taskyard.runtimes.function.instance import Answer, Call, Member
 from taskyard.runtimes.function.member_output import Printed
 from taskyard.runtimes.function.outcomes import Ending, confinement, died, kill_report
 from taskyard.runtimes.function.output import (
-    free_surplus,
     hand_over,
     left_behind,
-    link_output,
     within,
 )
 from taskyard.runtimes.processes.proc import process
@@ -88,7 +86,13 @@ class Settlement(ABC):
             if not call.is_reported and age > _STARTED_AFTER_S:
                 self._report_start(call)
             if age > _LINK_AFTER_S:
-                _show_output(call, member)
+                self._look_at_output(call, member)
+
+    def _look_at_output(self, call: Call, member: Member) -> None:
+        """Let what a call prints be followed, and look after it."""
+        del call
+        if member.output is not None:
+            member.output.show()
 
     def _end_call(self, call: Call, member: Member, name: str, grace_s: float, now: float) -> None:
         """Have a call end: asked first, and killed when the grace is over."""
@@ -298,14 +302,3 @@ class Settlement(ABC):
         if self._listener is None:
             raise RuntimeUnavailable("the function runtime is not open")
         return self._listener
-
-
-def _show_output(call: Call, member: Member) -> None:
-    """Let what a call prints be followed, or look after it."""
-    if member.output is not None:
-        member.output.show()
-        return
-    try:
-        link_output(call, member) if not call.is_linked else free_surplus(call)
-    except OSError as error:
-        _log.warning("output not linked", error=str(error))

@@ -8,13 +8,10 @@ import stat
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from taskyard.core import output_index
 from taskyard.core.attempts import StreamSize
 from taskyard.runtimes.function.instance import Call, Member
 from taskyard.runtimes.function.member_output import CARRIED_BYTES, Printed
-from taskyard.runtimes.output.files import Output
 
 STREAMS: Final = ("stdout", "stderr")
 
@@ -24,6 +21,8 @@ def link_output(call: Call, member: Member) -> None:
 
     Raises ``OSError``.
     """
+    if call.is_linked:
+        return
     directory = call.directory
     directory.mkdir(mode=0o711, exist_ok=True)
     limit = call.assignment.log_limit_bytes
@@ -45,12 +44,6 @@ def hand_over(call: Call, member: Member, printed: Printed) -> None:
         with contextlib.suppress(FileNotFoundError):
             (member.directory / stream).unlink()
     member.fresh = True
-
-
-def free_surplus(call: Call) -> None:
-    """Give the disk back what a call has printed beyond its limit. Raises ``OSError``."""
-    meta = msgspec.json.decode((call.directory / "meta.json").read_bytes(), type=dict[str, int])
-    Output(str(call.directory), meta["log_limit_bytes"]).free_surplus()
 
 
 def left_behind(directory: Path) -> Printed | None:

@@ -6,8 +6,6 @@ from typing import Final
 
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_SET_CHILD_SUBREAPER: Final = 36
-_FALLOC_FL_KEEP_SIZE: Final = 1
-_FALLOC_FL_PUNCH_HOLE: Final = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -23,24 +21,6 @@ def give_up_new_privileges() -> None:
     Raises ``OSError``.
     """
     _prctl(_PR_SET_NO_NEW_PRIVS)
-
-
-def punch_hole(fd: int, offset: int, length: int) -> None:
-    """Give the disk blocks of a range back; the range reads as zeros, the size stays.
-
-    Raises ``OSError``, with ``EOPNOTSUPP`` where the file system cannot do it.
-    """
-    if (
-        _libc.fallocate(
-            ctypes.c_int(fd),
-            ctypes.c_int(_FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE),
-            ctypes.c_long(offset),
-            ctypes.c_long(length),
-        )
-        != 0
-    ):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 def _prctl(option: int) -> None:

@@ -9,6 +9,8 @@ import anyio
 
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
 from taskyard.runtimes.function.member_output import CARRIED_BYTES, Printed
+from taskyard.runtimes.output import disk_space
+from taskyard.runtimes.output.meta import write_meta
 
 IDLE_BYTES: Final = 64 << 10
 """Kept of each stream while there is no call; the next one gets it."""
@@ -57,6 +59,19 @@ class CapturedOutput:
     def begin(self, limit_bytes: int) -> None:
         """A call begins, of whose streams so much is kept."""
         self._limit, self._has_call = limit_bytes, True
+
+    def look(self, directory: Path) -> None:
+        """Where the disk is nearly full, keep what there is of the call's output, and a little.
+
+        ``directory`` is the attempt's, whose readers are told. Raises ``OSError``.
+        """
+        if disk_space.room(str(directory)) < 1:
+            limit = disk_space.cut_at(
+                self._limit, max(min(size, self._limit) for size in self._size.values())
+            )
+            if limit < self._limit:
+                write_meta(str(directory), limit)
+                self._limit = limit
 
     def end(self) -> None:
         """The call is over."""

@@ -30,6 +30,7 @@ from taskyard.runtimes.function.images.pool import ImagePool
 from taskyard.runtimes.function.instance import Answer, Call, Member
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
 from taskyard.runtimes.function.member_output import CARRIED_BYTES
+from taskyard.runtimes.function.output import link_output
 from taskyard.runtimes.function.router import Switchboard
 
 _log = structlog.get_logger(__name__)
@@ -262,6 +263,16 @@ class ImageRuntime(Switchboard):
                     _log.warning("output lost", container=member.container.name, error=str(error))
                 member.fresh = False
         return sizes
+
+    def _look_at_output(self, call: Call, member: Member) -> None:
+        if isinstance(member, ImageMember):
+            try:
+                if call.is_linked:
+                    member.container.output.look(call.directory)
+                else:
+                    link_output(call, member)
+            except OSError as error:
+                _log.warning("output not linked", error=str(error))
 
     # In the background
 
