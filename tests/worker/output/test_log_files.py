@@ -12,7 +12,7 @@ import pytest
 from taskyard.core.attempts import StreamSize
 from taskyard.core.ids import AttemptId
 from taskyard.ports.logs import Stream
-from taskyard.worker.output import attempt_log
+from taskyard.worker.output import attempt_log, raw_files
 from taskyard.worker.output.log_files import LARGEST_READ_BYTES, LogFiles, remove_tree
 
 pytestmark = pytest.mark.anyio
@@ -73,15 +73,15 @@ async def test_a_read_while_the_output_is_compressed_is_no_end(
     (directory / "stdout").write_bytes(content)
     output = files.output(ONE)
     assert output is not None
-    names = attempt_log._names
+    names = raw_files.leads_to
 
     def late(path: str, status: os.stat_result) -> bool:
-        monkeypatch.setattr(attempt_log, "_names", names)
+        monkeypatch.setattr(attempt_log, "leads_to", names)
         output.compress(OUT, lambda: False)
         assert not Path(path).exists()
         return names(path, status)
 
-    monkeypatch.setattr(attempt_log, "_names", late)
+    monkeypatch.setattr(attempt_log, "leads_to", late)
     length = 300_000 if patient else 1000
     assert await files.read(ONE, OUT, 256, length) == content[256 : 256 + length]
 

@@ -29,12 +29,12 @@ import structlog
 from msgspec import Struct
 
 from taskyard.core.errors import StoreDamaged
+from taskyard.worker.output.raw_files import OPEN
 
 MEMBER_BYTES: Final = 1 << 20
 """Raw bytes in each member but the last."""
 LEVEL: Final = 4
 _GZIP: Final = 16 + zlib.MAX_WBITS
-_OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _RAW_MOST: Final = 1 << 20
 """Raw bytes in a member that is read."""
 _PACKED_MOST: Final = _RAW_MOST + (_RAW_MOST >> 8)
@@ -103,7 +103,7 @@ def _fits(index: ArchiveIndex, length: int) -> bool:
 def _opened(path: Path) -> IO[bytes]:
     """Open a regular file. Raises ``FileNotFoundError`` for what is none, other ``OSError``."""
     try:
-        descriptor = os.open(path, _OPEN)
+        descriptor = os.open(path, OPEN)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENXIO}:
             raise FileNotFoundError(errno.ENOENT, f"{path.name} is no regular file") from error

@@ -27,14 +27,17 @@ from taskyard.core.attempts import StreamSize
 from taskyard.core.errors import StoreDamaged
 from taskyard.ports.logs import Stream
 from taskyard.worker.output.archive import ArchiveIndex, ArchiveReader, read_index, write_archive
+from taskyard.worker.output.raw_files import (
+    OPEN,
+    content_of,
+    leads_to,
+    length_of,
+    modified_ns,
+    read_bytes,
+)
 
 META: Final = "meta.json"
 SEAL: Final = "seal.json"
-# NOFOLLOW and NONBLOCK: whatever the work may have put in the place of its output, no link is
-# followed out of the directory, and no pipe waited for.
-_OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_NOWAIT: Final = getattr(os, "RWF_NOWAIT", None)
-_SMALL_BYTES: Final = 65536
 _NOTHING: Final = StreamSize()
 _AGES: Final = ("older", "newer")
 
@@ -99,9 +102,9 @@ class AttemptOutput:
 
         It is lowered while the work runs when the disk is nearly full.
         """
-        written_at = _written_at(self._meta)
+        written_at = modified_ns(self._meta)
         if self._limit is None or written_at != self._limit_read_at:
-            content = _content(self._meta)
+            content = content_of(self._meta)
             if content is None:
                 return None
             try:
@@ -116,20 +119,20 @@ class AttemptOutput:
 
     def cuts(self) -> dict[Stream, Cut]:
         """Where the streams of an ended attempt were cut off, if they were."""
-        content = _content(self._seal)
+        content = content_of(self._seal)
         return {} if content is None else msgspec.json.decode(content, type=dict[Stream, Cut])
 
     def grown(self) -> tuple[int, int, int]:
         """Kept bytes of both plain files now, and of the order: other ones when there is news."""
         limit = self.limit()
-        out, err = (_length(path) or 0 for path in self._pair)
+        out, err = (length_of(path) or 0 for path in self._pair)
         if limit is not None:
             out, err = min(out, limit), min(err, limit)
         return out, err, self.order_bytes()
 
     def order_bytes(self) -> int:
         """Bytes of the plain index of the order; 0 if there is none."""
-        return min(_length(self._order) or 0, output_index.MAX_BYTES)
+        return min(length_of(self._order) or 0, output_index.MAX_BYTES)
 
     def order(self, offset: int, length: int, *, patient: bool) -> bytes | None:
         """Up to ``length`` bytes of the index of the order from ``offset``; None if there is none.
@@ -137,7 +140,7 @@ class AttemptOutput:
         Raises ``BlockingIOError`` unless ``patient`` if the disk would have to be waited for.
         """
         try:
-            descriptor = os.open(self._order, _OPEN)
+            descriptor = os.open(self._order, OPEN)
         except FileNotFoundError:
             return self._archived_order(offset, length, patient=patient)
         except OSError as error:
@@ -149,8 +152,8 @@ class AttemptOutput:
             if not stat.S_ISREG(status.st_mode):
                 return None
             wanted = min(length, status.st_size - offset, output_index.MAX_BYTES - offset)
-            data = _read(descriptor, offset, wanted, patient=patient) if wanted > 0 else b""
-            if not _names(self._order, status):
+            data = read_bytes(descriptor, offset, wanted, patient=patient) if wanted > 0 else b""
+            if not leads_to(self._order, status):
                 return self._archived_order(offset, length, patient=patient)
             return data
         finally:
@@ -166,7 +169,7 @@ class AttemptOutput:
 
     def size(self, stream: Stream) -> StreamSize:
         """How much can be read now, and how much was dropped."""
-        length = _length(self._paths[stream])
+        length = length_of(self._paths[stream])
         if length is None:
             index = self._index(stream.value)
             if index is None:
@@ -185,7 +188,7 @@ class AttemptOutput:
         Raises ``BlockingIOError`` unless ``patient`` if the disk would have to be waited for.
         """
         try:
-            descriptor = os.open(self._paths[stream], _OPEN)
+            descriptor = os.open(self._paths[stream], OPEN)
         except FileNotFoundError:
             return self._read_archive(stream.value, offset, length, patient=patient)
         except OSError as error:
@@ -200,8 +203,8 @@ class AttemptOutput:
             limit = self.limit() if cut is None else cut.kept_bytes
             kept = status.st_size if limit is None else min(status.st_size, limit)
             wanted = min(length, kept - offset)
-            data = _read(descriptor, offset, wanted, patient=patient) if wanted > 0 else b""
-            if data and not _names(self._paths[stream], status):
+            data = read_bytes(descriptor, offset, wanted, patient=patient) if wanted > 0 else b""
+            if data and not leads_to(self._paths[stream], status):
                 # Compressed meanwhile; or the directory was taken back, is perhaps another
                 # attempt's by now, and there is no archive.
                 return self._read_archive(stream.value, offset, length, patient=patient)
@@ -231,9 +234,9 @@ class AttemptOutput:
             wanted = min(length, size - inside)
             if wanted <= 0 or inside < 0:
                 continue
-            descriptor = os.open(path, _OPEN)
+            descriptor = os.open(path, OPEN)
             try:
-                part = _read(descriptor, inside, wanted, patient=patient)
+                part = read_bytes(descriptor, inside, wanted, patient=patient)
             finally:
                 os.close(descriptor)
             parts.append(part)
@@ -248,7 +251,7 @@ class AttemptOutput:
         beyond the limit is found here, and given back to the disk. May be repeated.
         Raises ``BlockingIOError`` unless ``patient`` if anything has to be written for that.
         """
-        if not any(reported.values()) and not any(map(_length, self._pair)):
+        if not any(reported.values()) and not any(map(length_of, self._pair)):
             # Most commands say nothing; then there is nothing to settle either.
             return dict.fromkeys(Stream, StreamSize())
         cuts = self.cuts()
@@ -257,7 +260,7 @@ class AttemptOutput:
         surplus: list[Stream] = []
         fresh = False
         for stream, path in self._paths.items():
-            length = _length(path)
+            length = length_of(path)
             if length is None:
                 sizes[stream] = self.size(stream)
                 continue
@@ -268,7 +271,7 @@ class AttemptOutput:
                 if not beyond:
                     sizes[stream] = StreamSize(length)
                     continue
-                ends = tuple(_length(one) or 0 for one in self._ends[stream])
+                ends = tuple(length_of(one) or 0 for one in self._ends[stream])
                 dropped = max(0, beyond - sum(ends))
                 cuts[stream] = Cut(kept, dropped, ends if any(ends) else ())
                 fresh = True
@@ -294,7 +297,7 @@ class AttemptOutput:
     def compress(self, stream: Stream, halted: Callable[[], bool]) -> None:
         """Replace a finished plain file by an archive. Raises as ``write_archive``."""
         path = self._paths[stream]
-        length = _length(path)
+        length = length_of(path)
         if length is None:
             return
         size = self.size(stream)
@@ -304,7 +307,7 @@ class AttemptOutput:
 
         def outdated() -> bool:
             # What a kill has not reached yet, on a fenced attempt, may still be writing.
-            return halted() or _length(path) != length
+            return halted() or length_of(path) != length
 
         write_archive(
             self.directory,
@@ -344,62 +347,3 @@ class AttemptOutput:
             return self._archives.read(self.directory, name, index, offset, length)
         except FileNotFoundError:
             return b""
-
-
-def _length(path: str) -> int | None:
-    """Length of a regular file; None if there is none."""
-    try:
-        status = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - a third of Path's cost
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-def _written_at(path: str) -> int:
-    """When a file was written last, in nanoseconds; -1 if there is none."""
-    try:
-        return os.stat(path, follow_symlinks=False).st_mtime_ns  # noqa: PTH116 - as above
-    except (FileNotFoundError, NotADirectoryError):
-        return -1
-
-
-def _content(path: str) -> bytes | None:
-    try:
-        descriptor = os.open(path, _OPEN)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        return os.read(descriptor, _SMALL_BYTES)
-    finally:
-        os.close(descriptor)
-
-
-def _names(path: str, status: os.stat_result) -> bool:
-    """Whether a path still leads to the file with this status."""
-    try:
-        now = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - a third of Path's cost
-    except FileNotFoundError:
-        return False
-    return (now.st_ino, now.st_dev) == (status.st_ino, status.st_dev)
-
-
-def _read(descriptor: int, offset: int, length: int, *, patient: bool) -> bytes:
-    if patient:
-        parts: list[bytes] = []
-        while length > 0 and (part := os.pread(descriptor, length, offset)):
-            parts.append(part)
-            offset += len(part)
-            length -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-    if _NOWAIT is None:
-        raise BlockingIOError(errno.EAGAIN, "this system cannot tell whether it would wait")
-    buffer = bytearray(length)
-    try:
-        count = os.preadv(descriptor, [buffer], offset, _NOWAIT)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL):
-            raise BlockingIOError(errno.EAGAIN, "not in memory") from error
-        raise
-    if count < length:
-        raise BlockingIOError(errno.EAGAIN, "not all in memory")
-    return bytes(buffer)
