@@ -34,6 +34,14 @@ TOOLS = {
 
 
 @pytest.fixture(autouse=True)
+def _needs_root(request: pytest.FixtureRequest) -> None:
+    """Only root can become other users."""
+    if request.node.get_closest_marker("root") is not None and os.geteuid() != 0:
+        assert os.environ.get("CI") != "true", "continuous integration needs root rights"
+        pytest.skip("needs root rights")
+
+
+@pytest.fixture(autouse=True)
 def _needs_tools(request: pytest.FixtureRequest) -> None:
     for marker in request.node.iter_markers():
         for tool in TOOLS.get(marker.name, ()):

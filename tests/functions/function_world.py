@@ -1,13 +1,17 @@
 """A function runtime with everything around it that a test needs."""
 
 import io
+import os
 import textwrap
 import zipfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import msgspec
+import pytest
 
 from attempt_harness import CallHarness
 from taskyard.core.access.work_identity import SERVER, Identity, Sandbox
@@ -118,6 +122,26 @@ class FunctionWorld(CallHarness):
             return ended.inline_output.get(stream, b"")
         path = anyio.Path(self.directories.path(ended.attempt_id) / stream)
         return await path.read_bytes() if await path.exists() else b""
+
+
+@asynccontextmanager
+async def opened(
+    root: Path, *, method: str | None = None, identity: Identity = SERVER
+) -> AsyncIterator[FunctionWorld]:
+    """An open runtime; nothing of it is left at the end.
+
+    ``method`` is how its trees are held together: ``cgroup``, which skips the test where there are
+    none but never under CI, or ``session``; the best that the machine offers when None.
+    """
+    world = FunctionWorld(root, use_cgroups=method != "session", identity=identity)
+    await world.open()
+    try:
+        if method == "cgroup" and world.runtime.process_trees.base is None:
+            assert os.environ.get("CI") != "true", "no writable cgroups here"
+            pytest.skip("no writable cgroups here")
+        yield world
+    finally:
+        await world.close()
 
 
 def zip_of(files: dict[str, str]) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from function_world import FunctionWorld
+from function_world import FunctionWorld, opened
 
 from taskyard.core.access.work_identity import Identity
 from taskyard.core.functions.functions import Language
@@ -20,25 +20,12 @@ OWN = Identity(1_900_000_011, 1_900_000_011)
 OTHER = Identity(1_900_000_012, 1_900_000_012)
 
 
-@pytest.fixture(autouse=True)
-def as_root() -> None:
-    """Only root can become other users."""
-    if os.geteuid() != 0:
-        if os.environ.get("CI") == "true":
-            pytest.fail("needs root rights")
-        pytest.skip("needs root rights")
-
-
 @pytest.fixture
 async def own(tmp_path: Path) -> AsyncIterator[FunctionWorld]:
     """Builds of one workspace; the directories above are closed to its user."""
     (tmp_path / "closed").mkdir(mode=0o700)
-    world = FunctionWorld(tmp_path / "closed", identity=OWN)
-    await world.open()
-    try:
+    async with opened(tmp_path / "closed", identity=OWN) as world:
         yield world
-    finally:
-        await world.close()
 
 
 def with_script(script: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from function_world import FunctionWorld
+from function_world import FunctionWorld, opened
 from samples import SAMPLES
 
 from taskyard.core.access.work_identity import SERVER, Identity
@@ -86,30 +86,12 @@ def handle(request): pass
 """
 
 
-@pytest.fixture(autouse=True)
-def as_root() -> None:
-    """Only root can become other users."""
-    if os.geteuid() != 0:
-        if os.environ.get("CI") == "true":
-            pytest.fail("needs root rights")
-        pytest.skip("needs root rights")
-
-
 @pytest.fixture
 async def own(tmp_path: Path, method: str) -> AsyncIterator[FunctionWorld]:
     """Functions of one workspace; the directories above are closed to its user."""
     (tmp_path / "closed").mkdir(mode=0o700)
-    world = FunctionWorld(tmp_path / "closed", use_cgroups=method == "cgroup", identity=OWN)
-    await world.open()
-    if method == "cgroup" and world.runtime.process_trees.base is None:
-        await world.close()
-        if os.environ.get("CI") == "true":
-            pytest.fail("no writable cgroups here")
-        pytest.skip("no writable cgroups here")
-    try:
+    async with opened(tmp_path / "closed", method=method, identity=OWN) as world:
         yield world
-    finally:
-        await world.close()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from fakes.logs import MemoryLogs
-from taskyard.core.attempts import Ended, Started
+from fakes.word_worker import WordTransport
+from taskyard.core.attempts import Started
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
@@ -25,11 +26,11 @@ from taskyard.server.clock import SystemClock
 GIB = 1 << 30
 
 
-class WordWorkers:
+class WordWorkers(WordTransport):
     """All workers of a test, and the transport between them and the engine."""
 
     def __init__(self, logs: MemoryLogs, clock: SystemClock) -> None:
-        self.logs = logs
+        super().__init__(logs, clock)
         self.given: list[Assignment] = []
         """All assignments, in order."""
         self.hanging: dict[AttemptId, Assignment] = {}
@@ -37,9 +38,6 @@ class WordWorkers:
         self.stuck: dict[AttemptId, Assignment] = {}
         """Not seen running yet."""
         self.beating: set[WorkerId] = set()
-        self._clock = clock
-        self._engine: EngineEnd | None = None
-        self._inbox, self._outbox = anyio.create_memory_object_stream[Assignment](100_000)
 
     def begin(self, engine: EngineEnd, tasks: TaskGroup) -> None:
         """Serve this engine."""
@@ -63,29 +61,16 @@ class WordWorkers:
         )
         self.beating.add(worker_id)
 
-    async def serve(self, engine: EngineEnd) -> None:
-        """See the port."""
-
-    async def connect(self, worker_id: WorkerId, worker: WorkerEnd) -> EngineEnd:
-        """See the port."""
-        raise NotImplementedError
-
     async def to_worker(self, worker_id: WorkerId) -> WorkerEnd:
         """See the port."""
         if worker_id not in self.beating:
             raise WorkerUnreachable
         return self
 
-    async def close(self) -> None:
-        """See the port."""
-        self._inbox.close()
-        self._outbox.close()
-
     async def assign(self, assignments: list[Assignment]) -> None:
         """See the port."""
-        for one in assignments:
-            self.given.append(one)
-            await self._inbox.send(one)
+        self.given += assignments
+        await super().assign(assignments)
 
     async def kill(self, orders: list[KillOrder]) -> None:
         """See the port."""
@@ -115,21 +100,7 @@ class WordWorkers:
         exit_code: int | None = None,
     ) -> None:
         """Report an end."""
-        assert self._engine is not None
-        attempt_id = assignment.attempt_id
-        size = await self.logs.size(attempt_id, Stream.STDOUT)
-        ended = Ended(
-            attempt_id,
-            assignment.lease_token,
-            self._clock.now(),
-            state,
-            reason=reason,
-            message=message,
-            exit_code=exit_code,
-            signal="SIGSEGV" if reason is Reason.SIGNAL else None,
-            stdout=size,
-        )
-        await self._engine.report([ended])
+        await self._end(assignment, state, reason, exit_code, message)
 
     async def _beat(self) -> None:
         while True:

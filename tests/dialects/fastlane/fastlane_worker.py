@@ -2,20 +2,19 @@
 
 from typing import Final
 
-import anyio
 from anyio.abc import TaskGroup
 
 from fakes.logs import MemoryLogs
-from taskyard.core.attempts import Ended, KillReport, Started
+from fakes.word_worker import WordTransport
+from taskyard.core.attempts import KillReport, Started
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Container
 from taskyard.ports.clock import Clock
-from taskyard.ports.errors import WorkerUnreachable
 from taskyard.ports.logs import Stream
 from taskyard.ports.runtime import Assignment, KillOrder
-from taskyard.ports.transport import EngineEnd, Hello, WorkerEnd
+from taskyard.ports.transport import EngineEnd, Hello
 
 WORKER = WorkerId("docker.example:2375")
 ENDS: Final = {
@@ -26,7 +25,7 @@ ENDS: Final = {
 }
 
 
-class WordWorker:
+class WordWorker(WordTransport):
     """Runs words: ``echo TEXT``, ``err TEXT``, ``exit CODE``, ``hang``, ``pull`` and ``ENDS``.
 
     ``hang`` runs and ``pull`` is never seen running, until they are killed or told to end.
@@ -34,10 +33,7 @@ class WordWorker:
     """
 
     def __init__(self, logs: MemoryLogs, clock: Clock) -> None:
-        self.logs = logs
-        self._clock = clock
-        self._engine: EngineEnd | None = None
-        self._inbox, self._outbox = anyio.create_memory_object_stream[Assignment](1000)
+        super().__init__(logs, clock)
         self.hanging: dict[AttemptId, Assignment] = {}
         self.ran: list[Assignment] = []
         self.troubles = 0
@@ -53,29 +49,6 @@ class WordWorker:
         )
         tasks.start_soon(self._work)
 
-    async def serve(self, engine: EngineEnd) -> None:
-        """See the port."""
-
-    async def connect(self, worker_id: WorkerId, worker: WorkerEnd) -> EngineEnd:
-        """See the port."""
-        raise NotImplementedError
-
-    async def to_worker(self, worker_id: WorkerId) -> WorkerEnd:  # noqa: ARG002 - the port
-        """See the port."""
-        if self._engine is None:
-            raise WorkerUnreachable
-        return self
-
-    async def close(self) -> None:
-        """See the port."""
-        self._inbox.close()
-        self._outbox.close()
-
-    async def assign(self, assignments: list[Assignment]) -> None:
-        """See the port."""
-        for one in assignments:
-            await self._inbox.send(one)
-
     async def kill(self, orders: list[KillOrder]) -> None:
         """See the port."""
         for order in orders:
@@ -83,7 +56,7 @@ class WordWorker:
             if found is not None:
                 now = self._clock.now()
                 report = KillReport(now, now, order.signal, forced=False)
-                await self._end(found, AttemptState.KILLED, Reason.KILLED, 143, report=report)
+                await self._end(found, AttemptState.KILLED, Reason.KILLED, 143, kill_report=report)
 
     def say(self, attempt_id: AttemptId, stream: Stream, data: bytes) -> None:
         """Let a hanging attempt write something."""
@@ -132,29 +105,3 @@ class WordWorker:
             stream = Stream.STDERR if word == "err" else Stream.STDOUT
             self.logs.write(assignment.attempt_id, stream, " ".join(rest).encode() + b"\n")
             await self._end(assignment, AttemptState.SUCCEEDED, None, 0)
-
-    async def _end(
-        self,
-        assignment: Assignment,
-        state: AttemptState,
-        reason: Reason | None,
-        exit_code: int | None,
-        message: str | None = None,
-        report: KillReport | None = None,
-    ) -> None:
-        assert self._engine is not None
-        attempt_id = assignment.attempt_id
-        ended = Ended(
-            attempt_id,
-            assignment.lease_token,
-            self._clock.now(),
-            state,
-            reason=reason,
-            message=message,
-            exit_code=exit_code,
-            signal="SIGSEGV" if reason is Reason.SIGNAL else None,
-            kill_report=report,
-            stdout=await self.logs.size(attempt_id, Stream.STDOUT),
-            stderr=await self.logs.size(attempt_id, Stream.STDERR),
-        )
-        await self._engine.report([ended])

@@ -12,7 +12,8 @@ from anyio.abc import TaskGroup
 from eventually import eventually_async
 from fakes.logs import MemoryLogs
 from fakes.stores import prepare
-from taskyard.core.attempts import Ended, Started
+from fakes.word_worker import WordTransport
+from taskyard.core.attempts import Started
 from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.core.scheduling.cpu_allocation import NumaNode, Topology
@@ -21,10 +22,9 @@ from taskyard.core.tasks import Command
 from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.dialect import Native
-from taskyard.ports.errors import WorkerUnreachable
 from taskyard.ports.logs import Stream
 from taskyard.ports.runtime import Assignment, KillOrder
-from taskyard.ports.transport import EngineEnd, Hello, WorkerEnd
+from taskyard.ports.transport import EngineEnd, Hello
 from taskyard.server.app import Served, main_app
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.listeners import Listener, bind_tcp, started
@@ -37,17 +37,14 @@ from taskyard.store.sqlite.store import SqliteStore
 WORKER = WorkerId("w1")
 
 
-class WordWorker:
+class WordWorker(WordTransport):
     """A worker whose commands are words: ``echo TEXT``, ``fail``, ``hang``, anything else ends.
 
     Implements both ends of the transport that services use.
     """
 
     def __init__(self, logs: MemoryLogs, clock: SystemClock) -> None:
-        self._logs = logs
-        self._clock = clock
-        self._engine: EngineEnd | None = None
-        self._inbox, self._outbox = anyio.create_memory_object_stream[Assignment](1000)
+        super().__init__(logs, clock)
         self._hanging: dict[AttemptId, Assignment] = {}
 
     async def join(self, engine: EngineEnd, tasks: TaskGroup) -> None:
@@ -66,29 +63,6 @@ class WordWorker:
         )
         tasks.start_soon(self._work)
 
-    async def serve(self, engine: EngineEnd) -> None:
-        """See the port."""
-
-    async def connect(self, worker_id: WorkerId, worker: WorkerEnd) -> EngineEnd:
-        """See the port."""
-        raise NotImplementedError
-
-    async def to_worker(self, worker_id: WorkerId) -> WorkerEnd:  # noqa: ARG002 - the port
-        """See the port."""
-        if self._engine is None:
-            raise WorkerUnreachable
-        return self
-
-    async def close(self) -> None:
-        """See the port."""
-        self._inbox.close()
-        self._outbox.close()
-
-    async def assign(self, assignments: list[Assignment]) -> None:
-        """See the port."""
-        for one in assignments:
-            await self._inbox.send(one)
-
     async def kill(self, orders: list[KillOrder]) -> None:
         """See the port."""
         for order in orders:
@@ -98,11 +72,11 @@ class WordWorker:
 
     def say(self, attempt_id: str, stream: Stream, data: bytes) -> None:
         """Let a hanging attempt write something."""
-        self._logs.write(AttemptId(attempt_id), stream, data)
+        self.logs.write(AttemptId(attempt_id), stream, data)
 
     async def forget(self, attempt_id: str) -> None:
         """Lose what an attempt has written."""
-        await self._logs.delete([AttemptId(attempt_id)])
+        await self.logs.delete([AttemptId(attempt_id)])
 
     async def finish(self, attempt_id: str) -> None:
         """Let a hanging attempt end well."""
@@ -126,32 +100,8 @@ class WordWorker:
                 await self._end(assignment, AttemptState.FAILED, Reason.EXIT_CODE, 3)
             else:
                 text = " ".join(words[1:]).encode() + b"\n"
-                self._logs.write(assignment.attempt_id, Stream.STDOUT, text)
+                self.logs.write(assignment.attempt_id, Stream.STDOUT, text)
                 await self._end(assignment, AttemptState.SUCCEEDED, None, 0)
-
-    async def _end(
-        self,
-        assignment: Assignment,
-        state: AttemptState,
-        reason: Reason | None,
-        exit_code: int | None,
-    ) -> None:
-        assert self._engine is not None
-        attempt_id = assignment.attempt_id
-        await self._engine.report(
-            [
-                Ended(
-                    attempt_id,
-                    assignment.lease_token,
-                    self._clock.now(),
-                    state,
-                    reason=reason,
-                    exit_code=exit_code,
-                    stdout=await self._logs.size(attempt_id, Stream.STDOUT),
-                    stderr=await self._logs.size(attempt_id, Stream.STDERR),
-                )
-            ]
-        )
 
 
 class NativeWorld:
