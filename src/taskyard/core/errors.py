@@ -45,7 +45,7 @@ class NotFound(TaskyardError):
 
 
 class Conflict(TaskyardError):
-    """The request contradicts the present state; the caller may look again and decide again."""
+    """The request conflicts with the current state; the caller can read it and decide again."""
 
 
 class IllegalTransition(Conflict):

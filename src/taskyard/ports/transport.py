@@ -55,7 +55,7 @@ class EngineEnd(Protocol):
         ...
 
     async def beat(self, heartbeat: Heartbeat) -> bool:
-        """Renew this worker's leases. False: it is fenced and has to join again."""
+        """Renew this worker's leases. False: it is fenced and must join again."""
         ...
 
     async def report(self, reports: list[Report]) -> list[LeaseToken]:

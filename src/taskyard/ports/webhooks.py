@@ -61,7 +61,7 @@ class WebhookStore(Protocol):
     async def redeliver(
         self, workspace: WorkspaceName, delivery_id: str, now: Instant, entry: AuditEntry
     ) -> Delivery:
-        """Make it pending and due, with all its tries granted again. Raises ``NotFound``."""
+        """Make it pending and due, with all its tries available again. Raises ``NotFound``."""
         ...
 
     async def delivery(self, workspace: WorkspaceName, delivery_id: str) -> Delivery:

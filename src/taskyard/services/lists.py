@@ -216,7 +216,7 @@ class Lists:
         try:
             entries = await self._store.entries(shown.key)
         except BaseException as error:
-            # Who waits for it is told; who comes next reads it again.
+            # Waiters get the error; the next one reads it again.
             shown.fail(error)
             if shown.entries or shown.watchers:
                 self._doubtful.add(shown.key)

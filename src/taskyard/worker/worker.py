@@ -218,20 +218,20 @@ class Worker:
         return self._engine
 
     async def _run(self, attempts: list[Attempt], ready: asyncio.Future[None]) -> None:
-        """Work until cancelled. What breaks after the start is begun again, with what is held."""
+        """Work until cancelled; restarts after a failure, with what is held."""
         try:
             await self._work(attempts, ready)
         except Exception as error:  # noqa: BLE001 - told to start(), or begun again
             if not ready.done():
                 ready.set_exception(error)
                 return
-            _log.exception("worker failed; beginning again")
+            _log.exception("worker failed; restarting")
         while True:
             await self._clock.sleep(_RESTART_S)
             try:
                 await self._work(await self._join(), ready)
             except Exception:  # noqa: BLE001 - top of the loop: nobody else would begin it again
-                _log.exception("worker failed; beginning again")
+                _log.exception("worker failed; restarting")
 
     async def _work(self, attempts: list[Attempt], ready: asyncio.Future[None]) -> None:
         async with anyio.create_task_group() as group:

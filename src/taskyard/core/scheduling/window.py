@@ -75,7 +75,7 @@ class ReadyWindow:
             self._starved[key] = queue
 
     def reread(self, key: QueueKey) -> None:
-        """What is known of this queue may be wrong: forget it, and have it read again."""
+        """What is known of this queue may be wrong: forget it and read it again."""
         queue = self._queue(key)
         for _, task in queue.window:
             self._stuck.pop(task.seq, None)

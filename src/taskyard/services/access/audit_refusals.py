@@ -59,7 +59,7 @@ class RefusalAudit:
             )
 
     async def write(self) -> None:
-        """Store the counts, and begin to gather again. Raises as the store does."""
+        """Store the counts and start over. Raises as the store does."""
         gathered, self._gathered = self._gathered, {}
         self._by_action.clear()
         self._began_at = None

@@ -184,14 +184,14 @@ class Authentication:
             self._dev_users[self._digest(name, name)] = known
 
     def forget_token(self, token_id: str) -> None:
-        """A token may have changed: whoever comes with it next is looked up again."""
+        """A token may have changed: look it up again at its next use."""
         self._revision += 1
         for digest in [d for d, known in self._tokens.items() if known.token_id == token_id]:
             del self._tokens[digest]
         self._uses.pop(token_id, None)
 
     def forget_user(self, name: str) -> None:
-        """A user may have changed: whoever comes with that name next is verified again."""
+        """A user may have changed: verify the name again at its next use."""
         self._revision += 1
         for digest in [d for d, known in self._users.items() if known.user == name]:
             del self._users[digest]

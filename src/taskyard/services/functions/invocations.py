@@ -124,7 +124,7 @@ class Invocations:
         return issue.call
 
     async def retry(self, caller: Caller, task: Task) -> TaskId | None:
-        """Issue a call again, under an id of its own; None for a task that was not issued.
+        """Repeat an invocation under a new id; None for a task that is not an invocation.
 
         Raises as :meth:`prepare` and :meth:`issue`, and ``Conflict`` unless it failed.
         """

@@ -1,4 +1,4 @@
-"""The directories of attempts: made again or, much cheaper, used again.
+"""The directories of attempts: created or, much cheaper, reused.
 
 Making and deleting the handful of files and directories that one attempt needs costs more than
 running a short command, and on a file system that avoids recently freed inodes it costs more with
