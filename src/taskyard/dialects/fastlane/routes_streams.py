@@ -23,6 +23,7 @@ from taskyard.dialects.http.answers import HTML, Answer
 from taskyard.dialects.http.errors import Refused
 from taskyard.dialects.http.routes import Routes
 from taskyard.dialects.http.sockets import Socket
+from taskyard.dialects.http.streams import while_present
 from taskyard.ports.logs import Stream
 from taskyard.services.tasks.follow import Exit
 from taskyard.services.tasks.followed import Output
@@ -96,35 +97,26 @@ async def _stream(call: Call, execution: Execution, socket: Socket) -> str:
     if status in WAITING:
         return RETRY
     pieces = _live(call, execution) if status == "running" else _ended(call, execution)
-    stayed, reason = True, DONE
-    failure: Exception | None = None
-    async with anyio.create_task_group() as group:
+    reason = DONE
 
-        async def watch() -> None:
-            nonlocal stayed
-            await socket.until_closed()
-            stayed = False
-            group.cancel_scope.cancel()
+    async def send_all() -> None:
+        nonlocal reason
+        async with aclosing(pieces) as texts:
+            async for text in texts:
+                if text is None:
+                    reason = RETRY
+                    return
+                with anyio.fail_after(SEND_S):
+                    await socket.send_text(text)
 
-        group.start_soon(watch)
-        try:
-            async with aclosing(pieces) as texts:
-                async for text in texts:
-                    if text is None:
-                        reason = RETRY
-                        break
-                    with anyio.fail_after(SEND_S):
-                        await socket.send_text(text)
-        except Exception as error:  # noqa: BLE001 - raised below, outside the group that wraps it
-            failure = error
-        group.cancel_scope.cancel()
-    if not stayed:
-        return ""
-    if failure is not None:
-        if not isinstance(failure, (OSError, TaskyardError)):
-            log.error("fastlane_stream_failed", exc_info=failure)
+    try:
+        stayed = await while_present(socket.receive, send_all)
+    except (OSError, TaskyardError):
         return RETRY
-    return reason
+    except Exception:
+        log.exception("fastlane_stream_failed")
+        return RETRY
+    return reason if stayed else ""
 
 
 async def _ended(call: Call, execution: Execution) -> AsyncGenerator[str | None, None]:

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from litestar.types import Receive, Scope
 
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.functions.functions import Function
 from taskyard.core.functions.invocations import Allowance
-from taskyard.core.functions.resources import Endpoint, Tag, Trigger
+from taskyard.core.functions.resources import Build, Endpoint, Schedule, Tag, Trigger
 from taskyard.dialects.greencloud.auth import Accounts, SignIn
 from taskyard.dialects.greencloud.errors import answer_of, error_answer, unknown
 from taskyard.dialects.greencloud.schemas import Members, PageRequest, members_of, page_request
@@ -26,6 +26,7 @@ ID: Final = re.compile(r"[0-9a-f]{24}\Z")
 _OBJECT_BYTES: Final = 1 << 20
 PUBLIC: Final = True
 """Marks routes that ask for no token."""
+R = TypeVar("R", Build, Endpoint, Schedule, Trigger)
 Tagged = Endpoint | Function | Trigger
 
 
@@ -86,6 +87,24 @@ class Call(kit.Call[GreenCloud]):
     async def page_request(self) -> PageRequest:
         """Which page of a list is asked for. Raises ``Refused``."""
         return page_request(await self.members(empty=True), self.parameters())
+
+    async def page_of(
+        self, kind: type[R], *, by_timezone: bool = False
+    ) -> tuple[PageRequest, list[R], int]:
+        """The page that is asked for, its resources, and how many there are in all.
+
+        Raises ``Refused``.
+        """
+        wanted = await self.page_request()
+        found, total = await self.engine.function_resources.page(
+            self.caller,
+            kind,
+            function_id=wanted.function_id,
+            timezone=wanted.timezone if by_timezone else None,
+            offset=wanted.offset,
+            limit=wanted.limit,
+        )
+        return wanted, found, total
 
     def function(self, key: str | None = None) -> Function:
         """The function in the path, or of this id. Raises ``Refused`` (404)."""

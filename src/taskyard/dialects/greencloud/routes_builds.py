@@ -120,14 +120,7 @@ async def _timeline(call: Call, function: Function, version: Version) -> list[di
 @routes.get("/v1/build/list")
 async def list_builds(call: Call) -> Answer:
     """``GET /v1/build/list``."""
-    wanted = await call.page_request()
-    found, total = await call.engine.function_resources.page(
-        call.caller,
-        Build,
-        function_id=wanted.function_id,
-        offset=wanted.offset,
-        limit=wanted.limit,
-    )
+    wanted, found, total = await call.page_of(Build)
     lines: list[dict[str, Any]] = []
     for one in found:
         _, version = await _version(call, one)

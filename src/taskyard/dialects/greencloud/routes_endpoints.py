@@ -70,14 +70,7 @@ async def metrics(call: Call) -> Answer:
 @routes.get("/v1/endpoint/list")
 async def list_endpoints(call: Call) -> Answer:
     """``GET /v1/endpoint/list``."""
-    wanted = await call.page_request()
-    found, total = await call.engine.function_resources.page(
-        call.caller,
-        Endpoint,
-        function_id=wanted.function_id,
-        offset=wanted.offset,
-        limit=wanted.limit,
-    )
+    wanted, found, total = await call.page_of(Endpoint)
     tags = await call.tags_of(*found)
     return page_answer(wanted, total, [endpoint_line(one, tags) for one in found])
 

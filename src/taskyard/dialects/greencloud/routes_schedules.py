@@ -75,15 +75,7 @@ async def show(call: Call) -> Answer:
 @routes.get("/v1/scheduled/list")
 async def list_schedules(call: Call) -> Answer:
     """``GET /v1/scheduled/list``."""
-    wanted = await call.page_request()
-    found, total = await call.engine.function_resources.page(
-        call.caller,
-        Schedule,
-        function_id=wanted.function_id,
-        timezone=wanted.timezone,
-        offset=wanted.offset,
-        limit=wanted.limit,
-    )
+    wanted, found, total = await call.page_of(Schedule, by_timezone=True)
     return page_answer(wanted, total, [{"id": one.id, **schedule_object(one)} for one in found])
 
 

@@ -49,14 +49,7 @@ async def show(call: Call) -> Answer:
 @routes.get("/v1/trigger/list")
 async def list_triggers(call: Call) -> Answer:
     """``GET /v1/trigger/list``."""
-    wanted = await call.page_request()
-    found, total = await call.engine.function_resources.page(
-        call.caller,
-        Trigger,
-        function_id=wanted.function_id,
-        offset=wanted.offset,
-        limit=wanted.limit,
-    )
+    wanted, found, total = await call.page_of(Trigger)
     tags = await call.tags_of(*found)
     return page_answer(
         wanted, total, [{"id": one.id, **trigger_object(one, tags)} for one in found]

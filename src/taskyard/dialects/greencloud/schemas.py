@@ -15,7 +15,6 @@ LIMIT_MOST: Final = 999
 _LIMIT: Final = 10
 _PAGE_MOST: Final = 10**12
 _NUMBER: Final = re.compile(r"[0-9]{1,13}\Z", re.ASCII)
-_PRINTABLE: Final = re.compile(r"[\x20-\x7e]*\Z")
 
 
 class Members:
@@ -36,9 +35,7 @@ class Members:
         self, name: str, pattern: re.Pattern[str], rule: str, *, required: bool = False
     ) -> str | None:
         """A text that fits; None if it was not sent, or broke the rule."""
-        if name not in self._document:
-            if required:
-                self.wrong[name] = "is required"
+        if self._lacks(name, required=required):
             return None
         value = self._document[name]
         if not isinstance(value, str) or not pattern.match(value):
@@ -46,21 +43,22 @@ class Members:
             return None
         return value
 
+    def _lacks(self, name: str, *, required: bool) -> bool:
+        missing = name not in self._document
+        if missing and required:
+            self.wrong[name] = "is required"
+        return missing
+
     def printable(self, name: str, most: int) -> str | None:
         """Printable ASCII."""
-        found = self.text(name, _PRINTABLE, f"has to be printable ASCII, at most {most} characters")
-        if found is not None and len(found) > most:
-            self.wrong[name] = f"has to be printable ASCII, at most {most} characters"
-            return None
-        return found
+        pattern = re.compile(rf"[\x20-\x7e]{{0,{most}}}\Z")
+        return self.text(name, pattern, f"has to be printable ASCII, at most {most} characters")
 
     def number(
         self, name: str, least: int, most: int, *, required: bool = False, low: str = ""
     ) -> int | None:
         """A whole number in a range."""
-        if name not in self._document:
-            if required:
-                self.wrong[name] = "is required"
+        if self._lacks(name, required=required):
             return None
         value = self._document[name]
         if type(value) is not int or not least <= value <= most:
@@ -70,9 +68,7 @@ class Members:
 
     def boolean(self, name: str, *, required: bool = False) -> bool | None:
         """``true`` or ``false``."""
-        if name not in self._document:
-            if required:
-                self.wrong[name] = "is required"
+        if self._lacks(name, required=required):
             return None
         value = self._document[name]
         if not isinstance(value, bool):

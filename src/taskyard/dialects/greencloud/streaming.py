@@ -4,13 +4,12 @@ from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 from typing import Any, Final
 
-import anyio
 import msgspec
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from taskyard.dialects.greencloud.dialect import Call
 from taskyard.dialects.http.answers import JSON, Answer
-from taskyard.dialects.http.streams import WhileValid
+from taskyard.dialects.http.streams import WhileValid, while_present
 
 PIECE_BYTES: Final = 64 << 10
 """What is gathered before anything is sent; a shorter answer is sent with its length."""
@@ -29,13 +28,15 @@ class _Streamed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Send it, until the client goes away."""
         await send({"type": "http.response.start", "status": 200, "headers": [self._header]})
-        async with aclosing(self._rest), anyio.create_task_group() as group:
-            group.start_soon(_await_departure, receive, group.cancel_scope)
-            await send({"type": "http.response.body", "body": self._beginning, "more_body": True})
-            async for piece in self._rest:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-            group.cancel_scope.cancel()
+        async with aclosing(self._rest):
+            # Servers drop what is sent to a client that has left, and say nothing.
+            await while_present(receive, lambda: self._send(send))
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.body", "body": self._beginning, "more_body": True})
+        async for piece in self._rest:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def streamed(call: Call, pieces: Pieces, header: tuple[bytes, bytes] = JSON) -> ASGIApp:
@@ -60,12 +61,3 @@ async def json_array(pages: AsyncIterable[list[Any]]) -> Pieces:
             yield mark + msgspec.json.encode(page)[1:-1]
             mark = b","
     yield b"[]" if mark == b"[" else b"]"
-
-
-async def _await_departure(receive: Receive, scope: anyio.CancelScope) -> None:
-    """Cancel once nobody is there to read: servers drop what is sent then, and say nothing."""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            scope.cancel()
-            return

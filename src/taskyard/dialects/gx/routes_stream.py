@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from typing import Final
 
-import anyio
 import structlog
 
 from taskyard.dialects.gx.auth import Workspace
@@ -14,6 +13,7 @@ from taskyard.dialects.gx.projection import WorkspaceFeed
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.routes import Routes
 from taskyard.dialects.http.sockets import Socket
+from taskyard.dialects.http.streams import while_present
 
 STOPPING: Final = (1001, "the service is stopping")
 WITHDRAWN: Final = (1008, "the key was withdrawn")
@@ -72,21 +72,13 @@ class _Reader:
 
     async def run(self, socket: Socket) -> None:
         """Until the reader leaves, or this is cancelled."""
-        async with anyio.create_task_group() as group:
-
-            async def listen() -> None:
-                await socket.until_closed()
-                group.cancel_scope.cancel()
-
-            group.start_soon(listen)
-            try:
-                await self._send_all(socket)
-            except OSError:
-                log.debug("stream_left", workspace=self._workspace.id)
-            except Exception:
-                log.exception("stream_failed", workspace=self._workspace.id)
-                self.goodbye = DEFECT
-            group.cancel_scope.cancel()
+        try:
+            await while_present(socket.receive, lambda: self._send_all(socket))
+        except OSError:
+            log.debug("stream_left", workspace=self._workspace.id)
+        except Exception:
+            log.exception("stream_failed", workspace=self._workspace.id)
+            self.goodbye = DEFECT
 
     async def _send_all(self, socket: Socket) -> None:
         while True:

@@ -34,11 +34,6 @@ class Socket:
         """Answer the handshake with a plain HTTP answer instead."""
         await refuse_upgrade(self.scope, self._send, answer)
 
-    async def until_closed(self) -> None:
-        """Read and ignore what the peer says, until it leaves."""
-        while (await self.receive())["type"] != "websocket.disconnect":
-            pass
-
 
 async def refuse_upgrade(scope: Scope, send: Send, answer: Answer) -> None:
     """Answer a handshake with this, or close where the server below cannot do that."""

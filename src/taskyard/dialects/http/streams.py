@@ -3,9 +3,9 @@
 Streams are ended by a shutdown and by the end of their caller's credential.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -17,6 +17,7 @@ from taskyard.ports.clock import Clock
 from taskyard.services.access.credential_lifetime import watched
 from taskyard.services.access.login_throttle import source_of
 
+_DEPARTURES: Final = frozenset({"http.disconnect", "websocket.disconnect"})
 DEFAULT_LIMIT: Final = 2000
 DEFAULT_WAITS: Final = 4000
 
@@ -129,6 +130,35 @@ class WhileValid:
         ):
             return await self._answer(scope, receive, send)
         raise ConnectionAbortedError("the credential ended while the answer was sent")
+
+
+async def while_present(
+    receive: Callable[[], Awaitable[Any]], work: Callable[[], Awaitable[None]]
+) -> bool:
+    """Do this until it is done or the peer has left; whether the peer stayed.
+
+    What else the peer sends is ignored. Raises what ``work`` raises while the peer is there.
+    """
+    stayed = True
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            nonlocal stayed
+            while (await receive())["type"] not in _DEPARTURES:
+                pass
+            stayed = False
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch)
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - raised below, outside the group that wraps it
+            failure = error
+        group.cancel_scope.cancel()
+    if failure is not None and stayed:
+        raise failure
+    return stayed
 
 
 def _holder(caller: Caller) -> Hashable:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from taskyard.core.errors import TaskyardError, Unavailable
 from taskyard.dialects.http.answers import is_head
 from taskyard.dialects.http.sockets import Socket
+from taskyard.dialects.http.streams import while_present
 from taskyard.dialects.native.dialect import Call
 from taskyard.dialects.native.errors import problem_of, request_id_of
 
@@ -60,7 +61,7 @@ class EventStream:
                         {"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM}
                     )
                     if not is_head(scope):
-                        await _pump(source, receive, _event_sender(send), "http.disconnect")
+                        await _pump(source, receive, _event_sender(send))
             except TaskyardError as error:
                 if not started:
                     answer = problem_of(error, request_id_of(scope["headers"]))
@@ -91,9 +92,7 @@ async def serve_socket(call: Call[Any, Any], socket: Socket, source_: Source) ->
         try:
             with call.context.streams.enter(call.engine.clock, call.caller) as stream:
                 await socket.accept()
-                stayed = await _pump(
-                    source, socket.receive, _socket_sender(socket), "websocket.disconnect"
-                )
+                stayed = await _pump(source, socket.receive, _socket_sender(socket))
                 if not stayed:
                     return
             withdrawn = stream.credential_ended
@@ -125,28 +124,12 @@ async def _pump(
     source: Source,
     receive: Callable[[], Awaitable[Any]],
     deliver: Callable[[Message | None], Awaitable[None]],
-    goodbye: str,
 ) -> bool:
     """Carry messages from the source to the reader; False if the reader left before the end."""
-    stayed = True
-    failure: Exception | None = None
-    async with anyio.create_task_group() as group:
 
-        async def watch() -> None:
-            nonlocal stayed
-            while (await receive())["type"] != goodbye:
-                pass
-            stayed = False
-            group.cancel_scope.cancel()
+    async def carry() -> None:
+        async for message in source:
+            with anyio.fail_after(SEND_S):
+                await deliver(message)
 
-        group.start_soon(watch)
-        try:
-            async for message in source:
-                with anyio.fail_after(SEND_S):
-                    await deliver(message)
-        except Exception as error:  # noqa: BLE001 - raised below, outside the group that wraps it
-            failure = error
-        group.cancel_scope.cancel()
-    if failure is not None and stayed:
-        raise failure
-    return stayed
+    return await while_present(receive, carry)
