@@ -174,9 +174,12 @@ def processes_with(text: str) -> list[int]:
 
 
 def await_state(client: httpx2.Client, task_id: str, *states: str, within_s: float = 30) -> Any:
-    """The task once it is in one of these states."""
+    """The task once it is in one of these states; else the test fails with why it is not."""
 
     def look() -> Any:
         return client.get(f"/tasks/{task_id}").raise_for_status().json()
 
-    return eventually(look, lambda task: task["state"] in states, within_s=within_s)
+    def why() -> list[str]:
+        return [client.get(path).text for path in (f"/tasks/{task_id}/why", "/workers")]
+
+    return eventually(look, lambda task: task["state"] in states, of=why, within_s=within_s)
