@@ -10,11 +10,14 @@ import pytest
 from function_world import FunctionWorld
 
 from eventually import eventually_async
+from taskyard.core.access.work_identity import Sandbox
 from taskyard.core.attempts import Ended
 from taskyard.core.functions.functions import Language
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.functions import BuildFailed
 from taskyard.runtimes.function.building import LocalBuilder
+from taskyard.runtimes.function.sandbox import sandboxed
+from taskyard.runtimes.processes.bubblewrap import obstacle_to_sandbox
 
 pytestmark = pytest.mark.anyio
 
@@ -186,3 +189,54 @@ async def test_a_build_that_takes_too_long_gets_its_grace(
         )
     assert (common_path / "x").read_text() == "ready\ncleaned\n", lines
     assert list(running(program)) == []
+
+
+INSIDE = """
+    import subprocess
+
+    def handle(request):
+        subprocess.run(request.text, shell=True)
+"""
+TALKS = "trap 'sleep 0.3; echo cleaned; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
+
+
+@pytest.fixture
+def _sandbox() -> None:
+    if (obstacle := obstacle_to_sandbox()) is not None:
+        pytest.skip(obstacle)
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.usefixtures("_sandbox")
+async def test_a_call_in_a_sandbox_gets_its_grace(tmp_path: Path, method: str) -> None:
+    """Its processes have other numbers in there."""
+    world = FunctionWorld(tmp_path, use_cgroups=method == "cgroup", sandbox=Sandbox())
+    await world.open()
+    try:
+        await world.build(INSIDE)
+        await world.call("true", timeout_s=20.0)
+        line = f"({TALKS}); true"
+        assignment = world.assignment(line, timeout_s=1.0, kill_grace_s=5.0)
+        await world.start(assignment)
+        ended = await world.ended(assignment)
+        assert ended.reason is Reason.TIMEOUT, ended
+        assert await world.output(ended, "stdout") == b"ready\ncleaned\n"
+    finally:
+        await world.close()
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.usefixtures("_sandbox")
+@pytest.mark.parametrize("use_cgroups", [True, False])
+async def test_a_build_in_a_sandbox_gets_its_grace(
+    fast: FunctionWorld, common_path: Path, *, use_cgroups: bool
+) -> None:
+    """Its walls stay until it has ended."""
+    steps = LocalBuilder(fast.root / "functions", 1.5, use_cgroups=use_cgroups)._steps
+    lines: list[str] = []
+    walls = sandboxed(fast.root, [], [common_path], common_path)
+    with pytest.raises(BuildFailed, match="it took longer than"):
+        await steps.run(
+            [*walls, "/bin/sh", "-c", f"({TALKS}); true"], common_path, lines.append, "a step"
+        )
+    assert (lines[0], lines[-1]) == ("ready", "cleaned"), lines

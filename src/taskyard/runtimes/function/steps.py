@@ -132,7 +132,7 @@ class Steps:
         finally:
             with anyio.CancelScope(shield=True):
                 if process is not None:
-                    await _end(process, tree)
+                    await _end(process, tree, say)
                 await anyio.to_thread.run_sync(self._remove, tree)
         if code is None:
             raise BuildFailed(f"{failure}: it took longer than {self._timeout_s:g} s")
@@ -172,11 +172,16 @@ class Steps:
             ProcessTrees(self._cgroup, use_cgroups=self._use_cgroups).close()
 
 
-async def _end(process: Process, tree: Tree) -> None:
-    """Have the supervisor end the step, if it does not yet; and itself."""
+async def _end(process: Process, tree: Tree, say: Say) -> None:
+    """Have the supervisor end the step, if it does not yet; and itself.
+
+    What the step says meanwhile is taken: it may have to be said before it can end.
+    """
     if process.stdin is not None:
         await process.stdin.aclose()
     with anyio.move_on_after(_END_S):
+        if process.stdout is not None:
+            await _lines(TextReceiveStream(process.stdout, errors="replace"), say)
         await process.wait()
     if process.returncode is None:
         await anyio.to_thread.run_sync(kill_all, tree)
