@@ -20,7 +20,7 @@ from taskyard.sdk.client_models import Output
 from taskyard.sdk.models import Exit
 
 
-class Yard:
+class Node:
     """A server on a data directory of its own, and the command line that finds it."""
 
     def __init__(self, data: Path) -> None:
@@ -74,17 +74,17 @@ class Yard:
 
 
 @pytest.fixture(scope="module")
-def yard() -> Iterator[Yard]:
+def node() -> Iterator[Node]:
     """A running server."""
     with short_directory() as directory:
-        yard = Yard(directory)
-        yard.start()
+        node = Node(directory)
+        node.start()
         try:
-            yield yard
+            yield node
         finally:
-            with yard.client() as client:
+            with node.client() as client:
                 client.cancel_many(group="default")
-            yard.stop(signal.SIGTERM)
+            node.stop(signal.SIGTERM)
 
 
 @pytest.mark.parametrize(
@@ -101,15 +101,15 @@ def yard() -> Iterator[Yard]:
         (["--retries", "1", "--backoff", "0.1", "-s", "exit 5"], 5),
     ],
 )
-def test_run_exits_as_the_command_does(yard: Yard, arguments: list[str], code: int) -> None:
+def test_run_exits_as_the_command_does(node: Node, arguments: list[str], code: int) -> None:
     """The exit codes of ``run`` hold for what the server really reports."""
-    assert yard.run("run", *arguments).returncode == code
+    assert node.run("run", *arguments).returncode == code
 
 
-def test_members_are_understood(yard: Yard) -> None:
+def test_members_are_understood(node: Node) -> None:
     """What the flags make of a task is what the server takes."""
-    yard.run("secret", "set", "db", "--value-stdin", stdin=b"hidden")
-    done = yard.run(
+    node.run("secret", "set", "db", "--value-stdin", stdin=b"hidden")
+    done = node.run(
         *("run", "-e", "A=1=2", "-e", "S=@secret:db", "--stdin-file", "-", "--label", "k=v"),
         *("-g", "mail", "-n", "me", "-p", "-5", "--pids", "64", "--grace", "3s", "--key", "one"),
         *("--backoff", "1s..1m", "--expires", "1h", "--metadata", '{"x": 1}', "--log-limit", "1M"),
@@ -117,24 +117,24 @@ def test_members_are_understood(yard: Yard) -> None:
         stdin=b"typed\n",
     )
     assert (done.returncode, done.stdout) == (0, b"typed\n1=2 hidden\n")
-    shown = json.loads(yard.run("show", "@last").stdout)
+    shown = json.loads(node.run("show", "@last").stdout)
     assert (shown["group"], shown["name"], shown["priority"]) == ("mail", "me", -5)
     assert shown["rerun_if_lost"] is False
-    listed = json.loads(yard.run("ls", "-g", "mail", "--label", "k=v", "--text", "me").stdout)
+    listed = json.loads(node.run("ls", "-g", "mail", "--label", "k=v", "--text", "me").stdout)
     assert [each["id"] for each in listed] == [shown["id"]]
-    assert yard.run("submit", "-p", "1000", "--", "true").returncode == 65
+    assert node.run("submit", "-p", "1000", "--", "true").returncode == 65
 
 
-def test_kill_proves_that_nothing_survived(yard: Yard) -> None:
+def test_kill_proves_that_nothing_survived(node: Node) -> None:
     """A task that ignores the signal is killed outright, and the proof is printed."""
     task = json.loads(
-        yard.run(
+        node.run(
             "submit", "--grace", "200ms", "-s", "trap '' TERM; echo up; sleep 60 & wait"
         ).stdout
     )["id"]
-    with yard.client() as client:
+    with node.client() as client:
         assert next(client.follow(task)) == Output(1, "stdout", 0, b"up\n")
-    report = json.loads(yard.run("kill", task).stdout)[0]
+    report = json.loads(node.run("kill", task).stdout)[0]
     assert report["state"] == "cancelled"
     assert (report["kill_report"]["forced"], report["kill_report"]["survivors"]) == (True, [])
 
@@ -144,7 +144,7 @@ IN_ORDER = b"o1\ne1\no2\ne2\no3\ne3\n"
 
 
 @pytest.mark.parametrize("long", ["", "head -c 400000 /dev/zero"])
-def test_both_streams_are_printed_in_the_order_they_came(yard: Yard, long: str) -> None:
+def test_both_streams_are_printed_in_the_order_they_came(node: Node, long: str) -> None:
     """While the task runs and afterwards, out of the store and out of archives."""
     script = f"{TURNS}; {long}"
 
@@ -153,7 +153,7 @@ def test_both_streams_are_printed_in_the_order_they_came(yard: Yard, long: str) 
             [*PROGRAM, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**yard.environment, "TASKYARD_DATA": str(yard.data)},
+            env={**node.environment, "TASKYARD_DATA": str(node.data)},
             timeout=50,
             check=True,
         )
@@ -162,41 +162,41 @@ def test_both_streams_are_printed_in_the_order_they_came(yard: Yard, long: str) 
     assert mixed("run", "-q", "-s", script) == IN_ORDER
     assert mixed("logs", "@last") == IN_ORDER
     assert mixed("logs", "-f", "@last") == IN_ORDER
-    lines = yard.run("logs", "--timestamps", "@last").stdout.splitlines()[:3]
+    lines = node.run("logs", "--timestamps", "@last").stdout.splitlines()[:3]
     times = [line.split(b" ")[0] for line in lines]
     assert [line.split(b" ")[1] for line in lines] == [b"o1", b"o2", b"o3"]
     assert times == sorted(set(times))
 
 
-def test_output_that_is_gone_is_told(yard: Yard) -> None:
+def test_output_that_is_gone_is_told(node: Node) -> None:
     """Deleted by hand: an error rather than nothing, and the rest all the same."""
-    task = json.loads(yard.run("submit", "-s", "head -c 100000 /dev/zero; echo err >&2").stdout)
-    yard.run("wait", task["id"])
-    with yard.client() as client:
+    task = json.loads(node.run("submit", "-s", "head -c 100000 /dev/zero; echo err >&2").stdout)
+    node.run("wait", task["id"])
+    with node.client() as client:
         (attempt,) = client.attempts(task["id"])
-    (yard.data / "attempts" / attempt.id / "stdout").unlink()
+    (node.data / "attempts" / attempt.id / "stdout").unlink()
     for options in ((), ("-f",)):
-        done = yard.run("logs", task["id"], *options)
+        done = node.run("logs", task["id"], *options)
         assert (done.returncode, done.stdout) == (1, b"")
         assert done.stderr.startswith(b"err\n")
         assert b"100000 bytes of stdout of attempt 1 are gone" in done.stderr
-    alone = yard.run("logs", task["id"], "--stream", "stdout")
+    alone = node.run("logs", task["id"], "--stream", "stdout")
     assert alone.returncode == 1
     assert alone.stderr.startswith(b"taskyard: 100000 bytes of stdout of attempt 1 are gone")
 
 
-def test_followers_of_a_task_that_never_runs_end(yard: Yard) -> None:
+def test_followers_of_a_task_that_never_runs_end(node: Node) -> None:
     """Cancelling a waiting task ends who follows it."""
-    with yard.client() as client:
+    with node.client() as client:
         task = client.submit("true", start_in_s=3600)
         assert "starts" in client.why(task.id).summary
         client.cancel(task.id)
         assert [each.attempt for each in client.follow_task(task.id)] == [0]
 
 
-def test_a_late_follower_sees_every_attempt(yard: Yard) -> None:
+def test_a_late_follower_sees_every_attempt(node: Node) -> None:
     """Also when all is over, so that each of them ended with a task that has ended by now."""
-    with yard.client() as client:
+    with node.client() as client:
         policy = {"max_attempts": 3, "backoff_min_s": 0, "jitter": 0}
         task = client.submit('echo "$TASKYARD_ATTEMPT"; exit 7', retry=policy)
         assert client.wait(task.id, 30).state == "dead"
@@ -206,26 +206,26 @@ def test_a_late_follower_sees_every_attempt(yard: Yard) -> None:
     assert {each.attempt for each in records if not isinstance(each, Exit)} == {1, 2, 3}
 
 
-def test_follow_survives_a_killed_server(yard: Yard) -> None:
+def test_follow_survives_a_killed_server(node: Node) -> None:
     """A follower that loses its server sees every byte once when it is back."""
     script = "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; sleep 0.01; done; exit 4"
     seen = b""
-    with yard.client() as client:
+    with node.client() as client:
         task = client.submit(script)
         for record in client.follow_task(task.id):
             if isinstance(record, Exit):
                 assert (record.exit_code, record.stdout) == (4, len(seen))
                 continue
             if b"line 20\n" in record.data:
-                yard.stop(signal.SIGKILL)
-                yard.start()
+                node.stop(signal.SIGKILL)
+                node.start()
             seen += record.data
     assert seen == b"".join(b"line %d\n" % i for i in range(1, 301))
 
 
-def test_the_rest_of_the_surface(yard: Yard) -> None:
+def test_the_rest_of_the_surface(node: Node) -> None:
     """Every other call is answered as the client expects."""
-    with yard.client() as client:
+    with node.client() as client:
         assert client.pause("calm").paused
         assert client.set_group_limit("calm", 3).concurrency_limit == 3
         assert client.set_group_limit("calm", None).concurrency_limit is None
@@ -261,14 +261,14 @@ def test_the_rest_of_the_surface(yard: Yard) -> None:
         ]
 
 
-def test_the_history_of_a_running_task_is_followed(yard: Yard) -> None:
+def test_the_history_of_a_running_task_is_followed(node: Node) -> None:
     """What happens meanwhile is printed too, up to the end."""
     # The command may run as another user, who does not get into a test's own directory.
     gate = Path(tempfile.gettempdir()) / f"taskyard-gate-{os.getpid()}"
     os.mkfifo(gate)
     gate.chmod(0o666)
-    task = yard.run("submit", "-q", "--", "cat", str(gate)).stdout.decode().strip()
-    environment = {**yard.environment, "TASKYARD_DATA": str(yard.data)}
+    task = node.run("submit", "-q", "--", "cat", str(gate)).stdout.decode().strip()
+    environment = {**node.environment, "TASKYARD_DATA": str(node.data)}
     with subprocess.Popen(
         [*PROGRAM, "events", task, "--json"], env=environment, stdout=subprocess.PIPE
     ) as following:
@@ -281,31 +281,31 @@ def test_the_history_of_a_running_task_is_followed(yard: Yard) -> None:
     assert rest[-1] == "succeeded"
 
 
-def test_cron(yard: Yard) -> None:
+def test_cron(node: Node) -> None:
     """Recurring tasks are added, listed, edited and ended."""
-    add = yard.run("cron", "add", "0 8 * * *", "--tz", "Europe/Berlin", "--", "true")
+    add = node.run("cron", "add", "0 8 * * *", "--tz", "Europe/Berlin", "--", "true")
     task = json.loads(add.stdout)["id"]
-    assert task in [each["id"] for each in json.loads(yard.run("cron", "ls").stdout)]
-    edited = json.loads(yard.run("cron", "edit", task, "--rule", "5 8 * * *").stdout)
+    assert task in [each["id"] for each in json.loads(node.run("cron", "ls").stdout)]
+    edited = json.loads(node.run("cron", "edit", task, "--rule", "5 8 * * *").stdout)
     assert (edited["cron"], edited["timezone"]) == ("5 8 * * *", "Europe/Berlin")
-    assert yard.run("cron", "rm", task).returncode == 0
+    assert node.run("cron", "rm", task).returncode == 0
 
 
-def test_administration_beside_a_running_server(yard: Yard) -> None:
+def test_administration_beside_a_running_server(node: Node) -> None:
     """A token made on the server's machine is good for its workspace, at the address."""
-    made = yard.run("token", "create", "ci", "-w", "team", "--role", "write", "--json")
+    made = node.run("token", "create", "ci", "-w", "team", "--role", "write", "--json")
     token = json.loads(made.stdout)
     assert token["workspace"] == "team"
-    url = json.loads((yard.data / "server.json").read_text())["url"]
+    url = json.loads((node.data / "server.json").read_text())["url"]
     with Client(url, token["token"]) as client:
         assert client.me().workspace == "team"
         with pytest.raises(errors.NotAllowed):
             client.create_token("more", "admin")
 
 
-def test_second_server_is_refused(yard: Yard) -> None:
+def test_second_server_is_refused(node: Node) -> None:
     """A second server on the same data directory says who is there."""
-    done = yard.run("up", "--data", str(yard.data), "--port", "0")
+    done = node.run("up", "--data", str(node.data), "--port", "0")
     assert done.returncode == 75
     assert b"in use" in done.stderr
 
@@ -326,14 +326,14 @@ def test_second_server_is_refused(yard: Yard) -> None:
         (["group", "limit", "g", "0"], "the limit: must be at least 1"),
     ],
 )
-def test_refusals_name_what_was_typed(yard: Yard, arguments: list[str], told: str) -> None:
+def test_refusals_name_what_was_typed(node: Node, arguments: list[str], told: str) -> None:
     """Flags, and not members of the API."""
-    done = yard.run(*arguments)
+    done = node.run(*arguments)
     assert (done.returncode, done.stdout) == (65, b"")
     assert done.stderr.decode().startswith(f"taskyard: {told}")
 
 
-def test_the_first_example_of_the_readme_works(yard: Yard) -> None:
+def test_the_first_example_of_the_readme_works(node: Node) -> None:
     """As it stands there, in a directory without anything of a project."""
     readme = Path(__file__).parents[2] / "README.md"
     block = readme.read_text("utf-8").partition("```console\n")[2].partition("```")[0]
@@ -341,41 +341,41 @@ def test_the_first_example_of_the_readme_works(yard: Yard) -> None:
     runs = [(line, output) for line, *output in steps if line.startswith("taskyard run ")]
     assert runs
     for line, output in runs:
-        done = yard.run(*shlex.split(line)[1:])
+        done = node.run(*shlex.split(line)[1:])
         assert (done.returncode, done.stdout.decode().splitlines()) == (0, output)
 
 
-def test_a_directory_may_be_relative(yard: Yard) -> None:
+def test_a_directory_may_be_relative(node: Node) -> None:
     """To where one is, which the server does not know."""
-    task = json.loads(yard.run("submit", "--cwd", "open", "--in", "1h", "pwd").stdout)
-    assert task["cwd"] == f"{yard.data}/open"
-    task = json.loads(yard.run("submit", "--cwd", "./open/..", "--in", "1h", "pwd").stdout)
-    assert task["cwd"] == str(yard.data)
+    task = json.loads(node.run("submit", "--cwd", "open", "--in", "1h", "pwd").stdout)
+    assert task["cwd"] == f"{node.data}/open"
+    task = json.loads(node.run("submit", "--cwd", "./open/..", "--in", "1h", "pwd").stdout)
+    assert task["cwd"] == str(node.data)
     volume = ("--image", "busybox", "--volume", "open:/data", "--volume", "/srv:/srv:rw")
-    task = json.loads(yard.run("submit", *volume, "--in", "1h").stdout)
-    assert [one["host"] for one in task["container"]["volumes"]] == [f"{yard.data}/open", "/srv"]
+    task = json.loads(node.run("submit", *volume, "--in", "1h").stdout)
+    assert [one["host"] for one in task["container"]["volumes"]] == [f"{node.data}/open", "/srv"]
 
 
-def test_a_second_server_on_a_directory_says_so(yard: Yard) -> None:
+def test_a_second_server_on_a_directory_says_so(node: Node) -> None:
     """At the same address and at another one; which server has it, and what to do."""
-    assert yard.process is not None
-    port = json.loads((yard.data / "server.json").read_text())["url"].rpartition(":")[2]
+    assert node.process is not None
+    port = json.loads((node.data / "server.json").read_text())["url"].rpartition(":")[2]
     for number in (port, "0"):
-        done = yard.run("up", "--data", str(yard.data), "--port", number)
+        done = node.run("up", "--data", str(node.data), "--port", number)
         assert done.returncode == 75
-        assert f"process {yard.process.pid}".encode() in done.stderr
+        assert f"process {node.process.pid}".encode() in done.stderr
         assert b"another --data" in done.stderr
 
 
-def test_jobs_that_wait_are_listed_and_cancelled(yard: Yard) -> None:
+def test_jobs_that_wait_are_listed_and_cancelled(node: Node) -> None:
     """Those of fastlane, which are no tasks until they start."""
-    url = json.loads((yard.data / "server.json").read_text())["url"]
+    url = json.loads((node.data / "server.json").read_text())["url"]
     body = {"image": "busybox", "command": "echo later", "startIn": "1h"}
     made = httpx2.post(f"{url}/fastlane/tasks/mail", json=body, trust_env=False)
     assert made.status_code == 200, made.text
-    (job,) = json.loads(yard.run("cron", "jobs").stdout)
+    (job,) = json.loads(node.run("cron", "jobs").stdout)
     assert (job["id"], job["group"], job["cron"]) == (made.json()["jobId"], "mail", None)
-    assert yard.run("cron", "cancel-job", job["id"]).returncode == 2
-    assert yard.run("cron", "cancel-job", job["id"], "-g", "other").returncode == 66
-    assert yard.run("cron", "cancel-job", job["id"], "-g", "mail").returncode == 0
-    assert json.loads(yard.run("cron", "jobs").stdout) == []
+    assert node.run("cron", "cancel-job", job["id"]).returncode == 2
+    assert node.run("cron", "cancel-job", job["id"], "-g", "other").returncode == 66
+    assert node.run("cron", "cancel-job", job["id"], "-g", "mail").returncode == 0
+    assert json.loads(node.run("cron", "jobs").stdout) == []

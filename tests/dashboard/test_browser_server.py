@@ -21,7 +21,7 @@ TURNS = "for i in 1 2 3; do echo out $i; sleep 0.05; echo err $i >&2; sleep 0.05
 LINES = ["out 1", "err 1", "out 2", "err 2", "out 3", "err 3"]
 
 
-class Yard:
+class Node:
     """A server on a data directory of its own."""
 
     def __init__(self, data: Path, url: str) -> None:
@@ -30,7 +30,7 @@ class Yard:
 
 
 @pytest.fixture(scope="module")
-def yard() -> Iterator[Yard]:
+def node() -> Iterator[Node]:
     """A running server."""
     with short_directory() as data:
         environment = {"PATH": os.environ["PATH"], "HOME": str(data)}
@@ -42,7 +42,7 @@ def yard() -> Iterator[Yard]:
         try:
             eventually(lambda: (data / "server.json").exists() or server.poll() is not None)
             address = json.loads((data / "server.json").read_text())["url"]
-            yield Yard(data, address)
+            yield Node(data, address)
         finally:
             server.terminate()
             server.wait(30)
@@ -50,13 +50,13 @@ def yard() -> Iterator[Yard]:
 
 
 @pytest.fixture
-def page(browser: "Browser", yard: Yard) -> Iterator["Page"]:
+def page(browser: "Browser", node: Node) -> Iterator["Page"]:
     """A page, signed in."""
     context = browser.new_context()
     page = context.new_page()
     held = json.dumps(json.dumps({"kind": "token", "token": "dev"}))
     page.add_init_script(f"sessionStorage.setItem('taskyard.credential', {held})")
-    page.goto(yard.url)
+    page.goto(node.url)
     yield page
     context.close()
 
@@ -68,13 +68,13 @@ def lines_of(page: "Page") -> list[str]:
 
 
 @pytest.mark.parametrize("then", ["", "; sleep 60"])
-def test_a_reload_shows_output_in_the_same_order(yard: Yard, page: "Page", then: str) -> None:
+def test_a_reload_shows_output_in_the_same_order(node: Node, page: "Page", then: str) -> None:
     """As it came, while it is watched and afterwards."""
     from playwright.sync_api import expect  # noqa: PLC0415 - only browser tests need it
 
-    with Client(yard.url, token="dev") as client:
+    with Client(node.url, token="dev") as client:
         task = client.submit(TURNS + then)
-        page.goto(f"{yard.url}/#/tasks/{task.id}")
+        page.goto(f"{node.url}/#/tasks/{task.id}")
         expect(page.get_by_role("log")).to_contain_text("err 3")
         assert lines_of(page) == LINES
         page.reload()
@@ -83,16 +83,16 @@ def test_a_reload_shows_output_in_the_same_order(yard: Yard, page: "Page", then:
         client.cancel_many(group="default")
 
 
-def test_output_that_is_gone_is_told(yard: Yard, page: "Page") -> None:
+def test_output_that_is_gone_is_told(node: Node, page: "Page") -> None:
     """What is left is shown all the same."""
     from playwright.sync_api import expect  # noqa: PLC0415 - as above
 
-    with Client(yard.url, token="dev") as client:
+    with Client(node.url, token="dev") as client:
         task = client.submit("head -c 100000 /dev/zero; echo here >&2")
         client.wait(task.id, 30)
         (attempt,) = client.attempts(task.id)
-    (yard.data / "attempts" / attempt.id / "stdout").unlink()
-    page.goto(f"{yard.url}/#/tasks/{task.id}")
+    (node.data / "attempts" / attempt.id / "stdout").unlink()
+    page.goto(f"{node.url}/#/tasks/{task.id}")
     log = page.get_by_role("log")
     expect(log).to_contain_text("of stdout are gone: deleted")
     expect(log.get_by_text("here")).to_be_visible()

@@ -255,21 +255,21 @@ def test_what_was_acknowledged_survives_sigkill(tmp_path: Path) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-    ) as nursery:
-        assert nursery.stdin is not None
-        assert nursery.stdout is not None
+    ) as spawner:
+        assert spawner.stdin is not None
+        assert spawner.stdout is not None
         for life in range(20):
-            nursery.stdin.write(f"{life}\n".encode())
-            nursery.stdin.flush()
-            lines = [nursery.stdout.readline().decode().strip()]
+            spawner.stdin.write(f"{life}\n".encode())
+            spawner.stdin.flush()
+            lines = [spawner.stdout.readline().decode().strip()]
             pid = int(lines.pop().removeprefix("pid "))
-            lines.append(nursery.stdout.readline().decode().strip())
+            lines.append(spawner.stdout.readline().decode().strip())
             time.sleep(random.uniform(0, 0.05))
             os.kill(pid, signal.SIGKILL)
             while lines[-1] != "gone":
-                lines.append(nursery.stdout.readline().decode().strip())
+                lines.append(spawner.stdout.readline().decode().strip())
             acknowledged |= set(lines[:-1])
-        nursery.stdin.close()
+        spawner.stdin.close()
     assert len(acknowledged) > 100
     assert acknowledged <= asyncio.run(everything(tmp_path))
 

@@ -31,7 +31,7 @@ def parse_listen(text: str) -> Address:
         raise InvalidInput("listen", f"{text!r} must be NAME=HOST:PORT")
     if match["name"] not in PREFIXES:
         known = ", ".join(sorted(PREFIXES))
-        raise InvalidInput("listen", f"there is no dialect {match['name']!r}; known: {known}")
+        raise InvalidInput("listen", f"unknown dialect {match['name']!r}; use one of {known}")
     return Address(match["name"], match["six"] or match["host"], int(match["port"]))
 
 

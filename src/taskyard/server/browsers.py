@@ -1,4 +1,4 @@
-"""The rules about browsers, as the settings make them."""
+"""Rules for browsers, from the settings."""
 
 import ipaddress
 import re
@@ -57,7 +57,7 @@ def _origins(setting: str, texts: Iterable[str]) -> frozenset[Origin]:
     for text in texts:
         origin = parse_origin(text.rstrip("/"))
         if origin is None:
-            rule = "is no origin, such as https://app.example or http://localhost:3000"
+            rule = "is not a valid origin, such as https://app.example or http://localhost:3000"
             raise InvalidInput(setting, f"{text!r} {rule}")
         found.add(origin)
     return frozenset(found)

@@ -1,4 +1,4 @@
-"""The clock and the dice of a real process."""
+"""The system's clock and random source."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""How many connections one address may have on a listener, so that others find one free."""
+"""Limits the connections of one address on a listener, so that others can still connect."""
 
 import ipaddress
 from typing import Final
@@ -23,7 +23,7 @@ class ConnectionLimit:
         self._shares = Shares("connections", MOST_CONNECTIONS, percent)
 
     def enter(self, address: str | None) -> str | None:
-        """A connection is there; whose it is, for :meth:`leave`. Raises ``Overloaded``."""
+        """Count a connection; returns the key for :meth:`leave`. Raises ``Overloaded``."""
         who = source_of(address)
         if who is None or address is None or self._is_proxy(address):
             return None
@@ -31,7 +31,7 @@ class ConnectionLimit:
         return who
 
     def leave(self, who: str) -> None:
-        """It is gone."""
+        """Uncount a connection."""
         self._shares.give_back(who)
 
     def _is_proxy(self, address: str) -> bool:

@@ -1,4 +1,4 @@
-"""What an operator decides about containers, from the settings."""
+"""Rules for containers, from the settings."""
 
 from taskyard.core.access.container_rule import ContainerRule
 from taskyard.runtimes.engine.address import TlsFiles

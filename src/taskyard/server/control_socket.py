@@ -1,4 +1,4 @@
-"""The control socket: for those who own the server, and for no task that runs as the same user."""
+"""The control socket: for the server's own user, but not for tasks that run as that user."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 
 class ControlProtocol(BoundedProtocol):
-    """HTTP for those who own the server: its own user, and no task that it runs as that user."""
+    """HTTP for the server's own user, but not for tasks that run as that user."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Ask the system who is there."""

@@ -1,4 +1,4 @@
-"""A transport that sends the pieces of an answer together."""
+"""A transport that joins the pieces of a response into one write."""
 
 import asyncio
 from typing import Any

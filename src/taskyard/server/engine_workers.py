@@ -25,7 +25,7 @@ class Measurable(Protocol):
     """A runtime that knows what its engine's machine has."""
 
     async def capacity(self) -> Capacity | None:
-        """What the engine says; None if it cannot be asked now."""
+        """The engine's capacity; None if it does not answer now."""
         ...
 
 

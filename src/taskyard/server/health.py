@@ -1,4 +1,4 @@
-"""Whether the server lives, and whether it can be given work."""
+"""Liveness and readiness of the server."""
 
 from collections.abc import Callable
 from typing import Any, Literal

@@ -196,7 +196,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         if self._is_ignored():
             if self.parser.get_method() == b"CONNECT":
-                raise httptools.HttpParserError("this is no proxy")
+                raise httptools.HttpParserError("this server is not a proxy")
             return
         if self.url[:1] != b"/":
             self._take_host_of_target()

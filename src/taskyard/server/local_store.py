@@ -1,4 +1,4 @@
-"""A data directory without a server: what the command line changes directly."""
+"""A data directory opened without a server, for changes by the command line."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the server measures of itself, for Prometheus.
+"""The server's metrics for Prometheus.
 
 Gauges are read from the engine when somebody asks; what happens often is counted in plain
 dictionaries or in child objects made once.

@@ -1,4 +1,4 @@
-"""The applications of the dialects of others, by name."""
+"""The applications of the compatible dialects, by name."""
 
 from collections.abc import Mapping
 

@@ -66,7 +66,9 @@ def check_pools(pools: Sequence[PoolSettings]) -> None:
         try:
             re.compile(pool.match)
         except re.error as error:
-            raise InvalidInput(f"pools.{number}.match", f"is no expression: {error}") from error
+            raise InvalidInput(
+                f"pools.{number}.match", f"is not a valid expression: {error}"
+            ) from error
         for host in pool.hosts:
             _check_host(f"pools.{number}.hosts", host)
             name = worker_of_host(host)

@@ -305,7 +305,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     def check(self) -> None:
         """Raise :class:`InvalidInput` for settings that do not go together."""
         if unknown := self.gx.unknown_types():
-            raise InvalidInput("gx", f"there is no type {unknown[0]!r}")
+            raise InvalidInput("gx", f"unknown type {unknown[0]!r}")
         if idle := self.gx.idle_work():
             raise InvalidInput("gx", f"{idle[0]!r} needs a command or an image")
         addresses = [Address("native", self.host, self.port), *self.listeners()]
@@ -342,7 +342,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise InvalidInput("container_tls_key", "goes together with container_tls_cert")
         for path in self.container_volumes:
             if not path.startswith("/"):
-                raise InvalidInput("container_volumes", f"{path} is no absolute path")
+                raise InvalidInput("container_volumes", f"{path} is not an absolute path")
         own = self.drove.default_user
         if self.container_users and own is not None and own not in self.container_users:
             raise InvalidInput("drove.default_user", "must be one of container_users")
@@ -385,7 +385,9 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         try:
             reserved = cores_in(self.worker_reserved_cores)
         except ValueError as error:
-            raise InvalidInput("worker_reserved_cores", f"is no list of cores: {error}") from error
+            raise InvalidInput(
+                "worker_reserved_cores", f"is not a list of cores such as 0-3,8: {error}"
+            ) from error
         return Holdings(
             reserved,
             self.worker_memory_percent,

@@ -1,4 +1,4 @@
-"""WebSockets whose peers take nothing are dropped, so that none holds memory forever."""
+"""Closes WebSockets whose peer has stopped reading, to bound memory."""
 
 import asyncio
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""What an operator says about the work of one workspace."""
+"""Settings for the work of one workspace."""
 
 import os
 from collections.abc import Mapping

@@ -130,7 +130,7 @@ def _hold(root: Path) -> int:
     while True:
         root.mkdir(mode=0o711, exist_ok=True)
         if not _is_ours(root):
-            raise OSError(f"{root} belongs to somebody else; remove it")
+            raise OSError(f"{root} belongs to another user; remove it")
         root.chmod(0o711)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(root / RECORD, flags, 0o600)

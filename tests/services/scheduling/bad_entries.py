@@ -43,7 +43,7 @@ SOON = after(NOW, 60)
 LATER = after(NOW, 61)
 
 
-class Yard:
+class Node:
     """A store, and hands behind its back."""
 
     def __init__(self, store: SqliteStore, directory: Path) -> None:
@@ -114,7 +114,7 @@ class Yard:
                 loops.cancel_scope.cancel()
 
 
-async def a_recurring_task(yard: Yard, sql: str) -> str:
+async def a_recurring_task(yard: Node, sql: str) -> str:
     """Timers."""
     members = {"cron": "* * * * *", "timezone": "Europe/Berlin", "start_at": SOON}
     bad, good = await yard.both(**members, catch_up=CatchUp.ALL)
@@ -128,7 +128,7 @@ async def a_recurring_task(yard: Yard, sql: str) -> str:
     return bad.id
 
 
-async def a_delayed_task(yard: Yard, sql: str) -> str:
+async def a_delayed_task(yard: Node, sql: str) -> str:
     """Timers."""
     bad, good = await yard.both(start_at=SOON)
     yard.spoil(sql, bad.id)
@@ -141,7 +141,7 @@ async def a_delayed_task(yard: Yard, sql: str) -> str:
     return bad.id
 
 
-async def an_expiring_task(yard: Yard, sql: str) -> str:
+async def an_expiring_task(yard: Node, sql: str) -> str:
     """Timers; to expire a task, what it asks for need not be known."""
     bad, good = await yard.both(expires_at=SOON)
     yard.spoil(sql, bad.id)
@@ -153,7 +153,7 @@ async def an_expiring_task(yard: Yard, sql: str) -> str:
     return ""
 
 
-async def a_ready_task(yard: Yard, sql: str) -> str:
+async def a_ready_task(yard: Node, sql: str) -> str:
     """The scheduler."""
     bad, good = await yard.both()
     await yard.store.dispatch.join(W1)
@@ -164,7 +164,7 @@ async def a_ready_task(yard: Yard, sql: str) -> str:
     return bad.id
 
 
-async def a_job(yard: Yard, sql: str) -> str:
+async def a_job(yard: Node, sql: str) -> str:
     """Jobs that are due."""
     for key in (BAD_JOB, GOOD_JOB):
         definition = JobDefinition(TaskSpec(work=new_task().spec.work, group=GROUP))
@@ -190,7 +190,7 @@ class NoFunctions:
         raise NotFound("function", "f")
 
 
-def triggers(yard: Yard) -> Triggers:
+def triggers(yard: Node) -> Triggers:
     """The loops of triggers and schedules."""
     invocations: Any = NoFunctions()
     store = yard.store
@@ -199,7 +199,7 @@ def triggers(yard: Yard) -> Triggers:
     )
 
 
-async def a_schedule(yard: Yard, sql: str) -> str:
+async def a_schedule(yard: Node, sql: str) -> str:
     """Schedules of functions."""
     for name in ("bad", "good"):
         entry = Schedule(name, WS, NOW, FunctionId("f"), "* * * * *", "Europe/Berlin")
@@ -214,7 +214,7 @@ async def a_schedule(yard: Yard, sql: str) -> str:
     return "bad"
 
 
-async def a_trigger(yard: Yard, sql: str) -> str:
+async def a_trigger(yard: Node, sql: str) -> str:
     """Triggers, as they are read when a call has ended."""
     for name in ("bad", "good"):
         entry = Trigger(name, WS, NOW, FunctionId("f"), FunctionId("g"), include_result=False)
@@ -243,7 +243,7 @@ class Sender:
         return Answer(200, b"", {})
 
 
-async def a_delivery(yard: Yard, sql: str) -> str:
+async def a_delivery(yard: Node, sql: str) -> str:
     """Messages that are due."""
     urls = ("http://a.example/", "http://b.example/")
     for url in urls:
@@ -271,7 +271,7 @@ async def a_delivery(yard: Yard, sql: str) -> str:
     return bad
 
 
-async def a_lost_attempt(yard: Yard, sql: str) -> str:
+async def a_lost_attempt(yard: Node, sql: str) -> str:
     """Rescue: whatever a row says, its worker is gone."""
     bad, good = await yard.placed()
     yard.spoil(sql, f"a-{bad.id}")
@@ -280,7 +280,7 @@ async def a_lost_attempt(yard: Yard, sql: str) -> str:
     return ""
 
 
-async def a_reported_attempt(yard: Yard, sql: str) -> str:
+async def a_reported_attempt(yard: Node, sql: str) -> str:
     """Reports: what has ended has ended, whatever its task asked for."""
     bad, good = await yard.placed()
     yard.spoil(sql, bad.id)
@@ -294,7 +294,7 @@ async def a_reported_attempt(yard: Yard, sql: str) -> str:
     return ""
 
 
-async def an_attempt_to_adopt(yard: Yard, sql: str) -> str:
+async def an_attempt_to_adopt(yard: Node, sql: str) -> str:
     """A worker that joins, and a server that starts, get all that can be read."""
     bad, good = await yard.placed()
     yard.spoil(sql, f"a-{bad.id}")
@@ -303,7 +303,7 @@ async def an_attempt_to_adopt(yard: Yard, sql: str) -> str:
     return ""
 
 
-async def an_ended_task(yard: Yard, sql: str) -> str:
+async def an_ended_task(yard: Node, sql: str) -> str:
     """Retention: what is too old goes, whether it can be read or not."""
     bad, good = await yard.both()
     await yard.store.tasks.cancel(WS, [bad.id, good.id], NOW, "me")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from bad_entries import BROKEN, CASES, GROUP, LATER, SOON, Yard
+from bad_entries import BROKEN, CASES, GROUP, LATER, SOON, Node
 
 from fakes.specs import NOW, WS
 from fakes.stores import opened
@@ -24,15 +24,15 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+async def yard(tmp_path: Path) -> AsyncIterator[Node]:
     """An open, empty store."""
     store = await opened(tmp_path)
-    yield Yard(store, tmp_path)
+    yield Node(store, tmp_path)
     await store.close()
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_one_bad_entry_stops_no_loop(yard: Yard, case: str) -> None:
+async def test_one_bad_entry_stops_no_loop(yard: Node, case: str) -> None:
     """The others are dealt with; what cannot be is listed with its reason."""
     scene, sql = CASES[case]
     key = await scene(yard, sql)
@@ -43,7 +43,7 @@ async def test_one_bad_entry_stops_no_loop(yard: Yard, case: str) -> None:
         assert words in parked[key]
 
 
-async def test_what_can_be_read_again_goes_on(yard: Yard) -> None:
+async def test_what_can_be_read_again_goes_on(yard: Node) -> None:
     """After a while by itself, with every firing that it owes; and it is parked no more."""
     case = CASES["a recurring task, no zone"]
     bad = TaskId(await case[0](yard, case[1]))
@@ -58,7 +58,7 @@ async def test_what_can_be_read_again_goes_on(yard: Yard) -> None:
     assert not await yard.parked()
 
 
-async def test_at_each_start_everything_is_tried_again(yard: Yard, tmp_path: Path) -> None:
+async def test_at_each_start_everything_is_tried_again(yard: Node, tmp_path: Path) -> None:
     """Whoever mended the machine need not wait."""
     case = CASES["a recurring task, no zone"]
     bad = TaskId(await case[0](yard, case[1]))
@@ -74,7 +74,7 @@ async def test_at_each_start_everything_is_tried_again(yard: Yard, tmp_path: Pat
         await again.close()
 
 
-async def test_what_cannot_be_read_can_be_looked_at_and_removed(yard: Yard) -> None:
+async def test_what_cannot_be_read_can_be_looked_at_and_removed(yard: Node) -> None:
     """It is listed among the others, where it belongs; it can be cancelled, then deleted."""
     bad, good = await yard.both(group="mail", start_at=SOON)
     yard.spoil(BROKEN, bad.id)
@@ -93,7 +93,7 @@ async def test_what_cannot_be_read_can_be_looked_at_and_removed(yard: Yard) -> N
     assert await yard.store.tasks.counts(WS, GROUP) == {TaskState.SCHEDULED: 1}
 
 
-async def test_who_cancels_what_is_parked_is_rid_of_it(yard: Yard) -> None:
+async def test_who_cancels_what_is_parked_is_rid_of_it(yard: Node) -> None:
     """It is not tried again, nor listed."""
     case = CASES["a recurring task, no zone"]
     bad = TaskId(await case[0](yard, case[1]))

@@ -242,7 +242,7 @@ class SqliteAccessStore(Repository):
 
 
 def append_audit(connection: sqlite3.Connection, entry: AuditEntry, kept: int = AUDIT_KEPT) -> int:
-    """Add an audit entry inside somebody's transaction; answers with its number."""
+    """Add an audit entry inside a transaction; returns its number."""
     number = connection.execute(_Q.append_audit.sql, structs.asdict(entry)).lastrowid or 0
     if number % _TRIM_EVERY == 0:
         keep = kept if entry.outcome == "done" else max(1, kept // REFUSED_SHARE)

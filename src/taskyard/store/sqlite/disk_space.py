@@ -1,4 +1,4 @@
-"""DiskSpace on the disk: a reserve for what makes room, and giving back what is not used.
+"""Disk space: a reserve for operations that free space, and giving unused space back.
 
 A file of some size is kept beside the store. When the disk is full it is given up, so that ends,
 kills and deletes can still be stored; until it is there again nothing else is. It comes back by
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class Reserve:
-    """The file that is given up when the disk is full. Blocks; every method may be repeated.
+    """A file that is deleted when the disk is full. Blocks; every method may be repeated.
 
     Args:
         directory: where it lies, beside the store.
@@ -42,22 +42,22 @@ class Reserve:
 
     @property
     def size_bytes(self) -> int:
-        """How large it is to be."""
+        """Its intended size."""
         whole = os.statvfs(self.path.parent)
         return min(self._wanted, whole.f_blocks * whole.f_frsize // LARGEST_SHARE)
 
     @property
     def is_held(self) -> bool:
-        """Whether it is there, or none is wanted."""
+        """Whether it exists, or none is wanted."""
         return not self._wanted or self.path.exists()
 
     @property
     def is_low(self) -> bool:
-        """Whether the disk has so little room that work should not begin: an eighth of its size."""
+        """Whether less than an eighth of its size is free: no work should begin."""
         return bool(self._wanted) and free_bytes(self.path.parent) < self.size_bytes // 8
 
     def give_up(self) -> bool:
-        """Make its room free; False if it was not there."""
+        """Delete it; False if it did not exist."""
         try:
             self.path.unlink()
         except FileNotFoundError:
@@ -90,7 +90,7 @@ class Reserve:
 
 
 class DiskSpace:
-    """What the writer asks about the disk. Belongs to the writer's thread.
+    """The writer's view of the disk. Belongs to the writer's thread.
 
     Args:
         database: the store's file.
@@ -110,14 +110,14 @@ class DiskSpace:
         self._tried_at = monotonic()
 
     def is_short(self) -> bool:
-        """Whether only what makes room may be stored now; tries to end that, now and then."""
+        """Whether only urgent operations may be stored now; tries to end that at intervals."""
         if self._is_short and self._monotonic() - self._tried_at >= _RETRY_S:
             self._tried_at = self._monotonic()
             self._is_short = not self._reserve.restore()
         return self._is_short
 
     def give_up(self) -> bool:
-        """The disk is full: make some room; False if there is none to make."""
+        """Free some space on a full disk; False if there is none to free."""
         given = self._reserve.give_up()
         self._is_short = not self._reserve.is_held
         self._tried_at = self._monotonic()
@@ -155,6 +155,6 @@ class DiskSpace:
 
 
 def free_bytes(directory: Path) -> int:
-    """What is free on a file system for those who are not root."""
+    """Bytes of a file system that are free for ordinary users."""
     whole = os.statvfs(directory)
     return whole.f_bavail * whole.f_frsize

@@ -1,4 +1,4 @@
-"""What the engine itself does to tasks, on SQLite."""
+"""The engine's side of tasks, on SQLite: placing, leases, reports, workers, retention."""
 
 import sqlite3
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Endpoints, triggers, schedules, tags, nodes and builds, on SQLite."""
+"""Resources of functions on SQLite: endpoints, triggers, schedules, tags, nodes and builds."""
 
 import sqlite3
 from collections.abc import Collection, Sequence
@@ -22,7 +22,7 @@ _entry: Final = msgspec.json.Decoder(FunctionResource).decode
 
 
 class SqliteFunctionResources(Repository):
-    """Implements ``ports.function_resources.CatalogueStore``."""
+    """Implements ``ports.function_resources.FunctionResourceStore``."""
 
     @writes
     async def add(self, entry: FunctionResource, due_at: Instant | None = None) -> None:
@@ -156,7 +156,7 @@ class SqliteFunctionResources(Repository):
     async def _readable(
         self, kind: ParkedKind, rows: Sequence[tuple[str, str, str]], now: Instant
     ) -> dict[str, FunctionResource]:
-        """Entries by id, out of ids, workspaces and contents; what cannot be read is put aside."""
+        """Entries by id, decoded from rows; parks those that cannot be decoded."""
         found: dict[str, FunctionResource] = {}
         unreadable: list[tuple[str, str, str]] = []
         for key, workspace, content in rows:

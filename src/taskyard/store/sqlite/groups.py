@@ -13,7 +13,7 @@ _TASKS: Final = queries("tasks")
 
 
 class SqliteGroups(Repository):
-    """Implements ``ports.groups.GroupStore``."""
+    """Implements ``ports.workspaces.GroupStore``."""
 
     async def groups(
         self, workspace: WorkspaceName, after: str | None, limit: int
@@ -90,7 +90,7 @@ class SqliteGroups(Repository):
 def record_of(
     connection: sqlite3.Connection, workspace: WorkspaceName, name: GroupName
 ) -> GroupRecord:
-    """A group's settings and counts; defaults for one never heard of."""
+    """A group's settings and counts; defaults for an unknown one."""
     parameters = {"workspace": workspace, "name": name}
     row = connection.execute(_SQL.group_settings.sql, parameters).fetchone()
     paused, cap = row if row is not None else (0, None)

@@ -1,4 +1,4 @@
-"""Calls under ids of their own, on SQLite: each is stored along with its task."""
+"""Function invocations on SQLite: each is stored together with its task."""
 
 import contextlib
 import sqlite3
@@ -50,7 +50,7 @@ _limits: Final = msgspec.json.Decoder(Limits).decode
 
 
 class SqliteInvocations(Repository):
-    """Implements ``ports.function_resources.IssuedStore``."""
+    """Implements ``ports.function_resources.InvocationStore``."""
 
     def __init__(self, session: Session, tasks: SqliteTasks) -> None:
         super().__init__(session)
@@ -188,7 +188,7 @@ class SqliteInvocations(Repository):
     def _store_allowed(
         self, connection: sqlite3.Connection, issues: Sequence[NewInvocation]
     ) -> list[Change]:
-        """Store these calls, and leave those out whose allowance is spent."""
+        """Store these invocations, except those whose allowance is used up."""
         changes = []
         for one in issues:
             # Refused before anything of it is written: the transaction can go on.
@@ -197,7 +197,7 @@ class SqliteInvocations(Repository):
         return changes
 
     def _store(self, connection: sqlite3.Connection, issue: NewInvocation) -> Change:
-        """Store a call with its task, inside a transaction."""
+        """Store an invocation with its task, inside a transaction."""
         counters = [_check(connection, one) for one in issue.allowances]
         for counter in counters:
             connection.execute(_SQL.count_up.sql, counter)

@@ -22,10 +22,10 @@ class DirectoryLock:
     def __init__(self, directory: Path) -> None:
         self._path = directory / "lock"
         self.descriptor = -1
-        """What holds it, for a process that takes part in it; -1 while it is not held."""
+        """The descriptor that holds it, to be inherited by the store server; -1 while not held."""
 
     def acquire(self) -> None:
-        """Raises ``StoreInUse`` if another process holds it. Blocks.
+        """Take it. Raises ``StoreInUse`` if another process holds it. Blocks.
 
         Where its owner is gone and the lock is not, the owner's store process is about to be: it
         holds the lock as well until its last commit is done.
@@ -47,14 +47,14 @@ class DirectoryLock:
         self.descriptor = descriptor
 
     def release(self) -> None:
-        """Give the right back. May be called twice."""
+        """Release it. May be called twice."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
 
 
 def _is_alive(owner: dict[str, Any] | None) -> bool:
-    """Whether the owner still is; yes if nobody knows who it is."""
+    """Whether the owner is alive; True if it is unknown."""
     if owner is None or not isinstance(owner.get("pid"), int):
         return True
     try:

@@ -12,7 +12,7 @@ _SQL: Final = queries("maintenance")
 
 
 class SqliteMaintenance(Repository):
-    """Implements ``ports.maintenance.MaintenanceStore``."""
+    """Implements ``ports.workspaces.MaintenanceStore``."""
 
     async def read(self) -> MaintenanceRecord:
         """See the port."""

@@ -1,4 +1,4 @@
-"""How much output is kept, in SQLite."""
+"""Totals of kept output, on SQLite."""
 
 import sqlite3
 from typing import Final
@@ -11,7 +11,7 @@ _SQL: Final = queries("output")
 
 
 class SqliteOutputTotals(Repository):
-    """Implements ``ports.output.OutputTotals``."""
+    """Implements ``ports.logs.OutputTotals``."""
 
     async def totals(self) -> dict[WorkspaceName, int]:
         """See the port."""

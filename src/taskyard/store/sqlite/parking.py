@@ -1,4 +1,4 @@
-"""Entries that cannot be dealt with: put aside with the reason, so that the others go on.
+"""Parked entries: those that cannot be processed, kept with the reason, so that others go on.
 
 An entry is parked by moving the time at which it is due next; the queries that look for what is due
 need to know nothing of it. Its first due time is kept beside the reason.
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 class SqliteParking(Repository):
-    """Implements ``ports.parking.ParkingStore``."""
+    """Implements ``ports.dispatching.ParkingStore``."""
 
     @writes
     async def park(
@@ -58,7 +58,7 @@ class SqliteParking(Repository):
 def guarded(
     connection: sqlite3.Connection, counts: BatchCounts, do: Callable[[], T]
 ) -> T | Exception:
-    """Do something in a savepoint of its own: what it raised is answered, and undone.
+    """Run something in a savepoint of its own; roll back and return what it raised.
 
     Raises:
         sqlite3.Error, Unavailable, Overloaded: trouble of the store, which is nobody's own.
@@ -87,7 +87,7 @@ def put_aside(
     now: Instant,
     due_at: Instant | None = None,
 ) -> bool:
-    """Park an entry, inside a transaction; whether it was not parked before."""
+    """Park an entry, inside a transaction. True if it was not parked before."""
     text = reason if isinstance(reason, str) else reason_of(reason)
     values = {
         "kind": kind,
@@ -107,13 +107,13 @@ def put_aside(
 
 
 def readmit(connection: sqlite3.Connection, kind: ParkedKind, key: str | int) -> Instant | None:
-    """An entry is dealt with again, or gone; answers with when it was due at first, if known."""
+    """Unpark an entry that works again or is gone; returns when it was due, if known."""
     row = connection.execute(_SQL.readmit.sql, {"kind": kind, "key": str(key)}).fetchone()
     return None if row is None or row[0] is None else Instant(row[0])
 
 
 def retry_all(connection: sqlite3.Connection) -> None:
-    """Have everything tried again that is put aside, in a transaction of its own."""
+    """Retry all parked entries now; in a transaction of its own."""
     if connection.execute(_SQL.any_parked.sql).fetchone() is None:
         return
     connection.execute("BEGIN IMMEDIATE")
@@ -124,6 +124,6 @@ def retry_all(connection: sqlite3.Connection) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """Why an entry is put aside, in words."""
+    """Why an entry is parked, as text."""
     text = str(error) if isinstance(error, TaskyardError) else f"it cannot be read: {error}"
     return text[:REASON_CHARACTERS]

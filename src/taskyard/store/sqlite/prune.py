@@ -50,7 +50,7 @@ def prune(
 
 
 def _fold(connection: sqlite3.Connection, now: Instant) -> None:
-    """Keep the counts of removed calls from growing with every day."""
+    """Summarize the counts of removed calls, which would grow every day."""
     values = {"before": f"{now // DAY - _DAYS_APART:05d}"}
     connection.execute(_ENDPOINTS.fold_removed_calls.sql, values)
     connection.execute(_ENDPOINTS.forget_folded_calls.sql, values)

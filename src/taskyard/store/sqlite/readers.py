@@ -1,4 +1,4 @@
-"""Reading while the writer writes."""
+"""Reader threads: they read snapshots while the writer writes."""
 
 import asyncio
 import sqlite3

@@ -1,4 +1,4 @@
-"""Between rows and records: the only place that knows the order of columns."""
+"""Rows as records and back; the order of columns is that of ``queries/columns.sql``."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ SHORT_SPEC: Final = 4096
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True):
-    """What of an ended attempt is only ever read together; kept as one JSON column."""
+    """The members of an ended attempt that are read together; one JSON column."""
 
     kill_report: KillReport | None = None
     usage: Usage | None = None
@@ -198,7 +198,7 @@ def attempt_row(task_seq: int, attempt: Attempt) -> tuple[Any, ...]:
 
 
 def outcome_text(ended: Ended) -> str | None:
-    """The ``outcome`` column of an ended attempt; None if there is nothing to say."""
+    """The ``outcome`` column of an ended attempt; None if it would be empty."""
     outcome = Outcome(
         ended.kill_report,
         ended.usage,
@@ -211,12 +211,12 @@ def outcome_text(ended: Ended) -> str | None:
 
 
 def requirements_in(column: str | None, resources: Resources) -> Requirements:
-    """A task's demand by its column, which is NULL where cores and memory say it all."""
+    """A task's demand by its column, which is NULL if it has only cores and memory."""
     return Requirements(resources) if column is None else _demand_or_plain(column)
 
 
 def _demand_or_plain(column: str) -> Requirements:
-    """A demand that cannot be read hides no task: whoever places it reads it all, and finds out."""
+    """A demand; empty if it cannot be read, which placing the task then reports."""
     try:
         return _demand(column)
     except (msgspec.MsgspecError, UnicodeError):

@@ -1,4 +1,4 @@
-"""The embedded store as one thing to open and close."""
+"""The embedded store: opening and closing a data directory's database."""
 
 import asyncio
 import os

@@ -39,7 +39,7 @@ Keys = dict[tuple[WorkspaceName, str | None], Submitted]
 
 
 class Submit(NamedTuple):
-    """What one caller wants to be stored, all or nothing."""
+    """One submit: its tasks are stored all or none."""
 
     tasks: Sequence[NewTask]
     actor: str | None
@@ -164,7 +164,7 @@ def _has_expired(task: NewTask) -> bool:
 
 
 def destination(attempt: Attempt) -> str:
-    """What a task's history says of where it went."""
+    """How a task's history names the worker."""
     return f"to {attempt.worker_id}"
 
 

@@ -44,7 +44,7 @@ def words_of(text: str) -> str:
 
 
 def list_tasks(connection: sqlite3.Connection, query: TaskQuery) -> TaskPage:
-    """The page that a query asks for."""
+    """Read one page of tasks."""
     walk, parameters = _walk(query)
     tests, more = _tests(query)
     # The limit inside keeps the order of the walk, and CROSS JOIN keeps the walk outside. The

@@ -1,4 +1,4 @@
-"""Tasks as their owners see them, on SQLite."""
+"""The users' side of tasks, on SQLite: submit, list, cancel, reschedule, delete."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class SqliteTasks(Repository):
     def submit_all(
         self, connection: sqlite3.Connection, submits: Sequence[Submit]
     ) -> list[list[Submitted] | TaskyardError]:
-        """All submits of a batch, inside a transaction."""
+        """Store all submits of a batch, inside a transaction."""
         return Submits(connection, self._session).store(submits)
 
     async def task(self, workspace: WorkspaceName, task_id: TaskId) -> Task:
@@ -140,7 +140,7 @@ class SqliteTasks(Repository):
         actor: str,
         changes: list[Change],
     ) -> CancelOutcome:
-        """Cancel a task that waits or mark one that runs, inside a transaction."""
+        """Cancel a waiting task, or mark a running one, inside a transaction."""
         try:
             task = find(connection, workspace, task_id)
         except NotFound:
@@ -283,7 +283,7 @@ class SqliteTasks(Repository):
 
 
 def find(connection: sqlite3.Connection, workspace: WorkspaceName, task_id: TaskId) -> Task:
-    """A workspace's task. Raises ``NotFound``, also for somebody else's."""
+    """A workspace's task. Raises ``NotFound``, also for tasks of other workspaces."""
     row = connection.execute(_SQL.task_by_id.sql, {"id": task_id}).fetchone()
     if row is None or row[2] != workspace:
         raise NotFound("task", task_id)
@@ -291,7 +291,7 @@ def find(connection: sqlite3.Connection, workspace: WorkspaceName, task_id: Task
 
 
 def remove(connection: sqlite3.Connection, seq: int) -> list[AttemptId]:
-    """Remove a task with all that belongs to it; answers whose logs to delete."""
+    """Remove a task with all its rows; returns the attempts whose logs to delete."""
     parameters = {"seq": seq}
     for name in _DELETE_ORDER:
         connection.execute(getattr(_SQL, name).sql, parameters)
@@ -313,7 +313,7 @@ def _mover(task: Task) -> StoredTask:
 
 
 def _unmoved(task: Task, kind: str, now: Instant) -> Change:
-    """A change that leaves the state alone."""
+    """A change that is not a transition."""
     waiting: ReadyTask | None = None
     if task.state is TaskState.QUEUED:
         waiting = ready(_mover(task), task.created_at)

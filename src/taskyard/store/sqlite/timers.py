@@ -1,4 +1,4 @@
-"""What the passing of time does to waiting tasks: they become ready, fire, or expire."""
+"""Timers of waiting tasks: they become ready, fire, or expire."""
 
 import sqlite3
 from functools import partial
@@ -28,7 +28,7 @@ FIRINGS_AT_ONCE: Final = 100
 def run_due(
     connection: sqlite3.Connection, session: Session, now: Instant, limit: int
 ) -> list[Change]:
-    """Do what is due, up to about ``limit`` changes."""
+    """Process due tasks, up to about ``limit`` changes."""
     changes = _expire(connection, session, now, limit)
     rows = connection.execute(_SQL.due_tasks.sql, {"now": now, "limit": limit}).fetchall()
     for row in rows:
@@ -43,7 +43,7 @@ def run_due(
 
 
 def _run(connection: sqlite3.Connection, session: Session, row: Row, now: Instant) -> list[Change]:
-    """Do what is due of one task."""
+    """Process one due task."""
     was_due_at = readmit(connection, "task", row[1])
     spec = spec_of(row[9])
     if row[8]:
@@ -84,7 +84,7 @@ def _fire(
     due_at: Instant,
     now: Instant,
 ) -> list[Change]:
-    """Create a task for each firing owed, and move the recurring task to its next one.
+    """Create a task for each firing that is due, and move the recurring task to its next one.
 
     Both in one transaction, guarded by the firing time that was waited for: no firing time ever
     yields two tasks, and none is skipped by a crash in between.

@@ -1,4 +1,4 @@
-"""What a clock that was set back means for what waits, on SQLite."""
+"""Adjusts waiting tasks after the clock was set, on SQLite."""
 
 import sqlite3
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Next = Callable[[str, Instant], Instant | None]
 
 
 class SqliteTiming(Repository):
-    """Implements ``ports.timing.TimingStore``."""
+    """Implements ``ports.dispatching.TimingStore``."""
 
     @writes
     async def went_back(self, by_s: float, now: Instant) -> None:
@@ -46,7 +46,7 @@ class SqliteTiming(Repository):
 def _advance(
     connection: sqlite3.Connection, look: str, change: str, of: Next, now: Instant
 ) -> None:
-    """Let what recurs fire earlier where its rule says so; never later."""
+    """Let recurring tasks fire earlier if their rule says so; never later."""
     for key, due_at, text in connection.execute(look, {"now": now}).fetchall():
         try:
             to = of(text, now)

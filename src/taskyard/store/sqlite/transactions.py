@@ -51,7 +51,7 @@ class QueueEntry(Generic[Call]):
         self.operation = operation
         self.atomic = atomic
         self.urgent = urgent
-        """Whether it makes room, or tells what has happened: stored also when the disk is full."""
+        """Whether it frees space, or records an end: stored also when the disk is full."""
         self.gatherer = gatherer
         self.item = item
 
@@ -109,7 +109,7 @@ def _commit(
             results = _run_all(connection, batch)
             before_commit(connection)
             connection.execute("COMMIT")
-    except BaseException as error:  # noqa: BLE001 - everybody in the batch is told
+    except BaseException as error:  # noqa: BLE001 - everyone in the batch gets it
         if connection.in_transaction:
             connection.rollback()
         after_rollback()
@@ -263,7 +263,7 @@ class Session:
         return await self.queue.run(undoing, urgent=urgent)
 
     async def write_urgently(self, operation: Operation[T]) -> T:
-        """As :meth:`write`, also when the disk is full: it makes room, or says what has ended."""
+        """As :meth:`write`, also when the disk is full: it frees space, or records an end."""
         return await self.write(operation, urgent=True)
 
     async def gather(self, gatherer: Gatherer[Item, T], item: Item) -> T:

@@ -1,4 +1,4 @@
-"""The users of workspaces, on SQLite."""
+"""Unix users of workspaces, on SQLite."""
 
 import sqlite3
 from typing import Final
@@ -15,7 +15,7 @@ _SQL: Final = queries("identities")
 
 
 class SqliteWorkspaceUsers(Repository):
-    """Implements ``ports.identities.WorkspaceUserStore``."""
+    """Implements ``ports.workspaces.WorkspaceUserStore``."""
 
     @writes
     async def user_id(self, workspace: WorkspaceName, first: int, last: int) -> int:
