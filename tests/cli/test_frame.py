@@ -2,8 +2,10 @@
 
 import inspect
 import json
+from pathlib import Path
 
 import pytest
+from command_line import Inside
 
 from taskyard.cli.commands import operations, tasks
 from taskyard.cli.connection import Connection
@@ -36,3 +38,15 @@ def test_prints_for_people_and_for_programs(
     assert capfd.readouterr().out.lstrip().startswith(shown)
     assert printed.print(as_json=True) == printed.status
     assert json.loads(capfd.readouterr().out) == printed.value
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [("kill", 2), ("wait --timeout soon x", 2), ("group limit g many", 2)]
+)
+def test_mistakes_come_before_a_server_that_is_missing(
+    inside: Inside, tmp_path: Path, line: str, code: int
+) -> None:
+    """A wrong command line is told as such, whether a server runs or not."""
+    arguments = [*line.split(), "--data", str(tmp_path)]
+    assert inside(*arguments)[0] == code
+    assert inside("why", "x", "--data", str(tmp_path))[0] == 69

@@ -14,14 +14,16 @@ The decorator adds the options of :class:`~taskyard.cli.connection.Connection` t
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from cyclopts import Parameter
 
 from taskyard.cli import exit_status
 from taskyard.cli.administration import administering
 from taskyard.cli.connection import Connection
+from taskyard.cli.errors import CommandError
 from taskyard.cli.output import plain, print_facts, print_json, print_table, say
 from taskyard.sdk import Client
 
@@ -82,6 +84,16 @@ def _cell(value: object) -> "RenderableType":
     return plain(value) if value is None or isinstance(value, str | int | float) else value  # type: ignore[return-value]  # what is neither is rich's
 
 
+class _Unopened:
+    """Stands for a client that could not be opened: the error is raised when it is used."""
+
+    def __init__(self, error: CommandError) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        raise self._error
+
+
 def client_command(
     function: Callable[Concatenate[Client, P], Printed | Iterator[Printed]],
 ) -> Callable[..., int]:
@@ -91,7 +103,12 @@ def client_command(
     """
 
     def call(*args: Any, connection: Connection = _NO_CONNECTION, **options: Any) -> int:
-        with connection.open() as client:
+        with ExitStack() as stack:
+            try:
+                client = stack.enter_context(connection.open())
+            except CommandError as error:
+                # Mistakes on the command line come first: told once the client is used.
+                client = cast("Client", _Unopened(error))
             answer = function(client, *args, **options)
             if not isinstance(answer, Printed):
                 status = exit_status.OK

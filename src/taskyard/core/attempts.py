@@ -48,7 +48,7 @@ class Confinement(Struct, frozen=True, omit_defaults=True):
     """User, isolation and limits that the runtime applied to an attempt."""
 
     user: str = ""
-    """Number of its user on the worker's machine; in a container, the user it asked for. Empty if
+    """User id on the worker's machine; in a container, the user it asked for. Empty if
     nobody knows."""
     isolation: Literal["none", "user", "sandbox", "container"] = "none"
     """``none``: as the worker itself; ``user``: as another user; ``sandbox``: in name spaces of its

@@ -11,7 +11,7 @@ from taskyard.core.errors import IllegalTransition
 
 
 class TaskState(StrEnum):
-    """Where a task is in its life."""
+    """State of a task."""
 
     SCHEDULED = "scheduled"
     """Waits for its start time, or recurs and waits for its next firing."""
@@ -51,7 +51,7 @@ class TaskEvent(StrEnum):
 
 
 class AttemptState(StrEnum):
-    """Where an attempt is in its life."""
+    """State of an attempt."""
 
     ASSIGNED = "assigned"
     """Placed on a worker; the work has not been seen running."""

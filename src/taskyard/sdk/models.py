@@ -27,11 +27,11 @@ class AuditEntry(Struct, frozen=True):
     address: str | None = None
     detail: str | None = None
     count: int = 1
-    """How often; refused attempts of one kind are gathered for a minute."""
+    """Number of occurrences; refused attempts of one kind are counted for a minute."""
 
 
 class Change(Struct, frozen=True):
-    """One committed step in the life of a task, as it is streamed."""
+    """One committed change of a task."""
 
     kind: str
     at: datetime
@@ -45,7 +45,7 @@ class Change(Struct, frozen=True):
 
 
 class FunctionLimits(Struct, frozen=True):
-    """What one call may take."""
+    """Limits of one call."""
 
     timeout_s: float = 10.0
     cpu: float | None = None
@@ -76,7 +76,7 @@ class Function(Struct, frozen=True):
 
 
 class FunctionVersion(Struct, frozen=True):
-    """One deployed state of a function's code."""
+    """One deployed version of a function."""
 
     number: int
     state: str
@@ -96,11 +96,11 @@ class FunctionVersion(Struct, frozen=True):
     image: str | None = None
     """The image that was deployed; null for source."""
     digest: str | None = None
-    """What the image's name stood for when it was pulled: what calls run."""
+    """Digest of the image when it was pulled; calls run exactly that image."""
 
 
 class Deployed(Struct, frozen=True):
-    """The function, and its new version on the way to being built."""
+    """The function, and its new version."""
 
     function: Function
     version: FunctionVersion
@@ -141,7 +141,7 @@ class SecretRef(Struct, frozen=True):
 
 
 class Resources(Struct, frozen=True):
-    """What an attempt reserves and may not exceed."""
+    """Resources an attempt reserves and may not exceed."""
 
     cpu: float | None = None
     """Cores."""
@@ -149,7 +149,7 @@ class Resources(Struct, frozen=True):
     """Bytes."""
     pids: int | None = None
     cores: int | None = None
-    """Whole cores to itself."""
+    """Number of exclusive cores."""
 
 
 class Kill(Struct, frozen=True):
@@ -160,7 +160,7 @@ class Kill(Struct, frozen=True):
 
 
 class Retry(Struct, frozen=True):
-    """How often a task is tried, and how long it waits in between."""
+    """How often a task is tried, and the delays in between."""
 
     max_attempts: int = 1
     backoff_min_s: float = 1.0
@@ -170,7 +170,7 @@ class Retry(Struct, frozen=True):
 
 
 class Webhook(Struct, frozen=True):
-    """Where to report moments of the task's life."""
+    """A URL that receives events of the task."""
 
     url: str
     events: tuple[str, ...] = ("finished",)
@@ -178,7 +178,7 @@ class Webhook(Struct, frozen=True):
 
 
 class Task(Struct, frozen=True):
-    """A task: what was submitted, and where it is."""
+    """A task: its specification and state."""
 
     id: str
     state: str
@@ -192,10 +192,9 @@ class Task(Struct, frozen=True):
     reason: str | None = None
     message: str | None = None
     exit_code: int | None = None
-    """Of the last attempt; filled in where one task is asked for."""
+    """Exit code of the last attempt; set where a single task is requested."""
     ran_s: float | None = None
-    """Seconds for which its ended attempts ran, added up, without the time in which it waited;
-    filled in where tasks are read."""
+    """Total running time of its ended attempts in seconds; set where tasks are read."""
     schedule_id: str | None = None
     due_at: datetime | None = None
     retry_of: str | None = None
@@ -218,7 +217,7 @@ class Task(Struct, frozen=True):
     """Name of the function that is called."""
     function_version: int | None = None
     size: str | None = None
-    """Name of the bundle of cores and memory that ``resources`` come from."""
+    """Name of the size that ``resources`` come from."""
     group: str = "default"
     name: str | None = None
     priority: int = 0
@@ -255,7 +254,7 @@ class Group(Struct, frozen=True):
 
 
 class Job(Struct, frozen=True):
-    """A job that starts by itself later; each start makes a task."""
+    """A scheduled or recurring job; each run creates a task."""
 
     id: str
     group: str
@@ -263,7 +262,7 @@ class Job(Struct, frozen=True):
     """The dialect it was submitted through."""
     next_at: datetime | None = None
     cron: str | None = None
-    """In UTC, with five fields or with six, seconds last."""
+    """Cron expression in UTC; a sixth field stands for seconds."""
     image: str | None = None
     command: tuple[str, ...] = ()
     execution_count: int = 0
@@ -272,22 +271,22 @@ class Job(Struct, frozen=True):
 
 
 class Me(Struct, frozen=True):
-    """Who is asking."""
+    """The caller."""
 
     actor: str
     role: str
     workspace: str = ""
     """``*`` for a credential of the installation, which belongs to no workspace."""
     installation: str | None = None
-    """The role in the installation, of a credential that belongs to it."""
+    """Installation role of a credential of the installation."""
     output_bytes: int | None = None
-    """Output of ended attempts that the workspace keeps; of a credential of a workspace."""
+    """Stored output of ended attempts, for a credential of a workspace."""
     output_quota_bytes: int | None = None
-    """What it may keep; left out where there is no limit."""
+    """Limit of the stored output; left out if there is none."""
 
 
 class Parked(Struct, frozen=True):
-    """An entry that could not be dealt with, and was put aside."""
+    """An entry that background work failed on and set aside."""
 
     kind: str
     id: str
@@ -305,7 +304,7 @@ class Secret(Struct, frozen=True):
 
 
 class Submitted(Struct, frozen=True):
-    """What became of one task of a batch."""
+    """Outcome of one task of a batch."""
 
     id: str
     state: str
@@ -314,7 +313,7 @@ class Submitted(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """What a request to cancel one task led to."""
+    """Outcome of a request to cancel a task."""
 
     task_id: str
     outcome: str
@@ -361,17 +360,17 @@ class StreamSize(Struct, frozen=True):
 
 
 class Confinement(Struct, frozen=True):
-    """As whom, how isolated and how limited an attempt runs."""
+    """User, isolation and limits of an attempt."""
 
     user: str = ""
-    """Number of its user on the worker's machine; in a container, the user it asked for."""
+    """User id on the worker's machine; in a container, the user it asked for."""
     isolation: str = "none"
-    """``none``: as the worker itself; ``user``: as another user; ``sandbox``: in name spaces of
-    its own; ``container``: as its engine sees to."""
+    """``none``: as the worker itself; ``user``: as another user; ``sandbox``: in namespaces of its
+    own; ``container``: isolated by its engine."""
     enforced: tuple[str, ...] = ()
-    """Limits it asked for that are enforced; of commands only."""
+    """Requested limits that are enforced; for commands only."""
     unenforced: tuple[str, ...] = ()
-    """Limits it asked for that cannot be enforced on its machine."""
+    """Requested limits that cannot be enforced on its machine."""
 
 
 class Attempt(Struct, frozen=True):
@@ -383,7 +382,7 @@ class Attempt(Struct, frozen=True):
     state: str
     worker_id: str = ""
     cores: tuple[int, ...] = ()
-    """Processors it has to itself; empty if it did not ask for whole cores."""
+    """Its exclusive processors; empty if it did not ask for whole cores."""
     assigned_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -396,12 +395,12 @@ class Attempt(Struct, frozen=True):
     stdout: StreamSize = StreamSize()
     stderr: StreamSize = StreamSize()
     progress: float | None = None
-    """How far it says it is, from 0 to 1."""
+    """Progress it reported, from 0 to 1."""
     progress_text: str | None = None
     confinement: Confinement | None = None
-    """None before it started, and where its runtime does not say."""
+    """None before it has started, and if its runtime does not report it."""
     warnings: tuple[str, ...] = ()
-    """What whoever submitted it should know."""
+    """Warnings for the submitter."""
 
 
 class Event(Struct, frozen=True):
@@ -445,7 +444,7 @@ class Exit(Struct, frozen=True):
 
 
 class CallRequest(Struct, frozen=True):
-    """What a call asked of its function; what looks secret is hidden."""
+    """The request of a function call; values that look secret are hidden."""
 
     method: str = ""
     query: str = ""
@@ -467,7 +466,7 @@ class Try(Struct, frozen=True):
 
 
 class Delivery(Struct, frozen=True):
-    """The report of one moment to one webhook."""
+    """The delivery of one event to one webhook."""
 
     id: str
     task_id: str
@@ -481,11 +480,11 @@ class Delivery(Struct, frozen=True):
     last_status: int | None = None
     last_error: str | None = None
     tries: tuple[Try, ...] = ()
-    """Left empty in pages."""
+    """Empty in pages."""
 
 
 class Why(Struct, frozen=True):
-    """Why a task is where it is."""
+    """Why a task is waiting, or how it ended."""
 
     task_id: str
     state: str
@@ -511,7 +510,7 @@ class Token(Struct, frozen=True):
 
 
 class User(Struct, frozen=True):
-    """Somebody who signs in with name and password."""
+    """A user who signs in with name and password."""
 
     name: str
     role: str
@@ -520,7 +519,7 @@ class User(Struct, frozen=True):
 
 
 class ServerVersion(Struct, frozen=True):
-    """What is running."""
+    """Version of the server."""
 
     version: str
     api: str = "v1"
@@ -529,13 +528,13 @@ class ServerVersion(Struct, frozen=True):
 
 
 class SigningKey(Struct, frozen=True):
-    """What webhook requests of this workspace are signed with."""
+    """The key that signs webhook requests of this workspace."""
 
     key: str
 
 
 class Capacity(Struct, frozen=True):
-    """Room on a worker."""
+    """Capacity of a worker, or how much of it is in use."""
 
     slots: int = 0
     cpu: float = 0.0
@@ -544,18 +543,17 @@ class Capacity(Struct, frozen=True):
 
 
 class UnavailableRuntime(Struct, frozen=True):
-    """A runtime that a worker has, but that cannot be used now."""
+    """A runtime of a worker that is unavailable now."""
 
     reason: str = ""
     circuit: str = "closed"
-    """Whether its engine is asked again at once (``closed``), after a while (``open``), or just
-    now (``half-open``)."""
+    """Circuit breaker of its engine: ``closed``, ``open`` or ``half-open``."""
     retry_at: datetime | None = None
-    """When it is looked at again."""
+    """When it is checked again."""
 
 
 class Worker(Struct, frozen=True):
-    """A worker, its room, and how much of it is taken."""
+    """A worker, with capacity and usage."""
 
     id: str
     state: str
@@ -564,7 +562,7 @@ class Worker(Struct, frozen=True):
     capacity: Capacity = Capacity()
     used: Capacity = Capacity()
     runtimes: tuple[str, ...] = ()
-    """Those that can be used now."""
+    """Runtimes that are available now."""
     unavailable: dict[str, UnavailableRuntime] = {}
     joined_at: datetime | None = None
     beat_at: datetime | None = None

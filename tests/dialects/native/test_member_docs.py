@@ -22,7 +22,7 @@ def test_members_are_described(document: Any) -> None:
     schemas = document["components"]["schemas"]
     assert member_docs(MeAnswer)["workspace"].startswith("`*` for a credential")
     described = schemas["TaskAnswer"]["properties"]["ran_s"]["description"]
-    assert described.startswith("Seconds for which its ended attempts ran")
+    assert described.startswith("Total running time of its ended attempts")
     assert "description" in schemas["SubmittedTask"]["properties"]["network"]
     assert "description" not in schemas["TaskAnswer"]["properties"]["name"]
 

@@ -17,7 +17,7 @@ BLOB_BYTES: Final = 1 << 20
 
 
 class Language(StrEnum):
-    """What a function is written in."""
+    """Language of a function."""
 
     PYTHON = "python"
     JAVASCRIPT = "javascript"
@@ -45,7 +45,7 @@ def image_advice(language: Language) -> str:
 
 
 class BuildState(StrEnum):
-    """Where a version is on its way to being used."""
+    """State of a version's build."""
 
     PENDING = "pending"
     BUILDING = "building"
@@ -56,7 +56,7 @@ class BuildState(StrEnum):
 
 
 class Limits(Struct, frozen=True, omit_defaults=True):
-    """What one call may take."""
+    """Limits of one call."""
 
     timeout_s: float = 10.0
     """Seconds from when the handler begins."""
@@ -69,7 +69,7 @@ class Limits(Struct, frozen=True, omit_defaults=True):
 
 
 class Version(Struct, frozen=True):
-    """One deployed state of a function's code."""
+    """One deployed version of a function."""
 
     function_id: FunctionId
     number: int

@@ -10,9 +10,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from taskyard.core.states import TaskState
 from taskyard.dialects.native.paging import DEFAULT_LIMIT, MAX_LIMIT
 
-Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="Items on a page, at most.")]
+Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="Maximum number of items on a page.")]
 Cursor = Annotated[
-    str, Meta(min_length=1, max_length=1024, description="`next_cursor` of the page before.")
+    str, Meta(min_length=1, max_length=1024, description="`next_cursor` of the previous page.")
 ]
 Moment = Annotated[
     str, Meta(min_length=20, max_length=64, extra_json_schema={"format": "date-time"})
@@ -21,7 +21,7 @@ Filter = Annotated[str, Meta(min_length=1, max_length=255)]
 Number = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Offset = Annotated[int, Meta(ge=0, le=1 << 53)]
 StartOffset = Annotated[
-    int, Meta(ge=-1, le=1 << 53, description="Offset to begin at; -1 leaves the stream out.")
+    int, Meta(ge=-1, le=1 << 53, description="Offset to start at; -1 leaves the stream out.")
 ]
 
 
@@ -36,7 +36,7 @@ WorkspaceChoice = Annotated[
     str,
     Meta(
         pattern=r"^(\*|[a-z0-9][a-z0-9_-]{0,62})$",
-        description="Whose; the caller's own when left out. Another one, or `*` for the "
+        description="Workspace; the caller's own by default. Another one, or `*` for the "
         "installation, needs the installation role `admin`.",
     ),
 ]
@@ -65,13 +65,13 @@ class TasksQuery(Struct, frozen=True, forbid_unknown_fields=True):
     group: Filter = ""
     label: Annotated[
         list[Annotated[str, Meta(pattern=r"^[^:]+:", max_length=512, examples=["team:x"])]],
-        Meta(max_length=16, description="`key:value`; all must hold."),
+        Meta(max_length=16, description="`key:value`; all must match."),
     ] = []
     text: Filter = ""
     created_after: Moment = ""
     created_before: Moment = ""
     schedule: Annotated[
-        str, Meta(min_length=1, max_length=64, description="Firings of a recurring task.")
+        str, Meta(min_length=1, max_length=64, description="Runs of this recurring task.")
     ] = ""
     order: Annotated[str, Meta(pattern=r"^(newest|oldest)$")] = "newest"
 

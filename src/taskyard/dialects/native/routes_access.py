@@ -50,7 +50,7 @@ async def list_tokens(call: Call[WorkspacePageQuery, None]) -> Answer:
 
 @routes.post("/tokens", answers({201: NewTokenAnswer}, role=Role.ADMIN, fails=(507,)))
 async def create_token(call: Call[NoQuery, NewToken]) -> Answer:
-    """Make a token; its text is shown this once."""
+    """Create a token; its secret is shown only once."""
     wanted = call.body
     token, text = await call.engine.access.create_token(
         call.caller,
@@ -79,7 +79,7 @@ async def create_token(call: Call[NoQuery, NewToken]) -> Answer:
 
 @routes.delete("/tokens/{token_id}", answers({204: None}, role=Role.ADMIN, fails=(404, 507)))
 async def revoke_token(call: Call[WorkspaceQuery, None]) -> Answer:
-    """Let nobody in with a token any more."""
+    """Revoke a token."""
     await call.engine.access.revoke_token(
         call.caller, call.path("token_id"), _choice(call.query.workspace)
     )

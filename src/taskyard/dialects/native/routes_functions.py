@@ -74,7 +74,7 @@ class BuildLogQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of a log."""
 
     follow: bool = False
-    """Stay until the build has ended."""
+    """Follow the log until the build has ended."""
 
 
 routes = Routes[Call[Any, Any], Description](answers({}), "/functions")
@@ -108,7 +108,7 @@ async def list_functions(call: Call[FunctionQuery, None]) -> Answer:
     ),
 )
 async def deploy_function(call: Call[DeployQuery, RawBody]) -> Answer:
-    """Deploy a version; 202 while its build is under way, 200 when it was waited for."""
+    """Deploy a version; 202 while it is being built, 200 if the request waited for the build."""
     check_no_form(call.scope)
     deployment = deployment_of(call.scope, call.body, call.query)
     functions, name = call.engine.functions, call.path("function")
@@ -136,7 +136,7 @@ async def get_function(call: Call[NoQuery, None]) -> Answer:
 
 @routes.patch("/{function}", answers({200: FunctionAnswer}, role=Role.WRITE, fails=(404, 507)))
 async def change_function(call: Call[NoQuery, FunctionPatch]) -> Answer:
-    """Change title, description, tags or limits; calls made before keep theirs."""
+    """Change title, description, tags or limits; earlier calls keep the old ones."""
     patch = call.body
     change = FunctionChange(
         title=None if patch.title is UNSET else patch.title,
@@ -154,7 +154,7 @@ async def change_function(call: Call[NoQuery, FunctionPatch]) -> Answer:
 
 @routes.delete("/{function}", answers({204: None}, role=Role.WRITE, fails=(404, 507)))
 async def delete_function(call: Call[NoQuery, None]) -> Answer:
-    """Delete a function; waiting calls are cancelled, results stay."""
+    """Delete a function; waiting calls are cancelled, results are kept."""
     await call.engine.functions.delete(call.caller, call.path("function"))
     return no_content()
 
@@ -163,7 +163,7 @@ async def delete_function(call: Call[NoQuery, None]) -> Answer:
     "/{function}/restore", answers({200: FunctionAnswer}, role=Role.WRITE, fails=(404, 409, 507))
 )
 async def restore_function(call: Call[NoQuery, None]) -> Answer:
-    """Bring a deleted function back, by its name or id."""
+    """Restore a deleted function, by name or id."""
     functions = call.engine.functions
     function_id = await functions.deleted_id(call.caller, call.path("function"))
     return json_answer(function_answer(await functions.restore(call.caller, function_id)))
@@ -171,7 +171,7 @@ async def restore_function(call: Call[NoQuery, None]) -> Answer:
 
 @routes.post("/{function}/pause", answers({200: FunctionAnswer}, role=Role.WRITE, fails=(404, 507)))
 async def pause_function(call: Call[NoQuery, None]) -> Answer:
-    """Take no more calls, and leave waiting ones waiting."""
+    """Start no more calls; waiting ones keep waiting."""
     key = call.path("function")
     paused = await call.engine.functions.pause(call.caller, key, paused=True)
     return json_answer(function_answer(paused))
@@ -181,7 +181,7 @@ async def pause_function(call: Call[NoQuery, None]) -> Answer:
     "/{function}/resume", answers({200: FunctionAnswer}, role=Role.WRITE, fails=(404, 507))
 )
 async def resume_function(call: Call[NoQuery, None]) -> Answer:
-    """Take calls again, and let waiting ones go."""
+    """Start calls again, waiting ones included."""
     key = call.path("function")
     resumed = await call.engine.functions.pause(call.caller, key, paused=False)
     return json_answer(function_answer(resumed))
@@ -240,7 +240,7 @@ async def get_build_log(call: Call[BuildLogQuery, None]) -> ASGIApp:
     ),
 )
 async def call_function(call: Call[CallQuery, RawBody]) -> Answer:
-    """Call a function; with `wait`, the answer is its own, or 202 if it takes longer."""
+    """Call a function; with `wait`, returns its response, or 202 if it takes longer."""
     engine, query = call.engine, call.query
     wait_s = seconds(query.wait)
     number = None if query.version is UNSET else query.version
@@ -266,7 +266,7 @@ result_routes = Routes[Call[Any, Any], Description](answers({}), "/tasks")
 
 @result_routes.get("/{task_id}/request", answers({200: CallRequestAnswer}, fails=(404, 409)))
 async def get_request(call: Call[NoQuery, None]) -> Answer:
-    """What a call asked of its function."""
+    """The request of a function call."""
     task = await call.engine.tasks.get(call.caller, call.task_id)
     if not isinstance(task.spec.work, FunctionCall):
         raise Conflict("this task is not a function call")
@@ -275,7 +275,7 @@ async def get_request(call: Call[NoQuery, None]) -> Answer:
 
 @result_routes.get("/{task_id}/result", answers({200: "*/*"}, fails=(404, 409)))
 async def get_result(call: Call[NoQuery, None]) -> Answer:
-    """What a call answered: the function's own status, headers and body."""
+    """The response of a function call: status, headers and body."""
     return result_answer(call.task_id, await call.engine.calls.result(call.caller, call.task_id))
 
 

@@ -39,7 +39,7 @@ async def list_groups(call: Call[PageQuery, None]) -> Answer:
 
 @routes.get("/{name}", answers({200: GroupAnswer}, fails=(404, 422)))
 async def get_group(call: Call[NoQuery, None]) -> Answer:
-    """One group; one never heard of has no tasks and no limits."""
+    """One group; an unknown one has no tasks and no limits."""
     return json_answer(group_answer(await call.engine.groups.get(call.caller, _name(call))))
 
 
@@ -60,7 +60,7 @@ async def change_group(call: Call[NoQuery, GroupPatch]) -> Answer:
 
 @routes.post("/{name}/pause", answers({200: GroupAnswer}, role=Role.OPERATE, fails=(404, 422, 507)))
 async def pause_group(call: Call[NoQuery, None]) -> Answer:
-    """Start nothing more of a group; what runs goes on."""
+    """Start no more tasks of a group; running ones continue."""
     record = await call.engine.groups.set(call.caller, _name(call), paused=True)
     return json_answer(group_answer(record))
 

@@ -24,7 +24,7 @@ class JobQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobAnswer(Struct):
-    """A job that starts by itself later; each start makes a task."""
+    """A scheduled or recurring job; each run creates a task."""
 
     id: str
     group: str
@@ -32,7 +32,7 @@ class JobAnswer(Struct):
     """The dialect it was submitted through."""
     next_at: When | None
     cron: str | None
-    """In UTC, with five fields or with six, seconds last."""
+    """Cron expression in UTC; a sixth field stands for seconds."""
     image: str | None
     command: list[str]
     execution_count: int
@@ -58,7 +58,7 @@ async def list_jobs(call: Call[NoQuery, None]) -> Answer:
 
 @routes.post("/{job_id}/cancel", answers({200: JobAnswer}, role=Role.WRITE, fails=(404, 422, 507)))
 async def cancel_job(call: Call[JobQuery, None]) -> Answer:
-    """Let a job start no more, and cancel or kill its last execution."""
+    """Stop a job, and cancel or kill its last execution."""
     group = GroupName(call.query.group)
     key = JobKey(call.caller.workspace, group, call.path("job_id").lower())
     await call.engine.jobs.stop(call.caller, key, None, 0)

@@ -64,7 +64,7 @@ routes = Routes[Call[Any, Any], Description](answers({}), "/tasks")
 
 @routes.post("", answers({200: TaskAnswer, 201: TaskAnswer}, role=Role.WRITE, fails=(429, 507)))
 async def submit_task(call: Call[NoQuery, SubmittedTask]) -> Answer:
-    """Submit a task; answered once it is on disk. 200 if the idempotency key was known."""
+    """Submit a task; answers once it is stored. 200 if the idempotency key was known."""
     engine = call.engine
     spec = spec_of(call.body, engine.clock.now())
     task, created = await engine.tasks.submit(call.caller, spec)
@@ -180,7 +180,7 @@ async def list_events(call: Call[PageQuery, None]) -> Answer:
 
 @routes.get("/{task_id}/why", answers({200: WhyAnswer}, fails=(404,)))
 async def explain_task(call: Call[NoQuery, None]) -> Answer:
-    """Why a task is where it is."""
+    """Why a task is waiting, or how it ended."""
     return json_answer(why_answer(await call.engine.why.explain(call.caller, call.task_id)))
 
 
@@ -210,7 +210,7 @@ async def cancel_task(call: Call[CancelQuery, Cancel | None]) -> Answer:
 
 @routes.post("/cancel", answers({202: OutcomesAnswer}, role=Role.WRITE, fails=(507,)))
 async def cancel_tasks(call: Call[NoQuery, CancelMany]) -> Answer:
-    """Cancel many tasks, by id or all unended ones of a group."""
+    """Cancel many tasks: by id, or all of a group that have not ended."""
     which, tasks = call.body, call.engine.tasks
     if (which.ids is None) == (which.group is None):
         raise InvalidInput("ids", "give either ids or group")
@@ -246,7 +246,7 @@ async def retry_task(call: Call[NoQuery, None]) -> Answer:
 
 @routes.get("/{task_id}/wait", answers({200: TaskAnswer}, fails=(404,)))
 async def wait_for_task(call: Call[WaitQuery, None]) -> Answer:
-    """The task once it has ended, or as it is when the time is up."""
+    """The task once it has ended, or as it is after the timeout."""
     tasks, timeout_s = call.engine.tasks, call.query.timeout_s
     task = await call.until_end(lambda: tasks.wait(call.caller, call.task_id, timeout_s))
     return json_answer(await _with_attempts(call, task))

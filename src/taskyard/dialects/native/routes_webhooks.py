@@ -62,7 +62,7 @@ async def get_delivery(call: Call[NoQuery, None]) -> Answer:
     answers({200: DeliveryAnswer}, role=Role.OPERATE, fails=(404, 507)),
 )
 async def redeliver(call: Call[NoQuery, None]) -> Answer:
-    """Send a message once more, whatever became of it before."""
+    """Deliver once more, whatever its state."""
     found = await call.engine.webhooks.redeliver(call.caller, call.path("delivery_id"))
     return json_answer(delivery_answer(found))
 

@@ -31,7 +31,7 @@ routes = Routes[Call[Any, Any], Description](answers({}), "")
 
 @routes.get("/workers", answers({200: WorkersAnswer}))
 async def list_workers(call: Call[NoQuery, None]) -> Answer:
-    """All workers, their room, and how much of it is taken."""
+    """All workers, with capacity and usage."""
     return json_answer(
         WorkersAnswer([worker_answer(*one) for one in call.engine.workers.present()])
     )
@@ -42,7 +42,7 @@ async def list_workers(call: Call[NoQuery, None]) -> Answer:
     answers({200: WorkerAnswer}, role=Role.OPERATE, installation=True, fails=(404, 507)),
 )
 async def drain_worker(call: Call[NoQuery, None]) -> Answer:
-    """Place nothing new on a worker; what runs there goes on."""
+    """Place no new tasks on a worker; running ones continue."""
     worker_id = WorkerId(call.path("worker_id"))
     return json_answer(worker_answer(*await call.engine.workers.drain(call.caller, worker_id)))
 
@@ -60,7 +60,7 @@ async def undrain_worker(call: Call[NoQuery, None]) -> Answer:
 
 @routes.get("/parked", answers({200: ParkedListAnswer}))
 async def list_parked(call: Call[NoQuery, None]) -> Answer:
-    """What background work could not deal with, and why."""
+    """Entries that background work failed on and set aside, with the reason."""
     found = await call.engine.parking.all(call.caller)
     items = [
         ParkedAnswer(
@@ -77,7 +77,7 @@ async def list_parked(call: Call[NoQuery, None]) -> Answer:
 
 @routes.get("/me", answers({200: MeAnswer}))
 async def get_me(call: Call[NoQuery, None]) -> Answer:
-    """Who is asking, and how much output their workspace keeps and may keep."""
+    """The caller, and the output its workspace stores and may store."""
     caller = call.caller
     given = caller.installation if caller.is_of_installation else None
     installation = UNSET if given is None else role_word(given)
@@ -92,7 +92,7 @@ async def get_me(call: Call[NoQuery, None]) -> Answer:
 
 @routes.get("/version", answers({200: ServerVersionAnswer}))
 async def get_version(call: Call[NoQuery, None]) -> Answer:
-    """What is running here."""
+    """The version of the server."""
     return json_answer(ServerVersionAnswer(call.context.version, "v1", dev=call.context.dev))
 
 

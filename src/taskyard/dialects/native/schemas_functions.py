@@ -21,14 +21,14 @@ FunctionTag = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class FunctionLimits(Struct, forbid_unknown_fields=True):
-    """What one call may take; what is left out keeps its default."""
+    """Limits of one call; those left out keep their defaults."""
 
     timeout_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 10.0
     cpu: Annotated[float, Meta(ge=0.01, le=1024)] | None = None
     """Cores."""
     memory: MemorySize | None = None
     privileged: bool = False
-    """Recorded; grants nothing."""
+    """Recorded, without any effect."""
 
 
 class DeployedFunction(Struct, forbid_unknown_fields=True):
@@ -43,9 +43,9 @@ class DeployedFunction(Struct, forbid_unknown_fields=True):
     credentials: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
     """Name of a secret with credentials for the image's registry."""
     language: Language | None = None
-    """Needed for a new function."""
+    """Required for a new function."""
     handler: Annotated[str, Meta(max_length=255)] = ""
-    """Path of the file with the handler; looked for when empty."""
+    """Path of the file with the handler; detected if empty."""
     entry: Annotated[str, Meta(max_length=255)] = "handle"
     dependencies: Annotated[list[Requirement], Meta(max_length=256)] = []
     title: Annotated[str, Meta(max_length=255)] | None = None
@@ -55,7 +55,7 @@ class DeployedFunction(Struct, forbid_unknown_fields=True):
 
 
 class CallRequestAnswer(Struct):
-    """What a call asked of its function; what looks secret is hidden."""
+    """The request of a function call; values that look secret are hidden."""
 
     method: str
     query: str
@@ -77,7 +77,7 @@ class FunctionPatch(Struct, forbid_unknown_fields=True):
 
 
 class RollBack(Struct, forbid_unknown_fields=True):
-    """Which version new calls are to use; the ready one before the live one when left out."""
+    """The version that new calls use; by default the last one built before the live one."""
 
     version: Annotated[int, Meta(ge=1, le=1 << 31)] | None = None
 
@@ -89,7 +89,7 @@ class FunctionQuery(Struct, frozen=True, forbid_unknown_fields=True):
     cursor: Annotated[str, Meta(min_length=1, max_length=1024)] = ""
     tag: FunctionTag = ""
     deleted: bool = False
-    """Those that were deleted, and can be restored by id."""
+    """Deleted functions, which can be restored."""
 
 
 class DeployQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,7 +101,7 @@ class DeployQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FunctionLimitsAnswer(Struct):
-    """What one call may take."""
+    """Limits of one call."""
 
     timeout_s: float
     cpu: float | None
@@ -139,7 +139,7 @@ class FunctionPageAnswer(Struct):
 
 
 class FunctionVersionAnswer(Struct):
-    """One deployed state of a function's code."""
+    """One deployed version of a function."""
 
     number: int
     state: BuildState
@@ -159,11 +159,11 @@ class FunctionVersionAnswer(Struct):
     image: str | None
     """The image that was deployed; null for source."""
     digest: str | None
-    """What the image's name stood for when it was pulled: what calls run."""
+    """Digest of the image when it was pulled; calls run exactly that image."""
 
 
 class DeployedAnswer(Struct):
-    """The function, and its new version on the way to being built."""
+    """The function, and its new version."""
 
     function: FunctionAnswer
     version: FunctionVersionAnswer

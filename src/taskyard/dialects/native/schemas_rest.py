@@ -52,7 +52,7 @@ class WorkspacePatch(Struct, forbid_unknown_fields=True):
 
 
 class CapacityAnswer(Struct):
-    """Room on a worker."""
+    """Capacity of a worker, or how much of it is in use."""
 
     slots: int
     cpu: float
@@ -61,18 +61,17 @@ class CapacityAnswer(Struct):
 
 
 class UnavailableRuntimeAnswer(Struct):
-    """A runtime that a worker has, but that cannot be used now."""
+    """A runtime of a worker that is unavailable now."""
 
     reason: str
     circuit: str
-    """Whether its engine is asked again at once (``closed``), after a while (``open``), or just
-    now (``half-open``)."""
+    """Circuit breaker of its engine: ``closed``, ``open`` or ``half-open``."""
     retry_at: When | None
-    """When it is looked at again."""
+    """When it is checked again."""
 
 
 class WorkerAnswer(Struct):
-    """A worker, its room, and how much of it is taken."""
+    """A worker, with capacity and usage."""
 
     id: str
     hostname: str
@@ -81,7 +80,7 @@ class WorkerAnswer(Struct):
     capacity: CapacityAnswer
     used: CapacityAnswer
     runtimes: tuple[str, ...]
-    """Those that can be used now."""
+    """Runtimes that are available now."""
     unavailable: dict[str, UnavailableRuntimeAnswer]
     joined_at: When
     beat_at: When
@@ -94,7 +93,7 @@ class WorkersAnswer(Struct):
 
 
 class ParkedAnswer(Struct):
-    """An entry that could not be dealt with, and was put aside."""
+    """An entry that background work failed on and set aside."""
 
     kind: ParkedKind
     id: str
@@ -104,7 +103,7 @@ class ParkedAnswer(Struct):
 
 
 class ParkedListAnswer(Struct):
-    """What is put aside, longest first."""
+    """Parked entries, oldest first."""
 
     items: list[ParkedAnswer]
 
@@ -119,7 +118,7 @@ class TryAnswer(Struct):
 
 
 class DeliveryAnswer(Struct):
-    """The report of one moment to one webhook."""
+    """The delivery of one event to one webhook."""
 
     id: str
     task_id: Uuid
@@ -133,7 +132,7 @@ class DeliveryAnswer(Struct):
     last_status: int | None
     last_error: str | None
     tries: list[TryAnswer]
-    """Left empty in pages."""
+    """Empty in pages."""
 
 
 class DeliveriesAnswer(Struct):
@@ -150,7 +149,7 @@ class DeliveryPageAnswer(Struct):
 
 
 class SigningKeyAnswer(Struct):
-    """What webhook requests of this workspace are signed with."""
+    """The key that signs webhook requests of this workspace."""
 
     key: str
 
@@ -169,7 +168,7 @@ class TokenAnswer(Struct):
 
 
 class NewTokenAnswer(TokenAnswer):
-    """A token just made; ``token`` is shown this once."""
+    """A new token; ``token`` is its secret, shown only once."""
 
     token: str
 
@@ -182,7 +181,7 @@ class TokenPageAnswer(Struct):
 
 
 class NewToken(Struct, forbid_unknown_fields=True):
-    """A token to make."""
+    """A token to create."""
 
     name: Name
     role: RoleWord
@@ -191,7 +190,7 @@ class NewToken(Struct, forbid_unknown_fields=True):
 
 
 class UserAnswer(Struct):
-    """Somebody who signs in with name and password."""
+    """A user who signs in with name and password."""
 
     name: str
     workspace: str
@@ -248,7 +247,7 @@ class AuditEntryAnswer(Struct):
     address: str | None
     detail: str | None
     count: int
-    """How often; refused attempts of one kind are gathered for a minute."""
+    """Number of occurrences; refused attempts of one kind are counted for a minute."""
 
 
 class AuditPageAnswer(Struct):
@@ -259,22 +258,22 @@ class AuditPageAnswer(Struct):
 
 
 class MeAnswer(Struct, omit_defaults=True):
-    """Who is asking."""
+    """The caller."""
 
     actor: str
     workspace: str
     """`*` for a credential of the installation, which belongs to no workspace."""
     role: RoleWord
     installation: RoleWord | UnsetType = UNSET
-    """The role in the installation, of a credential that belongs to it."""
+    """Installation role of a credential of the installation."""
     output_bytes: int | UnsetType = UNSET
-    """Output of ended attempts that the workspace keeps; of a credential of a workspace."""
+    """Stored output of ended attempts, for a credential of a workspace."""
     output_quota_bytes: int | UnsetType = UNSET
-    """What it may keep; left out where there is no limit."""
+    """Limit of the stored output; left out if there is none."""
 
 
 class ServerVersionAnswer(Struct, omit_defaults=True):
-    """What is running."""
+    """Version of the server."""
 
     version: str
     api: str

@@ -22,7 +22,7 @@ class Kill(Struct, forbid_unknown_fields=True):
 
 
 class Retry(Struct, forbid_unknown_fields=True):
-    """How often a task is tried, and how long it waits in between."""
+    """How often a task is tried, and the delays in between."""
 
     max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 1
     backoff_min_s: Annotated[float, Meta(ge=0, le=2_592_000)] = 1.0
@@ -32,7 +32,7 @@ class Retry(Struct, forbid_unknown_fields=True):
 
 
 class Webhook(Struct, forbid_unknown_fields=True):
-    """Where to report moments of the task's life."""
+    """A URL that receives events of the task."""
 
     url: Annotated[
         str,

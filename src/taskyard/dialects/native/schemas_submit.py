@@ -48,13 +48,13 @@ StartIn = Annotated[float, Meta(ge=0, le=315_360_000)]
 
 
 class SubmittedResources(Struct, forbid_unknown_fields=True):
-    """What an attempt reserves and may not exceed."""
+    """Resources an attempt reserves and may not exceed."""
 
     cpu: Annotated[float, Meta(ge=0.01, le=1024)] | None = None
     memory: MemorySize | None = None
     pids: Annotated[int, Meta(ge=1, le=4_194_304)] | None = None
     cores: Annotated[int, Meta(ge=1, le=10_000)] | None = None
-    """Whole cores to itself, all of one NUMA node; excludes ``cpu``."""
+    """Number of exclusive cores, all of one NUMA node; cannot be combined with ``cpu``."""
 
 
 class SubmittedTask(Struct, forbid_unknown_fields=True):
@@ -91,7 +91,7 @@ class SubmittedTask(Struct, forbid_unknown_fields=True):
     priority: Priority = 0
     resources: SubmittedResources | None = None
     placement: Policy | None = None
-    """Which workers it may go to, besides having room."""
+    """Which workers it may run on, besides having free capacity."""
     timeout_s: Annotated[float, Meta(ge=0.001, le=31_536_000)] | None = None
     kill: Kill | None = None
     retry: Retry | None = None
@@ -104,7 +104,7 @@ class SubmittedTask(Struct, forbid_unknown_fields=True):
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=255, pattern=TEXT)] | None = None
     rerun_if_lost: bool = True
     strict: bool = False
-    """Fail rather than run where a limit of ``resources`` cannot be enforced."""
+    """Fail instead of running where a limit of ``resources`` cannot be enforced."""
     log_limit: LogSize | None = None
     labels: Annotated[dict[LabelKey, LabelValue], Meta(max_length=64)] = {}
     metadata: dict[str, Any] = {}
@@ -129,14 +129,14 @@ class TaskPatch(Struct, forbid_unknown_fields=True):
 
 
 class Cancel(Struct, forbid_unknown_fields=True):
-    """How to kill, in place of what the task says."""
+    """How to kill, instead of the way the task specifies."""
 
     signal: SignalName | None = None
     grace_s: Grace | None = None
 
 
 class CancelMany(Struct, forbid_unknown_fields=True):
-    """Which tasks to cancel: either some by id, or all unended ones of a group."""
+    """Which tasks to cancel: some by id, or all of a group that have not ended."""
 
     ids: (
         Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(min_length=1, max_length=1000)]

@@ -28,7 +28,7 @@ Uuid = Annotated[
 
 
 class ResourcesAnswer(Struct):
-    """What an attempt reserves and may not exceed."""
+    """Resources an attempt reserves and may not exceed."""
 
     cpu: float | None
     """Cores."""
@@ -36,11 +36,11 @@ class ResourcesAnswer(Struct):
     """Bytes."""
     pids: int | None
     cores: int | None
-    """Whole cores to itself."""
+    """Number of exclusive cores."""
 
 
 class TaskAnswer(Struct):
-    """A task: what was submitted, and where it is."""
+    """A task: its specification and state."""
 
     id: Uuid
     workspace: str
@@ -54,10 +54,9 @@ class TaskAnswer(Struct):
     reason: Reason | None
     message: str | None
     exit_code: int | None
-    """Of the last attempt; filled in where one task is asked for."""
+    """Exit code of the last attempt; set where a single task is requested."""
     ran_s: float | None
-    """Seconds for which its ended attempts ran, added up, without the time in which it waited;
-    filled in where tasks are read."""
+    """Total running time of its ended attempts in seconds; set where tasks are read."""
     schedule_id: Uuid | None
     due_at: When | None
     retry_of: Uuid | None
@@ -80,7 +79,7 @@ class TaskAnswer(Struct):
     """Name of the function that is called."""
     function_version: int | None
     size: str | None
-    """Name of the bundle of cores and memory that ``resources`` come from."""
+    """Name of the size that ``resources`` come from."""
     group: str
     name: str | None
     priority: int
@@ -110,7 +109,7 @@ class TaskPageAnswer(Struct):
 
 
 class SubmittedAnswer(Struct):
-    """What became of one task of a batch."""
+    """Outcome of one task of a batch."""
 
     id: Uuid
     state: TaskState
@@ -119,7 +118,7 @@ class SubmittedAnswer(Struct):
 
 
 class SubmittedBatchAnswer(Struct):
-    """What became of a batch, in order."""
+    """Outcomes of a batch, in order."""
 
     items: list[SubmittedAnswer]
 
@@ -131,7 +130,7 @@ class CountsAnswer(Struct):
 
 
 class OutcomeAnswer(Struct):
-    """What a request to cancel one task led to."""
+    """Outcome of a request to cancel a task."""
 
     task_id: str
     outcome: Literal["cancelled", "killing", "ended", "unknown"]
@@ -178,17 +177,17 @@ class StreamSizeAnswer(Struct):
 
 
 class ConfinementAnswer(Struct):
-    """As whom, how isolated and how limited an attempt runs."""
+    """User, isolation and limits of an attempt."""
 
     user: str
-    """Number of its user on the worker's machine; in a container, the user it asked for."""
+    """User id on the worker's machine; in a container, the user it asked for."""
     isolation: Literal["none", "user", "sandbox", "container"]
-    """``none``: as the worker itself; ``user``: as another user; ``sandbox``: in name spaces of its
-    own; ``container``: as its engine sees to."""
+    """``none``: as the worker itself; ``user``: as another user; ``sandbox``: in namespaces of its
+    own; ``container``: isolated by its engine."""
     enforced: tuple[str, ...]
-    """Limits it asked for that are enforced; of commands only."""
+    """Requested limits that are enforced; for commands only."""
     unenforced: tuple[str, ...]
-    """Limits it asked for that cannot be enforced on its machine."""
+    """Requested limits that cannot be enforced on its machine."""
 
 
 class AttemptAnswer(Struct):
@@ -199,7 +198,7 @@ class AttemptAnswer(Struct):
     number: int
     worker_id: str
     cores: tuple[int, ...]
-    """Processors it has to itself; empty if it did not ask for whole cores."""
+    """Its exclusive processors; empty if it did not ask for whole cores."""
     state: AttemptState
     assigned_at: When
     started_at: When | None
@@ -213,12 +212,12 @@ class AttemptAnswer(Struct):
     stdout: StreamSizeAnswer
     stderr: StreamSizeAnswer
     progress: float | None
-    """How far it says it is, from 0 to 1."""
+    """Progress it reported, from 0 to 1."""
     progress_text: str | None
     confinement: ConfinementAnswer | None
-    """None before it started, and where its runtime does not say."""
+    """None before it has started, and if its runtime does not report it."""
     warnings: tuple[str, ...]
-    """What whoever submitted it should know."""
+    """Warnings for the submitter."""
 
 
 class AttemptsAnswer(Struct):
@@ -246,7 +245,7 @@ class EventPageAnswer(Struct):
 
 
 class WhyAnswer(Struct):
-    """Why a task is where it is."""
+    """Why a task is waiting, or how it ended."""
 
     task_id: Uuid
     state: TaskState
@@ -258,7 +257,7 @@ class WhyAnswer(Struct):
 
 
 class ChangeAnswer(Struct, tag="change", tag_field="type"):
-    """One committed step in the life of a task, as it is streamed."""
+    """One committed change of a task."""
 
     kind: str
     at: When
@@ -272,6 +271,6 @@ class ChangeAnswer(Struct, tag="change", tag_field="type"):
 
 
 class GapAnswer(Struct, tag="gap", tag_field="type"):
-    """Stands for changes a slow reader missed."""
+    """Takes the place of changes that a slow reader missed."""
 
     missed: int
