@@ -5,6 +5,7 @@ import pytest
 from image_world import ImageWorld
 
 from eventually import eventually_async
+from taskyard.core.output_index import FILE, covered
 from taskyard.core.states import AttemptState, Reason
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.xdist_group("containers")]
@@ -20,6 +21,9 @@ async def test_each_call_has_its_own_output(world: ImageWorld) -> None:
         assert ended.output_complete
         assert world.output(ended) == LINE * (size // 1000)
         assert world.output(ended, "stderr") == b"oh\n"
+        # Engines read both streams at once, and may swap what was written in one moment.
+        order = ended.inline_output.get(FILE, b"")
+        assert covered(order) == ((size, 3) if size else (0, 0))
 
 
 async def test_output_that_nobody_counts_is_not_lost(world: ImageWorld) -> None:
@@ -38,6 +42,8 @@ async def test_much_output_is_complete(world: ImageWorld) -> None:
     ended = await world.call("print 20000000", log_limit_bytes=32 << 20)
     assert not ended.output_complete
     assert world.output(ended) == LINE * 20_000
+    order = (world.directory(ended.attempt_id) / FILE).read_bytes()
+    assert covered(order) == (20_000_000, 3)
     after = await world.call("print 0")
     assert after.inline_output == {"stderr": b"oh\n"}
 

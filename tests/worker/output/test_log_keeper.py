@@ -12,6 +12,7 @@ from eventually import eventually_async
 from taskyard.core.attempts import Ended, StreamSize
 from taskyard.core.ids import AttemptId, LeaseToken
 from taskyard.core.instants import Instant
+from taskyard.core.output_index import FILE, STDERR, STDOUT, encode
 from taskyard.core.states import AttemptState
 from taskyard.ports.logs import Stream
 from taskyard.worker.output.archive import Halted
@@ -80,6 +81,42 @@ async def test_empty_streams_are_left_out(keeper: LogKeeper, tmp_path: Path) -> 
     await keeper.stored(ended)
     await eventually_async(lambda: not silent.exists())
     assert directory.exists()
+
+
+async def test_the_order_goes_where_the_output_goes(keeper: LogKeeper, tmp_path: Path) -> None:
+    """Into the store with little output, unless it is long; counted wherever it is."""
+    index = encode(1, 3, STDOUT) + encode(2, 3, STDERR)
+    directory = make(tmp_path, ONE, b"out", b"err")
+    (directory / FILE).write_bytes(index)
+    ended = await keeper.finish(ONE, report())
+    assert ended.inline_output == {"stdout": b"out", "stderr": b"err", FILE: index}
+    assert ended.order_bytes == len(index)
+    await keeper.stored(ended)
+    await eventually_async(lambda: not directory.exists())
+    long = make(tmp_path, TWO, b"x" * 2000)
+    (long / FILE).write_bytes(encode(1, 1, STDOUT) * 2000)
+    ended = await keeper.finish(TWO, report(TWO))
+    assert ended.inline_output == {}
+    assert ended.order_bytes == 32_000
+    await keeper.stored(ended)
+    assert (long / FILE).stat().st_size == 32_000
+
+
+async def test_a_long_order_is_compressed(
+    files: LogFiles, keeper: LogKeeper, tmp_path: Path
+) -> None:
+    """Beside the streams, of which each is small; it is read as before, and deleted with them."""
+    directory = make(tmp_path, ONE, b"x" * 20_000)
+    index = encode(1, 1, STDOUT) * 20_000
+    (directory / FILE).write_bytes(index)
+    await keeper.stored(await keeper.finish(ONE, report()))
+    await eventually_async(lambda: not (directory / FILE).exists())
+    assert await files.order(ONE, 0, 1 << 20) == index
+    assert await files.order(ONE, 16, 32) == index[16:48]
+    assert (directory / "stdout").read_bytes() == b"x" * 20_000
+    await keeper.delete([ONE])
+    assert not directory.exists()
+    assert await files.order(ONE, 0, 100) is None
 
 
 async def test_fold_limit_is_for_both_streams_together(keeper: LogKeeper, tmp_path: Path) -> None:

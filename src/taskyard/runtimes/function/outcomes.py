@@ -10,6 +10,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from taskyard.core import output_index
 from taskyard.core.attempts import Confinement, KillReport
 from taskyard.core.functions.functions import BLOB_BYTES, CallResult
 from taskyard.core.instants import Instant
@@ -43,6 +44,14 @@ class Nonsense(Exception):
     """A member says what no member says."""
 
 
+def _printed(payload: bytes, out_size: int, order: object) -> dict[str, bytes]:
+    """What was printed, and in what order if we know that: no answer of a member has bytes."""
+    printed = {"stdout": payload[:out_size], "stderr": payload[out_size:]}
+    if isinstance(order, bytes):
+        printed[output_index.FILE] = order
+    return {name: data for name, data in printed.items() if data}
+
+
 def answered(said: dict[str, Any], payload: bytes) -> tuple[Ending, dict[str, bytes]]:
     """What an answer means, and what was printed. Raises ``Nonsense``."""
     try:
@@ -51,11 +60,7 @@ def answered(said: dict[str, Any], payload: bytes) -> tuple[Ending, dict[str, by
         raise Nonsense("sizes") from error
     if min(body_size, out_size, err_size) < 0 or body_size + out_size + err_size != len(payload):
         raise Nonsense("sizes")
-    printed = {}
-    if out_size:
-        printed["stdout"] = payload[body_size : body_size + out_size]
-    if err_size:
-        printed["stderr"] = payload[body_size + out_size :]
+    printed = _printed(payload[body_size:], out_size, said.get(output_index.FILE))
     if "error" in said:
         code = said.get("exit")
         ending = Ending(

@@ -27,9 +27,10 @@ def link_output(call: Call, member: Member) -> None:
     directory.mkdir(mode=0o711, exist_ok=True)
     limit = call.assignment.log_limit_bytes
     (directory / "meta.json").write_bytes(b'{"log_limit_bytes":%d}' % limit)
-    for stream in STREAMS:
-        if not os.path.lexists(directory / stream):
-            os.link(member.directory / stream, directory / stream)
+    # The order first: readers of the streams look for it.
+    for name in (output_index.FILE, *STREAMS):
+        if not os.path.lexists(directory / name):
+            os.link(member.directory / name, directory / name)
     call.is_linked = True
 
 
@@ -41,8 +42,9 @@ def hand_over(call: Call, member: Member, printed: Printed) -> None:
             # The member emptied its files before it noticed that they were shared.
             with (call.directory / stream).open("ab") as file:
                 file.write(printed[stream])
+    for name in (output_index.FILE, *STREAMS):
         with contextlib.suppress(FileNotFoundError):
-            (member.directory / stream).unlink()
+            (member.directory / name).unlink()
     member.fresh = True
 
 
@@ -60,8 +62,8 @@ def within(printed: Printed, limit: int) -> tuple[Printed, dict[str, StreamSize]
     """What is kept of little output under a limit, and the sizes to report."""
     kept = {stream: data[:limit] for stream, data in printed.items() if data[:limit]}
     if order := printed.get(output_index.FILE):
-        # Who reads it passes over what is not there.
-        kept[output_index.FILE] = order
+        # Who reads it passes over what is not there, and shows last what it does not tell of.
+        kept[output_index.FILE] = order[:CARRIED_BYTES]
     sizes = {
         stream: StreamSize(len(kept.get(stream, b"")), len(data) - len(kept.get(stream, b"")))
         for stream, data in printed.items()

@@ -7,10 +7,12 @@ from typing import Final
 
 import anyio
 
+from taskyard.core import output_index
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
 from taskyard.runtimes.function.member_output import CARRIED_BYTES, Printed
 from taskyard.runtimes.output import disk_space
 from taskyard.runtimes.output.meta import write_meta
+from taskyard.runtimes.output.order import OrderWriter
 
 IDLE_BYTES: Final = 64 << 10
 """Kept of each stream while there is no call; the next one gets it."""
@@ -24,7 +26,7 @@ _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class CapturedOutput:
-    """The output of one container.
+    """The output of one container, and in what order it came.
 
     Writes go to the page cache, at once; they wait for no disk. What is beyond a call's limit
     makes its file longer, but takes no room: the size still tells how much there was.
@@ -35,6 +37,8 @@ class CapturedOutput:
         self._directory = directory
         self._fds: dict[int, int] = {}
         self._size = {STDOUT: 0, STDERR: 0}
+        self._order = OrderWriter(str(directory))
+        self._flushing: asyncio.TimerHandle | None = None
         self._limit = IDLE_BYTES
         self._has_call = False
         self._total = {STDOUT: 0, STDERR: 0}
@@ -49,9 +53,24 @@ class CapturedOutput:
         for stream, name in _NAMES.items():
             self._fds[stream] = os.open(self._directory / name, _FLAGS, _MODE)
             self._size[stream] = os.fstat(self._fds[stream]).st_size
+        self._begin_order()
+
+    def _begin_order(self) -> None:
+        self._order.close()
+        (self._directory / output_index.FILE).unlink(missing_ok=True)
+        self._order = OrderWriter(str(self._directory))
+        self._order.open()
+
+    def _flush(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        self._order.flush()
 
     def close(self) -> None:
         """Close the files; what comes now is not kept."""
+        self._flush()
+        self._order.close()
         fds, self._fds = self._fds, {}
         for fd in fds.values():
             os.close(fd)
@@ -75,6 +94,7 @@ class CapturedOutput:
 
     def end(self) -> None:
         """The call is over."""
+        self._flush()
         self._limit, self._has_call = IDLE_BYTES, False
 
     def take(self, stream: int, data: bytes) -> None:
@@ -91,7 +111,11 @@ class CapturedOutput:
         view = memoryview(kept)
         while view:
             written = os.pwrite(fd, view, size)
+            self._order.add(stream, written)
             view, size = view[written:], size + written
+        due_in_s = self._order.due_in_s
+        if due_in_s is not None and self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(due_in_s, self._flush)
         if self._has_call and len(kept) < len(data):
             size += len(data) - len(kept)
             os.ftruncate(fd, size)
@@ -128,8 +152,10 @@ class CapturedOutput:
     def collected(self) -> Printed | None:
         """What the call printed, if it is little: then the files are emptied. None if it is much.
 
-        Raises ``OSError``.
+        With the index of their order under ``order`` if there is something of both streams. Raises
+        ``OSError``.
         """
+        self._flush()
         if sum(self._size.values()) > CARRIED_BYTES or not self._fds:
             return None
         printed = {}
@@ -138,6 +164,10 @@ class CapturedOutput:
                 printed[_NAMES[stream]] = os.pread(self._fds[stream], size, 0)
                 os.ftruncate(self._fds[stream], 0)
                 self._size[stream] = 0
+        if len(printed) > 1:
+            printed[output_index.FILE] = (self._directory / output_index.FILE).read_bytes()
+        if printed:
+            self._begin_order()
         return printed
 
     def last_words(self) -> str:

@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from taskyard.core import output_index
 from taskyard.core.attempts import StreamSize
 from taskyard.core.image_name import parse_image
 from taskyard.ports.clock import Clock
@@ -328,6 +329,7 @@ def _with_output(
     outs = given.get("stdout", b"") + payload[body : body + out]
     errs = given.get("stderr", b"") + payload[body + out :]
     said = {"headers": [], **said, "sizes": [body, len(outs), len(errs)], "spill": spill}
+    said[output_index.FILE] = given.get(output_index.FILE)
     return said, payload[:body] + outs + errs
 
 
