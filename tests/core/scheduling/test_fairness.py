@@ -35,7 +35,7 @@ from taskyard.core.availability import RuntimeStatus
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import after
 from taskyard.core.resources import Resources
-from taskyard.core.scheduling import fairness, fleet
+from taskyard.core.scheduling import fairness, fleet, window
 from taskyard.core.scheduling.candidates import Chosen
 from taskyard.core.scheduling.fairness import ReadyQueues
 from taskyard.core.scheduling.fleet import Fleet
@@ -399,7 +399,7 @@ class FairnessMachine(RuleBasedStateMachine):
 
 def test_decisions_equal_those_of_sorting_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """Order, fairness, limits, room, reservations and explanations, whatever happens when."""
-    monkeypatch.setattr(fairness, "WINDOW", WINDOW)
+    monkeypatch.setattr(window, "WINDOW", WINDOW)
     monkeypatch.setattr(fairness, "LOOK_PAST", LOOK_PAST)
     monkeypatch.setattr(fleet, "_PATIENCE", 1)
     run_state_machine_as_test(

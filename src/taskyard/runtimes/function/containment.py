@@ -100,7 +100,7 @@ class CgroupTree:
         self._attempt_cgroup.remove()
 
 
-class SessionTree:
+class InstanceProcesses:
     """A tree found through ``/proc``: a session and all descendants of its leader.
 
     The leader is a subreaper: whoever leaves the session stays its descendant.
@@ -217,7 +217,7 @@ class ProcessTrees:
         processes it has; each that has a limit does.
         """
         if self.base is None:
-            return SessionTree()
+            return InstanceProcesses()
         limits = Limits(cpu_millis=cpu_millis, memory_bytes=memory_bytes, pids=pids)
         self._count += 1
         name = f"{self._life:x}-{self._count}"
