@@ -1,6 +1,7 @@
 """What a Python call left running says and does nothing in later calls, however it tries."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import util
@@ -12,6 +13,7 @@ import pytest
 from function_world import FunctionWorld
 
 from taskyard.core.states import AttemptState
+from taskyard.runtimes.function.child import leftovers as leftovers_module
 from taskyard.runtimes.function.child.leftovers import Leftovers
 
 SOURCE = """
@@ -91,8 +93,6 @@ SOURCE = """
             time.sleep(0.15)
         elif what == "await":
             return asyncio.sleep(0.15, "awaited")
-        elif what == "short":
-            threading.Thread(target=time.sleep, args=(0.001,)).start()
         elif what == "pooled":
             pool.submit(len, "x").result()
         elif what == "to":
@@ -152,11 +152,11 @@ async def test_it_says_nothing_in_later_calls(fast: FunctionWorld, how: str, wha
 
 @pytest.mark.anyio
 async def test_a_process_that_is_left_nothing_goes_on(fast: FunctionWorld) -> None:
-    """Threads that are about to end, and idle ones of pools, are no reason to end it."""
+    """Idle threads of pools are no reason to end it."""
     await fast.build(SOURCE)
     await one_process(fast)
     pids = set()
-    for call in ("x", "short", "pooled", "to", "pooled", "x", "await", "short", "x"):
+    for call in ("x", "pooled", "to", "pooled", "x", "await", "x"):
         ended = await fast.call(call)
         assert ended.result is not None, ended
         if call != "await":
@@ -180,6 +180,19 @@ def call(event, function):
     thread.start()
     return thread
 """
+
+
+class Looks:
+    """Time that tells when it is waited."""
+
+    def __init__(self, looked: threading.Event) -> None:
+        self.monotonic = time.monotonic
+        self._looked = looked
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        self._looked.set()
+        time.sleep(seconds)
 
 
 @pytest.fixture
@@ -226,6 +239,29 @@ def test_threads_of_installed_libraries_are_let_be(
     for one in threads:
         one.join(10)
     assert not leftovers.remain()
+
+
+def test_threads_that_are_about_to_end_are_waited_for(
+    event: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a moment, which is long here."""
+    monkeypatch.setattr(leftovers_module, "GRACE_S", 30.0)
+    looked = threading.Event()
+
+    def end() -> None:
+        looked.wait()
+        event.set()
+
+    before = threading.Thread(target=end)
+    before.start()
+    leftovers = Leftovers("/nowhere", ())
+    leftovers.begin()
+    ending = threading.Thread(target=event.wait)
+    ending.start()
+    monkeypatch.setattr(leftovers_module, "time", Looks(looked))
+    assert not leftovers.remain()
+    before.join(10)
+    ending.join(10)
 
 
 def test_what_runs_before_the_first_call_belongs_to_none(event: threading.Event) -> None:
