@@ -118,11 +118,7 @@ def page(query: Query) -> Request[client_models.Page[models.Task]]:
 
 def counts(group: str | None) -> Request[dict[str, int]]:
     """Task counts by state."""
-
-    class Counts(msgspec.Struct, frozen=True):
-        counts: dict[str, int]
-
-    read = reader(Counts)
+    read = reader(models.Counts)
     return Request(
         "GET", f"{BASE}/tasks/counts", lambda body: dict(read(body).counts), {"group": group}
     )
@@ -338,13 +334,9 @@ def remove_user(name: str, workspace: str | None = None) -> Request[None]:
     return Request("DELETE", path, nothing, query)
 
 
-class _Named(msgspec.Struct, frozen=True):
-    name: str
-
-
 def secrets() -> Request[tuple[str, ...]]:
     """The names of stored secrets, whether the server lists them bare or as objects."""
-    read = _items(str | _Named)
+    read = _items(str | models.Secret)
     return Request(
         "GET",
         f"{BASE}/secrets",

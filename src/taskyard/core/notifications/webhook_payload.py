@@ -93,16 +93,16 @@ def _task(task: Task, attempt: Attempt | None) -> dict[str, Any]:
         "workspace": task.workspace,
         "state": task.state,
         "created_at": rfc3339(task.created_at),
-        "start_at": _time(task.start_at),
-        "finished_at": _time(task.finished_at),
+        "start_at": rfc3339(task.start_at),
+        "finished_at": rfc3339(task.finished_at),
         "attempt_count": task.attempt_count,
         "current_attempt": task.current_attempt,
-        "kill_requested_at": _time(task.kill_requested_at),
+        "kill_requested_at": rfc3339(task.kill_requested_at),
         "reason": task.reason,
         "message": task.message,
         "exit_code": None if attempt is None else attempt.exit_code,
         "schedule_id": task.schedule_id,
-        "due_at": _time(task.due_at),
+        "due_at": rfc3339(task.due_at),
         "retry_of": task.retry_of,
         "runtime": runtime_of(work),
         **_work(work),
@@ -126,7 +126,7 @@ def _task(task: Task, attempt: Attempt | None) -> dict[str, Any]:
         "cron": spec.cron,
         "timezone": spec.timezone,
         "catch_up": spec.catch_up,
-        "expires_at": _time(spec.expires_at),
+        "expires_at": rfc3339(spec.expires_at),
         "idempotency_key": spec.idempotency_key,
         "rerun_if_lost": spec.rerun_if_lost,
         "strict": spec.strict,
@@ -145,8 +145,8 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "worker_id": attempt.worker_id,
         "state": attempt.state,
         "assigned_at": rfc3339(attempt.assigned_at),
-        "started_at": _time(attempt.started_at),
-        "finished_at": _time(attempt.finished_at),
+        "started_at": rfc3339(attempt.started_at),
+        "finished_at": rfc3339(attempt.finished_at),
         "exit_code": attempt.exit_code,
         "signal": attempt.signal,
         "reason": attempt.reason,
@@ -162,7 +162,3 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "stdout": attempt.stdout,
         "stderr": attempt.stderr,
     }
-
-
-def _time(instant: Instant | None) -> str | None:
-    return None if instant is None else rfc3339(instant)

@@ -7,6 +7,7 @@ from taskyard.core.access.redaction import redact_headers, redact_text
 from taskyard.core.access.secret_text import Allowance
 from taskyard.core.functions.functions import CallRequest, CallResult, Function, Version
 from taskyard.core.ids import TaskId
+from taskyard.core.instants import rfc3339
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.sandbox import without_origin_headers
 from taskyard.dialects.native.schemas_functions import (
@@ -15,7 +16,6 @@ from taskyard.dialects.native.schemas_functions import (
     FunctionLimitsAnswer,
     FunctionVersionAnswer,
 )
-from taskyard.dialects.native.times import wire_time
 
 TASK_HEADER: Final = b"taskyard-task-id"
 _OURS: Final = frozenset(
@@ -48,9 +48,9 @@ def function_answer(function: Function) -> FunctionAnswer:
         last_version=function.last_version,
         paused=function.paused,
         group=function.group,
-        created_at=wire_time(function.created_at),
-        updated_at=wire_time(function.updated_at),
-        deleted_at=wire_time(function.deleted_at),
+        created_at=rfc3339(function.created_at),
+        updated_at=rfc3339(function.updated_at),
+        deleted_at=rfc3339(function.deleted_at),
     )
 
 
@@ -66,9 +66,9 @@ def version_answer(version: Version, live_version: int | None) -> FunctionVersio
         dependencies=version.dependencies,
         bundle=version.bundle,
         size_bytes=version.size_bytes,
-        created_at=wire_time(version.created_at),
+        created_at=rfc3339(version.created_at),
         created_by=version.created_by,
-        finished_at=wire_time(version.finished_at),
+        finished_at=rfc3339(version.finished_at),
         message=None if version.message is None else redact_text(version.message),
         image=version.image or None,
         digest=version.digest,

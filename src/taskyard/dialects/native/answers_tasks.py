@@ -9,6 +9,7 @@ from taskyard.core.access.redaction import redact_attempt, redact_task, redact_t
 from taskyard.core.attempts import Attempt
 from taskyard.core.backoff import RetryPolicy
 from taskyard.core.changes import Change, Event
+from taskyard.core.instants import rfc3339
 from taskyard.core.resources import Resources
 from taskyard.core.scheduling.reasons import Explanation
 from taskyard.core.tasks import Command, Container, FunctionCall, Simulation, Task, runtime_of
@@ -26,7 +27,6 @@ from taskyard.dialects.native.schemas_tasks import (
     UsageAnswer,
     WhyAnswer,
 )
-from taskyard.dialects.native.times import wire_time
 from taskyard.ports.store import TaskPage
 
 _SLICE_S: Final = 0.005
@@ -50,18 +50,18 @@ def task_answer(task: Task, exit_code: int | None = None, ran_s: float | None = 
         id=task.id,
         workspace=task.workspace,
         state=task.state,
-        created_at=wire_time(task.created_at),
-        start_at=wire_time(task.start_at),
-        finished_at=wire_time(task.finished_at),
+        created_at=rfc3339(task.created_at),
+        start_at=rfc3339(task.start_at),
+        finished_at=rfc3339(task.finished_at),
         attempt_count=task.attempt_count,
         current_attempt=task.current_attempt,
-        kill_requested_at=wire_time(task.kill_requested_at),
+        kill_requested_at=rfc3339(task.kill_requested_at),
         reason=task.reason,
         message=task.message,
         exit_code=exit_code,
         ran_s=ran_s,
         schedule_id=task.schedule_id,
-        due_at=wire_time(task.due_at),
+        due_at=rfc3339(task.due_at),
         retry_of=task.retry_of,
         runtime=runtime_of(work),
         command=_words(command) if container is None else container.args,
@@ -96,7 +96,7 @@ def task_answer(task: Task, exit_code: int | None = None, ran_s: float | None = 
         cron=spec.cron,
         timezone=spec.timezone,
         catch_up=spec.catch_up,
-        expires_at=wire_time(spec.expires_at),
+        expires_at=rfc3339(spec.expires_at),
         idempotency_key=spec.idempotency_key,
         rerun_if_lost=spec.rerun_if_lost,
         strict=spec.strict,
@@ -158,9 +158,9 @@ def attempt_answer(attempt: Attempt) -> AttemptAnswer:
         worker_id=attempt.worker_id,
         cores=() if attempt.resources.allotted is None else attempt.resources.allotted.cpus,
         state=attempt.state,
-        assigned_at=wire_time(attempt.assigned_at),
-        started_at=wire_time(attempt.started_at),
-        finished_at=wire_time(attempt.finished_at),
+        assigned_at=rfc3339(attempt.assigned_at),
+        started_at=rfc3339(attempt.started_at),
+        finished_at=rfc3339(attempt.finished_at),
         exit_code=attempt.exit_code,
         signal=attempt.signal,
         reason=attempt.reason,
@@ -168,8 +168,8 @@ def attempt_answer(attempt: Attempt) -> AttemptAnswer:
         kill_report=None
         if report is None
         else KillReportAnswer(
-            requested_at=wire_time(report.requested_at),
-            done_at=wire_time(report.done_at),
+            requested_at=rfc3339(report.requested_at),
+            done_at=rfc3339(report.done_at),
             signal=report.signal,
             forced=report.forced,
             method=report.method,
@@ -194,7 +194,7 @@ def event_answer(event: Event) -> EventAnswer:
     """One line of history as answered."""
     detail = None if event.detail is None else redact_text(event.detail)
     return EventAnswer(
-        event.number, event.kind, wire_time(event.at), event.attempt_id, event.actor, detail
+        event.number, event.kind, rfc3339(event.at), event.attempt_id, event.actor, detail
     )
 
 
@@ -215,7 +215,7 @@ def change_answer(change: Change) -> ChangeAnswer:
     """A change as streamed."""
     return ChangeAnswer(
         kind=change.kind,
-        at=wire_time(change.at),
+        at=rfc3339(change.at),
         task_id=change.task_id,
         group=change.group,
         state=change.state,

@@ -4,6 +4,7 @@ from typing import Any, Final, get_args
 
 from taskyard.core.access.principals import AuditEntry, Role, Token, User
 from taskyard.core.ids import WorkspaceName
+from taskyard.core.instants import rfc3339
 from taskyard.dialects.http.answers import Answer, json_answer, no_content
 from taskyard.dialects.http.routes import Routes
 from taskyard.dialects.native.decoding import NoQuery
@@ -25,7 +26,6 @@ from taskyard.dialects.native.schemas_rest import (
     UserAnswer,
     UserPageAnswer,
 )
-from taskyard.dialects.native.times import wire_time
 
 TOKENS: Final = "tokens"
 USERS: Final = "users"
@@ -127,7 +127,7 @@ async def list_secrets(call: Call[PageQuery, None]) -> Answer:
     found = await call.engine.secrets.page(call.caller, after, limit + 1)
     cursor = make_cursor(SECRETS, found[limit - 1].name) if len(found) > limit else None
     items = [
-        SecretAnswer(one.name, wire_time(one.created_at), wire_time(one.updated_at))
+        SecretAnswer(one.name, rfc3339(one.created_at), rfc3339(one.updated_at))
         for one in found[:limit]
     ]
     return json_answer(SecretPageAnswer(items, cursor))
@@ -164,23 +164,23 @@ def token_answer(token: Token) -> TokenAnswer:
         name=token.name,
         workspace=token.workspace,
         role=_WORDS[token.role],
-        created_at=wire_time(token.created_at),
-        expires_at=wire_time(token.expires_at),
-        revoked_at=wire_time(token.revoked_at),
-        last_used_at=wire_time(token.last_used_at),
+        created_at=rfc3339(token.created_at),
+        expires_at=rfc3339(token.expires_at),
+        revoked_at=rfc3339(token.revoked_at),
+        last_used_at=rfc3339(token.last_used_at),
     )
 
 
 def user_answer(user: User) -> UserAnswer:
     """A user as answered."""
-    return UserAnswer(user.name, user.workspace, _WORDS[user.role], wire_time(user.created_at))
+    return UserAnswer(user.name, user.workspace, _WORDS[user.role], rfc3339(user.created_at))
 
 
 def audit_answer(entry: AuditEntry) -> AuditEntryAnswer:
     """A line of the audit trail as answered."""
     return AuditEntryAnswer(
         number=entry.number,
-        at=wire_time(entry.at),
+        at=rfc3339(entry.at),
         actor=entry.actor,
         action=entry.action,
         target=entry.target,

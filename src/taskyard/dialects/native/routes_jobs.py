@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from taskyard.core.access.principals import Role
 from taskyard.core.access.redaction import redact_tree
 from taskyard.core.ids import GroupName
+from taskyard.core.instants import rfc3339
 from taskyard.core.jobs import Job, JobKey
 from taskyard.core.tasks import Container
 from taskyard.dialects.http.answers import Answer, json_answer
@@ -14,7 +15,6 @@ from taskyard.dialects.http.routes import Routes
 from taskyard.dialects.native.decoding import NoQuery
 from taskyard.dialects.native.dialect import Call, Description, answers
 from taskyard.dialects.native.schemas_tasks import When
-from taskyard.dialects.native.times import wire_time
 
 
 class JobQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,11 +75,11 @@ def job_answer(job: Job) -> JobAnswer:
         id=job.key.id,
         group=job.key.group,
         origin=definition.origin,
-        next_at=wire_time(job.next_at),
+        next_at=rfc3339(job.next_at),
         cron=definition.cron,
         image=None if container is None else container.image,
         command=command,
         execution_count=job.execution_count,
-        created_at=wire_time(job.created_at),
-        modified_at=wire_time(job.modified_at),
+        created_at=rfc3339(job.created_at),
+        modified_at=rfc3339(job.modified_at),
     )

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from taskyard.core.access.principals import Role
 from taskyard.core.access.redaction import redact_text, redact_url
+from taskyard.core.instants import rfc3339
 from taskyard.core.notifications.webhooks import Delivery, DeliveryState
 from taskyard.dialects.http.answers import Answer, json_answer
 from taskyard.dialects.http.routes import Routes
@@ -18,7 +19,6 @@ from taskyard.dialects.native.schemas_rest import (
     SigningKeyAnswer,
     TryAnswer,
 )
-from taskyard.dialects.native.times import wire_time
 
 DELIVERIES: Final = "deliveries"
 
@@ -82,13 +82,13 @@ def delivery_answer(delivery: Delivery) -> DeliveryAnswer:
         url=redact_url(delivery.url),
         state=delivery.state,
         attempt_count=delivery.attempt_count,
-        next_at=wire_time(delivery.next_at),
-        created_at=wire_time(delivery.created_at),
-        delivered_at=wire_time(delivery.delivered_at),
+        next_at=rfc3339(delivery.next_at),
+        created_at=rfc3339(delivery.created_at),
+        delivered_at=rfc3339(delivery.delivered_at),
         last_status=delivery.last_status,
         last_error=_shown(delivery.last_error),
         tries=[
-            TryAnswer(wire_time(one.at), one.status, _shown(one.error), one.duration_ms)
+            TryAnswer(rfc3339(one.at), one.status, _shown(one.error), one.duration_ms)
             for one in delivery.tries
         ],
     )

@@ -7,6 +7,7 @@ from msgspec import UNSET
 from taskyard.core.access.principals import Role
 from taskyard.core.access.redaction import redact_text
 from taskyard.core.ids import WorkerId
+from taskyard.core.instants import rfc3339
 from taskyard.core.resources import Capacity
 from taskyard.dialects.http.answers import Answer, json_answer
 from taskyard.dialects.http.routes import Routes
@@ -23,7 +24,6 @@ from taskyard.dialects.native.schemas_rest import (
     WorkerAnswer,
     WorkersAnswer,
 )
-from taskyard.dialects.native.times import wire_time
 from taskyard.ports.dispatching import WorkerRecord
 
 routes = Routes[Call[Any, Any], Description](answers({}), "")
@@ -67,8 +67,8 @@ async def list_parked(call: Call[NoQuery, None]) -> Answer:
             one.kind,
             one.key,
             redact_text(one.reason),
-            wire_time(one.since),
-            wire_time(one.retry_at),
+            rfc3339(one.since),
+            rfc3339(one.retry_at),
         )
         for one in found
     ]
@@ -116,13 +116,13 @@ def worker_answer(record: WorkerRecord, free: Capacity) -> WorkerAnswer:
             tag: UnavailableRuntimeAnswer(
                 status.reason or "",
                 str(status.circuit),
-                None if status.retry_at is None else wire_time(status.retry_at),
+                None if status.retry_at is None else rfc3339(status.retry_at),
             )
             for tag, status in record.statuses.items()
             if not status.available
         },
-        joined_at=wire_time(record.joined_at),
-        beat_at=wire_time(record.beat_at),
+        joined_at=rfc3339(record.joined_at),
+        beat_at=rfc3339(record.beat_at),
     )
 
 
