@@ -83,6 +83,17 @@ def test_a_reload_shows_output_in_the_same_order(node: Node, page: "Page", then:
         client.cancel_many(group="default")
 
 
+def test_both_streams_are_saved_in_order(node: Node, page: "Page") -> None:
+    """As one file."""
+    with Client(node.url, token="dev") as client:
+        task = client.submit(TURNS)
+        client.wait(task.id, 30)
+    page.goto(f"{node.url}/#/tasks/{task.id}")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download all of both").click()
+    assert saved.value.path().read_text().splitlines() == LINES
+
+
 def test_output_that_is_gone_is_told(node: Node, page: "Page") -> None:
     """What is left is shown all the same."""
     from playwright.sync_api import expect  # noqa: PLC0415 - as above

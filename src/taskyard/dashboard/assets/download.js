@@ -10,15 +10,17 @@ const IN_MEMORY_BYTES = 256 * 1024 * 1024;
 /**
  * Save everything a task has written to a stream.
  * @param {string} taskId
- * @param {string} stream
+ * @param {string} stream or `both`, in the order they came
  * @param {number | null} attempt the latest when null
  * @returns {Promise<string | void>} what to say about it
  */
 export async function saveLog(taskId, stream, attempt) {
+  const streams = stream === "both" ? ["stdout", "stderr"] : [stream];
   const name = `${taskId}-${attempt ? `${attempt}-` : ""}${stream}.log`;
   const picker = /** @type {any} */ (window).showSaveFilePicker;
   const query = { attempt, download: 1 };
-  const size = await logSize(taskId, stream, attempt);
+  const sizes = await Promise.all(streams.map((one) => logSize(taskId, one, attempt)));
+  const size = sizes.reduce((sum, one) => sum + one, 0);
   if (size > IN_MEMORY_BYTES) {
     if (!picker) throw new Problem(-1, { detail: `${bytes(size)} are too much for this browser; use “taskyard logs ${taskId}” instead` });
     let handle;

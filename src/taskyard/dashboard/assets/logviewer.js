@@ -46,7 +46,7 @@ export class LogViewer {
         el("div", { class: "segments", role: "group", "aria-label": "Streams" }, tabs),
         el("label", { class: "inline-check" }, wrap, "Wrap"),
         el("span", { class: "grow" }), this.status,
-        STREAMS.map((stream) => el("button", { type: "button", class: "small", title: `Download all of ${stream}`, "aria-label": `Download all of ${stream}`, onclick: () => tryTo("The output was not saved", () => saveLog(taskId, stream, this.attempt)) }, icon("download"), stream))),
+        ["both", ...STREAMS].map((stream) => el("button", { type: "button", class: "small", title: `Download all of ${stream}`, "aria-label": `Download all of ${stream}`, onclick: () => tryTo("The output was not saved", () => saveLog(taskId, stream, this.attempt)) }, icon("download"), stream))),
       this.skipped, el("div", { class: "logframe" }, this.screen.node, this.jump));
   }
 
