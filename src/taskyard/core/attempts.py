@@ -153,13 +153,39 @@ class Ended(Struct, frozen=True, tag="ended"):
     order_bytes: int = 0
     """Length of that index, wherever it is kept."""
     output_complete: bool = False
-    """Whether ``folded`` is all the output there is: then no directory has to be looked into."""
+    """Whether ``inline_output`` is all the output: then no directory needs to be read."""
     result: CallResult | None = None
     """What a function answered; stored in the same transaction as the end."""
     confinement: Confinement | None = None
-    """As whom and how limited it ran, in case the start was never reported."""
+    """User, isolation and limits it ran with, in case the start was never reported."""
     blob: bytes | None = None
     """What the function keeps from now on, nothing when empty; None leaves what it has."""
+
+    @classmethod
+    def never_ran(
+        cls,
+        attempt_id: AttemptId,
+        lease_token: LeaseToken,
+        at: Instant,
+        reason: Reason,
+        message: str,
+    ) -> "Ended":
+        """An attempt that failed before its runtime had it."""
+        return cls(attempt_id, lease_token, at, AttemptState.FAILED, reason=reason, message=message)
+
+    @classmethod
+    def lost(
+        cls, attempt_id: AttemptId, lease_token: LeaseToken, at: Instant, worker_id: str
+    ) -> "Ended":
+        """An attempt whose worker is gone."""
+        return cls(
+            attempt_id,
+            lease_token,
+            at,
+            AttemptState.LOST,
+            reason=Reason.WORKER_LOST,
+            message=f"worker {worker_id} was lost",
+        )
 
 
 class Progress(Struct, frozen=True, tag="progress"):

@@ -14,7 +14,7 @@ from taskyard.core.circuit_breaker import CircuitRule
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.resources import Capacity
-from taskyard.core.states import AttemptState, Reason
+from taskyard.core.states import Reason
 from taskyard.core.tasks import needed_runtime
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.runtime import Assignment, KillOrder, Runtime
@@ -346,15 +346,11 @@ class Worker:
 
     def _fail(self, assignment: Assignment, message: str) -> None:
         """End an attempt that never reached its runtime."""
-        ended = Ended(
-            attempt_id=assignment.attempt_id,
-            lease_token=assignment.lease_token,
-            at=self._clock.now(),
-            state=AttemptState.FAILED,
-            reason=Reason.RUNTIME_TROUBLE,
-            message=message,
+        attempt_id, token = assignment.attempt_id, assignment.lease_token
+        trouble = Reason.RUNTIME_TROUBLE
+        self._reporting.ended(
+            Ended.never_ran(attempt_id, token, self._clock.now(), trouble, message)
         )
-        self._reporting.ended(ended)
 
     async def _deliver(self, reports: list[Report]) -> list[LeaseToken]:
         return await self._present_engine.report(reports)

@@ -7,7 +7,7 @@ import structlog
 from taskyard.core.attempts import Ended
 from taskyard.core.errors import NotFound, Overloaded, TaskyardError, Unavailable
 from taskyard.core.ids import AttemptId, LeaseToken, WorkerId
-from taskyard.core.states import AttemptState, Reason
+from taskyard.core.states import Reason
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.dispatching import DispatchStore, PlacedAttempt
 from taskyard.ports.errors import WorkerUnreachable
@@ -92,14 +92,7 @@ class AssignmentSender:
     ) -> None:
         """End an attempt that its worker never heard of; nothing if it was never stored."""
         now = self._clock.now()
-        ended = Ended(
-            attempt_id=attempt_id,
-            lease_token=token,
-            at=now,
-            state=AttemptState.FAILED,
-            reason=reason,
-            message=message,
-        )
+        ended = Ended.never_ran(attempt_id, token, now, reason, message)
         changes, _ = await self._store.apply([ended], now, [self._ids.chance()])
         self._bus.publish(changes)
 

@@ -32,7 +32,6 @@ from taskyard.core.states import (
     ENDED_ATTEMPT,
     AttemptEvent,
     AttemptState,
-    Reason,
     TaskState,
     next_attempt_state,
 )
@@ -319,14 +318,7 @@ def lose_attempt(
     row = _rows(connection, {attempt_id}).get(attempt_id)
     if row is None or row[11] != attempt_id:
         return None
-    lost = Ended(
-        attempt_id=attempt_id,
-        lease_token=lease_token,
-        at=now,
-        state=AttemptState.LOST,
-        reason=Reason.WORKER_LOST,
-        message=f"worker {worker_id} was lost",
-    )
+    lost = Ended.lost(attempt_id, lease_token, now, worker_id)
     ends = Ends(connection)
     (change,) = _end(connection, counts, lost, row, now, 0.5, ends)
     ends.write()
