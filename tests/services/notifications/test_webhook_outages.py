@@ -85,7 +85,7 @@ async def test_after_the_last_try_it_has_failed_and_can_be_redelivered(
         service.wake()
         for times, delay in enumerate((5, 30, 120, 600, 3600, 21600, 86400), 1):
             await tried(at, delivery_id, times)
-            # Another one may rest on a timer that began before; the poke ends that.
+            # Another one may rest on a timer that began before; the wake-up ends that.
             at.clock.advance(delay)
             service.wake()
         shown = await tried(at, delivery_id, 8)

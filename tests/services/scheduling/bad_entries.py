@@ -186,7 +186,7 @@ class NoFunctions:
         """No matter."""
 
     def prepare(self, *_args: object) -> None:
-        """See ``Issuing``."""
+        """See ``Invocations``."""
         raise NotFound("function", "f")
 
 

@@ -1,4 +1,4 @@
-"""The workers as one plan sees them: which lane may go where, and what is kept free for whom."""
+"""The workers as one plan sees them: candidates by placement class, and which are reserved."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from taskyard.core.scheduling.worker_index import WorkerIndex
 
 
 class OpenWorkers(NamedTuple):
-    """Where a lane may go."""
+    """Where a placement class may go."""
 
     pool: PoolIndex | None
     """The pool it takes its workers from; None if it takes them from everywhere, or nowhere."""
@@ -60,7 +60,7 @@ class Candidates:
         )
 
     def is_open(self, placement_class: PlacementClass, workspace: WorkspaceName) -> bool:
-        """Whether a task of this lane may go anywhere at all, room aside."""
+        """Whether a task of this placement class may go anywhere at all, room aside."""
         pool, _, worker_index, _ = self._place(placement_class, workspace)
         return bool(worker_index) and not self._pools.is_full(pool)
 
@@ -181,7 +181,7 @@ class Candidates:
         return OpenWorkers(pool, selector, *self.fleet.worker_indexes(selector, budget))
 
     def _way(self, placement_class: PlacementClass) -> tuple[PoolIndex | None, Selector | None]:
-        """The pool a lane takes its workers from, and which they are; None for nowhere."""
+        """The pool that a placement class takes workers from, and which; None for nowhere."""
         if placement_class.pools is None:
             return None, Selector(placement_class.runtime, None, placement_class.where)
         pool = self._pools.choose(

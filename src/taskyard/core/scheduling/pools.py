@@ -83,7 +83,7 @@ class Pools:
     def choose(
         self, placement_class: PlacementClass, usable: Callable[[WorkerId], bool]
     ) -> PoolIndex | None:
-        """The first pool of a lane that has a usable worker; None if none has."""
+        """The first pool of a placement class that has a usable worker; None if none has."""
         for index in placement_class.pools or ():
             if any(usable(worker) for worker in self._pools[index].workers):
                 return index

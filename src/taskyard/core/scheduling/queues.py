@@ -76,9 +76,9 @@ class Workspace:
 
     def __init__(self) -> None:
         self.heaps: dict[PlacementClass, list[QueueEntry]] = {}
-        """Heads by lane: one that may go nowhere now is left out as a whole."""
+        """Heads by placement class: one without open workers is left out as a whole."""
         self.apart: dict[PlacementClass, list[QueueEntry]] = {}
-        """The same of tasks with policies; the lane that has been asked longest ago first."""
+        """The same of tasks with policies; the class that was asked longest ago first."""
         self.running = 0
         self.limit: int | None = None
         self.served = 0
@@ -89,11 +89,11 @@ class Workspace:
         return self.limit is not None and self.running >= self.limit
 
     def heap(self, placement_class: PlacementClass) -> list[QueueEntry]:
-        """A lane's heap."""
+        """A placement class's heap."""
         return (self.apart if placement_class.apart else self.heaps).setdefault(placement_class, [])
 
     def put_last(self, placement_classes: Iterable[PlacementClass]) -> None:
-        """These lanes of tasks with policies have had their turn."""
+        """These classes of tasks with policies have had their turn."""
         for placement_class in placement_classes:
             heap = self.apart.pop(placement_class, None)
             if heap is not None:

@@ -38,7 +38,7 @@ class Round:
         self._look_past = look_past
         self._looked: Counter[tuple[WorkspaceName, bool]] = Counter()
         self._turns: dict[WorkspaceName, list[PlacementClass]] = {}
-        """The lanes that are considered, of those workspaces that have too many."""
+        """The classes that are considered, of those workspaces that have too many."""
         self._out: set[WorkspaceName] = set()
         """Workspaces that have no steps left."""
 
@@ -60,7 +60,7 @@ class Round:
         return choice
 
     def passed(self, name: WorkspaceName, placement_class: PlacementClass) -> None:
-        """A head of this lane found no room."""
+        """A head of this placement class found no room."""
         self._looked[name, placement_class.apart] += 1
 
     def out_of_steps(self, name: WorkspaceName) -> None:
@@ -68,7 +68,7 @@ class Round:
         self._out.add(name)
 
     def top(self, name: WorkspaceName) -> list[QueueEntry]:
-        """The heap whose head goes first, of the lanes that are open; empty if there is none."""
+        """The heap whose head goes first, of the open classes; empty if there is none."""
         workspace, best = self._workspaces[name], list[QueueEntry]()
         if self._looked[name, False] <= self._look_past:
             for placement_class in list(workspace.heaps):
@@ -130,7 +130,7 @@ class Round:
         return queue is not None and queue.in_heap == turn
 
     def _heads(self, name: WorkspaceName, *, apart: bool) -> Iterator[QueueEntry]:
-        """Heads of the lanes that are open."""
+        """Heads of the classes that are open."""
         workspace = self._workspaces[name]
         heaps = workspace.apart if apart else workspace.heaps
         for placement_class in list(_first(heaps, LANES)) if apart else list(heaps):
@@ -140,7 +140,7 @@ class Round:
     def _cleaned(
         self, heaps: dict[PlacementClass, list[QueueEntry]], placement_class: PlacementClass
     ) -> list[QueueEntry]:
-        """A lane's heap with its head on top; empty if there is none."""
+        """A placement class's heap with its head on top; empty if there is none."""
         heap = heaps.get(placement_class)
         if heap is None:
             return []

@@ -58,7 +58,7 @@ class RuleBudget:
         self._rest = 0
 
     def of(self, workspace: WorkspaceName) -> Budget:
-        """One workspace's purse."""
+        """One workspace's budget."""
         return _Share(self, workspace)
 
     def left(self, workspace: WorkspaceName) -> int:

@@ -108,7 +108,7 @@ class WebhookSender:
 
     async def _begin_due(self, tries: TaskGroup) -> None:
         while not self._stopping:
-            # In this order: a poke or a result that comes during the look is seen by the next one.
+            # In this order: a wake-up or a result during the look is seen by the next one.
             self._wake = anyio.Event()
             for delivery_id in self._settled:
                 del self._under_way[delivery_id]

@@ -104,7 +104,7 @@ class Webhooks:
         self._sending.wake()
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """For the announcement of committed changes: poke if one led to a message."""
+        """For the announcement of committed changes: wake if one led to a message."""
         if any(change.deliveries for change in changes):
             self._sending.wake()
 
