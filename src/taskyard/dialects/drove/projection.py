@@ -43,7 +43,6 @@ TASK_EVENT: Final = "TASK_STATE_CHANGE"
 _PAGE: Final = 500
 _LATE: Final = 50_000
 """Tasks whose changes are kept while others are on their way."""
-_HOSTED: Final = frozenset({State.RUNNING, State.RUN_COMPLETED, State.DEPROVISIONING})
 
 
 class ExecutorNames:

@@ -260,10 +260,6 @@ async def _forget(call: Call, task_id: TaskId) -> None:
         return  # deleted concurrently
 
 
-def _is_stale(call: Call, task: Task) -> bool:
-    return is_stale(call.cluster, task)
-
-
 async def find(call: Call, app: str, name: str, *, stale: bool = False) -> Task | None:
     """The task of a pair; None if there is none, or its record is too old.
 

@@ -35,7 +35,6 @@ _NAME_LENGTH: Final = 255
 _TAG_PART: Final = 100
 _NULL: Final = "must not be null"
 _EMPTY: Final = "must not be empty"
-_MEBI: Final = 1 << 20
 _MOST_CORES: Final = 10_000
 _MOST_MB: Final = 1 << 40
 

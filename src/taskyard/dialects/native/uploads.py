@@ -28,7 +28,6 @@ BUNDLE_BYTES: Final = 50 << 20
 UPLOAD_BYTES: Final = BUNDLE_BYTES // 3 * 4 + (1 << 20)
 """Largest request: the largest bundle in base64, and a little more."""
 _JSON: Final = msgspec.json.Decoder(DeployedFunction)
-_PARTS_BYTES: Final = 64 << 10
 
 
 def deployment_of(scope: Scope, body: bytes, query: DeployQuery) -> Deployment:
