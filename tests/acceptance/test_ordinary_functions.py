@@ -91,7 +91,7 @@ def probe(village: Village) -> str:
     assert processes
     return (
         f"for f in secret.key taskyard.sqlite3 server.json control.sock supervisor attempts"
-        f" functions/bundles functions/nursery.log functions/nursery.lock {source.parent}"
+        f" functions/bundles functions/fork_server.log functions/fork server.lock {source.parent}"
         f" functions/toolchains; do ls {data}/$f && echo GOT $f; cat {data}/$f && echo GOT $f;"
         f" done; cat {source} && echo GOT source; echo x >> {source} && echo GOT write;"
         f" for d in {runs}; do case $PWD in $d/*) ;; *) ls $d && echo GOT $d;; esac; done;"

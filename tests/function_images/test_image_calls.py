@@ -105,7 +105,7 @@ async def test_what_goes_wrong_has_words(
     assert await world.text("echo") == "echo"
 
 
-async def test_what_is_no_frame_ends_the_member(world: ImageWorld) -> None:
+async def test_what_is_no_frame_ends_the_instance(world: ImageWorld) -> None:
     """A program that babbles is killed, and its call fails."""
     await world.build(world.push())
     ended = await world.call("babble")

@@ -11,12 +11,13 @@ import pytest
 
 from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import WorkspaceName
+from taskyard.core.output_index import decode
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
 from taskyard.runtimes.function.images.captured_output import IDLE_BYTES, CapturedOutput
-from taskyard.runtimes.function.images.instance import ImageMember, prepare
+from taskyard.runtimes.function.images.instance import ImageInstance, prepare
 from taskyard.runtimes.function.images.pins import Pin, read_pin, write_pin
 from taskyard.runtimes.function.images.request import InstanceContext, creation
-from taskyard.runtimes.function.instance import Answer, Member
+from taskyard.runtimes.function.instance import Answer, Instance
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +36,9 @@ async def test_little_output_is_collected_once(output: CapturedOutput) -> None:
     output.begin(1000)
     output.take(STDOUT, b"out")
     output.take(STDERR, b"err")
-    assert output.collected() == {"stdout": b"out", "stderr": b"err"}
+    collected = output.collected()
+    assert (collected["stdout"], collected["stderr"]) == (b"out", b"err")
+    assert [one.stream for one in decode(collected["order"])] == [1, 2]
     assert output.collected() == {}
     output.take(STDOUT, b"more")
     assert output.collected() == {"stdout": b"more"}
@@ -127,44 +130,44 @@ def test_pins_are_files(tmp_path: Path) -> None:
 
 
 class Witness:
-    """Notes what a member says."""
+    """Notes what an instance says."""
 
     def __init__(self) -> None:
         self.said: list[Answer] = []
         self.hung_up = anyio.Event()
         self.heard = anyio.Event()
 
-    def hear(self, _member: Member, said: Answer, _payload: bytes) -> None:
+    def hear(self, _instance: Instance, said: Answer, _payload: bytes) -> None:
         """A frame came."""
         self.said.append(said)
         self.heard.set()
 
-    def lose(self, _member: Member) -> None:
+    def lose(self, _instance: Instance) -> None:
         """The connection is over."""
         self.hung_up.set()
 
 
-def made(directory: Path, witness: Witness, spawn: Callable[..., object]) -> ImageMember:
-    """A member without a pool and a container."""
+def made(directory: Path, witness: Witness, spawn: Callable[..., object]) -> ImageInstance:
+    """An instance without a pool and a container."""
     nothing = cast("Any", None)
-    return ImageMember(nothing, 1, directory, nothing, witness.hear, witness.lose, 1000, spawn)
+    return ImageInstance(nothing, 1, directory, nothing, witness.hear, witness.lose, 1000, spawn)
 
 
-async def test_a_member_takes_one_connection_however_long_its_path(tmp_path: Path) -> None:
+async def test_a_instance_takes_one_connection_however_long_its_path(tmp_path: Path) -> None:
     """Longer than the kernel's limit for paths of sockets; nobody else gets to the directory."""
     directory = tmp_path / ("d" * 120) / "1"
     prepare(directory)
     witness = Witness()
     descriptor = -1
     async with anyio.create_task_group() as group:
-        member = made(directory, witness, group.start_soon)
-        member.listen()
+        instance = made(directory, witness, group.start_soon)
+        instance.listen()
         assert directory.stat().st_mode & 0o777 == 0o700
-        assert (member.sockets / "socket").stat().st_mode & 0o777 == 0o666
+        assert (instance.sockets / "socket").stat().st_mode & 0o777 == 0o666
         with socket.socket(socket.AF_UNIX) as program:
             program.setblocking(False)
             try:
-                descriptor = os.open(member.sockets, os.O_PATH | os.O_DIRECTORY)
+                descriptor = os.open(instance.sockets, os.O_PATH | os.O_DIRECTORY)
                 path = f"/proc/self/fd/{descriptor}/socket"
                 program.connect(path)
                 program.send(b"\0\0\0\x0e\0\0\0\0" + b'{"ready":true}')
@@ -179,12 +182,12 @@ async def test_a_member_takes_one_connection_however_long_its_path(tmp_path: Pat
             await witness.hung_up.wait()
 
 
-async def test_a_member_that_nobody_connected_to_can_hang_up(tmp_path: Path) -> None:
+async def test_a_instance_that_nobody_connected_to_can_hang_up(tmp_path: Path) -> None:
     """It counts as lost then."""
     prepare(tmp_path / "1")
     witness = Witness()
-    member = made(tmp_path / "1", witness, cast("Any", None))
-    member.listen()
-    member.hang_up()
+    instance = made(tmp_path / "1", witness, cast("Any", None))
+    instance.listen()
+    instance.hang_up()
     assert witness.hung_up.is_set()
-    assert member.hung_up
+    assert instance.hung_up

@@ -47,7 +47,7 @@ PYTHON = """
 async def one_process(world: FunctionWorld) -> None:
     """From here on there is one process, which gets all calls."""
     (pool,) = world.runtime._pools.values()
-    await eventually_async(lambda: all(one.ready for one in pool.members.values()))
+    await eventually_async(lambda: all(one.ready for one in pool.instances.values()))
 
 
 async def printed(world: FunctionWorld, ended: Ended) -> bytes:

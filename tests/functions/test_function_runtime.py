@@ -135,7 +135,7 @@ async def test_a_process_is_replaced_after_so_many_calls(tmp_path: Path) -> None
 
 
 async def test_idle_processes_go(tmp_path: Path) -> None:
-    """Members after a while, then the zygote; what is retired costs nothing."""
+    """Instances after a while, then the zygote; what is retired costs nothing."""
     world = FunctionWorld(tmp_path, limits=PoolLimits(idle_s=0.1))
     await world.open()
     try:
@@ -315,7 +315,7 @@ async def test_a_version_that_is_not_there_fails_the_call(fast: FunctionWorld) -
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.START_FAILED)
 
 
-async def test_a_dead_nursery_is_replaced(fast: FunctionWorld) -> None:
+async def test_a_dead_fork_server_is_replaced(fast: FunctionWorld) -> None:
     """Calls under way fail through no fault of their own, with what they said; later ones work."""
     await fast.build(
         "import time\n"
@@ -326,12 +326,12 @@ async def test_a_dead_nursery_is_replaced(fast: FunctionWorld) -> None:
     assignment = fast.assignment("30")
     await fast.start(assignment)
     await fast.ear.until(lambda: assignment.attempt_id in fast.ear.starts)
-    nursery = fast.runtime._nursery
-    assert nursery is not None
-    assert nursery._process is not None
-    nursery._process.kill()
+    fork_server = fast.runtime._fork_server
+    assert fork_server is not None
+    assert fork_server._process is not None
+    fork_server._process.kill()
     ended = await fast.ended(assignment)
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.RUNTIME_TROUBLE)
     assert ended.inline_output == {"stdout": b"so far\n"} or not ended.output_complete
-    await eventually_async(lambda: fast.runtime._nursery not in {None, nursery})
+    await eventually_async(lambda: fast.runtime._fork_server not in {None, fork_server})
     assert (await fast.call()).state is AttemptState.SUCCEEDED

@@ -69,8 +69,8 @@ async def world(tmp_path: Path, method: str) -> AsyncIterator[FunctionWorld]:
         await world.close()
     assert not (tmp_path / "functions" / "run").exists()
     for pool in pools:
-        for member in pool.members.values():
-            assert not member.pid or not alive(member.pid)
+        for instance in pool.instances.values():
+            assert not instance.pid or not alive(instance.pid)
 
 
 def pools_of(world: FunctionWorld) -> list[ProcessPool]:
@@ -126,9 +126,9 @@ async def test_processes_are_known_by_their_pids_out_here(
     ended = await world.call("x")
     assert ended.confinement == Confinement(str(os.geteuid()), "sandbox")
     (pool,) = pools_of(world)
-    members = {one.pid for one in pool.members.values() if one.ready}
-    assert int(words(ended)) not in members
-    for pid in members:
+    instances = {one.pid for one in pool.instances.values() if one.ready}
+    assert int(words(ended)) not in instances
+    for pid in instances:
         assert alive(pid)
         told = facts(pid, "status")
         assert f"Uid:\t{os.geteuid()}\t" in told
@@ -144,7 +144,7 @@ async def test_nothing_outlives_the_kill_of_its_call(world: FunctionWorld) -> No
     await world.start(assignment)
     await world.ear.until(lambda: bool(world.runtime._running))
     (pool,) = pools_of(world)
-    (busy,) = [one for one in pool.members.values() if one.call is not None]
+    (busy,) = [one for one in pool.instances.values() if one.call is not None]
     await eventually_async(lambda: len(_below(busy.pid)) >= 2)
     below = _below(busy.pid)
     await world.kill(assignment, "SIGKILL")
@@ -198,8 +198,8 @@ async def test_when_a_sandbox_dies_its_calls_are_nobodys_fault(world: FunctionWo
     (pool,) = pools_of(world)
     sandbox = pool._sandbox
     assert sandbox is not None
-    assert sandbox._nursery is not None
-    top = sandbox._nursery.pid
+    assert sandbox._fork_server is not None
+    top = sandbox._fork_server.pid
     os.kill(top, signal.SIGKILL)
     ended = await world.ended(assignment)
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.RUNTIME_TROUBLE)
@@ -219,8 +219,8 @@ async def test_a_sandbox_ends_with_its_pool(tmp_path: Path) -> None:
         (pool,) = pools_of(world)
         sandbox = pool._sandbox
         assert sandbox is not None
-        assert sandbox._nursery is not None
-        top = sandbox._nursery.pid
+        assert sandbox._fork_server is not None
+        top = sandbox._fork_server.pid
         await eventually_async(lambda: not alive(top) and not sandbox.run.exists())
         assert pools_of(world) == []
         assert open_files() == before
@@ -238,7 +238,7 @@ async def test_versions_do_not_share_a_sandbox(world: FunctionWorld) -> None:
     assert int(seen.split()[-1]) < 10
     here = words(await world.call("shell ls $PWD/../.. $PWD/../../../..; true", number=2))
     assert "run" in here.split()
-    assert "nursery.lock" not in here
+    assert "nursery.lock" not in here  # kept: see fork_server.py
 
 
 async def test_the_ancestor_in_a_sandbox_is_out_of_reach(world: FunctionWorld) -> None:
@@ -278,15 +278,17 @@ async def test_a_build_that_makes_odd_things_fails(world: FunctionWorld) -> None
         await world.build(files, language=Language.JAVASCRIPT)
 
 
-async def test_the_death_of_the_nursery_outside_ends_sandboxes_too(world: FunctionWorld) -> None:
+async def test_the_death_of_the_fork_server_outside_ends_sandboxes_too(
+    world: FunctionWorld,
+) -> None:
     """It waits for them before it begins again; then calls are answered as before."""
     await world.build(PYTHON)
     assignment = world.assignment("sleep", timeout_s=60.0)
     await world.start(assignment)
     await world.ear.until(lambda: bool(world.runtime._running))
-    nursery = world.runtime._nursery
-    assert nursery is not None
-    os.kill(nursery.pid, signal.SIGKILL)
+    fork_server = world.runtime._fork_server
+    assert fork_server is not None
+    os.kill(fork_server.pid, signal.SIGKILL)
     ended = await world.ended(assignment)
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.RUNTIME_TROUBLE)
     assert (await world.call("x")).state is AttemptState.SUCCEEDED
@@ -299,12 +301,12 @@ async def test_nothing_outlives_the_server(world: FunctionWorld) -> None:
     await world.ear.until(lambda: bool(world.runtime._running))
     (pool,) = pools_of(world)
     assert pool._sandbox is not None
-    nursery = pool._sandbox._nursery
-    assert nursery is not None
-    assert nursery._channel is not None
-    await eventually_async(lambda: len(_below(nursery.pid)) >= 4)
-    everybody = [nursery.pid, *_below(nursery.pid)]
-    nursery._channel.close()
+    fork_server = pool._sandbox._fork_server
+    assert fork_server is not None
+    assert fork_server._channel is not None
+    await eventually_async(lambda: len(_below(fork_server.pid)) >= 4)
+    everybody = [fork_server.pid, *_below(fork_server.pid)]
+    fork_server._channel.close()
     await eventually_async(lambda: not any(map(alive, everybody)))
 
 

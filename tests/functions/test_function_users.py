@@ -113,13 +113,13 @@ def state(pid: int) -> dict[str, list[str]]:
     return {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def members(world: FunctionWorld) -> list[tuple[int, list[str]]]:
+def instances(world: FunctionWorld) -> list[tuple[int, list[str]]]:
     """Pids of those that can take calls, and the files of the cgroups where they ought to be."""
     return [
-        (member.pid, member.body.tree.doors())
+        (instance.pid, instance.body.tree.doors())
         for pool in world.runtime._pools.values()
-        for member in pool.members.values()
-        if member.ready and isinstance(member.body, TreeBody)
+        for instance in pool.instances.values()
+        if instance.ready and isinstance(instance.body, TreeBody)
     ]
 
 
@@ -147,7 +147,7 @@ async def test_calls_run_as_the_user_in_cgroups_of_their_own(
         assert await own.output(printed, "stderr") == b"err\n", printed
         much = await own.call("much", timeout_s=20.0)
         assert await own.output(much, "stdout") == b"x" * 100_000
-    found = members(own)
+    found = instances(own)
     assert found
     for pid, doors in found:
         status = state(pid)
@@ -236,7 +236,7 @@ async def test_users_do_not_share_processes(own: FunctionWorld) -> None:
     await own.call("x")
     own.identity = OTHER
     await own.call("x")
-    users = {state(pid)["Uid"][0] for pid, _ in members(own)}
+    users = {state(pid)["Uid"][0] for pid, _ in instances(own)}
     assert users == {str(OWN.uid), str(OTHER.uid)}
 
 

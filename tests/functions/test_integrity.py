@@ -184,3 +184,17 @@ async def test_calls_of_what_cannot_be_built_again_fail(fast: FunctionWorld) -> 
         ended = await fast.call()
         assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.START_FAILED)
         assert ended.message == "version 1 is not built on this worker"
+
+
+def test_a_build_for_a_program_that_is_gone_is_damaged(tmp_path: Path) -> None:
+    """As after an upgrade that has it under another name; then it is built again."""
+    (tmp_path / "there").touch()
+    for program, is_intact in (("/usr/bin/env", True), ("./there", True), ("/nowhere/it", False)):
+        manifest = Manifest(
+            Language.JAVASCRIPT, "h.js", "handle", program=("/usr/bin/env", program)
+        )
+        if is_intact:
+            check_build(tmp_path, manifest)
+        else:
+            with pytest.raises(BuildDamaged, match="/nowhere/it"):
+                check_build(tmp_path, manifest)

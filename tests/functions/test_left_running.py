@@ -130,7 +130,7 @@ async def one_process(world: FunctionWorld) -> None:
     await world.call("x")
     (pool,) = world.runtime._pools.values()
     with anyio.fail_after(20):
-        while not all(one.ready for one in pool.members.values()):  # noqa: ASYNC110 - tells nobody
+        while not all(one.ready for one in pool.instances.values()):  # noqa: ASYNC110 - tells nobody
             await anyio.sleep(0.01)
 
 

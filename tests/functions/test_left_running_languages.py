@@ -201,7 +201,7 @@ async def build(world: FunctionWorld, language: Language, source: str) -> None:
     await world.call("x", timeout_s=20.0)
     (pool,) = world.runtime._pools.values()
     with anyio.fail_after(20):
-        while not all(one.ready for one in pool.members.values()):  # noqa: ASYNC110 - tells nobody
+        while not all(one.ready for one in pool.instances.values()):  # noqa: ASYNC110 - tells nobody
             await anyio.sleep(0.01)
 
 

@@ -12,7 +12,7 @@ from taskyard.core import output_index
 from taskyard.core.access.work_identity import SERVER, Identity, Sandbox
 from taskyard.core.functions.functions import Language
 from taskyard.core.states import AttemptState
-from taskyard.runtimes.function.member_output import IDLE_BYTES, MemberOutput
+from taskyard.runtimes.function.instance_output import IDLE_BYTES, MemberOutput
 from taskyard.runtimes.processes.bubblewrap import obstacle_to_sandbox
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]

@@ -1,4 +1,4 @@
-"""How what members say is read: headers that cannot be sent, and what a trace is about."""
+"""How what instances say is read: headers that cannot be sent, and what a trace is about."""
 
 import pytest
 

@@ -62,7 +62,7 @@ async def test_bad_answers_end_their_calls(fast: FunctionWorld) -> None:
     raised = await fast.call("raise", timeout_s=20.0)
     assert raised.message == "ArgumentError: no good"
     assert b"handler.rb:12" in await fast.output(raised, "stderr")
-    assert b"member.rb" not in await fast.output(raised, "stderr")
+    assert b"instance.rb" not in await fast.output(raised, "stderr")
 
 
 @pytest.mark.parametrize("source", ["x = 1\n", "raise 'at once'\n", "class Handler; end\n"])

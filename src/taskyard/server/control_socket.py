@@ -25,7 +25,7 @@ _COMMANDS: Final = {
     b"taskyard.runtimes.command.supervisor",
     b"taskyard.runtimes.command.shepherd",  # kept: one of an earlier release outlives an upgrade
 }
-_NURSERY: Final = b"taskyard.runtimes.function.child.fork_server"
+_FORK_SERVER: Final = b"taskyard.runtimes.function.child.fork_server"
 _BUILD: Final = b"taskyard.runtimes.function.child.supervisor"
 """What command lines of the parents of tasks and builds contain; see where they are started."""
 _NOT_OURS: Final = (
@@ -135,4 +135,4 @@ def is_task(peer: Peer, handle: int | None = None) -> bool:
 def _supervises(pid: int) -> bool:
     """Whether a process is the parent of tasks. Raises ``OSError`` if it is gone."""
     arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    return any(one in _COMMANDS or _NURSERY in one or _BUILD in one for one in arguments)
+    return any(one in _COMMANDS or _FORK_SERVER in one or _BUILD in one for one in arguments)

@@ -114,68 +114,68 @@ class Node:
                 loops.cancel_scope.cancel()
 
 
-async def a_recurring_task(yard: Node, sql: str) -> str:
+async def a_recurring_task(node: Node, sql: str) -> str:
     """Timers."""
     members = {"cron": "* * * * *", "timezone": "Europe/Berlin", "start_at": SOON}
-    bad, good = await yard.both(**members, catch_up=CatchUp.ALL)
-    yard.spoil(sql, bad.id)
+    bad, good = await node.both(**members, catch_up=CatchUp.ALL)
+    node.spoil(sql, bad.id)
 
     async def fired() -> bool:
-        page = await yard.store.tasks.list_tasks(TaskQuery(workspace=WS, schedule_id=good.id))
-        return bool(page.tasks) and bool(await yard.parked())
+        page = await node.store.tasks.list_tasks(TaskQuery(workspace=WS, schedule_id=good.id))
+        return bool(page.tasks) and bool(await node.parked())
 
-    await yard.turn(Timers(yard.store.dispatch, Bus(), yard.clock).run, fired)
+    await node.turn(Timers(node.store.dispatch, Bus(), node.clock).run, fired)
     return bad.id
 
 
-async def a_delayed_task(yard: Node, sql: str) -> str:
+async def a_delayed_task(node: Node, sql: str) -> str:
     """Timers."""
-    bad, good = await yard.both(start_at=SOON)
-    yard.spoil(sql, bad.id)
+    bad, good = await node.both(start_at=SOON)
+    node.spoil(sql, bad.id)
 
     async def ready() -> bool:
-        return await yard.state(good) == "queued" and bool(await yard.parked())
+        return await node.state(good) == "queued" and bool(await node.parked())
 
-    await yard.turn(Timers(yard.store.dispatch, Bus(), yard.clock).run, ready)
-    assert await yard.state(bad) == "scheduled"
+    await node.turn(Timers(node.store.dispatch, Bus(), node.clock).run, ready)
+    assert await node.state(bad) == "scheduled"
     return bad.id
 
 
-async def an_expiring_task(yard: Node, sql: str) -> str:
+async def an_expiring_task(node: Node, sql: str) -> str:
     """Timers; to expire a task, what it asks for need not be known."""
-    bad, good = await yard.both(expires_at=SOON)
-    yard.spoil(sql, bad.id)
+    bad, good = await node.both(expires_at=SOON)
+    node.spoil(sql, bad.id)
 
     async def over() -> bool:
-        return [await yard.state(one) for one in (bad, good)] == ["expired"] * 2
+        return [await node.state(one) for one in (bad, good)] == ["expired"] * 2
 
-    await yard.turn(Timers(yard.store.dispatch, Bus(), yard.clock).run, over)
+    await node.turn(Timers(node.store.dispatch, Bus(), node.clock).run, over)
     return ""
 
 
-async def a_ready_task(yard: Node, sql: str) -> str:
+async def a_ready_task(node: Node, sql: str) -> str:
     """The scheduler."""
-    bad, good = await yard.both()
-    await yard.store.dispatch.join(W1)
-    yard.spoil(sql, bad.id)
-    assert await yard.place() == [good.id]
-    assert await yard.place() == []
-    assert await yard.state(bad) == "scheduled"
+    bad, good = await node.both()
+    await node.store.dispatch.join(W1)
+    node.spoil(sql, bad.id)
+    assert await node.place() == [good.id]
+    assert await node.place() == []
+    assert await node.state(bad) == "scheduled"
     return bad.id
 
 
-async def a_job(yard: Node, sql: str) -> str:
+async def a_job(node: Node, sql: str) -> str:
     """Jobs that are due."""
     for key in (BAD_JOB, GOOD_JOB):
         definition = JobDefinition(TaskSpec(work=new_task().spec.work, group=GROUP))
-        await yard.store.jobs.put(key, definition, Start(SOON), "t", (), NOW, "me")
-    yard.spoil(sql, BAD_JOB.id)
+        await node.store.jobs.put(key, definition, Start(SOON), "t", (), NOW, "me")
+    node.spoil(sql, BAD_JOB.id)
 
     async def started() -> bool:
-        job = await yard.store.jobs.job(GOOD_JOB)
-        return job.execution_count == 1 and bool(await yard.parked())
+        job = await node.store.jobs.job(GOOD_JOB)
+        return job.execution_count == 1 and bool(await node.parked())
 
-    await yard.turn(JobTimers(yard.store.jobs, Bus(), yard.clock).run, started)
+    await node.turn(JobTimers(node.store.jobs, Bus(), node.clock).run, started)
     return "1"
 
 
@@ -190,37 +190,37 @@ class NoFunctions:
         raise NotFound("function", "f")
 
 
-def triggers(yard: Node) -> Triggers:
+def triggers(node: Node) -> Triggers:
     """The loops of triggers and schedules."""
     invocations: Any = NoFunctions()
-    store = yard.store
+    store = node.store
     return Triggers(
-        store.function_resources, store.invocations, invocations, store.parking, Bus(), yard.clock
+        store.function_resources, store.invocations, invocations, store.parking, Bus(), node.clock
     )
 
 
-async def a_schedule(yard: Node, sql: str) -> str:
+async def a_schedule(node: Node, sql: str) -> str:
     """Schedules of functions."""
     for name in ("bad", "good"):
         entry = Schedule(name, WS, NOW, FunctionId("f"), "* * * * *", "Europe/Berlin")
-        await yard.store.function_resources.add(entry, SOON)
-    yard.spoil(sql, "bad")
+        await node.store.function_resources.add(entry, SOON)
+    node.spoil(sql, "bad")
 
     async def fired() -> bool:
-        due = await yard.store.function_resources.next_due()
-        return due is not None and due > SOON and bool(await yard.parked())
+        due = await node.store.function_resources.next_due()
+        return due is not None and due > SOON and bool(await node.parked())
 
-    await yard.turn(triggers(yard).run, fired)
+    await node.turn(triggers(node).run, fired)
     return "bad"
 
 
-async def a_trigger(yard: Node, sql: str) -> str:
+async def a_trigger(node: Node, sql: str) -> str:
     """Triggers, as they are read when a call has ended."""
     for name in ("bad", "good"):
         entry = Trigger(name, WS, NOW, FunctionId("f"), FunctionId("g"), include_result=False)
-        await yard.store.function_resources.add(entry)
-    yard.spoil(sql, "bad")
-    found = await yard.store.function_resources.triggers(FunctionId("f"), yard.clock.now())
+        await node.store.function_resources.add(entry)
+    node.spoil(sql, "bad")
+    found = await node.store.function_resources.triggers(FunctionId("f"), node.clock.now())
     assert [one.id for one in found] == ["good"]
     return "bad"
 
@@ -243,72 +243,72 @@ class Sender:
         return Answer(200, b"", {})
 
 
-async def a_delivery(yard: Node, sql: str) -> str:
+async def a_delivery(node: Node, sql: str) -> str:
     """Messages that are due."""
     urls = ("http://a.example/", "http://b.example/")
     for url in urls:
         hooks = (Webhook(url, events=(WebhookEvent.FINISHED,)),)
         task = new_task(webhooks=hooks)
-        await yard.store.tasks.submit([task], None)
-        await yard.store.tasks.cancel(WS, [task.id], NOW, "me")
-    yard.spoil(sql, urls[0])
+        await node.store.tasks.submit([task], None)
+        await node.store.tasks.cancel(WS, [task.id], NOW, "me")
+    node.spoil(sql, urls[0])
     sender = Sender()
 
     async def key(_workspace: str) -> bytes:
         return b"k"
 
     async def run() -> None:
-        sending = WebhookSender(yard.store.webhooks, sender, key, yard.clock)
+        sending = WebhookSender(node.store.webhooks, sender, key, node.clock)
         async with anyio.create_task_group() as tries:
             await sending.start(tries)
             await anyio.sleep_forever()
 
     async def sent() -> bool:
-        return sender.urls == [urls[1]] and bool(await yard.parked())
+        return sender.urls == [urls[1]] and bool(await node.parked())
 
-    await yard.turn(run, sent)
-    (bad,) = await yard.parked()
+    await node.turn(run, sent)
+    (bad,) = await node.parked()
     return bad
 
 
-async def a_lost_attempt(yard: Node, sql: str) -> str:
+async def a_lost_attempt(node: Node, sql: str) -> str:
     """Rescue: whatever a row says, its worker is gone."""
-    bad, good = await yard.placed()
-    yard.spoil(sql, f"a-{bad.id}")
-    await yard.store.dispatch.lose(W1.id, W1.incarnation, LATER)
-    assert [await yard.state(one) for one in (bad, good)] == ["queued"] * 2
+    bad, good = await node.placed()
+    node.spoil(sql, f"a-{bad.id}")
+    await node.store.dispatch.lose(W1.id, W1.incarnation, LATER)
+    assert [await node.state(one) for one in (bad, good)] == ["queued"] * 2
     return ""
 
 
-async def a_reported_attempt(yard: Node, sql: str) -> str:
+async def a_reported_attempt(node: Node, sql: str) -> str:
     """Reports: what has ended has ended, whatever its task asked for."""
-    bad, good = await yard.placed()
-    yard.spoil(sql, bad.id)
+    bad, good = await node.placed()
+    node.spoil(sql, bad.id)
     ends = [
         Ended(AttemptId(f"a-{one.id}"), LeaseToken(f"l-{one.id}"), LATER, AttemptState.SUCCEEDED)
         for one in (bad, good)
     ]
-    changes, refused = await yard.store.dispatch.apply(ends, LATER, [0.5, 0.5])
+    changes, refused = await node.store.dispatch.apply(ends, LATER, [0.5, 0.5])
     assert not refused
     assert [one.state for one in changes] == [TaskState.SUCCEEDED] * 2
     return ""
 
 
-async def an_attempt_to_adopt(yard: Node, sql: str) -> str:
+async def an_attempt_to_adopt(node: Node, sql: str) -> str:
     """A worker that joins, and a server that starts, get all that can be read."""
-    bad, good = await yard.placed()
-    yard.spoil(sql, f"a-{bad.id}")
-    assert [one.task_id for one in await yard.store.dispatch.join(W1)] == [good.id]
-    assert [one.attempt.task_id for one in await yard.store.dispatch.running()] == [good.id]
+    bad, good = await node.placed()
+    node.spoil(sql, f"a-{bad.id}")
+    assert [one.task_id for one in await node.store.dispatch.join(W1)] == [good.id]
+    assert [one.attempt.task_id for one in await node.store.dispatch.running()] == [good.id]
     return ""
 
 
-async def an_ended_task(yard: Node, sql: str) -> str:
+async def an_ended_task(node: Node, sql: str) -> str:
     """Retention: what is too old goes, whether it can be read or not."""
-    bad, good = await yard.both()
-    await yard.store.tasks.cancel(WS, [bad.id, good.id], NOW, "me")
-    yard.spoil(sql, bad.id)
-    removed, _ = await yard.store.dispatch.prune(LATER, LATER, None, 10)
+    bad, good = await node.both()
+    await node.store.tasks.cancel(WS, [bad.id, good.id], NOW, "me")
+    node.spoil(sql, bad.id)
+    removed, _ = await node.store.dispatch.prune(LATER, LATER, None, 10)
     assert removed == 2
     return ""
 

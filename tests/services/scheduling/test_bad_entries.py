@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Node]:
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
     """An open, empty store."""
     store = await opened(tmp_path)
     yield Node(store, tmp_path)
@@ -32,38 +32,38 @@ async def yard(tmp_path: Path) -> AsyncIterator[Node]:
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_one_bad_entry_stops_no_loop(yard: Node, case: str) -> None:
+async def test_one_bad_entry_stops_no_loop(node: Node, case: str) -> None:
     """The others are dealt with; what cannot be is listed with its reason."""
     scene, sql = CASES[case]
-    key = await scene(yard, sql)
-    parked = await yard.parked()
+    key = await scene(node, sql)
+    parked = await node.parked()
     assert list(parked) == ([key] if key else [])
     if key:
         words = "'Gone/Away' is not a known time zone" if "no zone" in case else "it cannot be read"
         assert words in parked[key]
 
 
-async def test_what_can_be_read_again_goes_on(yard: Node) -> None:
+async def test_what_can_be_read_again_goes_on(node: Node) -> None:
     """After a while by itself, with every firing that it owes; and it is parked no more."""
     case = CASES["a recurring task, no zone"]
-    bad = TaskId(await case[0](yard, case[1]))
-    events = [one.kind for one in await yard.store.tasks.events(WS, bad, 0, 99)]
+    bad = TaskId(await case[0](node, case[1]))
+    events = [one.kind for one in await node.store.tasks.events(WS, bad, 0, 99)]
     assert events == ["submitted", "parked"]
-    yard.spoil("UPDATE tasks SET spec = replace(spec, 'Gone/Away', 'UTC') WHERE id = ?", bad)
-    at = after(yard.clock.now(), RETRY_S + 1)
-    await yard.store.dispatch.due(at, 1000)
-    page = await yard.store.tasks.list_tasks(TaskQuery(workspace=WS, schedule_id=bad, limit=50))
+    node.spoil("UPDATE tasks SET spec = replace(spec, 'Gone/Away', 'UTC') WHERE id = ?", bad)
+    at = after(node.clock.now(), RETRY_S + 1)
+    await node.store.dispatch.due(at, 1000)
+    page = await node.store.tasks.list_tasks(TaskQuery(workspace=WS, schedule_id=bad, limit=50))
     assert len(page.tasks) == 11
     assert min(one.due_at or 0 for one in page.tasks) == SOON
-    assert not await yard.parked()
+    assert not await node.parked()
 
 
-async def test_at_each_start_everything_is_tried_again(yard: Node, tmp_path: Path) -> None:
+async def test_at_each_start_everything_is_tried_again(node: Node, tmp_path: Path) -> None:
     """Whoever mended the machine need not wait."""
     case = CASES["a recurring task, no zone"]
-    bad = TaskId(await case[0](yard, case[1]))
-    yard.spoil("UPDATE tasks SET spec = replace(spec, 'Gone/Away', 'UTC') WHERE id = ?", bad)
-    await yard.store.close()
+    bad = TaskId(await case[0](node, case[1]))
+    node.spoil("UPDATE tasks SET spec = replace(spec, 'Gone/Away', 'UTC') WHERE id = ?", bad)
+    await node.store.close()
     again = await opened(tmp_path)
     try:
         await again.dispatch.due(LATER, 1000)
@@ -74,28 +74,28 @@ async def test_at_each_start_everything_is_tried_again(yard: Node, tmp_path: Pat
         await again.close()
 
 
-async def test_what_cannot_be_read_can_be_looked_at_and_removed(yard: Node) -> None:
+async def test_what_cannot_be_read_can_be_looked_at_and_removed(node: Node) -> None:
     """It is listed among the others, where it belongs; it can be cancelled, then deleted."""
-    bad, good = await yard.both(group="mail", start_at=SOON)
-    yard.spoil(BROKEN, bad.id)
-    page = await yard.store.tasks.list_tasks(TaskQuery(workspace=WS))
+    bad, good = await node.both(group="mail", start_at=SOON)
+    node.spoil(BROKEN, bad.id)
+    page = await node.store.tasks.list_tasks(TaskQuery(workspace=WS))
     assert {one.id for one in page.tasks} == {bad.id, good.id}
-    shown = await yard.store.tasks.task(WS, bad.id)
+    shown = await node.store.tasks.task(WS, bad.id)
     assert (shown.spec.group, shown.state) == ("mail", "scheduled")
     with pytest.raises(InvalidInput):
         check_spec(shown.spec)  # as whoever would run it again does
     with pytest.raises(Conflict):
-        await yard.store.tasks.reschedule(WS, bad.id, LATER, NOW, "me")
-    await yard.store.tasks.cancel(WS, [bad.id], NOW, "me")
-    counts = await yard.store.tasks.counts(WS, GROUP)
+        await node.store.tasks.reschedule(WS, bad.id, LATER, NOW, "me")
+    await node.store.tasks.cancel(WS, [bad.id], NOW, "me")
+    counts = await node.store.tasks.counts(WS, GROUP)
     assert counts == {TaskState.SCHEDULED: 1, TaskState.CANCELLED: 1}
-    await yard.store.tasks.delete(WS, [bad.id], NOW)
-    assert await yard.store.tasks.counts(WS, GROUP) == {TaskState.SCHEDULED: 1}
+    await node.store.tasks.delete(WS, [bad.id], NOW)
+    assert await node.store.tasks.counts(WS, GROUP) == {TaskState.SCHEDULED: 1}
 
 
-async def test_who_cancels_what_is_parked_is_rid_of_it(yard: Node) -> None:
+async def test_who_cancels_what_is_parked_is_rid_of_it(node: Node) -> None:
     """It is not tried again, nor listed."""
     case = CASES["a recurring task, no zone"]
-    bad = TaskId(await case[0](yard, case[1]))
-    await yard.store.tasks.cancel(WS, [bad], LATER, "me")
-    assert not await yard.parked()
+    bad = TaskId(await case[0](node, case[1]))
+    await node.store.tasks.cancel(WS, [bad], LATER, "me")
+    assert not await node.parked()

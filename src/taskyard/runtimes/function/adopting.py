@@ -23,7 +23,7 @@ def adopt(pid: int, zygote: int, uid: int, doors: list[str]) -> None:
 
     Args:
         pid: of the process, as the zygote says.
-        zygote: of the zygote, as the nursery says.
+        zygote: of the zygote, as the fork server says.
         uid: the user of both.
         doors: files of the cgroups.
 

@@ -26,7 +26,7 @@ from taskyard.core.access.work_identity import SERVER, Identity, Sandbox
 from taskyard.core.functions.functions import IMAGE_ONLY, FunctionId, Version, image_advice
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import BuildFailed
-from taskyard.runtimes.function.integrity import sizes_below, sound_manifest, sync, sync_below
+from taskyard.runtimes.function.integrity import intact_manifest, sizes_below, sync, sync_below
 from taskyard.runtimes.function.manifest import MANIFEST, Manifest, version_directory
 from taskyard.runtimes.function.ownership import ids, refuse_odd_files, take_back
 from taskyard.runtimes.function.reachability import closed_places
@@ -92,7 +92,7 @@ class LocalBuilder:
         """See the port."""
         place = version_directory(self._directory, version.function_id, version.number)
         try:
-            await anyio.to_thread.run_sync(sound_manifest, place)
+            await anyio.to_thread.run_sync(intact_manifest, place)
         except (OSError, msgspec.DecodeError):
             return False
         return True

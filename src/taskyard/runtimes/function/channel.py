@@ -1,4 +1,4 @@
-"""A channel of JSON datagrams, some with a descriptor, to the nursery or to a zygote."""
+"""A channel of JSON datagrams, some with a descriptor, to the fork server or to a zygote."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""How calls end: what is done to their members, what becomes of their output, what is reported."""
+"""How calls end: what happens to their instances and their output, and what is reported."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -18,9 +18,9 @@ from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import ResultFiles
 from taskyard.ports.runtime import Listener, ProgressListener
-from taskyard.runtimes.function.instance import Answer, Call, Member
-from taskyard.runtimes.function.member_output import Printed
-from taskyard.runtimes.function.outcomes import Ending, confinement, died, kill_report
+from taskyard.runtimes.function.instance import Answer, Call, Instance
+from taskyard.runtimes.function.instance_output import Printed
+from taskyard.runtimes.function.outcomes import Outcome, confinement, died, kill_report
 from taskyard.runtimes.function.output import (
     hand_over,
     left_behind,
@@ -35,13 +35,13 @@ INLINE_BYTES: Final = 256 << 10
 _STARTED_AFTER_S: Final = 0.02
 """Calls that are over sooner report start and end in one."""
 STOPPED_S: Final = 5.0
-"""Seconds between two looks at whether a member is stopped; when it is at both, it is given up."""
+"""Seconds between two checks whether an instance is stopped; if at both, it is given up."""
 _LINK_AFTER_S: Final = 0.1
 """Calls that are over sooner cannot be watched."""
 _NO_SIZE: Final = StreamSize()
 
 
-class Settlement(ABC):
+class Completion(ABC):
     """The part of the function runtime that brings calls to their end."""
 
     def __init__(self, clock: Clock, results: ResultFiles) -> None:
@@ -49,7 +49,7 @@ class Settlement(ABC):
         self._results = results
         self._listener: Listener | None = None
         self._running: dict[AttemptId, Call] = {}
-        """Calls that a member has."""
+        """Calls that an instance has."""
         self._group: TaskGroup | None = None
         self._closing = False
 
@@ -67,34 +67,36 @@ class Settlement(ABC):
     def _watch(self, now: float) -> None:
         """See to calls that take their time: limits, what to report, what to show."""
         for call in list(self._running.values()):
-            member = call.member
-            if member is None or call.settling:
+            instance = call.instance
+            if instance is None or call.settling:
                 continue
             if call.deadline is not None and now >= call.deadline:
                 if call.forced is None:
                     call.forced = Reason.TIMEOUT
                     given = call.assignment
-                    self._end_call(call, member, given.kill_signal, given.kill_grace_s, now)
+                    self._end_call(call, instance, given.kill_signal, given.kill_grace_s, now)
                 else:
-                    self.spawn(self._settle_forced, call, member)
+                    self.spawn(self._settle_forced, call, instance)
                 continue
             age = now - call.given_at
-            if age > STOPPED_S and self._is_stopped(call, member, now):
+            if age > STOPPED_S and self._is_stopped(call, instance, now):
                 call.settling = True
-                self.spawn(self._settle_dead, call, member)
+                self.spawn(self._settle_dead, call, instance)
                 continue
             if not call.is_reported and age > _STARTED_AFTER_S:
                 self._report_start(call)
             if age > _LINK_AFTER_S:
-                self._look_at_output(call, member)
+                self._look_at_output(call, instance)
 
-    def _look_at_output(self, call: Call, member: Member) -> None:
+    def _look_at_output(self, call: Call, instance: Instance) -> None:
         """Let what a call prints be followed, and look after it."""
         del call
-        if member.output is not None:
-            member.output.show()
+        if instance.output is not None:
+            instance.output.show()
 
-    def _end_call(self, call: Call, member: Member, name: str, grace_s: float, now: float) -> None:
+    def _end_call(
+        self, call: Call, instance: Instance, name: str, grace_s: float, now: float
+    ) -> None:
         """Have a call end: asked first, and killed when the grace is over."""
         if call.signalled_at is None:
             call.signalled_at = self._clock.now()
@@ -103,22 +105,22 @@ class Settlement(ABC):
         is_late = call.deadline is None or call.deadline <= now
         call.deadline = ends if is_late or call.deadline is None else min(call.deadline, ends)
         if name == "SIGKILL" or grace_s <= 0:
-            self.spawn(self._settle_forced, call, member)
+            self.spawn(self._settle_forced, call, instance)
         else:
             call.signal = call.signal or name
-            self._ask_to_end(call, member, name, grace_s)
+            self._ask_to_end(call, instance, name, grace_s)
 
     @abstractmethod
-    def _ask_to_end(self, call: Call, member: Member, name: str, grace_s: float) -> None:
+    def _ask_to_end(self, call: Call, instance: Instance, name: str, grace_s: float) -> None:
         """Send a signal, such as ``SIGTERM``, to what runs for a call; it may be gone."""
         ...
 
-    def _is_stopped(self, call: Call, member: Member, now: float) -> bool:
-        """Whether a member does nothing at all, as nobody here wanted, and has not for a while."""
+    def _is_stopped(self, call: Call, instance: Instance, now: float) -> bool:
+        """Whether an instance was stopped by somebody else, and has been for a while."""
         if now < call.looked_at + STOPPED_S:
             return False
         call.looked_at = now
-        found = process(member.pid) if member.pid else None
+        found = process(instance.pid) if instance.pid else None
         was_stopped, call.was_stopped = call.was_stopped, found is not None and found.state == "T"
         if was_stopped and call.was_stopped:
             _log.error("function process is stopped", attempt_id=call.assignment.attempt_id)
@@ -129,33 +131,33 @@ class Settlement(ABC):
     async def _settle(
         self,
         call: Call,
-        member: Member,
-        ending: Ending,
+        instance: Instance,
+        ending: Outcome,
         printed: Printed,
         over: bool,
         spill: bool,
     ) -> None:
         """End a call that was answered, with more to do than to say so."""
         if over:
-            member.retired = True
-            _, survivors = await member.body.kill()
+            instance.retired = True
+            _, survivors = await instance.body.kill()
             if survivors:
                 _log.error("processes survive", attempt_id=call.assignment.attempt_id)
         files = spill or call.is_linked
-        if files and member.output is None:
+        if files and instance.output is None:
             try:
-                hand_over(call, member, printed)
+                hand_over(call, instance, printed)
             except OSError as error:
                 _log.warning("output lost", error=str(error))
         ending = await self._keep_result(call, ending)
-        sizes = self._let_go(call, member)
+        sizes = self._let_go(call, instance)
         self._report(call, ending, printed, sizes, files=files)
         if over:
-            member.owner.take_out(member)
+            instance.owner.take_out(instance)
         else:
-            member.owner.free(member, asyncio.get_running_loop().time())
+            instance.owner.free(instance, asyncio.get_running_loop().time())
 
-    async def _keep_result(self, call: Call, ending: Ending) -> Ending:
+    async def _keep_result(self, call: Call, ending: Outcome) -> Outcome:
         result = ending.result
         if result is None or result.body is None or result.size_bytes <= INLINE_BYTES:
             return ending
@@ -163,73 +165,73 @@ class Settlement(ABC):
             await self._results.write(call.assignment.attempt_id, result.body)
         except OSError as error:
             text = f"its answer could not be stored: {error.strerror}"
-            return Ending(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
+            return Outcome(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
         return msgspec.structs.replace(ending, result=msgspec.structs.replace(result, body=None))
 
-    async def _settle_forced(self, call: Call, member: Member) -> None:
-        """Kill a member for its call, with proof."""
+    async def _settle_forced(self, call: Call, instance: Instance) -> None:
+        """Kill an instance for its call, with proof."""
         if call.settling:
             return
         call.settling = True
         if call.signalled_at is None:
             call.signalled_at = self._clock.now()
-        await self._settle_dead(call, member)
+        await self._settle_dead(call, instance)
 
-    async def _settle_dead(self, call: Call, member: Member) -> None:
-        """End a call whose member is dead, or about to be."""
-        member.retired = True
-        killed, survivors = await member.body.kill()
+    async def _settle_dead(self, call: Call, instance: Instance) -> None:
+        """End a call whose instance is dead, or about to be."""
+        instance.retired = True
+        killed, survivors = await instance.body.kill()
         with anyio.move_on_after(1.0):
-            await member.gone.wait()
-        ending = died(call, member.status, out_of_memory=member.body.oom_kills() > 0)
-        trouble = call.trouble or member.body.trouble
+            await instance.gone.wait()
+        ending = died(call, instance.status, out_of_memory=instance.body.oom_kills() > 0)
+        trouble = call.trouble or instance.body.trouble
         if call.forced is None and trouble is not None:
-            ending = Ending(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, trouble)
+            ending = Outcome(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, trouble)
         if call.forced is not None:
             report = kill_report(
-                call, self._clock.now(), member.body.method, killed, tuple(survivors)
+                call, self._clock.now(), instance.body.method, killed, tuple(survivors)
             )
             ending = msgspec.structs.replace(ending, kill_report=report)
-        files, printed = await self._rest_of_output(call, member)
-        sizes = self._let_go(call, member)
+        files, printed = await self._rest_of_output(call, instance)
+        sizes = self._let_go(call, instance)
         self._report(call, ending, printed, sizes, files=files)
-        member.owner.take_out(member)
-        member.owner.look(asyncio.get_running_loop().time())
+        instance.owner.take_out(instance)
+        instance.owner.look(asyncio.get_running_loop().time())
 
-    async def _settle_orphan(self, call: Call, member: Member, ending: Ending) -> None:
-        """End a call whose member died with its ancestors, and through no fault of its own."""
-        files, printed = await self._rest_of_output(call, member)
-        sizes = self._let_go(call, member)
+    async def _settle_orphan(self, call: Call, instance: Instance, ending: Outcome) -> None:
+        """End a call whose instance died with its ancestors, and through no fault of its own."""
+        files, printed = await self._rest_of_output(call, instance)
+        sizes = self._let_go(call, instance)
         self._report(call, ending, printed, sizes, files=files)
-        member.owner.take_out(member)
+        instance.owner.take_out(instance)
 
-    async def _rest_of_output(self, call: Call, member: Member) -> tuple[bool, Printed]:
-        """What a dead member printed: whether it is in the attempt's files; if not, what it is."""
-        if member.output is not None:
-            printed = member.output.finish()
+    async def _rest_of_output(self, call: Call, instance: Instance) -> tuple[bool, Printed]:
+        """What a dead instance printed; None if it is in the attempt's files."""
+        if instance.output is not None:
+            printed = instance.output.finish()
             return printed is None, printed or {}
         printed = None
         if not call.is_linked:
-            printed = await anyio.to_thread.run_sync(left_behind, member.directory)
+            printed = await anyio.to_thread.run_sync(left_behind, instance.directory)
         if printed is not None:
             return False, printed
         try:
-            hand_over(call, member, {})
+            hand_over(call, instance, {})
         except OSError as error:
             _log.warning("output lost", error=str(error))
         return True, {}
 
-    def _let_go(self, call: Call, member: Member) -> dict[str, StreamSize]:
-        """A call has no member any more; sizes of its output, as far as that is in files."""
+    def _let_go(self, call: Call, instance: Instance) -> dict[str, StreamSize]:
+        """A call has no instance any more; sizes of its output, as far as that is in files."""
         self._running.pop(call.assignment.attempt_id, None)
-        member.call = None
-        output = member.output
+        instance.call = None
+        output = instance.output
         return output.settle() if output is not None and output.is_in_files else {}
 
     def _report(
         self,
         call: Call,
-        ending: Ending,
+        ending: Outcome,
         printed: Printed,
         sizes: dict[str, StreamSize] | None = None,
         *,

@@ -1,4 +1,4 @@
-"""Holding a member together: cgroups where there are any, otherwise its session and descendants."""
+"""What holds an instance together: cgroups if possible, otherwise session and descendants."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ _PAUSE_S: Final = 0.002
 
 
 class Tree(Protocol):
-    """The processes of one member."""
+    """The processes of one instance."""
 
     method: str
 
@@ -122,14 +122,14 @@ class InstanceProcesses:
 
     def pids(self) -> list[int]:
         """See the protocol."""
-        return [one.pid for one in self._members()]
+        return [one.pid for one in self._instances()]
 
     def kill(self) -> int:
         """See the protocol. All are stopped first, so that nobody escapes by forking."""
         give_up_at = time.monotonic() + _STOP_S
         stopped: set[int] = set()
         while True:
-            new = [one for one in self._members() if one.pid not in stopped]
+            new = [one for one in self._instances() if one.pid not in stopped]
             for one in new:
                 _signal(one.pid, signal.SIGSTOP)
                 stopped.add(one.pid)
@@ -143,7 +143,7 @@ class InstanceProcesses:
     def survivors(self) -> list[Survivor]:
         """See the protocol."""
         give_up_at = time.monotonic() + _EMPTY_S
-        while left := self._members():
+        while left := self._instances():
             if time.monotonic() > give_up_at:
                 return [Survivor(one.pid, proc.command_line(one.pid)) for one in left]
             time.sleep(_PAUSE_S)
@@ -157,21 +157,21 @@ class InstanceProcesses:
     def remove(self) -> None:
         """See the protocol. Nothing is held."""
 
-    def _members(self) -> list[proc.Process]:
+    def _instances(self) -> list[proc.Process]:
         if not self._pid:
             return []
         table = proc.table()
-        members = {
+        instances = {
             one.pid
             for one in table.values()
             if self._pid in {one.session, one.pid} or self._known.get(one.pid) == one.start_ticks
         }
         grown = True
         while grown:
-            born = {one.pid for one in table.values() if one.parent in members} - members
-            members |= born
+            born = {one.pid for one in table.values() if one.parent in instances} - instances
+            instances |= born
             grown = bool(born)
-        return [table[pid] for pid in sorted(members) if table[pid].alive]
+        return [table[pid] for pid in sorted(instances) if table[pid].alive]
 
 
 class ProcessTrees:

@@ -1,4 +1,4 @@
-"""Starting the nursery process, and talking to it."""
+"""Starting the fork server process, and talking to it."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from taskyard.runtimes.function.channel import Attached, Channel, datagrams
 from taskyard.runtimes.function.translating import seen_from_here
 
 SANDBOXES: Final = "sandboxes.lock"
-"""File that nurseries in sandboxes have locked, all of them together."""
+"""File that fork servers in sandboxes have locked, all of them together."""
 _LOCK_S: Final = 10.0
 _READY_S: Final = 20.0
 _START: Final = (
@@ -33,8 +33,8 @@ _START: Final = (
 )
 
 
-class Nursery:
-    """One nursery, from :meth:`start` until it or we hang up.
+class ForkServer:
+    """One fork server, from :meth:`start` until it or we hang up.
 
     Args:
         directory: where its lock and log are.
@@ -69,7 +69,7 @@ class Nursery:
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        """Wait until nothing of an earlier nursery is alive, then start one.
+        """Wait until nothing of an earlier fork server is alive, then start one.
 
         Raises ``RuntimeUnavailable``.
         """
@@ -94,26 +94,28 @@ class Nursery:
             if ready.done():
                 self._hung_up()
             else:
-                ready.set_exception(RuntimeUnavailable("the nursery did not start; see its log"))
+                ready.set_exception(
+                    RuntimeUnavailable("the fork server did not start; see its log")
+                )
 
         self._channel = Channel(ours, heard, hung_up)
         try:
             with anyio.fail_after(_READY_S):
                 await ready
         except TimeoutError:
-            raise RuntimeUnavailable("the nursery did not answer") from None
+            raise RuntimeUnavailable("the fork server did not answer") from None
 
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         if self._sandbox:
             lock = locked(self._directory / SANDBOXES, fcntl.LOCK_SH)
         else:
-            lock = locked(self._directory / "nursery.lock")
+            lock = locked(self._directory / "nursery.lock")  # kept: earlier releases hold it
         root = str(Path(taskyard.__file__).parent.parent)
         asked = {"base": self._base, "closed": self._closed, "sandboxed": bool(self._sandbox)}
         settings = msgspec.json.encode(asked).decode()
         command = [sys.executable, "-I", "-S", "-c", _START, root]
         try:
-            path = self._directory / "nursery.log"
+            path = self._directory / "fork_server.log"
             path.touch(mode=0o600)
             path.chmod(0o600)
             with path.open("ab") as log:
@@ -169,7 +171,7 @@ class Nursery:
 
 
 def locked(path: Path, kind: int = fcntl.LOCK_EX) -> int:
-    """A descriptor that holds the lock. Raises ``OSError`` while a nursery of earlier lives."""
+    """A descriptor that holds the lock. Raises ``OSError`` while a fork server of earlier lives."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     give_up_at = time.monotonic() + _LOCK_S
     while True:

@@ -1,4 +1,4 @@
-"""The runtime's side of one member, and the calls it is given."""
+"""The runtime's side of one instance, and the calls it is given."""
 
 import asyncio
 import struct
@@ -13,7 +13,7 @@ from taskyard.core.attempts import Ended, Survivor
 from taskyard.core.instants import Instant
 from taskyard.core.states import Reason
 from taskyard.ports.runtime import Assignment
-from taskyard.runtimes.function.member_output import MemberOutput
+from taskyard.runtimes.function.instance_output import MemberOutput
 
 _LENGTHS: Final = struct.Struct("!II")
 _HEADER_MAX: Final = 4 << 20
@@ -31,10 +31,10 @@ class Call:
         "ended",
         "forced",
         "given_at",
+        "instance",
         "is_linked",
         "is_reported",
         "looked_at",
-        "member",
         "offered_at",
         "settling",
         "signal",
@@ -47,16 +47,16 @@ class Call:
         self.assignment = assignment
         self.directory = directory
         self.offered_at = offered_at
-        self.member: Member | None = None
+        self.instance: Instance | None = None
         self.began_at: Instant | None = None
         self.given_at = 0.0
-        """When its member got it, on the monotonic clock."""
+        """When its instance got it, on the monotonic clock."""
         self.deadline: float | None = None
         self.looked_at = 0.0
-        """When it was last looked at whether its member is stopped."""
+        """When it was last looked at whether its instance is stopped."""
         self.was_stopped = False
         self.trouble: str | None = None
-        """Why its member is given up, if that is nobody's fault."""
+        """Why its instance is given up, if that is nobody's fault."""
         self.is_reported = False
         """Whether its start was."""
         self.is_linked = False
@@ -65,7 +65,7 @@ class Call:
         self.signal: str | None = None
         """Which it was asked to end with, if it was."""
         self.forced: Reason | None = None
-        """Why its member is being killed, if it is."""
+        """Why its instance is being killed, if it is."""
         self.settling = False
         """Whether its end is being put together."""
         self.ended: Ended | None = None
@@ -75,7 +75,7 @@ Answer = dict[str, Any]
 
 
 class Body(Protocol):
-    """What a member is made of: a tree of processes, or a container."""
+    """What an instance is made of: a tree of processes, or a container."""
 
     method: str
     """How it is killed, for the proof of it."""
@@ -99,13 +99,13 @@ class Body(Protocol):
 
 
 class Owner(Protocol):
-    """The pool that a member belongs to."""
+    """The pool that an instance belongs to."""
 
-    def free(self, member: "Member", now: float) -> None:
+    def free(self, instance: "Instance", now: float) -> None:
         """It can take the next call."""
         ...
 
-    def take_out(self, member: "Member") -> None:
+    def take_out(self, instance: "Instance") -> None:
         """It is over."""
         ...
 
@@ -114,7 +114,7 @@ class Owner(Protocol):
         ...
 
 
-class Member(asyncio.Protocol):
+class Instance(asyncio.Protocol):
     """A process that answers calls. Says what happens through ``heard`` and ``hung_up``."""
 
     def __init__(
@@ -123,8 +123,8 @@ class Member(asyncio.Protocol):
         number: int,
         directory: Path,
         body: Body,
-        heard: Callable[["Member", Answer, bytes], None],
-        hung_up: Callable[["Member"], None],
+        heard: Callable[["Instance", Answer, bytes], None],
+        hung_up: Callable[["Instance"], None],
         result_bytes: int,
     ) -> None:
         self.owner = owner

@@ -19,7 +19,7 @@ _LINK: Final = -1
 
 
 class BuildDamaged(OSError):
-    """A file of a build is missing, or shorter than it was."""
+    """A file of a build, or a program that it needs, is missing, or shorter than it was."""
 
 
 def sizes_below(place: Path) -> dict[str, int]:
@@ -42,7 +42,7 @@ def sizes_below(place: Path) -> dict[str, int]:
     return sizes
 
 
-def sound_manifest(place: Path) -> Manifest:
+def intact_manifest(place: Path) -> Manifest:
     """The manifest of a build that is on disk as it was made.
 
     Raises ``OSError`` if there is none, or :class:`BuildDamaged`; ``msgspec.DecodeError``.
@@ -53,7 +53,7 @@ def sound_manifest(place: Path) -> Manifest:
 
 
 def check_build(place: Path, manifest: Manifest) -> None:
-    """Look at every file that the manifest lists. Raises :class:`BuildDamaged`.
+    """Look at every file that the manifest lists, and at its program. Raises :class:`BuildDamaged`.
 
     Builds of earlier releases list none.
     """
@@ -65,6 +65,10 @@ def check_build(place: Path, manifest: Manifest) -> None:
         is_sound = stat.S_ISLNK(facts.st_mode) if size == _LINK else facts.st_size >= size
         if not is_sound:
             raise BuildDamaged(f"{path} is damaged")
+    for path in manifest.program:
+        # Ours, or an interpreter's: another release, or a moved installation, has it elsewhere.
+        if path.startswith("/") and not os.path.lexists(path):
+            raise BuildDamaged(f"{path}, which it was built for, is not there any more")
 
 
 def sync_below(place: Path) -> None:

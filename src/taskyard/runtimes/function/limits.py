@@ -25,11 +25,11 @@ class PoolLimits(Struct, frozen=True):
     """How many processes there may be, and for how long."""
 
     processes: int = 32
-    """Members of one version."""
+    """Instances of one version."""
     calls: int = 10_000
-    """Calls a member answers before it is replaced."""
+    """Calls an instance answers before it is replaced."""
     idle_s: float = 60.0
-    """Seconds a member waits for a call before it goes; its zygote waits five times as long."""
+    """Seconds an instance waits for a call before it goes; its zygote waits five times as long."""
     warmup_s: float = 30.0
     """Seconds a process gets until it can take calls."""
     memory_bytes: int | None = 512 << 20
@@ -37,4 +37,4 @@ class PoolLimits(Struct, frozen=True):
     result_bytes: int = 10 << 20
     """Largest body of an answer."""
     pids: int = 512
-    """Processes and threads alive in one member's tree."""
+    """Processes and threads alive in one instance's tree."""

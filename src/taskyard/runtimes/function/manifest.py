@@ -21,11 +21,11 @@ class Manifest(Struct, frozen=True):
     packages: tuple[str, ...] = ()
     """Directories with installed dependencies, relative to the version's directory."""
     program: tuple[str, ...] = ()
-    """Program and arguments that speak the protocol; empty for what the nursery forks. Those that
-    begin with ``./`` are in the version's directory."""
+    """Program and arguments that speak the protocol; empty for what the fork server forks. Those
+    that begin with ``./`` are in the version's directory."""
 
     files: dict[str, int] = {}
-    """Sizes of all files, by their paths below the version's directory; see :mod:`.soundness`."""
+    """Sizes of all files, by their paths below the version's directory; see :mod:`.integrity`."""
 
     def command(self, place: Path) -> list[str]:
         """Program and arguments, for a version whose directory is ``place``."""

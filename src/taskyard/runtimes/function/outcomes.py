@@ -27,7 +27,7 @@ _ERROR: Final = re.compile(r"(Uncaught )?[A-Za-z_][\w.:]*( \[\w+\])?: .")
 """How a line begins that names an exception and says its words."""
 
 
-class Ending(Struct, frozen=True):
+class Outcome(Struct, frozen=True):
     """How a call ended, its output aside."""
 
     state: AttemptState
@@ -40,30 +40,30 @@ class Ending(Struct, frozen=True):
     blob: bytes | None = None
 
 
-class Nonsense(Exception):
-    """A member says what no member says."""
+class InvalidAnswer(Exception):
+    """An instance says what no instance says."""
 
 
 def _printed(payload: bytes, out_size: int, order: object) -> dict[str, bytes]:
-    """What was printed, and in what order if we know that: no answer of a member has bytes."""
+    """What was printed, and in what order if we know that: no answer of an instance has bytes."""
     printed = {"stdout": payload[:out_size], "stderr": payload[out_size:]}
     if isinstance(order, bytes):
         printed[output_index.FILE] = order
     return {name: data for name, data in printed.items() if data}
 
 
-def answered(said: dict[str, Any], payload: bytes) -> tuple[Ending, dict[str, bytes]]:
-    """What an answer means, and what was printed. Raises ``Nonsense``."""
+def answered(said: dict[str, Any], payload: bytes) -> tuple[Outcome, dict[str, bytes]]:
+    """What an answer means, and what was printed. Raises ``InvalidAnswer``."""
     try:
         body_size, out_size, err_size = (int(one) for one in said["sizes"])
     except (KeyError, TypeError, ValueError) as error:
-        raise Nonsense("sizes") from error
+        raise InvalidAnswer("sizes") from error
     if min(body_size, out_size, err_size) < 0 or body_size + out_size + err_size != len(payload):
-        raise Nonsense("sizes")
+        raise InvalidAnswer("sizes")
     printed = _printed(payload[body_size:], out_size, said.get(output_index.FILE))
     if "error" in said:
         code = said.get("exit")
-        ending = Ending(
+        ending = Outcome(
             AttemptState.FAILED,
             Reason.FUNCTION_ERROR,
             str(said["error"])[:2000],
@@ -72,18 +72,18 @@ def answered(said: dict[str, Any], payload: bytes) -> tuple[Ending, dict[str, by
         return ending, printed
     status, headers = said.get("status"), said.get("headers")
     if type(status) is not int or not 200 <= status <= 599 or not isinstance(headers, list):
-        raise Nonsense("status")
+        raise InvalidAnswer("status")
     try:
         pairs = tuple((str(name), str(value)) for name, value in headers)
     except (TypeError, ValueError) as error:
-        raise Nonsense("headers") from error
+        raise InvalidAnswer("headers") from error
     for name, value in pairs:
         wrong = _wrong_with(name, value)
         if wrong is not None:
             text = f"the handler answered with something unusable: {wrong}"
-            return Ending(AttemptState.FAILED, Reason.FUNCTION_ERROR, text), printed
+            return Outcome(AttemptState.FAILED, Reason.FUNCTION_ERROR, text), printed
     result = CallResult(status, pairs, payload[:body_size], body_size)
-    return Ending(AttemptState.SUCCEEDED, result=result), printed
+    return Outcome(AttemptState.SUCCEEDED, result=result), printed
 
 
 def _wrong_with(name: str, value: str) -> str | None:
@@ -116,7 +116,7 @@ def summary(text: str) -> str:
     return " ".join(worded[-1].split())[:_SUMMARY] if worded else text.strip()[:_SUMMARY]
 
 
-def with_blob(ending: Ending, header: str) -> Ending:
+def with_blob(ending: Outcome, header: str) -> Outcome:
     """Take what the function keeps out of the answer's headers; fail what cannot be kept."""
     if ending.result is None or not header:
         return ending
@@ -127,39 +127,39 @@ def with_blob(ending: Ending, header: str) -> Ending:
         blob = base64.b64decode(values[-1].strip(), validate=True)
     except (binascii.Error, ValueError):
         text = f"the header {header} of the answer is not base64"
-        return Ending(AttemptState.FAILED, Reason.FUNCTION_ERROR, text)
+        return Outcome(AttemptState.FAILED, Reason.FUNCTION_ERROR, text)
     if len(blob) > BLOB_BYTES:
         text = f"the header {header} of the answer has more than {BLOB_BYTES} bytes"
-        return Ending(AttemptState.FAILED, Reason.FUNCTION_ERROR, text)
+        return Outcome(AttemptState.FAILED, Reason.FUNCTION_ERROR, text)
     kept = tuple(pair for pair in ending.result.headers if pair[0].lower() != header.lower())
     result = replace(ending.result, headers=kept)
     return replace(ending, result=result, blob=blob)
 
 
-def died(call: Call, status: int | None, *, out_of_memory: bool) -> Ending:
-    """What it means that the member of a call is dead."""
+def died(call: Call, status: int | None, *, out_of_memory: bool) -> Outcome:
+    """What it means that the instance of a call is dead."""
     if call.forced is Reason.TIMEOUT:
         limit = call.assignment.timeout_s
-        return Ending(
+        return Outcome(
             AttemptState.FAILED, Reason.TIMEOUT, f"ran over its time limit of {limit:g} s"
         )
     if call.forced is Reason.KILLED:
-        return Ending(AttemptState.KILLED, Reason.KILLED, "killed")
+        return Outcome(AttemptState.KILLED, Reason.KILLED, "killed")
     if out_of_memory:
-        return Ending(
+        return Outcome(
             AttemptState.FAILED, Reason.OUT_OF_MEMORY, "needed more memory than it may have"
         )
     if status is None:
-        return Ending(
+        return Outcome(
             AttemptState.FAILED, Reason.SIGNAL, "its process ended in the middle of the call"
         )
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         text = f"its process exited with code {code} in the middle of the call"
-        return Ending(AttemptState.FAILED, Reason.EXIT_CODE, text, exit_code=code)
+        return Outcome(AttemptState.FAILED, Reason.EXIT_CODE, text, exit_code=code)
     name = signal_name(-code)
     text = f"its process died of {name} in the middle of the call"
-    return Ending(AttemptState.FAILED, Reason.SIGNAL, text, signal=name)
+    return Outcome(AttemptState.FAILED, Reason.SIGNAL, text, signal=name)
 
 
 def confinement(assignment: Assignment) -> Confinement:

@@ -1,5 +1,5 @@
-"""What members print that have it in files: handed over in memory, or as files in the attempt's
-directory. Others have pipes (:mod:`.member_output`).
+"""What instances print that have it in files: handed over in memory, or as files in the attempt's
+directory. Others have pipes (:mod:`.instance_output`).
 """
 
 import contextlib
@@ -10,14 +10,14 @@ from typing import Final
 
 from taskyard.core import output_index
 from taskyard.core.attempts import StreamSize
-from taskyard.runtimes.function.instance import Call, Member
-from taskyard.runtimes.function.member_output import CARRIED_BYTES, Printed
+from taskyard.runtimes.function.instance import Call, Instance
+from taskyard.runtimes.function.instance_output import CARRIED_BYTES, Printed
 
 STREAMS: Final = ("stdout", "stderr")
 
 
-def link_output(call: Call, member: Member) -> None:
-    """Let the member's files be the attempt's as well, where followers see them grow.
+def link_output(call: Call, instance: Instance) -> None:
+    """Let the instance's files be the attempt's as well, where followers see them grow.
 
     Raises ``OSError``.
     """
@@ -30,26 +30,26 @@ def link_output(call: Call, member: Member) -> None:
     # The order first: readers of the streams look for it.
     for name in (output_index.FILE, *STREAMS):
         if not os.path.lexists(directory / name):
-            os.link(member.directory / name, directory / name)
+            os.link(instance.directory / name, directory / name)
     call.is_linked = True
 
 
-def hand_over(call: Call, member: Member, printed: Printed) -> None:
-    """Let the files be the attempt's alone; the member begins new ones. Raises ``OSError``."""
-    link_output(call, member)
+def hand_over(call: Call, instance: Instance, printed: Printed) -> None:
+    """Let the files be the attempt's alone; the instance begins new ones. Raises ``OSError``."""
+    link_output(call, instance)
     for stream in STREAMS:
         if printed.get(stream):
-            # The member emptied its files before it noticed that they were shared.
+            # The instance emptied its files before it noticed that they were shared.
             with (call.directory / stream).open("ab") as file:
                 file.write(printed[stream])
     for name in (output_index.FILE, *STREAMS):
         with contextlib.suppress(FileNotFoundError):
-            (member.directory / name).unlink()
-    member.fresh = True
+            (instance.directory / name).unlink()
+    instance.fresh = True
 
 
 def left_behind(directory: Path) -> Printed | None:
-    """What a dead member printed last, if it is little; None if it is much."""
+    """What a dead instance printed last, if it is little; None if it is much."""
     printed: Printed = {}
     for stream in STREAMS:
         content = _read(directory / stream)

@@ -1,4 +1,4 @@
-"""What members and zygotes are made of where they are processes of this machine."""
+"""What instances and zygotes are made of where they are processes of this machine."""
 
 import asyncio
 import shutil
@@ -14,7 +14,7 @@ from taskyard.runtimes.function.pool import kill_all
 
 
 class TreeBody:
-    """A member's processes and its directory. Implements ``member.Body``."""
+    """An instance's processes and its directory. Implements ``instance.Body``."""
 
     def __init__(self, tree: Tree, discard: Callable[[], None]) -> None:
         """``discard`` removes the directory; it may block."""
@@ -43,7 +43,7 @@ class TreeBody:
 
 
 def discard_directory(directory: Path) -> None:
-    """Remove a member's directory; most hold nothing but what ``child.confining`` makes."""
+    """Remove an instance's directory; most hold nothing but what ``child.confining`` makes."""
     try:
         (directory / "work").rmdir()
         directory.rmdir()
@@ -52,7 +52,7 @@ def discard_directory(directory: Path) -> None:
 
 
 class Zygote:
-    """The process that forks members of this pool."""
+    """The process that forks instances of this pool."""
 
     def __init__(self, number: int, body: TreeBody) -> None:
         self.number = number

@@ -1,4 +1,4 @@
-"""A pool whose members are processes on this machine."""
+"""A pool whose instances are processes on this machine."""
 
 import asyncio
 import os
@@ -16,14 +16,14 @@ from taskyard.core.states import Reason
 from taskyard.runtimes.function.adopting import NotItsChild, adopt
 from taskyard.runtimes.function.channel import Attached, Channel, datagrams
 from taskyard.runtimes.function.containment import ProcessTrees, Tree
-from taskyard.runtimes.function.instance import Answer, Member
+from taskyard.runtimes.function.instance import Answer, Instance
+from taskyard.runtimes.function.instance_output import Descriptor, MemberOutput
 from taskyard.runtimes.function.limits import PoolKey
 from taskyard.runtimes.function.manifest import Manifest
-from taskyard.runtimes.function.member_output import Descriptor, MemberOutput
 from taskyard.runtimes.function.ownership import ids, make_private
 from taskyard.runtimes.function.pool import Host, Pool, how
 from taskyard.runtimes.function.process_body import TreeBody, Zygote, discard_directory
-from taskyard.runtimes.function.sandboxed_fork_server import SandboxedNursery
+from taskyard.runtimes.function.sandboxed_fork_server import SandboxedForkServer
 
 _log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class ProcessHost(Host, Protocol):
     def make(
         self, order: dict[str, Any], attached: Sequence[Attached], pool: "ProcessPool"
     ) -> None:
-        """Have the nursery make a process of this pool."""
+        """Have the fork server make a process of this pool."""
         ...
 
     def output(self) -> MemberOutput:
@@ -44,7 +44,7 @@ class ProcessHost(Host, Protocol):
         ...
 
     def unheard(self) -> None:
-        """The nursery does not make what it was told to: it hangs, and has to be replaced."""
+        """The fork server does not make what it was told to: it hangs, and has to be replaced."""
         ...
 
     def lost(self, pool: "ProcessPool") -> None:
@@ -53,7 +53,7 @@ class ProcessHost(Host, Protocol):
 
 
 class ProcessPool(Pool):
-    """Members that a zygote forks, or that the nursery makes."""
+    """Instances that a zygote forks, or that the fork server makes."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class ProcessPool(Pool):
         manifest: Manifest,
         place: Path,
         run: Path,
-        sandbox: SandboxedNursery | None = None,
+        sandbox: SandboxedForkServer | None = None,
     ) -> None:
         """``place`` is the version's directory, ``run`` where processes have theirs.
 
@@ -75,12 +75,12 @@ class ProcessPool(Pool):
         self._run = run
         self._sandbox = sandbox
         self._user = os.geteuid() if sandbox is not None else key.identity.uid
-        """Of members that may not enter cgroups themselves; None if they may."""
+        """Of instances that may not enter cgroups themselves; None if they may."""
         self._zygote: Zygote | None = None
         self._making_zygote = asyncio.Lock()
         self._direct = bool(manifest.program)
         self._outside: dict[int, bool] = {}
-        """Members that a zygote of another user, or in a sandbox, was asked for, and that are not
+        """Instances that a zygote of another user, or in a sandbox, was asked for, and that are not
         in their cgroups yet; with whether they said that they are ready."""
         self._adopting: set[int] = set()
         """Those of them that are just being moved."""
@@ -99,24 +99,24 @@ class ProcessPool(Pool):
                 zygote.channel.close()
             zygote.ready.set()
             self._host.spawn(zygote.body.remove)
-        if self._sandbox is not None and not self.members:
+        if self._sandbox is not None and not self.instances:
             self._host.spawn(self._sandbox.close)
 
-    def take_out(self, member: Member) -> None:
+    def take_out(self, instance: Instance) -> None:
         """See the base."""
-        self._outside.pop(member.number, None)
-        self._adopting.discard(member.number)
-        super().take_out(member)
-        if self._sandbox is not None and self._closed and not self.members:
-            self._host.spawn(self._close_sandbox, member)
+        self._outside.pop(instance.number, None)
+        self._adopting.discard(instance.number)
+        super().take_out(instance)
+        if self._sandbox is not None and self._closed and not self.instances:
+            self._host.spawn(self._close_sandbox, instance)
 
-    async def _close_sandbox(self, last: Member) -> None:
+    async def _close_sandbox(self, last: Instance) -> None:
         await last.body.remove()
         if self._sandbox is not None:
             await self._sandbox.close()
 
     def heard(self, said: dict[str, Any]) -> None:
-        """What the nursery says about a process of this pool."""
+        """What the fork server says about a process of this pool."""
         if "born" in said:
             pid = int(said["pid"])
             if self._sandbox is not None:
@@ -142,7 +142,7 @@ class ProcessPool(Pool):
             self._fail(str(said["failed"]))
         elif "forks" in said:
             if not said["forks"]:
-                # Threads do not survive a fork: each member imports the handler by itself.
+                # Threads do not survive a fork: each instance imports the handler by itself.
                 self._direct = True
             if self._zygote is not None:
                 self._zygote.ready.set()
@@ -159,24 +159,24 @@ class ProcessPool(Pool):
             self._exited(said["exited"], status)
 
     def _born(self, number: int, pid: int) -> None:
-        member = self.members.get(number)
-        if member is not None:
-            member.pid = pid
-            if isinstance(member.body, TreeBody):
-                member.body.tree.spawned(pid)
+        instance = self.instances.get(number)
+        if instance is not None:
+            instance.pid = pid
+            if isinstance(instance.body, TreeBody):
+                instance.body.tree.spawned(pid)
         elif self._zygote is not None and number == self._zygote.number:
             self._zygote.pid = pid
             self._zygote.body.tree.spawned(pid)
             self._zygote.born.set()
 
     async def _adopt(self, number: int, pid: int) -> None:
-        """Put a member into its cgroups, which its zygote may not; then it can take calls."""
-        member, zygote, uid = self.members.get(number), self._zygote, self._user
-        if member is None or zygote is None or uid is None:
+        """Put an instance into its cgroups, which its zygote may not; then it can take calls."""
+        instance, zygote, uid = self.instances.get(number), self._zygote, self._user
+        if instance is None or zygote is None or uid is None:
             return
         with anyio.move_on_after(self._host.limits.warmup_s):
             await zygote.born.wait()
-        doors = member.body.tree.doors() if isinstance(member.body, TreeBody) else []
+        doors = instance.body.tree.doors() if isinstance(instance.body, TreeBody) else []
         try:
             if self._sandbox is not None:
                 pid = await anyio.to_thread.run_sync(self._sandbox.pid_of, pid, zygote.pid)
@@ -187,25 +187,25 @@ class ProcessPool(Pool):
             return
         except OSError as error:
             # Its end will be heard.
-            _log.info("member not placed", function=self.key.function_id, reason=str(error))
+            _log.info("instance not placed", function=self.key.function_id, reason=str(error))
             return
         self._born(number, pid)
         self._adopting.discard(number)
         if self._outside.pop(number, False):
-            super()._heard_member(member, {"ready": True}, b"")
+            super()._heard_instance(instance, {"ready": True}, b"")
 
-    def _heard_member(self, member: Member, said: Answer, payload: bytes) -> None:
-        if member.number in self._outside and "failed" not in said:
-            self._outside[member.number] = "ready" in said
+    def _heard_instance(self, instance: Instance, said: Answer, payload: bytes) -> None:
+        if instance.number in self._outside and "failed" not in said:
+            self._outside[instance.number] = "ready" in said
             return
-        super()._heard_member(member, said, payload)
+        super()._heard_instance(instance, said, payload)
 
     def _too_late(self, text: str) -> None:
         """See the base. What was never even made is no fault of the function's."""
         if self._zygote is not None:
             hangs = not self._zygote.born.is_set()
         else:
-            hangs = any(not (one.ready or one.pid) for one in self.members.values())
+            hangs = any(not (one.ready or one.pid) for one in self.instances.values())
         if not hangs:
             super()._too_late(text)
             return
@@ -218,19 +218,19 @@ class ProcessPool(Pool):
             self._sandbox.kill()
 
     def _exited(self, number: object, status: int) -> None:
-        member = self.members.get(number) if isinstance(number, int) else None
-        if member is not None:
-            member.status = status
-            member.gone.set()
-            self._over(member)
+        instance = self.instances.get(number) if isinstance(number, int) else None
+        if instance is not None:
+            instance.status = status
+            instance.gone.set()
+            self._over(instance)
         elif self._zygote is not None and number == self._zygote.number:
             if self._zygote.channel is not None:
                 # It may have said why, a moment before and on a way of its own.
                 self._zygote.channel.catch_up()
             self._fail(f"the function's process ended before it was ready ({how(status)})")
 
-    async def _make_member(self) -> None:
-        member: Member | None = None
+    async def _make_instance(self) -> None:
+        instance: Instance | None = None
         try:
             async with self._making_zygote:
                 if not self._direct and self._zygote is None and not self._closed:
@@ -243,23 +243,23 @@ class ProcessPool(Pool):
             number = self._host.number()
             directory, body = await anyio.to_thread.run_sync(self._prepare, number)
             ours, theirs = socket.socketpair()
-            member = Member(
+            instance = Instance(
                 self,
                 number,
                 directory,
                 body,
-                self._heard_member,
+                self._heard_instance,
                 self._hung_up,
                 self._host.limits.result_bytes,
             )
-            member.identity = self.key.identity
-            self.members[number] = member
+            instance.identity = self.key.identity
+            self.instances[number] = instance
             ours.setblocking(False)
-            made = member
+            made = instance
             attached: list[Attached] = [theirs]
             try:
-                member.output = self._processes.output()
-                attached += member.output.ends(self._owner())
+                instance.output = self._processes.output()
+                attached += instance.output.ends(self._owner())
                 await asyncio.get_running_loop().create_unix_connection(lambda: made, sock=ours)
             except BaseException:
                 # The runtime may close while processes are being made; our end the loop closes.
@@ -276,10 +276,10 @@ class ProcessPool(Pool):
                     order |= {"cgroup": [], "identity": None}
                 zygote.channel.send(order, *attached)
         except OSError as error:
-            if member is None:
-                self._births -= 1
+            if instance is None:
+                self._starting -= 1
             else:
-                self.take_out(member)
+                self.take_out(instance)
             self._fail(f"no process could be made: {error}")
 
     async def _make_zygote(self) -> None:
@@ -302,7 +302,7 @@ class ProcessPool(Pool):
         return None if identity.uid is None else ids(identity)
 
     def _order_process(self, order: dict[str, Any], attached: list[Attached]) -> None:
-        """Have a nursery make one, which gets these: its socket, its output and its errors."""
+        """Have a fork server make one, which gets these: its socket, its output and its errors."""
         if self._sandbox is None:
             self._processes.make(order, attached, self)
             return

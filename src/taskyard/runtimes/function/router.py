@@ -1,4 +1,4 @@
-"""Takes calls, gives them to the members of pools, and hears what they say."""
+"""Takes calls, gives them to the instances of pools, and hears what they say."""
 
 import asyncio
 import contextlib
@@ -20,13 +20,13 @@ from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import ResultFiles
 from taskyard.ports.runtime import Assignment, KillOrder
-from taskyard.runtimes.function.completion import INLINE_BYTES, Settlement
-from taskyard.runtimes.function.instance import Answer, Call, Member
+from taskyard.runtimes.function.completion import INLINE_BYTES, Completion
+from taskyard.runtimes.function.instance import Answer, Call, Instance
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
 from taskyard.runtimes.function.manifest import version_directory
 from taskyard.runtimes.function.outcomes import (
-    Ending,
-    Nonsense,
+    InvalidAnswer,
+    Outcome,
     answered,
     kill_report,
     summary,
@@ -43,8 +43,8 @@ Rebuild = Callable[[WorkspaceName, FunctionId, int], Awaitable[bool]]
 """Takes a version; answers whether it can be used now. Raises ``TaskyardError``."""
 
 
-class Switchboard(Settlement):
-    """What all runtimes of functions have in common, whatever their members are made of.
+class Router(Completion):
+    """What all runtimes of functions have in common, whatever their instances are made of.
 
     Args:
         directory: where builds are.
@@ -128,7 +128,7 @@ class Switchboard(Settlement):
             self.spawn(self._open_pool, key)
 
     async def adopt(self, assignment: Assignment, directory: Path, handle: dict[str, Any]) -> None:
-        """See the port. Members die with their worker: there is nothing left to take over."""
+        """See the port. Instances die with their worker: there is nothing left to take over."""
         del directory, handle
         known = self._calls.get(assignment.attempt_id)
         if known is not None:
@@ -142,30 +142,30 @@ class Switchboard(Settlement):
             return
         call = self._calls[assignment.attempt_id] = Call(assignment, Path(), 0.0)
         text = "the worker ended while the call was in its hands"
-        self._report(call, Ending(AttemptState.LOST, Reason.EXIT_UNKNOWN, text), {})
+        self._report(call, Outcome(AttemptState.LOST, Reason.EXIT_UNKNOWN, text), {})
 
     async def kill(self, order: KillOrder) -> None:
         """See the port."""
         call = self._calls.get(order.attempt_id)
         if call is None or call.ended is not None or call.settling:
             return
-        member = call.member
-        if member is None:
+        instance = call.instance
+        if instance is None:
             self._withdraw(call)
             return
         if call.forced is None:
             call.forced = Reason.KILLED
         now = asyncio.get_running_loop().time()
-        self._end_call(call, member, order.signal, order.grace_s, now)
+        self._end_call(call, instance, order.signal, order.grace_s, now)
 
     def _withdraw(self, call: Call) -> None:
-        """End a call that no member has seen."""
+        """End a call that no instance has seen."""
         for pool in self._pools.values():
             with contextlib.suppress(ValueError):
                 pool.waiting.remove(call)
         now = self._clock.now()
         report = kill_report(call, now, "queue", 0, ())
-        ending = Ending(AttemptState.KILLED, Reason.KILLED, "killed", kill_report=report)
+        ending = Outcome(AttemptState.KILLED, Reason.KILLED, "killed", kill_report=report)
         self._report(call, ending, {})
 
     async def release(self, attempt_ids: Sequence[AttemptId]) -> None:
@@ -180,14 +180,14 @@ class Switchboard(Settlement):
         self._number += 1
         return self._number
 
-    def give(self, member: Member, call: Call) -> None:
+    def give(self, instance: Instance, call: Call) -> None:
         """See ``pool.Host``."""
         assignment = call.assignment
         work = assignment.work
         if not isinstance(work, FunctionCall):
             raise TypeError("not a call")
-        call.member, member.call = member, call
-        member.calls += 1
+        call.instance, instance.call = instance, call
+        instance.calls += 1
         if not self._running:
             self._wake.set()
         self._running[assignment.attempt_id] = call
@@ -197,7 +197,7 @@ class Switchboard(Settlement):
         if assignment.timeout_s is not None:
             call.deadline = call.given_at + assignment.timeout_s
         header = {
-            "call": member.calls,
+            "call": instance.calls,
             "id": assignment.attempt_id,
             "task": work.alias or assignment.task_id,
             "function": work.function_id,
@@ -209,59 +209,59 @@ class Switchboard(Settlement):
             "headers": request.headers,
             "timeout_s": assignment.timeout_s,
         }
-        member.fresh = False
-        if member.output is not None:
-            member.output.begin(call.directory, assignment.log_limit_bytes)
-        member.give(header, request.body)
+        instance.fresh = False
+        if instance.output is not None:
+            instance.output.begin(call.directory, assignment.log_limit_bytes)
+        instance.give(header, request.body)
 
-    def heard(self, member: Member, said: Answer, payload: bytes) -> None:
+    def heard(self, instance: Instance, said: Answer, payload: bytes) -> None:
         """See ``pool.Host``."""
-        call = member.call
+        call = instance.call
         if call is None or call.settling:
             return
-        if said.get("call", member.calls) != member.calls:
+        if said.get("call", instance.calls) != instance.calls:
             # What a call left behind says after its end: it is of nobody's interest any more.
             return
         if "progress" in said:
             self._note(call, said)
             return
         if call.forced is not None:
-            # Too late: its member is being killed.
+            # Too late: its instance is being killed.
             return
         try:
             ending, printed = answered(said, payload)
             work = call.assignment.work
             if isinstance(work, FunctionCall) and work.blob_header:
                 ending = with_blob(ending, work.blob_header)
-        except Nonsense as error:
+        except InvalidAnswer as error:
             text = f"its process broke the protocol: {error}"
-            ending, printed = Ending(AttemptState.FAILED, Reason.FUNCTION_ERROR, text), {}
+            ending, printed = Outcome(AttemptState.FAILED, Reason.FUNCTION_ERROR, text), {}
             said = {**said, "kids": True}
         spill = bool(said.get("spill"))
-        if member.output is not None:
-            found = member.output.finish()
+        if instance.output is not None:
+            found = instance.output.finish()
             spill = found is None
             printed = found or printed
         result = ending.result
         easy = not (spill or said.get("kids") or "exit" in said or call.is_linked)
         if easy and (result is None or result.size_bytes <= INLINE_BYTES):
-            self._let_go(call, member)
+            self._let_go(call, instance)
             self._report(call, ending, printed)
-            member.owner.free(member, asyncio.get_running_loop().time())
+            instance.owner.free(instance, asyncio.get_running_loop().time())
             return
         call.settling = True
         over = bool(said.get("kids")) or "exit" in said
-        self.spawn(self._settle, call, member, ending, printed, over, spill)
+        self.spawn(self._settle, call, instance, ending, printed, over, spill)
 
-    def gone(self, member: Member) -> None:
+    def gone(self, instance: Instance) -> None:
         """See ``pool.Host``."""
-        call = member.call
+        call = instance.call
         if call is None:
-            member.owner.take_out(member)
+            instance.owner.take_out(instance)
             return
         if not call.settling:
             call.settling = True
-            self.spawn(self._settle_dead, call, member)
+            self.spawn(self._settle_dead, call, instance)
 
     def failed(self, pool: Pool, calls: list[Call], text: str, reason: Reason) -> None:
         """See ``pool.Host``."""
@@ -271,7 +271,7 @@ class Switchboard(Settlement):
         said = summary(text) or "the function is not usable"
         for call in calls:
             printed = {"stderr": text.encode(errors="replace")[: 16 << 10]}
-            self._report(call, Ending(AttemptState.FAILED, reason, said), printed)
+            self._report(call, Outcome(AttemptState.FAILED, reason, said), printed)
 
     # In the background
 
@@ -310,7 +310,7 @@ class Switchboard(Settlement):
             text = str(error)
         calls = self._opening.pop(key)
         if pool is None:
-            ending = Ending(AttemptState.FAILED, Reason.START_FAILED, text)
+            ending = Outcome(AttemptState.FAILED, Reason.START_FAILED, text)
             for call in calls:
                 if call.ended is None:
                     self._report(call, ending, {})

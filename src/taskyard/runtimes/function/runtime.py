@@ -22,22 +22,22 @@ from taskyard.ports.clock import Clock
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import BuildFailed, ResultFiles
 from taskyard.ports.runtime import Listener
-from taskyard.runtimes.function.abandoned_calls import Orphans
+from taskyard.runtimes.function.abandoned_calls import AbandonedCalls
 from taskyard.runtimes.function.channel import Attached
 from taskyard.runtimes.function.containment import ProcessTrees, Tree
-from taskyard.runtimes.function.fork_server import SANDBOXES, Nursery, locked
-from taskyard.runtimes.function.instance import Call, Member
-from taskyard.runtimes.function.integrity import sound_manifest
+from taskyard.runtimes.function.fork_server import SANDBOXES, ForkServer, locked
+from taskyard.runtimes.function.instance import Call, Instance
+from taskyard.runtimes.function.instance_output import MemberOutput
+from taskyard.runtimes.function.integrity import intact_manifest
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
 from taskyard.runtimes.function.manifest import Manifest
-from taskyard.runtimes.function.member_output import MemberOutput
-from taskyard.runtimes.function.outcomes import Ending
+from taskyard.runtimes.function.outcomes import Outcome
 from taskyard.runtimes.function.ownership import is_taken_back, take_back
 from taskyard.runtimes.function.process_body import TreeBody
 from taskyard.runtimes.function.process_pool import ProcessPool
 from taskyard.runtimes.function.reachability import closed_places
-from taskyard.runtimes.function.router import Switchboard
-from taskyard.runtimes.function.sandboxed_fork_server import SandboxedNursery
+from taskyard.runtimes.function.router import Router
+from taskyard.runtimes.function.sandboxed_fork_server import SandboxedForkServer
 from taskyard.runtimes.function.termination import Termination
 from taskyard.runtimes.function.toolchains.build import CHILD
 
@@ -49,7 +49,7 @@ _TURN_S: Final = 0.01
 _MEANS: Final = "install Taskyard, and keep its data, where every user may pass"
 
 
-class FunctionRuntime(Switchboard):
+class FunctionRuntime(Router):
     """Implements the runtime port for calls of functions.
 
     Args:
@@ -82,14 +82,14 @@ class FunctionRuntime(Switchboard):
         self._closed: list[str] = []
         """Directories that other users need, and cannot get to by themselves."""
         self.process_trees = ProcessTrees(self._cgroup, use_cgroups=False)
-        self._nursery: Nursery | None = None
+        self._fork_server: ForkServer | None = None
         self._nursed = asyncio.Event()
         """Set while there is one."""
         self._numbers: dict[int, ProcessPool] = {}
-        """Pools by the numbers of the processes that the nursery makes for them."""
+        """Pools by the numbers of the processes that the fork server makes for them."""
         self._outputs: set[MemberOutput] = set()
         """Of processes that are not taken leave of."""
-        self._sandboxes: set[SandboxedNursery] = set()
+        self._sandboxes: set[SandboxedForkServer] = set()
         """Those of pools that have one; some may be closed."""
 
     async def open(self, listener: Listener) -> None:
@@ -100,7 +100,7 @@ class FunctionRuntime(Switchboard):
             raise RuntimeUnavailable("functions need Linux with /proc")
         self._listener = listener
         await anyio.to_thread.run_sync(self._prepare)
-        await self._start_nursery()
+        await self._start_fork_server()
         await self._begin()
 
     def _prepare(self) -> None:
@@ -112,36 +112,39 @@ class FunctionRuntime(Switchboard):
         self.process_trees = ProcessTrees(self._cgroup, use_cgroups=self._use_cgroups)
         self.process_trees.sweep()
 
-    async def _start_nursery(self) -> None:
-        nursery = Nursery(
+    async def _start_fork_server(self) -> None:
+        fork_server = ForkServer(
             self._directory,
             self.process_trees.base,
-            self._heard_nursery,
-            self._lost_nursery,
+            self._heard_fork_server,
+            self._lost_fork_server,
             self._closed,
         )
-        await nursery.start()
-        if nursery.obstacle is not None:
+        await fork_server.start()
+        if fork_server.obstacle is not None:
             _log.warning(
-                "functions_out_of_reach", places=self._closed, reason=nursery.obstacle, means=_MEANS
+                "functions_out_of_reach",
+                places=self._closed,
+                reason=fork_server.obstacle,
+                means=_MEANS,
             )
         # Neither are those in sandboxes, which end with their server, too.
         try:
             os.close(await anyio.to_thread.run_sync(locked, self._directory / SANDBOXES))
         except OSError as error:
-            await nursery.close()
+            await fork_server.close()
             raise RuntimeUnavailable(f"sandboxes of functions do not end: {error}") from error
         # Nothing of an earlier life is alive any more.
         await anyio.to_thread.run_sync(_empty, self._run)
-        self._nursery = nursery
+        self._fork_server = fork_server
         self._nursed.set()
 
     async def close(self) -> None:
-        """See the port. All members end: there is nobody who could take them over."""
+        """See the port. All instances end: there is nobody who could take them over."""
         if not await self._end():
             return
-        if self._nursery is not None:
-            await self._nursery.close()
+        if self._fork_server is not None:
+            await self._fork_server.close()
         async with anyio.create_task_group() as group:
             for sandbox in self._sandboxes:
                 group.start_soon(sandbox.close)
@@ -162,11 +165,11 @@ class FunctionRuntime(Switchboard):
     def make(self, order: dict[str, Any], attached: Sequence[Attached], pool: ProcessPool) -> None:
         """See ``process_pool.ProcessHost``."""
         self._numbers[order["number"]] = pool
-        if self._nursery is None:
+        if self._fork_server is None:
             for one in attached:
                 one.close()
         else:
-            self._nursery.order(order, *attached)
+            self._fork_server.order(order, *attached)
 
     def output(self) -> MemberOutput:
         """See ``process_pool.ProcessHost``."""
@@ -176,24 +179,24 @@ class FunctionRuntime(Switchboard):
 
     def unheard(self) -> None:
         """See ``process_pool.ProcessHost``."""
-        if self._nursery is not None:
-            _log.error("the nursery hangs; killing it")
+        if self._fork_server is not None:
+            _log.error("the fork server hangs; killing it")
             # Until its end is heard, calls that come wait for the next one.
             self._nursed.clear()
-            self._nursery.kill()
+            self._fork_server.kill()
 
     def lost(self, pool: ProcessPool) -> None:
         """See ``process_pool.ProcessHost``."""
         if self._closing or self._pools.get(pool.key) is not pool:
             return
-        _log.error("the nursery of a sandbox is gone", function=pool.key.function_id)
+        _log.error("the fork server of a sandbox is gone", function=pool.key.function_id)
         del self._pools[pool.key]
-        self.spawn(self._settle_orphans, Orphans([pool]))
+        self.spawn(self._settle_orphans, AbandonedCalls([pool]))
 
-    def _ask_to_end(self, call: Call, member: Member, name: str, grace_s: float) -> None:
-        if member.pid and isinstance(member.body, TreeBody):
+    def _ask_to_end(self, call: Call, instance: Instance, name: str, grace_s: float) -> None:
+        if instance.pid and isinstance(instance.body, TreeBody):
             number = signal_number(name) or signal.SIGTERM
-            self.spawn(self._terminate, call, member.body.tree, member.pid, number, grace_s)
+            self.spawn(self._terminate, call, instance.body.tree, instance.pid, number, grace_s)
 
     async def _terminate(
         self, call: Call, tree: Tree, pid: int, number: int, grace_s: float
@@ -213,7 +216,7 @@ class FunctionRuntime(Switchboard):
             text = f"this version was deployed as source, but {image_advice(manifest.language)}"
             raise RuntimeUnavailable(text)
         await self._nursed.wait()
-        obstacle = None if self._nursery is None else self._nursery.obstacle
+        obstacle = None if self._fork_server is None else self._fork_server.obstacle
         if obstacle is not None and key.identity.uid is not None:
             needed = (self._directory, CHILD if manifest.program else Path(sys.base_prefix))
             closed = [str(one) for one in needed if str(one) in self._closed]
@@ -224,13 +227,13 @@ class FunctionRuntime(Switchboard):
         if not key.sandboxed:
             return ProcessPool(key, self, manifest, place, self._run)
         run = self._run / f"sandbox-{self.number()}"
-        sandbox = SandboxedNursery(self._directory, place, run)
+        sandbox = SandboxedForkServer(self._directory, place, run)
         self._sandboxes = {one for one in self._sandboxes if not one.is_closed} | {sandbox}
         pool = ProcessPool(key, self, manifest, place, run, sandbox)
         await pool.open()
         return pool
 
-    def _heard_nursery(self, said: dict[str, Any]) -> None:
+    def _heard_fork_server(self, said: dict[str, Any]) -> None:
         number = said.get("born", said.get("exited"))
         pool = self._numbers.get(number) if isinstance(number, int) else None
         if pool is not None:
@@ -238,36 +241,38 @@ class FunctionRuntime(Switchboard):
         if isinstance(number, int) and "exited" in said:
             self._numbers.pop(number, None)
 
-    def _lost_nursery(self) -> None:
+    def _lost_fork_server(self) -> None:
         """Every function process is dead or dying; begin again."""
         if self._closing:
             return
-        _log.error("the nursery is gone; starting another one")
-        dead, self._nursery = self._nursery, None
+        _log.error("the fork server is gone; starting another one")
+        dead, self._fork_server = self._fork_server, None
         self._nursed.clear()
         pools, self._pools = self._pools, {}
-        orphans = Orphans(pools.values())
+        abandoned = AbandonedCalls(pools.values())
         self._numbers.clear()
-        self.spawn(self._replace_nursery, dead, orphans)
+        self.spawn(self._replace_fork_server, dead, abandoned)
 
-    async def _replace_nursery(self, dead: Nursery | None, orphans: Orphans) -> None:
+    async def _replace_fork_server(
+        self, dead: ForkServer | None, abandoned: AbandonedCalls
+    ) -> None:
         if dead is not None:
             await dead.close()
         await anyio.to_thread.run_sync(self.process_trees.sweep)
-        await self._settle_orphans(orphans)
-        while self._nursery is None:
+        await self._settle_orphans(abandoned)
+        while self._fork_server is None:
             try:
-                await self._start_nursery()
+                await self._start_fork_server()
             except RuntimeUnavailable as error:
-                _log.error("no nursery", error=str(error), retry_in_s=_RESTART_PAUSE_S)
+                _log.error("no fork server", error=str(error), retry_in_s=_RESTART_PAUSE_S)
                 await anyio.sleep(_RESTART_PAUSE_S)
 
-    async def _settle_orphans(self, orphans: Orphans) -> None:
+    async def _settle_orphans(self, abandoned: AbandonedCalls) -> None:
         text = "the ancestor of all function processes died"
-        ending = Ending(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
-        for call, member in orphans.given:
-            await self._settle_orphan(call, member, ending)
-        for call in orphans.waiting:
+        ending = Outcome(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
+        for call, instance in abandoned.given:
+            await self._settle_orphan(call, instance, ending)
+        for call in abandoned.waiting:
             self._report(call, ending, {})
 
 
@@ -282,7 +287,7 @@ def _described(place: Path, identity: Identity) -> Manifest:
             take_back(place, os.geteuid(), identity)
         except BuildFailed as error:
             raise OSError(str(error)) from error
-    return sound_manifest(place)
+    return intact_manifest(place)
 
 
 def _empty(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""The nursery of one pool, in a sandbox that shows nothing but what the pool's version needs."""
+"""The fork server of one pool, in a sandbox that shows only what the pool's version needs."""
 
 import os
 import shutil
@@ -11,14 +11,14 @@ import anyio.to_thread
 import structlog
 
 from taskyard.runtimes.function.channel import Attached
-from taskyard.runtimes.function.fork_server import Nursery
+from taskyard.runtimes.function.fork_server import ForkServer
 from taskyard.runtimes.function.sandbox import sandboxed
 from taskyard.runtimes.function.translating import seen_from_here
 
 _log = structlog.get_logger(__name__)
 
 
-class SandboxedNursery:
+class SandboxedForkServer:
     """Makes the processes of one pool; they see each other, their version and nothing else.
 
     Their directories are below one that they may write to, so that names there mean nothing: this
@@ -34,7 +34,7 @@ class SandboxedNursery:
         self.run = run
         self._directory = directory
         self._place = place
-        self._nursery: Nursery | None = None
+        self._fork_server: ForkServer | None = None
         self._top = -1
         self._directories: dict[int, int] = {}
         self.is_closed = False
@@ -44,38 +44,40 @@ class SandboxedNursery:
     ) -> None:
         """Start it. Raises ``RuntimeUnavailable``, ``OSError``."""
         self._top = await anyio.to_thread.run_sync(self._make_top)
-        nursery = None
+        fork_server = None
         try:
             command = await anyio.to_thread.run_sync(self._command)
-            nursery = Nursery(self._directory, None, heard, hung_up, sandbox=command)
-            await nursery.start()
+            fork_server = ForkServer(self._directory, None, heard, hung_up, sandbox=command)
+            await fork_server.start()
         except BaseException:
             with anyio.CancelScope(shield=True):
-                if nursery is not None:
-                    await nursery.close()
+                if fork_server is not None:
+                    await fork_server.close()
                 await self.close()
             raise
-        self._nursery = nursery
+        self._fork_server = fork_server
 
     def order(self, message: dict[str, Any], *attached: Attached) -> None:
-        """See ``Nursery.order``."""
-        if self._nursery is None:
+        """See ``ForkServer.order``."""
+        if self._fork_server is None:
             for one in attached:
                 one.close()
         else:
-            self._nursery.order(message, *attached)
+            self._fork_server.order(message, *attached)
 
     def kill(self) -> None:
         """End it, and with it everything in the sandbox, at once."""
-        if self._nursery is not None:
-            self._nursery.kill()
+        if self._fork_server is not None:
+            self._fork_server.kill()
 
     def pid_of(self, pid: int, parent: int | None = None) -> int:
-        """The pid, out here, of a child of ``parent``, or of the nursery.
+        """The pid, out here, of a child of ``parent``, or of the fork server.
 
         Raises ``ProcessLookupError`` if it has no such child.
         """
-        above = self._nursery.pid if parent is None and self._nursery is not None else parent
+        above = (
+            self._fork_server.pid if parent is None and self._fork_server is not None else parent
+        )
         found = seen_from_here(pid, above) if above else None
         if found is None:
             raise ProcessLookupError(f"no process {pid} in the sandbox")
@@ -102,9 +104,9 @@ class SandboxedNursery:
         Not before the last process was taken leave of: their directories are closed here.
         """
         self.is_closed = True
-        nursery, self._nursery = self._nursery, None
-        if nursery is not None:
-            await nursery.close()
+        fork_server, self._fork_server = self._fork_server, None
+        if fork_server is not None:
+            await fork_server.close()
         top, self._top = self._top, -1
         if top >= 0:
             for descriptor in (top, *self._directories.values()):

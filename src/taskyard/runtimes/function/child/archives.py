@@ -56,7 +56,7 @@ class Refused(Exception):
     """The archive is not unpacked; the message says why."""
 
 
-class Entry(NamedTuple):
+class ArchiveEntry(NamedTuple):
     """A file or a directory in an archive."""
 
     name: str
@@ -74,7 +74,7 @@ def is_archive(start: bytes) -> bool:
     return is_zip(start) or _compression(start) is not None or start[257:262] == b"ustar"
 
 
-def entries(file: IO[bytes], limit_bytes: int, limit_entries: int) -> Iterator[Entry]:
+def entries(file: IO[bytes], limit_bytes: int, limit_entries: int) -> Iterator[ArchiveEntry]:
     """What is in an archive, in its order; each is to be read before the next one is asked for.
 
     Args:
@@ -104,7 +104,7 @@ def too_many(limit_entries: int) -> Refused:
 # Zip
 
 
-def _zip_entries(file: IO[bytes], limit_bytes: int, limit_entries: int) -> Iterator[Entry]:
+def _zip_entries(file: IO[bytes], limit_bytes: int, limit_entries: int) -> Iterator[ArchiveEntry]:
     _check_contents(file, limit_entries)
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
@@ -121,10 +121,10 @@ def _zip_entries(file: IO[bytes], limit_bytes: int, limit_entries: int) -> Itera
             if info.flag_bits & _ENCRYPTED:
                 raise Refused(f"{name!r} is encrypted; pack it without a password")
             if info.is_dir():
-                yield Entry(name, None)
+                yield ArchiveEntry(name, None)
                 continue
             with archive.open(info) as content:
-                yield Entry(name, content.read)
+                yield ArchiveEntry(name, content.read)
                 if content.read(1) or content.tell() != info.file_size:
                     raise Refused(f"{name!r} has not the size that the archive says it has")
 
@@ -249,7 +249,7 @@ class _Stream:
 
 def _tar_entries(
     file: IO[bytes], start: bytes, limit_bytes: int, limit_entries: int
-) -> Iterator[Entry]:
+) -> Iterator[ArchiveEntry]:
     compression = _compression(start)
     raw = file if compression is None else compression[1](file)
     refusal = too_large(limit_bytes)
@@ -276,9 +276,9 @@ def _tar_entries(
         raise Refused("the archive is not readable: a header in it is damaged") from error
 
 
-def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Entry:
+def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> ArchiveEntry:
     if info.isdir():
-        return Entry(info.name, None)
+        return ArchiveEntry(info.name, None)
     if info.issparse():
         raise _sparse(info.name)
     content = archive.extractfile(info) if info.isreg() else None
@@ -288,7 +288,7 @@ def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Entry:
     if info.size < 0 or not size.isdecimal() or len(size) > _DIGITS:
         # The standard library takes what is not a number, or a very long one, for 0.
         raise _Damaged
-    return Entry(info.name, content.read)
+    return ArchiveEntry(info.name, content.read)
 
 
 def _compression(start: bytes) -> tuple[str, Callable[[IO[bytes]], Any]] | None:

@@ -2,7 +2,7 @@
 
 Started with two descriptors: a control socket, and a lock that is held while anything of a
 function may be alive. Orders are ``{"number", "argv"?, …}`` with three descriptors attached, a
-socket and what to write output and errors to: fork a zygote or a direct member of a Python
+socket and what to write output and errors to: fork a zygote or a direct instance of a Python
 function, or execute a program with the socket as descriptor 3. Further descriptors are files of
 cgroups, for a fork server that sees none: the process writes 0 there. Answers are
 ``{"born": number, "pid"}`` and ``{"exited": number, "status"}``; zygotes answer alike. Processes

@@ -1,4 +1,4 @@
-"""Frames between a member and the runtime, and datagrams with descriptors; see the package."""
+"""Frames between an instance and the runtime, and datagrams with descriptors; see the package."""
 
 import array
 import json

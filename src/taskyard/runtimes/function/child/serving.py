@@ -1,4 +1,4 @@
-"""A member: answers calls, one at a time, until the other end hangs up."""
+"""An instance: answers calls, one at a time, until the other end hangs up."""
 
 import contextlib
 import contextvars
@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, NoReturn
 from weakref import WeakSet
 
+from taskyard.runtimes.function.child.channel import Channel
 from taskyard.runtimes.function.child.frames import Closed
 from taskyard.runtimes.function.child.leftovers import Leftovers
-from taskyard.runtimes.function.child.link import Link
 from taskyard.runtimes.function.child.request import Context, Request, Unusable, answer_of
 from taskyard.runtimes.function.child.streams import Streams
 
@@ -43,35 +43,35 @@ def serve(
 ) -> NoReturn:
     """Serve until the runtime hangs up; never returns."""
     try:
-        link = Link(sock)
+        channel = Channel(sock)
         leftovers = Leftovers(spec["code"], spec["packages"])
-        member = _Member(link, entrance, streams, leftovers, spec["result_bytes"])
+        instance = _Instance(channel, entrance, streams, leftovers, spec["result_bytes"])
         home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         # What was made on import stays, like all that was opened there.
         kept = frozenset(os.listdir("."))
         streams.begin()
         leftovers.begin()
-        link.ready()
+        channel.ready()
         while True:
-            header, body = link.read()
-            member.answer(header, body)
+            header, body = channel.read()
+            instance.answer(header, body)
             _tidy(home, kept)
     except (Closed, OSError):
         os._exit(0)
 
 
-class _Member:
+class _Instance:
     """What answers one call after the other."""
 
     def __init__(
         self,
-        link: Link,
+        channel: Channel,
         entrance: Entrance,
         streams: Streams,
         leftovers: Leftovers,
         result_bytes: int,
     ) -> None:
-        self._link = link
+        self._channel = channel
         self._entrance = entrance
         self._streams = streams
         self._leftovers = leftovers
@@ -83,10 +83,10 @@ class _Member:
 
     def answer(self, header: dict[str, Any], body: bytes) -> None:
         """Call the handler, and say what became of it. Raises ``OSError``."""
-        request = Request(header, body, partial(self._link.note, header.get("call")))
+        request = Request(header, body, partial(self._channel.note, header.get("call")))
         self._streams.enter()
         code, head, content = self._called(request)
-        if os.getpid() != self._link.pid:
+        if os.getpid() != self._channel.pid:
             # A child that the handler forked, and that came back from it.
             self._streams.flush()
             os._exit(int("error" in head) if code is None else code & 255)
@@ -95,7 +95,7 @@ class _Member:
         # Before the answer: when that arrives, it is looked for.
         self._streams.flush()
         head.update(sizes=[len(content), 0, 0], kids=kids)
-        self._link.answer(head, content)
+        self._channel.answer(head, content)
         if code is not None:
             os._exit(code & 255)
 
@@ -131,7 +131,7 @@ class _Member:
         value = handler(request, Context(request)) if pair else handler(request)
         if type(value) in _PLAIN or not inspect.isawaitable(value):
             return value
-        import asyncio  # noqa: PLC0415 - the nursery has it already
+        import asyncio  # noqa: PLC0415 - the fork server has it already
 
         if isinstance(value, asyncio.Future):
             # Of a loop that the function made.

@@ -1,4 +1,4 @@
-"""Python's standard streams in a member: the same objects from import on, for all calls.
+"""Python's standard streams in an instance: the same objects from import on, for all calls.
 
 A module may take hold of them, wrap them or hand them to its logging when it is imported, so they
 are never replaced; it is the files behind descriptors 1 and 2 that change. What threads and tasks

@@ -113,7 +113,7 @@ def _watch(pid: int) -> int | None:
             if descriptor == 0 and not os.read(0, 1):
                 return None
         with contextlib.suppress(ChildProcessError):
-            # Orphans became ours, and are buried here.
+            # AbandonedCalls became ours, and are buried here.
             while (dead := os.waitpid(-1, os.WNOHANG))[0]:
                 if dead[0] == pid:
                     return dead[1]

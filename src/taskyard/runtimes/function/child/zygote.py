@@ -1,4 +1,4 @@
-"""A process that has imported one function, and forks members of it."""
+"""A process that has imported one function, and forks instances of it."""
 
 import contextlib
 import gc
@@ -26,9 +26,9 @@ _PACKAGE: Final = "function"
 
 
 def become(spec: Json, descriptor: int, outputs: tuple[int, int], parent: int) -> NoReturn:
-    """Turn this newly forked process into a zygote, or with ``direct`` into a member; no return.
+    """Turn this newly forked process into a zygote, or with ``direct`` into an instance; no return.
 
-    ``descriptor`` is the control socket of the zygote, or the member's socket of calls; ``outputs``
+    ``descriptor`` is the zygote's control socket, or the instance's socket of calls; ``outputs``
     are what its output and its errors go to.
     """
     kind = socket.SOCK_STREAM if spec["direct"] else socket.SOCK_SEQPACKET
@@ -137,7 +137,7 @@ def _fork_on_request(
     send(control, {"ready": True, "forks": _leaves_nothing_open(control)})
     poll = select.poll()
     poll.register(control, select.POLLIN)
-    members: dict[int, tuple[int, int]] = {}
+    instances: dict[int, tuple[int, int]] = {}
     with_us = _children()
     tidy = True
     while True:
@@ -150,21 +150,21 @@ def _fork_on_request(
                 if len(given) < 3:
                     continue
                 spec_of_it = {**spec, **order}
-                pid = _fork(control, entrance, streams, spec_of_it, given, members)
+                pid = _fork(control, entrance, streams, spec_of_it, given, instances)
                 watch = os.pidfd_open(pid)
-                members[watch] = (order["number"], pid)
+                instances[watch] = (order["number"], pid)
                 poll.register(watch, select.POLLIN)
                 send(control, {"born": order["number"], "pid": pid})
                 continue
             poll.unregister(descriptor)
-            number, pid = members.pop(descriptor)
+            number, pid = instances.pop(descriptor)
             os.close(descriptor)
             status = os.waitpid(pid, 0)[1]
             # What it left is gone before its end is told.
-            tidy = end_strays(with_us | {one for _, one in members.values()})
+            tidy = end_strays(with_us | {one for _, one in instances.values()})
             send(control, {"exited": number, "status": status})
-        # Only the death of a member makes more of them.
-        tidy = tidy or end_strays(with_us | {one for _, one in members.values()})
+        # Only the death of an instance makes more of them.
+        tidy = tidy or end_strays(with_us | {one for _, one in instances.values()})
 
 
 def _children() -> set[int]:

@@ -9,7 +9,7 @@ import anyio
 
 from taskyard.core import output_index
 from taskyard.runtimes.engine.frames import STDERR, STDOUT
-from taskyard.runtimes.function.member_output import CARRIED_BYTES, Printed
+from taskyard.runtimes.function.instance_output import CARRIED_BYTES, Printed
 from taskyard.runtimes.output import disk_space
 from taskyard.runtimes.output.meta import write_meta
 from taskyard.runtimes.output.order import OrderWriter
@@ -33,7 +33,7 @@ class CapturedOutput:
     """
 
     def __init__(self, directory: Path) -> None:
-        """``directory`` exists and is the member's alone."""
+        """``directory`` exists and is the instance's alone."""
         self._directory = directory
         self._fds: dict[int, int] = {}
         self._size = {STDOUT: 0, STDERR: 0}

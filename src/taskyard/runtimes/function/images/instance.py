@@ -1,4 +1,4 @@
-"""A member that is a container, and the socket it connects to."""
+"""An instance that is a container, and the socket it connects to."""
 
 import asyncio
 import os
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from taskyard.runtimes.function.images.instance_container import InstanceContainer
 from taskyard.runtimes.function.images.request import SOCKET
-from taskyard.runtimes.function.instance import Answer, Member, Owner
+from taskyard.runtimes.function.instance import Answer, Instance, Owner
 
 _SOCKETS = "sockets"
 
 
-class ImageMember(Member):
+class ImageInstance(Instance):
     """A program in a container that answers calls."""
 
     def __init__(
@@ -22,8 +22,8 @@ class ImageMember(Member):
         number: int,
         directory: Path,
         container: InstanceContainer,
-        heard: Callable[[Member, Answer, bytes], None],
-        hung_up: Callable[[Member], None],
+        heard: Callable[[Instance, Answer, bytes], None],
+        hung_up: Callable[[Instance], None],
         result_bytes: int,
         spawn: Callable[..., object],
     ) -> None:
@@ -86,7 +86,7 @@ class ImageMember(Member):
 
 
 def prepare(directory: Path) -> None:
-    """Make a member's directories. Raises ``OSError``.
+    """Make an instance's directories. Raises ``OSError``.
 
     Whoever is to use the socket is known to the image only, so anybody may; but nobody gets
     through the directory around it, other than by the mount inside the container.

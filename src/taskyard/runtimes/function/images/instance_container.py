@@ -61,11 +61,11 @@ class SharedContext(Protocol):
 
 
 class InstanceContainer:
-    """The container of one member. Implements ``function.member.Body``.
+    """The container of one instance. Implements ``function.instance.Body``.
 
     Args:
         name: of the container.
-        directory: the member's own; removed with it.
+        directory: the instance's own; removed with it.
         shared: what all share.
         on_end: called once, when the container does not run any more and has said everything.
     """
@@ -306,10 +306,10 @@ class InstanceContainer:
 def _family(pid: int) -> int:
     """How many processes descend from this one, itself included; 1 if it cannot be seen."""
     table = proc.table()
-    members = {pid}
+    instances = {pid}
     grown = True
     while grown:
-        born = {one.pid for one in table.values() if one.parent in members} - members
-        members |= born
+        born = {one.pid for one in table.values() if one.parent in instances} - instances
+        instances |= born
         grown = bool(born)
-    return len(members)
+    return len(instances)

@@ -24,15 +24,15 @@ from taskyard.runtimes.engine.identity import INSTALLATION_LABEL, installation_i
 from taskyard.runtimes.engine.pulling import pull
 from taskyard.runtimes.engine.settings import ContainerSettings
 from taskyard.runtimes.function.images.builder import NOT_LOCAL
-from taskyard.runtimes.function.images.instance import ImageMember
+from taskyard.runtimes.function.images.instance import ImageInstance
 from taskyard.runtimes.function.images.instance_container import InstanceContainer
 from taskyard.runtimes.function.images.pins import Pin, read_pin
 from taskyard.runtimes.function.images.pool import ImagePool
-from taskyard.runtimes.function.instance import Answer, Call, Member
+from taskyard.runtimes.function.instance import Answer, Call, Instance
+from taskyard.runtimes.function.instance_output import CARRIED_BYTES
 from taskyard.runtimes.function.limits import PoolKey, PoolLimits
-from taskyard.runtimes.function.member_output import CARRIED_BYTES
 from taskyard.runtimes.function.output import link_output
-from taskyard.runtimes.function.router import Switchboard
+from taskyard.runtimes.function.router import Router
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ _CLOSE_S: Final = 10.0
 _FETCH_S: Final = 300.0
 
 
-class ImageRuntime(Switchboard):
+class ImageRuntime(Router):
     """Implements the runtime port for calls of functions that are images.
 
     Args:
@@ -166,7 +166,7 @@ class ImageRuntime(Switchboard):
                     await self._remove_stray(self.engine, str(one["Id"]))
 
     async def close(self) -> None:
-        """See the port. All members end: there is nobody who could take them over."""
+        """See the port. All instances end: there is nobody who could take them over."""
         if self._main is None:
             return
         # From here on nothing is reported: the next life says that these calls are lost.
@@ -208,70 +208,70 @@ class ImageRuntime(Switchboard):
                 remark=lambda _line: None,
             )
 
-    def give(self, member: Member, call: Call) -> None:
+    def give(self, instance: Instance, call: Call) -> None:
         """See ``pool.Host``."""
-        if isinstance(member, ImageMember):
-            member.container.output.begin(call.assignment.log_limit_bytes)
-        super().give(member, call)
+        if isinstance(instance, ImageInstance):
+            instance.container.output.begin(call.assignment.log_limit_bytes)
+        super().give(instance, call)
 
-    def heard(self, member: Member, said: Answer, payload: bytes) -> None:
+    def heard(self, instance: Instance, said: Answer, payload: bytes) -> None:
         """See ``pool.Host``. An answer may have overtaken what was printed before it."""
-        call = member.call
+        call = instance.call
         if call is None or call.settling or "progress" in said:
-            super().heard(member, said, payload)
+            super().heard(instance, said, payload)
             return
         counts = _counts(said)
-        if isinstance(member, ImageMember) and (
-            counts is None or not member.container.output.has(counts)
+        if isinstance(instance, ImageInstance) and (
+            counts is None or not instance.container.output.has(counts)
         ):
             call.settling = True
-            self.spawn(self._heard_soon, member, call, said, payload, counts)
+            self.spawn(self._heard_soon, instance, call, said, payload, counts)
             return
-        self._answered(member, call, said, payload)
+        self._answered(instance, call, said, payload)
 
     async def _heard_soon(
         self,
-        member: ImageMember,
+        instance: ImageInstance,
         call: Call,
         said: Answer,
         payload: bytes,
         counts: tuple[int, int] | None,
     ) -> None:
-        await member.container.output.settled(counts)
+        await instance.container.output.settled(counts)
         call.settling = False
-        self._answered(member, call, said, payload)
+        self._answered(instance, call, said, payload)
 
-    def _answered(self, member: Member, call: Call, said: Answer, payload: bytes) -> None:
+    def _answered(self, instance: Instance, call: Call, said: Answer, payload: bytes) -> None:
         sizes = _sizes(said, len(payload))
-        if sizes is not None and isinstance(member, ImageMember):
+        if sizes is not None and isinstance(instance, ImageInstance):
             if sizes[0] > self.limits.result_bytes:
                 text = f"the answer has {sizes[0]} bytes; {self.limits.result_bytes} are allowed"
                 said = {name: said[name] for name in ("exit", "kids") if name in said}
                 said["error"] = text
                 payload, sizes = payload[sizes[0] :], (0, *sizes[1:])
-            said, payload = _with_output(member, call, said, payload, sizes)
-        super().heard(member, said, payload)
+            said, payload = _with_output(instance, call, said, payload, sizes)
+        super().heard(instance, said, payload)
 
-    def _let_go(self, call: Call, member: Member) -> dict[str, StreamSize]:
-        sizes = super()._let_go(call, member)
-        if isinstance(member, ImageMember):
-            output = member.container.output
+    def _let_go(self, call: Call, instance: Instance) -> dict[str, StreamSize]:
+        sizes = super()._let_go(call, instance)
+        if isinstance(instance, ImageInstance):
+            output = instance.container.output
             output.end()
-            if member.fresh and not member.gone.is_set():
+            if instance.fresh and not instance.gone.is_set():
                 try:
                     output.open()
                 except OSError as error:
-                    _log.warning("output lost", container=member.container.name, error=str(error))
-                member.fresh = False
+                    _log.warning("output lost", container=instance.container.name, error=str(error))
+                instance.fresh = False
         return sizes
 
-    def _look_at_output(self, call: Call, member: Member) -> None:
-        if isinstance(member, ImageMember):
+    def _look_at_output(self, call: Call, instance: Instance) -> None:
+        if isinstance(instance, ImageInstance):
             try:
                 if call.is_linked:
-                    member.container.output.look(call.directory)
+                    instance.container.output.look(call.directory)
                 else:
-                    link_output(call, member)
+                    link_output(call, instance)
             except OSError as error:
                 _log.warning("output not linked", error=str(error))
 
@@ -284,11 +284,11 @@ class ImageRuntime(Switchboard):
         finally:
             self._at_work -= 1
 
-    def _ask_to_end(self, call: Call, member: Member, name: str, grace_s: float) -> None:
+    def _ask_to_end(self, call: Call, instance: Instance, name: str, grace_s: float) -> None:
         del call, grace_s
         # An engine sends it to the first process, as it does for other containers.
-        if isinstance(member, ImageMember):
-            self.spawn(member.container.signal, name)
+        if isinstance(instance, ImageInstance):
+            self.spawn(instance.container.signal, name)
 
     async def _pool(self, key: PoolKey, place: Path) -> ImagePool:
         pin = await anyio.to_thread.run_sync(read_pin, place)
@@ -314,16 +314,16 @@ def _sizes(said: Mapping[str, Any], payload: int) -> tuple[int, int, int] | None
 
 
 def _with_output(
-    member: ImageMember, call: Call, said: Answer, payload: bytes, sizes: tuple[int, int, int]
+    instance: ImageInstance, call: Call, said: Answer, payload: bytes, sizes: tuple[int, int, int]
 ) -> tuple[Answer, bytes]:
-    """The answer as a member gives it that takes down its output itself."""
+    """The answer as an instance gives it that takes down its output itself."""
     body, out, err = sizes
     printed = None
     try:
         if not call.is_linked and out + err <= CARRIED_BYTES:
-            printed = member.container.output.collected()
+            printed = instance.container.output.collected()
     except OSError as error:
-        _log.warning("output lost", container=member.container.name, error=str(error))
+        _log.warning("output lost", container=instance.container.name, error=str(error))
     spill = printed is None
     given = printed or {}
     outs = given.get("stdout", b"") + payload[body : body + out]

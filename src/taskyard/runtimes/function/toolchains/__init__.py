@@ -7,8 +7,8 @@ says ``no tool chain``. What compilers keep for next time is in the build's own 
 gone when the build is done: no build sees what another left behind. (Go's own library, which is
 nobody's source, is compiled once.)
 
-A new language is a file here, a line in :data:`TOOL_CHAINS`, and a member in ``child`` that speaks
-the frames of :mod:`taskyard.runtimes.function`.
+A new language is a file here, a line in :data:`TOOL_CHAINS`, and a program in ``child`` that
+speaks the frames of :mod:`taskyard.runtimes.function`.
 """
 
 from typing import Final

@@ -20,7 +20,7 @@ SCRATCH: Final = "scratch"
 """Directory for what is needed while building; removed before the version is put in place."""
 _HOME: Final = "home"
 CHILD: Final = Path(__file__).parent.parent / "child"
-"""Where our members in other languages are."""
+"""Where our instances in other languages are."""
 
 
 @dataclass(slots=True)

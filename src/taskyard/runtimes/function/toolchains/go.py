@@ -1,4 +1,4 @@
-"""Go: a program of the handler's package and our member, compiled in the handler's module."""
+"""Go: a program of the handler's package and our instance, compiled in the handler's module."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from taskyard.runtimes.function.toolchains.build import CHILD, Build, passed
 from taskyard.runtimes.function.toolchains.golibrary import begin_cache
 
 _SDK: Final = "github.com/openfaas/templates-sdk/go-http"
-_MEMBER: Final = "taskyardmember"
+_INSTANCE: Final = "taskyardmember"
 """Directory of our package inside the handler's module."""
 _MODULE: Final = re.compile(r'^module\s+"?([^\s"]+)"?', re.MULTILINE)
 _FROM: Final = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GONOPROXY", "GOTOOLCHAIN")
@@ -58,7 +58,7 @@ class Go:
         program = build.place / "bin" / "function"
         command = [go, "build", *flags, "-buildvcs=false", "-ldflags=-s -w", "-o", str(program)]
         failure = f"{handler} does not compile"
-        await build.run([*command, f"./{_MEMBER}"], root, failure, environment)
+        await build.run([*command, f"./{_INSTANCE}"], root, failure, environment)
         build.say(f"{handler} compiles")
         return Manifest(build.version.language, handler, "Handle", program=("./bin/function",))
 
@@ -79,14 +79,14 @@ def _lay_out(build: Build, handler: str) -> Path:
         raise BuildFailed("go.mod names no module")
     inside = folder.relative_to(root).as_posix()
     path = found[1] if inside == "." else f"{found[1]}/{inside}"
-    member = root / _MEMBER
-    shutil.rmtree(member, ignore_errors=True)
-    member.mkdir()
+    instance = root / _INSTANCE
+    shutil.rmtree(instance, ignore_errors=True)
+    instance.mkdir()
     for one in sorted((CHILD / "go").glob("*.go")):
-        shutil.copy(one, member)
+        shutil.copy(one, instance)
     timed = "true" if _leaves_timers(root) else "false"
     main = _MAIN.format(path=path, module=found[1], timed=timed)
-    (member / "main.go").write_text(main, encoding="utf-8")
+    (instance / "main.go").write_text(main, encoding="utf-8")
     return root
 
 

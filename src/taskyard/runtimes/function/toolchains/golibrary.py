@@ -18,7 +18,7 @@ from taskyard.runtimes.function.integrity import sync_below
 from taskyard.runtimes.function.toolchains.build import Build
 
 _PACKAGES: Final = ("net/http", "encoding/xml", "os/exec", "regexp", "runtime/debug")
-"""What our member needs, and a few that many handlers do; they import most of the others."""
+"""What our instance needs, and a few that many handlers do; they import most of the others."""
 
 
 async def begin_cache(build: Build, go: str, environment: dict[str, str], cache: Path) -> None:

@@ -35,7 +35,7 @@ class JavaScript:
                 "the dependencies could not be installed",
             )
             build.say("dependencies installed")
-        program = (node, str(CHILD / "member.mjs"))
+        program = (node, str(CHILD / "instance.mjs"))
         return Manifest(version.language, handler, version.entry, program=program)
 
 

@@ -51,5 +51,5 @@ class Ruby:
                 # Without any gem there is nothing to set up.
                 before = ("-r", "./gems/bundler/setup.rb")
             build.say("dependencies installed")
-        program = (ruby, "--disable-gems", *before, str(CHILD / "member.rb"))
+        program = (ruby, "--disable-gems", *before, str(CHILD / "instance.rb"))
         return Manifest(build.version.language, handler, "run", program=program)

@@ -1,4 +1,4 @@
-// A member for Go: speaks the protocol of the function runtime over descriptor 3.
+// An instance for Go: speaks the protocol of the function runtime over descriptor 3.
 package main
 
 import (

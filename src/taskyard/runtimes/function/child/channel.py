@@ -1,4 +1,4 @@
-"""A member's way to the runtime: whole frames, of the call that runs, from this process alone."""
+"""An instance's channel to the runtime: whole frames, of the running call, from this process."""
 
 import contextlib
 import os
@@ -9,8 +9,8 @@ from typing import Final
 from taskyard.runtimes.function.child.frames import Json, read_frame, write_frame
 
 
-class Link:
-    """The socket of a member, which any thread of it may write to.
+class Channel:
+    """The socket of an instance, which any thread of it may write to.
 
     Forked children are shut out: what a handler forks shares the socket, and must never answer.
     """

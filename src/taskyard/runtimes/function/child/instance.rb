@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# A member for Ruby: speaks the protocol of the function runtime over descriptor 3.
+# An instance for Ruby: speaks the protocol of the function runtime over descriptor 3.
 require 'fileutils'
 require 'json'
 require 'socket'
@@ -132,7 +132,7 @@ class TaskyardLeft
 end
 
 # Answers calls, one at a time, until the runtime hangs up.
-class TaskyardMember
+class TaskyardInstance
   def initialize(runtime, result_bytes, left)
     @runtime = runtime
     @result_bytes = result_bytes
@@ -326,7 +326,7 @@ end
 taskyard.say({ ready: true })
 begin
   left = TaskyardLeft.new(code, File.join(File.dirname(code), 'gems'))
-  TaskyardMember.new(taskyard, Integer(result_bytes), left).serve
+  TaskyardInstance.new(taskyard, Integer(result_bytes), left).serve
 rescue SystemCallError, IOError
   # The runtime is gone.
 end

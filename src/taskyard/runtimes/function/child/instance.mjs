@@ -1,4 +1,4 @@
-// A member for JavaScript: speaks the protocol of the function runtime over descriptor 3.
+// An instance for JavaScript: speaks the protocol of the function runtime over descriptor 3.
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import net from 'node:net';
