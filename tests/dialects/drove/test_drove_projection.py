@@ -1,4 +1,4 @@
-"""The board under changes that come earlier or later than one would think."""
+"""The projection of active tasks under changes that come earlier or later than expected."""
 
 import anyio
 import pytest
