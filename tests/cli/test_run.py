@@ -5,11 +5,10 @@ import os
 import pty
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from command_line import PROGRAM, Program
+from command_line import PROGRAM, Program, read_terminal
 
 
 @pytest.mark.parametrize(
@@ -113,15 +112,8 @@ def on_terminal(
         os.execve(command[0], command, environment)  # noqa: S606 - behind a fork for the pty
     screen = b""
     sent: list[bytes] = []
-    deadline = time.monotonic() + 30
     try:
-        while time.monotonic() < deadline:
-            try:
-                data = os.read(terminal, 4096)
-            except OSError:
-                break
-            if not data:
-                break
+        while data := read_terminal(terminal, screen):
             screen += data
             if b"up" in screen and not sent:
                 os.write(terminal, b"\x03")

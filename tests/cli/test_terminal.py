@@ -4,7 +4,7 @@ import os
 import pty
 from pathlib import Path
 
-from command_line import PROGRAM, Program
+from command_line import PROGRAM, Program, read_terminal
 
 
 def screen(
@@ -21,13 +21,7 @@ def screen(
         os.execve(PROGRAM[0], [*PROGRAM, *arguments], wide)  # noqa: S606 - behind a fork
     printed = b""
     try:
-        while True:
-            try:
-                data = os.read(terminal, 4096)
-            except OSError:
-                break
-            if not data:
-                break
+        while data := read_terminal(terminal, printed):
             printed += data
             if until and until in printed:
                 os.write(terminal, b"\x03")

@@ -1,11 +1,14 @@
 """Questions at the terminal, and passwords that are typed without being shown."""
 
 import getpass
+import select
 import signal
 import sys
 from pathlib import Path
 
 from taskyard.cli.errors import UsageError
+
+_LOOK_AGAIN_S = 0.25
 
 
 def read_hidden(from_stdin: bool, what: str, flag: str) -> str:
@@ -34,6 +37,9 @@ def ask(question: str) -> str | None:
     try:
         with Path("/dev/tty").open("r+b", buffering=0) as terminal:
             terminal.write(f"\n{question} ".encode())
+            # Looked at again and again: an interrupt just before a read begins would not end it.
+            while not select.select([terminal], [], [], _LOOK_AGAIN_S)[0]:
+                pass
             line = terminal.readline()
     except OSError:
         return None

@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import FrameType
 
 from taskyard.cli.output import note, write_error, write_out
@@ -14,6 +14,9 @@ from taskyard.sdk.models import Exit
 
 PATIENCE_S = 300.0
 """How long a follower waits for a server that does not answer; restarts take less."""
+_LOOK_AGAIN_S = 0.25
+"""A signal that arrives in the moment before a thread begins to wait wakes nobody; its handler runs
+once the wait is over, so no wait is longer than this."""
 _AHEAD = 64
 """Records read before the terminal has taken the earlier ones."""
 
@@ -52,7 +55,10 @@ class TaskStream:
         """Records and interruptions until the task has ended. Raises what following raised."""
         self._thread.start()
         while True:
-            item = self._queue.get()
+            try:
+                item = self._queue.get(timeout=_LOOK_AGAIN_S)
+            except Empty:
+                continue
             if isinstance(item, Ended):
                 if item.error is not None:
                     raise item.error
