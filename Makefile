@@ -35,6 +35,7 @@ check: $(STAMP)
 	@for folder in $$(find tests -mindepth 2 -name 'test_*.py' -printf '%h\n' | sort -u); do \
 	  echo "mypy $$folder" && MYPYPATH="src:tests:$$folder" $(BIN)/mypy $$folder || exit 1; done
 	$(BIN)/lint-imports
+	$(BIN)/python tools/check_words.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .

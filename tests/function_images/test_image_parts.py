@@ -37,6 +37,7 @@ async def test_little_output_is_collected_once(output: CapturedOutput) -> None:
     output.take(STDOUT, b"out")
     output.take(STDERR, b"err")
     collected = output.collected()
+    assert collected is not None
     assert (collected["stdout"], collected["stderr"]) == (b"out", b"err")
     assert [one.stream for one in decode(collected["order"])] == [1, 2]
     assert output.collected() == {}
