@@ -2,8 +2,11 @@
 
 import pytest
 
+from taskyard.core.attempts import StreamSize
+from taskyard.core.output_index import FILE, STDOUT, encode
 from taskyard.core.states import AttemptState, Reason
 from taskyard.runtimes.function.outcomes import answered, summary
+from taskyard.runtimes.function.output import within
 
 
 @pytest.mark.parametrize(
@@ -73,3 +76,15 @@ def test_headers_that_http_can_carry_are_kept() -> None:
 def test_a_trace_is_summed_up_by_the_line_that_names_the_error(text: str, said: str) -> None:
     """Not by its last line, which may be a bracket."""
     assert summary(text) == said
+
+
+def test_only_we_tell_the_order_of_what_was_printed() -> None:
+    """An answer is JSON, in which nobody can claim one; an index as long as its output is cut."""
+    said = {"sizes": [0, 2, 1], "error": "x", FILE: "claimed"}
+    assert answered(said, b"oue")[1] == {"stdout": b"ou", "stderr": b"e"}
+    index = encode(1, 1, STDOUT) * 2000
+    _, printed = answered({**said, FILE: index}, b"oue")
+    assert printed[FILE] == index
+    kept, sizes = within(printed, 1)
+    assert kept == {"stdout": b"o", "stderr": b"e", FILE: index[:16384]}
+    assert sizes == {"stdout": StreamSize(1, 1), "stderr": StreamSize(1, 0)}
