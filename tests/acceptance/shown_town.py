@@ -141,7 +141,7 @@ class Town:
         again = api.get(f"/tasks/{first}").json()
         answer = api.post("/tasks", json={"command": again["command"], "env": again["env"]})
         assert answer.status_code == 422
-        assert "not shown" in answer.text
+        assert "placeholder of a hidden value" in answer.text
         self.seen["native POST /tasks (masked)"] = answer.content
 
     def _functions(self, api: httpx2.Client) -> None:
