@@ -132,3 +132,21 @@ async def test_a_directory_serves_attempts_of_the_same_user_only(tmp_path: Path)
     assert second.path(C).stat().st_ino != inode
     await second.make({B: 4711})
     assert second.path(B).stat().st_ino == inode
+
+
+async def test_a_directory_in_which_nothing_is_the_works_serves_everybody(tmp_path: Path) -> None:
+    """Its files are this process's own: no work ever had one open."""
+    time = Time()
+    directories = AttemptDirectories(tmp_path, monotonic=time)
+    await directories.open()
+    await directories.make({A: 4711})
+    for name in ("stdout", "order"):
+        (directories.path(A) / name).write_text("x")
+        (directories.path(A) / name).chmod(0o600)
+    inode = directories.path(A).stat().st_ino
+    assert directories.recycle(directories.path(A))
+    time.s += 10
+    await directories.make({B: 4712})
+    assert directories.path(B).stat().st_ino == inode
+    assert (directories.path(B) / "stdout").stat().st_size == 0
+    assert (directories.path(B) / "order").stat().st_size == 0

@@ -3,8 +3,9 @@
 Making and deleting the handful of files and directories that one attempt needs costs more than
 running a short command, and on a file system that avoids recently freed inodes it costs more with
 every one. So the directory of an attempt that left nothing behind is emptied and renamed to serve
-another one of the same user: whoever kept one of its files open must not get hold of what another
-user's attempt writes.
+another one: of any user if all in it is this process's own, which no work can open; of the same
+user if not, as whoever kept one of its files open must not get hold of what another user's attempt
+writes.
 """
 
 import contextlib
@@ -29,6 +30,8 @@ spares them from having to, nearly always."""
 _SPARE_MAX: Final = 8192
 _FILES: Final = frozenset({"stdout", "stderr", output_index.FILE, "meta.json", "attempt.jsonl"})
 _WORK: Final = "work"
+_ANYBODY: Final = -1
+"""In place of a user: the directory can serve every one."""
 
 
 class AttemptDirectories:
@@ -93,12 +96,13 @@ class AttemptDirectories:
         return True
 
     def _take_spare(self, owner: int) -> str | None:
-        spare = self._spare.get(owner)
-        if spare and spare[0][0] <= self._monotonic():
-            with contextlib.suppress(IndexError):
-                taken = spare.popleft()[1]
-                self._spare_count -= 1
-                return taken
+        for served in (owner, _ANYBODY):
+            spare = self._spare.get(served)
+            if spare and spare[0][0] <= self._monotonic():
+                with contextlib.suppress(IndexError):
+                    taken = spare.popleft()[1]
+                    self._spare_count -= 1
+                    return taken
         return None
 
     def _put_aside(self, owner: int, ready_at: float, spare: str) -> None:
@@ -134,12 +138,14 @@ def _make_all(targets: list[str]) -> None:
 
 
 def _owner_of(directory: Path) -> int | None:
-    """The one user, besides this process's, whom things in it belong to; ours if there is none.
+    """The one user whom things in it belong to, besides what is always this process's own;
+    ``_ANYBODY`` if there is nothing else.
 
     None unless everything in it is of the kind and with the rights it was made with.
     """
     ours = os.geteuid()
     others: set[int] = set()
+    has_work = False
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
@@ -151,11 +157,15 @@ def _owner_of(directory: Path) -> int | None:
                         return None
                 elif entry.name != _WORK or not _is_untouched(entry.path, facts):
                     return None
+                else:
+                    has_work = True
     except OSError:
         return None
     if len(others) > 1:
         return None
-    return others.pop() if others else ours
+    if others:
+        return others.pop()
+    return ours if has_work else _ANYBODY
 
 
 def _is_untouched(work: str, facts: os.stat_result) -> bool:
