@@ -1,9 +1,8 @@
 """One attempt and its container, from the pull to the proof that nothing of it runs."""
 
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import anyio
 import msgspec
@@ -35,7 +34,7 @@ from taskyard.runtimes.engine.container_state import (
     judge,
     may_lack_memory,
 )
-from taskyard.runtimes.engine.errors import CannotRun, EngineRefused, EngineUnreachable
+from taskyard.runtimes.engine.errors import CannotRun, EngineUnreachable
 from taskyard.runtimes.engine.killing import METHOD, Killing
 
 _log = structlog.get_logger(__name__)
@@ -43,13 +42,9 @@ _log = structlog.get_logger(__name__)
 _LOOK_S: Final = 60.0
 """An event that got lost delays an end by no more than this."""
 _LOOK_SOON_S: Final = 0.02
-_RETRY_MIN_S: Final = 0.1
-_RETRY_MAX_S: Final = 2.0
 _SUSPICION_S: Final = 0.25
 _OUT_OF_MEMORY_S: Final = 1.0
 """How much later than a container's end an engine may say that it ran out of memory."""
-
-T = TypeVar("T")
 
 
 class AttemptContainer:
@@ -117,7 +112,9 @@ class AttemptContainer:
             self._end(AttemptState.FAILED, error.reason, str(error))
         except OSError as error:
             text = f"its output cannot be written: {error.strerror or error}"
-            await self._surely(lambda: self._context.engine.remove(self._name))
+            await self._context.watch.until_done(
+                lambda: self._context.engine.remove(self._name), self._name
+            )
             self._end(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
         finally:
             self._output.close()
@@ -160,7 +157,9 @@ class AttemptContainer:
                 if not self._is_killed():
                     return made
         # It never ran, and a container that is only made does not begin by itself.
-        await self._surely(lambda: self._context.engine.remove(self._name))
+        await self._context.watch.until_done(
+            lambda: self._context.engine.remove(self._name), self._name
+        )
         self._end(AttemptState.KILLED, Reason.KILLED, "killed before it began", self._report())
         return None
 
@@ -204,7 +203,7 @@ class AttemptContainer:
                 return
             raise refused
         if last is not None and not copying.is_complete:
-            await self._surely(copying.read_all)
+            await self._context.watch.until_done(copying.read_all, self._name)
         await self._conclude(last)
 
     async def _start(self, copying: Copying) -> ContainerState | None:
@@ -317,7 +316,7 @@ class AttemptContainer:
             except EngineUnreachable:
                 is_stopping = True
                 await context.watch.going(last.finished_at)
-                await self._surely(context.engine.probe)
+                await self._context.watch.until_done(context.engine.probe, self._name)
         boot = last.labels.get(BOOT_LABEL)
         rebooted = (
             self._adopted and context.engine.address.is_local and boot not in {None, context.boot}
@@ -380,26 +379,10 @@ class AttemptContainer:
 
     async def _inspect(self) -> ContainerState | None:
         """What the engine says of it, whenever that is; None if it has no such container."""
-        inspected = await self._surely(lambda: self._context.engine.inspect(self._name))
+        inspected = await self._context.watch.until_done(
+            lambda: self._context.engine.inspect(self._name), self._name
+        )
         return None if inspected is None else finding(inspected)
-
-    async def _surely(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call until the engine is there and does it."""
-        backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
-        was_gone = False
-        while True:
-            try:
-                answer = await call()
-            except (EngineUnreachable, EngineRefused) as error:
-                if isinstance(error, EngineUnreachable):
-                    was_gone = True
-                    await self._context.watch.going()
-                _log.info("waiting for the container engine", why=str(error), container=self._name)
-            else:
-                if was_gone:
-                    await self._context.watch.came_back()
-                return answer
-            await anyio.sleep(backoff.delay_s())
 
 
 def _count(text: str | None) -> int:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 import structlog
@@ -18,8 +18,12 @@ from taskyard.runtimes.engine.identity import ATTEMPT_LABEL, INSTALLATION_LABEL
 
 _log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 _ENDS: Final = frozenset({"die", "died", "destroy", "remove"})
 _OUT_OF_MEMORY: Final = "oom"
+_CALL_MIN_S: Final = 0.1
+_CALL_MAX_S: Final = 2.0
 _RETRY_MIN_S: Final = 0.05
 _RETRY_MAX_S: Final = 2.0
 _PING_S: Final = 10.0
@@ -97,6 +101,24 @@ class Watch:
             self._outages.append((self._lost_at, now))
             self._lost_at = None
             await self._absences.end(now)
+
+    async def until_done(self, call: Callable[[], Awaitable[T]], container: str) -> T:
+        """Call until the engine is there and does it; ``container`` is for the log."""
+        backoff = Backoff(_CALL_MIN_S, _CALL_MAX_S)
+        was_gone = False
+        while True:
+            try:
+                answer = await call()
+            except (EngineUnreachable, EngineRefused) as error:
+                if isinstance(error, EngineUnreachable):
+                    was_gone = True
+                    await self.going()
+                _log.info("waiting for the container engine", why=str(error), container=container)
+            else:
+                if was_gone:
+                    await self.came_back()
+                return answer
+            await anyio.sleep(backoff.delay_s())
 
     async def run(self) -> None:
         """Listen until cancelled."""
