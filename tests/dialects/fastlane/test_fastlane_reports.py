@@ -256,4 +256,6 @@ async def test_what_was_owed_survives_a_restart(tmp_path: Path, receiver: Target
         await world.execution(cron, "done", count=2)
         assert (await world.job(backing_off))["executionCount"] == 2
         assert (await world.job(delayed))["executionCount"] == 1
-        assert (await world.execution(told))["log"] in {"told\n", ""}
+        # What a server that is killed has not kept is told.
+        log = (await world.execution(told))["log"]
+        assert log == "told\n" or "5 bytes of stdout of attempt 1 are gone" in log
