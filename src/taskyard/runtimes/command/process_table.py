@@ -149,7 +149,7 @@ class ProcessTable:
         except OSError as error:
             log_error(f"attempt {supervised.attempt_id}: its pid cannot be recorded: {error}")
         self._set_timeout(supervised, request, 0.0)
-        self._started(supervised)
+        self._announce(supervised.started())
 
     def _spawn_inside(self, tree: Tree, request: Json, ends: tuple[int, int]) -> int:
         cpus = Limits(*request["limits"]).cpus
@@ -252,7 +252,7 @@ class ProcessTable:
         self._watch(supervised)
         passed_s = max(0.0, (wall_now() - start["started_at"]) / 1e6)
         self._set_timeout(supervised, request, passed_s)
-        self._started(supervised)
+        self._announce(supervised.started())
 
     def _watch(self, supervised: SupervisedProcess) -> None:
         """Notice the end of a process that is not our child."""
@@ -373,14 +373,12 @@ class ProcessTable:
 
     def _look_at_output(self) -> None:
         every_s = _OUTPUT_EVERY_S
-        for supervised in self._supervised.values():
+        for one in self._supervised.values():
             try:
-                if supervised.output.look():
+                if one.output.look():
                     every_s = _OUTPUT_IN_NEED_S
             except OSError as error:
-                log_error(
-                    f"attempt {supervised.attempt_id}: its output cannot be looked after: {error}"
-                )
+                log_error(f"attempt {one.attempt_id}: its output cannot be looked after: {error}")
         self._looks_at_output = bool(self._supervised)
         if self._looks_at_output:
             self._timers.at(time.monotonic() + every_s, self._look_at_output)
@@ -389,17 +387,7 @@ class ProcessTable:
         if attempt_id in self._ended:
             self._announce(self._ended[attempt_id])
         elif self._supervised[attempt_id].handle:
-            self._started(self._supervised[attempt_id])
-
-    def _started(self, supervised: SupervisedProcess) -> None:
-        self._announce(
-            {
-                "event": "started",
-                "attempt_id": supervised.attempt_id,
-                "at": supervised.started_at,
-                "handle": supervised.handle,
-            }
-        )
+            self._announce(self._supervised[attempt_id].started())
 
     def _never_ran(self, request: Json, message: str, *, reason: str = "runtime_trouble") -> None:
         state = "failed" if reason == "runtime_trouble" else "lost"

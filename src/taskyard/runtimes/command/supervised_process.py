@@ -218,6 +218,11 @@ class SupervisedProcess:
             self._settles_until = now + _SETTLE_S
         return self._isolated and now < self._settles_until
 
+    def started(self) -> Json:
+        """The event that it began."""
+        begun = {"attempt_id": self.attempt_id, "at": self.started_at, "handle": self.handle}
+        return {"event": "started", **begun}
+
     def ended(self) -> Json:
         """How it ended: the members of ``Ended``, without ids."""
         state, reason, message = self._outcome()

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from taskyard.core.attempts import Ended, KillReport, Started, Survivor
+from taskyard.core.attempts import Ended, KillReport, Started
 from taskyard.core.backoff import Backoff
 from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Container
@@ -35,7 +35,7 @@ from taskyard.runtimes.engine.container_state import (
     may_lack_memory,
 )
 from taskyard.runtimes.engine.errors import CannotRun, EngineUnreachable
-from taskyard.runtimes.engine.killing import METHOD, Killing
+from taskyard.runtimes.engine.killing import Killing
 
 _log = structlog.get_logger(__name__)
 
@@ -333,19 +333,9 @@ class AttemptContainer:
         self._end(state, reason, message, self._report() if cause else None, exit_code=code)
 
     def _report(self) -> KillReport | None:
-        killing = self._killing
-        if killing is None:
+        if self._killing is None:
             return None
-        pid = killing.survivor_pid
-        return KillReport(
-            requested_at=killing.requested_at,
-            done_at=self._context.clock.now(),
-            signal=killing.signal,
-            forced=killing.forced,
-            method=METHOD,
-            killed_count=killing.count,
-            survivors=() if pid is None else (Survivor(pid, f"container {self._name}"),),
-        )
+        return self._killing.report(self._name, self._context.clock.now())
 
     def _end(
         self,

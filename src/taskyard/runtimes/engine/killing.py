@@ -6,6 +6,7 @@ from typing import Final
 import anyio
 import structlog
 
+from taskyard.core.attempts import KillReport, Survivor
 from taskyard.core.instants import Instant
 from taskyard.runtimes.engine.client import EngineClient
 from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
@@ -72,6 +73,19 @@ class Killing:
             self._asked = await self._send(engine, container, self.signal, now)
             return self._asked
         return False
+
+    def report(self, container: str, now: Instant) -> KillReport:
+        """The proof of it, once the container has ended or was given up."""
+        pid = self.survivor_pid
+        return KillReport(
+            requested_at=self.requested_at,
+            done_at=now,
+            signal=self.signal,
+            forced=self.forced,
+            method=METHOD,
+            killed_count=self.count,
+            survivors=() if pid is None else (Survivor(pid, f"container {container}"),),
+        )
 
     async def _send(self, engine: EngineClient, container: str, signal: str, now: float) -> bool:
         try:
