@@ -141,6 +141,10 @@ class RealEngine:
         self.clear()
         self._call("DELETE", f"/images/{image}", params={"force": "1"})
 
+    def send_signal(self, container: str, signal_name: str) -> None:
+        """Have a container's first process receive a signal."""
+        self._call("POST", f"/containers/{container}/kill", params={"signal": signal_name})
+
     def containers(self) -> list[dict[str, Any]]:
         """All containers there are."""
         found: list[dict[str, Any]] = self._call(

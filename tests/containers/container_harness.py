@@ -76,6 +76,10 @@ class ContainerHarness(AttemptHarness):
         """Start a container and wait for its end."""
         return await self.ended(await self.start(script, **changes))
 
+    def signal(self, assignment: Assignment, signal_name: str) -> None:
+        """Have its first process receive a signal, which the runtime knows nothing of."""
+        self.engine.send_signal(container_name(assignment.attempt_id), signal_name)
+
     def runs(self, assignment: Assignment) -> bool:
         """Whether the engine says that its container runs."""
         found = self.engine.inspect(container_name(assignment.attempt_id))

@@ -92,8 +92,25 @@ async def test_it_is_known_a_moment_later(tmp_path: Path) -> None:
 @pytest.mark.timeout(180)
 @pytest.mark.xdist_group("containers")
 async def test_engines_tell_the_order(harness: ContainerHarness) -> None:
-    """Of a running container, and again after it ended."""
-    script = "for i in 1 2 3 4; do echo o$i; sleep 0.1; echo e$i >&2; sleep 0.1; done"
-    ended = await harness.run(script)
-    wanted = b"".join(b"o%d\ne%d\n" % (number, number) for number in range(1, 5))
-    assert mixed(harness.directory(ended.attempt_id)) == wanted
+    """Of a running container, and again after it ended: each line after the one before arrived."""
+    script = (
+        "n=0; trap 'n=$((n+1)); echo o$n' USR1; trap 'echo e$n >&2' USR2; trap 'exit 0' TERM;"
+        " echo begun; while :; do sleep 0.02; done"
+    )
+    running = await harness.start(script)
+    directory = harness.directory(running.attempt_id)
+    wanted = b"begun\n"
+    await eventually_async(lambda: (directory / FILE).exists() and mixed(directory) == wanted)
+    for number in range(1, 5):
+        for signal, line in (("USR1", b"o%d\n"), ("USR2", b"e%d\n")):
+            harness.signal(running, signal)
+            wanted += line % number
+            await _await_bytes(directory, len(wanted))
+            assert mixed(directory) == wanted
+    harness.signal(running, "TERM")
+    await harness.ended(running)
+    assert mixed(directory) == wanted
+
+
+async def _await_bytes(directory: Path, size: int) -> None:
+    await eventually_async(lambda: len(mixed(directory)) == size)
