@@ -8,7 +8,7 @@ import path from 'node:path';
 import util from 'node:util';
 import vm from 'node:vm';
 import { begin, calls, guardAll, remain, wearOut } from './leftovers.mjs';
-import { useOwnStreams } from './streams.mjs';
+import { areStreamsLost, noteStreams, useOwnStreams } from './streams.mjs';
 
 const PROGRESS_MS = 250;
 const { TASKYARD_CODE, TASKYARD_HANDLER, TASKYARD_ENTRY } = process.env;
@@ -218,7 +218,7 @@ async function serve(handler, header, body) {
   }
   state.over = true;
   running = null;
-  const kids = await remain() || hasChildren();
+  const kids = await remain() || areStreamsLost() || hasChildren();
   say({ ...head, call: state.number, sizes: [content.length, 0, 0], kids }, content);
   tidy();
 }
@@ -263,6 +263,7 @@ guardAll();
 try {
   const handler = await load();
   begin();
+  noteStreams();
   process.on('unhandledRejection', (reason) => uncaught(reason, false));
   process.on('uncaughtException', (error) => uncaught(error, true));
   let buffer = Buffer.alloc(0);

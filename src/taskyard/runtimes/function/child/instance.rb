@@ -88,6 +88,7 @@ class TaskyardLeft
     @gems = "#{gems}/"
     @threads = []
     @known = Thread.list
+    @ends = ends
     left = self
     guard = Module.new do
       define_method(:write) do |*parts|
@@ -113,11 +114,26 @@ class TaskyardLeft
     false
   end
 
+  # Whether a call closed the streams, or had them lead elsewhere: later calls would print nothing.
+  def streams_lost?
+    ends != @ends
+  end
+
   def include?(thread)
     !@threads.empty? && @threads.include?(thread)
   end
 
   private
+
+  # What the streams are open on; nil for one that cannot be printed to.
+  def ends
+    [STDOUT, STDERR].map do |stream|
+      stat = stream.stat
+      [stat.dev, stat.ino]
+    rescue IOError, SystemCallError
+      nil
+    end
+  end
 
   def own?(thread)
     return false unless thread.alive?
@@ -166,7 +182,7 @@ class TaskyardInstance
     end
     # A child that the handler forked, and that came back from it, must not answer.
     exit!(head[:exit] || (head[:error] ? 1 : 0)) if Process.pid != @pid
-    kids = @left.remain? || children?
+    kids = @left.remain? || @left.streams_lost? || children?
     flush
     @runtime.say({ **head, call: header['call'], sizes: [content.bytesize, 0, 0], kids: kids }, content)
     exit!(head[:exit]) if head[:exit]

@@ -90,7 +90,8 @@ class _Instance:
             # A child that the handler forked, and that came back from it.
             self._streams.flush()
             os._exit(int("error" in head) if code is None else code & 255)
-        kids = self._leftovers.remain(self._tasks()) or _has_children()
+        is_left = self._leftovers.remain(self._tasks()) or self._streams.are_lost()
+        kids = is_left or _has_children()
         self._streams.end()
         # Before the answer: when that arrives, it is looked for.
         self._streams.flush()

@@ -3,7 +3,9 @@
 import fs from 'node:fs';
 import { Writable } from 'node:stream';
 
-const { writeSync } = fs;
+const { fstatSync, writeSync } = fs;
+const own = [];
+let ends = [];
 
 class PipeStream extends Writable {
   constructor(fd) {
@@ -30,6 +32,29 @@ class PipeStream extends Writable {
 export function useOwnStreams() {
   for (const [name, fd] of [['stdout', 1], ['stderr', 2]]) {
     const stream = new PipeStream(fd);
+    own.push(stream);
     Object.defineProperty(process, name, { configurable: true, enumerable: true, get: () => stream });
   }
+}
+
+// What each is open on; null for one that cannot be printed to.
+function where() {
+  return own.map((stream) => {
+    try {
+      const { dev, ino } = fstatSync(stream.fd);
+      return stream.writable ? `${dev} ${ino}` : null;
+    } catch {
+      return null;
+    }
+  });
+}
+
+// Calls begin: what was done to the streams before is the function's own way.
+export function noteStreams() {
+  ends = where();
+}
+
+// Whether a call closed them, or had them lead elsewhere: later calls would print nothing.
+export function areStreamsLost() {
+  return where().some((end, index) => end !== ends[index]);
 }

@@ -77,6 +77,7 @@ class Streams:
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = self._own  # type: ignore[misc]  # final for others
         self._more: list[Any] = []
         self._threads: set[threading.Thread] = set()
+        self._ends = self._where()
 
     def imported(self) -> None:
         """Look at what the handler's modules have made of the streams, and begin to serve calls."""
@@ -93,6 +94,15 @@ class Streams:
     def begin(self) -> None:
         """Threads that are there belong to no single call."""
         self._threads = set(threading.enumerate())
+        self._ends = self._where()
+
+    def are_lost(self) -> bool:
+        """Whether a call closed them, or had them lead elsewhere: later ones print nothing."""
+        return self._where() != self._ends
+
+    def _where(self) -> list[tuple[int, int] | None]:
+        """What the descriptors are open on; None for one that cannot be printed to."""
+        return [_file_of(stream) for stream in self._own]
 
     def enter(self) -> None:
         """A call begins."""
@@ -120,6 +130,14 @@ class Streams:
 def _is_pooled(thread: threading.Thread) -> bool:
     target = getattr(thread, "_target", None)
     return getattr(target, "__module__", None) == "concurrent.futures.thread"
+
+
+def _file_of(stream: Stream) -> tuple[int, int] | None:
+    try:
+        facts = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 def _stream(descriptor: int, *, line_buffering: bool) -> Stream:

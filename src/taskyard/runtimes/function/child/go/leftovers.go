@@ -4,6 +4,7 @@ import (
 	"bytes"
 	goruntime "runtime"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -21,13 +22,32 @@ type leftovers struct {
 	names []string
 	timed bool
 	known map[string]bool
+	ends  [2]end
+}
+
+// end is what standard output or error is open on; nothing for one that cannot be printed to.
+type end struct{ device, inode uint64 }
+
+func ends() (found [2]end) {
+	for index := range found {
+		var facts syscall.Stat_t
+		if syscall.Fstat(index+1, &facts) == nil {
+			found[index] = end{uint64(facts.Dev), facts.Ino}
+		}
+	}
+	return found
+}
+
+// streamsLost tells whether a call closed them, or had them lead elsewhere: later calls would print nothing.
+func (of *leftovers) streamsLost() bool {
+	return ends() != of.ends
 }
 
 func newLeftovers(module string, timed bool) *leftovers {
 	at := strings.LastIndexByte(module, '/') + 1
 	last := strings.ReplaceAll(module[at:], ".", "%2e")
 	names := []string{module[:at] + last + ".", module + "/"}
-	of := &leftovers{names: names, timed: timed, known: map[string]bool{}}
+	of := &leftovers{names: names, timed: timed, known: map[string]bool{}, ends: ends()}
 	for _, stack := range others() {
 		of.known[number(stack)] = true
 	}

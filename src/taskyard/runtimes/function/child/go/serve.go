@@ -83,7 +83,7 @@ func (other *runtime) answer(handle answering, given *call, body []byte, most in
 		header, response.Body = object{"error": err.Error()}, nil
 	}
 	header["call"] = given.Number
-	header["kids"] = left.remain() || hasChildren()
+	header["kids"] = left.remain() || left.streamsLost() || hasChildren()
 	header["sizes"] = []int{len(response.Body), 0, 0}
 	return other.say(header, response.Body)
 }
