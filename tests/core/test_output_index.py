@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskyard.core.instants import Instant, rfc3339
 from taskyard.core.output_index import (
     MAX_BYTES,
     RECORD_BYTES,
@@ -19,8 +20,12 @@ from taskyard.core.output_index import (
     merged,
 )
 
+LATEST_US = 253_402_300_799_999_999
+"""The last microsecond of the year 9999."""
 RECORDS = st.lists(
-    st.builds(Record, st.integers(0, 2**63), st.integers(1, 50), st.sampled_from([STDOUT, STDERR])),
+    st.builds(
+        Record, st.integers(0, LATEST_US), st.integers(1, 50), st.sampled_from([STDOUT, STDERR])
+    ),
     max_size=30,
 )
 
@@ -180,6 +185,16 @@ def test_bytes_that_never_come_hold_up_only_the_patient() -> None:
     assert merge.take((0, 3), 100) is None
     assert merge.take((0, 3), 100, patient=False) == Run(STDERR, 0, 3, None)
     assert merge.rest((10, 3), 100) == Run(STDOUT, 0, 10, None)
+
+
+def test_nothing_behind_a_time_that_cannot_be_written_down_is_believed() -> None:
+    """The bytes come all the same, at a time that nobody knows."""
+    latest = encode(LATEST_US, 2, STDERR)
+    index = latest + encode((1 << 64) - 1, 3, STDOUT) + encode(7, 1, STDERR)
+    runs = list(merged(index, (3, 3), timed=True))
+    assert runs[0] == Run(STDERR, 0, 2, LATEST_US)
+    assert rfc3339(Instant(runs[0].at_us or 0)) == "9999-12-31T23:59:59.999999Z"
+    assert runs[1:] == [Run(STDOUT, 0, 3, None), Run(STDERR, 2, 1, None)]
 
 
 def test_it_is_bounded() -> None:

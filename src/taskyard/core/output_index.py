@@ -28,6 +28,8 @@ RECORD_BYTES: Final = _RECORD.size
 MAX_BYTES: Final = MAX_RECORDS * RECORD_BYTES
 _MAX_SIZE: Final = (1 << 32) - 1
 """Bytes that one record covers at most."""
+_LATEST_US: Final = 253_402_300_799_999_999
+"""The last microsecond of the year 9999: later times cannot be written down."""
 _LEFT_OUT: Final = -1
 
 
@@ -69,7 +71,7 @@ def decode(data: bytes) -> Iterator[Record]:
     """
     whole = len(data) - len(data) % RECORD_BYTES
     for at_us, size_bytes, stream in _RECORD.iter_unpack(memoryview(data)[:whole]):
-        if stream not in (STDOUT, STDERR) or not size_bytes:
+        if stream not in (STDOUT, STDERR) or not size_bytes or at_us > _LATEST_US:
             return
         yield Record(at_us, size_bytes, stream)
 
