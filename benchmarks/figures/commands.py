@@ -14,7 +14,7 @@ NAME = "commands"
 SPAWN = "`true` end to end, against a bare posix_spawn loop"
 RQ = "the same, against RQ with two workers"
 LINES: Lines = {
-    SPAWN: Requirement("ratio", "at least", 0.5),
+    SPAWN: Requirement("ratio", "at least", 0.6),
     RQ: Requirement("ratio", "at least", 4),
 }
 
