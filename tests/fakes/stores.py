@@ -3,8 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -14,6 +14,7 @@ from fakes.memory import MemoryStore
 from taskyard.store.sqlite.access import AUDIT_KEPT, SqliteAccessStore
 from taskyard.store.sqlite.database import FILE_NAME
 from taskyard.store.sqlite.migrate import migrate
+from taskyard.store.sqlite.readers import Readers
 from taskyard.store.sqlite.repositories import Repositories
 from taskyard.store.sqlite.store import SqliteStore
 from taskyard.store.sqlite.transactions import Operation, Repository, Session, writes
@@ -42,6 +43,8 @@ def prepare(directory: Path) -> None:
 
 
 STORES = ["sqlite", "memory"]
+COMPLETE_STORES = ["sqlite"]
+"""Those that implement every store port."""
 
 
 class Probe(Repository):
@@ -108,6 +111,23 @@ async def opened(
 async def opened_as(kind: str, directory: Path) -> Any:
     """An open store of one of the kinds in :data:`STORES`."""
     return MemoryStore() if kind == "memory" else await opened(directory)
+
+
+@asynccontextmanager
+async def second_client(store: Any, directory: Path) -> AsyncIterator[Any]:
+    """Another client of the database of an open store; it shares no snapshot with the first.
+
+    A store whose database takes several writers is opened a second time here. SQLite's directory
+    has one writer at a time: there, both clients call the same one, and each reads for itself.
+    """
+    if not isinstance(store, SqliteStore):
+        yield store
+        return
+    readers = Readers(directory / FILE_NAME)
+    try:
+        yield Repositories(Session(readers, store.writer))
+    finally:
+        readers.close()
 
 
 @contextmanager
