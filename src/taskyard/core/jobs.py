@@ -41,7 +41,8 @@ class JobDefinition(Struct, frozen=True, omit_defaults=True):
     """What a job does, as last submitted."""
 
     spec: TaskSpec
-    """What each execution runs. Its group and times of start are the job's business."""
+    """What each execution runs. Its group and times of start are the job's business, and an
+    idempotency key in it is not looked at."""
     retries: int = 0
     """Executions added automatically after a non-zero exit, over the whole life of the job."""
     backoff_min_s: float = 1.0
@@ -130,8 +131,9 @@ def execution_of(
 ) -> NewTask:
     """The task of a job's ``number``-th execution; it waits until ``start_at``."""
     waits = start_at is not None and start_at > now
-    # Retries wait for a while; what a job itself waits for is over when it is executed.
-    spec = replace(definition.spec, starts_after_wait=waits)
+    # Retries wait for a while; what a job itself waits for is over when it is executed. Each start
+    # is a run of its own, so that no idempotency key may make it the one before.
+    spec = replace(definition.spec, starts_after_wait=waits, idempotency_key=None)
     return NewTask(
         id=execution_id(key, number),
         workspace=key.workspace,

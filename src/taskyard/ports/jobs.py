@@ -68,6 +68,8 @@ class JobStore(Protocol):
         A replaced job has its budget of retries whole again, and its pending start (a time, a
         rule, a retry's back-off) cancelled. Members of ``details`` named in ``kept`` stay as they
         were where the new definition has none.
+
+        Raises ``InvalidInput`` if it cannot be stored as text; then nothing is.
         """
         ...
 
@@ -84,12 +86,13 @@ class JobStore(Protocol):
     ) -> tuple[list[JobGroup], int]:
         """Groups that hold jobs, oldest first, and how many there are in all.
 
-        With ``words``, those whose name has any of them.
+        With ``words``, those whose name has any of them: whole runs of letters, digits and
+        underscores, case-folded by the caller.
         """
         ...
 
     async def executions(self, job: Job, limit: int) -> list[Execution]:
-        """The newest ones, newest first."""
+        """The newest ones, newest first; 1000 at most, whatever the limit."""
         ...
 
     async def execution(self, job: Job, task_id: TaskId) -> Execution:
@@ -99,10 +102,11 @@ class JobStore(Protocol):
     async def stop(
         self, key: JobKey, task_id: TaskId | None, now: Instant, actor: str
     ) -> tuple[list[CancelOutcome], list[Change]]:
-        """Let no retry follow any more, and stop an execution.
+        """Let no more retries be granted, and stop an execution.
 
-        With None the job itself is stopped: whatever it would start later, and its last execution.
-        Raises ``NotFound``.
+        A retry that was granted before is an execution of its own, and stays. With None the job
+        itself is stopped: whatever it would start later, such a retry included, and its last
+        execution. Raises ``NotFound`` as :meth:`job`, with kind ``execution`` if it has none such.
         """
         ...
 
@@ -133,15 +137,21 @@ class JobStore(Protocol):
         ...
 
     async def start_due(self, now: Instant, limit: int) -> list[Change]:
-        """Make the executions that are due, and move their jobs to what comes after."""
+        """Make the executions that are due, earliest first, and move their jobs on.
+
+        Each start is made once, whoever else looks. A job that cannot be started is put aside.
+        """
         ...
 
     async def owed(self, after: int, limit: int) -> list[tuple[int, TaskId]]:
-        """Executions that began or ended and may not have been dealt with, behind a position."""
+        """Executions of all workspaces that run or ended and were not dealt with to the end.
+
+        In order of position, behind position ``after``. Reporting a begin leaves them here.
+        """
         ...
 
     async def look(self, task_id: TaskId) -> Owed | None:
-        """An execution that has not been dealt with; None for anything else."""
+        """An execution that has not been dealt with to the end; None for anything else."""
         ...
 
     async def complete(
@@ -150,7 +160,9 @@ class JobStore(Protocol):
         """Store what follows from a moment: messages, and with the end a retry if one is granted.
 
         However often it is called, each follows once. Answers with the changes, and how many
-        messages are new.
+        messages are new: none for what was dealt with to the end, or is no execution.
+
+        Raises ``IllegalTransition`` for the end of an execution that has not ended.
         """
         ...
 
