@@ -1,6 +1,7 @@
 """What every list store promises, on every adapter."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import opened
 from taskyard.core.attempts import Ended
-from taskyard.core.errors import InvalidInput, NotFound
+from taskyard.core.errors import Conflict, InvalidInput, NotFound
 from taskyard.core.ids import (
     AttemptId,
     GroupName,
@@ -172,6 +173,25 @@ async def test_adding_that_fails_uses_no_number_up(store: Any) -> None:
     assert (await add(store)).number == 1
 
 
+async def test_a_known_key_adds_nothing(store: Any) -> None:
+    """A list numbers new tasks only; no number is used up, and others who add are not disturbed."""
+    first = await add(store, idempotency_key="k")
+    outcomes: list[object] = []
+
+    async def one(**members: Any) -> None:
+        try:
+            outcomes.append((await add(store, **members)).number)
+        except Conflict as error:
+            outcomes.append(str(first.task.id) in str(error))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(one, idempotency_key="k"))
+        tasks.start_soon(one)
+        tasks.start_soon(partial(one, idempotency_key="k"))
+    assert sorted(outcomes, key=str) == [2, True, True]
+    assert await shown(store) == {1: ListStatus.QUEUED, 2: ListStatus.QUEUED}
+
+
 async def test_statuses_follow_tasks(store: Any) -> None:
     """Queued, running, completed, failed; killed while running is failed, while waiting is gone."""
     tasks = [await add(store) for _ in range(5)]
@@ -220,6 +240,18 @@ async def test_dispatched_unknown_and_foreign_tasks_are_not_withdrawn(store: Any
         await store.lists.withdraw(SAME_NAME, 2, NOW, "me")
     assert await shown(store) == {1: ListStatus.RUNNING, 2: ListStatus.COMPLETED}
     assert await shown(store, SAME_NAME) == {1: ListStatus.QUEUED}
+
+
+async def test_a_task_that_waits_again_was_dispatched(store: Any) -> None:
+    """Its worker was lost: it goes on as running, cannot be withdrawn, and is flushed."""
+    added = await add(store)
+    await place(store, added)
+    await store.dispatch.lose(W1.id, W1.incarnation, after(NOW, 1))
+    assert (await store.tasks.task(WS, added.task.id)).state is TaskState.QUEUED
+    with pytest.raises(NotFound):
+        await store.lists.withdraw(LIST, 1, NOW, "me")
+    assert await shown(store) == {1: ListStatus.RUNNING}
+    assert await store.lists.flush(LIST) == ([1], [added.task.id])
 
 
 async def test_flush_takes_what_was_dispatched(store: Any) -> None:

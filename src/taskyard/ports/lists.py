@@ -52,6 +52,7 @@ class ListStore(Protocol):
 
         Raises:
             NotFound: there is no such list.
+            Conflict: the task's idempotency key stands for another task already.
         """
         ...
 

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from taskyard.core.changes import Change
-from taskyard.core.errors import NotFound, TaskyardError
+from taskyard.core.errors import Conflict, NotFound, TaskyardError
 from taskyard.core.ids import TaskId
 from taskyard.core.instants import Instant
 from taskyard.core.lists import ListEntry, ListKey, ListStatus, numbered, status_of
@@ -83,6 +83,12 @@ class SqliteLists(Repository):
             if isinstance(outcome, TaskyardError):
                 raise outcome
             (stored,) = outcome
+            if not stored.created:
+                # A second entry for one task would fail everybody in the batch.
+                raise Conflict(
+                    f"the idempotency key stands for task {stored.task_id} already;"
+                    " add to a list without a key, or with another one"
+                )
             entry = (key.workspace, key.group, row[0], stored.seq)
             connection.execute(_SQL.insert_entry.sql, entry)
             return Added(row[0], new, stored)
