@@ -36,7 +36,7 @@ class FunctionStore(Protocol):
     """Functions and their versions. Raises as the store ports do; someone else's is unknown."""
 
     async def create(self, function: Function) -> Function:
-        """Store a new function. Raises ``Conflict`` if its name is taken."""
+        """Store a new function. Raises ``Conflict`` if its name or its id is taken."""
         ...
 
     async def function(self, workspace: WorkspaceName, key: str) -> Function:
@@ -67,17 +67,23 @@ class FunctionStore(Protocol):
         change: FunctionChange,
         now: Instant,
     ) -> Function:
-        """Raises ``NotFound``, ``Conflict`` if the new name is taken."""
+        """Raises ``NotFound``, also for deleted ones, ``Conflict`` if the new name is taken."""
         ...
 
     async def set_deleted(
         self, workspace: WorkspaceName, function_id: FunctionId, deleted: bool, now: Instant
     ) -> Function:
-        """Delete or restore. Raises ``NotFound``, ``Conflict`` if the name is taken meanwhile."""
+        """Delete or restore; restoring one that is not deleted changes nothing.
+
+        Raises ``NotFound``, also for deleting again, ``Conflict`` if the name is taken meanwhile.
+        """
         ...
 
     async def add_version(self, version: Version) -> Version:
-        """Store a version under the next number (its own is ignored). Raises ``NotFound``."""
+        """Store a version under the next number (its own is ignored).
+
+        Raises ``NotFound``, also for deleted functions.
+        """
         ...
 
     async def version(
@@ -93,15 +99,15 @@ class FunctionStore(Protocol):
         ...
 
     async def unbuilt(self) -> list[tuple[WorkspaceName, Version]]:
-        """Versions whose build did not end, oldest first."""
+        """Versions of all workspaces whose build did not end, oldest first."""
         ...
 
     async def image_versions(self) -> frozenset[tuple[FunctionId, int]]:
-        """All versions that are images, by function and number."""
+        """All versions that are images, by function and number; deleted functions' as well."""
         ...
 
     async def bundles(self) -> frozenset[str]:
-        """Names of the bundles that any version is made of."""
+        """Names of the bundles that any version is made of; deleted functions' as well."""
         ...
 
     async def set_build(
@@ -118,13 +124,16 @@ class FunctionStore(Protocol):
     ) -> None:
         """A build's next state; one that ``goes_live`` becomes what new calls use, unless a newer
         version is live already.
+
+        A log or digest of None leaves what is there; a message is that of this state alone. Nothing
+        changes if there is no such version.
         """
         ...
 
     async def build_log(
         self, workspace: WorkspaceName, function_id: FunctionId, number: int
     ) -> str | None:
-        """The log of a build that ended; None before. Raises ``NotFound``."""
+        """The log of the last build that ended; None before. Raises ``NotFound``."""
         ...
 
     async def in_use(self, function: Function) -> set[int]:
@@ -134,7 +143,9 @@ class FunctionStore(Protocol):
     async def result(
         self, workspace: WorkspaceName, task_id: TaskId
     ) -> tuple[AttemptId, CallResult] | None:
-        """What the last attempt of a task answered; None if it did not. Raises ``NotFound``."""
+        """What the last attempt of a task answered; None if it did not, whatever an earlier one
+        did. Raises ``NotFound``.
+        """
         ...
 
     async def blob(self, function_id: FunctionId) -> bytes | None:

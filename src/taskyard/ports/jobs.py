@@ -68,8 +68,6 @@ class JobStore(Protocol):
         A replaced job has its budget of retries whole again, and its pending start (a time, a
         rule, a retry's back-off) cancelled. Members of ``details`` named in ``kept`` stay as they
         were where the new definition has none.
-
-        Raises ``InvalidInput`` if it cannot be stored as text; then nothing is.
         """
         ...
 

@@ -2,7 +2,8 @@
 
 Every method that writes returns only after its commit. Writes that arrive together may share one
 transaction (group commit); each still succeeds or fails alone. All of them may raise
-``StorageFull`` or ``Unavailable``. Every method that changes a task answers with the
+``StorageFull`` or ``Unavailable``, and ``InvalidInput`` if they are given text that is not valid
+Unicode or numbers beyond 64 bits. Every method that changes a task answers with the
 :class:`Change` records to announce.
 """
 

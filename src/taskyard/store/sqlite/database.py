@@ -13,7 +13,7 @@ import aiosql
 
 from taskyard.core.access.redaction import redact_text
 from taskyard.core.access.secret_text import Allowance
-from taskyard.core.errors import StorageFull, StoreDamaged, Unavailable
+from taskyard.core.errors import InvalidInput, StorageFull, StoreDamaged, Unavailable
 
 T = TypeVar("T")
 
@@ -74,6 +74,11 @@ def translated() -> Iterator[None]:
         if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             raise StoreDamaged(f"the store cannot be read: {error}") from error
         raise Unavailable(f"the store failed: {error}") from error
+
+
+def unstorable() -> InvalidInput:
+    """What to raise instead of ``UnicodeEncodeError`` or ``OverflowError``: no column holds it."""
+    return InvalidInput("", "contains text or numbers that cannot be stored")
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from taskyard.core.errors import Conflict, InvalidInput, NotFound
+from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.functions.functions import (
     BuildState,
     CallResult,
@@ -43,7 +43,8 @@ class SqliteFunctions(Repository):
 
         def write(connection: sqlite3.Connection) -> Function:
             _check_free(connection, function)
-            connection.execute(_SQL.insert_function.sql, _row(function))
+            if not connection.execute(_SQL.insert_function.sql, _row(function)).rowcount:
+                raise Conflict(f"there is a function with id {function.id} already")
             return function
 
         return await self._session.write(write)
@@ -268,7 +269,7 @@ class SqliteFunctions(Repository):
         def read(connection: sqlite3.Connection) -> tuple[AttemptId, CallResult] | None:
             task = find(connection, workspace, task_id)
             row = connection.execute(_SQL.result_of_task.sql, {"seq": task.seq}).fetchone()
-            if row is None:
+            if row is None or row[1] is None:
                 return None
             return AttemptId(row[0]), CallResult(row[1], _pairs(row[2]), row[4], row[3])
 
@@ -287,12 +288,9 @@ def _find(
     connection: sqlite3.Connection, workspace: WorkspaceName, key: str, *, alive: bool = False
 ) -> Function:
     parameters = {"workspace": workspace, "name": key, "id": key}
-    try:
-        row = connection.execute(_SQL.function_by_name.sql, parameters).fetchone()
-        if row is None:
-            row = connection.execute(_SQL.function_by_id.sql, parameters).fetchone()
-    except UnicodeEncodeError as error:
-        raise InvalidInput("name", "is not valid Unicode") from error
+    row = connection.execute(_SQL.function_by_name.sql, parameters).fetchone()
+    if row is None:
+        row = connection.execute(_SQL.function_by_id.sql, parameters).fetchone()
     if row is None or (alive and row[13] is not None):
         raise NotFound("function", key)
     return _function(row)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from taskyard.core.changes import Change
-from taskyard.core.errors import Conflict, IllegalTransition, InvalidInput, NotFound, TaskyardError
+from taskyard.core.errors import Conflict, IllegalTransition, NotFound, TaskyardError
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.jobs import (
@@ -100,7 +100,7 @@ class SqliteJobs(Repository):
                 task_id = change.task_id
             return Stored(job_at(connection, seq), known is None, task_id, changes)
 
-        return await self._session.write(_stored_as_text(write))
+        return await self._session.write(write)
 
     async def job(self, key: JobKey) -> Job:
         """See the port."""
@@ -357,13 +357,3 @@ class SqliteJobs(Repository):
             if TaskState(state) in states:
                 workspace = job.key.workspace
                 self._tasks.cancel_one(connection, workspace, task_id, now, actor, changes)
-
-
-def _stored_as_text(write: Any) -> Any:
-    def checked(connection: sqlite3.Connection) -> Any:
-        try:
-            return write(connection)
-        except (UnicodeEncodeError, OverflowError) as error:
-            raise InvalidInput("", "contains text or numbers that cannot be stored") from error
-
-    return checked

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from taskyard.store.sqlite.database import connect, translated
+from taskyard.store.sqlite.database import connect, translated, unstorable
 
 T = TypeVar("T")
 
@@ -37,6 +37,8 @@ class Readers:
             connection.execute("BEGIN")
             try:
                 return operation(connection)
+            except (UnicodeEncodeError, OverflowError) as error:
+                raise unstorable() from error
             finally:
                 connection.execute("COMMIT")
 

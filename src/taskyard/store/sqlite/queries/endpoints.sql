@@ -135,7 +135,7 @@ SELECT c.seq, c.id, c.workspace, c.function_id, c.issued_at, c.endpoint_id, c.tr
         ORDER BY a.number DESC LIMIT 1),
        (SELECT max(a.started_at IS NOT NULL) FROM attempts AS a WHERE a.task_seq = c.seq),
        (SELECT max(a.progress) FROM attempts AS a WHERE a.task_seq = c.seq),
-       (SELECT r.status FROM attempts AS a JOIN call_results AS r ON r.attempt_id = a.id
+       (SELECT r.status FROM attempts AS a LEFT JOIN call_results AS r ON r.attempt_id = a.id
         WHERE a.task_seq = c.seq ORDER BY a.number DESC LIMIT 1)
 FROM issued_calls AS c JOIN tasks AS t ON t.seq = c.seq;
 

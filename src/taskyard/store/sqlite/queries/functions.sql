@@ -1,7 +1,8 @@
 -- name: insert_function!
+-- None if the id is taken, in whichever workspace.
 INSERT INTO functions (id, workspace, name, language, created_at, updated_at, title, description,
                        tags, limits, live_version, last_version, paused, deleted_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING;
 
 -- name: function_by_id
 SELECT {function}
@@ -67,10 +68,11 @@ SELECT {version},
 FROM function_versions WHERE state IN ('pending', 'building') ORDER BY created_at, number;
 
 -- name: set_build!
+-- One whose files are removed ended when it ended.
 UPDATE function_versions
 SET began_at = CASE WHEN :state = 'building' THEN :now ELSE began_at END, state = :state,
     log = coalesce(:log, log), message = :message, digest = coalesce(:digest, digest),
-    finished_at = :finished_at
+    finished_at = CASE WHEN :state = 'retired' THEN finished_at ELSE :finished_at END
 WHERE function_id = :function_id AND number = :number;
 
 -- name: go_live!
@@ -78,7 +80,9 @@ WHERE function_id = :function_id AND number = :number;
 UPDATE functions SET live_version = :number, updated_at = :now,
        language = (SELECT language FROM function_versions
                    WHERE function_id = :function_id AND number = :number)
-WHERE id = :function_id AND (live_version IS NULL OR live_version < :number);
+WHERE id = :function_id AND (live_version IS NULL OR live_version < :number)
+  AND EXISTS (SELECT 1 FROM function_versions
+              WHERE function_id = :function_id AND number = :number);
 
 -- name: build_log
 SELECT log FROM function_versions WHERE function_id = :function_id AND number = :number;
@@ -95,8 +99,9 @@ INSERT OR IGNORE INTO call_results (attempt_id, status, headers, size_bytes, bod
 VALUES (?, ?, ?, ?, ?);
 
 -- name: result_of_task
+-- The last attempt; what an earlier one answered is not the task's result.
 SELECT a.id, r.status, r.headers, r.size_bytes, r.body
-FROM attempts AS a JOIN call_results AS r ON r.attempt_id = a.id
+FROM attempts AS a LEFT JOIN call_results AS r ON r.attempt_id = a.id
 WHERE a.task_seq = :seq ORDER BY a.number DESC LIMIT 1;
 
 -- name: delete_results!

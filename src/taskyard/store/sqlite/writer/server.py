@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from taskyard.core.errors import Unavailable
-from taskyard.store.sqlite.database import connect, translated
+from taskyard.store.sqlite.database import connect, translated, unstorable
 from taskyard.store.sqlite.disk_space import DiskSpace, Reserve
 from taskyard.store.sqlite.repositories import Repositories, last_seq
 from taskyard.store.sqlite.transactions import BATCH_LIMIT, QueueEntry, Session, commit
@@ -124,6 +124,8 @@ class StoreServer:
             entry = step(value)
         except StopIteration as stop:
             self._answers.append((running.number, stop.value, None))
+        except (UnicodeEncodeError, OverflowError):
+            self._answers.append((running.number, None, unstorable()))
         except Exception as error:  # noqa: BLE001 - its caller gets it
             self._answers.append((running.number, None, error))
         else:
