@@ -205,7 +205,7 @@ async def test_a_secret_is_created_once(clients: Clients) -> None:
 
 
 async def test_a_secret_is_deleted_or_replaced(clients: Clients) -> None:
-    """Deleted, and then created anew; or replaced, and then deleted."""
+    """Deleted, and then created again; or replaced, and then deleted."""
     for number, one, other in clients.in_turns():
         name = f"s{number}"
         await one.access.put_secret(A, name, b"old", NOW, entry("add", name))

@@ -68,7 +68,7 @@ async def test_the_same_setting_is_one_of_the_two(clients: Clients) -> None:
 
 
 async def test_settings_of_many_groups_in_opposite_orders(clients: Clients) -> None:
-    """Nobody waits for the other for ever, and everything is set."""
+    """Nobody waits for the other forever, and everything is set."""
     names = [GroupName(f"g{number}") for number in range(12)]
 
     async def pause(client: Any) -> None:
@@ -147,7 +147,7 @@ async def test_counters_of_groups_in_opposite_orders(clients: Clients) -> None:
 
 
 async def test_draining_is_what_was_asked_for_last(clients: Clients) -> None:
-    """Asked for while its worker joins anew: the new incarnation is drained as well."""
+    """Asked for while its worker joins again: the new incarnation is drained as well."""
     for number, one, other in clients.in_turns():
         life = replace(W1, incarnation=IncarnationId(f"life-{number}"))
         _, record = answers(
