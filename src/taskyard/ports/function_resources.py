@@ -27,13 +27,16 @@ class FunctionResourceStore(Protocol):
     """Endpoints, triggers, schedules, tags, nodes, builds. Raises as the store ports do."""
 
     async def add(self, entry: FunctionResource, due_at: Instant | None = None) -> None:
-        """Store a new entry; ``due_at`` is when a schedule fires. Raises ``Conflict``."""
+        """Store a new entry; ``due_at`` is when a schedule fires.
+
+        Raises ``Conflict`` if the workspace has one of this kind with its id.
+        """
         ...
 
     async def get(
         self, kind: type[FunctionResource], entry_id: str, workspace: WorkspaceName | None
     ) -> FunctionResource:
-        """Of any workspace when None. Raises ``NotFound``."""
+        """Of any workspace when None. Raises ``NotFound``, also while its function is deleted."""
         ...
 
     async def page(
@@ -46,35 +49,38 @@ class FunctionResourceStore(Protocol):
         offset: int,
         limit: int,
     ) -> tuple[list[FunctionResource], int]:
-        """Newest first, and how many there are in all."""
+        """Newest first, and how many there are in all; without those of deleted functions."""
         ...
 
     async def oldest_first(
         self, kind: type[FunctionResource], workspace: WorkspaceName, after: int, limit: int
     ) -> list[tuple[int, FunctionResource]]:
-        """Entries with their positions, behind position ``after``."""
+        """Entries with their positions, behind position ``after``; deleted functions' as well."""
         ...
 
     async def some(
         self, kind: type[FunctionResource], workspace: WorkspaceName, ids: Collection[str]
     ) -> list[FunctionResource]:
-        """Those that have one of these ids, in no order."""
+        """Those that have one of these ids, in no order; deleted functions' as well."""
         ...
 
     async def replace(self, entry: FunctionResource, due_at: Instant | None = None) -> None:
-        """Store an entry's new content."""
+        """Store an entry's new content and when it is due; its function stays the same.
+
+        One that is not there any more stays so.
+        """
         ...
 
     async def remove(self, entry: FunctionResource) -> None:
-        """Forget an entry."""
+        """Forget an entry; one that is not there is forgotten already."""
         ...
 
     async def remove_of_function(self, function_id: FunctionId) -> None:
-        """Forget endpoints, triggers and schedules of a function."""
+        """Forget endpoints, triggers and schedules of a function, and triggers that lead to it."""
         ...
 
     async def triggers(self, function_id: FunctionId, now: Instant) -> list[Trigger]:
-        """What follows the calls of a function, oldest first."""
+        """What follows the calls of a function, oldest first. Puts aside what cannot be read."""
         ...
 
     async def followed(self) -> set[str]:
@@ -82,7 +88,10 @@ class FunctionResourceStore(Protocol):
         ...
 
     async def due(self, now: Instant, limit: int) -> list[tuple[Instant, Schedule]]:
-        """Schedules that fire now, with the instant they were due at."""
+        """Schedules of all workspaces that fire now, earliest first, with when they were due.
+
+        Puts aside what cannot be read.
+        """
         ...
 
     async def next_due(self) -> Instant | None:
@@ -94,7 +103,7 @@ class FunctionResourceStore(Protocol):
         ...
 
     async def pending_builds(self, workspace: WorkspaceName) -> int:
-        """Builds that have not ended."""
+        """Builds that have not ended, of functions that are not deleted."""
         ...
 
 

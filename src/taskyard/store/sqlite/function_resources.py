@@ -125,7 +125,10 @@ class SqliteFunctionResources(Repository):
         values = {"function_id": function_id}
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute(_SQL.delete_entries_of_function.sql, values)
+            gone = connection.execute(_SQL.delete_entries_of_function.sql, values).fetchall()
+            for kind, key in gone:
+                if kind in {"trigger", "schedule"}:
+                    readmit(connection, kind, key)
 
         await self._session.write(write)
 
@@ -136,7 +139,7 @@ class SqliteFunctionResources(Repository):
             lambda c: c.execute(_SQL.triggers_of_function.sql, values).fetchall()
         )
         found = await self._readable("trigger", [(row[1], row[2], row[0]) for row in rows], now)
-        return [one for one in found.values() if isinstance(one, Trigger)]
+        return [one for one in found if isinstance(one, Trigger)]
 
     async def followed(self) -> set[str]:
         """See the port."""
@@ -149,20 +152,24 @@ class SqliteFunctionResources(Repository):
         rows = await self._session.read(
             lambda c: c.execute(_SQL.entries_due.sql, values).fetchall()
         )
-        due_at = {row[2]: Instant(row[0]) for row in rows}
         found = await self._readable("schedule", [(row[2], row[3], row[1]) for row in rows], now)
-        return [(due_at[key], one) for key, one in found.items() if isinstance(one, Schedule)]
+        return [
+            (Instant(row[0]), one)
+            for row, one in zip(rows, found, strict=True)
+            if isinstance(one, Schedule)
+        ]
 
     async def _readable(
         self, kind: ParkedKind, rows: Sequence[tuple[str, str, str]], now: Instant
-    ) -> dict[str, FunctionResource]:
-        """Entries by id, decoded from rows; parks those that cannot be decoded."""
-        found: dict[str, FunctionResource] = {}
+    ) -> list[FunctionResource | None]:
+        """Entries, decoded from rows; parks those that cannot be decoded, and has None for them."""
+        found: list[FunctionResource | None] = []
         unreadable: list[tuple[str, str, str]] = []
         for key, workspace, content in rows:
             try:
-                found[key] = _entry(content)
+                found.append(_entry(content))
             except Exception as error:  # noqa: BLE001 - whatever it is, the others count
+                found.append(None)
                 unreadable.append((key, workspace, reason_of(error)))
         if unreadable:
             await self._park(kind, unreadable, now)

@@ -88,10 +88,16 @@ class SqliteInvocations(Repository):
         """See the port."""
 
         def write(connection: sqlite3.Connection) -> Change | None:
-            values = {"id": schedule.id, "was": was, "to": to}
+            values = {
+                "id": schedule.id,
+                "workspace": schedule.workspace,
+                "was": was,
+                "to": to,
+            }
+            if not connection.execute(_SQL.move_due.sql, values).rowcount:
+                return None
             readmit(connection, "schedule", schedule.id)
-            moved = connection.execute(_SQL.move_due.sql, values).rowcount
-            if not moved or issue is None:
+            if issue is None:
                 return None
             return next(iter(self._store_allowed(connection, [issue])), None)
 

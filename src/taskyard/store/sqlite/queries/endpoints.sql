@@ -9,11 +9,12 @@ WHERE kind = :kind AND id = :id AND workspace = :workspace;
 -- name: delete_entry!
 DELETE FROM catalogue WHERE kind = :kind AND id = :id AND workspace = :workspace;
 
--- name: delete_entries_of_function!
+-- name: delete_entries_of_function
 DELETE FROM catalogue
 WHERE kind IN ('endpoint', 'trigger', 'schedule') AND seq IN (
     SELECT seq FROM catalogue WHERE function_id = :function_id
-    UNION ALL SELECT seq FROM catalogue WHERE next_id = :function_id);
+    UNION ALL SELECT seq FROM catalogue WHERE next_id = :function_id)
+RETURNING kind, id;
 
 -- name: entry_by_id
 -- Of any workspace when none is named. What hangs on a deleted function is not there.
@@ -60,7 +61,7 @@ WHERE due_at <= :now ORDER BY due_at LIMIT :limit;
 SELECT min(due_at) FROM catalogue WHERE due_at IS NOT NULL;
 
 -- name: move_due!
-UPDATE catalogue SET due_at = :to WHERE kind = 'schedule' AND id = :id AND due_at = :was;
+UPDATE catalogue SET due_at = :to WHERE kind = 'schedule' AND id = :id AND workspace = :workspace AND due_at = :was;
 
 -- name: began_at_of_version
 SELECT began_at FROM function_versions WHERE function_id = :function_id AND number = :number;
