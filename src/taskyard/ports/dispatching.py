@@ -227,7 +227,10 @@ class ParkingStore(Protocol):
     async def park(
         self, kind: ParkedKind, key: str, workspace: WorkspaceName, reason: str, now: Instant
     ) -> None:
-        """Put an entry aside for a while; again if it failed again."""
+        """Put an entry aside for a while; again if it failed again.
+
+        Nothing happens to a task, job, schedule or delivery that waits for no time any more.
+        """
         ...
 
     async def parked(self, workspace: WorkspaceName, limit: int) -> Sequence[Parked]:

@@ -143,10 +143,10 @@ async def test_what_is_parked_is_shown_with_its_reason(world: NativeWorld) -> No
     """To whoever may read in its workspace."""
     assert (await world.guest.get("/parked")).json() == {"items": []}
     now, store = NOW, world.store.parking
-    await store.park("schedule", "s1", WorkspaceName("default"), "no zone", now)
-    await store.park("schedule", "s2", WorkspaceName("other"), "no zone", now)
+    await store.park("trigger", "s1", WorkspaceName("default"), "no zone", now)
+    await store.park("trigger", "s2", WorkspaceName("other"), "no zone", now)
     (item,) = (await world.guest.get("/parked")).json()["items"]
-    assert (item["kind"], item["id"], item["reason"]) == ("schedule", "s1", "no zone")
+    assert (item["kind"], item["id"], item["reason"]) == ("trigger", "s1", "no zone")
     assert item["since"] < item["retry_at"]
 
 

@@ -87,7 +87,11 @@ def put_aside(
     now: Instant,
     due_at: Instant | None = None,
 ) -> bool:
-    """Park an entry, inside a transaction. True if it was not parked before."""
+    """Park an entry, inside a transaction. True if it was not parked before.
+
+    Not one that has no time to wait for any more: it was removed, cancelled or dealt with after
+    whoever failed had read it, and nothing would ever readmit it.
+    """
     text = reason if isinstance(reason, str) else reason_of(reason)
     values = {
         "kind": kind,
@@ -98,9 +102,9 @@ def put_aside(
         "retry_at": after(now, RETRY_S),
         "due_at": due_at,
     }
+    if kind in _PUT_ASIDE and not connection.execute(_PUT_ASIDE[kind], values).rowcount:
+        return False
     (is_new,) = connection.execute(_SQL.park.sql, values).fetchone()
-    if kind in _PUT_ASIDE:
-        connection.execute(_PUT_ASIDE[kind], values)
     if is_new:
         log.error("entry_parked", kind=kind, key=values["key"], reason=values["reason"])
     return bool(is_new)
