@@ -127,7 +127,7 @@ def check_task(task: Task, attempts: Sequence[Attempt], events: Sequence[Event])
     if task.state in {TaskState.SCHEDULED, TaskState.RETRYING}:
         assert task.start_at is not None, f"nothing would ever wake {task.id}"
     if task.state is TaskState.SUCCEEDED:
-        assert attempts[-1].state is AttemptState.SUCCEEDED
+        assert [one.state for one in attempts[-1:]] == [AttemptState.SUCCEEDED]
     _check_history(task, attempts, events)
 
 
