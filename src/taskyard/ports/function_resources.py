@@ -115,7 +115,12 @@ class InvocationStore(Protocol):
         ...
 
     async def issue(self, issue: NewInvocation) -> Change:
-        """Store a call and its task. Raises ``AllowanceSpent``; then nothing is stored."""
+        """Store a call and its task, or nothing of either.
+
+        Raises:
+            AllowanceSpent: one of its allowances is; none of them is used up then.
+            Conflict: there is a call under its id, or its task's idempotency key is known.
+        """
         ...
 
     async def use_once(self, name: str, until: str, today: str) -> bool:
@@ -130,12 +135,17 @@ class InvocationStore(Protocol):
     ) -> Change | None:
         """Let a schedule go on to its next firing, and store the call of this one.
 
-        None if somebody did that before, if there is no call, or if its allowance is spent.
+        None if somebody did that before, if there is no call, or if its allowance is spent. It goes
+        on to None if it fires no more. Raises ``Conflict`` as :meth:`issue`.
         """
         ...
 
     async def complete(self, call_id: str, issues: Sequence[NewInvocation]) -> list[Change]:
-        """Store what follows an ended call, once; without those whose allowance is spent."""
+        """Store what follows an ended call, once; without those whose allowance is spent.
+
+        Nothing if that was done before, or there is no such call. Raises ``Conflict`` as
+        :meth:`issue`; then the call is not settled.
+        """
         ...
 
     async def view(self, call_id: str) -> InvocationView:
@@ -155,7 +165,10 @@ class InvocationStore(Protocol):
         ...
 
     async def unsettled(self, after: int, limit: int) -> list[InvocationView]:
-        """Ended calls whose followers were not issued yet."""
+        """Ended calls of all workspaces whose followers were not issued yet, behind ``after``.
+
+        In order of position. None of functions that had no trigger while the call went on.
+        """
         ...
 
     async def counts(
@@ -167,5 +180,5 @@ class InvocationStore(Protocol):
         function_id: str | None = None,
         endpoint_id: str | None = None,
     ) -> CallCounts:
-        """Of a workspace, a function or an endpoint."""
+        """Of a workspace, a function or an endpoint; those whose records were removed included."""
         ...

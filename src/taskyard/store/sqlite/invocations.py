@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from taskyard.core.changes import Change
-from taskyard.core.errors import NotFound, TaskyardError
+from taskyard.core.errors import Conflict, NotFound, TaskyardError
 from taskyard.core.functions.functions import FunctionId, Limits
 from taskyard.core.functions.invocations import (
     Allowance,
@@ -224,7 +224,9 @@ class SqliteInvocations(Repository):
             "links": call.origin.links,
             "limits": text(call.limits),
         }
-        connection.execute(_SQL.insert_call.sql, values)
+        # A task that an idempotency key stands for belongs to another call, or to none.
+        if not stored.created or not connection.execute(_SQL.insert_call.sql, values).rowcount:
+            raise Conflict(f"call {call.id} or its task is there already; issue it under a new id")
         spec = new.spec
         subject = stored_task_of(stored.seq, new.id, new.workspace, new.state, spec, spec.priority)
         return Change.submitted(new, stored.seq, ready=ready(subject, new.created_at))

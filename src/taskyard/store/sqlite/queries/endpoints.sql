@@ -71,12 +71,14 @@ SELECT count(*) FROM function_versions AS v JOIN functions AS f ON f.id = v.func
 WHERE v.state IN ('pending', 'building') AND f.workspace = :workspace AND f.deleted_at IS NULL;
 
 -- name: insert_call!
--- Nothing is left to settle if nothing follows the end of this function's calls.
+-- Nothing is left to settle if nothing follows the end of this function's calls. None if the id is
+-- taken, in whichever workspace.
 INSERT INTO issued_calls (seq, id, workspace, function_id, issued_at, endpoint_id, trigger_id,
                           schedule_id, links, limits, settled)
 VALUES (:seq, :id, :workspace, :function_id, :issued_at, :endpoint_id, :trigger_id, :schedule_id,
         :links, :limits, NOT EXISTS (
-            SELECT 1 FROM catalogue WHERE function_id = :function_id AND kind = 'trigger'));
+            SELECT 1 FROM catalogue WHERE function_id = :function_id AND kind = 'trigger'))
+ON CONFLICT (id) DO NOTHING;
 
 -- name: unsettle!
 -- A trigger is new: calls that have not ended have something to settle.
