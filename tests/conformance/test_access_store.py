@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from fakes.stores import opened
 from taskyard.core.access.principals import AuditEntry, Role, Token, User
@@ -174,3 +175,41 @@ async def test_old_audit_entries_are_dropped_for_each_workspace_alone(
     assert KEPT <= len(kept) < KEPT + 64
     assert kept[-1] == "a299"
     assert await actions(short, B) == ["quiet"]
+
+
+async def test_refused_attempts_displace_each_other_only(short: SqliteAccessStore) -> None:
+    """However many there are: a tenth of what is kept besides, and nothing of what was done."""
+    for n in range(20):
+        await short.append(entry(f"done{n}"))
+    refused = replace(entry("refused"), outcome="refused")
+    await asyncio.gather(*(short.append(refused) for _ in range(300)))
+    kept = await short.audit(A, None, 1000)
+    assert [one.action for one in kept if one.outcome == "done"] == [
+        f"done{n}" for n in reversed(range(20))
+    ]
+    share = KEPT // 10
+    assert share <= sum(one.outcome == "refused" for one in kept) < share + 64
+
+
+async def test_attempts_are_counted_on_their_entry(store: SqliteAccessStore) -> None:
+    """More are added to those before; an unknown number is ignored."""
+    first = await store.append(entry("first"))
+    second = await store.append(entry("second"))
+    await store.recount({first: 3, 10**9: 5})
+    await store.recount({first: 2, second: 1})
+    await store.recount({})
+    counts = {one.action: one.count for one in await store.audit(A, None, 10)}
+    assert counts == {"first": 6, "second": 2}
+
+
+async def test_users_and_secrets_are_paged_in_order(store: SqliteAccessStore) -> None:
+    """Behind a name, as many as asked for, without those of others."""
+    for name in ("c", "a", "d", "b"):
+        await store.add_user(User(name, A, Role.READ, NOW), "hash", entry())
+        await store.put_secret(A, name, b"x", NOW, entry())
+    await store.add_user(User("aa", B, Role.READ, NOW), "hash", entry(workspace=B))
+    await store.put_secret(B, "aa", b"x", NOW, entry(workspace=B))
+    assert [one.name for one in await store.users(A, None, 2)] == ["a", "b"]
+    assert [one.name for one in await store.users(A, "b", 9)] == ["c", "d"]
+    assert [one.name for one in await store.secrets(A, None, 2)] == ["a", "b"]
+    assert [one.name for one in await store.secrets(A, "b", 9)] == ["c", "d"]

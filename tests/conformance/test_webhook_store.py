@@ -13,13 +13,14 @@ from taskyard.core.access.principals import AuditEntry
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.core.instants import Instant
+from taskyard.core.notifications.messages import DeliveryKind, DeliveryPolicy, Dispatched, Message
 from taskyard.core.notifications.webhooks import DeliveryState, Try
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Command, Task, TaskSpec, Webhook, WebhookEvent
 from taskyard.ports.webhooks import DUE_OF_WORKSPACE, HOSTS_LOOKED_AT
 from taskyard.store.sqlite.database import FILE_NAME, connect
 from taskyard.store.sqlite.store import SqliteStore
-from taskyard.store.sqlite.webhooks import enqueue, forget
+from taskyard.store.sqlite.webhooks import enqueue, enqueue_messages, forget
 
 T = TypeVar("T")
 
@@ -238,3 +239,59 @@ async def test_no_host_is_passed_over_for_ever(outbox: Outbox) -> None:
             seen.add(one.host)
             await outbox.store.record_try(one.id, failed(NOW), DeliveryState.PENDING, later)
     assert seen == set(hosts)
+
+
+async def test_tries_at_plain_messages_are_shown_with_both_sides(outbox: Outbox) -> None:
+    """Oldest first; what was asked is told only where it was not answered well."""
+    plain = Message(
+        DeliveryKind.PLAIN, WebhookEvent.FINISHED, 0, "http://x.example/in", b"body", {"X-App": "1"}
+    )
+    mail = Message(DeliveryKind.MAIL, WebhookEvent.FINISHED, 1, "me@x.example", b"text")
+    task_id = TaskId("t1")
+    sent = [plain, mail]
+    assert outbox.write(lambda c: enqueue_messages(c, A, task_id, sent, NOW)) == 2
+    assert outbox.write(lambda c: enqueue_messages(c, A, task_id, sent, NOW)) == 0
+    await outbox.enqueue(task("t1"))
+    assert await outbox.store.dispatches(A, task_id) == []
+    due = {one.kind: one for one in (await outbox.store.due(NOW, 10))[0]}
+    assert (due[DeliveryKind.MAIL].url, due[DeliveryKind.MAIL].body) == (
+        "mailto:me@x.example",
+        b"text",
+    )
+    well = Try(at=Instant(NOW + 1), duration_ms=1, status=200, answer="ok", headers={"Y": "2"})
+    for one in due.values():
+        await outbox.store.record_try(one.id, failed(NOW), DeliveryState.PENDING, NOW)
+        await outbox.store.record_try(one.id, well, DeliveryState.DELIVERED, None)
+    asked, answered = await outbox.store.dispatches(A, task_id)
+    assert asked == Dispatched(
+        NOW, plain.target, 500, "answered 500", {"X-App": "1"}, b"body", {}, "oops"
+    )
+    assert answered == Dispatched(
+        well.at, plain.target, 200, None, {"X-App": "1"}, b"", {"Y": "2"}, "ok"
+    )
+    assert await outbox.store.dispatches(B, task_id) == []
+    assert await outbox.store.dispatches(A, TaskId("t2")) == []
+
+
+async def test_a_policy_travels_with_its_message(outbox: Outbox) -> None:
+    """How often and how long it is tried; our own messages have none."""
+    policy = DeliveryPolicy(retries=3, timeout_s=2.5, verify_tls=False)
+    message = Message(
+        DeliveryKind.PLAIN, WebhookEvent.FAILED, 0, "http://x.example/", b"", policy=policy
+    )
+    outbox.write(lambda c: enqueue_messages(c, A, TaskId("t1"), [message], NOW))
+    await outbox.enqueue(task("t2"))
+    due, _ = await outbox.store.due(NOW, 10)
+    assert [(one.kind, one.policy) for one in due] == [
+        (DeliveryKind.PLAIN, policy),
+        (DeliveryKind.SIGNED, None),
+    ]
+
+
+async def test_deliveries_of_a_task_come_oldest_first(outbox: Outbox) -> None:
+    """As many as asked for."""
+    hooks = [Webhook(f"http://h{n}.example/", events=(WebhookEvent.FINISHED,)) for n in range(3)]
+    await outbox.enqueue(task("t1", *hooks))
+    shown = await outbox.store.deliveries_of(A, TaskId("t1"), 10)
+    assert [one.url for one in shown] == [hook.url for hook in hooks]
+    assert await outbox.store.deliveries_of(A, TaskId("t1"), 2) == shown[:2]

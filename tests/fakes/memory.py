@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
@@ -10,7 +11,7 @@ from fakes.model import ModelStore
 from taskyard.core.attempts import Attempt, Report, ran_s
 from taskyard.core.changes import Change, Event
 from taskyard.core.cron import CatchUp
-from taskyard.core.errors import NotFound
+from taskyard.core.errors import InvalidInput, NotFound
 from taskyard.core.ids import (
     AttemptId,
     GroupName,
@@ -38,6 +39,7 @@ class MemoryTasks:
     async def submit(self, tasks: Sequence[NewTask], actor: str | None) -> list[Submitted]:
         """See the port."""
         await checkpoint()
+        _check_text(tasks)
         return self._model.submit(tasks, actor)
 
     async def submit_placed(
@@ -45,6 +47,7 @@ class MemoryTasks:
     ) -> Submitted:
         """See the port."""
         await checkpoint()
+        _check_text([task])
         return self._model.submit_placed(task, actor, placement)
 
     async def task(self, workspace: WorkspaceName, task_id: TaskId) -> Task:
@@ -149,6 +152,14 @@ class MemoryTasks:
         rank = (-task.spec.priority, task.seq)
         queue = self._model.ready(task.workspace, task.spec.group)
         return min(limit, sum(one.rank < rank for one in queue))
+
+
+def _check_text(tasks: Sequence[NewTask]) -> None:
+    """No store keeps text that is not valid Unicode."""
+    try:
+        msgspec.json.encode(tasks)
+    except UnicodeEncodeError as error:
+        raise InvalidInput("", "contains text that is not valid Unicode") from error
 
 
 class MemoryGroups:
