@@ -189,7 +189,8 @@ class DispatchStore(Protocol):
         """Remove up to ``limit`` ended tasks: those that ended before ``older_than``, and per
         workspace those beyond the newest ``keep_count``; give the space back to the file system.
 
-        Answers how many tasks were removed, and whose logs to delete: all their attempts'.
+        Answers how many tasks were removed, and whose logs to delete: all their attempts'. What
+        else belongs to them goes as well: executions, calls, results. Calls are counted on.
         """
         ...
 
