@@ -3,17 +3,26 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 from msgspec.structs import replace
 
-from fakes.stores import opened
+from fakes.stores import COMPLETE_STORES, opened, opened_as
 from taskyard.core.access.principals import AuditEntry, Role, Token, User
 from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.ports.access import EncryptedValue, SecretRecord, StoredToken, StoredUser
-from taskyard.store.sqlite.access import SqliteAccessStore
+from taskyard.ports.access import (
+    AuditStore,
+    EncryptedValue,
+    SecretRecord,
+    SecretStore,
+    StoredToken,
+    StoredUser,
+    TokenStore,
+    UserStore,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -22,16 +31,20 @@ NOW = Instant(1_700_000_000_000_000)
 KEPT = 100
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteAccessStore]:
+class Access(TokenStore, UserStore, SecretStore, AuditStore, Protocol):
+    """All ports of access."""
+
+
+@pytest.fixture(params=COMPLETE_STORES)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Access]:
     """Every adapter, empty."""
-    store = await opened(tmp_path)
+    store: Any = await opened_as(request.param, tmp_path)
     yield store.access
     await store.close()
 
 
 @pytest.fixture
-async def short(tmp_path: Path) -> AsyncIterator[SqliteAccessStore]:
+async def short(tmp_path: Path) -> AsyncIterator[Access]:
     """One that keeps the newest 100 audit entries."""
     store = await opened(tmp_path, audit_kept=KEPT)
     yield store.access
@@ -48,12 +61,12 @@ def token(token_id: str, workspace: WorkspaceName = A) -> Token:
     return Token(token_id, "ci", workspace, Role.WRITE, NOW, expires_at=Instant(NOW + 5))
 
 
-async def actions(store: SqliteAccessStore, workspace: WorkspaceName = A) -> list[str]:
+async def actions(store: Access, workspace: WorkspaceName = A) -> list[str]:
     """What the audit trail tells, oldest first."""
     return [one.action for one in reversed(await store.audit(workspace, None, 1000))]
 
 
-async def test_a_token_comes_back_as_it_was_stored(store: SqliteAccessStore) -> None:
+async def test_a_token_comes_back_as_it_was_stored(store: Access) -> None:
     """Found by its id from any workspace."""
     await store.add_token(token("t1"), b"d" * 32, entry())
     assert await store.find_token("t1") == StoredToken(token("t1"), b"d" * 32)
@@ -61,7 +74,7 @@ async def test_a_token_comes_back_as_it_was_stored(store: SqliteAccessStore) -> 
 
 
 async def test_a_taken_token_id_is_a_conflict_and_changes_nothing(
-    store: SqliteAccessStore,
+    store: Access,
 ) -> None:
     """Neither the token nor its audit entry is written, and others in the batch are."""
     await store.add_token(token("t1"), b"d" * 32, entry("first"))
@@ -76,7 +89,7 @@ async def test_a_taken_token_id_is_a_conflict_and_changes_nothing(
     assert await actions(store) == ["first", "third"]
 
 
-async def test_tokens_are_paged_by_workspace(store: SqliteAccessStore) -> None:
+async def test_tokens_are_paged_by_workspace(store: Access) -> None:
     """In order of id, without those of others."""
     for name, workspace in (("t3", A), ("t1", A), ("t2", B), ("t4", A)):
         await store.add_token(token(name, workspace), b"d" * 32, entry())
@@ -84,7 +97,7 @@ async def test_tokens_are_paged_by_workspace(store: SqliteAccessStore) -> None:
     assert [one.id for one in await store.tokens(A, "t3", 2)] == ["t4"]
 
 
-async def test_revoking_is_final_and_stays_in_the_workspace(store: SqliteAccessStore) -> None:
+async def test_revoking_is_final_and_stays_in_the_workspace(store: Access) -> None:
     """The first time stays and is recorded once; someone else's token is an unknown one."""
     await store.add_token(token("t1"), b"d" * 32, entry("add"))
     with pytest.raises(NotFound):
@@ -97,7 +110,7 @@ async def test_revoking_is_final_and_stays_in_the_workspace(store: SqliteAccessS
     assert await actions(store) == ["add", "revoke"]
 
 
-async def test_last_use_never_goes_back(store: SqliteAccessStore) -> None:
+async def test_last_use_never_goes_back(store: Access) -> None:
     """And an unknown token is ignored."""
     await store.add_token(token("t1"), b"d" * 32, entry())
     await store.note_uses({"t1": Instant(NOW + 10), "gone": NOW})
@@ -108,7 +121,7 @@ async def test_last_use_never_goes_back(store: SqliteAccessStore) -> None:
     assert found.token.last_used_at == NOW + 10
 
 
-async def test_users_are_stored_paged_changed_and_removed(store: SqliteAccessStore) -> None:
+async def test_users_are_stored_paged_changed_and_removed(store: Access) -> None:
     """By name, which is unique across workspaces."""
     ann, bob = User("ann", A, Role.READ, NOW), User("bob", B, Role.ADMIN, NOW)
     await store.add_user(ann, "hash", entry("add"))
@@ -130,7 +143,7 @@ async def test_users_are_stored_paged_changed_and_removed(store: SqliteAccessSto
     assert await actions(store) == ["add", "password", "remove"]
 
 
-async def test_secrets_are_replaced_listed_and_deleted(store: SqliteAccessStore) -> None:
+async def test_secrets_are_replaced_listed_and_deleted(store: Access) -> None:
     """By workspace and name; the creation time stays when the value changes."""
     assert await store.sample() is None
     assert await store.put_secret(A, "s", b"one", NOW, entry("put"))
@@ -150,7 +163,7 @@ async def test_secrets_are_replaced_listed_and_deleted(store: SqliteAccessStore)
     assert await actions(store) == ["put", "put", "delete"]
 
 
-async def test_the_audit_trail_is_paged_newest_first(store: SqliteAccessStore) -> None:
+async def test_the_audit_trail_is_paged_newest_first(store: Access) -> None:
     """By workspace; the store gives the numbers."""
     for n in range(5):
         await store.append(entry(f"a{n}"))
@@ -166,7 +179,7 @@ async def test_the_audit_trail_is_paged_newest_first(store: SqliteAccessStore) -
 
 
 async def test_old_audit_entries_are_dropped_for_each_workspace_alone(
-    short: SqliteAccessStore,
+    short: Access,
 ) -> None:
     """About the newest 100 stay here; a busy workspace drops nothing of a quiet one."""
     await short.append(entry("quiet", B))
@@ -177,7 +190,7 @@ async def test_old_audit_entries_are_dropped_for_each_workspace_alone(
     assert await actions(short, B) == ["quiet"]
 
 
-async def test_refused_attempts_displace_each_other_only(short: SqliteAccessStore) -> None:
+async def test_refused_attempts_displace_each_other_only(short: Access) -> None:
     """However many there are: a tenth of what is kept besides, and nothing of what was done."""
     for n in range(20):
         await short.append(entry(f"done{n}"))
@@ -191,7 +204,7 @@ async def test_refused_attempts_displace_each_other_only(short: SqliteAccessStor
     assert share <= sum(one.outcome == "refused" for one in kept) < share + 64
 
 
-async def test_attempts_are_counted_on_their_entry(store: SqliteAccessStore) -> None:
+async def test_attempts_are_counted_on_their_entry(store: Access) -> None:
     """More are added to those before; an unknown number is ignored."""
     first = await store.append(entry("first"))
     second = await store.append(entry("second"))
@@ -202,7 +215,7 @@ async def test_attempts_are_counted_on_their_entry(store: SqliteAccessStore) -> 
     assert counts == {"first": 6, "second": 2}
 
 
-async def test_users_and_secrets_are_paged_in_order(store: SqliteAccessStore) -> None:
+async def test_users_and_secrets_are_paged_in_order(store: Access) -> None:
     """Behind a name, as many as asked for, without those of others."""
     for name in ("c", "a", "d", "b"):
         await store.add_user(User(name, A, Role.READ, NOW), "hash", entry())

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from fakes.specs import NOW, WS, new_task
-from fakes.stores import opened
+from fakes.stores import COMPLETE_STORES, opened_as
 from taskyard.core.attempts import Ended
 from taskyard.core.errors import Conflict, InvalidInput, NotFound
 from taskyard.core.ids import (
@@ -37,10 +37,10 @@ W1 = WorkerRecord(
 LEASE = LeaseToken("lease")
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Any]:
+@pytest.fixture(params=COMPLETE_STORES)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     """A store of each kind with a worker and two lists."""
-    store: Any = await opened(tmp_path)
+    store: Any = await opened_as(request.param, tmp_path)
     await store.dispatch.join(W1)
     for key in (LIST, SAME_NAME):
         await store.lists.open(key, "me", most=10, concurrency_limit=6)
@@ -301,14 +301,16 @@ async def test_an_unknown_list_is_empty(store: Any) -> None:
     assert await store.lists.open(key, "me", most=10, concurrency_limit=None)
 
 
-async def test_lists_outlive_the_store(store: Any, tmp_path: Path) -> None:
+async def test_lists_outlive_the_store(
+    store: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Another store on the same data shows the same, and counts on."""
     for _ in range(3):
         await add(store)
     await store.lists.withdraw(LIST, 3, NOW, "me")
     before = await store.lists.entries(LIST)
     await store.close()
-    again: Any = await opened(tmp_path)
+    again: Any = await opened_as(request.node.callspec.params["store"], tmp_path)
     try:
         assert await again.lists.entries(LIST) == before
         assert (await add(again)).number == 4
