@@ -157,7 +157,10 @@ class BundleStore(Protocol):
     """The bundles of source, as files named by their content. Raises ``StorageFull``."""
 
     async def put(self, content: bytes) -> str:
-        """Keep it; answers with the SHA-256 in hex once it is on disk."""
+        """Keep it; answers with the SHA-256 in hex once it is on disk.
+
+        What is there already counts as put now; what is there and damaged is put anew.
+        """
         ...
 
     async def get(self, bundle: str) -> bytes:
@@ -165,7 +168,7 @@ class BundleStore(Protocol):
         ...
 
     async def keep_only(self, bundles: frozenset[str]) -> None:
-        """Remove all others that are older than a day."""
+        """Remove all others that were put more than a day ago."""
         ...
 
 
@@ -173,7 +176,7 @@ class ResultFiles(Protocol):
     """Answers too large for the store."""
 
     async def write(self, attempt_id: AttemptId, body: bytes) -> None:
-        """Returns once it is on disk. Raises ``OSError``."""
+        """Returns once it is on disk, in place of what was there. Raises ``OSError``."""
         ...
 
     async def read(self, attempt_id: AttemptId) -> bytes:

@@ -1,10 +1,15 @@
 """Bundles of source as files named by their content."""
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import re
+import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -51,32 +56,50 @@ class BundleFiles:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            if path.exists() and _sound(path) is not None:
-                os.utime(path)
-                return bundle
-            beside = path.with_name(f".{bundle}.{os.getpid()}.{time.time_ns()}")
-            with beside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-            for folder in (path.parent, self._directory):
-                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+            with self._locked(fcntl.LOCK_SH):
+                if path.exists() and _sound(path) is not None:
+                    os.utime(path)
+                else:
+                    self._write(path, content)
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise StorageFull("there is no room for the source") from error
             raise Unavailable(f"the source cannot be stored: {error.strerror}") from error
         return bundle
 
+    def _write(self, path: Path, content: bytes) -> None:
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        for folder in (path.parent, self._directory):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
     def _sweep(self, bundles: frozenset[str]) -> None:
         old = time.time() - _YOUNG_S
         for path in self._directory.glob("*/*"):
-            if path.name not in bundles and path.stat().st_mtime < old:
-                path.unlink(missing_ok=True)
+            if path.name in bundles:
+                continue
+            # What is put again at this moment is young by the time it is looked at, or put anew.
+            with self._locked(fcntl.LOCK_EX), contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < old:
+                    path.unlink()
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        """Keep bundles that are being put apart from one that is being removed. Blocks."""
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, kind)
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def _sound(path: Path) -> bytes | None:

@@ -1,6 +1,7 @@
 """Answers of functions that are too large for the store: one file in the attempt's directory."""
 
 import os
+import secrets
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +40,7 @@ def has_result(directory: Path) -> bool:
 
 def _write(path: Path, body: bytes) -> None:
     path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    beside = path.with_name(f"{RESULT_NAME}.new")
+    beside = path.with_name(f".{RESULT_NAME}.{secrets.token_hex(8)}")
     with beside.open("wb") as file:
         file.write(body)
         file.flush()
