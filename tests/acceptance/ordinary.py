@@ -16,10 +16,21 @@ from served import free_port
 
 import taskyard
 from leftovers import short_directory
+from taskyard.runtimes.command.protocol import DIRECTORY
 
 UID = 54321
 """Somebody without a name on the machine; the tests' own user, where that is not root."""
 READY_WITHIN_S = 60.0
+PRIVATE = ("taskyard.sqlite3", "taskyard.sqlite3-wal", "lock", DIRECTORY)
+"""What is in a data directory of a server that runs, and nobody's but the server's."""
+OF_FORK_SERVER = ("functions/fork_server.log", "functions/nursery.lock")  # kept: see fork_server.py
+
+
+def there(data: Path, *names: str) -> str:
+    """Those names for a shell; all are there, so that not to reach them means something."""
+    for name in names:
+        assert os.path.lexists(data / name), f"{name} is not there"
+    return " ".join(names)
 
 
 def interpreter(place: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from ordinary import Ordinary
+from ordinary import OF_FORK_SERVER, PRIVATE, Ordinary, there
 from shells import SHELLS
 
 from taskyard.runtimes.processes.bubblewrap import obstacle_to_sandbox
@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.bubblewrap, pytest.mark.timeout(300)]
 
 
 TOOLS = {"javascript": "node"}
+SMALL = 1000
+"""Process ids up to this one may mean another process inside a sandbox."""
 """The program that a language needs, where it is not named like the language."""
 
 
@@ -51,6 +53,7 @@ def village() -> Iterator[Village]:
     if (obstacle := obstacle_to_sandbox()) is not None:
         pytest.skip(obstacle)
     with Ordinary() as server:
+        leave_small_pids()
         village = Village(server)
         yield village
         village.close()
@@ -89,10 +92,10 @@ def probe(village: Village) -> str:
     assert runs
     processes = children_of(village.server.pid)
     assert processes
+    files = there(data, *PRIVATE, "attempts", "functions/bundles", *OF_FORK_SERVER)
     return (
-        f"for f in secret.key taskyard.sqlite3 server.json control.sock supervisor attempts"
-        f" functions/bundles functions/fork_server.log functions/fork server.lock {source.parent}"
-        f" functions/toolchains; do ls {data}/$f && echo GOT $f; cat {data}/$f && echo GOT $f;"
+        f"for f in {files} functions/toolchains {source.parent};"
+        f" do ls {data}/$f && echo GOT $f; cat {data}/$f && echo GOT $f;"
         f" done; cat {source} && echo GOT source; echo x >> {source} && echo GOT write;"
         f" for d in {runs}; do case $PWD in $d/*) ;; *) ls $d && echo GOT $d;; esac; done;"
         f" ls {village.server.root}/log && echo GOT log; touch {village.server.home}/x;"
@@ -104,6 +107,14 @@ def probe(village: Village) -> str:
     )
 
 
+def leave_small_pids() -> None:
+    """Use up process ids until what is started next has ones that no sandbox has."""
+    largest = int(Path("/proc/sys/kernel/pid_max").read_text())
+    while not SMALL < (pid := os.posix_spawn("/bin/true", ["true"], {})) < largest - 4 * SMALL:
+        os.waitpid(pid, 0)
+    os.waitpid(pid, 0)
+
+
 def children_of(pid: int) -> list[int]:
     """All descendants whose numbers are beyond those in a sandbox."""
     found, left = [], [pid]
@@ -112,7 +123,7 @@ def children_of(pid: int) -> list[int]:
             children = [int(one) for one in (task / "children").read_text().split()]
             found += children
             left += children
-    return [one for one in found if one > 1000]
+    return [one for one in found if one > SMALL]
 
 
 def untouched(village: Village, said: str) -> None:

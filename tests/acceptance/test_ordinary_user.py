@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from ordinary import Ordinary
+from ordinary import PRIVATE, Ordinary, there
 
 from taskyard.runtimes.processes.bubblewrap import obstacle_to_sandbox
 
@@ -72,7 +72,7 @@ def test_a_sandboxed_command_sees_nothing_of_the_server_or_of_others(town: Town)
     """No key, no database, no socket, no attempts, no home, no processes, no signals."""
     data = town.server.data
     said = town.run(
-        f"for f in secret.key taskyard.sqlite3 server.json control.sock supervisor functions;"
+        f"for f in {there(data, *PRIVATE, 'functions')};"
         f" do ls {data}/$f && echo GOT $f; done; "
         f" ls {data}/attempts | grep -v $(basename $(dirname $PWD)) && echo GOT attempts;"
         f" cat {data}/attempts/*/stdout && echo GOT output;"
