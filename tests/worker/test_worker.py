@@ -148,6 +148,23 @@ async def test_fenced_worker_joins_again(world: World) -> None:
     await eventually_async(lambda: world.engine.beats > beats + 2)
 
 
+async def test_what_is_assigned_while_it_joins_again_is_kept(world: World) -> None:
+    """The engine may place tasks on it before its answer to the join arrives."""
+    await world.worker.start()
+    await world.worker.assign([assignment("a")])
+    await eventually_async(lambda: len(world.engine.reports) == 1)
+
+    async def assign() -> None:
+        await world.worker.assign([assignment("b")])
+
+    world.engine.while_joining = assign
+    world.engine.fence_next = True
+    await eventually_async(lambda: [order.attempt_id for order in world.runtime.killed] == [A])
+    await eventually_async(lambda: world.runtime.kept[-1] == frozenset({A, B}))
+    assert world.worker.holds(B)
+    assert [order.attempt_id for order in world.runtime.killed] == [A]
+
+
 async def test_work_nobody_can_run_ends(world: World) -> None:
     """An assignment for a runtime that is not there fails at once, for no fault of the task."""
     world.worker = world.make({"container": world.runtime})

@@ -49,10 +49,13 @@ class Engine:
         self.fail_reports = 0
         self.gate = anyio.Event()
         self.gate.set()
+        self.while_joining: Callable[[], Awaitable[None]] | None = None
 
     async def joined(self, hello: Hello) -> list[Attempt]:
-        """Answer with what is to be adopted."""
+        """Answer with what is to be adopted; an assignment may be faster than the answer."""
         self.hellos.append(hello)
+        if self.while_joining is not None:
+            await self.while_joining()
         return self.to_adopt
 
     async def beat(self, heartbeat: Heartbeat) -> bool:

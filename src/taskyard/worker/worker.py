@@ -100,6 +100,7 @@ class Worker:
         self._place = place
         self._runtimes = Runtimes(runtimes, clock, circuit, self._opened)
         self._awaiting: list[Attempt] = []
+        self._before_join: dict[AttemptId, _Holding] = {}
         """Attempts to take over once their runtime can be opened."""
         self._joining = anyio.Lock()
         self._transport = transport
@@ -197,6 +198,9 @@ class Worker:
 
     async def _join(self) -> list[Attempt]:
         self._incarnation = self._ids.incarnation()
+        # What is assigned from here on is this incarnation's, or refused when it is reported: the
+        # answer may have been made before it, and says nothing about it.
+        self._before_join = dict(self._held)
         hello = Hello(
             worker_id=self.worker_id,
             incarnation=self._incarnation,
@@ -284,8 +288,9 @@ class Worker:
     async def _take_over(self, attempts: list[Attempt]) -> None:
         """Hold exactly what the engine says this worker holds."""
         wanted = {attempt.id for attempt in attempts}
-        for attempt_id, holding in list(self._held.items()):
-            if attempt_id not in wanted:
+        before, self._before_join = self._before_join, {}
+        for attempt_id, holding in before.items():
+            if attempt_id not in wanted and self._held.get(attempt_id) is holding:
                 await self._kill_outright(holding)
         self._awaiting.clear()
         for attempt in attempts:
