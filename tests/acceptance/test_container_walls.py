@@ -64,6 +64,8 @@ def walls(engine: RealEngine, tmp_path_factory: pytest.TempPathFactory) -> Itera
     settings = allowed.parent / f"{allowed.name}.toml"
     settings.write_text(
         f'container_engine = "{engine.url}"\ncontainer_network = "none"\n'
+        # On a busy machine checks of an engine fail.
+        "circuit_reset_s = 1.0\n"
         f'container_volumes = ["/"]\ncontainer_pids_limit = {PIDS}\nworker_slots = 20\n'
         '[drove]\nopen_files = 0\npull = "missing"\ndevices = true\nplacement_wait_s = 20.0\n'
         '[fastlane]\npull = "missing"\n'

@@ -46,6 +46,8 @@ def served(
     config = root / "settings.toml"
     config.write_text(
         f'container_engine = "{engine.url}"\ncontainer_network = "none"\n'
+        # On a busy machine checks of an engine fail.
+        "circuit_reset_s = 1.0\n"
         f'container_volumes = ["{volumes}"]\n' + SETTINGS.format(volumes=volumes)
     )
     served = Served(root / "data", "--config", str(config))

@@ -143,11 +143,11 @@ def test_what_is_parked_is_told(tmp_path: Path) -> None:
     assert found.status is Status.OK
     with closing(connect(tmp_path / FILE_NAME)) as connection:
         for number in range(4):
-            put_aside(connection, "job", f"j{number}", "default", "no zone", Instant(number))
+            put_aside(connection, "trigger", f"t{number}", "default", "no zone", Instant(number))
     found = check_parked(tmp_path)
     assert found is not None
     assert found.status is Status.WARN
-    assert found.detail.startswith("4 parked: job j0: no zone; ")
+    assert found.detail.startswith("4 parked: trigger t0: no zone; ")
     assert found.detail.endswith("; and 1 more")
 
 

@@ -77,12 +77,15 @@ CONTAINER: Final[Json] = {
 
 def submitted_again(visit: "Visit", site: "Site", **members: Any) -> Json:
     """What is submitted when a task with these members is copied and nothing is changed."""
+    from playwright.sync_api import expect  # noqa: PLC0415 - only browser tests need it
+
     again = {**FULL, **members}
     task = site.world.add("succeeded", again.pop("command"), 60, **again)
     page = visit.open(f"#/tasks/{task['id']}")
     page.get_by_role("link", name="Submit another").click()
     page.get_by_role("heading", name="Submit a task").wait_for()
-    page.wait_for_function("document.querySelector('input[name=name]').value !== ''")
+    # By a locator: a function that is waited for is evaluated in the page, whose policy forbids it.
+    expect(page.locator("input[name=name]")).not_to_have_value("")
     page.get_by_role("button", name="Submit", exact=True).click()
     page.get_by_text("The task is submitted").wait_for()
     return site.world.submitted[-1]
