@@ -57,7 +57,7 @@ async def test_maintenance_says_since_when(store: Any) -> None:
 async def test_maintenance_outlives_the_store(
     store: Any, reopen: Callable[[], Awaitable[Any]]
 ) -> None:
-    """A server that begins anew goes on with it."""
+    """A server that begins again goes on with it."""
     on = await store.maintenance.put(is_on=True, now=NOW)
     again = await reopen()
     assert await again.maintenance.read() == on
@@ -103,7 +103,7 @@ async def test_retention_takes_executions_and_leaves_jobs(store: Any) -> None:
 
 
 async def test_retention_takes_calls_and_keeps_their_count(store: Any) -> None:
-    """By day for a week, and in all for ever; results go with their calls."""
+    """By day for a week, and in all forever; results go with their calls."""
     made = await created(store)
     call = invocation(made, "c", endpoint_id="e")
     await store.invocations.issue(call)

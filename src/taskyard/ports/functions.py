@@ -159,7 +159,7 @@ class BundleStore(Protocol):
     async def put(self, content: bytes) -> str:
         """Keep it; answers with the SHA-256 in hex once it is on disk.
 
-        What is there already counts as put now; what is there and damaged is put anew.
+        What is there already counts as put now; what is there and damaged is put again.
         """
         ...
 

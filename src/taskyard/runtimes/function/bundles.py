@@ -86,7 +86,7 @@ class BundleFiles:
         for path in self._directory.glob("*/*"):
             if path.name in bundles:
                 continue
-            # What is put again at this moment is young by the time it is looked at, or put anew.
+            # What is put again at this moment is young by the time it is looked at, or put again.
             with self._locked(fcntl.LOCK_EX), contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < old:
                     path.unlink()
