@@ -256,12 +256,12 @@ def test_threads_that_are_about_to_end_are_waited_for(
     before.start()
     leftovers = Leftovers("/nowhere", ())
     leftovers.begin()
-    ending = threading.Thread(target=event.wait)
-    ending.start()
+    outcome = threading.Thread(target=event.wait)
+    outcome.start()
     monkeypatch.setattr(leftovers_module, "time", Looks(looked))
     assert not leftovers.remain()
     before.join(10)
-    ending.join(10)
+    outcome.join(10)
 
 
 def test_what_runs_before_the_first_call_belongs_to_none(event: threading.Event) -> None:

@@ -25,17 +25,17 @@ from taskyard.runtimes.function.output import within
 )
 def test_headers_that_http_cannot_carry_fail_the_call(name: str, value: str, wrong: str) -> None:
     """As the handler's fault, in words."""
-    ending, _ = answered({"status": 200, "headers": [[name, value]], "sizes": [0, 0, 0]}, b"")
-    assert (ending.state, ending.reason) == (AttemptState.FAILED, Reason.FUNCTION_ERROR)
-    assert ending.message == f"the handler answered with something unusable: {wrong}"
+    outcome, _ = answered({"status": 200, "headers": [[name, value]], "sizes": [0, 0, 0]}, b"")
+    assert (outcome.state, outcome.reason) == (AttemptState.FAILED, Reason.FUNCTION_ERROR)
+    assert outcome.message == f"the handler answered with something unusable: {wrong}"
 
 
 def test_headers_that_http_can_carry_are_kept() -> None:
     """Letters of Latin-1 and tabs among them."""
     pairs = [["X-A_b.c", "caf\xe9\tau lait"], ["x-b", ""]]
-    ending, _ = answered({"status": 200, "headers": pairs, "sizes": [0, 0, 0]}, b"")
-    assert ending.result is not None
-    assert ending.result.headers == tuple((name, value) for name, value in pairs)
+    outcome, _ = answered({"status": 200, "headers": pairs, "sizes": [0, 0, 0]}, b"")
+    assert outcome.result is not None
+    assert outcome.result.headers == tuple((name, value) for name, value in pairs)
 
 
 @pytest.mark.parametrize(

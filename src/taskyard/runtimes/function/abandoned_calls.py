@@ -22,8 +22,8 @@ class AbandonedCalls:
         for pool in pools:
             for instance in pool.instances.values():
                 call = instance.call
-                if call is not None and not call.settling:
-                    call.settling = True
+                if call is not None and not call.completing:
+                    call.completing = True
                     self.given.append((call, instance))
             self.waiting += pool.waiting
             pool.waiting.clear()

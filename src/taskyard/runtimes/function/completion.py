@@ -68,7 +68,7 @@ class Completion(ABC):
         """See to calls that take their time: limits, what to report, what to show."""
         for call in list(self._running.values()):
             instance = call.instance
-            if instance is None or call.settling:
+            if instance is None or call.completing:
                 continue
             if call.deadline is not None and now >= call.deadline:
                 if call.forced is None:
@@ -76,12 +76,12 @@ class Completion(ABC):
                     given = call.assignment
                     self._end_call(call, instance, given.kill_signal, given.kill_grace_s, now)
                 else:
-                    self.spawn(self._settle_forced, call, instance)
+                    self.spawn(self._complete_forced, call, instance)
                 continue
             age = now - call.given_at
             if age > STOPPED_S and self._is_stopped(call, instance, now):
-                call.settling = True
-                self.spawn(self._settle_dead, call, instance)
+                call.completing = True
+                self.spawn(self._complete_dead, call, instance)
                 continue
             if not call.is_reported and age > _STARTED_AFTER_S:
                 self._report_start(call)
@@ -105,7 +105,7 @@ class Completion(ABC):
         is_late = call.deadline is None or call.deadline <= now
         call.deadline = ends if is_late or call.deadline is None else min(call.deadline, ends)
         if name == "SIGKILL" or grace_s <= 0:
-            self.spawn(self._settle_forced, call, instance)
+            self.spawn(self._complete_forced, call, instance)
         else:
             call.signal = call.signal or name
             self._ask_to_end(call, instance, name, grace_s)
@@ -128,11 +128,11 @@ class Completion(ABC):
             return True
         return False
 
-    async def _settle(
+    async def _complete(
         self,
         call: Call,
         instance: Instance,
-        ending: Outcome,
+        outcome: Outcome,
         printed: Printed,
         over: bool,
         spill: bool,
@@ -149,60 +149,62 @@ class Completion(ABC):
                 hand_over(call, instance, printed)
             except OSError as error:
                 _log.warning("output lost", error=str(error))
-        ending = await self._keep_result(call, ending)
+        outcome = await self._keep_result(call, outcome)
         sizes = self._let_go(call, instance)
-        self._report(call, ending, printed, sizes, files=files)
+        self._report(call, outcome, printed, sizes, files=files)
         if over:
             instance.owner.take_out(instance)
         else:
             instance.owner.free(instance, asyncio.get_running_loop().time())
 
-    async def _keep_result(self, call: Call, ending: Outcome) -> Outcome:
-        result = ending.result
+    async def _keep_result(self, call: Call, outcome: Outcome) -> Outcome:
+        result = outcome.result
         if result is None or result.body is None or result.size_bytes <= INLINE_BYTES:
-            return ending
+            return outcome
         try:
             await self._results.write(call.assignment.attempt_id, result.body)
         except OSError as error:
             text = f"its answer could not be stored: {error.strerror}"
             return Outcome(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
-        return msgspec.structs.replace(ending, result=msgspec.structs.replace(result, body=None))
+        return msgspec.structs.replace(outcome, result=msgspec.structs.replace(result, body=None))
 
-    async def _settle_forced(self, call: Call, instance: Instance) -> None:
+    async def _complete_forced(self, call: Call, instance: Instance) -> None:
         """Kill an instance for its call, with proof."""
-        if call.settling:
+        if call.completing:
             return
-        call.settling = True
+        call.completing = True
         if call.signalled_at is None:
             call.signalled_at = self._clock.now()
-        await self._settle_dead(call, instance)
+        await self._complete_dead(call, instance)
 
-    async def _settle_dead(self, call: Call, instance: Instance) -> None:
+    async def _complete_dead(self, call: Call, instance: Instance) -> None:
         """End a call whose instance is dead, or about to be."""
         instance.retired = True
         killed, survivors = await instance.body.kill()
         with anyio.move_on_after(1.0):
             await instance.gone.wait()
-        ending = died(call, instance.status, out_of_memory=instance.body.oom_kills() > 0)
+        outcome = died(call, instance.status, out_of_memory=instance.body.oom_kills() > 0)
         trouble = call.trouble or instance.body.trouble
         if call.forced is None and trouble is not None:
-            ending = Outcome(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, trouble)
+            outcome = Outcome(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, trouble)
         if call.forced is not None:
             report = kill_report(
                 call, self._clock.now(), instance.body.method, killed, tuple(survivors)
             )
-            ending = msgspec.structs.replace(ending, kill_report=report)
+            outcome = msgspec.structs.replace(outcome, kill_report=report)
         files, printed = await self._rest_of_output(call, instance)
         sizes = self._let_go(call, instance)
-        self._report(call, ending, printed, sizes, files=files)
+        self._report(call, outcome, printed, sizes, files=files)
         instance.owner.take_out(instance)
         instance.owner.look(asyncio.get_running_loop().time())
 
-    async def _settle_orphan(self, call: Call, instance: Instance, ending: Outcome) -> None:
+    async def _complete_one_abandoned(
+        self, call: Call, instance: Instance, outcome: Outcome
+    ) -> None:
         """End a call whose instance died with its ancestors, and through no fault of its own."""
         files, printed = await self._rest_of_output(call, instance)
         sizes = self._let_go(call, instance)
-        self._report(call, ending, printed, sizes, files=files)
+        self._report(call, outcome, printed, sizes, files=files)
         instance.owner.take_out(instance)
 
     async def _rest_of_output(self, call: Call, instance: Instance) -> tuple[bool, Printed]:
@@ -231,7 +233,7 @@ class Completion(ABC):
     def _report(
         self,
         call: Call,
-        ending: Outcome,
+        outcome: Outcome,
         printed: Printed,
         sizes: dict[str, StreamSize] | None = None,
         *,
@@ -249,20 +251,20 @@ class Completion(ABC):
             attempt_id=assignment.attempt_id,
             lease_token=assignment.lease_token,
             at=self._clock.now(),
-            state=ending.state,
+            state=outcome.state,
             started_at=call.began_at,
-            reason=ending.reason,
-            message=ending.message,
-            exit_code=ending.exit_code,
-            signal=ending.signal,
-            kill_report=ending.kill_report,
+            reason=outcome.reason,
+            message=outcome.message,
+            exit_code=outcome.exit_code,
+            signal=outcome.signal,
+            kill_report=outcome.kill_report,
             stdout=sizes.get("stdout", _NO_SIZE),
             stderr=sizes.get("stderr", _NO_SIZE),
             inline_output=inline_output,
             output_complete=not files,
-            result=ending.result,
+            result=outcome.result,
             confinement=confinement(assignment),
-            blob=ending.blob,
+            blob=outcome.blob,
         )
         # A start that was not reported yet is told by the end.
         self._listening.ended(call.ended)

@@ -26,6 +26,7 @@ class Call:
     __slots__ = (
         "assignment",
         "began_at",
+        "completing",
         "deadline",
         "directory",
         "ended",
@@ -36,7 +37,6 @@ class Call:
         "is_reported",
         "looked_at",
         "offered_at",
-        "settling",
         "signal",
         "signalled_at",
         "trouble",
@@ -66,7 +66,7 @@ class Call:
         """Which it was asked to end with, if it was."""
         self.forced: Reason | None = None
         """Why its instance is being killed, if it is."""
-        self.settling = False
+        self.completing = False
         """Whether its end is being put together."""
         self.ended: Ended | None = None
 

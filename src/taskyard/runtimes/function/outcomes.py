@@ -63,13 +63,13 @@ def answered(said: dict[str, Any], payload: bytes) -> tuple[Outcome, dict[str, b
     printed = _printed(payload[body_size:], out_size, said.get(output_index.FILE))
     if "error" in said:
         code = said.get("exit")
-        ending = Outcome(
+        outcome = Outcome(
             AttemptState.FAILED,
             Reason.FUNCTION_ERROR,
             str(said["error"])[:2000],
             exit_code=code if isinstance(code, int) else None,
         )
-        return ending, printed
+        return outcome, printed
     status, headers = said.get("status"), said.get("headers")
     if type(status) is not int or not 200 <= status <= 599 or not isinstance(headers, list):
         raise InvalidAnswer("status")
@@ -116,13 +116,13 @@ def summary(text: str) -> str:
     return " ".join(worded[-1].split())[:_SUMMARY] if worded else text.strip()[:_SUMMARY]
 
 
-def with_blob(ending: Outcome, header: str) -> Outcome:
+def with_blob(outcome: Outcome, header: str) -> Outcome:
     """Take what the function keeps out of the answer's headers; fail what cannot be kept."""
-    if ending.result is None or not header:
-        return ending
-    values = [value for name, value in ending.result.headers if name.lower() == header.lower()]
+    if outcome.result is None or not header:
+        return outcome
+    values = [value for name, value in outcome.result.headers if name.lower() == header.lower()]
     if not values:
-        return ending
+        return outcome
     try:
         blob = base64.b64decode(values[-1].strip(), validate=True)
     except (binascii.Error, ValueError):
@@ -131,9 +131,9 @@ def with_blob(ending: Outcome, header: str) -> Outcome:
     if len(blob) > BLOB_BYTES:
         text = f"the header {header} of the answer has more than {BLOB_BYTES} bytes"
         return Outcome(AttemptState.FAILED, Reason.FUNCTION_ERROR, text)
-    kept = tuple(pair for pair in ending.result.headers if pair[0].lower() != header.lower())
-    result = replace(ending.result, headers=kept)
-    return replace(ending, result=result, blob=blob)
+    kept = tuple(pair for pair in outcome.result.headers if pair[0].lower() != header.lower())
+    result = replace(outcome.result, headers=kept)
+    return replace(outcome, result=result, blob=blob)
 
 
 def died(call: Call, status: int | None, *, out_of_memory: bool) -> Outcome:

@@ -147,7 +147,7 @@ class Router(Completion):
     async def kill(self, order: KillOrder) -> None:
         """See the port."""
         call = self._calls.get(order.attempt_id)
-        if call is None or call.ended is not None or call.settling:
+        if call is None or call.ended is not None or call.completing:
             return
         instance = call.instance
         if instance is None:
@@ -165,8 +165,8 @@ class Router(Completion):
                 pool.waiting.remove(call)
         now = self._clock.now()
         report = kill_report(call, now, "queue", 0, ())
-        ending = Outcome(AttemptState.KILLED, Reason.KILLED, "killed", kill_report=report)
-        self._report(call, ending, {})
+        outcome = Outcome(AttemptState.KILLED, Reason.KILLED, "killed", kill_report=report)
+        self._report(call, outcome, {})
 
     async def release(self, attempt_ids: Sequence[AttemptId]) -> None:
         """See the port."""
@@ -217,7 +217,7 @@ class Router(Completion):
     def heard(self, instance: Instance, said: Answer, payload: bytes) -> None:
         """See ``pool.Host``."""
         call = instance.call
-        if call is None or call.settling:
+        if call is None or call.completing:
             return
         if said.get("call", instance.calls) != instance.calls:
             # What a call left behind says after its end: it is of nobody's interest any more.
@@ -229,29 +229,29 @@ class Router(Completion):
             # Too late: its instance is being killed.
             return
         try:
-            ending, printed = answered(said, payload)
+            outcome, printed = answered(said, payload)
             work = call.assignment.work
             if isinstance(work, FunctionCall) and work.blob_header:
-                ending = with_blob(ending, work.blob_header)
+                outcome = with_blob(outcome, work.blob_header)
         except InvalidAnswer as error:
             text = f"its process broke the protocol: {error}"
-            ending, printed = Outcome(AttemptState.FAILED, Reason.FUNCTION_ERROR, text), {}
+            outcome, printed = Outcome(AttemptState.FAILED, Reason.FUNCTION_ERROR, text), {}
             said = {**said, "kids": True}
         spill = bool(said.get("spill"))
         if instance.output is not None:
             found = instance.output.finish()
             spill = found is None
             printed = found or printed
-        result = ending.result
+        result = outcome.result
         easy = not (spill or said.get("kids") or "exit" in said or call.is_linked)
         if easy and (result is None or result.size_bytes <= INLINE_BYTES):
             self._let_go(call, instance)
-            self._report(call, ending, printed)
+            self._report(call, outcome, printed)
             instance.owner.free(instance, asyncio.get_running_loop().time())
             return
-        call.settling = True
+        call.completing = True
         over = bool(said.get("kids")) or "exit" in said
-        self.spawn(self._settle, call, instance, ending, printed, over, spill)
+        self.spawn(self._complete, call, instance, outcome, printed, over, spill)
 
     def gone(self, instance: Instance) -> None:
         """See ``pool.Host``."""
@@ -259,9 +259,9 @@ class Router(Completion):
         if call is None:
             instance.owner.take_out(instance)
             return
-        if not call.settling:
-            call.settling = True
-            self.spawn(self._settle_dead, call, instance)
+        if not call.completing:
+            call.completing = True
+            self.spawn(self._complete_dead, call, instance)
 
     def failed(self, pool: Pool, calls: list[Call], text: str, reason: Reason) -> None:
         """See ``pool.Host``."""
@@ -310,10 +310,10 @@ class Router(Completion):
             text = str(error)
         calls = self._opening.pop(key)
         if pool is None:
-            ending = Outcome(AttemptState.FAILED, Reason.START_FAILED, text)
+            outcome = Outcome(AttemptState.FAILED, Reason.START_FAILED, text)
             for call in calls:
                 if call.ended is None:
-                    self._report(call, ending, {})
+                    self._report(call, outcome, {})
             return
         self._pools[key] = pool
         for call in calls:

@@ -191,7 +191,7 @@ class FunctionRuntime(Router):
             return
         _log.error("the fork server of a sandbox is gone", function=pool.key.function_id)
         del self._pools[pool.key]
-        self.spawn(self._settle_orphans, AbandonedCalls([pool]))
+        self.spawn(self._complete_abandoned, AbandonedCalls([pool]))
 
     def _ask_to_end(self, call: Call, instance: Instance, name: str, grace_s: float) -> None:
         if instance.pid and isinstance(instance.body, TreeBody):
@@ -204,7 +204,7 @@ class FunctionRuntime(Router):
         run = anyio.to_thread.run_sync
         now = anyio.current_time()
         termination = await run(Termination, tree, pid, number, grace_s, now)
-        while not call.settling and call.ended is None:
+        while not call.completing and call.ended is None:
             if await run(termination.advance, anyio.current_time()):
                 return
             await anyio.sleep(_TURN_S)
@@ -259,7 +259,7 @@ class FunctionRuntime(Router):
         if dead is not None:
             await dead.close()
         await anyio.to_thread.run_sync(self.process_trees.sweep)
-        await self._settle_orphans(abandoned)
+        await self._complete_abandoned(abandoned)
         while self._fork_server is None:
             try:
                 await self._start_fork_server()
@@ -267,13 +267,13 @@ class FunctionRuntime(Router):
                 _log.error("no fork server", error=str(error), retry_in_s=_RESTART_PAUSE_S)
                 await anyio.sleep(_RESTART_PAUSE_S)
 
-    async def _settle_orphans(self, abandoned: AbandonedCalls) -> None:
+    async def _complete_abandoned(self, abandoned: AbandonedCalls) -> None:
         text = "the ancestor of all function processes died"
-        ending = Outcome(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
+        outcome = Outcome(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
         for call, instance in abandoned.given:
-            await self._settle_orphan(call, instance, ending)
+            await self._complete_one_abandoned(call, instance, outcome)
         for call in abandoned.waiting:
-            self._report(call, ending, {})
+            self._report(call, outcome, {})
 
 
 def _described(place: Path, identity: Identity) -> Manifest:

@@ -217,14 +217,14 @@ class ImageRuntime(Router):
     def heard(self, instance: Instance, said: Answer, payload: bytes) -> None:
         """See ``pool.Host``. An answer may have overtaken what was printed before it."""
         call = instance.call
-        if call is None or call.settling or "progress" in said:
+        if call is None or call.completing or "progress" in said:
             super().heard(instance, said, payload)
             return
         counts = _counts(said)
         if isinstance(instance, ImageInstance) and (
             counts is None or not instance.container.output.has(counts)
         ):
-            call.settling = True
+            call.completing = True
             self.spawn(self._heard_soon, instance, call, said, payload, counts)
             return
         self._answered(instance, call, said, payload)
@@ -238,7 +238,7 @@ class ImageRuntime(Router):
         counts: tuple[int, int] | None,
     ) -> None:
         await instance.container.output.settled(counts)
-        call.settling = False
+        call.completing = False
         self._answered(instance, call, said, payload)
 
     def _answered(self, instance: Instance, call: Call, said: Answer, payload: bytes) -> None:
