@@ -24,6 +24,9 @@ IncarnationId = NewType("IncarnationId", str)
 LeaseToken = NewType("LeaseToken", str)
 """Proof of the right to report on an attempt; unguessable, void once the lease is fenced."""
 
+PlaneId = NewType("PlaneId", str)
+"""Stable name of a control plane; survives restarts of its process."""
+
 _NODES: Final = uuid.UUID("5b6f3f0a-3d55-4a8e-9d5e-0c3f8f0f6f11")
 
 

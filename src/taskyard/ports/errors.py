@@ -1,6 +1,6 @@
 """What the outside can do to us, named by condition."""
 
-from taskyard.core.errors import TaskyardError
+from taskyard.core.errors import TaskyardError, Unavailable
 
 
 class PortError(TaskyardError):
@@ -17,3 +17,15 @@ class WorkerUnreachable(PortError):
 
 class TransportClosed(PortError):
     """The connection between engine and workers was closed on our side."""
+
+
+class Unreachable(PortError, Unavailable):
+    """The control plane cannot be reached now."""
+
+
+class TimedOut(PortError, Unavailable):
+    """No answer came in time; whether the request was heard is not known."""
+
+
+class PayloadTooLarge(PortError):
+    """The message is larger than messages may be."""

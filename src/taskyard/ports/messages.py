@@ -1,0 +1,84 @@
+"""The message port: what the control planes of one installation say to one another.
+
+Any message may be lost, arrive twice, late, or in another order than it was sent. So nothing may
+depend on one: the store holds what is true, whoever is woken by a message reads it there, and
+somebody looks again after a while anyhow. Handlers have to be idempotent.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Protocol
+
+from taskyard.core.ids import PlaneId
+
+LEADER: Final = PlaneId("@leader")
+"""Stands for the control plane that leads, whichever it is; no plane is named like that."""
+MOST_BYTES: Final = 64 << 20
+"""Largest payload of a request and of an answer."""
+MOST_PUBLISHED_BYTES: Final = 256 << 10
+"""Largest published message."""
+
+Handler = Callable[[bytes], Awaitable[bytes]]
+"""Answers a request. A ``TaskyardError`` is raised at the requester too, by its kind."""
+MessageListener = Callable[[bytes], None]
+"""Takes a published message; returns quickly and never raises."""
+
+
+class Messages(Protocol):
+    """One control plane's connection to the others."""
+
+    @property
+    def plane_id(self) -> PlaneId:
+        """This plane."""
+        ...
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether messages can be sent now."""
+        ...
+
+    def publish(self, what: str, payload: bytes) -> None:
+        """Tell all other planes, without waiting; nothing is sent while not connected.
+
+        Messages of more than ``MOST_PUBLISHED_BYTES`` are refused.
+
+        Args:
+            what: a word, such as ``changes``.
+            payload: what the listeners get.
+
+        Raises:
+            PayloadTooLarge: publish that there is something to read instead.
+        """
+        ...
+
+    def listen(self, what: str, listener: MessageListener) -> None:
+        """Have a listener take what other planes publish under this word."""
+        ...
+
+    async def request(self, to: PlaneId, what: str, payload: bytes, timeout_s: float) -> bytes:
+        """Ask one plane, or ``LEADER``; also this plane itself. Answers with what its handler did.
+
+        After ``Unreachable`` or ``TimedOut`` nobody knows whether the request was heard.
+
+        Args:
+            to: whom.
+            what: what for; the word that its handler is served under.
+            payload: what the handler gets.
+            timeout_s: seconds until it is given up; the handler is cancelled then as well.
+
+        Raises:
+            Unreachable: there is no such plane, it does not serve this, or we are not connected.
+            TimedOut: no answer came in time.
+            Overloaded: the plane handles as many requests as it can.
+            PayloadTooLarge: the payload or the answer is larger than ``MOST_BYTES``.
+            TaskyardError: whatever the handler raised.
+        """
+        ...
+
+    def serve(self, what: str, handler: Handler) -> None:
+        """Have a handler answer requests to this plane, and to the leader while this one leads."""
+        ...
+
+    def leading(self) -> AbstractAsyncContextManager[None]:
+        """Take requests to ``LEADER`` while inside."""
+        ...

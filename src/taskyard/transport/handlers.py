@@ -1,0 +1,81 @@
+"""Answers requests of other control planes with the handlers that were registered."""
+
+from typing import Final
+
+import anyio
+import structlog
+
+from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
+from taskyard.ports.errors import PayloadTooLarge, Unreachable
+from taskyard.ports.messages import MOST_BYTES, Handler, MessageListener
+from taskyard.transport.envelopes import Answer, failure_of
+
+AT_ONCE: Final = 512
+"""Requests that one plane handles at once; more are refused, and their senders try again."""
+RETRY_AFTER_S: Final = 0.1
+
+log = structlog.get_logger(__name__)
+
+
+class Handlers:
+    """The handlers and listeners of one control plane, whatever carries the messages."""
+
+    def __init__(self, at_once: int = AT_ONCE) -> None:
+        self._at_once = at_once
+        self._handlers: dict[str, Handler] = {}
+        self._listeners: dict[str, list[MessageListener]] = {}
+        self._under_way = 0
+
+    def serve(self, what: str, handler: Handler) -> None:
+        """Answer requests for ``what`` with this handler, instead of an earlier one."""
+        self._handlers[what] = handler
+
+    def listen(self, what: str, listener: MessageListener) -> None:
+        """Hand what is published as ``what`` to this listener too."""
+        self._listeners.setdefault(what, []).append(listener)
+
+    def hears(self, what: str) -> bool:
+        """Whether anybody listens to this."""
+        return what in self._listeners
+
+    def publish(self, what: str, payload: bytes) -> None:
+        """Hand this to whoever listens."""
+        for listener in self._listeners.get(what, ()):
+            try:
+                listener(payload)
+            except Exception:
+                # One listener's defect must not keep messages from the others.
+                log.exception("message_listener_failed", what=what)
+
+    async def answer(self, what: str, payload: bytes, timeout_s: float) -> Answer | None:
+        """What to answer; None when nobody waits for an answer any more."""
+        try:
+            with anyio.move_on_after(timeout_s):
+                return Answer(await self._handle(what, payload))
+        except TaskyardError as error:
+            return Answer(None, failure_of(error))
+        except Exception:
+            log.exception("message_handler_failed", what=what)
+            text = f"the control plane failed at {what!r}; its log tells why"
+            return Answer(None, failure_of(Unavailable(text)))
+        return None
+
+    async def _handle(self, what: str, payload: bytes) -> bytes:
+        handler = self._handlers.get(what)
+        if handler is None:
+            raise Unreachable(f"the control plane does not serve {what!r}; is it an older version?")
+        if self._under_way >= self._at_once:
+            raise Overloaded("the control plane handles too many requests", RETRY_AFTER_S)
+        self._under_way += 1
+        try:
+            answer = await handler(payload)
+        finally:
+            self._under_way -= 1
+        check_size(answer, MOST_BYTES)
+        return answer
+
+
+def check_size(payload: bytes, most: int) -> None:
+    """Raise ``PayloadTooLarge`` for more than ``most`` bytes."""
+    if len(payload) > most:
+        raise PayloadTooLarge(f"a message of {len(payload)} bytes is larger than {most}")

@@ -1,0 +1,286 @@
+"""One connection to NATS that comes back by itself, for as long as it is wanted.
+
+The library reconnects too, but gives up for good after some errors of the server, keeps messages
+to send them later, and learns of a silent server late. So each connection here is a new client of
+the library that never reconnects, and requests under way end as soon as it is lost.
+"""
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from taskyard.core.errors import Unavailable
+from taskyard.ports.errors import Unreachable
+from taskyard.transport.nats.options import NatsOptions, Server
+
+CONNECT_S: Final = 3.0
+"""Seconds to connect to one server."""
+FIRST_S: Final = 10.0
+"""Seconds in which the first connection has to be made."""
+BACKOFF_S: Final = (0.05, 2.0)
+"""Seconds between two attempts to connect: at first, and at most."""
+PING_S: Final = 2
+"""Seconds between two pings; a server that answers neither of two is taken for gone."""
+PINGS: Final = 2
+LOOK_S: Final = 0.5
+PENDING_BYTES: Final = 32 << 20
+"""What may wait to be handled, for each subscription; more is dropped."""
+CLOSE_S: Final = 2.0
+
+OnMessage = Callable[[Any], Awaitable[None]]
+"""Takes a ``nats.aio.msg.Msg``; has to return quickly."""
+
+log = structlog.get_logger(__name__)
+
+
+class NatsUnavailable(Unavailable):
+    """NATS cannot be reached, or does not let us in."""
+
+
+class NatsConnection:
+    """Stays connected. Made by :func:`nats_connection`."""
+
+    def __init__(self, options: NatsOptions, name: str) -> None:
+        self._options = options
+        self._name = name
+        self._subjects: dict[str, OnMessage] = {}
+        self._client: Any = None
+        self._subscriptions: dict[str, Any] = {}
+        self._last_error: BaseException | None = None
+        self.on_lost: Callable[[], None] = lambda: None
+        """Called when a connection is lost."""
+        self.connects = 0
+        """Connections made so far."""
+        self.dropped = 0
+        """Messages that arrived and were dropped because too many waited."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether messages can be sent now."""
+        return self._client is not None and self._client.is_connected
+
+    @property
+    def most_bytes(self) -> int:
+        """Largest message that the server takes."""
+        return 0 if self._client is None else int(self._client.max_payload)
+
+    async def subscribe(self, subject: str, on_message: OnMessage) -> None:
+        """Take messages on this subject, also after the next connection is made."""
+        self._subjects[subject] = on_message
+        if self.is_connected:
+            await self._subscribe(self._client, subject, on_message)
+
+    async def unsubscribe(self, subject: str) -> None:
+        """Take no more of these."""
+        self._subjects.pop(subject, None)
+        subscription = self._subscriptions.pop(subject, None)
+        if subscription is not None and self.is_connected:
+            await self._sending(subscription.unsubscribe())
+
+    async def send(self, subject: str, payload: bytes, reply: str = "") -> None:
+        """Send a message. Raises ``Unreachable`` if there is no connection."""
+        if not self.is_connected:
+            raise Unreachable("NATS cannot be reached at the moment")
+        await self._sending(self._client.publish(subject, payload, reply))
+
+    async def first(self) -> None:
+        """Make the first connection. Raises ``NatsUnavailable`` that tells what is wrong."""
+        with anyio.move_on_after(FIRST_S):
+            pause_s = BACKOFF_S[0]
+            while not await self._connect_to_any():
+                await anyio.sleep(pause_s)
+                pause_s = min(2 * pause_s, BACKOFF_S[1])
+        if not self.is_connected:
+            raise NatsUnavailable(explain(self._last_error, self._options))
+
+    async def stay_connected(self) -> None:
+        """Connect again whenever the connection is lost, until cancelled."""
+        pause_s, least_s, most_s = 0.0, *BACKOFF_S
+        while True:
+            while self.is_connected:
+                await anyio.sleep(LOOK_S)
+                pause_s = 0.0
+            await self._let_go()
+            # By chance: planes that lost the same server do not all come at once.
+            await anyio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            pause_s = min(most_s, max(least_s, 2 * pause_s))
+            if await self._connect_to_any():
+                log.info("nats_connected", server=self._client_url())
+            else:
+                log.warning("nats_unreachable", reason=explain(self._last_error, self._options))
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        client, self._client = self._client, None
+        if client is not None:
+            await _close(client)
+
+    async def _connect_to_any(self) -> bool:
+        servers = list(self._options.servers)
+        random.shuffle(servers)
+        for server in servers:
+            if await self._connect(server):
+                return True
+        return False
+
+    async def _connect(self, server: Server) -> bool:
+        client = new_client(server)
+        try:
+            with anyio.fail_after(CONNECT_S):
+                await client.connect(**self._parameters(server))
+                for subject, on_message in list(self._subjects.items()):
+                    await self._subscribe(client, subject, on_message)
+                await client.flush()
+        except BaseException as error:
+            await _close(client)
+            if not _is_of_connecting(error):
+                raise
+            if not isinstance(error, TimeoutError) or self._last_error is None:
+                self._last_error = error
+            return False
+        self._client = client
+        self.connects += 1
+        self._last_error = None
+        return True
+
+    def _parameters(self, server: Server) -> dict[str, Any]:
+        options = self._options
+        return {
+            "servers": server.url,
+            "name": self._name,
+            "allow_reconnect": False,
+            # Of attempts within one call; zero would mean any number.
+            "max_reconnect_attempts": 1,
+            "reconnect_time_wait": 0.05,
+            "connect_timeout": CONNECT_S,
+            "ping_interval": PING_S,
+            "max_outstanding_pings": PINGS,
+            "user": server.user,
+            "password": server.password,
+            "token": server.token,
+            "user_credentials": None if options.credentials is None else str(options.credentials),
+            "tls": options.tls if server.tls else None,
+            "error_cb": self._on_error,
+            "closed_cb": self._on_closed,
+        }
+
+    async def _subscribe(self, client: Any, subject: str, on_message: OnMessage) -> None:
+        self._subscriptions[subject] = await client.subscribe(
+            subject, cb=on_message, pending_bytes_limit=PENDING_BYTES
+        )
+
+    async def _sending(self, sending: Awaitable[None]) -> None:
+        from nats.errors import Error  # noqa: PLC0415 - an extra
+
+        try:
+            await sending
+        except Error as error:
+            raise Unreachable(f"NATS cannot be reached at the moment: {error}") from error
+
+    async def _on_error(self, error: Exception) -> None:
+        from nats.errors import SlowConsumerError  # noqa: PLC0415 - an extra
+
+        if isinstance(error, SlowConsumerError):
+            self.dropped += 1
+            log.warning("nats_messages_dropped", reason="more arrive than can be handled")
+            return
+        self._last_error = error
+        if self.is_connected:
+            log.warning("nats_error", reason=str(error))
+
+    async def _on_closed(self) -> None:
+        self.on_lost()
+
+    async def _let_go(self) -> None:
+        if self._client is not None:
+            log.warning("nats_connection_lost", server=self._client_url())
+            await self.close()
+            self.on_lost()
+
+    def _client_url(self) -> str:
+        url = None if self._client is None else self._client.connected_url
+        return "" if url is None else f"{url.scheme}://{url.hostname}:{url.port}"
+
+
+@asynccontextmanager
+async def nats_connection(
+    options: NatsOptions, name: str, tasks: TaskGroup
+) -> AsyncIterator[NatsConnection]:
+    """A connection that is made and stays until it is left.
+
+    Raises:
+        NatsUnavailable: the first connection cannot be made.
+    """
+    connection = NatsConnection(options, name)
+    try:
+        await connection.first()
+        tasks.start_soon(connection.stay_connected)
+        yield connection
+    finally:
+        with anyio.CancelScope(shield=True):
+            await connection.close()
+
+
+def new_client(server: Server) -> Any:
+    """A client of the library that sends nothing secret without TLS where TLS is wanted.
+
+    Raises ``NatsUnavailable`` if the library is not installed.
+    """
+    try:
+        from nats.aio.client import Client  # noqa: PLC0415 - an extra
+        from nats.errors import SecureConnWantedError  # noqa: PLC0415 - an extra
+    except ImportError:
+        text = "messages over NATS need a further package: pip install 'taskyard[cluster]'"
+        raise NatsUnavailable(text) from None
+
+    class CarefulClient(Client):
+        async def _process_info(
+            self, info: dict[str, Any], initial_connection: bool = False
+        ) -> None:
+            # What the server says comes unprotected; the library believes it, and goes on to send
+            # credentials in plain text.
+            if server.tls and initial_connection and not info.get("tls_required"):
+                raise SecureConnWantedError
+            await super()._process_info(info, initial_connection)
+
+    return CarefulClient()
+
+
+def explain(error: BaseException | None, options: NatsOptions) -> str:
+    """Why there is no connection, and what to do about it."""
+    where = ", ".join(one.url for one in options.servers)
+    text = "" if error is None else str(error).strip() or type(error).__name__
+    said = text.lower()
+    if "authorization" in said or "authentication" in said:
+        return f"NATS at {where} refuses the credentials; check the user, password or token"
+    if "secure connection not available" in said:
+        return f"NATS at {where} does not offer TLS; use nats:// if that is meant"
+    if "certificate" in said or "ssl" in said:
+        return f"NATS at {where}: TLS failed: {text}; check the nats_tls settings"
+    if "expecting info" in said or "json parse" in said:
+        return f"what answers at {where} is not a NATS server"
+    return f"NATS at {where} cannot be reached: {text or 'no answer'}; is nats-server running?"
+
+
+def _is_of_connecting(error: BaseException) -> bool:
+    from nats.errors import Error  # noqa: PLC0415 - an extra
+
+    return isinstance(error, OSError | Error | TimeoutError | ValueError)
+
+
+async def _close(client: Any) -> None:
+    """Close a client, also one whose server takes nothing any more."""
+    with anyio.move_on_after(CLOSE_S, shield=True):
+        with suppress(Exception):
+            await client.close()
+    transport = getattr(client, "_transport", None)
+    for name in ("_io_writer", "_bare_io_writer"):
+        # Closing waits for what was not sent yet; this does not.
+        writer = getattr(transport, name, None)
+        if writer is not None and not writer.transport.is_closing():
+            writer.transport.abort()

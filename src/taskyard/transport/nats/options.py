@@ -1,0 +1,130 @@
+"""Where NATS is and how to get in: read from settings and checked; secrets are never shown."""
+
+import re
+import ssl
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
+
+from taskyard.core.access.redaction import RedactedStruct
+from taskyard.core.errors import InvalidInput
+
+PORT: Final = 4222
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Server(RedactedStruct, frozen=True):
+    """One NATS server."""
+
+    host: str
+    port: int
+    tls: bool
+    user: str | None = None
+    password: str | None = None
+    token: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Its address without any credential, for messages and the log."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'tls' if self.tls else 'nats'}://{host}:{self.port}"
+
+
+class TlsFiles(Struct, frozen=True):
+    """PEM files for TLS."""
+
+    ca: Path | None = None
+    """Who signs the server's certificate; the system's authorities when None."""
+    cert: Path | None = None
+    """Our own certificate."""
+    key: Path | None = None
+    """Its key."""
+
+
+NO_FILES: Final = TlsFiles()
+
+
+class NatsOptions(RedactedStruct, frozen=True):
+    """All that is needed to connect."""
+
+    servers: tuple[Server, ...]
+    """One is enough; all of them are of one cluster."""
+    tls: ssl.SSLContext | None = None
+    """For those that want TLS."""
+    credentials: Path | None = None
+    """File with a user's JWT and its seed, as ``nsc`` writes it."""
+
+
+def nats_options(
+    urls: str,
+    *,
+    setting: str = "nats",
+    tls: TlsFiles = NO_FILES,
+    credentials: Path | None = None,
+    password: str | None = None,
+) -> NatsOptions:
+    """Read the addresses of one or more servers, separated by commas.
+
+    Args:
+        urls: each ``nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]``, or with ``tls://``.
+        setting: the setting to name in errors.
+        tls: files for TLS.
+        credentials: file with a JWT and a seed.
+        password: for the users that are named without one.
+
+    Raises:
+        InvalidInput: names the setting, says what is wrong, and shows no credential.
+    """
+    servers = tuple(_server(text.strip(), setting, password) for text in urls.split(","))
+    if (tls.cert is None) != (tls.key is None):
+        raise InvalidInput(f"{setting}_tls_key", f"goes together with {setting}_tls_cert")
+    if credentials is not None and not credentials.is_file():
+        raise InvalidInput(f"{setting}_credentials", f"{credentials} is not a file")
+    context = None
+    if tls != NO_FILES or any(one.tls for one in servers):
+        context = _context(tls, setting)
+    return NatsOptions(servers, context, credentials)
+
+
+def check_token(kind: str, text: str) -> str:
+    """A name that can be part of a subject. Raises ``InvalidInput`` naming ``kind``."""
+    if _TOKEN.fullmatch(text) is None:
+        raise InvalidInput(kind, f"{text!r} is not 1 to 64 of the characters A-Z a-z 0-9 _ -")
+    return text
+
+
+def _server(text: str, setting: str, password: str | None) -> Server:
+    form = "is not an address such as nats://HOST:4222 or tls://HOST:4222"
+    if "://" not in text:
+        text = f"nats://{text}"
+    try:
+        parts = urlsplit(text)
+        port = parts.port or PORT
+    except ValueError:
+        raise InvalidInput(setting, form) from None
+    if parts.scheme not in {"nats", "tls"} or not parts.hostname:
+        raise InvalidInput(setting, form)
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise InvalidInput(setting, f"{form}: remove what comes after the port")
+    user = None if parts.username is None else unquote(parts.username)
+    given = None if parts.password is None else unquote(parts.password)
+    token = None
+    if user is not None and given is None:
+        user, given, token = (user, password, None) if password else (None, None, user)
+    return Server(parts.hostname, port, parts.scheme == "tls", user, given, token)
+
+
+def _context(files: TlsFiles, setting: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=files.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInput(f"{setting}_tls_ca", f"{files.ca} cannot be used: {error}") from error
+    if files.cert is not None:
+        try:
+            context.load_cert_chain(files.cert, files.key)
+        except (OSError, ssl.SSLError) as error:
+            text = f"{files.cert} with its key cannot be used: {error}"
+            raise InvalidInput(f"{setting}_tls_cert", text) from error
+    return context

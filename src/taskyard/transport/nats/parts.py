@@ -1,0 +1,123 @@
+"""Payloads larger than NATS takes: who gets one is told of it, and asks for it in parts.
+
+So nothing has to be put together from messages that somebody sends on his own, in whatever order:
+each part is a request of its own, repeated when it is lost, and no faster than it is taken.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from taskyard.core.errors import Overloaded
+from taskyard.core.ids import PlaneId
+from taskyard.ports.errors import PayloadTooLarge, TimedOut, Unreachable
+from taskyard.ports.messages import MOST_BYTES
+from taskyard.transport.envelopes import Bytes, encode
+
+ENVELOPE_BYTES: Final = 1024
+"""Room for what is around a payload."""
+PART_BYTES: Final = 512 << 10
+PART_S: Final = 2.0
+"""Seconds until a part is asked for again."""
+TRIES: Final = 3
+KEPT_BYTES: Final = 256 << 20
+"""What one plane keeps for others to fetch, at most."""
+
+Ask = Callable[[PlaneId, str, bytes, float], Awaitable[bytes]]
+
+
+class Part(Struct, frozen=True, array_like=True):
+    """Asks for a part of what the receiver keeps."""
+
+    key: str
+    offset: int
+    length: int
+
+
+def fits(payload: bytes, limit: int) -> bool:
+    """Whether a message of at most ``limit`` bytes can hold it; any where the limit is unknown."""
+    return not limit or len(payload) + ENVELOPE_BYTES <= limit
+
+
+_PARTS = msgspec.msgpack.Decoder(Part)
+
+
+class Parts:
+    """What one plane keeps for others, and fetches from them."""
+
+    WHAT: Final = "parts"
+
+    def __init__(self, plane_id: PlaneId, ask: Ask) -> None:
+        self._plane_id = plane_id
+        self._ask = ask
+        self._kept: dict[str, bytes] = {}
+        self._kept_bytes = 0
+
+    @contextmanager
+    def offered(self, payload: bytes, limit: int) -> Iterator[bytes | Bytes]:
+        """What to send for a payload where messages have ``limit`` bytes; kept while inside."""
+        if fits(payload, limit):
+            yield payload
+            return
+        kept = self.keep(payload)
+        try:
+            yield kept
+        finally:
+            self.forget(kept)
+
+    def keep(self, payload: bytes) -> Bytes:
+        """Keep this until :meth:`forget`. Raises ``Overloaded`` if too much is kept already."""
+        if self._kept_bytes + len(payload) > KEPT_BYTES:
+            raise Overloaded("too many large messages are on their way", 1.0)
+        key = secrets.token_hex(8)
+        self._kept[key] = payload
+        self._kept_bytes += len(payload)
+        return Bytes(self._plane_id, key, len(payload))
+
+    def forget(self, kept: Bytes) -> None:
+        """Keep this no longer."""
+        self._kept_bytes -= len(self._kept.pop(kept.key, b""))
+
+    async def serve(self, payload: bytes) -> bytes:
+        """Answer a request for a part. Raises ``Unreachable`` if that is not kept any more."""
+        try:
+            part = _PARTS.decode(payload)
+        except msgspec.DecodeError as error:
+            raise Unreachable(f"not a request for a part: {error}") from error
+        kept = self._kept.get(part.key)
+        if kept is None:
+            raise Unreachable("the rest of a large message is not kept any more")
+        begin = max(0, part.offset)
+        return kept[begin : begin + min(max(0, part.length), PART_BYTES)]
+
+    async def take(self, payload: bytes | Bytes) -> bytes:
+        """A payload as a whole.
+
+        Raises:
+            PayloadTooLarge: it is larger than payloads may be.
+            Unreachable, TimedOut: its owner does not answer any more.
+        """
+        if isinstance(payload, bytes):
+            return payload
+        if not 0 <= payload.size_bytes <= MOST_BYTES:
+            raise PayloadTooLarge
+        whole = bytearray()
+        while len(whole) < payload.size_bytes:
+            part = await self._part(payload, len(whole), payload.size_bytes - len(whole))
+            if not part:
+                raise Unreachable("a large message is shorter than it was said to be")
+            whole += part
+        return bytes(whole)
+
+    async def _part(self, payload: Bytes, offset: int, left: int) -> bytes:
+        asked = encode(Part(payload.key, offset, min(left, PART_BYTES)))
+        for _ in range(TRIES - 1):
+            try:
+                return await self._ask(payload.owner, self.WHAT, asked, PART_S)
+            except TimedOut:
+                continue
+        return await self._ask(payload.owner, self.WHAT, asked, PART_S)
