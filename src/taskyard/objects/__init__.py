@@ -1,0 +1,1 @@
+"""Object stores, and what is kept in them: output that has ended, large results, bundles."""
