@@ -7,6 +7,7 @@ import msgspec
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
+from fakes.leadership import MemoryLeadership
 from fakes.model import ModelStore
 from taskyard.core.attempts import Attempt, Report, ran_s
 from taskyard.core.changes import Change, Event
@@ -349,6 +350,7 @@ class MemoryStore:
         self.tasks: Any = MemoryTasks(self.model)
         self.groups: Any = MemoryGroups(self.model)
         self.dispatch: Any = MemoryDispatch(self.model)
+        self.leadership: Any = MemoryLeadership()
 
     async def close(self) -> None:
         """Nothing is open."""

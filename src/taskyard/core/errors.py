@@ -89,6 +89,10 @@ class Unavailable(TaskyardError):
     """The service cannot do this now through no fault of the caller: stopping, or store closed."""
 
 
+class NotLeading(Unavailable):
+    """Another control plane leads by now; nothing was changed."""
+
+
 class StorageFull(Unavailable):
     """The disk is full; nothing was stored."""
 

@@ -27,6 +27,9 @@ LeaseToken = NewType("LeaseToken", str)
 PlaneId = NewType("PlaneId", str)
 """Stable name of a control plane; survives restarts of its process."""
 
+Term = NewType("Term", int)
+"""Number of a leadership, counted from 1; a later leader always has a greater one."""
+
 _NODES: Final = uuid.UUID("5b6f3f0a-3d55-4a8e-9d5e-0c3f8f0f6f11")
 
 
