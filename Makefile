@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 .PHONY: demo test check format generate bench bench-peers docs clean
 
 # Installs into a local environment, once; again when the dependencies change.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml requirements-dev.txt
 	@$(PYTHON) --version >/dev/null 2>&1 || python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Taskyard needs Python 3.11 or newer: install it, or say PYTHON=/path/to/python3"; exit 1; }
 	@if [ ! -x $(BIN)/python ]; then \

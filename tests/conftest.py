@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import postgres
 from leftovers import remove_leftovers, short_directory
 
 # No deadline: machines that run tests are shared, and a slow example is not a wrong one.
@@ -63,6 +64,25 @@ def _leave_nothing_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """After the last test, remove what killed servers of this session left on the machine."""
     yield
     remove_leftovers(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _postgres_of_run(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """All processes of a run share one server, which starts when it is first asked for."""
+    place = tmp_path_factory.getbasetemp()
+    is_worker = hasattr(request.config, "workerinput")
+    postgres.begin(place.parent if is_worker else place)
+    yield
+    postgres.end()
+
+
+@pytest.fixture(autouse=True)
+def _drop_databases() -> Iterator[None]:
+    """Databases of a test end with it."""
+    yield
+    postgres.drop_databases()
 
 
 @pytest.hookimpl(trylast=True)
