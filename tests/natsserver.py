@@ -52,12 +52,16 @@ class NatsServer:
                 if probe.recv(4) == b"INFO":
                     return
             time.sleep(0.01)
-        said = self._log.read_text(errors="replace")[-2000:]
+        said = self.log()[-2000:]
         self.stop()
         pytest.fail(f"nats-server did not start:\n{said}")
 
     def _connection(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), 1)
+
+    def log(self) -> str:
+        """What it has written so far."""
+        return self._log.read_text(errors="replace")
 
     def freeze(self) -> None:
         """Let it do nothing until :meth:`thaw`."""

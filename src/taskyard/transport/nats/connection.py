@@ -6,13 +6,13 @@ the library that never reconnects, and requests under way end as soon as it is l
 """
 
 import random
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup
 
 from taskyard.core.errors import Unavailable
 from taskyard.ports.errors import Unreachable
@@ -70,10 +70,19 @@ class NatsConnection:
         return 0 if self._client is None else int(self._client.max_payload)
 
     async def subscribe(self, subject: str, on_message: OnMessage) -> None:
-        """Take messages on this subject, also after the next connection is made."""
+        """Take messages on this subject, at once if there is a connection, and by each later one.
+
+        When this returns, whoever sends reaches us.
+        """
         self._subjects[subject] = on_message
-        if self.is_connected:
-            await self._subscribe(self._client, subject, on_message)
+        if not self.is_connected:
+            return
+        try:
+            await self._sending(self._subscribe(self._client, subject, on_message))
+            await self._sending(self._client.flush())
+        except Unreachable:
+            # The connection is about to be lost, and the next one begins with all of them.
+            log.info("nats_subscribed_later", subject=subject)
 
     async def unsubscribe(self, subject: str) -> None:
         """Take no more of these."""
@@ -93,6 +102,8 @@ class NatsConnection:
         with anyio.move_on_after(FIRST_S):
             pause_s = BACKOFF_S[0]
             while not await self._connect_to_any():
+                if not _may_pass(self._last_error):
+                    break
                 await anyio.sleep(pause_s)
                 pause_s = min(2 * pause_s, BACKOFF_S[1])
         if not self.is_connected:
@@ -138,9 +149,12 @@ class NatsConnection:
                 await client.flush()
         except BaseException as error:
             await _close(client)
+            if isinstance(error, ImportError):
+                text = "a file with credentials needs a further package: pip install nkeys"
+                raise NatsUnavailable(text) from error
             if not _is_of_connecting(error):
                 raise
-            if not isinstance(error, TimeoutError) or self._last_error is None:
+            if self._last_error is None or not _says_little(error):
                 self._last_error = error
             return False
         self._client = client
@@ -208,10 +222,8 @@ class NatsConnection:
 
 
 @asynccontextmanager
-async def nats_connection(
-    options: NatsOptions, name: str, tasks: TaskGroup
-) -> AsyncIterator[NatsConnection]:
-    """A connection that is made and stays until it is left.
+async def nats_connection(options: NatsOptions, name: str) -> AsyncIterator[NatsConnection]:
+    """A connection that was made once; it has to be told to stay.
 
     Raises:
         NatsUnavailable: the first connection cannot be made.
@@ -219,7 +231,6 @@ async def nats_connection(
     connection = NatsConnection(options, name)
     try:
         await connection.first()
-        tasks.start_soon(connection.stay_connected)
         yield connection
     finally:
         with anyio.CancelScope(shield=True):
@@ -271,6 +282,18 @@ def _is_of_connecting(error: BaseException) -> bool:
     from nats.errors import Error  # noqa: PLC0415 - an extra
 
     return isinstance(error, OSError | Error | TimeoutError | ValueError)
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether it may be that the server only has not been started yet."""
+    return isinstance(error, OSError | TimeoutError) and not isinstance(error, ssl.SSLError)
+
+
+def _says_little(error: BaseException) -> bool:
+    """Whether it is the end of an attempt, and the reason was told before."""
+    from nats.errors import NoServersError  # noqa: PLC0415 - an extra
+
+    return isinstance(error, TimeoutError | NoServersError)
 
 
 async def _close(client: Any) -> None:

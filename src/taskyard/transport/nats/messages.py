@@ -260,16 +260,20 @@ async def nats_messages(
         NatsUnavailable: there is no way to connect; tells why.
     """
     outgoing, sent = anyio.create_memory_object_stream[tuple[str, bytes]](WAITING)
-    async with anyio.create_task_group() as tasks, outgoing, sent:
-        name = f"taskyard {plane_id}"
-        async with nats_connection(options, name, tasks) as connection:
-            messages = NatsMessages(connection, installation, plane_id, tasks, outgoing)
-            await messages.open()
-            tasks.start_soon(_send_published, connection, sent)
-            try:
-                yield messages
-            finally:
-                tasks.cancel_scope.cancel()
+    async with (
+        outgoing,
+        sent,
+        nats_connection(options, f"taskyard {plane_id}") as connection,
+        anyio.create_task_group() as tasks,
+    ):
+        messages = NatsMessages(connection, installation, plane_id, tasks, outgoing)
+        await messages.open()
+        tasks.start_soon(connection.stay_connected)
+        tasks.start_soon(_send_published, connection, sent)
+        try:
+            yield messages
+        finally:
+            tasks.cancel_scope.cancel()
 
 
 async def _send_published(
