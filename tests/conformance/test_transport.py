@@ -1,17 +1,28 @@
 """What every transport promises, tried on each there is."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 
+from fakes.clock import VirtualClock
+from natsserver import nats_server
 from taskyard.core.attempts import Attempt, Ended, Report
-from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
+from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, PlaneId, WorkerId
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState
 from taskyard.ports.errors import TransportClosed, WorkerUnreachable
+from taskyard.ports.messages import Messages
 from taskyard.ports.runtime import Assignment, KillOrder
-from taskyard.ports.transport import Heartbeat, Hello, Transport
-from taskyard.transport.local import LocalTransport
+from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, Transport, WorkerEnd
+from taskyard.transport.local import LocalTransport, local_message_hub
+from taskyard.transport.nats.messages import nats_messages
+from taskyard.transport.nats.options import nats_options
+from taskyard.transport.planes import PlaneTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -64,11 +75,70 @@ class Hand:
         self.told.extend(orders)
 
 
-@pytest.fixture(params=[LocalTransport])
-def transport(request: pytest.FixtureRequest) -> Transport:
+class TwoPlanes:
+    """The engine gives orders beside one plane, and the workers are beside the other."""
+
+    def __init__(self, leader: Messages, other: Messages, tasks: TaskGroup) -> None:
+        clock = VirtualClock()
+        self.leader, self.other = (
+            PlaneTransport(LocalTransport(), one, self._plane_of, clock, tasks)
+            for one in (leader, other)
+        )
+        self._connected: set[WorkerId] = set()
+        self._other_id = other.plane_id
+
+    def _plane_of(self, worker_id: WorkerId) -> PlaneId | None:
+        return self._other_id if worker_id in self._connected else None
+
+    async def serve(self, engine: EngineEnd) -> None:
+        """Each plane has an engine; reports go to the one beside the worker."""
+        await self.leader.serve(engine)
+        await self.other.serve(engine)
+
+    async def connect(self, worker_id: WorkerId, worker: WorkerEnd) -> EngineEnd:
+        """Beside the other plane."""
+        engine = await self.other.connect(worker_id, worker)
+        self._connected.add(worker_id)
+        return engine
+
+    async def to_worker(self, worker_id: WorkerId) -> WorkerEnd:
+        """From the plane that leads."""
+        return await self.leader.to_worker(worker_id)
+
+    async def close(self) -> None:
+        """Both."""
+        await self.leader.close()
+        await self.other.close()
+
+
+@asynccontextmanager
+async def _one_process(_root: Path) -> AsyncIterator[Transport]:
+    yield LocalTransport()
+
+
+@asynccontextmanager
+async def _two_planes(_root: Path) -> AsyncIterator[Transport]:
+    async with local_message_hub() as hub, anyio.create_task_group() as tasks:
+        yield TwoPlanes(hub.plane(PlaneId("a")), hub.plane(PlaneId("b")), tasks)
+
+
+@asynccontextmanager
+async def _two_planes_over_nats(root: Path) -> AsyncIterator[Transport]:
+    with nats_server(root) as server:
+        options = nats_options(server.url)
+        async with (
+            nats_messages(options, "t", PlaneId("a")) as a,
+            nats_messages(options, "t", PlaneId("b")) as b,
+            anyio.create_task_group() as tasks,
+        ):
+            yield TwoPlanes(a, b, tasks)
+
+
+@pytest.fixture(params=[_one_process, _two_planes, _two_planes_over_nats])
+async def transport(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Transport]:
     """A transport nobody is connected to."""
-    made: Transport = request.param()
-    return made
+    async with request.param(tmp_path) as made:
+        yield made
 
 
 async def test_calls_reach_the_other_end(transport: Transport) -> None:

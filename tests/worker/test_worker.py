@@ -63,6 +63,18 @@ async def test_assigning_twice_starts_once(world: World) -> None:
     assert set(world.runtime.began) == {A, B}
 
 
+async def test_assignment_that_arrives_after_the_end_starts_nothing(world: World) -> None:
+    """An order may be delivered twice, the second time when all is over."""
+    await world.worker.start()
+    await world.worker.assign([assignment("a")])
+    world.runtime.end(A)
+    await eventually_async(lambda: not world.worker.holds(A))
+    await world.worker.assign([assignment("a"), assignment("b")])
+    await eventually_async(lambda: B in [one.attempt_id for one in world.engine.reports])
+    began = [one.attempt_id for one in world.engine.reports if isinstance(one, Started)]
+    assert began == [A, B]
+
+
 async def test_reports_gather_while_one_is_under_way(world: World) -> None:
     """One call at a time; what came up meanwhile goes in the next, in order."""
     await world.worker.start()

@@ -54,7 +54,6 @@ class Published(Struct, frozen=True, array_like=True):
     payload: bytes
 
 
-# Types msgspec cannot tell apart in msgpack are bytes and str only; an array is a ``Bytes``.
 REQUESTS = msgspec.msgpack.Decoder(Request)
 ANSWERS = msgspec.msgpack.Decoder(Answer)
 PUBLISHED = msgspec.msgpack.Decoder(Published)

@@ -31,6 +31,7 @@ _BEAT_TIMEOUT_S: Final = 5.0
 _FLUSH_TIMEOUT_S: Final = 5.0
 _MEASURE_TIMEOUT_S: Final = 5.0
 _RESTART_S: Final = 1.0
+_LET_GO_MOST: Final = 20_000
 
 
 @runtime_checkable
@@ -109,6 +110,8 @@ class Worker:
         self._directories = directories
         self._keeper = keeper
         self._held: dict[AttemptId, _Holding] = {}
+        self._let_go_of: dict[AttemptId, None] = {}
+        """The latest attempts that are over: an assignment may arrive twice, and late."""
         self._reporting = Reporting(keeper, self._deliver, self._kill_refused, self._let_go)
         self._engine: EngineEnd | None = None
         self._incarnation = IncarnationId("")
@@ -173,10 +176,14 @@ class Worker:
         self._awaiting.clear()
 
     async def assign(self, assignments: list[Assignment]) -> None:
-        """Take these on. Raises ``Unavailable`` when stopping."""
+        """Take these on, each of them once. Raises ``Unavailable`` when stopping."""
         if not self._accepts:
             raise Unavailable("the worker is stopping")
-        new = [one for one in assignments if one.attempt_id not in self._held]
+        new = [
+            one
+            for one in assignments
+            if one.attempt_id not in self._held and one.attempt_id not in self._let_go_of
+        ]
         holdings = [holding for one in new if (holding := self._hold(one)) is not None]
         if not await self._make_directories(holdings):
             return
@@ -385,6 +392,9 @@ class Worker:
         for attempt_ids in released.values():
             for attempt_id in attempt_ids:
                 self._held.pop(attempt_id, None)
+                self._let_go_of[attempt_id] = None
+        while len(self._let_go_of) > _LET_GO_MOST:
+            del self._let_go_of[next(iter(self._let_go_of))]
         for report, is_stored in ended:
             if is_stored and report.attempt_id not in without_output:
                 await self._keeper.stored(report)

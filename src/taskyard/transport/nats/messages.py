@@ -37,8 +37,8 @@ from taskyard.transport.envelopes import (
 from taskyard.transport.handlers import Handlers, check_size
 from taskyard.transport.missing import late, nobody
 from taskyard.transport.nats.connection import NatsConnection, nats_connection
+from taskyard.transport.nats.large_payloads import LargePayloads, fits
 from taskyard.transport.nats.options import NatsOptions, check_token
-from taskyard.transport.nats.parts import Parts, fits
 
 WAITING: Final = 1000
 """Published messages that may wait to be sent; more are lost."""
@@ -79,8 +79,8 @@ class NatsMessages:
         self._tasks = tasks
         self._outgoing = outgoing
         self._handlers = Handlers()
-        self._parts = Parts(plane_id, self.request)
-        self._handlers.serve(Parts.WHAT, self._parts.serve)
+        self._large = LargePayloads(plane_id, self.request)
+        self._handlers.serve(LargePayloads.WHAT, self._large.serve)
         self._waiting: dict[str, _Waiting] = {}
         # So that an answer to an earlier life of this plane is nobody's.
         self._life = secrets.token_hex(4)
@@ -127,7 +127,7 @@ class NatsMessages:
         waiting = self._waiting[key] = _Waiting()
         limit = self.connection.most_bytes
         try:
-            with anyio.move_on_after(timeout_s), self._parts.offered(payload, limit) as offered:
+            with anyio.move_on_after(timeout_s), self._large.offered(payload, limit) as offered:
                 await self.connection.send(
                     f"{subject}.{what}",
                     encode(Request(what, timeout_s, offered)),
@@ -170,7 +170,7 @@ class NatsMessages:
         assert answer is not None  # noqa: S101 - set before its event
         if answer.failure is not None:
             raise error_of(answer.failure)
-        return await self._parts.take(answer.payload or b"")
+        return await self._large.take(answer.payload or b"")
 
     async def _on_request(self, message: Any) -> None:
         try:
@@ -194,7 +194,7 @@ class NatsMessages:
         if isinstance(payload, Bytes):
             try:
                 with anyio.fail_after(request.timeout_s):
-                    payload = await self._parts.take(payload)
+                    payload = await self._large.take(payload)
             except TaskyardError as error:
                 return Answer(None, failure_of(error))
             except TimeoutError:
@@ -207,7 +207,7 @@ class NatsMessages:
             await self.connection.send(reply, encode(answer))
             return
         try:
-            kept = self._parts.keep(payload)
+            kept = self._large.keep(payload)
         except Overloaded as error:
             await self.connection.send(reply, encode(Answer(None, failure_of(error))))
             return
@@ -216,7 +216,7 @@ class NatsMessages:
             # After that time the requester has all of it or has given up.
             await anyio.sleep(timeout_s)
         finally:
-            self._parts.forget(kept)
+            self._large.forget(kept)
 
     async def _on_answer(self, message: Any) -> None:
         waiting = self._waiting.get(message.subject.rpartition(".")[2])

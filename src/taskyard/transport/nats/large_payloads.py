@@ -20,9 +20,9 @@ from taskyard.transport.envelopes import Bytes, encode
 
 ENVELOPE_BYTES: Final = 1024
 """Room for what is around a payload."""
-PART_BYTES: Final = 512 << 10
-PART_S: Final = 2.0
-"""Seconds until a part is asked for again."""
+RANGE_BYTES: Final = 512 << 10
+RANGE_S: Final = 2.0
+"""Seconds until a range is asked for again."""
 TRIES: Final = 3
 KEPT_BYTES: Final = 256 << 20
 """What one plane keeps for others to fetch, at most."""
@@ -30,8 +30,8 @@ KEPT_BYTES: Final = 256 << 20
 Ask = Callable[[PlaneId, str, bytes, float], Awaitable[bytes]]
 
 
-class Part(Struct, frozen=True, array_like=True):
-    """Asks for a part of what the receiver keeps."""
+class RangeRequest(Struct, frozen=True, array_like=True):
+    """Asks for a range of what the receiver keeps."""
 
     key: str
     offset: int
@@ -43,13 +43,13 @@ def fits(payload: bytes, limit: int) -> bool:
     return not limit or len(payload) + ENVELOPE_BYTES <= limit
 
 
-_PARTS = msgspec.msgpack.Decoder(Part)
+_RANGES = msgspec.msgpack.Decoder(RangeRequest)
 
 
-class Parts:
+class LargePayloads:
     """What one plane keeps for others, and fetches from them."""
 
-    WHAT: Final = "parts"
+    WHAT: Final = "payload_range"
 
     def __init__(self, plane_id: PlaneId, ask: Ask) -> None:
         self._plane_id = plane_id
@@ -83,16 +83,16 @@ class Parts:
         self._kept_bytes -= len(self._kept.pop(kept.key, b""))
 
     async def serve(self, payload: bytes) -> bytes:
-        """Answer a request for a part. Raises ``Unreachable`` if that is not kept any more."""
+        """Answer a request for a range. Raises ``Unreachable`` if that is not kept any more."""
         try:
-            part = _PARTS.decode(payload)
+            asked = _RANGES.decode(payload)
         except msgspec.DecodeError as error:
-            raise Unreachable(f"not a request for a part: {error}") from error
-        kept = self._kept.get(part.key)
+            raise Unreachable(f"not a request for a range: {error}") from error
+        kept = self._kept.get(asked.key)
         if kept is None:
             raise Unreachable("the rest of a large message is not kept any more")
-        begin = max(0, part.offset)
-        return kept[begin : begin + min(max(0, part.length), PART_BYTES)]
+        begin = max(0, asked.offset)
+        return kept[begin : begin + min(max(0, asked.length), RANGE_BYTES)]
 
     async def take(self, payload: bytes | Bytes) -> bytes:
         """A payload as a whole.
@@ -107,17 +107,17 @@ class Parts:
             raise PayloadTooLarge
         whole = bytearray()
         while len(whole) < payload.size_bytes:
-            part = await self._part(payload, len(whole), payload.size_bytes - len(whole))
+            part = await self._range(payload, len(whole), payload.size_bytes - len(whole))
             if not part:
                 raise Unreachable("a large message is shorter than it was said to be")
             whole += part
         return bytes(whole)
 
-    async def _part(self, payload: Bytes, offset: int, left: int) -> bytes:
-        asked = encode(Part(payload.key, offset, min(left, PART_BYTES)))
+    async def _range(self, payload: Bytes, offset: int, left: int) -> bytes:
+        asked = encode(RangeRequest(payload.key, offset, min(left, RANGE_BYTES)))
         for _ in range(TRIES - 1):
             try:
-                return await self._ask(payload.owner, self.WHAT, asked, PART_S)
+                return await self._ask(payload.owner, self.WHAT, asked, RANGE_S)
             except TimedOut:
                 continue
-        return await self._ask(payload.owner, self.WHAT, asked, PART_S)
+        return await self._ask(payload.owner, self.WHAT, asked, RANGE_S)
