@@ -43,7 +43,7 @@ class Server(msgspec.Struct, frozen=True):
         return [
             int(pid)
             for pid in children
-            if b"taskyard.store.sqlite.writer" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"taskyard.store.sql.writer" in Path(f"/proc/{pid}/cmdline").read_bytes()
         ]
 
     def database_bytes(self) -> int:

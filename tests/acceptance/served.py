@@ -98,7 +98,7 @@ class Served:
         """SIGKILL for the process that writes the store, if there is one at the moment."""
         for pid in processes_with(str(self.data)):
             with contextlib.suppress(OSError):
-                if b"taskyard.store.sqlite.writer" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"taskyard.store.sql.writer" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> int:

@@ -56,7 +56,7 @@ def test_the_servers_processes_make_private_files(served: Served) -> None:
     masks = {}
     for pid in {served.pid, *processes_with(str(served.data))}:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if pid == served.pid or b"taskyard.store.sqlite.writer" in command:
+        if pid == served.pid or b"taskyard.store.sql.writer" in command:
             status = Path(f"/proc/{pid}/status").read_text("ascii")
             masks[pid] = status.split("Umask:")[1].split()[0]
     assert len(masks) == 2

@@ -23,9 +23,9 @@ from taskyard.cli.doctor.programs import check_bubblewrap, check_engines, check_
 from taskyard.cli.doctor.server import check_parked, check_port, check_reach, check_server
 from taskyard.core.instants import Instant
 from taskyard.runtimes.function import reachability
+from taskyard.store.sql.parking import put_aside
 from taskyard.store.sqlite.database import FILE_NAME, connect
 from taskyard.store.sqlite.migrate import migrate
-from taskyard.store.sqlite.parking import put_aside
 
 
 @pytest.mark.parametrize(

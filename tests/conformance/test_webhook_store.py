@@ -1,6 +1,5 @@
 """What every outbox of webhook messages promises."""
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,9 +17,10 @@ from taskyard.core.notifications.webhooks import DeliveryState, Try
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Command, Task, TaskSpec, Webhook, WebhookEvent
 from taskyard.ports.webhooks import DUE_OF_WORKSPACE, HOSTS_LOOKED_AT
-from taskyard.store.sqlite.database import FILE_NAME, connect
+from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.webhooks import enqueue, enqueue_messages, forget
+from taskyard.store.sqlite.database import FILE_NAME, SqliteDatabase
 from taskyard.store.sqlite.store import SqliteStore
-from taskyard.store.sqlite.webhooks import enqueue, enqueue_messages, forget
 
 T = TypeVar("T")
 
@@ -51,12 +51,12 @@ class Outbox:
         """In a transaction of its own."""
         self.write(lambda c: forget(c, task_ids))
 
-    def write(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+    def write(self, operation: Callable[[Connection], T]) -> T:
         """In a transaction of its own, undone if the operation raises."""
-        with closing(connect(self._path)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with closing(SqliteDatabase(self._path).connect()) as connection:
+            connection.begin()
             result = operation(connection)
-            connection.execute("COMMIT")
+            connection.commit()
             return result
 
 
@@ -197,7 +197,7 @@ async def test_removed_tasks_leave_no_messages(outbox: Outbox) -> None:
     await outbox.forget([])
     left = await outbox.store.deliveries(A, None, None, 10)
     assert [one.task_id for one in left] == ["t2"]
-    rows = outbox.write(lambda c: c.execute("SELECT count(*) FROM webhook_tries").fetchone())
+    rows = outbox.write(lambda c: c.select("SELECT count(*) FROM webhook_tries").fetchone())
     assert rows == (0,)
 
 

@@ -11,15 +11,15 @@ from typing import Any, ClassVar, TypeVar
 from unittest.mock import patch
 
 from fakes.memory import MemoryStore
-from taskyard.store.sqlite.access import AUDIT_KEPT, SqliteAccessStore
-from taskyard.store.sqlite.database import FILE_NAME
+from taskyard.store.sql.access import AUDIT_KEPT, SqlAccessStore
+from taskyard.store.sql.readers import Readers
+from taskyard.store.sql.repositories import Repositories
+from taskyard.store.sql.transactions import Operation, Repository, Session, writes
+from taskyard.store.sql.writer import server as server_module
+from taskyard.store.sql.writer.client import WriterClient
+from taskyard.store.sqlite.database import FILE_NAME, SqliteDatabase
 from taskyard.store.sqlite.migrate import migrate
-from taskyard.store.sqlite.readers import Readers
-from taskyard.store.sqlite.repositories import Repositories
 from taskyard.store.sqlite.store import SqliteStore
-from taskyard.store.sqlite.transactions import Operation, Repository, Session, writes
-from taskyard.store.sqlite.writer import server as server_module
-from taskyard.store.sqlite.writer.client import WriterClient
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ def probes(audit_kept: int = AUDIT_KEPT) -> Iterator[None]:
     class Probed(Repositories):
         def __init__(self, session: Session) -> None:
             super().__init__(session)
-            self.access = SqliteAccessStore(session, audit_kept)
+            self.access = SqlAccessStore(session, audit_kept)
             self.probe = Probe(session)
 
     with patch.object(server_module, "Repositories", Probed):
@@ -123,7 +123,7 @@ async def second_client(store: Any, directory: Path) -> AsyncIterator[Any]:
     if not isinstance(store, SqliteStore):
         yield store
         return
-    readers = Readers(directory / FILE_NAME)
+    readers = Readers(SqliteDatabase(directory / FILE_NAME))
     try:
         yield Repositories(Session(readers, store.writer))
     finally:

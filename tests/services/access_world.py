@@ -19,10 +19,10 @@ from taskyard.services.access.audit import Audit
 from taskyard.services.access.encryption import Encryption, KeyFile
 from taskyard.services.access.passwords import Passwords
 from taskyard.services.access.secrets import Secrets
-from taskyard.store.sqlite.access import AUDIT_KEPT, SqliteAccessStore
+from taskyard.store.sql.access import AUDIT_KEPT, SqlAccessStore
+from taskyard.store.sql.webhooks import SqlWebhookStore
 from taskyard.store.sqlite.migrate import migrate
 from taskyard.store.sqlite.store import SqliteStore
-from taskyard.store.sqlite.webhooks import SqliteWebhookStore
 
 A = WorkspaceName("a")
 B = WorkspaceName("b")
@@ -70,8 +70,8 @@ class World:
     path: Path
     clock: VirtualClock
     probe: Probe
-    store: SqliteAccessStore
-    webhook_store: SqliteWebhookStore
+    store: SqlAccessStore
+    webhook_store: SqlWebhookStore
     audit: Audit
     access: Accounts
     encryption: Encryption

@@ -95,7 +95,7 @@ async def test_many_readers_of_a_new_list_share_one_read(tmp_path: Path) -> None
         async with anyio.create_task_group() as tasks:
             for _ in range(10):
                 tasks.start_soon(look)
-        assert faults.called == ["SqliteLists.entries"]
+        assert faults.called == ["SqlLists.entries"]
         assert len({id(one) for one in found}) == 1
     faults = Faults(0, When.AFTER)
     async with listing(tmp_path, faults) as world:

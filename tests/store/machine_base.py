@@ -2,7 +2,6 @@
 """The store and its model side by side, and what always holds between them."""
 
 import asyncio
-import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -28,7 +27,8 @@ from taskyard.core.ids import (
 from taskyard.core.instants import Instant, after
 from taskyard.core.states import TERMINAL, TaskState
 from taskyard.core.tasks import NewTask, Task, TaskSpec
-from taskyard.store.sqlite.rows import attempt_of, task_of
+from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.rows import attempt_of, task_of
 from taskyard.store.sqlite.store import SqliteStore
 
 
@@ -133,25 +133,25 @@ class MachineBase(RuleBasedStateMachine):
     # -- what always holds -------------------------------------------------------------------
 
     def everything(self) -> tuple[list[Task], list[Attempt], dict[int, list[int]], set[Any]]:
-        def read(connection: sqlite3.Connection) -> Any:
-            tasks = connection.execute(
+        def read(connection: Connection) -> Any:
+            tasks = connection.select(
                 "SELECT seq, id, workspace, spec, state, created_at, attempt_count, start_at,"
                 " current_attempt, kill_requested_at, finished_at, reason, message, schedule_id,"
                 " due_at, retry_of, priority FROM tasks ORDER BY seq"
             )
-            attempts = connection.execute(
+            attempts = connection.select(
                 "SELECT id, task_id, workspace, number, worker_id, incarnation, lease_token,"
                 " lease_expires_at, resources, state, assigned_at, started_at, finished_at,"
                 " exit_code, signal, reason, message, handle, outcome, progress, progress_text"
                 " FROM attempts"
             )
             events: dict[int, list[int]] = {}
-            for seq, number in connection.execute(
+            for seq, number in connection.select(
                 "SELECT task_seq, number FROM events ORDER BY task_seq, number"
             ):
                 events.setdefault(seq, []).append(number)
-            counts = connection.execute("SELECT * FROM task_counts").fetchall()
-            orphans = connection.execute(
+            counts = connection.select("SELECT * FROM task_counts").fetchall()
+            orphans = connection.select(
                 "SELECT (SELECT count(*) FROM task_labels WHERE task_seq NOT IN"
                 " (SELECT seq FROM tasks)) + (SELECT count(*) FROM folded_output WHERE attempt_id"
                 " NOT IN (SELECT id FROM attempts)) + (SELECT count(*) FROM webhook_deliveries"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fakes.stores import prepare
-from taskyard.store.sqlite import invocations as module
-from taskyard.store.sqlite.database import FILE_NAME, connect, queries
+from taskyard.store.sql.queries import queries
+from taskyard.store.sqlite.database import FILE_NAME, connect
 
 VALUES = {
     "workspace": "w",
@@ -27,8 +27,7 @@ VALUES = {
     "today": "00002",
     "week": "00001",
 }
-ENDPOINTS = queries("endpoints")
-FUNCTIONS = queries("functions")
+SQL = queries("taskyard.store.sqlite")
 
 
 @pytest.fixture
@@ -42,11 +41,11 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 @pytest.mark.parametrize(
     "sql",
     [
-        pytest.param(module._OF_WORKSPACE, id="of a workspace"),
-        pytest.param(module._OF_FUNCTION, id="of a function"),
-        pytest.param(ENDPOINTS.entries_oldest_first.sql, id="entries oldest first"),
-        pytest.param(FUNCTIONS.functions_newest_first.sql, id="functions newest first"),
-        pytest.param(ENDPOINTS.removed_calls.sql, id="removed calls"),
+        pytest.param(SQL["endpoints.calls_of_workspace"], id="of a workspace"),
+        pytest.param(SQL["endpoints.calls_of_function"], id="of a function"),
+        pytest.param(SQL["endpoints.entries_oldest_first"], id="entries oldest first"),
+        pytest.param(SQL["functions.functions_newest_first"], id="functions newest first"),
+        pytest.param(SQL["endpoints.removed_calls"], id="removed calls"),
     ],
 )
 def test_pages_are_read_in_order(connection: sqlite3.Connection, sql: str) -> None:
@@ -59,6 +58,6 @@ def test_pages_are_read_in_order(connection: sqlite3.Connection, sql: str) -> No
 
 def test_tags_are_found_by_their_ids(connection: sqlite3.Connection) -> None:
     """However many there are."""
-    sql = ENDPOINTS.entries_by_ids.sql
+    sql = SQL["endpoints.entries_by_ids"]
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", VALUES)]
     assert any("catalogue_by_id (kind=? AND id=?" in step for step in plan), plan

@@ -20,7 +20,8 @@ from fakes.stores import Probe, opened, prepare
 from taskyard.core.errors import StoreDamaged, StoreInUse
 from taskyard.core.instants import after
 from taskyard.ports.store import TaskQuery
-from taskyard.store.sqlite.database import FILE_NAME, queries
+from taskyard.store.sql.connection import Connection
+from taskyard.store.sqlite.database import FILE_NAME
 from taskyard.store.sqlite.migrate import migrate
 
 HOLDER = """
@@ -171,9 +172,9 @@ async def test_every_connection_is_durable_and_gives_space_back(tmp_path: Path) 
     """Write-ahead log, a full sync at each commit, vacuum by increments."""
     store = await opened(tmp_path)
 
-    def settings(connection: sqlite3.Connection) -> list[object]:
+    def settings(connection: Connection) -> list[object]:
         names = ("journal_mode", "synchronous", "auto_vacuum")
-        return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+        return [connection.select(f"PRAGMA {name}").fetchone()[0] for name in names]
 
     assert await Probe(store.session).run(settings) == ["wal", 2, 2]
     await store.close()
@@ -287,14 +288,3 @@ def test_a_copy_of_the_files_is_a_store(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(run())
-
-
-def test_columns_in_braces_are_filled_in() -> None:
-    """In every query of every file; those of a table with an alias carry that."""
-    folder = resources.files("taskyard.store.sqlite") / "queries"
-    names = {one.name.removesuffix(".sql") for one in folder.iterdir()} - {"columns"}
-    for name in names:
-        named = queries(name)
-        for query in named.available_queries:
-            assert "{" not in getattr(getattr(named, query), "sql", ""), query
-    assert "t.seq, t.id, t.workspace, t.spec" in queries("jobs").executions_of_job.sql

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from fakes.stores import prepare
-from taskyard.store.sqlite.database import FILE_NAME, connect, queries
+from taskyard.store.sql.queries import queries
+from taskyard.store.sqlite.database import FILE_NAME, connect
 
-SQL = queries("jobs")
-NAMES = [name for name in SQL.available_queries if not name.endswith("_cursor")]
+SQL = queries("taskyard.store.sqlite")
+NAMES = [name.removeprefix("jobs.") for name in SQL if name.startswith("jobs.")]
 WALKS = {
     # One row for each group; asked for by displays only, and never one for each job.
     "job_groups_total": "job_groups",
@@ -26,7 +27,7 @@ def test_every_query_uses_an_index(tmp_path: Path, name: str) -> None:
     prepare(tmp_path)
     connection = connect(tmp_path / FILE_NAME)
     try:
-        sql = getattr(SQL, name).sql
+        sql = SQL[f"jobs.{name}"]
         values = dict.fromkeys(re.findall(r":([a-z_]+)", sql), 1) | {"words": '["a"]'}
         plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
     finally:

@@ -3,7 +3,6 @@
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ from fakes.specs import NOW
 from fakes.stores import FAST, prepare
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.states import TaskState
-from taskyard.ports.store import TaskQuery
-from taskyard.store.sqlite import task_list as listing_module
-from taskyard.store.sqlite.database import FILE_NAME, connect, queries
-from taskyard.store.sqlite.task_list import list_tasks
+from taskyard.ports.store import TaskPage, TaskQuery
+from taskyard.store.sql import task_list as listing_module
+from taskyard.store.sql.queries import queries
+from taskyard.store.sql.task_list import list_tasks
+from taskyard.store.sqlite.database import FILE_NAME, SqliteConnection, connect
 
 WS = WorkspaceName("default")
 FEW, MANY = 2_000, 50_000
@@ -95,7 +95,7 @@ def listing(**members: Any) -> Callable[[sqlite3.Connection], Any]:
     """A page of tasks."""
 
     def read(connection: sqlite3.Connection) -> Any:
-        page = list_tasks(connection, TaskQuery(workspace=WS, **members))
+        page = list_tasks(SqliteConnection(connection), TaskQuery(workspace=WS, **members))
         assert len(page.tasks) == members.get("limit", 50)
         return page
 
@@ -104,16 +104,17 @@ def listing(**members: Any) -> Callable[[sqlite3.Connection], Any]:
 
 def named(file: str, name: str, **parameters: Any) -> Callable[[sqlite3.Connection], Any]:
     """One of the named queries."""
-    sql = getattr(queries(file), name).sql
+    sql = SQL[f"{file}.{name}"]
     return lambda connection: connection.execute(sql, parameters).fetchall()
 
 
 def positional(file: str, name: str, *parameters: Any) -> Callable[[sqlite3.Connection], Any]:
     """One of the named queries that binds by position."""
-    sql = getattr(queries(file), name).sql
+    sql = SQL[f"{file}.{name}"]
     return lambda connection: connection.execute(sql, parameters).fetchall()
 
 
+SQL = queries("taskyard.store.sqlite")
 MIDDLE = FEW // 2
 GROUP = {"workspace": "default", "group_name": "g3"}
 OPERATIONS = {
@@ -145,7 +146,7 @@ OPERATIONS = {
     "prunable": named("dispatch", "prunable", workspace="default", older_than=NOW + FEW, limit=50),
     "ended counts": named("dispatch", "ended_counts"),
     "attempts of a worker": lambda connection: connection.execute(
-        queries("tasks").attempts_unended_of.sql, {"worker_id": "w1"}
+        SQL["tasks.attempts_unended_of"], {"worker_id": "w1"}
     ).fetchmany(2),
     "an attempt with its task": positional("dispatch", "attempts_with_tasks", '["attempt-11"]'),
     "a firing": named("dispatch", "fired", schedule_id="schedule-1", due_at=8),
@@ -243,17 +244,22 @@ def plan_of(
     return lines
 
 
+def searching(query: TaskQuery) -> Callable[[sqlite3.Connection], TaskPage]:
+    """The page of a query."""
+    return lambda connection: list_tasks(SqliteConnection(connection), query)
+
+
 @pytest.mark.parametrize("text", ["name 77", "no such name"])
 def test_a_search_looks_at_a_bounded_number(
     both: tuple[sqlite3.Connection, ...], text: str
 ) -> None:
     """A page that finds nothing is short, says where to go on, and costs the same anywhere."""
-    read = partial(list_tasks, query=TaskQuery(workspace=WS, text=text))
+    read = searching(TaskQuery(workspace=WS, text=text))
     page = read(both[1])
     assert page.next_seq is not None
     assert len(page.tasks) < 50
     first = steps(both[1], read)
-    behind = partial(list_tasks, query=TaskQuery(workspace=WS, text=text, after_seq=page.next_seq))
+    behind = searching(TaskQuery(workspace=WS, text=text, after_seq=page.next_seq))
     assert steps(both[1], behind) <= first * 1.3
 
 
@@ -276,7 +282,7 @@ def test_pages_that_end_early_lose_nothing(
     )
     found: list[int] = []
     while True:
-        page = list_tasks(both[0], query)
+        page = list_tasks(SqliteConnection(both[0]), query)
         found += [task.seq for task in page.tasks]
         if page.next_seq is None:
             break

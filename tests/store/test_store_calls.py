@@ -23,11 +23,11 @@ from taskyard.core.errors import (
 )
 from taskyard.core.ids import TaskId
 from taskyard.ports.store import TaskQuery
+from taskyard.store.sql.tasks import SqlTasks
+from taskyard.store.sql.writer import client as client_module
+from taskyard.store.sql.writer import server as server_module
+from taskyard.store.sql.writer.frames import Frames, framed
 from taskyard.store.sqlite.store import SqliteStore
-from taskyard.store.sqlite.tasks import SqliteTasks
-from taskyard.store.sqlite.writer import client as client_module
-from taskyard.store.sqlite.writer import server as server_module
-from taskyard.store.sqlite.writer.frames import Frames, framed
 
 pytestmark = pytest.mark.anyio
 
@@ -62,13 +62,13 @@ async def test_what_cannot_travel_fails_its_caller_alone(
     async def answer(_part: object) -> object:
         return lambda: None
 
-    monkeypatch.setattr(SqliteTasks, "unsendable", answer, raising=False)
+    monkeypatch.setattr(SqlTasks, "unsendable", answer, raising=False)
     with pytest.raises(Unavailable, match="could not be sent"):
-        await store.writer.call("SqliteTasks", "unsendable", (), {})
+        await store.writer.call("SqlTasks", "unsendable", (), {})
     with pytest.raises(AttributeError):
-        await store.writer.call("SqliteTasks", "unheard_of", (), {})
+        await store.writer.call("SqlTasks", "unheard_of", (), {})
     with pytest.raises(TypeError):
-        await store.writer.call("SqliteTasks", "submit", (), {})
+        await store.writer.call("SqlTasks", "submit", (), {})
     assert await everything(store) == {good.id}
     await store.close()
 

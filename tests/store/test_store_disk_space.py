@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from taskyard.core.errors import StorageFull
+from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.transactions import QueueEntry, commit
 from taskyard.store.sqlite import disk_space as room_module
-from taskyard.store.sqlite.database import connect
-from taskyard.store.sqlite.disk_space import DiskSpace, Reserve
-from taskyard.store.sqlite.transactions import QueueEntry, commit
+from taskyard.store.sqlite.database import SqliteConnection, connect
+from taskyard.store.sqlite.disk_space import Reserve, SqliteDiskSpace
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -50,26 +51,22 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-class GrowingRoom(DiskSpace):
+class GrowingRoom(SqliteDiskSpace):
     """The pages that a reserve stands for become free when it is given up."""
-
-    def __init__(self, database: Path, reserve: Reserve, disk: Disk) -> None:
-        super().__init__(database, reserve, disk.monotonic)
-        self.connection = connect(database)
 
     def give_up(self) -> bool:
         """See the base."""
         given = super().give_up()
         if given:
-            self.connection.execute("PRAGMA max_page_count = 1000")
+            self._connection.execute("PRAGMA max_page_count = 1000")
         return given
 
 
 def entry(who: str, *, urgent: bool) -> QueueEntry[str]:
     """Something that takes more pages than there are."""
 
-    def write(connection: sqlite3.Connection) -> str:
-        connection.execute("INSERT INTO t VALUES (zeroblob(40000))")
+    def write(connection: Connection) -> str:
+        connection.select("INSERT INTO t VALUES (zeroblob(40000))")
         return who
 
     return QueueEntry(who, write, urgent=urgent)
@@ -81,10 +78,10 @@ def held(reserve: Reserve) -> bool:
 
 
 def done(
-    connection: sqlite3.Connection, space: DiskSpace, *entries: QueueEntry[str]
+    connection: sqlite3.Connection, space: SqliteDiskSpace, *entries: QueueEntry[str]
 ) -> dict[str, bool]:
     """Who was stored, and who was told that the disk is full."""
-    outcomes = commit(connection, entries, lambda _c: None, lambda: None, space)
+    outcomes = commit(SqliteConnection(connection), entries, lambda _c: None, lambda: None, space)
     assert all(error is None or isinstance(error, StorageFull) for _, _, error in outcomes)
     return {who: error is None for who, _, error in outcomes}
 
@@ -94,9 +91,7 @@ def test_only_what_makes_room_is_stored_on_a_full_disk(
 ) -> None:
     """With the reserve; others are refused until it is there again, which happens by itself."""
     reserve = Reserve(tmp_path, 64 * KIB)
-    room = GrowingRoom(tmp_path / "db", reserve, disk)
-    room.connection.close()
-    room.connection = connection
+    room = GrowingRoom(connection, tmp_path / "db", reserve, disk.monotonic)
     assert held(reserve)
     assert done(connection, room, entry("submit", urgent=False)) == {"submit": False}
     assert held(reserve)
@@ -117,8 +112,7 @@ def test_without_a_reserve_nothing_changes(
     connection: sqlite3.Connection, tmp_path: Path, disk: Disk
 ) -> None:
     """What does not fit is refused, and the next one is tried."""
-    room = GrowingRoom(tmp_path / "db", Reserve(tmp_path, 0), disk)
-    room.connection.close()
+    room = GrowingRoom(connection, tmp_path / "db", Reserve(tmp_path, 0), disk.monotonic)
     assert done(connection, room, entry("kill", urgent=True)) == {"kill": False}
     connection.execute("PRAGMA max_page_count = 1000")
     assert done(connection, room, entry("submit", urgent=False)) == {"submit": True}
@@ -153,12 +147,12 @@ def test_a_reserve_that_somebody_removed_comes_back(
 ) -> None:
     """With the next look at the disk; where there is no room by then, nothing else is stored."""
     reserve = Reserve(tmp_path, 64 * KIB)
-    room = DiskSpace(tmp_path / "db", reserve, disk.monotonic)
+    room = SqliteDiskSpace(connection, tmp_path / "db", reserve, disk.monotonic)
     for free, is_back in ((100 * MIB, True), (0, False)):
         reserve.path.unlink()
         disk.free = free
         disk.now += 6
-        room.tidy(connection, 1)
+        room.tidy(1)
         assert held(reserve) is is_back
         assert room.is_short() is not is_back
 
@@ -167,24 +161,24 @@ def test_a_long_log_is_given_back_in_a_lull(tmp_path: Path, disk: Disk) -> None:
     """Not while there is much to do, and not under a reader's feet."""
     path = tmp_path / "db"
     connection, wal = connect(path), tmp_path / "db-wal"
-    room = DiskSpace(path, Reserve(tmp_path, 0), disk.monotonic)
+    room = SqliteDiskSpace(connection, path, Reserve(tmp_path, 0), disk.monotonic)
     connection.execute("CREATE TABLE t (a BLOB)")
     connection.execute("INSERT INTO t VALUES (zeroblob(?))", (8 * MIB,))
-    room.tidy(connection, 1000)
+    room.tidy(1000)
     assert wal.stat().st_size > 8 * MIB
     reader = connect(path, read_only=True)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM t").fetchone()
     connection.execute("INSERT INTO t VALUES (zeroblob(10))")
     disk.now += 6
-    room.tidy(connection, 1)
+    room.tidy(1)
     assert wal.stat().st_size > 8 * MIB
     reader.close()
     disk.now += 1
-    room.tidy(connection, 1)
+    room.tidy(1)
     assert wal.stat().st_size > 8 * MIB
     disk.now += 5
-    room.tidy(connection, 1)
+    room.tidy(1)
     assert wal.stat().st_size == 0
     assert connection.execute("PRAGMA busy_timeout").fetchone() == (5000,)
     connection.close()

@@ -36,7 +36,7 @@ from taskyard.core.instants import Instant, after
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import NewTask, Task, TaskSpec
 from taskyard.ports.store import TaskQuery
-from taskyard.store.sqlite import task_list
+from taskyard.store.sql import task_list
 
 
 class StoreMachine(EngineRules):

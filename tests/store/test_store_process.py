@@ -26,10 +26,10 @@ from taskyard.core.errors import (
 )
 from taskyard.core.tasks import NewTask
 from taskyard.ports.store import TaskQuery
+from taskyard.store.sql.writer import client as client_module
+from taskyard.store.sql.writer.client import WriterClient
+from taskyard.store.sql.writer.frames import fingerprint
 from taskyard.store.sqlite.store import SqliteStore
-from taskyard.store.sqlite.writer import client as client_module
-from taskyard.store.sqlite.writer.client import WriterClient
-from taskyard.store.sqlite.writer.frames import fingerprint
 
 pytestmark = pytest.mark.anyio
 
@@ -278,7 +278,7 @@ _SERVER = """
 import asyncio, pathlib, sys
 from fakes.specs import new_task
 from taskyard.store.sqlite.store import SqliteStore
-from taskyard.store.sqlite.tasks import SqliteTasks
+from taskyard.store.sql.tasks import SqlTasks
 
 async def main():
     store = SqliteStore(pathlib.Path(sys.argv[1]), own_process=True)

@@ -1,7 +1,6 @@
 """Group commit: who shares a transaction, and what one failure does to the others."""
 
 import asyncio
-import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,11 +21,12 @@ from taskyard.core.errors import (
 )
 from taskyard.core.ids import TaskId
 from taskyard.ports.store import TaskQuery
-from taskyard.store.sqlite.batch_counts import BatchCounts
+from taskyard.store.sql.batch_counts import BatchCounts
+from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.writer import client as client_module
+from taskyard.store.sql.writer import server as server_module
+from taskyard.store.sql.writer.server import ServerThread
 from taskyard.store.sqlite.store import SqliteStore
-from taskyard.store.sqlite.writer import client as client_module
-from taskyard.store.sqlite.writer import server as server_module
-from taskyard.store.sqlite.writer.server import ServerThread
 
 pytestmark = pytest.mark.anyio
 
@@ -57,7 +57,7 @@ class Gate:
         """Let it go."""
         self._open.set()
 
-    def _wait(self, _connection: sqlite3.Connection) -> None:
+    def _wait(self, _connection: Connection) -> None:
         self._entered.set()
         assert self._open.wait(30)
 
@@ -112,8 +112,8 @@ async def test_one_failing_operation_does_not_hurt_the_others(store: SqliteStore
     held = await gate.close()
     before, behind = new_task(group="g"), new_task(group="g")
 
-    def half(connection: sqlite3.Connection) -> None:
-        connection.execute("UPDATE tasks SET group_name = 'spoilt'")
+    def half(connection: Connection) -> None:
+        connection.select("UPDATE tasks SET group_name = 'spoilt'")
         counts_of(store).add(WS, "spoilt", "queued", 5)
         raise Conflict("changed its mind")
 
@@ -140,7 +140,7 @@ async def test_a_broken_statement_fails_its_batch_and_leaves_nothing(store: Sqli
     calls = [
         asyncio.create_task(store.tasks.submit([new_task()], None)),
         asyncio.create_task(
-            Probe(store.session).write(lambda c: c.execute("SELECT * FROM nowhere"))
+            Probe(store.session).write(lambda c: c.select("SELECT * FROM nowhere"))
         ),
         asyncio.create_task(store.tasks.submit([new_task(labels={"a": "b"})], None)),
     ]
@@ -212,9 +212,9 @@ async def test_a_full_disk_fails_the_whole_commit_and_loses_nothing_acknowledged
     """Everybody in the batch hears of it, nothing of it is visible, and room brings it back."""
     store = await opened(tmp_path)
 
-    def limit(connection: sqlite3.Connection) -> None:
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {pages + 40}")
+    def limit(connection: Connection) -> None:
+        (pages,) = connection.select("PRAGMA page_count").fetchone()
+        connection.select(f"PRAGMA max_page_count = {pages + 40}")
 
     await Probe(store.session).run(limit)
     acknowledged: set[str] = set()
@@ -237,8 +237,8 @@ async def test_a_full_disk_fails_the_whole_commit_and_loses_nothing_acknowledged
     assert await everything(store) == acknowledged
     assert sum((await store.tasks.counts(WS)).values()) == len(acknowledged)
 
-    def lift(connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA max_page_count = 1000000")
+    def lift(connection: Connection) -> None:
+        connection.select("PRAGMA max_page_count = 1000000")
 
     await Probe(store.session).run(lift)
     (one,) = await store.tasks.submit([new_task()], None)
@@ -253,18 +253,18 @@ async def test_a_failing_commit_fails_everybody(store: SqliteStore) -> None:
     """Also when every statement before it went well."""
     (stored,) = await store.tasks.submit([new_task()], None)
 
-    def breaks_at_commit(connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA defer_foreign_keys = ON")
-        connection.execute("CREATE TABLE IF NOT EXISTS parent (id INTEGER PRIMARY KEY)")
-        connection.execute(
+    def breaks_at_commit(connection: Connection) -> None:
+        connection.select("PRAGMA defer_foreign_keys = ON")
+        connection.select("CREATE TABLE IF NOT EXISTS parent (id INTEGER PRIMARY KEY)")
+        connection.select(
             "CREATE TABLE child (parent INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED)"
         )
-        connection.execute("INSERT INTO child VALUES (7)")
+        connection.select("INSERT INTO child VALUES (7)")
 
-    def enforce(connection: sqlite3.Connection) -> None:
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("BEGIN IMMEDIATE")
+    def enforce(connection: Connection) -> None:
+        connection.select("COMMIT")
+        connection.select("PRAGMA foreign_keys = ON")
+        connection.select("BEGIN IMMEDIATE")
 
     await Probe(store.session).run(enforce, atomic=False)
     gate = Gate(store)

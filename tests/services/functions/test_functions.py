@@ -134,6 +134,6 @@ async def test_a_result_is_stored_with_the_end_and_goes_with_the_task(world: Wor
         await store.functions.result(BOB.workspace, task.id)
     await store.tasks.delete(ADA.workspace, [task.id], now)
     left = await store.session.read(
-        lambda c: c.execute("SELECT count(*) FROM call_results").fetchone()
+        lambda c: c.select("SELECT count(*) FROM call_results").fetchone()
     )
     assert left == (0,)

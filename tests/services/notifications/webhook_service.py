@@ -20,7 +20,7 @@ from taskyard.core.states import TaskState
 from taskyard.core.tasks import Command, Task, TaskSpec, Webhook, WebhookEvent
 from taskyard.server.outbound import Outbound
 from taskyard.services.notifications.webhooks import Webhooks
-from taskyard.store.sqlite.webhooks import enqueue
+from taskyard.store.sql.webhooks import enqueue
 
 HEADERS = {"X-App": "1", "Authorization": "Bearer theirs"}
 

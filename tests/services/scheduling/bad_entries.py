@@ -30,6 +30,7 @@ from taskyard.services.jobs.job_timers import JobTimers
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.notifications.webhook_sender import WebhookSender
 from taskyard.services.scheduling.timers import Timers
+from taskyard.store.sql.connection import Connection
 from taskyard.store.sqlite.database import FILE_NAME
 from taskyard.store.sqlite.store import SqliteStore
 
@@ -90,9 +91,9 @@ class Node:
     async def state(self, task: NewTask) -> str:
         """Of a task, however unreadable."""
 
-        def read(connection: sqlite3.Connection) -> str:
+        def read(connection: Connection) -> str:
             sql = "SELECT state FROM tasks WHERE id = ?"
-            return str(connection.execute(sql, (task.id,)).fetchone()[0])
+            return str(connection.select(sql, (task.id,)).fetchone()[0])
 
         return await self.store.session.read(read)
 

@@ -18,7 +18,7 @@ from taskyard.core.instants import after
 from taskyard.core.states import TaskState
 from taskyard.ports.store import TaskQuery
 from taskyard.services.tasks.validation import check_spec
-from taskyard.store.sqlite.parking import RETRY_S
+from taskyard.store.sql.parking import RETRY_S
 
 pytestmark = pytest.mark.anyio
 

@@ -1,30 +1,151 @@
-"""The database file: opening it, its queries, its errors, and many rows with one statement."""
+"""The database file: opening it, and the connections to it."""
 
-import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, lru_cache
-from importlib import resources
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
-
-import aiosql
+from typing import Final
 
 from taskyard.core.access.redaction import redact_text
 from taskyard.core.access.secret_text import Allowance
-from taskyard.core.errors import InvalidInput, StorageFull, StoreDamaged, Unavailable
-
-T = TypeVar("T")
+from taskyard.core.errors import StorageFull, StoreDamaged, TaskyardError, Unavailable
+from taskyard.store.sql.connection import Connection, DiskSpace, Parameters, Row
+from taskyard.store.sql.queries import queries
+from taskyard.store.sqlite.disk_space import Reserve, SqliteDiskSpace
 
 FILE_NAME: Final = "taskyard.sqlite3"
 CHUNK: Final = 32
 """Rows of one statement at most."""
 STATEMENTS: Final = 512
 """Prepared statements kept by a connection that writes: there is one for every number of rows."""
-_COLUMNS_IN_BRACES: Final = re.compile(r"\{(\w+\.)?(\w+)\}")
 _READ: Final = 4096
 """Characters of a command that are looked through for secrets: one search meets many commands."""
+_PAGES_AT_ONCE: Final = 2000
+_SQL: Final = queries("taskyard.store.sqlite")
+
+
+class SqliteConnection:
+    """Implements ``store.sql.connection.Connection``."""
+
+    failures: Final = (sqlite3.Error,)
+    rows_at_once: Final = CHUNK
+
+    def __init__(self, raw: sqlite3.Connection, *, reads: bool = False) -> None:
+        """Take over an open connection; ``reads`` if it cannot write."""
+        self.raw = raw
+        """For what only this database has."""
+        self._begin = "BEGIN" if reads else "BEGIN IMMEDIATE"
+        self._last_seq: int | None = None
+
+    @property
+    def total_changes(self) -> int:
+        """See the protocol."""
+        return self.raw.total_changes
+
+    def trouble(self, error: Exception) -> TaskyardError:
+        """See the protocol."""
+        return trouble(error)
+
+    def is_conflict(self, error: Exception) -> bool:
+        """See the protocol: there is one writer."""
+        del error
+        return False
+
+    def execute(self, name: str, parameters: Parameters = ()) -> sqlite3.Cursor:
+        """See the protocol."""
+        return self.raw.execute(_SQL[name], parameters)
+
+    def select(self, sql: str, parameters: Parameters = ()) -> sqlite3.Cursor:
+        """See the protocol."""
+        return self.raw.execute(sql, parameters)
+
+    def text(self, name: str) -> str:
+        """See the protocol."""
+        return _SQL[name]
+
+    def write_many(self, name: str, rows: Sequence[Row]) -> int:
+        """See the protocol. The group behind the last ``VALUES`` is repeated as needed."""
+        count = 0
+        for start in range(0, len(rows), CHUNK):
+            some = rows[start : start + CHUNK]
+            values = [value for row in some for value in row]
+            count += self.raw.execute(_widened(_SQL[name], len(some)), values).rowcount
+        return count
+
+    def positions(self, count: int) -> Iterator[int]:
+        """See the protocol. Nobody else gives any out: the directory is locked."""
+        if self._last_seq is None:
+            (self._last_seq,) = self.execute("tasks.last_seq").fetchone()
+        for _ in range(count):
+            self._last_seq += 1
+            yield self._last_seq
+
+    def begin(self) -> None:
+        """See the protocol."""
+        self.raw.execute(self._begin)
+
+    def commit(self) -> None:
+        """See the protocol."""
+        self.raw.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """See the protocol."""
+        if self.raw.in_transaction:
+            self.raw.rollback()
+
+    def savepoint(self, name: str) -> None:
+        """See the protocol."""
+        self.raw.execute(f"SAVEPOINT {name}")
+
+    def release(self, name: str) -> None:
+        """See the protocol."""
+        self.raw.execute(f"RELEASE {name}")
+
+    def undo(self, name: str) -> None:
+        """See the protocol."""
+        self.raw.execute(f"ROLLBACK TO {name}")
+        self.raw.execute(f"RELEASE {name}")
+
+    def give_back(self) -> None:
+        """See the protocol. One page a statement: the driver stops after one, whatever is asked."""
+        (free,) = self.raw.execute("PRAGMA freelist_count").fetchone()
+        for _ in range(min(free, _PAGES_AT_ONCE)):
+            self.raw.execute("PRAGMA incremental_vacuum(1)")
+
+    def close(self) -> None:
+        """See the protocol."""
+        self.raw.close()
+
+
+class SqliteDatabase:
+    """Implements ``store.sql.connection.Database`` for one file.
+
+    Args:
+        path: the file.
+        reserve_bytes: see ``Reserve``.
+    """
+
+    def __init__(self, path: Path, reserve_bytes: int = 0) -> None:
+        self.path = path
+        self._reserve_bytes = reserve_bytes
+
+    def connect(self) -> SqliteConnection:
+        """See the protocol."""
+        with translated():
+            return SqliteConnection(connect(self.path))
+
+    def connect_reading(self) -> SqliteConnection:
+        """See the protocol."""
+        with translated():
+            return SqliteConnection(connect(self.path, read_only=True), reads=True)
+
+    def disk_space(self, connection: Connection) -> DiskSpace | None:
+        """See the protocol."""
+        if not isinstance(connection, SqliteConnection):
+            raise TypeError(f"not a connection to this database: {connection!r}")
+        reserve = Reserve(self.path.parent, self._reserve_bytes)
+        return SqliteDiskSpace(connection.raw, self.path, reserve)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -62,70 +183,23 @@ def _shown(text: str | None) -> str | None:
     return None if text is None else redact_text(text, Allowance(_READ))
 
 
+def trouble(error: Exception) -> TaskyardError:
+    """What to tell of a ``sqlite3.Error``."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StorageFull("the disk is full; nothing was stored")
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return StoreDamaged(f"the store cannot be read: {error}")
+    return Unavailable(f"the store failed: {error}")
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Raise ``StorageFull``, ``StoreDamaged`` or ``Unavailable`` instead of ``sqlite3.Error``."""
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            raise StorageFull("the disk is full; nothing was stored") from error
-        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            raise StoreDamaged(f"the store cannot be read: {error}") from error
-        raise Unavailable(f"the store failed: {error}") from error
-
-
-def unstorable() -> InvalidInput:
-    """What to raise instead of ``UnicodeEncodeError`` or ``OverflowError``: no column holds it."""
-    return InvalidInput("", "contains text or numbers that cannot be stored")
-
-
-@cache
-def queries(name: str) -> Any:
-    """The named queries of one ``queries/NAME.sql``; columns in braces are filled in."""
-    text = _COLUMNS_IN_BRACES.sub(_filled, _read(name))
-    return aiosql.from_str(text, "sqlite3", mandatory_parameters=False)
-
-
-def _read(name: str) -> str:
-    return resources.files("taskyard.store.sqlite").joinpath("queries", f"{name}.sql").read_text()
-
-
-@cache
-def _columns() -> dict[str, list[str]]:
-    """The lists of ``queries/columns.sql`` by name."""
-    found = re.findall(r"^-- columns: (\w+)\n((?:[^\n-].*\n)+)", _read("columns"), re.MULTILINE)
-    return {name: text.replace("\n", " ").strip().split(", ") for name, text in found}
-
-
-def _filled(match: re.Match[str]) -> str:
-    table, name = match.groups()
-    return ", ".join(f"{table or ''}{column}" for column in _columns()[name])
-
-
-def chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    """As many as one statement takes, in order."""
-    for start in range(0, len(rows), CHUNK):
-        yield rows[start : start + CHUNK]
-
-
-def write_many(connection: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Any]]) -> int:
-    """Insert or change rows in order; answers how many were.
-
-    A statement costs a fixed time whatever it writes: one for many rows pays that once.
-
-    Args:
-        connection: inside a transaction.
-        sql: for one row, whose values are the group behind its last ``VALUES``; the group is
-            repeated as needed.
-        rows: the values.
-    """
-    count = 0
-    for some in chunks(rows):
-        values = [value for row in some for value in row]
-        count += connection.execute(_widened(sql, len(some)), values).rowcount
-    return count
+        raise trouble(error) from error
 
 
 @lru_cache(maxsize=STATEMENTS)

@@ -89,18 +89,24 @@ class Reserve:
         return True
 
 
-class DiskSpace:
+class SqliteDiskSpace:
     """The writer's view of the disk. Belongs to the writer's thread.
 
     Args:
+        connection: that writes.
         database: the store's file.
         reserve: given up when the disk is full.
         monotonic: seconds.
     """
 
     def __init__(
-        self, database: Path, reserve: Reserve, monotonic: Callable[[], float] = time.monotonic
+        self,
+        connection: sqlite3.Connection,
+        database: Path,
+        reserve: Reserve,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._connection = connection
         self._wal = Path(f"{database}-wal")
         self._reserve = reserve
         self._monotonic = monotonic
@@ -123,7 +129,7 @@ class DiskSpace:
         self._tried_at = self._monotonic()
         return given
 
-    def tidy(self, connection: sqlite3.Connection, operations: int) -> None:
+    def tidy(self, operations: int) -> None:
         """After a commit of so many operations: give back the log when there is little to do.
 
         A log is written over from its beginning again and again, and would stay as large as it
@@ -140,12 +146,12 @@ class DiskSpace:
         if not self._is_short and (busy > LULL_OPERATIONS or self._wal_bytes() <= WAL_KEPT_BYTES):
             return
         try:
-            connection.execute("PRAGMA busy_timeout = 0")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:
             log.warning("log_not_given_back", reason=str(error))
         finally:
-            connection.execute("PRAGMA busy_timeout = 5000")
+            self._connection.execute("PRAGMA busy_timeout = 5000")
 
     def _wal_bytes(self) -> int:
         try:

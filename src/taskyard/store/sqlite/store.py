@@ -9,15 +9,15 @@ from pathlib import Path
 
 import structlog
 
-from taskyard.store.sqlite.database import FILE_NAME, connect, translated
+from taskyard.store.sql.parking import retry_all
+from taskyard.store.sql.readers import Readers
+from taskyard.store.sql.repositories import Repositories
+from taskyard.store.sql.transactions import Session
+from taskyard.store.sql.writer.client import WriterClient
+from taskyard.store.sqlite.database import FILE_NAME, SqliteConnection, SqliteDatabase, translated
 from taskyard.store.sqlite.disk_space import Reserve
 from taskyard.store.sqlite.lock import DirectoryLock
 from taskyard.store.sqlite.migrate import migrate
-from taskyard.store.sqlite.parking import retry_all
-from taskyard.store.sqlite.readers import Readers
-from taskyard.store.sqlite.repositories import Repositories, last_seq
-from taskyard.store.sqlite.transactions import Session
-from taskyard.store.sqlite.writer.client import WriterClient
 
 log = structlog.get_logger(__name__)
 
@@ -44,9 +44,11 @@ class SqliteStore(Repositories):
         """
         self._path = directory / FILE_NAME
         self._lock = DirectoryLock(directory)
-        self._readers = Readers(self._path)
+        database = SqliteDatabase(self._path, reserve_bytes)
+        self._database = database
+        self._readers = Readers(database)
         self.reserve = Reserve(directory, reserve_bytes)
-        self.writer = WriterClient(self._path, on_commit, reserve_bytes, own_process=own_process)
+        self.writer = WriterClient(database, on_commit, own_process=own_process)
         super().__init__(Session(self._readers, self.writer))
 
     async def open(self) -> None:
@@ -77,14 +79,14 @@ class SqliteStore(Repositories):
         try:
             migrate(self._path)
             # Whoever writes: a damaged store is refused before anything is served.
-            with translated(), closing(connect(self._path)) as connection:
+            with translated(), closing(self._database.connect()) as connection:
                 self._retry_parked(connection)
-                last_seq(connection)
+                connection.execute("tasks.last_seq").fetchone()
         except BaseException:
             self._lock.release()
             raise
 
-    def _retry_parked(self, connection: sqlite3.Connection) -> None:
+    def _retry_parked(self, connection: SqliteConnection) -> None:
         try:
             retry_all(connection)
         except sqlite3.OperationalError as error:

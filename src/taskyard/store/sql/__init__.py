@@ -1,0 +1,1 @@
+"""What the store does, written once for every database; a database's own words are beside it."""

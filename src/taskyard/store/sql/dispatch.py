@@ -1,0 +1,304 @@
+"""The engine's side of tasks, on SQLite: placing, leases, reports, workers, retention."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from taskyard.core.attempts import Attempt, Report
+from taskyard.core.changes import Change
+from taskyard.core.errors import NotFound
+from taskyard.core.ids import (
+    AttemptId,
+    GroupName,
+    IncarnationId,
+    LeaseToken,
+    WorkerId,
+    WorkspaceName,
+)
+from taskyard.core.instants import Instant
+from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.requirements import ReadyTask
+from taskyard.core.states import TaskState
+from taskyard.ports.dispatching import Backlog, PlacedAttempt, Placement, Running, WorkerRecord
+from taskyard.store.sql.connection import Connection, Row
+from taskyard.store.sql.parking import guarded, put_aside
+from taskyard.store.sql.prune import prune
+from taskyard.store.sql.reports import apply_reports, lose_attempt
+from taskyard.store.sql.rows import (
+    PLAIN_SPEC,
+    attempt_of,
+    attempt_row,
+    readable,
+    ready_of,
+    requirements_in,
+    task_of,
+    text,
+)
+from taskyard.store.sql.submits import assigned, destination
+from taskyard.store.sql.timers import run_due
+from taskyard.store.sql.transactions import Repository, writes
+from taskyard.store.sql.transitions import park_task, stored_task_of
+
+_capacity: Final = msgspec.json.Decoder(Capacity).decode
+_runtimes: Final = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+class SqlDispatch(Repository):
+    """Implements ``ports.dispatching.DispatchStore``."""
+
+    async def backlogs(self) -> list[Backlog]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute("dispatch.backlogs").fetchall())
+        return [Backlog(*row) for row in rows]
+
+    async def counts(self) -> dict[tuple[WorkspaceName, TaskState], int]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute("dispatch.all_counts").fetchall())
+        return {(WorkspaceName(w), TaskState(state)): total for w, state, total in rows}
+
+    async def ready(
+        self,
+        workspace: WorkspaceName,
+        group: GroupName,
+        after: tuple[int, int] | None,
+        limit: int,
+    ) -> list[ReadyTask]:
+        """See the port."""
+        parameters: dict[str, object] = {
+            "workspace": workspace,
+            "group_name": group,
+            "limit": limit,
+        }
+        sql = "dispatch.ready"
+        if after is not None:
+            sql = "dispatch.ready_behind"
+            parameters["priority"], parameters["seq"] = after
+        rows = await self._session.read(lambda c: c.execute(sql, parameters).fetchall())
+        return [ready_of(workspace, group, row) for row in rows]
+
+    @writes
+    async def place(
+        self, placements: Sequence[Placement], now: Instant
+    ) -> tuple[list[PlacedAttempt], list[Change]]:
+        """See the port."""
+
+        def write(connection: Connection) -> tuple[list[PlacedAttempt], list[Change]]:
+            # All at once, or, where one of them cannot be read, one by one.
+            placed: list[PlacedAttempt] = []
+            parked: list[Change] = []
+            done = guarded(
+                connection, counts, partial(self._place_all, connection, placements, now)
+            )
+            if isinstance(done, list):
+                placed = done
+            else:
+                for one in placements:
+                    alone = partial(self._place_all, connection, [one], now)
+                    done = guarded(connection, counts, alone)
+                    if isinstance(done, list):
+                        placed += done
+                    else:
+                        parked += self._put_aside(connection, one, done, now)
+            return placed, [*(one.change for one in placed), *parked]
+
+        counts = self._session.counts
+        return await self._session.write(write)
+
+    def _place_all(
+        self, connection: Connection, placements: Sequence[Placement], now: Instant
+    ) -> list[PlacedAttempt]:
+        placed = [
+            one
+            for placement in placements
+            if (one := self._place(connection, placement, now)) is not None
+        ]
+        rows = [attempt_row(one.task.seq, one.attempt) for one in placed]
+        connection.write_many("dispatch.insert_attempt", rows)
+        return placed
+
+    def _put_aside(
+        self, connection: Connection, placement: Placement, error: Exception, now: Instant
+    ) -> list[Change]:
+        """Park a task that cannot be placed."""
+        parameters = {"seq": placement.seq}
+        workspace, group, state = connection.execute("dispatch.place_of", parameters).fetchone()
+        subject = stored_task_of(
+            placement.seq, placement.task_id, workspace, state, PLAIN_SPEC, 0, group
+        )
+        return park_task(connection, self._session.counts, subject, error, now)
+
+    def _place(
+        self, connection: Connection, placement: Placement, now: Instant
+    ) -> PlacedAttempt | None:
+        parameters = {
+            "seq": placement.seq,
+            "task_id": placement.task_id,
+            "attempt_id": placement.attempt_id,
+            "worker_id": placement.worker_id,
+            "incarnation": placement.incarnation,
+            "now": now,
+        }
+        row = connection.execute("dispatch.place_task", parameters).fetchone()
+        if row is None:
+            return None
+        task = task_of(row)
+        attempt = assigned(placement, task, now, task.attempt_count)
+        counts = self._session.counts
+        counts.transition(task.workspace, task.spec.group, TaskState.QUEUED, TaskState.RUNNING)
+        counts.event(task.seq, "assigned", now, attempt.id, detail=destination(attempt))
+        return PlacedAttempt(attempt, task)
+
+    @writes
+    async def apply(
+        self, reports: Sequence[Report], now: Instant, chances: Sequence[float]
+    ) -> tuple[list[Change], list[LeaseToken]]:
+        """See the port."""
+
+        def write(connection: Connection) -> tuple[list[Change], list[LeaseToken]]:
+            return apply_reports(connection, self._session.counts, reports, now, chances)
+
+        return await self._session.write_urgently(write)
+
+    async def next_due(self) -> Instant | None:
+        """See the port."""
+        (moment,) = await self._session.read(lambda c: c.execute("dispatch.next_due").fetchone())
+        return Instant(moment) if moment is not None else None
+
+    @writes
+    async def due(self, now: Instant, limit: int) -> list[Change]:
+        """See the port."""
+        return await self._session.write(
+            lambda connection: run_due(connection, self._session, now, limit)
+        )
+
+    @writes
+    async def join(self, worker: WorkerRecord) -> list[Attempt]:
+        """See the port."""
+
+        def write(connection: Connection) -> list[Attempt]:
+            connection.execute(
+                "dispatch.upsert_worker",
+                {
+                    "id": worker.id,
+                    "incarnation": worker.incarnation,
+                    "hostname": worker.hostname,
+                    "version": worker.version,
+                    "capacity": text(worker.capacity),
+                    "runtimes": text(worker.runtimes),
+                    "joined_at": worker.joined_at,
+                    "beat_at": worker.beat_at,
+                    "state": worker.state,
+                },
+            )
+            parameters = {"worker_id": worker.id, "incarnation": worker.incarnation}
+            connection.execute("dispatch.adopt_attempts", parameters)
+            rows = connection.execute("tasks.attempts_unended_of", {"worker_id": worker.id})
+            return readable(attempt_of, rows.fetchall())
+
+        return await self._session.write_urgently(write)
+
+    @writes
+    async def renew(
+        self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant, until: Instant
+    ) -> bool:
+        """See the port."""
+
+        def write(connection: Connection) -> bool:
+            parameters = {"worker_id": worker_id, "incarnation": incarnation, "now": now}
+            if connection.execute("dispatch.renew_worker", parameters).rowcount != 1:
+                return False
+            connection.execute("dispatch.renew_leases", {"worker_id": worker_id, "until": until})
+            return True
+
+        return await self._session.write(write)
+
+    @writes
+    async def lose(
+        self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant
+    ) -> list[Change]:
+        """See the port."""
+
+        def write(connection: Connection) -> list[Change]:
+            parameters = {"worker_id": worker_id, "incarnation": incarnation}
+            if connection.execute("dispatch.lose_worker", parameters).rowcount != 1:
+                return []
+            rows = connection.execute(
+                "tasks.attempts_unended_of", {"worker_id": worker_id}
+            ).fetchall()
+            changes = []
+            for row in rows:
+                lose = partial(lose_attempt, connection, counts, row[0], row[6], row[4], now)
+                done = guarded(connection, counts, lose)
+                if isinstance(done, Exception):
+                    put_aside(connection, "attempt", row[0], row[2], done, now)
+                elif done is not None:
+                    changes.append(done)
+            return changes
+
+        counts = self._session.counts
+
+        return await self._session.write_urgently(write)
+
+    async def workers(self) -> list[WorkerRecord]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute("dispatch.all_workers").fetchall())
+        return readable(_worker_of, rows)
+
+    @writes
+    async def set_draining(self, worker_id: WorkerId, *, draining: bool) -> WorkerRecord:
+        """See the port."""
+
+        def write(connection: Connection) -> WorkerRecord:
+            parameters = {"id": worker_id, "draining": int(draining)}
+            row = connection.execute("dispatch.set_draining", parameters).fetchone()
+            if row is None:
+                raise NotFound("worker", worker_id)
+            return _worker_of(row)
+
+        return await self._session.write_urgently(write)
+
+    async def running(self) -> list[Running]:
+        """See the port."""
+
+        def read(connection: Connection) -> list[Running]:
+            found = []
+            rows = connection.execute("tasks.attempts_unended").fetchall()
+            for attempt in readable(attempt_of, rows):
+                asked = connection.execute("dispatch.group_and_demand", (attempt.task_id,))
+                group, requirements = asked.fetchone()
+                found.append(
+                    Running(attempt, group, requirements_in(requirements, attempt.resources))
+                )
+            return found
+
+        return await self._session.read(read)
+
+    @writes
+    async def prune(
+        self,
+        now: Instant,
+        older_than: Instant | None,
+        keep_count: int | None,
+        limit: int,
+    ) -> tuple[int, list[AttemptId]]:
+        """See the port."""
+        return await self._session.write_urgently(
+            lambda c: prune(c, self._session.counts, now, older_than, keep_count, limit)
+        )
+
+
+def _worker_of(row: Row) -> WorkerRecord:
+    return WorkerRecord(
+        id=row[0],
+        incarnation=row[1],
+        hostname=row[2],
+        version=row[3],
+        capacity=_capacity(row[4]),
+        runtimes=_runtimes(row[5]),
+        joined_at=row[6],
+        beat_at=row[7],
+        state=row[8],
+        draining=bool(row[9]),
+    )

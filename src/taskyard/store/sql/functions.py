@@ -1,0 +1,383 @@
+"""Functions, their versions and what calls answered, on SQLite."""
+
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from taskyard.core.errors import Conflict, NotFound
+from taskyard.core.functions.functions import (
+    BuildState,
+    CallResult,
+    Function,
+    FunctionId,
+    Language,
+    Limits,
+    Version,
+    group_of,
+)
+from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.ports.functions import FunctionChange
+from taskyard.store.sql.connection import Connection, Row
+from taskyard.store.sql.rows import readable, text
+from taskyard.store.sql.tasks import find
+from taskyard.store.sql.transactions import Repository, writes
+
+_BEHIND_ALL: Final = "~"
+"""Behind every id, in the order of text."""
+_LAST: Final = 2**62
+_limits: Final = msgspec.json.Decoder(Limits).decode
+_strings: Final = msgspec.json.Decoder(tuple[str, ...]).decode
+_pairs: Final = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
+
+
+class SqlFunctions(Repository):
+    """Implements ``ports.functions.FunctionStore``."""
+
+    @writes
+    async def create(self, function: Function) -> Function:
+        """See the port."""
+
+        def write(connection: Connection) -> Function:
+            _check_free(connection, function)
+            if not connection.execute("functions.insert_function", _row(function)).rowcount:
+                raise Conflict(f"there is a function with id {function.id} already")
+            return function
+
+        return await self._session.write(write)
+
+    async def function(self, workspace: WorkspaceName, key: str) -> Function:
+        """See the port."""
+        return await self._session.read(lambda connection: _find(connection, workspace, key))
+
+    async def functions(
+        self,
+        workspace: WorkspaceName,
+        *,
+        after: str | None,
+        limit: int,
+        tag: str | None = None,
+        deleted: bool = False,
+        newest_first: bool = False,
+    ) -> list[Function]:
+        """See the port."""
+        sql = (
+            "functions.functions_newest_first"
+            if newest_first
+            else "functions.functions_of_workspace"
+        )
+        parameters = {
+            "workspace": workspace,
+            "after": after or (_BEHIND_ALL if newest_first else ""),
+            "tag": tag,
+            "deleted": int(deleted),
+            "limit": limit,
+        }
+        rows = await self._session.read(lambda c: c.execute(sql, parameters).fetchall())
+        return [_function(row) for row in rows]
+
+    async def everything(self) -> list[Function]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute("functions.all_functions").fetchall())
+        return readable(_function, rows)
+
+    @writes
+    async def change(
+        self,
+        workspace: WorkspaceName,
+        function_id: FunctionId,
+        change: FunctionChange,
+        now: Instant,
+    ) -> Function:
+        """See the port."""
+
+        def write(connection: Connection) -> Function:
+            was = _find(connection, workspace, function_id, alive=True)
+            given = {
+                name: value
+                for name, value in msgspec.structs.asdict(change).items()
+                if value is not None
+            }
+            new = replace(was, updated_at=now, **given)
+            if new.name != was.name:
+                _check_free(connection, new)
+            _update(connection, new)
+            return new
+
+        return await self._session.write(write)
+
+    @writes
+    async def set_deleted(
+        self, workspace: WorkspaceName, function_id: FunctionId, deleted: bool, now: Instant
+    ) -> Function:
+        """See the port."""
+
+        def write(connection: Connection) -> Function:
+            was = _find(connection, workspace, function_id, alive=deleted)
+            if not deleted and was.deleted_at is None:
+                return was
+            new = replace(was, updated_at=now, deleted_at=now if deleted else None)
+            if not deleted:
+                _check_free(connection, new)
+            _update(connection, new)
+            return new
+
+        return await self._session.write_urgently(write)
+
+    @writes
+    async def add_version(self, version: Version) -> Version:
+        """See the port."""
+
+        def write(connection: Connection) -> Version:
+            parameters = {"id": version.function_id, "now": version.created_at}
+            row = connection.execute("functions.next_version", parameters).fetchone()
+            if row is None:
+                raise NotFound("function", version.function_id)
+            new = replace(version, number=row[0])
+            connection.execute(
+                "functions.insert_version",
+                (
+                    new.function_id,
+                    new.number,
+                    new.state.value,
+                    new.bundle,
+                    new.size_bytes,
+                    new.language.value,
+                    new.handler,
+                    new.entry,
+                    text(new.dependencies),
+                    new.created_at,
+                    new.created_by,
+                    new.image,
+                    new.credentials,
+                ),
+            )
+            return new
+
+        return await self._session.write(write)
+
+    async def version(
+        self, workspace: WorkspaceName, function_id: FunctionId, number: int
+    ) -> Version:
+        """See the port."""
+
+        def read(connection: Connection) -> Version:
+            _find(connection, workspace, function_id)
+            parameters = {"function_id": function_id, "number": number}
+            row = connection.execute("functions.version_by_number", parameters).fetchone()
+            if row is None:
+                raise NotFound("version", str(number))
+            return _version(row)
+
+        return await self._session.read(read)
+
+    async def versions(
+        self, workspace: WorkspaceName, function_id: FunctionId, before: int | None, limit: int
+    ) -> list[Version]:
+        """See the port."""
+
+        def read(connection: Connection) -> list[Version]:
+            _find(connection, workspace, function_id)
+            parameters = {
+                "function_id": function_id,
+                "before": _LAST if before is None else before,
+                "limit": limit,
+            }
+            rows = connection.execute("functions.versions_of_function", parameters)
+            return [_version(row) for row in rows]
+
+        return await self._session.read(read)
+
+    async def unbuilt(self) -> list[tuple[WorkspaceName, Version]]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute("functions.unbuilt").fetchall())
+        return readable(lambda row: (WorkspaceName(row[16]), _version(row)), rows)
+
+    async def image_versions(self) -> frozenset[tuple[FunctionId, int]]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute("functions.image_versions").fetchall())
+        return frozenset((FunctionId(row[0]), int(row[1])) for row in rows)
+
+    async def bundles(self) -> frozenset[str]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute("functions.bundles").fetchall())
+        return frozenset(row[0] for row in rows)
+
+    @writes
+    async def set_build(
+        self,
+        function_id: FunctionId,
+        number: int,
+        state: BuildState,
+        now: Instant,
+        *,
+        log: str | None = None,
+        message: str | None = None,
+        digest: str | None = None,
+        goes_live: bool = False,
+    ) -> None:
+        """See the port."""
+        ended = state in {BuildState.READY, BuildState.FAILED}
+        parameters = {
+            "function_id": function_id,
+            "number": number,
+            "state": state.value,
+            "log": log,
+            "message": message,
+            "digest": digest,
+            "finished_at": now if ended else None,
+            "now": now,
+        }
+
+        def write(connection: Connection) -> None:
+            connection.execute("functions.set_build", parameters)
+            if goes_live:
+                connection.execute("functions.go_live", parameters)
+
+        await self._session.write(write)
+
+    async def build_log(
+        self, workspace: WorkspaceName, function_id: FunctionId, number: int
+    ) -> str | None:
+        """See the port."""
+
+        def read(connection: Connection) -> str | None:
+            _find(connection, workspace, function_id)
+            parameters = {"function_id": function_id, "number": number}
+            row = connection.execute("functions.build_log", parameters).fetchone()
+            if row is None:
+                raise NotFound("version", str(number))
+            return None if row[0] is None else str(row[0])
+
+        return await self._session.read(read)
+
+    async def in_use(self, function: Function) -> set[int]:
+        """See the port."""
+        parameters = {
+            "workspace": function.workspace,
+            "group_name": group_of(function.id, function.name),
+        }
+        rows = await self._session.read(
+            lambda c: c.execute("functions.versions_in_use", parameters).fetchall()
+        )
+        return {row[0] for row in rows if row[0] is not None}
+
+    async def result(
+        self, workspace: WorkspaceName, task_id: TaskId
+    ) -> tuple[AttemptId, CallResult] | None:
+        """See the port."""
+
+        def read(connection: Connection) -> tuple[AttemptId, CallResult] | None:
+            task = find(connection, workspace, task_id)
+            row = connection.execute("functions.result_of_task", {"seq": task.seq}).fetchone()
+            if row is None or row[1] is None:
+                return None
+            return AttemptId(row[0]), CallResult(row[1], _pairs(row[2]), row[4], row[3])
+
+        return await self._session.read(read)
+
+    async def blob(self, function_id: FunctionId) -> bytes | None:
+        """See the port."""
+        parameters = {"function_id": function_id}
+        row = await self._session.read(
+            lambda c: c.execute("functions.blob_of_function", parameters).fetchone()
+        )
+        return None if row is None else row[0]
+
+
+def _find(
+    connection: Connection, workspace: WorkspaceName, key: str, *, alive: bool = False
+) -> Function:
+    parameters = {"workspace": workspace, "name": key, "id": key}
+    row = connection.execute("functions.function_by_name", parameters).fetchone()
+    if row is None:
+        row = connection.execute("functions.function_by_id", parameters).fetchone()
+    if row is None or (alive and row[13] is not None):
+        raise NotFound("function", key)
+    return _function(row)
+
+
+def _check_free(connection: Connection, function: Function) -> None:
+    parameters = {"workspace": function.workspace, "name": function.name}
+    row = connection.execute("functions.function_by_name", parameters).fetchone()
+    if row is not None and row[0] != function.id:
+        raise Conflict(f"there is a function {function.name!r} already")
+
+
+def _update(connection: Connection, function: Function) -> None:
+    connection.execute(
+        "functions.update_function",
+        {
+            "id": function.id,
+            "name": function.name,
+            "language": function.language.value,
+            "updated_at": function.updated_at,
+            "title": function.title,
+            "description": function.description,
+            "tags": text(function.tags),
+            "limits": text(function.limits),
+            "live_version": function.live_version,
+            "paused": int(function.paused),
+            "deleted_at": function.deleted_at,
+        },
+    )
+
+
+def _row(function: Function) -> tuple[Any, ...]:
+    return (
+        function.id,
+        function.workspace,
+        function.name,
+        function.language.value,
+        function.created_at,
+        function.updated_at,
+        function.title,
+        function.description,
+        text(function.tags),
+        text(function.limits),
+        function.live_version,
+        function.last_version,
+        int(function.paused),
+        function.deleted_at,
+    )
+
+
+def _function(row: Row) -> Function:
+    return Function(
+        id=row[0],
+        workspace=row[1],
+        name=row[2],
+        language=Language(row[3]),
+        created_at=row[4],
+        updated_at=row[5],
+        title=row[6],
+        description=row[7],
+        tags=_strings(row[8]),
+        limits=_limits(row[9]),
+        live_version=row[10],
+        last_version=row[11],
+        paused=bool(row[12]),
+        deleted_at=row[13],
+    )
+
+
+def _version(row: Row) -> Version:
+    return Version(
+        function_id=row[0],
+        number=row[1],
+        state=BuildState(row[2]),
+        bundle=row[3],
+        size_bytes=row[4],
+        language=Language(row[5]),
+        handler=row[6],
+        entry=row[7],
+        dependencies=_strings(row[8]),
+        created_at=row[9],
+        created_by=row[10],
+        finished_at=row[11],
+        message=row[12],
+        image=row[13],
+        digest=row[14],
+        credentials=row[15],
+    )

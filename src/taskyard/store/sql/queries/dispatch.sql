@@ -1,0 +1,149 @@
+-- name: backlogs
+-- Every queue with ready tasks, from the kept counters.
+SELECT workspace, group_name, total FROM task_counts WHERE state = 'queued' AND total > 0;
+
+-- name: all_counts
+SELECT workspace, state, sum(total) FROM task_counts GROUP BY workspace, state;
+
+-- name: ready
+-- Queued tasks of one group, in the order in which they go.
+SELECT {ready_task}
+FROM tasks
+WHERE workspace = :workspace AND group_name = :group_name AND state = 'queued'
+ORDER BY priority DESC, seq LIMIT :limit;
+
+-- name: ready_behind
+-- The same, behind a position.
+SELECT {ready_task}
+FROM tasks
+WHERE workspace = :workspace AND group_name = :group_name AND state = 'queued'
+  AND (priority < :priority OR (priority = :priority AND seq > :seq))
+ORDER BY priority DESC, seq LIMIT :limit;
+
+-- name: place_task
+-- Gives a task to an attempt, if it is still queued and its worker is still the one it was.
+-- Without the latter an attempt could be given to a worker just lost, and nobody would notice.
+UPDATE tasks SET state = 'running', current_attempt = :attempt_id,
+       attempt_count = attempt_count + 1, start_at = NULL, reason = NULL, message = NULL
+WHERE seq = :seq AND id = :task_id AND state = 'queued'
+  AND (expires_at IS NULL OR expires_at > :now)
+  AND EXISTS (SELECT 1 FROM workers
+              WHERE workers.id = :worker_id AND incarnation = :incarnation
+                AND workers.state = 'ready')
+RETURNING {task};
+
+-- name: place_of
+SELECT workspace, group_name, state FROM tasks WHERE seq = :seq;
+
+-- name: worker_ready
+-- Whether a worker is still the one it was, and takes tasks.
+SELECT 1 FROM workers WHERE id = ? AND incarnation = ? AND state = 'ready';
+
+-- name: insert_attempt
+INSERT INTO attempts (id, task_seq, task_id, workspace, number, worker_id, incarnation, lease_token,
+                      lease_expires_at, state, assigned_at, resources)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: attempts_with_tasks
+-- Attempts with what their end is decided by; the ids come as a JSON list. All in one value: each
+-- row that is fetched would give the interpreter's lock away once more.
+SELECT json_group_array(json_array(
+       a.lease_token, a.state, a.number, a.finished_at, a.started_at,
+       t.seq, t.id, t.workspace, t.group_name, t.state, t.priority, t.current_attempt,
+       t.kill_requested_at, t.failure_count, t.expires_at, t.spec, a.id))
+FROM json_each(?) AS wanted
+CROSS JOIN attempts AS a ON a.id = wanted.value
+CROSS JOIN tasks AS t ON t.seq = a.task_seq;
+
+-- name: start_attempt
+UPDATE attempts SET state = 'running', started_at = ?, handle = ?
+WHERE id = ? AND state = 'assigned' AND lease_token = ?;
+
+-- name: end_attempt
+-- Positional, as many are bound at once: id and lease, then what is set.
+UPDATE attempts SET state = new.column3, started_at = coalesce(started_at, new.column4),
+       finished_at = new.column5, exit_code = new.column6, signal = new.column7,
+       reason = new.column8, message = new.column9, outcome = new.column10
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS new
+WHERE attempts.id = new.column1 AND finished_at IS NULL AND lease_token = new.column2;
+
+-- name: insert_inline_output
+INSERT OR REPLACE INTO folded_output (attempt_id, stream, data) VALUES (?, ?, ?);
+
+-- name: next_due
+-- The earliest moment at which anything waiting changes by itself.
+SELECT min(moment) FROM (
+    SELECT min(start_at) AS moment FROM tasks WHERE state IN ('scheduled', 'retrying')
+    UNION ALL
+    SELECT min(expires_at) FROM tasks
+    WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying'));
+
+-- name: due_tasks
+SELECT seq, id, workspace, group_name, state, priority, start_at, expires_at, recurring, spec
+FROM tasks WHERE state IN ('scheduled', 'retrying') AND start_at <= :now
+ORDER BY start_at, seq LIMIT :limit;
+
+-- name: expired_tasks
+SELECT seq, id, workspace, group_name, state, priority, spec, expires_at
+FROM tasks
+WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying') AND expires_at <= :now
+ORDER BY expires_at, seq LIMIT :limit;
+
+-- name: advance_recurring
+UPDATE tasks SET start_at = :next_at, message = NULL
+WHERE seq = :seq AND state = 'scheduled' AND start_at = :due_at;
+
+-- name: fired
+-- Whether a firing of a recurring task was made before, and still exists.
+SELECT 1 FROM tasks WHERE schedule_id = :schedule_id AND due_at = :due_at;
+
+-- name: upsert_worker
+INSERT INTO workers (id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state)
+VALUES (:id, :incarnation, :hostname, :version, :capacity, :runtimes, :joined_at, :beat_at, :state)
+ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, hostname = excluded.hostname,
+    version = excluded.version, capacity = excluded.capacity, runtimes = excluded.runtimes,
+    joined_at = excluded.joined_at, beat_at = excluded.beat_at,
+    state = CASE WHEN draining THEN 'draining' ELSE excluded.state END;
+
+-- name: set_draining
+-- A worker that is lost stays lost, but is drained as soon as it joins again.
+UPDATE workers
+SET draining = :draining,
+    state = CASE WHEN state = 'lost' THEN state WHEN :draining THEN 'draining' ELSE 'ready' END
+WHERE id = :id
+RETURNING id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state, draining;
+
+-- name: adopt_attempts
+-- A new incarnation of a worker takes over what the one before it held.
+UPDATE attempts SET incarnation = :incarnation WHERE worker_id = :worker_id AND finished_at IS NULL;
+
+-- name: renew_worker
+UPDATE workers SET beat_at = :now
+WHERE id = :worker_id AND incarnation = :incarnation AND state != 'lost';
+
+-- name: renew_leases
+UPDATE attempts SET lease_expires_at = :until WHERE worker_id = :worker_id AND finished_at IS NULL;
+
+-- name: lose_worker
+UPDATE workers SET state = 'lost' WHERE id = :worker_id AND incarnation = :incarnation;
+
+-- name: all_workers
+SELECT id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state, draining
+FROM workers ORDER BY id;
+
+-- name: ended_counts
+-- How many ended tasks each workspace keeps.
+SELECT workspace, sum(total) FROM task_counts
+WHERE state IN ('succeeded', 'failed', 'dead', 'cancelled', 'expired') GROUP BY workspace;
+
+-- name: prunable
+-- The ended tasks of a workspace that ended first.
+SELECT seq FROM tasks
+WHERE workspace = :workspace AND finished_at IS NOT NULL AND finished_at < :older_than
+ORDER BY finished_at LIMIT :limit;
+
+-- name: group_and_demand
+SELECT group_name, demand FROM tasks WHERE id = ?;
+
+-- name: group_and_state
+SELECT group_name, state FROM tasks WHERE seq = ?;

@@ -1,0 +1,176 @@
+"""Storing new tasks: the hot path of the store.
+
+1. Submits are gathered (``CommitQueue.gather``): one :class:`Submits` stores all of a batch.
+2. Each submit is prepared first, and nothing is written meanwhile. It gets rows and positions
+   (``seq``) for all of its tasks, or an error that is its own; a position that is not used leaves
+   a gap, which is allowed.
+3. An idempotency key is looked up among the other tasks of its submit, then among those prepared
+   before it in the batch, then in the table. A known key answers with its task and stores nothing.
+4. A task that comes with a placement is stored as running, with its first attempt, if the chosen
+   worker's incarnation still takes tasks and the task has not expired. Otherwise it is stored as
+   queued: the scheduler places it later.
+5. Then all rows are written, 32 to a statement: tasks, attempts, labels. Counts and histories go
+   through ``BatchCounts``. Nothing here may raise, as gathered items have no savepoint.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from taskyard.core.attempts import Attempt
+from taskyard.core.errors import InvalidInput, TaskyardError
+from taskyard.core.ids import IncarnationId, WorkerId, WorkspaceName
+from taskyard.core.instants import Instant
+from taskyard.core.states import AttemptState, TaskState
+from taskyard.core.tasks import NewTask, Task
+from taskyard.ports.dispatching import Placement
+from taskyard.ports.store import Submitted
+from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.rows import attempt_row, storable_row
+from taskyard.store.sql.transactions import Session
+
+Keys = dict[tuple[WorkspaceName, str | None], Submitted]
+"""Idempotency keys of a batch that are not in the table yet."""
+
+
+class Submit(NamedTuple):
+    """One submit: its tasks are stored all or none."""
+
+    tasks: Sequence[NewTask]
+    actor: str | None
+    placement: Placement | None = None
+    """Where the only task goes at once."""
+
+
+class Fresh(NamedTuple):
+    """A new task with the rows it is stored as."""
+
+    seq: int
+    task: NewTask
+    row: tuple[Any, ...]
+    actor: str | None
+    attempt: Attempt | None
+
+
+class Submits:
+    """The submits of one transaction; what can be wrong with them is found before any is written.
+
+    Args:
+        connection: inside the transaction.
+        session: counts.
+    """
+
+    def __init__(self, connection: Connection, session: Session) -> None:
+        self._connection = connection
+        self._session = session
+        self._seqs: Iterator[int] = iter(())
+        self._fresh: list[Fresh] = []
+        self._keys: Keys = {}
+        self._workers: dict[tuple[WorkerId, IncarnationId], bool] = {}
+
+    def store(self, submits: Sequence[Submit]) -> list[list[Submitted] | TaskyardError]:
+        """Store what can be stored; one outcome for each submit."""
+        outcomes: list[list[Submitted] | TaskyardError] = []
+        count = sum(len(submit.tasks) for submit in submits)
+        self._seqs = self._connection.positions(count)
+        for submit in submits:
+            try:
+                outcomes.append(self._prepare(submit))
+            except TaskyardError as error:
+                outcomes.append(error)
+            except UnicodeEncodeError:
+                outcomes.append(InvalidInput("", "contains text that is not valid Unicode"))
+        self._write()
+        return outcomes
+
+    def _prepare(self, submit: Submit) -> list[Submitted]:
+        """Rows for one submit, all or none of them kept; keys known are looked up."""
+        results: list[Submitted] = []
+        rows: list[Fresh] = []
+        new_keys: Keys = {}
+        placement = submit.placement
+        if placement is not None and not self._takes_tasks(placement):
+            placement = None
+        for task in submit.tasks:
+            key = (task.workspace, task.spec.idempotency_key)
+            if key[1] is not None:
+                known = new_keys.get(key) or self._keys.get(key) or known_by(self._connection, key)
+                if known is not None:
+                    results.append(known)
+                    continue
+            attempt = None
+            if placement is not None and not _has_expired(task):
+                attempt = assigned(placement, task, task.created_at)
+            seq = next(self._seqs)
+            row = storable_row(seq, task, None if attempt is None else attempt.id)
+            rows.append(Fresh(seq, task, row, submit.actor, attempt))
+            stored = Submitted(task.id, task.state, seq, created=True, attempt=attempt)
+            results.append(stored)
+            if key[1] is not None:
+                new_keys[key] = msgspec.structs.replace(stored, created=False, attempt=None)
+        self._fresh += rows
+        self._keys |= new_keys
+        return results
+
+    def _takes_tasks(self, placement: Placement) -> bool:
+        """Whether a worker is still the one that was chosen, and not draining."""
+        chosen = (placement.worker_id, placement.incarnation)
+        known = self._workers.get(chosen)
+        if known is None:
+            row = self._connection.execute("dispatch.worker_ready", chosen).fetchone()
+            known = self._workers[chosen] = row is not None
+        return known
+
+    def _write(self) -> None:
+        fresh, counts = self._fresh, self._session.counts
+        self._connection.write_many("tasks.insert_task", [one.row for one in fresh])
+        placed = [(one.seq, one.attempt) for one in fresh if one.attempt is not None]
+        attempts = [attempt_row(seq, attempt) for seq, attempt in placed]
+        self._connection.write_many("dispatch.insert_attempt", attempts)
+        for seq, task, _, actor, attempt in fresh:
+            for label, value in task.spec.labels.items():
+                values = (task.workspace, label, value, seq)
+                self._connection.execute("tasks.insert_label", values)
+            state = task.state if attempt is None else TaskState.RUNNING
+            counts.add(task.workspace, task.spec.group, state)
+            counts.event(seq, "submitted", task.created_at, actor=actor)
+            if attempt is not None:
+                at = attempt.assigned_at
+                counts.event(seq, "assigned", at, attempt.id, detail=destination(attempt))
+
+
+def assigned(placement: Placement, task: NewTask | Task, now: Instant, number: int = 1) -> Attempt:
+    """The attempt that a placement makes."""
+    return Attempt(
+        id=placement.attempt_id,
+        task_id=task.id,
+        workspace=task.workspace,
+        number=number,
+        worker_id=placement.worker_id,
+        incarnation=placement.incarnation,
+        lease_token=placement.lease_token,
+        lease_expires_at=placement.lease_expires_at,
+        resources=task.spec.resources.granted(placement.allotted),
+        state=AttemptState.ASSIGNED,
+        assigned_at=now,
+    )
+
+
+def _has_expired(task: NewTask) -> bool:
+    return task.spec.expires_at is not None and task.spec.expires_at <= task.created_at
+
+
+def destination(attempt: Attempt) -> str:
+    """How a task's history names the worker."""
+    return f"to {attempt.worker_id}"
+
+
+def known_by(connection: Connection, key: tuple[WorkspaceName, str | None]) -> Submitted | None:
+    """The task that an idempotency key stands for; None if it is not known."""
+    parameters = {"workspace": key[0], "key": key[1]}
+    try:
+        row = connection.execute("tasks.task_by_key", parameters).fetchone()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("idempotency_key", "is not valid Unicode") from error
+    return None if row is None else Submitted(row[0], TaskState(row[1]), row[2], created=False)

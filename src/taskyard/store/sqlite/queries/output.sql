@@ -1,8 +1,0 @@
--- name: output_totals
--- Bytes of output that are kept, by workspace; the schema's triggers keep them current.
-SELECT workspace, stored_bytes FROM output_totals;
-
--- name: output_of_task^
--- Bytes of output that are kept of the ended attempts at one task.
-SELECT coalesce(sum(output_bytes), 0) FROM attempts
-WHERE task_seq = (SELECT seq FROM tasks WHERE id = :task_id);
