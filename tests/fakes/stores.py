@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from unittest.mock import patch
 
+import postgres
 from fakes.memory import MemoryStore
+from taskyard.store.postgres.address import database_address
+from taskyard.store.postgres.database import PostgresDatabase
+from taskyard.store.postgres.migrate import migrate as migrate_postgres
+from taskyard.store.postgres.store import PostgresStore
 from taskyard.store.sql.access import AUDIT_KEPT, SqlAccessStore
 from taskyard.store.sql.readers import Readers
 from taskyard.store.sql.repositories import Repositories
@@ -45,6 +50,9 @@ def prepare(directory: Path) -> None:
 STORES = ["sqlite", "memory"]
 COMPLETE_STORES = ["sqlite"]
 """Those that implement every store port."""
+if os.environ.get("TASKYARD_TEST_POSTGRES_STORE"):
+    STORES.append("postgres")
+    COMPLETE_STORES.append("postgres")
 
 
 class Probe(Repository):
@@ -108,9 +116,36 @@ async def opened(
     return store
 
 
-async def opened_as(kind: str, directory: Path) -> Any:
+def postgres_url(directory: Path) -> str:
+    """The URL of the database that stands for a directory: of the present schema, empty at first.
+
+    It ends with the test.
+    """
+    note = directory / "database"
+    if not note.exists():
+        template = postgres.server().template("migrated", _migrate)
+        note.write_text(postgres.new_database(template))
+    return postgres.server().url(note.read_text())
+
+
+def _migrate(url: str) -> None:
+    migrate_postgres(PostgresDatabase(database_address(url)))
+
+
+async def opened_postgres(directory: Path, *, audit_kept: int = AUDIT_KEPT) -> PostgresStore:
+    """As :func:`opened`, on PostgreSQL; may be opened several times at once."""
+    store = PostgresStore(database_address(postgres_url(directory)))
+    with probes(audit_kept):
+        await store.open()
+    return store
+
+
+async def opened_as(kind: str, directory: Path, *, audit_kept: int = AUDIT_KEPT) -> Any:
     """An open store of one of the kinds in :data:`STORES`."""
-    return MemoryStore() if kind == "memory" else await opened(directory)
+    if kind == "memory":
+        return MemoryStore()
+    open_store = opened_postgres if kind == "postgres" else opened
+    return await open_store(directory, audit_kept=audit_kept)
 
 
 @asynccontextmanager
@@ -120,6 +155,13 @@ async def second_client(store: Any, directory: Path) -> AsyncIterator[Any]:
     A store whose database takes several writers is opened a second time here. SQLite's directory
     has one writer at a time: there, both clients call the same one, and each reads for itself.
     """
+    if isinstance(store, PostgresStore):
+        second = await opened_postgres(directory)
+        try:
+            yield second
+        finally:
+            await second.close()
+        return
     if not isinstance(store, SqliteStore):
         yield store
         return
