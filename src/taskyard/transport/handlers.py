@@ -1,5 +1,6 @@
 """Answers requests of other control planes with the handlers that were registered."""
 
+from collections import Counter
 from typing import Final
 
 import anyio
@@ -11,7 +12,8 @@ from taskyard.ports.messages import MOST_BYTES, Handler, MessageListener
 from taskyard.transport.envelopes import Answer, failure_of
 
 AT_ONCE: Final = 512
-"""Requests that one plane handles at once; more are refused, and their senders try again."""
+"""Requests for one thing that a plane handles at once; more are refused, and their senders try
+again. Each has a number of its own, so that those that wait by design keep nobody else waiting."""
 RETRY_AFTER_S: Final = 0.1
 
 log = structlog.get_logger(__name__)
@@ -24,7 +26,7 @@ class Handlers:
         self._at_once = at_once
         self._handlers: dict[str, Handler] = {}
         self._listeners: dict[str, list[MessageListener]] = {}
-        self._under_way = 0
+        self._under_way: Counter[str] = Counter()
 
     def serve(self, what: str, handler: Handler) -> None:
         """Answer requests for ``what`` with this handler, instead of an earlier one."""
@@ -64,13 +66,13 @@ class Handlers:
         handler = self._handlers.get(what)
         if handler is None:
             raise Unreachable(f"the control plane does not serve {what!r}; is it an older version?")
-        if self._under_way >= self._at_once:
-            raise Overloaded("the control plane handles too many requests", RETRY_AFTER_S)
-        self._under_way += 1
+        if self._under_way[what] >= self._at_once:
+            raise Overloaded(f"too many requests for {what!r} are handled already", RETRY_AFTER_S)
+        self._under_way[what] += 1
         try:
             answer = await handler(payload)
         finally:
-            self._under_way -= 1
+            self._under_way[what] -= 1
         check_size(answer, MOST_BYTES)
         return answer
 

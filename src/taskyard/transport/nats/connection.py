@@ -30,6 +30,7 @@ PINGS: Final = 2
 LOOK_S: Final = 0.5
 PENDING_BYTES: Final = 32 << 20
 """What may wait to be handled, for each subscription; more is dropped."""
+DRAIN_S: Final = 2.0
 CLOSE_S: Final = 2.0
 
 OnMessage = Callable[[Any], Awaitable[None]]
@@ -85,11 +86,12 @@ class NatsConnection:
             log.info("nats_subscribed_later", subject=subject)
 
     async def unsubscribe(self, subject: str) -> None:
-        """Take no more of these."""
+        """Take no more of these, but what is on its way here."""
         self._subjects.pop(subject, None)
         subscription = self._subscriptions.pop(subject, None)
         if subscription is not None and self.is_connected:
-            await self._sending(subscription.unsubscribe())
+            with anyio.move_on_after(DRAIN_S):
+                await self._sending(subscription.drain())
 
     async def send(self, subject: str, payload: bytes, reply: str = "") -> None:
         """Send a message. Raises ``Unreachable`` if there is no connection."""
