@@ -3,15 +3,18 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from object_stores import OBJECT_STORES, Harness, harness
 from taskyard.core.errors import NotFound, StoreDamaged
 from taskyard.core.ids import AttemptId
+from taskyard.objects.bundles import ObjectBundles
+from taskyard.objects.output import ObjectResults
 from taskyard.runtimes.function.bundles import BundleFiles
 from taskyard.worker.output.result_files import ResultFiles
 
@@ -46,10 +49,37 @@ class Files:
             path.write_bytes(path.read_bytes()[:-1])
 
 
-@pytest.fixture(params=[Files])
-def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+class Objects:
+    """Bundles and results as objects."""
+
+    def __init__(self, place: Harness) -> None:
+        self._place = place
+
+    def bundles(self) -> Any:
+        """One more client."""
+        return ObjectBundles(self._place.client())
+
+    def results(self) -> Any:
+        """One more client."""
+        return ObjectResults(self._place.client())
+
+    def age(self) -> None:
+        """Everything was put two days ago."""
+        self._place.age(2 * 86_400)
+
+    def damage(self) -> None:
+        """Every bundle is cut short."""
+        self._place.damage()
+
+
+@pytest.fixture(params=["files", *(f"objects in {kind}" for kind in OBJECT_STORES)])
+async def kind(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     """Every kind, empty."""
-    return request.param(tmp_path)
+    if request.param == "files":
+        yield Files(tmp_path)
+        return
+    async with harness(request.param.removeprefix("objects in "), tmp_path) as place:
+        yield Objects(place)
 
 
 async def at_once(*calls: Callable[[], Any]) -> None:

@@ -11,7 +11,10 @@ import pytest
 from taskyard.core.attempts import StreamSize
 from taskyard.core.ids import AttemptId
 from taskyard.core.output_index import RECORD_BYTES, STDOUT, encode
+from taskyard.objects.files.store import FileObjectStore
+from taskyard.objects.output import ObjectOutput
 from taskyard.ports.logs import LogStore, Stream
+from taskyard.services.tasks.output_sources import LayeredOutput
 from taskyard.worker.output.log_files import LogFiles
 
 pytestmark = pytest.mark.anyio
@@ -125,12 +128,23 @@ class FilesWorld:
             file.write(index)
 
 
-@pytest.fixture(params=["memory", "files"])
+class LayeredWorld(FilesWorld):
+    """Attempt directories first, objects behind them."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root / "attempts")
+        self.root.mkdir()
+        objects = ObjectOutput(FileObjectStore(root / "objects"))
+        self.store = LayeredOutput(LogFiles(self.root), objects)
+
+
+@pytest.fixture(params=["memory", "files", "layered"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     """Each store in turn."""
     worlds: dict[str, Callable[[], World]] = {
         "memory": MemoryWorld,
         "files": lambda: FilesWorld(tmp_path),
+        "layered": lambda: LayeredWorld(tmp_path),
     }
     return worlds[request.param]()
 

@@ -9,10 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import anyio
-import object_stores
 import pytest
-from object_stores import OBJECT_STORES, PART, Harness, harness
 
+import object_stores
+from object_stores import OBJECT_STORES, PART, Harness, harness
 from taskyard.core.errors import InvalidInput, NotFound
 from taskyard.ports.objects import LARGEST_READ_BYTES, ObjectStore
 
@@ -24,9 +24,9 @@ ODD_KEYS += ["a b", "a\n", "=a", "a/=b", "-a", "x" * 129, "a/" * 300 + "a", "%",
 
 
 @pytest.fixture(params=OBJECT_STORES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]:
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Harness]:
     """Each kind in turn, empty."""
-    with harness(request.param, tmp_path) as one:
+    async with harness(request.param, tmp_path) as one:
         yield one
 
 

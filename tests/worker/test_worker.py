@@ -112,6 +112,53 @@ async def test_end_is_reported_even_if_its_output_cannot_be_read(world: World) -
     assert world.engine.ends()[0].inline_output == {}
 
 
+async def test_an_end_is_reported_once_its_output_is_stored(world: World) -> None:
+    """Others do not wait for it; and it is held meanwhile."""
+    await world.worker.start()
+    world.keeper.to_ship = {A}
+    await world.worker.assign([assignment("a"), assignment("b")])
+    world.runtime.end(A)
+    world.runtime.end(B)
+    await eventually_async(lambda: world.keeper.stored_ids == [B])
+    assert world.keeper.shipping == [A]
+    assert [one.attempt_id for one in world.engine.ends()] == [B]
+    assert world.worker.holds(A)
+    world.keeper.may_end.set()
+    await eventually_async(lambda: world.keeper.stored_ids == [B, A])
+    assert not world.worker.holds(A)
+
+
+async def test_an_end_is_reported_even_if_its_output_cannot_be_stored(world: World) -> None:
+    """The output stays where it is, and is looked at again."""
+    await world.worker.start()
+    world.keeper.to_ship = {A}
+    await world.worker.assign([assignment("a")])
+    world.runtime.end(A)
+    await eventually_async(lambda: world.keeper.shipping == [A])
+    world.keeper.broken = True
+    world.keeper.may_end.set()
+    await eventually_async(lambda: len(world.engine.ends()) == 1)
+    assert world.engine.ends()[0].inline_output == {"stdout": b"word"}
+
+
+async def test_output_that_was_being_stored_is_taken_up_after_a_failure(world: World) -> None:
+    """The end is neither forgotten nor reported without it."""
+    await world.worker.start()
+    world.keeper.to_ship = {A}
+    await world.worker.assign([assignment("a")])
+    world.runtime.end(A)
+    await eventually_async(lambda: world.keeper.shipping == [A])
+    reporting = world.worker._reporting
+    async with anyio.create_task_group() as group:
+        await world.worker.stop()
+        group.start_soon(reporting.run)
+        await eventually_async(lambda: world.keeper.shipping == [A, A])
+        assert world.engine.ends() == []
+        world.keeper.may_end.set()
+        await eventually_async(lambda: len(world.engine.ends()) == 1)
+        group.cancel_scope.cancel()
+
+
 async def test_refused_attempt_is_killed_and_not_settled(world: World) -> None:
     """When the lease is gone the work goes; its output stays where it is."""
     await world.worker.start()

@@ -155,6 +155,10 @@ class Keeper:
     def __init__(self) -> None:
         self.stored_ids: list[AttemptId] = []
         self.broken = False
+        self.to_ship: set[AttemptId] = set()
+        self.shipping: list[AttemptId] = []
+        """Attempts whose output is being stored, until :attr:`may_end`."""
+        self.may_end = anyio.Event()
 
     async def finish(self, attempt_id: AttemptId, ended: Ended) -> Ended:
         """Complete the report."""
@@ -162,6 +166,17 @@ class Keeper:
         if self.broken:
             raise OSError(5, "no disk")
         return msgspec.structs.replace(ended, inline_output={"stdout": b"word"})
+
+    def is_to_ship(self, ended: Ended) -> bool:
+        """Whether it was said so."""
+        return ended.attempt_id in self.to_ship
+
+    async def ship(self, ended: Ended) -> None:
+        """Note it, and wait."""
+        self.shipping.append(ended.attempt_id)
+        await self.may_end.wait()
+        if self.broken:
+            raise OSError(5, "no disk")
 
     async def stored(self, ended: Ended) -> None:
         """Note it."""

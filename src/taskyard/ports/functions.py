@@ -154,10 +154,10 @@ class FunctionStore(Protocol):
 
 
 class BundleStore(Protocol):
-    """The bundles of source, as files named by their content. Raises ``StorageFull``."""
+    """The bundles of source, named by their content. Raises ``StorageFull``, ``Unavailable``."""
 
     async def put(self, content: bytes) -> str:
-        """Keep it; answers with the SHA-256 in hex once it is on disk.
+        """Keep it; answers with the SHA-256 in hex once it is durable.
 
         What is there already counts as put now; what is there and damaged is put again.
         """
@@ -176,7 +176,10 @@ class ResultFiles(Protocol):
     """Answers too large for the store."""
 
     async def write(self, attempt_id: AttemptId, body: bytes) -> None:
-        """Returns once it is on disk, in place of what was there. Raises ``OSError``."""
+        """Returns once it is durable, in place of what was there.
+
+        Raises ``OSError``, ``StorageFull``, ``Unavailable``.
+        """
         ...
 
     async def read(self, attempt_id: AttemptId) -> bytes:

@@ -60,6 +60,44 @@ class LogStore(Protocol):
         ...
 
 
+class LocalLogStore(LogStore, Protocol):
+    """A log store that knows which attempts it has."""
+
+    def holds(self, attempt_id: AttemptId) -> bool:
+        """Whether there is a place for output of this attempt here, though perhaps none of it."""
+        ...
+
+
+class OutputSource(Protocol):
+    """One of several places that output may be read from.
+
+    As a :class:`LogStore`, but all methods except ``delete`` raise ``NotFound`` for an attempt of
+    which there is nothing here, and a ``PortError`` if that cannot be found out now.
+    """
+
+    async def size(self, attempt_id: AttemptId, stream: Stream) -> StreamSize:
+        """See :class:`LogStore`; a stream that is empty or missing has size 0."""
+        ...
+
+    async def read(self, attempt_id: AttemptId, stream: Stream, offset: int, length: int) -> bytes:
+        """See :class:`LogStore`."""
+        ...
+
+    async def order(self, attempt_id: AttemptId, offset: int, length: int) -> bytes | None:
+        """See :class:`LogStore`."""
+        ...
+
+    async def changed(
+        self, attempt_id: AttemptId, timeout_s: float, seen_bytes: int | None = None
+    ) -> bool:
+        """See :class:`LogStore`."""
+        ...
+
+    async def delete(self, attempt_ids: list[AttemptId]) -> None:
+        """See :class:`LogStore`."""
+        ...
+
+
 class OutputTotals(Protocol):
     """Sizes of the output of ended attempts. Raises as the store ports do."""
 

@@ -5,6 +5,8 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from taskyard.core.ids import AttemptId
+
 Content = bytes | Iterable[bytes] | AsyncIterable[bytes]
 """All of an object, or its parts in order, of any length each."""
 
@@ -12,6 +14,20 @@ LARGEST_READ_BYTES: Final = 8 << 20
 """No single read answers with more."""
 ABANDONED_S: Final = 3600.0
 """A put that has not stored anything for so long is over: what it left behind may go."""
+
+
+OUTPUT: Final = "output/"
+"""What the keys of attempts' output begin with. The object of ``stdout`` is put last, even if it is
+empty: an attempt of which it is there is there as a whole."""
+RESULTS: Final = "results/"
+"""What the keys of large answers of functions begin with."""
+BUNDLES: Final = "bundles/"
+"""What the keys of functions' sources begin with."""
+
+
+def output_key(attempt_id: AttemptId, name: str) -> str:
+    """The key of a stream of an attempt, or of the index of their order."""
+    return f"{OUTPUT}{attempt_id}/{name}"
 
 
 class StoredObject(Struct, frozen=True):

@@ -27,6 +27,14 @@ class OutputKeeper(Protocol):
         """Complete a report with what is known of the output, and the output itself if small."""
         ...
 
+    def is_to_ship(self, ended: Ended) -> bool:
+        """Whether output has to be stored elsewhere before this report, as completed, goes out."""
+        ...
+
+    async def ship(self, ended: Ended) -> None:
+        """Store that output, which may take long. May be repeated."""
+        ...
+
     async def stored(self, ended: Ended) -> None:
         """The engine has stored this report."""
         ...
@@ -37,6 +45,7 @@ class Reporting:
 
     Three stages work at the same time, each on what the one before has gathered meanwhile:
     completing reports with their output, delivering them, and letting go of what was stored.
+    A report whose output has to be stored first is set aside meanwhile: no other one waits for it.
     At most two reports come from each attempt held, so what waits here is bounded by those.
 
     Args:
@@ -60,6 +69,8 @@ class Reporting:
         self._release = release
         self._raw: list[Report] = []
         self._ready: list[Report] = []
+        self._shipping: list[Ended] = []
+        """As they were taken in; their output is being stored."""
         self._delivering = False
         self._finishing = False
         self._unsettled = 0
@@ -86,7 +97,7 @@ class Reporting:
     @property
     def is_idle(self) -> bool:
         """Whether everything taken in was delivered, and let go of."""
-        waiting = self._raw or self._ready or self._unsettled
+        waiting = self._raw or self._ready or self._unsettled or self._shipping
         return not (waiting or self._finishing or self._delivering)
 
     async def flushed(self) -> None:
@@ -99,6 +110,7 @@ class Reporting:
         """Work until cancelled. Can be called again then: what was not delivered waits."""
         self._delivering = self._finishing = False
         self._unsettled = 0
+        self._raw[:0], self._shipping = self._shipping, []
         if self._raw:
             self._has_raw.set()
         if self._ready:
@@ -119,20 +131,40 @@ class Reporting:
                 self._tell_if_idle()
 
     async def _finish_all(self) -> None:
-        while True:
-            await self._has_raw.wait()
-            self._has_raw = anyio.Event()
-            batch, self._raw = self._raw, []
-            self._finishing = True
-            for at, report in enumerate(batch):
-                try:
-                    done = await self._finish(report) if isinstance(report, Ended) else report
-                except BaseException:
-                    self._raw[:0] = batch[at:]
-                    raise
-                self._ready.append(done)
-                self._has_ready.set()
-            self._finishing = False
+        async with anyio.create_task_group() as shipping:
+            while True:
+                await self._has_raw.wait()
+                self._has_raw = anyio.Event()
+                batch, self._raw = self._raw, []
+                self._finishing = True
+                for at, report in enumerate(batch):
+                    try:
+                        done = await self._finish(report) if isinstance(report, Ended) else report
+                    except BaseException:
+                        self._raw[:0] = batch[at:]
+                        raise
+                    if (
+                        isinstance(report, Ended)
+                        and isinstance(done, Ended)
+                        and self._keeper.is_to_ship(done)
+                    ):
+                        self._shipping.append(report)
+                        shipping.start_soon(self._ship, report, done)
+                    else:
+                        self._take_finished(done)
+                self._finishing = False
+
+    async def _ship(self, report: Ended, done: Ended) -> None:
+        try:
+            await self._keeper.ship(done)
+        except Exception:  # noqa: BLE001 - top of the loop: the end itself must be reported
+            _log.exception("storing the output failed", attempt_id=report.attempt_id)
+        self._shipping.remove(report)
+        self._take_finished(done)
+
+    def _take_finished(self, done: Report) -> None:
+        self._ready.append(done)
+        self._has_ready.set()
 
     async def _finish(self, ended: Ended) -> Ended:
         if ended.output_complete:

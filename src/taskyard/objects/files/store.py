@@ -125,7 +125,9 @@ class FileObjectStore:
             except FileNotFoundError:
                 if beside.exists():
                     continue  # its directory was removed in this moment, being empty
-                raise Unavailable("the object was swept away before it was complete") from None
+                raise Unavailable(
+                    f"the object {key} was swept away before it was complete"
+                ) from None
             for directory in (*made, self._root):
                 with contextlib.suppress(FileNotFoundError):  # deleted again in this moment
                     _sync(directory)

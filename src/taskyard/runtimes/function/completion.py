@@ -12,6 +12,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from taskyard.core.attempts import Ended, Progress, Started, StreamSize
+from taskyard.core.errors import TaskyardError
 from taskyard.core.ids import AttemptId
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.clock import Clock
@@ -163,8 +164,9 @@ class Completion(ABC):
             return outcome
         try:
             await self._results.write(call.assignment.attempt_id, result.body)
-        except OSError as error:
-            text = f"its answer could not be stored: {error.strerror}"
+        except (OSError, TaskyardError) as error:
+            said = error.strerror if isinstance(error, OSError) else str(error)
+            text = f"its answer could not be stored: {said}"
             return Outcome(AttemptState.FAILED, Reason.RUNTIME_TROUBLE, text)
         return msgspec.structs.replace(outcome, result=msgspec.structs.replace(result, body=None))
 

@@ -127,6 +127,10 @@ class LogFiles:
             self.forget(attempt_id)
         await to_thread.run_sync(self.empty_trash)
 
+    def holds(self, attempt_id: AttemptId) -> bool:
+        """Whether an attempt has a directory here."""
+        return bool(_ID.fullmatch(attempt_id)) and os.path.isdir(f"{self._root}/{attempt_id}")  # noqa: PTH112 - asked for every read
+
     def output(self, attempt_id: AttemptId) -> AttemptOutput | None:
         """The output of an attempt, which may be empty; None if that cannot be an attempt's id."""
         output = self._outputs.get(attempt_id)

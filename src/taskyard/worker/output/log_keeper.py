@@ -2,10 +2,13 @@
 
 Little output travels with the report into the store, and its directory goes; much output is
 compressed; what is in between stays as it is.
+
+Where several control planes read it, all but little output is stored as objects before the report
+goes out, and its directory goes as well.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Final
 
 import anyio
@@ -22,6 +25,7 @@ from taskyard.worker.output.archive import Halted
 from taskyard.worker.output.attempt_log import AttemptOutput
 from taskyard.worker.output.log_files import LogFiles
 from taskyard.worker.output.result_files import has_result
+from taskyard.worker.output.shipping import OutputShipper
 
 INLINE_BYTES: Final = 16 << 10
 COMPRESS_BYTES: Final = 256 << 10
@@ -35,8 +39,9 @@ log = structlog.get_logger(__name__)
 class LogKeeper:
     """Settles, stores inline, compresses and deletes output. Belongs to one event loop.
 
-    The order for each attempt is :meth:`finish`, then the report to the engine, then
-    :meth:`stored`. A crash anywhere in between is made good by :meth:`sweep`.
+    The order for each attempt is :meth:`finish`, :meth:`ship` if that is to be done, then the
+    report to the engine, then :meth:`stored`. A crash anywhere in between is made good by
+    :meth:`sweep`.
     """
 
     def __init__(
@@ -46,20 +51,26 @@ class LogKeeper:
         inline_limit_bytes: int = INLINE_BYTES,
         compress_bytes: int = COMPRESS_BYTES,
         compressors: int = 1,
+        shipper: OutputShipper | None = None,
     ) -> None:
         """``inline_limit_bytes`` is for both streams together, ``compress_bytes`` for each alone.
 
         The index of their order may be kept with them if it has no more
-        than ``inline_limit_bytes``.
+        than ``inline_limit_bytes``. ``shipper`` stores what is more; None leaves it here.
         """
         self._files = files
         self._inline_limit_bytes = inline_limit_bytes
         self._compress_bytes = compress_bytes
         self._compressors = compressors
+        self._shipper = shipper
+        self._shipped: set[AttemptId] = set()
+        """Attempts whose output is stored, and whose end is not yet."""
         # In order and without doubles. Each entry stands for a file larger than compress_bytes,
         # so the disk is full long before this is large.
         self._large: dict[AttemptId, None] = {}
         self._removable: list[AttemptId] = []
+        self._discardable: list[AttemptId] = []
+        """To be removed, but to be read until then."""
         self._wake = anyio.Event()
         self._halting = False
         self._running: asyncio.Task[None] | None = None
@@ -123,20 +134,42 @@ class LogKeeper:
             inline_output[output_index.FILE] = order
         return inline_output
 
+    def is_to_ship(self, ended: Ended) -> bool:
+        """Whether this report, as :meth:`finish` made it, has to wait for :meth:`ship`."""
+        return self._shipper is not None and _kept_elsewhere(ended) < _stored_bytes(ended)
+
+    async def ship(self, ended: Ended) -> None:
+        """Store the output of an ended attempt as objects. May be repeated."""
+        attempt_id, output = ended.attempt_id, self._files.output(ended.attempt_id)
+        if self._shipper is None or output is None:
+            return
+        if (output.size(Stream.STDOUT), output.size(Stream.STDERR)) != (ended.stdout, ended.stderr):
+            log.error("output_damaged", attempt_id=attempt_id)
+        elif await self._shipper.ship(attempt_id, output):
+            self._shipped.add(attempt_id)
+
+    async def _is_shipped(self, shipper: OutputShipper, attempt_id: AttemptId) -> bool:
+        output = self._files.output(attempt_id)
+        return output is not None and await shipper.ship(attempt_id, output)
+
     async def stored(self, ended: Ended) -> None:
         """The engine has committed this report, as :meth:`finish` made it.
 
         Not for a report that was refused: its output stays where it is, as evidence.
         """
+        attempt_id = ended.attempt_id
         sizes = (ended.stdout.stored_bytes, ended.stderr.stored_bytes)
-        inline_bytes = sum(len(ended.inline_output.get(stream.value, b"")) for stream in Stream)
-        if ended.result is not None and ended.result.body is None:
+        if self._shipper is None and ended.result is not None and ended.result.body is None:
             # The directory holds what the call answered, as long as the task is kept.
             pass
-        elif sum(sizes) == inline_bytes:
-            await self._remove(ended.attempt_id)
+        elif attempt_id in self._shipped:
+            self._shipped.discard(attempt_id)
+            self._discardable.append(attempt_id)
+            self._rouse()
+        elif _stored_bytes(ended) == _kept_elsewhere(ended):
+            await self._remove(attempt_id)
         elif max(*sizes, ended.order_bytes) > self._compress_bytes:
-            self._large[ended.attempt_id] = None
+            self._large[attempt_id] = None
             self._rouse()
 
     async def delete(self, attempt_ids: Iterable[AttemptId]) -> None:
@@ -147,29 +180,49 @@ class LogKeeper:
         self,
         in_hand: Callable[[AttemptId], bool],
         inline_output: Callable[[AttemptId, str], Awaitable[bytes | None]] | None = None,
+        known: Callable[[list[AttemptId]], Awaitable[Collection[AttemptId]]] | None = None,
     ) -> None:
-        """Take up what an earlier process left half-done; once, after the worker has joined.
+        """Take up what an earlier process left half-done; after the worker has joined.
 
         ``in_hand`` says whether a report on the attempt is still to come; such a one is left
         alone. It must be true before the attempt's directory is made. With ``inline_output``,
         which asks the store for output kept there, directories whose whole output it has are
-        removed; without, they stay until their task is deleted.
+        removed; without, they stay until their task is deleted. With a shipper, all other output
+        is stored as objects, and its directory removed, of those attempts that the store knows,
+        with which ``known`` answers; others stay.
         """
-        for attempt_id in await to_thread.run_sync(self._files.attempt_ids):
+        attempt_ids = await to_thread.run_sync(self._files.attempt_ids)
+        mine = [one for one in attempt_ids if not in_hand(one)]
+        for attempt_id in mine:
             await checkpoint()
             output = self._files.output(attempt_id)
-            if output is None or in_hand(attempt_id) or has_result(output.directory):
+            if output is None or in_hand(attempt_id):
+                continue
+            if self._shipper is None and has_result(output.directory):
                 continue
             sizes = {stream: output.size(stream).stored_bytes for stream in Stream}
-            if max(output.grown()) > self._compress_bytes:
-                self._large[attempt_id] = None
-                self._rouse()
-            elif inline_output is not None and sum(sizes.values()) <= self._inline_limit_bytes:
-                kept = [
+            if (
+                inline_output is not None
+                and sum(sizes.values()) <= self._inline_limit_bytes
+                and not has_result(output.directory)
+                and None
+                not in [
                     await inline_output(attempt_id, s.value) for s, size in sizes.items() if size
                 ]
-                if None not in kept and not in_hand(attempt_id):
+            ):
+                if not in_hand(attempt_id):
                     await self._remove(attempt_id)
+            elif self._shipper is not None:
+                if known is None or attempt_id in await known([attempt_id]):
+                    await self._make_good(self._shipper, attempt_id)
+            elif max(output.grown()) > self._compress_bytes:
+                self._large[attempt_id] = None
+                self._rouse()
+
+    async def _make_good(self, shipper: OutputShipper, attempt_id: AttemptId) -> None:
+        if await self._is_shipped(shipper, attempt_id):
+            self._discardable.append(attempt_id)
+            self._rouse()
 
     async def _remove(self, attempt_id: AttemptId) -> None:
         while len(self._removable) >= _MOST_REMOVABLE and self._running is not None:
@@ -194,7 +247,7 @@ class LogKeeper:
 
     async def _clean(self) -> None:
         while not self._halting:
-            if not self._removable:
+            if not (self._removable or self._discardable):
                 await self._wake.wait()
                 continue
             # A trip to a thread costs more than a removal; what ends meanwhile shares it.
@@ -204,7 +257,17 @@ class LogKeeper:
             for attempt_id in batch:
                 self._files.forget(attempt_id)
             del self._removable[: len(batch)]
+            if self._discardable:
+                discarded, self._discardable = self._discardable, []
+                await self._discard(discarded)
             self._rouse()
+
+    async def _discard(self, attempt_ids: list[AttemptId]) -> None:
+        try:
+            await self._files.delete(attempt_ids)
+        except OSError:
+            # As above.
+            log.exception("log_removal_failed", attempt_ids=attempt_ids)
 
     def _remove_all(self, attempt_ids: list[AttemptId]) -> None:
         for attempt_id in attempt_ids:
@@ -241,3 +304,12 @@ class LogKeeper:
                 output.compress(stream, lambda: self._halting)
         if order_bytes > self._compress_bytes:
             output.compress_order(lambda: self._halting)
+
+
+def _stored_bytes(ended: Ended) -> int:
+    return ended.stdout.stored_bytes + ended.stderr.stored_bytes
+
+
+def _kept_elsewhere(ended: Ended) -> int:
+    """Bytes of both streams that travel with the report."""
+    return sum(len(ended.inline_output.get(stream.value, b"")) for stream in Stream)

@@ -1,0 +1,137 @@
+"""Output wherever it is: on this machine, among the objects, beside another control plane.
+
+1. What runs beside this control plane writes into directories here; those come first.
+2. At the end output becomes objects, and after that its directory goes. So what is not here any
+   more is there: the order of these two never misses it.
+3. What runs elsewhere is asked for there. It may end and become objects in between, so the objects
+   are looked at once more.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import anyio
+import structlog
+
+from taskyard.core.attempts import StreamSize
+from taskyard.core.errors import NotFound, StoreDamaged
+from taskyard.core.ids import AttemptId
+from taskyard.ports.errors import PortError
+from taskyard.ports.logs import LocalLogStore, LogStore, OutputSource, Stream
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+class LayeredOutput:
+    """A ``LogStore`` over several sources.
+
+    Args:
+        local: output on this machine.
+        objects: output that has ended.
+        remote: output of what runs beside other control planes, if there are any.
+    """
+
+    def __init__(
+        self, local: LocalLogStore, objects: OutputSource, remote: OutputSource | None = None
+    ) -> None:
+        self._local = local
+        self._others: Sequence[OutputSource] = (objects,) if remote is None else (objects, remote)
+        self._again: Sequence[OutputSource] = () if remote is None else (objects,)
+
+    async def size(self, attempt_id: AttemptId, stream: Stream) -> StreamSize:
+        """See the port."""
+
+        async def ask(source: LogStore | OutputSource) -> StreamSize:
+            return await source.size(attempt_id, stream)
+
+        return await self._first(attempt_id, ask, StreamSize())
+
+    async def read(self, attempt_id: AttemptId, stream: Stream, offset: int, length: int) -> bytes:
+        """See the port."""
+
+        async def ask(source: LogStore | OutputSource) -> bytes:
+            return await source.read(attempt_id, stream, offset, length)
+
+        return await self._first(attempt_id, ask, b"")
+
+    async def order(self, attempt_id: AttemptId, offset: int, length: int) -> bytes | None:
+        """See the port."""
+
+        async def ask(source: LogStore | OutputSource) -> bytes | None:
+            return await source.order(attempt_id, offset, length)
+
+        return await self._first(attempt_id, ask, None)
+
+    async def changed(
+        self, attempt_id: AttemptId, timeout_s: float, seen_bytes: int | None = None
+    ) -> bool:
+        """See the port."""
+        if self._local.holds(attempt_id):
+            return await self._local.changed(attempt_id, timeout_s, seen_bytes)
+        deadline = anyio.current_time() + timeout_s
+        async with anyio.create_task_group() as group:
+            answers: list[bool] = []
+
+            async def here() -> None:
+                # It may be about to get a directory here; until then there is nothing of it.
+                if await self._local.changed(attempt_id, timeout_s, 0):
+                    answers.append(True)
+                    group.cancel_scope.cancel()
+
+            group.start_soon(here)
+            if await self._changed_elsewhere(attempt_id, deadline, seen_bytes):
+                answers.append(True)
+            else:
+                await anyio.sleep_until(deadline)
+            group.cancel_scope.cancel()
+        return bool(answers)
+
+    async def delete(self, attempt_ids: list[AttemptId]) -> None:
+        """See the port."""
+        await self._local.delete(attempt_ids)
+        for source in self._others:
+            await source.delete(attempt_ids)
+
+    async def _changed_elsewhere(
+        self, attempt_id: AttemptId, deadline: float, seen_bytes: int | None
+    ) -> bool:
+        """Whether a source that has it says so before the deadline; False if none has it."""
+        for source in (*self._others, *self._again):
+            left_s = max(0.0, deadline - anyio.current_time())
+            try:
+                return await source.changed(attempt_id, left_s, seen_bytes)
+            except NotFound:
+                continue
+            except PortError as error:
+                log.info("output_not_followed", attempt_id=attempt_id, reason=str(error))
+        return False
+
+    async def _first(
+        self,
+        attempt_id: AttemptId,
+        ask: Callable[[LogStore | OutputSource], Awaitable[T]],
+        nothing: T,
+    ) -> T:
+        """What the first source says that has it; ``nothing`` if none has, or can be asked."""
+        damage: StoreDamaged | None = None
+        if self._local.holds(attempt_id):
+            try:
+                answer = await ask(self._local)
+            except StoreDamaged as error:
+                damage = error
+            else:
+                if self._local.holds(attempt_id):
+                    return answer
+        for source in (*self._others, *self._again):
+            try:
+                return await ask(source)
+            except NotFound:
+                continue
+            except PortError as error:
+                # What is there comes when it can be asked again; a follower waits for it.
+                log.info("output_not_reached", attempt_id=attempt_id, reason=str(error))
+        if damage is not None:
+            raise damage
+        return await ask(self._local) if self._local.holds(attempt_id) else nothing
