@@ -24,7 +24,7 @@ from taskyard.cli.doctor.server import check_parked, check_port, check_reach, ch
 from taskyard.core.instants import Instant
 from taskyard.runtimes.function import reachability
 from taskyard.store.sql.parking import put_aside
-from taskyard.store.sqlite.database import FILE_NAME, connect
+from taskyard.store.sqlite.database import FILE_NAME, SqliteDatabase
 from taskyard.store.sqlite.migrate import migrate
 
 
@@ -141,7 +141,7 @@ def test_what_is_parked_is_told(tmp_path: Path) -> None:
     found = check_parked(tmp_path)
     assert found is not None
     assert found.status is Status.OK
-    with closing(connect(tmp_path / FILE_NAME)) as connection:
+    with closing(SqliteDatabase(tmp_path / FILE_NAME).connect()) as connection:
         for number in range(4):
             put_aside(connection, "trigger", f"t{number}", "default", "no zone", Instant(number))
     found = check_parked(tmp_path)
