@@ -41,12 +41,13 @@ from taskyard.server.metrics import CountedSender, Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.pools import worker_of_host
 from taskyard.server.settings import Settings
+from taskyard.server.storage import Storage
 from taskyard.server.wiring import Adapters, Wired, wire
 from taskyard.server.workroots import open_work_root, remove_abandoned
 from taskyard.services.engine import Engine
 from taskyard.services.loops import Loop, keep_running
+from taskyard.store.sql.repositories import Repositories
 from taskyard.store.sqlite.disk_space import Reserve
-from taskyard.store.sqlite.store import SqliteStore
 from taskyard.transport.local.transport import LocalTransport
 from taskyard.worker.machine import Machine, capacity
 from taskyard.worker.output.directories import AttemptDirectories
@@ -108,11 +109,8 @@ async def assemble(
     await anyio.to_thread.run_sync(protect_data, data)
     metrics, clock, ids = Metrics(), SystemClock(), SystemIds()
     async with AsyncExitStack() as stack:
-        store = SqliteStore(
-            data, metrics.on_commit, own_process=True, reserve_bytes=settings.disk_reserve_bytes
-        )
-        await store.open()
-        stack.push_async_callback(_last, store.close)
+        storage = await _opened(settings, metrics, stack)
+        store = storage.store
 
         directories = AttemptDirectories(data / "attempts")
         files = LogFiles(directories.root, recycle=directories.recycle)
@@ -206,7 +204,15 @@ async def assemble(
                 store.tasks.inline_output,
             ),
         )
-        yield Node(engine, worker, metrics, wired, store.reserve, tuple(hosts))
+        yield Node(engine, worker, metrics, wired, storage.reserve, tuple(hosts))
+
+
+async def _opened(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Storage:
+    """The store, closed at the end. Raises as ``Storage.open``."""
+    storage = Storage(settings, metrics.on_commit, own_process=True)
+    await storage.open()
+    stack.push_async_callback(_last, storage.close)
+    return storage
 
 
 async def _work_root(data: Path, stack: AsyncExitStack) -> Path | None:
@@ -219,7 +225,7 @@ async def _work_root(data: Path, stack: AsyncExitStack) -> Path | None:
     return root.path
 
 
-async def _learn(wired: Wired, store: SqliteStore) -> None:
+async def _learn(wired: Wired, store: Repositories) -> None:
     """Begin with the numbers that the store has. Raises as it does."""
     await wired.counters.load(store.dispatch)
     await wired.engine.output.load()

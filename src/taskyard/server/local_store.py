@@ -10,10 +10,10 @@ import anyio
 from taskyard.server.clock import SystemClock
 from taskyard.server.datadir import UMASK, protect_data
 from taskyard.server.settings import Settings
+from taskyard.server.storage import Storage
 from taskyard.server.wiring import wire_access
 from taskyard.services.access.accounts import Accounts
 from taskyard.services.access.secrets import Secrets
-from taskyard.store.sqlite.store import SqliteStore
 
 
 class LocalStore:
@@ -32,14 +32,14 @@ class LocalStore:
         loaded = settings or Settings.load(None, {"data": data_directory})
         self._data = data_directory
         self._umask: int | None = None
-        self._store = SqliteStore(data_directory, reserve_bytes=loaded.disk_reserve_bytes)
-        _, self.access, self.secrets, _ = wire_access(loaded, self._store, SystemClock())
+        self._storage = Storage(loaded)
+        _, self.access, self.secrets, _ = wire_access(loaded, self._storage.store, SystemClock())
 
     async def __aenter__(self) -> Self:
         self._umask = os.umask(UMASK)
         try:
             await anyio.to_thread.run_sync(protect_data, self._data)
-            await self._store.open()
+            await self._storage.open()
         except BaseException:
             os.umask(self._umask)
             raise
@@ -52,7 +52,7 @@ class LocalStore:
         trace: TracebackType | None,
     ) -> None:
         try:
-            await self._store.close()
+            await self._storage.close()
         finally:
             if self._umask is not None:
                 os.umask(self._umask)

@@ -87,6 +87,13 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     data: Path = Path("taskyard-data")
     """Data directory; made if missing, migrated if old."""
+    database: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+    """URL of a PostgreSQL database that keeps the state, for several control planes; SQLite in
+    ``data`` when None."""
+    database_password: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+    """Its password, unless the URL has it."""
+    database_password_file: Path | None = None
+    """A file with that password in its first line."""
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     """Address the main listener is bound to."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
@@ -327,6 +334,13 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         if {"root", "0"} & set(self.work_users_allowed):
             raise InvalidInput("work_users_allowed", "root is the server itself; remove it")
         self.greencloud.check("greencloud")
+        self._check_credentials()
+
+    def _check_credentials(self) -> None:
+        if self.database is None and (self.database_password or self.database_password_file):
+            raise InvalidInput("database_password", "goes together with database")
+        if self.database_password is not None and self.database_password_file is not None:
+            raise InvalidInput("database_password", "is given twice; leave its file out, or this")
         if self.secret_key is not None:
             from taskyard.services.access.encryption import SecretKeyWrong, decode_key  # noqa: PLC0415 - loads cryptography
 
@@ -395,6 +409,26 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
             self.worker_memory_factor,
             self.worker_numa,
         )
+
+    def password_of_database(self) -> str | None:
+        """The database's password; None if the URL or the server's defaults have to do.
+
+        Raises :class:`InvalidInput` if its file cannot be read.
+        """
+        path = self.database_password_file
+        if path is None:
+            return self.database_password
+        try:
+            lines = path.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(
+                "database_password_file", f"{path} cannot be read: {error}"
+            ) from error
+        if not lines or not lines[0]:
+            raise InvalidInput(
+                "database_password_file", f"{path} has no password in its first line"
+            )
+        return lines[0]
 
     @property
     def webhooks_may_go_private(self) -> bool:

@@ -63,7 +63,7 @@ from taskyard.services.tasks.groups import Groups
 from taskyard.services.tasks.logs import Logs
 from taskyard.services.tasks.retention import Retention
 from taskyard.services.tasks.tasks import Tasks
-from taskyard.store.sqlite.store import SqliteStore
+from taskyard.store.sql.repositories import Repositories
 from taskyard.worker.output.result_files import ResultFiles
 
 KEY_NAME = "secret.key"
@@ -73,7 +73,7 @@ KEY_NAME = "secret.key"
 class Adapters:
     """What the engine stands on."""
 
-    store: SqliteStore
+    store: Repositories
     files: LogStore
     transport: Transport
     sender: HttpSender
@@ -301,7 +301,7 @@ def _mail(settings: Settings) -> SmtpMail | None:
 
 
 def wire_access(
-    settings: Settings, store: SqliteStore, clock: Clock
+    settings: Settings, store: Repositories, clock: Clock
 ) -> tuple[Encryption, Accounts, Secrets, Audit]:
     """Credentials and secrets, which the command line uses without a server too."""
     kept = store.access

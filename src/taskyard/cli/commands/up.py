@@ -16,6 +16,7 @@ def up(
     data: Path | None = None,
     host: str | None = None,
     port: Annotated[int | None, Parameter(name=["--port", "-p"])] = None,
+    database: str | None = None,
     listen: tuple[str, ...] = (),
     dev: bool = False,
     config: Path | None = None,
@@ -31,6 +32,9 @@ def up(
         data: Data directory, ./taskyard-data by default. One of an older version is migrated.
         host: Address to listen on, 127.0.0.1 by default.
         port: Port to listen on, 8000 by default.
+        database: URL of a PostgreSQL database that keeps the state, postgresql://USER@HOST/DATABASE;
+            SQLite in the data directory by default. The password may come from the environment
+            (TASKYARD_DATABASE_PASSWORD) or a file (TASKYARD_DATABASE_PASSWORD_FILE).
         listen: NAME=HOST:PORT gives one API its own address at the root; repeatable.
         dev: Development mode: well-known credentials (token dev), loopback only.
         config: Configuration file.
@@ -48,6 +52,7 @@ def up(
         "data": data,
         "host": host,
         "port": port,
+        "database": database,
         "listen": listen or None,
         "dev": dev or None,
         "log_format": log_format,
