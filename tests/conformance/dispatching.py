@@ -5,7 +5,7 @@ from typing import Any
 from fakes.specs import NOW
 from taskyard.core.attempts import Ended
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, TaskId, WorkerId
-from taskyard.core.instants import after
+from taskyard.core.instants import Instant, after
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState
 from taskyard.ports.dispatching import Placement, WorkerRecord
@@ -35,3 +35,12 @@ async def end(
     report = Ended(AttemptId(name), more.pop("token", TOKEN), after(NOW, 2), state, **more)
     changes, refused = await store.dispatch.apply([report], after(NOW, 3), [0.5])
     return [change.kind for change in changes], refused
+
+
+async def renewed(
+    store: Any, worker_id: WorkerId, incarnation: IncarnationId, now: Instant = NOW
+) -> bool:
+    """Have a worker's lease extended; whether it holds."""
+    held = await store.dispatch.renew([(worker_id, incarnation)], now)
+    assert held <= {worker_id}
+    return bool(held)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dispatching import TOKEN, W1, end, placement
+from dispatching import TOKEN, W1, end, placement, renewed
 from msgspec.structs import replace
 
 from fakes.specs import NOW, WS, new_task
@@ -238,11 +238,9 @@ async def test_a_new_incarnation_takes_over(store: Any) -> None:
     again = replace(W1, incarnation=IncarnationId("life-2"), joined_at=after(NOW, 9))
     (attempt,) = await store.dispatch.join(again)
     assert attempt == replace(placed.attempt, incarnation=again.incarnation)
-    assert not await store.dispatch.renew(W1.id, W1.incarnation, NOW, after(NOW, 20))
+    assert not await renewed(store, W1.id, W1.incarnation)
     assert await store.dispatch.lose(W1.id, W1.incarnation, NOW) == []
-    assert await store.dispatch.renew(W1.id, again.incarnation, after(NOW, 9), after(NOW, 20))
-    ((attempt, _, _),) = await store.dispatch.running()
-    assert attempt.lease_expires_at == after(NOW, 20)
+    assert await renewed(store, W1.id, again.incarnation, after(NOW, 9))
     assert await store.dispatch.workers() == [replace(again, beat_at=after(NOW, 9))]
     assert await end(store) == (["succeeded"], [])
 
@@ -251,7 +249,7 @@ async def test_a_lost_worker_cannot_renew(store: Any) -> None:
     """It has to join again, and starts with nothing."""
     await run(store, new_task())
     await store.dispatch.lose(W1.id, W1.incarnation, NOW)
-    assert not await store.dispatch.renew(W1.id, W1.incarnation, NOW, after(NOW, 20))
+    assert not await renewed(store, W1.id, W1.incarnation)
     assert (await store.dispatch.workers())[0].state == "lost"
     assert await store.dispatch.lose(W1.id, W1.incarnation, NOW) == []
     assert await store.dispatch.join(W1) == []
@@ -265,7 +263,7 @@ async def test_a_draining_worker_takes_nothing_new(store: Any) -> None:
     record = await store.dispatch.set_draining(W1.id, draining=True)
     assert (record.state, record.draining) == ("draining", True)
     assert await store.dispatch.place([placement(new.id, stored.seq, "b")], NOW) == ([], [])
-    assert await store.dispatch.renew(W1.id, W1.incarnation, NOW, after(NOW, 20))
+    assert await renewed(store, W1.id, W1.incarnation)
     again = replace(W1, incarnation=IncarnationId("life-2"))
     assert [one.id for one in await store.dispatch.join(again)] == [kept.attempt.id]
     assert await store.dispatch.workers() == [replace(again, state="draining", draining=True)]

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from dispatching import W1, placement
+from dispatching import W1, placement, renewed
 from invariants import check_invariants
 from msgspec.structs import replace
 from racing import Clients, answers, refusals
@@ -177,7 +177,7 @@ async def test_a_worker_that_joins_is_known_to_both(clients: Clients) -> None:
         assert refusals(outcomes) in ([], [NotFound])
         (found,) = [record for record in await other.dispatch.workers() if record.id == life.id]
         assert found.draining == (not refusals(outcomes))
-        assert await one.dispatch.renew(life.id, life.incarnation, NOW, after(NOW, 20))
+        assert await renewed(one, life.id, life.incarnation)
 
 
 async def test_maintenance_has_one_state(complete_clients: Clients) -> None:

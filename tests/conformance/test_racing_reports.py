@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from dispatching import TOKEN, W1, placement
+from dispatching import TOKEN, W1, placement, renewed
 from invariants import check_invariants
 from msgspec.structs import replace
 from racing import Clients, answers, refusals
@@ -265,11 +265,10 @@ async def test_a_worker_that_renews_is_not_lost_as_well(clients: Clients) -> Non
         await one.tasks.submit_placed(new, None, plan)
         await clients.race(
             partial(one.dispatch.lose, life.id, life.incarnation, LATER),
-            partial(other.dispatch.renew, life.id, life.incarnation, LATER, after(LATER, 20)),
+            partial(renewed, other, life.id, life.incarnation, LATER),
         )
         assert (await one.dispatch.workers())[0].state == "lost"
-        renewal = other.dispatch.renew(life.id, life.incarnation, LATER, after(LATER, 20))
-        assert not await renewal
+        assert not await renewed(other, life.id, life.incarnation, LATER)
         assert await other.dispatch.running() == []
     await check_invariants(clients.first)
 

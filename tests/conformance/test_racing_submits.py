@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from dispatching import TOKEN, W1, placement
+from dispatching import TOKEN, W1, placement, renewed
 from invariants import check_invariants
 from msgspec.structs import replace
 from racing import Clients, answers, refusals
@@ -350,12 +350,10 @@ async def test_one_incarnation_of_a_worker_is_the_present_one(clients: Clients) 
                 partial(other.dispatch.join, lives[1]),
             )
         )
-        renewed = [
-            await one.dispatch.renew(W1.id, life.incarnation, NOW, after(NOW, 20)) for life in lives
-        ]
-        assert sorted(renewed) == [False, True]
+        hold = [await renewed(one, W1.id, life.incarnation) for life in lives]
+        assert sorted(hold) == [False, True]
         (record,) = await other.dispatch.workers()
-        assert record.incarnation == lives[renewed.index(True)].incarnation
+        assert record.incarnation == lives[hold.index(True)].incarnation
         attempt = await other.tasks.attempt(WS, name)
         assert attempt.incarnation == record.incarnation
     await check_invariants(clients.first)

@@ -122,8 +122,8 @@ class World:
         containers: ContainerRule = ContainerRule(),  # noqa: B008 - frozen
         steps_per_s: int | None = None,
     ) -> None:
-        self.store = store or MemoryStore()
         self.clock = clock or VirtualClock()
+        self.store = store or MemoryStore(now=self.clock.now)
         self.ids = ids or CountingIds()
         self.transport = FakeTransport()
         self.logs = FakeLogs()

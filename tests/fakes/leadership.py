@@ -6,24 +6,34 @@ from collections.abc import Callable
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
-from taskyard.core.errors import NotFound
+from taskyard.core.errors import NotFound, NotLeading
 from taskyard.core.ids import PlaneId, Term
 from taskyard.core.instants import SECOND, Instant, after
 from taskyard.core.leadership import HOLD_S, Hold, claimed
 from taskyard.ports.leadership import Claimed, Plane, PlaneRecord
 
 
-def _real() -> Instant:
+def real_now() -> Instant:
+    """The machine's clock."""
     return Instant(round(time.time() * SECOND))
 
 
 class MemoryLeadership:
     """Implements ``ports.leadership.LeadershipStore``, by any clock."""
 
-    def __init__(self, now: Callable[[], Instant] = _real) -> None:
+    def __init__(self, now: Callable[[], Instant] = real_now) -> None:
         self._now = now
         self._hold: Hold | None = None
         self._planes: dict[PlaneId, PlaneRecord] = {}
+
+    def leads(self, term: Term | None) -> bool:
+        """Whether no later term than this one has begun; None always does."""
+        return term is None or (self._hold is not None and self._hold.term == term)
+
+    def check(self, term: Term | None) -> None:
+        """Raise ``NotLeading`` unless it does."""
+        if not self.leads(term):
+            raise NotLeading
 
     async def register(self, plane: Plane) -> None:
         """See the port."""

@@ -1,13 +1,13 @@
 """The store ports in memory: the reference model, asked asynchronously."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
-from fakes.leadership import MemoryLeadership
+from fakes.leadership import MemoryLeadership, real_now
 from fakes.model import ModelStore
 from taskyard.core.attempts import Attempt, Report, ran_s
 from taskyard.core.changes import Change, Event
@@ -19,6 +19,7 @@ from taskyard.core.ids import (
     IncarnationId,
     LeaseToken,
     TaskId,
+    Term,
     WorkerId,
     WorkspaceName,
 )
@@ -26,7 +27,16 @@ from taskyard.core.instants import Instant
 from taskyard.core.scheduling.requirements import ReadyTask, requirements_of
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import NewTask, Task
-from taskyard.ports.dispatching import Backlog, PlacedAttempt, Placement, Running, WorkerRecord
+from taskyard.ports.dispatching import (
+    LEASE_S,
+    Backlog,
+    Holder,
+    PlacedAttempt,
+    Placement,
+    Running,
+    WorkerLease,
+    WorkerRecord,
+)
 from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery
 from taskyard.ports.workspaces import GroupRecord
 
@@ -34,8 +44,9 @@ from taskyard.ports.workspaces import GroupRecord
 class MemoryTasks:
     """Implements ``ports.store.TaskStore``."""
 
-    def __init__(self, model: ModelStore) -> None:
+    def __init__(self, model: ModelStore, leadership: MemoryLeadership) -> None:
         self._model = model
+        self._leadership = leadership
 
     async def submit(self, tasks: Sequence[NewTask], actor: str | None) -> list[Submitted]:
         """See the port."""
@@ -49,6 +60,8 @@ class MemoryTasks:
         """See the port."""
         await checkpoint()
         _check_text([task])
+        if not self._leadership.leads(placement.term):
+            return self._model.submit([task], actor)[0]
         return self._model.submit_placed(task, actor, placement)
 
     async def task(self, workspace: WorkspaceName, task_id: TaskId) -> Task:
@@ -238,8 +251,9 @@ class MemoryGroups:
 class MemoryDispatch:
     """Implements ``ports.dispatching.DispatchStore``."""
 
-    def __init__(self, model: ModelStore) -> None:
+    def __init__(self, model: ModelStore, leadership: MemoryLeadership) -> None:
         self._model = model
+        self._leadership = leadership
 
     async def backlogs(self) -> list[Backlog]:
         """See the port."""
@@ -274,6 +288,8 @@ class MemoryDispatch:
     ) -> tuple[list[PlacedAttempt], list[Change]]:
         """See the port."""
         await checkpoint()
+        for one in placements:
+            self._leadership.check(one.term)
         return self._model.place(placements, now)
 
     async def apply(
@@ -288,29 +304,47 @@ class MemoryDispatch:
         await checkpoint()
         return self._model.next_due()
 
-    async def due(self, now: Instant, limit: int) -> list[Change]:
+    async def due(self, now: Instant, limit: int, term: Term | None = None) -> list[Change]:
         """See the port."""
         await checkpoint()
+        self._leadership.check(term)
         return self._model.due(now, limit)
 
-    async def join(self, worker: WorkerRecord) -> list[Attempt]:
+    async def join(self, worker: WorkerRecord, lease_s: float = LEASE_S) -> list[Attempt]:
         """See the port."""
         await checkpoint()
-        return self._model.join(worker)
+        return self._model.join(worker, lease_s)
+
+    async def describe(self, worker: WorkerRecord) -> bool:
+        """See the port."""
+        await checkpoint()
+        return self._model.describe(worker)
 
     async def renew(
-        self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant, until: Instant
-    ) -> bool:
+        self, holders: Sequence[Holder], now: Instant, lease_s: float = LEASE_S
+    ) -> frozenset[WorkerId]:
         """See the port."""
         await checkpoint()
-        return self._model.renew(worker_id, incarnation, now, until)
+        return self._model.renew(holders, now, lease_s)
+
+    async def leases(self) -> list[WorkerLease]:
+        """See the port."""
+        await checkpoint()
+        return self._model.leases()
 
     async def lose(
-        self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant
+        self,
+        worker_id: WorkerId,
+        incarnation: IncarnationId,
+        now: Instant,
+        *,
+        term: Term | None = None,
+        only_expired: bool = False,
     ) -> list[Change]:
         """See the port."""
         await checkpoint()
-        return self._model.lose(worker_id, incarnation, now)
+        self._leadership.check(term)
+        return self._model.lose(worker_id, incarnation, now, only_expired=only_expired)
 
     async def workers(self) -> list[WorkerRecord]:
         """See the port."""
@@ -345,12 +379,17 @@ class MemoryDispatch:
 class MemoryStore:
     """All of it on one model, in the shape of ``SqliteStore``."""
 
-    def __init__(self, model: ModelStore | None = None) -> None:
+    def __init__(
+        self, model: ModelStore | None = None, now: Callable[[], Instant] = real_now
+    ) -> None:
+        """Empty, by the clock ``now`` where the port says the store's."""
         self.model = model or ModelStore()
-        self.tasks: Any = MemoryTasks(self.model)
+        self.model.store_now = now
+        leadership = MemoryLeadership(now)
+        self.tasks: Any = MemoryTasks(self.model, leadership)
         self.groups: Any = MemoryGroups(self.model)
-        self.dispatch: Any = MemoryDispatch(self.model)
-        self.leadership: Any = MemoryLeadership()
+        self.dispatch: Any = MemoryDispatch(self.model, leadership)
+        self.leadership: Any = leadership
 
     async def close(self) -> None:
         """Nothing is open."""

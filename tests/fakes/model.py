@@ -20,8 +20,8 @@ from taskyard.core.attempts import (
 from taskyard.core.changes import Change
 from taskyard.core.cron import CatchUp
 from taskyard.core.errors import IllegalTransition, NotFound
-from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
-from taskyard.core.instants import Instant, rfc3339
+from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkerId, WorkspaceName
+from taskyard.core.instants import Instant, after, rfc3339, seconds_between
 from taskyard.core.states import (
     ENDED_ATTEMPT,
     TERMINAL,
@@ -33,7 +33,14 @@ from taskyard.core.states import (
     next_task_state,
 )
 from taskyard.core.tasks import NewTask
-from taskyard.ports.dispatching import PlacedAttempt, Placement, WorkerRecord
+from taskyard.ports.dispatching import (
+    LEASE_S,
+    Holder,
+    PlacedAttempt,
+    Placement,
+    WorkerLease,
+    WorkerRecord,
+)
 from taskyard.ports.store import CancelOutcome, Submitted
 
 
@@ -329,8 +336,9 @@ class ModelStore(ModelState):
                 changes.append(self._move(task, TaskEvent.DUE, "due", now))
         return changes
 
-    def join(self, worker: WorkerRecord) -> list[Attempt]:
+    def join(self, worker: WorkerRecord, lease_s: float = LEASE_S) -> list[Attempt]:
         """What the worker is to hold."""
+        self.leases_until[worker.id] = after(self.store_now(), lease_s)
         before = self.workers.get(worker.id)
         if before is not None and before.draining:
             worker = replace(worker, draining=True, state="draining")
@@ -350,21 +358,42 @@ class ModelStore(ModelState):
         self.workers[worker_id] = replace(worker, draining=draining, state=state)
         return self.workers[worker_id]
 
-    def renew(self, worker_id: str, incarnation: str, now: Instant, until: Instant) -> bool:
+    def renew(self, holders: Sequence[Holder], now: Instant, lease_s: float) -> frozenset[WorkerId]:
+        """Which are the present ones."""
+        held = set()
+        for worker_id, incarnation in holders:
+            worker = self.workers.get(worker_id)
+            if worker is None or worker.incarnation != incarnation or worker.state == "lost":
+                continue
+            self.workers[worker_id] = replace(worker, beat_at=now)
+            self.leases_until[worker_id] = after(self.store_now(), lease_s)
+            held.add(worker_id)
+        return frozenset(held)
+
+    def describe(self, worker: WorkerRecord) -> bool:
         """Whether it is the present one."""
-        worker = self.workers.get(worker_id)
-        if worker is None or worker.incarnation != incarnation or worker.state == "lost":
+        known = self.workers.get(worker.id)
+        if known is None or known.incarnation != worker.incarnation:
             return False
-        self.workers[worker_id] = replace(worker, beat_at=now)
-        for attempt in self.running():
-            if attempt.worker_id == worker_id:
-                self.held[attempt.id] = replace(attempt, lease_expires_at=until)
+        self.workers[worker.id] = replace(known, statuses=worker.statuses, runtimes=worker.runtimes)
         return True
 
-    def lose(self, worker_id: str, incarnation: str, now: Instant) -> list[Change]:
+    def leases(self) -> list[WorkerLease]:
+        """All workers with what is left."""
+        now = self.store_now()
+        return [
+            WorkerLease(one, seconds_between(now, self.leases_until[one.id]))
+            for _, one in sorted(self.workers.items())
+        ]
+
+    def lose(
+        self, worker_id: WorkerId, incarnation: str, now: Instant, *, only_expired: bool = False
+    ) -> list[Change]:
         """What becomes of its attempts."""
         worker = self.workers.get(worker_id)
         if worker is None or worker.incarnation != incarnation:
+            return []
+        if only_expired and self.leases_until[worker_id] > self.store_now():
             return []
         self.workers[worker_id] = replace(worker, state="lost")
         changes = []

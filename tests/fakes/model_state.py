@@ -1,10 +1,12 @@
 """What the reference model of the store holds, how it is looked at, and how it moves."""
 
 from collections import Counter
+from collections.abc import Callable
 from uuid import UUID, uuid5
 
 from msgspec.structs import replace
 
+from fakes.leadership import real_now
 from taskyard.core.access.redaction import redact_text
 from taskyard.core.attempts import Attempt, Ended
 from taskyard.core.changes import Change, Event
@@ -44,6 +46,9 @@ class ModelState:
         self.held: dict[AttemptId, Attempt] = {}
         self.output: dict[tuple[AttemptId, str], bytes] = {}
         self.workers: dict[str, WorkerRecord] = {}
+        self.leases_until: dict[str, Instant] = {}
+        self.store_now: Callable[[], Instant] = real_now
+        """The store's own clock."""
         self.settings: dict[tuple[WorkspaceName, GroupName], GroupRecord] = {}
         self.last_seq = 0
 

@@ -203,10 +203,10 @@ class EngineRules(MachineBase):
     @rule(worker=WORKERS, stale=st.booleans())
     def renew(self, worker: WorkerId, stale: bool) -> None:
         incarnation = self.incarnation(worker, stale=stale)
-        until = after(self.now, 10)
+        holders = [(worker, incarnation)]
         self.both(
-            self.store.dispatch.renew(worker, incarnation, self.now, until),
-            lambda: self.model.renew(worker, incarnation, self.now, until),
+            self.store.dispatch.renew(holders, self.now, 10.0),
+            lambda: self.model.renew(holders, self.now, 10.0),
         )
 
     @rule(worker=WORKERS, stale=st.sampled_from([False, False, True]))

@@ -181,7 +181,6 @@ PLANNED = {
         incarnation="i",
         now=0,
     ),
-    "renew leases": named("dispatch", "renew_leases", worker_id="none", until=0),
     "adopt": named("dispatch", "adopt_attempts", worker_id="none", incarnation=""),
 }
 

@@ -18,7 +18,7 @@ from taskyard.store.postgres.migrate import migrate
 from taskyard.store.sqlite.database import FILE_NAME
 
 TYPES = {"bigint": "INTEGER", "text": "TEXT", "bytea": "BLOB", "double precision": "REAL"}
-POSTGRES_ONLY = {"installation", "planes", "leadership", "changes"}
+POSTGRES_ONLY = {"installation", "changes"}
 POSTGRES_ONLY |= {"objects", "object_orphans", "object_chunks"}
 """Tables that only several control planes need."""
 

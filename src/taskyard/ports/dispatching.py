@@ -4,7 +4,7 @@ Beside it: what waits for the wall clock, and entries that background work could
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -16,7 +16,9 @@ from taskyard.core.ids import (
     GroupName,
     IncarnationId,
     LeaseToken,
+    PlaneId,
     TaskId,
+    Term,
     WorkerId,
     WorkspaceName,
 )
@@ -27,6 +29,12 @@ from taskyard.core.scheduling.requirements import ReadyTask, Requirements
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Task
 
+LEASE_S: Final = 10.0
+"""How long a worker may be silent before its attempts can be given to another one."""
+ONLY_PLANE: Final = PlaneId("")
+"""Stands for the control plane of an installation that has one."""
+Holder = tuple[WorkerId, IncarnationId]
+"""One life of a worker."""
 ParkedKind = Literal["task", "job", "schedule", "trigger", "delivery", "attempt"]
 
 
@@ -51,6 +59,8 @@ class Placement(Struct, frozen=True):
     incarnation: IncarnationId
     allotted: CpuAllocation | None = None
     """The cores it got, if its task asks for whole ones; kept with the attempt's resources."""
+    term: Term | None = None
+    """In which it was decided: it counts only while no later one has begun. None: always."""
 
 
 class PlacedAttempt(Struct, frozen=True):
@@ -81,13 +91,23 @@ class WorkerRecord(Struct, frozen=True):
     draining: bool = False
     """Whether an operator has it drained, in this and every later incarnation."""
     statuses: dict[str, RuntimeStatus] = {}
-    """Its runtimes as last heard; not stored."""
+    """Its runtimes as last heard."""
     topology: Topology = Topology()
-    """Its nodes and cores; not stored."""
+    """Its nodes and cores."""
     tags: tuple[str, ...] = ()
-    """Given by its operator; not stored."""
+    """Given by its operator."""
     metadata: dict[str, str] = {}
-    """Given by its operator; not stored."""
+    """Given by its operator."""
+    plane_id: PlaneId = ONLY_PLANE
+    """The control plane beside which it lives."""
+
+
+class WorkerLease(Struct, frozen=True):
+    """A worker, and how long its lease holds."""
+
+    record: WorkerRecord
+    left_s: float
+    """Seconds by the store's clock; not positive once the lease has run out."""
 
 
 class Running(NamedTuple):
@@ -125,7 +145,11 @@ class DispatchStore(Protocol):
     async def place(
         self, placements: Sequence[Placement], now: Instant
     ) -> tuple[list[PlacedAttempt], list[Change]]:
-        """Commit attempts and leases for those tasks that are still queued; others are left out."""
+        """Commit attempts and leases for those tasks that are still queued; others are left out.
+
+        Raises ``NotLeading`` if a placement was decided in a term that has ended: then nothing
+        is changed.
+        """
         ...
 
     async def apply(
@@ -143,28 +167,53 @@ class DispatchStore(Protocol):
         """When :meth:`due` will next have anything to do; None for never."""
         ...
 
-    async def due(self, now: Instant, limit: int) -> list[Change]:
+    async def due(self, now: Instant, limit: int, term: Term | None = None) -> list[Change]:
         """Queue what has become due, fire recurring tasks, expire what is too late.
 
         At most about ``limit`` changes at a time; call again while there are any. One firing time
-        of a recurring task never yields two tasks.
+        of a recurring task never yields two tasks. Raises ``NotLeading`` if ``term`` has ended;
+        without one it is done whoever leads.
         """
         ...
 
-    async def join(self, worker: WorkerRecord) -> list[Attempt]:
-        """Register an incarnation, move its worker's unended attempts to it, and return those."""
+    async def join(self, worker: WorkerRecord, lease_s: float = LEASE_S) -> list[Attempt]:
+        """Register an incarnation, move its worker's unended attempts to it, and return those.
+
+        Its lease holds for ``lease_s`` from now, by the store's clock.
+        """
+        ...
+
+    async def describe(self, worker: WorkerRecord) -> bool:
+        """Store what an incarnation says of its runtimes; False if it is not the present one."""
         ...
 
     async def renew(
-        self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant, until: Instant
-    ) -> bool:
-        """Extend all leases of an incarnation; False if it is not the present one or was lost."""
+        self, holders: Sequence[Holder], now: Instant, lease_s: float = LEASE_S
+    ) -> frozenset[WorkerId]:
+        """Extend the leases of these incarnations, all in one statement, by the store's clock.
+
+        Answers which hold. The others are not their workers' present ones, or were lost.
+        """
+        ...
+
+    async def leases(self) -> list[WorkerLease]:
+        """All workers that were not forgotten."""
         ...
 
     async def lose(
-        self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant
+        self,
+        worker_id: WorkerId,
+        incarnation: IncarnationId,
+        now: Instant,
+        *,
+        term: Term | None = None,
+        only_expired: bool = False,
     ) -> list[Change]:
-        """Fence an incarnation: its attempts end as lost, their tasks requeue or fail by policy."""
+        """Fence an incarnation: its attempts end as lost, their tasks requeue or fail by policy.
+
+        Nothing happens if it is not the present one, or, with ``only_expired``, while its lease
+        holds. Raises ``NotLeading`` as :meth:`due`.
+        """
         ...
 
     async def workers(self) -> list[WorkerRecord]:

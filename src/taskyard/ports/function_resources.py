@@ -9,7 +9,7 @@ from taskyard.core.changes import Change
 from taskyard.core.functions.functions import FunctionId
 from taskyard.core.functions.invocations import Allowance, CallCounts, Invocation, InvocationView
 from taskyard.core.functions.resources import FunctionResource, Schedule, Trigger
-from taskyard.core.ids import WorkspaceName
+from taskyard.core.ids import Term, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.tasks import NewTask
 
@@ -131,20 +131,28 @@ class InvocationStore(Protocol):
         ...
 
     async def fire(
-        self, schedule: Schedule, was: Instant, to: Instant | None, issue: NewInvocation | None
+        self,
+        schedule: Schedule,
+        was: Instant,
+        to: Instant | None,
+        issue: NewInvocation | None,
+        term: Term | None = None,
     ) -> Change | None:
         """Let a schedule go on to its next firing, and store the call of this one.
 
         None if somebody did that before, if there is no call, or if its allowance is spent. It goes
-        on to None if it fires no more. Raises ``Conflict`` as :meth:`issue`.
+        on to None if it fires no more. Raises ``Conflict`` as :meth:`issue`, and ``NotLeading`` if
+        ``term`` has ended; without one it is done whoever leads.
         """
         ...
 
-    async def complete(self, call_id: str, issues: Sequence[NewInvocation]) -> list[Change]:
+    async def complete(
+        self, call_id: str, issues: Sequence[NewInvocation], term: Term | None = None
+    ) -> list[Change]:
         """Store what follows an ended call, once; without those whose allowance is spent.
 
         Nothing if that was done before, or there is no such call. Raises ``Conflict`` as
-        :meth:`issue`; then the call is not settled.
+        :meth:`issue`, and ``NotLeading`` as :meth:`fire`; then the call is not settled.
         """
         ...
 

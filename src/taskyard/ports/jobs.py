@@ -6,7 +6,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from taskyard.core.changes import Change
-from taskyard.core.ids import GroupName, TaskId, WorkspaceName
+from taskyard.core.ids import GroupName, TaskId, Term, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.jobs import Execution, Job, JobDefinition, JobGroup, JobKey, JobLine, JobMoment
 from taskyard.core.notifications.messages import Message
@@ -134,10 +134,11 @@ class JobStore(Protocol):
         """When a job starts next by itself."""
         ...
 
-    async def start_due(self, now: Instant, limit: int) -> list[Change]:
+    async def start_due(self, now: Instant, limit: int, term: Term | None = None) -> list[Change]:
         """Make the executions that are due, earliest first, and move their jobs on.
 
         Each start is made once, whoever else looks. A job that cannot be started is put aside.
+        Raises ``NotLeading`` if ``term`` has ended; without one it is done whoever leads.
         """
         ...
 
@@ -153,14 +154,20 @@ class JobStore(Protocol):
         ...
 
     async def complete(
-        self, task_id: TaskId, moment: JobMoment, messages: Sequence[Message], now: Instant
+        self,
+        task_id: TaskId,
+        moment: JobMoment,
+        messages: Sequence[Message],
+        now: Instant,
+        term: Term | None = None,
     ) -> tuple[list[Change], int]:
         """Store what follows from a moment: messages, and with the end a retry if one is granted.
 
         However often it is called, each follows once. Answers with the changes, and how many
         messages are new: none for what was dealt with to the end, or is no execution.
 
-        Raises ``IllegalTransition`` for the end of an execution that has not ended.
+        Raises ``IllegalTransition`` for the end of an execution that has not ended, and
+        ``NotLeading`` as :meth:`start_due`.
         """
         ...
 

@@ -55,7 +55,11 @@ class EngineEnd(Protocol):
         ...
 
     async def beat(self, heartbeat: Heartbeat) -> bool:
-        """Renew this worker's leases. False: it is fenced and must join again."""
+        """Renew this worker's leases. False: it is fenced and must join again.
+
+        Raises ``StaleLease`` if its lease is about to end and cannot be renewed: it must kill what
+        it runs, and join again.
+        """
         ...
 
     async def report(self, reports: list[Report]) -> list[LeaseToken]:

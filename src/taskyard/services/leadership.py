@@ -34,7 +34,14 @@ RESIGN_S: Final = 2.0
 FORGET_S: Final = 24 * 3600.0
 """How long a plane that is gone is still shown."""
 
+TermSource = Callable[[], Term | None]
+"""In which term this plane leads; see :attr:`Leadership.term`."""
+
 log = structlog.get_logger(__name__)
+
+
+def no_term() -> None:
+    """The term source of the only control plane there is."""
 
 
 async def _nothing() -> None:

@@ -11,7 +11,7 @@ import structlog
 from taskyard.core.attempts import Attempt, Ended, Report
 from taskyard.core.availability import available
 from taskyard.core.circuit_breaker import CircuitRule
-from taskyard.core.errors import Unavailable
+from taskyard.core.errors import StaleLease, Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.core.states import Reason
@@ -260,13 +260,27 @@ class Worker:
             statuses = dict(self._runtimes.statuses)
             beat = Heartbeat(self.worker_id, self._incarnation, self._clock.now(), statuses)
             try:
-                with anyio.fail_after(_BEAT_TIMEOUT_S):
-                    holds = await self._present_engine.beat(beat)
-                if not holds:
-                    _log.warning("fenced; joining again", incarnation=self._incarnation)
-                    await self._join_again()
+                await self._beat_once(beat)
             except Exception as error:  # noqa: BLE001 - top of the loop: the next beat tries again
                 _log.warning("heartbeat failed", error=repr(error))
+
+    async def _beat_once(self, beat: Heartbeat) -> None:
+        try:
+            with anyio.fail_after(_BEAT_TIMEOUT_S):
+                holds = await self._present_engine.beat(beat)
+        except StaleLease:
+            await self._abandon()
+            return
+        if not holds:
+            _log.warning("fenced; joining again", incarnation=self._incarnation)
+            await self._join_again()
+
+    async def _abandon(self) -> None:
+        """Kill everything, as it may soon run elsewhere, and join again."""
+        _log.error("lease lapsed; killing what runs", incarnation=self._incarnation)
+        for holding in list(self._held.values()):
+            await self._kill_outright(holding)
+        await self._join_again()
 
     async def _join_again(self) -> None:
         async with self._joining:

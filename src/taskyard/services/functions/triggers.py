@@ -25,6 +25,7 @@ from taskyard.ports.dispatching import ParkingStore
 from taskyard.ports.function_resources import FunctionResourceStore, InvocationStore, NewInvocation
 from taskyard.services.functions.calls import CallFailed
 from taskyard.services.functions.invocations import Invocations
+from taskyard.services.leadership import TermSource, no_term
 from taskyard.services.notifications.bus import Bus
 
 AT_ONCE: Final = 100
@@ -46,7 +47,9 @@ class Triggers:
         parking: ParkingStore,
         bus: Bus,
         clock: Clock,
+        term: TermSource = no_term,
     ) -> None:
+        self._term = term
         self._parking = parking
         self._function_resources = function_resources
         self._store = store
@@ -128,7 +131,7 @@ class Triggers:
                 issue = self._issue(caller, one.next_id, request, origin)
                 if issue is not None:
                     issues.append(issue)
-        changes = await self._store.complete(call.id, issues)
+        changes = await self._store.complete(call.id, issues, self._term())
         self._bus.publish(changes)
         if len(changes) < len(issues):
             log.info("calls_left_out", after=call.id, count=len(issues) - len(changes))
@@ -191,7 +194,7 @@ class Triggers:
             caller = Caller(f"schedule {schedule.id}", schedule.workspace, Role.WRITE)
             origin = CallOrigin(schedule_id=schedule.id)
             issue = self._issue(caller, schedule.function_id, request_of(schedule), origin)
-        change = await self._store.fire(schedule, was, to, issue)
+        change = await self._store.fire(schedule, was, to, issue, self._term())
         if change is not None:
             self._bus.publish((change,))
         elif issue is not None:

@@ -21,6 +21,7 @@ from taskyard.core.notifications.messages import Message
 from taskyard.core.states import TERMINAL
 from taskyard.ports.clock import Clock
 from taskyard.ports.jobs import JobStore, Owed, Reporter
+from taskyard.services.leadership import TermSource, no_term
 from taskyard.services.notifications.bus import Bus
 
 AT_ONCE: Final = 100
@@ -43,8 +44,10 @@ class JobTimers:
         bus: Bus,
         clock: Clock,
         poke_sender: Callable[[], None] = lambda: None,
+        term: TermSource = no_term,
     ) -> None:
         """Prepare; ``poke_sender`` is called when there are messages to send."""
+        self._term = term
         self._store = store
         self._bus = bus
         self._clock = clock
@@ -87,7 +90,7 @@ class JobTimers:
                 await self._rest(self._moved, pause)
 
     async def _start_due(self) -> float:
-        changes = await self._store.start_due(self._clock.now(), AT_ONCE)
+        changes = await self._store.start_due(self._clock.now(), AT_ONCE, self._term())
         self._bus.publish(changes)
         if changes:
             return 0.0
@@ -158,7 +161,9 @@ class JobTimers:
             messages += await self._worded(owed, moment)
         elif not messages:
             return
-        changes, new = await self._store.complete(task_id, moment, messages, self._clock.now())
+        changes, new = await self._store.complete(
+            task_id, moment, messages, self._clock.now(), self._term()
+        )
         self._bus.publish(changes)
         if new:
             self._poke_sender()

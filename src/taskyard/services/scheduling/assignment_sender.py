@@ -50,6 +50,10 @@ class AssignmentSender:
         """Have this sent by the next :meth:`send_waiting`."""
         self._waiting.append(placed)
 
+    def drop(self) -> None:
+        """Forget what waits."""
+        self._waiting.clear()
+
     async def send_waiting(self) -> None:
         """Send what waits, unless it has ended meanwhile. Raises as :meth:`send`."""
         if self._waiting:

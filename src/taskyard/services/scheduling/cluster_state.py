@@ -45,6 +45,13 @@ class ClusterState:
         self._held: dict[AttemptId, Reservation] = {}
         self._draining: set[WorkerId] = set()
 
+    def clear(self) -> None:
+        """Forget every worker and everything held."""
+        self.fleet = Fleet()
+        self._present.clear()
+        self._held.clear()
+        self._draining.clear()
+
     def join(self, record: WorkerRecord) -> None:
         """A worker is here; what attempts hold on it already is counted."""
         draining = record.id in self._draining

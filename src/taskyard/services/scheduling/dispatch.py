@@ -11,8 +11,8 @@ import structlog
 
 from taskyard.core.changes import Change
 from taskyard.core.errors import Overloaded, Unavailable
-from taskyard.core.ids import AttemptId, WorkerId
-from taskyard.core.instants import after
+from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
+from taskyard.core.instants import Instant, after
 from taskyard.core.resources import Capacity
 from taskyard.core.scheduling.candidates import Chosen
 from taskyard.core.scheduling.fairness import ReadyQueues
@@ -26,6 +26,7 @@ from taskyard.core.states import Reason, TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.dispatching import (
+    LEASE_S,
     DispatchStore,
     PlacedAttempt,
     Placement,
@@ -34,6 +35,7 @@ from taskyard.ports.dispatching import (
 )
 from taskyard.ports.transport import Transport
 from taskyard.ports.workspaces import GroupStore
+from taskyard.services.leadership import TermSource, no_term
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.assignment_sender import AssignmentSender
 from taskyard.services.scheduling.assignments import Assignments
@@ -43,8 +45,6 @@ from taskyard.services.scheduling.rule_budget import RuleBudgetSource
 
 AT_ONCE = 64
 """Tasks placed in one plan."""
-LEASE_S = 10.0
-"""How long a worker may be silent before its attempts can be given to another one."""
 TROUBLE_PAUSE_S = 0.5
 STEPS_PAUSE_S = 0.02
 """Until tasks have another round whose policies could not be evaluated in the last one."""
@@ -68,9 +68,13 @@ class Dispatch:
         ids: Ids,
         pools: Pools | None = None,
         steps: RuleBudgetSource | None = None,
+        term: TermSource = no_term,
     ) -> None:
         self._store = store
         self._groups = groups
+        self._term = term
+        self.is_active = True
+        """Whether it places tasks and knows what runs. Only a leader's does."""
         self._handover = AssignmentSender(
             store, transport, assignments, kill, bus, cluster, clock, ids
         )
@@ -83,6 +87,8 @@ class Dispatch:
         self._steps = steps or RuleBudgetSource()
         self._limited: set[QueueKey] = set()
         self._limits_read = 0
+        self._ended_meanwhile: set[AttemptId] | None = None
+        """Attempts of whose end was heard while :meth:`load` read what is running."""
         self._placing: set[AttemptId] = set()
         self._doubtful: list[Placement] = []
         """Placements whose commit failed: nobody can say yet whether it came about."""
@@ -92,15 +98,38 @@ class Dispatch:
         self._stop_listening = bus.listen(self._on_changes)
 
     async def load(self) -> None:
-        """Learn from the store what is running, limited and ready. Call once, before ``run``."""
+        """Learn from the store what is running, limited and ready, before ``run``.
+
+        Call it once, and again after each :meth:`drop`. Changes are followed from here on.
+        """
+        self.is_active = True
+        self._ended_meanwhile = set()
         for record in await self._store.workers():
             if record.draining:
                 self._cluster.drain(record.id, draining=True)
         for running in await self._store.running():
-            self._hold(running)
+            if running.attempt.id not in self._ended_meanwhile:
+                self._hold(running)
         await self.limits_changed()
         for backlog in await self._store.backlogs():
             self._queues.mark_more(QueueKey(backlog.workspace, backlog.group))
+        self._ended_meanwhile = None
+
+    def drop(self) -> None:
+        """Forget everything, and place nothing until :meth:`load`; :meth:`run` has ended.
+
+        What was placed and not sent is sent by whoever leads next, as its worker joins again.
+        """
+        self.is_active = False
+        self._ended_meanwhile = None
+        self._queues = ReadyQueues(self._pools)
+        self._limited.clear()
+        self._limits_read += 1
+        self._placing.clear()
+        self._doubtful.clear()
+        self._handover.drop()
+        self._cluster.clear()
+        self._tell_watchers()
 
     async def run(self) -> None:
         """Place tasks until cancelled."""
@@ -140,7 +169,7 @@ class Dispatch:
 
         Whoever asks says what came of it: :meth:`stored`, or :meth:`mark_uncertain`.
         """
-        if task.state is not TaskState.QUEUED:
+        if task.state is not TaskState.QUEUED or not self.is_active or self._is_loading:
             return None
         now, steps = self._clock.now(), self._steps.now()
         chosen = self._queues.try_place(ready_task(task, 0), self._cluster.fleet, now, steps)
@@ -148,6 +177,8 @@ class Dispatch:
 
     def stored(self, placement: Placement, placed: PlacedAttempt | None) -> None:
         """A task was stored with its placement, and has been announced; None: without it."""
+        if placement.attempt_id not in self._placing:
+            return  # Planned before everything was dropped.
         self._placing.discard(placement.attempt_id)
         if placed is None:
             self._free(placement.attempt_id)
@@ -157,12 +188,16 @@ class Dispatch:
 
     def mark_uncertain(self, placement: Placement) -> None:
         """It is unknown whether a task was stored with its placement."""
+        if placement.attempt_id not in self._placing:
+            return  # As above.
         self._placing.discard(placement.attempt_id)
         self._doubtful.append(placement)
         self._wake.set()
 
     async def limits_changed(self) -> None:
         """Read limits and pauses again."""
+        if not self.is_active:
+            return
         self._limits_read += 1
         turn = self._limits_read
         workspaces, groups = await self._groups.limits()
@@ -199,17 +234,32 @@ class Dispatch:
 
     def joined(self, record: WorkerRecord) -> None:
         """A worker is here."""
+        if not self.is_active:
+            return
         self._cluster.join(record)
         self._tell_watchers()
         self.wake()
 
+    def heard(self, worker_id: WorkerId, incarnation: IncarnationId, at: Instant) -> None:
+        """A worker gave a sign of life elsewhere."""
+        self._cluster.beat(worker_id, incarnation, at)
+
+    def resend(self, placed: PlacedAttempt) -> None:
+        """Have an attempt sent to its worker, perhaps once more."""
+        self._handover.later(placed)
+        self._wake.set()
+
     def left(self, worker_id: WorkerId) -> None:
         """A worker is gone; nothing more is placed on it."""
+        if not self.is_active:
+            return
         self._cluster.leave(worker_id)
         self._tell_watchers()
 
     def drained(self, worker_id: WorkerId, *, draining: bool) -> None:
         """An operator has a worker drained, or lets it take tasks again."""
+        if not self.is_active:
+            return
         self._cluster.drain(worker_id, draining=draining)
         self._tell_watchers()
         self.wake()
@@ -280,6 +330,7 @@ class Dispatch:
             worker_id=chosen.worker_id,
             incarnation=chosen.incarnation,
             allotted=chosen.granted.allotted,
+            term=self._term(),
         )
         key = QueueKey(chosen.task.workspace, chosen.task.group)
         held = Reservation(chosen.worker_id, key, chosen.granted, chosen.pool)
@@ -301,6 +352,10 @@ class Dispatch:
             if held is not None:
                 self._queues.reread(held.key)
 
+    @property
+    def _is_loading(self) -> bool:
+        return self._ended_meanwhile is not None
+
     def _tell_watchers(self) -> None:
         for watcher in self._watchers:
             watcher()
@@ -319,10 +374,15 @@ class Dispatch:
         return held
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
+        if not self.is_active:
+            return
         for change in changes:
             if change.was is TaskState.RUNNING and change.state is not TaskState.RUNNING:
                 if change.attempt_id is not None:
                     self._free(change.attempt_id)
+                    if self._ended_meanwhile is not None:
+                        # The store may have been asked before it.
+                        self._ended_meanwhile.add(change.attempt_id)
             elif change.was is TaskState.QUEUED and change.state is not TaskState.RUNNING:
                 self._queues.remove(change.workspace, change.group, change.seq)
             if change.ready is not None:

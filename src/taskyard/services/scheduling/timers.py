@@ -12,6 +12,7 @@ from taskyard.core.instants import SECOND, seconds_between
 from taskyard.core.states import TaskState
 from taskyard.ports.clock import Clock
 from taskyard.ports.dispatching import DispatchStore, TimingStore
+from taskyard.services.leadership import TermSource, no_term
 from taskyard.services.notifications.bus import Bus
 
 AT_ONCE = 500
@@ -29,8 +30,11 @@ What NTP does by slewing stays far below."""
 class Timers:
     """Sleeps until the next moment at which something waiting changes by itself."""
 
-    def __init__(self, store: DispatchStore, bus: Bus, clock: Clock) -> None:
+    def __init__(
+        self, store: DispatchStore, bus: Bus, clock: Clock, term: TermSource = no_term
+    ) -> None:
         self._store = store
+        self._term = term
         self._bus = bus
         self._clock = clock
         self._wake = anyio.Event()
@@ -50,7 +54,7 @@ class Timers:
 
     async def _round(self) -> float:
         """Do what is due; answers with the seconds until there is more."""
-        changes = await self._store.due(self._clock.now(), AT_ONCE)
+        changes = await self._store.due(self._clock.now(), AT_ONCE, self._term())
         self._bus.publish(changes)
         if changes:
             return 0.0

@@ -1,13 +1,14 @@
 """What workers may call: joining, heartbeats, and reports about attempts."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from taskyard.core.attempts import Attempt, Report
-from taskyard.core.errors import NotFound, StaleLease
-from taskyard.core.ids import LeaseToken
+from taskyard.core.errors import NotFound, StaleLease, Unavailable
+from taskyard.core.ids import LeaseToken, PlaneId, WorkerId
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.dispatching import DispatchStore, WorkerRecord
+from taskyard.ports.dispatching import ONLY_PLANE, DispatchStore, WorkerRecord
 from taskyard.ports.runtime import Assignment
 from taskyard.ports.store import TaskStore
 from taskyard.ports.transport import Heartbeat, Hello
@@ -17,6 +18,7 @@ from taskyard.services.scheduling.cluster_state import ClusterState
 from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.scheduling.leases import Leases
+from taskyard.services.scheduling.plane_workers import PlaneWorkers
 
 
 class Arrivals(Protocol):
@@ -55,7 +57,14 @@ class WorkerGateway:
         clock: Clock,
         ids: Ids,
         calls: Arrivals | None = None,
+        beside: PlaneWorkers | None = None,
+        plane_id: PlaneId = ONLY_PLANE,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Prepare; ``beside`` are the workers of this plane, if there are several planes."""
+        self._beside = beside
+        self._plane_id = plane_id
+        self._monotonic = monotonic
         self._calls = calls or _Nobody()
         self._store = store
         self._tasks = tasks
@@ -70,7 +79,8 @@ class WorkerGateway:
 
     async def joined(self, hello: Hello) -> list[Attempt]:
         """See the port."""
-        now = self._clock.now()
+        await self._lose_lapsed(hello.worker_id)
+        now, asked_at = self._clock.now(), self._monotonic()
         record = WorkerRecord(
             id=hello.worker_id,
             incarnation=hello.incarnation,
@@ -84,27 +94,47 @@ class WorkerGateway:
             topology=hello.topology,
             tags=hello.tags,
             metadata=hello.metadata,
+            plane_id=self._plane_id,
         )
         attempts = await self._store.join(record)
         for attempt in attempts:
             task = await self._tasks.task(attempt.workspace, attempt.task_id)
             if task.kill_requested_at is not None:
                 await self._kill.resume(attempt, task.spec.kill_signal, task.spec.kill_grace_s)
-        self._leases.joined(record.id)
+        self._leases.joined(record.id, record.incarnation, asked_at)
+        if self._beside is not None:
+            self._beside.join(record)
         self._dispatch.joined(record)
         return attempts
+
+    async def _lose_lapsed(self, worker_id: WorkerId) -> None:
+        """Have run elsewhere what a worker has stopped because its lease was about to end."""
+        incarnation = self._leases.lapsed(worker_id)
+        if incarnation is not None:
+            now = self._clock.now()
+            self._bus.publish(await self._store.lose(worker_id, incarnation, now))
 
     async def beat(self, heartbeat: Heartbeat) -> bool:
         """See the port. Never waits for the store, which may be late while its worker is not."""
         worker_id, incarnation = heartbeat.worker_id, heartbeat.incarnation
-        if not self._cluster.beat(worker_id, incarnation, self._clock.now()):
+        here = self._cluster if self._beside is None else self._beside
+        if self._leases.lapsed(worker_id) == incarnation:
+            raise StaleLease
+        if not here.beat(worker_id, incarnation, self._clock.now()):
             return False
-        if heartbeat.statuses is not None and self._cluster.tell(worker_id, heartbeat.statuses):
+        if heartbeat.statuses is not None and here.tell(worker_id, heartbeat.statuses):
             self._dispatch.wake()
         return not self._leases.is_fenced(worker_id, incarnation)
 
     async def report(self, reports: list[Report]) -> list[LeaseToken]:
-        """See the port."""
+        """See the port. Raises ``Unavailable`` while a worker's lease has lapsed.
+
+        What it stopped for that did not end by itself, and runs elsewhere; see :meth:`joined`.
+        """
+        if self._beside is not None and any(
+            self._leases.lapsed(one.id) is not None for one in self._beside.records()
+        ):
+            raise Unavailable("the lease of a worker could not be renewed in time")
         chances = [self._ids.chance() for _ in reports]
         changes, refused = await self._store.apply(reports, self._clock.now(), chances)
         self._calls.arrived(reports)

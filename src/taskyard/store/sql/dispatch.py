@@ -5,8 +5,10 @@ from functools import partial
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from taskyard.core.attempts import Attempt, Report
+from taskyard.core.availability import RuntimeStatus
 from taskyard.core.changes import Change
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import (
@@ -14,15 +16,27 @@ from taskyard.core.ids import (
     GroupName,
     IncarnationId,
     LeaseToken,
+    Term,
     WorkerId,
     WorkspaceName,
 )
-from taskyard.core.instants import Instant
+from taskyard.core.instants import SECOND, Instant
 from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.cpu_allocation import Topology
 from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.states import TaskState
-from taskyard.ports.dispatching import Backlog, PlacedAttempt, Placement, Running, WorkerRecord
+from taskyard.ports.dispatching import (
+    LEASE_S,
+    Backlog,
+    Holder,
+    PlacedAttempt,
+    Placement,
+    Running,
+    WorkerLease,
+    WorkerRecord,
+)
 from taskyard.store.sql.connection import Connection, Row
+from taskyard.store.sql.leadership import check_term
 from taskyard.store.sql.parking import guarded, put_aside
 from taskyard.store.sql.prune import prune
 from taskyard.store.sql.reports import apply_reports, lose_attempt
@@ -85,6 +99,8 @@ class SqlDispatch(Repository):
         """See the port."""
 
         def write(connection: Connection) -> tuple[list[PlacedAttempt], list[Change]]:
+            for term in {one.term for one in placements}:
+                check_term(connection, term)
             # All at once, or, where one of them cannot be read, one by one.
             placed: list[PlacedAttempt] = []
             parked: list[Change] = []
@@ -167,14 +183,17 @@ class SqlDispatch(Repository):
         return Instant(moment) if moment is not None else None
 
     @writes
-    async def due(self, now: Instant, limit: int) -> list[Change]:
+    async def due(self, now: Instant, limit: int, term: Term | None = None) -> list[Change]:
         """See the port."""
-        return await self._session.write(
-            lambda connection: run_due(connection, self._session, now, limit)
-        )
+
+        def write(connection: Connection) -> list[Change]:
+            check_term(connection, term)
+            return run_due(connection, self._session, now, limit)
+
+        return await self._session.write(write)
 
     @writes
-    async def join(self, worker: WorkerRecord) -> list[Attempt]:
+    async def join(self, worker: WorkerRecord, lease_s: float = LEASE_S) -> list[Attempt]:
         """See the port."""
 
         def write(connection: Connection) -> list[Attempt]:
@@ -190,6 +209,9 @@ class SqlDispatch(Repository):
                     "joined_at": worker.joined_at,
                     "beat_at": worker.beat_at,
                     "state": worker.state,
+                    "plane_id": worker.plane_id,
+                    "details": text(_details(worker)),
+                    "lease": round(lease_s * SECOND),
                 },
             )
             parameters = {"worker_id": worker.id, "incarnation": worker.incarnation}
@@ -200,29 +222,56 @@ class SqlDispatch(Repository):
         return await self._session.write_urgently(write)
 
     @writes
-    async def renew(
-        self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant, until: Instant
-    ) -> bool:
+    async def describe(self, worker: WorkerRecord) -> bool:
         """See the port."""
+        parameters = {
+            "id": worker.id,
+            "incarnation": worker.incarnation,
+            "runtimes": text(worker.runtimes),
+            "details": text(_details(worker)),
+        }
 
         def write(connection: Connection) -> bool:
-            parameters = {"worker_id": worker_id, "incarnation": incarnation, "now": now}
-            if connection.execute("dispatch.renew_worker", parameters).rowcount != 1:
-                return False
-            connection.execute("dispatch.renew_leases", {"worker_id": worker_id, "until": until})
-            return True
+            return connection.execute("dispatch.describe_worker", parameters).rowcount == 1
 
         return await self._session.write(write)
 
     @writes
+    async def renew(
+        self, holders: Sequence[Holder], now: Instant, lease_s: float = LEASE_S
+    ) -> frozenset[WorkerId]:
+        """See the port."""
+        lives = sorted(incarnation for _, incarnation in holders)
+        parameters = {"incarnations": text(lives), "now": now, "lease": round(lease_s * SECOND)}
+
+        def write(connection: Connection) -> frozenset[WorkerId]:
+            renewed = connection.execute("dispatch.renew_workers", parameters).fetchall()
+            return frozenset(WorkerId(row[0]) for row in renewed)
+
+        return await self._session.write(write)
+
+    async def leases(self) -> list[WorkerLease]:
+        """See the port."""
+        rows = await self._session.read(lambda c: c.execute("dispatch.all_leases").fetchall())
+        return readable(_lease_of, rows)
+
+    @writes
     async def lose(
-        self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant
+        self,
+        worker_id: WorkerId,
+        incarnation: IncarnationId,
+        now: Instant,
+        *,
+        term: Term | None = None,
+        only_expired: bool = False,
     ) -> list[Change]:
         """See the port."""
+        query = "dispatch.lose_expired_worker" if only_expired else "dispatch.lose_worker"
 
         def write(connection: Connection) -> list[Change]:
+            check_term(connection, term)
             parameters = {"worker_id": worker_id, "incarnation": incarnation}
-            if connection.execute("dispatch.lose_worker", parameters).rowcount != 1:
+            if connection.execute(query, parameters).rowcount != 1:
                 return []
             rows = connection.execute(
                 "tasks.attempts_unended_of", {"worker_id": worker_id}
@@ -289,7 +338,28 @@ class SqlDispatch(Repository):
         )
 
 
+class _Details(Struct, frozen=True, omit_defaults=True):
+    """What is stored of a worker in one column."""
+
+    statuses: dict[str, RuntimeStatus] = {}
+    topology: Topology = Topology()
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}
+
+
+_stored_details: Final = msgspec.json.Decoder(_Details).decode
+
+
+def _details(worker: WorkerRecord) -> _Details:
+    return _Details(worker.statuses, worker.topology, worker.tags, worker.metadata)
+
+
+def _lease_of(row: Row) -> WorkerLease:
+    return WorkerLease(_worker_of(row), row[12] / SECOND)
+
+
 def _worker_of(row: Row) -> WorkerRecord:
+    details = _stored_details(row[11])
     return WorkerRecord(
         id=row[0],
         incarnation=row[1],
@@ -301,4 +371,9 @@ def _worker_of(row: Row) -> WorkerRecord:
         beat_at=row[7],
         state=row[8],
         draining=bool(row[9]),
+        statuses=details.statuses,
+        topology=details.topology,
+        tags=details.tags,
+        metadata=details.metadata,
+        plane_id=row[10],
     )

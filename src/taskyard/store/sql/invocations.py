@@ -18,11 +18,12 @@ from taskyard.core.functions.invocations import (
     InvocationView,
 )
 from taskyard.core.functions.resources import Schedule
-from taskyard.core.ids import TaskId, WorkerId, WorkspaceName
+from taskyard.core.ids import TaskId, Term, WorkerId, WorkspaceName
 from taskyard.core.instants import DAY, Instant
 from taskyard.core.states import Reason, TaskState
 from taskyard.ports.function_resources import NewInvocation
 from taskyard.store.sql.connection import Connection, Row
+from taskyard.store.sql.leadership import check_term
 from taskyard.store.sql.parking import readmit
 from taskyard.store.sql.rows import text
 from taskyard.store.sql.submits import Submit
@@ -67,11 +68,17 @@ class SqlInvocations(Repository):
 
     @writes
     async def fire(
-        self, schedule: Schedule, was: Instant, to: Instant | None, issue: NewInvocation | None
+        self,
+        schedule: Schedule,
+        was: Instant,
+        to: Instant | None,
+        issue: NewInvocation | None,
+        term: Term | None = None,
     ) -> Change | None:
         """See the port."""
 
         def write(connection: Connection) -> Change | None:
+            check_term(connection, term)
             values = {
                 "id": schedule.id,
                 "workspace": schedule.workspace,
@@ -88,10 +95,13 @@ class SqlInvocations(Repository):
         return await self._session.write(write)
 
     @writes
-    async def complete(self, call_id: str, issues: Sequence[NewInvocation]) -> list[Change]:
+    async def complete(
+        self, call_id: str, issues: Sequence[NewInvocation], term: Term | None = None
+    ) -> list[Change]:
         """See the port."""
 
         def write(connection: Connection) -> list[Change]:
+            check_term(connection, term)
             if not connection.execute("endpoints.settle", {"id": call_id}).rowcount:
                 return []
             return self._store_allowed(connection, issues)

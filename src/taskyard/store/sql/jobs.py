@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from taskyard.core.changes import Change
 from taskyard.core.errors import Conflict, IllegalTransition, NotFound, TaskyardError
-from taskyard.core.ids import GroupName, TaskId, WorkspaceName
+from taskyard.core.ids import GroupName, TaskId, Term, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.jobs import (
     Execution,
@@ -38,6 +38,7 @@ from taskyard.store.sql.job_rows import (
     open_group,
     text_of,
 )
+from taskyard.store.sql.leadership import check_term
 from taskyard.store.sql.parking import guarded, put_aside, readmit
 from taskyard.store.sql.submits import Submit
 from taskyard.store.sql.tasks import SqlTasks
@@ -244,10 +245,11 @@ class SqlJobs(Repository):
         return None if found is None else Instant(found)
 
     @writes
-    async def start_due(self, now: Instant, limit: int) -> list[Change]:
+    async def start_due(self, now: Instant, limit: int, term: Term | None = None) -> list[Change]:
         """See the port."""
 
         def write(connection: Connection) -> list[Change]:
+            check_term(connection, term)
             rows = connection.execute("jobs.due_jobs", {"now": now, "limit": limit}).fetchall()
             changes = []
             for row in rows:
@@ -280,11 +282,17 @@ class SqlJobs(Repository):
 
     @writes
     async def complete(
-        self, task_id: TaskId, moment: JobMoment, messages: Sequence[Message], now: Instant
+        self,
+        task_id: TaskId,
+        moment: JobMoment,
+        messages: Sequence[Message],
+        now: Instant,
+        term: Term | None = None,
     ) -> tuple[list[Change], int]:
         """See the port."""
 
         def write(connection: Connection) -> tuple[list[Change], int]:
+            check_term(connection, term)
             row = connection.execute("jobs.execution_of_task", {"task_id": task_id}).fetchone()
             if row is None or row[2]:
                 return [], 0

@@ -4,8 +4,8 @@ Those of this package are what all databases understand. A database that needs o
 has files of the same names in its own package, which replace them query by query.
 
 In a query, ``{task}`` stands for a list of columns of ``columns.sql``, ``{t.task}`` for the same of
-the table called ``t``, and ``{{query}}`` for the text of another query of the same file. Values are
-``:name`` or ``?``.
+the table called ``t``, ``{{query}}`` for the text of another query of the same file, and
+``{{file.query}}`` for one of another file. Values are ``:name`` or ``?``.
 """
 
 import re
@@ -19,7 +19,7 @@ _HEAD: Final = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _COMMENT: Final = re.compile(r"^\s*--.*\n", re.MULTILINE)
 _COLUMNS: Final = re.compile(r"^-- columns: (\w+)\n((?:[^\n-].*\n)+)", re.MULTILINE)
 _COLUMNS_IN_BRACES: Final = re.compile(r"\{(\w+\.)?(\w+)\}")
-_QUERY_IN_BRACES: Final = re.compile(r"\{\{(\w+)\}\}")
+_QUERY_IN_BRACES: Final = re.compile(r"\{\{([\w.]+)\}\}")
 
 
 @cache
@@ -61,7 +61,7 @@ def _filled(name: str, texts: dict[str, str], columns: dict[str, list[str]]) -> 
     file = name.partition(".")[0]
 
     def other(match: re.Match[str]) -> str:
-        return texts[f"{file}.{match[1]}"]
+        return texts[match[1] if "." in match[1] else f"{file}.{match[1]}"]
 
     return _COLUMNS_IN_BRACES.sub(_lister(columns), _QUERY_IN_BRACES.sub(other, texts[name]))
 

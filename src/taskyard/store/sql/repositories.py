@@ -7,6 +7,7 @@ from taskyard.store.sql.functions import SqlFunctions
 from taskyard.store.sql.groups import SqlGroups
 from taskyard.store.sql.invocations import SqlInvocations
 from taskyard.store.sql.jobs import SqlJobs
+from taskyard.store.sql.leadership import SqlLeadership
 from taskyard.store.sql.lists import SqlLists
 from taskyard.store.sql.maintenance import SqlMaintenance
 from taskyard.store.sql.output import SqlOutputTotals
@@ -34,6 +35,7 @@ class Repositories:
         self.timing = SqlTiming(session)
         self.output = SqlOutputTotals(session)
         self.parking = SqlParking(session)
+        self.leadership = SqlLeadership(session)
         self.maintenance = SqlMaintenance(session)
         self.workspace_users = SqlWorkspaceUsers(session)
         self.access = SqlAccessStore(session)

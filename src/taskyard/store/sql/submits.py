@@ -20,13 +20,14 @@ import msgspec
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.errors import InvalidInput, TaskyardError
-from taskyard.core.ids import IncarnationId, WorkerId, WorkspaceName
+from taskyard.core.ids import IncarnationId, Term, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import Placement
 from taskyard.ports.store import Submitted
 from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.leadership import leads
 from taskyard.store.sql.rows import attempt_row, storable_row
 from taskyard.store.sql.transactions import Session
 
@@ -67,7 +68,7 @@ class Submits:
         self._seqs: Iterator[int] = iter(())
         self._fresh: list[Fresh] = []
         self._keys: Keys = {}
-        self._workers: dict[tuple[WorkerId, IncarnationId], bool] = {}
+        self._workers: dict[tuple[WorkerId, IncarnationId, Term | None], bool] = {}
 
     def store(self, submits: Sequence[Submit]) -> list[list[Submitted] | TaskyardError]:
         """Store what can be stored; one outcome for each submit."""
@@ -114,12 +115,15 @@ class Submits:
         return results
 
     def _takes_tasks(self, placement: Placement) -> bool:
-        """Whether a worker is still the one that was chosen, and not draining."""
-        chosen = (placement.worker_id, placement.incarnation)
+        """Whether a worker is still the one that was chosen, and not draining; by a leader."""
+        chosen = (placement.worker_id, placement.incarnation, placement.term)
         known = self._workers.get(chosen)
         if known is None:
-            row = self._connection.execute("dispatch.worker_ready", chosen).fetchone()
-            known = self._workers[chosen] = row is not None
+            known = leads(self._connection, placement.term)
+            if known:
+                row = self._connection.execute("dispatch.worker_ready", chosen[:2]).fetchone()
+                known = row is not None
+            self._workers[chosen] = known
         return known
 
     def _write(self) -> None:

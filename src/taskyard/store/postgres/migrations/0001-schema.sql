@@ -182,6 +182,9 @@ CREATE TABLE workers (
     beat_at     bigint NOT NULL,
     state       text COLLATE "C" NOT NULL,
     draining    bigint NOT NULL DEFAULT 0,
+    plane_id    text COLLATE "C" NOT NULL DEFAULT '',
+    lease_expires_at bigint NOT NULL DEFAULT 0,
+    details     text COLLATE "C" NOT NULL DEFAULT '{}',
     CHECK (state IN ('ready', 'draining', 'lost'))
 ) WITH (
     fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500

@@ -28,3 +28,7 @@ kill_requested_at, finished_at, reason, message, schedule_id, due_at, retry_of, 
 -- columns: delivery
 number, id, workspace, task_id, attempt_id, event, url, state, created_at, attempt_count,
 next_at, delivered_at, last_status, last_error
+
+-- columns: worker
+id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state, draining,
+plane_id, details

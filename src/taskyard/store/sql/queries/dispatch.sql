@@ -98,11 +98,14 @@ WHERE seq = :seq AND state = 'scheduled' AND start_at = :due_at;
 SELECT 1 FROM tasks WHERE schedule_id = :schedule_id AND due_at = :due_at;
 
 -- name: upsert_worker
-INSERT INTO workers (id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state)
-VALUES (:id, :incarnation, :hostname, :version, :capacity, :runtimes, :joined_at, :beat_at, :state)
+INSERT INTO workers (id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state,
+                     plane_id, details, lease_expires_at)
+VALUES (:id, :incarnation, :hostname, :version, :capacity, :runtimes, :joined_at, :beat_at, :state,
+        :plane_id, :details, ({{clock.now}}) + :lease)
 ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, hostname = excluded.hostname,
     version = excluded.version, capacity = excluded.capacity, runtimes = excluded.runtimes,
-    joined_at = excluded.joined_at, beat_at = excluded.beat_at,
+    joined_at = excluded.joined_at, beat_at = excluded.beat_at, plane_id = excluded.plane_id,
+    details = excluded.details, lease_expires_at = excluded.lease_expires_at,
     state = CASE WHEN draining THEN 'draining' ELSE excluded.state END;
 
 -- name: set_draining
@@ -111,25 +114,34 @@ UPDATE workers
 SET draining = :draining,
     state = CASE WHEN state = 'lost' THEN state WHEN :draining THEN 'draining' ELSE 'ready' END
 WHERE id = :id
-RETURNING id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state, draining;
+RETURNING {worker};
 
 -- name: adopt_attempts
 -- A new incarnation of a worker takes over what the one before it held.
 UPDATE attempts SET incarnation = :incarnation WHERE worker_id = :worker_id AND finished_at IS NULL;
 
--- name: renew_worker
-UPDATE workers SET beat_at = :now
-WHERE id = :worker_id AND incarnation = :incarnation AND state != 'lost';
+-- name: describe_worker
+UPDATE workers SET runtimes = :runtimes, details = :details
+WHERE id = :id AND incarnation = :incarnation;
 
--- name: renew_leases
-UPDATE attempts SET lease_expires_at = :until WHERE worker_id = :worker_id AND finished_at IS NULL;
+-- name: renew_workers
+-- The leases of all these lives at once; a life has a name that no other one ever has.
+UPDATE workers SET beat_at = :now, lease_expires_at = ({{clock.now}}) + :lease
+WHERE incarnation IN (SELECT value FROM json_each(:incarnations)) AND state != 'lost'
+RETURNING id, incarnation;
 
 -- name: lose_worker
 UPDATE workers SET state = 'lost' WHERE id = :worker_id AND incarnation = :incarnation;
 
+-- name: lose_expired_worker
+UPDATE workers SET state = 'lost'
+WHERE id = :worker_id AND incarnation = :incarnation AND lease_expires_at <= ({{clock.now}});
+
 -- name: all_workers
-SELECT id, incarnation, hostname, version, capacity, runtimes, joined_at, beat_at, state, draining
-FROM workers ORDER BY id;
+SELECT {worker} FROM workers ORDER BY id;
+
+-- name: all_leases
+SELECT {worker}, lease_expires_at - ({{clock.now}}) FROM workers ORDER BY id;
 
 -- name: ended_counts
 -- How many ended tasks each workspace keeps.

@@ -1,0 +1,184 @@
+"""The workers of all control planes, as their leader sees them: those whose leases hold.
+
+Whoever judges must itself be able to look: nobody is given up while the store is late, nor soon
+after, since then leases ran out that nobody could renew.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import structlog
+from msgspec.structs import replace
+
+from taskyard.core.errors import NotFound, Overloaded, Unavailable
+from taskyard.core.ids import PlaneId, WorkerId
+from taskyard.core.states import AttemptState
+from taskyard.ports.clock import Clock
+from taskyard.ports.dispatching import DispatchStore, PlacedAttempt, WorkerLease, WorkerRecord
+from taskyard.ports.store import TaskStore
+from taskyard.services.leadership import TermSource
+from taskyard.services.notifications.bus import Bus
+from taskyard.services.scheduling.dispatch import Dispatch
+from taskyard.services.scheduling.kill import KillOrders
+
+TICK_S: Final = 0.5
+PROMPT_S: Final = 1.0
+"""A store that takes longer than this to answer is late."""
+GRACE_S: Final = 3.0
+"""For how long nobody is judged after the store was late, and after this plane began to lead."""
+RECONCILE_S: Final = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class FleetWatch:
+    """A loop of the leader's that looks twice a second."""
+
+    def __init__(
+        self,
+        store: DispatchStore,
+        tasks: TaskStore,
+        dispatch: Dispatch,
+        kill: KillOrders,
+        bus: Bus,
+        clock: Clock,
+        monotonic: Callable[[], float],
+        term: TermSource,
+    ) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._dispatch = dispatch
+        self._kill = kill
+        self._bus = bus
+        self._clock = clock
+        self._monotonic = monotonic
+        self._term = term
+        self._known: dict[WorkerId, WorkerRecord] = {}
+        self._judges_from = 0.0
+        self._looked = 0.0
+
+    async def enter(self) -> None:
+        """Learn who is there, and take over what the leader before left half done."""
+        self._spare()
+        self._looked = self._monotonic()
+        self._compare({one.record.id: one for one in await self._store.leases()})
+        await self.resume()
+
+    def drop(self) -> None:
+        """Forget everything."""
+        self._known.clear()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        reconciled = self._monotonic()
+        while True:
+            await self._clock.sleep(TICK_S)
+            try:
+                await self._look()
+                if self._monotonic() - reconciled > RECONCILE_S:
+                    await self._dispatch.reconcile()
+                    await self.resume()
+                    reconciled = self._monotonic()
+            except (Unavailable, Overloaded) as error:
+                self._spare()
+                log.warning("fleet_unknown", reason=str(error))
+
+    async def resume(self) -> None:
+        """Send what was assigned and did not start, and orders to kill, once more.
+
+        Whoever was to send them may have died, or their message may have been lost. A worker that
+        has them takes no notice.
+        """
+        for running in await self._store.running():
+            attempt = running.attempt
+            try:
+                task = await self._tasks.task(attempt.workspace, attempt.task_id)
+            except NotFound:
+                continue
+            if task.current_attempt != attempt.id:
+                continue
+            if task.kill_requested_at is not None:
+                await self._kill.resume(attempt, task.spec.kill_signal, task.spec.kill_grace_s)
+            if attempt.state is AttemptState.ASSIGNED:
+                self._dispatch.resend(PlacedAttempt(attempt, task))
+
+    async def _look(self) -> None:
+        asked_at = self._monotonic()
+        # Whoever was kept from running cannot tell what happened meanwhile.
+        if asked_at - self._looked > 2 * TICK_S + PROMPT_S:
+            self._spare()
+        leases = {one.record.id: one for one in await self._store.leases()}
+        self._looked = self._monotonic()
+        if self._looked - asked_at > PROMPT_S:
+            log.warning("store_late", seconds=round(self._looked - asked_at, 1))
+            self._spare()
+        self._compare(leases)
+        if self._monotonic() >= self._judges_from:
+            for one in leases.values():
+                if one.left_s <= 0 and one.record.state != "lost":
+                    await self._lose(one.record)
+
+    def _spare(self) -> None:
+        self._judges_from = self._monotonic() + GRACE_S
+
+    def _compare(self, leases: Mapping[WorkerId, WorkerLease]) -> None:
+        """Bring what the scheduler knows up to date."""
+        for worker_id in list(self._known):
+            if worker_id not in leases or leases[worker_id].record.state == "lost":
+                self._leave(worker_id)
+        for worker_id, one in leases.items():
+            if one.left_s > 0 and one.record.state != "lost":
+                self._meet(worker_id, one.record)
+
+    def _meet(self, worker_id: WorkerId, record: WorkerRecord) -> None:
+        known = self._known.get(worker_id)
+        self._known[worker_id] = record
+        if known is None or _described(known) != _described(record):
+            self._dispatch.drained(worker_id, draining=record.draining)
+            self._dispatch.joined(record)
+        elif known.draining != record.draining:
+            self._dispatch.drained(worker_id, draining=record.draining)
+        self._dispatch.heard(worker_id, record.incarnation, record.beat_at)
+
+    def _leave(self, worker_id: WorkerId) -> None:
+        if self._known.pop(worker_id, None) is not None:
+            self._dispatch.left(worker_id)
+
+    async def _lose(self, record: WorkerRecord) -> None:
+        self._leave(record.id)
+        try:
+            changes = await self._store.lose(
+                record.id,
+                record.incarnation,
+                self._clock.now(),
+                term=self._term(),
+                only_expired=True,
+            )
+        except (Unavailable, Overloaded):
+            raise
+        except Exception:
+            # A defect must not keep the others' attempts from being given to somebody else.
+            log.exception("worker_not_given_up", worker_id=record.id)
+            return
+        log.warning("worker_lost", worker_id=record.id, incarnation=record.incarnation)
+        self._bus.publish(changes)
+
+
+def _described(record: WorkerRecord) -> WorkerRecord:
+    """What the scheduler has to know of a worker."""
+    return replace(record, beat_at=record.joined_at, state="", draining=False)
+
+
+class PlaneOfWorkers:
+    """Beside which control plane each worker lives, as of a moment ago."""
+
+    def __init__(self) -> None:
+        self._planes: dict[WorkerId, PlaneId] = {}
+
+    def learn(self, leases: list[WorkerLease]) -> None:
+        """What the store says now."""
+        self._planes = {one.record.id: one.record.plane_id for one in leases}
+
+    def plane_of(self, worker_id: WorkerId) -> PlaneId | None:
+        """None if nobody knows."""
+        return self._planes.get(worker_id)

@@ -1,0 +1,88 @@
+"""What every store promises of workers' leases: they hold by the store's clock, and decide."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+from dispatching import W1, placement
+from invariants import check_invariants
+from msgspec.structs import replace
+from racing import Clients
+
+from fakes.specs import NOW, WS, new_task
+from taskyard.core.ids import IncarnationId, PlaneId, WorkerId
+from taskyard.core.instants import after
+
+pytestmark = pytest.mark.anyio
+W2 = replace(
+    W1, id=WorkerId("w2"), incarnation=IncarnationId("life-of-2"), plane_id=PlaneId("plane-a")
+)
+
+
+async def left(store: Any) -> dict[str, float]:
+    """Seconds that each worker's lease holds."""
+    return {one.record.id: one.left_s for one in await store.dispatch.leases()}
+
+
+async def test_a_worker_joins_with_a_lease(clients: Clients) -> None:
+    """By the store's clock; with all that is to be known of it."""
+    store = clients.first
+    await store.dispatch.join(W2, 60.0)
+    (found,) = [one for one in await store.dispatch.leases() if one.record.id == W2.id]
+    assert found.record == W2
+    assert found.left_s == pytest.approx(60, abs=2)
+    assert W2 in await store.dispatch.workers()
+
+
+async def test_all_leases_of_a_plane_are_renewed_at_once(clients: Clients) -> None:
+    """But those of lives that are over, or were given up."""
+    store = clients.first
+    await store.dispatch.join(W1, 1.0)
+    await store.dispatch.join(W2, 1.0)
+    lives = [(W1.id, W1.incarnation), (W2.id, W2.incarnation), (W2.id, IncarnationId("before"))]
+    assert await store.dispatch.renew(lives, after(NOW, 1), 60.0) == {W1.id, W2.id}
+    assert await left(store) == pytest.approx({W1.id: 60, W2.id: 60}, abs=2)
+    assert {one.beat_at for one in await store.dispatch.workers()} == {after(NOW, 1)}
+    await store.dispatch.lose(W1.id, W1.incarnation, NOW)
+    assert await store.dispatch.renew(lives, NOW, 90.0) == {W2.id}
+    assert await store.dispatch.renew([], NOW, 90.0) == frozenset()
+
+
+async def test_a_worker_is_given_up_only_after_its_lease(clients: Clients) -> None:
+    """However long it was silent: it may run something until then."""
+    store = clients.first
+    new = new_task()
+    await store.tasks.submit_placed(new, None, placement(new.id, 0))
+    assert await store.dispatch.renew([(W1.id, W1.incarnation)], NOW, 60.0) == {W1.id}
+    lose = partial(store.dispatch.lose, W1.id, W1.incarnation, NOW, only_expired=True)
+    assert await lose() == []
+    assert (await store.dispatch.workers())[0].state == "ready"
+    await store.dispatch.renew([(W1.id, W1.incarnation)], NOW, 0.0)
+    assert [one.kind for one in await lose()] == ["requeued"]
+
+
+async def test_a_renewal_and_a_loss_at_once(clients: Clients) -> None:
+    """The lease has run out: it is renewed or lost, and both agree."""
+    for number, one, other in clients.in_turns():
+        life = replace(W1, incarnation=IncarnationId(f"life-{number}"))
+        await one.dispatch.join(life, 0.0)
+        new = new_task()
+        plan = placement(new.id, 0, f"a{number}", incarnation=life.incarnation)
+        await one.tasks.submit_placed(new, None, plan)
+        changes, held = await clients.race(
+            partial(one.dispatch.lose, life.id, life.incarnation, NOW, only_expired=True),
+            partial(other.dispatch.renew, [(life.id, life.incarnation)], NOW, 60.0),
+        )
+        assert bool(changes) != bool(held)
+        await one.tasks.cancel(WS, [new.id], NOW, "me")
+    await check_invariants(clients.first)
+
+
+async def test_what_a_worker_says_of_its_runtimes_is_known(clients: Clients) -> None:
+    """To all who ask; not from a life that is over."""
+    store = clients.first
+    told = replace(W1, runtimes=("command", "container"), tags=("gpu",), metadata={"rack": "7"})
+    assert await store.dispatch.describe(told)
+    (found,) = await store.dispatch.workers()
+    assert (found.runtimes, found.incarnation) == (told.runtimes, W1.incarnation)
+    assert not await store.dispatch.describe(replace(told, incarnation=IncarnationId("over")))
