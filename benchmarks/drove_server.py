@@ -26,6 +26,7 @@ from taskyard.dialects.http.streams import Streams
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, WorkerEnd
 from taskyard.server.app import Served, dialect_app
+from taskyard.server.byte_stores import own_files
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.listeners import Listener, bind_tcp
 from taskyard.server.metrics import Metrics
@@ -140,7 +141,11 @@ async def serve(data: Path, port: int) -> None:
     files = LogFiles(AttemptDirectories(data / "attempts").root)
     sender = Outbound(allow_private=True)
     await store.open()
-    wired = wire(settings, Adapters(store, files, workers, sender, clock, SystemIds()), metrics)
+    wired = wire(
+        settings,
+        Adapters(store, own_files(settings.data, files), workers, sender, clock, SystemIds()),
+        metrics,
+    )
     host = DialectContext(wired.engine, Streams(), settings.max_body_bytes, dev=True)
 
     def nothing(prefix: str) -> None:

@@ -121,6 +121,19 @@ async def test_output_that_is_gone_does_not_count(store: Any) -> None:
     assert (await store.output.totals()).get(B, 0) == 0
 
 
+async def test_attempts_are_known_until_their_task_is_deleted(store: Any) -> None:
+    """Of any number of ids, whatever they look like."""
+    first = await wrote(store, "a", "x", stdout=StreamSize(5, 0))
+    second = await wrote(store, "b", "y")
+    (one,) = await store.tasks.attempts(A, first.id)
+    (two,) = await store.tasks.attempts(B, second.id)
+    odd = [AttemptId(text) for text in ("", "'", "]", "ä", *map(str, range(2000)))]
+    assert await store.output.known([]) == set()
+    assert await store.output.known([*odd, one.id, two.id, one.id]) == {one.id, two.id}
+    await store.tasks.delete(A, [first.id], NOW)
+    assert await store.output.known([one.id, two.id]) == {two.id}
+
+
 async def test_what_runs_counts_once_it_has_ended(store: Any) -> None:
     """A report that is told twice counts once."""
     new = new_task()

@@ -168,8 +168,8 @@ async def test_a_deleted_object_is_gone(store: ObjectStore) -> None:
     assert [one.key for one in await store.list_objects("")] == ["a", "a/b/c"]
     with pytest.raises(NotFound):
         await store.read("a/b", 0, 1)
-    assert await store.put("a/b", b"anew") is True
-    assert await everything(store, "a/b") == b"anew"
+    assert await store.put("a/b", b"again") is True
+    assert await everything(store, "a/b") == b"again"
 
 
 async def test_objects_are_listed_in_order_of_their_keys(store: ObjectStore) -> None:

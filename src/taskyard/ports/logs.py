@@ -1,5 +1,6 @@
 """The log port: byte-addressed output of attempts, and how much of it is kept."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -107,4 +108,8 @@ class OutputTotals(Protocol):
 
     async def of_task(self, task_id: TaskId) -> int:
         """Bytes kept of the attempts at one task; 0 for an unknown one."""
+        ...
+
+    async def known(self, attempt_ids: Sequence[AttemptId]) -> set[AttemptId]:
+        """Those of these that are attempts at a task, whether they have ended or not."""
         ...

@@ -23,6 +23,7 @@ from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.core.ids import WorkerId, node_id
 from taskyard.core.tasks import IMAGE_FUNCTIONS
 from taskyard.ports.clock import Clock
+from taskyard.ports.functions import ResultFiles
 from taskyard.ports.runtime import Runtime
 from taskyard.runtimes.command.protocol import DIRECTORY
 from taskyard.runtimes.command.runtime import CommandRuntime
@@ -33,6 +34,7 @@ from taskyard.runtimes.function.limits import PoolLimits
 from taskyard.runtimes.function.router import Rebuild
 from taskyard.runtimes.function.runtime import FunctionRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
+from taskyard.server.byte_stores import own_files
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.containers import container_settings
 from taskyard.server.datadir import protect_data
@@ -53,7 +55,6 @@ from taskyard.worker.machine import Machine, capacity
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.output.log_files import LogFiles
 from taskyard.worker.output.log_keeper import LogKeeper
-from taskyard.worker.output.result_files import ResultFiles
 from taskyard.worker.topology import topology, within_holdings
 from taskyard.worker.worker import Worker
 
@@ -114,11 +115,11 @@ async def assemble(
 
         directories = AttemptDirectories(data / "attempts")
         files = LogFiles(directories.root, recycle=directories.recycle)
-        transport = LocalTransport()
+        stores, transport = own_files(data, files), LocalTransport()
         stack.push_async_callback(_last, transport.close)
         sender = CountedSender(Outbound(allow_private=settings.webhooks_may_go_private), metrics)
         stack.push_async_callback(_last, sender.close)
-        wired = wire(settings, Adapters(store, files, transport, sender, clock, ids), metrics)
+        wired = wire(settings, Adapters(store, stores, transport, sender, clock, ids), metrics)
         engine = wired.engine
         stack.push_async_callback(_last, partial(_write_refusals, engine))
         stack.callback(engine.bus.close)
@@ -132,7 +133,7 @@ async def assemble(
         )
         await transport.serve(wired.gateway)
 
-        keeper = LogKeeper(files)
+        keeper = LogKeeper(files, shipper=stores.shipper)
         identities = wired.identities
         identities.serve(await store.workspace_users.workspaces(clock.now()))
         changes_user = identities.rules.changes_user
@@ -154,6 +155,7 @@ async def assemble(
                 data,
                 clock,
                 root,
+                stores.results,
                 engine.functions.rebuild,
                 users=changes_user,
             ),
@@ -199,9 +201,10 @@ async def assemble(
                 starting.start_soon(one.start)
         keep(
             "output_sweep",
-            lambda: keeper.sweep(
+            lambda: keeper.keep_swept(
                 lambda attempt: any(one.holds(attempt) for one in workers),
                 store.tasks.inline_output,
+                store.output.known,
             ),
         )
         yield Node(engine, worker, metrics, wired, storage.reserve, tuple(hosts))
@@ -233,8 +236,9 @@ async def _learn(wired: Wired, store: Repositories) -> None:
 
 def _background(wired: Wired, metrics: Metrics) -> dict[str, Loop]:
     """What runs behind the engine until it is cancelled."""
-    engine = wired.engine
+    engine, objects = wired.engine, wired.object_sweep
     return {
+        **({} if objects is None else {"objects": objects.run}),
         "dispatch": engine.dispatch.run,
         "due": wired.due.run,
         "rescue": wired.rescue.run,
@@ -261,6 +265,7 @@ def _local_runtimes(
     data: Path,
     clock: Clock,
     root: Path | None,
+    results: ResultFiles,
     rebuild: Rebuild,
     *,
     users: bool,
@@ -268,7 +273,7 @@ def _local_runtimes(
     functions = FunctionRuntime(
         data / "functions",
         clock,
-        ResultFiles(data / "attempts"),
+        results,
         function_limits(settings),
         node=node_id(WORKER),
         other_users=users,
@@ -286,7 +291,7 @@ def _local_runtimes(
             data / "functions",
             containers,
             clock,
-            ResultFiles(data / "attempts"),
+            results,
             function_limits(settings),
             node=node_id(WORKER),
         )

@@ -12,13 +12,12 @@ from taskyard.dialects.fastlane.mapping import ORIGIN as FASTLANE
 from taskyard.dialects.fastlane.reports import FastlaneReporter
 from taskyard.dialects.greencloud.headers import HEADERS as GREENCLOUD_HEADERS
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.logs import LogStore
 from taskyard.ports.outgoing import HttpSender
 from taskyard.ports.transport import Transport
 from taskyard.runtimes.function.building import LocalBuilder
-from taskyard.runtimes.function.bundles import BundleFiles
 from taskyard.runtimes.function.images.builder import LocalImages
 from taskyard.runtimes.function.unpacking import UnpackLimits
+from taskyard.server.byte_stores import ByteStores
 from taskyard.server.containers import container_rule, container_settings
 from taskyard.server.mail import SmtpMail
 from taskyard.server.metrics import Metrics
@@ -61,10 +60,10 @@ from taskyard.services.scheduling.worker_gateway import WorkerGateway
 from taskyard.services.tasks.follow import Follow
 from taskyard.services.tasks.groups import Groups
 from taskyard.services.tasks.logs import Logs
+from taskyard.services.tasks.object_sweep import ObjectSweep
 from taskyard.services.tasks.retention import Retention
 from taskyard.services.tasks.tasks import Tasks
 from taskyard.store.sql.repositories import Repositories
-from taskyard.worker.output.result_files import ResultFiles
 
 KEY_NAME = "secret.key"
 
@@ -74,7 +73,7 @@ class Adapters:
     """What the engine stands on."""
 
     store: Repositories
-    files: LogStore
+    bytes: ByteStores
     transport: Transport
     sender: HttpSender
     clock: Clock
@@ -96,6 +95,8 @@ class Wired:
     encryption: Encryption
     job_keeping: JobTimers
     bundle_sweep: BundleSweep
+    object_sweep: ObjectSweep | None
+    """None where nothing is kept as objects."""
     triggers: Triggers
     identities: Identities
     """As whom and how isolated work runs."""
@@ -157,7 +158,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     bus.listen(metrics.on_changes)
     submits = Tasks(
         tasks,
-        adapters.files,
+        adapters.bytes.output,
         bus,
         kill,
         load,
@@ -171,7 +172,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         _admission(identities, quota),
         PolicyPace(RuleBudgetSource(settings.placement_steps), clock),
     )
-    bundles = BundleFiles(settings.data / "functions" / "bundles")
+    bundles = adapters.bytes.bundles
     functions = Functions(
         store.functions,
         bundles,
@@ -198,7 +199,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     assignments.live_version = functions.live_version
     assignments.blob = store.functions.blob
     assignments.is_image = functions.is_image
-    results = ResultFiles(settings.data / "attempts")
+    results = adapters.bytes.results
     calls = Calls(functions, submits, store.functions, results, bus, clock)
     invocations = Invocations(
         store.invocations,
@@ -224,8 +225,8 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         workers=Workers(dispatching, dispatch, audit),
         parking=ParkedEntries(store.parking),
         maintenance=Maintenance(store.maintenance, audit, clock),
-        logs=Logs(tasks, adapters.files),
-        follow=Follow(tasks, adapters.files, bus),
+        logs=Logs(tasks, adapters.bytes.output),
+        follow=Follow(tasks, adapters.bytes.output, bus),
         dispatch=dispatch,
         access=access,
         output=quota,
@@ -260,7 +261,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         due=due,
         prune=Retention(
             dispatching,
-            adapters.files,
+            adapters.bytes.output,
             clock,
             settings.retention_age_s,
             settings.retention_count,
@@ -269,6 +270,11 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         encryption=encryption,
         job_keeping=job_timers,
         bundle_sweep=BundleSweep(store.functions, bundles, clock),
+        object_sweep=(
+            None
+            if adapters.bytes.objects is None
+            else ObjectSweep(adapters.bytes.objects, store.output, clock)
+        ),
         triggers=triggers,
         identities=identities,
     )

@@ -19,6 +19,7 @@ from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.dialect import Native
 from taskyard.ports.runtime import Assignment
 from taskyard.server.app import Served, dialect_app, main_app
+from taskyard.server.byte_stores import own_files
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.fetching import GuardedFetcher
 from taskyard.server.listeners import Listener, bind_tcp, started
@@ -211,7 +212,11 @@ async def opened(
     sender = Outbound(allow_private=True)
     prepare(directory)
     await store.open()
-    wired = wire(settings, Adapters(store, fleet.logs, fleet, sender, clock, SystemIds()), metrics)
+    wired = wire(
+        settings,
+        Adapters(store, own_files(settings.data, fleet.logs), fleet, sender, clock, SystemIds()),
+        metrics,
+    )
     fetch = GuardedFetcher(allow_private=True)
     host = DialectContext(wired.engine, streams, settings.max_body_bytes, dev=dev, fetch=fetch)
 

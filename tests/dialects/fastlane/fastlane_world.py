@@ -19,6 +19,7 @@ from taskyard.dialects.http.dialect import DialectContext
 from taskyard.dialects.http.streams import Streams
 from taskyard.dialects.native.dialect import Native
 from taskyard.server.app import Served, dialect_app, main_app
+from taskyard.server.byte_stores import own_files
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.listeners import Listener, bind_tcp, started
 from taskyard.server.metrics import Metrics
@@ -114,7 +115,9 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[FastlaneWor
     sender = Outbound(allow_private=True)
     prepare(directory)
     await store.open()
-    adapters = Adapters(store, worker.logs, worker, sender, clock, SystemIds())
+    adapters = Adapters(
+        store, own_files(settings.data, worker.logs), worker, sender, clock, SystemIds()
+    )
     wired = wire(settings, adapters, metrics)
     host = DialectContext(wired.engine, streams, settings.max_body_bytes, dev=dev)
 

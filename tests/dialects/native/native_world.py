@@ -26,6 +26,7 @@ from taskyard.ports.logs import Stream
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.ports.transport import EngineEnd, Hello
 from taskyard.server.app import Served, main_app
+from taskyard.server.byte_stores import own_files
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.listeners import Listener, bind_tcp, started
 from taskyard.server.metrics import Metrics
@@ -177,7 +178,11 @@ async def opened(directory: Path, **settings_: Any) -> AsyncIterator[NativeWorld
     sender = Outbound(allow_private=True)
     prepare(directory)
     await store.open()
-    wired = wire(settings, Adapters(store, logs, worker, sender, clock, SystemIds()), metrics)
+    wired = wire(
+        settings,
+        Adapters(store, own_files(settings.data, logs), worker, sender, clock, SystemIds()),
+        metrics,
+    )
     metrics.watch(wired.counters.by_workspace, wired.engine.dispatch.workers)
 
     def native(prefix: str) -> Native:

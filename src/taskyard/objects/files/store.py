@@ -153,7 +153,7 @@ class FileObjectStore:
         for key in keys:
             path = self._path(key)
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                # Exclusive: what is put again meanwhile is young here, or is put anew after this.
+                # Exclusive: what is put again meanwhile is young here, or is put afresh after this.
                 with self._locked(fcntl.LOCK_EX):
                     if older_than_s is None or _age_s(path.stat().st_mtime) >= older_than_s:
                         path.unlink()

@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import anyio
 import structlog
@@ -20,6 +20,8 @@ from taskyard.ports.errors import PortError
 from taskyard.ports.logs import LocalLogStore, LogStore, OutputSource, Stream
 
 T = TypeVar("T")
+_LOOK_AGAIN_S: Final = 1.0
+"""Seconds after which output that is nowhere yet is looked for again."""
 
 log = structlog.get_logger(__name__)
 
@@ -81,10 +83,12 @@ class LayeredOutput:
                     group.cancel_scope.cancel()
 
             group.start_soon(here)
-            if await self._changed_elsewhere(attempt_id, deadline, seen_bytes):
-                answers.append(True)
-            else:
-                await anyio.sleep_until(deadline)
+            while (now := anyio.current_time()) < deadline:
+                if await self._changed_elsewhere(attempt_id, deadline, seen_bytes):
+                    answers.append(True)
+                    break
+                # A source that has it has waited; otherwise one may be about to get it.
+                await anyio.sleep_until(min(deadline, now + _LOOK_AGAIN_S))
             group.cancel_scope.cancel()
         return bool(answers)
 

@@ -32,6 +32,8 @@ COMPRESS_BYTES: Final = 256 << 10
 _BATCH: Final = 500
 _GATHER_S: Final = 0.1
 _MOST_REMOVABLE: Final = 10_000
+_SWEEP_S: Final = 300.0
+"""Seconds between two looks for output that could not be stored where all find it."""
 
 log = structlog.get_logger(__name__)
 
@@ -175,6 +177,18 @@ class LogKeeper:
     async def delete(self, attempt_ids: Iterable[AttemptId]) -> None:
         """Remove all output of these attempts; unknown ones are ignored."""
         await self._files.delete(list(attempt_ids))
+
+    async def keep_swept(
+        self,
+        in_hand: Callable[[AttemptId], bool],
+        inline_output: Callable[[AttemptId, str], Awaitable[bytes | None]],
+        known: Callable[[list[AttemptId]], Awaitable[Collection[AttemptId]]],
+    ) -> None:
+        """:meth:`sweep` once; with a shipper again and again, until cancelled."""
+        await self.sweep(in_hand, inline_output, known)
+        while self._shipper is not None:
+            await anyio.sleep(_SWEEP_S)
+            await self.sweep(in_hand, inline_output, known)
 
     async def sweep(
         self,

@@ -1,0 +1,65 @@
+"""Where bytes are kept that are too many for rows: output, answers of functions, their sources.
+
+One control plane keeps them in files of its own. Several share objects: each may be asked for what
+another one has stored.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from taskyard.objects.bundles import ObjectBundles
+from taskyard.objects.output import ObjectOutput, ObjectResults
+from taskyard.ports.functions import BundleStore, ResultFiles
+from taskyard.ports.logs import LocalLogStore, LogStore, OutputSource
+from taskyard.ports.objects import ObjectStore
+from taskyard.runtimes.function.bundles import BundleFiles
+from taskyard.services.tasks.output_sources import LayeredOutput
+from taskyard.worker.output import result_files
+from taskyard.worker.output.shipping import OutputShipper
+
+
+@dataclass(frozen=True, slots=True)
+class ByteStores:
+    """The stores of bytes of one control plane."""
+
+    output: LogStore
+    """What attempts have written, wherever it is."""
+    results: ResultFiles
+    bundles: BundleStore
+    shipper: OutputShipper | None = None
+    """Stores output where other control planes find it; None if there are none."""
+    objects: ObjectStore | None = None
+    """What control planes share; None if there are none."""
+
+
+def own_files(data: Path, files: LogStore) -> ByteStores:
+    """Files below the data directory.
+
+    Args:
+        data: the data directory.
+        files: output of the worker here.
+    """
+    return ByteStores(
+        output=files,
+        results=result_files.ResultFiles(data / "attempts"),
+        bundles=BundleFiles(data / "functions" / "bundles"),
+    )
+
+
+def shared_objects(
+    objects: ObjectStore, files: LocalLogStore, remote: OutputSource | None = None
+) -> ByteStores:
+    """Objects; output of what runs is in files here, or beside other control planes.
+
+    Args:
+        objects: what control planes share.
+        files: output of the worker here.
+        remote: reads output of what runs beside others; None if there are no others.
+    """
+    return ByteStores(
+        output=LayeredOutput(files, ObjectOutput(objects), remote),
+        results=ObjectResults(objects),
+        bundles=ObjectBundles(objects),
+        shipper=OutputShipper(objects),
+        objects=objects,
+    )
