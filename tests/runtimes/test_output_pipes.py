@@ -19,6 +19,7 @@ from taskyard.core import output_index
 from taskyard.core.states import AttemptState
 from taskyard.runtimes.command import output as command_output
 from taskyard.runtimes.command.output import Output
+from taskyard.runtimes.command.output_reader import OutputReader
 from taskyard.runtimes.command.timers import Timers
 
 pytestmark = pytest.mark.anyio
@@ -165,7 +166,7 @@ def test_tiny_pieces_are_taken_together_after_a_while(tmp_path: Path, null: int)
     """Who prints them without end does not keep the supervisor busy."""
     timers = Timers()
     with DefaultSelector() as selector:
-        output = Output(str(tmp_path), 1 << 20, selector, timers, null)
+        output = Output(str(tmp_path), 1 << 20, OutputReader(selector, timers), null)
         with output.opened(None, merge=False) as (end, _):
             writing = os.fdopen(os.dup(end), "wb", buffering=0)
         turns = 0
@@ -194,7 +195,8 @@ def test_what_cannot_be_kept_now_stays_in_the_pipe(tmp_path: Path, null: int) ->
     """Whoever writes waits; once the file takes it again, all of it is kept."""
     (tmp_path / "stdout").symlink_to("nowhere")  # which is not followed: an error at each try
     with DefaultSelector() as selector:
-        output = Output(str(tmp_path), 1 << 20, selector, Timers(), null)
+        output = Output(str(tmp_path), 1 << 20, OutputReader(selector, Timers()), null)
+        unwatched = set(selector.get_map())
         with output.opened(None, merge=True) as (end, other):
             assert end == other
             writing = os.fdopen(os.dup(end), "wb", buffering=0)
@@ -203,7 +205,7 @@ def test_what_cannot_be_kept_now_stays_in_the_pipe(tmp_path: Path, null: int) ->
             writing.write(b"a" * 1000)
             [(key, events)] = selector.select(0)
             key.data(events)
-            assert not selector.get_map()
+            assert set(selector.get_map()) == unwatched
             assert output.look()
             count = 0
             while writing.write(b"b" * 1000) == 1000:
@@ -211,7 +213,7 @@ def test_what_cannot_be_kept_now_stays_in_the_pipe(tmp_path: Path, null: int) ->
             assert 50 < count < 1000
             (tmp_path / "stdout").unlink()
             assert output.look() is False
-            assert selector.get_map()
+            assert set(selector.get_map()) != unwatched
             assert writing.write(b"c") == 1
         sizes = output.finish()
     content = (tmp_path / "stdout").read_bytes()
@@ -224,18 +226,61 @@ def test_what_can_never_be_kept_is_counted(tmp_path: Path, null: int) -> None:
     """An end does not wait for a file that takes nothing."""
     (tmp_path / "stdout").symlink_to("nowhere")
     with DefaultSelector() as selector:
-        output = Output(str(tmp_path), 1 << 20, selector, Timers(), null)
+        output = Output(str(tmp_path), 1 << 20, OutputReader(selector, Timers()), null)
         with output.opened(None, merge=False) as (end, _):
             os.write(end, b"a" * 1000)
         sizes = output.finish()
     assert sizes["stdout"] == {"stored_bytes": 0, "dropped_bytes": 1000}
 
 
+def test_a_flood_is_read_without_its_order_until_it_is_over(
+    tmp_path: Path, null: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order is found out again once it is quiet."""
+    monkeypatch.setattr(command_output, "_PERIOD_WRITES", 10)
+    monkeypatch.setattr(command_output, "_QUIET_TURNS", 0)
+    timers = Timers()
+    with DefaultSelector() as selector:
+        output = Output(str(tmp_path), 1 << 20, OutputReader(selector, timers), null)
+        with output.opened(None, merge=False) as (out, err):
+            ends = [os.fdopen(os.dup(end), "wb", buffering=0) for end in (out, err)]
+
+        def pump() -> None:
+            # Twice: a pause begins, and ends.
+            for _ in range(2):
+                for key, events in selector.select(0):
+                    key.data(events)
+                timers.run(time.monotonic() + 1)
+
+        def write(count: int) -> None:
+            for number in range(count):
+                ends[number % 2].write(b"%d\n" % (number % 10))
+
+        with ends[0], ends[1]:
+            for count in (2, 12, 14):
+                write(count)
+                pump()
+            output.look()  # it was not quiet
+            write(4)
+            pump()
+            output.look()
+            output.look()
+            write(6)
+            pump()
+        output.finish()
+    index = (tmp_path / "order").read_bytes()
+    runs = [(one.stream, one.size_bytes) for one in output_index.decode(index)]
+    exact = [(1, 2), (2, 2)]
+    assert runs[:28] == exact * 14
+    assert runs[28:30] == [(1, 4), (2, 4)]
+    assert runs[30:] == exact * 3
+
+
 def test_turns_are_short(tmp_path: Path, null: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However much is in a pipe, others have their turn soon."""
     monkeypatch.setattr(command_output, "_TURN_BYTES", 10)
     with DefaultSelector() as selector:
-        output = Output(str(tmp_path), 1 << 20, selector, Timers(), null)
+        output = Output(str(tmp_path), 1 << 20, OutputReader(selector, Timers()), null)
         with output.opened(None, merge=False) as (end, _):
             os.write(end, b"a" * 1000)
         [(key, events)] = selector.select(0)

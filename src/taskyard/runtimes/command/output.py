@@ -13,8 +13,10 @@ from functools import partial
 from typing import Final
 
 from taskyard.runtimes.command.log import log_error
-from taskyard.runtimes.command.timers import Timer, Timers
-from taskyard.runtimes.output.attempt_files import OutputFiles
+from taskyard.runtimes.command.output_reader import PAUSE_S, OutputReader
+from taskyard.runtimes.command.timers import Timer
+from taskyard.runtimes.output.attempt_files import STREAMS, OutputFiles
+from taskyard.runtimes.output.interleaving import Interleaving
 from taskyard.runtimes.output.pipes import OutputPipe
 
 _TURN_BYTES: Final = 256 << 10
@@ -23,7 +25,13 @@ _PERIOD_S: Final = 0.1
 _PERIOD_TURNS: Final = 200
 """Turns of an attempt in so much time before it is looked at less often: prints in tiny pieces
 would keep this process busy."""
-_PAUSE_S: Final = 0.002
+_PERIOD_WRITES: Final = 20_000
+_PERIOD_BYTES: Final = 4 << 20
+"""Writes in a period, and bytes, of which the order is found out; more is read without."""
+_QUIET_TURNS: Final = 10
+"""Who had no more turns since the last look after it is worth finding out the order again."""
+_LOOKS: Final = 3
+"""Times to look for a moment in which nothing is on its way, before going on without one."""
 
 
 class Output:
@@ -32,34 +40,44 @@ class Output:
     Args:
         directory: the attempt's.
         limit_bytes: kept of each stream; the rest is dropped and counted.
-        selector: is told of the pipes.
-        timers: for what is to be done a moment later.
+        reader: tells of what comes.
         null: an open ``/dev/null``.
     """
 
     __slots__ = (
-        *("_directory", "_files", "_flush", "_pause", "_period_at", "_pipes", "_selector"),
-        *("_stuck", "_timers", "_turns", "_watched"),
+        *("_bytes", "_directory", "_files", "_flush", "_interleaving", "_is_told", "_pause"),
+        *(
+            "_period_at",
+            "_pipes",
+            "_reader",
+            "_stuck",
+            "_turns",
+            "_turns_lately",
+            "_watched",
+            "_writes",
+        ),
+        *("is_unsure", "written"),
     )
 
-    def __init__(
-        self,
-        directory: str,
-        limit_bytes: int,
-        selector: selectors.BaseSelector,
-        timers: Timers,
-        null: int,
-    ) -> None:
+    def __init__(self, directory: str, limit_bytes: int, reader: OutputReader, null: int) -> None:
         self._directory = directory
-        self._selector = selector
-        self._timers = timers
+        self._reader = reader
         self._flush: Timer | None = None
         self._files = OutputFiles(directory, limit_bytes, null)
         self._pipes: dict[int, OutputPipe] = {}
         self._watched: set[int] = set()
         """Streams whose pipes the selector knows."""
+        self._is_told = False
+        """Whether each write to the pipes is noted instead."""
+        self._interleaving = Interleaving()
+        self.written = self._interleaving.written
+        self.is_unsure = False
         self._period_at = 0.0
         self._turns = 0
+        self._writes = 0
+        self._bytes = 0
+        self._turns_lately = 0
+        """Since :meth:`look`."""
         self._pause: Timer | None = None
         self._stuck: set[int] = set()
         """Streams whose pipes are left to fill, because what is in them cannot be kept now."""
@@ -76,11 +94,13 @@ class Output:
             for index in range(1 if merge else 2):
                 pipe = self._pipes[index] = OutputPipe.new()
                 ends.append(pipe.work_end(owner, outlives_us=True))
+            self._listen()
             yield ends[0], ends[-1]
         finally:
             for fd in ends:
                 os.close(fd)
-        self._watch()
+        if not self._is_told:
+            self._watch()
 
     @property
     def pipes(self) -> list[str]:
@@ -99,36 +119,91 @@ class Output:
             pipe = OutputPipe.found(name, processes)
             if pipe is not None:
                 self._pipes[index] = pipe
+        if not self._listen_again():
+            self._watch()
+
+    def _listen(self) -> None:
+        """Have each write noted, where there are two pipes to tell apart and the system can."""
+        signals = self._reader.signals
+        if signals is None or len(self._pipes) < len(STREAMS) or self._files.is_order_coarse:
+            return
+        try:
+            for index, pipe in self._pipes.items():
+                signals.listen(pipe, self, index)
+        except OSError:
+            for pipe in self._pipes.values():
+                signals.ignore(pipe)
+        else:
+            self._is_told = True
+
+    def _listen_again(self) -> bool:
+        """Nothing is known of the writes until now."""
+        self._listen()
+        if self._is_told:
+            self.is_unsure = True
+            self._take_both()
+        return self._is_told
+
+    def _guess(self) -> None:
+        """Read on without knowing the writes."""
+        signals = self._reader.signals
+        if signals is None or not self._is_told:
+            return
+        self._is_told = False
+        for pipe in self._pipes.values():
+            signals.ignore(pipe)
+        signals.waiting.pop(self, None)
+        self._note(self._interleaving.forget())
         self._watch()
 
     def _watch(self) -> None:
         for index in self._pipes.keys() - self._watched - self._stuck:
             self._watched.add(index)
-            self._selector.register(
+            self._reader.selector.register(
                 self._pipes[index].reading, selectors.EVENT_READ, partial(self._arrived, index)
             )
 
     def _unwatch(self, index: int) -> None:
         if index in self._watched:
             self._watched.discard(index)
-            self._selector.unregister(self._pipes[index].reading)
+            self._reader.selector.unregister(self._pipes[index].reading)
 
     def _arrived(self, index: int, _events: int) -> None:
         # What the selector found in the same moment may have closed this, or begun a pause.
         if index in self._watched:
             self._take(index)
-            self._turns += 1
-            if self._turns > _PERIOD_TURNS:
-                self._rest_if_busy()
+            self._count_turn()
+
+    def take_written(self) -> None:
+        """Something was noted in :attr:`written`."""
+        if self._is_told:
+            self._take_both()
+            self._count_turn()
+
+    def _count_turn(self) -> None:
+        self._turns += 1
+        self._turns_lately += 1
+        if self._turns > _PERIOD_TURNS or self._is_flood:
+            self._rest_if_busy()
+
+    @property
+    def _is_flood(self) -> bool:
+        return self._writes > _PERIOD_WRITES or self._bytes > _PERIOD_BYTES
 
     def _rest_if_busy(self) -> None:
         now = time.monotonic()
         if now > self._period_at + _PERIOD_S:
-            self._period_at, self._turns = now, 0
+            self._period_at, self._turns, self._writes, self._bytes = now, 0, 0, 0
+            return
+        if self._is_flood:
+            self._guess()
+        if self._is_told:
+            self._reader.rest()
             return
         for index in list(self._watched):
             self._unwatch(index)
-        self._pause = self._timers.at(now + _PAUSE_S, self._go_on)
+        if self._pause is None:
+            self._pause = self._reader.timers.at(now + PAUSE_S, self._go_on)
 
     def _go_on(self) -> None:
         self._pause = None
@@ -136,16 +211,76 @@ class Output:
             self._take(index)
         self._watch()
 
+    def _take_both(self) -> None:
+        """Take what is in both pipes, in the order in which it was written."""
+        signals, pipes, written = self._reader.signals, self._pipes, self.written
+        if signals is None:
+            return
+        sure = -1
+        left = (0, 0)
+        for _ in range(_LOOKS):
+            if len(written) == sure:
+                break
+            sure = len(written)
+            left = (pipes[0].waiting_bytes(), pipes[1].waiting_bytes())
+            signals.take()
+        signals.waiting.pop(self, None)
+        self._writes += len(written)
+        self._bytes += left[0] + left[1]
+        before = (self._files.kept(0), self._files.kept(1))
+        for index, size in enumerate(left):
+            if size:
+                self._move(index, min(size, _TURN_BYTES))
+        kept = (self._files.kept(0) - before[0], self._files.kept(1) - before[1])
+        self._note_kept(sure, left, kept)
+        if self.written or max(left) > _TURN_BYTES:
+            self._reader.take_soon(self)
+        if self._stuck or self._files.is_order_coarse:
+            self._guess()
+        self._flush_soon()
+
+    def _note_kept(self, sure: int, left: tuple[int, int], kept: tuple[int, int]) -> None:
+        interleaving = self._interleaving
+        if self.is_unsure or kept != left:
+            # Nobody knows, or a part of it is dropped.
+            self.is_unsure = False
+            first = self.written[0] if self.written and interleaving.is_settled else 0
+            self._note(interleaving.forget())
+            self._note([(first, kept[first]), (1 - first, kept[1 - first])])
+        elif interleaving.is_settled and len(self.written) == sure and not all(kept):
+            self.written.clear()
+            self._note(enumerate(kept))
+        else:
+            files = self._files
+            runs = interleaving.divide(sure, kept, lambda index: files.last(index, kept[index]))
+            self._note(runs)
+
+    def _note(self, runs: Iterable[tuple[int, int]]) -> None:
+        for index, size in runs:
+            self._files.note(index, size)
+
+    def _move(self, index: int, most: int) -> None:
+        try:
+            self._files.move_unnoted(index, self._pipes[index], most)
+        except OSError as error:
+            self._is_stuck(index, error)
+
     def _take(self, index: int) -> None:
         try:
             self._files.move(index, self._pipes[index], _TURN_BYTES)
         except OSError as error:
-            if not self._stuck:
-                log_error(f"output in {self._directory} cannot be kept now: {error.strerror}")
-            self._unwatch(index)
-            self._stuck.add(index)
+            self._is_stuck(index, error)
+        self._flush_soon()
+
+    def _is_stuck(self, index: int, error: OSError) -> None:
+        if not self._stuck:
+            log_error(f"output in {self._directory} cannot be kept now: {error.strerror}")
+        self._unwatch(index)
+        self._stuck.add(index)
+
+    def _flush_soon(self) -> None:
         if self._flush is None and (flush_in_s := self._files.flush_in_s) is not None:
-            self._flush = self._timers.at(time.monotonic() + flush_in_s, self._flush_now)
+            self._flush = self._reader.timers.at(time.monotonic() + flush_in_s, self._flush_now)
 
     def _flush_now(self) -> None:
         self._flush = None
@@ -161,8 +296,14 @@ class Output:
             with contextlib.suppress(OSError):
                 self._files.move(index, self._pipes[index], _TURN_BYTES)
                 self._stuck.discard(index)
-        if self._pause is None:
-            self._watch()
+        if self._pause is None and not self._is_told:
+            if self._turns_lately <= _QUIET_TURNS and not self._stuck:
+                for index in list(self._watched):
+                    self._unwatch(index)
+                self._listen_again()
+            if not self._is_told:
+                self._watch()
+        self._turns_lately = 0
         return needy or bool(self._stuck)
 
     def finish(self) -> dict[str, dict[str, int]]:
@@ -170,13 +311,20 @@ class Output:
 
         ``{stream: {"stored_bytes", "dropped_bytes"}}``. What cannot be kept counts as dropped.
         """
-        for index, pipe in self._pipes.items():
-            self._drain(index, pipe)
+        left = {index: pipe.waiting_bytes() for index, pipe in self._pipes.items()}
+        if self._is_told and (any(left.values()) or not self._interleaving.is_settled):
+            for _ in range(_LOOKS):
+                if self._is_told:
+                    self._take_both()
+            self._guess()
+            left = {index: pipe.waiting_bytes() for index, pipe in self._pipes.items()}
+        for index, size in left.items():
+            self._drain(index, size)
         self.close()
         return self._files.sizes()
 
-    def _drain(self, index: int, pipe: OutputPipe) -> None:
-        left = pipe.waiting_bytes()
+    def _drain(self, index: int, left: int) -> None:
+        pipe = self._pipes[index]
         while left > 0:
             try:
                 moved = self._files.move(index, pipe, left)
@@ -192,8 +340,14 @@ class Output:
         for index in list(self._watched):
             self._unwatch(index)
         pipes, self._pipes = self._pipes, {}
+        signals = self._reader.signals
         for pipe in pipes.values():
+            if signals is not None:
+                signals.forget(pipe)
             pipe.close()
+        if signals is not None:
+            signals.waiting.pop(self, None)
+        self._is_told = False
         for timer in (self._flush, self._pause):
             if timer is not None:
                 timer.cancel()

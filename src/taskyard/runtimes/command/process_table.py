@@ -10,6 +10,7 @@ from taskyard.runtimes.command import journal
 from taskyard.runtimes.command.confining import check_strict, confinement
 from taskyard.runtimes.command.log import log_error
 from taskyard.runtimes.command.output import Output
+from taskyard.runtimes.command.output_reader import OutputReader
 from taskyard.runtimes.command.spawning import spawn
 from taskyard.runtimes.command.supervised_process import SupervisedProcess, wall_now
 from taskyard.runtimes.command.timers import Timers
@@ -47,6 +48,7 @@ class ProcessTable:
         self._announce = announce
         self._boot_id = proc.boot_id()
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._reader = OutputReader(selector, timers)
         self._supervised: dict[str, SupervisedProcess] = {}
         self._by_pid: dict[int, SupervisedProcess] = {}
         self._firsts: dict[int, SupervisedProcess] = {}
@@ -166,7 +168,7 @@ class ProcessTable:
                 raise CgroupError(str(error)) from error
 
     def _take_in(self, request: Json, tree: Tree, limit_bytes: int) -> SupervisedProcess:
-        output = Output(request["directory"], limit_bytes, self._selector, self._timers, self._null)
+        output = Output(request["directory"], limit_bytes, self._reader, self._null)
         supervised = SupervisedProcess(request["attempt_id"], request["directory"], tree, output)
         enforced = () if self._cgroups is None else self._cgroups.enforced
         supervised.confinement = confinement(request, enforced)

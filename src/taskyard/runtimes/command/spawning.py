@@ -108,11 +108,16 @@ def _start(
         user=identity.uid,
         group=identity.gid,
         extra_groups=[],
-        preexec_fn=descriptors.lower_limit,  # noqa: PLW1509 - there are no threads
+        preexec_fn=_as_usual,  # noqa: PLW1509 - there are no threads
     )
     # The supervisor waits for all its children at once; this object must not try to, or log_error.
     process.returncode = 0
     return process.pid
+
+
+def _as_usual() -> None:
+    descriptors.lower_limit()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _spawn_in(

@@ -13,7 +13,7 @@ from taskyard.runtimes.output.order import OrderWriter
 from taskyard.runtimes.output.pipes import OutputPipe
 
 STREAMS: Final = ("stdout", "stderr")
-_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOOK_BYTES: Final = 1 << 20
 """After so much more the disk is looked at, whenever that was done last."""
 
@@ -54,21 +54,40 @@ class OutputFiles:
 
         Raises ``OSError`` if they cannot be kept: then they are still in the pipe.
         """
+        before = self._sizes[index]
+        moved = self.move_unnoted(index, pipe, most)
+        self.note(index, self._sizes[index] - before)
+        return moved
+
+    def move_unnoted(self, index: int, pipe: OutputPipe, most: int) -> int:
+        """The same; where in the order what is kept belongs is told by :meth:`note`, soon."""
         room = self._limit - self._sizes[index]
         if room <= 0:
             return self.drop(index, pipe, most)
         most = min(most, room)
         moved = pipe.move(self._file(index), most)
         if moved is None:
-            moved = self._copy(index, pipe, most)
-        else:
-            self._kept(index, moved)
+            return self._copy(index, pipe, most)
+        self._sizes[index] += moved
         self._look_after(moved)
         return moved
 
-    def _kept(self, index: int, count: int) -> None:
-        self._sizes[index] += count
+    def note(self, index: int, count: int) -> None:
+        """The next so many bytes of a stream come next in the order."""
         self._order.add(index + 1, count)
+
+    @property
+    def is_order_coarse(self) -> bool:
+        """Whether the order within a moment is not kept any more, because there is so much."""
+        return self._order.is_coarse
+
+    def kept(self, index: int) -> int:
+        """How many bytes of a stream are in its file."""
+        return self._sizes[index]
+
+    def last(self, index: int, count: int) -> bytes:
+        """The last so many bytes in the file of a stream. Raises ``OSError``."""
+        return os.pread(self._file(index), count, self._sizes[index] - count) if count else b""
 
     def _copy(self, index: int, pipe: OutputPipe, most: int) -> int:
         """The same for a file system that does not support moving.
@@ -76,18 +95,25 @@ class OutputFiles:
         What it does not take cannot go back into the pipe, and counts as dropped.
         """
         data = pipe.read(most)
-        self.write(index, data)
+        self._write(index, data)
         return len(data)
 
     def write(self, index: int, data: bytes) -> None:
         """Take the next bytes of a stream. Raises ``OSError``; the rest counts as dropped then."""
+        before = self._sizes[index]
+        try:
+            self._write(index, data)
+        finally:
+            self.note(index, self._sizes[index] - before)
+
+    def _write(self, index: int, data: bytes) -> None:
         kept = memoryview(data)[: max(0, self._limit - self._sizes[index])]
         done = 0
         try:
             while done < len(kept):
                 done += os.write(self._file(index), kept[done:])
         finally:
-            self._kept(index, done)
+            self._sizes[index] += done
             self._dropped[index] += len(data) - done
         self._look_after(done)
 
