@@ -34,7 +34,7 @@ from taskyard.runtimes.function.limits import PoolLimits
 from taskyard.runtimes.function.router import Rebuild
 from taskyard.runtimes.function.runtime import FunctionRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
-from taskyard.server.byte_stores import own_files
+from taskyard.server.byte_stores import byte_stores
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.containers import container_settings
 from taskyard.server.datadir import protect_data
@@ -115,7 +115,8 @@ async def assemble(
 
         directories = AttemptDirectories(data / "attempts")
         files = LogFiles(directories.root, recycle=directories.recycle)
-        stores, transport = own_files(data, files), LocalTransport()
+        stores, transport = byte_stores(settings, files), LocalTransport()
+        stack.push_async_callback(_last, stores.close)
         stack.push_async_callback(_last, transport.close)
         sender = CountedSender(Outbound(allow_private=settings.webhooks_may_go_private), metrics)
         stack.push_async_callback(_last, sender.close)
