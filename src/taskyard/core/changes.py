@@ -1,5 +1,7 @@
 """A committed change, as announced to everything that follows changes."""
 
+from enum import StrEnum
+
 from msgspec import Struct
 
 from taskyard.core.attempts import Attempt
@@ -10,7 +12,7 @@ from taskyard.core.states import Reason, TaskState
 from taskyard.core.tasks import NewTask, Task
 
 
-class Change(Struct, frozen=True):
+class Change(Struct, frozen=True, omit_defaults=True):
     """One committed step in the life of a task."""
 
     kind: str
@@ -74,6 +76,47 @@ class Change(Struct, frozen=True):
             attempt_id=attempt.id,
             attempt_number=attempt.number,
         )
+
+
+class Cached(StrEnum):
+    """What control planes keep in memory of what others may change, by the keys it has."""
+
+    TOKEN = "token"  # noqa: S105 - no secret
+    """A token by its id: it was revoked."""
+    USER = "user"
+    """A user by its name: it was removed, or its password changed."""
+    FUNCTIONS = "functions"
+    """Functions and which versions are live; all of them."""
+    LIMITS = "limits"
+    """Limits and pauses of groups and workspaces; all of them."""
+    WORKERS = "workers"
+    """Which workers are draining; all of them."""
+    MAINTENANCE = "maintenance"
+    """The switch of the installation."""
+    LIST = "list"
+    """What a list shows, ``WORKSPACE/GROUP``: entries were taken off."""
+    JOBS = "jobs"
+    """When jobs start by themselves; all of them."""
+    SCHEDULES = "schedules"
+    """When schedules of functions fire, and what triggers follow; all of them."""
+    DELIVERIES = "deliveries"
+    """Messages that are to be sent, but for those that changes tell of; all of them."""
+
+
+class Outdated(Struct, frozen=True):
+    """Something that control planes keep in memory, and have to read again."""
+
+    what: str
+    """One of :class:`Cached`; another release may know others."""
+    key: str = ""
+
+
+class Committed(Struct, frozen=True, omit_defaults=True):
+    """What one commit changed, as control planes tell each other through the store."""
+
+    changes: tuple[Change, ...] = ()
+    """In order."""
+    outdated: tuple[Outdated, ...] = ()
 
 
 class Event(Struct, frozen=True):

@@ -45,7 +45,7 @@ def requirements_of(spec: TaskSpec) -> Requirements:
     return Requirements(spec.resources, needed_runtime(spec.work), spec.placement)
 
 
-class ReadyTask(Struct, frozen=True):
+class ReadyTask(Struct, frozen=True, omit_defaults=True):
     """What the scheduler knows about a queued task."""
 
     seq: int

@@ -8,6 +8,7 @@ import psycopg
 import structlog
 
 from taskyard.store.postgres.address import DatabaseAddress
+from taskyard.store.postgres.change_log import PostgresChangeLog
 from taskyard.store.postgres.database import PostgresDatabase
 from taskyard.store.postgres.errors import trouble
 from taskyard.store.postgres.migrate import migrate
@@ -43,6 +44,7 @@ class PostgresStore(Repositories):
         self.installation_id = ""
         """Of the installation that the database belongs to, once the store is open."""
         self._readers = Readers(self.database)
+        self.changes = PostgresChangeLog(self.database)
         self.writer = WriterClient(self.database, on_commit, own_process=own_process)
         super().__init__(Session(self._readers, self.writer))
 
@@ -72,3 +74,4 @@ class PostgresStore(Repositories):
         """Commit what is waiting, and close. May be called twice."""
         await self.writer.close()
         await asyncio.get_running_loop().run_in_executor(None, self._readers.close)
+        await self.changes.close()

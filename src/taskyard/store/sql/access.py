@@ -10,6 +10,7 @@ from typing import Any, Final
 from msgspec import structs
 
 from taskyard.core.access.principals import AuditEntry, Role, Token, User
+from taskyard.core.changes import Cached
 from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
@@ -78,6 +79,7 @@ class SqlAccessStore(Repository):
                 raise NotFound("token", token_id)
             if connection.execute("access.revoke_token", {"id": token_id, "now": now}).rowcount:
                 self._append(connection, entry)
+                self._session.counts.outdate(Cached.TOKEN, token_id)
             return _token(connection.execute("access.find_token", {"id": token_id}).fetchone())
 
         return await self._session.write_urgently(operation)
@@ -235,6 +237,8 @@ class SqlAccessStore(Repository):
         def operation(connection: Connection) -> None:
             if not connection.execute(sql, values).rowcount:
                 raise NotFound(kind, values["name"])
+            if kind == "user":
+                self._session.counts.outdate(Cached.USER, values["name"])
             self._append(connection, entry)
 
         await self._session.write_urgently(operation)

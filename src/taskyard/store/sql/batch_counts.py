@@ -1,13 +1,19 @@
-"""Changes of counts and histories, collected over a batch and written once before its commit.
+"""What a batch changes beside its rows, collected and written once before its commit.
 
 Counts of tasks by workspace, group and state, and the lines of tasks' histories, are changed by
 nearly every operation. Written one by one they would double the statements of a batch.
+
+Where several control planes share a database, what is announced after the commit is written too,
+as one row in the same transaction: the others read it there.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+import msgspec
+
+from taskyard.core.changes import Cached, Change, Committed, Outdated
 from taskyard.core.ids import AttemptId
 from taskyard.core.instants import Instant
 from taskyard.store.sql.connection import Connection
@@ -15,16 +21,25 @@ from taskyard.store.sql.connection import Connection
 Key = tuple[str, str, str]
 Line = tuple[int, Instant, str, AttemptId | None, str | None, str | None]
 """The task's ``seq``, when, what, and the rest of ``append_event``."""
-Savepoint = tuple[dict[Key, int], list[Line], int]
+Savepoint = tuple[dict[Key, int], list[Line], int, int, int]
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class BatchCounts:
     """Collects what a batch changes. Used in the store server only.
 
     Operations that read or remove counts or histories call :meth:`flush` first.
+
+    Args:
+        keeps_changes: whether changes are written for other control planes. Only looked at where
+            making one costs something.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_changes: bool = False) -> None:
+        self.keeps_changes = keeps_changes
+        self._changes: list[Change] = []
+        self._outdated: list[Outdated] = []
         self._deltas: defaultdict[Key, int] = defaultdict(int)
         self._lines: list[Line] = []
 
@@ -50,6 +65,30 @@ class BatchCounts:
         """Add a line to a task's history."""
         self._lines.append((seq, at, kind, attempt_id, actor, detail))
 
+    def announce(self, change: Change) -> None:
+        """Tell other control planes of a change; every one that is answered passes here once."""
+        if self.keeps_changes:
+            self._changes.append(change)
+
+    def outdate(self, what: Cached, key: str = "") -> None:
+        """Have all control planes read again what they keep in memory of this."""
+        if self.keeps_changes:
+            self._outdated.append(Outdated(what.value, key))
+
+    def write_changes(self, connection: Connection) -> bool:
+        """Write what is announced; whether there was anything. The last thing before a commit.
+
+        Whoever waited for rows of another transaction has read them by then, so that positions
+        follow the order in which changes built on each other.
+        """
+        if not self._changes and not self._outdated:
+            return False
+        outdated = tuple(dict.fromkeys(self._outdated))
+        data = _encode(Committed(tuple(self._changes), outdated))
+        connection.execute("changes.append", {"data": data})
+        self._changes, self._outdated = [], []
+        return True
+
     def flush(self, connection: Connection) -> None:
         """Write what was collected."""
         changed = [(*key, delta) for key, delta in self._deltas.items() if delta]
@@ -67,19 +106,21 @@ class BatchCounts:
 
     def savepoint(self) -> Savepoint:
         """What was collected so far, for :meth:`restore`."""
-        return dict(self._deltas), self._lines, len(self._lines)
+        changed, outdated = len(self._changes), len(self._outdated)
+        return dict(self._deltas), self._lines, len(self._lines), changed, outdated
 
     def restore(self, savepoint: Savepoint) -> None:
         """Undo what one operation collected, whose writes are rolled back."""
-        deltas, self._lines, count = savepoint
+        deltas, self._lines, count, changed, outdated = savepoint
         self._deltas.clear()
         self._deltas.update(deltas)
-        del self._lines[count:]
+        del self._lines[count:], self._changes[changed:], self._outdated[outdated:]
 
     def discard(self) -> None:
         """Drop everything: the batch was rolled back."""
         self._deltas.clear()
         self._lines = []
+        self._changes, self._outdated = [], []
 
 
 def _numbered(lines: Sequence[Line]) -> list[tuple[Any, ...]]:

@@ -51,6 +51,10 @@ class Connection(Protocol):
         """Rows of one statement of :meth:`write_many` at most."""
 
     @property
+    def keeps_changes(self) -> bool:
+        """Whether several processes write to the database, and read there what others changed."""
+
+    @property
     def total_changes(self) -> int:
         """Rows inserted, changed or deleted so far; only compared with itself."""
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.availability import RuntimeStatus
-from taskyard.core.changes import Change
+from taskyard.core.changes import Cached, Change
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import (
     AttemptId,
@@ -164,7 +164,10 @@ class SqlDispatch(Repository):
         counts = self._session.counts
         counts.transition(task.workspace, task.spec.group, TaskState.QUEUED, TaskState.RUNNING)
         counts.event(task.seq, "assigned", now, attempt.id, detail=destination(attempt))
-        return PlacedAttempt(attempt, task)
+        placed = PlacedAttempt(attempt, task)
+        if counts.keeps_changes:
+            counts.announce(placed.change)
+        return placed
 
     @writes
     async def apply(
@@ -304,6 +307,7 @@ class SqlDispatch(Repository):
             row = connection.execute("dispatch.set_draining", parameters).fetchone()
             if row is None:
                 raise NotFound("worker", worker_id)
+            self._session.counts.outdate(Cached.WORKERS)
             return _worker_of(row)
 
         return await self._session.write_urgently(write)

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from taskyard.core.changes import Cached
 from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.functions.functions import FunctionId
 from taskyard.core.functions.resources import FunctionResource, Schedule, Trigger
@@ -32,6 +33,7 @@ class SqlFunctionResources(Repository):
                 raise Conflict(f"there is a {_kind(type(entry))} {entry.id} already")
             if isinstance(entry, Trigger):
                 connection.execute("endpoints.unsettle", values)
+            self._session.counts.outdate(Cached.SCHEDULES)
 
         await self._session.write(write)
 
@@ -102,6 +104,7 @@ class SqlFunctionResources(Repository):
 
         def write(connection: Connection) -> None:
             connection.execute("endpoints.update_entry", values)
+            self._session.counts.outdate(Cached.SCHEDULES)
             readmit(connection, values["kind"], entry.id)
 
         await self._session.write(write)

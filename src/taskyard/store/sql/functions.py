@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from taskyard.core.changes import Cached
 from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.functions.functions import (
     BuildState,
@@ -43,6 +44,7 @@ class SqlFunctions(Repository):
             _check_free(connection, function)
             if not connection.execute("functions.insert_function", _row(function)).rowcount:
                 raise Conflict(f"there is a function with id {function.id} already")
+            self._session.counts.outdate(Cached.FUNCTIONS)
             return function
 
         return await self._session.write(write)
@@ -103,6 +105,7 @@ class SqlFunctions(Repository):
             if new.name != was.name:
                 _check_free(connection, new)
             _update(connection, new)
+            self._session.counts.outdate(Cached.FUNCTIONS)
             return new
 
         return await self._session.write(write)
@@ -121,6 +124,7 @@ class SqlFunctions(Repository):
             if not deleted:
                 _check_free(connection, new)
             _update(connection, new)
+            self._session.counts.outdate(Cached.FUNCTIONS)
             return new
 
         return await self._session.write_urgently(write)
@@ -153,6 +157,7 @@ class SqlFunctions(Repository):
                     new.credentials,
                 ),
             )
+            self._session.counts.outdate(Cached.FUNCTIONS)
             return new
 
         return await self._session.write(write)
@@ -234,6 +239,7 @@ class SqlFunctions(Repository):
             connection.execute("functions.set_build", parameters)
             if goes_live:
                 connection.execute("functions.go_live", parameters)
+                self._session.counts.outdate(Cached.FUNCTIONS)
 
         await self._session.write(write)
 

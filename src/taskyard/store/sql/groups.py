@@ -1,5 +1,6 @@
 """Settings of groups and workspaces, on SQLite."""
 
+from taskyard.core.changes import Cached
 from taskyard.core.ids import GroupName, WorkspaceName
 from taskyard.ports.workspaces import GroupRecord
 from taskyard.store.sql.connection import Connection
@@ -54,6 +55,7 @@ class SqlGroups(Repository):
                     "concurrency_limit": None if clear_limit else cap,
                 },
             )
+            self._session.counts.outdate(Cached.LIMITS)
             return record_of(connection, workspace, name)
 
         return await self._session.write_urgently(write)
@@ -65,6 +67,7 @@ class SqlGroups(Repository):
 
         def write(connection: Connection) -> None:
             connection.execute("groups.put_workspace", parameters)
+            self._session.counts.outdate(Cached.LIMITS)
 
         await self._session.write_urgently(write)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-from taskyard.core.changes import Change
+from taskyard.core.changes import Cached, Change
 from taskyard.core.errors import Conflict, IllegalTransition, NotFound, TaskyardError
 from taskyard.core.ids import GroupName, TaskId, Term, WorkspaceName
 from taskyard.core.instants import Instant
@@ -92,7 +92,9 @@ class SqlJobs(Repository):
                 readmit(connection, "job", seq)
                 self._cancel_open(connection, known, {TaskState.SCHEDULED}, now, actor, changes)
             task_id = None
-            if start.at is None:
+            if start.at is not None:
+                self._session.counts.outdate(Cached.JOBS)
+            else:
                 job = job_at(connection, seq)
                 change = self._execute(connection, job, None, now, actor, definition.address)
                 changes.append(change)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from taskyard.core.changes import Change
+from taskyard.core.changes import Cached, Change
 from taskyard.core.errors import Conflict, NotFound, TaskyardError
 from taskyard.core.ids import TaskId
 from taskyard.core.instants import Instant
@@ -60,6 +60,7 @@ class SqlLists(Repository):
                 "concurrency_limit": concurrency_limit,
             }
             connection.execute("groups.put_group", settings)
+            self._session.counts.outdate(Cached.LIMITS)
             return True
 
         return await self._session.write(write)
@@ -111,6 +112,7 @@ class SqlLists(Repository):
             changes: list[Change] = []
             self._tasks.cancel_one(connection, key.workspace, task.id, now, actor, changes)
             _forget(connection, key, number)
+            self._session.counts.outdate(Cached.LIST, f"{key.workspace}/{key.group}")
             return task.id, changes
 
         return await self._session.write_urgently(write)
@@ -124,6 +126,7 @@ class SqlLists(Repository):
             dispatched = [one for one in shown if one.status is not ListStatus.QUEUED]
             for one in dispatched:
                 _forget(connection, key, one.number)
+            self._session.counts.outdate(Cached.LIST, f"{key.workspace}/{key.group}")
             running = [one.task_id for one in dispatched if one.status is ListStatus.RUNNING]
             return [one.number for one in dispatched], running
 

@@ -1,5 +1,6 @@
 """The maintenance switch, on SQLite."""
 
+from taskyard.core.changes import Cached
 from taskyard.core.instants import Instant
 from taskyard.ports.workspaces import MaintenanceRecord
 from taskyard.store.sql.connection import Connection
@@ -20,6 +21,7 @@ class SqlMaintenance(Repository):
         def write(connection: Connection) -> MaintenanceRecord:
             parameters = {"is_on": int(is_on), "changed_at": now}
             connection.execute("maintenance.put_maintenance", parameters)
+            self._session.counts.outdate(Cached.MAINTENANCE)
             return _read(connection)
 
         return await self._session.write_urgently(write)

@@ -154,7 +154,7 @@ def _apply(
         return (), False
     token, state, seq, current = row[0], AttemptState(row[1]), row[5], row[11]
     if isinstance(report, Progress):
-        return _note_progress(connection, report, row), token == report.lease_token
+        return _note_progress(connection, counts, report, row), token == report.lease_token
     if token == report.lease_token and _applied_before(report, state):
         return (), True
     if token != report.lease_token or row[3] is not None or current != report.attempt_id:
@@ -172,7 +172,9 @@ def _apply(
     return _end(connection, counts, report, row, now, chance, ends), True
 
 
-def _note_progress(connection: Connection, report: Progress, row: Row) -> Sequence[Change]:
+def _note_progress(
+    connection: Connection, counts: BatchCounts, report: Progress, row: Row
+) -> Sequence[Change]:
     """Overwrite how far an attempt is; no line in its history, as there may be many."""
     parameters = {
         "fraction": report.fraction,
@@ -182,7 +184,9 @@ def _note_progress(connection: Connection, report: Progress, row: Row) -> Sequen
     }
     if connection.execute("functions.set_progress", parameters).rowcount != 1:
         return ()
-    return (_running("progress", report.at, report.attempt_id, row),)
+    change = _running("progress", report.at, report.attempt_id, row)
+    counts.announce(change)
+    return (change,)
 
 
 def _applied_before(report: Started | Ended, state: AttemptState) -> bool:
@@ -215,7 +219,10 @@ def _started(
     change = _running("started", at, attempt_id, row)
     # Reading the whole specification costs more than all the rest, and few have webhooks.
     asks = '"webhooks"' in row[15] and spec_or_plain(row[15]).webhooks
-    return enqueue_webhooks(connection, change) if asks else change
+    if asks:
+        change = enqueue_webhooks(connection, change)
+    counts.announce(change)
+    return change
 
 
 def _running(kind: str, at: Instant, attempt_id: AttemptId, row: Row) -> Change:

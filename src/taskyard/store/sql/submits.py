@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from taskyard.core.attempts import Attempt
+from taskyard.core.changes import Change
 from taskyard.core.errors import InvalidInput, TaskyardError
 from taskyard.core.ids import IncarnationId, Term, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
@@ -83,6 +84,8 @@ class Submits:
             except UnicodeEncodeError:
                 outcomes.append(InvalidInput("", "contains text that is not valid Unicode"))
         self._write()
+        if self._session.counts.keeps_changes:
+            self._announce()
         return outcomes
 
     def _prepare(self, submit: Submit) -> list[Submitted]:
@@ -125,6 +128,14 @@ class Submits:
                 known = row is not None
             self._workers[chosen] = known
         return known
+
+    def _announce(self) -> None:
+        counts = self._session.counts
+        for seq, task, _, _, attempt in self._fresh:
+            stored = Submitted(task.id, task.state, seq, created=True, attempt=attempt)
+            counts.announce(stored.change(task))
+            if attempt is not None:
+                counts.announce(Change.assigned(Task.placed(task, seq, attempt), attempt))
 
     def _write(self) -> None:
         fresh, counts = self._fresh, self._session.counts

@@ -159,7 +159,9 @@ class SqlTasks(Repository):
         if task.kill_requested_at is None:
             connection.execute("tasks.request_kill", {"seq": task.seq, "now": now})
             self._session.counts.event(task.seq, "kill_requested", now, task.current_attempt, actor)
-            changes.append(_unmoved(task, "kill_requested", now))
+            change = _unmoved(task, "kill_requested", now)
+            self._session.counts.announce(change)
+            changes.append(change)
         row = connection.execute("tasks.attempt_by_id", {"id": task.current_attempt}).fetchone()
         return CancelOutcome(
             task_id, "killing", attempt_of(row), task.spec.kill_signal, task.spec.kill_grace_s
@@ -185,6 +187,7 @@ class SqlTasks(Repository):
             )
             spec = msgspec.structs.replace(task.spec, priority=priority)
             change = _unmoved(msgspec.structs.replace(task, spec=spec), "reprioritized", now)
+            self._session.counts.announce(change)
             return [change]
 
         return await self._session.write(write)
@@ -249,7 +252,10 @@ class SqlTasks(Repository):
             for task in tasks:
                 attempts += remove(connection, task.seq)
                 self._session.counts.add(workspace, task.spec.group, task.state, -1)
-            return attempts, [_unmoved(task, "deleted", now) for task in tasks]
+            changes = [_unmoved(task, "deleted", now) for task in tasks]
+            for change in changes:
+                self._session.counts.announce(change)
+            return attempts, changes
 
         return await self._session.write_urgently(write)
 

@@ -140,5 +140,7 @@ def _create(
         session.counts.event(seq, "submitted", now, detail=f"firing of {schedule_id}")
         session.counts.add(new.workspace, single.group, new.state)
         subject = stored_task_of(seq, new.id, new.workspace, new.state, single, single.priority)
-        changes.append(Change.submitted(new, seq, at=now, ready=ready(subject, now), kind="fired"))
+        fired = Change.submitted(new, seq, at=now, ready=ready(subject, now), kind="fired")
+        session.counts.announce(fired)
+        changes.append(fired)
     return changes

@@ -246,12 +246,19 @@ class Session:
         readers: read for those who call the store; what the store server does itself reads in
             its transactions.
         remote: writes for those who call the store; None in the store server.
+        keeps_changes: whether what is announced is written for other control planes.
     """
 
-    def __init__(self, readers: Reading | None = None, remote: RemoteWriter | None = None) -> None:
+    def __init__(
+        self,
+        readers: Reading | None = None,
+        remote: RemoteWriter | None = None,
+        *,
+        keeps_changes: bool = False,
+    ) -> None:
         self.queue = CommitQueue()
         self.readers: Reading = readers or self.queue
-        self.counts = BatchCounts()
+        self.counts = BatchCounts(keeps_changes=keeps_changes)
         self.remote = remote
 
     async def write(self, operation: Operation[T], *, urgent: bool = False) -> T:

@@ -136,7 +136,10 @@ def transition(
         message=message,
         ready=ready(subject, now) if state is TaskState.QUEUED else None,
     )
-    return enqueue_webhooks(connection, change) if subject.webhooks else change
+    if subject.webhooks:
+        change = enqueue_webhooks(connection, change)
+    counts.announce(change)
+    return change
 
 
 def enqueue_webhooks(connection: Connection, change: Change) -> Change:

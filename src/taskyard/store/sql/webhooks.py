@@ -12,6 +12,7 @@ import msgspec
 from taskyard.core.access.principals import AuditEntry
 from taskyard.core.access.redaction import SECRET_WORDS
 from taskyard.core.attempts import Attempt
+from taskyard.core.changes import Cached
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.core.instants import Instant
@@ -209,6 +210,7 @@ class SqlWebhookStore(Repository):
             if not connection.execute("webhooks.redeliver", {**key, "now": now}).rowcount:
                 raise NotFound("delivery", delivery_id)
             append_audit(connection, entry)
+            self._session.counts.outdate(Cached.DELIVERIES)
             return _with_tries(connection, connection.execute("webhooks.delivery", key).fetchone())
 
         return await self._session.write(operation)

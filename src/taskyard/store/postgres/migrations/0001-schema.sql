@@ -536,8 +536,9 @@ CREATE TABLE leadership (
     expires_at bigint NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 
--- What each commit changed. Positions become visible out of order: only those of transactions that
--- are older than every running one are read, so that none shows late.
+-- What each commit changed, for all control planes; kept for a short while. Positions become visible
+-- out of order, so nobody reads what is behind one: a reader asks for the transactions that it
+-- could not see before (queries/changes.sql), and among them positions tell the order.
 
 CREATE TABLE changes (
     position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -545,3 +546,8 @@ CREATE TABLE changes (
     at       bigint NOT NULL,
     data     bytea NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05);
+
+-- Compressing costs more than these few bytes are worth.
+ALTER TABLE changes ALTER COLUMN data SET STORAGE EXTERNAL;
+
+CREATE INDEX changes_by_xid ON changes (xid);

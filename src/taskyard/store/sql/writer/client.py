@@ -61,6 +61,10 @@ class Pace:
         return waiting / self._rate
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 class WriterClient(asyncio.Protocol):
     """Calls methods of repositories in the store server.
 
@@ -98,6 +102,8 @@ class WriterClient(asyncio.Protocol):
         self._hung_up = asyncio.Event()
         """Set while there is no connection."""
         self._hung_up.set()
+        self.on_announced: Callable[[], None] = _nothing
+        """Called after a commit that wrote changes for other control planes. Must not raise."""
         self._server: _Server | None = None
         self._replacing: asyncio.Task[None] | None = None
 
@@ -175,7 +181,9 @@ class WriterClient(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Commits are done, or parts of their answers arrive."""
-        for answers, size, seconds in self._frames.feed(data):
+        for answers, size, seconds, announced in self._frames.feed(data):
+            if announced:
+                self.on_announced()
             if size:
                 self._pace.note(size, seconds)
             for number, result, error in answers:

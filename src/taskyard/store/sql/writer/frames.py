@@ -23,8 +23,9 @@ Call = tuple[int, str, str, tuple[Any, ...], dict[str, Any]]
 """Its number, the name of the repository's class, the method, and what that is given."""
 Answer = tuple[int, Any, BaseException | None]
 """The call's number, what the method answered, what it raised."""
-Answers = tuple[list[Answer], int, float]
-"""All of one commit, how many operations shared it, and the seconds it took."""
+Answers = tuple[list[Answer], int, float, bool]
+"""All of one commit, how many operations shared it, the seconds it took, and whether it wrote
+changes for other control planes."""
 
 
 def framed(message: object) -> bytes:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from taskyard.core.errors import Unavailable
-from taskyard.store.sql.connection import Database
+from taskyard.store.sql.connection import Connection, Database
 from taskyard.store.sql.repositories import Repositories
 from taskyard.store.sql.transactions import BATCH_LIMIT, QueueEntry, Session, commit, unstorable
 from taskyard.store.sql.writer.frames import Answer, Call, Frames, framed
@@ -48,13 +48,15 @@ class StoreServer:
         self._sock = sock
         self._connection = database.connect()
         self._room = database.disk_space(self._connection)
-        session = Session()
+        session = Session(keeps_changes=self._connection.keeps_changes)
         self._counts = session.counts
         self._repositories = Repositories(session).by_class()
         self._frames = Frames()
         self._hung_up = False
         self._batch: list[QueueEntry[_RunningCall]] = []
         self._answers: list[Answer] = []
+        self._announced = False
+        """Whether the latest transaction wrote changes for other control planes."""
 
     def run(self) -> None:
         """Serve until the caller hangs up and what it called for is committed. Blocks."""
@@ -101,15 +103,23 @@ class StoreServer:
         """Commit a batch, resume everybody in it, and send all answers."""
         batch, self._batch = self._batch[:BATCH_LIMIT], self._batch[BATCH_LIMIT:]
         began = time.perf_counter()
+        announced = False
         if batch:
-            flush, discard = self._counts.flush, self._counts.discard
-            outcomes = commit(self._connection, batch, flush, discard, self._room)
+            outcomes = commit(
+                self._connection, batch, self._flush, self._counts.discard, self._room
+            )
+            announced = self._announced and any(error is None for _, _, error in outcomes)
             for running, result, error in outcomes:
                 if error is None:
                     self._resume(running, running.coroutine.send, result)
                 else:
                     self._resume(running, running.coroutine.throw, error)
-        self._send_answers(len(batch), time.perf_counter() - began)
+        self._send_answers(len(batch), time.perf_counter() - began, announced=announced)
+
+    def _flush(self, connection: Connection) -> None:
+        """Write what the batch gathered, before its commit."""
+        self._counts.flush(connection)
+        self._announced = self._counts.write_changes(connection)
 
     def _resume(
         self, running: _RunningCall, step: Callable[[Any], QueueEntry[Any]], value: object
@@ -127,13 +137,13 @@ class StoreServer:
             entry.call = running
             self._batch.append(entry)
 
-    def _send_answers(self, size: int, seconds: float) -> None:
+    def _send_answers(self, size: int, seconds: float, *, announced: bool) -> None:
         answers, self._answers = self._answers, []
         try:
-            message = framed((answers, size, seconds))
+            message = framed((answers, size, seconds, announced))
         except Exception:  # noqa: BLE001 - whatever it is, the others need their answers
             answers = [_sendable(answer) for answer in answers]
-            message = framed((answers, size, seconds))
+            message = framed((answers, size, seconds, announced))
         try:
             self._sock.sendall(message)
         except ConnectionError:

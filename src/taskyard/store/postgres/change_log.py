@@ -1,0 +1,164 @@
+"""The change log in PostgreSQL: a table that every commit adds a row to.
+
+Identities become visible out of order: a transaction may take position 5 and commit after another
+has taken and committed position 6. Reading "behind 6" would never find 5; waiting until nothing
+older runs would have one long transaction of anybody on the server stop everybody. So a reader's
+position is the snapshot it last read with. What it has not seen are the rows of transactions that
+snapshot calls running, or that began since: an index finds both, and each row is found once.
+
+Positions are taken at the very end of a transaction, when it waits for no rows any more. So a
+commit that builds on another has a higher one, and no snapshot shows it without the other.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from taskyard.core.changes import Committed
+from taskyard.core.ids import WorkspaceName
+from taskyard.core.instants import SECOND, Instant
+from taskyard.core.states import TaskState
+from taskyard.ports.changes import (
+    KEPT_S,
+    Counts,
+    LoggedCommit,
+    LogPage,
+    LogPosition,
+    LogPruned,
+)
+from taskyard.store.sql.connection import Connection, Database
+
+T = TypeVar("T")
+
+_decode: Final = msgspec.json.Decoder(Committed).decode
+
+
+class _Place(NamedTuple):
+    """A position, taken apart."""
+
+    at: int
+    """When everything before was read, by the clock of the database."""
+    seen: str
+    """The snapshot with which it was."""
+    target: str
+    """While what one snapshot shows is read in several pages: that one."""
+    number: int
+    """The position of the last row of those pages."""
+
+    @property
+    def ceiling(self) -> str:
+        """Transactions from here on had not begun."""
+        return self.seen.split(":")[1]
+
+    @property
+    def running(self) -> str:
+        """Those that ran."""
+        return self.seen.split(":")[2]
+
+
+class PostgresChangeLog:
+    """Implements ``ports.changes.ChangeLog``, on a thread and a connection of its own.
+
+    So nobody's long list is waited for before everybody hears of a change.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="taskyard-changes")
+        self._reading: Connection | None = None
+        self._writing: Connection | None = None
+
+    async def last(self) -> tuple[LogPosition, Counts]:
+        """See the port."""
+
+        def read(connection: Connection) -> tuple[LogPosition, Counts]:
+            snapshot, at = connection.execute("changes.snapshot").fetchone()
+            rows = connection.execute("dispatch.all_counts").fetchall()
+            counts = {(WorkspaceName(w), TaskState(state)): total for w, state, total in rows}
+            return _position(_Place(at, snapshot, "", 0)), counts
+
+        return await self._read(read)
+
+    async def after(self, position: LogPosition, limit: int) -> LogPage:
+        """See the port."""
+        place = _place(position)
+        values = {
+            "ceiling": place.ceiling,
+            "running": place.running,
+            "target": place.target or None,
+            "position": place.number,
+            "limit": limit,
+        }
+        rows = await self._read(lambda c: c.execute("changes.after", values).fetchall())
+        snapshot, now, first, *_ = rows[0]
+        if now - place.at > KEPT_S * SECOND:
+            raise LogPruned
+        if first is None:
+            rows = []
+        commits = [LoggedCommit(row[2], Instant(row[3]), _read_data(row[4])) for row in rows]
+        target = place.target or snapshot
+        if len(commits) == limit:
+            behind = place._replace(target=target, number=commits[-1].number)
+            return LogPage(commits, _position(behind), is_full=True)
+        # What became visible since the target was taken is found by the next read.
+        at = place.at if place.target else now
+        return LogPage(commits, _position(_Place(at, target, "", 0)), is_full=bool(place.target))
+
+    async def prune(self, limit: int) -> int:
+        """See the port."""
+        values = {"kept_us": round(2 * KEPT_S * SECOND), "limit": limit}
+        return await self._write(lambda c: c.execute("changes.prune", values).rowcount)
+
+    async def close(self) -> None:
+        """Close its connections. May be called twice."""
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
+        for connection in (self._reading, self._writing):
+            if connection is not None:
+                connection.close()
+        self._reading = self._writing = None
+
+    async def _read(self, operation: Callable[[Connection], T]) -> T:
+        def run() -> T:
+            if self._reading is None:
+                self._reading = self._database.connect_reading()
+            return _in_transaction(self._reading, operation)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+
+    async def _write(self, operation: Callable[[Connection], T]) -> T:
+        def run() -> T:
+            if self._writing is None:
+                self._writing = self._database.connect()
+            return _in_transaction(self._writing, operation)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+
+
+def _in_transaction(connection: Connection, operation: Callable[[Connection], T]) -> T:
+    try:
+        connection.begin()
+        result = operation(connection)
+        connection.commit()
+    except connection.failures as error:
+        connection.rollback()
+        raise connection.trouble(error) from error
+    return result
+
+
+def _read_data(data: bytes) -> Committed | None:
+    try:
+        return _decode(data)
+    except msgspec.DecodeError:
+        return None
+
+
+def _position(place: _Place) -> LogPosition:
+    return LogPosition(f"{place.at}/{place.seen}/{place.target}/{place.number}")
+
+
+def _place(position: LogPosition) -> _Place:
+    at, seen, target, number = position.split("/")
+    return _Place(int(at), seen, target, int(number))
