@@ -9,6 +9,7 @@
 """
 
 import contextlib
+import select
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -307,7 +308,9 @@ class PostgresConnection:
             for statement, values in sent:
                 pgconn.send_query_prepared(statement.key, values, statement.formats, _BINARY)
             pgconn.pipeline_sync()
+            _send(pgconn)
             while True:
+                _wait(pgconn)
                 result = pgconn.get_result()
                 if result is None:
                     # Behind the answer to each command, and for a connection that has ended.
@@ -408,6 +411,26 @@ class PostgresConnection:
         if raw is not None:
             with contextlib.suppress(psycopg.Error):
                 raw.close()
+
+
+def _send(pgconn: "pq.abc.PGconn") -> None:
+    """Send all that is to be sent. Lets other threads run meanwhile, unlike the driver's calls."""
+    poll = select.poll()
+    poll.register(pgconn.socket, select.POLLIN | select.POLLOUT)
+    while pgconn.flush():
+        if any(events & select.POLLIN for _, events in poll.poll()):
+            pgconn.consume_input()
+
+
+def _wait(pgconn: "pq.abc.PGconn") -> None:
+    """Wait for an answer, as :func:`_send` does: the lock it takes may be another thread's."""
+    if not pgconn.is_busy():
+        return
+    poll = select.poll()
+    poll.register(pgconn.socket, select.POLLIN)
+    while pgconn.is_busy():
+        poll.poll()
+        pgconn.consume_input()
 
 
 def _last(commands: list[bytes], wanted: bytes) -> int:

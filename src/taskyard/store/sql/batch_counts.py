@@ -91,11 +91,11 @@ class BatchCounts:
 
     def flush(self, connection: Connection) -> None:
         """Write what was collected."""
-        changed = [(*key, delta) for key, delta in self._deltas.items() if delta]
+        # In one order, so that several writers wait for each other and never in a circle.
+        changed = sorted((*key, delta) for key, delta in self._deltas.items() if delta)
         connection.write_many("tasks.add_to_count", changed)
-        for *key, delta in changed:
-            if delta < 0:
-                connection.execute("tasks.drop_zero_counts", key)
+        fewer = [row[:3] for row in changed if row[3] < 0]
+        connection.write_many("tasks.drop_zero_counts", fewer)
         self._deltas.clear()
         lines = self._lines
         self._lines = []

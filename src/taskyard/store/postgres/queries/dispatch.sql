@@ -3,3 +3,58 @@ UPDATE workers SET beat_at = :now, lease_expires_at = ({{clock.now}}) + :lease
 WHERE incarnation IN (SELECT json_array_elements_text(CAST(:incarnations AS text)::json))
   AND state != 'lost'
 RETURNING id, incarnation;
+
+-- name: place_task
+-- The worker's row is locked, so that nobody loses the worker until this is committed.
+UPDATE tasks SET state = 'running', current_attempt = :attempt_id,
+       attempt_count = attempt_count + 1, start_at = NULL, reason = NULL, message = NULL
+WHERE seq = :seq AND id = :task_id AND state = 'queued'
+  AND (expires_at IS NULL OR expires_at > :now)
+  AND EXISTS (SELECT 1 FROM workers
+              WHERE workers.id = :worker_id AND incarnation = :incarnation
+                AND workers.state = 'ready' FOR SHARE)
+RETURNING {task};
+
+-- name: worker_ready
+SELECT 1 FROM workers WHERE id = ? AND incarnation = ? AND state = 'ready' FOR SHARE;
+
+-- name: insert_attempt
+INSERT INTO attempts (id, task_seq, task_id, workspace, number, worker_id, incarnation, lease_token,
+                      lease_expires_at, state, assigned_at, resources)
+SELECT * FROM unnest(
+    ?::text[], ?::bigint[], ?::text[], ?::text[], ?::bigint[], ?::text[], ?::text[], ?::text[],
+    ?::bigint[], ?::text[], ?::bigint[], ?::text[]);
+
+-- name: attempts_with_tasks
+-- Locked, in an order that all keep: what is decided by these rows holds until it is committed.
+SELECT coalesce(json_agg(json_build_array(
+       lease_token, attempt_state, number, finished_at, started_at,
+       seq, task_id, workspace, group_name, state, priority, current_attempt,
+       kill_requested_at, failure_count, expires_at, spec, id))::text, '[]')
+FROM (SELECT a.lease_token, a.state AS attempt_state, a.number, a.finished_at, a.started_at,
+             t.seq, t.id AS task_id, t.workspace, t.group_name, t.state, t.priority,
+             t.current_attempt, t.kill_requested_at, t.failure_count, t.expires_at, t.spec, a.id
+      FROM attempts AS a JOIN tasks AS t ON t.seq = a.task_seq
+      WHERE a.id = ANY (ARRAY(SELECT jsonb_array_elements_text(readable_json(?))))
+      ORDER BY t.seq FOR UPDATE OF t) AS wanted;
+
+-- name: end_attempt
+-- Without triggers, what is kept of output is counted here.
+WITH ended AS (
+    UPDATE attempts SET state = n.state, started_at = coalesce(attempts.started_at, n.started_at),
+           finished_at = n.finished_at, exit_code = n.exit_code, signal = n.signal,
+           reason = n.reason, message = n.message, outcome = n.outcome
+    FROM unnest(?::text[], ?::text[], ?::text[], ?::bigint[], ?::bigint[], ?::bigint[], ?::text[],
+                ?::text[], ?::text[], ?::text[])
+         AS n (id, lease_token, state, started_at, finished_at, exit_code, signal, reason, message,
+               outcome)
+    WHERE attempts.id = n.id AND attempts.finished_at IS NULL
+      AND attempts.lease_token = n.lease_token
+    RETURNING workspace, output_bytes),
+more AS (
+    INSERT INTO output_totals (workspace, stored_bytes)
+    SELECT workspace, sum(output_bytes)::bigint FROM ended WHERE output_bytes <> 0
+    GROUP BY workspace ORDER BY workspace
+    ON CONFLICT (workspace) DO UPDATE
+        SET stored_bytes = output_totals.stored_bytes + excluded.stored_bytes)
+SELECT 1 FROM ended;

@@ -68,7 +68,8 @@ FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS new
 WHERE attempts.id = new.column1 AND finished_at IS NULL AND lease_token = new.column2;
 
 -- name: insert_inline_output
-INSERT OR REPLACE INTO folded_output (attempt_id, stream, data) VALUES (?, ?, ?);
+INSERT INTO folded_output (attempt_id, stream, data) VALUES (?, ?, ?)
+ON CONFLICT (attempt_id, stream) DO UPDATE SET data = excluded.data;
 
 -- name: next_due
 -- The earliest moment at which anything waiting changes by itself.
@@ -76,7 +77,7 @@ SELECT min(moment) FROM (
     SELECT min(start_at) AS moment FROM tasks WHERE state IN ('scheduled', 'retrying')
     UNION ALL
     SELECT min(expires_at) FROM tasks
-    WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying'));
+    WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying')) AS moments;
 
 -- name: due_tasks
 SELECT seq, id, workspace, group_name, state, priority, start_at, expires_at, recurring, spec
@@ -106,13 +107,13 @@ ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, hostname = ex
     version = excluded.version, capacity = excluded.capacity, runtimes = excluded.runtimes,
     joined_at = excluded.joined_at, beat_at = excluded.beat_at, plane_id = excluded.plane_id,
     details = excluded.details, lease_expires_at = excluded.lease_expires_at,
-    state = CASE WHEN draining THEN 'draining' ELSE excluded.state END;
+    state = CASE WHEN workers.draining = 1 THEN 'draining' ELSE excluded.state END;
 
 -- name: set_draining
 -- A worker that is lost stays lost, but is drained as soon as it joins again.
 UPDATE workers
-SET draining = :draining,
-    state = CASE WHEN state = 'lost' THEN state WHEN :draining THEN 'draining' ELSE 'ready' END
+SET draining = CAST(:draining AS BIGINT),
+    state = CASE WHEN state = 'lost' THEN state WHEN CAST(:draining AS BIGINT) = 1 THEN 'draining' ELSE 'ready' END
 WHERE id = :id
 RETURNING {worker};
 

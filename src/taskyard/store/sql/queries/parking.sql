@@ -38,7 +38,7 @@ WHERE state = 'scheduled' AND id IN (SELECT key FROM parked WHERE kind = 'task')
 
 -- name: retry_jobs
 UPDATE jobs SET next_at = (SELECT since FROM parked WHERE kind = 'job' AND key = CAST(seq AS TEXT))
-WHERE next_at IS NOT NULL AND seq IN (SELECT CAST(key AS INTEGER) FROM parked WHERE kind = 'job');
+WHERE next_at IS NOT NULL AND seq IN (SELECT CAST(key AS BIGINT) FROM parked WHERE kind = 'job');
 
 -- name: retry_schedules
 UPDATE catalogue

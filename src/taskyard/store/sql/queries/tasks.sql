@@ -12,7 +12,8 @@ INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
 VALUES (?, (SELECT coalesce(max(number), 0) FROM events WHERE task_seq = ?) + ?, ?, ?, ?, ?, ?);
 
 -- name: insert_label
-INSERT OR IGNORE INTO task_labels (workspace, key, value, task_seq) VALUES (?, ?, ?, ?);
+INSERT INTO task_labels (workspace, key, value, task_seq) VALUES (?, ?, ?, ?)
+ON CONFLICT DO NOTHING;
 
 -- name: task_by_key
 -- The task an idempotency key stands for.
@@ -36,7 +37,8 @@ FROM attempts WHERE task_seq = :seq ORDER BY number;
 
 -- name: time_of_attempts
 -- How long those that have ended ran, added up; in microseconds.
-SELECT sum(max(0, finished_at - started_at)) FROM attempts WHERE task_seq = :seq AND finished_at IS NOT NULL;
+SELECT sum(CASE WHEN finished_at > started_at THEN finished_at - started_at ELSE 0 END)
+FROM attempts WHERE task_seq = :seq AND finished_at IS NOT NULL AND started_at IS NOT NULL;
 
 -- name: attempt_by_id
 SELECT {attempt}
@@ -71,7 +73,7 @@ SELECT count(*) FROM (
     SELECT 1 FROM tasks
     WHERE workspace = :workspace AND group_name = :group_name AND state = 'queued'
       AND (priority > :priority OR (priority = :priority AND seq < :seq))
-    LIMIT :limit);
+    LIMIT :limit) AS before;
 
 -- name: update_state
 -- The one statement that changes a task's state; the old state is its guard. Positional, as many
@@ -111,7 +113,9 @@ DELETE FROM attempts WHERE task_seq = :seq RETURNING id;
 -- name: add_to_count
 -- Positional, as many are bound at once.
 INSERT INTO task_counts (workspace, group_name, state, total) VALUES (?, ?, ?, ?)
-ON CONFLICT (workspace, group_name, state) DO UPDATE SET total = total + excluded.total;
+ON CONFLICT (workspace, group_name, state) DO UPDATE SET total = task_counts.total + excluded.total;
 
 -- name: drop_zero_counts
-DELETE FROM task_counts WHERE total = 0 AND workspace = ? AND group_name = ? AND state = ?;
+-- Positional, as many are bound at once.
+DELETE FROM task_counts
+WHERE total = 0 AND (workspace, group_name, state) IN (VALUES (?, ?, ?));

@@ -1,18 +1,19 @@
 -- name: shift_tasks
 -- Waits that were counted from a moment which the clock has yet to come to once more.
-UPDATE tasks SET start_at = max(start_at - :by, :now)
+UPDATE tasks SET start_at = CASE WHEN start_at - :by > :now THEN start_at - :by ELSE :now END
 WHERE start_at > :now
   AND (state = 'retrying'
        OR (state = 'scheduled' AND recurring = 0 AND json_valid(spec)
            AND json_extract(spec, '$.starts_after_wait') = 1));
 
 -- name: shift_jobs
-UPDATE jobs SET next_at = max(next_at - :by, :now)
+UPDATE jobs SET next_at = CASE WHEN next_at - :by > :now THEN next_at - :by ELSE :now END
 WHERE next_at > :now AND recurring = 0 AND json_valid(definition)
   AND json_extract(definition, '$.spec.starts_after_wait') = 1;
 
 -- name: shift_deliveries
-UPDATE webhook_deliveries SET next_at = max(next_at - :by, :now)
+UPDATE webhook_deliveries
+SET next_at = CASE WHEN next_at - :by > :now THEN next_at - :by ELSE :now END
 WHERE state = 'pending' AND next_at > :now;
 
 -- name: recurring_tasks

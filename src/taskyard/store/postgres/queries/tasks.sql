@@ -1,0 +1,45 @@
+-- name: insert_task
+INSERT INTO tasks (seq, id, workspace, group_name, name, state, priority, cpu_millis, memory_bytes,
+                   created_at, queued_at, start_at, expires_at, schedule_id, due_at, retry_of,
+                   idempotency_key, recurring, demand, spec, attempt_count, current_attempt)
+SELECT * FROM unnest(
+    ?::bigint[], ?::text[], ?::text[], ?::text[], ?::text[], ?::text[], ?::bigint[], ?::bigint[],
+    ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::text[], ?::bigint[],
+    ?::text[], ?::text[], ?::bigint[], ?::text[], ?::text[], ?::bigint[], ?::text[]);
+
+-- name: append_event
+-- Its seq comes twice, as elsewhere.
+INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
+SELECT n.seq, (SELECT coalesce(max(e.number), 0) FROM events AS e WHERE e.task_seq = n.same) + n.further,
+       n.at, n.kind, n.attempt_id, n.actor, n.detail
+FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::text[], ?::text[], ?::text[], ?::text[])
+     AS n (seq, same, further, at, kind, attempt_id, actor, detail);
+
+-- name: update_state
+UPDATE tasks SET state = n.state, queued_at = n.queued_at, start_at = n.start_at,
+       current_attempt = n.current_attempt, finished_at = n.finished_at, reason = n.reason,
+       message = n.message, failure_count = failure_count + n.failures,
+       kill_requested_at = CASE WHEN n.state = 'running' THEN kill_requested_at END
+FROM unnest(?::bigint[], ?::text[], ?::text[], ?::bigint[], ?::bigint[], ?::text[], ?::bigint[],
+            ?::text[], ?::text[], ?::bigint[])
+     AS n (seq, was, state, queued_at, start_at, current_attempt, finished_at, reason, message,
+           failures)
+WHERE tasks.seq = n.seq AND tasks.state = n.was;
+
+-- name: delete_attempts
+-- Without triggers, what is kept of output is counted here.
+WITH gone AS (DELETE FROM attempts WHERE task_seq = :seq RETURNING id, workspace, output_bytes),
+fewer AS (
+    UPDATE output_totals SET stored_bytes = stored_bytes - g.size_bytes
+    FROM (SELECT workspace, sum(output_bytes)::bigint AS size_bytes FROM gone GROUP BY workspace) AS g
+    WHERE output_totals.workspace = g.workspace AND g.size_bytes <> 0)
+SELECT id FROM gone;
+
+-- name: add_to_count
+INSERT INTO task_counts (workspace, group_name, state, total)
+SELECT * FROM unnest(?::text[], ?::text[], ?::text[], ?::bigint[])
+ON CONFLICT (workspace, group_name, state) DO UPDATE SET total = task_counts.total + excluded.total;
+
+-- name: drop_zero_counts
+DELETE FROM task_counts WHERE total = 0 AND (workspace, group_name, state) IN (
+    SELECT * FROM unnest(?::text[], ?::text[], ?::text[]));
