@@ -17,6 +17,7 @@ from taskyard.core.backoff import RetryPolicy
 from taskyard.core.ids import AttemptId, LeaseToken, WorkspaceName
 from taskyard.core.instants import after
 from taskyard.core.states import AttemptState, Reason, TaskState
+from taskyard.store.sql.check import RULES, check_rows
 from taskyard.store.sqlite.database import FILE_NAME
 
 pytestmark = pytest.mark.anyio
@@ -123,5 +124,101 @@ async def test_damage_is_found(store: Any, tmp_path: Path, damage: str) -> None:
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")
         assert connection.execute(damage).rowcount >= 1
-    with pytest.raises(AssertionError):
-        await check_invariants(store)
+    findings = await store.session.read(lambda c: list(check_rows(c)))
+    assert findings
+    assert all(finding.count and finding.entries for finding in findings)
+
+
+FOUND = {
+    "state_against_history": "UPDATE tasks SET state = 'queued', queued_at = 1, finished_at = NULL"
+    " WHERE state = 'cancelled'",
+    "history_after_end": "INSERT INTO events (task_seq, number, at, kind)"
+    " SELECT seq, 9, 1, 'due' FROM tasks WHERE state = 'cancelled'",
+    "history_numbers": "DELETE FROM events WHERE kind = 'submitted'",
+    "task_columns": "UPDATE tasks SET kill_requested_at = 1 WHERE state = 'queued'",
+    "attempt_numbers": "UPDATE tasks SET attempt_count = 7 WHERE state = 'failed'",
+    "attempt_owner": "UPDATE attempts SET workspace = 'other' WHERE id = 'failed'",
+    "attempt_end": "UPDATE attempts SET finished_at = NULL WHERE id = 'failed'",
+    "current_attempt": "UPDATE tasks SET current_attempt = 'failed' WHERE state = 'running'",
+    "attempt_worker": "DELETE FROM workers",
+    "success": "UPDATE attempts SET state = 'failed' WHERE id = 'succeeded'",
+    "assigned_events": "UPDATE events SET attempt_id = 'dead' WHERE attempt_id = 'failed'",
+    "started_events": "UPDATE attempts SET started_at = 1 WHERE id = 'failed'",
+    "ended_events": "DELETE FROM events WHERE kind = 'failed'",
+    "event_attempts": "UPDATE events SET attempt_id = 'other' WHERE kind = 'succeeded'",
+    "task_counts": "DELETE FROM task_counts WHERE state = 'dead'",
+    "output_totals": "INSERT INTO output_totals VALUES ('default', 7)",
+    "job_counts": "INSERT INTO job_groups VALUES (1, 'w', 'g', 1, 1, 2)",
+    "list_numbers": "INSERT INTO list_entries VALUES ('default', 'g', 9, 1);"
+    "INSERT INTO lists VALUES ('default', 'g', 'me', 3, NULL)",
+    "execution_numbers": "INSERT INTO jobs (seq, workspace, group_name, id, created_at,"
+    " modified_at, ticket, definition) VALUES (1, 'w', 'g', 'j', 1, 1, '', '');"
+    "INSERT INTO job_executions VALUES (1, 4, 1, NULL, 0)",
+    "version_numbers": "INSERT INTO functions VALUES ('f', 'w', 'n', 'python', 1, 1, '', '', '[]',"
+    " '{}', 3, 1, 0, NULL);"
+    "INSERT INTO function_versions (function_id, number, state, bundle, size_bytes, language,"
+    " handler, entry, dependencies, created_at, created_by)"
+    " VALUES ('f', 2, 'ready', '', 1, 'python', '', '', '[]', 1, 'me')",
+    "live_versions": "INSERT INTO functions VALUES ('f', 'w', 'n', 'python', 1, 1, '', '', '[]',"
+    " '{}', 3, 3, 0, NULL)",
+    "orphans": "INSERT INTO task_labels VALUES ('default', 'k', 'v', 999)",
+    "tries": "INSERT INTO webhook_deliveries (number, id, workspace, task_id, event, url, host,"
+    " headers, body, state, created_at)"
+    " SELECT 1, 'd', workspace, id, '', '', '', '', x'', 'failed', 1 FROM tasks LIMIT 1;"
+    "INSERT INTO webhook_tries (delivery, number, at, duration_ms) VALUES (1, 2, 1, 1)",
+    "parked": "INSERT INTO parked VALUES ('task', 'nothing', 'default', '', 1, 1, NULL)",
+}
+"""What breaks each rule."""
+ORPHANS = [
+    "INSERT INTO events (task_seq, number, at, kind) VALUES (999, 1, 1, 'submitted')",
+    "INSERT INTO folded_output VALUES ('nothing', 'stdout', x'00')",
+    "INSERT INTO call_results VALUES ('nothing', 200, '{}', 1, x'00')",
+    "INSERT INTO list_entries VALUES ('default', 'nothing', 1, 1)",
+    "INSERT INTO lists VALUES ('w', 'l', 'me', 3, NULL);"
+    "INSERT INTO list_entries VALUES ('w', 'l', 1, 999)",
+    "INSERT INTO jobs (workspace, group_name, id, created_at, modified_at, ticket, definition)"
+    " VALUES ('w', 'nothing', 'j', 1, 1, '', '')",
+    "INSERT INTO job_group_words VALUES ('w', 'word', 9)",
+    "INSERT INTO job_executions VALUES (9, 1, 1, NULL, 0)",
+    "INSERT INTO function_blobs VALUES ('nothing', 1, x'00')",
+    "INSERT INTO catalogue (kind, id, workspace, function_id, content)"
+    " VALUES ('endpoint', 'e', 'w', 'nothing', '{}')",
+    "INSERT INTO issued_calls VALUES (999, 'c', 'w', 'f', 1, NULL, NULL, NULL, 0, 1, '{}')",
+    "INSERT INTO webhook_tries (delivery, number, at, duration_ms) VALUES (1, 2, 1, 1)",
+    "INSERT INTO webhook_deliveries (id, workspace, task_id, event, url, host, headers, body,"
+    " state, created_at) VALUES ('d', 'w', 'nothing', '', '', '', '', x'', 'failed', 1)",
+]
+PARKED = [
+    "INSERT INTO parked SELECT 'task', id, workspace, '', 1, 1, NULL FROM tasks"
+    " WHERE state = 'succeeded'",
+    "INSERT INTO parked VALUES ('job', '9', 'w', '', 1, 1, NULL)",
+    "INSERT INTO parked VALUES ('schedule', 's', 'w', '', 1, 1, NULL)",
+    "INSERT INTO parked VALUES ('delivery', 'd', 'w', '', 1, 1, NULL)",
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "damage"),
+    [
+        *FOUND.items(),
+        *(("orphans", damage) for damage in ORPHANS),
+        *(("parked", damage) for damage in PARKED),
+    ],
+)
+async def test_each_rule_finds_what_breaks_it(
+    store: Any, tmp_path: Path, rule: str, damage: str
+) -> None:
+    """And says what it is about, and what to do."""
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.executescript(damage)
+    findings = await store.session.read(lambda c: list(check_rows(c)))
+    (found,) = [finding for finding in findings if finding.rule == rule]
+    assert found.severity == "error"
+    assert found.entries
+    assert found.what_to_do
+
+
+def test_every_rule_is_tried_out() -> None:
+    """None is left out above."""
+    assert [rule.name for rule in RULES] == list(FOUND)

@@ -97,9 +97,9 @@ async def test_frozen_server_counts_as_gone_until_it_answers(tmp_path: Path) -> 
     """Requests time out meanwhile, nothing waits for it longer than that, and it is found again."""
     with nats_server(tmp_path) as server:
         async with _two(server.url) as (a, _):
-            assert await _answers(a)
+            await eventually_async(lambda: _answers(a))
             server.freeze()
-            with anyio.fail_after(2):
+            with anyio.fail_after(SOON_S):
                 with pytest.raises(TimedOut):
                     await a.request(B, "echo", b"", 0.2)
             await eventually_async(lambda: not a.is_connected)
@@ -166,6 +166,9 @@ async def test_right_credentials_are_let_in(tmp_path: Path) -> None:
     with nats_server(tmp_path, "--auth", SECRET) as server:
         async with _two(server.url.replace("//", f"//{SECRET}@")) as (a, _):
             assert await _answers(a)
+        options = nats_options(server.url, password=SECRET)
+        async with nats_messages(options, "t", A) as messages:
+            assert messages.is_connected
     with nats_server(tmp_path, "--user", "u:v", "--pass", SECRET) as server:
         async with _two(server.url.replace("//", f"//u%3Av:{SECRET}@")) as (a, _):
             assert await _answers(a)
@@ -231,7 +234,7 @@ def test_wrong_addresses_are_refused(urls: str, said: str) -> None:
     """And say what a right one looks like, without what may be secret in them."""
     with pytest.raises(InvalidInput, match=said) as refused:
         nats_options(urls)
-    assert refused.value.field == "nats"
+    assert refused.value.field == "nats.url"
 
 
 def test_names_that_are_no_part_of_a_subject_are_refused() -> None:
@@ -246,17 +249,17 @@ def test_files_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     there, missing = tmp_path / "there", tmp_path / "missing"
     there.write_text("x")
     for files, field in (
-        (TlsFiles(ca=there), "nats_tls_ca"),
-        (TlsFiles(ca=missing), "nats_tls_ca"),
-        (TlsFiles(cert=there, key=there), "nats_tls_cert"),
-        (TlsFiles(cert=there), "nats_tls_key"),
+        (TlsFiles(ca=there), "nats.tls_ca"),
+        (TlsFiles(ca=missing), "nats.tls_ca"),
+        (TlsFiles(cert=there, key=there), "nats.tls_cert"),
+        (TlsFiles(cert=there), "nats.tls_key"),
     ):
         with pytest.raises(InvalidInput) as refused:
             nats_options("tls://h", tls=files)
         assert refused.value.field == field
     with pytest.raises(InvalidInput) as refused:
         nats_options("tls://h", credentials=missing)
-    assert refused.value.field == "nats_credentials"
+    assert refused.value.field == "nats.credentials"
 
 
 async def _refused(options: NatsOptions) -> NatsUnavailable:

@@ -32,7 +32,7 @@ LIMIT = 16 << 20
 OFFSETS = [0, 1, outputs.RANGE_BYTES - 1, outputs.RANGE_BYTES, 3 * outputs.RANGE_BYTES + 5]
 
 
-class Held(LogFiles):
+class Files(LogFiles):
     """Attempt directories that know which attempts they have, and may be damaged."""
 
     is_damaged = False
@@ -55,10 +55,10 @@ class World:
         self.hub = hub
         self.root = root
         self.where: dict[AttemptId, PlaneId] = {ONE: THERE}
-        self.held = Held(root / "there")
+        self.held = Files(root / "there")
         self.asked: list[str] = []
         hub.deliveries = self._deliveries
-        self.output = PlaneOutput(hub.plane(HERE), self._plane_of, Held(root / "here"), tasks)
+        self.output = PlaneOutput(hub.plane(HERE), self._plane_of, Files(root / "here"), tasks)
         self.other = PlaneOutput(hub.plane(THERE), self._plane_of, self.held, tasks)
         (root / "there").mkdir()
 

@@ -40,6 +40,9 @@ COMMANDS: Final = (
     ("up", "up:up", "Start the server.", _MACHINE),
     ("worker", "worker:app", "Workers.", _MACHINE),
     ("parked", "operations:parked", "List what background work failed on and set aside.", _MACHINE),
+    ("store", "store:app", "The store: check, copy to another database.", _MACHINE),
+    ("backup", "backup:backup", "Save everything a store holds in one archive.", _MACHINE),
+    ("restore", "backup:restore", "Make a store of a backup.", _MACHINE),
     ("doctor", "doctor:doctor", "Check this machine and suggest fixes.", _MACHINE),
     ("version", "version:version", "Print the version.", _MACHINE),
 )

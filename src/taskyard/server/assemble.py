@@ -34,11 +34,12 @@ from taskyard.runtimes.function.limits import PoolLimits
 from taskyard.runtimes.function.router import Rebuild
 from taskyard.runtimes.function.runtime import FunctionRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
-from taskyard.server.byte_stores import own_files
+from taskyard.server.byte_stores import byte_stores
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.containers import container_settings
 from taskyard.server.datadir import protect_data
 from taskyard.server.engine_workers import EngineRuntime, host_workers
+from taskyard.server.messaging import messages_between_planes, own_plane_id
 from taskyard.server.metrics import CountedSender, Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.pools import worker_of_host
@@ -51,6 +52,7 @@ from taskyard.services.loops import Loop, keep_running
 from taskyard.store.sql.repositories import Repositories
 from taskyard.store.sqlite.disk_space import Reserve
 from taskyard.transport.local.transport import LocalTransport
+from taskyard.transport.nats.messages import NatsMessages
 from taskyard.worker.machine import Machine, capacity
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.output.log_files import LogFiles
@@ -78,14 +80,19 @@ class Node:
     reserve: Reserve
     hosts: tuple[Worker, ...] = ()
     """Workers of the engine hosts in pools."""
+    messages: NatsMessages | None = None
+    """The connection to other control planes; None if there are none."""
 
     def checks(self) -> dict[str, bool]:
         """What has to be true for it to be given work."""
-        return {
+        checks = {
             "store": not self.engine.bus.closed,
             "disk": self.reserve.is_held and not self.reserve.is_low,
             "worker": bool(self.engine.dispatch.workers()),
         }
+        if self.messages is not None:
+            checks["nats"] = self.messages.is_connected
+        return checks
 
 
 @asynccontextmanager
@@ -103,6 +110,7 @@ async def assemble(
         StoreInUse: another process serves this data directory.
         StoreDamaged: the store cannot be read.
         StorageFull: there is no room.
+        NatsUnavailable: NATS cannot be reached, or does not let us in.
         SecretKeyMissing, SecretKeyWrong: stored secrets could not be opened.
         RuntimeUnavailable: commands cannot be run here.
     """
@@ -112,10 +120,12 @@ async def assemble(
     async with AsyncExitStack() as stack:
         storage = await _opened(settings, metrics, stack)
         store = storage.store
+        messages = await _messages(settings, data, metrics, stack)
 
         directories = AttemptDirectories(data / "attempts")
         files = LogFiles(directories.root, recycle=directories.recycle)
-        stores, transport = own_files(data, files), LocalTransport()
+        stores, transport = byte_stores(settings, files), LocalTransport()
+        stack.push_async_callback(_last, stores.close)
         stack.push_async_callback(_last, transport.close)
         sender = CountedSender(Outbound(allow_private=settings.webhooks_may_go_private), metrics)
         stack.push_async_callback(_last, sender.close)
@@ -124,13 +134,10 @@ async def assemble(
         stack.push_async_callback(_last, partial(_write_refusals, engine))
         stack.callback(engine.bus.close)
         await wired.encryption.check()
-        await _learn(wired, store)
+        await _learn(wired, store, metrics)
         await engine.dispatch.load()
         await engine.functions.load()
         await wired.rescue.load()
-        metrics.watch(
-            wired.counters.by_workspace, engine.dispatch.workers, engine.output.by_workspace
-        )
         await transport.serve(wired.gateway)
 
         keeper = LogKeeper(files, shipper=stores.shipper)
@@ -207,7 +214,7 @@ async def assemble(
                 store.output.known,
             ),
         )
-        yield Node(engine, worker, metrics, wired, storage.reserve, tuple(hosts))
+        yield Node(engine, worker, metrics, wired, storage.reserve, tuple(hosts), messages)
 
 
 async def _opened(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Storage:
@@ -216,6 +223,21 @@ async def _opened(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -
     await storage.open()
     stack.push_async_callback(_last, storage.close)
     return storage
+
+
+async def _messages(
+    settings: Settings, data: Path, metrics: Metrics, stack: AsyncExitStack
+) -> NatsMessages | None:
+    """The connection to other control planes, if there is to be one. Raises as ``assemble``."""
+    plane_id = await own_plane_id(data)
+    # With a store of its own, a plane is an installation by itself.
+    installation = str(plane_id)
+    messages = await stack.enter_async_context(
+        messages_between_planes(settings.nats, data, installation, plane_id)
+    )
+    if messages is not None:
+        metrics.watch_messages(messages)
+    return messages
 
 
 async def _work_root(data: Path, stack: AsyncExitStack) -> Path | None:
@@ -228,10 +250,12 @@ async def _work_root(data: Path, stack: AsyncExitStack) -> Path | None:
     return root.path
 
 
-async def _learn(wired: Wired, store: Repositories) -> None:
-    """Begin with the numbers that the store has. Raises as it does."""
+async def _learn(wired: Wired, store: Repositories, metrics: Metrics) -> None:
+    """Begin with the numbers that the store has, and show them. Raises as it does."""
+    engine = wired.engine
     await wired.counters.load(store.dispatch)
-    await wired.engine.output.load()
+    await engine.output.load()
+    metrics.watch(wired.counters.by_workspace, engine.dispatch.workers, engine.output.by_workspace)
 
 
 def _background(wired: Wired, metrics: Metrics) -> dict[str, Loop]:

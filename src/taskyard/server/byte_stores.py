@@ -4,8 +4,11 @@ One control plane keeps them in files of its own. Several share objects: each ma
 another one has stored.
 """
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import anyio.lowlevel
 
 from taskyard.objects.bundles import ObjectBundles
 from taskyard.objects.output import ObjectOutput, ObjectResults
@@ -13,6 +16,7 @@ from taskyard.ports.functions import BundleStore, ResultFiles
 from taskyard.ports.logs import LocalLogStore, LogStore, OutputSource
 from taskyard.ports.objects import ObjectStore
 from taskyard.runtimes.function.bundles import BundleFiles
+from taskyard.server.settings import Settings
 from taskyard.services.tasks.output_sources import LayeredOutput
 from taskyard.worker.output import result_files
 from taskyard.worker.output.shipping import OutputShipper
@@ -30,6 +34,29 @@ class ByteStores:
     """Stores output where other control planes find it; None if there are none."""
     objects: ObjectStore | None = None
     """What control planes share; None if there are none."""
+    close: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint
+    """Let go of what is open."""
+
+
+def byte_stores(
+    settings: Settings, files: LocalLogStore, remote: OutputSource | None = None
+) -> ByteStores:
+    """Those that go with the store of the settings.
+
+    Args:
+        settings: where the store is.
+        files: output of the worker here.
+        remote: reads output of what runs beside other control planes; None if there are none.
+    """
+    if settings.database is None:
+        return own_files(settings.data.absolute(), files)
+    # With the store, which was opened before, its driver is there.
+    from taskyard.objects.postgres.store import PostgresObjectStore  # noqa: PLC0415 - an extra
+    from taskyard.store.postgres.address import database_address  # noqa: PLC0415 - an extra
+
+    address = database_address(settings.database, settings.password_of_database())
+    objects = PostgresObjectStore(address.conninfo)
+    return replace(shared_objects(objects, files, remote), close=objects.close)
 
 
 def own_files(data: Path, files: LogStore) -> ByteStores:

@@ -4,8 +4,8 @@ Gauges are read from the engine when somebody asks; what happens often is counte
 dictionaries or in child objects made once.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol
 
 import anyio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -36,6 +36,30 @@ NO_WORKSPACE: Final = WorkspaceName("")
 ByWorkspace = Callable[[], dict[WorkspaceName, dict[TaskState, int]]]
 Output = Callable[[], dict[WorkspaceName, int]]
 Workers = Callable[[], list[tuple[WorkerRecord, Capacity]]]
+
+
+class MessageCounts(Protocol):
+    """What is counted of messages between control planes."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether messages can be sent now."""
+        ...
+
+    @property
+    def connects(self) -> int:
+        """Connections made so far."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were lost here for being too many."""
+        ...
+
+    @property
+    def requests(self) -> Mapping[tuple[str, str], int]:
+        """Requests made, by what for and what became of them."""
+        ...
 
 
 class Metrics:
@@ -92,6 +116,10 @@ class Metrics:
         """Also show the engine's own counts; ``output`` is what workspaces keep of it, in bytes."""
         self.registry.register(_EngineCollector(by_workspace, workers, output))
         self.registry.register(_RequestCollector(self._requests))
+
+    def watch_messages(self, messages: MessageCounts) -> None:
+        """Also show how the connection to other control planes is."""
+        self.registry.register(_MessageCollector(messages))
 
     def on_commit(self, size: int, seconds: float) -> None:
         """A commit was shared by so many writes. May be called from any thread."""
@@ -185,6 +213,35 @@ class CountedSender:
             raise
         self._metrics.count_delivery("answered" if answer.status < 400 else "refused")
         return answer
+
+
+class _MessageCollector(Collector):
+    """Messages between control planes."""
+
+    def __init__(self, messages: MessageCounts) -> None:
+        self._messages = messages
+
+    def collect(self) -> Iterable[Metric]:
+        messages = self._messages
+        yield GaugeMetricFamily(
+            "taskyard_nats_connected", "Whether NATS can be reached now", messages.is_connected
+        )
+        yield CounterMetricFamily(
+            "taskyard_nats_connects", "Connections made to NATS", messages.connects
+        )
+        yield CounterMetricFamily(
+            "taskyard_nats_dropped",
+            "Messages dropped because more came than could be handled or sent",
+            messages.dropped,
+        )
+        requests = CounterMetricFamily(
+            "taskyard_plane_requests",
+            "Requests to other control planes",
+            labels=["what", "outcome"],
+        )
+        for labels, count in list(messages.requests.items()):
+            requests.add_metric(labels, count)
+        yield requests
 
 
 class _EngineCollector(Collector):

@@ -30,6 +30,7 @@ from taskyard.dialects.native.errors import invalid_input
 from taskyard.dialects.native.sizes import size_bytes
 from taskyard.runtimes.engine.address import parse_engine_address
 from taskyard.server.addresses import Address, parse_listen
+from taskyard.server.nats_settings import NatsSettings
 from taskyard.server.pools import PoolSettings, check_pools, pools_from_text
 from taskyard.server.work_settings import (
     Directory,
@@ -268,6 +269,8 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What the fastlane dialect can be told."""
     greencloud: GreenCloudSettings = GreenCloudSettings()
     """What the GreenCloud dialect can be told."""
+    nats: NatsSettings = NatsSettings()
+    """Messages between control planes."""
 
     @classmethod
     def load(
@@ -334,6 +337,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         if {"root", "0"} & set(self.work_users_allowed):
             raise InvalidInput("work_users_allowed", "root is the server itself; remove it")
         self.greencloud.check("greencloud")
+        self.nats.check("nats")
         self._check_credentials()
 
     def _check_credentials(self) -> None:

@@ -25,6 +25,8 @@ def up(
     slots: int | None = None,
     cpu: float | None = None,
     memory: str | None = None,
+    nats: str | None = None,
+    cluster: bool = False,
 ) -> int:
     """Start the server and its worker. Ctrl-C stops both; running commands continue.
 
@@ -43,6 +45,8 @@ def up(
         slots: Maximum number of tasks that the worker runs at once.
         cpu: Cores the worker offers.
         memory: Memory the worker offers, such as 4GiB.
+        nats: Address of a NATS server for messages between control planes, nats://HOST:4222.
+        cluster: Start such a server beside this one, on 127.0.0.1:4222 by default.
     """
     for each in listen:
         name, equals, address = each.partition("=")
@@ -62,6 +66,9 @@ def up(
         "worker_memory_bytes": None if memory is None else size_bytes(memory, "--memory"),
     }
     overrides = {name: value for name, value in overrides.items() if value is not None}
+    if nats is not None or cluster:
+        given = {"url": nats, "serve": cluster or None}
+        overrides["nats"] = {name: value for name, value in given.items() if value is not None}
     return _serve(config, overrides)
 
 

@@ -21,6 +21,8 @@ _LOCK: Final = 0x7461736B79617264
 _WAIT: Final = "60s"
 """How long to wait for another process that migrates."""
 _TABLE: Final = "schema_migrations"
+UNFINISHED: Final = "unfinished copy"
+"""Stands in place of a migration while a store is copied here, so that every release refuses it."""
 _CREATE: Final[LiteralString] = """
 CREATE TABLE schema_migrations (
     id         text COLLATE "C" PRIMARY KEY,
@@ -110,6 +112,11 @@ def _missing(connection: "psycopg.Connection[Any]", shown: str) -> list[Migratio
         _check_empty(connection, shown)
         return list(known)
     applied = {row[0] for row in connection.execute("SELECT id FROM schema_migrations")}
+    if UNFINISHED in applied:
+        raise StoreDamaged(
+            f"{shown} holds an unfinished copy of a store; finish it by running the command that"
+            " began it again, or start afresh with its --force"
+        )
     if applied - {migration.id for migration in known}:
         raise StoreDamaged(f"{shown} was written by a newer version of Taskyard; upgrade to use it")
     return [migration for migration in known if migration.id not in applied]

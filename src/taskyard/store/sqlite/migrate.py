@@ -112,7 +112,7 @@ def _apply_next(connection: sqlite3.Connection, path: Path) -> None:
     """Apply the first migration that is missing; what that is may have changed since we looked."""
     missing = _missing(connection, path)
     if not _has(connection, _TABLE):
-        applied = _applied(connection)
+        applied = applied_migrations(connection)
         connection.execute(_CREATE)
         _remember(connection, applied)
         if _has(connection, _EARLIER_TABLE):
@@ -124,13 +124,14 @@ def _apply_next(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _missing(connection: sqlite3.Connection, path: Path) -> list[Migration]:
-    applied, known = set(_applied(connection)), migrations()
+    applied, known = set(applied_migrations(connection)), migrations()
     if applied - {migration.id for migration in known}:
         raise StoreDamaged(f"{path} was written by a newer version of Taskyard; upgrade to use it")
     return [migration for migration in known if migration.id not in applied]
 
 
-def _applied(connection: sqlite3.Connection) -> list[str]:
+def applied_migrations(connection: sqlite3.Connection) -> list[str]:
+    """The ids of the migrations that a database has had; none for a database of something else."""
     for table, column in ((_TABLE, "id"), (_EARLIER_TABLE, "migration_id")):
         if _has(connection, table):
             return [row[0] for row in connection.execute(f"SELECT {column} FROM {table}")]  # noqa: S608 - constants

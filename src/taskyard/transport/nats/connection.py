@@ -28,6 +28,8 @@ PING_S: Final = 2
 """Seconds between two pings; a server that answers neither of two is taken for gone."""
 PINGS: Final = 2
 LOOK_S: Final = 0.5
+TOLD_EVERY_S: Final = 30.0
+"""How often the log tells that there is still no connection."""
 PENDING_BYTES: Final = 32 << 20
 """What may wait to be handled, for each subscription; more is dropped."""
 DRAIN_S: Final = 2.0
@@ -51,6 +53,7 @@ class NatsConnection:
         self._name = name
         self._subjects: dict[str, OnMessage] = {}
         self._client: Any = None
+        self._server_url = ""
         self._subscriptions: dict[str, Any] = {}
         self._last_error: BaseException | None = None
         self.on_lost: Callable[[], None] = lambda: None
@@ -114,17 +117,19 @@ class NatsConnection:
     async def stay_connected(self) -> None:
         """Connect again whenever the connection is lost, until cancelled."""
         pause_s, least_s, most_s = 0.0, *BACKOFF_S
+        told_at = -TOLD_EVERY_S
         while True:
             while self.is_connected:
                 await anyio.sleep(LOOK_S)
-                pause_s = 0.0
+                pause_s, told_at = 0.0, -TOLD_EVERY_S
             await self._let_go()
             # By chance: planes that lost the same server do not all come at once.
             await anyio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause_s = min(most_s, max(least_s, 2 * pause_s))
             if await self._connect_to_any():
-                log.info("nats_connected", server=self._client_url())
-            else:
+                log.info("nats_connected", server=self._server_url)
+            elif anyio.current_time() - told_at > TOLD_EVERY_S:
+                told_at = anyio.current_time()
                 log.warning("nats_unreachable", reason=explain(self._last_error, self._options))
 
     async def close(self) -> None:
@@ -159,7 +164,7 @@ class NatsConnection:
             if self._last_error is None or not _says_little(error):
                 self._last_error = error
             return False
-        self._client = client
+        self._client, self._server_url = client, server.url
         self.connects += 1
         self._last_error = None
         return True
@@ -214,13 +219,9 @@ class NatsConnection:
 
     async def _let_go(self) -> None:
         if self._client is not None:
-            log.warning("nats_connection_lost", server=self._client_url())
+            log.warning("nats_connection_lost", server=self._server_url)
             await self.close()
             self.on_lost()
-
-    def _client_url(self) -> str:
-        url = None if self._client is None else self._client.connected_url
-        return "" if url is None else f"{url.scheme}://{url.hostname}:{url.port}"
 
 
 @asynccontextmanager
@@ -267,14 +268,15 @@ def new_client(server: Server) -> Any:
 def explain(error: BaseException | None, options: NatsOptions) -> str:
     """Why there is no connection, and what to do about it."""
     where = ", ".join(one.url for one in options.servers)
-    text = "" if error is None else str(error).strip() or type(error).__name__
+    text = "" if error is None or isinstance(error, TimeoutError) else str(error).strip()
     said = text.lower()
     if "authorization" in said or "authentication" in said:
         return f"NATS at {where} refuses the credentials; check the user, password or token"
     if "secure connection not available" in said:
         return f"NATS at {where} does not offer TLS; use nats:// if that is meant"
     if "certificate" in said or "ssl" in said:
-        return f"NATS at {where}: TLS failed: {text}; check the nats_tls settings"
+        check = "check nats.tls_ca, nats.tls_cert and nats.tls_key"
+        return f"NATS at {where}: TLS failed: {text}; {check}"
     if "expecting info" in said or "json parse" in said:
         return f"what answers at {where} is not a NATS server"
     return f"NATS at {where} cannot be reached: {text or 'no answer'}; is nats-server running?"

@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -14,7 +15,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from taskyard.core.errors import Overloaded, TaskyardError
 from taskyard.core.ids import PlaneId
-from taskyard.ports.errors import Unreachable
+from taskyard.ports.errors import TimedOut, Unreachable
 from taskyard.ports.messages import (
     LEADER,
     MOST_BYTES,
@@ -86,6 +87,9 @@ class NatsMessages:
         self._life = secrets.token_hex(4)
         self._numbers = itertools.count()
         self._leading = 0
+        self._unsent = 0
+        self.requests: Counter[tuple[str, str]] = Counter()
+        """Requests made so far, by what for and what became of them."""
         connection.on_lost = self._lost
 
     @property
@@ -97,6 +101,16 @@ class NatsMessages:
     def is_connected(self) -> bool:
         """Whether messages can be sent now."""
         return self.connection.is_connected
+
+    @property
+    def connects(self) -> int:
+        """Connections made so far."""
+        return self.connection.connects
+
+    @property
+    def dropped(self) -> int:
+        """Messages lost here because more came than could be handled or sent."""
+        return self.connection.dropped + self._unsent
 
     async def open(self) -> None:
         """Take messages."""
@@ -113,6 +127,7 @@ class NatsMessages:
                     (f"{self._root}.{what}", encode(Published(self._plane_id, payload)))
                 )
             except anyio.WouldBlock:
+                self._unsent += 1
                 log.warning("nats_messages_dropped", reason="more are published than can be sent")
 
     def listen(self, what: str, listener: MessageListener) -> None:
@@ -121,6 +136,21 @@ class NatsMessages:
 
     async def request(self, to: PlaneId, what: str, payload: bytes, timeout_s: float) -> bytes:
         """Ask a plane. Raises as the port says."""
+        outcome = "failed"
+        try:
+            answer = await self._request(to, what, payload, timeout_s)
+            outcome = "answered"
+        except Unreachable:
+            outcome = "unreachable"
+            raise
+        except TimedOut:
+            outcome = "timed_out"
+            raise
+        finally:
+            self.requests[what, outcome] += 1
+        return answer
+
+    async def _request(self, to: PlaneId, what: str, payload: bytes, timeout_s: float) -> bytes:
         check_size(payload, MOST_BYTES)
         subject = f"{self._root}.leader" if to == LEADER else f"{self._root}.plane.{to}"
         key = f"{self._life}{next(self._numbers)}"

@@ -60,7 +60,7 @@ class NatsOptions(RedactedStruct, frozen=True):
 def nats_options(
     urls: str,
     *,
-    setting: str = "nats",
+    table: str = "nats",
     tls: TlsFiles = NO_FILES,
     credentials: Path | None = None,
     password: str | None = None,
@@ -69,22 +69,22 @@ def nats_options(
 
     Args:
         urls: each ``nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]``, or with ``tls://``.
-        setting: the setting to name in errors.
+        table: the table of settings to name in errors.
         tls: files for TLS.
         credentials: file with a JWT and a seed.
-        password: for the users that are named without one.
+        password: of users that are named without one; the token where no user is named.
 
     Raises:
         InvalidInput: names the setting, says what is wrong, and shows no credential.
     """
-    servers = tuple(_server(text.strip(), setting, password) for text in urls.split(","))
+    servers = tuple(_server(text.strip(), f"{table}.url", password) for text in urls.split(","))
     if (tls.cert is None) != (tls.key is None):
-        raise InvalidInput(f"{setting}_tls_key", f"goes together with {setting}_tls_cert")
+        raise InvalidInput(f"{table}.tls_key", f"goes together with {table}.tls_cert")
     if credentials is not None and not credentials.is_file():
-        raise InvalidInput(f"{setting}_credentials", f"{credentials} is not a file")
+        raise InvalidInput(f"{table}.credentials", f"{credentials} is not a file")
     context = None
     if tls != NO_FILES or any(one.tls for one in servers):
-        context = _context(tls, setting)
+        context = _context(tls, table)
     return NatsOptions(servers, context, credentials)
 
 
@@ -111,20 +111,22 @@ def _server(text: str, setting: str, password: str | None) -> Server:
     user = None if parts.username is None else unquote(parts.username)
     given = None if parts.password is None else unquote(parts.password)
     token = None
-    if user is not None and given is None:
+    if user is None:
+        token = password
+    elif given is None:
         user, given, token = (user, password, None) if password else (None, None, user)
     return Server(parts.hostname, port, parts.scheme == "tls", user, given, token)
 
 
-def _context(files: TlsFiles, setting: str) -> ssl.SSLContext:
+def _context(files: TlsFiles, table: str) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=files.ca)
     except (OSError, ssl.SSLError) as error:
-        raise InvalidInput(f"{setting}_tls_ca", f"{files.ca} cannot be used: {error}") from error
+        raise InvalidInput(f"{table}.tls_ca", f"{files.ca} cannot be used: {error}") from error
     if files.cert is not None:
         try:
             context.load_cert_chain(files.cert, files.key)
         except (OSError, ssl.SSLError) as error:
             text = f"{files.cert} with its key cannot be used: {error}"
-            raise InvalidInput(f"{setting}_tls_cert", text) from error
+            raise InvalidInput(f"{table}.tls_cert", text) from error
     return context

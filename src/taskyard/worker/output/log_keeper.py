@@ -150,10 +150,6 @@ class LogKeeper:
         elif await self._shipper.ship(attempt_id, output):
             self._shipped.add(attempt_id)
 
-    async def _is_shipped(self, shipper: OutputShipper, attempt_id: AttemptId) -> bool:
-        output = self._files.output(attempt_id)
-        return output is not None and await shipper.ship(attempt_id, output)
-
     async def stored(self, ended: Ended) -> None:
         """The engine has committed this report, as :meth:`finish` made it.
 
@@ -202,8 +198,8 @@ class LogKeeper:
         alone. It must be true before the attempt's directory is made. With ``inline_output``,
         which asks the store for output kept there, directories whose whole output it has are
         removed; without, they stay until their task is deleted. With a shipper, all other output
-        is stored as objects, and its directory removed, of those attempts that the store knows,
-        with which ``known`` answers; others stay.
+        is stored as objects, and its directory removed; so are directories of attempts that the
+        store does not know any more: ``known`` answers with those that it does.
         """
         attempt_ids = await to_thread.run_sync(self._files.attempt_ids)
         mine = [one for one in attempt_ids if not in_hand(one)]
@@ -227,16 +223,13 @@ class LogKeeper:
                 if not in_hand(attempt_id):
                     await self._remove(attempt_id)
             elif self._shipper is not None:
-                if known is None or attempt_id in await known([attempt_id]):
-                    await self._make_good(self._shipper, attempt_id)
+                is_known = known is None or attempt_id in await known([attempt_id])
+                if not is_known or await self._shipper.ship(attempt_id, output):
+                    self._discardable.append(attempt_id)
+                    self._rouse()
             elif max(output.grown()) > self._compress_bytes:
                 self._large[attempt_id] = None
                 self._rouse()
-
-    async def _make_good(self, shipper: OutputShipper, attempt_id: AttemptId) -> None:
-        if await self._is_shipped(shipper, attempt_id):
-            self._discardable.append(attempt_id)
-            self._rouse()
 
     async def _remove(self, attempt_id: AttemptId) -> None:
         while len(self._removable) >= _MOST_REMOVABLE and self._running is not None:

@@ -1,0 +1,201 @@
+"""What a data directory holds besides its database: output, large answers, sources, the key.
+
+Names are those of the files, relative to the directory. Work may have put links, pipes or files of
+its own in their opening: only regular files of ours are read.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+from taskyard.core.errors import StorageFull, Unavailable
+from taskyard.store.transfer.errors import NotEmpty, WrongAddress
+from taskyard.store.transfer.sides import StoredFile
+
+KEY: Final = "secret.key"
+"""What opens the store's secrets."""
+BLOCK: Final = 1 << 20
+_ATTEMPT: Final = re.compile(
+    r"attempts/[0-9A-Za-z][0-9A-Za-z-]{0,127}/[0-9A-Za-z][0-9A-Za-z._-]{0,127}\Z"
+)
+_BUNDLE: Final = re.compile(r"functions/bundles/[0-9a-f]{2}/[0-9a-f]{64}\Z")
+_OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class DataFiles:
+    """The files of one data directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def names(self) -> Iterator[str]:
+        """All of them but the key, in order; those that vanish meanwhile may be among them."""
+        for attempt in _listed(self.directory / "attempts"):
+            for file in _listed(self.directory / "attempts" / attempt):
+                name = f"attempts/{attempt}/{file}"
+                if _ATTEMPT.match(name) and self.size(name) is not None:
+                    yield name
+        for begin in _listed(self.directory / "functions" / "bundles"):
+            for bundle in _listed(self.directory / "functions" / "bundles" / begin):
+                name = f"functions/bundles/{begin}/{bundle}"
+                if _BUNDLE.match(name):
+                    yield name
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None if there is none."""
+        try:
+            facts = (self.directory / name).lstat()
+        except OSError:
+            return None
+        return facts.st_size if stat.S_ISREG(facts.st_mode) else None
+
+    def blocks(self, name: str, most: int | None = None) -> Iterator[bytes]:
+        """See :class:`FileSet`."""
+        with self.opened(name) as (file, size):
+            yield from blocks_of(file, size if most is None else min(size, most))
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[tuple[IO[bytes], int]]:
+        """A file, and its size now: what is written behind that meanwhile does not count.
+
+        Raises ``FileNotFoundError``, also for what is not a regular file.
+        """
+        try:
+            descriptor = os.open(self.directory / name, _OPEN)
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.ENXIO, errno.ENOTDIR}:
+                raise FileNotFoundError(errno.ENOENT, "not a regular file", name) from error
+            raise
+        with os.fdopen(descriptor, "rb") as file:
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode):
+                raise FileNotFoundError(errno.ENOENT, "not a regular file", name)
+            yield file, facts.st_size
+
+    def write(self, name: str, blocks: Iterable[bytes]) -> StoredFile:
+        """Write a file durably, all of it or nothing. Raises ``StorageFull``, ``Unavailable``."""
+        check_name(name)
+        path = self.directory / name
+        digest, size = hashlib.sha256(), 0
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        try:
+            self._make(path.parent)
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    for block in blocks:
+                        digest.update(block)
+                        size += file.write(block)
+                    file.flush()
+                    os.fsync(file.fileno())
+                beside.replace(path)
+            except BaseException:
+                beside.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise _trouble(self.directory, error) from error
+        return StoredFile(name, size, digest.hexdigest())
+
+    def put_key(self, content: bytes, *, replace: bool) -> None:
+        """Have this be the key, and keep another one that is there under another name.
+
+        Raises :class:`NotEmpty` if there is another one and ``replace`` is False.
+        """
+        path = self.directory / KEY
+        if path.exists() and path.read_bytes().strip() != content.strip():
+            if not replace:
+                raise NotEmpty(
+                    f"{path} is another key than the one that opens the secrets of the store; "
+                    "move it away, or replace everything with --force"
+                )
+            kept = path.with_name(f"{KEY}.replaced-{secrets.token_hex(4)}")
+            path.replace(kept)
+        self.write(KEY, [content])
+
+    def key(self) -> bytes | None:
+        """The key; None if there is none. Raises ``Unavailable``."""
+        try:
+            with self.opened(KEY) as (file, size):
+                return file.read(size)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _trouble(self.directory, error) from error
+
+    def _make(self, directory: Path) -> None:
+        """Make a directory as the server does: work passes through those of attempts."""
+        if directory.is_dir():
+            return
+        if directory == self.directory:
+            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            return
+        self._make(directory.parent)
+        directory.mkdir(mode=0o700 if "bundles" in directory.parts else 0o711, exist_ok=True)
+
+
+class NoFiles:
+    """No files, where no data directory was named."""
+
+    def names(self) -> Iterator[str]:
+        """None."""
+        return iter(())
+
+    def size(self, name: str) -> int | None:
+        """None."""
+        del name
+        return None
+
+    def blocks(self, name: str, most: int | None = None) -> Iterator[bytes]:
+        """Raises ``FileNotFoundError``."""
+        del most
+        raise FileNotFoundError(errno.ENOENT, "no such file", name)
+
+    def write(self, name: str, blocks: Iterable[bytes]) -> StoredFile:
+        """Raises :class:`WrongAddress`."""
+        del blocks
+        raise WrongAddress(f"there is no place for {name}; name a data directory with --data")
+
+
+def check_name(name: str) -> None:
+    """Raise ``Unavailable`` for a name that is none of ours: it may lead anywhere."""
+    if name != KEY and not _ATTEMPT.match(name) and not _BUNDLE.match(name):
+        raise Unavailable(f"{name!r} is not the name of a file of a store; the backup is damaged")
+
+
+def blocks_of(file: IO[bytes], size: int) -> Iterator[bytes]:
+    """So many bytes of a file, or all that there are, in blocks."""
+    while size > 0 and (block := file.read(min(BLOCK, size))):
+        size -= len(block)
+        yield block
+
+
+def digest_of(blocks: Iterable[bytes]) -> tuple[int, str]:
+    """Size and SHA-256 of what blocks amount to."""
+    digest, size = hashlib.sha256(), 0
+    for block in blocks:
+        digest.update(block)
+        size += len(block)
+    return size, digest.hexdigest()
+
+
+def _listed(directory: Path) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _trouble(directory: Path, error: OSError) -> Unavailable:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return StorageFull(
+            f"the disk of {directory} is full; make room, then run the same command again"
+        )
+    return Unavailable(f"{error.filename or directory} cannot be used: {error.strerror}")

@@ -1,0 +1,117 @@
+"""Stores by their addresses: opened to be read, or to be filled."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from taskyard.core.errors import Unavailable
+from taskyard.store.transfer import sqlite
+from taskyard.store.transfer.address import Address, PostgresAddress, SqliteAddress
+from taskyard.store.transfer.errors import NotEmpty
+from taskyard.store.transfer.files import DataFiles, NoFiles
+from taskyard.store.transfer.sides import FileSet, Source, Target
+
+
+@contextmanager
+def unused_source(address: Address) -> Iterator[Source]:
+    """A store that nobody uses, and that nobody can begin to use meanwhile if it is SQLite's.
+
+    Raises ``StoreInUse``, and as :func:`snapshot`.
+    """
+    with ExitStack() as stack:
+        if isinstance(address, SqliteAddress):
+            sqlite.database_file(address.directory)
+            stack.enter_context(sqlite.locked(address.directory))
+            yield stack.enter_context(sqlite.opened_source(address.directory))
+        else:
+            yield stack.enter_context(_postgres_source(address, unused=True))
+
+
+@contextmanager
+def snapshot(address: Address, beside: Path) -> Iterator[Source]:
+    """A store as it is now, however it is used meanwhile.
+
+    Args:
+        address: of the store.
+        beside: a directory with room for a copy of an SQLite database.
+
+    Raises:
+        NotAStore, SchemaMismatch: it is not one, or not of this version.
+        StoreDamaged, Unavailable: it cannot be read.
+        NotAllowedThere, Lost: the database does not let us in, or cannot be reached.
+    """
+    with ExitStack() as stack:
+        if isinstance(address, SqliteAddress):
+            yield stack.enter_context(sqlite.opened_snapshot(address.directory, beside))
+        else:
+            yield stack.enter_context(_postgres_source(address, unused=False))
+
+
+@contextmanager
+def target(address: Address, origin: str, *, force: bool, resumes: bool = True) -> Iterator[Target]:
+    """A store to be filled: made, or gone on with if a copy from the same origin was left there.
+
+    Args:
+        address: where.
+        origin: what fills it.
+        force: replace what is there.
+        resumes: whether to go on with what was left.
+
+    Raises:
+        NotEmpty: there is something in it, and ``force`` is False.
+        StoreInUse: somebody uses it.
+        TaskyardError: it cannot be used, as :func:`snapshot` says.
+    """
+    with ExitStack() as stack:
+        if isinstance(address, PostgresAddress):
+            afresh = force or not resumes
+            yield stack.enter_context(_postgres_target(address, origin, afresh=afresh))
+            return
+        directory = address.directory
+        if (directory / "PG_VERSION").exists():
+            sqlite.database_file(directory)
+        try:
+            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            stack.enter_context(sqlite.locked(directory))
+        except OSError as error:
+            raise Unavailable(f"{directory} cannot be used: {error.strerror}") from error
+        if not force and sqlite.has_store(directory):
+            raise NotEmpty(
+                f"{address} holds a store already; name a new directory, or replace everything in "
+                "this one with --force"
+            )
+        made = sqlite.SqliteTarget(directory, origin, afresh=force or not resumes)
+        stack.callback(made.close)
+        yield made
+
+
+@contextmanager
+def files(address: Address, data: Path | None) -> Iterator[FileSet]:
+    """What belongs to a store besides its rows; nothing for a database without a directory."""
+    del address
+    yield NoFiles() if data is None else DataFiles(data)
+
+
+@contextmanager
+def _postgres_source(address: PostgresAddress, *, unused: bool) -> Iterator[Source]:
+    from taskyard.store.transfer import postgres  # noqa: PLC0415 - an optional dependency
+
+    name = str(address)
+    with postgres.connected(address.database) as connection:
+        postgres.check_schema(connection, name)
+        if unused:
+            postgres.lock_for_copy(connection, name)
+            postgres.check_unused(connection, name)
+        yield postgres.PostgresSource(connection, name)
+
+
+@contextmanager
+def _postgres_target(address: PostgresAddress, origin: str, *, afresh: bool) -> Iterator[Target]:
+    from taskyard.store.transfer import postgres  # noqa: PLC0415 - an optional dependency
+
+    name = str(address)
+    with postgres.connected(address.database) as connection:
+        postgres.lock_for_copy(connection, name)
+        postgres.prepare(connection, address.database)
+        postgres.check_unused(connection, name)
+        yield postgres.PostgresTarget(connection, name, origin, afresh=afresh)

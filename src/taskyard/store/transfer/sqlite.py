@@ -1,0 +1,399 @@
+"""SQLite as either side of a copy."""
+
+import contextlib
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from taskyard.core.errors import StorageFull, StoreDamaged, Unavailable
+from taskyard.store.sql.check import SHOWN, Finding
+from taskyard.store.sql.connection import Connection
+from taskyard.store.sqlite.database import FILE_NAME, connect
+from taskyard.store.sqlite.lock import DirectoryLock
+from taskyard.store.sqlite.migrate import applied_migrations, migrate, migrations
+from taskyard.store.transfer.errors import NotAStore, NotEmpty, SchemaMismatch
+from taskyard.store.transfer.sides import Progress
+from taskyard.store.transfer.tables import (
+    OF_THE_DATABASE,
+    Column,
+    Key,
+    Kind,
+    Row,
+    Table,
+    decode_key,
+    encode_key,
+)
+
+UNFINISHED: Final = f"{FILE_NAME}.unfinished"
+"""The database while it is copied to; no server looks at it."""
+_KINDS: Final = {"INTEGER": Kind.INTEGER, "REAL": Kind.REAL, "TEXT": Kind.TEXT, "BLOB": Kind.BYTES}
+_STATE: Final = (
+    "CREATE TABLE IF NOT EXISTS transfer ("
+    "name TEXT PRIMARY KEY, rows INTEGER NOT NULL, last BLOB, done INTEGER NOT NULL) STRICT"
+)
+_ORIGIN: Final = ""
+"""The name of the row of ``transfer`` that says where the copy comes from, in ``last``."""
+
+
+class SqliteSource:
+    """A data directory's database, or a copy of one, read in one snapshot."""
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        """Takes over the connection. Raises :class:`SchemaMismatch`, ``StoreDamaged``."""
+        self.name = name
+        self._connection = connection
+        with translated(name):
+            connection.execute("BEGIN")
+            check_schema(connection, name)
+
+    def tables(self) -> Mapping[str, Table]:
+        """See :class:`Source`."""
+        with translated(self.name):
+            return _tables(self._connection)
+
+    def count(self, table: Table) -> int:
+        """See :class:`Source`."""
+        with translated(self.name):
+            (count,) = self._connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()  # noqa: S608 - from the schema
+            return int(count)
+
+    def rows(self, table: Table, after: Key | None = None) -> Iterator[Row]:
+        """See :class:`Source`."""
+        return _rows(self._connection, self.name, table, after)
+
+    def sequences(self) -> Mapping[str, int]:
+        """See :class:`Source`."""
+        with translated(self.name):
+            return _sequences(self._connection)
+
+
+class SqliteTarget:
+    """A database in the making, in the directory that it is for, under another name."""
+
+    def __init__(self, directory: Path, origin: str, *, afresh: bool) -> None:
+        """Go on with the copy from this origin that was left here, or begin it.
+
+        Args:
+            directory: locked by the caller.
+            origin: what is copied.
+            afresh: forget what was left of another copy, or of this one.
+
+        Raises:
+            NotEmpty: the copy that was left is of something else.
+        """
+        self.name = f"sqlite:{directory}"
+        self._directory = directory
+        self._path = directory / UNFINISHED
+        if afresh:
+            self.discard()
+        with translated(self.name):
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            migrate(self._path)
+            self._connection = connect(self._path)
+            try:
+                self._begin(origin)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _begin(self, origin: str) -> None:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(_STATE)
+        connection.execute(
+            "INSERT INTO transfer VALUES (?, 0, ?, 0) ON CONFLICT DO NOTHING",
+            (_ORIGIN, origin.encode()),
+        )
+        (found,) = connection.execute(
+            "SELECT last FROM transfer WHERE name = ?", (_ORIGIN,)
+        ).fetchone()
+        connection.execute("COMMIT")
+        if found != origin.encode():
+            raise NotEmpty(
+                f"{self.name} holds an unfinished copy of {found.decode()}; "
+                "finish that, or start afresh with --force"
+            )
+
+    def tables(self) -> Mapping[str, Table]:
+        """See :class:`Target`."""
+        with translated(self.name):
+            return _tables(self._connection)
+
+    def progress(self) -> Mapping[str, Progress]:
+        """See :class:`Target`."""
+        with translated(self.name):
+            found = self._connection.execute(
+                "SELECT name, rows, last, done FROM transfer WHERE name <> ?", (_ORIGIN,)
+            ).fetchall()
+        return {
+            name: Progress(rows, None if last is None else decode_key(last), bool(done))
+            for name, rows, last, done in found
+        }
+
+    def write(self, table: Table, rows: Sequence[Row], progress: Progress) -> None:
+        """See :class:`Target`."""
+        connection = self._connection
+        marks = ", ".join("?" * len(table.columns))
+        last = None if progress.last is None else encode_key(progress.last)
+        with translated(self.name):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.executemany(
+                    f"INSERT INTO {table.name} ({', '.join(table.names)}) VALUES ({marks})",  # noqa: S608 - from the schema
+                    rows,
+                )
+                connection.execute(
+                    "INSERT OR REPLACE INTO transfer VALUES (?, ?, ?, ?)",
+                    (table.name, progress.rows, last, int(progress.is_done)),
+                )
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def rows(self, table: Table, after: Key | None = None) -> Iterator[Row]:
+        """See :class:`Target`."""
+        return _rows(self._connection, self.name, table, after)
+
+    def finish(self, sequences: Mapping[str, int]) -> None:
+        """See :class:`Target`."""
+        connection = self._connection
+        with translated(self.name):
+            connection.execute("BEGIN IMMEDIATE")
+            known = _sequences(connection)
+            for table, last in sequences.items():
+                # Tables that reuse numbers have no such row.
+                if table in _numbered(connection) and last > known.get(table, 0):
+                    connection.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+                    connection.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, last))
+            connection.execute("DROP TABLE transfer")
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        # Closing removes the log beside it, so that one file is all of it.
+        connection.close()
+        place = self._directory / FILE_NAME
+        if place.exists():
+            # Whatever is in the log of the one that is replaced goes into its file, so that until
+            # the very end it is what it was; a damaged one has nothing to lose.
+            with contextlib.suppress(sqlite3.Error):
+                connect(place).close()
+        for suffix in ("-wal", "-shm"):
+            (self._directory / f"{FILE_NAME}{suffix}").unlink(missing_ok=True)
+        self._path.replace(place)
+        sync_directory(self._directory)
+
+    def discard(self) -> None:
+        """Remove what was copied so far."""
+        for suffix in ("", "-wal", "-shm"):
+            (self._directory / f"{UNFINISHED}{suffix}").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the connection; what was committed stays for the next time."""
+        self._connection.close()
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep servers and other copies away. Raises ``StoreInUse``, ``OSError``."""
+    lock = DirectoryLock(directory)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def opened_source(directory: Path) -> Iterator[SqliteSource]:
+    """The database of a data directory, as it is now.
+
+    Raises:
+        NotAStore: there is none.
+        SchemaMismatch, StoreDamaged, Unavailable: it cannot be read by this version.
+    """
+    path = database_file(directory)
+    name = f"sqlite:{directory}"
+    with translated(name):
+        connection = connect(path, read_only=True)
+    try:
+        yield SqliteSource(connection, name)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def opened_snapshot(directory: Path, beside: Path) -> Iterator[SqliteSource]:
+    """The same, of a copy that is made at once and has no name.
+
+    However slowly it is read, the server's log does not grow meanwhile.
+
+    Args:
+        directory: the data directory.
+        beside: the directory where the copy takes its room.
+    """
+    path = database_file(directory)
+    name = f"sqlite:{directory}"
+    descriptor, made = tempfile.mkstemp(prefix=".taskyard-snapshot-", dir=beside)
+    os.close(descriptor)
+    snapshot = sqlite3.connect(made, isolation_level=None, check_same_thread=False)
+    try:
+        try:
+            with translated(name):
+                origin = connect(path, read_only=True)
+                try:
+                    check_schema(origin, name)
+                    origin.backup(snapshot)
+                finally:
+                    origin.close()
+                # Without a log of its own; once it has been read from, it needs no name.
+                snapshot.execute("PRAGMA journal_mode = OFF")
+                snapshot.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        finally:
+            Path(made).unlink()
+        yield SqliteSource(snapshot, name)
+    finally:
+        snapshot.close()
+
+
+def database_file(directory: Path) -> Path:
+    """The file of the database. Raises :class:`NotAStore`, saying what is there instead."""
+    path = directory / FILE_NAME
+    if directory.is_file():
+        raise NotAStore(
+            f"{directory} is a file; name the data directory, such as {directory.parent}"
+        )
+    if (directory / "PG_VERSION").exists():
+        raise NotAStore(
+            f"{directory} belongs to a PostgreSQL server; name its database by "
+            "postgresql://USER@HOST:PORT/DATABASE"
+        )
+    if not path.exists():
+        what = f"has no {FILE_NAME}" if directory.is_dir() else "does not exist"
+        raise NotAStore(f"{directory} is not a data directory: it {what}; check the path")
+    return path
+
+
+def has_store(directory: Path) -> bool:
+    """Whether there is a database with anything in it, or something that is none of ours."""
+    path = directory / FILE_NAME
+    if not path.exists() or not path.stat().st_size:
+        return False
+    with translated(f"sqlite:{directory}"):
+        connection = connect(path, read_only=True)
+        try:
+            return any(
+                connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608 - from the schema
+                for table in _tables(connection)
+            )
+        finally:
+            connection.close()
+
+
+def check_schema(connection: sqlite3.Connection, name: str) -> None:
+    """Raise :class:`SchemaMismatch` unless this version made the schema; :class:`NotAStore`."""
+    applied = set(applied_migrations(connection))
+    known = {migration.id for migration in migrations()}
+    if not applied:
+        raise NotAStore(f"the database of {name} is not Taskyard's, or has never been served")
+    if applied - known:
+        raise SchemaMismatch(f"{name} was written by a newer version of Taskyard; upgrade this one")
+    if known - applied:
+        raise SchemaMismatch(
+            f"{name} was written by an older version of Taskyard; start this version on it once "
+            "('taskyard up'), which brings it up to date"
+        )
+
+
+def check_file(connection: Connection) -> Iterator[Finding]:
+    """What is wrong with the file itself, apart from what is in it."""
+    found = [text for (text,) in connection.select(f"PRAGMA quick_check({SHOWN})") if text != "ok"]
+    if found:
+        yield Finding(
+            "file",
+            "error",
+            "The database file is damaged.",
+            "Stop the server, and restore a backup.",
+            len(found),
+            tuple(found),
+        )
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _tables(connection: sqlite3.Connection) -> dict[str, Table]:
+    names = [
+        name
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%'"
+            " ESCAPE '\\' AND name NOT LIKE '\\_yoyo%' ESCAPE '\\' AND name <> 'yoyo_lock'"
+        )
+    ]
+    return {name: _table(connection, name) for name in names if name not in OF_THE_DATABASE}
+
+
+def _table(connection: sqlite3.Connection, name: str) -> Table:
+    columns: list[Column] = []
+    key: list[tuple[int, str]] = []
+    for _, column, kind, _, _, place, hidden in connection.execute(f"PRAGMA table_xinfo({name})"):
+        if hidden:
+            continue
+        columns.append(Column(column, _KINDS[kind]))
+        if place:
+            key.append((place, column))
+    columns.sort(key=lambda one: one.name)
+    return Table(name, tuple(columns), tuple(column for _, column in sorted(key)))
+
+
+def _rows(
+    connection: sqlite3.Connection, name: str, table: Table, after: Key | None
+) -> Iterator[Row]:
+    key = ", ".join(table.key)
+    sql = f"SELECT {', '.join(table.names)} FROM {table.name}"  # noqa: S608 - from the schema
+    values: Sequence[Any] = ()
+    if after is not None:
+        sql += f" WHERE ({key}) > ({', '.join('?' * len(after))})"
+        values = after
+    with translated(name):
+        yield from connection.execute(f"{sql} ORDER BY {key}", values)
+
+
+def _sequences(connection: sqlite3.Connection) -> dict[str, int]:
+    return dict(connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
+
+
+def _numbered(connection: sqlite3.Connection) -> frozenset[str]:
+    """Tables that never give a number twice."""
+    found = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE '%AUTOINCREMENT%'"
+    )
+    return frozenset(name for (name,) in found)
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Errors of SQLite as ours, naming the store."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise StorageFull(
+                f"the disk of {name} is full; make room, then run the same command again"
+            ) from error
+        if code == sqlite3.SQLITE_NOTADB:
+            raise NotAStore(f"the file {FILE_NAME} of {name} is not an SQLite database") from error
+        if code == sqlite3.SQLITE_CORRUPT:
+            raise StoreDamaged(f"{name} is damaged and cannot be read: {error}") from error
+        raise Unavailable(f"{name} cannot be used: {error}") from error

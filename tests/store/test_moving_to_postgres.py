@@ -1,0 +1,344 @@
+"""Stores move from SQLite to PostgreSQL and back, with everything they know."""
+
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from test_moving_stores import KILLED, Interrupted, unwatched, with_schema
+from whole_stores import Contents, checksums, fill, located, many_rows
+
+import postgres
+from fakes.stores import FAST, postgres_url
+from taskyard.core.errors import StoreDamaged, StoreInUse, TaskyardError, Unavailable
+from taskyard.store.postgres.address import database_address
+from taskyard.store.postgres.database import PostgresDatabase
+from taskyard.store.postgres.migrate import migrate
+from taskyard.store.transfer import engine
+from taskyard.store.transfer import postgres as postgres_side
+from taskyard.store.transfer.address import PostgresAddress, parse_address
+from taskyard.store.transfer.checking import check_store
+from taskyard.store.transfer.engine import Step
+from taskyard.store.transfer.errors import (
+    Lost,
+    NotAllowedThere,
+    NotAStore,
+    NotEmpty,
+    NotVerified,
+    SchemaMismatch,
+    WrongAddress,
+)
+from taskyard.store.transfer.moves import Location, back_up, copy_store, restore
+from taskyard.store.transfer.tables import Checksum
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """An empty database of the present schema."""
+    return postgres_url(tmp_path)
+
+
+def at(url: str) -> Location:
+    """The store of a database."""
+    return Location(parse_address(url), None)
+
+
+def run(url: str, sql: str) -> list[tuple[object, ...]]:
+    """Run a statement in the store's schema."""
+    with PostgresDatabase(database_address(url), "test").raw() as connection:
+        cursor = connection.execute(sql.encode())
+        return [] if cursor.description is None else cursor.fetchall()
+
+
+def read_back(url: str, directory: Path) -> dict[str, Checksum]:
+    """What is in a database, seen by way of SQLite."""
+    copy_store(at(url), located(directory), unwatched, key_elsewhere=True)
+    return checksums(directory)
+
+
+@given(made=with_schema())
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_contents_there_and_back(url: str, made: Contents) -> None:
+    """Are the same rows in every table, also by way of backups."""
+    with tempfile.TemporaryDirectory(dir=FAST) as root:
+        first, second, third = (Path(root) / name for name in "abc")
+        fill(first, made)
+        before = checksums(first)
+        there = at(url)
+        copied = copy_store(located(first), there, unwatched, force=True, key_elsewhere=True)
+        assert copied.tables == before
+        back = copy_store(there, located(second), unwatched, key_elsewhere=True)
+        assert back.tables == before == checksums(second)
+        archive = Path(root) / "taskyard.tar"
+        assert back_up(there, archive, unwatched).tables == before
+        restore(archive, located(third), unwatched)
+        assert checksums(third) == before
+        restore(archive, there, unwatched, force=True)
+        assert back_up(there, archive, unwatched, force=True).tables == before
+
+
+def test_interrupted_copies_go_on(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There and back; until the end no server takes the target for a store."""
+    monkeypatch.setattr(engine, "BATCH_ROWS", 9)
+    fill(tmp_path / "a", many_rows(40))
+    before = checksums(tmp_path / "a")
+    for here, there in ((located(tmp_path / "a"), at(url)), (at(url), located(tmp_path / "b"))):
+        tries = 0
+        while interrupted_after(here, there, 4):
+            tries += 1
+            if there == at(url):
+                with pytest.raises(StoreDamaged, match="unfinished copy of a store; finish it"):
+                    migrate(PostgresDatabase(database_address(url)))
+                with pytest.raises(NotAStore, match="unfinished copy; finish it"):
+                    check_store(there.address)
+        assert tries > 4
+    assert checksums(tmp_path / "b") == before
+    assert run(url, "SELECT to_regclass('transfer')") == [(None,)]
+    migrate(PostgresDatabase(database_address(url)))
+
+
+def interrupted_after(here: Location, there: Location, batches: int) -> bool:
+    """Copy; True if that needed more batches than so many, and was interrupted."""
+    left = batches
+
+    def watch(step: Step) -> None:
+        nonlocal left
+        left -= step.phase == "copy" and step.bytes > 0
+        if left < 0:
+            raise Interrupted
+
+    try:
+        copy_store(here, there, watch)
+    except Interrupted:
+        return True
+    return False
+
+
+def test_copies_that_were_killed_go_on(tmp_path: Path, url: str) -> None:
+    """By SIGKILL at several moments, in both directions."""
+    fill(tmp_path / "a", many_rows(60))
+    first, third = f"sqlite:{tmp_path / 'a'}", f"sqlite:{tmp_path / 'b'}"
+    for here, there in ((first, url), (url, third)):
+        for steps in (5, 22, 60):
+            command = [sys.executable, "-c", KILLED, here, there, str(steps)]
+            assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        subprocess.run([sys.executable, "-c", KILLED, here, there, "0"], check=True)
+    assert checksums(tmp_path / "b") == checksums(tmp_path / "a")
+
+
+def test_numbers_go_on_behind_the_last(tmp_path: Path, url: str) -> None:
+    """Of tasks, and of tables that number their rows, also where the last ones are gone."""
+    fill(tmp_path / "a", many_rows(10))
+    copy_store(located(tmp_path / "a"), at(url), unwatched)
+    assert run(url, "SELECT nextval('task_seq')") == [(10,)]
+    insert = (
+        "INSERT INTO audit (at, actor, workspace, action, outcome)"
+        " VALUES (1, '', '', '', 'done') RETURNING number"
+    )
+    assert run(url, insert) == [(28,)]
+    run(url, "DELETE FROM audit WHERE number > 9")
+    copy_store(at(url), located(tmp_path / "b"), unwatched)
+    copy_store(located(tmp_path / "b"), at(url), unwatched, force=True)
+    assert run(url, insert) == [(29,)]
+
+
+def test_an_empty_store_gives_the_first_numbers(tmp_path: Path, url: str) -> None:
+    """As a new one does."""
+    fill(tmp_path / "a", {})
+    copy_store(located(tmp_path / "a"), at(url), unwatched)
+    assert run(url, "SELECT nextval('task_seq')") == [(1,)]
+
+
+def test_a_database_in_use_is_not_copied(tmp_path: Path, url: str) -> None:
+    """Neither from nor to: whether a plane beats or a server is merely connected."""
+    fill(tmp_path / "a", many_rows(2))
+    ways = ((located(tmp_path / "a"), at(url)), (at(url), located(tmp_path / "b")))
+    now = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    for here, there in ways:
+        run(url, f"INSERT INTO planes VALUES ('p', 'north', '10.0.0.1:8000', '1', {now}, 1)")  # noqa: S608
+        with pytest.raises(StoreInUse, match=r"in use by north \(10.0.0.1:8000\); stop all"):
+            copy_store(here, there, unwatched)
+        run(url, "DELETE FROM planes")
+        with (
+            PostgresDatabase(database_address(url), "taskyard").raw(),
+            pytest.raises(StoreInUse, match="in use by taskyard"),
+        ):
+            copy_store(here, there, unwatched)
+    assert not (tmp_path / "b" / "taskyard.sqlite3").exists()
+
+
+def test_only_one_copies(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one at the same time is refused."""
+    monkeypatch.setattr(postgres_side, "LOCK_WAIT_S", 0.1)
+    fill(tmp_path / "a", many_rows(2))
+
+    def watch(step: Step) -> None:
+        if step.phase == "verify":
+            with pytest.raises(StoreInUse, match="being copied by another process"):
+                copy_store(located(tmp_path / "c"), at(url), unwatched)
+
+    fill(tmp_path / "c", many_rows(3))
+    copy_store(located(tmp_path / "a"), at(url), watch)
+
+
+def test_a_full_database_is_replaced_only_by_force(tmp_path: Path, url: str) -> None:
+    """And one with tables of something else never."""
+    fill(tmp_path / "a", many_rows(2))
+    fill(tmp_path / "b", many_rows(5))
+    copy_store(located(tmp_path / "a"), at(url), unwatched)
+    with pytest.raises(NotEmpty, match="holds a store already"):
+        copy_store(located(tmp_path / "b"), at(url), unwatched)
+    copy_store(located(tmp_path / "b"), at(url), unwatched, force=True)
+    assert read_back(url, tmp_path / "c") == checksums(tmp_path / "b")
+    other = postgres.server().url(postgres.new_database())
+    with psycopg.connect(other) as connection:
+        connection.execute("CREATE TABLE invoices (number int)")
+    with pytest.raises(TaskyardError, match=r"database of something else: .*invoices"):
+        copy_store(located(tmp_path / "b"), at(other), unwatched, force=True)
+
+
+def test_text_that_postgresql_cannot_hold(tmp_path: Path, url: str) -> None:
+    """Is named; nothing of it is a store."""
+    made = many_rows(3)
+    made["tasks"][1]["name"] = "zero \0 inside"
+    fill(tmp_path / "a", made)
+    with pytest.raises(NotAStore, match=r"zero character in name of the row \(1,\) of tasks"):
+        copy_store(located(tmp_path / "a"), at(url), unwatched)
+
+
+def test_a_database_that_goes_away_in_the_middle(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is told, and the copy goes on when it is back."""
+    monkeypatch.setattr(engine, "BATCH_ROWS", 9)
+    fill(tmp_path / "a", many_rows(40))
+
+    def watch(step: Step) -> None:
+        if step.table == "events" and step.rows == 27:
+            with psycopg.connect(url) as connection:
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE application_name = 'taskyard store'"
+                    " AND datname = current_database()"
+                )
+
+    with pytest.raises(Lost, match="run the same command again once"):
+        copy_store(located(tmp_path / "a"), at(url), watch)
+    copy_store(located(tmp_path / "a"), at(url), unwatched)
+    with pytest.raises(Lost):
+        copy_store(at(url), located(tmp_path / "b"), watch)
+    assert read_back(url, tmp_path / "b") == checksums(tmp_path / "a")
+
+
+def test_a_target_that_others_changed_is_noticed(tmp_path: Path, url: str) -> None:
+    """It does not become a store."""
+    fill(tmp_path / "a", many_rows(5))
+
+    def watch(step: Step) -> None:
+        if step.phase == "verify" and step.table_number == 1:
+            run(url, "UPDATE tasks SET spec = '{ }' WHERE seq = 3")
+
+    with pytest.raises(NotVerified, match="other contents in its 5 rows"):
+        copy_store(located(tmp_path / "a"), at(url), watch)
+
+
+@pytest.fixture
+def refusing() -> Iterator[dict[str, str]]:
+    """Databases that cannot be copied to, by the kind."""
+    server = postgres.server()
+    name = postgres.new_database()
+    replica = postgres.new_database()
+    server.run(f"ALTER DATABASE {replica} SET default_transaction_read_only = on")
+    server.run("DROP ROLE IF EXISTS mover")
+    server.run("CREATE ROLE mover LOGIN")
+    yield {
+        "password": server.loopback_url(name, password="wrong one"),
+        "missing": server.url("no_such_database"),
+        "port": "postgresql://taskyard@127.0.0.1:1/taskyard",
+        "host": "postgresql://taskyard@nowhere.invalid/taskyard",
+        "read_only": server.url(replica),
+        "rights": server.url(name, "mover"),
+    }
+    server.run(f"DROP DATABASE {name} WITH (FORCE)")
+    server.run("DROP ROLE mover")
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "words"),
+    [
+        ("password", NotAllowedThere, "refuses the user or password; give the password with"),
+        ("missing", NotAStore, "does not exist; check the name of the database"),
+        ("port", Lost, "cannot be reached"),
+        ("host", Lost, "cannot be reached"),
+        ("read_only", Unavailable, "only reads"),
+        ("rights", TaskyardError, "rights"),
+    ],
+)
+def test_what_cannot_be_copied_to(
+    tmp_path: Path, refusing: dict[str, str], kind: str, error: type[TaskyardError], words: str
+) -> None:
+    """Is told in words, without a password, and nothing is made of it."""
+    fill(tmp_path / "a", many_rows(2))
+    with pytest.raises(error, match=words) as raised:
+        copy_store(located(tmp_path / "a"), at(refusing[kind]), unwatched)
+    assert "wrong one" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is not the address of a store"),
+        ("/var/lib/taskyard", "write sqlite:/var/lib/taskyard for a data directory"),
+        ("sqlite:", "needs a data directory"),
+        ("mysql://host/db", "not at mysql://"),
+        ("postgresql://host", "must have the name of a database"),
+        ("postgresql://user:secret@host/db?nonsense=1", "PostgreSQL URL"),
+    ],
+)
+def test_addresses_of_no_store(text: str, words: str) -> None:
+    """Say what one looks like, and never quote a password."""
+    with pytest.raises(WrongAddress, match=words) as raised:
+        parse_address(text)
+    assert "secret@" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ("INSERT INTO schema_migrations VALUES ('9999-later')", SchemaMismatch, "newer version"),
+        ("DELETE FROM schema_migrations WHERE id LIKE '0001%'", SchemaMismatch, "older version"),
+        ("DELETE FROM schema_migrations", NotAStore, "no Taskyard store"),
+    ],
+)
+def test_schemas_of_other_versions(
+    tmp_path: Path, url: str, change: str, error: type[TaskyardError], words: str
+) -> None:
+    """Are refused on the side that is read."""
+    run(url, change)
+    for use in (
+        lambda: copy_store(at(url), located(tmp_path / "b"), unwatched),
+        lambda: back_up(at(url), tmp_path / "x.tar", unwatched),
+        lambda: check_store(at(url).address),
+    ):
+        with pytest.raises(error, match=words):
+            use()
+    assert not (tmp_path / "b").exists()
+    assert not (tmp_path / "x.tar").exists()
+
+
+def test_a_sound_database_is_found_sound(url: str) -> None:
+    """And damage in it is found, while it is used."""
+    address = parse_address(url)
+    assert isinstance(address, PostgresAddress)
+    assert check_store(address) == []
+    run(url, "INSERT INTO task_labels VALUES ('default', 'k', 'v', 999)")
+    (finding,) = check_store(address)
+    assert (finding.rule, finding.count) == ("orphans", 1)
+    assert finding.entries == ("task_labels default/k/999 there is no such task",)
