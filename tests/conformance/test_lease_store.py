@@ -4,13 +4,13 @@ from functools import partial
 from typing import Any
 
 import pytest
-from dispatching import W1, placement
+from dispatching import W1, end, placement
 from invariants import check_invariants
 from msgspec.structs import replace
 from racing import Clients
 
 from fakes.specs import NOW, WS, new_task
-from taskyard.core.ids import IncarnationId, PlaneId, WorkerId
+from taskyard.core.ids import AttemptId, IncarnationId, PlaneId, WorkerId
 from taskyard.core.instants import after
 
 pytestmark = pytest.mark.anyio
@@ -86,3 +86,17 @@ async def test_what_a_worker_says_of_its_runtimes_is_known(clients: Clients) -> 
     (found,) = await store.dispatch.workers()
     assert (found.runtimes, found.incarnation) == (told.runtimes, W1.incarnation)
     assert not await store.dispatch.describe(replace(told, incarnation=IncarnationId("over")))
+
+
+async def test_the_plane_of_an_attempt_is_known_while_it_runs(clients: Clients) -> None:
+    """Where its output is; afterwards, and of attempts that never were, nobody knows."""
+    store = clients.first
+    await store.dispatch.join(W2)
+    for name in ("a", "b"):
+        new, where = new_task(), {"worker_id": W2.id, "incarnation": W2.incarnation}
+        await store.tasks.submit_placed(new, None, placement(new.id, 0, name, **where))
+    assert await clients.second.dispatch.plane_of(AttemptId("a")) == "plane-a"
+    await end(store, name="a")
+    assert await store.dispatch.plane_of(AttemptId("a")) is None
+    assert await store.dispatch.plane_of(AttemptId("b")) == "plane-a"
+    assert await store.dispatch.plane_of(AttemptId("c")) is None

@@ -18,6 +18,7 @@ from taskyard.core.ids import (
     GroupName,
     IncarnationId,
     LeaseToken,
+    PlaneId,
     TaskId,
     Term,
     WorkerId,
@@ -362,6 +363,14 @@ class MemoryDispatch:
         specs = {task.id: task.spec for task in self._model.tasks.values()}
         found = [(attempt, specs[attempt.task_id]) for attempt in self._model.running()]
         return [Running(attempt, spec.group, requirements_of(spec)) for attempt, spec in found]
+
+    async def plane_of(self, attempt_id: AttemptId) -> PlaneId | None:
+        """See the port."""
+        await checkpoint()
+        for attempt in self._model.running():
+            if attempt.id == attempt_id:
+                return self._model.workers[attempt.worker_id].plane_id
+        return None
 
     async def prune(
         self, now: Instant, older_than: Instant | None, keep_count: int | None, limit: int

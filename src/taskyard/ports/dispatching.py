@@ -228,6 +228,10 @@ class DispatchStore(Protocol):
         """All attempts that have not ended."""
         ...
 
+    async def plane_of(self, attempt_id: AttemptId) -> PlaneId | None:
+        """Beside which control plane an attempt runs; None if it has ended, or is not known."""
+        ...
+
     async def prune(
         self,
         now: Instant,

@@ -16,6 +16,7 @@ from taskyard.core.ids import (
     GroupName,
     IncarnationId,
     LeaseToken,
+    PlaneId,
     Term,
     WorkerId,
     WorkspaceName,
@@ -327,6 +328,12 @@ class SqlDispatch(Repository):
             return found
 
         return await self._session.read(read)
+
+    async def plane_of(self, attempt_id: AttemptId) -> PlaneId | None:
+        """See the port."""
+        name, values = "dispatch.plane_of_attempt", {"attempt_id": attempt_id}
+        row = await self._session.read(lambda c: c.execute(name, values).fetchone())
+        return None if row is None else PlaneId(row[0])
 
     @writes
     async def prune(

@@ -4,8 +4,9 @@ Nothing is copied: each read is a request to the plane beside the attempt's work
 files. Ranges are bounded, so that no message is large and a slow reader holds nothing.
 """
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import anyio
 import msgspec
@@ -17,7 +18,7 @@ from taskyard.core.attempts import StreamSize
 from taskyard.core.errors import InvalidInput, NotFound, Overloaded
 from taskyard.core.ids import AttemptId, PlaneId
 from taskyard.ports.errors import PortError, Unreachable
-from taskyard.ports.logs import LogStore, Stream
+from taskyard.ports.logs import LocalLogStore, Stream
 from taskyard.ports.messages import Messages
 
 SIZE: Final = "output_size"
@@ -34,20 +35,13 @@ RANGE_BYTES: Final = 512 << 10
 LARGEST_READ_BYTES: Final = 8 << 20
 """No single read answers with more."""
 DELETED_AT_ONCE: Final = 1000
+_REMEMBERED: Final = 10_000
 
 log = structlog.get_logger(__name__)
 
 PlaneOfAttempt = Callable[[AttemptId], Awaitable[PlaneId | None]]
 """Beside which plane a running attempt's worker lives; None if it has ended or nobody knows."""
 Decoded = TypeVar("Decoded")
-
-
-class HeldOutput(LogStore, Protocol):
-    """Output on this plane's machine."""
-
-    def holds(self, attempt_id: AttemptId) -> bool:
-        """Whether there is a place for output of this attempt here, though perhaps none of it."""
-        ...
 
 
 class RangeRequest(Struct, frozen=True, array_like=True):
@@ -85,10 +79,9 @@ _TRUTH: Final = msgspec.msgpack.Decoder(bool)
 
 
 class PlaneOutput:
-    """Reads output beside other planes, and lets other planes read what is here.
+    """Implements ``ports.logs.OutputSource`` for output beside other planes; serves what is here.
 
-    All methods but :meth:`delete` raise ``NotFound`` for an attempt that does not run beside
-    another plane, or of which there is nothing there, and ``Unreachable`` or ``TimedOut`` when that
+    ``NotFound`` is also raised for what runs here, ``Unreachable`` or ``TimedOut`` when the other
     plane is away.
 
     Args:
@@ -99,12 +92,14 @@ class PlaneOutput:
     """
 
     def __init__(
-        self, messages: Messages, plane_of: PlaneOfAttempt, held: HeldOutput, tasks: TaskGroup
+        self, messages: Messages, plane_of: PlaneOfAttempt, held: LocalLogStore, tasks: TaskGroup
     ) -> None:
         self._messages = messages
         self._plane_of = plane_of
         self._held = held
         self._tasks = tasks
+        self._planes: OrderedDict[AttemptId, PlaneId] = OrderedDict()
+        """Where attempts ran when they were last asked for."""
         self._polls: dict[tuple[AttemptId, int], _Poll] = {}
         messages.serve(SIZE, self._on_size)
         messages.serve(READ, self._on_read)
@@ -189,18 +184,34 @@ class PlaneOutput:
     async def _ask(
         self, attempt_id: AttemptId, what: str, request: Struct, timeout_s: float = ANSWER_S
     ) -> bytes:
-        plane = await self._plane_of(attempt_id)
-        if plane is None or plane == self._messages.plane_id:
-            raise NotFound("output", attempt_id)
+        plane = await self._plane(attempt_id)
         try:
             return await self._messages.request(plane, what, _encode(request), timeout_s)
+        except NotFound:
+            self._planes.pop(attempt_id, None)
+            raise
         except PortError as error:
+            self._planes.pop(attempt_id, None)
             raise type(error)(
                 f"the output is beside control plane {plane}, which cannot be asked for it at the "
                 f"moment: {error}"
             ) from error
         except Overloaded as error:
             raise Unreachable(str(error)) from error
+
+    async def _plane(self, attempt_id: AttemptId) -> PlaneId:
+        """Whom to ask. Raises ``NotFound`` if that is nobody else."""
+        plane = self._planes.get(attempt_id)
+        if plane is not None:
+            self._planes.move_to_end(attempt_id)
+            return plane
+        plane = await self._plane_of(attempt_id)
+        if not plane or plane == self._messages.plane_id:
+            raise NotFound("output", attempt_id)
+        self._planes[attempt_id] = plane
+        if len(self._planes) > _REMEMBERED:
+            self._planes.popitem(last=False)
+        return plane
 
     async def _on_size(self, payload: bytes) -> bytes:
         asked = _request(_SIZES, payload)
@@ -225,7 +236,7 @@ class PlaneOutput:
         held, timeout_s = self._here(asked.attempt_id), min(asked.timeout_s, POLL_S)
         return _encode(await held.changed(asked.attempt_id, timeout_s, asked.seen_bytes))
 
-    def _here(self, attempt_id: AttemptId) -> HeldOutput:
+    def _here(self, attempt_id: AttemptId) -> LocalLogStore:
         if not self._held.holds(attempt_id):
             raise NotFound("output", attempt_id)
         return self._held

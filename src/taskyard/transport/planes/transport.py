@@ -108,7 +108,7 @@ class PlaneTransport:
     async def to_worker(self, worker_id: WorkerId) -> WorkerEnd:
         """The other end of a worker. Raises ``WorkerUnreachable`` if it is not connected."""
         plane = self._plane_of(worker_id)
-        if plane is None or plane == self._messages.plane_id or worker_id in self._connections:
+        if not plane or plane == self._messages.plane_id or worker_id in self._connections:
             return await self._local.to_worker(worker_id)
         connection = self._known.get(worker_id)
         if connection is None:

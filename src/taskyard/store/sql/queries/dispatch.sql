@@ -109,6 +109,10 @@ ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, hostname = ex
     details = excluded.details, lease_expires_at = excluded.lease_expires_at,
     state = CASE WHEN workers.draining = 1 THEN 'draining' ELSE excluded.state END;
 
+-- name: plane_of_attempt
+SELECT workers.plane_id FROM attempts JOIN workers ON workers.id = attempts.worker_id
+WHERE attempts.id = :attempt_id AND attempts.finished_at IS NULL;
+
 -- name: set_draining
 -- A worker that is lost stays lost, but is drained as soon as it joins again.
 UPDATE workers
