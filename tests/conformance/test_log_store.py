@@ -1,20 +1,23 @@
 """What every log store promises, checked on the files and on a model in memory."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Protocol
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 
 from taskyard.core.attempts import StreamSize
-from taskyard.core.ids import AttemptId
+from taskyard.core.ids import AttemptId, PlaneId
 from taskyard.core.output_index import RECORD_BYTES, STDOUT, encode
 from taskyard.objects.files.store import FileObjectStore
 from taskyard.objects.output import ObjectOutput
 from taskyard.ports.logs import LogStore, Stream
 from taskyard.services.tasks.output_sources import LayeredOutput
+from taskyard.transport.local import LocalMessageHub, local_message_hub
+from taskyard.transport.planes.output import PlaneOutput
 from taskyard.worker.output.log_files import LogFiles
 
 pytestmark = pytest.mark.anyio
@@ -138,15 +141,37 @@ class LayeredWorld(FilesWorld):
         self.store = LayeredOutput(LogFiles(self.root), objects)
 
 
-@pytest.fixture(params=["memory", "files", "layered"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+class PlanesWorld(FilesWorld):
+    """Attempts run beside another control plane."""
+
+    def __init__(self, root: Path, hub: LocalMessageHub, tasks: TaskGroup) -> None:
+        super().__init__(root / "there")
+        self.root.mkdir()
+        here, there = hub.plane(PlaneId("here")), hub.plane(PlaneId("there"))
+        own = LogFiles(root / "here")
+        objects = ObjectOutput(FileObjectStore(root / "objects"))
+        remote = PlaneOutput(here, self._plane_of, own, tasks)
+        PlaneOutput(there, self._plane_of, LogFiles(self.root), tasks)
+        self.store = LayeredOutput(own, objects, remote)
+
+    async def _plane_of(self, attempt_id: AttemptId) -> PlaneId | None:
+        return PlaneId("there") if attempt_id in {ONE, TWO} else None
+
+
+@pytest.fixture(params=["memory", "files", "layered", "planes"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     """Each store in turn."""
+    if request.param == "planes":
+        async with local_message_hub() as hub, anyio.create_task_group() as tasks:
+            yield PlanesWorld(tmp_path, hub, tasks)
+            tasks.cancel_scope.cancel()
+        return
     worlds: dict[str, Callable[[], World]] = {
         "memory": MemoryWorld,
         "files": lambda: FilesWorld(tmp_path),
         "layered": lambda: LayeredWorld(tmp_path),
     }
-    return worlds[request.param]()
+    yield worlds[request.param]()
 
 
 async def test_unknown_attempts_are_empty(world: World) -> None:

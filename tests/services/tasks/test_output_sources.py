@@ -15,7 +15,7 @@ from taskyard.ports.errors import Unreachable
 from taskyard.ports.logs import Stream
 from taskyard.ports.objects import output_key
 from taskyard.services.tasks import output_sources
-from taskyard.services.tasks.output_sources import LayeredOutput
+from taskyard.services.tasks.output_sources import AwaitedOutput, LayeredOutput
 from taskyard.worker.output.log_files import LogFiles
 
 pytestmark = pytest.mark.anyio
@@ -135,14 +135,23 @@ async def test_output_that_ends_while_it_is_looked_for_is_found(world: World) ->
     assert await world.layered.read(ONE, OUT, 0, 9) == b"abc"
 
 
-async def test_a_plane_that_is_away_is_waited_for(world: World) -> None:
-    """There is nothing at present; what it was is found once it can be asked."""
+async def test_a_plane_that_is_away_is_told(world: World) -> None:
+    """Instead of that there is no output; to those who wait there is nothing at present."""
+    waiting = AwaitedOutput(world.layered)
     world.elsewhere.output, world.elsewhere.error = b"abc", Unreachable("away")
-    assert await world.layered.size(ONE, OUT) == StreamSize()
-    assert await world.layered.read(ONE, OUT, 0, 9) == b""
-    assert await world.layered.changed(ONE, 0.05, 0) is False
+    for ask in (
+        world.layered.size(ONE, OUT),
+        world.layered.read(ONE, OUT, 0, 9),
+        world.layered.order(ONE, 0, 9),
+    ):
+        with pytest.raises(Unreachable, match="away"):
+            await ask
+    assert await waiting.size(ONE, OUT) == StreamSize()
+    assert await waiting.read(ONE, OUT, 0, 9) == b""
+    assert await waiting.order(ONE, 0, 9) == b""
+    assert await waiting.changed(ONE, 0.05, 0) is False
     world.elsewhere.error = None
-    assert await world.layered.read(ONE, OUT, 0, 9) == b"abc"
+    assert await waiting.read(ONE, OUT, 0, 9) == b"abc"
 
 
 async def test_damage_here_is_made_good_by_the_object(world: World) -> None:

@@ -19,6 +19,7 @@ from taskyard.ports.store import TaskStore
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.tasks.followed import ORDER_S, FollowedAttempt, Output
 from taskyard.services.tasks.logs import Logs, check_offset
+from taskyard.services.tasks.output_sources import AwaitedOutput
 
 PING_S: Final = 15.0
 
@@ -63,7 +64,7 @@ class Follow:
         self, store: TaskStore, files: LogStore, bus: Bus, *, ping_s: float = PING_S
     ) -> None:
         self._store = store
-        self._files = files
+        self._files = AwaitedOutput(files)
         self._bus = bus
         self._logs = Logs(store, files)
         self._ping_s = ping_s

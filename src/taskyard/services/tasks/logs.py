@@ -56,6 +56,7 @@ class Logs:
             NotFound: no such task in the caller's workspace, or no such attempt yet.
             InvalidInput: a negative offset or length.
             StoreDamaged: what was kept at this offset is not there any more.
+            Unavailable: it is beside a control plane that cannot be asked for it now.
         """
         check_offset("offset", offset, least=0)
         check_offset("length", length, least=0)

@@ -29,6 +29,9 @@ log = structlog.get_logger(__name__)
 class LayeredOutput:
     """A ``LogStore`` over several sources.
 
+    ``size``, ``read`` and ``order`` raise ``PortError`` for output beside a control plane that
+    cannot be asked for it at present, rather than to say that there is none.
+
     Args:
         local: output on this machine.
         objects: output that has ended.
@@ -118,8 +121,12 @@ class LayeredOutput:
         ask: Callable[[LogStore | OutputSource], Awaitable[T]],
         nothing: T,
     ) -> T:
-        """What the first source says that has it; ``nothing`` if none has, or can be asked."""
+        """What the first source says that has it; ``nothing`` if none has.
+
+        Raises ``PortError`` if it may be beside a control plane that cannot be asked now.
+        """
         damage: StoreDamaged | None = None
+        away: PortError | None = None
         if self._local.holds(attempt_id):
             try:
                 answer = await ask(self._local)
@@ -134,8 +141,54 @@ class LayeredOutput:
             except NotFound:
                 continue
             except PortError as error:
-                # What is there comes when it can be asked again; a follower waits for it.
-                log.info("output_not_reached", attempt_id=attempt_id, reason=str(error))
+                away = error
         if damage is not None:
             raise damage
+        if away is not None:
+            raise away
         return await ask(self._local) if self._local.holds(attempt_id) else nothing
+
+
+class AwaitedOutput:
+    """A ``LogStore`` for those who wait: what cannot be asked for now is not there yet."""
+
+    def __init__(self, output: LogStore) -> None:
+        self._output = output
+
+    async def size(self, attempt_id: AttemptId, stream: Stream) -> StreamSize:
+        """See the port."""
+        try:
+            return await self._output.size(attempt_id, stream)
+        except PortError as error:
+            _tell(attempt_id, error)
+            return StreamSize()
+
+    async def read(self, attempt_id: AttemptId, stream: Stream, offset: int, length: int) -> bytes:
+        """See the port."""
+        try:
+            return await self._output.read(attempt_id, stream, offset, length)
+        except PortError as error:
+            _tell(attempt_id, error)
+            return b""
+
+    async def order(self, attempt_id: AttemptId, offset: int, length: int) -> bytes | None:
+        """See the port."""
+        try:
+            return await self._output.order(attempt_id, offset, length)
+        except PortError as error:
+            _tell(attempt_id, error)
+            return b""
+
+    async def changed(
+        self, attempt_id: AttemptId, timeout_s: float, seen_bytes: int | None = None
+    ) -> bool:
+        """See the port."""
+        return await self._output.changed(attempt_id, timeout_s, seen_bytes)
+
+    async def delete(self, attempt_ids: list[AttemptId]) -> None:
+        """See the port."""
+        await self._output.delete(attempt_ids)
+
+
+def _tell(attempt_id: AttemptId, error: PortError) -> None:
+    log.info("output_not_reached", attempt_id=attempt_id, reason=str(error))

@@ -192,6 +192,9 @@ class PlaneOutput:
             raise
         except PortError as error:
             self._planes.pop(attempt_id, None)
+            if await self._plane(attempt_id) != plane:
+                # It has ended, and runs again elsewhere or is an object.
+                raise NotFound("output", attempt_id) from error
             raise type(error)(
                 f"the output is beside control plane {plane}, which cannot be asked for it at the "
                 f"moment: {error}"
