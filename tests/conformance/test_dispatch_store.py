@@ -10,7 +10,15 @@ from msgspec.structs import replace
 
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import STORES, opened_as
-from taskyard.core.attempts import Ended, KillReport, Started, StreamSize, Survivor, Usage
+from taskyard.core.attempts import (
+    Ended,
+    KillReport,
+    Progress,
+    Started,
+    StreamSize,
+    Survivor,
+    Usage,
+)
 from taskyard.core.backoff import RetryPolicy
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import (
@@ -157,6 +165,20 @@ async def test_everything_reported_is_kept(store: Any) -> None:
     assert (attempt.stdout, attempt.handle) == (StreamSize(5, 7), {"pid": 7, "cgroup": "x"})
     assert await store.tasks.inline_output(attempt.id, "stdout") == b"\x00\xff"
     assert await store.tasks.inline_output(attempt.id, "stderr") is None
+
+
+@pytest.mark.parametrize("said", ["a\0b", "a\udcffb", "\0"])
+async def test_whatever_work_says_its_end_is_stored(store: Any, said: str) -> None:
+    """No database holds every text; what it cannot hold is replaced."""
+    placed = await run(store, new_task())
+    progress = Progress(AttemptId("a"), TOKEN, NOW, 0.5, said)
+    ended = Ended(AttemptId("a"), TOKEN, NOW, AttemptState.FAILED, message=said, signal=said)
+    _, refused = await store.dispatch.apply([progress, ended], NOW, [0.5, 0.5])
+    assert refused == []
+    attempt = await store.tasks.attempt(WS, placed.attempt.id)
+    assert attempt.state is AttemptState.FAILED
+    assert attempt.message is not None
+    assert len(attempt.message) == len(said)
 
 
 async def test_a_repeated_report_changes_nothing_and_is_not_refused(store: Any) -> None:

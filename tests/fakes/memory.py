@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
@@ -40,6 +39,7 @@ from taskyard.ports.dispatching import (
 )
 from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery
 from taskyard.ports.workspaces import GroupRecord
+from taskyard.store.sql.rows import storable_row
 
 
 class MemoryTasks:
@@ -170,9 +170,10 @@ class MemoryTasks:
 
 
 def _check_text(tasks: Sequence[NewTask]) -> None:
-    """No store keeps text that is not valid Unicode."""
+    """No store keeps text that is not valid Unicode, or what no column holds."""
     try:
-        msgspec.json.encode(tasks)
+        for task in tasks:
+            storable_row(0, task)
     except UnicodeEncodeError as error:
         raise InvalidInput("", "contains text that is not valid Unicode") from error
 

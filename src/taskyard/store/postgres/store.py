@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import closing
+from typing import Final
 
 import psycopg
 import structlog
@@ -19,6 +20,9 @@ from taskyard.store.sql.transactions import Session
 from taskyard.store.sql.writer.client import WriterClient
 
 log = structlog.get_logger(__name__)
+
+READERS: Final = 4
+"""Threads that read: more than of an embedded database, as they wait for the server."""
 
 
 class PostgresStore(Repositories):
@@ -43,7 +47,7 @@ class PostgresStore(Repositories):
         self.database = PostgresDatabase(address, name)
         self.installation_id = ""
         """Of the installation that the database belongs to, once the store is open."""
-        self._readers = Readers(self.database)
+        self._readers = Readers(self.database, READERS)
         self.changes = PostgresChangeLog(self.database)
         self.writer = WriterClient(self.database, on_commit, own_process=own_process)
         super().__init__(Session(self._readers, self.writer))

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from taskyard.store.sql.connection import Connection, Database
-from taskyard.store.sql.transactions import unstorable
+from taskyard.store.sql.transactions import TRIES, unstorable
 
 T = TypeVar("T")
 
@@ -17,11 +17,11 @@ READERS: Final = 2
 class Readers:
     """A few threads with connections of their own that read only."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, count: int = READERS) -> None:
         self._database = database
         self._local = threading.local()
         self._connections: list[Connection] = []
-        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="taskyard-reader")
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="taskyard-reader")
 
     async def run(self, operation: Callable[[Connection], T]) -> T:
         """Run a reading operation on a thread; it sees one consistent snapshot."""
@@ -32,17 +32,20 @@ class Readers:
         if connection is None:
             connection = self._local.connection = self._database.connect_reading()
             self._connections.append(connection)
-        try:
-            connection.begin()
+        for tries_left in reversed(range(TRIES)):
             try:
+                connection.begin()
                 return operation(connection)
             except (UnicodeEncodeError, OverflowError) as error:
                 raise unstorable() from error
+            except connection.failures as error:
+                if tries_left and connection.is_conflict(error):
+                    continue
+                raise connection.trouble(error) from error
             finally:
-                connection.commit()
-        except connection.failures as error:
-            connection.rollback()
-            raise connection.trouble(error) from error
+                # It wrote nothing; unlike a commit this cannot fail.
+                connection.rollback()
+        raise AssertionError("the last try returns or raises")
 
     def close(self) -> None:
         """Wait for what is running, then close all connections."""

@@ -37,7 +37,7 @@ from taskyard.core.states import (
 from taskyard.core.tasks import FunctionCall
 from taskyard.store.sql.batch_counts import BatchCounts
 from taskyard.store.sql.connection import Connection, Row
-from taskyard.store.sql.rows import outcome_text, spec_or_plain, text
+from taskyard.store.sql.rows import outcome_text, spec_or_plain, storable_text, text
 from taskyard.store.sql.transitions import (
     StateRow,
     enqueue_webhooks,
@@ -74,6 +74,7 @@ def apply_reports(
     chances: Sequence[float],
 ) -> tuple[list[Change], list[LeaseToken]]:
     """Apply reports in order; answers with the changes, and the leases that did not hold."""
+    reports = [_storable(report) for report in reports]
     changes: list[Change] = []
     refused: list[LeaseToken] = []
     results: list[tuple[Any, ...]] = []
@@ -106,6 +107,19 @@ def apply_reports(
     ends.write()
     connection.write_many("functions.insert_result", results)
     return changes, refused
+
+
+def _storable(report: Report) -> Report:
+    """A report as any column holds it: what work says must not keep its end from being stored."""
+    if isinstance(report, Ended):
+        message, signal = storable_text(report.message), storable_text(report.signal)
+        if message is not report.message or signal is not report.signal:
+            return msgspec.structs.replace(report, message=message, signal=signal)
+    elif isinstance(report, Progress):
+        said = storable_text(report.text)
+        if said is not report.text:
+            return msgspec.structs.replace(report, text=said)
+    return report
 
 
 def _result_row(report: Ended, result: CallResult) -> tuple[Any, ...]:

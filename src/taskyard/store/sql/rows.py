@@ -269,4 +269,13 @@ def storable_row(seq: int, task: NewTask, attempt_id: AttemptId | None = None) -
     for value in row:
         if type(value) is int and not -(2**63) <= value < 2**63:
             raise InvalidInput("", "contains a number beyond 64 bits")
+        if type(value) is str and "\0" in value:
+            raise InvalidInput("", "contains a NUL character")
     return row
+
+
+def storable_text(text: str | None) -> str | None:
+    """A text that somebody reports, with what no column can hold replaced."""
+    if text is None or (text.isascii() and "\0" not in text):
+        return text
+    return text.encode(errors="replace").decode().replace("\0", "\ufffd")
