@@ -120,6 +120,29 @@ async def test_what_is_not_built_is_found(store: Any) -> None:
     assert await store.function_resources.pending_builds(OTHER) == 1
 
 
+async def test_a_version_is_built_by_one(store: Any) -> None:
+    """Who has it goes on; another one may when its time is over; nobody once it has ended."""
+    made = await created(store, 1)
+    await store.functions.add_version(version(made))
+
+    async def claims(builder: str, now: int, until: int, number: int = 1) -> bool:
+        moments = after(NOW, now), after(NOW, until)
+        answer: bool = await store.functions.claim_build(made.id, number, builder, *moments)
+        return answer
+
+    assert await claims("a", 0, 10)
+    assert not await claims("b", 9, 20)
+    assert await claims("a", 9, 20)
+    assert not await claims("b", 19, 30)
+    await store.functions.set_build(made.id, 1, BuildState.BUILDING, LATER)
+    assert await claims("b", 20, 30)
+    assert not await claims("a", 21, 31)
+    assert not await claims("a", 0, 10, number=2)
+    await store.functions.set_build(made.id, 1, BuildState.READY, LATER)
+    assert not await claims("b", 22, 32)
+    assert not await claims("c", 100, 200)
+
+
 async def test_bundles_and_images_are_known(store: Any) -> None:
     """Also those of deleted functions, which can be restored."""
     mine, foreign = await created(store, 1), await created(store, 2, workspace=OTHER)

@@ -110,6 +110,15 @@ class FunctionStore(Protocol):
         """Names of the bundles that any version is made of; deleted functions' as well."""
         ...
 
+    async def claim_build(
+        self, function_id: FunctionId, number: int, builder: str, now: Instant, until: Instant
+    ) -> bool:
+        """Have one builder alone build a version, or go on with it, until then.
+
+        False if another one has it and its time is not over, or if its build has ended.
+        """
+        ...
+
     async def set_build(
         self,
         function_id: FunctionId,
@@ -218,6 +227,10 @@ class Builder(Protocol):
         """Whether what runs is there, and on disk as it was built."""
         ...
 
+    async def built_here(self) -> dict[FunctionId, list[int]]:
+        """Versions of which there is something on this machine, by their functions."""
+        ...
+
     async def retire(self, function_id: FunctionId, numbers: Sequence[int]) -> None:
         """Remove what was built for these versions."""
         ...
@@ -231,7 +244,8 @@ class ImageBuilder(Protocol):
     ) -> str:
         """Pull; the digest that the image's name stands for. ``say`` takes lines of the log.
 
-        ``credentials`` are what a secret says of the image's registry. Raises ``BuildFailed``.
+        ``credentials`` are what a secret says of the image's registry. Raises ``BuildFailed``, also
+        if the version has a digest already and the name stands for another image by now.
         """
         ...
 

@@ -129,7 +129,11 @@ async def assemble(
         stack.push_async_callback(_last, transport.close)
         sender = CountedSender(Outbound(allow_private=settings.webhooks_may_go_private), metrics)
         stack.push_async_callback(_last, sender.close)
-        wired = wire(settings, Adapters(store, stores, transport, sender, clock, ids), metrics)
+        wired = wire(
+            settings,
+            Adapters(store, stores, transport, sender, clock, ids, storage.plane),
+            metrics,
+        )
         engine = wired.engine
         stack.push_async_callback(_last, partial(_write_refusals, engine))
         stack.callback(engine.bus.close)
@@ -318,7 +322,7 @@ def _local_runtimes(
     if settings.container_engine != OFF:
         containers = container_settings(settings)
         runtimes["container"] = ContainerRuntime(data / "containers", containers, clock)
-        runtimes[IMAGE_FUNCTIONS] = ImageRuntime(
+        images = runtimes[IMAGE_FUNCTIONS] = ImageRuntime(
             data / "functions",
             containers,
             clock,
@@ -326,6 +330,7 @@ def _local_runtimes(
             function_limits(settings),
             node=node_id(WORKER),
         )
+        images.rebuild = rebuild
     return runtimes
 
 

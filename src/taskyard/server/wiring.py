@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from taskyard.core.changes import Change
-from taskyard.core.ids import WorkspaceName
+from taskyard.core.ids import PlaneId, WorkspaceName
 from taskyard.core.scheduling.pools import Pools
 from taskyard.core.states import TaskState
 from taskyard.dialects.fastlane.mapping import ORIGIN as FASTLANE
@@ -78,6 +78,8 @@ class Adapters:
     sender: HttpSender
     clock: Clock
     ids: Ids
+    plane: PlaneId | None = None
+    """This control plane among those that share the store; None if it is the only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         ImagePuller(_images(settings), secrets),
         BuildLimits(settings.function_builds, settings.function_builds_waiting),
         identities,
+        adapters.plane,
     )
     assignments.live_version = functions.live_version
     assignments.blob = store.functions.blob

@@ -17,7 +17,8 @@ from taskyard.core.functions.functions import (
     Language,
     Version,
 )
-from taskyard.core.ids import WorkspaceName
+from taskyard.core.ids import PlaneId, WorkspaceName
+from taskyard.ports.clock import Clock
 from taskyard.ports.functions import BuildFailed
 from taskyard.server.clock import SystemClock
 from taskyard.services.functions.builds import BuildLimits
@@ -94,6 +95,13 @@ class Builder:
         """Whether it was."""
         return (version.function_id, version.number) in self.built
 
+    async def built_here(self) -> dict[FunctionId, list[int]]:
+        """Those that it built."""
+        found: dict[FunctionId, list[int]] = {}
+        for function_id, number in self.built:
+            found.setdefault(function_id, []).append(number)
+        return found
+
     async def retire(self, function_id: FunctionId, numbers: Sequence[int]) -> None:
         """Forget them."""
         self.built -= {(function_id, number) for number in numbers}
@@ -145,23 +153,31 @@ class Quiet:
 class World:
     """The service on a real store."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(
+        self,
+        store: SqliteStore,
+        *,
+        bundles: Bundles | None = None,
+        plane: PlaneId | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self.store = store
         self.builder = Builder()
         self.quiet = Quiet()
         anything = cast("Any", self.quiet)
         self.functions = Functions(
             store.functions,
-            Bundles(),
+            bundles or Bundles(),
             self.builder,
             cast("Tasks", None),
             store.tasks,
             anything,
             anything,
             anything,
-            SystemClock(),
+            clock or SystemClock(),
             ImagePuller(Images(), anything),
             BuildLimits(at_once=2),
+            plane=plane,
         )
         self.calls = Calls(
             self.functions,

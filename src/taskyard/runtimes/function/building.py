@@ -97,6 +97,10 @@ class LocalBuilder:
             return False
         return True
 
+    async def built_here(self) -> dict[FunctionId, list[int]]:
+        """See the port."""
+        return await anyio.to_thread.run_sync(_built, self._directory / "builds")
+
     async def retire(self, function_id: FunctionId, numbers: Sequence[int]) -> None:
         """See the port."""
         for number in numbers:
@@ -135,6 +139,14 @@ def _sandbox(data: Path, place: Path, cwd: Path) -> list[str]:
         return sandboxed(data, [], [place], cwd)
     except RuntimeUnavailable as error:
         raise BuildFailed(str(error)) from error
+
+
+def _built(builds: Path) -> dict[FunctionId, list[int]]:
+    found: dict[FunctionId, list[int]] = {}
+    for place in builds.glob("*/*"):
+        if place.name.isdecimal():
+            found.setdefault(FunctionId(place.parent.name), []).append(int(place.name))
+    return found
 
 
 def _clear(place: Path) -> None:

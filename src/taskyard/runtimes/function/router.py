@@ -304,8 +304,10 @@ class Router(Completion):
         pool = None
         try:
             pool = await self._sound_pool(key)
-            if pool is None and await self._is_rebuilt(key):
-                pool = await self._sound_pool(key)
+            if pool is None:
+                failure = await self._rebuilt(key)
+                text = f"{text}: {failure}" if failure else text
+                pool = await self._sound_pool(key) if failure is None else None
         except RuntimeUnavailable as error:
             text = str(error)
         calls = self._opening.pop(key)
@@ -332,17 +334,22 @@ class Router(Completion):
             _log.warning("version_not_usable", **msgspec.structs.asdict(key), error=str(error))
             return None
 
-    async def _is_rebuilt(self, key: PoolKey) -> bool:
-        """Have a version built again, as long as that takes; its calls wait meanwhile."""
+    async def _rebuilt(self, key: PoolKey) -> str | None:
+        """Have a version built again, as long as that takes; its calls wait meanwhile.
+
+        None if it was; otherwise why not, as far as that is known.
+        """
         if self.rebuild is None:
-            return False
+            return ""
         try:
-            return await self.rebuild(key.workspace, key.function_id, key.version)
+            if await self.rebuild(key.workspace, key.function_id, key.version):
+                return None
         except TaskyardError as error:
             _log.warning("version_not_rebuilt", **msgspec.structs.asdict(key), error=str(error))
+            return str(error)
         except Exception:  # noqa: BLE001 - a defect there must not leave calls waiting here
             _log.exception("version_not_rebuilt", **msgspec.structs.asdict(key))
-        return False
+        return ""
 
     @abstractmethod
     async def _pool(self, key: PoolKey, place: Path) -> Pool:

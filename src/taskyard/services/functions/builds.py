@@ -1,6 +1,10 @@
 """Builds of versions: those of one function one after another, a few functions at a time.
 
 How many, and whose are next, is the matter of :mod:`.build_queue`.
+
+With several control planes, the one that was asked to deploy a version builds it, and says in the
+store that it does; if it goes silent, another one takes the version over. Every other plane builds
+it, from its bundle, when a call needs it there: whether that succeeds concerns that plane alone.
 """
 
 from collections import Counter
@@ -14,9 +18,9 @@ from anyio.abc import TaskGroup
 from msgspec import Struct
 from msgspec.structs import replace
 
-from taskyard.core.errors import Overloaded, TaskyardError
+from taskyard.core.errors import Conflict, Overloaded, TaskyardError
 from taskyard.core.functions.functions import BuildState, Function, FunctionId, Version
-from taskyard.core.ids import WorkspaceName
+from taskyard.core.ids import PlaneId, WorkspaceName
 from taskyard.core.instants import Instant, after, seconds_between
 from taskyard.ports.clock import Clock
 from taskyard.ports.functions import Builder, FunctionStore
@@ -28,6 +32,12 @@ KEPT_BUILDS: Final = 5
 _LONGEST_PAUSE_S: Final = 60.0
 _REBUILD_PAUSE_S: Final = 60.0
 """Seconds before a version is built again whose rebuild has failed."""
+_CLAIM_S: Final = 60.0
+"""Seconds for which nobody else takes over a build."""
+_LOOK_S: Final = 15.0
+"""Seconds between two looks at builds that others have left; claims are renewed as often."""
+_LEFT_S: Final = 30.0
+"""Age in seconds of a version that nobody has claimed until another plane builds it."""
 
 log = structlog.get_logger(__name__)
 
@@ -52,8 +62,13 @@ class Builds:
         clock: Clock,
         built: Callable[[Function], object],
         limits: BuildLimits = BuildLimits(),  # noqa: B008 - frozen
+        plane: PlaneId | None = None,
     ) -> None:
-        """Prepare; ``built`` is called with a function whose build is stored."""
+        """Prepare; ``built`` is called with a function whose build is stored.
+
+        ``plane`` names this control plane among several; None if there is only one.
+        """
+        self._plane = plane
         self._store = store
         self._version_builder = version_builder
         self._builder = builder
@@ -69,8 +84,15 @@ class Builds:
         """How long the last build took."""
         self._not_before: dict[tuple[FunctionId, int], Instant] = {}
         """When versions may be built again whose rebuild has failed."""
+        self._failures: dict[tuple[FunctionId, int], str] = {}
+        """Why versions could not be built here that are ready elsewhere."""
         self._group: TaskGroup | None = None
         """Set while builds can begin."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other control planes build as well."""
+        return self._plane is not None
 
     async def run(self) -> None:
         """Build until cancelled, beginning with what an earlier process left unbuilt."""
@@ -78,14 +100,54 @@ class Builds:
             async with anyio.create_task_group() as group:
                 await self._builder.open()
                 self._group = group
-                for workspace, version in await self._store.unbuilt():
-                    self.enqueue(workspace, version)
+                await self._take_up(0.0)
                 # Some may have been deployed while this began, or left when it failed.
                 self._begin()
                 await self._rebuild_live()
+                while self._plane is not None:
+                    await self._clock.sleep(_LOOK_S)
+                    await self._look()
                 await anyio.sleep_forever()
         finally:
             self._group = None
+
+    async def _look(self) -> None:
+        """Keep what is ours, take up what others have left, remove what is not needed any more."""
+        try:
+            for function_id, number in list(self._logs):
+                await self._is_ours(function_id, number)
+            await self._take_up(_LEFT_S)
+            await self._drop_retired()
+        except (TaskyardError, OSError) as error:
+            log.warning("builds_not_looked_at", reason=str(error))
+
+    async def _take_up(self, age_s: float) -> None:
+        """Build versions of at least this age whose build has not ended and that nobody builds."""
+        before = after(self._clock.now(), -age_s)
+        for workspace, version in await self._store.unbuilt():
+            key = (version.function_id, version.number)
+            if key not in self._logs and version.created_at <= before and await self._is_ours(*key):
+                self.enqueue(workspace, version)
+
+    async def _is_ours(self, function_id: FunctionId, number: int) -> bool:
+        """Whether a version whose build has not ended is ours to build; it is for a while then."""
+        if self._plane is None:
+            return True
+        now = self._clock.now()
+        return await self._store.claim_build(
+            function_id, number, self._plane, now, after(now, _CLAIM_S)
+        )
+
+    async def _drop_retired(self) -> None:
+        """Remove builds from this machine that another plane has retired."""
+        functions = {one.id: one for one in await self._store.everything()}
+        for function_id, numbers in (await self._builder.built_here()).items():
+            function = functions.get(function_id)
+            if function is None:
+                continue
+            versions = await self._store.versions(function.workspace, function_id, None, 200)
+            retired = {one.number for one in versions if one.state is BuildState.RETIRED}
+            await self._builder.retire(function_id, sorted(retired.intersection(numbers)))
 
     async def _rebuild_live(self) -> None:
         """Build what is live and not on disk as it was built, such as after a power cut."""
@@ -105,32 +167,46 @@ class Builds:
                     log.warning("build_not_checked", function=function.id, reason=str(error))
 
     async def rebuild(self, workspace: WorkspaceName, function_id: FunctionId, number: int) -> bool:
-        """Build a version again that is not on disk as it was built; whether it now is.
+        """Build a version that is not on disk as it was built; whether it now is.
 
         Waits for the build; one that is under way will do. One that failed is not repeated at
-        once. Raises ``NotFound``, ``Unavailable``.
+        once. Raises ``NotFound``, ``Unavailable``; and ``Conflict`` with the reason if it could not
+        be built here, but was elsewhere.
         """
         key = (function_id, number)
         if key not in self._logs:
             version = await self._store.version(workspace, function_id, number)
-            if version.image or version.state not in {BuildState.READY, BuildState.FAILED}:
+            if version.state not in {BuildState.READY, BuildState.FAILED}:
+                return False
+            if version.image and self._plane is None:
                 return False
             if self._clock.now() < self._not_before.get(key, 0):
+                self._check_built_here(key)
                 return False
             self._enqueue_again(workspace, version)
         growing = self._logs.get(key)
         if growing is not None:
             await growing.finished.wait()
+        self._check_built_here(key)
         version = await self._store.version(workspace, function_id, number)
         return version.state is BuildState.READY
+
+    def _check_built_here(self, key: tuple[FunctionId, int]) -> None:
+        if key in self._failures:
+            raise Conflict(self._failures[key])
 
     def _enqueue_again(self, workspace: WorkspaceName, version: Version) -> None:
         function_id, number = version.function_id, version.number
         if (function_id, number) in self._logs:
             return  # somebody else asked for it, too, a moment ago
-        log.warning("build_damaged", function=function_id, version=number)
+        if self._plane is None:
+            log.warning("build_damaged", function=function_id, version=number)
+            remark = "its files were missing or damaged: built again"
+        else:
+            log.info("build_missing", function=function_id, version=number)
+            remark = "not on this machine: built here as well"
         self.enqueue(workspace, version)
-        self._logs[function_id, number].say("its files were missing or damaged: built again")
+        self._logs[function_id, number].say(remark)
 
     @contextmanager
     def admitted(self, workspace: WorkspaceName) -> Iterator[None]:
@@ -219,10 +295,19 @@ class Builds:
         # it, and if this process ends, the next one finds it damaged again.
         is_new = version.state in {BuildState.PENDING, BuildState.BUILDING}
         if is_new:
+            if not await self._is_ours(function_id, number):
+                return
             await self._store.set_build(function_id, number, BuildState.BUILDING, self._clock.now())
         made = await self._version_builder.make(workspace, version, building)
         building.say("built" if made.failure is None else f"failed: {made.failure}")
         message = made.failure
+        if self._plane is not None:
+            if not is_new:
+                self._note_here((function_id, number), message)
+                return
+            if not await self._is_ours(function_id, number):
+                log.warning("build_taken_over", function=function_id, version=number)
+                return
         if message is not None and not is_new:
             message = f"its files were damaged, and it could not be built again: {message}"
             self._not_before[function_id, number] = after(self._clock.now(), _REBUILD_PAUSE_S)
@@ -237,6 +322,15 @@ class Builds:
             goes_live=made.failure is None and is_new,
         )
         self._built(await self._store.function(workspace, function_id))
+
+    def _note_here(self, key: tuple[FunctionId, int], failure: str | None) -> None:
+        """A version that is ready elsewhere was built here, or could not be."""
+        if failure is None:
+            self._failures.pop(key, None)
+            return
+        log.warning("build_failed_here", function=key[0], version=key[1], reason=failure)
+        self._failures[key] = failure
+        self._not_before[key] = after(self._clock.now(), _REBUILD_PAUSE_S)
 
     async def _retire(self, workspace: WorkspaceName, function_id: FunctionId) -> None:
         """Remove builds that are no longer needed."""

@@ -13,7 +13,7 @@ from taskyard.core.access.principals import Caller, Role
 from taskyard.core.errors import Conflict, InvalidInput, NotFound, TaskyardError
 from taskyard.core.functions.functions import BuildState, Function, FunctionId, Version
 from taskyard.core.functions.resources import new_id
-from taskyard.core.ids import WorkspaceName
+from taskyard.core.ids import PlaneId, WorkspaceName
 from taskyard.core.states import TaskState
 from taskyard.ports.clock import Clock
 from taskyard.ports.functions import Builder, BundleStore, FunctionChange, FunctionStore
@@ -35,6 +35,9 @@ from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.tasks.tasks import Tasks
 
 _DELETE_BATCH: Final = 500
+_UNBUILT: Final = frozenset({BuildState.PENDING, BuildState.BUILDING})
+_POLL_S: Final = 0.25
+"""Seconds between two looks at a version that another control plane builds."""
 
 
 class Functions:
@@ -54,8 +57,12 @@ class Functions:
         images: ImagePuller | None = None,
         build_limits: BuildLimits = BuildLimits(),  # noqa: B008 - frozen
         identities: Identities | None = None,
+        plane: PlaneId | None = None,
     ) -> None:
-        """Prepare; without ``identities`` builds run as the server itself."""
+        """Prepare; without ``identities`` builds run as the server itself.
+
+        ``plane`` names this control plane among several; None if there is only one.
+        """
         self._store = store
         self._bundles = bundles
         self._identities = identities or Identities()
@@ -71,7 +78,7 @@ class Functions:
         self._images: set[tuple[FunctionId, int]] = set()
         """Versions that are images."""
         self._builds = Builds(
-            store, self._version_builder, builder, clock, self._refresh, build_limits
+            store, self._version_builder, builder, clock, self._refresh, build_limits, plane
         )
 
     async def load(self) -> None:
@@ -333,15 +340,23 @@ class Functions:
         if growing is not None:
             return growing
         text = await self._store.build_log(caller.workspace, function.id, number)
+        if text is None and self._builds.is_shared:
+            version = await self._store.version(caller.workspace, function.id, number)
+            if version.state in _UNBUILT:
+                text = "another control plane builds it; the log is here once that has ended\n"
         return BuildLog.ended(text or "")
 
     async def built(self, caller: Caller, key: str, number: int, timeout_s: float) -> Version:
         """The version once its build has ended, or as it is after ``timeout_s``."""
         function = self.find(caller.workspace, key)
         growing = self._builds.log(function.id, number)
-        if growing is not None:
-            with anyio.move_on_after(timeout_s):
+        with anyio.move_on_after(timeout_s):
+            if growing is not None:
                 await growing.finished.wait()
+                return await self.version(caller, function.id, number)
+            # Whoever else builds it says so in the store when that has ended.
+            while (await self.version(caller, function.id, number)).state in _UNBUILT:
+                await self._clock.sleep(_POLL_S)
         return await self.version(caller, function.id, number)
 
     def _know(self, function: Function) -> Function:

@@ -210,6 +210,24 @@ class SqlFunctions(Repository):
         return frozenset(row[0] for row in rows)
 
     @writes
+    async def claim_build(
+        self, function_id: FunctionId, number: int, builder: str, now: Instant, until: Instant
+    ) -> bool:
+        """See the port."""
+        parameters = {
+            "function_id": function_id,
+            "number": number,
+            "builder": builder,
+            "now": now,
+            "until": until,
+        }
+
+        def write(connection: Connection) -> bool:
+            return connection.execute("functions.claim_build", parameters).rowcount > 0
+
+        return await self._session.write(write)
+
+    @writes
     async def set_build(
         self,
         function_id: FunctionId,

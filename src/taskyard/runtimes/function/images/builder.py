@@ -57,6 +57,11 @@ class LocalImages:
             if not engine.address.is_local:
                 raise BuildFailed(f"there is no tool chain for image on this worker: {NOT_LOCAL}")
             pin = await self._pinned(engine, version.image, credentials, say)
+        if version.digest not in {None, pin.digest}:
+            raise BuildFailed(
+                f"{version.image} is {pin.digest} here, and was {version.digest} when this version "
+                "was deployed; deploy it again, with the image's digest in its name"
+            )
         place = version_directory(self._directory, version.function_id, version.number)
         try:
             await anyio.to_thread.run_sync(write_pin, place, pin)

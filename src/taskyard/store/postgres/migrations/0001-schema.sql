@@ -414,6 +414,8 @@ CREATE TABLE function_versions (
     image        text COLLATE "C" NOT NULL DEFAULT '',
     digest       text COLLATE "C",
     credentials  text COLLATE "C" NOT NULL DEFAULT '',
+    builder      text COLLATE "C",
+    claimed_until bigint,
     PRIMARY KEY (function_id, number),
     CHECK (state IN ('pending', 'building', 'ready', 'failed', 'retired'))
 );

@@ -67,6 +67,12 @@ SELECT {version},
        (SELECT workspace FROM functions WHERE id = function_id)
 FROM function_versions WHERE state IN ('pending', 'building') ORDER BY created_at, number;
 
+-- name: claim_build
+-- Nobody's, one whose claim is over, or the same builder's, which goes on.
+UPDATE function_versions SET builder = :builder, claimed_until = :until
+WHERE function_id = :function_id AND number = :number AND state IN ('pending', 'building')
+  AND (builder IS NULL OR builder = :builder OR claimed_until <= :now);
+
 -- name: set_build
 -- One whose files are removed ended when it ended.
 UPDATE function_versions
