@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 OWN = Identity(1_900_000_013, 1_900_000_013)
 SHELL = "echo 3 >&2; echo 2 > /dev/stdout; echo 4 | tee /dev/stderr > /dev/null"
 PYTHON = f"""
-import subprocess, sys, time
+import logging, os, subprocess, sys, time
+logging.basicConfig(format='%(message)s')
 def handle(request):
     order, _, count = request.text.partition(' ')
     if order == 'again':
@@ -33,6 +34,14 @@ def handle(request):
     if order == 'much':
         for number in range(int(count)):
             print(number)
+    if order == 'turns':
+        for number in range(1, int(count), 4):
+            print(number)
+            print(number + 1, file=sys.stderr)
+            os.system(f'echo {{number + 2}}; echo {{number + 3}} >&2' if number == 5 else ':')
+            if number != 5:
+                print(number + 2)
+                logging.error(number + 3)
     if order == 'both':
         for number in range(3):
             print('o', flush=True)
@@ -53,6 +62,10 @@ module.exports = (request) => {{
     fs.writeFileSync('/dev/stderr', '5\\n');
     console.log(6);
     console.error(6);
+  }}
+  for (let number = 1; order === 'turns' && number < Number(count); number += 2) {{
+    console.log(number);
+    console.error(number + 1);
   }}
   if (order === 'much') {{
     const numbers = [...Array(Number(count)).keys()];
@@ -75,6 +88,7 @@ class Handler
       warn 6
     end
     Integer(count).times {{ |number| puts number }} if order == 'much'
+    1.step(Integer(count) - 1, 2) {{ |number| puts number; warn number + 1 }} if order == 'turns'
     'fine'
   end
 end
@@ -103,9 +117,13 @@ func Handle(request handler.Request) (handler.Response, error) {{
 		fmt.Println(6)
 		fmt.Fprintln(os.Stderr, 6)
 	}}
+	var most int
+	fmt.Sscan(count, &most)
+	for number := 1; order == "turns" && number < most; number += 2 {{
+		fmt.Println(number)
+		fmt.Fprintln(os.Stderr, number+1)
+	}}
 	if order == "much" {{
-		var most int
-		fmt.Sscan(count, &most)
 		for number := 0; number < most; number++ {{
 			fmt.Println(number)
 		}}
@@ -198,6 +216,38 @@ async def test_the_order_of_both_outputs_is_noted(fast: FunctionWorld) -> None:
     path = anyio.Path(fast.directories.path(ended.attempt_id) / "order")
     records = list(output_index.decode(await path.read_bytes()))
     assert [one.stream for one in records] == [1, 2] * 3
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("count", [40, 4000])
+async def test_the_order_is_the_one_of_the_writes(
+    fast: FunctionWorld, language: Language, count: int
+) -> None:
+    """However quickly they follow on each other, and wherever the output is kept."""
+    await fast.build(SOURCES[language], language=language)
+    ended = await fast.call(f"turns {count}", timeout_s=60.0)
+    assert ended.state is AttemptState.SUCCEEDED, ended
+    assert ended.output_complete == (count == 40)
+    streams = [await fast.output(ended, name) for name in ("stdout", "stderr")]
+    if ended.output_complete:
+        index = ended.inline_output["order"]
+    else:
+        directory = anyio.Path(fast.directories.path(ended.attempt_id))
+        index = await (directory / "order").read_bytes()
+    runs = output_index.merged(index, (len(streams[0]), len(streams[1])))
+    shown = b"".join(
+        streams[run.stream - 1][run.offset : run.offset + run.size_bytes] for run in runs
+    )
+    assert shown == b"".join(b"%d\n" % (number + 1) for number in range(count))
+
+
+async def test_what_they_start_has_no_signals_blocked(fast: FunctionWorld) -> None:
+    """As the server itself has, which reads some in another way."""
+    source = "import signal\ndef handle(_):\n    return str(signal.pthread_sigmask(0, ()))\n"
+    await fast.build(source)
+    ended = await fast.call("")
+    assert ended.result is not None, ended
+    assert ended.result.body == b"set()"
 
 
 async def test_pipes_are_closed_with_their_process(fast: FunctionWorld) -> None:

@@ -31,7 +31,7 @@ _PERIOD_BYTES: Final = 4 << 20
 _QUIET_TURNS: Final = 10
 """Who had no more turns since the last look after it is worth finding out the order again."""
 _LOOKS: Final = 3
-"""Times to look for a moment in which nothing is on its way, before going on without one."""
+"""At the end, at most: whoever still writes is not waited for."""
 
 
 class Output:
@@ -213,19 +213,11 @@ class Output:
 
     def _take_both(self) -> None:
         """Take what is in both pipes, in the order in which it was written."""
-        signals, pipes, written = self._reader.signals, self._pipes, self.written
+        signals = self._reader.signals
         if signals is None:
             return
-        sure = -1
-        left = (0, 0)
-        for _ in range(_LOOKS):
-            if len(written) == sure:
-                break
-            sure = len(written)
-            left = (pipes[0].waiting_bytes(), pipes[1].waiting_bytes())
-            signals.take()
-        signals.waiting.pop(self, None)
-        self._writes += len(written)
+        sure, left = signals.look(self, (self._pipes[0], self._pipes[1]))
+        self._writes += len(self.written)
         self._bytes += left[0] + left[1]
         before = (self._files.kept(0), self._files.kept(1))
         for index, size in enumerate(left):

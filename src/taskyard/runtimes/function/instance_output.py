@@ -9,7 +9,7 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,9 @@ import structlog
 
 from taskyard.core import output_index
 from taskyard.core.attempts import StreamSize
+from taskyard.runtimes.function.written_outputs import PAUSE_S, WrittenOutputs
 from taskyard.runtimes.output.attempt_files import STREAMS, OutputFiles
+from taskyard.runtimes.output.interleaving import Interleaving, Run
 from taskyard.runtimes.output.meta import write_meta
 from taskyard.runtimes.output.pipes import OutputPipe
 
@@ -32,7 +34,10 @@ _PERIOD_TURNS: Final = 100
 """Turns in so much time, and how many bytes, after which there is a pause before each: who prints
 without end, or in tiny pieces, shares the loop with others."""
 _PERIOD_BYTES: Final = 1 << 20
-_PAUSE_S: Final = 0.002
+_PERIOD_WRITES: Final = 10_000
+"""Writes of which the order is found out in that time, unless there are that many bytes."""
+_LOOKS: Final = 3
+"""At the end of a call, at most: whoever still writes is not waited for."""
 
 Printed = dict[str, bytes]
 
@@ -60,9 +65,29 @@ class Descriptor:
 class MemberOutput:
     """Both pipes of one process. Belongs to the running loop."""
 
-    def __init__(self, closed: Callable[["MemberOutput"], None] = lambda _self: None) -> None:
-        """Make the pipes; ``closed`` is told when they are closed. Raises ``OSError``."""
+    def __init__(
+        self,
+        closed: Callable[["MemberOutput"], None] = lambda _self: None,
+        written: WrittenOutputs | None = None,
+    ) -> None:
+        """Make the pipes. Raises ``OSError``.
+
+        Args:
+            closed: is told when they are closed.
+            written: tells of writes; without it their order is a guess.
+        """
         self._closed = closed
+        self._outputs = written
+        self._signals = None if written is None else written.signals
+        self._is_flooded = False
+        """Whether this call writes too much for that."""
+        self._is_told = False
+        """Whether each write to the pipes is noted."""
+        self._interleaving = Interleaving()
+        self.written = self._interleaving.written
+        self.is_unsure = False
+        self._unplaced = [b"", b""]
+        """Of each stream, what was read and has no place in the order yet."""
         self._pipes: list[OutputPipe] = []
         self._poll = select.poll()
         self._pause: asyncio.TimerHandle | None = None
@@ -70,6 +95,7 @@ class MemberOutput:
         self._period_at = 0.0
         self._turns = 0
         self._bytes = 0
+        self._writes = 0
         self._directory: Path | None = None
         self._limit = 0
         self._parts: list[tuple[int, bytes, int]] = []
@@ -104,6 +130,11 @@ class MemberOutput:
     def begin(self, directory: Path, limit_bytes: int) -> None:
         """A call begins; what was printed since the last one is taken for its own."""
         self._directory, self._limit, self._is_whole = directory, limit_bytes, True
+        if self._is_flooded:
+            self._is_flooded = False
+            if self._pause is None:
+                self._leave()
+                self._listen()
 
     @property
     def is_in_files(self) -> bool:
@@ -129,6 +160,11 @@ class MemberOutput:
 
         What is in the pipes now is taken, and no more, whoever goes on printing.
         """
+        if self._is_told and (self._unplaced != [b"", b""] or self._poll.poll(0)):
+            for _ in range(_LOOKS):
+                self._take_both()
+            self._place(self._interleaving.forget())
+            self._place_rest()
         if self._poll.poll(0):
             for index, pipe in enumerate(self._pipes):
                 left = pipe.waiting_bytes()
@@ -164,27 +200,100 @@ class MemberOutput:
             self._size = 0
 
     def _listen(self) -> None:
+        if self._signals is not None and not self._is_flooded:
+            try:
+                for index, pipe in enumerate(self._pipes):
+                    self._signals.listen(pipe, self, index)
+            except OSError:
+                for pipe in self._pipes:
+                    self._signals.ignore(pipe)
+            else:
+                self._is_told = self.is_unsure = True
+                self._take_both()
+                return
         loop = asyncio.get_running_loop()
         for index, pipe in enumerate(self._pipes):
             loop.add_reader(pipe.reading, self._arrived, index)
 
+    def _leave(self) -> None:
+        """Be woken by nothing."""
+        loop = asyncio.get_running_loop()
+        for pipe in self._pipes:
+            if self._is_told and self._signals is not None:
+                self._signals.ignore(pipe)
+            else:
+                loop.remove_reader(pipe.reading)
+        if self._is_told:
+            self._is_told = False
+            self._place(self._interleaving.forget())
+            self._place_rest()
+
     def _arrived(self, index: int) -> None:
         data = self._pipes[index].read(_TURN_BYTES)
         self._take(index, data)
+        self._count_turn(len(data))
+
+    def take_written(self) -> None:
+        """Something was noted in :attr:`written`."""
+        if self._is_told:
+            self._count_turn(self._take_both())
+
+    def _take_both(self) -> int:
+        """Take what is in both pipes, in the order in which it was written; how much that was."""
+        if self._signals is None:
+            return 0
+        out, err = self._pipes
+        sure, left = self._signals.look(self, (out, err))
+        self._writes += len(self.written)
+        parts = [
+            pipe.read(min(size, _TURN_BYTES)) if size else b""
+            for pipe, size in zip(self._pipes, left, strict=True)
+        ]
+        sizes = (len(parts[0]), len(parts[1]))
+        for index, data in enumerate(parts):
+            self._unplaced[index] += data
+        if self.is_unsure or sizes != left:
+            self.is_unsure = False
+            self._place(self._interleaving.forget())
+            self._place_rest()
+        else:
+            self._place(self._interleaving.divide(sure, sizes, parts.__getitem__))
+        if self.written or sizes != left:
+            # No signal says this once more; but others have their turn.
+            asyncio.get_running_loop().call_soon(self.take_written)
+        return sum(sizes)
+
+    def _place(self, runs: Iterable[Run]) -> None:
+        for index, size in runs:
+            data = self._unplaced[index]
+            self._unplaced[index] = data[size:]
+            self._take(index, data[:size])
+
+    def _place_rest(self) -> None:
+        self._place([(index, len(data)) for index, data in enumerate(self._unplaced) if data])
+
+    def _count_turn(self, size: int) -> None:
         self._turns += 1
-        self._bytes += len(data)
-        if self._turns > _PERIOD_TURNS or self._bytes > _PERIOD_BYTES:
+        self._bytes += size
+        if self._turns > _PERIOD_TURNS or self._is_much:
             self._rest_if_busy()
+
+    @property
+    def _is_much(self) -> bool:
+        return self._bytes > _PERIOD_BYTES or self._writes > _PERIOD_WRITES
 
     def _rest_if_busy(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
         if now > self._period_at + _PERIOD_S:
-            self._period_at, self._turns, self._bytes = now, 0, 0
+            self._period_at, self._turns, self._bytes, self._writes = now, 0, 0, 0
             return
-        for pipe in self._pipes:
-            loop.remove_reader(pipe.reading)
-        self._pause = loop.call_later(_PAUSE_S, self._go_on)
+        if self._is_told and self._outputs is not None and not self._is_much:
+            self._outputs.rest()
+        elif self._pause is None:
+            self._leave()
+            self._is_flooded = True
+            self._pause = loop.call_later(PAUSE_S, self._go_on)
 
     def _go_on(self) -> None:
         self._pause = None
@@ -256,8 +365,14 @@ class MemberOutput:
         pipes, self._pipes = self._pipes, []
         for pipe in pipes:
             self._poll.unregister(pipe.reading)
-            loop.remove_reader(pipe.reading)
+            if self._is_told and self._signals is not None:
+                self._signals.forget(pipe)
+            else:
+                loop.remove_reader(pipe.reading)
             pipe.close()
+        if self._signals is not None:
+            self._signals.waiting.pop(self, None)
+        self._is_told = False
         if self._files is not None:
             self._files.close()
         self._closed(self)

@@ -40,6 +40,7 @@ from taskyard.runtimes.function.router import Router
 from taskyard.runtimes.function.sandboxed_fork_server import SandboxedForkServer
 from taskyard.runtimes.function.termination import Termination
 from taskyard.runtimes.function.toolchains.build import CHILD
+from taskyard.runtimes.function.written_outputs import WrittenOutputs
 
 _log = structlog.get_logger(__name__)
 
@@ -89,6 +90,7 @@ class FunctionRuntime(Router):
         """Pools by the numbers of the processes that the fork server makes for them."""
         self._outputs: set[MemberOutput] = set()
         """Of processes that are not taken leave of."""
+        self._written: WrittenOutputs | None = None
         self._sandboxes: set[SandboxedForkServer] = set()
         """Those of pools that have one; some may be closed."""
 
@@ -99,6 +101,7 @@ class FunctionRuntime(Router):
         if not await anyio.Path("/proc/self/stat").exists() or not hasattr(os, "pidfd_open"):
             raise RuntimeUnavailable("functions need Linux with /proc")
         self._listener = listener
+        self._written = self._written or WrittenOutputs()
         await anyio.to_thread.run_sync(self._prepare)
         await self._start_fork_server()
         await self._begin()
@@ -151,6 +154,9 @@ class FunctionRuntime(Router):
         self._sandboxes.clear()
         for output in list(self._outputs):
             output.close()
+        if self._written is not None:
+            self._written.close()
+            self._written = None
         await anyio.to_thread.run_sync(self._tidy)
         self._calls.clear()
         self._running.clear()
@@ -173,7 +179,7 @@ class FunctionRuntime(Router):
 
     def output(self) -> MemberOutput:
         """See ``process_pool.ProcessHost``."""
-        output = MemberOutput(self._outputs.discard)
+        output = MemberOutput(self._outputs.discard, self._written)
         self._outputs.add(output)
         return output
 

@@ -6,6 +6,7 @@ queued, with the number of the descriptor, in the order in which they are sent. 
 slowed down for it nor does it see anything of it.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -26,6 +27,7 @@ _INFO: Final = struct.Struct("<IiiIIi104x")
 _READ_BYTES: Final = 512 * _INFO.size
 _READS: Final = 64
 """At most at a time: others have their turn."""
+_LOOKS: Final = 3
 
 
 class Listener(Protocol):
@@ -55,6 +57,11 @@ class WriteSignals:
         if not hasattr(library, "signalfd"):
             raise OSError("there is no signalfd")
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        for number in _SIGNALS:
+            # They are never handled; but what unblocks them by mistake must not be our end. Only
+            # the main thread may say so.
+            with contextlib.suppress(ValueError):
+                signal.signal(number, lambda _number, _frame: None)
         mask = (ctypes.c_uint64 * 16)(sum(1 << (number - 1) for number in _SIGNALS))
         flags = os.O_NONBLOCK | os.O_CLOEXEC
         self.fd: int = library.signalfd(ctypes.c_int(-1), ctypes.byref(mask), ctypes.c_int(flags))
@@ -103,6 +110,27 @@ class WriteSignals:
                     self.waiting[listener] = None
             if len(data) < _READ_BYTES:
                 return
+
+    def look(
+        self, listener: Listener, pipes: tuple[OutputPipe, OutputPipe]
+    ) -> tuple[int, tuple[int, int]]:
+        """How many of a listener's writes are certain to be in its pipes, or taken; and how much is
+        in these.
+
+        There are no others as a rule: it is looked several times for a moment in which nothing is
+        on its way. Raises ``OSError``.
+        """
+        written = listener.written
+        sure = -1
+        left = (0, 0)
+        for _ in range(_LOOKS):
+            if len(written) == sure:
+                break
+            sure = len(written)
+            left = (pipes[0].waiting_bytes(), pipes[1].waiting_bytes())
+            self.take()
+        self.waiting.pop(listener, None)
+        return sure, left
 
     def _missed(self) -> None:
         for listener, _ in self._listeners.values():

@@ -49,6 +49,8 @@ def main(control_fd: int, lock_fd: int, settings: dict[str, Any]) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Whoever stops the server from a terminal means the server; it hangs up in time.
         signal.signal(ignored, signal.SIG_IGN)
+    # The server has some blocked, which it reads in another way.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.setsid()
     if settings["sandboxed"]:
         # Functions are the same user here, and may not have it outlive the server for them.

@@ -56,9 +56,17 @@ class _Buffer(io.BufferedWriter):
 class _Raw(io.FileIO):
     """What is below them."""
 
+    before: Stream | None = None
+    """What was printed there comes first; it is buffered."""
+
     def write(self, data: "ReadableBuffer", /) -> int:
         """See above."""
-        return memoryview(data).nbytes if _is_left() else super().write(data)
+        if _is_left():
+            return memoryview(data).nbytes
+        if self.before is not None:
+            with contextlib.suppress(Exception):
+                self.before.flush()
+        return super().write(data)
 
 
 def _is_left() -> bool:
@@ -73,7 +81,8 @@ class Streams:
 
     def __init__(self) -> None:
         sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
-        self._own = (_stream(1, line_buffering=False), _stream(2, line_buffering=True))
+        out = _stream(1, line_buffering=False)
+        self._own = (out, _stream(2, line_buffering=True, before=out))
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = self._own  # type: ignore[misc]  # final for others
         self._more: list[Any] = []
         self._threads: set[threading.Thread] = set()
@@ -140,9 +149,11 @@ def _file_of(stream: Stream) -> tuple[int, int] | None:
     return facts.st_dev, facts.st_ino
 
 
-def _stream(descriptor: int, *, line_buffering: bool) -> Stream:
+def _stream(descriptor: int, *, line_buffering: bool, before: Stream | None = None) -> Stream:
+    raw = _Raw(descriptor, "w", closefd=False)
+    raw.before = before
     return Stream(
-        _Buffer(_Raw(descriptor, "w", closefd=False)),
+        _Buffer(raw),
         encoding="utf-8",
         errors="backslashreplace",
         line_buffering=line_buffering,

@@ -40,6 +40,8 @@ def main() -> NoReturn:
     for ignored in _IGNORED:
         # Whoever stops the server from a terminal means the server; its pipe ends in time.
         signal.signal(ignored, signal.SIG_IGN)
+    # The server has some blocked, which it reads in another way.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     confining.become_subreaper()
     cgroups = [os.path.dirname(path) for path in spec["cgroup"]]
     parent = os.getpid()
