@@ -10,7 +10,7 @@ import taskyard.store.sql
 from taskyard.store.sql.queries import queries
 
 PACKAGES = ["taskyard.store.sqlite"]
-FILES = {name.partition(".")[0] for name in queries()}
+FILES = {name.partition(".")[0] for name in queries("taskyard.store.sqlite")}
 """What the first half of a name can be."""
 
 

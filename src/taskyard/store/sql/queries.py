@@ -5,7 +5,8 @@ has files of the same names in its own package, which replace them query by quer
 
 In a query, ``{task}`` stands for a list of columns of ``columns.sql``, ``{t.task}`` for the same of
 the table called ``t``, ``{{query}}`` for the text of another query of the same file, and
-``{{file.query}}`` for one of another file. Values are ``:name`` or ``?``.
+``{{file.query}}`` for one of another file, be it one that each database has words of its own for.
+Values are ``:name`` or ``?``.
 """
 
 import re
@@ -23,11 +24,9 @@ _QUERY_IN_BRACES: Final = re.compile(r"\{\{([\w.]+)\}\}")
 
 
 @cache
-def queries(package: str = _COMMON) -> dict[str, str]:
+def queries(package: str) -> dict[str, str]:
     """All queries in the words of the database whose package this is, by their names."""
-    texts = _texts(_COMMON)
-    if package != _COMMON:
-        texts = texts | _texts(package)
+    texts = _texts(_COMMON) | _texts(package)
     columns = _columns()
     return {name: _filled(name, texts, columns) for name in texts}
 
@@ -58,12 +57,17 @@ def _columns() -> dict[str, list[str]]:
 
 
 def _filled(name: str, texts: dict[str, str], columns: dict[str, list[str]]) -> str:
+    return _COLUMNS_IN_BRACES.sub(_lister(columns), _expanded(name, texts))
+
+
+def _expanded(name: str, texts: dict[str, str]) -> str:
+    """A query with the others that it names."""
     file = name.partition(".")[0]
 
     def other(match: re.Match[str]) -> str:
-        return texts[match[1] if "." in match[1] else f"{file}.{match[1]}"]
+        return _expanded(match[1] if "." in match[1] else f"{file}.{match[1]}", texts)
 
-    return _COLUMNS_IN_BRACES.sub(_lister(columns), _QUERY_IN_BRACES.sub(other, texts[name]))
+    return _QUERY_IN_BRACES.sub(other, texts[name])
 
 
 def _lister(columns: dict[str, list[str]]) -> Callable[[re.Match[str]], str]:

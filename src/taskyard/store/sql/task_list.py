@@ -6,30 +6,27 @@ page looks at a bounded number of them. A page that ran out of its share is shor
 to go on.
 """
 
+import string
 from typing import Any, Final
 
+from taskyard.core.access.redaction import redact_text
+from taskyard.core.access.secret_text import Allowance
 from taskyard.core.ids import TaskId
 from taskyard.core.instants import SECOND
 from taskyard.core.states import TaskState
 from taskyard.ports.store import TaskPage, TaskQuery
-from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.connection import Connection, Row
 from taskyard.store.sql.rows import shown_task
 
 LOOK_AT: Final = 1_250
 """Candidates one page may look at."""
+_LOOKS: Final = 8
+"""How often one page looks for more where what was found must not be told."""
+_READ: Final = 4096
+"""Characters of a command that are looked through for secrets: one search meets many commands."""
 _QUOTING: Final = str.maketrans("\n\t", "  ", "'\"\\")
-_COMMAND: Final = (
-    "coalesce(spec ->> '$.work.shell',"
-    " (SELECT group_concat(value, ' ') FROM json_each(spec, '$.work.argv')),"
-    " '[' || (spec ->> '$.work.image') || '] ' ||"
-    " coalesce((SELECT group_concat(value, ' ') FROM json_each(spec, '$.work.args')), ''),"
-    " spec ->> '$.work.function', '')"
-)
-_WORDS: Final = (
-    "replace(replace(replace(replace(replace({command}, '''', ''), '\"', ''), '\\', ''),"
-    " char(10), ' '), char(9), ' ')"
-)
-"""A command as :func:`words_of` would have it."""
+_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+"""Letters as the databases compare them."""
 
 
 def words_of(text: str) -> str:
@@ -43,22 +40,51 @@ def words_of(text: str) -> str:
 
 def list_tasks(connection: Connection, query: TaskQuery) -> TaskPage:
     """Read one page of tasks."""
-    walk, parameters = _walk(query)
-    tests, more = _tests(query)
-    # The limit inside keeps the order of the walk, and CROSS JOIN keeps the walk outside. The
-    # filters run inside SQLite, so that rows which fail them never cost the interpreter.
-    rows = connection.select(
-        f"SELECT seq FROM ({walk} LIMIT :look_at) CROSS JOIN tasks ON seq = position "
-        f"WHERE {tests} LIMIT :one_more",
-        parameters | more | {"look_at": LOOK_AT, "one_more": query.limit + 1},
-    ).fetchall()
-    seqs: list[int] = [row[0] for row in rows[: query.limit]]
-    if len(rows) > query.limit:
-        return _page(connection, seqs, seqs[-1])
-    last = connection.select(
-        f"{walk} LIMIT 1 OFFSET :look_at", parameters | {"look_at": LOOK_AT - 1}
-    ).fetchone()
-    return _page(connection, seqs, last[0] if last is not None else None)
+    tests, more = _tests(connection, query)
+    columns = "seq"
+    if query.text is not None:
+        command = connection.text("task_list.command") if "words" in more else "''"
+        # What is shown takes longer to make, and is asked for only if the text is there at all.
+        columns = f"seq, group_name, id, coalesce(name, ''), {command}"
+    order = "task_list.oldest_first" if query.oldest_first else "task_list.newest_first"
+    limit = connection.text(order)
+    seqs: list[int] = []
+    after = query.after_seq
+    for _ in range(_LOOKS):
+        walk, parameters = _walk(query, after)
+        wanted = query.limit + 1 - len(seqs)
+        # The limit inside keeps the order of the walk, and CROSS JOIN keeps the walk outside. The
+        # filters run inside the database, so that rows which fail them never cost the interpreter.
+        rows = connection.select(
+            f"SELECT {columns} FROM ({walk} LIMIT :look_at) AS walk CROSS JOIN tasks "
+            f"WHERE seq = place AND {tests} {limit} :wanted",
+            parameters | more | {"look_at": LOOK_AT, "wanted": wanted},
+        ).fetchall()
+        seqs += [row[0] for row in rows if query.text is None or _is_found(row, query.text)]
+        if len(seqs) > query.limit:
+            seqs.pop()
+            return _page(connection, seqs, seqs[-1])
+        if len(rows) < wanted:
+            last = connection.select(
+                f"{walk} LIMIT 1 OFFSET :look_at", parameters | {"look_at": LOOK_AT - 1}
+            ).fetchone()
+            return _page(connection, seqs, last[0] if last is not None else None)
+        after = rows[-1][0]
+    return _page(connection, seqs, after)
+
+
+def _is_found(row: Row, text: str) -> bool:
+    """Whether a text is found in what is shown of a task: else guesses would tell the rest."""
+    _, group, task_id, name, command = row
+    lower = text.translate(_LOWER)
+    if any(lower in one.translate(_LOWER) for one in (group, task_id, _shown(name))):
+        return True
+    words = words_of(lower)
+    return bool(words) and words in words_of(_shown(command)).translate(_LOWER)
+
+
+def _shown(text: str) -> str:
+    return redact_text(text, Allowance(_READ))
 
 
 def _page(connection: Connection, seqs: list[int], next_seq: int | None) -> TaskPage:
@@ -74,8 +100,8 @@ def _page(connection: Connection, seqs: list[int], next_seq: int | None) -> Task
     return TaskPage(tasks, next_seq, ran)
 
 
-def _walk(query: TaskQuery) -> tuple[str, dict[str, Any]]:
-    """SQL that yields positions in order, lazily: it stops where the reader stops."""
+def _walk(query: TaskQuery, after: int | None) -> tuple[str, dict[str, Any]]:
+    """SQL that yields places in order, lazily: it stops where the reader stops."""
     parameters: dict[str, Any] = {"workspace": query.workspace}
     where, column, source = "workspace = :workspace", "seq", "tasks"
     branches = [""]
@@ -94,18 +120,18 @@ def _walk(query: TaskQuery) -> tuple[str, dict[str, Any]]:
             parameters["group_name"] = query.group
             where += " AND group_name = :group_name"
         branches = [f" AND state = '{state}'" for state in sorted(query.states or TaskState)]
-    if query.after_seq is not None:
-        parameters["after"] = query.after_seq
+    if after is not None:
+        parameters["after"] = after
         where += f" AND {column} {'>' if query.oldest_first else '<'} :after"
     merged = " UNION ALL ".join(
-        f"SELECT {column} AS position FROM {source} WHERE {where}{branch}" for branch in branches
+        f"SELECT {column} AS place FROM {source} WHERE {where}{branch}" for branch in branches
     )
-    return f"{merged} ORDER BY position {'ASC' if query.oldest_first else 'DESC'}", parameters
+    return f"{merged} ORDER BY place {'ASC' if query.oldest_first else 'DESC'}", parameters
 
 
-def _tests(query: TaskQuery) -> tuple[str, dict[str, Any]]:
+def _tests(connection: Connection, query: TaskQuery) -> tuple[str, dict[str, Any]]:
     """SQL for all the filters, over the columns of one candidate."""
-    tests = ["1"]
+    tests = ["1 = 1"]
     parameters: dict[str, Any] = {}
     if query.states:
         names = []
@@ -118,7 +144,7 @@ def _tests(query: TaskQuery) -> tuple[str, dict[str, Any]]:
         tests.append("group_name = :group_name")
     if query.schedule_id is not None:
         parameters["schedule_id"] = query.schedule_id
-        tests.append("schedule_id IS :schedule_id")
+        tests.append("schedule_id = :schedule_id")
     if query.created_after is not None:
         parameters["created_after"] = query.created_after
         tests.append("created_at >= :created_after")
@@ -132,24 +158,15 @@ def _tests(query: TaskQuery) -> tuple[str, dict[str, Any]]:
             f"AND key = :key{number} AND value = :value{number} AND task_seq = tasks.seq)"
         )
     if query.text is not None:
-        parameters |= {"text": query.text, "words": words_of(query.text)}
-        found = [f"instr(lower({column}), lower(:text)) > 0" for column in ("group_name", "id")]
-        found.append(_found("coalesce(name, '')", "shown(coalesce(name, ''))", "text"))
-        if parameters["words"]:
-            command, shown = (
-                _WORDS.format(command=one) for one in (_COMMAND, f"shown({_COMMAND})")
-            )
-            found.append(_found(command, shown, "words"))
+        contains = connection.text("task_list.contains")
+        parameters["text"] = query.text
+        places = {column: "text" for column in ("group_name", "id", "coalesce(name, '')")}
+        if words := words_of(query.text):
+            parameters["words"] = words
+            places[connection.text("task_list.words")] = "words"
+        found = [
+            f"{contains}(lower({place}), lower(CAST(:{parameter} AS text))) > 0"
+            for place, parameter in places.items()
+        ]
         tests.append(f"({' OR '.join(found)})")
     return " AND ".join(tests), parameters
-
-
-def _found(whole: str, shown: str, parameter: str) -> str:
-    """SQL for whether a text is found, also in what is shown: else guesses would tell the rest.
-
-    What is shown takes longer to make, and is asked for only if the text is there at all.
-    """
-    return (
-        f"CASE WHEN instr(lower({whole}), lower(:{parameter})) > 0"
-        f" THEN instr(lower({shown}), lower(:{parameter})) > 0 ELSE 0 END"
-    )

@@ -307,7 +307,7 @@ def _dispatched(row: Sequence[Any]) -> Dispatched:
         status=row[2],
         error=row[3],
         request_headers=msgspec.json.decode(row[4], type=dict[str, str]),
-        request_body=row[5],
+        request_body=row[5] or b"",
         answer_headers={} if row[6] is None else msgspec.json.decode(row[6], type=dict[str, str]),
         answer_body=row[7] or "",
     )

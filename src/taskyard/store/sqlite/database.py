@@ -7,8 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from taskyard.core.access.redaction import redact_text
-from taskyard.core.access.secret_text import Allowance
 from taskyard.core.errors import StorageFull, StoreDamaged, TaskyardError, Unavailable
 from taskyard.store.sql.connection import Connection, DiskSpace, Parameters, Row
 from taskyard.store.sql.queries import queries
@@ -19,8 +17,6 @@ CHUNK: Final = 32
 """Rows of one statement at most."""
 STATEMENTS: Final = 512
 """Prepared statements kept by a connection that writes: there is one for every number of rows."""
-_READ: Final = 4096
-"""Characters of a command that are looked through for secrets: one search meets many commands."""
 _PAGES_AT_ONCE: Final = 2000
 _SQL: Final = queries("taskyard.store.sqlite")
 
@@ -163,7 +159,6 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=STATEMENTS,
     )
-    connection.create_function("shown", 1, _shown, deterministic=True)
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA cache_size = -16384")
     connection.execute("PRAGMA temp_store = MEMORY")
@@ -177,11 +172,6 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA wal_autocheckpoint = 8000")
         connection.execute("PRAGMA journal_size_limit = 67108864")
     return connection
-
-
-def _shown(text: str | None) -> str | None:
-    """A text as it may be shown; for searches, which must not find what is hidden."""
-    return None if text is None else redact_text(text, Allowance(_READ))
 
 
 def trouble(error: Exception) -> TaskyardError:

@@ -20,32 +20,28 @@ RETURNING kind, id;
 -- name: entry_by_id
 -- Of any workspace when none is named. What hangs on a deleted function is not there.
 SELECT content FROM catalogue AS c
-WHERE kind = :kind AND id = :id AND (:workspace IS NULL OR workspace = :workspace)
+WHERE kind = :kind AND id = :id AND (CAST(:workspace AS text) IS NULL OR workspace = :workspace)
   AND (function_id IS NULL OR EXISTS (
       SELECT 1 FROM functions AS f WHERE f.id = c.function_id AND f.deleted_at IS NULL));
 
 -- name: entries_page
 SELECT content FROM catalogue AS c
-WHERE workspace = :workspace AND kind = :kind AND (:function_id IS NULL OR function_id = :function_id)
-  AND (:zone IS NULL OR content ->> '$.timezone' = :zone)
+WHERE workspace = :workspace AND kind = :kind AND (CAST(:function_id AS text) IS NULL OR function_id = :function_id)
+  AND (CAST(:zone AS text) IS NULL OR {{timezone}} = :zone)
   AND (function_id IS NULL OR EXISTS (
       SELECT 1 FROM functions AS f WHERE f.id = c.function_id AND f.deleted_at IS NULL))
 ORDER BY seq DESC LIMIT :limit OFFSET :offset;
 
 -- name: entries_total
 SELECT count(*) FROM catalogue AS c
-WHERE workspace = :workspace AND kind = :kind AND (:function_id IS NULL OR function_id = :function_id)
-  AND (:zone IS NULL OR content ->> '$.timezone' = :zone)
+WHERE workspace = :workspace AND kind = :kind AND (CAST(:function_id AS text) IS NULL OR function_id = :function_id)
+  AND (CAST(:zone AS text) IS NULL OR {{timezone}} = :zone)
   AND (function_id IS NULL OR EXISTS (
       SELECT 1 FROM functions AS f WHERE f.id = c.function_id AND f.deleted_at IS NULL));
 
 -- name: entries_oldest_first
 SELECT seq, content FROM catalogue
 WHERE workspace = :workspace AND kind = :kind AND seq > :after ORDER BY seq LIMIT :limit;
-
--- name: entries_by_ids
-SELECT content FROM catalogue
-WHERE kind = :kind AND workspace = :workspace AND id IN (SELECT value FROM json_each(:ids));
 
 -- name: triggers_of_function
 SELECT content, id, workspace FROM catalogue
@@ -77,8 +73,9 @@ WHERE v.state IN ('pending', 'building') AND f.workspace = :workspace AND f.dele
 INSERT INTO issued_calls (seq, id, workspace, function_id, issued_at, endpoint_id, trigger_id,
                           schedule_id, links, limits, settled)
 VALUES (:seq, :id, :workspace, :function_id, :issued_at, :endpoint_id, :trigger_id, :schedule_id,
-        :links, :limits, NOT EXISTS (
-            SELECT 1 FROM catalogue WHERE function_id = :function_id AND kind = 'trigger'))
+        :links, :limits, CASE WHEN EXISTS (
+            SELECT 1 FROM catalogue WHERE function_id = :function_id AND kind = 'trigger')
+        THEN 0 ELSE 1 END)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: unsettle
@@ -94,7 +91,8 @@ UPDATE issued_calls SET settled = 1 WHERE id = :id AND settled = 0;
 DELETE FROM issued_calls WHERE seq = :seq;
 
 -- name: use_once
-INSERT OR IGNORE INTO call_counters (key, period, total) VALUES ('used:' || :name, :until, 1);
+INSERT INTO call_counters (key, period, total) VALUES ('used:' || CAST(:name AS text), :until, 1)
+ON CONFLICT (key) DO NOTHING;
 
 -- name: forget_used
 DELETE FROM call_counters WHERE key >= 'used:' AND key < 'used;' AND period < :today;
@@ -102,24 +100,24 @@ DELETE FROM call_counters WHERE key >= 'used:' AND key < 'used;' AND period < :t
 -- name: count_removed_call
 -- What is not kept any more still counts: by the day it was issued on, until that is long ago.
 INSERT INTO call_counters (key, period, total)
-SELECT scope || day, day, 1 FROM (
-    SELECT 'removed:workspace:' || workspace || ':' AS scope, printf('%05d', issued_at / 86400000000) AS day
+SELECT scope || substr('0000', length(day)) || day, substr('0000', length(day)) || day, 1 FROM (
+    SELECT 'removed:workspace:' || workspace || ':' AS scope, CAST(issued_at / 86400000000 AS text) AS day
     FROM issued_calls WHERE seq = :seq
     UNION ALL
-    SELECT 'removed:function:' || function_id || ':', printf('%05d', issued_at / 86400000000)
+    SELECT 'removed:function:' || function_id || ':', CAST(issued_at / 86400000000 AS text)
     FROM issued_calls WHERE seq = :seq
     UNION ALL
-    SELECT 'removed:endpoint:' || endpoint_id || ':', printf('%05d', issued_at / 86400000000)
-    FROM issued_calls WHERE seq = :seq AND endpoint_id IS NOT NULL)
+    SELECT 'removed:endpoint:' || endpoint_id || ':', CAST(issued_at / 86400000000 AS text)
+    FROM issued_calls WHERE seq = :seq AND endpoint_id IS NOT NULL) AS removed
 WHERE true
-ON CONFLICT (key) DO UPDATE SET total = total + 1;
+ON CONFLICT (key) DO UPDATE SET total = call_counters.total + 1;
 
 -- name: fold_removed_calls
 -- Days that no count asks for one by one any more become one row.
 INSERT INTO call_counters (key, period, total)
 SELECT substr(key, 1, length(key) - length(period)), '', sum(total) FROM call_counters
 WHERE key >= 'removed:' AND key < 'removed;' AND period != '' AND period < :before GROUP BY 1
-ON CONFLICT (key) DO UPDATE SET total = total + excluded.total;
+ON CONFLICT (key) DO UPDATE SET total = call_counters.total + excluded.total;
 
 -- name: forget_folded_calls
 DELETE FROM call_counters
@@ -137,7 +135,7 @@ SELECT c.seq, c.id, c.workspace, c.function_id, c.issued_at, c.endpoint_id, c.tr
        (SELECT min(a.assigned_at) FROM attempts AS a WHERE a.task_seq = c.seq),
        (SELECT a.worker_id FROM attempts AS a WHERE a.task_seq = c.seq
         ORDER BY a.number DESC LIMIT 1),
-       (SELECT max(a.started_at IS NOT NULL) FROM attempts AS a WHERE a.task_seq = c.seq),
+       (SELECT count(a.started_at) FROM attempts AS a WHERE a.task_seq = c.seq),
        (SELECT max(a.progress) FROM attempts AS a WHERE a.task_seq = c.seq),
        (SELECT r.status FROM attempts AS a LEFT JOIN call_results AS r ON r.attempt_id = a.id
         WHERE a.task_seq = c.seq ORDER BY a.number DESC LIMIT 1)
@@ -154,8 +152,8 @@ FROM issued_calls AS c JOIN tasks AS t ON t.seq = c.seq;
 {{call_views}} WHERE c.workspace = :workspace AND {{behind}};
 
 -- name: calls_of_function
--- The plus keeps the index of workspaces out of it.
-{{call_views}} WHERE c.function_id = :function_id AND +c.workspace = :workspace AND {{behind}};
+-- What is appended keeps the index of workspaces out of it.
+{{call_views}} WHERE c.function_id = :function_id AND c.workspace || '' = :workspace AND {{behind}};
 
 -- name: unsettled_calls
 {{call_views}} WHERE c.settled = 0 AND c.seq > :after AND t.finished_at IS NOT NULL
@@ -164,8 +162,8 @@ ORDER BY c.seq LIMIT :limit;
 -- name: calls_since
 SELECT count(*) FROM issued_calls
 WHERE issued_at >= :since AND workspace = :workspace
-  AND (:function_id IS NULL OR function_id = :function_id)
-  AND (:endpoint_id IS NULL OR endpoint_id = :endpoint_id);
+  AND (CAST(:function_id AS text) IS NULL OR function_id = :function_id)
+  AND (CAST(:endpoint_id AS text) IS NULL OR endpoint_id = :endpoint_id);
 
 -- name: calls_since_of_function
 SELECT count(*) FROM issued_calls WHERE function_id = :function_id AND issued_at >= :since;
@@ -174,10 +172,10 @@ SELECT count(*) FROM issued_calls WHERE function_id = :function_id AND issued_at
 SELECT count(*) FROM issued_calls WHERE endpoint_id = :endpoint_id AND issued_at >= :since;
 
 -- name: calls_open
-SELECT count(*) FROM tasks AS t CROSS JOIN issued_calls AS c ON c.seq = t.seq
-WHERE t.workspace = :workspace AND t.state IN ('scheduled', 'queued', 'running', 'retrying')
-  AND (:function_id IS NULL OR c.function_id = :function_id)
-  AND (:endpoint_id IS NULL OR c.endpoint_id = :endpoint_id);
+SELECT count(*) FROM tasks AS t CROSS JOIN issued_calls AS c
+WHERE c.seq = t.seq AND t.workspace = :workspace AND t.state IN ('scheduled', 'queued', 'running', 'retrying')
+  AND (CAST(:function_id AS text) IS NULL OR c.function_id = :function_id)
+  AND (CAST(:endpoint_id AS text) IS NULL OR c.endpoint_id = :endpoint_id);
 
 -- name: counter
 SELECT total FROM call_counters WHERE key = :key AND period = :period;
@@ -185,4 +183,4 @@ SELECT total FROM call_counters WHERE key = :key AND period = :period;
 -- name: count_up
 INSERT INTO call_counters (key, period, total) VALUES (:key, :period, 1)
 ON CONFLICT (key) DO UPDATE SET period = excluded.period,
-    total = CASE WHEN period = excluded.period THEN total + 1 ELSE 1 END;
+    total = CASE WHEN call_counters.period = excluded.period THEN call_counters.total + 1 ELSE 1 END;

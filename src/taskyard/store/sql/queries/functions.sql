@@ -15,15 +15,15 @@ FROM functions WHERE workspace = :workspace AND name = :name AND deleted_at IS N
 -- name: functions_of_workspace
 SELECT {function}
 FROM functions
-WHERE workspace = :workspace AND id > :after AND (deleted_at IS NOT NULL) = :deleted
-  AND (:tag IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value = :tag))
+WHERE workspace = :workspace AND id > :after AND CASE WHEN deleted_at IS NULL THEN 0 ELSE 1 END = :deleted
+  AND (CAST(:tag AS text) IS NULL OR {{has_tag}})
 ORDER BY id LIMIT :limit;
 
 -- name: functions_newest_first
 SELECT {function}
 FROM functions
-WHERE workspace = :workspace AND id < :after AND (deleted_at IS NOT NULL) = :deleted
-  AND (:tag IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value = :tag))
+WHERE workspace = :workspace AND id < :after AND CASE WHEN deleted_at IS NULL THEN 0 ELSE 1 END = :deleted
+  AND (CAST(:tag AS text) IS NULL OR {{has_tag}})
 ORDER BY id DESC LIMIT :limit;
 
 -- name: all_functions
@@ -95,14 +95,15 @@ SELECT log FROM function_versions WHERE function_id = :function_id AND number = 
 
 -- name: versions_in_use
 -- Versions that unended calls of one group are bound to; a call that is not bound uses the live one.
-SELECT DISTINCT spec ->> '$.work.version' FROM tasks
+SELECT DISTINCT {{version_called}} FROM tasks
 WHERE workspace = :workspace AND group_name = :group_name
   AND state IN ('scheduled', 'queued', 'running', 'retrying');
 
 -- name: insert_result
 -- Positional, because many are bound at once.
-INSERT OR IGNORE INTO call_results (attempt_id, status, headers, size_bytes, body)
-VALUES (?, ?, ?, ?, ?);
+INSERT INTO call_results (attempt_id, status, headers, size_bytes, body)
+VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (attempt_id) DO NOTHING;
 
 -- name: result_of_task
 -- The last attempt; what an earlier one answered is not the task's result.
@@ -115,7 +116,9 @@ DELETE FROM call_results WHERE attempt_id IN (SELECT id FROM attempts WHERE task
 
 -- name: set_progress
 -- Never back; a task that runs again begins with a new attempt.
-UPDATE attempts SET progress = max(coalesce(progress, 0.0), :fraction), progress_text = :text
+UPDATE attempts
+SET progress = CASE WHEN coalesce(progress, 0.0) > :fraction THEN coalesce(progress, 0.0) ELSE :fraction END,
+    progress_text = :text
 WHERE id = :attempt_id AND lease_token = :lease_token AND finished_at IS NULL;
 
 -- name: put_blob

@@ -6,8 +6,9 @@ INSERT INTO job_groups (workspace, name, created_at, modified_at)
 VALUES (:workspace, :group_name, :now, :now) RETURNING number;
 
 -- name: insert_job_group_word
-INSERT OR IGNORE INTO job_group_words (workspace, word, group_number)
-VALUES (:workspace, :word, :number);
+INSERT INTO job_group_words (workspace, word, group_number)
+VALUES (:workspace, :word, :number)
+ON CONFLICT DO NOTHING;
 
 -- name: job_added
 -- One more job in a group.
@@ -19,18 +20,6 @@ WHERE workspace = :workspace ORDER BY number LIMIT :limit OFFSET :offset;
 
 -- name: job_groups_total
 SELECT count(*) FROM job_groups WHERE workspace = :workspace;
-
--- name: job_groups_found
--- Groups whose name has any of the words.
-SELECT name, created_at, modified_at, job_count FROM job_groups
-WHERE number IN (SELECT group_number FROM job_group_words
-                 WHERE workspace = :workspace
-                   AND word IN (SELECT value FROM json_each(:words)))
-ORDER BY number LIMIT :limit OFFSET :offset;
-
--- name: job_groups_found_total
-SELECT count(DISTINCT group_number) FROM job_group_words
-WHERE workspace = :workspace AND word IN (SELECT value FROM json_each(:words));
 
 -- name: insert_job
 INSERT INTO jobs (workspace, group_name, id, created_at, modified_at, next_at, recurring, ticket,
@@ -84,8 +73,10 @@ SELECT {job}
 FROM jobs WHERE next_at IS NOT NULL AND next_at <= :now ORDER BY next_at LIMIT :limit;
 
 -- name: move_job_on
-UPDATE jobs SET next_at = :next_at, recurring = (recurring AND :next_at IS NOT NULL)
-WHERE seq = :seq;
+-- From the start that was due; none if somebody has moved it on before.
+UPDATE jobs SET next_at = :next_at,
+       recurring = CASE WHEN CAST(:next_at AS bigint) IS NULL THEN 0 ELSE recurring END
+WHERE seq = :seq AND next_at = :was;
 
 -- name: next_execution
 UPDATE jobs SET execution_count = execution_count + 1 WHERE seq = :seq RETURNING execution_count;
@@ -97,33 +88,24 @@ VALUES (:job_seq, :number, :task_seq, :address);
 -- name: executions_of_job
 SELECT e.number, e.address, e.settled,
        {t.task}
-FROM job_executions AS e CROSS JOIN tasks AS t ON t.seq = e.task_seq
-WHERE e.job_seq = :job_seq ORDER BY e.number DESC LIMIT :limit;
+FROM job_executions AS e CROSS JOIN tasks AS t
+WHERE t.seq = e.task_seq AND e.job_seq = :job_seq ORDER BY e.number DESC LIMIT :limit;
 
 -- name: execution_of_task
 SELECT e.number, e.address, e.settled,
        {t.task}, e.job_seq
-FROM tasks AS t CROSS JOIN job_executions AS e ON e.task_seq = t.seq
-WHERE t.id = :task_id;
+FROM tasks AS t CROSS JOIN job_executions AS e
+WHERE e.task_seq = t.seq AND t.id = :task_id;
 
 -- name: open_executions
 -- Executions of a job whose end has not been dealt with.
 SELECT t.id, t.state
-FROM job_executions AS e CROSS JOIN tasks AS t ON t.seq = e.task_seq
-WHERE e.job_seq = :job_seq AND e.settled = 0 ORDER BY e.number;
+FROM job_executions AS e CROSS JOIN tasks AS t
+WHERE t.seq = e.task_seq AND e.job_seq = :job_seq AND e.settled = 0 ORDER BY e.number;
 
 -- name: last_attempt
 SELECT {attempt}
 FROM attempts WHERE task_seq = :seq ORDER BY number DESC LIMIT 1;
-
--- name: owed
--- Executions that began or ended and have not been dealt with to the end.
-SELECT e.task_seq, t.id
-FROM job_executions AS e INDEXED BY job_executions_unsettled
-CROSS JOIN tasks AS t ON t.seq = e.task_seq
-WHERE e.settled = 0 AND e.task_seq > :after
-  AND (t.state = 'running' OR t.finished_at IS NOT NULL)
-ORDER BY e.task_seq LIMIT :limit;
 
 -- name: settle_execution
 UPDATE job_executions SET settled = 1 WHERE task_seq = :task_seq AND settled = 0;

@@ -21,13 +21,13 @@ WHERE workspace = :workspace AND group_name = :group_name RETURNING last_number;
 INSERT INTO list_entries (workspace, group_name, number, task_seq) VALUES (?, ?, ?, ?);
 
 -- name: entries_of_list
-SELECT e.number, t.seq, t.id, t.name, t.spec ->> '$.size', t.state, t.attempt_count
-FROM list_entries AS e CROSS JOIN tasks AS t ON t.seq = e.task_seq
-WHERE e.workspace = :workspace AND e.group_name = :group_name ORDER BY e.number;
+SELECT e.number, t.seq, t.id, t.name, {{size}}, t.state, t.attempt_count
+FROM list_entries AS e CROSS JOIN tasks AS t
+WHERE t.seq = e.task_seq AND e.workspace = :workspace AND e.group_name = :group_name ORDER BY e.number;
 
 -- name: listed_task
-SELECT t.id FROM list_entries AS e CROSS JOIN tasks AS t ON t.seq = e.task_seq
-WHERE e.workspace = :workspace AND e.group_name = :group_name AND e.number = :number;
+SELECT t.id FROM list_entries AS e CROSS JOIN tasks AS t
+WHERE t.seq = e.task_seq AND e.workspace = :workspace AND e.group_name = :group_name AND e.number = :number;
 
 -- name: delete_entry
 DELETE FROM list_entries

@@ -5,7 +5,8 @@ SELECT is_on, changed_at FROM maintenance WHERE one = 1;
 -- name: put_maintenance
 -- Keeps the time if nothing changes. It is off while there is no row.
 INSERT INTO maintenance (one, is_on, changed_at)
-SELECT 1, :is_on, :changed_at WHERE :is_on OR EXISTS (SELECT 1 FROM maintenance)
+SELECT 1, :is_on, :changed_at WHERE CAST(:is_on AS bigint) = 1 OR EXISTS (SELECT 1 FROM maintenance)
 ON CONFLICT (one) DO UPDATE SET
-    changed_at = CASE WHEN is_on = excluded.is_on THEN changed_at ELSE excluded.changed_at END,
+    changed_at = CASE WHEN maintenance.is_on = excluded.is_on THEN maintenance.changed_at
+                 ELSE excluded.changed_at END,
     is_on = excluded.is_on;

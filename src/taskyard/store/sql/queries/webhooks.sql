@@ -7,54 +7,6 @@ VALUES
      :now, :now)
 ON CONFLICT (id) DO NOTHING;
 
--- name: due
--- Due messages: of each workspace the longest due first, at most :of_host of each host; all
--- workspaces' first ones first. Walks by the index from host to host, and after :hosts of them to the
--- next workspace, so that neither a thousand messages for one slow host nor a workspace with
--- thousands of hosts cost more than a few. So that no host is passed over forever, what a workspace
--- has room for besides goes to its longest due ones of whatever host.
-WITH RECURSIVE places (workspace, host, count) AS (
-    SELECT * FROM (
-        SELECT workspace, host, 1 FROM webhook_deliveries WHERE state = 'pending'
-        ORDER BY workspace, host LIMIT 1
-    )
-    UNION ALL
-    SELECT d.workspace, d.host, iif(d.workspace = places.workspace, places.count + 1, 1)
-    FROM places CROSS JOIN webhook_deliveries AS d ON d.number = (
-        SELECT n.number FROM webhook_deliveries AS n
-        WHERE n.state = 'pending' AND (n.workspace, n.host)
-            > (places.workspace, iif(places.count < :hosts, places.host, char(1114111)))
-        ORDER BY n.workspace, n.host LIMIT 1
-    )
-),
-candidates (number, rest) AS (
-    SELECT d.number, 0 FROM places CROSS JOIN webhook_deliveries AS d ON d.number IN (
-        SELECT p.number FROM webhook_deliveries AS p
-        WHERE p.state = 'pending' AND p.workspace = places.workspace AND p.host = places.host
-            AND p.next_at <= :now
-        ORDER BY p.next_at LIMIT :of_host
-    )
-    UNION ALL
-    SELECT d.number, 1 FROM places CROSS JOIN webhook_deliveries AS d ON d.number IN (
-        SELECT p.number FROM webhook_deliveries AS p
-        WHERE p.state = 'pending' AND p.workspace = places.workspace AND p.next_at <= :now
-        ORDER BY p.next_at LIMIT :of_workspace
-    )
-    WHERE places.count = :hosts
-),
-ranked (number, next_at, place) AS (
-    SELECT d.number, d.next_at,
-        row_number() OVER (PARTITION BY d.workspace ORDER BY c.rest, d.next_at, d.number)
-    FROM (SELECT number, min(rest) AS rest FROM candidates GROUP BY number) AS c
-    CROSS JOIN webhook_deliveries AS d ON d.number = c.number
-)
-SELECT d.id, d.workspace, d.host, d.url, d.headers, d.body, d.failed_tries, d.kind, d.policy
-FROM (
-    SELECT number, next_at, place FROM ranked WHERE place <= :of_workspace
-    ORDER BY place, next_at, number LIMIT :limit
-) AS chosen CROSS JOIN webhook_deliveries AS d ON d.number = chosen.number
-ORDER BY chosen.place, chosen.next_at, chosen.number;
-
 -- name: next_due
 -- When the next message becomes due after now.
 SELECT min(next_at) FROM webhook_deliveries WHERE state = 'pending' AND next_at > :now;
@@ -117,10 +69,10 @@ WHERE delivery = :delivery ORDER BY number;
 -- name: dispatches_of_task
 -- The latest tries at plain messages about one task, newest first, with both sides of the exchange;
 -- what was asked is left out where it was answered well.
-SELECT t.at, d.url, t.status, t.error, d.headers, iif(t.error IS NULL, x'', d.body), t.headers,
+SELECT t.at, d.url, t.status, t.error, d.headers, CASE WHEN t.error IS NOT NULL THEN d.body END, t.headers,
     t.answer
-FROM webhook_deliveries AS d CROSS JOIN webhook_tries AS t ON t.delivery = d.number
-WHERE d.task_id = :task_id AND d.workspace = :workspace AND d.kind = 'plain'
+FROM webhook_deliveries AS d CROSS JOIN webhook_tries AS t
+WHERE t.delivery = d.number AND d.task_id = :task_id AND d.workspace = :workspace AND d.kind = 'plain'
 ORDER BY t.at DESC, d.number DESC, t.number DESC LIMIT :limit;
 
 -- name: forget_tries

@@ -1,0 +1,3 @@
+-- name: size
+-- As the specification of the task t has it.
+readable_json(t.spec) ->> 'size';
