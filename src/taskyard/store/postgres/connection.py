@@ -102,6 +102,7 @@ class PostgresConnection:
     failures: Final = (psycopg.Error,)
     rows_at_once: Final = 4096
     keeps_changes: Final = True
+    is_shared: Final = True
 
     def __init__(
         self,

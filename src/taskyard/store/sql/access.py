@@ -1,7 +1,7 @@
-"""Tokens, users, secrets and the audit trail in SQLite.
+"""Tokens, users, secrets and the audit trail.
 
-Existence is checked before each insert instead of catching a constraint's error: an error of the
-driver would fail everybody in the writer's batch, and with one writer the check cannot go stale.
+What exists already is told by the insert itself, which then adds nothing: a constraint's error
+would fail everybody in the writer's batch, and what was looked for before may come meanwhile.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.access import EncryptedValue, SecretRecord, StoredToken, StoredUser
 from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.locks import lock_name
 from taskyard.store.sql.transactions import Repository, Session, writes
 
 AUDIT_KEPT: Final = 100_000
@@ -42,12 +43,9 @@ class SqlAccessStore(Repository):
         """See ``TokenStore``."""
 
         def operation(connection: Connection) -> None:
-            if connection.execute("access.find_token", {"id": token.id}).fetchone():
+            values = {**structs.asdict(token), "role": int(token.role), "digest": digest}
+            if not connection.execute("access.insert_token", values).rowcount:
                 raise Conflict(f"there is a token {token.id!r} already")
-            connection.execute(
-                "access.insert_token",
-                {**structs.asdict(token), "role": int(token.role), "digest": digest},
-            )
             self._append(connection, entry)
 
         await self._session.write_urgently(operation)
@@ -100,16 +98,10 @@ class SqlAccessStore(Repository):
         """See ``UserStore``."""
 
         def operation(connection: Connection) -> None:
-            if connection.execute("access.find_user", {"name": user.name}).fetchone():
+            values: dict[str, Any] = {**structs.asdict(user), "role": int(user.role)}
+            values["password_hash"] = password_hash
+            if not connection.execute("access.insert_user", values).rowcount:
                 raise Conflict(f"the user name {user.name!r} is taken")
-            connection.execute(
-                "access.insert_user",
-                {
-                    **structs.asdict(user),
-                    "role": int(user.role),
-                    "password_hash": password_hash,
-                },
-            )
             self._append(connection, entry)
 
         await self._session.write_urgently(operation)
@@ -150,6 +142,7 @@ class SqlAccessStore(Repository):
         key = {"workspace": workspace, "name": name}
 
         def operation(connection: Connection) -> bool:
+            lock_name(connection, "secret", workspace, name)
             known = connection.execute("access.secret_exists", key).fetchone()
             connection.execute("access.put_secret", {**key, "value": value, "now": now})
             self._append(connection, entry)

@@ -47,6 +47,10 @@ class Connection(Protocol):
         """What the driver raises."""
 
     @property
+    def is_shared(self) -> bool:
+        """Whether others may write to the database at the same time."""
+
+    @property
     def rows_at_once(self) -> int:
         """Rows of one statement of :meth:`write_many` at most."""
 

@@ -21,6 +21,7 @@ from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.functions import FunctionChange
 from taskyard.store.sql.connection import Connection, Row
+from taskyard.store.sql.locks import lock_function, lock_name
 from taskyard.store.sql.rows import readable, text
 from taskyard.store.sql.tasks import find
 from taskyard.store.sql.transactions import Repository, writes
@@ -41,6 +42,7 @@ class SqlFunctions(Repository):
         """See the port."""
 
         def write(connection: Connection) -> Function:
+            lock_name(connection, "function", function.workspace, function.name)
             _check_free(connection, function)
             if not connection.execute("functions.insert_function", _row(function)).rowcount:
                 raise Conflict(f"there is a function with id {function.id} already")
@@ -95,6 +97,7 @@ class SqlFunctions(Repository):
         """See the port."""
 
         def write(connection: Connection) -> Function:
+            lock_function(connection, function_id)
             was = _find(connection, workspace, function_id, alive=True)
             given = {
                 name: value
@@ -103,6 +106,7 @@ class SqlFunctions(Repository):
             }
             new = replace(was, updated_at=now, **given)
             if new.name != was.name:
+                lock_name(connection, "function", workspace, new.name)
                 _check_free(connection, new)
             _update(connection, new)
             self._session.counts.outdate(Cached.FUNCTIONS)
@@ -117,11 +121,13 @@ class SqlFunctions(Repository):
         """See the port."""
 
         def write(connection: Connection) -> Function:
+            lock_function(connection, function_id)
             was = _find(connection, workspace, function_id, alive=deleted)
             if not deleted and was.deleted_at is None:
                 return was
             new = replace(was, updated_at=now, deleted_at=now if deleted else None)
             if not deleted:
+                lock_name(connection, "function", workspace, new.name)
                 _check_free(connection, new)
             _update(connection, new)
             self._session.counts.outdate(Cached.FUNCTIONS)

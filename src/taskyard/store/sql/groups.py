@@ -4,6 +4,7 @@ from taskyard.core.changes import Cached
 from taskyard.core.ids import GroupName, WorkspaceName
 from taskyard.ports.workspaces import GroupRecord
 from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.locks import lock_name
 from taskyard.store.sql.transactions import Repository, writes
 
 
@@ -44,6 +45,7 @@ class SqlGroups(Repository):
         """See the port."""
 
         def write(connection: Connection) -> GroupRecord:
+            lock_name(connection, "group", workspace, name)
             old = record_of(connection, workspace, name)
             cap = concurrency_limit if concurrency_limit is not None else old.concurrency_limit
             connection.execute(

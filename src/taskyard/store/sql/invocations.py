@@ -1,6 +1,5 @@
 """Function invocations on SQLite: each is stored together with its task."""
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -32,6 +31,7 @@ from taskyard.store.sql.transactions import Repository, Session, writes
 from taskyard.store.sql.transitions import ready, stored_task_of
 
 _limits: Final = msgspec.json.Decoder(Limits).decode
+_NO_LIMIT: Final = 2**62
 
 
 class SqlInvocations(Repository):
@@ -197,16 +197,23 @@ class SqlInvocations(Repository):
         """Store these invocations, except those whose allowance is used up."""
         changes = []
         for one in issues:
-            # Refused before anything of it is written: the transaction can go on.
-            with contextlib.suppress(AllowanceSpent):
+            before = self._session.counts.savepoint()
+            connection.savepoint("call")
+            try:
                 changes.append(self._store(connection, one))
+            except AllowanceSpent:
+                connection.undo("call")
+                self._session.counts.restore(before)
+            else:
+                connection.release("call")
         return changes
 
     def _store(self, connection: Connection, issue: NewInvocation) -> Change:
         """Store an invocation with its task, inside a transaction."""
-        counters = [_check(connection, one) for one in issue.allowances]
-        for counter in counters:
-            connection.execute("endpoints.count_up", counter)
+        for one in issue.allowances:
+            _check(connection, one)
+        for one in sorted(issue.allowances, key=lambda one: one.key):
+            _spend(connection, one)
         new, call = issue.task, issue.call
         (outcome,) = self._tasks.submit_all(connection, [Submit((new,), issue.actor)])
         if isinstance(outcome, TaskyardError):
@@ -232,12 +239,19 @@ class SqlInvocations(Repository):
         return Change.submitted(new, stored.seq, ready=ready(subject, new.created_at))
 
 
-def _check(connection: Connection, allowance: Allowance) -> dict[str, str]:
+def _check(connection: Connection, allowance: Allowance) -> None:
     counter = {"key": allowance.key, "period": allowance.period}
     row = connection.execute("endpoints.counter", counter).fetchone()
     if allowance.limit is not None and (row[0] if row else 0) >= allowance.limit:
         raise AllowanceSpent(allowance)
-    return counter
+
+
+def _spend(connection: Connection, allowance: Allowance) -> None:
+    """Count one more, unless the limit is reached: the statement that counts looks at it."""
+    limit = _NO_LIMIT if allowance.limit is None else allowance.limit
+    counter = {"key": allowance.key, "period": allowance.period, "most": limit}
+    if not connection.execute("endpoints.count_up", counter).rowcount:
+        raise AllowanceSpent(allowance)
 
 
 def _view(row: Row) -> InvocationView:

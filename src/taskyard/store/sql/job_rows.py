@@ -11,6 +11,7 @@ from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.jobs import Execution, Job, JobDefinition, JobKey
 from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.locks import lock_job
 from taskyard.store.sql.rows import attempt_of, task_of
 
 _WORD: Final = re.compile(r"\w+")
@@ -83,11 +84,22 @@ def open_group(connection: Connection, key: JobKey, now: Instant) -> int:
     row = connection.execute("jobs.job_group", place).fetchone()
     if row is not None:
         return int(row[0])
-    (number,) = connection.execute("jobs.insert_job_group", {**place, "now": now}).fetchone()
+    row = connection.execute("jobs.insert_job_group", {**place, "now": now}).fetchone()
+    if row is None:  # somebody else was faster, and has added its words
+        (number,) = connection.execute("jobs.job_group", place).fetchone()
+        return int(number)
+    (number,) = row
     for word in words_of(key.group):
         values = {"workspace": key.workspace, "word": word, "number": number}
         connection.execute("jobs.insert_job_group_word", values)
     return int(number)
+
+
+def job_to_change(connection: Connection, key: JobKey) -> Job | None:
+    """The job of a key, which nobody else changes until the commit; None if there is none."""
+    lock_job(connection, key)
+    row = connection.execute("jobs.job_by_id", key_values(key)).fetchone()
+    return None if row is None else job_of(row)
 
 
 def find_job(connection: Connection, key: JobKey) -> Job:

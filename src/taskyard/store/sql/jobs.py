@@ -5,7 +5,13 @@ from functools import partial
 from typing import Any, Final
 
 from taskyard.core.changes import Cached, Change
-from taskyard.core.errors import Conflict, IllegalTransition, NotFound, TaskyardError
+from taskyard.core.errors import (
+    Conflict,
+    IllegalTransition,
+    NotFound,
+    TaskyardError,
+    Unavailable,
+)
 from taskyard.core.ids import GroupName, TaskId, Term, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.jobs import (
@@ -33,12 +39,14 @@ from taskyard.store.sql.job_rows import (
     find_job,
     job_at,
     job_of,
+    job_to_change,
     key_values,
     last_execution,
     open_group,
     text_of,
 )
 from taskyard.store.sql.leadership import check_term
+from taskyard.store.sql.locks import lock_job
 from taskyard.store.sql.parking import guarded, put_aside, readmit
 from taskyard.store.sql.submits import Submit
 from taskyard.store.sql.tasks import SqlTasks
@@ -71,8 +79,6 @@ class SqlJobs(Repository):
 
         def write(connection: Connection) -> Stored:
             changes: list[Change] = []
-            row = connection.execute("jobs.job_by_id", key_values(key)).fetchone()
-            known = None if row is None else job_of(row)
             values = {
                 **key_values(key),
                 "now": now,
@@ -81,9 +87,17 @@ class SqlJobs(Repository):
                 "ticket": ticket,
                 "definition": definition_text(definition),
             }
+            known = job_to_change(connection, key)
+            made = None
             if known is None:
                 number = open_group(connection, key, now)
-                (seq,) = connection.execute("jobs.insert_job", values).fetchone()
+                made = connection.execute("jobs.insert_job", values).fetchone()
+                if made is None:  # somebody else was faster
+                    known = job_to_change(connection, key)
+            if known is None:
+                if made is None:
+                    raise Unavailable("the job was removed while it was stored; put it again")
+                (seq,) = made
                 connection.execute("jobs.job_added", {"number": number, "now": now})
             else:
                 seq = known.seq
@@ -158,6 +172,7 @@ class SqlJobs(Repository):
         """See the port."""
 
         def write(connection: Connection) -> tuple[list[CancelOutcome], list[Change]]:
+            lock_job(connection, key)
             job = find_job(connection, key)
             changes: list[Change] = []
             outcomes: list[CancelOutcome] = []
@@ -187,6 +202,7 @@ class SqlJobs(Repository):
         def write(
             connection: Connection,
         ) -> tuple[TaskId, list[CancelOutcome], list[Change]]:
+            lock_job(connection, key)
             job = find_job(connection, key)
             last = last_execution(connection, job)
             if last is None:
@@ -260,7 +276,7 @@ class SqlJobs(Repository):
                 if isinstance(done, Exception):
                     put_aside(connection, "job", row[0], row[1], done, now)
                 else:
-                    changes.append(done)
+                    changes += done
             return changes
 
         return await self._session.write(write)
@@ -295,7 +311,13 @@ class SqlJobs(Repository):
 
         def write(connection: Connection) -> tuple[list[Change], int]:
             check_term(connection, term)
-            row = connection.execute("jobs.execution_of_task", {"task_id": task_id}).fetchone()
+            values = {"task_id": task_id}
+            row = connection.execute("jobs.execution_of_task", values).fetchone()
+            if row is None or row[2]:
+                return [], 0
+            # Whoever stops the job, or deals with the same execution, comes before or after.
+            lock_job(connection, job_at(connection, row[20]).key)
+            row = connection.execute("jobs.execution_of_task", values).fetchone()
             if row is None or row[2]:
                 return [], 0
             job, execution = job_at(connection, row[20]), execution_at(connection, row)
@@ -305,8 +327,8 @@ class SqlJobs(Repository):
             count = enqueue_messages(connection, job.key.workspace, task_id, messages, now)
             if moment is JobMoment.BEGAN:
                 return [], count
-            connection.execute("jobs.settle_execution", {"task_seq": task.seq})
-            start_at = retry_at(job, task, now)
+            settled = connection.execute("jobs.settle_execution", {"task_seq": task.seq})
+            start_at = retry_at(job, task, now) if settled.rowcount else None
             if start_at is None:
                 return [], count
             connection.execute("jobs.count_retry", {"seq": job.seq})
@@ -314,13 +336,14 @@ class SqlJobs(Repository):
 
         return await self._session.write_urgently(write)
 
-    def _start(self, connection: Connection, row: Sequence[Any], now: Instant) -> Change:
-        """Start a job that is due, inside a transaction."""
+    def _start(self, connection: Connection, row: Sequence[Any], now: Instant) -> list[Change]:
+        """Start a job that is due, inside a transaction; not one that was started meanwhile."""
         job = job_of(row)
+        moved = {"seq": job.seq, "next_at": start_after(job, now), "was": job.next_at}
+        if not connection.execute("jobs.move_job_on", moved).rowcount:
+            return []
         readmit(connection, "job", job.seq)
-        moved = {"seq": job.seq, "next_at": start_after(job, now)}
-        connection.execute("jobs.move_job_on", moved)
-        return self._execute(connection, job, None, now, None, None)
+        return [self._execute(connection, job, None, now, None, None)]
 
     def _execute(
         self,

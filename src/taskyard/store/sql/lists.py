@@ -14,6 +14,7 @@ from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.lists import Added, TooManyLists
 from taskyard.store.sql.connection import Connection
 from taskyard.store.sql.groups import record_of
+from taskyard.store.sql.locks import lock_name, lock_tasks
 from taskyard.store.sql.submits import Submit
 from taskyard.store.sql.tasks import SqlTasks, find
 from taskyard.store.sql.transactions import Repository, Session, writes
@@ -39,6 +40,9 @@ class SqlLists(Repository):
         }
 
         def write(connection: Connection) -> bool:
+            # Lists of one owner are counted, and settings of groups are read before they are set.
+            lock_name(connection, "lists", key.workspace, owner)
+            lock_name(connection, "group", key.workspace, key.group)
             known = connection.execute("lists.list_given", parameters).fetchone()
             is_new = known is None
             if is_new:
@@ -106,6 +110,8 @@ class SqlLists(Repository):
         """See the port."""
 
         def write(connection: Connection) -> tuple[TaskId, list[Change]]:
+            task = _task(connection, key, number)
+            lock_tasks(connection, [task.id])
             task = _task(connection, key, number)
             if task.attempt_count or task.state not in WAITING:
                 raise NotFound("waiting task", str(number))

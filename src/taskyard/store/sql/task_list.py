@@ -160,7 +160,7 @@ def _tests(connection: Connection, query: TaskQuery) -> tuple[str, dict[str, Any
     if query.text is not None:
         contains = connection.text("task_list.contains")
         parameters["text"] = query.text
-        places = {column: "text" for column in ("group_name", "id", "coalesce(name, '')")}
+        places = dict.fromkeys(("group_name", "id", "coalesce(name, '')"), "text")
         if words := words_of(query.text):
             parameters["words"] = words
             places[connection.text("task_list.words")] = "words"

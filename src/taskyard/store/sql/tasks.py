@@ -17,6 +17,7 @@ from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import Placement
 from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery
 from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.locks import lock_tasks
 from taskyard.store.sql.rows import UNREADABLE, attempt_of, shown_task, text
 from taskyard.store.sql.submits import Submit, Submits, known_by
 from taskyard.store.sql.task_list import list_tasks
@@ -117,6 +118,7 @@ class SqlTasks(Repository):
 
         def write(connection: Connection) -> tuple[list[CancelOutcome], list[Change]]:
             changes: list[Change] = []
+            lock_tasks(connection, task_ids)
             outcomes = [
                 self.cancel_one(connection, workspace, task_id, now, actor, changes)
                 for task_id in task_ids
@@ -135,6 +137,7 @@ class SqlTasks(Repository):
         changes: list[Change],
     ) -> CancelOutcome:
         """Cancel a waiting task, or mark a running one, inside a transaction."""
+        lock_tasks(connection, [task_id])
         try:
             task = find(connection, workspace, task_id)
         except NotFound:
@@ -174,6 +177,7 @@ class SqlTasks(Repository):
         """See the port."""
 
         def write(connection: Connection) -> list[Change]:
+            lock_tasks(connection, [task_id])
             task = find(connection, workspace, task_id)
             if task.state not in WAITING:
                 raise IllegalTransition("task", task.state, "change its priority")
@@ -207,6 +211,7 @@ class SqlTasks(Repository):
         """See the port."""
 
         def write(connection: Connection) -> list[Change]:
+            lock_tasks(connection, [task_id])
             task = find(connection, workspace, task_id)
             next_task_state(task.state, TaskEvent.RESCHEDULE)
             if task.spec.work == UNREADABLE:
@@ -242,6 +247,7 @@ class SqlTasks(Repository):
         """See the port."""
 
         def write(connection: Connection) -> tuple[list[AttemptId], list[Change]]:
+            lock_tasks(connection, task_ids)
             tasks = [find(connection, workspace, task_id) for task_id in dict.fromkeys(task_ids)]
             for task in tasks:
                 if task.state not in TERMINAL:

@@ -28,6 +28,7 @@ from taskyard.ports.webhooks import (
 )
 from taskyard.store.sql.access import append_audit
 from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.locks import lock_delivery
 from taskyard.store.sql.parking import put_aside, readmit, reason_of
 from taskyard.store.sql.transactions import Repository, writes
 
@@ -175,6 +176,7 @@ class SqlWebhookStore(Repository):
         delivered_at = made.at if state is DeliveryState.DELIVERED else None
 
         def operation(connection: Connection) -> None:
+            lock_delivery(connection, delivery_id)
             row = connection.execute("webhooks.pending_number", {"id": delivery_id}).fetchone()
             if row is None:
                 return

@@ -6,6 +6,7 @@ from taskyard.core.functions.functions import Language
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.locks import lock_name
 from taskyard.store.sql.transactions import Repository, writes
 
 
@@ -18,6 +19,7 @@ class SqlWorkspaceUsers(Repository):
 
         def write(connection: Connection) -> int:
             parameters = {"workspace": workspace, "first": first, "last": last}
+            lock_name(connection, "work users")
             connection.execute("identities.add_workspace_user", parameters)
             row = connection.execute("identities.workspace_user", parameters).fetchone()
             if row is None:

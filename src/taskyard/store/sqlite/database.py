@@ -27,6 +27,7 @@ class SqliteConnection:
     failures: Final = (sqlite3.Error,)
     rows_at_once: Final = CHUNK
     keeps_changes: Final = False
+    is_shared: Final = False
 
     def __init__(self, raw: sqlite3.Connection, *, reads: bool = False) -> None:
         """Take over an open connection; ``reads`` if it cannot write."""

@@ -1,7 +1,8 @@
 -- name: insert_token
--- A new token; the caller has made sure that its id is free.
+-- A new token; none if its id is taken.
 INSERT INTO tokens (id, name, workspace, role, digest, created_at, expires_at)
-VALUES (:id, :name, :workspace, :role, :digest, :created_at, :expires_at);
+VALUES (:id, :name, :workspace, :role, :digest, :created_at, :expires_at)
+ON CONFLICT (id) DO NOTHING;
 
 -- name: find_token
 -- One token by id, in whatever workspace.
@@ -23,9 +24,10 @@ UPDATE tokens SET last_used_at = :at
 WHERE id = :id AND (last_used_at IS NULL OR last_used_at < :at);
 
 -- name: insert_user
--- A new user; the caller has made sure that the name is free.
+-- A new user; none if the name is taken.
 INSERT INTO users (name, workspace, role, password_hash, created_at)
-VALUES (:name, :workspace, :role, :password_hash, :created_at);
+VALUES (:name, :workspace, :role, :password_hash, :created_at)
+ON CONFLICT (name) DO NOTHING;
 
 -- name: find_user
 -- One user by name, in whatever workspace.

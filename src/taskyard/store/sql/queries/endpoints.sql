@@ -181,6 +181,8 @@ WHERE c.seq = t.seq AND t.workspace = :workspace AND t.state IN ('scheduled', 'q
 SELECT total FROM call_counters WHERE key = :key AND period = :period;
 
 -- name: count_up
-INSERT INTO call_counters (key, period, total) VALUES (:key, :period, 1)
+-- One more in a period, unless there are as many as may be.
+INSERT INTO call_counters (key, period, total) SELECT :key, :period, 1 WHERE CAST(:most AS bigint) > 0
 ON CONFLICT (key) DO UPDATE SET period = excluded.period,
-    total = CASE WHEN call_counters.period = excluded.period THEN call_counters.total + 1 ELSE 1 END;
+    total = CASE WHEN call_counters.period = excluded.period THEN call_counters.total + 1 ELSE 1 END
+WHERE call_counters.period <> excluded.period OR call_counters.total < :most;

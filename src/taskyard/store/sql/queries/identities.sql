@@ -9,7 +9,7 @@ SELECT :workspace, free FROM (
     SELECT CASE WHEN max(uid) >= :first THEN max(uid) + 1 ELSE :first END AS free FROM workspace_users
 ) AS uids
 WHERE free <= :last
-ON CONFLICT DO NOTHING;
+ON CONFLICT (workspace) DO NOTHING;
 
 -- name: workspaces
 -- Every workspace with a valid token, a user, a task or a function; and whether it has functions

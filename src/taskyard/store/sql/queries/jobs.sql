@@ -2,8 +2,11 @@
 SELECT number FROM job_groups WHERE workspace = :workspace AND name = :group_name;
 
 -- name: insert_job_group
+-- None if somebody else makes it at the same time.
 INSERT INTO job_groups (workspace, name, created_at, modified_at)
-VALUES (:workspace, :group_name, :now, :now) RETURNING number;
+VALUES (:workspace, :group_name, :now, :now)
+ON CONFLICT (workspace, name) DO NOTHING
+RETURNING number;
 
 -- name: insert_job_group_word
 INSERT INTO job_group_words (workspace, word, group_number)
@@ -22,9 +25,11 @@ WHERE workspace = :workspace ORDER BY number LIMIT :limit OFFSET :offset;
 SELECT count(*) FROM job_groups WHERE workspace = :workspace;
 
 -- name: insert_job
+-- None if somebody else makes it at the same time.
 INSERT INTO jobs (workspace, group_name, id, created_at, modified_at, next_at, recurring, ticket,
                   definition)
 VALUES (:workspace, :group_name, :id, :now, :now, :next_at, :recurring, :ticket, :definition)
+ON CONFLICT (workspace, group_name, id) DO NOTHING
 RETURNING seq;
 
 -- name: replace_job
