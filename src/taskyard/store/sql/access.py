@@ -195,7 +195,7 @@ class SqlAccessStore(Repository):
     @writes
     async def recount(self, more: Mapping[int, int]) -> None:
         """See ``AuditStore``."""
-        rows = [{"number": number, "more": count} for number, count in more.items()]
+        rows = [{"number": number, "more": count} for number, count in sorted(more.items())]
 
         def operation(connection: Connection) -> None:
             for row in rows:
@@ -228,6 +228,8 @@ class SqlAccessStore(Repository):
     @writes
     async def _change(self, sql: str, values: dict[str, str], kind: str, entry: AuditEntry) -> None:
         def operation(connection: Connection) -> None:
+            if kind == "secret":  # it may be put at the same time, which tells whether it is new
+                lock_name(connection, kind, values["workspace"], values["name"])
             if not connection.execute(sql, values).rowcount:
                 raise NotFound(kind, values["name"])
             if kind == "user":
