@@ -1,7 +1,7 @@
 """Rows of jobs, their groups and executions, as records and back."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -100,6 +100,16 @@ def job_to_change(connection: Connection, key: JobKey) -> Job | None:
     lock_job(connection, key)
     row = connection.execute("jobs.job_by_id", key_values(key)).fetchone()
     return None if row is None else job_of(row)
+
+
+def insert_job(connection: Connection, key: JobKey, values: Mapping[str, Any]) -> int | None:
+    """The position of a new job, whose group is created if missing; None if it exists already."""
+    number = open_group(connection, key, values["now"])
+    row = connection.execute("jobs.insert_job", values).fetchone()
+    if row is None:
+        return None
+    connection.execute("jobs.job_added", {"number": number, "now": values["now"]})
+    return int(row[0])
 
 
 def find_job(connection: Connection, key: JobKey) -> Job:

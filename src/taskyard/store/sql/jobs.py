@@ -37,12 +37,12 @@ from taskyard.store.sql.job_rows import (
     execution_at,
     find_execution,
     find_job,
+    insert_job,
     job_at,
     job_of,
     job_to_change,
     key_values,
     last_execution,
-    open_group,
     text_of,
 )
 from taskyard.store.sql.leadership import check_term
@@ -88,19 +88,13 @@ class SqlJobs(Repository):
                 "definition": definition_text(definition),
             }
             known = job_to_change(connection, key)
-            made = None
-            if known is None:
-                number = open_group(connection, key, now)
-                made = connection.execute("jobs.insert_job", values).fetchone()
-                if made is None:  # somebody else was faster
-                    known = job_to_change(connection, key)
-            if known is None:
-                if made is None:
-                    raise Unavailable("the job was removed while it was stored; put it again")
-                (seq,) = made
-                connection.execute("jobs.job_added", {"number": number, "now": now})
-            else:
+            seq = insert_job(connection, key, values) if known is None else known.seq
+            if seq is None:  # somebody else was faster
+                known = job_to_change(connection, key)
+                if known is None:
+                    raise Unavailable("the job was removed while it was put; put it again")
                 seq = known.seq
+            if known is not None:
                 values["definition"] = definition_text(definition, known.definition, kept)
                 connection.execute("jobs.replace_job", {**values, "seq": seq})
                 readmit(connection, "job", seq)
