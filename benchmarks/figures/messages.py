@@ -106,7 +106,7 @@ async def _orders_us(here: NatsMessages, there: NatsMessages, count: int) -> lis
             PlaneTransport(LocalTransport(), one, lambda _: THERE, SystemClock(), tasks)
             for one in (here, there)
         )
-        await far.serve(_Engine())  # type: ignore[arg-type] - nobody reports
+        await far.serve(_Engine())  # type: ignore[arg-type]  # nobody reports
         await far.connect(WORKER, _Hand())
         for number in range(count):
             assignment = _assignment(number)
