@@ -208,9 +208,9 @@ async def test_readiness_and_metrics_tell_of_nats(
             nats.stop()
             await eventually_async(lambda: not node.checks()["nats"])
             assert b"taskyard_nats_connected 0.0" in node.metrics.page()
-            assert node.links is not None
+            assert node.messages is not None
             with pytest.raises(Unreachable):
-                await node.links.messages.request(B, "echo", b"", 1.0)
+                await node.messages.request(B, "echo", b"", 1.0)
             assert b'{outcome="unreachable",what="echo"} 1.0' in node.metrics.page()
             nats.start()
             await eventually_async(lambda: node.checks()["nats"])

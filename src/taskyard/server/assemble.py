@@ -25,7 +25,6 @@ from taskyard.core.tasks import IMAGE_FUNCTIONS
 from taskyard.ports.clock import Clock
 from taskyard.ports.functions import ResultFiles
 from taskyard.ports.runtime import Runtime
-from taskyard.ports.transport import Transport
 from taskyard.runtimes.command.protocol import DIRECTORY
 from taskyard.runtimes.command.runtime import CommandRuntime
 from taskyard.runtimes.container.runtime import ContainerRuntime
@@ -35,12 +34,12 @@ from taskyard.runtimes.function.limits import PoolLimits
 from taskyard.runtimes.function.router import Rebuild
 from taskyard.runtimes.function.runtime import FunctionRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
-from taskyard.server.byte_stores import ByteStores, byte_stores
+from taskyard.server.byte_stores import byte_stores
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.containers import container_settings
 from taskyard.server.datadir import protect_data
 from taskyard.server.engine_workers import EngineRuntime, host_workers
-from taskyard.server.messaging import PlaneLinks, plane_links
+from taskyard.server.messaging import messages_between_planes, own_plane_id
 from taskyard.server.metrics import CountedSender, Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.pools import worker_of_host
@@ -53,6 +52,7 @@ from taskyard.services.loops import Loop, keep_running
 from taskyard.store.sql.repositories import Repositories
 from taskyard.store.sqlite.disk_space import Reserve
 from taskyard.transport.local.transport import LocalTransport
+from taskyard.transport.nats.messages import NatsMessages
 from taskyard.worker.machine import Machine, capacity
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.output.log_files import LogFiles
@@ -80,8 +80,8 @@ class Node:
     reserve: Reserve
     hosts: tuple[Worker, ...] = ()
     """Workers of the engine hosts in pools."""
-    links: PlaneLinks | None = None
-    """What connects it with other control planes; None if there are none."""
+    messages: NatsMessages | None = None
+    """The connection to other control planes; None if there are none."""
 
     def checks(self) -> dict[str, bool]:
         """What has to be true for it to be given work."""
@@ -90,8 +90,8 @@ class Node:
             "disk": self.reserve.is_held and not self.reserve.is_low,
             "worker": bool(self.engine.dispatch.workers()),
         }
-        if self.links is not None:
-            checks["nats"] = self.links.messages.is_connected
+        if self.messages is not None:
+            checks["nats"] = self.messages.is_connected
         return checks
 
 
@@ -120,11 +120,11 @@ async def assemble(
     async with AsyncExitStack() as stack:
         storage = await _opened(settings, metrics, stack)
         store = storage.store
-        links = await _links(settings, storage, clock, metrics, stack)
+        messages = await _messages(settings, data, metrics, stack)
 
         directories = AttemptDirectories(data / "attempts")
         files = LogFiles(directories.root, recycle=directories.recycle)
-        stores, transport = _connected(settings, links, files)
+        stores, transport = byte_stores(settings, files), LocalTransport()
         stack.push_async_callback(_last, stores.close)
         stack.push_async_callback(_last, transport.close)
         sender = CountedSender(Outbound(allow_private=settings.webhooks_may_go_private), metrics)
@@ -218,7 +218,7 @@ async def assemble(
                 store.output.known,
             ),
         )
-        yield Node(engine, worker, metrics, wired, storage.reserve, tuple(hosts), links)
+        yield Node(engine, worker, metrics, wired, storage.reserve, tuple(hosts), messages)
 
 
 async def _opened(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Storage:
@@ -229,26 +229,19 @@ async def _opened(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -
     return storage
 
 
-def _connected(
-    settings: Settings, links: PlaneLinks | None, files: LogFiles
-) -> tuple[ByteStores, Transport]:
-    """The stores of bytes, and what reaches workers: here, and beside other control planes."""
-    local = LocalTransport()
-    if links is None:
-        return byte_stores(settings, files), local
-    return byte_stores(settings, files, links.output(files)), links.transport(local)
-
-
-async def _links(
-    settings: Settings, storage: Storage, clock: Clock, metrics: Metrics, stack: AsyncExitStack
-) -> PlaneLinks | None:
-    """What connects it with other control planes, if anything. Raises as ``assemble``."""
-    links = await stack.enter_async_context(
-        plane_links(settings.nats, settings.data.absolute(), storage, clock)
+async def _messages(
+    settings: Settings, data: Path, metrics: Metrics, stack: AsyncExitStack
+) -> NatsMessages | None:
+    """The connection to other control planes, if there is to be one. Raises as ``assemble``."""
+    plane_id = await own_plane_id(data)
+    # With a store of its own, a plane is an installation by itself.
+    installation = str(plane_id)
+    messages = await stack.enter_async_context(
+        messages_between_planes(settings.nats, data, installation, plane_id)
     )
-    if links is not None:
-        metrics.watch_messages(links.messages)
-    return links
+    if messages is not None:
+        metrics.watch_messages(messages)
+    return messages
 
 
 async def _work_root(data: Path, stack: AsyncExitStack) -> Path | None:
