@@ -36,7 +36,8 @@ import os, signal, sys
 from pathlib import Path
 from taskyard.store.transfer import engine
 from taskyard.store.transfer.address import parse_address
-from taskyard.store.transfer.moves import Location, copy_store
+from taskyard.store.transfer.address import Location
+from taskyard.store.transfer.moves import copy_store
 
 engine.BATCH_ROWS = 20
 left = int(sys.argv[3])

@@ -21,7 +21,7 @@ from taskyard.store.postgres.database import PostgresDatabase
 from taskyard.store.postgres.migrate import migrate
 from taskyard.store.transfer import engine
 from taskyard.store.transfer import postgres as postgres_side
-from taskyard.store.transfer.address import PostgresAddress, parse_address
+from taskyard.store.transfer.address import Location, parse_address
 from taskyard.store.transfer.checking import check_store
 from taskyard.store.transfer.engine import Step
 from taskyard.store.transfer.errors import (
@@ -33,7 +33,7 @@ from taskyard.store.transfer.errors import (
     SchemaMismatch,
     WrongAddress,
 )
-from taskyard.store.transfer.moves import Location, back_up, copy_store, restore
+from taskyard.store.transfer.moves import back_up, copy_store, restore
 from taskyard.store.transfer.tables import Checksum
 
 
@@ -97,7 +97,7 @@ def test_interrupted_copies_go_on(
                 with pytest.raises(StoreDamaged, match="unfinished copy of a store; finish it"):
                     migrate(PostgresDatabase(database_address(url)))
                 with pytest.raises(NotAStore, match="unfinished copy; finish it"):
-                    check_store(there.address)
+                    check_store(there)
         assert tries > 4
     assert checksums(tmp_path / "b") == before
     assert run(url, "SELECT to_regclass('transfer')") == [(None,)]
@@ -325,7 +325,7 @@ def test_schemas_of_other_versions(
     for use in (
         lambda: copy_store(at(url), located(tmp_path / "b"), unwatched),
         lambda: back_up(at(url), tmp_path / "x.tar", unwatched),
-        lambda: check_store(at(url).address),
+        lambda: check_store(at(url)),
     ):
         with pytest.raises(error, match=words):
             use()
@@ -335,10 +335,22 @@ def test_schemas_of_other_versions(
 
 def test_a_sound_database_is_found_sound(url: str) -> None:
     """And damage in it is found, while it is used."""
-    address = parse_address(url)
-    assert isinstance(address, PostgresAddress)
-    assert check_store(address) == []
+    assert check_store(at(url)) == []
     run(url, "INSERT INTO task_labels VALUES ('default', 'k', 'v', 999)")
-    (finding,) = check_store(address)
+    (finding,) = check_store(at(url))
     assert (finding.rule, finding.count) == ("orphans", 1)
     assert finding.entries == ("task_labels default/k/999 there is no such task",)
+
+
+def test_a_damaged_backup_replaces_nothing(tmp_path: Path, url: str) -> None:
+    """It is read before anything is touched."""
+    fill(tmp_path / "a", many_rows(5))
+    copy_store(located(tmp_path / "a"), at(url), unwatched)
+    file = tmp_path / "taskyard.tar"
+    back_up(at(url), file, unwatched)
+    content = bytearray(file.read_bytes())
+    content[content.index(b"task-000003")] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(NotAStore, match="its table tasks has changed; use another backup"):
+        restore(file, at(url), unwatched, force=True)
+    assert read_back(url, tmp_path / "b") == checksums(tmp_path / "a")

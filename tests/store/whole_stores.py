@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from fakes.stores import prepare
 from taskyard.store.sqlite.database import FILE_NAME, connect
 from taskyard.store.transfer import sqlite
-from taskyard.store.transfer.address import SqliteAddress
-from taskyard.store.transfer.moves import Location
+from taskyard.store.transfer.address import Location, SqliteAddress
 from taskyard.store.transfer.tables import Checksum, Kind, Table, checksum
 
 Row = dict[str, Any]

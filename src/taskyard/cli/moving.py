@@ -1,10 +1,11 @@
 """What the commands that move whole stores share: addresses, errors, progress, reports."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from taskyard.cli import exit_status
 from taskyard.cli.environment import read_environment
@@ -14,37 +15,56 @@ from taskyard.cli.output import print_facts
 from taskyard.cli.quantities import format_size
 
 if TYPE_CHECKING:
-    from taskyard.store.transfer.address import Address
+    from taskyard.store.transfer.address import Address, Location
     from taskyard.store.transfer.engine import Step
-    from taskyard.store.transfer.moves import Location, Moved
+from taskyard.store.transfer.moves import Moved
+
+DATABASE: Final = "TASKYARD_DATABASE"
+"""The server's setting, in the environment; those of its password begin with it."""
 
 
-def location_of(data: str | None, database: str | None) -> "Location":
-    """The store that ``--data`` and ``--database`` name; the default data directory without both.
+def location_of(data: str | None, database: str | None, password_file: Path | None) -> "Location":
+    """The store that the options name; without any that of the environment, as a server would.
 
     Raises :class:`CommandError`.
     """
-    from taskyard.store.transfer.address import PostgresAddress, SqliteAddress  # noqa: PLC0415
-    from taskyard.store.transfer.moves import Location  # noqa: PLC0415 - the store loads slowly
+    from taskyard.store.transfer.address import Location, PostgresAddress, SqliteAddress  # noqa: PLC0415
 
+    if database is None and data is None:
+        database = os.environ.get(DATABASE)
     if database is None:
         directory = Path(data or read_environment().data)
         return Location(SqliteAddress(directory), directory)
-    address = address_of(database, "--database")
+    address = address_of(database, "--database", password_file)
     if not isinstance(address, PostgresAddress):
         raise UsageError("--database is for PostgreSQL; name a data directory with --data")
     return Location(address, None if data is None else Path(data))
 
 
-def address_of(text: str, option: str) -> "Address":
+def address_of(text: str, option: str, password_file: Path | None) -> "Address":
     """The store at an address. Raises :class:`UsageError` naming the option."""
-    from taskyard.store.transfer.address import parse_address  # noqa: PLC0415 - as above
+    from taskyard.store.transfer.address import parse_address  # noqa: PLC0415 - slow to load
     from taskyard.store.transfer.errors import WrongAddress  # noqa: PLC0415 - as above
 
     try:
-        return parse_address(text)
+        return parse_address(text, _password(password_file))
     except WrongAddress as error:
         raise UsageError(f"{option}: {error}") from error
+
+
+def _password(path: Path | None) -> str | None:
+    """The database's password, from where a server has it. Raises :class:`CommandError`."""
+    named = os.environ.get(f"{DATABASE}_PASSWORD_FILE")
+    if path is None and named is None:
+        return os.environ.get(f"{DATABASE}_PASSWORD")
+    path = path or Path(named or "")
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--password-file: {path} cannot be read: {error}") from error
+    if not lines or not lines[0]:
+        raise UsageError(f"--password-file: {path} has no password in its first line")
+    return lines[0]
 
 
 @contextmanager
@@ -109,7 +129,7 @@ def shown_progress(*, quiet: bool) -> Iterator[Callable[["Step"], None]]:
 
 def _words(step: "Step") -> str:
     """Such as ``copying tasks (12 of 33): 4,000 of 10,000 rows, 12.5 MiB``."""
-    verb = {"copy": "copying", "verify": "comparing"}[step.phase]
+    verb = {"read": "reading", "copy": "copying", "verify": "comparing"}[step.phase]
     place = f" ({step.table_number} of {step.table_count})" if step.table_count else ""
     unit = "rows" if step.table_count else "files"
     of_total = f" of {step.total:,}" if step.total else ""
@@ -128,6 +148,7 @@ def moved(result: "Moved", verb: str) -> Printed:
         "files": result.file_count,
         "file_bytes": result.file_bytes,
         "missing": result.missing,
+        "running": result.running,
         "key": result.key,
     }
     facts = [

@@ -11,6 +11,7 @@ def backup(
     *,
     data: str | None = None,
     database: str | None = None,
+    password_file: Path | None = None,
     force: bool = False,
     json: bool = False,
 ) -> int:
@@ -22,15 +23,18 @@ def backup(
         file: Archive to write; readable by you only.
         data: Data directory; with --database, that of a control plane.
         database: PostgreSQL database of the store, as postgresql://USER@HOST:PORT/DATABASE.
+        password_file: File with the database's password in its first line; otherwise it is that of
+            the URL, of TASKYARD_DATABASE_PASSWORD, or PostgreSQL's own.
         force: Replace a file that exists.
         json: Print JSON, the default when the output is not a terminal.
     """
     as_json = json or not on_terminal()
-    location = location_of(data, database)
+    location = location_of(data, database, password_file)
     with reported(), shown_progress(quiet=as_json) as watch:
-        from taskyard.store.transfer.moves import back_up  # noqa: PLC0415 - the store loads slowly
+        from taskyard.server.stored_files import files_of  # noqa: PLC0415 - loads slowly
+        from taskyard.store.transfer.moves import back_up  # noqa: PLC0415 - as above
 
-        result = back_up(location, file, watch, force=force)
+        result = back_up(location, file, watch, files=files_of, force=force)
     if result.missing:
         note(f"{len(result.missing)} files were removed meanwhile and are not in the backup.")
     if database is not None and data is None:
@@ -46,6 +50,7 @@ def restore(
     *,
     data: str | None = None,
     database: str | None = None,
+    password_file: Path | None = None,
     force: bool = False,
     json: bool = False,
 ) -> int:
@@ -55,13 +60,16 @@ def restore(
         file: Archive that 'taskyard backup' wrote, of whichever database.
         data: Data directory for the store; with --database, for the key of its secrets.
         database: PostgreSQL database for the store, as postgresql://USER@HOST:PORT/DATABASE.
+        password_file: File with the database's password in its first line; otherwise it is that of
+            the URL, of TASKYARD_DATABASE_PASSWORD, or PostgreSQL's own.
         force: Replace everything that is there.
         json: Print JSON, the default when the output is not a terminal.
     """
     as_json = json or not on_terminal()
-    location = location_of(data, database)
+    location = location_of(data, database, password_file)
     with reported(), shown_progress(quiet=as_json) as watch:
+        from taskyard.server.stored_files import files_of  # noqa: PLC0415 - loads slowly
         from taskyard.store.transfer.moves import restore as put_back  # noqa: PLC0415 - as above
 
-        result = put_back(file, location, watch, force=force)
+        result = put_back(file, location, watch, files=files_of, force=force)
     return moved(result, "restored").print(as_json=as_json)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -49,8 +50,21 @@ class PostgresAddress(Struct, frozen=True):
 Address = SqliteAddress | PostgresAddress
 
 
-def parse_address(text: str) -> Address:
-    """The store that is meant. Raises :class:`WrongAddress`, quoting no password."""
+class Location(Struct, frozen=True):
+    """A store, and the data directory that belongs to it."""
+
+    address: Address
+    data: Path | None
+    """None if it was not named; that of an SQLite store is its own."""
+
+
+def parse_address(text: str, password: str | None = None) -> Address:
+    """The store that is meant. Raises :class:`WrongAddress`, quoting no password.
+
+    Args:
+        text: the address.
+        password: of a PostgreSQL database whose URL has none.
+    """
     if text.startswith(_SQLITE):
         path = text.removeprefix(_SQLITE)
         if path.startswith("//"):
@@ -59,7 +73,7 @@ def parse_address(text: str) -> Address:
             raise WrongAddress("sqlite: needs a data directory, such as sqlite:/var/lib/taskyard")
         return SqliteAddress(Path(path))
     if text.startswith(_POSTGRES):
-        return _postgres(text)
+        return _postgres(text, password)
     if "://" in text:
         scheme = text.partition("://")[0]
         raise WrongAddress(f"stores are at sqlite:DIRECTORY or postgresql://…, not at {scheme}://…")
@@ -69,7 +83,7 @@ def parse_address(text: str) -> Address:
     )
 
 
-def _postgres(url: str) -> PostgresAddress:
+def _postgres(url: str, password: str | None) -> PostgresAddress:
     try:
         from taskyard.store.postgres.address import database_address  # noqa: PLC0415 - optional
     except ImportError as error:
@@ -77,7 +91,7 @@ def _postgres(url: str) -> PostgresAddress:
             "PostgreSQL needs a package that is not installed; install 'taskyard[postgres]'"
         ) from error
     try:
-        address = database_address(url)
+        address = database_address(url, None if urlsplit(url).password else password)
     except InvalidInput as error:
         raise WrongAddress(f"the PostgreSQL URL {error.problem}") from error
     return PostgresAddress(address.conninfo, address.shown)

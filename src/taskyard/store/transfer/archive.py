@@ -29,12 +29,13 @@ import msgspec
 from msgspec import Struct
 
 from taskyard.core.errors import StorageFull
-from taskyard.store.transfer.engine import batches
+from taskyard.store.transfer.engine import Step, Watch, batches
 from taskyard.store.transfer.errors import NotAStore, NotEmpty, SchemaMismatch
-from taskyard.store.transfer.files import blocks_of, check_name, digest_of
+from taskyard.store.transfer.file_names import KEY, check_name
+from taskyard.store.transfer.files import blocks_of, digest_of
 from taskyard.store.transfer.sides import StoredFile
 from taskyard.store.transfer.sqlite import sync_directory
-from taskyard.store.transfer.tables import Checksum, Key, Row, Table, Tally
+from taskyard.store.transfer.tables import Checksum, Key, Row, Table, Tally, checksum
 
 FORMAT: Final = 1
 HEAD: Final = "taskyard-backup.json"
@@ -165,6 +166,28 @@ class ArchiveSource:
         }
 
 
+class ArchiveFiles:
+    """The files of an archive but the key; ``ReadableFiles``."""
+
+    def __init__(self, archive: "Archive") -> None:
+        self._archive = archive
+        self._files = {file.name: file for file in archive.manifest.files if file.name != KEY}
+
+    def names(self) -> Iterator[str]:
+        """See :class:`FileSet`."""
+        return iter(self._files)
+
+    def size(self, name: str) -> int | None:
+        """See :class:`FileSet`."""
+        file = self._files.get(name)
+        return None if file is None else file.size_bytes
+
+    def blocks(self, name: str, most: int | None = None) -> Iterator[bytes]:
+        """See :class:`FileSet`. Raises :class:`NotAStore` if it is not what was saved."""
+        del most
+        return self._archive.blocks(self._files[name])
+
+
 class Archive:
     """A complete archive that is open for reading."""
 
@@ -190,6 +213,19 @@ class Archive:
             content = self._content(member, _CHUNK_MOST)
             yield from _decoded_rows(self.path, content)
 
+    def check(self, watch: Watch) -> None:
+        """Read all of it. Raises :class:`NotAStore` if it is not what was saved."""
+        tables = sorted(self.manifest.tables.items())
+        for number, (name, saved) in enumerate(tables, 1):
+            watch(Step("read", name, 0, saved.checksum.rows, number, len(tables)))
+            if checksum(self.rows(name)) != saved.checksum:
+                raise NotAStore(
+                    f"{self.path} is damaged: its table {name} has changed; use another backup"
+                )
+        for file in self.manifest.files:
+            for _ in self.blocks(file):
+                pass
+
     def blocks(self, file: StoredFile) -> Iterator[bytes]:
         """What a file holds. Raises :class:`NotAStore` if it is not what was saved."""
         check_name(file.name)
@@ -197,8 +233,13 @@ class Archive:
         opened = None if member is None else self._tar.extractfile(member)
         if member is None or opened is None or member.size != file.size_bytes:
             raise NotAStore(f"{self.path} is damaged: {file.name} is missing; use another backup")
+        digest = hashlib.sha256()
         with opened:
-            yield from blocks_of(opened, member.size)
+            for block in blocks_of(opened, member.size):
+                digest.update(block)
+                yield block
+        if digest.hexdigest() != file.sha256:
+            raise NotAStore(f"{self.path} is damaged: {file.name} has changed; use another backup")
 
     def _content(self, member: tarfile.TarInfo, most: int) -> bytes:
         opened = self._tar.extractfile(member) if member.size <= most else None

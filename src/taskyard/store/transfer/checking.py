@@ -7,7 +7,7 @@ from pathlib import Path
 from taskyard.store.sql.check import Finding, Snapshot, check_bytes, check_rows
 from taskyard.store.sqlite.database import SqliteConnection, SqliteDatabase
 from taskyard.store.transfer import sqlite
-from taskyard.store.transfer.address import Address, PostgresAddress, SqliteAddress
+from taskyard.store.transfer.address import Location, PostgresAddress, SqliteAddress
 from taskyard.store.transfer.files import DataFiles
 
 
@@ -31,21 +31,43 @@ class DirectoryBytes:
         return self._files.size(f"functions/bundles/{bundle[:2]}/{bundle}") is not None
 
 
-def check_store(address: Address) -> list[Finding]:
+class NoBytes:
+    """Implements ``store.sql.check.Bytes`` where no data directory was named."""
+
+    def has_stream(self, attempt_id: str, stream: str) -> bool:
+        """See the protocol."""
+        del attempt_id, stream
+        return False
+
+    def has_result(self, attempt_id: str) -> bool:
+        """See the protocol."""
+        del attempt_id
+        return False
+
+    def has_bundle(self, bundle: str) -> bool:
+        """See the protocol."""
+        del bundle
+        return False
+
+
+def check_store(location: Location) -> list[Finding]:
     """All rules that do not hold. Blocks.
 
     Raises:
         NotAStore, SchemaMismatch: it is not a store, or not one of this version.
         StoreDamaged, Unavailable: it cannot be read.
     """
+    address = location.address
+    kept = NoBytes() if location.data is None else DirectoryBytes(location.data)
     if isinstance(address, PostgresAddress):
         with _postgres(address) as snapshot:
-            return list(check_rows(snapshot))
+            return [*check_rows(snapshot), *check_bytes(snapshot, kept)]
     with _sqlite(address) as connection:
-        findings = list(check_rows(connection))
-        findings += sqlite.check_file(connection)
-        findings += check_bytes(connection, DirectoryBytes(address.directory))
-    return findings
+        return [
+            *check_rows(connection),
+            *sqlite.check_file(connection),
+            *check_bytes(connection, kept),
+        ]
 
 
 @contextmanager

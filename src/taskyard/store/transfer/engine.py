@@ -18,7 +18,7 @@ class Step(Struct, frozen=True):
     """How far it is, for whoever watches."""
 
     phase: str
-    """``copy`` or ``verify``."""
+    """``read``, ``copy`` or ``verify``."""
     table: str
     rows: int
     """Done in this table."""

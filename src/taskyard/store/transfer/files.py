@@ -7,7 +7,6 @@ its own in their opening: only regular files of ours are read.
 import errno
 import hashlib
 import os
-import re
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
@@ -17,20 +16,16 @@ from typing import IO, Final
 
 from taskyard.core.errors import StorageFull, Unavailable
 from taskyard.store.transfer.errors import NotEmpty, WrongAddress
-from taskyard.store.transfer.sides import StoredFile
+from taskyard.store.transfer.file_names import KEY, check_name, is_file_name
 
-KEY: Final = "secret.key"
-"""What opens the store's secrets."""
 BLOCK: Final = 1 << 20
-_ATTEMPT: Final = re.compile(
-    r"attempts/[0-9A-Za-z][0-9A-Za-z-]{0,127}/[0-9A-Za-z][0-9A-Za-z._-]{0,127}\Z"
-)
-_BUNDLE: Final = re.compile(r"functions/bundles/[0-9a-f]{2}/[0-9a-f]{64}\Z")
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class DataFiles:
     """The files of one data directory."""
+
+    holds_objects: Final = False
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -40,12 +35,12 @@ class DataFiles:
         for attempt in _listed(self.directory / "attempts"):
             for file in _listed(self.directory / "attempts" / attempt):
                 name = f"attempts/{attempt}/{file}"
-                if _ATTEMPT.match(name) and self.size(name) is not None:
+                if is_file_name(name) and self.size(name) is not None:
                     yield name
         for begin in _listed(self.directory / "functions" / "bundles"):
             for bundle in _listed(self.directory / "functions" / "bundles" / begin):
                 name = f"functions/bundles/{begin}/{bundle}"
-                if _BUNDLE.match(name):
+                if is_file_name(name):
                     yield name
 
     def size(self, name: str) -> int | None:
@@ -79,11 +74,10 @@ class DataFiles:
                 raise FileNotFoundError(errno.ENOENT, "not a regular file", name)
             yield file, facts.st_size
 
-    def write(self, name: str, blocks: Iterable[bytes]) -> StoredFile:
+    def write(self, name: str, blocks: Iterable[bytes]) -> None:
         """Write a file durably, all of it or nothing. Raises ``StorageFull``, ``Unavailable``."""
         check_name(name)
         path = self.directory / name
-        digest, size = hashlib.sha256(), 0
         beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
             self._make(path.parent)
@@ -91,8 +85,7 @@ class DataFiles:
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     for block in blocks:
-                        digest.update(block)
-                        size += file.write(block)
+                        file.write(block)
                     file.flush()
                     os.fsync(file.fileno())
                 beside.replace(path)
@@ -101,7 +94,6 @@ class DataFiles:
                 raise
         except OSError as error:
             raise _trouble(self.directory, error) from error
-        return StoredFile(name, size, digest.hexdigest())
 
     def put_key(self, content: bytes, *, replace: bool) -> None:
         """Have this be the key, and keep another one that is there under another name.
@@ -143,6 +135,8 @@ class DataFiles:
 class NoFiles:
     """No files, where no data directory was named."""
 
+    holds_objects: Final = False
+
     def names(self) -> Iterator[str]:
         """None."""
         return iter(())
@@ -157,16 +151,10 @@ class NoFiles:
         del most
         raise FileNotFoundError(errno.ENOENT, "no such file", name)
 
-    def write(self, name: str, blocks: Iterable[bytes]) -> StoredFile:
+    def write(self, name: str, blocks: Iterable[bytes]) -> None:
         """Raises :class:`WrongAddress`."""
         del blocks
         raise WrongAddress(f"there is no place for {name}; name a data directory with --data")
-
-
-def check_name(name: str) -> None:
-    """Raise ``Unavailable`` for a name that is none of ours: it may lead anywhere."""
-    if name != KEY and not _ATTEMPT.match(name) and not _BUNDLE.match(name):
-        raise Unavailable(f"{name!r} is not the name of a file of a store; the backup is damaged")
 
 
 def blocks_of(file: IO[bytes], size: int) -> Iterator[bytes]:

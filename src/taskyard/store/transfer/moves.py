@@ -5,6 +5,8 @@ come. A file that is there with the same size was copied by an earlier try; at t
 are compared with what they were read from.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +14,12 @@ from msgspec import Struct
 
 from taskyard import __version__
 from taskyard.store.transfer import archive, opening
-from taskyard.store.transfer.address import Address, SqliteAddress
+from taskyard.store.transfer.address import Address, Location, SqliteAddress
 from taskyard.store.transfer.engine import Step, Watch, compare, copy_rows, verify
 from taskyard.store.transfer.errors import NotVerified, WrongAddress
-from taskyard.store.transfer.files import KEY, DataFiles, digest_of
-from taskyard.store.transfer.sides import FileSet, Source
+from taskyard.store.transfer.file_names import KEY, AsFiles, AsObjects
+from taskyard.store.transfer.files import DataFiles, digest_of
+from taskyard.store.transfer.sides import FileSet, ReadableFiles, Source
 from taskyard.store.transfer.tables import Checksum
 
 FILES: Final = "files"
@@ -35,6 +38,8 @@ class Moved(Struct, frozen=True):
     file_bytes: int
     missing: tuple[str, ...] = ()
     """Files that were removed meanwhile."""
+    running: int = 0
+    """Attempts that had not ended: what they print is where they run."""
     key: str | None = None
     """Where the key of the secrets is now; None if there is none, or it was left where it is."""
 
@@ -44,12 +49,8 @@ class Moved(Struct, frozen=True):
         return sum(each.rows for each in self.tables.values())
 
 
-class Location(Struct, frozen=True):
-    """A store, and the data directory that belongs to it."""
-
-    address: Address
-    data: Path | None
-    """None if it was not named; that of an SQLite store is its own."""
+Files = Callable[[Location], AbstractContextManager[FileSet]]
+"""Opens what belongs to a store besides its rows."""
 
 
 def copy_store(
@@ -57,6 +58,7 @@ def copy_store(
     to: Location,
     watch: Watch,
     *,
+    files: Files = opening.directory_files,
     force: bool = False,
     key_elsewhere: bool = False,
 ) -> Moved:
@@ -66,6 +68,7 @@ def copy_store(
         origin: what to copy.
         to: where.
         watch: is told how far it is.
+        files: opens what belongs to a store besides its rows.
         force: replace what is there.
         key_elsewhere: the key of the secrets is given by a setting, not by a file.
 
@@ -82,24 +85,30 @@ def copy_store(
             _check_key(source, [one.data for one in (origin, to) if one.data is not None])
         with opening.target(to.address, source.name, force=force) as target:
             tables = copy_rows(source, target, watch)
-            with (
-                opening.files(origin.address, origin.data) as here,
-                opening.files(to.address, to.data) as there,
-            ):
-                count, size = copy_files(here, there, watch)
+            with files(origin) as here, files(to) as there:
+                running = running_attempts(source)
+                count, size = copy_files(here, there, running, watch)
             key = _copy_key(origin.data, to.data, force=force)
             found = verify(tables, source, target, watch)
             target.finish(source.sequences())
-    return Moved(source.name, str(to.address), found, count, size, key=key)
+    return Moved(source.name, str(to.address), found, count, size, running=len(running), key=key)
 
 
-def back_up(origin: Location, path: Path, watch: Watch, *, force: bool = False) -> Moved:
+def back_up(
+    origin: Location,
+    path: Path,
+    watch: Watch,
+    *,
+    files: Files = opening.directory_files,
+    force: bool = False,
+) -> Moved:
     """Write a store as it is now into an archive, also while it is used. Blocks.
 
     Args:
         origin: the store.
         path: of the archive.
         watch: is told how far it is.
+        files: opens what belongs to a store besides its rows.
         force: replace a file that is there.
 
     Raises:
@@ -120,8 +129,8 @@ def back_up(origin: Location, path: Path, watch: Watch, *, force: bool = False) 
             for count in writer.add_table(table, source.rows(table), sequences.get(name)):
                 watch(Step("copy", name, count, total, number, len(tables)))
         # After the rows: what they tell of is there, unless it was removed since.
-        with opening.files(address, origin.data) as files:
-            _save_files(files, writer, watch)
+        with files(origin) as here:
+            _save_files(here, writer, watch)
         key = None if origin.data is None else DataFiles(origin.data).key()
         if key is not None:
             writer.add_key(KEY, key)
@@ -133,17 +142,25 @@ def back_up(origin: Location, path: Path, watch: Watch, *, force: bool = False) 
         len(manifest.files) - manifest.has_key,
         sum(file.size_bytes for file in manifest.files),
         tuple(manifest.missing),
-        str(path) if manifest.has_key else None,
+        key=str(path) if manifest.has_key else None,
     )
 
 
-def restore(path: Path, to: Location, watch: Watch, *, force: bool = False) -> Moved:
+def restore(
+    path: Path,
+    to: Location,
+    watch: Watch,
+    *,
+    files: Files = opening.directory_files,
+    force: bool = False,
+) -> Moved:
     """Make a store of an archive. Blocks.
 
     Args:
         path: of the archive.
         to: where the store is to be.
         watch: is told how far it is.
+        files: opens what belongs to a store besides its rows.
         force: replace what is there.
 
     Raises:
@@ -161,17 +178,18 @@ def restore(path: Path, to: Location, watch: Watch, *, force: bool = False) -> M
                 f"{path} holds the key of the store's secrets; name the data directory of a "
                 "control plane for it with --data"
             )
+        # Before anything is replaced.
+        saved.check(watch)
         with opening.target(to.address, source.name, force=force, resumes=False) as target:
             tables = copy_rows(source, target, watch)
             key = None
-            with opening.files(to.address, to.data) as files:
-                for count, file in enumerate(manifest.files, 1):
-                    if file.name == KEY and to.data is not None:
-                        DataFiles(to.data).put_key(b"".join(saved.blocks(file)), replace=force)
-                        key = str(to.data / KEY)
-                    elif files.write(file.name, saved.blocks(file)) != file:
-                        raise NotVerified(f"{file.name} of {path} is damaged; use another backup")
-                    watch(Step("copy", FILES, count, len(manifest.files)))
+            with files(to) as there:
+                running = running_attempts(source)
+                copy_files(archive.ArchiveFiles(saved), there, running, watch)
+            for file in manifest.files:
+                if file.name == KEY and to.data is not None:
+                    DataFiles(to.data).put_key(b"".join(saved.blocks(file)), replace=force)
+                    key = str(to.data / KEY)
             for number, table in enumerate(tables, 1):
                 wanted = manifest.tables[table.name].checksum
                 watch(Step("verify", table.name, 0, wanted.rows, number, len(tables)))
@@ -184,32 +202,50 @@ def restore(path: Path, to: Location, watch: Watch, *, force: bool = False) -> M
         len(manifest.files) - manifest.has_key,
         sum(file.size_bytes for file in manifest.files),
         tuple(manifest.missing),
-        key,
+        key=key,
     )
 
 
-def copy_files(source: FileSet, target: FileSet, watch: Watch) -> tuple[int, int]:
+def copy_files(
+    source: ReadableFiles, target: FileSet, running: frozenset[str], watch: Watch
+) -> tuple[int, int]:
     """Copy what is missing, and compare all of it; how many files and bytes there are. Blocks.
+
+    Args:
+        source: of one store.
+        target: of the other one; each has its own names for the same things.
+        running: attempts that have not ended.
+        watch: is told how far it is.
 
     Raises:
         NotVerified: a file of the target is not what the source's is.
         TaskyardError: one of them cannot be used; what was copied stays.
     """
-    count = size = 0
-    for name in source.names():
-        wanted = source.size(name)
-        if wanted is None:
+    seen = AsObjects(source, running) if target.holds_objects else AsFiles(source)
+    count = total = 0
+    for name in seen.names():
+        size = seen.size(name)
+        try:
+            wanted = digest_of(seen.blocks(name, size))
+        except FileNotFoundError:
             continue
-        if target.size(name) != wanted:
-            target.write(name, source.blocks(name, wanted))
-        if digest_of(target.blocks(name)) != digest_of(source.blocks(name, wanted)):
-            raise NotVerified(f"{name} is not what it was copied from; remove it, then go on")
-        count, size = count + 1, size + wanted
-        watch(Step("copy", FILES, count, 0))
-    return count, size
+        if target.size(name) != wanted[0] or digest_of(target.blocks(name)) != wanted:
+            target.write(name, seen.blocks(name, size))
+            if digest_of(target.blocks(name)) != wanted:
+                raise NotVerified(f"{name} was changed while it was copied; run it again")
+        count, total = count + 1, total + wanted[0]
+        watch(Step("copy", FILES, count, 0, bytes=total))
+    return count, total
 
 
-def _save_files(files: FileSet, writer: archive.ArchiveWriter, watch: Watch) -> None:
+def running_attempts(source: Source) -> frozenset[str]:
+    """The ids of the attempts that have not ended. Blocks."""
+    table = source.tables()["attempts"]
+    name, finished_at = table.names.index("id"), table.names.index("finished_at")
+    return frozenset(row[name] for row in source.rows(table) if row[finished_at] is None)
+
+
+def _save_files(files: ReadableFiles, writer: archive.ArchiveWriter, watch: Watch) -> None:
     count = 0
     for name in files.names():
         size = files.size(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from taskyard.core.errors import Unavailable
 from taskyard.store.transfer import sqlite
-from taskyard.store.transfer.address import Address, PostgresAddress, SqliteAddress
+from taskyard.store.transfer.address import Address, Location, PostgresAddress, SqliteAddress
 from taskyard.store.transfer.errors import NotEmpty
 from taskyard.store.transfer.files import DataFiles, NoFiles
 from taskyard.store.transfer.sides import FileSet, Source, Target
@@ -86,10 +86,9 @@ def target(address: Address, origin: str, *, force: bool, resumes: bool = True) 
 
 
 @contextmanager
-def files(address: Address, data: Path | None) -> Iterator[FileSet]:
-    """What belongs to a store besides its rows; nothing for a database without a directory."""
-    del address
-    yield NoFiles() if data is None else DataFiles(data)
+def directory_files(location: Location) -> Iterator[FileSet]:
+    """What is in the data directory of a store; nothing if none was named."""
+    yield NoFiles() if location.data is None else DataFiles(location.data)
 
 
 @contextmanager

@@ -68,17 +68,25 @@ class Target(Protocol):
         """Have each table go on behind its last number, and make a store of it."""
 
 
-class FileSet(Protocol):
+class ReadableFiles(Protocol):
     """What belongs to a store besides its rows: output, large answers, sources. Calls block."""
 
     def names(self) -> Iterator[str]:
         """Of all files, in order."""
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file; None if there is none."""
+        """Bytes of a file; None if there is none, or it is not known yet."""
 
     def blocks(self, name: str, most: int | None = None) -> Iterator[bytes]:
         """What a file holds; its first bytes if it is longer. Raises ``FileNotFoundError``."""
 
-    def write(self, name: str, blocks: Iterable[bytes]) -> StoredFile:
+
+class FileSet(ReadableFiles, Protocol):
+    """The same, to be filled."""
+
+    @property
+    def holds_objects(self) -> bool:
+        """Whether it takes objects; files of a data directory otherwise."""
+
+    def write(self, name: str, blocks: Iterable[bytes]) -> None:
         """Write a file durably, all of it or nothing. Raises ``StorageFull``, ``Unavailable``."""
