@@ -337,11 +337,11 @@ async def test_policies_that_take_long_to_evaluate_wait_by_themselves() -> None:
             for n in range(5)
         ]
         last = await world.submit(group="last", placement=RuleBased(f"{costly} and worker == 'w1'"))
-        assert world.dispatch.explain(last).code == "evaluating"
+        assert (await world.dispatch.explain(last)).code == "evaluating"
         plain = await world.submit(group="g9")
         assert await world.state(plain.id) == "running"
         assert await world.state(last.id) == "queued"
         await world.advance(30)
         assert await world.state(last.id) == "running"
-        assert {world.dispatch.explain(task).code for task in waiting} == {"placement"}
+        assert {(await world.dispatch.explain(task)).code for task in waiting} == {"placement"}
         assert len(worker.assigned) == 2

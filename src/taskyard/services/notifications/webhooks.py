@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
+import anyio
 from anyio.abc import TaskGroup
 
 from taskyard.core.access.principals import Caller, Role
@@ -98,6 +99,15 @@ class Webhooks:
     async def stop(self) -> None:
         """Let tries under way end for a few seconds, then give them up. May be repeated."""
         await self._sending.stop()
+
+    async def run(self, tasks: TaskGroup) -> None:
+        """Send, in this task group, until cancelled; tries under way then get a while to end."""
+        await self.start(tasks)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.stop()
 
     def wake(self) -> None:
         """There may be something new to send."""

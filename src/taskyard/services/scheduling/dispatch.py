@@ -33,6 +33,7 @@ from taskyard.ports.dispatching import (
     Running,
     WorkerRecord,
 )
+from taskyard.ports.scheduler import NoScheduler, Scheduler
 from taskyard.ports.transport import Transport
 from taskyard.ports.workspaces import GroupStore
 from taskyard.services.leadership import TermSource, no_term
@@ -75,6 +76,8 @@ class Dispatch:
         self._term = term
         self.is_active = True
         """Whether it places tasks and knows what runs. Only a leader's does."""
+        self.elsewhere: Scheduler = NoScheduler()
+        """Whoever leads while this does not."""
         self._handover = AssignmentSender(
             store, transport, assignments, kill, bus, cluster, clock, ids
         )
@@ -197,6 +200,7 @@ class Dispatch:
     async def limits_changed(self) -> None:
         """Read limits and pauses again."""
         if not self.is_active:
+            await self.elsewhere.limits_changed()
             return
         self._limits_read += 1
         turn = self._limits_read
@@ -266,11 +270,11 @@ class Dispatch:
 
     def workers(self) -> list[tuple[WorkerRecord, Capacity]]:
         """Workers here, each with what is free."""
-        return self._cluster.workers()
+        return self._cluster.workers() if self.is_active else self.elsewhere.workers()
 
     def rooms(self) -> list[Room]:
         """Workers here as places to run: tags, nodes, cores and memory that are free, runtimes."""
-        return self._cluster.rooms()
+        return self._cluster.rooms() if self.is_active else self.elsewhere.rooms()
 
     def held(self, attempt_id: AttemptId) -> Reservation | None:
         """What an attempt holds, and where; None once it has ended."""
@@ -280,8 +284,10 @@ class Dispatch:
         """Call this whenever a worker joined, left, or is drained or not any more."""
         self._watchers.append(watcher)
 
-    def explain(self, task: Task) -> Wait:
+    async def explain(self, task: Task) -> Wait:
         """Why a queued task was not chosen."""
+        if not self.is_active:
+            return await self.elsewhere.explain(task)
         ready = ready_task(task, task.seq)
         now, steps = self._clock.now(), self._steps.now()
         return self._queues.explain(ready, self._cluster.fleet, now, steps)

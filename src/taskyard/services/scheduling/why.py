@@ -33,7 +33,7 @@ class Why:
         return Explanation(task.id, task.state, code, summary, story=story)
 
     async def _queued(self, task: Task, story: tuple[str, ...]) -> Explanation:
-        wait = self._dispatch.explain(task)
+        wait = await self._dispatch.explain(task)
         ahead = await self._store.ahead_of(task, COUNT_TO)
         summary = wait.summary
         if ahead:

@@ -1,0 +1,165 @@
+"""The scheduler of another control plane, and what the leader answers to the others.
+
+A message may be lost: whoever asked goes on as if nobody led, and what the leader was to be told it
+finds in the store by itself.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from taskyard.core.errors import NotFound, NotLeading, TaskyardError
+from taskyard.core.ids import TaskId, WorkspaceName
+from taskyard.core.resources import Capacity
+from taskyard.core.scheduling.placement import Room
+from taskyard.core.scheduling.reasons import Wait
+from taskyard.core.states import TaskState
+from taskyard.core.tasks import Task
+from taskyard.ports.clock import Clock
+from taskyard.ports.dispatching import DispatchStore, WorkerLease, WorkerRecord
+from taskyard.ports.messages import LEADER, Messages
+from taskyard.ports.scheduler import ANSWERS_S, NO_LEADER
+from taskyard.ports.store import TaskStore
+from taskyard.services.scheduling.dispatch import Dispatch
+
+EXPLAIN: Final = "scheduler_explain"
+LIMITS: Final = "scheduler_limits"
+FLEET: Final = "scheduler_fleet"
+"""What the requests are for."""
+LOOK_EVERY_S: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class _Asked(Struct, frozen=True, array_like=True):
+    """Which task's wait is to be explained."""
+
+    workspace: WorkspaceName
+    task_id: TaskId
+
+
+class _Fleet(Struct, frozen=True, array_like=True):
+    """The workers here, as the leader sees them."""
+
+    workers: list[tuple[WorkerRecord, Capacity]] = []
+    rooms: list[Room] = []
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_asked: Final = msgspec.msgpack.Decoder(_Asked).decode
+_fleet: Final = msgspec.msgpack.Decoder(_Fleet).decode
+_wait: Final = msgspec.msgpack.Decoder(Wait).decode
+
+
+class LeaderEnd:
+    """Answers the other planes while this one leads.
+
+    Args:
+        dispatch: this plane's.
+        tasks: where the tasks are that are asked about.
+        messages: brings the requests.
+    """
+
+    def __init__(self, dispatch: Dispatch, tasks: TaskStore, messages: Messages) -> None:
+        self._dispatch = dispatch
+        self._tasks = tasks
+        messages.serve(EXPLAIN, self._explain)
+        messages.serve(LIMITS, self._limits_changed)
+        messages.serve(FLEET, self._tell_fleet)
+
+    async def _explain(self, payload: bytes) -> bytes:
+        asked = _asked(payload)
+        self._check()
+        task = await self._tasks.task(asked.workspace, asked.task_id)
+        if task.state is not TaskState.QUEUED:
+            raise NotFound("queued task", asked.task_id)
+        self._check()
+        return _encode(await self._dispatch.explain(task))
+
+    async def _limits_changed(self, payload: bytes) -> bytes:
+        del payload
+        self._check()
+        await self._dispatch.limits_changed()
+        return b""
+
+    async def _tell_fleet(self, payload: bytes) -> bytes:
+        del payload
+        self._check()
+        return _encode(_Fleet(self._dispatch.workers(), self._dispatch.rooms()))
+
+    def _check(self) -> None:
+        # Or it would ask another one in turn.
+        if not self._dispatch.is_active:
+            raise NotLeading
+
+
+class RemoteScheduler:
+    """Implements ``ports.scheduler.Scheduler`` where another plane leads.
+
+    Args:
+        messages: reach the leader.
+        store: knows the workers of all planes, without what is free of them.
+        clock: for pauses.
+        on_leases: told of all leases, every second.
+    """
+
+    def __init__(
+        self,
+        messages: Messages,
+        store: DispatchStore,
+        clock: Clock,
+        on_leases: Callable[[list[WorkerLease]], None] = lambda _leases: None,
+    ) -> None:
+        self._messages = messages
+        self._store = store
+        self._clock = clock
+        self._on_leases = on_leases
+        self._known = _Fleet()
+
+    async def explain(self, task: Task) -> Wait:
+        """See the port."""
+        asked = _encode(_Asked(task.workspace, task.id))
+        try:
+            return _wait(await self._messages.request(LEADER, EXPLAIN, asked, ANSWERS_S))
+        except NotFound:
+            return Wait("starting", "it is about to start")
+        except TaskyardError:
+            return NO_LEADER
+
+    async def limits_changed(self) -> None:
+        """See the port."""
+        try:
+            await self._messages.request(LEADER, LIMITS, b"", ANSWERS_S)
+        except TaskyardError as error:
+            log.info("limits_not_told", reason=str(error))
+
+    def workers(self) -> list[tuple[WorkerRecord, Capacity]]:
+        """See the port."""
+        return self._known.workers
+
+    def rooms(self) -> list[Room]:
+        """See the port."""
+        return self._known.rooms
+
+    async def run(self) -> None:
+        """Keep up with the workers of all planes, until cancelled; also while this plane leads."""
+        while True:
+            try:
+                await self.look()
+            except TaskyardError as error:
+                log.warning("workers_unknown", reason=str(error))
+            await self._clock.sleep(LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """Look once. Raises as the store does."""
+        leases = await self._store.leases()
+        self._on_leases(leases)
+        try:
+            self._known = _fleet(await self._messages.request(LEADER, FLEET, b"", ANSWERS_S))
+        except TaskyardError:
+            # Nobody leads: they are there all the same, as far as their leases hold.
+            here = [one.record for one in leases if one.left_s > 0 and one.record.state != "lost"]
+            self._known = _Fleet([(one, one.capacity) for one in here])
