@@ -137,7 +137,7 @@ class World:
         self.rooms = ClusterState(self.clock.monotonic)
         self.counters = TaskCounters(self.bus)
         self.load = Admission(max_queued, self.counters.waiting, self.clock.monotonic)
-        self.kill = KillOrders(self.transport, self.bus)
+        self.kill = KillOrders(self.transport, self.bus, self.clock)
         dispatching = self.store.dispatch
         self.assignments = Assignments(secrets, 1 << 20, containers=containers)
         self.dispatch = Dispatch(

@@ -19,12 +19,12 @@ from msgspec.structs import replace
 
 from taskyard import __version__
 from taskyard.core.circuit_breaker import CircuitRule
-from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.core.ids import WorkerId, node_id
 from taskyard.core.tasks import IMAGE_FUNCTIONS
 from taskyard.ports.clock import Clock
 from taskyard.ports.functions import ResultFiles
 from taskyard.ports.runtime import Runtime
+from taskyard.ports.transport import Transport
 from taskyard.runtimes.command.protocol import DIRECTORY
 from taskyard.runtimes.command.runtime import CommandRuntime
 from taskyard.runtimes.container.runtime import ContainerRuntime
@@ -38,7 +38,9 @@ from taskyard.server.byte_stores import byte_stores
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.containers import container_settings
 from taskyard.server.datadir import protect_data
+from taskyard.server.duties import duties_of_leader, loops_of_all, write_refusals
 from taskyard.server.engine_workers import EngineRuntime, host_workers
+from taskyard.server.membership import Membership, membership
 from taskyard.server.messaging import messages_between_planes, own_plane_id
 from taskyard.server.metrics import CountedSender, Metrics
 from taskyard.server.outbound import Outbound
@@ -62,7 +64,6 @@ from taskyard.worker.worker import Worker
 
 WORKER: Final = WorkerId("local")
 """The worker inside the server; the same in every life, so that it finds its attempts again."""
-USES_EVERY_S: Final = 60.0
 STOP_S: Final = 15.0
 """Seconds for one part to stop."""
 
@@ -120,28 +121,30 @@ async def assemble(
     async with AsyncExitStack() as stack:
         storage = await _opened(settings, metrics, stack)
         store = storage.store
-        messages = await _messages(settings, data, metrics, stack)
+        messages = await _messages(settings, storage, metrics, stack)
+        member = await stack.enter_async_context(membership(settings, storage, messages, clock))
 
         directories = AttemptDirectories(data / "attempts")
         files = LogFiles(directories.root, recycle=directories.recycle)
-        stores, transport = byte_stores(settings, files), LocalTransport()
+        transport = _transport(member, store, clock)
+        stores = byte_stores(
+            settings, files, None if member is None else member.output(files, store.dispatch)
+        )
         stack.push_async_callback(_last, stores.close)
         stack.push_async_callback(_last, transport.close)
         sender = CountedSender(Outbound(allow_private=settings.webhooks_may_go_private), metrics)
         stack.push_async_callback(_last, sender.close)
         wired = wire(
             settings,
-            Adapters(store, stores, transport, sender, clock, ids, storage.plane),
+            Adapters(store, stores, transport, sender, clock, ids, storage.plane, member),
             metrics,
         )
         engine = wired.engine
-        stack.push_async_callback(_last, partial(_write_refusals, engine))
+        stack.push_async_callback(_last, partial(write_refusals, engine))
         stack.callback(engine.bus.close)
         await wired.encryption.check()
         await _learn(wired, store, metrics)
-        await engine.dispatch.load()
         await engine.functions.load()
-        await wired.rescue.load()
         await transport.serve(wired.gateway)
 
         keeper = LogKeeper(files, shipper=stores.shipper)
@@ -157,7 +160,7 @@ async def assemble(
         )
         circuit = CircuitRule(settings.circuit_max_failures, settings.circuit_reset_s)
         worker = Worker(
-            WORKER,
+            WORKER if member is None else member.worker_id,
             hostname=socket.gethostname(),
             version=__version__,
             capacity=within_holdings(offered, holdings),
@@ -199,9 +202,9 @@ async def assemble(
         loops = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(loops.cancel_scope.cancel)
         keep = partial(_keep, loops, clock, metrics)
-        for name, loop in _background(wired, metrics).items():
+        for name, loop in loops_of_all(wired, metrics).items():
             keep(name, loop)
-        await engine.webhooks.start(loops)
+        await wired.leadership.start(duties_of_leader(wired, metrics, loops, member), loops)
         stack.push_async_callback(_last, engine.webhooks.stop)
         await keeper.start()
         stack.push_async_callback(_last, keeper.stop)
@@ -229,13 +232,21 @@ async def _opened(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -
     return storage
 
 
+def _transport(member: Membership | None, store: Repositories, clock: Clock) -> Transport:
+    """Reaches the workers beside this control plane, and those beside others if there are any."""
+    local = LocalTransport()
+    return local if member is None else member.transport(local, store.tasks, clock)
+
+
 async def _messages(
-    settings: Settings, data: Path, metrics: Metrics, stack: AsyncExitStack
+    settings: Settings, storage: Storage, metrics: Metrics, stack: AsyncExitStack
 ) -> NatsMessages | None:
     """The connection to other control planes, if there is to be one. Raises as ``assemble``."""
-    plane_id = await own_plane_id(data)
-    # With a store of its own, a plane is an installation by itself.
-    installation = str(plane_id)
+    data, plane_id, installation = settings.data.absolute(), storage.plane, storage.installation
+    if plane_id is None:
+        # With a store of its own, a plane is an installation by itself.
+        plane_id = await own_plane_id(data)
+        installation = str(plane_id)
     messages = await stack.enter_async_context(
         messages_between_planes(settings.nats, data, installation, plane_id)
     )
@@ -260,28 +271,6 @@ async def _learn(wired: Wired, store: Repositories, metrics: Metrics) -> None:
     await wired.counters.load(store.dispatch)
     await engine.output.load()
     metrics.watch(wired.counters.by_workspace, engine.dispatch.workers, engine.output.by_workspace)
-
-
-def _background(wired: Wired, metrics: Metrics) -> dict[str, Loop]:
-    """What runs behind the engine until it is cancelled."""
-    engine, objects = wired.engine, wired.object_sweep
-    return {
-        **({} if objects is None else {"objects": objects.run}),
-        "dispatch": engine.dispatch.run,
-        "due": wired.due.run,
-        "rescue": wired.rescue.run,
-        "leases": wired.leases.run,
-        "clock": wired.clock_watch.run,
-        "retention": wired.prune.run,
-        "output_totals": engine.output.run,
-        "bundles": wired.bundle_sweep.run,
-        "lists": engine.lists.run,
-        "builds": engine.functions.run,
-        "jobs": wired.job_keeping.run,
-        "triggers": wired.triggers.run,
-        "lag": metrics.measure_lag,
-        "token_uses": partial(_write_uses, engine),
-    }
 
 
 def _keep(loops: TaskGroup, clock: Clock, metrics: Metrics, name: str, loop: Loop) -> None:
@@ -347,25 +336,6 @@ def function_limits(settings: Settings) -> PoolLimits:
         memory_bytes=settings.function_memory_bytes,
         result_bytes=settings.function_result_bytes,
     )
-
-
-async def _write_uses(engine: Engine) -> None:
-    """Note now and then when tokens were last used, and how often attempts were refused."""
-    while True:
-        await anyio.sleep(USES_EVERY_S)
-        try:
-            await engine.access.write_uses()
-        except (Unavailable, Overloaded) as error:
-            log.warning("token_uses_not_written", reason=str(error))
-        await _write_refusals(engine)
-
-
-async def _write_refusals(engine: Engine) -> None:
-    """Note what was gathered last, before the store is closed."""
-    try:
-        await engine.audit.write_refusals()
-    except Unavailable as error:
-        log.warning("refusals_not_written", reason=str(error))
 
 
 async def _last(end: Callable[[], Awaitable[None]]) -> None:

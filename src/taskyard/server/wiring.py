@@ -12,6 +12,7 @@ from taskyard.dialects.fastlane.mapping import ORIGIN as FASTLANE
 from taskyard.dialects.fastlane.reports import FastlaneReporter
 from taskyard.dialects.greencloud.headers import HEADERS as GREENCLOUD_HEADERS
 from taskyard.ports.clock import Clock, Ids
+from taskyard.ports.dispatching import ONLY_PLANE
 from taskyard.ports.outgoing import HttpSender
 from taskyard.ports.transport import Transport
 from taskyard.runtimes.function.building import LocalBuilder
@@ -20,6 +21,7 @@ from taskyard.runtimes.function.unpacking import UnpackLimits
 from taskyard.server.byte_stores import ByteStores
 from taskyard.server.containers import container_rule, container_settings
 from taskyard.server.mail import SmtpMail
+from taskyard.server.membership import Membership
 from taskyard.server.metrics import Metrics
 from taskyard.server.pools import core_pools
 from taskyard.server.settings import Settings
@@ -40,6 +42,7 @@ from taskyard.services.functions.triggers import Triggers
 from taskyard.services.functions.version_builder import ImagePuller
 from taskyard.services.jobs.job_timers import JobTimers
 from taskyard.services.jobs.jobs import Jobs
+from taskyard.services.leadership import AlwaysLeader, Leadership, TermSource, no_term
 from taskyard.services.lists import Lists
 from taskyard.services.notifications.bus import Bus, Listener
 from taskyard.services.notifications.webhooks import Webhooks
@@ -49,9 +52,11 @@ from taskyard.services.scheduling.assignments import Assignments
 from taskyard.services.scheduling.cluster_state import ClusterState
 from taskyard.services.scheduling.counters import TaskCounters
 from taskyard.services.scheduling.dispatch import Dispatch
+from taskyard.services.scheduling.fleet_watch import FleetWatch
 from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.scheduling.leases import Leases
 from taskyard.services.scheduling.output_quota import OutputQuota
+from taskyard.services.scheduling.remote_scheduler import LeaderEnd, RemoteScheduler
 from taskyard.services.scheduling.rescue import Rescue
 from taskyard.services.scheduling.rule_budget import PolicyPace, RuleBudgetSource
 from taskyard.services.scheduling.timers import ClockWatch, Timers
@@ -80,6 +85,8 @@ class Adapters:
     ids: Ids
     plane: PlaneId | None = None
     """This control plane among those that share the store; None if it is the only one."""
+    member: Membership | None = None
+    """This control plane among several; None if there is only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,15 @@ class Wired:
 
     engine: Engine
     gateway: WorkerGateway
+    leadership: Leadership
+    """Whether this control plane leads."""
+    kill: KillOrders
     rescue: Rescue
+    """Judges workers where there is one control plane."""
+    fleet: FleetWatch | None
+    """The same of several; None if there is only one."""
+    elsewhere: RemoteScheduler | None
+    """Whoever leads, seen from another control plane; None if there is only one."""
     leases: Leases
     clock_watch: ClockWatch
     due: Timers
@@ -109,10 +124,13 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     store, clock, ids = adapters.store, adapters.clock, adapters.ids
     tasks, groups, dispatching = store.tasks, store.groups, store.dispatch
     bus, rooms = Bus(), ClusterState(time.monotonic)
+    member = adapters.member
+    leadership: Leadership = AlwaysLeader(clock) if member is None else member.leadership
+    term = _term_of(leadership)
     counters = TaskCounters(bus)
     load = Admission(settings.max_queued, counters.waiting, time.monotonic)
     bus.listen(_drain(load))
-    kill = KillOrders(adapters.transport, bus)
+    kill = KillOrders(adapters.transport, bus, clock)
     encryption, access, secrets, audit = wire_access(settings, store, clock)
     rules = work_rules(settings)
     tell(rules)
@@ -143,8 +161,9 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         ids,
         Pools(core_pools(settings.pools)),
         RuleBudgetSource(settings.placement_steps),
+        term,
     )
-    due = Timers(dispatching, bus, clock)
+    due = Timers(dispatching, bus, clock, term)
     hooks = store.webhooks
     webhooks = Webhooks(
         hooks,
@@ -217,9 +236,9 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         quotas=settings.greencloud.quotas(),
     )
     triggers = Triggers(
-        store.function_resources, store.invocations, invocations, store.parking, bus, clock
+        store.function_resources, store.invocations, invocations, store.parking, bus, clock, term
     )
-    job_timers = JobTimers(store.jobs, bus, clock, webhooks.wake)
+    job_timers = JobTimers(store.jobs, bus, clock, webhooks.wake, term)
     engine = Engine(
         tasks=submits,
         lists=Lists(store.lists, submits, dispatch, bus, clock),
@@ -247,12 +266,33 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         invocations=invocations,
     )
     job_timers.report_with(FASTLANE, FastlaneReporter(settings.fastlane, engine.logs))
-    leases = Leases(dispatching, rooms, clock, time.monotonic)
+    beside = None if member is None else member.beside
+    leases = Leases(dispatching, rooms, clock, time.monotonic, beside)
     return Wired(
         engine=engine,
         gateway=WorkerGateway(
-            dispatching, tasks, assignments, dispatch, kill, rooms, leases, bus, clock, ids, calls
+            dispatching,
+            tasks,
+            assignments,
+            dispatch,
+            kill,
+            rooms,
+            leases,
+            bus,
+            clock,
+            ids,
+            calls,
+            beside,
+            ONLY_PLANE if member is None else member.plane_id,
         ),
+        leadership=leadership,
+        kill=kill,
+        fleet=(
+            None
+            if member is None
+            else FleetWatch(dispatching, tasks, dispatch, kill, bus, clock, time.monotonic, term)
+        ),
+        elsewhere=None if member is None else _elsewhere(member, dispatch, store, clock),
         rescue=Rescue(dispatching, dispatch, kill, rooms, leases, bus, clock, time.monotonic),
         leases=leases,
         clock_watch=ClockWatch(
@@ -281,6 +321,22 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         triggers=triggers,
         identities=identities,
     )
+
+
+def _term_of(leadership: Leadership) -> TermSource:
+    """In which term this plane leads; no property is looked up where it never changes."""
+    return no_term if isinstance(leadership, AlwaysLeader) else lambda: leadership.term
+
+
+def _elsewhere(
+    member: Membership, dispatch: Dispatch, store: Repositories, clock: Clock
+) -> RemoteScheduler:
+    """Connect this plane's scheduler with those of the others; it places nothing until it leads."""
+    remote = RemoteScheduler(member.messages, store.dispatch, clock, member.planes.learn)
+    LeaderEnd(dispatch, store.tasks, member.messages)
+    dispatch.elsewhere = remote
+    dispatch.drop()
+    return remote
 
 
 def _admission(identities: Identities, quota: OutputQuota) -> Callable[[WorkspaceName], None]:

@@ -64,6 +64,7 @@ class Triggers:
 
     async def run(self) -> None:
         """Until cancelled."""
+        self._followed = None
         async with anyio.create_task_group() as loops:
             loops.start_soon(self._settling)
             loops.start_soon(self._firing)

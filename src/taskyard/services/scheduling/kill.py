@@ -6,6 +6,7 @@ from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change
 from taskyard.core.ids import AttemptId, WorkerId
 from taskyard.core.states import TaskState
+from taskyard.ports.clock import Clock
 from taskyard.ports.errors import WorkerUnreachable
 from taskyard.ports.runtime import KillOrder
 from taskyard.ports.store import CancelOutcome
@@ -13,12 +14,14 @@ from taskyard.ports.transport import Transport
 from taskyard.services.notifications.bus import Bus
 
 SENT_AT_ONCE = 500
+REPEAT_S = 0.5
 
 
 class KillOrders:
     """Kills on their way. An order is idempotent, so repeating it makes up for lost ones."""
 
-    def __init__(self, transport: Transport, bus: Bus) -> None:
+    def __init__(self, transport: Transport, bus: Bus, clock: Clock) -> None:
+        self._clock = clock
         self._transport = transport
         self._pending: dict[AttemptId, tuple[WorkerId, KillOrder]] = {}
         bus.listen(self._forget_ended)
@@ -62,6 +65,12 @@ class KillOrders:
     async def repeat(self) -> None:
         """Send again what has not led to an end yet."""
         await self.send(list(self._pending)[:SENT_AT_ONCE])
+
+    async def run(self) -> None:
+        """Repeat what was ordered here, until cancelled."""
+        while True:
+            await self._clock.sleep(REPEAT_S)
+            await self.repeat()
 
     @property
     def pending_count(self) -> int:
