@@ -16,7 +16,7 @@ from taskyard.ports.errors import TimedOut, Unreachable
 from taskyard.ports.messages import LEADER
 from taskyard.transport.nats import connection as nats_connections
 from taskyard.transport.nats.connection import NatsUnavailable
-from taskyard.transport.nats.messages import NatsMessages, nats_messages
+from taskyard.transport.nats.messages import WAITING, NatsMessages, nats_messages
 from taskyard.transport.nats.options import NatsOptions, TlsFiles, nats_options
 
 pytestmark = pytest.mark.anyio
@@ -281,3 +281,24 @@ def _certificate(root: Path) -> tuple[Path, Path]:
         capture_output=True,
     )
     return cert, key
+
+
+async def test_more_than_can_be_taken_or_sent_is_dropped_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood costs messages, and neither memory nor the connection."""
+    monkeypatch.setattr(nats_connections, "PENDING_BYTES", 20_000)
+    with nats_server(tmp_path) as server:
+        async with _two(server.url) as (a, b):
+            heard: list[bytes] = []
+            b.listen("changes", heard.append)
+            for _ in range(WAITING + 500):
+                a.publish("changes", bytes(200))
+            assert a.dropped >= 499
+            sent = WAITING + 500 - a.dropped
+            await eventually_async(lambda: len(heard) + b.dropped, lambda seen: seen == sent)
+            assert b.dropped > 0
+            a.publish("changes", b"afterwards")
+            await eventually_async(lambda: heard[-1:] == [b"afterwards"])
+            assert await _answers(a)
+            assert (a.connects, b.connects) == (1, 1)

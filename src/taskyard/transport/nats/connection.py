@@ -29,7 +29,7 @@ PING_S: Final = 2
 PINGS: Final = 2
 LOOK_S: Final = 0.5
 TOLD_EVERY_S: Final = 30.0
-"""How often the log tells that there is still no connection."""
+"""How often the log tells that there is still no connection, or that messages are lost."""
 PENDING_BYTES: Final = 32 << 20
 """What may wait to be handled, for each subscription; more is dropped."""
 DRAIN_S: Final = 2.0
@@ -61,7 +61,8 @@ class NatsConnection:
         self.connects = 0
         """Connections made so far."""
         self.dropped = 0
-        """Messages that arrived and were dropped because too many waited."""
+        """Messages that were lost here because there were too many."""
+        self._told_dropped_at = -TOLD_EVERY_S
 
     @property
     def is_connected(self) -> bool:
@@ -101,6 +102,13 @@ class NatsConnection:
         if not self.is_connected:
             raise Unreachable("NATS cannot be reached at the moment")
         await self._sending(self._client.publish(subject, payload, reply))
+
+    def count_dropped(self, reason: str) -> None:
+        """A message was lost here; the log tells that now and then."""
+        self.dropped += 1
+        if anyio.current_time() - self._told_dropped_at > TOLD_EVERY_S:
+            self._told_dropped_at = anyio.current_time()
+            log.warning("nats_messages_dropped", reason=reason, total=self.dropped)
 
     async def first(self) -> None:
         """Make the first connection. Raises ``NatsUnavailable`` that tells what is wrong."""
@@ -207,8 +215,7 @@ class NatsConnection:
         from nats.errors import SlowConsumerError  # noqa: PLC0415 - an extra
 
         if isinstance(error, SlowConsumerError):
-            self.dropped += 1
-            log.warning("nats_messages_dropped", reason="more arrive than can be handled")
+            self.count_dropped("more arrive than can be handled")
             return
         self._last_error = error
         if self.is_connected:

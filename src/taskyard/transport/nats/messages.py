@@ -87,7 +87,6 @@ class NatsMessages:
         self._life = secrets.token_hex(4)
         self._numbers = itertools.count()
         self._leading = 0
-        self._unsent = 0
         self.requests: Counter[tuple[str, str]] = Counter()
         """Requests made so far, by what for and what became of them."""
         connection.on_lost = self._lost
@@ -110,7 +109,7 @@ class NatsMessages:
     @property
     def dropped(self) -> int:
         """Messages lost here because more came than could be handled or sent."""
-        return self.connection.dropped + self._unsent
+        return self.connection.dropped
 
     async def open(self) -> None:
         """Take messages."""
@@ -127,8 +126,7 @@ class NatsMessages:
                     (f"{self._root}.{what}", encode(Published(self._plane_id, payload)))
                 )
             except anyio.WouldBlock:
-                self._unsent += 1
-                log.warning("nats_messages_dropped", reason="more are published than can be sent")
+                self.connection.count_dropped("more are published than can be sent")
 
     def listen(self, what: str, listener: MessageListener) -> None:
         """Have a listener take what other planes publish under this word."""
