@@ -106,7 +106,12 @@ async def test_who_waits_elsewhere_learns_of_the_end(planes: Planes) -> None:
         group.start_soon(wait)
         here.builder.go.set()
         await here.functions.built(ADA, "f", 1, 30)
-        await eventually_async(lambda: bool(planes.clock.advance(0.25) or found))
+
+        def told() -> bool:
+            planes.clock.advance(0.25)
+            return bool(found)
+
+        await eventually_async(told)
     assert found[0].state is BuildState.READY
     assert (await there.functions.log(ADA, "f", 1)).text == "seen\nbuilt\n"
 

@@ -23,7 +23,7 @@ ONE = AttemptId("01988a00-0000-7000-8000-000000000001")
 OUT, ERR = Stream.STDOUT, Stream.STDERR
 
 
-class Elsewhere:
+class OtherPlane:
     """What runs beside another control plane."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class World:
         (root / "attempts").mkdir()
         self.files = LogFiles(root / "attempts", poll_s=0.001, idle_poll_s=0.001)
         self.objects = FileObjectStore(root / "objects")
-        self.elsewhere = Elsewhere()
+        self.elsewhere = OtherPlane()
         self.layered = LayeredOutput(self.files, ObjectOutput(self.objects), self.elsewhere)
 
     async def end(self) -> None:
