@@ -27,6 +27,7 @@ SELECT * FROM unnest(
 
 -- name: attempts_with_tasks
 -- Locked, in an order that all keep: what is decided by these rows holds until it is committed.
+-- Both kinds of rows: of one that is not locked, an older version may be seen than of the other.
 SELECT coalesce(json_agg(json_build_array(
        lease_token, attempt_state, number, finished_at, started_at,
        seq, task_id, workspace, group_name, state, priority, current_attempt,
@@ -36,7 +37,7 @@ FROM (SELECT a.lease_token, a.state AS attempt_state, a.number, a.finished_at, a
              t.current_attempt, t.kill_requested_at, t.failure_count, t.expires_at, t.spec, a.id
       FROM attempts AS a JOIN tasks AS t ON t.seq = a.task_seq
       WHERE a.id = ANY (ARRAY(SELECT jsonb_array_elements_text(readable_json(?))))
-      ORDER BY t.seq FOR UPDATE OF t) AS wanted;
+      ORDER BY t.seq FOR UPDATE) AS wanted;
 
 -- name: end_attempt
 -- Without triggers, what is kept of output is counted here.
