@@ -26,7 +26,7 @@ from taskyard.store.transfer.address import Location, PostgresAddress, SqliteAdd
 from taskyard.store.transfer.checking import check_store
 from taskyard.store.transfer.engine import Step
 from taskyard.store.transfer.errors import NotAStore
-from taskyard.store.transfer.moves import back_up, copy_store, restore
+from taskyard.store.transfer.procedures import back_up, copy_store, restore
 from taskyard.worker.output.archive import write_archive
 from taskyard.worker.output.log_files import LogFiles
 from taskyard.worker.output.result_files import ResultFiles

@@ -29,7 +29,7 @@ from taskyard.store.transfer.errors import (
     SchemaMismatch,
     WrongAddress,
 )
-from taskyard.store.transfer.moves import Moved, copy_store
+from taskyard.store.transfer.procedures import Moved, copy_store
 
 KILLED: Final = """
 import os, signal, sys
@@ -37,7 +37,7 @@ from pathlib import Path
 from taskyard.store.transfer import engine
 from taskyard.store.transfer.address import parse_address
 from taskyard.store.transfer.address import Location
-from taskyard.store.transfer.moves import copy_store
+from taskyard.store.transfer.procedures import copy_store
 
 engine.BATCH_ROWS = 20
 left = int(sys.argv[3])

@@ -33,7 +33,7 @@ from taskyard.store.transfer.errors import (
     SchemaMismatch,
     WrongAddress,
 )
-from taskyard.store.transfer.moves import back_up, copy_store, restore
+from taskyard.store.transfer.procedures import back_up, copy_store, restore
 from taskyard.store.transfer.tables import Checksum
 
 

@@ -17,7 +17,7 @@ from taskyard.cli.quantities import format_size
 if TYPE_CHECKING:
     from taskyard.store.transfer.address import Address, Location
     from taskyard.store.transfer.engine import Step
-from taskyard.store.transfer.moves import Moved
+from taskyard.store.transfer.procedures import Moved
 
 DATABASE: Final = "TASKYARD_DATABASE"
 """The server's setting, in the environment; those of its password begin with it."""

@@ -79,7 +79,7 @@ class ObjectFiles:
 
 @contextmanager
 def files_of(location: Location) -> Iterator[FileSet]:
-    """What belongs to a store besides its rows; see ``store.transfer.moves.Files``."""
+    """What belongs to a store besides its rows; see ``store.transfer.procedures.Files``."""
     if not isinstance(location.address, PostgresAddress):
         with directory_files(location) as files:
             yield files

@@ -32,7 +32,7 @@ def backup(
     location = location_of(data, database, password_file)
     with reported(), shown_progress(quiet=as_json) as watch:
         from taskyard.server.stored_files import files_of  # noqa: PLC0415 - loads slowly
-        from taskyard.store.transfer.moves import back_up  # noqa: PLC0415 - as above
+        from taskyard.store.transfer.procedures import back_up  # noqa: PLC0415 - as above
 
         result = back_up(location, file, watch, files=files_of, force=force)
     if result.missing:
@@ -69,7 +69,7 @@ def restore(
     location = location_of(data, database, password_file)
     with reported(), shown_progress(quiet=as_json) as watch:
         from taskyard.server.stored_files import files_of  # noqa: PLC0415 - loads slowly
-        from taskyard.store.transfer.moves import restore as put_back  # noqa: PLC0415 - as above
+        from taskyard.store.transfer.procedures import restore as put_back  # noqa: PLC0415 - as above
 
         result = put_back(file, location, watch, files=files_of, force=force)
     return moved(result, "restored").print(as_json=as_json)

@@ -95,7 +95,7 @@ def copy(
         from taskyard.server.stored_files import files_of  # noqa: PLC0415 - loads slowly
         from taskyard.store.transfer.address import SqliteAddress  # noqa: PLC0415 - as above
         from taskyard.store.transfer.file_names import KEY  # noqa: PLC0415 - as above
-        from taskyard.store.transfer.moves import copy_store  # noqa: PLC0415 - as above
+        from taskyard.store.transfer.procedures import copy_store  # noqa: PLC0415 - as above
 
         result = copy_store(
             _location(here, data),
