@@ -40,6 +40,7 @@ from taskyard.server.containers import container_settings
 from taskyard.server.datadir import protect_data
 from taskyard.server.duties import duties_of_leader, loops_of_all, write_refusals
 from taskyard.server.engine_workers import EngineRuntime, host_workers
+from taskyard.server.feeding import begin_feed
 from taskyard.server.membership import Membership, membership
 from taskyard.server.messaging import messages_between_planes, own_plane_id
 from taskyard.server.metrics import CountedSender, Metrics
@@ -143,7 +144,7 @@ async def assemble(
         stack.push_async_callback(_last, partial(write_refusals, engine))
         stack.callback(engine.bus.close)
         await wired.encryption.check()
-        await _learn(wired, store, metrics)
+        fed = await _learn(wired, storage, member, metrics, clock)
         await engine.functions.load()
         await transport.serve(wired.gateway)
 
@@ -202,7 +203,7 @@ async def assemble(
         loops = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(loops.cancel_scope.cancel)
         keep = partial(_keep, loops, clock, metrics)
-        for name, loop in loops_of_all(wired, metrics).items():
+        for name, loop in (fed | loops_of_all(wired, metrics)).items():
             keep(name, loop)
         await wired.leadership.start(duties_of_leader(wired, metrics, loops, member), loops)
         stack.push_async_callback(_last, engine.webhooks.stop)
@@ -265,12 +266,20 @@ async def _work_root(data: Path, stack: AsyncExitStack) -> Path | None:
     return root.path
 
 
-async def _learn(wired: Wired, store: Repositories, metrics: Metrics) -> None:
-    """Begin with the numbers that the store has, and show them. Raises as it does."""
+async def _learn(
+    wired: Wired, storage: Storage, member: Membership | None, metrics: Metrics, clock: Clock
+) -> dict[str, Loop]:
+    """Begin with the numbers that the store has, and show them. Raises as it does.
+
+    Answers with the loops that keep them current, where others change them too.
+    """
     engine = wired.engine
-    await wired.counters.load(store.dispatch)
+    fed = await begin_feed(storage, wired, None if member is None else member.messages, clock)
+    if not fed:
+        await wired.counters.load(storage.store.dispatch)
     await engine.output.load()
     metrics.watch(wired.counters.by_workspace, engine.dispatch.workers, engine.output.by_workspace)
+    return fed
 
 
 def _keep(loops: TaskGroup, clock: Clock, metrics: Metrics, name: str, loop: Loop) -> None:

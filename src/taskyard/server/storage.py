@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from taskyard.core.errors import Conflict, InvalidInput, StoreDamaged
 from taskyard.core.ids import PlaneId
+from taskyard.ports.changes import ChangeLog
 from taskyard.server.settings import Settings
 from taskyard.store.sql.repositories import Repositories
 from taskyard.store.sqlite.database import FILE_NAME
@@ -53,6 +54,8 @@ class Storage:
     """
 
     store: Repositories
+    changes: ChangeLog | None = None
+    """What all control planes commit; None if there is only one."""
     plane: PlaneId | None = None
     """This control plane among those of its installation; None if there is only one."""
 
@@ -73,7 +76,8 @@ class Storage:
             )
             self.reserve = sqlite.reserve
         else:
-            self._opened = _postgres_store(settings, on_commit, own_process=own_process)
+            self._opened = postgres = _postgres_store(settings, on_commit, own_process=own_process)
+            self.changes = postgres.changes
             self.reserve = Reserve(self._data, 0)
             self._lock = DirectoryLock(self._data)
         self.store = self._opened
@@ -82,6 +86,10 @@ class Storage:
     def installation(self) -> str:
         """Names the installation among those that share a message server."""
         return getattr(self._opened, "installation_id", "")
+
+    def on_announced(self, tell: Callable[[], None]) -> None:
+        """Call this after every commit of this process that is in the log of changes."""
+        self._opened.writer.on_announced = tell
 
     async def open(self) -> None:
         """Open it, bring its schema up to date, begin to serve.

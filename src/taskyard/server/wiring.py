@@ -1,18 +1,18 @@
 """Builds the engine out of its services and the adapters they stand on; starts nothing."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from taskyard.core.changes import Change
-from taskyard.core.ids import PlaneId, WorkspaceName
+from taskyard.core.ids import AttemptId, PlaneId, WorkspaceName
 from taskyard.core.scheduling.pools import Pools
 from taskyard.core.states import TaskState
 from taskyard.dialects.fastlane.mapping import ORIGIN as FASTLANE
 from taskyard.dialects.fastlane.reports import FastlaneReporter
 from taskyard.dialects.greencloud.headers import HEADERS as GREENCLOUD_HEADERS
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.dispatching import ONLY_PLANE
+from taskyard.ports.dispatching import ONLY_PLANE, DispatchStore
 from taskyard.ports.outgoing import HttpSender
 from taskyard.ports.transport import Transport
 from taskyard.runtimes.function.building import LocalBuilder
@@ -123,14 +123,16 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     """All services, connected. The bus's listeners are told of changes in the order below."""
     store, clock, ids = adapters.store, adapters.clock, adapters.ids
     tasks, groups, dispatching = store.tasks, store.groups, store.dispatch
-    bus, rooms = Bus(), ClusterState(time.monotonic)
+    bus, rooms = Bus(fed=adapters.plane is not None), ClusterState(time.monotonic)
     member = adapters.member
     leadership: Leadership = AlwaysLeader(clock) if member is None else member.leadership
     term = _term_of(leadership)
     counters = TaskCounters(bus)
     load = Admission(settings.max_queued, counters.waiting, time.monotonic)
     bus.listen(_drain(load))
-    kill = KillOrders(adapters.transport, bus, clock)
+    kill = KillOrders(
+        adapters.transport, bus, clock, None if member is None else _running(dispatching)
+    )
     encryption, access, secrets, audit = wire_access(settings, store, clock)
     rules = work_rules(settings)
     tell(rules)
@@ -337,6 +339,15 @@ def _elsewhere(
     dispatch.elsewhere = remote
     dispatch.drop()
     return remote
+
+
+def _running(store: DispatchStore) -> Callable[[], Awaitable[frozenset[AttemptId]]]:
+    """Reads which attempts have not ended."""
+
+    async def read() -> frozenset[AttemptId]:
+        return frozenset(one.attempt.id for one in await store.running())
+
+    return read
 
 
 def _admission(identities: Identities, quota: OutputQuota) -> Callable[[WorkspaceName], None]:

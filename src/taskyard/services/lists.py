@@ -5,7 +5,7 @@ changes. The status of an entry only moves forward, so it does not matter that a
 of while the list is being read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import anyio
@@ -47,7 +47,9 @@ class Lists:
         self._known: dict[ListKey, int | None] = {}
         self._lists: dict[ListKey, TaskList] = {}
         self._doubtful: set[ListKey] = set()
-        bus.listen(self._on_changes)
+        self.doubted: Callable[[ListKey], None] = self._doubtful.add
+        """Called with a list that somebody else added to. It is read again by :meth:`refresh`."""
+        bus.listen(self._on_changes, self._doubt_all)
 
     async def open(
         self, key: ListKey, owner: str, *, most: int, concurrency_limit: int | None
@@ -118,6 +120,32 @@ class Lists:
             return (await self.add(caller, key, retried(task), retry_of=task.id)).task_id
         except NotFound:
             return None  # a group that is no list
+
+    async def refresh(self, name: str | None) -> None:
+        """Read a list again that others changed, ``WORKSPACE/GROUP``; all of them for None.
+
+        Raises as the store does.
+        """
+        for key in list(self._lists):
+            if name is None or name == f"{key.workspace}/{key.group}":
+                self._doubtful.add(key)
+        await self._read_doubtful()
+
+    def forget_limits(self, _key: str | None = None) -> None:
+        """Others may have given lists other limits: say them again when they are opened."""
+        self._known.clear()
+
+    async def _read_doubtful(self) -> None:
+        for key in list(self._doubtful):
+            doubted = self._lists.get(key)
+            if doubted is None:
+                self._doubtful.discard(key)
+            elif doubted.ready.is_set():  # two reads at once would lose what happens between
+                await self._read(doubted)
+
+    def _doubt_all(self) -> None:
+        """Changes were missed."""
+        self._doubtful.update(self._lists)
 
     async def look(self, key: ListKey) -> TaskList:
         """The list; the object is live and goes on changing. Raises as the store does."""
@@ -192,12 +220,7 @@ class Lists:
 
         Lists that may be wrong are read again, for those who watch and never ask.
         """
-        for key in list(self._doubtful):
-            doubted = self._lists.get(key)
-            if doubted is None:
-                self._doubtful.discard(key)
-            elif doubted.ready.is_set():  # two reads at once would lose what happens between
-                await self._read(doubted)
+        await self._read_doubtful()
         for key, shown in list(self._lists.items()):
             if dropped := shown.dropped:
                 shown.dropped = []
@@ -236,5 +259,8 @@ class Lists:
             return
         for change in changes:
             shown = lists.get(ListKey(change.workspace, change.group))
-            if shown is not None:
-                shown.apply(change)
+            if shown is None:
+                continue
+            shown.apply(change)
+            if self._bus.fed and change.kind == "submitted" and not shown.has(change.seq):
+                self.doubted(shown.key)

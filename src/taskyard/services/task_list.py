@@ -79,6 +79,10 @@ class TaskList:
                 self.entries = dict(sorted(self.entries.items()))
             self._changed()
 
+    def has(self, seq: int) -> bool:
+        """Whether it lists the task at this position."""
+        return seq in self._numbers
+
     def remove(self, numbers: Sequence[int]) -> None:
         """Remove these from view; unknown ones are ignored."""
         if self._early is not None:

@@ -163,7 +163,7 @@ class TaskProjection:
         """While tasks are on their way here: what happened to those not in the projection yet."""
         self._awaited = 0
         """How many are on their way."""
-        engine.bus.listen(self._on_changes)
+        engine.bus.listen(self._on_changes, self._forget_all)
 
     @contextmanager
     def expecting(self) -> Iterator[None]:
@@ -297,6 +297,13 @@ class TaskProjection:
         self._rows[task.id] = row
         for change in late:
             self._apply(row, change)
+
+    def _forget_all(self) -> None:
+        """Changes were missed: what is active is read again when somebody looks."""
+        for forgotten in (self._rows, self._unknown, self._late):
+            forgotten.clear()
+        self._foreign.clear()
+        self._loaded.clear()
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
         rows = self._rows

@@ -249,8 +249,7 @@ async def _placed(call: Call, row: TaskRow) -> None:
     """Wait until a task was placed, or never will be."""
     bus = call.cluster.engine.bus
     while row.attempt_id is None and row.ended is None and not bus.closed:
-        changed = bus.changed(row.task_id)
-        await changed.wait()
+        await bus.woken(bus.changed(row.task_id))
 
 
 async def _forget(call: Call, task_id: TaskId) -> None:

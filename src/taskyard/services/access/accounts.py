@@ -58,6 +58,8 @@ class Accounts:
         self.authenticate_token = authentication.authenticate_token
         self.authenticate_password = authentication.authenticate_password
         self.write_uses = authentication.write_uses
+        self.token_changed = authentication.token_changed
+        self.user_changed = authentication.user_changed
         self.limiter = authentication.limiter
         self.admit: Callable[[WorkspaceName], None] = lambda _workspace: None
         """Raises ``Conflict`` for a workspace that may not be served beside those there are."""

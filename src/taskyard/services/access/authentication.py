@@ -1,9 +1,9 @@
 """Tells who is asking, from the credential that came along. On the path of every request.
 
 A credential that was seen before costs a hash and a dictionary look-up; nothing is awaited. What
-is remembered is exact, not merely recent: nobody else has the store written, so that
-every revoked token and changed password passes through :meth:`Authentication.forget_token` or
-:meth:`~Authentication.forget_user`. Expiry is looked at each time.
+is remembered is exact, not merely recent: every revoked token and changed password passes through
+:meth:`Authentication.forget_token` or :meth:`~Authentication.forget_user`, those of other control
+planes as soon as their commit is announced. Expiry is looked at each time.
 
 A password that was seen before is accepted at once where it came from before. From elsewhere it
 passes the pauses for guessing first: otherwise guesses at passwords in use would cost nothing.
@@ -195,6 +195,31 @@ class Authentication:
         self._revision += 1
         for digest in [d for d, known in self._users.items() if known.user == name]:
             del self._users[digest]
+
+    def token_changed(self, token_id: str | None) -> None:
+        """A token was revoked elsewhere; None: any may have been."""
+        if token_id is None:
+            self._forget_all(self._tokens, "token ")
+        else:
+            self.forget_token(token_id)
+            self.end(f"token {token_id}")
+
+    def user_changed(self, name: str | None) -> None:
+        """A user was removed elsewhere, or its password changed; None: any may have been."""
+        if name is None:
+            self._forget_all(self._users, "user ")
+        else:
+            self.forget_user(name)
+            self.end(f"user {name}")
+
+    def _forget_all(self, known: dict[bytes, KnownCredential], kind: str) -> None:
+        """Verify all again; what lasts of them ends, and its clients come back."""
+        self._revision += 1
+        known.clear()
+        dev = {one.credential for one in (*self._dev_tokens.values(), *self._dev_users.values())}
+        for text, credential in list(self._credentials.items()):
+            if text.startswith(kind) and credential not in dev:
+                self.end(text)
 
     def end(self, text: str) -> None:
         """A credential, ``token`` or ``user`` and its id, has ended: so does what lasts of it."""

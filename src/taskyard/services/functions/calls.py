@@ -11,7 +11,7 @@ from taskyard.core.access.principals import Caller
 from taskyard.core.attempts import Ended, Report
 from taskyard.core.changes import Change
 from taskyard.core.errors import Conflict, NotAuthenticated, NotFound
-from taskyard.core.functions.functions import CallRequest, CallResult
+from taskyard.core.functions.functions import GROUP_PREFIX, CallRequest, CallResult
 from taskyard.core.ids import AttemptId, TaskId
 from taskyard.core.resources import Resources
 from taskyard.core.states import TERMINAL, Reason, TaskState
@@ -20,10 +20,14 @@ from taskyard.ports.clock import Clock
 from taskyard.ports.functions import FunctionStore, ResultFiles
 from taskyard.services.access.credential_lifetime import watched, while_valid
 from taskyard.services.functions.functions import Functions
-from taskyard.services.notifications.bus import Bus
+from taskyard.services.notifications.bus import LOOK_AGAIN_S, Bus
 from taskyard.services.tasks.tasks import Tasks
 
 KILL_GRACE_S: Final = 1.0
+ENDED_KEPT: Final = 2_000
+"""Ends that are kept for those who have not begun to wait, and answers until they are announced."""
+FRESH_BYTES: Final = 16 << 20
+"""Answers that are kept until their ends are announced. Others are read from the store."""
 
 
 class FunctionPaused(Conflict):
@@ -46,7 +50,7 @@ class CallFailed(Conflict):
         super().__init__(message or f"the call is {state.value}")
 
 
-Outcome = tuple[Change, CallResult | None]
+Outcome = tuple[TaskState, CallResult | None]
 
 
 class Calls:
@@ -68,7 +72,11 @@ class Calls:
         self._clock = clock
         self._waiting: dict[TaskId, asyncio.Future[Outcome | None]] = {}
         self._fresh: dict[AttemptId, CallResult] = {}
-        """What was stored a moment ago, while the changes are announced."""
+        """What was stored a moment ago, until the changes are announced."""
+        self._fresh_bytes = 0
+        self._ended: dict[TaskId, TaskState] = {}
+        """Where there is a feed, a call may have ended before its submit returns."""
+        self._bus = bus
         bus.listen(self._on_changes)
 
     def prepare(
@@ -121,23 +129,38 @@ class Calls:
             task = await while_valid(self._clock, caller, waited)
             answered = task.state in TERMINAL
             return task, await self.result(caller, task.id) if answered else None
-        # Nothing was awaited since the commit: its end cannot have been announced yet.
         loop = asyncio.get_running_loop()
         future = self._waiting[task.id] = loop.create_future()
+        # Nothing was awaited since the commit: unless there is a feed, its end is still to come.
+        ended = self._ended.pop(task.id, None)
+        if ended is not None:
+            future.set_result((ended, None))
         # A cancel scope would cost ten times as much.
         timer = loop.call_later(wait_s, _give_up, future)
         try:
             with watched(self._clock, caller, partial(_withdraw, future)):
-                found = await future
+                found = await self._outcome(caller, task.id, future)
         finally:
             timer.cancel()
             self._waiting.pop(task.id, None)
         if found is None:
             return task, None
-        change, result = found
+        state, result = found
         if result is not None and result.body is not None:
-            return replace(task, state=change.state), result
+            return replace(task, state=state), result
         return await self._tasks.get(caller, task.id), await self.result(caller, task.id)
+
+    async def _outcome(
+        self, caller: Caller, task_id: TaskId, future: "asyncio.Future[Outcome | None]"
+    ) -> Outcome | None:
+        """What the future is set to; where an end may be missed, look for it now and then."""
+        if not self._bus.fed:
+            return await future
+        while not (await asyncio.wait({future}, timeout=LOOK_AGAIN_S))[0]:
+            task = await self._tasks.get(caller, task_id)
+            if task.state in TERMINAL:
+                return task.state, None
+        return await future
 
     async def result(self, caller: Caller, task_id: TaskId) -> CallResult:
         """What a call answered.
@@ -169,22 +192,40 @@ class Calls:
         for report in reports:
             if isinstance(report, Ended) and report.result is not None:
                 self._fresh[report.attempt_id] = report.result
+                self._fresh_bytes += len(report.result.body or b"")
+        while self._fresh_bytes > FRESH_BYTES or len(self._fresh) > ENDED_KEPT:
+            self._take(next(iter(self._fresh)))
 
     def announced(self) -> None:
-        """The announcement is over."""
-        self._fresh.clear()
+        """The announcement is over, unless it is the feed's to make."""
+        if not self._bus.fed:
+            self._fresh.clear()
+            self._fresh_bytes = 0
+
+    def _take(self, attempt_id: AttemptId | None) -> CallResult | None:
+        result = None if attempt_id is None else self._fresh.pop(attempt_id, None)
+        if result is not None:
+            self._fresh_bytes -= len(result.body or b"")
+        return result
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
-        if not self._waiting:
+        fed = self._bus.fed
+        if not self._waiting and not fed:
             return
         for change in changes:
-            if change.state in TERMINAL:
-                future = self._waiting.pop(change.task_id, None)
-                if future is not None and not future.done():
-                    result = None
-                    if change.state is TaskState.SUCCEEDED and change.attempt_id is not None:
-                        result = self._fresh.get(change.attempt_id)
-                    future.set_result((change, result))
+            if change.state not in TERMINAL:
+                continue
+            result = self._take(change.attempt_id)
+            if change.state is not TaskState.SUCCEEDED:
+                result = None
+            future = self._waiting.pop(change.task_id, None)
+            if future is not None:
+                if not future.done():
+                    future.set_result((change.state, result))
+            elif fed and change.group.startswith(GROUP_PREFIX):
+                self._ended[change.task_id] = change.state
+                if len(self._ended) > ENDED_KEPT:
+                    del self._ended[next(iter(self._ended))]
 
 
 def _withdraw(future: asyncio.Future[Outcome | None]) -> None:

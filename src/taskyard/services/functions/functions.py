@@ -75,6 +75,8 @@ class Functions:
         self._clock = clock
         self._known: dict[tuple[WorkspaceName, str], Function] = {}
         """Those not deleted, by name and by id."""
+        self._revision = 0
+        """Counts what this process has changed: what was read before may be older."""
         self._images: set[tuple[FunctionId, int]] = set()
         """Versions that are images."""
         self._builds = Builds(
@@ -82,10 +84,20 @@ class Functions:
         )
 
     async def load(self) -> None:
-        """Load the stored functions. Call once, before anything else."""
-        for function in await self._store.everything():
+        """Load the stored functions: before anything else, and when others changed some.
+
+        Raises as the store does.
+        """
+        while True:
+            revision = self._revision
+            functions = await self._store.everything()
+            images = await self._store.image_versions()
+            if revision == self._revision:
+                break
+        self._known.clear()
+        for function in functions:
             self._know(function)
-        self._images |= await self._store.image_versions()
+        self._images |= images
 
     async def run(self) -> None:
         """Build until cancelled, beginning with what an earlier process left unbuilt."""
@@ -360,6 +372,7 @@ class Functions:
         return await self.version(caller, function.id, number)
 
     def _know(self, function: Function) -> Function:
+        self._revision += 1
         if function.deleted_at is None:
             self._known[function.workspace, function.name] = function
             self._known[function.workspace, function.id] = function
@@ -372,5 +385,6 @@ class Functions:
             self._know(function)
 
     def _forget(self, function: Function) -> None:
+        self._revision += 1
         self._known.pop((function.workspace, function.name), None)
         self._known.pop((function.workspace, function.id), None)

@@ -60,7 +60,9 @@ class Triggers:
         """Functions whose calls may have something to settle; all of them while not known."""
         self._news = anyio.Event()
         self._moved = anyio.Event()
-        bus.listen(self._on_changes)
+        self._revision = 0
+        """Counts what may make ``_followed`` wrong while it is read."""
+        bus.listen(self._on_changes, self.look_again)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -71,8 +73,16 @@ class Triggers:
 
     def follow(self, function_id: str) -> None:
         """A function has a new trigger."""
+        self._revision += 1
         if self._followed is not None:
             self._followed.add(function_id)
+
+    def look_again(self) -> None:
+        """Look at what is stored: triggers, schedules or ends of calls were missed."""
+        self._revision += 1
+        self._followed = None
+        self._news.set()
+        self._moved.set()
 
     def schedules_changed(self) -> None:
         """One may fire earlier than all others."""
@@ -92,7 +102,7 @@ class Triggers:
             self._news = anyio.Event()
             try:
                 if self._followed is None:
-                    self._followed = await self._function_resources.followed()
+                    await self._learn_followed()
                 await self._settle_all()
             except (Unavailable, Overloaded) as error:
                 log.warning("triggers_paused", reason=str(error))
@@ -100,6 +110,12 @@ class Triggers:
                 continue
             with anyio.move_on_after(LOOK_EVERY_S):
                 await self._news.wait()
+
+    async def _learn_followed(self) -> None:
+        revision = self._revision
+        followed = await self._function_resources.followed()
+        if revision == self._revision:
+            self._followed = followed
 
     async def _settle_all(self) -> None:
         after = 0

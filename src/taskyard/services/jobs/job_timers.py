@@ -57,7 +57,7 @@ class JobTimers:
         self._look = True
         self._news = anyio.Event()
         self._moved = anyio.Event()
-        self._stop_listening = bus.listen(self._on_changes)
+        self._stop_listening = bus.listen(self._on_changes, self.look_again)
 
     def report_with(self, origin: str, reporter: Reporter) -> None:
         """Let a dialect word the messages about its jobs. Before :meth:`run`."""
@@ -72,6 +72,12 @@ class JobTimers:
 
     def starts_changed(self) -> None:
         """A job was put that may start earlier than all others."""
+        self._moved.set()
+
+    def look_again(self) -> None:
+        """Look at what is stored: changes were missed."""
+        self._look = True
+        self._news.set()
         self._moved.set()
 
     def close(self) -> None:

@@ -1,6 +1,8 @@
 """The announcement of committed changes inside one process.
 
-Whoever commits calls :meth:`Bus.publish`; the scheduler, watchers, followers and webhooks hang off
+Whoever commits calls :meth:`Bus.publish`. Where several control planes share a database, that says
+nothing: the feed of each (``change_feed.py``) announces what all of them committed, its own changes
+among them, in one order. Either way the scheduler, watchers, followers and webhooks hang off
 it. Publishing never waits: a listener is called at once, a subscriber that reads too slowly loses
 changes and learns how many (:class:`Gap`), and a waiter on one task costs a dictionary look-up.
 Subscribers of other workspaces cost nothing, and of very many of one workspace a few are woken at a
@@ -25,6 +27,9 @@ from taskyard.core.changes import Change
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 
+LOOK_AGAIN_S: Final = 5.0
+"""How long a waiter trusts that it is woken, where others announce what they committed."""
+
 Listener = Callable[[Sequence[Change]], None]
 """Called with every batch as it is published; must return quickly and not wait."""
 
@@ -37,11 +42,17 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
+def _nothing() -> None:
+    """Whoever listens misses nothing that matters."""
+
+
 class Gap(Struct, frozen=True):
-    """Stands in a subscription for changes its reader was too slow to take."""
+    """Stands in a subscription for changes that its reader was too slow to take, or nobody was
+    told of.
+    """
 
     missed: int
-    """How many; at least 1."""
+    """How many, as far as that is known; at least 1."""
 
 
 class Subscription:
@@ -73,6 +84,11 @@ class Subscription:
                 self._waiting.append(change)
         return bool(self._waiting or self._missed)
 
+    def _miss(self) -> None:
+        """Nobody knows what there was to take: at least one change."""
+        self._missed += 1
+        self._rouse()
+
     def _close(self) -> None:
         self._closed = True
         self._rouse()
@@ -101,10 +117,16 @@ class Subscription:
 
 
 class Bus:
-    """Announces committed changes to the subscribers in this process."""
+    """Announces committed changes to the subscribers in this process.
 
-    def __init__(self) -> None:
+    Args:
+        fed: a feed announces them, not whoever commits; it may miss some, and says so.
+    """
+
+    def __init__(self, *, fed: bool = False) -> None:
+        self.fed = fed
         self._listeners: list[Listener] = []
+        self._on_missed: list[Callable[[], None]] = []
         self._wide: dict[WorkspaceName | None, set[Subscription]] = {}
         """Subscribers to many tasks, by workspace; None for those of all."""
         self._drowsy: dict[WorkspaceName | None, dict[Subscription, None]] = {}
@@ -116,6 +138,11 @@ class Bus:
         self._closed = False
 
     def publish(self, changes: Sequence[Change]) -> None:
+        """Announce what was committed here; where there is a feed, that does. Never raises."""
+        if not self.fed:
+            self.announce(changes)
+
+    def announce(self, changes: Sequence[Change]) -> None:
         """Announce committed changes, in order. Never waits and never raises.
 
         A listener that raises is reported in the log; everybody else still hears.
@@ -130,6 +157,20 @@ class Bus:
         if self._narrow or self._events:
             for change in changes:
                 self._tell_task(change)
+
+    def missed(self) -> None:
+        """Have everybody look at what is stored: changes were missed. Never raises."""
+        for look in tuple(self._on_missed):
+            try:
+                look()
+            except Exception:
+                log.exception("bus_listener_failed", listener=repr(look))
+        for some in (*self._wide.values(), *self._narrow.values()):
+            for subscription in some:
+                subscription._miss()  # noqa: SLF001 - as in publish
+        for event in list(self._events.values()):
+            event.set()
+        self._events.clear()
 
     def _tell_wide(self, changes: Sequence[Change]) -> None:
         for workspace in (None, *dict.fromkeys(change.workspace for change in changes)):
@@ -171,13 +212,21 @@ class Bus:
         if event is not None:
             event.set()
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` with every batch from now on; answers with what ends that."""
+    def listen(
+        self, listener: Listener, missed: Callable[[], None] = _nothing
+    ) -> Callable[[], None]:
+        """Call ``listener`` with every batch from now on; answers with what ends that.
+
+        ``missed`` is called when there was something that the listener was not told of, and never
+        will be. It must return quickly.
+        """
         self._listeners.append(listener)
+        self._on_missed.append(missed)
 
         def stop() -> None:
             if listener in self._listeners:
                 self._listeners.remove(listener)
+                self._on_missed.remove(missed)
 
         return stop
 
@@ -244,7 +293,8 @@ class Bus:
     async def wait_for(self, task_id: TaskId, look: Callable[[], Awaitable[T | None]]) -> T:
         """Call ``look`` now and after every change of the task until it answers with something.
 
-        The caller sets the deadline. Raises ``Unavailable`` if the bus is closed before.
+        Where there is a feed, also after every :data:`LOOK_AGAIN_S`. The caller sets the deadline.
+        Raises ``Unavailable`` if the bus is closed before.
         """
         while True:
             event = self.changed(task_id)
@@ -253,6 +303,14 @@ class Bus:
                 return found
             if self._closed:
                 raise Unavailable("the service is stopping")
+            await self.woken(event)
+
+    async def woken(self, event: anyio.Event) -> None:
+        """Wait for an event of :meth:`changed`, or until it is time to look again all the same."""
+        if not self.fed:
+            await event.wait()
+            return
+        with anyio.move_on_after(LOOK_AGAIN_S):
             await event.wait()
 
     @property

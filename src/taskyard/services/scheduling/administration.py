@@ -35,6 +35,14 @@ class Workers:
         """All that ever joined and were not forgotten, as stored."""
         return await self._store.workers()
 
+    async def drains_changed(self) -> None:
+        """Learn which workers are drained, as others may have said. Raises as the store does."""
+        stored = await self._store.workers()
+        known = {record.id: record.draining for record, _ in self._dispatch.workers()}
+        for record in stored:
+            if known.get(record.id) != record.draining:
+                self._dispatch.drained(record.id, draining=record.draining)
+
     async def drain(self, caller: Caller, worker_id: WorkerId) -> tuple[WorkerRecord, Capacity]:
         """Drain a worker: it takes nothing new, and what runs there continues.
 
@@ -66,19 +74,29 @@ class Workers:
 
 
 class Maintenance:
-    """The switch. What was read once is remembered: this process alone writes it."""
+    """The switch. What was read once is remembered; who changes it elsewhere says so."""
 
     def __init__(self, store: MaintenanceStore, audit: Audit, clock: Clock) -> None:
         self._store = store
         self._audit = audit
         self._clock = clock
         self._known: MaintenanceRecord | None = None
+        self._revision = 0
+
+    def forget(self) -> None:
+        """It may have been switched by another control plane."""
+        self._known = None
+        self._revision += 1
 
     async def state(self) -> MaintenanceRecord:
         """The current state. Raises as the store does."""
-        if self._known is None:
-            self._known = await self._store.read()
-        return self._known
+        known = self._known
+        if known is None:
+            revision = self._revision
+            known = await self._store.read()
+            if revision == self._revision:
+                self._known = known
+        return known
 
     async def set(self, caller: Caller, *, is_on: bool) -> MaintenanceRecord:
         """Switch it; twice is as good as once. Raises ``NotAllowed``, or as the store does."""
@@ -88,10 +106,11 @@ class Maintenance:
         except NotAllowed as error:
             await self._audit.not_allowed(caller, error, action)
             raise
-        self._known = None
-        self._known = await self._store.put(is_on=is_on, now=self._clock.now())
+        self.forget()
+        record = await self._store.put(is_on=is_on, now=self._clock.now())
+        self.forget()
         await self._audit.done(caller, action, "", workspace=INSTALLATION)
-        return self._known
+        return record
 
 
 class ParkedEntries:

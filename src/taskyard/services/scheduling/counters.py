@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from taskyard.core.changes import Change
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.states import WAITING, TaskState
+from taskyard.ports.changes import Counts
 from taskyard.ports.dispatching import DispatchStore
 from taskyard.services.notifications.bus import Bus
 
@@ -19,7 +20,12 @@ class TaskCounters:
 
     async def load(self, store: DispatchStore) -> None:
         """Begin with what the store has. Call once, before anything changes."""
-        for (workspace, state), total in (await store.counts()).items():
+        self.replace(await store.counts())
+
+    def replace(self, counts: Counts) -> None:
+        """Begin with these, as of the moment from which changes are announced."""
+        self._counts.clear()
+        for (workspace, state), total in counts.items():
             self._counts[workspace][state] = total
 
     def waiting(self, workspace: WorkspaceName) -> int:

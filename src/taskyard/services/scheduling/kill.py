@@ -1,9 +1,11 @@
 """Orders the end of running attempts, and repeats an order until its attempt has ended."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change
+from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.core.ids import AttemptId, WorkerId
 from taskyard.core.states import TaskState
 from taskyard.ports.clock import Clock
@@ -15,13 +17,22 @@ from taskyard.services.notifications.bus import Bus
 
 SENT_AT_ONCE = 500
 REPEAT_S = 0.5
+PATIENCE = 20
+"""Rounds of orders that lead to nothing, until the store is asked whether there is anything left to
+kill."""
+
+Running = Callable[[], Awaitable[AbstractSet[AttemptId]]]
 
 
 class KillOrders:
     """Kills on their way. An order is idempotent, so repeating it makes up for lost ones."""
 
-    def __init__(self, transport: Transport, bus: Bus, clock: Clock) -> None:
+    def __init__(
+        self, transport: Transport, bus: Bus, clock: Clock, running: Running | None = None
+    ) -> None:
+        """Prepare; ``running`` reads which attempts have not ended, if ends may be missed."""
         self._clock = clock
+        self._running = running
         self._transport = transport
         self._pending: dict[AttemptId, tuple[WorkerId, KillOrder]] = {}
         bus.listen(self._forget_ended)
@@ -68,9 +79,28 @@ class KillOrders:
 
     async def run(self) -> None:
         """Repeat what was ordered here, until cancelled."""
+        rounds = 0
         while True:
             await self._clock.sleep(REPEAT_S)
             await self.repeat()
+            rounds = rounds + 1 if self._pending else 0
+            if rounds >= PATIENCE:
+                rounds = 0
+                await self._forget_over()
+
+    async def _forget_over(self) -> None:
+        """Forget orders whose attempts have ended without our being told."""
+        if self._running is None:
+            return
+        # Read later than these were noted; one that is noted meanwhile may not be in it yet.
+        noted = list(self._pending)
+        try:
+            running = await self._running()
+        except (Unavailable, Overloaded):
+            return
+        for attempt_id in noted:
+            if attempt_id not in running:
+                self._pending.pop(attempt_id, None)
 
     @property
     def pending_count(self) -> int:

@@ -38,7 +38,7 @@ class Timers:
         self._bus = bus
         self._clock = clock
         self._wake = anyio.Event()
-        self._stop_listening = bus.listen(self._on_changes)
+        self._stop_listening = bus.listen(self._on_changes, self.look)
 
     async def run(self) -> None:
         """Until cancelled."""

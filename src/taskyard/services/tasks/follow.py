@@ -156,11 +156,13 @@ class Follow:
             if not (wait or followed.is_behind):
                 yield CaughtUp(followed.attempt.number)
                 return
-            if not await self._news(changed, followed) and not followed.is_behind:
+            news = await self._news(changed, followed)
+            if not news and not followed.is_behind:
                 yield Ping()
             if self._bus.closed:
                 return
-            if changed.is_set():
+            # Also after a while without any news: the one about the end may have been missed.
+            if changed.is_set() or not (news or followed.is_behind):
                 changed = self._bus.changed(task_id)
                 followed.attempt = await self._store.attempt(caller.workspace, followed.attempt.id)
                 await followed.locate()

@@ -32,5 +32,5 @@ ORDER BY c.position;
 DELETE FROM changes WHERE position IN (
     SELECT position FROM changes
     WHERE at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - :kept_us
-    ORDER BY position LIMIT :limit
+    ORDER BY position LIMIT :limit FOR UPDATE SKIP LOCKED
 );
