@@ -342,6 +342,27 @@ def test_a_sound_database_is_found_sound(url: str) -> None:
     assert finding.entries == ("task_labels default/k/999 there is no such task",)
 
 
+def test_a_backup_replaces_a_store_only_by_force(tmp_path: Path, url: str) -> None:
+    """An unfinished one is begun again without."""
+    for name, count in (("a", 5), ("b", 3)):
+        fill(tmp_path / name, many_rows(count))
+    copy_store(located(tmp_path / "a"), at(url), unwatched)
+    file = tmp_path / "taskyard.tar"
+    back_up(located(tmp_path / "b"), file, unwatched)
+    with pytest.raises(NotEmpty, match="holds a store already"):
+        restore(file, at(url), unwatched)
+    assert read_back(url, tmp_path / "c") == checksums(tmp_path / "a")
+
+    def watch(step: Step) -> None:
+        if step.phase == "verify":
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        restore(file, at(url), watch, force=True)
+    restore(file, at(url), unwatched)
+    assert read_back(url, tmp_path / "d") == checksums(tmp_path / "b")
+
+
 def test_a_damaged_backup_replaces_nothing(tmp_path: Path, url: str) -> None:
     """It is read before anything is touched."""
     fill(tmp_path / "a", many_rows(5))

@@ -64,8 +64,9 @@ def target(address: Address, origin: str, *, force: bool, resumes: bool = True) 
     """
     with ExitStack() as stack:
         if isinstance(address, PostgresAddress):
-            afresh = force or not resumes
-            yield stack.enter_context(_postgres_target(address, origin, afresh=afresh))
+            yield stack.enter_context(
+                _postgres_target(address, origin, force=force, resumes=resumes)
+            )
             return
         directory = address.directory
         if (directory / "PG_VERSION").exists():
@@ -105,7 +106,9 @@ def _postgres_source(address: PostgresAddress, *, unused: bool) -> Iterator[Sour
 
 
 @contextmanager
-def _postgres_target(address: PostgresAddress, origin: str, *, afresh: bool) -> Iterator[Target]:
+def _postgres_target(
+    address: PostgresAddress, origin: str, *, force: bool, resumes: bool
+) -> Iterator[Target]:
     from taskyard.store.transfer import postgres  # noqa: PLC0415 - an optional dependency
 
     name = str(address)
@@ -113,4 +116,4 @@ def _postgres_target(address: PostgresAddress, origin: str, *, afresh: bool) -> 
         postgres.lock_for_copy(connection, name)
         postgres.prepare(connection, address.database)
         postgres.check_unused(connection, name)
-        yield postgres.PostgresTarget(connection, name, origin, afresh=afresh)
+        yield postgres.PostgresTarget(connection, name, origin, force=force, resumes=resumes)

@@ -129,7 +129,9 @@ class PostgresSnapshot:
 class PostgresTarget:
     """A database in the making: marked, so that no server opens it."""
 
-    def __init__(self, connection: Connection, name: str, origin: str, *, afresh: bool) -> None:
+    def __init__(
+        self, connection: Connection, name: str, origin: str, *, force: bool, resumes: bool
+    ) -> None:
         """Go on with the copy from this origin that was left here, or begin it.
 
         The schema is there and current; the caller closes the connection.
@@ -138,7 +140,8 @@ class PostgresTarget:
             connection: in autocommit, with the lock of copies.
             name: what to call it.
             origin: what is copied.
-            afresh: empty it first.
+            force: empty it first, whatever is in it.
+            resumes: go on with an unfinished copy, instead of beginning again.
 
         Raises:
             NotEmpty: there is a store in it, or another unfinished copy.
@@ -146,9 +149,9 @@ class PostgresTarget:
         self.name = name
         self._connection = connection
         with translated(name), connection.transaction():
-            self._begin(origin, afresh=afresh)
+            self._begin(origin, force=force, resumes=resumes)
 
-    def _begin(self, origin: str, *, afresh: bool) -> None:
+    def _begin(self, origin: str, *, force: bool, resumes: bool) -> None:
         connection = self._connection
         is_marked = _run(
             connection,
@@ -156,12 +159,12 @@ class PostgresTarget:
             (UNFINISHED,),
         ).fetchone()
         tables = _tables(connection)
-        if not is_marked or afresh:
-            if not afresh and (filled := _filled(connection, tables)):
-                raise NotEmpty(
-                    f"{self.name} holds a store already (its table {filled} has rows); "
-                    "name an empty database, or replace everything in this one with --force"
-                )
+        if not is_marked and not force and (filled := _filled(connection, tables)):
+            raise NotEmpty(
+                f"{self.name} holds a store already (its table {filled} has rows); "
+                "name an empty database, or replace everything in this one with --force"
+            )
+        if not is_marked or force or not resumes:
             names = ", ".join(sorted({*tables, *_ephemeral(connection)}))
             _run(connection, f"TRUNCATE {names}")
             _run(connection, "DROP TABLE IF EXISTS transfer")
