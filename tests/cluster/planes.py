@@ -1,0 +1,204 @@
+"""Several control planes of one installation, each a real server, and what befalls them."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from served import Served
+
+import postgres
+from eventually import eventually
+from natsserver import NatsServer, nats_server
+
+TIMEOUT_S = 10.0
+
+
+class Planes:
+    """An installation on a PostgreSQL and a NATS server of its own.
+
+    Args:
+        root: for the planes' data directories.
+        database: the server, and the name of the database on it.
+        nats: the message server.
+        count: of planes.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        database: tuple[postgres.PostgresServer, str],
+        nats: NatsServer,
+        count: int = 3,
+    ) -> None:
+        self.postgres, self.database = database
+        self.nats = nats
+        url = self.postgres.url(self.database)
+        options = ("--database", url, "--nats", nats.url, "--slots", "8")
+        self.all = [Served(root / f"plane{number}", *options) for number in range(count)]
+        self._frozen: dict[int, list[int]] = {}
+
+    def start(self) -> None:
+        """Start them together, and wait until each takes requests."""
+        for one in self.all:
+            one.start()
+        for one in self.all:
+            one.await_ready()
+
+    def end(self) -> None:
+        """Leave nothing of them behind."""
+        for number in list(self._frozen):
+            self.thaw(number)
+        for one in self.all:
+            one.end()
+
+    def client(self, number: int) -> httpx2.Client:
+        """An administrator's client of one plane."""
+        client = self.all[number].client()
+        client.timeout = httpx2.Timeout(TIMEOUT_S)
+        return client
+
+    def ask(self, method: str, path: str, **more: Any) -> httpx2.Response:
+        """Ask planes in turn until one answers; fails if none does for a minute."""
+        deadline = time.monotonic() + 60
+        number = 0
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx2.TransportError), self.client(number) as client:
+                answer = client.request(method, path, **more)
+                if answer.status_code != 503:
+                    return answer
+            number = (number + 1) % len(self.all)
+            time.sleep(0.05)
+        raise AssertionError(f"no control plane answered {method} {path}")
+
+    # What befalls them
+
+    def kill(self, number: int) -> None:
+        """SIGKILL for the plane; its store process ends by itself, what it runs goes on."""
+        self.thaw(number)
+        self.all[number].kill()
+
+    def start_again(self, number: int) -> None:
+        """After :meth:`kill`; it may take its time."""
+        self.all[number].start()
+
+    def freeze(self, number: int) -> None:
+        """SIGSTOP for the plane and its store process."""
+        pids = [self.all[number].pid, *_children_writing(self.all[number].pid)]
+        self._frozen[number] = pids
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self, number: int) -> None:
+        """Let it go on, if it was frozen."""
+        for pid in self._frozen.pop(number, []):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def cut_database(self) -> None:
+        """End every connection to the database."""
+        self.postgres.run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            self.database,
+        )
+
+    def restart_nats(self) -> None:
+        """Kill the message server, and start it again on the same port."""
+        self.nats.stop()
+        self.nats.start()
+
+    # What the store says
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """What a query on the store's tables answers."""
+        return self.postgres.run(f"SET search_path = taskyard; {sql}", self.database)
+
+    def leader(self) -> str | None:
+        """The plane that leads by the store's clock; None if there is none."""
+        found = self.postgres.run(
+            "SELECT plane_id FROM taskyard.leadership WHERE expires_at >"
+            " extract(epoch FROM clock_timestamp()) * 1000000",
+            self.database,
+        )
+        return str(found[0][0]) if found else None
+
+    def number_of(self, plane: str) -> int | None:
+        """Which of :attr:`all` goes by this name."""
+        for number, one in enumerate(self.all):
+            path = one.data / "plane.json"
+            if path.exists() and json.loads(path.read_text())["plane"] == plane:
+                return number
+        return None
+
+    def await_leader(self) -> str:
+        """The plane that leads, as soon as one does."""
+        leader = eventually(self.leader, lambda found: found is not None, within_s=20)
+        assert leader is not None
+        return leader
+
+
+def _children_writing(pid: int) -> list[int]:
+    """The store process of a server."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                command = stat.with_name("cmdline").read_bytes()
+                if b"store.sql.writer" in command:
+                    found.append(int(stat.parent.name))
+    return found
+
+
+@contextlib.contextmanager
+def installation(root: Path, count: int = 3) -> Iterator[Planes]:
+    """A running installation."""
+    server = postgres.server()
+    with nats_server(root) as nats:
+        planes = Planes(root, (server, postgres.new_database()), nats, count)
+        try:
+            planes.start()
+            yield planes
+        finally:
+            planes.end()
+
+
+def one_after_another(planes: Planes, chance: random.Random, until: float) -> Iterator[str]:
+    """Faults in turns, each followed by what mends it; yields what was done.
+
+    Args:
+        planes: whom they befall.
+        chance: decides.
+        until: of ``time.monotonic()``; none begins later.
+    """
+    while time.monotonic() < until:
+        number = chance.randrange(len(planes.all))
+        leader = planes.leader()
+        if leader is not None and chance.random() < 0.5:
+            number = planes.number_of(leader) or 0
+        match chance.randrange(5):
+            case 0 | 1:
+                planes.kill(number)
+                time.sleep(chance.uniform(0, 6))
+                planes.start_again(number)
+                planes.all[number].await_ready()
+                yield f"killed {number}"
+            case 2:
+                planes.freeze(number)
+                time.sleep(chance.uniform(1, 9))
+                planes.thaw(number)
+                yield f"froze {number}"
+            case 3:
+                planes.restart_nats()
+                yield "restarted nats"
+            case _:
+                planes.cut_database()
+                yield "cut the database"
+        time.sleep(chance.uniform(0.2, 1.5))
