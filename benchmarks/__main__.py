@@ -29,6 +29,7 @@ from benchmarks.figures import (
     messages,
     peers,
     placing,
+    postgresql,
     shares,
     submits,
     watching,
@@ -56,6 +57,7 @@ FIGURES: tuple[Figure, ...] = (
     shares,
     fastlane,
     drove,
+    postgresql,
     peers,
 )
 RESULTS = Path(__file__).resolve().parent / "results"

