@@ -53,18 +53,18 @@ class Client(threading.Thread):
         self._most = most
         self._hook = hook
         self._chance = random.Random(number)
-        self._stop = threading.Event()
+        self._told_to_stop = threading.Event()
 
     def finish(self) -> None:
         """End once what was begun is acknowledged."""
-        self._stop.set()
+        self._told_to_stop.set()
         self.join(_GIVE_UP_S + 30)
         assert not self.is_alive()
 
     def run(self) -> None:
         """See the class."""
         for count in range(self._most):
-            if self._stop.is_set():
+            if self._told_to_stop.is_set():
                 return
             mark = f"m{self._number}-{count}"
             answer = self._insist("POST", "/tasks", self._body(mark))

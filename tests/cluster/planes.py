@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -46,9 +47,14 @@ class Planes:
 
     def start(self) -> None:
         """Start them together, and wait until each takes requests."""
-        for one in self.all:
+        first, *others = self.all
+        first.start()
+        first.await_ready()
+        for one in others:
+            one.data.mkdir(mode=0o711)
+            shutil.copy(first.data / "secret.key", one.data)
             one.start()
-        for one in self.all:
+        for one in others:
             one.await_ready()
 
     def end(self) -> None:

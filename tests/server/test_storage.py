@@ -1,5 +1,6 @@
 """Where the state is: data directories and databases are never mixed up."""
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,12 @@ import postgres
 from taskyard.core.errors import Conflict, InvalidInput, StoreDamaged, StoreInUse
 from taskyard.server.settings import Settings
 from taskyard.server.storage import PLANE_FILE, Storage
+from taskyard.services.access.encryption import (
+    Encryption,
+    KeyFile,
+    SecretKeyMissing,
+    SecretKeyWrong,
+)
 from taskyard.store.sqlite.database import FILE_NAME
 
 pytestmark = pytest.mark.anyio
@@ -96,6 +103,26 @@ async def test_a_spoilt_name_is_told(tmp_path: Path, database: str) -> None:
     with pytest.raises(StoreDamaged, match="cannot be read"):
         async with opened(tmp_path, database):
             pytest.fail("opened")
+
+
+async def test_planes_have_one_key(tmp_path: Path, database: str) -> None:
+    """The first one makes it; others are refused without it, or with another one."""
+
+    def encryption(storage: Storage, name: str) -> Encryption:
+        return Encryption(KeyFile(tmp_path / name / "secret.key"), storage.store.access.sample)
+
+    async with opened(tmp_path / "a", database) as storage:
+        await storage.check_key(encryption(storage, "a"))
+        await storage.check_key(encryption(storage, "a"))
+    async with opened(tmp_path / "b", database) as storage:
+        with pytest.raises(SecretKeyMissing, match=r"copy secret\.key from another one"):
+            await storage.check_key(encryption(storage, "b"))
+        assert not (tmp_path / "b" / "secret.key").exists()
+        KeyFile(tmp_path / "b" / "secret.key").create()
+        with pytest.raises(SecretKeyWrong, match=r"replace its secret\.key"):
+            await storage.check_key(encryption(storage, "b"))
+        shutil.copy(tmp_path / "a" / "secret.key", tmp_path / "b")
+        await storage.check_key(encryption(storage, "b"))
 
 
 @pytest.mark.parametrize(

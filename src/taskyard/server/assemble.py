@@ -143,7 +143,7 @@ async def assemble(
         engine = wired.engine
         stack.push_async_callback(_last, partial(write_refusals, engine))
         stack.callback(engine.bus.close)
-        await wired.encryption.check()
+        await storage.check_key(wired.encryption)
         fed = await _learn(wired, storage, member, metrics, clock)
         await engine.functions.load()
         await transport.serve(wired.gateway)

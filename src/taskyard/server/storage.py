@@ -21,6 +21,7 @@ from taskyard.core.errors import Conflict, InvalidInput, StoreDamaged
 from taskyard.core.ids import PlaneId
 from taskyard.ports.changes import ChangeLog
 from taskyard.server.settings import Settings
+from taskyard.services.access.encryption import Encryption
 from taskyard.store.sql.repositories import Repositories
 from taskyard.store.sqlite.database import FILE_NAME
 from taskyard.store.sqlite.disk_space import Reserve
@@ -124,6 +125,15 @@ class Storage:
                 " --data directory"
             )
         lock.acquire()
+
+    async def check_key(self, encryption: Encryption) -> None:
+        """Refuse a key that does not fit the store, or is not that of the installation's planes.
+
+        Raises ``SecretKeyMissing``, ``SecretKeyWrong``, ``Unavailable``.
+        """
+        await encryption.check()
+        if not isinstance(self._opened, SqliteStore):
+            await encryption.agree(self._opened.claim_key_sample)
 
     async def close(self) -> None:
         """Commit what is waiting, close, give the directory back. May be called twice."""

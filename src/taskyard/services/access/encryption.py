@@ -27,6 +27,8 @@ KEY_BYTES: Final = 32
 FILE_NAME: Final = "secret.key"
 _VERSION: Final = b"\x01"
 _NONCE_BYTES: Final = 12
+_AGREED: Final = "key"
+"""What is sealed to tell whether planes have the same key."""
 
 
 class SecretKeyMissing(Unavailable):
@@ -127,6 +129,36 @@ class Encryption:
         Raises :class:`SecretKeyMissing` or :class:`SecretKeyWrong`. Makes no key.
         """
         await self._load(create=False)
+
+    async def agree(self, claim: Callable[[bytes | None], Awaitable[bytes | None]]) -> None:
+        """Have the key that the other control planes of the installation have.
+
+        Args:
+            claim: keeps what it is given beside the store, unless something is kept there already,
+                and answers with what is kept.
+
+        Raises:
+            SecretKeyMissing: there is no key here, and the others have one.
+            SecretKeyWrong: the others have another one.
+        """
+        kept = await claim(None)
+        if kept is None:
+            kept = await claim(await self.seal(_AGREED, WorkspaceName(""), "", _AGREED.encode()))
+        elif await self._load(create=False) is None:
+            raise SecretKeyMissing(
+                "this control plane has not got the key of its installation's secrets; copy"
+                " secret.key from another one's data directory into its own, or give the key by"
+                " setting (secret_key)"
+            )
+        if kept is None:
+            raise SecretKeyWrong("what tells keys apart was not kept; start again")
+        try:
+            await self.open(EncryptedValue(_AGREED, WorkspaceName(""), "", kept))
+        except SecretKeyWrong as error:
+            raise SecretKeyWrong(
+                "the key of this control plane is not that of its installation's secrets; replace"
+                " its secret.key by another one's, or give the right key by setting (secret_key)"
+            ) from error
 
     async def seal(self, kind: str, workspace: WorkspaceName, name: str, value: bytes) -> bytes:
         """The value encrypted, for this owner only. Raises as :meth:`check`."""

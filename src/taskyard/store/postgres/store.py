@@ -74,6 +74,23 @@ class PostgresStore(Repositories):
                 connection.rollback()
                 log.warning("parked_not_retried", reason=str(trouble(error)))
 
+    async def claim_key_sample(self, sealed: bytes | None) -> bytes | None:
+        """Keep something sealed that tells keys apart, unless there is one; answers what is kept.
+
+        Raises ``Unavailable``.
+        """
+        return await asyncio.get_running_loop().run_in_executor(None, self._claim, sealed)
+
+    def _claim(self, sealed: bytes | None) -> bytes | None:
+        with closing(self.database.raw()) as connection:
+            row = connection.execute(
+                "UPDATE installation SET key_sample = coalesce(key_sample, %s)"
+                " RETURNING key_sample",
+                (sealed,),
+            ).fetchone()
+        found: bytes | None = None if row is None else row[0]
+        return found
+
     async def close(self) -> None:
         """Commit what is waiting, and close. May be called twice."""
         await self.writer.close()

@@ -9,7 +9,8 @@
 CREATE TABLE installation (
     one        bigint PRIMARY KEY CHECK (one = 1),
     id         text COLLATE "C" NOT NULL,
-    created_at bigint NOT NULL
+    created_at bigint NOT NULL,
+    key_sample bytea
 );
 
 INSERT INTO installation (one, id, created_at)
