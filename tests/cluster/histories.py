@@ -97,7 +97,7 @@ class Client(threading.Thread):
         if chance.random() < 0.2:
             body["webhooks"] = [{"url": self._hook, "events": ["finished"]}]
         if chance.random() < 0.1:
-            body["delay_s"] = round(chance.uniform(0.1, 3), 2)
+            body["start_in_s"] = round(chance.uniform(0.1, 3), 2)
         return body
 
     def _kill(self, task_id: str) -> bool:
