@@ -25,6 +25,11 @@ _SETTINGS: Final = {
     "lock_timeout": f"{LOCK_TIMEOUT_S}s",
     "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S}s",
     "jit": "off",  # costs more than any query of ours takes
+    # Statements are planned once, maybe while a table is nearly empty. Ours look rows up by
+    # indexes, in the order of the keys they are given; that has to stay so when the table grows.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
 }
 
 

@@ -71,9 +71,9 @@ DELETE FROM secrets WHERE workspace = :workspace AND name = :name;
 
 -- name: sample_sealed
 -- Any one encrypted value, to try a key on.
-SELECT * FROM (SELECT 'secret', workspace, name, value FROM secrets LIMIT 1)
+SELECT * FROM (SELECT 'secret', workspace, name, value FROM secrets LIMIT 1) AS any_secret
 UNION ALL
-SELECT * FROM (SELECT 'signing_key', workspace, '', value FROM webhook_keys LIMIT 1)
+SELECT * FROM (SELECT 'signing_key', workspace, '', value FROM webhook_keys LIMIT 1) AS any_key
 LIMIT 1;
 
 -- name: append_audit

@@ -1,0 +1,69 @@
+"""Every query is understood by PostgreSQL, the oldest release that tests run on included."""
+
+from contextlib import closing
+
+import psycopg
+import pytest
+
+import postgres
+from taskyard.store.postgres.address import database_address
+from taskyard.store.postgres.database import PostgresDatabase
+from taskyard.store.postgres.migrate import migrate
+from taskyard.store.sql.queries import queries
+
+STATEMENTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+"""What queries begin with; the others are parts of them."""
+
+
+def test_every_query_is_understood() -> None:
+    """Its tables, columns and functions exist, and each placeholder has a type that is sent."""
+    database = PostgresDatabase(
+        database_address(postgres.server().url(postgres.new_database())), "queries"
+    )
+    migrate(database)
+    wrong, count = {}, 0
+    with closing(database.connect()) as connection:
+        for name, sql in queries("taskyard.store.postgres").items():
+            if not sql.startswith(STATEMENTS):
+                continue
+            count += 1
+            try:
+                connection._prepare_named(name)
+            except (psycopg.Error, TypeError) as error:
+                wrong[name] = str(error)
+    assert wrong == {}
+    assert count > 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "tasks.task_by_id",
+        "tasks.update_state",
+        "tasks.append_event",
+        "tasks.drop_zero_counts",
+        "dispatch.ready",
+        "dispatch.place_task",
+        "dispatch.attempts_with_tasks",
+        "dispatch.end_attempt",
+        "dispatch.next_due",
+    ],
+)
+def test_tasks_are_found_by_an_index(query: str) -> None:
+    """Also by a statement that was planned while the table was empty."""
+    database = PostgresDatabase(
+        database_address(postgres.server().url(postgres.new_database())), "plans"
+    )
+    migrate(database)
+    with closing(database.connect()) as connection:
+        connection.begin()
+        statement = connection._prepare_named(query)
+        nulls = ", ".join(["NULL"] * len(statement.encoders))
+        connection.select("SELECT set_config('plan_cache_mode', 'force_generic_plan', true)")
+        execute = f"({nulls})" if nulls else ""
+        rows = connection.select(f"EXPLAIN EXECUTE {statement.key.decode()}{execute}").fetchall()
+        connection.rollback()
+    plan = "\n".join(row[0] for row in rows)
+    assert "Index" in plan
+    assert "Seq Scan on" not in plan
+    assert "Hash Join" not in plan
