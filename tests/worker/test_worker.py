@@ -14,6 +14,7 @@ from taskyard.core.ids import AttemptId, LeaseToken
 from taskyard.core.states import AttemptState, Reason
 from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.runtime import KillOrder
+from taskyard.worker import worker as workers
 
 pytestmark = pytest.mark.anyio
 
@@ -141,6 +142,20 @@ async def test_an_end_is_reported_even_if_its_output_cannot_be_stored(world: Wor
     assert world.engine.ends()[0].inline_output == {"stdout": b"word"}
 
 
+async def test_a_worker_that_stops_reports_ends_without_their_output(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a function answered would be lost otherwise; the output is stored at the next start."""
+    monkeypatch.setattr(workers, "_FLUSH_TIMEOUT_S", 0.05)
+    await world.worker.start()
+    world.keeper.to_ship = {A}
+    await world.worker.assign([assignment("a")])
+    world.runtime.end(A)
+    await eventually_async(lambda: world.keeper.shipping == [A])
+    await world.worker.stop()
+    assert [one.attempt_id for one in world.engine.ends()] == [A]
+
+
 async def test_output_that_was_being_stored_is_taken_up_after_a_failure(world: World) -> None:
     """The end is neither forgotten nor reported without it."""
     await world.worker.start()
@@ -150,7 +165,8 @@ async def test_output_that_was_being_stored_is_taken_up_after_a_failure(world: W
     await eventually_async(lambda: world.keeper.shipping == [A])
     reporting = world.worker._reporting
     async with anyio.create_task_group() as group:
-        await world.worker.stop()
+        assert world.worker._running is not None
+        world.worker._running.cancel()
         group.start_soon(reporting.run)
         await eventually_async(lambda: world.keeper.shipping == [A, A])
         assert world.engine.ends() == []

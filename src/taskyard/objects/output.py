@@ -7,12 +7,16 @@ from typing import Final
 import anyio
 
 from taskyard.core.attempts import StreamSize
-from taskyard.core.errors import NotFound
+from taskyard.core.backoff import Backoff
+from taskyard.core.errors import NotFound, StorageFull, Unavailable
 from taskyard.core.ids import AttemptId
 from taskyard.core.output_index import FILE
 from taskyard.ports.logs import Stream
 from taskyard.ports.objects import RESULTS, ObjectStore, output_key
 
+PATIENCE_S: Final = 30.0
+_RETRY_MIN_S: Final = 0.1
+_RETRY_MAX_S: Final = 2.0
 _KEPT: Final = 1024
 """Attempts whose sizes are remembered: they do not change."""
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -94,12 +98,29 @@ class ObjectOutput:
 class ObjectResults:
     """Implements ``ports.functions.ResultFiles``; they go with their attempt's output."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: ObjectStore, *, patience_s: float = PATIENCE_S) -> None:
+        """A write is repeated for ``patience_s`` while the object store is away."""
         self._objects = objects
+        self._patience_s = patience_s
 
     async def write(self, attempt_id: AttemptId, body: bytes) -> None:
         """See the port."""
-        key = RESULTS + attempt_id
+        backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
+        give_up_at = anyio.current_time() + self._patience_s
+        while True:
+            try:
+                await self._write(RESULTS + attempt_id, body)
+            except StorageFull:
+                raise
+            except Unavailable:
+                # The call is over, and could not be repeated for this.
+                if anyio.current_time() >= give_up_at:
+                    raise
+                await anyio.sleep(backoff.delay_s())
+            else:
+                return
+
+    async def _write(self, key: str, body: bytes) -> None:
         while not await self._objects.put(key, body):
             # Another answer of the same attempt: that does not happen, but the last one counts.
             await self._objects.delete([key])

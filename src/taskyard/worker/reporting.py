@@ -69,7 +69,9 @@ class Reporting:
         self._release = release
         self._raw: list[Report] = []
         self._ready: list[Report] = []
-        self._shipping: list[Ended] = []
+        self._shipping: dict[int, anyio.CancelScope] = {}
+        """What ends storing output too early, by the identity of the report as it was taken in."""
+        self._set_aside: list[Ended] = []
         """As they were taken in; their output is being stored."""
         self._delivering = False
         self._finishing = False
@@ -97,8 +99,13 @@ class Reporting:
     @property
     def is_idle(self) -> bool:
         """Whether everything taken in was delivered, and let go of."""
-        waiting = self._raw or self._ready or self._unsettled or self._shipping
+        waiting = self._raw or self._ready or self._unsettled or self._set_aside
         return not (waiting or self._finishing or self._delivering)
+
+    def hurry(self) -> None:
+        """Have reports go out although their output is not stored yet; that is made good later."""
+        for scope in self._shipping.values():
+            scope.cancel()
 
     async def flushed(self) -> None:
         """Return once everything taken in so far was delivered, and let go of."""
@@ -110,7 +117,7 @@ class Reporting:
         """Work until cancelled. Can be called again then: what was not delivered waits."""
         self._delivering = self._finishing = False
         self._unsettled = 0
-        self._raw[:0], self._shipping = self._shipping, []
+        self._raw[:0], self._set_aside = self._set_aside, []
         if self._raw:
             self._has_raw.set()
         if self._ready:
@@ -148,18 +155,22 @@ class Reporting:
                         and isinstance(done, Ended)
                         and self._keeper.is_to_ship(done)
                     ):
-                        self._shipping.append(report)
+                        self._set_aside.append(report)
                         shipping.start_soon(self._ship, report, done)
                     else:
                         self._take_finished(done)
                 self._finishing = False
 
     async def _ship(self, report: Ended, done: Ended) -> None:
-        try:
-            await self._keeper.ship(done)
-        except Exception:  # noqa: BLE001 - top of the loop: the end itself must be reported
-            _log.exception("storing the output failed", attempt_id=report.attempt_id)
-        self._shipping.remove(report)
+        with anyio.CancelScope() as scope:
+            self._shipping[id(report)] = scope
+            try:
+                await self._keeper.ship(done)
+            except Exception:  # noqa: BLE001 - top of the loop: the end itself must be reported
+                _log.exception("storing the output failed", attempt_id=report.attempt_id)
+            finally:
+                del self._shipping[id(report)]
+        self._set_aside.remove(report)
         self._take_finished(done)
 
     def _take_finished(self, done: Report) -> None:

@@ -29,6 +29,8 @@ _log = structlog.get_logger(__name__)
 HEARTBEAT_S: Final = 1.0
 _BEAT_TIMEOUT_S: Final = 5.0
 _FLUSH_TIMEOUT_S: Final = 5.0
+_HURRY_TIMEOUT_S: Final = 1.0
+"""Seconds for reports of which the output could not be stored in time."""
 _MEASURE_TIMEOUT_S: Final = 5.0
 _RESTART_S: Final = 1.0
 _LET_GO_MOST: Final = 20_000
@@ -167,6 +169,9 @@ class Worker:
             return
         self._accepts = False
         with anyio.move_on_after(_FLUSH_TIMEOUT_S):
+            await self._reporting.flushed()
+        self._reporting.hurry()
+        with anyio.move_on_after(_HURRY_TIMEOUT_S):
             await self._reporting.flushed()
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -2,18 +2,19 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from taskyard.core.attempts import StreamSize
-from taskyard.core.errors import NotFound, StoreDamaged
+from taskyard.core.errors import NotFound, StoreDamaged, Unavailable
 from taskyard.core.ids import AttemptId
 from taskyard.objects.files.store import FileObjectStore
 from taskyard.objects.output import ObjectOutput
 from taskyard.ports.errors import Unreachable
 from taskyard.ports.logs import Stream
-from taskyard.ports.objects import output_key
+from taskyard.ports.objects import StoredObject, output_key
 from taskyard.services.tasks import output_sources
 from taskyard.services.tasks.output_sources import AwaitedOutput, LayeredOutput
 from taskyard.worker.output.log_files import LogFiles
@@ -198,3 +199,39 @@ async def test_growth_is_noticed_wherever_it_is(
             await anyio.wait_all_tasks_blocked()
             group.start_soon(here_begins)
     assert await layered.changed(ONE, 0.05, 1) is False
+
+
+async def test_output_is_looked_for_first_where_it_was_found_last(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follower of what runs elsewhere does not ask for objects all the time."""
+    asked: list[str] = []
+    listed = world.objects.list_objects
+
+    async def listing(prefix: str, **page: Any) -> list[StoredObject]:
+        asked.append(prefix)
+        return await listed(prefix, **page)
+
+    monkeypatch.setattr(world.objects, "list_objects", listing)
+    world.elsewhere.output = b"abc"
+    for _ in range(5):
+        assert await world.layered.read(ONE, OUT, 0, 9) == b"abc"
+        assert await world.layered.size(ONE, ERR) == StreamSize()
+    assert len(asked) == 1
+    await world.end()
+    assert await world.layered.read(ONE, OUT, 0, 9) == b"abc"
+    assert len(asked) == 2
+
+
+async def test_what_is_deleted_is_gone_although_objects_are_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left there is swept: its task has been deleted by then."""
+
+    async def away(keys: list[str]) -> None:
+        raise Unavailable(f"away: {len(keys)}")
+
+    monkeypatch.setattr(world.objects, "delete", away)
+    world.write(b"abc")
+    await world.layered.delete([ONE])
+    assert not world.files.holds(ONE)

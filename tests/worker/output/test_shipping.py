@@ -157,6 +157,21 @@ async def test_it_is_tried_again_until_it_is_stored(world: World) -> None:
     await eventually_async(lambda: world.files.attempt_ids() == [])
 
 
+async def test_an_answer_is_stored_as_soon_as_that_is_possible(tmp_path: Path) -> None:
+    """A call is not failed because the object store is away for a moment; it is if that is full."""
+    objects = Objects(tmp_path)
+    results = ObjectResults(objects)
+    objects.failures = [Unavailable("away")]
+    await results.write(ONE, b"answer")
+    assert await results.read(ONE) == b"answer"
+    objects.failures = [StorageFull("full")]
+    with pytest.raises(StorageFull):
+        await results.write(TWO, b"answer")
+    objects.failures = [Unavailable("away")]
+    with pytest.raises(Unavailable):
+        await ObjectResults(objects, patience_s=0.0).write(TWO, b"answer")
+
+
 async def test_output_that_cannot_be_stored_stays_until_it_can(tmp_path: Path) -> None:
     """The end is reported without, after a while; a sweep makes it good."""
     world = World(tmp_path, patience_s=0.0)

@@ -7,6 +7,7 @@
    are looked at once more.
 """
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
@@ -14,12 +15,13 @@ import anyio
 import structlog
 
 from taskyard.core.attempts import StreamSize
-from taskyard.core.errors import NotFound, StoreDamaged
+from taskyard.core.errors import NotFound, StoreDamaged, TaskyardError
 from taskyard.core.ids import AttemptId
 from taskyard.ports.errors import PortError
 from taskyard.ports.logs import LocalLogStore, LogStore, OutputSource, Stream
 
 T = TypeVar("T")
+_KEPT: Final = 1024
 _LOOK_AGAIN_S: Final = 1.0
 """Seconds after which output that is nowhere yet is looked for again."""
 
@@ -44,6 +46,8 @@ class LayeredOutput:
         self._local = local
         self._others: Sequence[OutputSource] = (objects,) if remote is None else (objects, remote)
         self._again: Sequence[OutputSource] = () if remote is None else (objects,)
+        self._last: OrderedDict[AttemptId, OutputSource] = OrderedDict()
+        """Where output was found last: it is looked for there first."""
 
     async def size(self, attempt_id: AttemptId, stream: Stream) -> StreamSize:
         """See the port."""
@@ -98,22 +102,34 @@ class LayeredOutput:
     async def delete(self, attempt_ids: list[AttemptId]) -> None:
         """See the port."""
         await self._local.delete(attempt_ids)
+        for attempt_id in attempt_ids:
+            self._last.pop(attempt_id, None)
         for source in self._others:
-            await source.delete(attempt_ids)
+            try:
+                await source.delete(attempt_ids)
+            except TaskyardError as error:
+                # Their tasks are gone; what is left of them is swept.
+                log.warning("output_not_deleted", attempts=len(attempt_ids), reason=str(error))
 
     async def _changed_elsewhere(
         self, attempt_id: AttemptId, deadline: float, seen_bytes: int | None
     ) -> bool:
         """Whether a source that has it says so before the deadline; False if none has it."""
-        for source in (*self._others, *self._again):
+        for source in self._ordered(attempt_id):
             left_s = max(0.0, deadline - anyio.current_time())
             try:
                 return await source.changed(attempt_id, left_s, seen_bytes)
             except NotFound:
-                continue
+                self._last.pop(attempt_id, None)
             except PortError as error:
                 log.info("output_not_followed", attempt_id=attempt_id, reason=str(error))
         return False
+
+    def _ordered(self, attempt_id: AttemptId) -> Sequence[OutputSource]:
+        """Where to look for output that is not here."""
+        last = self._last.get(attempt_id)
+        places = (*self._others, *self._again)
+        return places if last is None else (last, *places)
 
     async def _first(
         self,
@@ -126,27 +142,52 @@ class LayeredOutput:
         Raises ``PortError`` if it may be beside a control plane that cannot be asked now.
         """
         damage: StoreDamaged | None = None
-        away: PortError | None = None
+        try:
+            return await self._here(attempt_id, ask)
+        except NotFound:
+            pass
+        except StoreDamaged as error:
+            damage = error
+        try:
+            return await self._there(attempt_id, ask)
+        except (NotFound, PortError) as error:
+            if damage is not None:
+                raise damage from error
+            if isinstance(error, PortError):
+                raise
+        return await ask(self._local) if self._local.holds(attempt_id) else nothing
+
+    async def _here(
+        self, attempt_id: AttemptId, ask: Callable[[LogStore | OutputSource], Awaitable[T]]
+    ) -> T:
+        """What this machine says; raises ``NotFound`` unless it has the output, still."""
         if self._local.holds(attempt_id):
+            answer = await ask(self._local)
+            if self._local.holds(attempt_id):
+                return answer
+        raise NotFound("output", attempt_id)
+
+    async def _there(
+        self, attempt_id: AttemptId, ask: Callable[[LogStore | OutputSource], Awaitable[T]]
+    ) -> T:
+        """What the first other source says that has it.
+
+        Raises ``NotFound`` if none has, ``PortError`` if one cannot be asked that may have it.
+        """
+        away: PortError | None = None
+        for source in self._ordered(attempt_id):
             try:
-                answer = await ask(self._local)
-            except StoreDamaged as error:
-                damage = error
-            else:
-                if self._local.holds(attempt_id):
-                    return answer
-        for source in (*self._others, *self._again):
-            try:
-                return await ask(source)
+                answer = await ask(source)
             except NotFound:
-                continue
+                self._last.pop(attempt_id, None)
             except PortError as error:
                 away = error
-        if damage is not None:
-            raise damage
-        if away is not None:
-            raise away
-        return await ask(self._local) if self._local.holds(attempt_id) else nothing
+            else:
+                self._last[attempt_id] = source
+                if len(self._last) > _KEPT:
+                    self._last.popitem(last=False)
+                return answer
+        raise away or NotFound("output", attempt_id)
 
 
 class AwaitedOutput:
