@@ -121,6 +121,7 @@ class World:
         pools: Sequence[Pool] = (),
         containers: ContainerRule = ContainerRule(),  # noqa: B008 - frozen
         steps_per_s: int | None = None,
+        bus: Bus | None = None,
     ) -> None:
         self.clock = clock or VirtualClock()
         self.store = store or MemoryStore(now=self.clock.now)
@@ -133,7 +134,7 @@ class World:
         self.trail = FakeAudit()
         sender: Any = FakeSender()
         audit = Audit(self.trail, self.clock)
-        self.bus = Bus()
+        self.bus = bus or Bus()
         self.rooms = ClusterState(self.clock.monotonic)
         self.counters = TaskCounters(self.bus)
         self.load = Admission(max_queued, self.counters.waiting, self.clock.monotonic)

@@ -6,7 +6,7 @@ from anyio.lowlevel import checkpoint
 
 from taskyard.core.attempts import Attempt, Ended, KillReport, Report, Started
 from taskyard.core.availability import RuntimeStatus, available
-from taskyard.core.errors import Unavailable
+from taskyard.core.errors import StaleLease, Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.core.scheduling.cpu_allocation import Topology
@@ -58,6 +58,8 @@ class FakeWorker:
         self.held: dict[AttemptId, Assignment] = {}
         self.assigned: list[Assignment] = []
         self.orders: list[KillOrder] = []
+        self.abandoned: list[AttemptId] = []
+        """What it killed because its lease was about to end."""
         self.kills = True
         """Whether it does as ordered, at once."""
         self.statuses = {"command": RuntimeStatus()}
@@ -128,6 +130,19 @@ class FakeWorker:
             if not await self._world.gateway.beat(beat):
                 await self.join()
             await self.flush()
+        except StaleLease:
+            await self.abandon()
+        except Unavailable:
+            return
+
+    async def abandon(self) -> None:
+        """Kill everything, as its lease is about to end, and join again as soon as that goes."""
+        for attempt_id in list(self.held):
+            self.abandoned.append(attempt_id)
+            await self.end(attempt_id, AttemptState.KILLED, reason=Reason.KILLED)
+        self.held.clear()
+        try:
+            await self.join()
         except Unavailable:
             return
 

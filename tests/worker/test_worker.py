@@ -223,6 +223,25 @@ async def test_fenced_worker_joins_again(world: World) -> None:
     await eventually_async(lambda: world.engine.beats > beats + 2)
 
 
+async def test_a_worker_whose_lease_ends_kills_what_it_runs(world: World) -> None:
+    """At once, though it cannot join yet; then it comes back as another incarnation."""
+    await world.worker.start()
+    await world.worker.assign([assignment("a"), assignment("b")])
+    await eventually_async(lambda: len(world.engine.reports) == 2)
+    world.engine.is_away = True
+    world.engine.lapsed = world.engine.hellos[0].incarnation
+    await eventually_async(lambda: {one.attempt_id for one in world.runtime.killed} == {A, B})
+    assert {(one.signal, one.grace_s) for one in world.runtime.killed} == {("SIGKILL", 0.0)}
+    beats = world.engine.beats
+    await eventually_async(lambda: world.engine.beats > beats + 2)
+    assert len(world.engine.hellos) == 1
+    world.engine.is_away = False
+    await eventually_async(lambda: len(world.engine.hellos) == 2)
+    beats = world.engine.beats
+    await eventually_async(lambda: world.engine.beats > beats + 2)
+    assert len(world.engine.hellos) == 2
+
+
 async def test_what_is_assigned_while_it_joins_again_is_kept(world: World) -> None:
     """The engine may place tasks on it before its answer to the join arrives."""
     await world.worker.start()

@@ -10,7 +10,7 @@ import msgspec
 from taskyard.core.attempts import Attempt, Ended, Report, Started
 from taskyard.core.availability import RuntimeStatus
 from taskyard.core.circuit_breaker import CircuitRule
-from taskyard.core.errors import Unavailable
+from taskyard.core.errors import StaleLease, Unavailable
 from taskyard.core.ids import (
     AttemptId,
     IncarnationId,
@@ -46,6 +46,10 @@ class Engine:
         self.assignments: dict[AttemptId, Assignment] = {}
         self.stale: set[LeaseToken] = set()
         self.fence_next = False
+        self.lapsed: IncarnationId | None = None
+        """The life whose lease cannot be renewed."""
+        self.is_away = False
+        """Whether nobody can join."""
         self.fail_reports = 0
         self.gate = anyio.Event()
         self.gate.set()
@@ -53,6 +57,8 @@ class Engine:
 
     async def joined(self, hello: Hello) -> list[Attempt]:
         """Answer with what is to be adopted; an assignment may be faster than the answer."""
+        if self.is_away:
+            raise Unavailable("the store is away")
         self.hellos.append(hello)
         if self.while_joining is not None:
             await self.while_joining()
@@ -60,8 +66,13 @@ class Engine:
 
     async def beat(self, heartbeat: Heartbeat) -> bool:
         """Fence once, if told to."""
+        if self.lapsed is not None and heartbeat.incarnation != self.hellos[-1].incarnation:
+            self.beats += 1
+            return False  # It could not join as that one.
         assert heartbeat.incarnation == self.hellos[-1].incarnation
         self.beats += 1
+        if heartbeat.incarnation == self.lapsed:
+            raise StaleLease
         self.statuses = heartbeat.statuses or {}
         fenced, self.fence_next = self.fence_next, False
         return not fenced

@@ -1,5 +1,6 @@
 """The database: opens connections that are set up the one way all of ours are."""
 
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -19,11 +20,13 @@ STATEMENT_TIMEOUT_S: Final = 30
 LOCK_TIMEOUT_S: Final = 10
 IDLE_TIMEOUT_S: Final = 60
 """Within a transaction: a process that hangs keeps its locks no longer than that."""
+WRITER_IDLE_TIMEOUT_S: Final = 3
+"""The same of whoever writes for a control plane. Less than a leader's hold lasts: one that is
+stopped in the middle of a transaction must not keep the others from taking over."""
 _SETTINGS: Final = {
     "search_path": SCHEMA,
     "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
     "lock_timeout": f"{LOCK_TIMEOUT_S}s",
-    "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S}s",
     "jit": "off",  # costs more than any query of ours takes
     # Statements are planned once, maybe while a table is nearly empty. Ours look rows up by
     # indexes, in the order of the keys they are given; that has to stay so when the table grows.
@@ -47,7 +50,7 @@ class PostgresDatabase:
 
     def connect(self) -> PostgresConnection:
         """See the protocol."""
-        return PostgresConnection(self.raw)
+        return PostgresConnection(partial(self.raw, WRITER_IDLE_TIMEOUT_S))
 
     def connect_reading(self) -> PostgresConnection:
         """See the protocol."""
@@ -58,8 +61,13 @@ class PostgresDatabase:
         del connection
         return None
 
-    def raw(self) -> "psycopg.Connection[Any]":
-        """A connection that is set up, in autocommit. Raises ``psycopg.Error``."""
+    def raw(self, idle_timeout_s: int = IDLE_TIMEOUT_S) -> "psycopg.Connection[Any]":
+        """A connection that is set up, in autocommit. Raises ``psycopg.Error``.
+
+        Args:
+            idle_timeout_s: how long it may do nothing in a transaction.
+        """
+        settings = _SETTINGS | {"idle_in_transaction_session_timeout": f"{idle_timeout_s}s"}
         try:
             connection = psycopg.connect(
                 self.address.conninfo, autocommit=True, application_name=self.name
@@ -70,7 +78,7 @@ class PostgresDatabase:
         try:
             commands = [
                 sql.SQL("SET {} = {}").format(sql.Identifier(key), sql.Literal(value))
-                for key, value in _SETTINGS.items()
+                for key, value in settings.items()
             ]
             # One round trip. Options of the connection itself would not pass a pooler.
             connection.execute(sql.SQL("; ").join(commands))
