@@ -90,7 +90,7 @@ def _check_task(mark: str, task: dict[str, Any], begun: int, killed: set[str]) -
         case "succeeded":
             assert begun >= 1, f"{mark} is said to have succeeded, and never ran"
             assert code == "0", task
-        case "failed":
+        case "failed" | "dead":
             is_own = code == "3" and begun >= 1
             assert is_own or not task["rerun_if_lost"], task
         case "cancelled":

@@ -125,7 +125,11 @@ class Planes:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What a query on the store's tables answers."""
-        return self.postgres.run(f"SET search_path = taskyard; {sql}", self.database)
+        import psycopg  # noqa: PLC0415 - an extra
+
+        url, options = self.postgres.url(self.database), "-c search_path=taskyard"
+        with psycopg.connect(url, options=options) as connection:
+            return connection.execute(sql.encode()).fetchall()
 
     def leader(self) -> str | None:
         """The plane that leads by the store's clock; None if there is none."""

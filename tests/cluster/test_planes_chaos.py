@@ -30,7 +30,7 @@ def hook() -> Iterator[tuple[str, Counter[str]]]:
     class Receiver(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
-            told[str(json.loads(self.rfile.read(length))["task"]["id"])] += 1
+            told[str(json.loads(self.rfile.read(length))["data"]["task"]["id"])] += 1
             self.send_response(204)
             self.end_headers()
 
