@@ -26,7 +26,7 @@ def test_alternating_without_end_does_not_fill_it(tmp_path: Path) -> None:
 
 
 def test_it_is_written_in_pieces_and_soon(tmp_path: Path) -> None:
-    """One write for many records, but none waits for ever."""
+    """One write for many records, but none waits forever."""
     order = OrderWriter(str(tmp_path))
     for number in range(10):
         order.add(1 + number % 2, 3)
