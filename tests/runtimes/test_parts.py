@@ -1,5 +1,6 @@
 """Small parts of the supervisor, each on its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import pytest
 
 from taskyard.core.states import AttemptState, Reason
 from taskyard.runtimes.command import supervised_process
+from taskyard.runtimes.command.lines import line, line_around
 from taskyard.runtimes.command.timers import Timers
+from taskyard.runtimes.output import meta
 from taskyard.runtimes.processes import proc
 from taskyard.runtimes.processes.attempt_cgroup import AttemptCgroup, CurrentCgroup
 from taskyard.runtimes.processes.cgroups import own_hierarchies
@@ -130,3 +133,39 @@ def test_a_child_of_a_process_that_died_while_the_table_was_read_is_not_overlook
     monkeypatch.setattr(proc, "table", lambda: next(tables))
     monkeypatch.setattr(proc, "own_children", lambda: next(children))
     assert not tree.is_empty()
+
+
+def test_the_start_of_a_child_is_known_without_asking() -> None:
+    """It is what ``/proc`` says, which costs a tenth of a short command to look at."""
+    for _ in range(50):
+        earliest = proc.ticks_now()
+        child = subprocess.Popen(["sleep", "60"])
+        try:
+            ticks = proc.start_ticks(child.pid, earliest)
+            found = proc.process(child.pid)
+            assert found is not None
+            assert found.start_ticks == ticks
+        finally:
+            child.kill()
+            child.wait()
+
+
+def test_a_line_becomes_the_last_member_of_another() -> None:
+    """So that what is told and what is noted is encoded once."""
+    inner = line({"a": 'x"\n', "b": [1]})
+    whole = line_around({"event": "ended", "id": "é"}, "ended", inner)
+    assert whole.endswith(b"\n")
+    assert whole.count(b"\n") == 1
+    assert json.loads(whole) == {"event": "ended", "id": "é", "ended": {"a": 'x"\n', "b": [1]}}
+
+
+def test_meta_that_says_the_same_is_left_alone(tmp_path: Path) -> None:
+    """Directories are used again, mostly with the same limit; a shorter one is not torn."""
+    meta.write_meta(str(tmp_path), 1_000_000)
+    path = tmp_path / meta.META
+    os.utime(path, ns=(0, 0))
+    meta.write_meta(str(tmp_path), 1_000_000)
+    assert path.stat().st_mtime_ns == 0
+    for limit, dropped in ((5, (0, 0)), (1_000_000, (7, 1 << 40)), (5, (0, 0)), (9, (1, 0))):
+        meta.write_meta(str(tmp_path), limit, dropped)
+        assert meta.read_meta(str(tmp_path), 0) == (limit, dropped)

@@ -1,7 +1,6 @@
 """The supervisor's end of its socket: lines of JSON from clients, and to them."""
 
 import contextlib
-import json
 import os
 import selectors
 import socket
@@ -9,12 +8,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from taskyard.runtimes.command.lines import line
 from taskyard.runtimes.command.log import log_error
 from taskyard.runtimes.command.protocol import MAX_LINE_BYTES, SOCKET
 from taskyard.runtimes.processes.peers import is_ours
 from taskyard.runtimes.processes.proc import Json
 
-_READ_BYTES: Final = 256 * 1024
+_READ_BYTES: Final = 64 * 1024
+"""Less than what the allocator has the system map anew each time."""
 _WAITING_MAX: Final = 256
 """Requests taken in and not yet handled, after which a client's socket is left to fill."""
 _UNSENT_MAX_BYTES: Final = 64 * 1024 * 1024
@@ -151,15 +152,14 @@ class Channel:
     def tell(self, client: Connection, message: Json) -> None:
         """Send an answer to one client with the next flush."""
         if not client.closed:
-            client.put(json.dumps(message).encode() + b"\n")
+            client.put(line(message))
             self._dirty.add(client)
 
-    def announce(self, message: Json) -> None:
-        """Send a message to everybody who listens, with the next flush."""
-        line = json.dumps(message).encode() + b"\n"
+    def announce(self, message: bytes) -> None:
+        """Send a line to everybody who listens, with the next flush."""
         for client in self.clients:
             if client.listens:
-                client.put(line)
+                client.put(message)
                 self._dirty.add(client)
 
     def flush(self) -> None:

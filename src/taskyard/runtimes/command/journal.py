@@ -10,6 +10,7 @@ import json
 import os
 from typing import Final
 
+from taskyard.runtimes.command.lines import line
 from taskyard.runtimes.processes.proc import Json
 
 RECORD: Final = "attempt.jsonl"
@@ -26,7 +27,7 @@ class Claim:
 
     def add(self, facts: Json) -> None:
         """Write what is known once it runs. Raises ``OSError``."""
-        _write_line(self._fd, facts)
+        _write_line(self._fd, line(facts))
 
     def close(self) -> None:
         """Has to be called."""
@@ -45,7 +46,7 @@ def claim(directory: str, intent: Json) -> Claim | None:
         if os.fstat(fd).st_size > 0:
             os.close(fd)
             return None
-        _write_line(fd, intent)
+        _write_line(fd, line(intent))
     except OSError:
         os.ftruncate(fd, 0)
         os.close(fd)
@@ -53,12 +54,12 @@ def claim(directory: str, intent: Json) -> Claim | None:
     return Claim(fd)
 
 
-def add_end(directory: str, ended: Json) -> None:
-    """Note how an attempt ended. Raises ``OSError``."""
+def add_end(directory: str, ended: bytes) -> None:
+    """Note how an attempt ended, which is a line by itself. Raises ``OSError``."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
     fd = os.open(f"{directory}/{RECORD}", flags)
     try:
-        _write_line(fd, {"ended": ended})
+        _write_line(fd, b'{"ended": %s}\n' % ended[:-1])
     finally:
         os.close(fd)
 
@@ -76,15 +77,14 @@ def read(directory: str) -> Json | None:
     if not text:
         return None
     record: Json = {}
-    for line in text.splitlines():
+    for one in text.splitlines():
         try:
-            record.update(json.loads(line))
+            record.update(json.loads(one))
         except ValueError:
             break
     return record
 
 
-def _write_line(fd: int, content: Json) -> None:
-    line = json.dumps(content).encode() + b"\n"
-    if os.write(fd, line) != len(line):
+def _write_line(fd: int, text: bytes) -> None:
+    if os.write(fd, text) != len(text):
         raise OSError(28, "no room for the whole line")

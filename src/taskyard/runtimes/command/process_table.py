@@ -8,6 +8,7 @@ from typing import Final
 
 from taskyard.runtimes.command import journal
 from taskyard.runtimes.command.confining import check_strict, confinement
+from taskyard.runtimes.command.lines import line, line_around
 from taskyard.runtimes.command.log import log_error
 from taskyard.runtimes.command.output import Output
 from taskyard.runtimes.command.output_reader import OutputReader
@@ -40,7 +41,7 @@ class ProcessTable:
         selector: selectors.BaseSelector,
         timers: Timers,
         cgroups: Cgroups | None,
-        announce: Callable[[Json], None],
+        announce: Callable[[bytes], None],
     ) -> None:
         self._selector = selector
         self._timers = timers
@@ -55,7 +56,7 @@ class ProcessTable:
         """By the first process of a sandbox, which becomes ours when the one outside has ended."""
         self._roster = Roster()
         self._trees = Trees(cgroups, self._roster, self._has_left)
-        self._ended: dict[str, Json] = {}
+        self._ended: dict[str, bytes] = {}
         """What was announced of attempts that nobody released yet."""
         self._looks_at_output = False
         if cgroups is not None:
@@ -114,7 +115,9 @@ class ProcessTable:
             meta.write_meta(supervised.directory, request["log_limit_bytes"])
             tree.prepare()
             with output.opened(identity_of(request), merge=request["merge_output"]) as ends:
+                earliest = proc.ticks_now()
                 pid = self._spawn_inside(tree, request, ends)
+                start_ticks = proc.start_ticks(pid, earliest)
         except (SpawnFailed, OSError) as error:
             trouble = not isinstance(error, SpawnFailed) or error.trouble
             supervised.reason = "runtime_trouble" if trouble else "start_failed"
@@ -122,18 +125,15 @@ class ProcessTable:
             supervised.main_exited(None, {})
             self._advance(supervised)
             return
-        facts = proc.process(pid)
         pipes = output.pipes
         tree.writes_to(pipes)
-        supervised.spawned(
-            pid, facts.start_ticks if facts else 0, wall_now(), isolated=request["isolate"]
-        )
+        supervised.spawned(pid, start_ticks, wall_now(), isolated=request["isolate"])
         self._by_pid[pid] = supervised
         self._roster.mains[pid] = supervised.attempt_id
         self._limit(supervised)
         supervised.handle = {
             "pid": pid,
-            "start_ticks": facts.start_ticks if facts else 0,
+            "start_ticks": start_ticks,
             "boot_id": self._boot_id,
             "method": tree.method,
             "tree": tree.record(),
@@ -141,7 +141,7 @@ class ProcessTable:
         }
         known = {
             "pid": pid,
-            "start_ticks": supervised.handle["start_ticks"],
+            "start_ticks": start_ticks,
             "started_at": supervised.started_at,
             "isolate": request["isolate"],
             "pipes": pipes,
@@ -151,7 +151,7 @@ class ProcessTable:
         except OSError as error:
             log_error(f"attempt {supervised.attempt_id}: its pid cannot be recorded: {error}")
         self._set_timeout(supervised, request, 0.0)
-        self._announce(supervised.started())
+        self._announce(line(supervised.started()))
 
     def _spawn_inside(self, tree: Tree, request: Json, ends: tuple[int, int]) -> int:
         cpus = Limits(*request["limits"]).cpus
@@ -211,7 +211,7 @@ class ProcessTable:
             return
         record = journal.read(directory)
         if record is not None and "ended" in record:
-            self._end(attempt_id, record["ended"])
+            self._end(attempt_id, line(record["ended"]))
         elif record is not None:
             self._adopt_orphan(request, record)
         elif request["begun"]:
@@ -254,7 +254,7 @@ class ProcessTable:
         self._watch(supervised)
         passed_s = max(0.0, (wall_now() - start["started_at"]) / 1e6)
         self._set_timeout(supervised, request, passed_s)
-        self._announce(supervised.started())
+        self._announce(line(supervised.started()))
 
     def _watch(self, supervised: SupervisedProcess) -> None:
         """Notice the end of a process that is not our child."""
@@ -362,7 +362,7 @@ class ProcessTable:
     def _finish(self, supervised: SupervisedProcess) -> None:
         if supervised.timeout is not None:
             supervised.timeout.cancel()
-        ended = supervised.ended()
+        ended = line(supervised.ended())
         try:
             journal.add_end(supervised.directory, ended)
         except OSError as error:
@@ -389,14 +389,14 @@ class ProcessTable:
         if attempt_id in self._ended:
             self._announce(self._ended[attempt_id])
         elif self._supervised[attempt_id].handle:
-            self._announce(self._supervised[attempt_id].started())
+            self._announce(line(self._supervised[attempt_id].started()))
 
     def _never_ran(self, request: Json, message: str, *, reason: str = "runtime_trouble") -> None:
         state = "failed" if reason == "runtime_trouble" else "lost"
         ended = {"at": wall_now(), "state": state, "reason": reason, "message": message}
-        self._end(request["attempt_id"], ended)
+        self._end(request["attempt_id"], line(ended))
 
-    def _end(self, attempt_id: str, ended: Json) -> None:
-        event = {"event": "ended", "attempt_id": attempt_id, "ended": ended}
+    def _end(self, attempt_id: str, ended: bytes) -> None:
+        event = line_around({"event": "ended", "attempt_id": attempt_id}, "ended", ended)
         self._ended[attempt_id] = event
         self._announce(event)

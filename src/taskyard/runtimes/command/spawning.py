@@ -1,6 +1,5 @@
 """Spawning the main process of an attempt, and saying in clear words why it cannot be done."""
 
-import contextlib
 import errno
 import os
 import signal
@@ -151,8 +150,13 @@ def _spawn_in(
 
 def _make_work(path: str, identity: Identity | None) -> None:
     # It may be there from an attempt before, which left it as it was, in a recycled directory.
-    with contextlib.suppress(FileExistsError):
+    try:
+        facts = os.lstat(path)
+    except FileNotFoundError:
         os.mkdir(path, 0o700)  # noqa: PTH102 - no pathlib in the supervisor
+    else:
+        if identity is None or (facts.st_uid, facts.st_gid) == identity:
+            return
     if identity is not None:
         os.chown(path, identity.uid, identity.gid)
 
@@ -169,14 +173,10 @@ def _find(program: str, search_path: str, cwd: str) -> str:
         candidates = [os.path.join(cwd, program)]  # noqa: PTH118 - no pathlib in the supervisor
     else:
         candidates = [f"{place or cwd}/{program}" for place in search_path.split(":")]
-    refused = None
     for candidate in candidates:
-        if os.access(candidate, os.X_OK):
-            if not os.path.isdir(candidate):  # noqa: PTH112 - no pathlib in the supervisor
-                return candidate
-            refused = refused or candidate
-        elif os.path.lexists(candidate):
-            refused = refused or candidate
+        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):  # noqa: PTH112 - no pathlib in the supervisor
+            return candidate
+    refused = next(filter(os.path.lexists, candidates), None)
     if refused is None:
         where = "" if "/" in program else f" in PATH ({search_path})"
         raise SpawnFailed(f"no such program: {program or repr(program)}{where}")

@@ -34,6 +34,7 @@ from taskyard.runtimes.processes.proc import Json
 _AT_ONCE: Final = 4
 """Requests handled before exits are looked at again."""
 _NICENESS: Final = -10
+_SIGNAL_BYTES: Final = 128
 _LOG_MAX_BYTES: Final = 1024 * 1024
 
 
@@ -64,8 +65,22 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, lambda _number, _frame: None)
         signal.signal(signal.SIGTERM, self._asked_to_stop)
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        self._hear_of_children()
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
+
+    def _hear_of_children(self) -> None:
+        try:
+            # A handler would interrupt whatever is done, and costs several times as much.
+            fd = linux.signal_descriptor([signal.SIGCHLD])
+        except OSError:
+            signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+            return
+
+        def ended(_events: int) -> None:
+            os.read(fd, _SIGNAL_BYTES)
+            self._exits_waiting = True
+
+        self._selector.register(fd, selectors.EVENT_READ, ended)
 
     def _asked_to_stop(self, _number: int, _frame: object) -> None:
         self._stopping = True

@@ -7,6 +7,8 @@ from typing import Final
 
 META: Final = "meta.json"
 _MODE: Final = 0o600
+_LONGEST: Final = 4096
+"""Far longer than any."""
 
 
 def read_meta(directory: str, otherwise: int) -> tuple[int, tuple[int, int]]:
@@ -30,16 +32,20 @@ def write_meta(directory: str, log_limit_bytes: int, dropped: Sequence[int] = (0
 
     Raises ``OSError``.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     fd = os.open(f"{directory}/{META}", flags, _MODE)
     try:
-        # Over what is there, and not shorter: whoever reads meanwhile finds one of both contents.
         content = b'{"log_limit_bytes": %d' % log_limit_bytes
         if any(dropped):
             content += b', "dropped_bytes": [%d, %d]' % tuple(dropped)
-        content = content.ljust(os.fstat(fd).st_size - 2) + b"}\n"
-        length = os.write(fd, content)
-        if os.fstat(fd).st_size != length:
+        before = os.read(fd, _LONGEST)
+        # Over what is there, and not shorter: whoever reads meanwhile finds one of both contents.
+        content = content.ljust(len(before) - 2) + b"}\n"
+        if content == before:
+            # As in most directories that are used again.
+            return
+        length = os.pwrite(fd, content, 0)
+        if length != max(len(content), len(before)):
             os.ftruncate(fd, length)
     finally:
         os.close(fd)

@@ -7,7 +7,6 @@ slowed down for it nor does it see anything of it.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import signal
@@ -16,6 +15,7 @@ import threading
 from typing import Final, Protocol
 
 from taskyard.runtimes.output.pipes import OutputPipe
+from taskyard.runtimes.processes import linux
 
 SIGNAL: Final = signal.SIGRTMIN + 1
 _SIGNALS: Final = (SIGNAL, signal.SIGIO)
@@ -53,22 +53,13 @@ class WriteSignals:
 
     def __init__(self) -> None:
         """Raises ``OSError`` where the system has nothing like it."""
-        library = ctypes.CDLL(None, use_errno=True)
-        if not hasattr(library, "signalfd"):
-            raise OSError("there is no signalfd")
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         for number in _SIGNALS:
             # They are never handled; but what unblocks them by mistake must not be our end. Only
             # the main thread may say so.
             with contextlib.suppress(ValueError):
                 signal.signal(number, lambda _number, _frame: None)
-        mask = (ctypes.c_uint64 * 16)(sum(1 << (number - 1) for number in _SIGNALS))
-        flags = os.O_NONBLOCK | os.O_CLOEXEC
-        self.fd: int = library.signalfd(ctypes.c_int(-1), ctypes.byref(mask), ctypes.c_int(flags))
+        self.fd = linux.signal_descriptor(_SIGNALS)
         """Can be read when there is something to :meth:`take`."""
-        if self.fd < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
         self._owner = _OWNER.pack(_F_OWNER_TID, threading.get_native_id())
         self._listeners: dict[int, tuple[Listener, int]] = {}
         self.waiting: dict[Listener, None] = {}
