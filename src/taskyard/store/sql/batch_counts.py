@@ -17,6 +17,7 @@ from taskyard.core.changes import Cached, Change, Committed, Outdated
 from taskyard.core.ids import AttemptId
 from taskyard.core.instants import Instant
 from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.locks import lock_histories
 
 Key = tuple[str, str, str]
 Line = tuple[int, Instant, str, AttemptId | None, str | None, str | None]
@@ -100,6 +101,9 @@ class BatchCounts:
         lines = self._lines
         self._lines = []
         at_once = connection.rows_at_once
+        # Lines of tasks that are new in this transaction nobody else can add to.
+        new = {line[0] for line in lines if line[2] == "submitted"}
+        lock_histories(connection, {line[0] for line in lines} - new)
         for start in range(0, len(lines), at_once):
             some = lines[start : start + at_once]
             connection.write_many("tasks.append_event", _numbered(some))

@@ -13,6 +13,7 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.dispatching import ParkedKind
 from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.locks import lock_name
 from taskyard.store.sql.parking import put_aside, readmit, reason_of
 from taskyard.store.sql.rows import text
 from taskyard.store.sql.transactions import Repository, writes
@@ -32,6 +33,8 @@ class SqlFunctionResources(Repository):
             if not connection.execute("endpoints.insert_entry", values).rowcount:
                 raise Conflict(f"there is a {_kind(type(entry))} {entry.id} already")
             if isinstance(entry, Trigger):
+                # Calls that are stored meanwhile either know of it, or are there to be found.
+                lock_name(connection, "calls", entry.function_id)
                 connection.execute("endpoints.unsettle", values)
             self._session.counts.outdate(Cached.SCHEDULES)
 

@@ -23,6 +23,7 @@ from taskyard.core.states import Reason, TaskState
 from taskyard.ports.function_resources import NewInvocation
 from taskyard.store.sql.connection import Connection, Row
 from taskyard.store.sql.leadership import check_term
+from taskyard.store.sql.locks import lock_name
 from taskyard.store.sql.parking import readmit
 from taskyard.store.sql.rows import text
 from taskyard.store.sql.submits import Submit
@@ -231,6 +232,7 @@ class SqlInvocations(Repository):
             "links": call.origin.links,
             "limits": text(call.limits),
         }
+        lock_name(connection, "calls", call.function_id, shared=True)
         # A task that an idempotency key stands for belongs to another call, or to none.
         if not stored.created or not connection.execute("endpoints.insert_call", values).rowcount:
             raise Conflict(f"call {call.id} or its task is there already; issue it under a new id")

@@ -130,8 +130,8 @@ class SqlLists(Repository):
         def write(connection: Connection) -> tuple[list[int], list[TaskId]]:
             shown = _entries(connection, key)
             dispatched = [one for one in shown if one.status is not ListStatus.QUEUED]
-            for one in dispatched:
-                _forget(connection, key, one.number)
+            # Not those that somebody else takes off it at the same time.
+            dispatched = [one for one in dispatched if _forget(connection, key, one.number)]
             self._session.counts.outdate(Cached.LIST, f"{key.workspace}/{key.group}")
             running = [one.task_id for one in dispatched if one.status is ListStatus.RUNNING]
             return [one.number for one in dispatched], running
@@ -174,6 +174,7 @@ def _task(connection: Connection, key: ListKey, number: int) -> Task:
     return task
 
 
-def _forget(connection: Connection, key: ListKey, number: int) -> None:
+def _forget(connection: Connection, key: ListKey, number: int) -> bool:
+    """Take a task off its list; False if it is not on it."""
     parameters = {"workspace": key.workspace, "group_name": key.group, "number": number}
-    connection.execute("lists.delete_entry", parameters)
+    return connection.execute("lists.delete_entry", parameters).rowcount == 1

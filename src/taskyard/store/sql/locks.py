@@ -48,12 +48,20 @@ def lock_delivery(connection: Connection, delivery_id: str) -> None:
         connection.execute("locks.delivery", (delivery_id,))
 
 
-def lock_name(connection: Connection, *parts: str) -> None:
+def lock_deliveries(connection: Connection, task_id: TaskId) -> None:
+    """All webhook messages about a task."""
+    if connection.is_shared:
+        connection.execute("locks.deliveries", (task_id,))
+
+
+def lock_name(connection: Connection, *parts: str, shared: bool = False) -> None:
     """Whatever goes by a name, whether it exists or not.
 
     Args:
         connection: inside a transaction.
         parts: what kind of thing, then what tells it from others of its kind.
+        shared: do not wait for others who share it, only for those who do not.
     """
     if connection.is_shared:
-        connection.execute("locks.name", ("\n".join(parts),))
+        query = "locks.shared_name" if shared else "locks.name"
+        connection.execute(query, ("\n".join(parts),))

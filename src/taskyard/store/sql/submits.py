@@ -6,11 +6,13 @@
    a gap, which is allowed.
 3. An idempotency key is looked up among the other tasks of its submit, then among those prepared
    before it in the batch, then in the table. A known key answers with its task and stores nothing.
+   Another writer's task may come in between: the insert leaves out what is taken, and whoever
+   asked for that is answered with the task that was faster, or refused if only its id is taken.
 4. A task that comes with a placement is stored as running, with its first attempt, if the chosen
    worker's incarnation still takes tasks and the task has not expired. Otherwise it is stored as
    queued: the scheduler places it later.
-5. Then all rows are written, 32 to a statement: tasks, attempts, labels. Counts and histories go
-   through ``BatchCounts``. Nothing here may raise, as gathered items have no savepoint.
+5. Then all rows are written, many to a statement: tasks, attempts, labels. Counts and histories
+   go through ``BatchCounts``. Nothing here may raise, as gathered items have no savepoint.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +22,7 @@ import msgspec
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change
-from taskyard.core.errors import InvalidInput, TaskyardError
+from taskyard.core.errors import Conflict, InvalidInput, TaskyardError
 from taskyard.core.ids import IncarnationId, Term, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.states import AttemptState, TaskState
@@ -53,6 +55,10 @@ class Fresh(NamedTuple):
     row: tuple[Any, ...]
     actor: str | None
     attempt: Attempt | None
+    submit: int
+    """Whose it is: the number of the submit in its batch."""
+    place: int
+    """Of the task in its submit."""
 
 
 class Submits:
@@ -70,10 +76,11 @@ class Submits:
         self._fresh: list[Fresh] = []
         self._keys: Keys = {}
         self._workers: dict[tuple[WorkerId, IncarnationId, Term | None], bool] = {}
+        self._outcomes: list[list[Submitted] | TaskyardError] = []
 
     def store(self, submits: Sequence[Submit]) -> list[list[Submitted] | TaskyardError]:
         """Store what can be stored; one outcome for each submit."""
-        outcomes: list[list[Submitted] | TaskyardError] = []
+        outcomes = self._outcomes
         count = sum(len(submit.tasks) for submit in submits)
         self._seqs = self._connection.positions(count)
         for submit in submits:
@@ -108,7 +115,8 @@ class Submits:
                 attempt = assigned(placement, task, task.created_at)
             seq = next(self._seqs)
             row = storable_row(seq, task, None if attempt is None else attempt.id)
-            rows.append(Fresh(seq, task, row, submit.actor, attempt))
+            mine = len(self._outcomes), len(results)
+            rows.append(Fresh(seq, task, row, submit.actor, attempt, *mine))
             stored = Submitted(task.id, task.state, seq, created=True, attempt=attempt)
             results.append(stored)
             if key[1] is not None:
@@ -131,19 +139,19 @@ class Submits:
 
     def _announce(self) -> None:
         counts = self._session.counts
-        for seq, task, _, _, attempt in self._fresh:
+        for seq, task, _, _, attempt, *_ in self._fresh:
             stored = Submitted(task.id, task.state, seq, created=True, attempt=attempt)
             counts.announce(stored.change(task))
             if attempt is not None:
                 counts.announce(Change.assigned(Task.placed(task, seq, attempt), attempt))
 
     def _write(self) -> None:
+        self._insert_tasks()
         fresh, counts = self._fresh, self._session.counts
-        self._connection.write_many("tasks.insert_task", [one.row for one in fresh])
         placed = [(one.seq, one.attempt) for one in fresh if one.attempt is not None]
         attempts = [attempt_row(seq, attempt) for seq, attempt in placed]
         self._connection.write_many("dispatch.insert_attempt", attempts)
-        for seq, task, _, actor, attempt in fresh:
+        for seq, task, _, actor, attempt, *_ in fresh:
             for label, value in task.spec.labels.items():
                 values = (task.workspace, label, value, seq)
                 self._connection.execute("tasks.insert_label", values)
@@ -153,6 +161,48 @@ class Submits:
             if attempt is not None:
                 at = attempt.assigned_at
                 counts.event(seq, "assigned", at, attempt.id, detail=destination(attempt))
+
+    def _insert_tasks(self) -> None:
+        fresh = self._fresh
+        if self._connection.is_shared and self._keys:
+            # Two writers that store the same keys wait for each other, and never in a circle.
+            fresh = sorted(fresh, key=_key_of)
+        rows = [one.row for one in fresh]
+        if self._connection.write_many("tasks.insert_task", rows) == len(rows):
+            return
+        there = {one.seq for one in self._fresh if self._is_stored(one)}
+        for one in self._fresh:
+            if one.seq not in there:
+                self._settle_lost(one)
+        kept = []
+        for one in self._fresh:
+            if one.seq in there and not isinstance(self._outcomes[one.submit], TaskyardError):
+                kept.append(one)
+            elif one.seq in there:  # of a submit that is refused as a whole
+                self._connection.execute("tasks.delete_task", {"seq": one.seq})
+        self._fresh = kept
+
+    def _is_stored(self, fresh: Fresh) -> bool:
+        row = self._connection.execute("dispatch.place_of", {"seq": fresh.seq}).fetchone()
+        return row is not None
+
+    def _settle_lost(self, lost: Fresh) -> None:
+        """Answer with the task that has the key of one not stored, or refuse its submit."""
+        task = lost.task
+        key = (task.workspace, task.spec.idempotency_key)
+        winner = None if key[1] is None else known_by(self._connection, key)
+        if winner is None:
+            self._outcomes[lost.submit] = Conflict(f"there is a task {task.id} already")
+        for outcome in self._outcomes:
+            if isinstance(outcome, TaskyardError) or winner is None:
+                continue
+            # Those behind it in the batch with the same key were told of the lost one as well.
+            outcome[:] = [winner if told.seq == lost.seq else told for told in outcome]
+
+
+def _key_of(fresh: Fresh) -> tuple[str, str, str]:
+    task = fresh.task
+    return task.workspace, task.spec.idempotency_key or "", task.id
 
 
 def assigned(placement: Placement, task: NewTask | Task, now: Instant, number: int = 1) -> Attempt:

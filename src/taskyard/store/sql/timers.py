@@ -134,7 +134,8 @@ def _create(
             due_at=due_at,
         )
         seq = next(connection.positions(1))
-        connection.write_many("tasks.insert_task", [new_task_row(seq, new)])
+        if not connection.write_many("tasks.insert_task", [new_task_row(seq, new)]):
+            continue
         for label, value in single.labels.items():
             connection.execute("tasks.insert_label", (new.workspace, label, value, seq))
         session.counts.event(seq, "submitted", now, detail=f"firing of {schedule_id}")

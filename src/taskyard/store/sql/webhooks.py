@@ -28,7 +28,7 @@ from taskyard.ports.webhooks import (
 )
 from taskyard.store.sql.access import append_audit
 from taskyard.store.sql.connection import Connection
-from taskyard.store.sql.locks import lock_delivery
+from taskyard.store.sql.locks import lock_deliveries, lock_delivery
 from taskyard.store.sql.parking import put_aside, readmit, reason_of
 from taskyard.store.sql.transactions import Repository, writes
 
@@ -123,6 +123,7 @@ def forget(connection: Connection, task_ids: Iterable[TaskId]) -> None:
     """Remove all messages about tasks that are being removed, sent or not."""
     keys = [{"task_id": task_id} for task_id in task_ids]
     for key in keys:
+        lock_deliveries(connection, key["task_id"])
         connection.execute("webhooks.forget_tries", key)
         connection.execute("webhooks.forget_deliveries", key)
 

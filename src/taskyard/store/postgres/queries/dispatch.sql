@@ -59,3 +59,22 @@ more AS (
     ON CONFLICT (workspace) DO UPDATE
         SET stored_bytes = output_totals.stored_bytes + excluded.stored_bytes)
 SELECT 1 FROM ended;
+
+-- name: due_tasks
+-- Those that nobody else is changing at this moment.
+SELECT seq, id, workspace, group_name, state, priority, start_at, expires_at, recurring, spec
+FROM tasks WHERE state IN ('scheduled', 'retrying') AND start_at <= :now
+ORDER BY start_at, seq LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: expired_tasks
+-- Those that nobody else is changing at this moment.
+SELECT seq, id, workspace, group_name, state, priority, spec, expires_at
+FROM tasks
+WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'queued', 'retrying') AND expires_at <= :now
+ORDER BY expires_at, seq LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: prunable
+-- Those that nobody else is removing at this moment.
+SELECT seq FROM tasks
+WHERE workspace = :workspace AND finished_at IS NOT NULL AND finished_at < :older_than
+ORDER BY finished_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;

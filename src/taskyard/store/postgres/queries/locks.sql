@@ -15,6 +15,12 @@ SELECT 1 FROM functions WHERE id = ? FOR NO KEY UPDATE;
 -- name: delivery
 SELECT 1 FROM webhook_deliveries WHERE id = ? FOR NO KEY UPDATE;
 
+-- name: deliveries
+SELECT 1 FROM webhook_deliveries WHERE task_id = ? ORDER BY number FOR NO KEY UPDATE;
+
 -- name: name
 -- Two names that have the same hash wait for each other, and that is all.
 SELECT 1 FROM pg_advisory_xact_lock(hashtextextended(?::text, 0));
+
+-- name: shared_name
+SELECT 1 FROM pg_advisory_xact_lock_shared(hashtextextended(?::text, 0));

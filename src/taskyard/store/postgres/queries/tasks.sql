@@ -5,7 +5,8 @@ INSERT INTO tasks (seq, id, workspace, group_name, name, state, priority, cpu_mi
 SELECT * FROM unnest(
     ?::bigint[], ?::text[], ?::text[], ?::text[], ?::text[], ?::text[], ?::bigint[], ?::bigint[],
     ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::text[], ?::bigint[],
-    ?::text[], ?::text[], ?::bigint[], ?::text[], ?::text[], ?::bigint[], ?::text[]);
+    ?::text[], ?::text[], ?::bigint[], ?::text[], ?::text[], ?::bigint[], ?::text[])
+ON CONFLICT DO NOTHING;
 
 -- name: append_event
 -- Its seq comes twice, as elsewhere.

@@ -1,6 +1,6 @@
 -- name: register_plane
 INSERT INTO planes (id, name, address, version, joined_at, beat_at)
-VALUES (:id, :name, :address, :version, ({{clock.now}}), ({{clock.now}}))
+SELECT :id, :name, :address, :version, at, at FROM (SELECT ({{clock.now}}) AS at) AS clock WHERE true
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, address = excluded.address,
     version = excluded.version, beat_at = excluded.beat_at;
 

@@ -1,9 +1,10 @@
 -- name: insert_task
--- A new task. Positional, because many are bound at once.
+-- A new task, unless its id, its key or its firing is taken. Positional, as many are bound at once.
 INSERT INTO tasks (seq, id, workspace, group_name, name, state, priority, cpu_millis, memory_bytes,
                    created_at, queued_at, start_at, expires_at, schedule_id, due_at, retry_of,
                    idempotency_key, recurring, demand, spec, attempt_count, current_attempt)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING;
 
 -- name: append_event
 -- One more line of a task's history; its seq is bound twice, then how many lines on from the last
