@@ -3,10 +3,12 @@
 The database keeps its default durability and shares the processors with everything else.
 """
 
+import base64
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 from benchmarks import load, server
 from benchmarks.api import BASE, Api, accepted
@@ -41,8 +43,9 @@ def measure(bench: Bench) -> Sequence[Row]:
     """Everything on one database, empty at first; calls in turns with SQLite's and the peer's."""
     with brokers.postgresql(bench.data) as uri:
         database = _new_database(uri)
+        options = ("--database", database, "--config", str(_configuration(bench)))
         with (
-            server.running(bench.data, "--database", database) as ours,
+            server.running(bench.data, *options) as ours,
             server.running(bench.data) as embedded,
         ):
             api = Api(ours.port)
@@ -51,7 +54,7 @@ def measure(bench: Bench) -> Sequence[Row]:
             held = _calls_beside_snapshot(bench, ours.port, database)
             submits = _submits(bench, api, [ours.port])
             api.close()
-        with _two(bench, database) as ports:
+        with _two(bench, options) as ports:
             both = _submits(bench, None, ports)
     rows = [
         plain(NAME, SUBMITS, "/s", submits, LINES[SUBMITS]),
@@ -78,6 +81,13 @@ def measure(bench: Bench) -> Sequence[Row]:
 
 def _against(what: str, ours: Sequence[float], title: str, theirs: Sequence[float]) -> Row:
     return compared(NAME, what, "/s", ours, title, theirs, LINES[what])
+
+
+def _configuration(bench: Bench) -> Path:
+    """A file with the key of secrets, which all planes need."""
+    path = bench.data / "taskyard.toml"
+    path.write_text(f'secret_key = "{base64.b64encode(bytes(32)).decode()}"\n')
+    return path
 
 
 def _new_database(uri: str) -> str:
@@ -155,9 +165,8 @@ def _submits(bench: Bench, api: Api | None, ports: Sequence[int]) -> list[float]
 
 
 @contextmanager
-def _two(bench: Bench, database: str) -> Iterator[list[int]]:
+def _two(bench: Bench, options: Sequence[str]) -> Iterator[list[int]]:
     """Two control planes with a message server between them."""
-    options = ("--database", database)
     with (
         brokers.nats(bench.data) as nats,
         server.running(bench.data, *options, "--nats", nats) as one,
