@@ -2,7 +2,6 @@
 
 import random
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import anyio
 
-from benchmarks.figures import Bench, Lines
+from benchmarks.figures import Bench, Lines, postgresql
+from benchmarks.peers import brokers
 from benchmarks.rounds import percentile
 from benchmarks.rows import Row, plain
 from taskyard.core.ids import AttemptId
@@ -33,22 +33,14 @@ LINES: Lines = dict.fromkeys((SHIPPED, GROWTH, P50, P99, WHOLE))
 
 ATTEMPT = AttemptId("01988a00-0000-7000-8000-000000000001")
 MIB = 1 << 20
-TESTS = Path(__file__).parents[2] / "tests"
 READS = 500
 
 
 def measure(bench: Bench) -> Sequence[Row]:
     """A GiB of lines as servers write them; a sixteenth of that in a quick round."""
-    sys.path.insert(0, str(TESTS))
-    import postgres  # noqa: PLC0415 - tests know how to start one
-
-    missing = postgres.why_missing()
-    if missing is not None:
-        return [Row(name=NAME, what=line, note=missing) for line in LINES]
-    size = MIB << (6 if bench.scale.latency_tasks < 100 else 10)
-    root = postgres.start(durable=True, directory=str(bench.data))
-    with postgres.joined(root) as server:
-        url = server.url(server.create_database())
+    size = MIB << (6 if bench.scale.quick else 10)
+    with brokers.postgresql(bench.data) as uri:
+        url = postgresql.new_database(uri)
         migrate(PostgresDatabase(database_address(url)))
         return anyio.run(_measure, url, size, bench.data)
 

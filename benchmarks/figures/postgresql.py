@@ -42,7 +42,7 @@ PEER = "procrastinate_postgresql"
 def measure(bench: Bench) -> Sequence[Row]:
     """Everything on one database, empty at first; calls in turns with SQLite's and the peer's."""
     with brokers.postgresql(bench.data) as uri:
-        database = _new_database(uri)
+        database = new_database(uri)
         options = ("--database", database, "--config", str(_configuration(bench)))
         with (
             server.running(bench.data, *options) as ours,
@@ -90,7 +90,7 @@ def _configuration(bench: Bench) -> Path:
     return path
 
 
-def _new_database(uri: str) -> str:
+def new_database(uri: str) -> str:
     """The URL of a database of ours."""
     import psycopg  # noqa: PLC0415 - an extra
 
