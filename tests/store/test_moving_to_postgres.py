@@ -1,25 +1,32 @@
 """Stores move from SQLite to PostgreSQL and back, with everything they know."""
 
+import io
+import json
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from test_moving_stores import KILLED, Interrupted, unwatched, with_schema
+from test_schemas import POSTGRES_ONLY
 from whole_stores import Contents, checksums, fill, located, many_rows
 
 import postgres
 from fakes.stores import FAST, postgres_url
-from taskyard.core.errors import StoreDamaged, StoreInUse, TaskyardError, Unavailable
+from taskyard.core.errors import StorageFull, StoreDamaged, StoreInUse, TaskyardError, Unavailable
 from taskyard.store.postgres.address import database_address
 from taskyard.store.postgres.database import PostgresDatabase
 from taskyard.store.postgres.migrate import migrate
-from taskyard.store.transfer import engine
+from taskyard.store.sqlite import migrate as sqlite_migrate
+from taskyard.store.sqlite.database import connect
+from taskyard.store.transfer import engine, sqlite
 from taskyard.store.transfer import postgres as postgres_side
 from taskyard.store.transfer.address import Location, parse_address
 from taskyard.store.transfer.checking import check_store
@@ -34,7 +41,9 @@ from taskyard.store.transfer.errors import (
     WrongAddress,
 )
 from taskyard.store.transfer.procedures import back_up, copy_store, restore
-from taskyard.store.transfer.tables import Checksum
+from taskyard.store.transfer.tables import OF_THE_DATABASE, Checksum
+
+NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 
 @pytest.fixture
@@ -62,7 +71,7 @@ def read_back(url: str, directory: Path) -> dict[str, Checksum]:
 
 
 @given(made=with_schema())
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_contents_there_and_back(url: str, made: Contents) -> None:
     """Are the same rows in every table, also by way of backups."""
     with tempfile.TemporaryDirectory(dir=FAST) as root:
@@ -156,13 +165,15 @@ def test_an_empty_store_gives_the_first_numbers(tmp_path: Path, url: str) -> Non
     assert run(url, "SELECT nextval('task_seq')") == [(1,)]
 
 
-def test_a_database_in_use_is_not_copied(tmp_path: Path, url: str) -> None:
+def test_a_database_in_use_is_not_copied(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither from nor to: whether a plane beats or a server is merely connected."""
+    monkeypatch.setattr(postgres_side, "GONE_WITHIN_S", 0.1)
     fill(tmp_path / "a", many_rows(2))
     ways = ((located(tmp_path / "a"), at(url)), (at(url), located(tmp_path / "b")))
-    now = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     for here, there in ways:
-        run(url, f"INSERT INTO planes VALUES ('p', 'north', '10.0.0.1:8000', '1', {now}, 1)")  # noqa: S608
+        run(url, f"INSERT INTO planes VALUES ('p', 'north', '10.0.0.1:8000', '1', {NOW}, 1)")  # noqa: S608
         with pytest.raises(StoreInUse, match=r"in use by north \(10.0.0.1:8000\); stop all"):
             copy_store(here, there, unwatched)
         run(url, "DELETE FROM planes")
@@ -174,13 +185,20 @@ def test_a_database_in_use_is_not_copied(tmp_path: Path, url: str) -> None:
     assert not (tmp_path / "b" / "taskyard.sqlite3").exists()
 
 
+def test_planes_that_have_just_ended_use_nothing(tmp_path: Path, url: str) -> None:
+    """Also those that could not say so: they do not beat again."""
+    fill(tmp_path / "a", many_rows(2))
+    run(url, f"INSERT INTO planes VALUES ('p', 'north', '10.0.0.1:8000', '1', {NOW}, 1)")  # noqa: S608
+    copy_store(located(tmp_path / "a"), at(url), unwatched)
+
+
 def test_only_one_copies(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one at the same time is refused."""
     monkeypatch.setattr(postgres_side, "LOCK_WAIT_S", 0.1)
     fill(tmp_path / "a", many_rows(2))
 
     def watch(step: Step) -> None:
-        if step.phase == "verify":
+        if step.phase == "verify" and step.table_number == 1:
             with pytest.raises(StoreInUse, match="being copied by another process"):
                 copy_store(located(tmp_path / "c"), at(url), unwatched)
 
@@ -375,3 +393,102 @@ def test_a_damaged_backup_replaces_nothing(tmp_path: Path, url: str) -> None:
     with pytest.raises(NotAStore, match="its table tasks has changed; use another backup"):
         restore(file, at(url), unwatched, force=True)
     assert read_back(url, tmp_path / "b") == checksums(tmp_path / "a")
+
+
+def test_a_full_disk_in_the_middle(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is told, and the copy goes on once there is room."""
+    monkeypatch.setattr(engine, "BATCH_ROWS", 9)
+    fill(tmp_path / "a", many_rows(40))
+    run(
+        url,
+        "CREATE FUNCTION full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $$",
+    )
+    run(
+        url,
+        "CREATE TRIGGER full_disk BEFORE INSERT ON events"
+        " FOR EACH ROW WHEN (NEW.task_seq = 20) EXECUTE FUNCTION full()",
+    )
+    with pytest.raises(StorageFull, match="is full; make room, then run the same command again"):
+        copy_store(located(tmp_path / "a"), at(url), unwatched)
+    run(url, "DROP TRIGGER full_disk ON events")
+    copy_store(located(tmp_path / "a"), at(url), unwatched)
+    assert read_back(url, tmp_path / "b") == checksums(tmp_path / "a")
+
+
+def test_a_server_that_starts_in_the_middle_is_noticed(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it changes would be missing from the copy, which does not become a store."""
+    monkeypatch.setattr(postgres_side, "GONE_WITHIN_S", 0.1)
+    fill(tmp_path / "a", many_rows(5))
+    copy_store(located(tmp_path / "a"), at(url), unwatched)
+    with ExitStack() as servers:
+
+        def watch(step: Step) -> None:
+            if step.phase == "verify" and step.table_number == 1:
+                database = PostgresDatabase(database_address(url), "taskyard north")
+                servers.enter_context(database.raw())
+
+        with pytest.raises(StoreInUse, match="in use by taskyard north"):
+            copy_store(at(url), located(tmp_path / "b"), watch)
+    assert not (tmp_path / "b" / "taskyard.sqlite3").exists()
+
+
+def older(archive: Path, count: int) -> None:
+    """Have an archive say that so many of the migrations were not there yet."""
+    with tarfile.open(archive) as tar:
+        members = [(one, tar.extractfile(one)) for one in tar.getmembers()]
+        contents = [(one, file.read()) for one, file in members if file is not None]
+    with tarfile.open(archive, "w") as tar:
+        for member, saved in contents:
+            content = saved
+            if member.name == "taskyard-backup.json":
+                head = json.loads(saved)
+                if count:
+                    head["schema"]["migrations"] = head["schema"]["migrations"][:-count]
+                else:
+                    head["schema"]["migrations"].append("9999-later")
+                content = json.dumps(head).encode()
+                member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def test_backups_of_other_versions(tmp_path: Path, url: str) -> None:
+    """Older ones go into a store on their database, which is brought up to date at the end."""
+    before = [migration for migration in sqlite_migrate.migrations() if migration.id < "0015"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite_migrate, "migrations", lambda: tuple(before))
+        patch.setattr(sqlite, "migrations", lambda: tuple(before))
+        (tmp_path / "a").mkdir()
+        sqlite_migrate.migrate(tmp_path / "a" / "taskyard.sqlite3")
+        with closing(connect(tmp_path / "a" / "taskyard.sqlite3")) as connection:
+            connection.execute("INSERT INTO lists VALUES ('w', 'g', 'me', 3)")
+            connection.execute("INSERT INTO groups VALUES ('w', 'g', 0, 7)")
+        file = tmp_path / "old.tar"
+        back_up(located(tmp_path / "a"), file, unwatched)
+    with pytest.raises(SchemaMismatch, match="restore it into a data directory, which brings it"):
+        restore(file, at(url), unwatched)
+    restore(file, located(tmp_path / "b"), unwatched)
+    with closing(connect(tmp_path / "b" / "taskyard.sqlite3")) as connection:
+        (limit,) = connection.execute("SELECT given_limit FROM lists").fetchone()
+    assert limit == 7, "the migration that came later has not run on these rows"
+    assert check_store(located(tmp_path / "b")) == []
+    back_up(located(tmp_path / "b"), file, unwatched, force=True)
+    older(file, 0)
+    with pytest.raises(SchemaMismatch, match="newer version of Taskyard; upgrade"):
+        restore(file, located(tmp_path / "c"), unwatched)
+    back_up(at(url), file, unwatched, force=True)
+    older(file, 1)
+    with pytest.raises(SchemaMismatch, match="restore it into a PostgreSQL database"):
+        restore(file, located(tmp_path / "c"), unwatched)
+    with pytest.raises(SchemaMismatch, match="another version of Taskyard"):
+        restore(file, at(url), unwatched, force=True)
+    assert not (tmp_path / "c").exists()
+
+
+def test_what_only_a_server_database_has_stays_there() -> None:
+    """Whoever adds a table decides whether it goes along."""
+    assert POSTGRES_ONLY <= OF_THE_DATABASE

@@ -5,6 +5,7 @@ together with the row that says so, so a process that is killed leaves either al
 Several processes take turns by an advisory lock, which goes with the transaction.
 """
 
+from collections.abc import Collection
 from functools import cache
 from importlib import resources
 from typing import Any, Final, LiteralString, NamedTuple
@@ -62,8 +63,12 @@ def migrations() -> tuple[Migration, ...]:
     )
 
 
-def migrate(database: PostgresDatabase) -> str:
+def migrate(database: PostgresDatabase, ids: Collection[str] | None = None) -> str:
     """Bring the schema up to date; answers the id of the installation. Blocks.
+
+    Args:
+        database: where.
+        ids: the migrations to apply, for a schema of an older release; all if None.
 
     Raises:
         StoreDamaged: the database is another program's, of a newer release, or unfit for a store.
@@ -76,10 +81,10 @@ def migrate(database: PostgresDatabase) -> str:
             check_server(connection, shown)
             connection.execute(sql.SQL("SET lock_timeout = {}").format(_WAIT))
             connection.execute("SET statement_timeout = 0")
-            while _missing(connection, shown):
+            while _missing(connection, shown, ids):
                 with connection.transaction():
                     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-                    _apply_next(connection, shown)
+                    _apply_next(connection, shown, ids)
             _check_rights(connection, shown)
             row = connection.execute("SELECT id FROM installation").fetchone()
     except psycopg.errors.InsufficientPrivilege as error:
@@ -91,9 +96,11 @@ def migrate(database: PostgresDatabase) -> str:
     return str(row[0])
 
 
-def _apply_next(connection: "psycopg.Connection[Any]", shown: str) -> None:
+def _apply_next(
+    connection: "psycopg.Connection[Any]", shown: str, ids: Collection[str] | None
+) -> None:
     """Apply the first migration that is missing; what that is may have changed since we looked."""
-    missing = _missing(connection, shown)
+    missing = _missing(connection, shown, ids)
     if not missing:
         return
     if not _has_schema(connection):
@@ -105,12 +112,15 @@ def _apply_next(connection: "psycopg.Connection[Any]", shown: str) -> None:
     connection.execute("INSERT INTO schema_migrations (id) VALUES (%s)", (missing[0].id,))
 
 
-def _missing(connection: "psycopg.Connection[Any]", shown: str) -> list[Migration]:
+def _missing(
+    connection: "psycopg.Connection[Any]", shown: str, ids: Collection[str] | None
+) -> list[Migration]:
     """What is to be applied. Refuses what is not ours to change."""
     known = migrations()
+    wanted = [migration for migration in known if ids is None or migration.id in ids]
     if not _has_table(connection):
         _check_empty(connection, shown)
-        return list(known)
+        return wanted
     applied = {row[0] for row in connection.execute("SELECT id FROM schema_migrations")}
     if UNFINISHED in applied:
         raise StoreDamaged(
@@ -119,7 +129,7 @@ def _missing(connection: "psycopg.Connection[Any]", shown: str) -> list[Migratio
         )
     if applied - {migration.id for migration in known}:
         raise StoreDamaged(f"{shown} was written by a newer version of Taskyard; upgrade to use it")
-    return [migration for migration in known if migration.id not in applied]
+    return [migration for migration in wanted if migration.id not in applied]
 
 
 def _check_empty(connection: "psycopg.Connection[Any]", shown: str) -> None:

@@ -11,7 +11,7 @@ copied once, and one is left there that makes those releases refuse the file ins
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from functools import cache
 from importlib import resources
@@ -56,8 +56,12 @@ def migrations() -> tuple[Migration, ...]:
     )
 
 
-def migrate(path: Path) -> None:
+def migrate(path: Path, ids: Collection[str] | None = None) -> None:
     """Bring the schema up to date; does nothing if it is. Blocks.
+
+    Args:
+        path: of the database.
+        ids: the migrations to apply, for a schema of an older release; all if None.
 
     Raises:
         StoreDamaged: the store cannot be read, or was written by a newer release.
@@ -66,10 +70,10 @@ def migrate(path: Path) -> None:
     """
     with translated(), closing(_opened(path)) as connection:
         connection.execute(f"PRAGMA busy_timeout = {int(_WAIT_S * 1000)}")
-        while not _is_current(connection, path):
+        while not _is_current(connection, path, ids):
             connection.execute("BEGIN IMMEDIATE")
             # Closing the connection rolls back what was not committed.
-            _apply_next(connection, path)
+            _apply_next(connection, path, ids)
             connection.execute("COMMIT")
 
 
@@ -104,13 +108,13 @@ def _opened(path: Path) -> sqlite3.Connection:
         time.sleep(_PAUSE_S)
 
 
-def _is_current(connection: sqlite3.Connection, path: Path) -> bool:
-    return _has(connection, _TABLE) and not _missing(connection, path)
+def _is_current(connection: sqlite3.Connection, path: Path, ids: Collection[str] | None) -> bool:
+    return _has(connection, _TABLE) and not _missing(connection, path, ids)
 
 
-def _apply_next(connection: sqlite3.Connection, path: Path) -> None:
+def _apply_next(connection: sqlite3.Connection, path: Path, ids: Collection[str] | None) -> None:
     """Apply the first migration that is missing; what that is may have changed since we looked."""
-    missing = _missing(connection, path)
+    missing = _missing(connection, path, ids)
     if not _has(connection, _TABLE):
         applied = applied_migrations(connection)
         connection.execute(_CREATE)
@@ -123,11 +127,17 @@ def _apply_next(connection: sqlite3.Connection, path: Path) -> None:
         _remember(connection, [missing[0].id])
 
 
-def _missing(connection: sqlite3.Connection, path: Path) -> list[Migration]:
+def _missing(
+    connection: sqlite3.Connection, path: Path, ids: Collection[str] | None
+) -> list[Migration]:
     applied, known = set(applied_migrations(connection)), migrations()
     if applied - {migration.id for migration in known}:
         raise StoreDamaged(f"{path} was written by a newer version of Taskyard; upgrade to use it")
-    return [migration for migration in known if migration.id not in applied]
+    return [
+        migration
+        for migration in known
+        if migration.id not in applied and (ids is None or migration.id in ids)
+    ]
 
 
 def applied_migrations(connection: sqlite3.Connection) -> list[str]:

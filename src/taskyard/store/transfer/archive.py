@@ -33,7 +33,7 @@ from taskyard.store.transfer.engine import Step, Watch, batches
 from taskyard.store.transfer.errors import NotAStore, NotEmpty, SchemaMismatch
 from taskyard.store.transfer.file_names import KEY, check_name
 from taskyard.store.transfer.files import blocks_of, digest_of
-from taskyard.store.transfer.sides import StoredFile
+from taskyard.store.transfer.sides import Schema, StoredFile
 from taskyard.store.transfer.sqlite import sync_directory
 from taskyard.store.transfer.tables import Checksum, Key, Row, Table, Tally, checksum
 
@@ -54,6 +54,7 @@ class Head(Struct, frozen=True):
     """The store, without secrets."""
     created_at: str
     """In UTC."""
+    schema: Schema
 
 
 class SavedTable(Struct, frozen=True):
@@ -78,12 +79,15 @@ class Manifest(Struct, frozen=True):
 class ArchiveWriter:
     """Writes an archive; it has its name once it is complete."""
 
-    def __init__(self, file: IO[bytes], head: Head) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - closed by finish
         self._tables: dict[str, SavedTable] = {}
         self._files: list[StoredFile] = []
         self._missing: list[str] = []
         self._has_key = False
+
+    def begin(self, head: Head) -> None:
+        """Say what it is; before anything else."""
         self._add(HEAD, msgspec.json.encode(head))
 
     def add_table(
@@ -142,6 +146,7 @@ class ArchiveSource:
     def __init__(self, archive: "Archive") -> None:
         self._archive = archive
         self.name = f"the backup {archive.path}"
+        self.schema = archive.head.schema
 
     def tables(self) -> Mapping[str, Table]:
         """See :class:`Source`."""
@@ -164,6 +169,9 @@ class ArchiveSource:
             for name, saved in self._archive.manifest.tables.items()
             if saved.last_number is not None
         }
+
+    def check_unused(self) -> None:
+        """See :class:`Source`: it is nobody's."""
 
 
 class ArchiveFiles:
@@ -250,7 +258,7 @@ class Archive:
 
 
 @contextmanager
-def written(path: Path, head: Head, *, force: bool) -> Iterator[ArchiveWriter]:
+def written(path: Path, *, force: bool) -> Iterator[ArchiveWriter]:
     """Write an archive beside its place; it is there once the block ends without an error.
 
     Raises:
@@ -265,7 +273,7 @@ def written(path: Path, head: Head, *, force: bool) -> Iterator[ArchiveWriter]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
-            yield ArchiveWriter(file, head)
+            yield ArchiveWriter(file)
             file.flush()
             os.fsync(file.fileno())
         check_free(path, force=force)

@@ -7,9 +7,9 @@ from pathlib import Path
 from taskyard.core.errors import Unavailable
 from taskyard.store.transfer import sqlite
 from taskyard.store.transfer.address import Address, Location, PostgresAddress, SqliteAddress
-from taskyard.store.transfer.errors import NotEmpty
+from taskyard.store.transfer.errors import NotEmpty, SchemaMismatch
 from taskyard.store.transfer.files import DataFiles, NoFiles
-from taskyard.store.transfer.sides import FileSet, Source, Target
+from taskyard.store.transfer.sides import FileSet, Schema, Source, Target
 
 
 @contextmanager
@@ -48,7 +48,14 @@ def snapshot(address: Address, beside: Path) -> Iterator[Source]:
 
 
 @contextmanager
-def target(address: Address, origin: str, *, force: bool, resumes: bool = True) -> Iterator[Target]:
+def target(
+    address: Address,
+    origin: str,
+    *,
+    force: bool,
+    resumes: bool = True,
+    schema: Schema | None = None,
+) -> Iterator[Target]:
     """A store to be filled: made, or gone on with if a copy from the same origin was left there.
 
     Args:
@@ -56,6 +63,7 @@ def target(address: Address, origin: str, *, force: bool, resumes: bool = True) 
         origin: what fills it.
         force: replace what is there.
         resumes: whether to go on with what was left.
+        schema: an older one of the same database, until all rows are there.
 
     Raises:
         NotEmpty: there is something in it, and ``force`` is False.
@@ -65,7 +73,7 @@ def target(address: Address, origin: str, *, force: bool, resumes: bool = True) 
     with ExitStack() as stack:
         if isinstance(address, PostgresAddress):
             yield stack.enter_context(
-                _postgres_target(address, origin, force=force, resumes=resumes)
+                _postgres_target(address, origin, schema, force=force, resumes=resumes)
             )
             return
         directory = address.directory
@@ -81,9 +89,34 @@ def target(address: Address, origin: str, *, force: bool, resumes: bool = True) 
                 f"{address} holds a store already; name a new directory, or replace everything in "
                 "this one with --force"
             )
-        made = sqlite.SqliteTarget(directory, origin, afresh=force or not resumes)
+        afresh = force or not resumes
+        made = sqlite.SqliteTarget(directory, origin, afresh=afresh, schema=schema)
         stack.callback(made.close)
         yield made
+
+
+def older_schema(path: Path, schema: Schema, address: Address) -> Schema | None:
+    """The schema that a backup needs at first; None if it is this version's.
+
+    Raises:
+        SchemaMismatch: it is newer, or older and the address is of another database.
+    """
+    if schema.database == "sqlite":
+        current, other = sqlite.current_schema(), "a data directory"
+    else:
+        from taskyard.store.transfer import postgres  # noqa: PLC0415 - an optional dependency
+
+        current, other = postgres.current_schema(), "a PostgreSQL database"
+    if {*schema.migrations} - {*current.migrations}:
+        raise SchemaMismatch(f"{path} was written by a newer version of Taskyard; upgrade this one")
+    if schema == current:
+        return None
+    if isinstance(address, SqliteAddress) == (schema.database == "sqlite"):
+        return schema
+    raise SchemaMismatch(
+        f"{path} was written by an older version of Taskyard; restore it into {other}, which "
+        "brings it up to date, then copy that with 'taskyard store copy'"
+    )
 
 
 @contextmanager
@@ -102,18 +135,20 @@ def _postgres_source(address: PostgresAddress, *, unused: bool) -> Iterator[Sour
         if unused:
             postgres.lock_for_copy(connection, name)
             postgres.check_unused(connection, name)
-        yield postgres.PostgresSource(connection, name)
+        yield postgres.PostgresSource(connection, address.database)
 
 
 @contextmanager
 def _postgres_target(
-    address: PostgresAddress, origin: str, *, force: bool, resumes: bool
+    address: PostgresAddress, origin: str, schema: Schema | None, *, force: bool, resumes: bool
 ) -> Iterator[Target]:
     from taskyard.store.transfer import postgres  # noqa: PLC0415 - an optional dependency
 
     name = str(address)
     with postgres.connected(address.database) as connection:
         postgres.lock_for_copy(connection, name)
-        postgres.prepare(connection, address.database)
+        postgres.prepare(connection, address.database, schema)
         postgres.check_unused(connection, name)
-        yield postgres.PostgresTarget(connection, name, origin, force=force, resumes=resumes)
+        yield postgres.PostgresTarget(
+            connection, address.database, origin, force=force, resumes=resumes
+        )

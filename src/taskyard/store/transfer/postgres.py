@@ -1,6 +1,7 @@
 """PostgreSQL as either side of a copy."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -21,7 +22,7 @@ from taskyard.store.transfer.errors import (
     NotEmpty,
     SchemaMismatch,
 )
-from taskyard.store.transfer.sides import Progress
+from taskyard.store.transfer.sides import Progress, Schema
 from taskyard.store.transfer.tables import (
     OF_THE_DATABASE,
     Column,
@@ -42,7 +43,11 @@ LOCK: Final = 0x7461736B_6D6F7665
 LOCK_WAIT_S = 5.0
 """How long to wait for somebody else's copy."""
 BEAT_S: Final = 10
-"""Control planes that gave a sign of life within so many seconds use a store."""
+"""Control planes that gave a sign of life within so many seconds may be about to give another."""
+BEATS_AGAIN_US: Final = 2_000_000
+"""One that has not done so for this long, in microseconds, has ended."""
+GONE_WITHIN_S = 4.0
+"""Seconds that those who have just ended get."""
 _KINDS: Final = {
     "bigint": Kind.INTEGER,
     "integer": Kind.INTEGER,
@@ -72,16 +77,25 @@ _STATE: Final = (
 )
 _EMPTIED: Final = frozenset({"planes", "changes", "objects", "object_chunks", "object_orphans"})
 """Tables that say something of what is in the others."""
+_NOW: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_PAUSE_S: Final = 0.1
 _CURSOR: Final = "taskyard_rows"
 _TASK_SEQ: Final = "task_seq"
+
+
+def current_schema() -> Schema:
+    """That of this version."""
+    return Schema("postgresql", tuple(migration.id for migration in migrations()))
 
 
 class PostgresSource:
     """A database, read in one snapshot."""
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(self, connection: Connection, database: PostgresDatabase) -> None:
         """Begins a snapshot, which ends with the connection; the caller closes it."""
-        self.name = name
+        self.name = name = database.address.shown
+        self.schema = current_schema()
+        self._database = database
         self._connection = connection
         with translated(name):
             _run(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -109,6 +123,12 @@ class PostgresSource:
                 if (last := _last_value(self._connection, sequence)) is not None
             }
 
+    def check_unused(self) -> None:
+        """See :class:`Source`."""
+        # The snapshot knows nothing of what happened since.
+        with connected(self._database) as connection:
+            check_unused(connection, self.name)
+
 
 class PostgresSnapshot:
     """One state of a database, as the checker's ``Snapshot``."""
@@ -130,7 +150,13 @@ class PostgresTarget:
     """A database in the making: marked, so that no server opens it."""
 
     def __init__(
-        self, connection: Connection, name: str, origin: str, *, force: bool, resumes: bool
+        self,
+        connection: Connection,
+        database: PostgresDatabase,
+        origin: str,
+        *,
+        force: bool,
+        resumes: bool,
     ) -> None:
         """Go on with the copy from this origin that was left here, or begin it.
 
@@ -138,7 +164,7 @@ class PostgresTarget:
 
         Args:
             connection: in autocommit, with the lock of copies.
-            name: what to call it.
+            database: where it is.
             origin: what is copied.
             force: empty it first, whatever is in it.
             resumes: go on with an unfinished copy, instead of beginning again.
@@ -146,7 +172,8 @@ class PostgresTarget:
         Raises:
             NotEmpty: there is a store in it, or another unfinished copy.
         """
-        self.name = name
+        self.name = name = database.address.shown
+        self._database = database
         self._connection = connection
         with translated(name), connection.transaction():
             self._begin(origin, force=force, resumes=resumes)
@@ -239,6 +266,7 @@ class PostgresTarget:
                 _go_on_behind(connection, _TASK_SEQ, highest or 0)
             _run(connection, "DROP TABLE transfer")
             _run(connection, f"DELETE FROM {_MIGRATIONS} WHERE id = %s", (UNFINISHED,))  # noqa: S608 - a constant
+        migrate(self._database)
         with translated(self.name):
             _run(connection, "ANALYZE")
 
@@ -260,8 +288,15 @@ def connected(database: PostgresDatabase) -> Iterator[Connection]:
         connection.close()
 
 
-def prepare(connection: Connection, database: PostgresDatabase) -> None:
+def prepare(
+    connection: Connection, database: PostgresDatabase, schema: Schema | None = None
+) -> None:
     """Bring the schema up to date, unless an unfinished copy is in it.
+
+    Args:
+        connection: to it.
+        database: where it is.
+        schema: an older one, to be made instead.
 
     Raises:
         SchemaMismatch: it is that of another version.
@@ -270,12 +305,14 @@ def prepare(connection: Connection, database: PostgresDatabase) -> None:
     name = database.address.shown
     with translated(name):
         applied = _applied(connection)
+    wanted = (schema or current_schema()).migrations
     if UNFINISHED not in applied:
-        migrate(database)
-    elif applied - {UNFINISHED} != {migration.id for migration in migrations()}:
+        migrate(database, wanted)
+        applied |= {*wanted}
+    if applied - {UNFINISHED} != {*wanted}:
         raise SchemaMismatch(
-            f"{name} holds an unfinished copy of another version of Taskyard; start afresh with "
-            "an empty database"
+            f"the tables of {name} are those of another version of Taskyard than what is copied; "
+            "name an empty database"
         )
 
 
@@ -305,28 +342,40 @@ def lock_for_copy(connection: Connection, name: str) -> None:
 
 
 def check_unused(connection: Connection, name: str) -> None:
-    """Raise ``StoreInUse`` if a server is connected, or gave a sign of life a moment ago."""
+    """Raise ``StoreInUse`` if a server is connected, or a control plane beats.
+
+    Waits a moment for those that have just ended.
+    """
+    give_up_at = time.monotonic() + GONE_WITHIN_S
     with translated(name):
-        found = _run(
-            connection,
-            "SELECT name || ' (' || address || ')' FROM planes WHERE beat_at > "
-            "(extract(epoch FROM clock_timestamp()) - %s) * 1000000 ORDER BY name",
-            (BEAT_S,),
-        ).fetchall()
-        if not found:
-            found = _run(
-                connection,
-                "SELECT DISTINCT application_name || coalesce(' at ' || host(client_addr), '')"
-                " FROM pg_stat_activity WHERE datname = current_database()"
-                " AND application_name LIKE 'taskyard%%' AND application_name <> %s",
-                (PROGRAM,),
-            ).fetchall()
+        now = _one(connection, _NOW)
+        while found := _users(connection, now):
+            if time.monotonic() > give_up_at:
+                break
+            time.sleep(_PAUSE_S)
     if found:
-        who = ", ".join(text for (text,) in found)
         raise Busy(
-            f"{name} is in use by {who}; stop all control planes, wait {BEAT_S} s, then run the "
-            "same command again"
+            f"{name} is in use by {', '.join(found)}; stop all control planes, then run the same "
+            "command again"
         )
+
+
+def _users(connection: Connection, since: int) -> list[str]:
+    """Planes that have beaten since, or may still do so; and programs of servers."""
+    planes = _run(
+        connection,
+        "SELECT name || ' (' || address || ')' FROM planes"
+        " WHERE beat_at > %s OR (beat_at > %s AND %s > %s) ORDER BY name",
+        (since, since - BEAT_S * 1_000_000, since + BEATS_AGAIN_US, _one(connection, _NOW)),
+    ).fetchall()
+    programs = _run(
+        connection,
+        "SELECT DISTINCT application_name || coalesce(' at ' || host(client_addr), '')"
+        " FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name LIKE 'taskyard%%' AND application_name <> %s ORDER BY 1",
+        (PROGRAM,),
+    ).fetchall()
+    return [text for (text,) in (*planes, *programs)]
 
 
 def check_schema(connection: Connection, name: str) -> None:

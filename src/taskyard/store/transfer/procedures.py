@@ -90,6 +90,7 @@ def copy_store(
                 count, size = copy_files(here, there, running, watch)
             key = _copy_key(origin.data, to.data, force=force)
             found = verify(tables, source, target, watch)
+            source.check_unused()
             target.finish(source.sequences())
     return Moved(source.name, str(to.address), found, count, size, running=len(running), key=key)
 
@@ -117,11 +118,12 @@ def back_up(
         OSError: the archive cannot be written.
     """
     address = origin.address
-    head = archive.Head(archive.FORMAT, __version__, str(address), archive.now_text())
     with (
-        archive.written(path, head, force=force) as writer,
+        archive.written(path, force=force) as writer,
         opening.snapshot(address, path.absolute().parent) as source,
     ):
+        now = archive.now_text()
+        writer.begin(archive.Head(archive.FORMAT, __version__, source.name, now, source.schema))
         sequences = source.sequences()
         tables = sorted(source.tables().items())
         for number, (name, table) in enumerate(tables, 1):
@@ -165,6 +167,7 @@ def restore(
 
     Raises:
         NotAStore: the archive is not one, incomplete or damaged.
+        SchemaMismatch: it is of a newer version, or of an older one on another database.
         NotEmpty, StoreInUse: there is something in the target, or somebody uses it.
         WrongAddress: a data directory is needed and not named.
         NotVerified: what was written is not what the archive says.
@@ -179,8 +182,11 @@ def restore(
                 "control plane for it with --data"
             )
         # Before anything is replaced.
+        schema = opening.older_schema(path, source.schema, to.address)
         saved.check(watch)
-        with opening.target(to.address, source.name, force=force, resumes=False) as target:
+        with opening.target(
+            to.address, source.name, force=force, resumes=False, schema=schema
+        ) as target:
             tables = copy_rows(source, target, watch)
             key = None
             with files(to) as there:

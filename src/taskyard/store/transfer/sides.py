@@ -1,7 +1,7 @@
 """What a copy needs of the two databases."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -25,12 +25,24 @@ class StoredFile(Struct, frozen=True):
     sha256: str
 
 
+class Schema(Struct, frozen=True):
+    """What made the tables of a store."""
+
+    database: Literal["sqlite", "postgresql"]
+    migrations: tuple[str, ...]
+    """Their ids, in order."""
+
+
 class Source(Protocol):
     """A store that is read: one snapshot. Calls block."""
 
     @property
     def name(self) -> str:
         """What to call it, without secrets."""
+
+    @property
+    def schema(self) -> Schema:
+        """That of this version, unless it is a backup."""
 
     def tables(self) -> Mapping[str, Table]:
         """Its tables by name."""
@@ -43,6 +55,9 @@ class Source(Protocol):
 
     def sequences(self) -> Mapping[str, int]:
         """The last number that each table has given to a row, by the table's name."""
+
+    def check_unused(self) -> None:
+        """Raise ``StoreInUse`` if somebody has begun to use it since, where that can be."""
 
 
 class Target(Protocol):

@@ -16,7 +16,7 @@ from taskyard.store.sqlite.database import FILE_NAME, connect
 from taskyard.store.sqlite.lock import DirectoryLock
 from taskyard.store.sqlite.migrate import applied_migrations, migrate, migrations
 from taskyard.store.transfer.errors import NotAStore, NotEmpty, SchemaMismatch
-from taskyard.store.transfer.sides import Progress
+from taskyard.store.transfer.sides import Progress, Schema
 from taskyard.store.transfer.tables import (
     OF_THE_DATABASE,
     Column,
@@ -39,16 +39,25 @@ _ORIGIN: Final = ""
 """The name of the row of ``transfer`` that says where the copy comes from, in ``last``."""
 
 
+def current_schema() -> Schema:
+    """That of this version."""
+    return Schema("sqlite", tuple(migration.id for migration in migrations()))
+
+
 class SqliteSource:
     """A data directory's database, or a copy of one, read in one snapshot."""
 
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         """Takes over the connection. Raises :class:`SchemaMismatch`, ``StoreDamaged``."""
         self.name = name
+        self.schema = current_schema()
         self._connection = connection
         with translated(name):
             connection.execute("BEGIN")
             check_schema(connection, name)
+
+    def check_unused(self) -> None:
+        """See :class:`Source`: whoever copies has the directory's lock."""
 
     def tables(self) -> Mapping[str, Table]:
         """See :class:`Source`."""
@@ -74,13 +83,16 @@ class SqliteSource:
 class SqliteTarget:
     """A database in the making, in the directory that it is for, under another name."""
 
-    def __init__(self, directory: Path, origin: str, *, afresh: bool) -> None:
+    def __init__(
+        self, directory: Path, origin: str, *, afresh: bool, schema: Schema | None = None
+    ) -> None:
         """Go on with the copy from this origin that was left here, or begin it.
 
         Args:
             directory: locked by the caller.
             origin: what is copied.
             afresh: forget what was left of another copy, or of this one.
+            schema: an older one, until all rows are there; this version's if None.
 
         Raises:
             NotEmpty: the copy that was left is of something else.
@@ -92,7 +104,7 @@ class SqliteTarget:
             self.discard()
         with translated(self.name):
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            migrate(self._path)
+            migrate(self._path, None if schema is None else schema.migrations)
             self._connection = connect(self._path)
             try:
                 self._begin(origin)
@@ -173,9 +185,9 @@ class SqliteTarget:
                     connection.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, last))
             connection.execute("DROP TABLE transfer")
             connection.execute("COMMIT")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         # Closing removes the log beside it, so that one file is all of it.
         connection.close()
+        migrate(self._path)
         place = self._directory / FILE_NAME
         if place.exists():
             # Whatever is in the log of the one that is replaced goes into its file, so that until
