@@ -334,7 +334,9 @@ def _elsewhere(
     member: Membership, dispatch: Dispatch, store: Repositories, clock: Clock
 ) -> RemoteScheduler:
     """Connect this plane's scheduler with those of the others; it places nothing until it leads."""
-    remote = RemoteScheduler(member.messages, store.dispatch, clock, member.planes.learn)
+    remote = RemoteScheduler(
+        member.messages, store.dispatch, clock, member.planes.learn, dispatch.seen_elsewhere
+    )
     LeaderEnd(dispatch, store.tasks, member.messages)
     dispatch.elsewhere = remote
     dispatch.drop()

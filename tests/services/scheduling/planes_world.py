@@ -63,7 +63,11 @@ class Plane(World):
         self.messages = planes.hub.plane(self.name)
         self.of_workers = PlaneOfWorkers()
         self.elsewhere = RemoteScheduler(
-            self.messages, store.dispatch, clock, self.of_workers.learn
+            self.messages,
+            store.dispatch,
+            clock,
+            self.of_workers.learn,
+            self.dispatch.seen_elsewhere,
         )
         LeaderEnd(self.dispatch, store.tasks, self.messages)
         self.dispatch.elsewhere = self.elsewhere

@@ -103,6 +103,27 @@ async def test_a_follower_shows_workers_as_the_leader_sees_them(
     }
 
 
+async def test_a_follower_tells_who_watches_that_workers_came_or_were_drained(
+    world: Planes, two: tuple[Plane, Plane]
+) -> None:
+    """Once for each change; nothing where nothing changed."""
+    _, second = two
+    told = 0
+
+    def watcher() -> None:
+        nonlocal told
+        told += 1
+
+    second.dispatch.watch(watcher)
+    await second.elsewhere.look()
+    await second.elsewhere.look()
+    assert told == 1
+    await world.store.dispatch.set_draining(_id(world, "w1"), draining=True)
+    await world.advance(1)
+    await second.elsewhere.look()
+    assert told == 2
+
+
 async def test_limits_changed_elsewhere_are_read_at_once(
     world: Planes, two: tuple[Plane, Plane]
 ) -> None:

@@ -15,7 +15,8 @@ class Wait(Struct, frozen=True):
     """``group_paused``, ``group_limit``, ``workspace_limit``, ``no_worker``, ``draining``,
     ``no_runtime``, ``no_pool``, ``no_host``, ``pool_limit``, ``placement`` (its policy refuses
     all workers), ``evaluating`` (it takes more than its workspace's share), ``no_room``,
-    ``reserved_for_other``, ``behind`` (others go first) or ``starting``."""
+    ``reserved_for_other``, ``behind`` (others go first), ``starting`` or ``no_leader`` (of several
+    control planes none leads)."""
     summary: str
     """One line for people."""
     detail: dict[str, Any] = {}

@@ -284,6 +284,11 @@ class Dispatch:
         """Call this whenever a worker joined, left, or is drained or not any more."""
         self._watchers.append(watcher)
 
+    def seen_elsewhere(self) -> None:
+        """What :attr:`elsewhere` knows of workers has changed."""
+        if not self.is_active:
+            self._tell_watchers()
+
     async def explain(self, task: Task) -> Wait:
         """Why a queued task was not chosen."""
         if not self.is_active:

@@ -104,6 +104,7 @@ class RemoteScheduler:
         store: knows the workers of all planes, without what is free of them.
         clock: for pauses.
         on_leases: told of all leases, every second.
+        on_change: called when workers came, went, or were drained or not any more.
     """
 
     def __init__(
@@ -112,7 +113,9 @@ class RemoteScheduler:
         store: DispatchStore,
         clock: Clock,
         on_leases: Callable[[list[WorkerLease]], None] = lambda _leases: None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_change = on_change
         self._messages = messages
         self._store = store
         self._clock = clock
@@ -157,9 +160,12 @@ class RemoteScheduler:
         """Look once. Raises as the store does."""
         leases = await self._store.leases()
         self._on_leases(leases)
+        before = {(record.id, record.state) for record, _ in self._known.workers}
         try:
             self._known = _fleet(await self._messages.request(LEADER, FLEET, b"", ANSWERS_S))
         except TaskyardError:
             # Nobody leads: they are there all the same, as far as their leases hold.
             here = [one.record for one in leases if one.left_s > 0 and one.record.state != "lost"]
             self._known = _Fleet([(one, one.capacity) for one in here])
+        if before != {(record.id, record.state) for record, _ in self._known.workers}:
+            self._on_change()
