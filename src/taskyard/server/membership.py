@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from taskyard import __version__
-from taskyard.core.errors import NotFound
+from taskyard.core.errors import InvalidInput, NotFound
 from taskyard.core.ids import PlaneId, WorkerId
 from taskyard.ports.clock import Clock
 from taskyard.ports.dispatching import DispatchStore
@@ -79,11 +79,21 @@ async def membership(
         storage: is open.
         messages: reach the other planes; without, there can be no others.
         clock: for pauses.
+
+    Raises:
+        InvalidInput: there are pools, whose hosts would be workers of every plane at once.
     """
     plane_id = storage.plane
     if plane_id is None:
         yield None
         return
+    if settings.pools:
+        raise InvalidInput(
+            "pools",
+            "do not go with a database yet: each control plane would take their hosts for its own;"
+            " leave them out, and give each control plane the engine of its machine"
+            " (container_engine)",
+        )
     name = socket.gethostname()
     plane = Plane(plane_id, name, url_of(settings.host, settings.port), __version__)
     leadership = ElectedLeader(storage.store.leadership, plane, clock, time.monotonic)
