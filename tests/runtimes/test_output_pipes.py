@@ -11,13 +11,16 @@ from pathlib import Path
 from selectors import DefaultSelector
 from typing import Any
 
+import msgspec
 import pytest
 from runtime_harness import RuntimeHarness, alive
 
 from eventually import eventually_async
 from taskyard.core import output_index
+from taskyard.core.ids import AttemptId, LeaseToken
 from taskyard.core.states import AttemptState
 from taskyard.runtimes.command import output as command_output
+from taskyard.runtimes.command.messages import End
 from taskyard.runtimes.command.output import Output
 from taskyard.runtimes.command.output_reader import OutputReader
 from taskyard.runtimes.command.timers import Timers
@@ -112,6 +115,15 @@ async def test_a_supervisor_that_is_killed_takes_no_output_along(harness: Runtim
     assert await harness.output(ended, "stderr") == b"e\n"
     assert ended.stdout.stored_bytes == len(text)
     assert output_index.covered((directory / "order").read_bytes()) == (len(text), 2)
+
+
+async def test_only_who_was_read_is_known_to_be_silent(harness: RuntimeHarness) -> None:
+    """Of what an attempt said whose end nobody saw, nothing is known."""
+    assert (await harness.run("true")).is_silent
+    assert not (await harness.run("echo")).is_silent
+    assert not (await harness.run(script="echo >&2", log_limit_bytes=0)).is_silent
+    lost = msgspec.json.decode(b'{"at": 1, "state": "lost", "reason": "exit_unknown"}', type=End)
+    assert not lost.report(AttemptId("a"), LeaseToken("l")).is_silent
 
 
 async def test_a_noisy_command_holds_up_nobody(harness: RuntimeHarness) -> None:

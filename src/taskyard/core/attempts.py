@@ -154,6 +154,8 @@ class Ended(Struct, frozen=True, tag="ended"):
     """Length of that index, wherever it is kept."""
     output_complete: bool = False
     """Whether ``inline_output`` is all the output: then no directory needs to be read."""
+    is_silent: bool = False
+    """Whether the runtime knows that there was no output: then none is looked for."""
     result: CallResult | None = None
     """What a function answered; stored in the same transaction as the end."""
     confinement: Confinement | None = None

@@ -83,6 +83,18 @@ async def test_empty_streams_are_left_out(keeper: LogKeeper, tmp_path: Path) -> 
     assert directory.exists()
 
 
+async def test_who_is_known_to_be_silent_is_not_looked_at(
+    keeper: LogKeeper, tmp_path: Path
+) -> None:
+    """Most commands are; their directories go all the same."""
+    directory = make(tmp_path, ONE, b"not written by the runtime")
+    silent = msgspec.structs.replace(report(), is_silent=True)
+    ended = await keeper.finish(ONE, silent)
+    assert ended == silent
+    await keeper.stored(ended)
+    await eventually_async(lambda: not directory.exists())
+
+
 async def test_the_order_goes_where_the_output_goes(keeper: LogKeeper, tmp_path: Path) -> None:
     """Into the store with little output, unless it is long; counted wherever it is."""
     index = encode(1, 3, STDOUT) + encode(2, 3, STDERR)

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -14,6 +14,8 @@ from taskyard.core.states import AttemptState, Reason
 from taskyard.core.tasks import Command, SecretRef
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.runtimes.processes.environment import environment
+
+_NOTHING: Final = StreamSize()
 
 
 class HelloEvent(Struct, frozen=True, tag="hello", tag_field="event"):
@@ -47,16 +49,29 @@ class End(Struct, frozen=True):
     signal: str | None = None
     kill_report: KillReport | None = None
     usage: Usage | None = None
-    stdout: StreamSize = StreamSize()
-    stderr: StreamSize = StreamSize()
+    stdout: StreamSize | None = None
+    """None if nobody was there to take the output in."""
+    stderr: StreamSize | None = None
     confinement: Confinement | None = None
 
     def report(self, attempt_id: AttemptId, lease_token: LeaseToken) -> Ended:
         """The same as a report to the engine."""
         return Ended(
-            attempt_id=attempt_id,
-            lease_token=lease_token,
-            **{name: getattr(self, name) for name in self.__struct_fields__},
+            attempt_id,
+            lease_token,
+            self.at,
+            self.state,
+            started_at=self.started_at,
+            reason=self.reason,
+            message=self.message,
+            exit_code=self.exit_code,
+            signal=self.signal,
+            kill_report=self.kill_report,
+            usage=self.usage,
+            stdout=self.stdout or _NOTHING,
+            stderr=self.stderr or _NOTHING,
+            is_silent=self.stdout == self.stderr == _NOTHING,
+            confinement=self.confinement,
         )
 
 

@@ -28,7 +28,9 @@ _QUARANTINE_S: Final = 0.2
 """How long one waits at least. Readers notice by themselves that a directory was taken back; this
 spares them from having to, nearly always."""
 _SPARE_MAX: Final = 8192
-_FILES: Final = frozenset({"stdout", "stderr", output_index.FILE, "meta.json", "attempt.jsonl"})
+_META: Final = "meta.json"
+"""Stays as it is: the next attempt mostly has the same limit."""
+_FILES: Final = frozenset({"stdout", "stderr", output_index.FILE, _META, "attempt.jsonl"})
 _WORK: Final = "work"
 _ANYBODY: Final = -1
 """In place of a user: the directory can serve every one."""
@@ -59,7 +61,7 @@ class AttemptDirectories:
         self._spare_root.mkdir(mode=0o700, exist_ok=True)
         ready_at = self._monotonic() + _QUARANTINE_S
         for path in self._spare_root.iterdir():
-            owner = _owner_of(path)
+            owner = _owner_of(path, [])
             if owner is not None:
                 self._put_aside(owner, ready_at, str(path))
             if path.name.isdecimal():
@@ -115,14 +117,15 @@ class AttemptDirectories:
         False if it is not as an attempt that left nothing behind leaves it, or if there are
         enough: then it is to be removed instead. Blocks; meant for the thread that would remove.
         """
-        owner = _owner_of(directory)
+        found: list[str] = []
+        owner = _owner_of(directory, found)
         if owner is None or self._spare_count >= _SPARE_MAX:
             return False
         self._count += 1
         spare = f"{self._spare_root}/{self._count}"
         try:
-            for name in ("stdout", "stderr", output_index.FILE, "attempt.jsonl"):
-                with contextlib.suppress(FileNotFoundError):
+            for name in found:
+                if name != _META:
                     _empty(f"{directory}/{name}")
             os.rename(directory, spare)  # noqa: PTH104 - hot path
         except OSError:
@@ -137,11 +140,12 @@ def _make_all(targets: list[str]) -> None:
             os.mkdir(target, 0o711)  # noqa: PTH102 - hot path
 
 
-def _owner_of(directory: Path) -> int | None:
+def _owner_of(directory: Path, files: list[str]) -> int | None:
     """The one user whom things in it belong to, besides what is always this process's own;
     ``_ANYBODY`` if there is nothing else.
 
-    None unless everything in it is of the kind and with the rights it was made with.
+    None unless everything in it is of the kind and with the rights it was made with. The names of
+    its files are appended to ``files``.
     """
     ours = os.geteuid()
     others: set[int] = set()
@@ -155,6 +159,7 @@ def _owner_of(directory: Path) -> int | None:
                 if entry.name in _FILES:
                     if facts.st_mode != stat.S_IFREG | 0o600 or facts.st_nlink != 1:
                         return None
+                    files.append(entry.name)
                 elif entry.name != _WORK or not _is_untouched(entry.path, facts):
                     return None
                 else:

@@ -97,7 +97,7 @@ class LogKeeper:
         Call it when nothing of the attempt is alive, before the report goes out. May be repeated.
         Raises ``OSError`` if the disk does.
         """
-        output = self._files.output(attempt_id)
+        output = None if ended.is_silent else self._files.output(attempt_id)
         if output is None:
             return ended
         reported = {
