@@ -2,6 +2,7 @@
 
 import pytest
 from image_world import ImageWorld
+from msgspec.structs import replace
 
 from eventually import eventually_async
 from taskyard.core.states import AttemptState, Reason
@@ -43,6 +44,19 @@ async def test_a_tag_that_moves_changes_no_version(world: ImageWorld) -> None:
         assert await again.text("read /mark", number=2) == "new"
     finally:
         await again.close()
+
+
+async def test_an_image_is_the_same_on_every_machine(world: ImageWorld) -> None:
+    """One that its name does not stand for any more is refused where it was not pulled before."""
+    image = world.push(mark="old")
+    name = image.rpartition("/")[2].partition(":")[0]
+    digest, _ = await world.build(image)
+    version = replace(world.version(image, number=2), digest=digest)
+    assert await world.builder.build(version, None, print) == digest
+    world.push(name=name, mark="new")
+    with pytest.raises(BuildFailed, match=f"was {digest} when this version was deployed"):
+        await world.builder.build(replace(version, number=3), None, print)
+    assert not await world.builder.is_built(world.version(image, number=3))
 
 
 async def test_an_image_that_the_engine_lost_is_pulled_again(world: ImageWorld) -> None:

@@ -9,6 +9,7 @@ import anyio
 import pytest
 from function_world import FunctionWorld
 
+from taskyard.core.errors import Conflict
 from taskyard.core.functions.functions import FunctionId, Language
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.states import AttemptState, Reason
@@ -184,6 +185,13 @@ async def test_calls_of_what_cannot_be_built_again_fail(fast: FunctionWorld) -> 
         ended = await fast.call()
         assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.START_FAILED)
         assert ended.message == "version 1 is not built on this worker"
+
+    async def explain(*_: object) -> bool:
+        raise Conflict("there is no compiler here")
+
+    fast.runtime.rebuild = explain
+    text = "version 1 is not built on this worker: there is no compiler here"
+    assert (await fast.call()).message == text
 
 
 def test_a_build_for_a_program_that_is_gone_is_damaged(tmp_path: Path) -> None:
