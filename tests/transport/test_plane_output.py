@@ -193,6 +193,25 @@ async def test_plane_that_is_away_is_named(
             await read
 
 
+async def test_plane_that_was_silent_keeps_nobody_else_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked again after a while, and not by every reader for himself."""
+    monkeypatch.setattr(outputs, "ANSWER_S", 0.05)
+    world.where[TWO] = THERE
+    world.write(TWO, OUT, b"abc")
+    world.hub.deliveries = lambda _: ()
+    with pytest.raises(TimedOut):
+        await world.output.size(ONE, OUT)
+    monkeypatch.setattr(outputs, "ANSWER_S", 3600.0)
+    with anyio.fail_after(1):
+        with pytest.raises(TimedOut, match="a moment ago"):
+            await world.output.size(TWO, OUT)
+    world.hub.deliveries = lambda _: (0.0,)
+    world.output._silent_until[THERE] = 0.0
+    assert await world.output.size(TWO, OUT) == StreamSize(3)
+
+
 async def test_damage_is_told_as_such(world: World) -> None:
     """Not as a plane that is away."""
     world.write(ONE, OUT, b"abc")

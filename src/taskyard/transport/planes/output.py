@@ -17,7 +17,7 @@ from msgspec import Struct
 from taskyard.core.attempts import StreamSize
 from taskyard.core.errors import InvalidInput, NotFound, Overloaded
 from taskyard.core.ids import AttemptId, PlaneId
-from taskyard.ports.errors import PortError, Unreachable
+from taskyard.ports.errors import PortError, TimedOut, Unreachable
 from taskyard.ports.logs import LocalLogStore, Stream
 from taskyard.ports.messages import Messages
 
@@ -27,8 +27,10 @@ ORDER: Final = "output_order"
 CHANGED: Final = "output_changed"
 DELETED: Final = "output_deleted"
 """What the messages are for."""
-ANSWER_S: Final = 5.0
+ANSWER_S: Final = 2.0
 """Seconds until the other plane counts as away."""
+SILENT_S: Final = 2.0
+"""Seconds for which a plane that is away is not asked again, by whomever."""
 POLL_S: Final = 5.0
 """Seconds that the other plane waits for growth, each time it is asked to."""
 RANGE_BYTES: Final = 512 << 10
@@ -100,6 +102,7 @@ class PlaneOutput:
         self._tasks = tasks
         self._planes: OrderedDict[AttemptId, PlaneId] = OrderedDict()
         """Where attempts ran when they were last asked for."""
+        self._silent_until: dict[PlaneId, float] = {}
         self._polls: dict[tuple[AttemptId, int], _Poll] = {}
         messages.serve(SIZE, self._on_size)
         messages.serve(READ, self._on_read)
@@ -182,16 +185,22 @@ class PlaneOutput:
             poll.done.set()
 
     async def _ask(
-        self, attempt_id: AttemptId, what: str, request: Struct, timeout_s: float = ANSWER_S
+        self, attempt_id: AttemptId, what: str, request: Struct, timeout_s: float | None = None
     ) -> bytes:
         plane = await self._plane(attempt_id)
+        is_silent = anyio.current_time() < self._silent_until.get(plane, 0.0)
         try:
-            return await self._messages.request(plane, what, _encode(request), timeout_s)
+            if is_silent:
+                raise TimedOut("it did not answer a moment ago")
+            wait_s = ANSWER_S if timeout_s is None else timeout_s
+            return await self._messages.request(plane, what, _encode(request), wait_s)
         except NotFound:
             self._planes.pop(attempt_id, None)
             raise
         except PortError as error:
             self._planes.pop(attempt_id, None)
+            if isinstance(error, TimedOut) and not is_silent:
+                self._silent_until[plane] = anyio.current_time() + SILENT_S
             if await self._plane(attempt_id) != plane:
                 # It has ended, and runs again elsewhere or is an object.
                 raise NotFound("output", attempt_id) from error
