@@ -292,7 +292,17 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         fleet=(
             None
             if member is None
-            else FleetWatch(dispatching, tasks, dispatch, kill, bus, clock, time.monotonic, term)
+            else FleetWatch(
+                dispatching,
+                tasks,
+                dispatch,
+                kill,
+                bus,
+                clock,
+                time.monotonic,
+                term,
+                member.planes.learn,
+            )
         ),
         elsewhere=None if member is None else _elsewhere(member, dispatch, store, clock),
         rescue=Rescue(dispatching, dispatch, kill, rooms, leases, bus, clock, time.monotonic),

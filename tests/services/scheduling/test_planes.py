@@ -189,6 +189,22 @@ async def test_what_was_assigned_and_not_sent_is_sent_by_the_next_leader(
     assert sum(len(one.assigned) for one in world.workers.values()) == 1
 
 
+async def test_an_assignment_that_was_lost_is_sent_again(
+    world: Planes, two: tuple[Plane, Plane]
+) -> None:
+    """By the leader itself, within a second or so."""
+    first, _ = two
+    for worker in world.workers.values():
+        worker.reachable = False
+    task = await first.submit()
+    await world.advance(1)
+    for worker in world.workers.values():
+        worker.reachable = True
+    await world.advance(1)
+    (given,) = [one for worker in world.workers.values() for one in worker.assigned]
+    assert given.task_id == task.id
+
+
 async def test_kills_ordered_by_a_plane_that_died_are_carried_out(
     world: Planes, two: tuple[Plane, Plane]
 ) -> None:

@@ -18,6 +18,9 @@ from taskyard.services.scheduling.assignments import Assignments, NothingToRun
 from taskyard.services.scheduling.cluster_state import ClusterState
 from taskyard.services.scheduling.kill import KillOrders
 
+UNREACHED = 10_000
+"""Attempts remembered whose workers could not be reached."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -45,6 +48,8 @@ class AssignmentSender:
         self._ids = ids
         self._waiting: list[PlacedAttempt] = []
         """Placed and not sent yet, or what their workers need could not be put together."""
+        self._unreached: dict[AttemptId, PlacedAttempt] = {}
+        """Those whose workers could not be reached, see :meth:`retry_unreached`."""
 
     def later(self, placed: PlacedAttempt) -> None:
         """Have this sent by the next :meth:`send_waiting`."""
@@ -53,6 +58,18 @@ class AssignmentSender:
     def drop(self) -> None:
         """Forget what waits."""
         self._waiting.clear()
+        self._unreached.clear()
+
+    def retry_unreached(self) -> bool:
+        """Have sent again what did not reach its worker; whether there is any.
+
+        For workers beside other planes, to whom messages may be lost; one beside this plane joins
+        again, and is told then.
+        """
+        held = [one for one in self._unreached.values() if self._cluster.holds(one.attempt.id)]
+        self._unreached.clear()
+        self._waiting += held
+        return bool(held)
 
     async def send_waiting(self) -> None:
         """Send what waits, unless it has ended meanwhile. Raises as :meth:`send`."""
@@ -67,6 +84,7 @@ class AssignmentSender:
             Unavailable, Overloaded: some could not be put together now; they wait.
         """
         by_worker: dict[WorkerId, list[Assignment]] = {}
+        by_id = {one.attempt.id: one for one in placed}
         trouble: TaskyardError | None = None
         for one in placed:
             try:
@@ -85,6 +103,10 @@ class AssignmentSender:
             except WorkerUnreachable:
                 # It joins again and is told then, or is lost and its attempts are fenced.
                 log.warning("worker_unreachable", worker_id=worker_id, attempts=len(assignments))
+                ids = [assignment.attempt_id for assignment in assignments]
+                self._unreached |= {one: by_id[one] for one in ids}
+                while len(self._unreached) > UNREACHED:
+                    del self._unreached[next(iter(self._unreached))]
                 continue
             # A kill may have been ordered between the commit and the assignment.
             await self._kill.send([assignment.attempt_id for assignment in assignments])

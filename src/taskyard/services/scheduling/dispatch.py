@@ -253,6 +253,11 @@ class Dispatch:
         self._handover.later(placed)
         self._wake.set()
 
+    def retry_unreached(self) -> None:
+        """Have attempts sent again that did not reach their workers."""
+        if self._handover.retry_unreached():
+            self._wake.set()
+
     def left(self, worker_id: WorkerId) -> None:
         """A worker is gone; nothing more is placed on it."""
         if not self.is_active:

@@ -44,7 +44,10 @@ class FleetWatch:
         clock: Clock,
         monotonic: Callable[[], float],
         term: TermSource,
+        on_leases: Callable[[list[WorkerLease]], None] = lambda _leases: None,
     ) -> None:
+        """Prepare; ``on_leases`` is told of all leases before anything is placed by them."""
+        self._on_leases = on_leases
         self._store = store
         self._tasks = tasks
         self._dispatch = dispatch
@@ -61,7 +64,7 @@ class FleetWatch:
         """Learn who is there, and take over what the leader before left half done."""
         self._spare()
         self._looked = self._monotonic()
-        self._compare({one.record.id: one for one in await self._store.leases()})
+        self._compare(await self._leases())
         await self.resume()
 
     def drop(self) -> None:
@@ -107,16 +110,22 @@ class FleetWatch:
         # Whoever was kept from running cannot tell what happened meanwhile.
         if asked_at - self._looked > 2 * TICK_S + PROMPT_S:
             self._spare()
-        leases = {one.record.id: one for one in await self._store.leases()}
+        leases = await self._leases()
         self._looked = self._monotonic()
         if self._looked - asked_at > PROMPT_S:
             log.warning("store_late", seconds=round(self._looked - asked_at, 1))
             self._spare()
         self._compare(leases)
+        self._dispatch.retry_unreached()
         if self._monotonic() >= self._judges_from:
             for one in leases.values():
                 if one.left_s <= 0 and one.record.state != "lost":
                     await self._lose(one.record)
+
+    async def _leases(self) -> dict[WorkerId, WorkerLease]:
+        leases = await self._store.leases()
+        self._on_leases(leases)
+        return {one.record.id: one for one in leases}
 
     def _spare(self) -> None:
         self._judges_from = self._monotonic() + GRACE_S
