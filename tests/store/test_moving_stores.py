@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,7 @@ from taskyard.store.transfer.errors import (
     SchemaMismatch,
     WrongAddress,
 )
-from taskyard.store.transfer.procedures import Moved, copy_store
+from taskyard.store.transfer.procedures import Moved, back_up, copy_store
 
 KILLED: Final = """
 import os, signal, sys
@@ -337,3 +338,37 @@ def test_a_full_disk_in_the_middle(tmp_path: Path) -> None:
     copy_store(located(tmp_path / "a"), located(small), unwatched)
     assert checksums(small) == checksums(tmp_path / "a")
     shutil.rmtree(small)
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o077])
+def test_what_is_made_has_the_rights_that_a_server_gives(tmp_path: Path, mask: int) -> None:
+    """Work passes through the directories of attempts; nobody else reads anything."""
+    fill(tmp_path / "a", many_rows(1))
+    attempt = tmp_path / "a" / "attempts" / "0190-1"
+    attempt.mkdir(parents=True)
+    (attempt / "stdout").write_bytes(b"out")
+    before = os.umask(mask)
+    try:
+        copy_store(located(tmp_path / "a"), located(tmp_path / "b"), unwatched)
+        back_up(located(tmp_path / "b"), tmp_path / "x.tar", unwatched)
+    finally:
+        os.umask(before)
+    for name, mode in (
+        ("b", 0o711),
+        ("b/attempts", 0o711),
+        ("b/attempts/0190-1", 0o711),
+        ("b/attempts/0190-1/stdout", 0o600),
+        (f"b/{FILE_NAME}", 0o600),
+        ("x.tar", 0o600),
+    ):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode, name
+
+
+def test_a_backup_leaves_nothing_of_its_snapshot(tmp_path: Path) -> None:
+    """It has no name any more when it is read, and is what was there before later changes."""
+    fill(tmp_path / "a", many_rows(50))
+    with sqlite.opened_snapshot(tmp_path / "a", tmp_path) as source:
+        assert sorted(one.name for one in tmp_path.iterdir()) == ["a"]
+        with closing(sqlite3.connect(tmp_path / "a" / FILE_NAME)) as connection, connection:
+            connection.execute("DELETE FROM tasks")
+        assert source.count(source.tables()["tasks"]) == 50

@@ -126,10 +126,19 @@ class DataFiles:
         if directory.is_dir():
             return
         if directory == self.directory:
-            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            make_data(directory)
             return
         self._make(directory.parent)
-        directory.mkdir(mode=0o700 if "bundles" in directory.parts else 0o711, exist_ok=True)
+        directory.mkdir(exist_ok=True)
+        # Whatever our mask is.
+        directory.chmod(0o700 if "bundles" in directory.parts else 0o711)
+
+
+def make_data(directory: Path) -> None:
+    """Make a data directory, unless there is one; work may pass through it. Raises ``OSError``."""
+    if not directory.is_dir():
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o711)
 
 
 class NoFiles:

@@ -8,7 +8,7 @@ from taskyard.core.errors import Unavailable
 from taskyard.store.transfer import sqlite
 from taskyard.store.transfer.address import Address, Location, PostgresAddress, SqliteAddress
 from taskyard.store.transfer.errors import NotEmpty, SchemaMismatch
-from taskyard.store.transfer.files import DataFiles, NoFiles
+from taskyard.store.transfer.files import DataFiles, NoFiles, make_data
 from taskyard.store.transfer.sides import FileSet, Schema, Source, Target
 
 
@@ -80,7 +80,7 @@ def target(
         if (directory / "PG_VERSION").exists():
             sqlite.database_file(directory)
         try:
-            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            make_data(directory)
             stack.enter_context(sqlite.locked(directory))
         except OSError as error:
             raise Unavailable(f"{directory} cannot be used: {error.strerror}") from error

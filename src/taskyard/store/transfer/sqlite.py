@@ -256,13 +256,15 @@ def opened_snapshot(directory: Path, beside: Path) -> Iterator[SqliteSource]:
     try:
         try:
             with translated(name):
+                snapshot.execute("PRAGMA journal_mode = OFF")
+                snapshot.execute("PRAGMA synchronous = OFF")
                 origin = connect(path, read_only=True)
                 try:
                     check_schema(origin, name)
                     origin.backup(snapshot)
                 finally:
                     origin.close()
-                # Without a log of its own; once it has been read from, it needs no name.
+                # Once more, as the mode was copied; without a log of its own it needs no name.
                 snapshot.execute("PRAGMA journal_mode = OFF")
                 snapshot.execute("SELECT count(*) FROM sqlite_master").fetchone()
         finally:
