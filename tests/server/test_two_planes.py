@@ -1,0 +1,198 @@
+"""What one control plane does is seen on the other, however messages between them fare."""
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from two_planes import ME, OPERATOR, TwoPlanes, faulty, lost, once, two_planes
+
+from eventually import eventually_async
+from taskyard.core.access.principals import Credential, Role
+from taskyard.core.changes import Change
+from taskyard.core.errors import NotAuthenticated, NotFound
+from taskyard.core.functions.functions import Function, FunctionId, Language
+from taskyard.core.ids import GroupName, TaskId
+from taskyard.core.lists import ListKey
+from taskyard.core.states import TERMINAL, TaskState
+from taskyard.core.tasks import Command, TaskSpec
+from taskyard.server.assemble import Node
+
+pytestmark = pytest.mark.anyio
+SOON_S = 1.5
+"""Also without any message: planes look twice a second."""
+FAULTS = {"sound": once, "lost": lost, "faulty": faulty()}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop the service uses."""
+    return "asyncio"
+
+
+@pytest.fixture(params=FAULTS)
+async def planes(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[TwoPlanes]:
+    """Both, with each kind of trouble."""
+    async with two_planes(tmp_path, monkeypatch, FAULTS[request.param]) as both:
+        yield both
+
+
+def command(*argv: str, group: str = "default", **more: Any) -> TaskSpec:
+    """What is submitted."""
+    return TaskSpec(work=Command(argv=argv or ("true",)), group=GroupName(group), **more)
+
+
+async def test_tasks_of_both_are_told_of_on_both(planes: TwoPlanes) -> None:
+    """Every change once on each plane, those of one task in its order; counts agree."""
+    nodes = (planes.first, planes.second)
+    ids: list[TaskId] = []
+    for number in range(30):
+        task, _ = await nodes[number % 2].engine.tasks.submit(ME, command(group=f"g{number % 3}"))
+        ids.append(task.id)
+    for number, task_id in enumerate(ids):
+        other = nodes[(number + 1) % 2].engine
+        ended = await other.tasks.wait(ME, task_id, 30)
+        assert ended.state is TaskState.SUCCEEDED
+    for node, heard in zip(nodes, planes.heard, strict=True):
+        await eventually_async(partial(_have_ended, heard, len(ids)))
+        kinds: defaultdict[TaskId, list[str]] = defaultdict(list)
+        for change in heard:
+            kinds[change.task_id].append(change.kind)
+        for task_id in ids:
+            stored = [one.kind for one in await node.engine.tasks.events(ME, task_id)]
+            assert kinds[task_id] == stored
+        counted = node.wired.counters.by_workspace()[ME.workspace]
+        stored_counts = await node.engine.tasks.counts(ME)
+        assert {state: counted.get(state, 0) for state in TaskState} == {
+            state: stored_counts.get(state, 0) for state in TaskState
+        }
+    assert Counter(map(_key, planes.heard[0])) == Counter(map(_key, planes.heard[1]))
+
+
+def _have_ended(heard: list[Change], count: int) -> bool:
+    return sum(one.state in TERMINAL for one in heard) == count
+
+
+def _key(change: Change) -> tuple[TaskId, str]:
+    return change.task_id, change.kind
+
+
+async def test_a_wait_on_the_other_plane_ends_soon(planes: TwoPlanes) -> None:
+    """It is woken, or looks by itself; nobody waits for its time to run out."""
+    task, _ = await planes.first.engine.tasks.submit(ME, command("sleep", "0.2"))
+    with anyio.fail_after(0.2 + 10):
+        assert (await planes.second.engine.tasks.wait(ME, task.id, 60)).state in TERMINAL
+
+
+async def test_a_kill_from_the_other_plane_is_proven_on_both(planes: TwoPlanes) -> None:
+    """Whichever leads, and beside whichever the task runs."""
+    for one, other in ((planes.first, planes.second), (planes.second, planes.first)):
+        task, _ = await one.engine.tasks.submit(ME, command("sleep", "600"))
+        tasks = one.engine.tasks
+
+        async def runs(task_id: TaskId = task.id, tasks: Any = tasks) -> bool:
+            return bool((await tasks.get(ME, task_id)).current_attempt)
+
+        await eventually_async(runs)
+        await other.engine.tasks.cancel(ME, [task.id])
+        assert (await one.engine.tasks.wait(ME, task.id, 30)).state is TaskState.CANCELLED
+        for node in (one, other):
+            await eventually_async(partial(_has_no_kill, node))
+
+
+def _has_no_kill(node: Node) -> bool:
+    return not node.wired.kill.pending_count
+
+
+async def test_a_revoked_token_ends_everywhere_within_a_second(planes: TwoPlanes) -> None:
+    """So do streams that it opened on the other plane; users alike."""
+    here, other = planes.first.engine.access, planes.second.engine.access
+    token, text = await here.create_token(ME, "ci", Role.WRITE)
+    caller = await other.authenticate_token(text)
+    await here.add_user(ME, "ann", "a long password 1", Role.READ)
+    user = await other.authenticate_password("ann", "a long password 1")
+    await here.revoke_token(ME, token.id)
+    await here.set_password(ME, "ann", "a long password 2")
+    lasting = [caller.credential, user.credential]
+    with anyio.fail_after(SOON_S):
+        await eventually_async(lambda: other.known_token(text) is None)
+        await eventually_async(
+            lambda: all(isinstance(one, Credential) and one.has_ended for one in lasting)
+        )
+    with pytest.raises(NotAuthenticated):
+        await other.authenticate_token(text)
+    with pytest.raises(NotAuthenticated):
+        await other.authenticate_password("ann", "a long password 1")
+    await other.authenticate_password("ann", "a long password 2")
+
+
+async def test_maintenance_is_switched_for_both(planes: TwoPlanes) -> None:
+    """And what the other plane had read before is not in its way."""
+    one, other = planes.first.engine.maintenance, planes.second.engine.maintenance
+    for is_on in (True, False):
+        assert (await other.state()).is_on is not is_on
+        await one.set(OPERATOR, is_on=is_on)
+
+        async def switched(is_on: bool = is_on) -> bool:
+            return (await other.state()).is_on is is_on
+
+        with anyio.fail_after(SOON_S):
+            await eventually_async(switched)
+
+
+async def test_functions_of_one_plane_are_known_on_the_other(planes: TwoPlanes) -> None:
+    """New, paused, deleted and restored ones."""
+    one, other = planes.first.engine.functions, planes.second.engine.functions
+    now = planes.first.engine.clock.now()
+    function = Function(FunctionId("f1"), ME.workspace, "greet", Language.PYTHON, now, now)
+    await one.create(ME, function)
+
+    def known() -> Function | None:
+        try:
+            return other.find(ME.workspace, "greet")
+        except NotFound:
+            return None
+
+    await eventually_async(known)
+    await one.pause(ME, "greet", paused=True)
+    await eventually_async(lambda: (found := known()) is not None and found.paused)
+    await one.delete(ME, "greet")
+    await eventually_async(lambda: known() is None)
+    await one.restore(ME, "f1")
+    await eventually_async(known)
+
+
+async def test_a_pause_of_one_plane_holds_on_the_other(planes: TwoPlanes) -> None:
+    """For the leader, whichever that is; and so does its end."""
+    for one, other in ((planes.first, planes.second), (planes.second, planes.first)):
+        await one.engine.groups.set(ME, GroupName("held"), paused=True)
+        await anyio.sleep(SOON_S)
+        task, _ = await other.engine.tasks.submit(ME, command(group="held"))
+        assert (await one.engine.tasks.wait(ME, task.id, 0.5)).state is TaskState.QUEUED
+        await other.engine.groups.set(ME, GroupName("held"), paused=False)
+        assert (await one.engine.tasks.wait(ME, task.id, 30)).state is TaskState.SUCCEEDED
+
+
+async def test_a_list_shows_what_the_other_plane_added_and_took_off(planes: TwoPlanes) -> None:
+    """To those who look, and in the list that is live."""
+    one, other = planes.first.engine.lists, planes.second.engine.lists
+    key = ListKey(ME.workspace, GroupName("numbered"))
+    await one.open(key, "me", most=10, concurrency_limit=1)
+    shown = await other.look(key)
+    assert not shown.entries
+    spec = command("sleep", "600", group="numbered")
+    for _ in range(3):
+        await one.add(ME, key, spec)
+    await eventually_async(lambda: sorted(shown.entries) == [1, 2, 3])
+    assert {entry.status.value for entry in shown.entries.values()} >= {"queued"}
+    await one.withdraw(ME, key, 3)
+    await eventually_async(lambda: sorted(shown.entries) == [1, 2])
+    await other.flush(ME, key, cancel=True)
+    assert 1 not in shown.entries
+    again = await one.look(key)
+    await eventually_async(lambda: 1 not in again.entries)

@@ -1,0 +1,96 @@
+"""Two control planes of one database in this process, whose messages to each other may go wrong."""
+
+import base64
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import postgres
+from fakes.stores import threads_for_processes
+from taskyard.core.access.principals import INSTALLATION, Caller, Role
+from taskyard.core.changes import Change
+from taskyard.core.ids import WorkspaceName
+from taskyard.server import assemble as assembling
+from taskyard.server import membership
+from taskyard.server.assemble import Node, assemble
+from taskyard.server.settings import Settings
+from taskyard.transport.local.messages import (
+    Deliveries,
+    LocalMessageHub,
+    Message,
+    MessageKind,
+    local_message_hub,
+)
+
+ME: Final = Caller("user me", WorkspaceName("default"), Role.ADMIN)
+KEY: Final = base64.b64encode(bytes(32)).decode()
+OPERATOR: Final = Caller("token ops", INSTALLATION, Role.READ, installation=Role.OPERATE)
+
+
+def once(message: Message) -> Sequence[float]:
+    """Nothing goes wrong."""
+    del message
+    return (0.0,)
+
+
+def lost(message: Message) -> Sequence[float]:
+    """No plane hears that another has committed anything; it is asked as ever."""
+    return () if message.kind is MessageKind.PUBLISHED else (0.0,)
+
+
+def faulty() -> Deliveries:
+    """What is published is lost, doubled and late."""
+    dice = random.Random(7)
+
+    def deliveries(message: Message) -> Sequence[float]:
+        if message.kind is not MessageKind.PUBLISHED:
+            return (0.0,)
+        return [dice.random() * 0.05 for _ in range(dice.choice([0, 1, 1, 2, 3]))]
+
+    return deliveries
+
+
+class TwoPlanes:
+    """Both, and what each was told of."""
+
+    def __init__(self, hub: LocalMessageHub, first: Node, second: Node) -> None:
+        self.hub = hub
+        self.first = first
+        self.second = second
+        self.heard: tuple[list[Change], list[Change]] = ([], [])
+        for node, heard in zip((first, second), self.heard, strict=True):
+            node.engine.bus.listen(heard.extend)
+
+    def leader(self) -> Node:
+        """The one that leads."""
+        return self.first if self.first.wired.leadership.is_leader else self.second
+
+
+@asynccontextmanager
+async def two_planes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deliveries: Deliveries
+) -> AsyncIterator[TwoPlanes]:
+    """Both, on a database of their own."""
+    url = postgres.server().url(postgres.new_database())
+    async with AsyncExitStack() as stack:
+        hub = await stack.enter_async_context(local_message_hub())
+        hub.deliveries = deliveries
+
+        @asynccontextmanager
+        async def the_hub() -> AsyncIterator[LocalMessageHub]:
+            yield hub
+
+        monkeypatch.setattr(membership, "local_message_hub", the_hub)
+        monkeypatch.setattr(assembling, "STOP_S", 10.0)
+        stack.enter_context(threads_for_processes())
+        nodes = []
+        for name in ("a", "b"):
+            given: dict[str, Any] = {"data": tmp_path / name, "dev": True, "database": url}
+            given |= {"container_engine": "off", "secret_key": KEY}
+            settings = Settings.load(None, given, {})
+            nodes.append(await stack.enter_async_context(assemble(settings)))
+        yield TwoPlanes(hub, *nodes)
