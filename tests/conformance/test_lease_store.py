@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from racing import Clients
 
 from fakes.specs import NOW, WS, new_task
+from taskyard.core.attempts import StreamSize
 from taskyard.core.ids import AttemptId, IncarnationId, PlaneId, WorkerId
 from taskyard.core.instants import after
 
@@ -89,7 +90,7 @@ async def test_what_a_worker_says_of_its_runtimes_is_known(clients: Clients) -> 
 
 
 async def test_the_plane_of_an_attempt_is_known_while_it_runs(clients: Clients) -> None:
-    """Where its output is; afterwards, and of attempts that never were, nobody knows."""
+    """Where its output is, and is left if it has any. Of attempts that never were, nobody knows."""
     store = clients.first
     await store.dispatch.join(W2)
     for name in ("a", "b"):
@@ -98,5 +99,7 @@ async def test_the_plane_of_an_attempt_is_known_while_it_runs(clients: Clients) 
     assert await clients.second.dispatch.plane_of(AttemptId("a")) == "plane-a"
     await end(store, name="a")
     assert await store.dispatch.plane_of(AttemptId("a")) is None
+    assert await store.dispatch.plane_of(AttemptId("b")) == "plane-a"
+    await end(store, name="b", stderr=StreamSize(1, 0), order_bytes=16)
     assert await store.dispatch.plane_of(AttemptId("b")) == "plane-a"
     assert await store.dispatch.plane_of(AttemptId("c")) is None

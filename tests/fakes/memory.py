@@ -25,7 +25,7 @@ from taskyard.core.ids import (
 )
 from taskyard.core.instants import Instant
 from taskyard.core.scheduling.requirements import ReadyTask, requirements_of
-from taskyard.core.states import TaskState
+from taskyard.core.states import ENDED_ATTEMPT, TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import (
     LEASE_S,
@@ -368,10 +368,13 @@ class MemoryDispatch:
     async def plane_of(self, attempt_id: AttemptId) -> PlaneId | None:
         """See the port."""
         await checkpoint()
-        for attempt in self._model.running():
-            if attempt.id == attempt_id:
-                return self._model.workers[attempt.worker_id].plane_id
-        return None
+        attempt = self._model.held.get(attempt_id)
+        if attempt is None:
+            return None
+        has_output = attempt.stdout.stored_bytes + attempt.stderr.stored_bytes > 0
+        if attempt.state in ENDED_ATTEMPT and not has_output:
+            return None
+        return self._model.workers[attempt.worker_id].plane_id
 
     async def prune(
         self, now: Instant, older_than: Instant | None, keep_count: int | None, limit: int

@@ -229,7 +229,10 @@ class DispatchStore(Protocol):
         ...
 
     async def plane_of(self, attempt_id: AttemptId) -> PlaneId | None:
-        """Beside which control plane an attempt runs; None if it has ended, or is not known."""
+        """Beside which control plane the output of an attempt may be: where it runs, or ran.
+
+        None if it has ended without any, or is not known.
+        """
         ...
 
     async def prune(

@@ -110,8 +110,9 @@ ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, hostname = ex
     state = CASE WHEN workers.draining = 1 THEN 'draining' ELSE excluded.state END;
 
 -- name: plane_of_attempt
+-- Output of one that has ended may still be there, if it could not be stored for all.
 SELECT workers.plane_id FROM attempts JOIN workers ON workers.id = attempts.worker_id
-WHERE attempts.id = :attempt_id AND attempts.finished_at IS NULL;
+WHERE attempts.id = :attempt_id AND (attempts.finished_at IS NULL OR attempts.output_bytes > 0);
 
 -- name: set_draining
 -- A worker that is lost stays lost, but is drained as soon as it joins again.
