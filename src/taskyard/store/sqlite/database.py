@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from taskyard.core.errors import StorageFull, StoreDamaged, TaskyardError, Unavailable
 from taskyard.store.sql.connection import Connection, DiskSpace, Parameters, Row
@@ -34,7 +34,10 @@ class SqliteConnection:
         self.raw = raw
         """For what only this database has."""
         self._begin = "BEGIN" if reads else "BEGIN IMMEDIATE"
-        self._last_seq: int | None = None
+        self._last_seq = 0
+        if not reads:
+            # At once: once the newest task is deleted, nothing else tells that it was there.
+            (self._last_seq,) = self.execute("tasks.last_seq").fetchone()
 
     @property
     def total_changes(self) -> int:
@@ -71,10 +74,20 @@ class SqliteConnection:
             count += self.raw.execute(_widened(_SQL[name], len(some)), values).rowcount
         return count
 
+    def execute_each(self, name: str, parameters: Sequence[Parameters]) -> list[list[Any]]:
+        """See the protocol."""
+        return [self.execute(name, one).fetchall() for one in parameters]
+
+    def execute_later(self, name: str, parameters: Parameters = ()) -> None:
+        """See the protocol: there is nothing to wait for."""
+        self.execute(name, parameters)
+
+    def write_later(self, name: str, rows: Sequence[Row]) -> None:
+        """See the protocol: there is nothing to wait for."""
+        self.write_many(name, rows)
+
     def positions(self, count: int) -> Iterator[int]:
         """See the protocol. Nobody else gives any out: the directory is locked."""
-        if self._last_seq is None:
-            (self._last_seq,) = self.execute("tasks.last_seq").fetchone()
         for _ in range(count):
             self._last_seq += 1
             yield self._last_seq
