@@ -3,7 +3,8 @@
 1. A query is prepared when it is first used; the server says of which types its placeholders are,
    and values are sent as those (``values.py``).
 2. A transaction and its savepoints begin late: what begins them is sent together with the next
-   statement, and not at all if there is none.
+   statement, and not at all if there is none. So is what nobody waits for the answer of; a failure
+   of that is one of the whole transaction.
 3. A lost connection fails the transaction it carried. The next one begins on another connection;
    one that cannot be had is not tried again before a pause, so that nobody waits for it.
 """
@@ -32,6 +33,8 @@ from taskyard.store.sql.queries import queries
 
 log = structlog.get_logger(__name__)
 
+DELAYED_MOST: Final = 256
+"""Statements that wait to be sent at most."""
 SELECTS_KEPT: Final = 64
 """Prepared statements kept of those that have no name."""
 _PAUSE_MIN_S: Final = 0.1
@@ -61,6 +64,10 @@ class _Statement:
             None if value is None else encode(value)
             for encode, value in zip(self.encoders, values, strict=True)
         ]
+
+
+_Command = bytes | tuple[_Statement, list[bytes | None]]
+"""Its text, or a prepared statement with its values."""
 
 
 class PostgresRows:
@@ -126,8 +133,8 @@ class PostgresConnection:
         self._stale = False
         self._is_open = False
         """Whether a transaction has begun, which must not go on with another connection."""
-        self._delayed: list[bytes] = []
-        """Commands that are sent with the next statement."""
+        self._delayed: list[_Command] = []
+        """What is sent with the next statement, or with the commit."""
         self._changes = 0
 
     @property
@@ -175,13 +182,38 @@ class PostgresConnection:
             return 0
         statement = self._statements.get(name) or self._prepare_named(name)
         if statement.unnests:
-            count = 0
-            for start in range(0, len(rows), self.rows_at_once):
-                columns = list(zip(*rows[start : start + self.rows_at_once], strict=True))
-                count += self._written(self._run(statement, statement.encoded(columns)))
-            return count
+            return sum(
+                self._written(self._run(statement, statement.encoded(columns)))
+                for columns in self._columns(rows)
+            )
         sent = [(statement, statement.encoded(row)) for row in rows]
         return sum(self._written(result) for result in self._run_all(sent))
+
+    def execute_each(self, name: str, parameters: Sequence[Parameters]) -> list[list[Any]]:
+        """See the protocol. All are sent before any answer is waited for."""
+        if not parameters:
+            return []
+        statement = self._statements.get(name) or self._prepare_named(name)
+        query = statement.query
+        sent = [(statement, statement.encoded(query.values(one))) for one in parameters]
+        return [self._rows(statement, result).fetchall() for result in self._run_all(sent)]
+
+    def execute_later(self, name: str, parameters: Parameters = ()) -> None:
+        """See the protocol."""
+        statement = self._statements.get(name) or self._prepare_named(name)
+        self._delay(statement, statement.encoded(statement.query.values(parameters)))
+
+    def write_later(self, name: str, rows: Sequence[Row]) -> None:
+        """See the protocol."""
+        if not rows:
+            return
+        statement = self._statements.get(name) or self._prepare_named(name)
+        if statement.unnests:
+            sent = [statement.encoded(columns) for columns in self._columns(rows)]
+        else:
+            sent = [statement.encoded(row) for row in rows]
+        for values in sent:
+            self._delay(statement, values)
 
     def positions(self, count: int) -> Iterator[int]:
         """See the protocol. Others may be given some in between."""
@@ -201,14 +233,19 @@ class PostgresConnection:
 
     def commit(self) -> None:
         """See the protocol."""
-        has_begun = self._begin not in self._delayed
-        # What releases savepoints is not needed: the commit does.
-        self._delayed.clear()
+        # What makes and releases savepoints is not needed any more.
+        delayed = [one for one in self._delayed if not _is_savepoint(one)]
         raw = self._connection()
         self._is_open = False
-        if not has_begun:
+        if delayed == [self._begin]:
+            self._delayed.clear()
             return
-        result = raw.pgconn.exec_(b"COMMIT")
+        if delayed:
+            self._delayed = [*delayed, b"COMMIT"]
+            result = self._run_delayed(is_commit=True)
+        else:
+            self._delayed.clear()
+            result = raw.pgconn.exec_(b"COMMIT")
         if result.status != ExecStatus.COMMAND_OK or result.command_status != b"COMMIT":
             raise self._failed(result, sent=True)
 
@@ -232,8 +269,9 @@ class PostgresConnection:
         """See the protocol."""
         savepoint = b"SAVEPOINT " + name.encode()
         if savepoint in self._delayed:
-            # Nothing has happened since.
-            del self._delayed[_last(self._delayed, savepoint) :]
+            # It was not needed: what was delayed since is not undone any more.
+            at = _last(self._delayed, savepoint)
+            self._delayed[at:] = [one for one in self._delayed[at:] if not _is_savepoint(one)]
         else:
             self._delayed.append(b"RELEASE " + name.encode())
 
@@ -295,19 +333,40 @@ class PostgresConnection:
             )
         )
 
-    def _run_all(
-        self, sent: Sequence[tuple[_Statement, list[bytes | None]]]
-    ) -> "list[pq.abc.PGresult]":
-        """Send delayed commands and statements at once, then wait for all answers."""
-        pgconn = self._connection().pgconn
+    def _delay(self, statement: _Statement, values: list[bytes | None]) -> None:
+        self._changes += 1
+        self._delayed.append((statement, values))
+        if len(self._delayed) >= DELAYED_MOST:
+            self._run_all([])
+
+    def _columns(self, rows: Sequence[Row]) -> Iterator[list[tuple[Any, ...]]]:
+        """The values of each column, for as many rows as one statement takes."""
+        for start in range(0, len(rows), self.rows_at_once):
+            yield list(zip(*rows[start : start + self.rows_at_once], strict=True))
+
+    def _run_delayed(self, *, is_commit: bool) -> "pq.abc.PGresult":
+        """Send what is delayed; answers with the result of the last of it."""
         delayed, self._delayed = self._delayed, []
+        return self._exchange(delayed, is_commit=is_commit)[-1]
+
+    def _run_all(self, sent: Sequence[_Command]) -> "list[pq.abc.PGresult]":
+        """Send what is delayed and these at once, then wait for all answers."""
+        delayed, self._delayed = self._delayed, []
+        return self._exchange([*delayed, *sent])[len(delayed) :]
+
+    def _exchange(
+        self, commands: Sequence[_Command], *, is_commit: bool = False
+    ) -> "list[pq.abc.PGresult]":
+        pgconn = self._connection().pgconn
         results: list[pq.abc.PGresult] = []
         try:
             pgconn.enter_pipeline_mode()
-            for command in delayed:
-                pgconn.send_query_params(command, None)
-            for statement, values in sent:
-                pgconn.send_query_prepared(statement.key, values, statement.formats, _BINARY)
+            for command in commands:
+                if isinstance(command, bytes):
+                    pgconn.send_query_params(command, None)
+                else:
+                    statement, values = command
+                    pgconn.send_query_prepared(statement.key, values, statement.formats, _BINARY)
             pgconn.pipeline_sync()
             _send(pgconn)
             while True:
@@ -316,17 +375,17 @@ class PostgresConnection:
                 if result is None:
                     # Behind the answer to each command, and for a connection that has ended.
                     if pgconn.status == pq.ConnStatus.BAD:
-                        raise self._failed(None)
+                        raise self._failed(None, sent=is_commit)
                     continue
                 if result.status == ExecStatus.PIPELINE_SYNC:
                     break
                 results.append(result)
             pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
-            raise self._lost(error) from error
+            raise self._lost(error, sent=is_commit) from error
         for result in results:
             self._checked(result)
-        return results[len(delayed) :]
+        return results
 
     def _rows(self, statement: _Statement, result: "pq.abc.PGresult") -> PostgresRows:
         rows: list[tuple[Any, ...]] = []
@@ -392,13 +451,13 @@ class PostgresConnection:
         self._stale = self._stale or is_stale(error)
         return error
 
-    def _lost(self, error: psycopg.Error) -> psycopg.Error:
+    def _lost(self, error: psycopg.Error, *, sent: bool = False) -> psycopg.Error:
         """For an error of the driver's own, after which the connection is not used any more."""
         if isinstance(error, ConnectionLost):
             return error
         self._drop()
         self._failure = str(error)
-        return ConnectionLost(str(error), retry=True)
+        return ConnectionLost(str(error), sent=sent, retry=True)
 
     def _discard_damaged(self) -> None:
         if self._raw is not None and self._raw.pgconn.status == pq.ConnStatus.BAD:
@@ -434,6 +493,10 @@ def _wait(pgconn: "pq.abc.PGconn") -> None:
         pgconn.consume_input()
 
 
-def _last(commands: list[bytes], wanted: bytes) -> int:
+def _is_savepoint(command: _Command) -> bool:
+    return isinstance(command, bytes) and command.startswith((b"SAVEPOINT ", b"RELEASE "))
+
+
+def _last(commands: list[_Command], wanted: bytes) -> int:
     """Where a command is that is there, seen from the end."""
     return len(commands) - 1 - commands[::-1].index(wanted)

@@ -86,7 +86,7 @@ class BatchCounts:
             return False
         outdated = tuple(dict.fromkeys(self._outdated))
         data = _encode(Committed(tuple(self._changes), outdated))
-        connection.execute("changes.append", {"data": data})
+        connection.execute_later("changes.append", {"data": data})
         self._changes, self._outdated = [], []
         return True
 
@@ -94,9 +94,9 @@ class BatchCounts:
         """Write what was collected."""
         # In one order, so that several writers wait for each other and never in a circle.
         changed = sorted((*key, delta) for key, delta in self._deltas.items() if delta)
-        connection.write_many("tasks.add_to_count", changed)
+        connection.write_later("tasks.add_to_count", changed)
         fewer = [row[:3] for row in changed if row[3] < 0]
-        connection.write_many("tasks.drop_zero_counts", fewer)
+        connection.write_later("tasks.drop_zero_counts", fewer)
         self._deltas.clear()
         lines = self._lines
         self._lines = []
@@ -106,7 +106,7 @@ class BatchCounts:
         lock_histories(connection, {line[0] for line in lines} - new)
         for start in range(0, len(lines), at_once):
             some = lines[start : start + at_once]
-            connection.write_many("tasks.append_event", _numbered(some))
+            connection.write_later("tasks.append_event", _numbered(some))
 
     def savepoint(self) -> Savepoint:
         """What was collected so far, for :meth:`restore`."""

@@ -83,6 +83,18 @@ class Connection(Protocol):
         A statement costs a fixed time whatever it writes: one for many rows pays that once.
         """
 
+    def execute_each(self, name: str, parameters: Sequence[Parameters]) -> list[list[Any]]:
+        """Run a query several times, in order; answers with the rows of each.
+
+        Waits for the database as rarely as can be.
+        """
+
+    def execute_later(self, name: str, parameters: Parameters = ()) -> None:
+        """Run a query before the next one, or the commit; for those whose answer is no matter."""
+
+    def write_later(self, name: str, rows: Sequence[Row]) -> None:
+        """As :meth:`write_many`, before the next query or the commit."""
+
     def positions(self, count: int) -> Iterator[int]:
         """Positions (``seq``) for so many new tasks, rising; gaps are allowed."""
 

@@ -126,13 +126,25 @@ class SqlDispatch(Repository):
     def _place_all(
         self, connection: Connection, placements: Sequence[Placement], now: Instant
     ) -> list[PlacedAttempt]:
-        placed = [
-            one
+        asked = [
+            {
+                "seq": placement.seq,
+                "task_id": placement.task_id,
+                "attempt_id": placement.attempt_id,
+                "worker_id": placement.worker_id,
+                "incarnation": placement.incarnation,
+                "now": now,
+            }
             for placement in placements
-            if (one := self._place(connection, placement, now)) is not None
+        ]
+        answers = connection.execute_each("dispatch.place_task", asked)
+        placed = [
+            self._placed(placement, rows[0], now)
+            for placement, rows in zip(placements, answers, strict=True)
+            if rows
         ]
         rows = [attempt_row(one.task.seq, one.attempt) for one in placed]
-        connection.write_many("dispatch.insert_attempt", rows)
+        connection.write_later("dispatch.insert_attempt", rows)
         return placed
 
     def _put_aside(
@@ -146,20 +158,8 @@ class SqlDispatch(Repository):
         )
         return park_task(connection, self._session.counts, subject, error, now)
 
-    def _place(
-        self, connection: Connection, placement: Placement, now: Instant
-    ) -> PlacedAttempt | None:
-        parameters = {
-            "seq": placement.seq,
-            "task_id": placement.task_id,
-            "attempt_id": placement.attempt_id,
-            "worker_id": placement.worker_id,
-            "incarnation": placement.incarnation,
-            "now": now,
-        }
-        row = connection.execute("dispatch.place_task", parameters).fetchone()
-        if row is None:
-            return None
+    def _placed(self, placement: Placement, row: Row, now: Instant) -> PlacedAttempt:
+        """Count and note what was placed; its row is as it was written."""
         task = task_of(row)
         attempt = assigned(placement, task, now, task.attempt_count)
         counts = self._session.counts

@@ -61,7 +61,7 @@ class Ends:
         """Write them; raises ``Unavailable`` unless every task was as it had been read."""
         attempts, self.attempts = self.attempts, []
         tasks, self.tasks = self.tasks, []
-        self._connection.write_many("dispatch.end_attempt", attempts)
+        self._connection.write_later("dispatch.end_attempt", attempts)
         if self._connection.write_many("tasks.update_state", tasks) != len(tasks):
             raise Unavailable("tasks changed while the ends of their attempts were stored")
 
@@ -105,7 +105,7 @@ def apply_reports(
         if not holds:
             refused.append(report.lease_token)
     ends.write()
-    connection.write_many("functions.insert_result", results)
+    connection.write_later("functions.insert_result", results)
     return changes, refused
 
 
@@ -217,7 +217,7 @@ def _start(
         return ()
     handle = text(report.handle) if report.handle else None
     parameters = (report.at, handle, report.attempt_id, report.lease_token)
-    connection.execute("dispatch.start_attempt", parameters)
+    connection.execute_later("dispatch.start_attempt", parameters)
     return (_started(connection, counts, report.at, report.attempt_id, row),)
 
 
@@ -291,7 +291,7 @@ def _end(
         )
     )
     for stream, data in report.inline_output.items():
-        connection.execute("dispatch.insert_inline_output", (report.attempt_id, stream, data))
+        connection.execute_later("dispatch.insert_inline_output", (report.attempt_id, stream, data))
     spec = spec_or_plain(row[15])
     decided = verdict(
         report,
