@@ -1,5 +1,6 @@
 """The check of what holds in every store finds every kind of damage, and nothing in a sound one."""
 
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -11,7 +12,7 @@ from dispatching import TOKEN, W1, end, placement
 from invariants import check_invariants
 
 from fakes.specs import NOW, WS, new_task
-from fakes.stores import STORES, opened, opened_as
+from fakes.stores import COMPLETE_STORES, STORES, opened_as
 from taskyard.core.attempts import Started
 from taskyard.core.backoff import RetryPolicy
 from taskyard.core.ids import AttemptId, LeaseToken, WorkspaceName
@@ -19,6 +20,7 @@ from taskyard.core.instants import after
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.store.sql.check import RULES, check_rows
 from taskyard.store.sqlite.database import FILE_NAME
+from taskyard.store.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.anyio
 
@@ -75,13 +77,29 @@ async def test_a_sound_store_is_found_sound(kind: str, tmp_path: Path) -> None:
         await store.close()
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Any]:
+@pytest.fixture(params=COMPLETE_STORES)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     """A store on disk that rows can be changed of, with a task in every state."""
-    store = await opened(tmp_path)
+    store = await opened_as(request.param, tmp_path)
     await filled(store)
     yield store
     await store.close()
+
+
+def damaged(store: Any, directory: Path, damage: str) -> None:
+    """Run statements in a store's database, which no constraint of rows forbids."""
+    if isinstance(store, SqliteStore):
+        with closing(sqlite3.connect(directory / FILE_NAME)) as connection:
+            connection.execute("PRAGMA ignore_check_constraints = ON")
+            connection.executescript(damage)
+        return
+    with store.database.raw() as connection:
+        for table, name in connection.execute(
+            "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'c'"
+            " AND connamespace = 'taskyard'::regnamespace"
+        ).fetchall():
+            connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+        connection.execute(re.sub(r"x'([0-9a-f]*)'", r"'\\x\1'::bytea", damage).encode())
 
 
 @pytest.mark.parametrize(
@@ -121,9 +139,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Any]:
 async def test_damage_is_found(store: Any, tmp_path: Path, damage: str) -> None:
     """Whichever part of the store disagrees with the others."""
     await check_invariants(store)
-    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
-        connection.execute("PRAGMA ignore_check_constraints = ON")
-        assert connection.execute(damage).rowcount >= 1
+    damaged(store, tmp_path, damage)
     findings = await store.session.read(lambda c: list(check_rows(c)))
     assert findings
     assert all(finding.count and finding.entries for finding in findings)
@@ -209,9 +225,7 @@ async def test_each_rule_finds_what_breaks_it(
     store: Any, tmp_path: Path, rule: str, damage: str
 ) -> None:
     """And says what it is about, and what to do."""
-    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
-        connection.execute("PRAGMA ignore_check_constraints = ON")
-        connection.executescript(damage)
+    damaged(store, tmp_path, damage)
     findings = await store.session.read(lambda c: list(check_rows(c)))
     (found,) = [finding for finding in findings if finding.rule == rule]
     assert found.severity == "error"
