@@ -57,8 +57,9 @@ def faulty() -> Deliveries:
 class TwoPlanes:
     """Both, and what each was told of."""
 
-    def __init__(self, hub: LocalMessageHub, first: Node, second: Node) -> None:
+    def __init__(self, hub: LocalMessageHub, url: str, first: Node, second: Node) -> None:
         self.hub = hub
+        self.url = url
         self.first = first
         self.second = second
         self.heard: tuple[list[Change], list[Change]] = ([], [])
@@ -93,4 +94,4 @@ async def two_planes(
             given |= {"container_engine": "off", "secret_key": KEY}
             settings = Settings.load(None, given, {})
             nodes.append(await stack.enter_async_context(assemble(settings)))
-        yield TwoPlanes(hub, *nodes)
+        yield TwoPlanes(hub, url, *nodes)
