@@ -14,12 +14,20 @@ from eventually import eventually_async
 from taskyard.core.access.principals import Credential, Role
 from taskyard.core.changes import Change
 from taskyard.core.errors import NotAuthenticated, NotFound
-from taskyard.core.functions.functions import Function, FunctionId, Language
+from taskyard.core.functions.functions import (
+    BuildState,
+    CallRequest,
+    Function,
+    FunctionId,
+    Language,
+)
 from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.lists import ListKey
 from taskyard.core.states import TERMINAL, TaskState
 from taskyard.core.tasks import Command, TaskSpec
 from taskyard.server.assemble import Node
+from taskyard.services.functions.deployments import Deployment
+from taskyard.store.postgres import change_log
 
 pytestmark = pytest.mark.anyio
 SOON_S = 1.5
@@ -196,3 +204,73 @@ async def test_a_list_shows_what_the_other_plane_added_and_took_off(planes: TwoP
     assert 1 not in shown.entries
     again = await one.look(key)
     await eventually_async(lambda: 1 not in again.entries)
+
+
+async def test_calls_are_answered_whichever_plane_is_asked(planes: TwoPlanes) -> None:
+    """Wherever they run; one that has ended before anybody waits for it is answered too."""
+    functions = planes.first.engine.functions
+    source = b"def handle(request):\n    return request.body\n"
+    given = Deployment(bundle=source, language=Language.PYTHON)
+    function, version = await functions.deploy(ME, "echo", given)
+    version = await functions.built(ME, function.id, version.number, 40)
+    assert version.state is BuildState.READY, version.message
+
+    async def is_live() -> bool:
+        return planes.second.engine.functions.live_version(ME.workspace, function.id) == 1
+
+    await eventually_async(is_live)
+
+    async def call(node: Node, body: bytes) -> None:
+        calls = node.engine.calls
+        spec = calls.prepare(ME, "echo", CallRequest(body=body))
+        with anyio.fail_after(30):
+            _, result = await calls.call(ME, spec, 40)
+        assert result is not None
+        assert result.body == body
+
+    for node in (planes.first, planes.second):
+        await call(node, b"first")
+    async with anyio.create_task_group() as group:
+        for number in range(40):
+            node = (planes.first, planes.second)[number % 2]
+            group.start_soon(call, node, b"%d" % number)
+
+
+async def test_a_plane_that_missed_changes_looks_at_everything(
+    planes: TwoPlanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its counts, lists, credentials and waits are right afterwards."""
+    first, second = planes.first.engine, planes.second.engine
+    key = ListKey(ME.workspace, GroupName("numbered"))
+    await first.lists.open(key, "me", most=10, concurrency_limit=1)
+    shown = await second.lists.look(key)
+    token, text = await first.access.create_token(ME, "ci", Role.WRITE)
+    await second.access.authenticate_token(text)
+    missed = [0, 0]
+    for number, node in enumerate((first, second)):
+
+        def note(number: int = number) -> None:
+            missed[number] += 1
+
+        node.bus.listen(lambda _changes: None, note)
+    with monkeypatch.context() as patch:
+        patch.setattr(change_log, "KEPT_S", -1.0)
+        task, _ = await first.tasks.submit(ME, command("sleep", "0.3"))
+        await first.lists.add(ME, key, command(group="numbered"))
+        await first.access.revoke_token(ME, token.id)
+        await eventually_async(lambda: min(missed) >= 1)
+    assert (await second.tasks.wait(ME, task.id, 30)).state is TaskState.SUCCEEDED
+    await eventually_async(lambda: len(shown.entries) == 1)
+    await eventually_async(lambda: second.access.known_token(text) is None)
+
+    async def agree() -> bool:
+        stored = await first.tasks.counts(ME)
+        return all(
+            {state: count for state, count in one.items() if count} == stored
+            for one in (
+                planes.first.wired.counters.by_workspace()[ME.workspace],
+                planes.second.wired.counters.by_workspace()[ME.workspace],
+            )
+        )
+
+    await eventually_async(agree)
