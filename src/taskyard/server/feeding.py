@@ -34,6 +34,8 @@ async def begin_feed(
     caches, counted = _caches(wired, clock), wired.counters.replace
     feed = ChangeFeed(storage.changes, wired.engine.bus, caches, clock, messages, counted)
     storage.on_announced(feed.committed)
+    heard = wired.identities.heard
+    wired.engine.bus.listen(lambda changes: heard({change.workspace for change in changes}))
     await feed.start()
     return {"changes": feed.run, "caches": caches.run, "old_changes": feed.prune}
 

@@ -1,6 +1,6 @@
 """Decides as whom and how isolated the work of each workspace runs, and which may be served."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from taskyard.core.access.work_identity import SERVER, Identity, Sandbox, WorkRules
@@ -70,6 +70,11 @@ class Identities:
         """
         for workspace, has_functions in sorted(workspaces.items()):
             self.admit(workspace, functions=has_functions and self.rules.process_functions)
+
+    def heard(self, workspaces: Iterable[WorkspaceName]) -> None:
+        """Other control planes serve these: they count where others are admitted."""
+        if not self._served.issuperset(workspaces):
+            self._served = self._served.union(workspaces)
 
     def admit(self, workspace: WorkspaceName, *, functions: bool = False) -> None:
         """Serve a workspace from now on; with ``functions`` those as well.
