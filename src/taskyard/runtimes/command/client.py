@@ -21,6 +21,7 @@ _START_TIMEOUT_S: Final = 30.0
 _HELLO_TIMEOUT_S: Final = 10.0
 _TRIES: Final = 50
 _BETWEEN_TRIES_S: Final = 0.1
+_READ_BYTES: Final = 1 << 18
 
 
 class SupervisorClient:
@@ -31,6 +32,8 @@ class SupervisorClient:
     ) -> None:
         self._reader = reader
         self._writer = writer
+        self._begun = b""
+        """The line that has come in part."""
         self.hello = hello
 
     async def send(self, data: bytes) -> None:
@@ -38,9 +41,21 @@ class SupervisorClient:
         self._writer.write(data)
         await self._writer.drain()
 
-    async def receive(self) -> Event | None:
-        """The next event; None once the supervisor is gone."""
-        return await _receive(self._reader)
+    async def receive(self) -> list[Event]:
+        """The next events, as many as have come; none once the supervisor is gone.
+
+        Raises ``msgspec.MsgspecError`` for what no supervisor of this version says.
+        """
+        while True:
+            try:
+                data = await self._reader.read(_READ_BYTES)
+            except ConnectionError:
+                data = b""
+            if not data or len(self._begun) > MAX_LINE_BYTES:
+                return []
+            *lines, self._begun = (self._begun + data).split(b"\n")
+            if lines:
+                return [decode(line) for line in lines]
 
     def close(self) -> None:
         """End the connection."""

@@ -324,6 +324,7 @@ class ProcessTable:
     def reap(self) -> None:
         """Wait for all children that are dead."""
         orphans = False
+        own = proc.own_peak()
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -336,9 +337,9 @@ class ProcessTable:
             if supervised is None:
                 orphans = True
                 if (sandboxed := self._firsts.pop(pid, None)) is not None:
-                    sandboxed.first_exited(proc.used(usage))
+                    sandboxed.first_exited(proc.used(usage, own))
                 continue
-            supervised.main_exited(status, proc.used(usage))
+            supervised.main_exited(status, proc.used(usage, own))
             if supervised.is_sandboxed and (first := proc.child_in_session(pid)):
                 supervised.awaits_first = True
                 self._firsts[first] = supervised

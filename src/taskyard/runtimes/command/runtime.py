@@ -264,8 +264,9 @@ class CommandRuntime:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._send, client)
                 group.start_soon(self._clean)
-                while (event := await self._receive(client)) is not None:
-                    self._hear(event)
+                while events := await self._receive(client):
+                    for event in events:
+                        self._hear(event)
                 group.cancel_scope.cancel()
         finally:
             self._client = None
@@ -281,7 +282,7 @@ class CommandRuntime:
                 # The receiving side sees the same, and ends the connection for both.
                 return
 
-    async def _receive(self, client: SupervisorClient) -> Event | None:
+    async def _receive(self, client: SupervisorClient) -> list[Event]:
         try:
             return await client.receive()
         except msgspec.MsgspecError as error:

@@ -69,6 +69,7 @@ class AttemptCgroup:
         "_unified",
         "_v1",
         "_v2_limits",
+        "is_limited",
     )
     method = "cgroup"
 
@@ -89,6 +90,8 @@ class AttemptCgroup:
         self._home = home
         """Open ``cgroup.procs`` of the supervisor's own cgroups: ``unified`` and by controller."""
         self._limits = limits
+        self.is_limited = bool(limits.names())
+        """Whether it was made for limits; such a one serves one attempt only."""
         self._v2_limits = v2_limits
         """Controllers that limit in the version 2 hierarchy."""
         self._stand = stand
@@ -96,11 +99,6 @@ class AttemptCgroup:
         self._removed = False
         self._descriptors: tuple[int, int] | None = None
         """Open ``cgroup.procs`` and ``cgroup.events``, of a cgroup that is used again and again."""
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether it was made for limits; such a one serves one attempt only."""
-        return bool(self._limits.names())
 
     @property
     def name(self) -> str:

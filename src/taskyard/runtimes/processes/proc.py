@@ -128,9 +128,16 @@ def ancestry(pid: int) -> list[Process] | None:
     return None
 
 
-def used(usage: resource.struct_rusage) -> Json:
-    """What a child has used that was waited for: the members of ``Usage``."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def own_peak() -> int:
+    """Most kilobytes of memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def used(usage: resource.struct_rusage, own: int) -> Json:
+    """What a child has used that was waited for: the members of ``Usage``.
+
+    ``own`` is :func:`own_peak`, as it was after the child was started.
+    """
     return {
         "cpu_user_s": usage.ru_utime,
         "cpu_system_s": usage.ru_stime,
