@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from whole_stores import Contents, checksums, contents, fill, located, many_rows, schema
 
 from fakes.stores import FAST, prepare
-from taskyard.core.errors import StoreInUse, TaskyardError
+from taskyard.core.errors import StoreDamaged, StoreInUse, TaskyardError
 from taskyard.store.sqlite import database
-from taskyard.store.sqlite.database import FILE_NAME
+from taskyard.store.sqlite.database import FILE_NAME, UNFINISHED
+from taskyard.store.sqlite.store import SqliteStore
 from taskyard.store.transfer import engine, sqlite
 from taskyard.store.transfer.engine import Step
 from taskyard.store.transfer.errors import (
@@ -106,7 +107,7 @@ def test_an_interrupted_copy_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert tries > 8
     assert len(written) == len(set(written)) == result.row_count
     assert checksums(tmp_path / "b") == result.tables == checksums(tmp_path / "a")
-    assert not (tmp_path / "b" / sqlite.UNFINISHED).exists()
+    assert not (tmp_path / "b" / UNFINISHED).exists()
 
 
 def interrupted_after(root: Path, batches: int) -> Moved | None:
@@ -192,7 +193,7 @@ def test_a_store_in_use_is_not_copied(tmp_path: Path) -> None:
     for used in ("a", "b"):
         with sqlite.locked(tmp_path / used), pytest.raises(StoreInUse, match=f"{tmp_path / used}"):
             copy_store(located(tmp_path / "a"), located(tmp_path / "b"), unwatched)
-    assert not (tmp_path / "b" / sqlite.UNFINISHED).exists()
+    assert not (tmp_path / "b" / UNFINISHED).exists()
 
 
 def test_a_target_with_contents_is_replaced_only_by_force(tmp_path: Path) -> None:
@@ -234,6 +235,26 @@ def test_another_unfinished_copy_is_not_gone_on_with(tmp_path: Path) -> None:
         copy_store(located(tmp_path / "c"), located(tmp_path / "b"), unwatched)
     copy_store(located(tmp_path / "c"), located(tmp_path / "b"), unwatched, force=True)
     assert checksums(tmp_path / "b") == checksums(tmp_path / "c")
+
+
+@pytest.mark.anyio
+async def test_no_server_begins_an_empty_store_beside_an_unfinished_copy(tmp_path: Path) -> None:
+    """It says what to do; once the copy is finished, it serves that."""
+    fill(tmp_path / "a", many_rows(5))
+
+    def watch(step: Step) -> None:
+        if step.table == "events":
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        copy_store(located(tmp_path / "a"), located(tmp_path / "b"), watch)
+    (tmp_path / "b" / FILE_NAME).touch()
+    store = SqliteStore(tmp_path / "b")
+    with pytest.raises(StoreDamaged, match="unfinished copy of a store; finish it by running the"):
+        await store.open()
+    copy_store(located(tmp_path / "a"), located(tmp_path / "b"), unwatched)
+    await store.open()
+    await store.close()
 
 
 def test_a_source_that_changed_between_two_tries_is_noticed(tmp_path: Path) -> None:
@@ -324,7 +345,7 @@ def test_a_full_disk_in_the_middle(tmp_path: Path) -> None:
 
     def limited(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection = real(path, read_only=read_only)
-        if path.name == sqlite.UNFINISHED:
+        if path.name == UNFINISHED:
             (count,) = connection.execute("PRAGMA page_count").fetchone()
             connection.execute(f"PRAGMA max_page_count = {count + 20}")
         return connection

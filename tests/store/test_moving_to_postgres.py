@@ -158,6 +158,21 @@ def test_numbers_go_on_behind_the_last(tmp_path: Path, url: str) -> None:
     assert run(url, insert) == [(29,)]
 
 
+def test_from_one_database_to_another(tmp_path: Path, url: str) -> None:
+    """With the positions that tasks have had which are deleted."""
+    fill(tmp_path / "a", many_rows(10))
+    copy_store(located(tmp_path / "a"), at(url), unwatched)
+    run(url, "SELECT nextval('task_seq') FROM generate_series(1, 5)")
+    (tmp_path / "other").mkdir()
+    other = postgres_url(tmp_path / "other")
+    copy_store(at(url), at(other), unwatched)
+    assert run(other, "SELECT nextval('task_seq')") == [(15,)]
+    assert read_back(other, tmp_path / "b") == checksums(tmp_path / "a")
+    back_up(at(url), tmp_path / "x.tar", unwatched)
+    restore(tmp_path / "x.tar", at(other), unwatched, force=True)
+    assert run(other, "SELECT nextval('task_seq')") == [(15,)]
+
+
 def test_an_empty_store_gives_the_first_numbers(tmp_path: Path, url: str) -> None:
     """As a new one does."""
     fill(tmp_path / "a", {})

@@ -13,6 +13,8 @@ from taskyard.store.sql.queries import queries
 from taskyard.store.sqlite.disk_space import Reserve, SqliteDiskSpace
 
 FILE_NAME: Final = "taskyard.sqlite3"
+UNFINISHED: Final = f"{FILE_NAME}.unfinished"
+"""The database while a store is copied here; it gets its name at the end."""
 CHUNK: Final = 32
 """Rows of one statement at most."""
 STATEMENTS: Final = 512

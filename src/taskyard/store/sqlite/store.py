@@ -9,12 +9,19 @@ from pathlib import Path
 
 import structlog
 
+from taskyard.core.errors import StoreDamaged
 from taskyard.store.sql.parking import retry_all
 from taskyard.store.sql.readers import Readers
 from taskyard.store.sql.repositories import Repositories
 from taskyard.store.sql.transactions import Session
 from taskyard.store.sql.writer.client import WriterClient
-from taskyard.store.sqlite.database import FILE_NAME, SqliteConnection, SqliteDatabase, translated
+from taskyard.store.sqlite.database import (
+    FILE_NAME,
+    UNFINISHED,
+    SqliteConnection,
+    SqliteDatabase,
+    translated,
+)
 from taskyard.store.sqlite.disk_space import Reserve
 from taskyard.store.sqlite.lock import DirectoryLock
 from taskyard.store.sqlite.migrate import migrate
@@ -68,6 +75,12 @@ class SqliteStore(Repositories):
             raise
 
     def _prepare(self) -> None:
+        unfinished = self._path.with_name(UNFINISHED)
+        if unfinished.exists() and not (self._path.exists() and self._path.stat().st_size):
+            raise StoreDamaged(
+                f"{self._path.parent} holds an unfinished copy of a store; finish it by running the"
+                f" command that began it again, or remove {unfinished} to begin an empty one"
+            )
         # Others may pass through, so that a command of another user finds its own directory; what
         # the store writes is for this user alone. The files beside it take after the main one.
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o711)

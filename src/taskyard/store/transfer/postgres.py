@@ -80,7 +80,9 @@ _EMPTIED: Final = frozenset({"planes", "changes", "objects", "object_chunks", "o
 _NOW: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _PAUSE_S: Final = 0.1
 _CURSOR: Final = "taskyard_rows"
+_TASKS: Final = "tasks"
 _TASK_SEQ: Final = "task_seq"
+"""Gives tasks their positions."""
 
 
 def current_schema() -> Schema:
@@ -117,9 +119,10 @@ class PostgresSource:
     def sequences(self) -> Mapping[str, int]:
         """See :class:`Source`."""
         with translated(self.name):
+            found = _run(self._connection, _IDENTITIES).fetchall()
             return {
                 table: int(last)
-                for table, _, sequence in _run(self._connection, _IDENTITIES).fetchall()
+                for table, _, sequence in [*found, (_TASKS, "seq", _TASK_SEQ)]
                 if (last := _last_value(self._connection, sequence)) is not None
             }
 
@@ -258,12 +261,10 @@ class PostgresTarget:
         """See :class:`Target`."""
         connection = self._connection
         with translated(self.name), connection.transaction():
-            for table, column, sequence in _run(connection, _IDENTITIES).fetchall():
+            found = _run(connection, _IDENTITIES).fetchall()
+            for table, column, sequence in [*found, (_TASKS, "seq", _TASK_SEQ)]:
                 highest = _one(connection, f"SELECT max({column}) FROM {table}")  # noqa: S608 - from the schema
                 _go_on_behind(connection, sequence, max(sequences.get(table, 0), highest or 0))
-            if _one(connection, f"SELECT to_regclass('{_TASK_SEQ}')") is not None:
-                highest = _one(connection, "SELECT max(seq) FROM tasks")
-                _go_on_behind(connection, _TASK_SEQ, highest or 0)
             _run(connection, "DROP TABLE transfer")
             _run(connection, f"DELETE FROM {_MIGRATIONS} WHERE id = %s", (UNFINISHED,))  # noqa: S608 - a constant
         migrate(self._database)

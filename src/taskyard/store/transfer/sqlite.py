@@ -12,7 +12,7 @@ from typing import Any, Final
 from taskyard.core.errors import StorageFull, StoreDamaged, Unavailable
 from taskyard.store.sql.check import SHOWN, Finding
 from taskyard.store.sql.connection import Connection
-from taskyard.store.sqlite.database import FILE_NAME, connect
+from taskyard.store.sqlite.database import FILE_NAME, UNFINISHED, connect
 from taskyard.store.sqlite.lock import DirectoryLock
 from taskyard.store.sqlite.migrate import applied_migrations, migrate, migrations
 from taskyard.store.transfer.errors import NotAStore, NotEmpty, SchemaMismatch
@@ -28,8 +28,6 @@ from taskyard.store.transfer.tables import (
     encode_key,
 )
 
-UNFINISHED: Final = f"{FILE_NAME}.unfinished"
-"""The database while it is copied to; no server looks at it."""
 _KINDS: Final = {"INTEGER": Kind.INTEGER, "REAL": Kind.REAL, "TEXT": Kind.TEXT, "BLOB": Kind.BYTES}
 _STATE: Final = (
     "CREATE TABLE IF NOT EXISTS transfer ("
