@@ -150,11 +150,14 @@ class Submits:
         fresh, counts = self._fresh, self._session.counts
         placed = [(one.seq, one.attempt) for one in fresh if one.attempt is not None]
         attempts = [attempt_row(seq, attempt) for seq, attempt in placed]
-        self._connection.write_many("dispatch.insert_attempt", attempts)
+        self._connection.write_later("dispatch.insert_attempt", attempts)
+        labels = [
+            (task.workspace, label, value, seq)
+            for seq, task, *_ in fresh
+            for label, value in task.spec.labels.items()
+        ]
+        self._connection.write_later("tasks.insert_label", labels)
         for seq, task, _, actor, attempt, *_ in fresh:
-            for label, value in task.spec.labels.items():
-                values = (task.workspace, label, value, seq)
-                self._connection.execute("tasks.insert_label", values)
             state = task.state if attempt is None else TaskState.RUNNING
             counts.add(task.workspace, task.spec.group, state)
             counts.event(seq, "submitted", task.created_at, actor=actor)

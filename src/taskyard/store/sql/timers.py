@@ -136,8 +136,8 @@ def _create(
         seq = next(connection.positions(1))
         if not connection.write_many("tasks.insert_task", [new_task_row(seq, new)]):
             continue
-        for label, value in single.labels.items():
-            connection.execute("tasks.insert_label", (new.workspace, label, value, seq))
+        labels = [(new.workspace, label, value, seq) for label, value in single.labels.items()]
+        connection.write_later("tasks.insert_label", labels)
         session.counts.event(seq, "submitted", now, detail=f"firing of {schedule_id}")
         session.counts.add(new.workspace, single.group, new.state)
         subject = stored_task_of(seq, new.id, new.workspace, new.state, single, single.priority)

@@ -8,6 +8,11 @@ SELECT * FROM unnest(
     ?::text[], ?::text[], ?::bigint[], ?::text[], ?::text[], ?::bigint[], ?::text[])
 ON CONFLICT DO NOTHING;
 
+-- name: insert_label
+INSERT INTO task_labels (workspace, key, value, task_seq)
+SELECT * FROM unnest(?::text[], ?::text[], ?::text[], ?::bigint[])
+ON CONFLICT DO NOTHING;
+
 -- name: append_event
 -- Its seq comes twice, as elsewhere.
 INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
