@@ -103,7 +103,7 @@ async def test_output_is_read_and_followed_from_both(planes: TwoPlanes, tmp_path
             assert await read(node, task_id) == LINES
             part = await node.engine.logs.read(ME, task_id, Stream.STDOUT, 1, 1_000_000, 10)
             assert (part.data, part.complete) == (LINES[1_000_000:1_000_010], True)
-        workers.add(part.attempt.worker_id)
+            workers.add(part.attempt.worker_id)
     assert len(workers) == 2
     places = [tmp_path / name / "attempts" for name in ("a", "b")]
     await eventually_async(lambda: not [one for at in places for one in at.glob("[0-9a-f]*")])
