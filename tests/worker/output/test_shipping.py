@@ -21,7 +21,7 @@ from taskyard.services.tasks.output_sources import LayeredOutput
 from taskyard.worker.output.log_files import LogFiles
 from taskyard.worker.output.log_keeper import LogKeeper
 from taskyard.worker.output.result_files import ResultFiles
-from taskyard.worker.output.shipping import OutputShipper
+from taskyard.worker.output.shipping import SMALL_BYTES, OutputShipper
 
 pytestmark = pytest.mark.anyio
 ONE = AttemptId("01988a00-0000-7000-8000-000000000001")
@@ -170,6 +170,31 @@ async def test_an_answer_is_stored_as_soon_as_that_is_possible(tmp_path: Path) -
     objects.failures = [Unavailable("away")]
     with pytest.raises(Unavailable):
         await ObjectResults(objects, patience_s=0.0).write(TWO, b"answer")
+
+
+async def test_little_output_does_not_wait_for_much(world: World) -> None:
+    """However many attempts have much, and however long that takes."""
+    may_go, put = anyio.Event(), world.objects.put
+
+    async def slowly(key: str, content: Content) -> bool:
+        if "-0000000001" in key:
+            await may_go.wait()
+        return await put(key, content)
+
+    world.objects.put = slowly  # type: ignore[method-assign]
+    large = [AttemptId(f"01988a00-0000-7000-8000-0000000001{number:02}") for number in range(9)]
+    async with anyio.create_task_group() as ending:
+        for attempt_id in large:
+            make(world.root, attempt_id, b"x" * (SMALL_BYTES + 1))
+            ending.start_soon(world.end, attempt_id)
+        await anyio.wait_all_tasks_blocked()
+        make(world.root, TWO, b"x" * SMALL_BYTES)
+        with anyio.fail_after(20):
+            await world.end(TWO)
+        assert await world.seen.size(TWO, OUT) == StreamSize(SMALL_BYTES)
+        may_go.set()
+    for attempt_id in large:
+        assert await world.seen.size(attempt_id, OUT) == StreamSize(SMALL_BYTES + 1)
 
 
 async def test_output_that_cannot_be_stored_stays_until_it_can(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class PostgresObjectStore:
     """
 
     def __init__(
-        self, conninfo: str, connections: int = 4, *, chunk_bytes: int = CHUNK_BYTES
+        self, conninfo: str, connections: int = 6, *, chunk_bytes: int = CHUNK_BYTES
     ) -> None:
         self._connections = Connections(conninfo, connections)
         self._chunk_bytes = chunk_bytes

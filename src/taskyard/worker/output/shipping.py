@@ -22,7 +22,10 @@ from taskyard.ports.objects import RESULTS, ObjectStore, output_key
 from taskyard.worker.output.attempt_log import AttemptOutput
 from taskyard.worker.output.result_files import RESULT_NAME, has_result
 
-AT_ONCE: Final = 2
+LARGE_AT_ONCE: Final = 2
+SMALL_AT_ONCE: Final = 4
+SMALL_BYTES: Final = 1 << 20
+"""Output of both streams up to which an attempt does not wait for those with more."""
 PATIENCE_S: Final = 60.0
 _PART_BYTES: Final = 1 << 20
 _RETRY_MIN_S: Final = 0.1
@@ -36,16 +39,24 @@ class OutputShipper:
 
     Args:
         objects: where to.
-        at_once: attempts whose output is stored at the same time; others wait.
+        large_at_once: attempts whose output is stored at the same time; others wait.
+        small_at_once: the same of those with little output, beside the others: one that prints
+            much, and many times, keeps nobody else's attempts from ending.
         patience_s: seconds for which it is tried again if the object store fails. After that the
             end is reported without: its slot is needed, and the output is still here.
     """
 
     def __init__(
-        self, objects: ObjectStore, *, at_once: int = AT_ONCE, patience_s: float = PATIENCE_S
+        self,
+        objects: ObjectStore,
+        *,
+        large_at_once: int = LARGE_AT_ONCE,
+        small_at_once: int = SMALL_AT_ONCE,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._objects = objects
-        self._places = anyio.Semaphore(at_once)
+        self._large = anyio.Semaphore(large_at_once)
+        self._small = anyio.Semaphore(small_at_once)
         self._patience_s = patience_s
 
     async def ship(self, attempt_id: AttemptId, output: AttemptOutput) -> bool:
@@ -53,11 +64,13 @@ class OutputShipper:
 
         May be repeated.
         """
+        size = sum(output.size(stream).stored_bytes for stream in Stream)
+        places = self._small if size <= SMALL_BYTES else self._large
         backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
         give_up_at = anyio.current_time() + self._patience_s
         while True:
             try:
-                async with self._places:
+                async with places:
                     await self._put(attempt_id, output)
             except (StoreDamaged, OSError) as error:
                 # Of this machine: it would not be better the next time.
