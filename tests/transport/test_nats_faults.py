@@ -2,11 +2,12 @@
 
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
+from nats.aio.client import Client
 
 from eventually import eventually_async
 from natsserver import nats_server
@@ -15,7 +16,7 @@ from taskyard.core.ids import PlaneId
 from taskyard.ports.errors import TimedOut, Unreachable
 from taskyard.ports.messages import LEADER
 from taskyard.transport.nats import connection as nats_connections
-from taskyard.transport.nats.connection import NatsUnavailable
+from taskyard.transport.nats.connection import NatsUnavailable, explain
 from taskyard.transport.nats.messages import WAITING, NatsMessages, nats_messages
 from taskyard.transport.nats.options import NatsOptions, TlsFiles, nats_options
 
@@ -241,7 +242,7 @@ def test_names_that_are_no_part_of_a_subject_are_refused() -> None:
     """Nobody reaches others by what is in a name."""
     for name in ("", "a.b", "*", ">", "a b", "a\r\nPUB x", "ä", "x" * 65):
         with pytest.raises(InvalidInput):
-            NatsMessages(None, name, A, None, None)  # type: ignore[arg-type]
+            NatsMessages(None, name, A, None)  # type: ignore[arg-type]
 
 
 def test_files_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
@@ -302,3 +303,65 @@ async def test_more_than_can_be_taken_or_sent_is_dropped_and_counted(
             await eventually_async(lambda: heard[-1:] == [b"afterwards"])
             assert await _answers(a)
             assert (a.connects, b.connects) == (1, 1)
+
+
+_ALLOWED = """
+authorization { users: [
+  { user: a, password: p, permissions: { publish: "taskyard.>", subscribe: %s } }
+] }
+"""
+
+
+async def test_what_may_not_be_heard_is_told(tmp_path: Path) -> None:
+    """At the start, and as a reason not to be ready when it comes about later."""
+    config = tmp_path / "nats.conf"
+    config.write_text(_ALLOWED % '["taskyard.t.plane.>"]')
+    with nats_server(tmp_path, "-c", str(config)) as server:
+        options = nats_options(server.url.replace("//", "//a:p@"))
+        error = await _refused(options)
+        assert "does not let us listen" in str(error)
+        assert "taskyard.t.*" in str(error)
+        config.write_text(_ALLOWED % '["taskyard.>"]')
+        server.stop()
+        server.start()
+        async with nats_messages(options, "t", A) as messages:
+            assert messages.is_connected
+            config.write_text(_ALLOWED % '["taskyard.t.plane.>"]')
+            server.stop()
+            server.start()
+            await eventually_async(
+                lambda: "does not let us listen" in explain(messages.connection.last_error, options)
+            )
+            assert not messages.is_connected
+
+
+async def test_who_begins_or_ceases_to_lead_meanwhile_is_right_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the very moment in which a connection is made again."""
+    with nats_server(tmp_path) as server:
+        async with _two(server.url) as (a, b), AsyncExitStack() as stack:
+            await stack.enter_async_context(a.leading())
+            a.serve("echo", _echo)
+            server.stop()
+            await eventually_async(lambda: not a.is_connected and not b.is_connected)
+            flush, left = Client.flush, [a, b]
+
+            async def meanwhile(client: Client, timeout: int = 10) -> None:  # noqa: ASYNC109 - the library's
+                await flush(client, timeout)
+                if a in left:
+                    left.remove(a)
+                    await stack.aclose()
+                if b in left:
+                    left.remove(b)
+                    await stack.enter_async_context(b.leading())
+
+            monkeypatch.setattr(Client, "flush", meanwhile)
+            server.start()
+            await eventually_async(lambda: a.is_connected and b.is_connected)
+            await eventually_async(lambda: _answers(a, LEADER))
+            leader = "taskyard.t.leader.*"
+            assert (leader in a.connection.subscribed, leader in b.connection.subscribed) == (
+                False,
+                True,
+            )

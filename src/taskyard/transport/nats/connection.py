@@ -45,6 +45,10 @@ class NatsUnavailable(Unavailable):
     """NATS cannot be reached, or does not let us in."""
 
 
+class SubscriptionDenied(NatsUnavailable):
+    """NATS does not let us listen to what we have to hear."""
+
+
 class NatsConnection:
     """Stays connected. Made by :func:`nats_connection`."""
 
@@ -56,6 +60,9 @@ class NatsConnection:
         self._server_url = ""
         self._subscriptions: dict[str, Any] = {}
         self._last_error: BaseException | None = None
+        self._settling = anyio.Lock()
+        self._denied: str | None = None
+        """What this connection was not allowed to listen to."""
         self.on_lost: Callable[[], None] = lambda: None
         """Called when a connection is lost."""
         self.connects = 0
@@ -70,6 +77,16 @@ class NatsConnection:
         return self._client is not None and self._client.is_connected
 
     @property
+    def last_error(self) -> BaseException | None:
+        """Why there is no connection; None if there is one, or nothing went wrong yet."""
+        return self._last_error
+
+    @property
+    def subscribed(self) -> frozenset[str]:
+        """What the present connection listens to."""
+        return frozenset(self._subscriptions)
+
+    @property
     def most_bytes(self) -> int:
         """Largest message that the server takes."""
         return 0 if self._client is None else int(self._client.max_payload)
@@ -80,11 +97,11 @@ class NatsConnection:
         When this returns, whoever sends reaches us.
         """
         self._subjects[subject] = on_message
+        client, subscriptions = self._client, self._subscriptions
         if not self.is_connected:
             return
         try:
-            await self._sending(self._subscribe(self._client, subject, on_message))
-            await self._sending(self._client.flush())
+            await self._sending(self._settle(client, subscriptions))
         except Unreachable:
             # The connection is about to be lost, and the next one begins with all of them.
             log.info("nats_subscribed_later", subject=subject)
@@ -95,7 +112,7 @@ class NatsConnection:
         subscription = self._subscriptions.pop(subject, None)
         if subscription is not None and self.is_connected:
             with anyio.move_on_after(DRAIN_S):
-                await self._sending(subscription.drain())
+                await self._sending(self._drain(self._client, subscription))
 
     async def send(self, subject: str, payload: bytes, reply: str = "") -> None:
         """Send a message. Raises ``Unreachable`` if there is no connection."""
@@ -156,12 +173,12 @@ class NatsConnection:
 
     async def _connect(self, server: Server) -> bool:
         client = new_client(server)
+        subscriptions: dict[str, Any] = {}
+        self._denied = None
         try:
             with anyio.fail_after(CONNECT_S):
                 await client.connect(**self._parameters(server))
-                for subject, on_message in list(self._subjects.items()):
-                    await self._subscribe(client, subject, on_message)
-                await client.flush()
+                await self._settle(client, subscriptions)
         except BaseException as error:
             await _close(client)
             if isinstance(error, ImportError):
@@ -173,6 +190,7 @@ class NatsConnection:
                 self._last_error = error
             return False
         self._client, self._server_url = client, server.url
+        self._subscriptions = subscriptions
         self.connects += 1
         self._last_error = None
         return True
@@ -198,17 +216,36 @@ class NatsConnection:
             "closed_cb": self._on_closed,
         }
 
-    async def _subscribe(self, client: Any, subject: str, on_message: OnMessage) -> None:
-        self._subscriptions[subject] = await client.subscribe(
-            subject, cb=on_message, pending_bytes_limit=PENDING_BYTES
-        )
+    async def _settle(self, client: Any, subscriptions: dict[str, Any]) -> None:
+        """Have one connection subscribed to exactly what is wanted, also if that changes meanwhile.
+
+        Raises ``SubscriptionDenied`` if the server does not allow it.
+        """
+        async with self._settling:
+            while subscriptions.keys() != self._subjects.keys():
+                for subject in self._subjects.keys() - subscriptions.keys():
+                    subscriptions[subject] = await client.subscribe(
+                        subject, cb=self._subjects[subject], pending_bytes_limit=PENDING_BYTES
+                    )
+                for subject in subscriptions.keys() - self._subjects.keys():
+                    await subscriptions.pop(subject).unsubscribe()
+                # When it has answered this, it knows them all, or has refused them.
+                await _flushed(client)
+            if self._denied is not None:
+                raise SubscriptionDenied(self._denied)
+
+    async def _drain(self, client: Any, subscription: Any) -> None:
+        # The library's own draining does not wait until the server has been told.
+        await client._send_unsubscribe(subscription._id)  # noqa: SLF001 - as above
+        await _flushed(client)
+        await subscription.drain()
 
     async def _sending(self, sending: Awaitable[None]) -> None:
         from nats.errors import Error  # noqa: PLC0415 - an extra
 
         try:
             await sending
-        except Error as error:
+        except (Error, TimeoutError) as error:
             raise Unreachable(f"NATS cannot be reached at the moment: {error}") from error
 
     async def _on_error(self, error: Exception) -> None:
@@ -218,6 +255,8 @@ class NatsConnection:
             self.count_dropped("more arrive than can be handled")
             return
         self._last_error = error
+        if "permissions violation for subscription" in str(error).lower():
+            self._denied = str(error)
         if self.is_connected:
             log.warning("nats_error", reason=str(error))
 
@@ -233,14 +272,9 @@ class NatsConnection:
 
 @asynccontextmanager
 async def nats_connection(options: NatsOptions, name: str) -> AsyncIterator[NatsConnection]:
-    """A connection that was made once; it has to be told to stay.
-
-    Raises:
-        NatsUnavailable: the first connection cannot be made.
-    """
+    """A connection that is closed at the end; it has to be told to begin and to stay."""
     connection = NatsConnection(options, name)
     try:
-        await connection.first()
         yield connection
     finally:
         with anyio.CancelScope(shield=True):
@@ -279,6 +313,11 @@ def explain(error: BaseException | None, options: NatsOptions) -> str:
     said = text.lower()
     if "authorization" in said or "authentication" in said:
         return f"NATS at {where} refuses the credentials; check the user, password or token"
+    if isinstance(error, SubscriptionDenied):
+        return (
+            f"NATS at {where} does not let us listen: {text}; allow its user to publish to and "
+            "subscribe to taskyard.>"
+        )
     if "secure connection not available" in said:
         return f"NATS at {where} does not offer TLS; use nats:// if that is meant"
     if "certificate" in said or "ssl" in said:
@@ -292,7 +331,8 @@ def explain(error: BaseException | None, options: NatsOptions) -> str:
 def _is_of_connecting(error: BaseException) -> bool:
     from nats.errors import Error  # noqa: PLC0415 - an extra
 
-    return isinstance(error, OSError | Error | TimeoutError | ValueError)
+    kinds = OSError | Error | TimeoutError | ValueError | SubscriptionDenied
+    return isinstance(error, kinds)
 
 
 def _may_pass(error: BaseException | None) -> bool:
@@ -305,6 +345,17 @@ def _says_little(error: BaseException) -> bool:
     from nats.errors import NoServersError  # noqa: PLC0415 - an extra
 
     return isinstance(error, TimeoutError | NoServersError)
+
+
+async def _flushed(client: Any) -> None:
+    """Wait until the server has taken in what was sent so far.
+
+    The library's ``flush`` pings before it writes what waits to be written, so its answer alone
+    says nothing about that. Raises ``TimeoutError``.
+    """
+    with anyio.fail_after(CONNECT_S):
+        await client._flush_pending(force_flush=True)  # noqa: SLF001 - as above
+        await client.flush()
 
 
 async def _close(client: Any) -> None:

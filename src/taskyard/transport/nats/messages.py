@@ -70,14 +70,14 @@ class NatsMessages:
         connection: NatsConnection,
         installation: str,
         plane_id: PlaneId,
-        tasks: TaskGroup,
         outgoing: MemoryObjectSendStream[tuple[str, bytes]],
     ) -> None:
         self.connection = connection
         self._root = f"taskyard.{check_token('installation', installation)}"
         self._plane_id = plane_id
         self._own = f"{self._root}.plane.{check_token('plane_id', plane_id)}"
-        self._tasks = tasks
+        self._tasks: TaskGroup | None = None
+        self._has_begun = anyio.Event()
         self._outgoing = outgoing
         self._handlers = Handlers()
         self._large = LargePayloads(plane_id, self.request)
@@ -112,10 +112,16 @@ class NatsMessages:
         return self.connection.dropped
 
     async def open(self) -> None:
-        """Take messages."""
+        """Connect, and take messages. Raises ``NatsUnavailable``."""
         await self.connection.subscribe(f"{self._own}.*", self._on_request)
         await self.connection.subscribe(f"{self._own}.answers.*", self._on_answer)
         await self.connection.subscribe(f"{self._root}.*", self._on_published)
+        await self.connection.first()
+
+    def begin(self, tasks: TaskGroup) -> None:
+        """Answer requests, in these tasks."""
+        self._tasks = tasks
+        self._has_begun.set()
 
     def publish(self, what: str, payload: bytes) -> None:
         """Tell all other planes. Raises ``PayloadTooLarge``."""
@@ -206,7 +212,9 @@ class NatsMessages:
         except msgspec.DecodeError as error:
             log.warning("message_unreadable", subject=message.subject, reason=str(error))
             return
-        self._tasks.start_soon(self._answer, request, message.reply)
+        await self._has_begun.wait()
+        if self._tasks is not None:
+            self._tasks.start_soon(self._answer, request, message.reply)
 
     async def _answer(self, request: Request, reply: str) -> None:
         answer = await self._handled(request)
@@ -292,16 +300,17 @@ async def nats_messages(
         outgoing,
         sent,
         nats_connection(options, f"taskyard {plane_id}") as connection,
-        anyio.create_task_group() as tasks,
     ):
-        messages = NatsMessages(connection, installation, plane_id, tasks, outgoing)
+        messages = NatsMessages(connection, installation, plane_id, outgoing)
         await messages.open()
-        tasks.start_soon(connection.stay_connected)
-        tasks.start_soon(_send_published, connection, sent)
-        try:
-            yield messages
-        finally:
-            tasks.cancel_scope.cancel()
+        async with anyio.create_task_group() as tasks:
+            messages.begin(tasks)
+            tasks.start_soon(connection.stay_connected)
+            tasks.start_soon(_send_published, connection, sent)
+            try:
+                yield messages
+            finally:
+                tasks.cancel_scope.cancel()
 
 
 async def _send_published(
