@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from racing import Clients, answers, refusals
 
 from fakes.specs import NOW, WS, new_task
-from taskyard.core.errors import IllegalTransition, NotFound
+from taskyard.core.errors import Conflict, IllegalTransition, NotFound
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.instants import after
 from taskyard.core.states import TaskState
@@ -57,6 +57,22 @@ async def test_many_keys_at_once_make_one_task_each(clients: Clients) -> None:
     ids = {tuple(sorted(one.task_id for one in batch)) for batch in outcomes}
     assert len(ids) == 1
     assert len(await check_invariants(clients.first)) == len(keys)
+
+
+async def test_a_known_id_is_refused_alone(clients: Clients) -> None:
+    """Of two submits of one task; whatever else is stored at the same moment is stored."""
+    for _, one, other in clients.in_turns():
+        new, beside, bystander = new_task(), new_task(), new_task()
+        first, second, third = await clients.race(
+            partial(one.tasks.submit, [new], None),
+            partial(other.tasks.submit, [beside, new], None),
+            partial(other.tasks.submit, [bystander], None),
+        )
+        assert refusals([first, second]) == [Conflict]
+        assert refusals([third]) == []
+        tasks = {task.id for task in await check_invariants(one)}
+        assert {new.id, bystander.id} <= tasks
+        assert (beside.id in tasks) is (refusals([second]) == []), "half a submit"
 
 
 async def test_keys_meet_from_both_ends(clients: Clients) -> None:

@@ -4,6 +4,7 @@ Synchronous on purpose: what the real store does in shared transactions has to l
 happened in some order, and this is what happens in an order. Both answer alike, or one is wrong.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -19,7 +20,7 @@ from taskyard.core.attempts import (
 )
 from taskyard.core.changes import Change
 from taskyard.core.cron import CatchUp
-from taskyard.core.errors import IllegalTransition, NotFound
+from taskyard.core.errors import Conflict, IllegalTransition, NotFound
 from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant, after, rfc3339, seconds_between
 from taskyard.core.states import (
@@ -52,6 +53,10 @@ class ModelStore(ModelState):
     def submit(self, news: Sequence[NewTask], actor: str | None) -> list[Submitted]:
         """All of them, in order."""
         results = []
+        ids = Counter([*(task.id for task in self.tasks.values()), *(new.id for new in news)])
+        for new in news:
+            if ids[new.id] > 1 and new.spec.idempotency_key is None:
+                raise Conflict(f"there is a task {new.id} already")
         for new in news:
             key = new.spec.idempotency_key
             known = next(

@@ -121,12 +121,13 @@ def postgres_url(directory: Path) -> str:
     """
     note = directory / "database"
     if not note.exists():
-        template = postgres.server().template("migrated", _migrate)
+        template = postgres.server().template("migrated", migrated)
         note.write_text(postgres.new_database(template))
     return postgres.server().url(note.read_text())
 
 
-def _migrate(url: str) -> None:
+def migrated(url: str) -> None:
+    """Give a database the present schema."""
     migrate_postgres(PostgresDatabase(database_address(url)))
 
 

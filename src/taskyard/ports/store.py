@@ -96,7 +96,7 @@ class TaskStore(Protocol):
     """Tasks as their owners see them. Someone else's task is an unknown one."""
 
     async def submit(self, tasks: Sequence[NewTask], actor: str | None) -> list[Submitted]:
-        """Store new tasks, all or none, in order."""
+        """Store new tasks, all or none, in order. Raises ``Conflict`` if an id is taken already."""
         ...
 
     async def submit_placed(

@@ -123,10 +123,12 @@ def _walk(query: TaskQuery, after: int | None) -> tuple[str, dict[str, Any]]:
     if after is not None:
         parameters["after"] = after
         where += f" AND {column} {'>' if query.oldest_first else '<'} :after"
-    merged = " UNION ALL ".join(
-        f"SELECT {column} AS place FROM {source} WHERE {where}{branch}" for branch in branches
-    )
-    return f"{merged} ORDER BY place {'ASC' if query.oldest_first else 'DESC'}", parameters
+    order = "ASC" if query.oldest_first else "DESC"
+    walks = [f"SELECT {column} AS place FROM {source} WHERE {where}{branch}" for branch in branches]
+    if len(walks) > 1:
+        # PostgreSQL merges what it is told to be in order.
+        walks = [f"SELECT place FROM ({walk} ORDER BY place {order}) AS branch" for walk in walks]
+    return f"{' UNION ALL '.join(walks)} ORDER BY place {order}", parameters
 
 
 def _tests(connection: Connection, query: TaskQuery) -> tuple[str, dict[str, Any]]:

@@ -51,7 +51,8 @@ def _advance(connection: Connection, look: str, change: str, of: Next, now: Inst
             log.exception("next_firing_unknown", key=key)
             continue
         if to is not None and to < due_at:
-            connection.execute(change, {"seq": key, "to": to})
+            # Not one that somebody else has moved or fired since.
+            connection.execute(change, {"seq": key, "was": due_at, "to": to})
 
 
 def _of_task(text: str, now: Instant) -> Instant | None:

@@ -21,16 +21,16 @@ SELECT seq, start_at, spec FROM tasks
 WHERE state = 'scheduled' AND recurring = 1 AND start_at > :now;
 
 -- name: set_start
-UPDATE tasks SET start_at = :to WHERE seq = :seq;
+UPDATE tasks SET start_at = :to WHERE seq = :seq AND state = 'scheduled' AND start_at = :was;
 
 -- name: recurring_jobs
 SELECT seq, next_at, definition FROM jobs WHERE next_at > :now AND recurring = 1;
 
 -- name: set_job
-UPDATE jobs SET next_at = :to WHERE seq = :seq;
+UPDATE jobs SET next_at = :to WHERE seq = :seq AND next_at = :was;
 
 -- name: schedules
 SELECT id, due_at, content FROM catalogue WHERE kind = 'schedule' AND due_at > :now;
 
 -- name: set_schedule
-UPDATE catalogue SET due_at = :to WHERE kind = 'schedule' AND id = :seq;
+UPDATE catalogue SET due_at = :to WHERE kind = 'schedule' AND id = :seq AND due_at = :was;
