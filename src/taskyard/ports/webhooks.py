@@ -4,6 +4,7 @@ Rows come in by the task store, in the very transaction of the state change they
 is for whoever sends them and looks at them. Someone else's delivery is an unknown one.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -49,6 +50,16 @@ class WebhookStore(Protocol):
         longest due, then the second of each, and so on.
 
         Also answers when the next one becomes due after ``now``; None for never.
+        """
+        ...
+
+    async def claim(
+        self, delivery_ids: Sequence[str], now: Instant, until: Instant
+    ) -> frozenset[str]:
+        """Keep deliveries that are due from being due again before ``until``.
+
+        Answers with those that nobody else has claimed. Where one process alone has the store open
+        nothing is written, and all are.
         """
         ...
 

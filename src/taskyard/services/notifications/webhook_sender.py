@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 
 from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
 from taskyard.core.ids import WorkspaceName
-from taskyard.core.instants import Instant, seconds_between
+from taskyard.core.instants import Instant, after, seconds_between
 from taskyard.core.notifications.messages import next_try_by
 from taskyard.core.notifications.webhooks import DeliveryState, Try, next_try, signed_headers
 from taskyard.ports.clock import Clock
@@ -40,6 +40,8 @@ PACE_S: Final = 0.02
 """Least time between two looks into the store: many pokes cost one look."""
 LONGEST_REST_S: Final = 60.0
 TROUBLE_PAUSE_S: Final = 1.0
+CLAIM_GRACE_S: Final = 30.0
+"""How much longer than a try it is kept from other control planes: to store its result."""
 
 log = structlog.get_logger(__name__)
 
@@ -116,6 +118,7 @@ class WebhookSender:
             now = self._clock.now()
             try:
                 due, next_at = await self._store.due(now, WINDOW)
+                chosen = await self._claimed(self._chosen(due), now)
             except TaskyardError as error:
                 log.warning("webhook_store_trouble", error=str(error))
                 await self._rest(TROUBLE_PAUSE_S)
@@ -125,16 +128,35 @@ class WebhookSender:
                 log.exception("webhook_store_defect")
                 await self._rest(TROUBLE_PAUSE_S)
                 continue
-            self._begin(due, tries)
+            for one in chosen:
+                self._under_way[one.id] = one.host, one.workspace
+                tries.start_soon(self._deliver, one)
             await anyio.sleep(PACE_S)
             await self._rest(self._rest_s(next_at))
 
-    def _begin(self, due: Sequence[DueDelivery], tries: TaskGroup) -> None:
-        """Begin as many tries as there may be at once, in all, to one host, of one workspace."""
+    async def _claimed(self, chosen: list[DueDelivery], now: Instant) -> list[DueDelivery]:
+        """Those that no other control plane is about to try.
+
+        A claim lasts longer than a try: the message of one that was claimed and never tried, as
+        its control plane died, is due again afterwards.
+        """
+        if not chosen:
+            return []
+        longest_s = max(self._deadline_of(one) for one in chosen)
+        until = after(now, longest_s + CLAIM_GRACE_S)
+        mine = await self._store.claim([one.id for one in chosen], now, until)
+        return [one for one in chosen if one.id in mine]
+
+    def _deadline_of(self, due: DueDelivery) -> float:
+        return self._deadline_s if due.policy is None else due.policy.timeout_s
+
+    def _chosen(self, due: Sequence[DueDelivery]) -> list[DueDelivery]:
+        """As many as may be tried at once, in all, at one host, of one workspace."""
+        chosen: list[DueDelivery] = []
         of_host = Counter(host for host, _ in self._under_way.values())
         of_workspace = Counter(workspace for _, workspace in self._under_way.values())
         for one in due:
-            if len(self._under_way) >= self._at_once:
+            if len(self._under_way) + len(chosen) >= self._at_once:
                 break
             if (
                 one.id in self._under_way
@@ -144,8 +166,8 @@ class WebhookSender:
                 continue
             of_host[one.host] += 1
             of_workspace[one.workspace] += 1
-            self._under_way[one.id] = one.host, one.workspace
-            tries.start_soon(self._deliver, one)
+            chosen.append(one)
+        return chosen
 
     def _rest_s(self, next_at: Instant | None) -> float:
         # Never for long: the wall clock, which says what is due, may be set meanwhile.
@@ -213,7 +235,7 @@ class WebhookSender:
         answer: Answer | None = None
         error: str | None = None
         policy = due.policy
-        deadline_s = self._deadline_s if policy is None else policy.timeout_s
+        deadline_s = self._deadline_of(due)
         try:
             with anyio.fail_after(deadline_s):
                 if policy is None:

@@ -50,7 +50,7 @@ class PostgresStore(Repositories):
         self._readers = Readers(self.database, READERS)
         self.changes = PostgresChangeLog(self.database)
         self.writer = WriterClient(self.database, on_commit, own_process=own_process)
-        super().__init__(Session(self._readers, self.writer))
+        super().__init__(Session(self._readers, self.writer, is_shared=True))
 
     async def open(self) -> None:
         """Bring the schema up to date, begin to serve.

@@ -247,6 +247,7 @@ class Session:
             its transactions.
         remote: writes for those who call the store; None in the store server.
         keeps_changes: whether what is announced is written for other control planes.
+        is_shared: whether other processes may write to the same database.
     """
 
     def __init__(
@@ -255,7 +256,9 @@ class Session:
         remote: RemoteWriter | None = None,
         *,
         keeps_changes: bool = False,
+        is_shared: bool = False,
     ) -> None:
+        self.is_shared = is_shared
         self.queue = CommitQueue()
         self.readers: Reading = readers or self.queue
         self.counts = BatchCounts(keeps_changes=keeps_changes)

@@ -159,6 +159,28 @@ class SqlWebhookStore(Repository):
             await self._park([(one, owner, reason_of(e)) for one, owner, e in unreadable], now)
         return answer
 
+    async def claim(
+        self, delivery_ids: Sequence[str], now: Instant, until: Instant
+    ) -> frozenset[str]:
+        """See ``WebhookStore``."""
+        if not self._session.is_shared:
+            return frozenset(delivery_ids)
+        return await self._claim(sorted(delivery_ids), now, until)
+
+    @writes
+    async def _claim(
+        self, delivery_ids: Sequence[str], now: Instant, until: Instant
+    ) -> frozenset[str]:
+        def operation(connection: Connection) -> frozenset[str]:
+            moment = {"now": now, "until": until}
+            return frozenset(
+                one
+                for one in delivery_ids
+                if connection.execute("webhooks.claim", {**moment, "id": one}).rowcount
+            )
+
+        return await self._session.write_urgently(operation)
+
     @writes
     async def _park(self, deliveries: Sequence[tuple[str, str, str]], now: Instant) -> None:
         def operation(connection: Connection) -> None:

@@ -7,6 +7,11 @@ VALUES
      :now, :now)
 ON CONFLICT (id) DO NOTHING;
 
+-- name: claim
+-- Nobody else finds it due until then; none if somebody else was faster.
+UPDATE webhook_deliveries SET next_at = :until
+WHERE id = :id AND state = 'pending' AND next_at <= :now;
+
 -- name: next_due
 -- When the next message becomes due after now.
 SELECT min(next_at) FROM webhook_deliveries WHERE state = 'pending' AND next_at > :now;
