@@ -172,12 +172,15 @@ def installation(root: Path, count: int = 3) -> Iterator[Planes]:
     """A running installation."""
     server = postgres.server()
     with nats_server(root) as nats:
-        planes = Planes(root, (server, postgres.new_database()), nats, count)
+        # Not one of the test's, which end with it: an installation may serve many.
+        database = server.create_database()
+        planes = Planes(root, (server, database), nats, count)
         try:
             planes.start()
             yield planes
         finally:
             planes.end()
+            server.drop_database(database)
 
 
 def one_after_another(planes: Planes, chance: random.Random, until: float) -> Iterator[str]:

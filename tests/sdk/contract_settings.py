@@ -66,6 +66,18 @@ async def workers() -> Json:
     return {"items": [worker_of("w1")]}
 
 
+@get("/api/v1/cluster")
+async def cluster() -> Json:
+    """Two planes, of which one is silent."""
+    about = {"version": "9.9.9", "address": "http://a", "joined_at": now(), "beat_at": now()}
+    planes = [
+        {"id": "p1", "name": "one", "state": "leading", "silent_s": 0.2, **about},
+        {"id": "p2", "name": "two", "state": "silent", "silent_s": 60.0, **about},
+    ]
+    heard = {"hears_messages": True, "hears_changes": False}
+    return {"plane": "p1", "leader": "p1", "term": 3, "planes": planes, **heard}
+
+
 @get("/api/v1/parked")
 async def parked() -> Json:
     """One task."""
@@ -174,6 +186,7 @@ HANDLERS = (
     pause,
     resume,
     workers,
+    cluster,
     parked,
     drain,
     undrain,

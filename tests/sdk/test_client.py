@@ -171,6 +171,8 @@ def test_the_rest_of_the_surface(client: Client) -> None:
     assert "calm" in [each.name for each in client.groups()]
     assert client.workers()[0].capacity.slots == 4
     assert client.workers()[0].unavailable["container"].reason == "gone"
+    cluster = client.cluster()
+    assert (cluster.leader, cluster.term, cluster.planes[1].state) == ("p1", 3, "silent")
     assert (client.parked()[0].kind, client.parked()[0].id) == ("task", "t1")
     assert client.drain("e 1").state == "draining"
     assert client.undrain("w1").state == "ready"

@@ -39,6 +39,7 @@ COMMANDS: Final = (
     ("audit", "operations:audit", "Print who did what.", _SETTINGS),
     ("up", "up:up", "Start the server.", _MACHINE),
     ("worker", "worker:app", "Workers.", _MACHINE),
+    ("cluster", "cluster:app", "Control planes.", _MACHINE),
     ("parked", "operations:parked", "List what background work failed on and set aside.", _MACHINE),
     ("store", "store:app", "The store: check, copy to another database.", _MACHINE),
     ("backup", "backup:backup", "Save everything a store holds in one archive.", _MACHINE),

@@ -30,6 +30,37 @@ class AuditEntry(Struct, frozen=True):
     """Number of occurrences; refused attempts of one kind are counted for a minute."""
 
 
+class Plane(Struct, frozen=True):
+    """A control plane of the installation."""
+
+    id: str
+    name: str
+    """Of its machine."""
+    version: str
+    state: str
+    """``silent``: not heard for as long as a leader would be replaced."""
+    address: str = ""
+    joined_at: datetime | None = None
+    beat_at: datetime | None = None
+    silent_s: float = 0.0
+
+
+class Cluster(Struct, frozen=True):
+    """The control planes, as the one that answers sees them."""
+
+    plane: str | None = None
+    """The one that answers; null if it is the only one, on SQLite."""
+    leader: str | None = None
+    """The one that places tasks; null while none does, and for the only one."""
+    term: int | None = None
+    """Grows whenever another one begins to lead."""
+    hears_messages: bool = False
+    """Whether it is connected to NATS; true where there is none."""
+    hears_changes: bool = False
+    """Whether it reads what the others commit; false while the database is away."""
+    planes: tuple[Plane, ...] = ()
+
+
 class Change(Struct, frozen=True):
     """One committed change of a task."""
 

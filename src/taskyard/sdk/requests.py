@@ -249,6 +249,11 @@ def workers() -> Request[tuple[models.Worker, ...]]:
     return Request("GET", f"{BASE}/workers", _items(models.Worker))
 
 
+def cluster() -> Request[models.Cluster]:
+    """The control planes."""
+    return Request("GET", f"{BASE}/cluster", reader(models.Cluster))
+
+
 def parked() -> Request[tuple[models.Parked, ...]]:
     """What is put aside, longest first."""
     return Request("GET", f"{BASE}/parked", _items(models.Parked))

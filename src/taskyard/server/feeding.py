@@ -36,6 +36,10 @@ async def begin_feed(
     storage.on_announced(feed.committed)
     heard = wired.identities.heard
     wired.engine.bus.listen(lambda changes: heard({change.workspace for change in changes}))
+    planes = wired.engine.control_planes
+    planes.hears_changes = lambda: not feed.is_behind
+    if messages is not None:
+        planes.hears_messages = lambda: messages.is_connected
     await feed.start()
     return {"changes": feed.run, "caches": caches.run, "old_changes": feed.prune}
 

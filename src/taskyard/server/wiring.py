@@ -31,6 +31,7 @@ from taskyard.services.access.audit import Audit
 from taskyard.services.access.encryption import Encryption, GivenKey, KeyFile
 from taskyard.services.access.identities import Identities
 from taskyard.services.access.secrets import Secrets
+from taskyard.services.control_planes import ControlPlanes
 from taskyard.services.engine import Engine
 from taskyard.services.functions.builds import BuildLimits
 from taskyard.services.functions.bundle_sweep import BundleSweep
@@ -247,6 +248,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         groups=Groups(groups, dispatch, audit),
         why=Why(tasks, dispatch),
         workers=Workers(dispatching, dispatch, audit),
+        control_planes=ControlPlanes(store.leadership, None if member is None else member.plane_id),
         parking=ParkedEntries(store.parking),
         maintenance=Maintenance(store.maintenance, audit, clock),
         logs=Logs(tasks, adapters.bytes.output),

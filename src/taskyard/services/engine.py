@@ -6,6 +6,7 @@ from taskyard.ports.clock import Clock
 from taskyard.services.access.accounts import Accounts
 from taskyard.services.access.audit import Audit
 from taskyard.services.access.secrets import Secrets
+from taskyard.services.control_planes import ControlPlanes
 from taskyard.services.functions.calls import Calls
 from taskyard.services.functions.functions import Functions
 from taskyard.services.functions.invocations import Invocations
@@ -33,6 +34,7 @@ class Engine:
     lists: Lists
     why: Why
     workers: Workers
+    control_planes: ControlPlanes
     maintenance: Maintenance
     parking: ParkedEntries
     logs: Logs

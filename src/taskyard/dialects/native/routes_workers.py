@@ -16,9 +16,11 @@ from taskyard.dialects.native.dialect import Call, Description, answers
 from taskyard.dialects.native.routes_access import role_word
 from taskyard.dialects.native.schemas_rest import (
     CapacityAnswer,
+    ClusterAnswer,
     MeAnswer,
     ParkedAnswer,
     ParkedListAnswer,
+    PlaneAnswer,
     ServerVersionAnswer,
     UnavailableRuntimeAnswer,
     WorkerAnswer,
@@ -56,6 +58,35 @@ async def undrain_worker(call: Call[NoQuery, None]) -> Answer:
     worker_id = WorkerId(call.path("worker_id"))
     found = await call.engine.workers.undrain(call.caller, worker_id)
     return json_answer(worker_answer(*found))
+
+
+@routes.get("/cluster", answers({200: ClusterAnswer}))
+async def get_cluster(call: Call[NoQuery, None]) -> Answer:
+    """The control planes of the installation, and which of them leads."""
+    found = await call.engine.control_planes.status()
+    planes = [
+        PlaneAnswer(
+            one.id,
+            one.name,
+            one.address,
+            one.version,
+            one.state,
+            rfc3339(one.joined_at),
+            rfc3339(one.beat_at),
+            round(one.silent_s, 3),
+        )
+        for one in found.planes
+    ]
+    return json_answer(
+        ClusterAnswer(
+            found.plane,
+            found.leader,
+            found.term,
+            hears_messages=found.hears_messages,
+            hears_changes=found.hears_changes,
+            planes=planes,
+        )
+    )
 
 
 @routes.get("/parked", answers({200: ParkedListAnswer}))

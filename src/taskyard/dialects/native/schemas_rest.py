@@ -92,6 +92,37 @@ class WorkersAnswer(Struct):
     items: list[WorkerAnswer]
 
 
+class PlaneAnswer(Struct):
+    """A control plane of the installation."""
+
+    id: str
+    name: str
+    """Of its machine."""
+    address: str
+    version: str
+    state: Literal["leading", "following", "silent"]
+    """``silent``: not heard for as long as a leader would be replaced."""
+    joined_at: When
+    beat_at: When
+    silent_s: float
+
+
+class ClusterAnswer(Struct):
+    """The control planes, as the one that answers sees them."""
+
+    plane: str | None
+    """The one that answers; null if it is the only one, on SQLite."""
+    leader: str | None
+    """The one that places tasks; null while none does, and for the only one."""
+    term: int | None
+    """Grows whenever another one begins to lead."""
+    hears_messages: bool
+    """Whether it is connected to NATS; true where there is none."""
+    hears_changes: bool
+    """Whether it reads what the others commit; false while the database is away."""
+    planes: list[PlaneAnswer]
+
+
 class ParkedAnswer(Struct):
     """An entry that background work failed on and set aside."""
 

@@ -50,6 +50,10 @@ class AsyncAdministrationMethods(AsyncBaseClient):
         """All workers."""
         return await self._send(requests.workers())
 
+    async def cluster(self) -> models.Cluster:
+        """The control planes of the installation, and which of them leads."""
+        return await self._send(requests.cluster())
+
     async def parked(self) -> tuple[models.Parked, ...]:
         """What the server could not deal with and put aside, longest first."""
         return await self._send(requests.parked())

@@ -51,6 +51,10 @@ class AdministrationMethods(BaseClient):
         """All workers."""
         return self._send(requests.workers())
 
+    def cluster(self) -> models.Cluster:
+        """The control planes of the installation, and which of them leads."""
+        return self._send(requests.cluster())
+
     def parked(self) -> tuple[models.Parked, ...]:
         """What the server could not deal with and put aside, longest first."""
         return self._send(requests.parked())

@@ -1,0 +1,92 @@
+"""What operators see of the control planes of an installation: who there is, and who leads."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from msgspec import Struct
+
+from taskyard.core.ids import PlaneId, Term
+from taskyard.core.instants import SECOND, Instant
+from taskyard.core.leadership import HOLD_S
+from taskyard.ports.leadership import LeadershipStore
+
+PlaneState = Literal["leading", "following", "silent"]
+
+
+class PlaneStatus(Struct, frozen=True):
+    """One control plane."""
+
+    id: PlaneId
+    name: str
+    address: str
+    version: str
+    state: PlaneState
+    """``silent``: it has not been heard for as long as a leader would be replaced."""
+    joined_at: Instant
+    beat_at: Instant
+    silent_s: float
+    """By the store's clock."""
+
+
+class InstallationStatus(Struct, frozen=True):
+    """An installation, as one of its control planes sees it."""
+
+    plane: PlaneId | None
+    """Who answers; None if it is the only one, on a store of its own."""
+    leader: PlaneId | None
+    """Who leads; None if nobody does at the moment, or nobody else could."""
+    term: Term | None
+    planes: tuple[PlaneStatus, ...]
+    hears_messages: bool
+    """Whether it is connected to the message server; True where there is none."""
+    hears_changes: bool
+    """Whether it reads what the others commit; False while the database is away."""
+
+
+class ControlPlanes:
+    """Looks at the planes of an installation.
+
+    Args:
+        store: knows them.
+        plane: this one; None if it is the only one.
+    """
+
+    def __init__(self, store: LeadershipStore, plane: PlaneId | None) -> None:
+        self._store = store
+        self._plane = plane
+        self.hears_messages: Callable[[], bool] = lambda: True
+        self.hears_changes: Callable[[], bool] = lambda: True
+
+    async def status(self) -> InstallationStatus:
+        """What there is now. Raises as the store does."""
+        if self._plane is None:
+            return InstallationStatus(None, None, None, (), hears_messages=True, hears_changes=True)
+        claimed, records = await self._store.leader(), await self._store.planes()
+        leader = claimed.hold if claimed is not None and claimed.hold.holds(claimed.now) else None
+        planes = []
+        for record in records:
+            silent_s = 0.0
+            if claimed is not None:
+                silent_s = max(0.0, (claimed.now - record.beat_at) / SECOND)
+            is_leader = leader is not None and leader.plane_id == record.plane.id
+            state: PlaneState = "leading" if is_leader else "following"
+            planes.append(
+                PlaneStatus(
+                    record.plane.id,
+                    record.plane.name,
+                    record.plane.address,
+                    record.plane.version,
+                    "silent" if silent_s > HOLD_S else state,
+                    record.joined_at,
+                    record.beat_at,
+                    silent_s,
+                )
+            )
+        return InstallationStatus(
+            self._plane,
+            None if leader is None else leader.plane_id,
+            None if leader is None else leader.term,
+            tuple(planes),
+            hears_messages=self.hears_messages(),
+            hears_changes=self.hears_changes(),
+        )
