@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
@@ -31,6 +32,7 @@ class EngineRuntime(FakeRuntime):
         super().__init__(available=available)
         self.asked = 0
         self.odd: Exception | None = None
+        self.slow: anyio.Event | None = None
 
     async def open(self, listener: Listener) -> None:
         """Only while the engine is there."""
@@ -44,6 +46,8 @@ class EngineRuntime(FakeRuntime):
         self.asked += 1
         if self.odd is not None:
             raise self.odd
+        if self.slow is not None:
+            await self.slow.wait()
         return None if self.available else "engine e\n is unreachable"
 
     async def capacity(self) -> Capacity | None:
@@ -118,6 +122,25 @@ async def test_attempts_wait_for_their_engine(world: World) -> None:
     await eventually_async(lambda: engine.adopted == {A: {"id": "c1"}})
     await eventually_async(lambda: engine.kept == [frozenset({A})])
     assert world.worker.holds(A)
+
+
+async def test_a_slow_engine_is_used_on() -> None:
+    """While it is asked nothing changes; too slow for a start is no failure."""
+    clock, engine = VirtualClock(), EngineRuntime()
+    runtimes = Runtimes({"container": engine}, clock, CircuitRule(1, 60.0), nothing)
+    await runtimes.open_all(_Deaf())
+    engine.slow = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(runtimes.look, "container")
+        await eventually_async(lambda: engine.asked == 2)
+        assert runtimes.statuses["container"].available
+        engine.slow.set()
+    assert runtimes.statuses["container"].available
+    engine.slow = anyio.Event()
+    await runtimes.look("container", 0.01)
+    status = runtimes.statuses["container"]
+    assert (status.available, status.circuit) == (False, CircuitState.CLOSED)
+    assert status.reason == "did not answer within 0.01 s"
 
 
 async def test_an_engine_that_fails_is_left_alone_for_a_while() -> None:

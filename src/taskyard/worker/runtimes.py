@@ -16,7 +16,10 @@ from taskyard.ports.runtime import Listener, Runtime
 _log = structlog.get_logger(__name__)
 
 CHECK_EVERY_S: Final = 2.0
-_CHECK_TIMEOUT_S: Final = 5.0
+_START_PATIENCE_S: Final = 5.0
+"""No worker waits longer for an engine when it starts."""
+_PATIENCE_S: Final = 60.0
+"""A slow engine is used on; how long is too long is known better by its runtime."""
 
 
 @runtime_checkable
@@ -76,7 +79,7 @@ class Runtimes:
         for tag, runtime in self._offered.items():
             if isinstance(runtime, Checkable):
                 self._circuits[tag] = Circuit(self._rule)
-                await self.look(tag)
+                await self.look(tag, _START_PATIENCE_S)
                 continue
             try:
                 await runtime.open(listener)
@@ -107,15 +110,19 @@ class Runtimes:
             for tag in self._circuits:
                 group.start_soon(self._watch, tag)
 
-    async def look(self, tag: str) -> None:
-        """Ask one engine for a sign of life, unless its circuit is open."""
+    async def look(self, tag: str, patience_s: float = _PATIENCE_S) -> None:
+        """Ask one engine for a sign of life, unless its circuit is open.
+
+        Until it is known to be gone, it is used on. One that is there and takes longer than
+        ``patience_s`` is not available, which is no failure if that is short.
+        """
         circuit = self._circuits[tag] = self._circuits[tag].at(self._clock.now())
         if circuit.state is CircuitState.OPEN:
             return
         if circuit.state is CircuitState.HALF_OPEN:
             before = self.statuses[tag]
             self.statuses[tag] = RuntimeStatus(False, before.reason, None, circuit.state)
-        problem = await self._try(tag)
+        problem, is_slow = await self._try(tag, patience_s)
         now = self._clock.now()
         if problem is None:
             self._circuits[tag] = circuit.succeeded()
@@ -124,7 +131,8 @@ class Runtimes:
                 _log.info("runtime available again", runtime=tag)
             self.statuses[tag] = RuntimeStatus()
             return
-        circuit = self._circuits[tag] = circuit.failed(now)
+        if not is_slow or patience_s >= _PATIENCE_S:
+            circuit = self._circuits[tag] = circuit.failed(now)
         # Once for each reason: many machines have no engine, and never will.
         if self._told.get(tag) != problem:
             self._told[tag] = problem
@@ -141,18 +149,20 @@ class Runtimes:
         until = self._circuits[tag].open_until
         return CHECK_EVERY_S if until is None else max(0.01, seconds_between(now, until))
 
-    async def _try(self, tag: str) -> str | None:
-        """What is wrong with an engine; None if nothing is."""
+    async def _try(self, tag: str, patience_s: float) -> tuple[str | None, bool]:
+        """What is wrong with an engine, None if nothing is; and whether it took too long."""
+        is_slow = False
         try:
-            with anyio.fail_after(_CHECK_TIMEOUT_S):
+            with anyio.fail_after(patience_s):
                 problem = await self._ask(tag)
         except TimeoutError:
-            problem = f"did not answer within {_CHECK_TIMEOUT_S:g} s"
+            is_slow = True
+            problem = f"did not answer within {patience_s:g} s"
         except RuntimeUnavailable as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001 - whatever an engine does, the worker goes on
             problem = repr(error)
-        return None if problem is None else bounded_reason(problem)
+        return None if problem is None else bounded_reason(problem), is_slow
 
     async def _ask(self, tag: str) -> str | None:
         runtime = self._offered[tag]

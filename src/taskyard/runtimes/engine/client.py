@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import anyio
 import httpcore2
@@ -29,6 +29,10 @@ _CONNECT_S: Final = 5.0
 _ANSWER_S: Final = 120.0
 """Engines under load take their time, above all to remove containers."""
 _KNOCK_S: Final = 10.0
+_PROMPT_S: Final = 4.0
+"""An engine that takes longer for a sign of life is slow, or gone without a word."""
+_PATIENCE_S: Final = 30.0
+"""One that takes longer is of no use, even if it is there."""
 _READ_BYTES: Final = 1 << 18
 _FINE: Final = frozenset({200, 201, 204, 304})
 _LONGEST_LINE: Final = 1 << 20
@@ -148,11 +152,36 @@ class EngineClient:
             raise _refused(answer.status_code, answer.content)
 
     async def ping(self) -> None:
-        """Return if the engine answers. Raises like :meth:`call`."""
-        with anyio.move_on_after(10.0) as scope:
-            await self.call("GET", "/version")
-        if scope.cancelled_caught:
-            raise EngineUnreachable(f"{self.address} does not answer within 10 s")
+        """Return once the engine answers, however slow it is. Raises like :meth:`call`."""
+        await self._version()
+
+    async def _version(self) -> Any:
+        """What it is. It may take its time if it takes connections. Raises like :meth:`call`."""
+        with anyio.move_on_after(_PROMPT_S):
+            return await self.call("GET", "/version")
+        # On a connection that was open before nobody can tell a slow one from one that is gone.
+        await self._connect()
+        with anyio.move_on_after(_PATIENCE_S):
+            return await self.call("GET", "/version")
+        raise EngineUnreachable(
+            f"{self.address} takes connections, but does not answer within {_PATIENCE_S:g} s"
+        )
+
+    async def _connect(self) -> None:
+        """Return if it takes connections. Raises :class:`EngineUnreachable`."""
+        url = urlsplit(self.address.url or "")
+        try:
+            if self.address.socket is not None:
+                stream = await UnixBackend().connect_unix_socket(self.address.socket, _CONNECT_S)
+            else:
+                stream = await TlsBackend().connect_tcp(
+                    url.hostname or "", url.port or 0, _CONNECT_S
+                )
+        except (httpcore2.NetworkError, httpcore2.TimeoutException, OSError) as error:
+            raise EngineUnreachable(
+                f"{self.address} does not answer: {self._told(error)}"
+            ) from error
+        await stream.aclose()
 
     async def probe(self) -> None:
         """Return if the engine takes new connections. Raises :class:`EngineUnreachable`.
@@ -170,7 +199,7 @@ class EngineClient:
 
     async def is_podman(self) -> bool:
         """Whether it is Podman. Raises like :meth:`call`."""
-        found = await self.call("GET", "/version") or {}
+        found = await self._version() or {}
         names = [str(one.get("Name", "")) for one in found.get("Components") or []]
         return any("podman" in name.lower() for name in names)
 
