@@ -30,6 +30,10 @@ PINGS: Final = 2
 LOOK_S: Final = 0.5
 TOLD_EVERY_S: Final = 30.0
 """How often the log tells that there is still no connection, or that messages are lost."""
+USUAL_BYTES: Final = 1 << 20
+"""What a server takes in one message unless it is told otherwise."""
+LEAST_BYTES: Final = 16 << 10
+"""What it has to take."""
 PENDING_BYTES: Final = 32 << 20
 """What may wait to be handled, for each subscription; more is dropped."""
 DRAIN_S: Final = 2.0
@@ -45,6 +49,10 @@ class NatsUnavailable(Unavailable):
     """NATS cannot be reached, or does not let us in."""
 
 
+class LimitTooSmall(NatsUnavailable):
+    """NATS takes only messages that are too small for us."""
+
+
 class SubscriptionDenied(NatsUnavailable):
     """NATS does not let us listen to what we have to hear."""
 
@@ -57,6 +65,7 @@ class NatsConnection:
         self._name = name
         self._subjects: dict[str, OnMessage] = {}
         self._client: Any = None
+        self._most_bytes = USUAL_BYTES
         self._server_url = ""
         self._subscriptions: dict[str, Any] = {}
         self._last_error: BaseException | None = None
@@ -88,8 +97,8 @@ class NatsConnection:
 
     @property
     def most_bytes(self) -> int:
-        """Largest message that the server takes."""
-        return 0 if self._client is None else int(self._client.max_payload)
+        """Largest message that the server takes, or took when there was a connection."""
+        return self._most_bytes
 
     async def subscribe(self, subject: str, on_message: OnMessage) -> None:
         """Take messages on this subject, at once if there is a connection, and by each later one.
@@ -178,6 +187,7 @@ class NatsConnection:
         try:
             with anyio.fail_after(CONNECT_S):
                 await client.connect(**self._parameters(server))
+                _check_limit(client)
                 await self._settle(client, subscriptions)
         except BaseException as error:
             await _close(client)
@@ -191,6 +201,7 @@ class NatsConnection:
             return False
         self._client, self._server_url = client, server.url
         self._subscriptions = subscriptions
+        self._most_bytes = int(client.max_payload)
         self.connects += 1
         self._last_error = None
         return True
@@ -313,6 +324,8 @@ def explain(error: BaseException | None, options: NatsOptions) -> str:
     said = text.lower()
     if "authorization" in said or "authentication" in said:
         return f"NATS at {where} refuses the credentials; check the user, password or token"
+    if isinstance(error, LimitTooSmall):
+        return f"NATS at {where} takes too small messages: {text}; let it be {LEAST_BYTES} or more"
     if isinstance(error, SubscriptionDenied):
         return (
             f"NATS at {where} does not let us listen: {text}; allow its user to publish to and "
@@ -331,8 +344,13 @@ def explain(error: BaseException | None, options: NatsOptions) -> str:
 def _is_of_connecting(error: BaseException) -> bool:
     from nats.errors import Error  # noqa: PLC0415 - an extra
 
-    kinds = OSError | Error | TimeoutError | ValueError | SubscriptionDenied
+    kinds = OSError | Error | TimeoutError | ValueError | SubscriptionDenied | LimitTooSmall
     return isinstance(error, kinds)
+
+
+def _check_limit(client: Any) -> None:
+    if client.max_payload < LEAST_BYTES:
+        raise LimitTooSmall(f"its max_payload is {client.max_payload}")
 
 
 def _may_pass(error: BaseException | None) -> bool:

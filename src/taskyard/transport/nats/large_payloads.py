@@ -39,8 +39,8 @@ class RangeRequest(Struct, frozen=True, array_like=True):
 
 
 def fits(payload: bytes, limit: int) -> bool:
-    """Whether a message of at most ``limit`` bytes can hold it; any where the limit is unknown."""
-    return not limit or len(payload) + ENVELOPE_BYTES <= limit
+    """Whether a message of at most ``limit`` bytes can hold it."""
+    return len(payload) + ENVELOPE_BYTES <= limit
 
 
 _RANGES = msgspec.msgpack.Decoder(RangeRequest)
@@ -51,16 +51,17 @@ class LargePayloads:
 
     WHAT: Final = "payload_range"
 
-    def __init__(self, plane_id: PlaneId, ask: Ask) -> None:
+    def __init__(self, plane_id: PlaneId, ask: Ask, limit: Callable[[], int]) -> None:
         self._plane_id = plane_id
         self._ask = ask
+        self._limit = limit
         self._kept: dict[str, bytes] = {}
         self._kept_bytes = 0
 
     @contextmanager
-    def offered(self, payload: bytes, limit: int) -> Iterator[bytes | Bytes]:
-        """What to send for a payload where messages have ``limit`` bytes; kept while inside."""
-        if fits(payload, limit):
+    def offered(self, payload: bytes) -> Iterator[bytes | Bytes]:
+        """What to send for a payload; it is kept while inside."""
+        if fits(payload, self._limit()):
             yield payload
             return
         kept = self.keep(payload)
@@ -92,7 +93,12 @@ class LargePayloads:
         if kept is None:
             raise Unreachable("the rest of a large message is not kept any more")
         begin = max(0, asked.offset)
-        return kept[begin : begin + min(max(0, asked.length), RANGE_BYTES)]
+        return kept[begin : begin + min(max(0, asked.length), self._range_bytes)]
+
+    @property
+    def _range_bytes(self) -> int:
+        """A range has to fit into one message, or it would be fetched in ranges itself."""
+        return min(RANGE_BYTES, self._limit() - ENVELOPE_BYTES)
 
     async def take(self, payload: bytes | Bytes) -> bytes:
         """A payload as a whole.
@@ -114,7 +120,7 @@ class LargePayloads:
         return bytes(whole)
 
     async def _range(self, payload: Bytes, offset: int, left: int) -> bytes:
-        asked = encode(RangeRequest(payload.key, offset, min(left, RANGE_BYTES)))
+        asked = encode(RangeRequest(payload.key, offset, min(left, self._range_bytes)))
         for _ in range(TRIES - 1):
             try:
                 return await self._ask(payload.owner, self.WHAT, asked, RANGE_S)

@@ -38,7 +38,7 @@ from taskyard.transport.envelopes import (
 from taskyard.transport.handlers import Handlers, check_size
 from taskyard.transport.missing import late, nobody
 from taskyard.transport.nats.connection import NatsConnection, nats_connection
-from taskyard.transport.nats.large_payloads import LargePayloads, fits
+from taskyard.transport.nats.large_payloads import ENVELOPE_BYTES, LargePayloads, fits
 from taskyard.transport.nats.options import NatsOptions, check_token
 
 WAITING: Final = 1000
@@ -80,7 +80,7 @@ class NatsMessages:
         self._has_begun = anyio.Event()
         self._outgoing = outgoing
         self._handlers = Handlers()
-        self._large = LargePayloads(plane_id, self.request)
+        self._large = LargePayloads(plane_id, self.request, lambda: connection.most_bytes)
         self._handlers.serve(LargePayloads.WHAT, self._large.serve)
         self._waiting: dict[str, _Waiting] = {}
         # So that an answer to an earlier life of this plane is nobody's.
@@ -125,7 +125,7 @@ class NatsMessages:
 
     def publish(self, what: str, payload: bytes) -> None:
         """Tell all other planes. Raises ``PayloadTooLarge``."""
-        check_size(payload, MOST_PUBLISHED_BYTES)
+        check_size(payload, min(MOST_PUBLISHED_BYTES, self.connection.most_bytes - ENVELOPE_BYTES))
         if self.is_connected:
             try:
                 self._outgoing.send_nowait(
@@ -159,9 +159,8 @@ class NatsMessages:
         subject = f"{self._root}.leader" if to == LEADER else f"{self._root}.plane.{to}"
         key = f"{self._life}{next(self._numbers)}"
         waiting = self._waiting[key] = _Waiting()
-        limit = self.connection.most_bytes
         try:
-            with anyio.move_on_after(timeout_s), self._large.offered(payload, limit) as offered:
+            with anyio.move_on_after(timeout_s), self._large.offered(payload) as offered:
                 await self.connection.send(
                     f"{subject}.{what}",
                     encode(Request(what, timeout_s, offered)),
