@@ -82,12 +82,15 @@ class PostgresStore(Repositories):
         return await asyncio.get_running_loop().run_in_executor(None, self._claim, sealed)
 
     def _claim(self, sealed: bytes | None) -> bytes | None:
-        with closing(self.database.raw()) as connection:
-            row = connection.execute(
-                "UPDATE installation SET key_sample = coalesce(key_sample, %s)"
-                " RETURNING key_sample",
-                (sealed,),
-            ).fetchone()
+        try:
+            with closing(self.database.raw()) as connection:
+                row = connection.execute(
+                    "UPDATE installation SET key_sample = coalesce(key_sample, %s)"
+                    " RETURNING key_sample",
+                    (sealed,),
+                ).fetchone()
+        except psycopg.Error as error:
+            raise trouble(error) from error
         found: bytes | None = None if row is None else row[0]
         return found
 
