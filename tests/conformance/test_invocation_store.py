@@ -74,7 +74,7 @@ async def unsettled(store: Any, after_seq: int = 0, limit: int = 10) -> list[str
 async def test_a_call_is_stored_with_its_task(store: Any, functions: list[Function]) -> None:
     """It is found in any workspace, as it was issued."""
     new = invocation(functions[0], "c", endpoint_id="e", links=2)
-    change = await store.invocations.issue(new)
+    change = (await store.invocations.issue(new)).change(new.task)
     assert (change.kind, change.task_id, change.workspace) == ("submitted", new.task.id, WS)
     assert (await store.tasks.task(WS, new.task.id)).state is TaskState.QUEUED
     view = await store.invocations.view("c")

@@ -12,6 +12,8 @@ from taskyard.core.functions.resources import FunctionResource, Schedule, Trigge
 from taskyard.core.ids import Term, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.tasks import NewTask
+from taskyard.ports.dispatching import Placement
+from taskyard.ports.store import Submitted
 
 
 class NewInvocation(Struct, frozen=True):
@@ -114,8 +116,10 @@ class InvocationStore(Protocol):
         """Raise ``AllowanceSpent`` if a call could not be issued now."""
         ...
 
-    async def issue(self, issue: NewInvocation) -> Change:
+    async def issue(self, issue: NewInvocation, placement: Placement | None = None) -> Submitted:
         """Store a call and its task, or nothing of either.
+
+        With a placement, as ``TaskStore.submit_placed``.
 
         Raises:
             AllowanceSpent: one of its allowances is; none of them is used up then.

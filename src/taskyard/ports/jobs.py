@@ -10,6 +10,7 @@ from taskyard.core.ids import GroupName, TaskId, Term, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.jobs import Execution, Job, JobDefinition, JobGroup, JobKey, JobLine, JobMoment
 from taskyard.core.notifications.messages import Message
+from taskyard.ports.dispatching import PlacedAttempt, Placement
 from taskyard.ports.store import CancelOutcome
 
 
@@ -28,6 +29,8 @@ class Stored(Struct, frozen=True):
     execution: TaskId | None
     """The one made at once, if any."""
     changes: list[Change]
+    placed: PlacedAttempt | None = None
+    """The attempt that the execution was stored with."""
 
 
 class Owed(Struct, frozen=True):
@@ -62,12 +65,14 @@ class JobStore(Protocol):
         kept: Sequence[str],
         now: Instant,
         actor: str,
+        placement: Placement | None = None,
     ) -> Stored:
         """Add a job, or replace the definition of the one that is there.
 
         A replaced job has its budget of retries whole again, and its pending start (a time, a
         rule, a retry's back-off) cancelled. Members of ``details`` named in ``kept`` stay as they
-        were where the new definition has none.
+        were where the new definition has none. An execution that is made at once is stored with
+        the placement, as by ``TaskStore.submit_placed``.
         """
         ...
 

@@ -11,6 +11,7 @@ from taskyard.core.ids import TaskId
 from taskyard.core.instants import Instant
 from taskyard.core.lists import ListEntry, ListKey
 from taskyard.core.tasks import NewTask, Task
+from taskyard.ports.dispatching import Placement
 from taskyard.ports.store import Submitted
 
 
@@ -41,7 +42,14 @@ class ListStore(Protocol):
         """
         ...
 
-    async def add(self, key: ListKey, task: NewTask, variable: str | None, actor: str) -> Added:
+    async def add(
+        self,
+        key: ListKey,
+        task: NewTask,
+        variable: str | None,
+        actor: str,
+        placement: Placement | None = None,
+    ) -> Added:
         """Store a task under the next number, or use no number up.
 
         Args:
@@ -49,6 +57,7 @@ class ListStore(Protocol):
             task: what to store.
             variable: of its environment, set to the number; see ``core.lists.numbered``.
             actor: who adds it.
+            placement: where it goes at once, as in ``TaskStore.submit_placed``.
 
         Raises:
             NotFound: there is no such list.

@@ -17,13 +17,15 @@ from taskyard.core.changes import Change
 from taskyard.core.errors import NotFound, Overloaded, Unavailable
 from taskyard.core.ids import TaskId
 from taskyard.core.lists import ListEntry, ListKey, ListStatus, numbered
-from taskyard.core.tasks import Task, TaskSpec
+from taskyard.core.tasks import NewTask, Task, TaskSpec
 from taskyard.ports.clock import Clock
-from taskyard.ports.lists import ListStore
+from taskyard.ports.dispatching import Placement
+from taskyard.ports.lists import Added, ListStore
 from taskyard.services.access.permissions import require
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.task_list import TaskList
+from taskyard.services.tasks.enqueue import outcome_of
 from taskyard.services.tasks.tasks import Tasks, retried
 
 LISTS_IN_MEMORY: Final = 4096
@@ -91,21 +93,32 @@ class Lists:
         self._tasks.admit(caller, 1)
         # Unless it is told of, nobody would know that the list has one more.
         with anyio.CancelScope(shield=True):
-            try:
-                added = await self._store.add(key, new, variable, caller.actor)
-            except Unavailable:
-                # It may have come about after all.
-                self._doubtful.add(key)
-                raise
-            task, stored = added.task, added.stored
-            entry = ListEntry(
-                added.number, stored.seq, task.id, task.spec.name or "", task.spec.size or ""
+            added = await self._tasks.enqueue.store(
+                new,
+                lambda placement: self._added(key, new, variable, caller.actor, placement),
+                lambda added: outcome_of(added.task, added.stored),
             )
-            shown = self._lists.get(key)
-            if shown is not None:
-                shown.add(entry)
-            self._bus.publish((stored.change(task),))
-        return entry
+        return _entry(added)
+
+    async def _added(
+        self,
+        key: ListKey,
+        new: NewTask,
+        variable: str | None,
+        actor: str,
+        placement: Placement | None,
+    ) -> Added:
+        """Store a task under the next number, and show it before anything is told of it."""
+        try:
+            added = await self._store.add(key, new, variable, actor, placement)
+        except Unavailable:
+            # It may have come about after all.
+            self._doubtful.add(key)
+            raise
+        shown = self._lists.get(key)
+        if shown is not None:
+            shown.add(_entry(added))
+        return added
 
     async def retry(self, caller: Caller, task: Task) -> TaskId | None:
         """Retry a task of a list, under the next number; None if it belongs to none.
@@ -264,3 +277,10 @@ class Lists:
             shown.apply(change)
             if self._bus.fed and change.kind == "submitted" and not shown.has(change.seq):
                 self.doubted(shown.key)
+
+
+def _entry(added: Added) -> ListEntry:
+    task = added.task
+    return ListEntry(
+        added.number, added.stored.seq, task.id, task.spec.name or "", task.spec.size or ""
+    )

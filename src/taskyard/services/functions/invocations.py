@@ -27,6 +27,7 @@ from taskyard.services.functions.calls import Calls
 from taskyard.services.functions.functions import Functions
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.dispatch import Dispatch
+from taskyard.services.tasks.enqueue import outcome_of
 from taskyard.services.tasks.tasks import Tasks, retried
 
 
@@ -119,8 +120,11 @@ class Invocations:
 
     async def issue(self, issue: NewInvocation) -> Invocation:
         """Store a call; it is on disk when this returns. Raises ``AllowanceSpent``."""
-        change = await self._store.issue(issue)
-        self._bus.publish((change,))
+        await self._tasks.enqueue.store(
+            issue.task,
+            lambda placement: self._store.issue(issue, placement),
+            lambda stored: outcome_of(issue.task, stored),
+        )
         return issue.call
 
     async def retry(self, caller: Caller, task: Task) -> TaskId | None:

@@ -19,17 +19,20 @@ from taskyard.core.jobs import (
     JobGroup,
     JobKey,
     JobLine,
+    execution_of,
     may_be_execution,
 )
 from taskyard.core.states import TERMINAL
 from taskyard.core.tasks import Task
 from taskyard.ports.clock import Clock
+from taskyard.ports.dispatching import Placement
 from taskyard.ports.jobs import JobCounts, JobStore, Start, Stored
 from taskyard.ports.store import CancelOutcome
 from taskyard.services.access.permissions import require
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.admission import Admission
 from taskyard.services.scheduling.kill import KillOrders
+from taskyard.services.tasks.enqueue import Outcome
 from taskyard.services.tasks.tasks import RETRYABLE, Tasks
 
 RECURRING_SHOWN: Final = 1000
@@ -93,19 +96,25 @@ class Jobs:
             # Also what is due already is started by the job itself, like every delayed start.
             first = max(start_at, now)
         self._load.admit(caller.workspace, 1)
-        stored = await self._store.put(
-            key,
-            msgspec.structs.replace(definition, spec=spec),
-            Start(first),
-            secrets.token_hex(16),
-            kept,
-            now,
-            caller.actor,
-        )
-        self._bus.publish(stored.changes)
+        made = msgspec.structs.replace(definition, spec=spec)
+        ticket = secrets.token_hex(16)
+
+        async def put(placement: Placement | None) -> Stored:
+            return await self._store.put(
+                key, made, Start(first), ticket, kept, now, caller.actor, placement
+            )
+
         if first is not None:
+            stored = await put(None)
+            self._bus.publish(stored.changes)
             self._on_delayed()
-        return stored
+            return stored
+        # As its execution will be; its number, which the store knows, does not matter for placing.
+        return await self._tasks.enqueue.store(
+            execution_of(key, made, 0, now, None),
+            put,
+            lambda stored: Outcome(stored.changes, stored.placed),
+        )
 
     async def get(self, key: JobKey) -> Job:
         """Raises ``NotFound``."""

@@ -20,7 +20,7 @@ from taskyard.core.states import TERMINAL, TaskState
 from taskyard.core.syslog import parse_server
 from taskyard.core.tasks import Command, Container, NewTask, Task, TaskSpec
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.dispatching import PlacedAttempt, Placement
+from taskyard.ports.dispatching import Placement
 from taskyard.ports.logs import LogStore
 from taskyard.ports.outgoing import HttpSender
 from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery, TaskStore
@@ -31,6 +31,7 @@ from taskyard.services.scheduling.admission import Admission
 from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.scheduling.rule_budget import UNLIMITED, PolicyPace, RuleBudgetSource
+from taskyard.services.tasks.enqueue import Enqueue, outcome_of
 from taskyard.services.tasks.validation import check_spec
 
 RETRYABLE: Final = TERMINAL - {TaskState.SUCCEEDED}
@@ -69,7 +70,8 @@ class Tasks:
         self._ids = ids
         self._sender = sender
         self._audit = audit
-        self._dispatch = dispatch
+        self.enqueue = Enqueue(dispatch, bus)
+        """Stores a task that was prepared."""
         self._users = users
         self.admit_workspace = admit_workspace
         """Raises ``Conflict`` for a workspace that may not be served, see ``Identities.admit``."""
@@ -98,30 +100,13 @@ class Tasks:
         return Task.accepted(new, stored.seq), True
 
     async def _submit_one(self, caller: Caller, new: NewTask) -> Submitted:
-        placement = self._dispatch.try_place(new)
-        if placement is not None:
-            return await self._submit_placed(caller, new, placement)
-        (stored,) = await self._store.submit((new,), caller.actor)
-        if stored.created:
-            self._bus.publish((stored.change(new),))
-        return stored
+        async def put(placement: Placement | None) -> Submitted:
+            if placement is not None:
+                return await self._store.submit_placed(new, caller.actor, placement)
+            (stored,) = await self._store.submit((new,), caller.actor)
+            return stored
 
-    async def _submit_placed(self, caller: Caller, new: NewTask, placement: Placement) -> Submitted:
-        """Store a task together with its attempt, and have it sent to its worker (ADR 0017)."""
-        try:
-            stored = await self._store.submit_placed(new, caller.actor, placement)
-        except BaseException:
-            self._dispatch.mark_uncertain(placement)
-            raise
-        placed = None
-        if stored.created:
-            changes = [stored.change(new)]
-            if stored.attempt is not None:
-                placed = PlacedAttempt(stored.attempt, Task.placed(new, stored.seq, stored.attempt))
-                changes.append(placed.change)
-            self._bus.publish(changes)
-        self._dispatch.stored(placement, placed)
-        return stored
+        return await self.enqueue.store(new, put, lambda stored: outcome_of(new, stored))
 
     async def submit_many(self, caller: Caller, specs: Sequence[TaskSpec]) -> list[Submitted]:
         """Store all of these tasks or none. Raises as :meth:`submit`, fields led by ``tasks.N``."""

@@ -20,7 +20,9 @@ from taskyard.core.functions.resources import Schedule
 from taskyard.core.ids import TaskId, Term, WorkerId, WorkspaceName
 from taskyard.core.instants import DAY, Instant
 from taskyard.core.states import Reason, TaskState
+from taskyard.ports.dispatching import Placement
 from taskyard.ports.function_resources import NewInvocation
+from taskyard.ports.store import Submitted
 from taskyard.store.sql.connection import Connection, Row
 from taskyard.store.sql.leadership import check_term
 from taskyard.store.sql.locks import lock_name
@@ -29,7 +31,6 @@ from taskyard.store.sql.rows import text
 from taskyard.store.sql.submits import Submit
 from taskyard.store.sql.tasks import SqlTasks
 from taskyard.store.sql.transactions import Repository, Session, writes
-from taskyard.store.sql.transitions import ready, stored_task_of
 
 _limits: Final = msgspec.json.Decoder(Limits).decode
 _NO_LIMIT: Final = 2**62
@@ -52,9 +53,11 @@ class SqlInvocations(Repository):
         await self._session.read(read)
 
     @writes
-    async def issue(self, issue: NewInvocation) -> Change:
+    async def issue(self, issue: NewInvocation, placement: Placement | None = None) -> Submitted:
         """See the port."""
-        return await self._session.write(lambda connection: self._store(connection, issue))
+        return await self._session.write(
+            lambda connection: self._store(connection, issue, placement)
+        )
 
     @writes
     async def use_once(self, name: str, until: str, today: str) -> bool:
@@ -201,7 +204,7 @@ class SqlInvocations(Repository):
             before = self._session.counts.savepoint()
             connection.savepoint("call")
             try:
-                changes.append(self._store(connection, one))
+                changes.append(self._store(connection, one).change(one.task))
             except AllowanceSpent:
                 connection.undo("call")
                 self._session.counts.restore(before)
@@ -209,14 +212,16 @@ class SqlInvocations(Repository):
                 connection.release("call")
         return changes
 
-    def _store(self, connection: Connection, issue: NewInvocation) -> Change:
+    def _store(
+        self, connection: Connection, issue: NewInvocation, placement: Placement | None = None
+    ) -> Submitted:
         """Store an invocation with its task, inside a transaction."""
         for one in issue.allowances:
             _check(connection, one)
         for one in sorted(issue.allowances, key=lambda one: one.key):
             _spend(connection, one)
         new, call = issue.task, issue.call
-        (outcome,) = self._tasks.submit_all(connection, [Submit((new,), issue.actor)])
+        (outcome,) = self._tasks.submit_all(connection, [Submit((new,), issue.actor, placement)])
         if isinstance(outcome, TaskyardError):
             raise outcome
         (stored,) = outcome
@@ -236,9 +241,7 @@ class SqlInvocations(Repository):
         # A task that an idempotency key stands for belongs to another call, or to none.
         if not stored.created or not connection.execute("endpoints.insert_call", values).rowcount:
             raise Conflict(f"call {call.id} or its task is there already; issue it under a new id")
-        spec = new.spec
-        subject = stored_task_of(stored.seq, new.id, new.workspace, new.state, spec, spec.priority)
-        return Change.submitted(new, stored.seq, ready=ready(subject, new.created_at))
+        return stored
 
 
 def _check(connection: Connection, allowance: Allowance) -> None:

@@ -28,8 +28,10 @@ from taskyard.core.jobs import (
 )
 from taskyard.core.notifications.messages import DeliveryKind, Message
 from taskyard.core.states import TERMINAL, TaskState
+from taskyard.core.tasks import NewTask, Task
+from taskyard.ports.dispatching import PlacedAttempt, Placement
 from taskyard.ports.jobs import JobCounts, Owed, Start, Stored
-from taskyard.ports.store import CancelOutcome
+from taskyard.ports.store import CancelOutcome, Submitted
 from taskyard.store.sql.connection import Connection
 from taskyard.store.sql.job_rows import (
     check_group,
@@ -74,6 +76,7 @@ class SqlJobs(Repository):
         kept: Sequence[str],
         now: Instant,
         actor: str,
+        placement: Placement | None = None,
     ) -> Stored:
         """See the port."""
 
@@ -99,15 +102,20 @@ class SqlJobs(Repository):
                 connection.execute("jobs.replace_job", {**values, "seq": seq})
                 readmit(connection, "job", seq)
                 self._cancel_open(connection, known, {TaskState.SCHEDULED}, now, actor, changes)
-            task_id = None
+            task_id = placed = None
             if start.at is not None:
                 self._session.counts.outdate(Cached.JOBS)
             else:
                 job = job_at(connection, seq)
-                change = self._execute(connection, job, None, now, actor, definition.address)
-                changes.append(change)
-                task_id = change.task_id
-            return Stored(job_at(connection, seq), known is None, task_id, changes)
+                address = definition.address
+                new, stored = self._executed(connection, job, None, now, actor, address, placement)
+                changes.append(stored.change(new))
+                if stored.attempt is not None:
+                    task = Task.placed(new, stored.seq, stored.attempt)
+                    placed = PlacedAttempt(stored.attempt, task)
+                    changes.append(placed.change)
+                task_id = new.id
+            return Stored(job_at(connection, seq), known is None, task_id, changes, placed)
 
         return await self._session.write(write)
 
@@ -349,9 +357,26 @@ class SqlJobs(Repository):
         address: str | None,
     ) -> Change:
         """Make the job's next execution, inside a transaction."""
+        new, stored = self._executed(connection, job, start_at, now, actor, address)
+        spec = new.spec
+        subject = stored_task_of(stored.seq, new.id, new.workspace, new.state, spec, spec.priority)
+        waiting = ready(subject, now) if new.state is TaskState.QUEUED else None
+        return Change.submitted(new, stored.seq, at=now, ready=waiting)
+
+    def _executed(
+        self,
+        connection: Connection,
+        job: Job,
+        start_at: Instant | None,
+        now: Instant,
+        actor: str | None,
+        address: str | None,
+        placement: Placement | None = None,
+    ) -> tuple[NewTask, Submitted]:
+        """The same; answers with its task as it was stored."""
         (number,) = connection.execute("jobs.next_execution", {"seq": job.seq}).fetchone()
         new = execution_of(job.key, job.definition, number, now, start_at)
-        (outcome,) = self._tasks.submit_all(connection, [Submit((new,), actor)])
+        (outcome,) = self._tasks.submit_all(connection, [Submit((new,), actor, placement)])
         if isinstance(outcome, TaskyardError):
             raise outcome
         (stored,) = outcome
@@ -362,10 +387,7 @@ class SqlJobs(Repository):
             "address": address,
         }
         connection.execute("jobs.insert_execution", values)
-        spec = new.spec
-        subject = stored_task_of(stored.seq, new.id, new.workspace, new.state, spec, spec.priority)
-        waiting = ready(subject, now) if new.state is TaskState.QUEUED else None
-        return Change.submitted(new, stored.seq, at=now, ready=waiting)
+        return new, stored
 
     def _cancel_open(
         self,

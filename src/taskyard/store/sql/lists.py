@@ -11,6 +11,7 @@ from taskyard.core.instants import Instant
 from taskyard.core.lists import ListEntry, ListKey, ListStatus, numbered, status_of
 from taskyard.core.states import WAITING, TaskState
 from taskyard.core.tasks import NewTask, Task
+from taskyard.ports.dispatching import Placement
 from taskyard.ports.lists import Added, TooManyLists
 from taskyard.store.sql.connection import Connection
 from taskyard.store.sql.groups import record_of
@@ -70,7 +71,14 @@ class SqlLists(Repository):
         return await self._session.write(write)
 
     @writes
-    async def add(self, key: ListKey, task: NewTask, variable: str | None, actor: str) -> Added:
+    async def add(
+        self,
+        key: ListKey,
+        task: NewTask,
+        variable: str | None,
+        actor: str,
+        placement: Placement | None = None,
+    ) -> Added:
         """See the port."""
         parameters = {"workspace": key.workspace, "group_name": key.group}
 
@@ -79,7 +87,7 @@ class SqlLists(Repository):
             if row is None:
                 raise NotFound("list", key.group)
             new = replace(task, spec=numbered(task.spec, variable, row[0]))
-            (outcome,) = self._tasks.submit_all(connection, [Submit((new,), actor)])
+            (outcome,) = self._tasks.submit_all(connection, [Submit((new,), actor, placement)])
             if isinstance(outcome, TaskyardError):
                 raise outcome
             (stored,) = outcome
