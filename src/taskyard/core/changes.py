@@ -5,11 +5,12 @@ from enum import StrEnum
 from msgspec import Struct
 
 from taskyard.core.attempts import Attempt
-from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
+from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.scheduling.requirements import ReadyTask
+from taskyard.core.resources import Resources
+from taskyard.core.scheduling.requirements import DEFAULT_RUNTIME, ReadyTask
 from taskyard.core.states import Reason, TaskState
-from taskyard.core.tasks import NewTask, Task
+from taskyard.core.tasks import NewTask, Task, needed_runtime
 
 
 class Change(Struct, frozen=True, omit_defaults=True):
@@ -38,6 +39,12 @@ class Change(Struct, frozen=True, omit_defaults=True):
     """Webhook messages that were written along with it."""
     ready: ReadyTask | None = None
     """With state ``queued``: what the scheduler needs, so that it need not ask the store."""
+    runtime: str | None = None
+    """Of a new task: which runtime it needs, if not that of commands."""
+    worker_id: WorkerId | None = None
+    """Of an assigned one: where it goes."""
+    resources: Resources | None = None
+    """Of an assigned one: what it is granted there."""
 
     @classmethod
     def submitted(
@@ -50,6 +57,7 @@ class Change(Struct, frozen=True, omit_defaults=True):
         kind: str = "submitted",
     ) -> "Change":
         """A new task was stored; ``ready`` unless it waits for its time or is placed already."""
+        runtime = needed_runtime(new.spec.work)
         return cls(
             kind=kind,
             at=new.created_at if at is None else at,
@@ -59,6 +67,7 @@ class Change(Struct, frozen=True, omit_defaults=True):
             group=new.spec.group,
             state=new.state,
             ready=ready,
+            runtime=None if runtime == DEFAULT_RUNTIME else runtime,
         )
 
     @classmethod
@@ -75,6 +84,8 @@ class Change(Struct, frozen=True, omit_defaults=True):
             was=TaskState.QUEUED,
             attempt_id=attempt.id,
             attempt_number=attempt.number,
+            worker_id=attempt.worker_id,
+            resources=attempt.resources,
         )
 
 

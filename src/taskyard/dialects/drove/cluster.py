@@ -9,8 +9,9 @@ from taskyard.dialects.drove.errors import MAINTENANCE, ValidationFailed
 from taskyard.dialects.drove.events import Event, Events
 from taskyard.dialects.drove.executors import Executor, present
 from taskyard.dialects.drove.identities import executor_id
-from taskyard.dialects.drove.projection import ExecutorNames, TaskProjection, TaskRow
+from taskyard.dialects.drove.projection import TaskProjection
 from taskyard.dialects.drove.settings import DroveSettings
+from taskyard.dialects.drove.task_rows import ExecutorNames, TaskRow
 from taskyard.dialects.http.dialect import DialectContext
 from taskyard.services.engine import Engine
 
@@ -38,7 +39,7 @@ class Cluster:
         self.context = context
         self.settings = settings
         self.hostname = socket.gethostname()
-        self.events = Events(settings.events_kept)
+        self.events = Events(settings.events_kept, is_shared=context.engine.bus.fed)
         self.names = ExecutorNames(context.engine)
         self.tasks = TaskProjection(context.engine, self.events, self.names)
         self.changing = False

@@ -5,6 +5,7 @@ acceptance on). What is in it follows the announced changes; tasks that came som
 before a restart, are read from the store when somebody looks.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -12,9 +13,10 @@ from typing import Final
 from taskyard.core.access.principals import Caller
 from taskyard.core.changes import Change
 from taskyard.core.errors import NotFound
-from taskyard.core.ids import AttemptId, TaskId, WorkerId, WorkspaceName
+from taskyard.core.ids import TaskId, WorkerId, WorkspaceName
+from taskyard.core.instants import Instant
 from taskyard.core.states import ENDED_ATTEMPT, TERMINAL, AttemptState, TaskState
-from taskyard.core.tasks import Container, Task
+from taskyard.core.tasks import Task
 from taskyard.dialects.drove.events import Events
 from taskyard.dialects.drove.states import (
     Result,
@@ -25,125 +27,26 @@ from taskyard.dialects.drove.states import (
     result_of,
     state_of,
 )
+from taskyard.dialects.drove.task_rows import ExecutorNames, TaskRow
 from taskyard.dialects.drove.views import (
     Placement,
-    given_of,
     head_of,
     is_shown,
     milliseconds,
     place_of,
     placed_of,
     tail_of,
-    task_name,
 )
 from taskyard.ports.store import TaskQuery
 from taskyard.services.engine import Engine
 
 TASK_EVENT: Final = "TASK_STATE_CHANGE"
 _PAGE: Final = 500
+_RUNTIME: Final = "container"
+_OWN_S: Final = 1.0
+"""Within this a task that is created through this control plane is in the projection."""
 _LATE: Final = 50_000
 """Tasks whose changes are kept while others are on their way."""
-
-
-class ExecutorNames:
-    """Host names of executors, also of those that are gone, and when each was heard of last."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._names: dict[WorkerId, str] = {}
-        self._beats: dict[WorkerId, int] = {}
-
-    def known_name(self, worker_id: WorkerId) -> str | None:
-        """Host name of a worker that is or was here in the life of this process."""
-        self.refresh()
-        return self._names.get(worker_id)
-
-    async def name(self, worker_id: WorkerId) -> str | None:
-        """Host name of any worker; None for one that was forgotten. Raises as the store does."""
-        found = self.known_name(worker_id)
-        if found is None:
-            for record in await self._engine.workers.known():
-                self._names.setdefault(record.id, record.hostname)
-            found = self._names.get(worker_id)
-        return found
-
-    def beat_ms(self, worker_id: WorkerId) -> int:
-        """When it was heard of last; 0 if never. As of the last :meth:`refresh`."""
-        return self._beats.get(worker_id, 0)
-
-    def refresh(self) -> None:
-        """Take note of who is here now."""
-        for record, _ in self._engine.dispatch.workers():
-            self._names[record.id] = record.hostname
-            self._beats[record.id] = milliseconds(record.beat_at)
-
-
-class TaskRow:
-    """One task in the projection, and what its events tell of it afterwards.
-
-    Events may keep it for an hour, so it holds on to no more of the task than it tells.
-    """
-
-    __slots__ = (
-        "_asked",
-        "_head",
-        "_placed",
-        "app",
-        "attempt_id",
-        "changed",
-        "created",
-        "ended",
-        "hosted",
-        "image",
-        "instance",
-        "name",
-        "place",
-        "result",
-        "state",
-        "task_id",
-        "workspace",
-    )
-
-    def __init__(self, task: Task) -> None:
-        """Begin with a task that the dialect can represent."""
-        work = task.spec.work
-        if not isinstance(work, Container):
-            raise TypeError(f"no container: {type(work).__name__}")
-        self.task_id = task.id
-        self.workspace = task.workspace
-        self.app = task.spec.group
-        self.name = task_name(task)
-        self.image = work.image
-        self.instance = given_of(task, work).instance
-        self.created = milliseconds(task.created_at)
-        self.state = State.PENDING
-        self.attempt_id: AttemptId | None = None
-        self.place: Placement | None = None
-        self.hosted = False
-        self.changed = self.created
-        self.ended: Change | None = None
-        self.result: Result | None = None
-        self._asked = task.spec.resources
-        self._head = head_of(task)
-        self._placed = b""
-
-    def encode_place(self) -> None:
-        """Its place changed."""
-        self._placed = placed_of(self.place, self._asked, hosted=self.hosted)
-
-    def end(self, change: Change) -> None:
-        """It is over."""
-        self.ended = change
-        self._head = self._placed = b""
-
-    def encoded(self, executors: ExecutorNames) -> bytes:
-        """The task as it is now; until it has ended."""
-        if not self._placed:
-            self.encode_place()
-        updated = self.changed
-        if self.place is not None:
-            updated = max(updated, executors.beat_ms(self.place.worker_id))
-        return self._head + self._placed + tail_of(self.state, updated, None)
 
 
 class TaskProjection:
@@ -163,6 +66,10 @@ class TaskProjection:
         """While tasks are on their way here: what happened to those not in the projection yet."""
         self._awaited = 0
         """How many are on their way."""
+        self._others: dict[TaskId, tuple[float, list[Change]]] = {}
+        """Containers that came to other control planes, and have not been read: since when, and
+        what happened to them."""
+        self._is_shared = engine.bus.fed
         engine.bus.listen(self._on_changes, self._forget_all)
 
     @contextmanager
@@ -182,12 +89,20 @@ class TaskProjection:
 
     def add(self, task: Task) -> TaskRow:
         """A task was created just now, through the dialect; while :meth:`expecting` it."""
+        found = self._rows.get(task.id)
+        if found is not None and self._is_shared:
+            return found  # somebody looked at it meanwhile
         row = self._rows[task.id] = TaskRow(task)
         self._unknown.pop(task.id, None)
-        self._tell(row, State.PENDING)
+        self._others.pop(task.id, None)
+        self._tell(row, State.PENDING, task.created_at)
         for change in self._late.pop(task.id, ()):
             self._apply(row, change)
         return row
+
+    def has(self, row: TaskRow) -> bool:
+        """Whether a row follows what happens to its task."""
+        return self._rows.get(row.task_id) is row
 
     async def active(self, caller: Caller) -> list[TaskRow]:
         """All active tasks of the caller's workspace. Raises as the store does."""
@@ -245,6 +160,37 @@ class TaskProjection:
             for task_id in waiting:
                 await self._read(caller, task_id)
 
+    async def catch_up(self, caller: Caller) -> None:
+        """Tell of tasks that came to other control planes of late. Raises as the store does."""
+        before = time.monotonic() - _OWN_S
+        found = [
+            task_id
+            for task_id, (since, changes) in self._others.items()
+            if since < before and changes[0].workspace == caller.workspace
+        ]
+        for task_id in found[:_PAGE]:
+            await self._read_other(caller, task_id)
+
+    async def _read_other(self, caller: Caller, task_id: TaskId) -> None:
+        try:
+            task = await self._engine.tasks.get(caller, task_id)
+        except NotFound:  # deleted by now
+            self._others.pop(task_id, None)
+            return
+        self._enter_other(task)
+
+    def _enter_other(self, task: Task) -> None:
+        """Put a task in the projection that came to another control plane, by what happened."""
+        _, changes = self._others.pop(task.id, (0.0, []))
+        if not changes or task.id in self._rows or not is_shown(task):
+            return
+        self._unknown.pop(task.id, None)
+        row = self._rows[task.id] = TaskRow(task)
+        self._tell(row, State.PENDING, task.created_at)
+        for change in changes[1:]:
+            if task.id in self._rows:
+                self._apply(row, change)
+
     async def _load(self, caller: Caller) -> None:
         after: int | None = None
         while True:
@@ -258,6 +204,7 @@ class TaskProjection:
                 )
             )
             for task in page.tasks:
+                self._enter_other(task)
                 await self._enter(caller, task)
             if page.next_seq is None:
                 return
@@ -269,6 +216,7 @@ class TaskProjection:
         except NotFound:
             self._unknown.pop(task_id, None)
             return
+        self._enter_other(task)
         await self._enter(caller, task)
 
     async def _enter(self, caller: Caller, task: Task) -> None:
@@ -300,7 +248,7 @@ class TaskProjection:
 
     def _forget_all(self) -> None:
         """Changes were missed: what is active is read again when somebody looks."""
-        for forgotten in (self._rows, self._unknown, self._late):
+        for forgotten in (self._rows, self._unknown, self._late, self._others):
             forgotten.clear()
         self._foreign.clear()
         self._loaded.clear()
@@ -311,8 +259,21 @@ class TaskProjection:
             row = rows.get(change.task_id)
             if row is not None:
                 self._apply(row, change)
-            elif change.kind != "submitted":
+                continue
+            if self._is_shared:
+                self._keep_other(change)
+            if change.kind != "submitted":
                 self._apply_unknown(change)
+
+    def _keep_other(self, change: Change) -> None:
+        """Keep what happens to a container that came to another control plane."""
+        other = self._others.get(change.task_id)
+        if other is not None:
+            other[1].append(change)
+        elif change.was is None and change.runtime == _RUNTIME:
+            self._others[change.task_id] = time.monotonic(), [change]
+            if len(self._others) > _LATE:
+                del self._others[next(iter(self._others))]
 
     def _apply_unknown(self, change: Change) -> None:
         task_id = change.task_id
@@ -331,11 +292,11 @@ class TaskProjection:
     def _apply(self, row: TaskRow, change: Change) -> None:
         row.changed = max(row.changed, milliseconds(change.at))
         if change.kind == "assigned" and change.attempt_id is not None:
-            self._place(row, change.attempt_id)
+            self._place(row, change)
         elif change.kind == "started":
             row.hosted = True
             row.encode_place()
-            self._pass(row, (State.STARTING, State.RUNNING))
+            self._pass(row, (State.STARTING, State.RUNNING), change.at)
         elif change.state in TERMINAL:
             self._end(row, change)
         elif change.was is TaskState.RUNNING and change.state is not TaskState.RUNNING:
@@ -345,14 +306,13 @@ class TaskProjection:
             row.state = State.PENDING
             row.encode_place()
 
-    def _place(self, row: TaskRow, attempt_id: AttemptId) -> None:
-        row.attempt_id = attempt_id
-        held = self._engine.dispatch.held(attempt_id)
-        if held is not None:
-            name = self._executors.known_name(held.worker_id)
-            row.place = Placement(held.worker_id, name, held.resources)
+    def _place(self, row: TaskRow, change: Change) -> None:
+        row.attempt_id = change.attempt_id
+        if change.worker_id is not None and change.resources is not None:
+            name = self._executors.known_name(change.worker_id)
+            row.place = Placement(change.worker_id, name, change.resources)
         row.encode_place()
-        self._pass(row, (State.PROVISIONING,))
+        self._pass(row, (State.PROVISIONING,), change.at)
 
     def _end(self, row: TaskRow, change: Change) -> None:
         del self._rows[change.task_id]
@@ -362,12 +322,18 @@ class TaskProjection:
         announced = result_of(change.state, change.reason, change.message, None)
         unmade = killed or could_not_pull(announced)
         ran = has_run(change.state, change.reason)
-        self._pass(row, path_to_end(row.state, end, ran=ran, unmade=unmade))
+        self._pass(row, path_to_end(row.state, end, ran=ran, unmade=unmade), change.at)
 
-    def _pass(self, row: TaskRow, states: Iterable[State]) -> None:
+    def _pass(self, row: TaskRow, states: Iterable[State], at: Instant) -> None:
         for state in states:
             row.state = state
-            self._tell(row, state)
+            self._tell(row, state, at)
 
-    def _tell(self, row: TaskRow, state: State) -> None:
-        self._events.add(TASK_EVENT, row, row.workspace, state.value)
+    def _tell(self, row: TaskRow, state: State, at: Instant) -> None:
+        """Tell that a task came into a state by what happened then."""
+        if not self._is_shared:
+            self._events.add(TASK_EVENT, row, row.workspace, state.value)
+            return
+        key = f"{row.task_id} {state.value} {at}"
+        at_ms = milliseconds(at)
+        self._events.add(TASK_EVENT, row, row.workspace, state.value, at_ms=at_ms, key=key)

@@ -188,6 +188,7 @@ async def _newest(call: Call) -> tuple[list[dict[str, Any]], int]:
     after = call.number("lastSyncTime", 0, 0)
     size = min(call.number("size", EVENTS_SIZE, 0), EVENTS_MOST)
     events = call.cluster.events
+    await call.cluster.tasks.catch_up(call.caller)
     newest = events.newest(call.caller.workspace, after, size)
     sync_time = events.sync_time(after)
     return [await call.cluster.shown(call.caller, event) for event in newest], sync_time
@@ -198,6 +199,7 @@ async def counts(call: Call) -> Answer:
     """Section 10: how many of each type are newer than a time."""
     after = call.number("lastSyncTime", 0, 0)
     events = call.cluster.events
+    await call.cluster.tasks.catch_up(call.caller)
     counts = events.counts(call.caller.workspace, after)
     return success({"eventsCount": counts, "lastSyncTime": events.sync_time(after)})
 

@@ -12,7 +12,7 @@ from taskyard.core.instants import after
 from taskyard.core.resources import Resources
 from taskyard.core.scheduling.policies import Policy
 from taskyard.core.scheduling.rule_budget import OutOfSteps
-from taskyard.core.states import TERMINAL
+from taskyard.core.states import TERMINAL, WAITING
 from taskyard.core.tasks import Task, TaskSpec
 from taskyard.dialects.drove import schemas as wire
 from taskyard.dialects.drove.auth import ALL, WRITERS
@@ -24,7 +24,6 @@ from taskyard.dialects.drove.executors import capacity_problems, present
 from taskyard.dialects.drove.identities import key_of
 from taskyard.dialects.drove.mapping import spec_of, wire_path
 from taskyard.dialects.drove.placement import translation_effort, without_rules
-from taskyard.dialects.drove.projection import TaskRow
 from taskyard.dialects.drove.schemas import operation_decoder, spec_decoder
 from taskyard.dialects.drove.simulation import (
     INSTANCES_LIMIT,
@@ -32,6 +31,7 @@ from taskyard.dialects.drove.simulation import (
     simulated,
     simulation_decoder,
 )
+from taskyard.dialects.drove.task_rows import TaskRow
 from taskyard.dialects.drove.validation import (
     asked_of,
     check_allowed,
@@ -247,9 +247,14 @@ async def _submit(call: Call, spec: TaskSpec) -> Task | None:
 
 async def _placed(call: Call, row: TaskRow) -> None:
     """Wait until a task was placed, or never will be."""
-    bus = call.cluster.engine.bus
+    bus, projection = call.cluster.engine.bus, call.cluster.tasks
     while row.attempt_id is None and row.ended is None and not bus.closed:
         await bus.woken(bus.changed(row.task_id))
+        if not projection.has(row):
+            # Forgotten along with all others, as changes were missed: the store knows.
+            task = await call.engine.tasks.get(call.caller, row.task_id)
+            if task.state not in WAITING:
+                return
 
 
 async def _forget(call: Call, task_id: TaskId) -> None:

@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from taskyard.dialects.drove.executors import Executor
-from taskyard.dialects.drove.projection import ExecutorNames, TaskRow
 from taskyard.dialects.drove.states import State
+from taskyard.dialects.drove.task_rows import ExecutorNames, TaskRow
 
 _TOP: Final = 5
 _OTHER_KINDS: Final = {
