@@ -12,7 +12,7 @@ from taskyard.core.ids import PlaneId, WorkerId
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.ports.dispatching import LEASE_S
 from taskyard.ports.scheduler import NO_LEADER
-from taskyard.services.scheduling.fleet_watch import GRACE_S, PROMPT_S, TICK_S
+from taskyard.services.scheduling.fleet_watch import GRACE_S, PROMPT_S, QUIET_S, TICK_S
 from taskyard.services.scheduling.leases import LAPSE_S, SILENCE_S
 
 pytestmark = pytest.mark.anyio
@@ -240,6 +240,26 @@ async def test_a_worker_whose_plane_died_is_lost_when_its_lease_has_ended(
     assert lost == ["ready", "lost"]
     assert len(await world.store.dispatch.running()) == 2
     assert [record.id for record, _ in first.dispatch.workers()] == ["w1"]
+
+
+async def test_the_next_leader_places_nothing_on_a_worker_that_died_with_the_leader_before(
+    world: Planes, two: tuple[Plane, Plane]
+) -> None:
+    """Long before its lease has ended; when it is heard again, it gets its share."""
+    first, second = two
+    gone = world.workers[_id(world, "w1")]
+    gone.silent = True
+    await world.advance(SILENCE_S + QUIET_S)
+    await first.stop_leading()
+    await second.lead()
+    tasks = [await second.submit() for _ in range(4)]
+    await world.advance(1)
+    assert gone.assigned == []
+    waiting = sorted([(await world.task(one.id)).state for one in tasks])
+    assert waiting == [TaskState.QUEUED] * 2 + [TaskState.RUNNING] * 2
+    gone.silent = False
+    await world.advance(2)
+    assert len(gone.assigned) == 2
 
 
 async def test_nobody_is_judged_soon_after_the_store_was_late(

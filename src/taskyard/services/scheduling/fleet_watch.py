@@ -1,4 +1,7 @@
-"""The workers of all control planes, as their leader sees them: those whose leases hold.
+"""The workers of all control planes, as their leader sees them: those that were heard of lately.
+
+What one runs that is silent goes elsewhere when its lease has ended. Long before, it gets nothing
+new: it may have died together with the leader before.
 
 Whoever judges must itself be able to look: nobody is given up while the store is late, nor soon
 after, since then leases ran out that nobody could renew.
@@ -14,7 +17,13 @@ from taskyard.core.errors import NotFound, Overloaded, Unavailable
 from taskyard.core.ids import PlaneId, WorkerId
 from taskyard.core.states import AttemptState
 from taskyard.ports.clock import Clock
-from taskyard.ports.dispatching import DispatchStore, PlacedAttempt, WorkerLease, WorkerRecord
+from taskyard.ports.dispatching import (
+    LEASE_S,
+    DispatchStore,
+    PlacedAttempt,
+    WorkerLease,
+    WorkerRecord,
+)
 from taskyard.ports.store import TaskStore
 from taskyard.services.leadership import TermSource
 from taskyard.services.notifications.bus import Bus
@@ -24,6 +33,9 @@ from taskyard.services.scheduling.kill import KillOrders
 TICK_S: Final = 0.5
 PROMPT_S: Final = 1.0
 """A store that takes longer than this to answer is late."""
+QUIET_S: Final = 2.5
+"""A worker whose lease was renewed longer ago than this gets nothing new. Leases are renewed every
+second; a dead leader is followed by another one no sooner than 3 s later."""
 GRACE_S: Final = 3.0
 """For how long nobody is judged after the store was late, and after this plane began to lead."""
 RECONCILE_S: Final = 10.0
@@ -132,12 +144,15 @@ class FleetWatch:
 
     def _compare(self, leases: Mapping[WorkerId, WorkerLease]) -> None:
         """Bring what the scheduler knows up to date."""
-        for worker_id in list(self._known):
-            if worker_id not in leases or leases[worker_id].record.state == "lost":
-                self._leave(worker_id)
-        for worker_id, one in leases.items():
-            if one.left_s > 0 and one.record.state != "lost":
-                self._meet(worker_id, one.record)
+        heard = {
+            worker_id: one.record
+            for worker_id, one in leases.items()
+            if one.left_s > LEASE_S - QUIET_S and one.record.state != "lost"
+        }
+        for worker_id in self._known.keys() - heard.keys():
+            self._leave(worker_id)
+        for worker_id, record in heard.items():
+            self._meet(worker_id, record)
 
     def _meet(self, worker_id: WorkerId, record: WorkerRecord) -> None:
         known = self._known.get(worker_id)
