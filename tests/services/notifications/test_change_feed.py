@@ -185,7 +185,7 @@ async def test_without_messages_it_looks_twice_a_second(log: MemoryChangeLog) ->
 
 
 async def test_who_fell_behind_looks_at_everything(log: MemoryChangeLog) -> None:
-    """Counts begin anew at the same place; nothing that is still there is told as news."""
+    """Counts begin again at the same place; nothing that is still there is told as news."""
     plane = Plane(log)
     await plane.feed.start()
     for number in range(1, 11):

@@ -15,7 +15,7 @@ from taskyard.runtimes.processes.peers import is_ours
 from taskyard.runtimes.processes.proc import Json
 
 _READ_BYTES: Final = 64 * 1024
-"""Less than what the allocator has the system map anew each time."""
+"""Less than what the allocator has the system map again each time."""
 _WAITING_MAX: Final = 256
 """Requests taken in and not yet handled, after which a client's socket is left to fill."""
 _UNSENT_MAX_BYTES: Final = 64 * 1024 * 1024

@@ -90,7 +90,7 @@ class Connection(Protocol):
         """
 
     def execute_later(self, name: str, parameters: Parameters = ()) -> None:
-        """Run a query before the next one, or the commit; for those whose answer is no matter."""
+        """Run a query before the next one, or the commit; for those whose answer is ignored."""
 
     def write_later(self, name: str, rows: Sequence[Row]) -> None:
         """As :meth:`write_many`, before the next query or the commit."""
