@@ -7,8 +7,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -34,22 +32,10 @@ static const sigset_t *changed_signals(void)
     return &changed;
 }
 
-/* Pointers to so many texts that follow on each other, each with its NUL; NULL without memory for it. */
-static char **divided(const char *texts, size_t count)
-{
-    char **each = malloc((count + 1) * sizeof *each);
-    if (each == NULL)
-        return NULL;
-    for (size_t number = 0; number < count; number++) {
-        each[number] = (char *)texts;
-        texts += strlen(texts) + 1;
-    }
-    each[count] = NULL;
-    return each;
-}
-
-static int start(const char *program, char *const argv[], char *const envp[], const char *cwd,
-                 const int streams[3], unsigned uid, unsigned gid, int enter_first, int *step)
+/* The pid, or the negative of an errno; *step then says what failed. With enter_first the directory is
+ * entered with the caller's rights: it is the user's own, but one above may keep the user out. */
+int taskyard_spawn(const char *program, char *const argv[], char *const envp[], const char *cwd,
+                   const int streams[3], unsigned uid, unsigned gid, int enter_first, int *step)
 {
     const sigset_t *changed = changed_signals();
     volatile int failed = 0, at = STEP_PREPARE;
@@ -102,22 +88,4 @@ static int start(const char *program, char *const argv[], char *const envp[], co
         return -failed;
     }
     return pid;
-}
-
-/* The pid, or the negative of an errno; *step then says what failed. Arguments and environment are so
- * many texts, one behind the other. With enter_first the directory is entered with the caller's rights: it
- * is the user's own, but one above may keep the user out. */
-int taskyard_start(const char *program, const char *arguments, size_t argument_count,
-                   const char *environment, size_t environment_count, const char *cwd, int input, int output,
-                   int errors, unsigned uid, unsigned gid, int enter_first, int *step)
-{
-    const int streams[3] = {input, output, errors};
-    char **argv = divided(arguments, argument_count), **envp = divided(environment, environment_count);
-    int answer = -ENOMEM;
-    *step = STEP_PREPARE;
-    if (argv != NULL && envp != NULL)
-        answer = start(program, argv, envp, cwd, streams, uid, gid, enter_first, step);
-    free(argv);
-    free(envp);
-    return answer;
 }

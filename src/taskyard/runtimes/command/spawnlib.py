@@ -14,14 +14,8 @@ class SpawnLibrary:
     """The compiled library. Raises ``OSError`` if there is none."""
 
     def __init__(self) -> None:
-        self._spawn = ctypes.CDLL(PATH).taskyard_start
+        self._spawn = ctypes.CDLL(PATH).taskyard_spawn
         self._spawn.restype = ctypes.c_int
-        texts = (ctypes.c_char_p, ctypes.c_size_t)
-        self._spawn.argtypes = (
-            *(ctypes.c_char_p, *texts, *texts, ctypes.c_char_p),
-            *[ctypes.c_int] * 3,
-            *(ctypes.c_uint, ctypes.c_uint, ctypes.c_int, ctypes.POINTER(ctypes.c_int)),
-        )
 
     def spawn(
         self,
@@ -46,15 +40,15 @@ class SpawnLibrary:
         """
         step = ctypes.c_int(0)
         answer: int = self._spawn(
-            *_texts([program])[:1],
-            *_texts(argv),
-            *_texts([f"{name}={value}" for name, value in env.items()]),
-            *_texts([cwd])[:1],
-            *streams,
-            uid,
-            gid,
-            own_directory,
-            step,
+            _text(program),
+            _array([_text(one) for one in argv]),
+            _array([_text(f"{name}={value}") for name, value in env.items()]),
+            _text(cwd),
+            (ctypes.c_int * 3)(*streams),
+            ctypes.c_uint(uid),
+            ctypes.c_uint(gid),
+            ctypes.c_int(own_directory),
+            ctypes.byref(step),
         )
         if answer < 0:
             failed = cwd if step.value == _DIRECTORY else program
@@ -63,16 +57,19 @@ class SpawnLibrary:
 
 
 def library() -> SpawnLibrary | None:
-    """The library; None where it was not compiled, or before it was made as it is now."""
+    """The library; None where it was not compiled."""
     try:
         return SpawnLibrary()
-    except (OSError, AttributeError):
+    except OSError:
         return None
 
 
-def _texts(texts: Sequence[str]) -> tuple[bytes, int]:
-    """Texts one behind the other, and how many there are."""
-    encoded = os.fsencode("\0".join(texts))
-    if texts and encoded.count(b"\0") != len(texts) - 1:
+def _text(text: str) -> bytes:
+    encoded = os.fsencode(text)
+    if b"\0" in encoded:
         raise ValueError("embedded null byte")
-    return encoded, len(texts)
+    return encoded
+
+
+def _array(texts: Sequence[bytes]) -> "ctypes.Array[ctypes.c_char_p]":
+    return (ctypes.c_char_p * (len(texts) + 1))(*texts, None)
