@@ -57,10 +57,10 @@ class SpawnLibrary:
 
 
 def library() -> SpawnLibrary | None:
-    """The library; None where it was not compiled."""
+    """The library; None where it was not compiled, or is another version's."""
     try:
         return SpawnLibrary()
-    except OSError:
+    except (OSError, AttributeError):
         return None
 
 
