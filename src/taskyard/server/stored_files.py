@@ -32,6 +32,8 @@ class ObjectFiles:
         self._objects = objects
         self._portal = portal
         self._directory = directory
+        self._sizes: dict[str, int] = {}
+        """Of what was listed last."""
 
     def names(self) -> Iterator[str]:
         """See the protocol."""
@@ -40,16 +42,20 @@ class ObjectFiles:
         for prefix in (BUNDLES, OUTPUT, RESULTS):
             last = ""
             while found := self._portal.call(self._listed, prefix, last):
+                self._sizes = found
                 yield from found
-                last = found[-1]
+                last = max(found)
 
-    async def _listed(self, prefix: str, after: str) -> list[str]:
-        return [one.key for one in await self._objects.list_objects(prefix, after=after)]
+    async def _listed(self, prefix: str, after: str) -> dict[str, int]:
+        found = await self._objects.list_objects(prefix, after=after)
+        return {one.key: one.size_bytes for one in found}
 
     def size(self, name: str) -> int | None:
         """See the protocol."""
         if self._directory is not None and self._directory.size(name) is not None:
             return self._directory.size(name)
+        if name in self._sizes:
+            return self._sizes[name]
         try:
             return self._portal.call(self._objects.size, name)
         except NotFound:
@@ -65,6 +71,8 @@ class ObjectFiles:
             while block := self._portal.call(self._objects.read, name, offset, _BLOCK):
                 yield block
                 offset += len(block)
+                if len(block) < _BLOCK:
+                    break
         except NotFound as error:
             raise FileNotFoundError(name) from error
 
@@ -75,6 +83,9 @@ class ObjectFiles:
         self._portal.call(self._objects.delete, [name])
         if not self._portal.call(self._objects.put, name, blocks):
             raise Unavailable(f"somebody else writes {name}; stop all control planes")
+
+    def sync(self) -> None:
+        """See the protocol: each is durable once it is put."""
 
 
 @contextmanager

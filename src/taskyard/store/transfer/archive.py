@@ -32,9 +32,8 @@ from taskyard.core.errors import StorageFull
 from taskyard.store.transfer.engine import Step, Watch, batches
 from taskyard.store.transfer.errors import NotAStore, NotEmpty, SchemaMismatch
 from taskyard.store.transfer.file_names import KEY, check_name
-from taskyard.store.transfer.files import blocks_of, digest_of
+from taskyard.store.transfer.files import blocks_of, digest_of, sync_directory
 from taskyard.store.transfer.sides import Schema, StoredFile
-from taskyard.store.transfer.sqlite import sync_directory
 from taskyard.store.transfer.tables import Checksum, Key, Row, Table, Tally, checksum
 
 FORMAT: Final = 1

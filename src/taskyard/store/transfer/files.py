@@ -75,7 +75,14 @@ class DataFiles:
             yield file, facts.st_size
 
     def write(self, name: str, blocks: Iterable[bytes]) -> None:
-        """Write a file durably, all of it or nothing. Raises ``StorageFull``, ``Unavailable``."""
+        """See :class:`FileSet`."""
+        self._write(name, blocks, durable=False)
+
+    def sync(self) -> None:
+        """See :class:`FileSet`: of all files at once, as of each it would take most of the time."""
+        os.sync()
+
+    def _write(self, name: str, blocks: Iterable[bytes], *, durable: bool) -> None:
         check_name(name)
         path = self.directory / name
         beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -86,9 +93,12 @@ class DataFiles:
                 with os.fdopen(descriptor, "wb") as file:
                     for block in blocks:
                         file.write(block)
-                    file.flush()
-                    os.fsync(file.fileno())
+                    if durable:
+                        file.flush()
+                        os.fsync(file.fileno())
                 beside.replace(path)
+                if durable:
+                    sync_directory(path.parent)
             except BaseException:
                 beside.unlink(missing_ok=True)
                 raise
@@ -109,7 +119,7 @@ class DataFiles:
                 )
             kept = path.with_name(f"{KEY}.replaced-{secrets.token_hex(4)}")
             path.replace(kept)
-        self.write(KEY, [content])
+        self._write(KEY, [content], durable=True)
 
     def key(self) -> bytes | None:
         """The key; None if there is none. Raises ``Unavailable``."""
@@ -141,6 +151,15 @@ def make_data(directory: Path) -> None:
         directory.chmod(0o711)
 
 
+def sync_directory(directory: Path) -> None:
+    """Make names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class NoFiles:
     """No files, where no data directory was named."""
 
@@ -160,6 +179,9 @@ class NoFiles:
         del most
         raise FileNotFoundError(errno.ENOENT, "no such file", name)
 
+    def sync(self) -> None:
+        """Nothing was written."""
+
     def write(self, name: str, blocks: Iterable[bytes]) -> None:
         """Raises :class:`WrongAddress`."""
         del blocks
@@ -173,13 +195,31 @@ def blocks_of(file: IO[bytes], size: int) -> Iterator[bytes]:
         yield block
 
 
+class FileDigest:
+    """Size and SHA-256 of blocks that pass by."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    def of(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """The same blocks."""
+        for block in blocks:
+            self._digest.update(block)
+            self._size += len(block)
+            yield block
+
+    def result(self) -> tuple[int, str]:
+        """Of those that have passed."""
+        return self._size, self._digest.hexdigest()
+
+
 def digest_of(blocks: Iterable[bytes]) -> tuple[int, str]:
     """Size and SHA-256 of what blocks amount to."""
-    digest, size = hashlib.sha256(), 0
-    for block in blocks:
-        digest.update(block)
-        size += len(block)
-    return size, digest.hexdigest()
+    digest = FileDigest()
+    for _ in digest.of(blocks):
+        pass
+    return digest.result()
 
 
 def _listed(directory: Path) -> list[str]:

@@ -18,7 +18,7 @@ from taskyard.store.transfer.address import Address, Location, SqliteAddress
 from taskyard.store.transfer.engine import Step, Watch, compare, copy_rows, verify
 from taskyard.store.transfer.errors import NotVerified, WrongAddress
 from taskyard.store.transfer.file_names import KEY, AsFiles, AsObjects
-from taskyard.store.transfer.files import DataFiles, digest_of
+from taskyard.store.transfer.files import DataFiles, FileDigest, digest_of
 from taskyard.store.transfer.sides import FileSet, ReadableFiles, Source
 from taskyard.store.transfer.tables import Checksum
 
@@ -230,18 +230,29 @@ def copy_files(
     seen = AsObjects(source, running) if target.holds_objects else AsFiles(source)
     count = total = 0
     for name in seen.names():
-        size = seen.size(name)
         try:
-            wanted = digest_of(seen.blocks(name, size))
+            total += _copy_file(name, seen, target)
         except FileNotFoundError:
             continue
-        if target.size(name) != wanted[0] or digest_of(target.blocks(name)) != wanted:
-            target.write(name, seen.blocks(name, size))
-            if digest_of(target.blocks(name)) != wanted:
-                raise NotVerified(f"{name} was changed while it was copied; run it again")
-        count, total = count + 1, total + wanted[0]
+        count += 1
         watch(Step("copy", FILES, count, 0, bytes=total))
+    target.sync()
     return count, total
+
+
+def _copy_file(name: str, source: ReadableFiles, target: FileSet) -> int:
+    """Copy a file unless it is there; its size. Raises ``FileNotFoundError``."""
+    size = source.size(name)
+    if target.size(name) is not None:
+        wanted = digest_of(source.blocks(name, size))
+        if digest_of(target.blocks(name)) == wanted:
+            return wanted[0]
+    # Most are new: those are read once.
+    digest = FileDigest()
+    target.write(name, digest.of(source.blocks(name, size)))
+    if digest_of(target.blocks(name)) != digest.result():
+        raise NotVerified(f"{name} was changed while it was copied; run the same command again")
+    return digest.result()[0]
 
 
 def running_attempts(source: Source) -> frozenset[str]:

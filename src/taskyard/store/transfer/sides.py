@@ -104,4 +104,7 @@ class FileSet(ReadableFiles, Protocol):
         """Whether it takes objects; files of a data directory otherwise."""
 
     def write(self, name: str, blocks: Iterable[bytes]) -> None:
-        """Write a file durably, all of it or nothing. Raises ``StorageFull``, ``Unavailable``."""
+        """Write a file, all of it or nothing. Raises ``StorageFull``, ``Unavailable``."""
+
+    def sync(self) -> None:
+        """Make durable what was written."""

@@ -16,6 +16,7 @@ from taskyard.store.sqlite.database import FILE_NAME, UNFINISHED, connect
 from taskyard.store.sqlite.lock import DirectoryLock
 from taskyard.store.sqlite.migrate import applied_migrations, migrate, migrations
 from taskyard.store.transfer.errors import NotAStore, NotEmpty, SchemaMismatch
+from taskyard.store.transfer.files import sync_directory
 from taskyard.store.transfer.sides import Progress, Schema
 from taskyard.store.transfer.tables import (
     OF_THE_DATABASE,
@@ -333,15 +334,6 @@ def check_file(connection: Connection) -> Iterator[Finding]:
             len(found),
             tuple(found),
         )
-
-
-def sync_directory(directory: Path) -> None:
-    """Make names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _tables(connection: sqlite3.Connection) -> dict[str, Table]:
