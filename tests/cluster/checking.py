@@ -127,7 +127,7 @@ def _check_store(planes: Planes) -> None:
     )
     assert unended == [], "an attempt goes on of a task that has ended"
     counted = planes.rows(
-        "SELECT workspace, group_name, state, sum(total) FROM task_counts"
+        "SELECT workspace, group_name, state, sum(total) FROM all_task_counts"
         " GROUP BY workspace, group_name, state HAVING sum(total) <> 0"
     )
     there = planes.rows("SELECT workspace, group_name, state, count(*) FROM tasks GROUP BY 1, 2, 3")

@@ -19,6 +19,7 @@ from taskyard.core.ids import AttemptId, LeaseToken, WorkspaceName
 from taskyard.core.instants import after
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.store.sql.check import RULES, check_rows
+from taskyard.store.sql.queries import queries
 from taskyard.store.sqlite.database import FILE_NAME
 from taskyard.store.sqlite.store import SqliteStore
 
@@ -94,6 +95,8 @@ def damaged(store: Any, directory: Path, damage: str) -> None:
             connection.executescript(damage)
         return
     with store.database.raw() as connection:
+        for query in ("shards.fold_counts", "shards.fold_output"):
+            connection.execute(queries("taskyard.store.postgres")[query].encode())
         for table, name in connection.execute(
             "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'c'"
             " AND connamespace = 'taskyard'::regnamespace"

@@ -1,18 +1,24 @@
 """What only shows where several processes write to one database."""
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from dispatching import W1
+from invariants import check_invariants
 from racing import Clients, answers
 
 from fakes.specs import NOW, WS, new_task
 from fakes.stores import opened_postgres, second_client
+from taskyard.core.ids import GroupName
 from taskyard.core.instants import after
+from taskyard.core.states import TaskState
 from taskyard.core.tasks import Webhook, WebhookEvent
+from taskyard.store.sql.batch_counts import BatchCounts
 
 pytestmark = pytest.mark.anyio
 HOOK = Webhook("http://x.example/hook", events=(WebhookEvent.FINISHED,))
@@ -55,3 +61,37 @@ async def test_a_message_is_claimed_by_one(clients: Clients) -> None:
         assert await due(other) == []
         assert await due(other, until) == ids
         await one.tasks.delete(WS, [new.id for new in news], NOW)
+
+
+async def test_writers_do_not_wait_for_each_others_counts(clients: Clients) -> None:
+    """One is about to commit, with its counts written; another stores tasks of the same group."""
+    counts = BatchCounts()
+    with closing(clients.first.database.connect()) as busy:
+        busy.begin()
+        counts.add(WS, "default", TaskState.QUEUED, 5)
+        counts.flush(busy)
+        with anyio.fail_after(10):
+            await clients.second.tasks.submit([new_task() for _ in range(3)], None)
+        busy.rollback()
+    assert await clients.first.tasks.counts(WS) == {TaskState.QUEUED: 3}
+
+
+async def test_counts_of_all_writers_are_added_up(clients: Clients) -> None:
+    """By every look, and once and for all by retention; what adds up to nothing leaves nothing."""
+    one, other = clients.first, clients.second
+    news = [new_task(group=f"g{number}") for number in range(4)]
+    await one.tasks.submit(news, None)
+    await other.tasks.cancel(WS, [new.id for new in news], NOW, "me")
+    for _ in range(2):
+        await check_invariants(other)
+        assert await one.tasks.counts(WS, GroupName("g1")) == {TaskState.CANCELLED: 1}
+        assert await one.dispatch.backlogs() == []
+        assert len(await other.groups.groups(WS, None, 10)) == len(news)
+        await one.dispatch.prune(NOW, None, None, 10)
+    with one.database.raw() as raw:
+        assert raw.execute("SELECT count(*) FROM task_count_shards").fetchone() == (0,)
+        kept = raw.execute("SELECT group_name, state, total FROM task_counts ORDER BY 1").fetchall()
+    assert kept == [(f"g{number}", "cancelled", 1) for number in range(4)]
+    await one.tasks.delete(WS, [new.id for new in news], NOW)
+    assert await other.groups.groups(WS, None, 10) == []
+    assert await other.dispatch.counts() == {}

@@ -22,7 +22,10 @@ from taskyard.store.sqlite.database import FILE_NAME, connect
 SQLITE, POSTGRES = PACKAGES = "taskyard.store.sqlite", "taskyard.store.postgres"
 FILES = {name.partition(".")[0] for package in PACKAGES for name in queries(package)}
 """What the first half of a name can be."""
-OF_ONE_DATABASE: Final = {SQLITE: {"tasks.last_seq"}, POSTGRES: {"changes", "connection", "locks"}}
+OF_ONE_DATABASE: Final = {
+    SQLITE: {"tasks.last_seq"},
+    POSTGRES: {"changes", "connection", "locks", "shards"},
+}
 """Queries and files that others lack: what drivers ask for, and what only several writers need."""
 STATEMENT: Final = re.compile(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 SUBQUERY: Final = re.compile(r"(?:FROM|JOIN|LATERAL)\s*\((?=\s*SELECT)")

@@ -19,6 +19,7 @@ from taskyard.store.sqlite.database import FILE_NAME
 
 TYPES = {"bigint": "INTEGER", "text": "TEXT", "bytea": "BLOB", "double precision": "REAL"}
 POSTGRES_ONLY = {"installation", "changes"}
+POSTGRES_ONLY |= {"task_count_shards", "output_total_shards"}
 POSTGRES_ONLY |= {"objects", "object_orphans", "object_chunks"}
 """Tables that only several control planes need."""
 
@@ -122,7 +123,7 @@ def test_hot_tables_leave_room_in_their_pages(server: "psycopg.Connection[Any]")
         " WHERE relnamespace = 'taskyard'::regnamespace AND reloptions IS NOT NULL"
     ).fetchall()
     options = {row[0]: row[1] for row in rows}
-    for table in ("tasks", "attempts", "task_counts", "workers", "output_totals", "leadership"):
+    for table in ("tasks", "attempts", "task_count_shards", "workers", "leadership"):
         assert "fillfactor" in options[table]
         assert "autovacuum_vacuum_scale_factor" in options[table]
 

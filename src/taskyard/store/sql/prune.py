@@ -41,6 +41,9 @@ def prune(
             break
     if left < limit:
         _fold(connection, now)
+    if connection.is_shared:
+        for query in ("shards.fold_counts", "shards.drop_zero_counts", "shards.fold_output"):
+            connection.execute(query)
     connection.give_back()
     return limit - left, removed
 

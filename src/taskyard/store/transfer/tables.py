@@ -25,6 +25,8 @@ OF_THE_DATABASE: Final = frozenset(
         "objects",
         "object_chunks",
         "object_orphans",
+        "task_count_shards",
+        "output_total_shards",
     }
 )
 """Tables about the running installation or the database itself, which do not go along."""

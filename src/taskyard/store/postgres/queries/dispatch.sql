@@ -53,11 +53,11 @@ WITH ended AS (
       AND attempts.lease_token = n.lease_token
     RETURNING workspace, output_bytes),
 more AS (
-    INSERT INTO output_totals (workspace, stored_bytes)
-    SELECT workspace, sum(output_bytes)::bigint FROM ended WHERE output_bytes <> 0
-    GROUP BY workspace ORDER BY workspace
-    ON CONFLICT (workspace) DO UPDATE
-        SET stored_bytes = output_totals.stored_bytes + excluded.stored_bytes)
+    INSERT INTO output_total_shards (workspace, writer, stored_bytes)
+    SELECT workspace, pg_backend_pid(), sum(output_bytes)::bigint FROM ended
+    WHERE output_bytes <> 0 GROUP BY workspace
+    ON CONFLICT (workspace, writer) DO UPDATE
+        SET stored_bytes = output_total_shards.stored_bytes + excluded.stored_bytes)
 SELECT 1 FROM ended;
 
 -- name: due_tasks

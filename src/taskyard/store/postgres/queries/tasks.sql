@@ -36,16 +36,21 @@ WHERE tasks.seq = n.seq AND tasks.state = n.was;
 -- Without triggers, what is kept of output is counted here.
 WITH gone AS (DELETE FROM attempts WHERE task_seq = :seq RETURNING id, workspace, output_bytes),
 fewer AS (
-    UPDATE output_totals SET stored_bytes = stored_bytes - g.size_bytes
-    FROM (SELECT workspace, sum(output_bytes)::bigint AS size_bytes FROM gone GROUP BY workspace) AS g
-    WHERE output_totals.workspace = g.workspace AND g.size_bytes <> 0)
+    INSERT INTO output_total_shards (workspace, writer, stored_bytes)
+    SELECT workspace, pg_backend_pid(), -sum(output_bytes)::bigint FROM gone
+    WHERE output_bytes <> 0 GROUP BY workspace
+    ON CONFLICT (workspace, writer) DO UPDATE
+        SET stored_bytes = output_total_shards.stored_bytes + excluded.stored_bytes)
 SELECT id FROM gone;
 
 -- name: add_to_count
-INSERT INTO task_counts (workspace, group_name, state, total)
-SELECT * FROM unnest(?::text[], ?::text[], ?::text[], ?::bigint[])
-ON CONFLICT (workspace, group_name, state) DO UPDATE SET total = task_counts.total + excluded.total;
+-- Each writer counts for itself, so that none waits for another.
+INSERT INTO task_count_shards (workspace, group_name, state, total, writer)
+SELECT n.*, pg_backend_pid() FROM unnest(?::text[], ?::text[], ?::text[], ?::bigint[]) AS n
+ON CONFLICT (workspace, group_name, state, writer)
+    DO UPDATE SET total = task_count_shards.total + excluded.total;
 
 -- name: drop_zero_counts
-DELETE FROM task_counts WHERE total = 0 AND (workspace, group_name, state) IN (
+DELETE FROM task_count_shards
+WHERE total = 0 AND writer = pg_backend_pid() AND (workspace, group_name, state) IN (
     SELECT * FROM unnest(?::text[], ?::text[], ?::text[]));

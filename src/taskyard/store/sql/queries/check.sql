@@ -156,7 +156,7 @@ WHERE e.attempt_id IS NOT NULL AND NOT EXISTS (
 SELECT workspace || '/' || group_name || '/' || state,
     'is counted as ' || sum(kept) || ', but there are ' || sum(found)
 FROM (
-    SELECT workspace, group_name, state, total AS kept, 0 AS found FROM task_counts
+    SELECT workspace, group_name, state, total AS kept, 0 AS found FROM {{kept.task_counts}}
     UNION ALL
     SELECT workspace, group_name, state, 0, count(*) FROM tasks GROUP BY workspace, group_name, state
 ) AS both_ways
@@ -165,7 +165,7 @@ GROUP BY workspace, group_name, state HAVING sum(kept) <> sum(found);
 -- name: output_totals
 SELECT workspace, 'is counted with ' || sum(kept) || ' bytes of output, but has ' || sum(found)
 FROM (
-    SELECT workspace, stored_bytes AS kept, 0 AS found FROM output_totals
+    SELECT workspace, stored_bytes AS kept, 0 AS found FROM {{kept.output_totals}}
     UNION ALL
     SELECT workspace, 0, sum(output_bytes) FROM attempts GROUP BY workspace
 ) AS both_ways

@@ -1,9 +1,11 @@
 -- name: backlogs
 -- Every queue with ready tasks, from the kept counters.
-SELECT workspace, group_name, total FROM task_counts WHERE state = 'queued' AND total > 0;
+SELECT workspace, group_name, sum(total) FROM {{kept.task_counts}} WHERE state = 'queued'
+GROUP BY workspace, group_name HAVING sum(total) > 0;
 
 -- name: all_counts
-SELECT workspace, state, sum(total) FROM task_counts GROUP BY workspace, state;
+SELECT workspace, state, sum(total) FROM {{kept.task_counts}}
+GROUP BY workspace, state HAVING sum(total) <> 0;
 
 -- name: ready
 -- Queued tasks of one group, in the order in which they go.
@@ -151,7 +153,7 @@ SELECT {worker}, lease_expires_at - ({{clock.now}}) FROM workers ORDER BY id;
 
 -- name: ended_counts
 -- How many ended tasks each workspace keeps.
-SELECT workspace, sum(total) FROM task_counts
+SELECT workspace, sum(total) FROM {{kept.task_counts}}
 WHERE state IN ('succeeded', 'failed', 'dead', 'cancelled', 'expired') GROUP BY workspace;
 
 -- name: prunable

@@ -18,7 +18,7 @@ SELECT workspace, max(functions) FROM (
     SELECT workspace, 0 AS functions FROM tokens
     WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
     UNION ALL SELECT workspace, 0 FROM users
-    UNION ALL SELECT workspace, 0 FROM task_counts WHERE total > 0
+    UNION ALL SELECT workspace, 0 FROM {{kept.task_counts}} GROUP BY workspace HAVING sum(total) > 0
     UNION ALL SELECT workspace, CASE WHEN language <> :image THEN 1 ELSE 0 END
     FROM functions WHERE deleted_at IS NULL
 ) AS found

@@ -1,6 +1,6 @@
 -- name: output_totals
--- Bytes of output that are kept, by workspace; the schema's triggers keep them current.
-SELECT workspace, stored_bytes FROM output_totals;
+-- Bytes of output that are kept, by workspace.
+SELECT workspace, sum(stored_bytes) FROM {{kept.output_totals}} GROUP BY workspace;
 
 -- name: output_of_task
 -- Bytes of output that are kept of the ended attempts at one task.

@@ -63,10 +63,11 @@ FROM events WHERE task_seq = :seq AND number > :after ORDER BY number LIMIT :lim
 SELECT data FROM folded_output WHERE attempt_id = :attempt_id AND stream = :stream;
 
 -- name: counts_of_workspace
-SELECT state, sum(total) FROM task_counts WHERE workspace = :workspace GROUP BY state;
+SELECT state, sum(total) FROM {{kept.task_counts}} WHERE workspace = :workspace GROUP BY state;
 
 -- name: counts_of_group
-SELECT state, total FROM task_counts WHERE workspace = :workspace AND group_name = :group_name;
+SELECT state, sum(total) FROM {{kept.task_counts}}
+WHERE workspace = :workspace AND group_name = :group_name GROUP BY state;
 
 -- name: ahead
 -- How many queued tasks of a group go before one, counted up to a limit.
