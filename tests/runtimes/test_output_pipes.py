@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import resource
 import signal
 import subprocess
 import sys
@@ -286,6 +287,38 @@ def test_a_flood_is_read_without_its_order_until_it_is_over(
     assert runs[:28] == exact * 14
     assert runs[28:30] == [(1, 4), (2, 4)]
     assert runs[30:] == exact * 3
+
+
+def test_signals_that_are_missed_cost_the_order_only(tmp_path: Path, null: int) -> None:
+    """The kernel says so when it has no room for more of them."""
+    usual = resource.getrlimit(resource.RLIMIT_SIGPENDING)
+    with DefaultSelector() as selector:
+        reader = OutputReader(selector, Timers())
+        output = Output(str(tmp_path), 1 << 20, reader, null)
+        with output.opened(None, merge=False) as (out, err):
+            resource.setrlimit(resource.RLIMIT_SIGPENDING, (0, usual[1]))
+            try:
+                for end in (out, err, out, err):
+                    os.write(end, b"1\n")
+            finally:
+                resource.setrlimit(resource.RLIMIT_SIGPENDING, usual)
+            [(key, events)] = selector.select(1)
+            key.data(events)
+            for end in (out, err, out, err):
+                os.write(end, b"2\n")
+        sizes = output.finish()
+        reader.close()
+    assert [sizes[name]["stored_bytes"] for name in ("stdout", "stderr")] == [8, 8]
+    runs = [one.size_bytes for one in output_index.decode((tmp_path / "order").read_bytes())]
+    assert runs == [4, 4, 2, 2, 2, 2]
+
+
+async def test_commands_have_no_signals_blocked(field: RuntimeHarness) -> None:
+    """As the supervisor has, which reads some in another way."""
+    users = [None] if os.geteuid() != 0 else [None, "12345"]
+    for user in users:
+        ended = await field.run("grep", "^SigBlk", "/proc/self/status", user=user)
+        assert await field.output(ended) == b"SigBlk:\t0000000000000000\n"
 
 
 def test_turns_are_short(tmp_path: Path, null: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ _F_OWNER_TID: Final = 0
 _OWNER: Final = struct.Struct("ii")
 _INFO: Final = struct.Struct("<IiiIIi104x")
 _READ_BYTES: Final = 512 * _INFO.size
-_READS: Final = 64
+_READS: Final = 16
 """At most at a time: others have their turn."""
 _LOOKS: Final = 3
 
