@@ -43,6 +43,7 @@ def test_every_query_is_understood() -> None:
         "tasks.append_event",
         "tasks.drop_zero_counts",
         "dispatch.ready",
+        "dispatch.ready_behind",
         "dispatch.place_task",
         "dispatch.attempts_with_tasks",
         "dispatch.end_attempt",

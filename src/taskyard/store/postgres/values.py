@@ -68,20 +68,38 @@ def encoder(oid: int) -> Encoder:
 
 
 def _array(oid: int) -> Encoder:
-    encode = _ENCODERS[oid]
+    item = _int8_item if oid == _INT8 else _item(_ENCODERS[oid])
 
     def encoded(values: Sequence[Any]) -> bytes:
-        parts = [_head(1, 1, oid, len(values), 1)]
-        for value in values:
-            if value is None:
-                parts.append(_NULL)
-            else:
-                data = encode(value)
-                parts.append(_length(len(data)))
-                parts.append(data)
-        return b"".join(parts)
+        count = len(values)
+        head = _head(1, 1, oid, count, 1)
+        # Most columns of a batch hold one value throughout, such as none at all.
+        if count and values.count(values[0]) == count:
+            value = values[0]
+            return head + (_NULL if value is None else item(value)) * count
+        return head + b"".join([_NULL if value is None else item(value) for value in values])
 
     return encoded
+
+
+def _item(encode: Encoder) -> Encoder:
+    """Encodes one value within an array: its length, then the value."""
+
+    def encoded(value: Any) -> bytes:
+        data = encode(value)
+        return _length(len(data)) + data
+
+    return encoded
+
+
+def _int8_item(value: int) -> bytes:
+    try:
+        return _pack_int8(8, value)
+    except struct.error:
+        return _length(8) + _int8(value)  # raises what it does for a single value
+
+
+_pack_int8: Final = struct.Struct(">iq").pack
 
 
 class WholeNumber(Loader):

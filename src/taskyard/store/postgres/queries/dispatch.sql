@@ -1,3 +1,20 @@
+-- name: ready_behind
+-- Two ranges of the index, so that what lies before the position is not walked through.
+SELECT {ready_task} FROM (
+    SELECT * FROM (
+        SELECT {ready_task} FROM tasks
+        WHERE workspace = :workspace AND group_name = :group_name AND state = 'queued'
+          AND priority = :priority AND seq > :seq
+        ORDER BY seq LIMIT :limit) AS same
+    UNION ALL
+    SELECT * FROM (
+        SELECT {ready_task} FROM tasks
+        WHERE workspace = :workspace AND group_name = :group_name AND state = 'queued'
+          AND priority < :priority
+        ORDER BY priority DESC, seq LIMIT :limit) AS lower
+) AS behind
+ORDER BY priority DESC, seq LIMIT :limit;
+
 -- name: renew_workers
 UPDATE workers SET beat_at = :now, lease_expires_at = ({{clock.now}}) + :lease
 WHERE incarnation IN (SELECT json_array_elements_text(CAST(:incarnations AS text)::json))
