@@ -31,8 +31,13 @@ def loops_of_all(wired: Wired, metrics: Metrics) -> dict[str, Loop]:
         "lag": metrics.measure_lag,
         "token_uses": partial(write_uses, engine),
     }
-    if wired.elsewhere is not None:
-        loops |= {"workers": wired.elsewhere.run, "kills": wired.kill.run}
+    others = wired.others
+    if others is not None:
+        loops |= {
+            "workers": others.leader.run,
+            "kills": wired.kill.run,
+            "placed": others.placing.run,
+        }
     return loops
 
 
@@ -48,6 +53,7 @@ def duties_of_leader(
         member: this plane among several; None if there is only one.
     """
     engine, objects, fleet = wired.engine, wired.object_sweep, wired.fleet
+    others = wired.others
     loops: dict[str, Loop] = {
         "dispatch": engine.dispatch.run,
         "due": wired.due.run,
@@ -60,7 +66,7 @@ def duties_of_leader(
     }
     if objects is not None:
         loops["objects"] = objects.run
-    if member is None or fleet is None:
+    if member is None or fleet is None or others is None:
         loops["rescue"] = wired.rescue.run
 
         async def load() -> None:
@@ -80,6 +86,7 @@ def duties_of_leader(
     async def leave() -> None:
         engine.dispatch.drop()
         fleet.drop()
+        others.lent.drop()
 
     loops |= {"fleet": fleet.run, "answers": answer_others}
     return Duties(enter, loops, leave, metrics.count_loop_failure)

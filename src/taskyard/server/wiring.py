@@ -12,7 +12,7 @@ from taskyard.dialects.fastlane.mapping import ORIGIN as FASTLANE
 from taskyard.dialects.fastlane.reports import FastlaneReporter
 from taskyard.dialects.greencloud.headers import HEADERS as GREENCLOUD_HEADERS
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.dispatching import ONLY_PLANE, DispatchStore
+from taskyard.ports.dispatching import ONLY_PLANE, DispatchStore, WorkerLease
 from taskyard.ports.outgoing import HttpSender
 from taskyard.ports.transport import Transport
 from taskyard.runtimes.function.building import LocalBuilder
@@ -49,6 +49,7 @@ from taskyard.services.notifications.bus import Bus, Listener
 from taskyard.services.notifications.webhooks import Webhooks
 from taskyard.services.scheduling.administration import Maintenance, ParkedEntries, Workers
 from taskyard.services.scheduling.admission import Admission
+from taskyard.services.scheduling.assignment_sender import AssignmentSender
 from taskyard.services.scheduling.assignments import Assignments
 from taskyard.services.scheduling.cluster_state import ClusterState
 from taskyard.services.scheduling.counters import TaskCounters
@@ -56,7 +57,9 @@ from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.scheduling.fleet_watch import FleetWatch
 from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.scheduling.leases import Leases
+from taskyard.services.scheduling.lent_room import LentRoom
 from taskyard.services.scheduling.output_quota import OutputQuota
+from taskyard.services.scheduling.plane_placing import PlanePlacing
 from taskyard.services.scheduling.remote_scheduler import LeaderEnd, RemoteScheduler
 from taskyard.services.scheduling.rescue import Rescue
 from taskyard.services.scheduling.rule_budget import PolicyPace, RuleBudgetSource
@@ -91,6 +94,17 @@ class Adapters:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherPlanes:
+    """What connects a plane's scheduler with those of others."""
+
+    leader: RemoteScheduler
+    """Whoever leads, while this plane does not."""
+    placing: PlanePlacing
+    lent: LentRoom
+    """What this plane has lent to others, while it leads."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wired:
     """The engine, and what runs behind it."""
 
@@ -103,8 +117,8 @@ class Wired:
     """Judges workers where there is one control plane."""
     fleet: FleetWatch | None
     """The same of several; None if there is only one."""
-    elsewhere: RemoteScheduler | None
-    """Whoever leads, seen from another control plane; None if there is only one."""
+    others: OtherPlanes | None
+    """What connects this plane's scheduler with those of others; None if there are none."""
     leases: Leases
     clock_watch: ClockWatch
     due: Timers
@@ -166,6 +180,12 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         RuleBudgetSource(settings.placement_steps),
         term,
     )
+    others = None
+    if member is not None:
+        sender = AssignmentSender(
+            dispatching, adapters.transport, assignments, kill, bus, rooms, clock, ids
+        )
+        others = _others(member, dispatch, sender, store, bus, clock)
     due = Timers(dispatching, bus, clock, term)
     hooks = store.webhooks
     webhooks = Webhooks(
@@ -190,7 +210,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         ids,
         adapters.sender,
         audit,
-        dispatch,
+        dispatch if others is None else others.placing,
         users,
         containers,
         _admission(identities, quota),
@@ -303,10 +323,10 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
                 clock,
                 time.monotonic,
                 term,
-                member.planes.learn,
+                _on_leases(member, others),
             )
         ),
-        elsewhere=None if member is None else _elsewhere(member, dispatch, store, clock),
+        others=others,
         rescue=Rescue(dispatching, dispatch, kill, rooms, leases, bus, clock, time.monotonic),
         leases=leases,
         clock_watch=ClockWatch(
@@ -342,17 +362,36 @@ def _term_of(leadership: Leadership) -> TermSource:
     return no_term if isinstance(leadership, AlwaysLeader) else lambda: leadership.term
 
 
-def _elsewhere(
-    member: Membership, dispatch: Dispatch, store: Repositories, clock: Clock
-) -> RemoteScheduler:
+def _on_leases(
+    member: Membership, others: OtherPlanes | None
+) -> Callable[[list[WorkerLease]], None]:
+    """What the leader does whenever it has looked at the workers."""
+
+    def learn(leases: list[WorkerLease]) -> None:
+        member.planes.learn(leases)
+        if others is not None:
+            others.lent.settle_old()
+
+    return learn
+
+
+def _others(
+    member: Membership,
+    dispatch: Dispatch,
+    sender: AssignmentSender,
+    store: Repositories,
+    bus: Bus,
+    clock: Clock,
+) -> OtherPlanes:
     """Connect this plane's scheduler with those of the others; it places nothing until it leads."""
     remote = RemoteScheduler(
         member.messages, store.dispatch, clock, member.planes.learn, dispatch.seen_elsewhere
     )
-    LeaderEnd(dispatch, store.tasks, member.messages)
+    lent = LentRoom(dispatch, bus, time.monotonic)
+    LeaderEnd(dispatch, store.tasks, member.messages, lent)
     dispatch.elsewhere = remote
     dispatch.drop()
-    return remote
+    return OtherPlanes(remote, PlanePlacing(dispatch, remote, sender, clock), lent)
 
 
 def _running(store: DispatchStore) -> Callable[[], Awaitable[frozenset[AttemptId]]]:

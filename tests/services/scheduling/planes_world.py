@@ -13,11 +13,15 @@ from taskyard.core.ids import PlaneId, TaskId, Term, WorkerId
 from taskyard.core.tasks import Task
 from taskyard.ports.leadership import Plane as RegisteredPlane
 from taskyard.services.notifications.bus import Bus
+from taskyard.services.scheduling.assignment_sender import AssignmentSender
 from taskyard.services.scheduling.fleet_watch import FleetWatch, PlaneOfWorkers
 from taskyard.services.scheduling.leases import Leases
+from taskyard.services.scheduling.lent_room import LentRoom
+from taskyard.services.scheduling.plane_placing import PlanePlacing
 from taskyard.services.scheduling.plane_workers import PlaneWorkers
 from taskyard.services.scheduling.remote_scheduler import LeaderEnd, RemoteScheduler
 from taskyard.services.scheduling.worker_gateway import WorkerGateway
+from taskyard.services.tasks.enqueue import Enqueue
 from taskyard.transport.local.messages import LocalMessageHub, local_message_hub
 
 
@@ -69,7 +73,20 @@ class Plane(World):
             self.of_workers.learn,
             self.dispatch.seen_elsewhere,
         )
-        LeaderEnd(self.dispatch, store.tasks, self.messages)
+        self.lent = LentRoom(self.dispatch, self.bus, clock.monotonic)
+        LeaderEnd(self.dispatch, store.tasks, self.messages, self.lent)
+        sender = AssignmentSender(
+            store.dispatch,
+            self.transport,
+            self.assignments,
+            self.kill,
+            self.bus,
+            self.rooms,
+            clock,
+            ids,
+        )
+        self.placing = PlanePlacing(self.dispatch, self.elsewhere, sender, clock)
+        self.tasks.enqueue = Enqueue(self.placing, self.bus)
         self.dispatch.elsewhere = self.elsewhere
         self.dispatch.drop()
         self._reign: anyio.CancelScope | None = None
@@ -96,6 +113,7 @@ class Plane(World):
         self.term = None
         self.dispatch.drop()
         self.fleet.drop()
+        self.lent.drop()
 
 
 class Planes:
@@ -118,6 +136,7 @@ class Planes:
         self.planes.append(one)
         self.tasks.start_soon(one.leases.run)
         self.tasks.start_soon(one.kill.run)
+        self.tasks.start_soon(one.placing.run)
         return one
 
     async def take(self, plane: Plane) -> None:

@@ -43,7 +43,8 @@ async def test_it_is_given_room_before_it_is_stored(world: World) -> None:
         given.append(placement)
         assert placement is not None
         assert free(world) == 0
-        return await world.store.tasks.submit_placed(new, "me", placement)
+        found: Submitted = await world.store.tasks.submit_placed(new, "me", placement)
+        return found
 
     stored = await world.tasks.enqueue.store(new, put, lambda one: outcome_of(new, one))
     assert stored.attempt is not None
@@ -59,8 +60,8 @@ async def test_without_room_it_waits(world: World) -> None:
 
     async def put(placement: Placement | None) -> Submitted:
         assert placement is None
-        (stored,) = await world.store.tasks.submit([new], "me")
-        return stored
+        found: list[Submitted] = await world.store.tasks.submit([new], "me")
+        return found[0]
 
     stored = await world.tasks.enqueue.store(new, put, lambda one: outcome_of(new, one))
     assert stored.attempt is None

@@ -60,6 +60,11 @@ class AssignmentSender:
         self._waiting.clear()
         self._unreached.clear()
 
+    def take_waiting(self) -> list[PlacedAttempt]:
+        """Those for which what their workers need could not be put together; forgets them."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
     def retry_unreached(self) -> bool:
         """Have sent again what did not reach its worker; whether there is any.
 

@@ -20,7 +20,7 @@ from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.pools import Pools
 from taskyard.core.scheduling.queues import QueueKey
 from taskyard.core.scheduling.reasons import Wait
-from taskyard.core.scheduling.requirements import ready_task
+from taskyard.core.scheduling.requirements import ReadyTask, ready_task
 from taskyard.core.scheduling.window import WINDOW
 from taskyard.core.states import Reason, TaskState
 from taskyard.core.tasks import NewTask, Task
@@ -90,8 +90,9 @@ class Dispatch:
         self._steps = steps or RuleBudgetSource()
         self._limited: set[QueueKey] = set()
         self._limits_read = 0
-        self._ended_meanwhile: set[AttemptId] | None = None
-        """Attempts of whose end was heard while :meth:`load` read what is running."""
+        self._is_loading = False
+        self._ended_since: set[AttemptId] | None = None
+        """Attempts of whose end was heard since the store was asked what is running."""
         self._placing: set[AttemptId] = set()
         self._doubtful: list[Placement] = []
         """Placements whose commit failed: nobody can say yet whether it came about."""
@@ -105,26 +106,27 @@ class Dispatch:
 
         Call it once, and again after each :meth:`drop`. Changes are followed from here on.
         """
-        self.is_active = True
-        self._ended_meanwhile = set()
+        self.is_active = self._is_loading = True
+        self._ended_since = set()
         for record in await self._store.workers():
             if record.draining:
                 self._cluster.drain(record.id, draining=True)
         for running in await self._store.running():
-            if running.attempt.id not in self._ended_meanwhile:
+            if running.attempt.id not in self._ended_since:
                 self._hold(running)
+        self._ended_since = None
         await self.limits_changed()
         for backlog in await self._store.backlogs():
             self._queues.mark_more(QueueKey(backlog.workspace, backlog.group))
-        self._ended_meanwhile = None
+        self._is_loading = False
 
     def drop(self) -> None:
         """Forget everything, and place nothing until :meth:`load`; :meth:`run` has ended.
 
         What was placed and not sent is sent by whoever leads next, as its worker joins again.
         """
-        self.is_active = False
-        self._ended_meanwhile = None
+        self.is_active = self._is_loading = False
+        self._ended_since = None
         self._queues = ReadyQueues(self._pools)
         self._limited.clear()
         self._limits_read += 1
@@ -172,11 +174,32 @@ class Dispatch:
 
         Whoever asks says what came of it: :meth:`stored`, or :meth:`mark_uncertain`.
         """
-        if task.state is not TaskState.QUEUED or not self.is_active or self._is_loading:
+        return None if task.state is not TaskState.QUEUED else self.reserve(ready_task(task, 0))
+
+    async def place(self, task: NewTask) -> Placement | None:
+        """The same, for whoever can wait."""
+        return self.try_place(task)
+
+    def reserve(self, task: ReadyTask) -> Placement | None:
+        """The same for a task that another control plane is about to store.
+
+        Whoever asks says what came of it: :meth:`confirmed`, or :meth:`released`.
+        """
+        if not self.is_active or self._is_loading:
             return None
         now, steps = self._clock.now(), self._steps.now()
-        chosen = self._queues.try_place(ready_task(task, 0), self._cluster.fleet, now, steps)
+        chosen = self._queues.try_place(task, self._cluster.fleet, now, steps)
         return None if chosen is None else self._placement(chosen)
+
+    def confirmed(self, attempt_id: AttemptId) -> None:
+        """What :meth:`reserve` reserved is in the store, if anything is; it keeps its room."""
+        self._placing.discard(attempt_id)
+
+    def released(self, attempt_id: AttemptId) -> None:
+        """What :meth:`reserve` reserved was not stored."""
+        self._placing.discard(attempt_id)
+        self._free(attempt_id)
+        self._wake.set()
 
     def stored(self, placement: Placement, placed: PlacedAttempt | None) -> None:
         """A task was stored with its placement, and has been announced; None: without it."""
@@ -225,9 +248,13 @@ class Dispatch:
         to the store alone.
         """
         settled = self._cluster.held() - self._placing - {one.attempt_id for one in self._doubtful}
-        stored = {running.attempt.id for running in await self._store.running()}
-        for attempt_id in settled - stored:
+        self._ended_since = set()
+        stored = {running.attempt.id: running for running in await self._store.running()}
+        ended, self._ended_since = self._ended_since, None
+        for attempt_id in settled - stored.keys():
             self._free(attempt_id)
+        for attempt_id in stored.keys() - self._cluster.held() - ended:
+            self._hold(stored[attempt_id])
         for record in await self._store.workers():
             self._cluster.drain(record.id, draining=record.draining)
         await self.limits_changed()
@@ -368,10 +395,6 @@ class Dispatch:
             if held is not None:
                 self._queues.reread(held.key)
 
-    @property
-    def _is_loading(self) -> bool:
-        return self._ended_meanwhile is not None
-
     def _tell_watchers(self) -> None:
         for watcher in self._watchers:
             watcher()
@@ -396,9 +419,8 @@ class Dispatch:
             if change.was is TaskState.RUNNING and change.state is not TaskState.RUNNING:
                 if change.attempt_id is not None:
                     self._free(change.attempt_id)
-                    if self._ended_meanwhile is not None:
-                        # The store may have been asked before it.
-                        self._ended_meanwhile.add(change.attempt_id)
+                    if self._ended_since is not None:
+                        self._ended_since.add(change.attempt_id)
             elif change.was is TaskState.QUEUED and change.state is not TaskState.RUNNING:
                 self._queues.remove(change.workspace, change.group, change.seq)
             if change.ready is not None:

@@ -4,32 +4,43 @@ A message may be lost: whoever asked goes on as if nobody led, and what the lead
 finds in the store by itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
+import anyio
 import msgspec
 import structlog
 from msgspec import Struct
 
 from taskyard.core.errors import NotFound, NotLeading, TaskyardError
-from taskyard.core.ids import TaskId, WorkspaceName
+from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
 from taskyard.core.resources import Capacity
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.reasons import Wait
+from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Task
 from taskyard.ports.clock import Clock
-from taskyard.ports.dispatching import DispatchStore, WorkerLease, WorkerRecord
+from taskyard.ports.dispatching import DispatchStore, Placement, WorkerLease, WorkerRecord
 from taskyard.ports.messages import LEADER, Messages
 from taskyard.ports.scheduler import ANSWERS_S, NO_LEADER
 from taskyard.ports.store import TaskStore
 from taskyard.services.scheduling.dispatch import Dispatch
+from taskyard.services.scheduling.lent_room import LentRoom
 
 EXPLAIN: Final = "scheduler_explain"
 LIMITS: Final = "scheduler_limits"
 FLEET: Final = "scheduler_fleet"
+LEND: Final = "scheduler_lend"
+RETURN: Final = "scheduler_return"
 """What the requests are for."""
 LOOK_EVERY_S: Final = 1.0
+LENDS_S: Final = 0.25
+"""A submit waits no longer for room; its task then queues."""
+NO_ROOM_S: Final = 0.02
+"""For how long no room is asked for after there was none."""
+NO_ANSWER_S: Final = 1.0
+"""The same after no answer came."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +62,11 @@ class _Fleet(Struct, frozen=True, array_like=True):
 _encode: Final = msgspec.msgpack.Encoder().encode
 _asked: Final = msgspec.msgpack.Decoder(_Asked).decode
 _fleet: Final = msgspec.msgpack.Decoder(_Fleet).decode
+_ready: Final = msgspec.msgpack.Decoder(ReadyTask).decode
+_attempts: Final = msgspec.msgpack.Decoder(list[AttemptId]).decode
+_placement: Final[msgspec.msgpack.Decoder[Placement | None]] = msgspec.msgpack.Decoder(
+    Placement | None
+)
 _wait: Final = msgspec.msgpack.Decoder(Wait).decode
 
 
@@ -61,14 +77,20 @@ class LeaderEnd:
         dispatch: this plane's.
         tasks: where the tasks are that are asked about.
         messages: brings the requests.
+        lent: what others have been lent.
     """
 
-    def __init__(self, dispatch: Dispatch, tasks: TaskStore, messages: Messages) -> None:
+    def __init__(
+        self, dispatch: Dispatch, tasks: TaskStore, messages: Messages, lent: LentRoom
+    ) -> None:
+        self._lent = lent
         self._dispatch = dispatch
         self._tasks = tasks
         messages.serve(EXPLAIN, self._explain)
         messages.serve(LIMITS, self._limits_changed)
         messages.serve(FLEET, self._tell_fleet)
+        messages.serve(LEND, self._lend)
+        messages.serve(RETURN, self._give_back)
 
     async def _explain(self, payload: bytes) -> bytes:
         asked = _asked(payload)
@@ -83,6 +105,14 @@ class LeaderEnd:
         del payload
         self._check()
         await self._dispatch.limits_changed()
+        return b""
+
+    async def _lend(self, payload: bytes) -> bytes:
+        self._check()
+        return _encode(self._lent.lend(_ready(payload)))
+
+    async def _give_back(self, payload: bytes) -> bytes:
+        self._lent.give_back(_attempts(payload))
         return b""
 
     async def _tell_fleet(self, payload: bytes) -> bytes:
@@ -121,6 +151,29 @@ class RemoteScheduler:
         self._clock = clock
         self._on_leases = on_leases
         self._known = _Fleet()
+        self._asks_from = 0.0
+
+    async def lend(self, task: ReadyTask) -> Placement | None:
+        """See ``plane_placing.Lender``."""
+        now = anyio.current_time()
+        if now < self._asks_from:
+            return None
+        try:
+            answer = await self._messages.request(LEADER, LEND, _encode(task), LENDS_S)
+            placement = _placement.decode(answer)
+        except (TaskyardError, msgspec.DecodeError):
+            self._asks_from = now + NO_ANSWER_S
+            return None
+        if placement is None:
+            self._asks_from = now + NO_ROOM_S
+        return placement
+
+    async def give_back(self, attempt_ids: Sequence[AttemptId]) -> None:
+        """See ``plane_placing.Lender``."""
+        try:
+            await self._messages.request(LEADER, RETURN, _encode(attempt_ids), ANSWERS_S)
+        except TaskyardError as error:
+            log.info("room_not_given_back", reason=str(error))
 
     async def explain(self, task: Task) -> Wait:
         """See the port."""

@@ -5,7 +5,7 @@ task that is placed as it is stored costs one commit instead of two.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from taskyard.core.changes import Change
 from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
@@ -13,7 +13,6 @@ from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import PlacedAttempt, Placement
 from taskyard.ports.store import Submitted
 from taskyard.services.notifications.bus import Bus
-from taskyard.services.scheduling.dispatch import Dispatch
 
 T = TypeVar("T")
 
@@ -38,11 +37,27 @@ def outcome_of(new: NewTask, stored: Submitted) -> Outcome:
     return Outcome((change, placed.change), placed)
 
 
+class Placing(Protocol):
+    """Finds room for tasks that are about to be stored."""
+
+    async def place(self, task: NewTask) -> Placement | None:
+        """Reserve room; None if the task has to queue."""
+        ...
+
+    def stored(self, placement: Placement, placed: PlacedAttempt | None) -> None:
+        """The task was stored with its placement; None: without it."""
+        ...
+
+    def mark_uncertain(self, placement: Placement) -> None:
+        """It is unknown whether the task was stored with its placement."""
+        ...
+
+
 class Enqueue:
     """Stores tasks, announces them, and has those sent to their workers that were placed."""
 
-    def __init__(self, dispatch: Dispatch, bus: Bus) -> None:
-        self._dispatch = dispatch
+    def __init__(self, placing: Placing, bus: Bus) -> None:
+        self._placing = placing
         self._bus = bus
 
     async def store(
@@ -61,7 +76,7 @@ class Enqueue:
         Raises:
             whatever ``put`` raises.
         """
-        placement = self._dispatch.try_place(new)
+        placement = await self._placing.place(new)
         try:
             answer = await put(placement)
         except BaseException as error:
@@ -71,7 +86,7 @@ class Enqueue:
         outcome = told(answer)
         self._bus.publish(outcome.changes)
         if placement is not None:
-            self._dispatch.stored(placement, outcome.placed)
+            self._placing.stored(placement, outcome.placed)
         return answer
 
     def _failed(self, placement: Placement, error: BaseException) -> None:
@@ -79,6 +94,6 @@ class Enqueue:
             error, Unavailable | Overloaded
         )
         if is_refused:
-            self._dispatch.stored(placement, None)
+            self._placing.stored(placement, None)
         else:
-            self._dispatch.mark_uncertain(placement)
+            self._placing.mark_uncertain(placement)

@@ -28,10 +28,9 @@ from taskyard.services.access.audit import Audit
 from taskyard.services.access.permissions import require
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.admission import Admission
-from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.scheduling.rule_budget import UNLIMITED, PolicyPace, RuleBudgetSource
-from taskyard.services.tasks.enqueue import Enqueue, outcome_of
+from taskyard.services.tasks.enqueue import Enqueue, Placing, outcome_of
 from taskyard.services.tasks.validation import check_spec
 
 RETRYABLE: Final = TERMINAL - {TaskState.SUCCEEDED}
@@ -55,7 +54,7 @@ class Tasks:
         ids: Ids,
         sender: HttpSender,
         audit: Audit,
-        dispatch: Dispatch,
+        placing: Placing,
         users: UserRule = UserRule(),  # noqa: B008 - frozen
         containers: ContainerRule = ContainerRule(),  # noqa: B008 - frozen
         admit_workspace: Callable[[WorkspaceName], None] = lambda _workspace: None,
@@ -70,7 +69,7 @@ class Tasks:
         self._ids = ids
         self._sender = sender
         self._audit = audit
-        self.enqueue = Enqueue(dispatch, bus)
+        self.enqueue = Enqueue(placing, bus)
         """Stores a task that was prepared."""
         self._users = users
         self.admit_workspace = admit_workspace
