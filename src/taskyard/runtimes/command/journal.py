@@ -18,7 +18,7 @@ _MODE: Final = 0o600
 
 
 class Claim:
-    """The record of an attempt that is being started, open for its second line."""
+    """The record of an attempt that was started here, open for its next lines."""
 
     __slots__ = ("_fd",)
 
@@ -28,6 +28,10 @@ class Claim:
     def add(self, facts: Json) -> None:
         """Write what is known once it runs. Raises ``OSError``."""
         _write_line(self._fd, line(facts))
+
+    def end(self, ended: bytes) -> None:
+        """As :func:`add_end`. Raises ``OSError``."""
+        _write_end(self._fd, ended)
 
     def close(self) -> None:
         """Has to be called."""
@@ -59,7 +63,7 @@ def add_end(directory: str, ended: bytes) -> None:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
     fd = os.open(f"{directory}/{RECORD}", flags)
     try:
-        _write_line(fd, b'{"ended": %s}\n' % ended[:-1])
+        _write_end(fd, ended)
     finally:
         os.close(fd)
 
@@ -83,6 +87,10 @@ def read(directory: str) -> Json | None:
         except ValueError:
             break
     return record
+
+
+def _write_end(fd: int, ended: bytes) -> None:
+    _write_line(fd, b'{"ended": %s}\n' % ended[:-1])
 
 
 def _write_line(fd: int, text: bytes) -> None:

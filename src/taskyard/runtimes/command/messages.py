@@ -128,7 +128,9 @@ def begin_line(
     given = {name: value for name, value in work.env.items() if isinstance(value, str)}
     startable = not any(isinstance(value, SecretRef) for value in work.env.values())
     resources = assignment.resources
-    place = os.path.abspath(directory)  # noqa: PTH100 - hot path
+    place = str(directory)
+    if not place.startswith("/"):
+        place = os.path.abspath(place)  # noqa: PTH100 - a string is needed
     own = work_directory or place + "/work"
     identity = assignment.identity
     return encode(

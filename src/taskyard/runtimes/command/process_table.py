@@ -93,10 +93,7 @@ class ProcessTable:
         if claim is None:
             self.adopt(request)
             return
-        try:
-            self._begin(request, tree, claim)
-        finally:
-            claim.close()
+        self._begin(request, tree, claim)
 
     def _has_left(self, pid: int) -> bool:
         """Whether a process is in the cgroup of no attempt, where attempts have cgroups."""
@@ -109,6 +106,7 @@ class ProcessTable:
 
     def _begin(self, request: Json, tree: Tree, claim: journal.Claim) -> None:
         supervised = self._take_in(request, tree, request["log_limit_bytes"])
+        supervised.claim = claim
         output = supervised.output
         try:
             check_strict(request, supervised.confinement)
@@ -365,7 +363,7 @@ class ProcessTable:
             supervised.timeout.cancel()
         ended = line(supervised.ended())
         try:
-            journal.add_end(supervised.directory, ended)
+            supervised.record_end(ended)
         except OSError as error:
             log_error(f"attempt {supervised.attempt_id}: its end cannot be recorded: {error}")
         if not supervised.tree.close():

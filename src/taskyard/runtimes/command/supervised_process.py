@@ -6,6 +6,7 @@ import time
 from typing import Final
 
 from taskyard.core.signals import signal_name, signal_number
+from taskyard.runtimes.command import journal
 from taskyard.runtimes.command.output import Output
 from taskyard.runtimes.command.timers import Timer
 from taskyard.runtimes.processes import proc, terminating
@@ -64,6 +65,7 @@ class SupervisedProcess:
         "_usage",
         "attempt_id",
         "awaits_first",
+        "claim",
         "confinement",
         "directory",
         "exited",
@@ -93,6 +95,8 @@ class SupervisedProcess:
         self.handle: Json = {}
         self.confinement: Json | None = None
         """As whom and how limited it runs."""
+        self.claim: journal.Claim | None = None
+        """The record of its life, if it was started here."""
         self.exited = False
         """Whether the main process is gone."""
         self.over = False
@@ -242,6 +246,17 @@ class SupervisedProcess:
             "confinement": self.confinement,
             **self.output.finish(),
         }
+
+    def record_end(self, ended: bytes) -> None:
+        """Note how it ended. Raises ``OSError``."""
+        claim, self.claim = self.claim, None
+        if claim is None:
+            journal.add_end(self.directory, ended)
+            return
+        try:
+            claim.end(ended)
+        finally:
+            claim.close()
 
     def _outcome(self) -> tuple[str, str | None, str | None]:
         code = _exit_code(self._status)

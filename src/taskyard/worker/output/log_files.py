@@ -152,7 +152,7 @@ class LogFiles:
 
     def touch(self, attempt_id: AttemptId) -> None:
         """Wake those waiting for this attempt's output to grow."""
-        if _ID.fullmatch(attempt_id):
+        if self._watch.polling and _ID.fullmatch(attempt_id):
             self._watch.touch(self._root / attempt_id)
 
     def remove(self, attempt_id: AttemptId) -> None:
