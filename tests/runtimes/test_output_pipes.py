@@ -21,6 +21,7 @@ from taskyard.core import output_index
 from taskyard.core.ids import AttemptId, LeaseToken
 from taskyard.core.states import AttemptState
 from taskyard.runtimes.command import output as command_output
+from taskyard.runtimes.command import output_reader
 from taskyard.runtimes.command.messages import End
 from taskyard.runtimes.command.output import Output
 from taskyard.runtimes.command.output_reader import OutputReader
@@ -351,3 +352,29 @@ def test_commands_get_the_usual_limit_of_descriptors() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines() == ["(300, 300)", "(200, 300)", "(300, 300)"]
+
+
+def test_without_signals_the_order_is_a_guess(
+    tmp_path: Path, null: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system has none; all else is the same."""
+
+    def refuse() -> None:
+        raise OSError(38, "not implemented")
+
+    monkeypatch.setattr(output_reader, "WriteSignals", refuse)
+    with DefaultSelector() as selector:
+        reader = OutputReader(selector, Timers())
+        output = Output(str(tmp_path), 1 << 20, reader, null)
+        with output.opened(None, merge=False) as (out, err):
+            for end in (out, err, out, err):
+                os.write(end, b"1\n")
+        assert len(selector.get_map()) == 2
+        for key, events in selector.select(1):
+            key.data(events)
+        output.look()
+        sizes = output.finish()
+        reader.close()
+    assert [sizes[name]["stored_bytes"] for name in ("stdout", "stderr")] == [4, 4]
+    index = (tmp_path / "order").read_bytes()
+    assert [(one.stream, one.size_bytes) for one in output_index.decode(index)] == [(1, 4), (2, 4)]
