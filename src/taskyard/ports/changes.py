@@ -17,7 +17,7 @@ from taskyard.core.states import TaskState
 
 LogPosition = NewType("LogPosition", str)
 """Opaque, and meaningful to every control plane of the database."""
-KEPT_S: Final = 120.0
+KEPT_S: Final = 60.0
 """How long commits are kept at least. Who is behind by more has missed some."""
 
 Counts = dict[tuple[WorkspaceName, TaskState], int]

@@ -149,6 +149,9 @@ class Quiet:
     def listen(self, _listener: object) -> None:
         """A bus that is silent."""
 
+    def hear_own(self, _listener: object) -> None:
+        """The same."""
+
 
 class World:
     """The service on a real store."""

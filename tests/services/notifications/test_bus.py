@@ -6,12 +6,14 @@ from contextlib import AsyncExitStack
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from msgspec.structs import replace
 
 from taskyard.core.changes import Change
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.states import TaskState
+from taskyard.services.notifications import bus as bus_module
 from taskyard.services.notifications.bus import WOKEN_AT_ONCE, Bus, Gap, Subscription
 
 pytestmark = pytest.mark.anyio
@@ -233,3 +235,67 @@ async def test_subscribers_that_wait_to_be_woken_may_leave() -> None:
     with anyio.fail_after(5):
         while bus._drowsy:
             await checkpoint()
+
+
+async def test_where_there_is_a_feed_publishing_announces_nothing() -> None:
+    """But those who wait for the end of a task are woken by what this process commits."""
+    bus = Bus(fed=True)
+    heard: list[Change] = []
+    own: list[Change] = []
+    bus.listen(heard.extend)
+    bus.hear_own(own.extend)
+    began, ended = change(1), replace(change(2), state=TaskState.SUCCEEDED)
+    waiting = bus.changed(began.task_id)
+    bus.publish([began])
+    assert not waiting.is_set()
+    bus.publish([ended])
+    assert waiting.is_set()
+    assert (heard, own) == ([], [began, ended])
+    bus.announce([began, ended])
+    assert (heard, own) == ([began, ended], [began, ended])
+
+
+async def test_nobody_hears_own_changes_twice_without_a_feed() -> None:
+    """There, publishing announces them."""
+    bus = Bus()
+    own: list[Change] = []
+    bus.hear_own(own.extend)
+    bus.publish([change(1)])
+    assert own == []
+
+
+async def test_who_waits_where_there_is_a_feed_looks_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a while, whatever was missed; those who listen are told so."""
+    monkeypatch.setattr(bus_module, "LOOK_AGAIN_S", 0.01)
+    bus = Bus(fed=True)
+    looks = 0
+
+    async def look() -> str | None:
+        nonlocal looks
+        looks += 1
+        return "found" if looks == 3 else None
+
+    with anyio.fail_after(5):
+        assert await bus.wait_for(TaskId("t1"), look) == "found"
+
+
+async def test_what_was_missed_is_told_to_everybody() -> None:
+    """Waiters are woken, subscribers have a gap, and a listener that fails holds up nobody."""
+    bus = Bus(fed=True)
+    told: list[str] = []
+
+    def fail() -> None:
+        raise RuntimeError
+
+    bus.listen(lambda _changes: None, fail)
+    stop = bus.listen(lambda _changes: None, lambda: told.append("one"))
+    waiting = bus.changed(TaskId("t1"))
+    async with bus.subscribe() as wide, bus.subscribe(task_id=TaskId("t1")) as narrow:
+        bus.missed()
+        assert await take(wide, 1) == await take(narrow, 1) == [Gap(1)]
+    assert waiting.is_set()
+    stop()
+    bus.missed()
+    assert told == ["one"]

@@ -78,6 +78,7 @@ class Calls:
         """Where there is a feed, a call may have ended before its submit returns."""
         self._bus = bus
         bus.listen(self._on_changes)
+        bus.hear_own(self._on_changes)
 
     def prepare(
         self, caller: Caller, key: str, request: CallRequest, *, version: int | None = None

@@ -26,6 +26,7 @@ from msgspec import Struct
 from taskyard.core.changes import Change
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import GroupName, TaskId, WorkspaceName
+from taskyard.core.states import TERMINAL
 
 LOOK_AGAIN_S: Final = 5.0
 """How long a waiter trusts that it is woken, where others announce what they committed."""
@@ -127,6 +128,7 @@ class Bus:
         self.fed = fed
         self._listeners: list[Listener] = []
         self._on_missed: list[Callable[[], None]] = []
+        self._own: list[Listener] = []
         self._wide: dict[WorkspaceName | None, set[Subscription]] = {}
         """Subscribers to many tasks, by workspace; None for those of all."""
         self._drowsy: dict[WorkspaceName | None, dict[Subscription, None]] = {}
@@ -138,9 +140,19 @@ class Bus:
         self._closed = False
 
     def publish(self, changes: Sequence[Change]) -> None:
-        """Announce what was committed here; where there is a feed, that does. Never raises."""
+        """Announce what was committed here; where there is a feed, that does. Never raises.
+
+        Even then those who wait for the end of a task need not wait for the feed as well: they
+        depend on no order, and look at what is stored.
+        """
         if not self.fed:
             self.announce(changes)
+            return
+        for listener in self._own:
+            self._tell(listener, changes)
+        for change in changes:
+            if change.state in TERMINAL:
+                self._wake_waiters(change.task_id)
 
     def announce(self, changes: Sequence[Change]) -> None:
         """Announce committed changes, in order. Never waits and never raises.
@@ -148,15 +160,19 @@ class Bus:
         A listener that raises is reported in the log; everybody else still hears.
         """
         for listener in tuple(self._listeners):
-            try:
-                listener(changes)
-            except Exception:
-                log.exception("bus_listener_failed", listener=repr(listener))
+            self._tell(listener, changes)
         if self._wide:
             self._tell_wide(changes)
         if self._narrow or self._events:
             for change in changes:
                 self._tell_task(change)
+
+    @staticmethod
+    def _tell(listener: Listener, changes: Sequence[Change]) -> None:
+        try:
+            listener(changes)
+        except Exception:
+            log.exception("bus_listener_failed", listener=repr(listener))
 
     def missed(self) -> None:
         """Have everybody look at what is stored: changes were missed. Never raises."""
@@ -208,9 +224,19 @@ class Bus:
         for subscription in self._narrow.get(change.task_id, ()):
             if subscription._offer((change,)):  # noqa: SLF001 - the bus fills its subscriptions
                 subscription._rouse()  # noqa: SLF001 - as above
-        event = self._events.pop(change.task_id, None)
+        self._wake_waiters(change.task_id)
+
+    def _wake_waiters(self, task_id: TaskId) -> None:
+        event = self._events.pop(task_id, None)
         if event is not None:
             event.set()
+
+    def hear_own(self, listener: Listener) -> None:
+        """Call this with what this process commits where a feed announces, before the feed does.
+
+        It hears the same once more by the feed, if it listens, and perhaps what came before later.
+        """
+        self._own.append(listener)
 
     def listen(
         self, listener: Listener, missed: Callable[[], None] = _nothing
