@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from fakes.leadership import MemoryLeadership, real_now
 from fakes.model import ModelStore
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.attempts import Attempt, Report, ran_s
 from taskyard.core.changes import Change, Event
 from taskyard.core.cron import CatchUp
@@ -150,11 +151,17 @@ class MemoryTasks:
         )
 
     async def delete(
-        self, workspace: WorkspaceName, task_ids: Sequence[TaskId], now: Instant
+        self,
+        workspace: WorkspaceName,
+        task_ids: Sequence[TaskId],
+        now: Instant,
+        audit: Sequence[AuditEntry] = (),
     ) -> tuple[list[AttemptId], list[Change]]:
         """See the port."""
         await checkpoint()
-        return self._model.delete(workspace, task_ids, now)
+        answer = self._model.delete(workspace, task_ids, now)
+        self._model.audit += audit
+        return answer
 
     async def inline_output(self, attempt_id: AttemptId, stream: str) -> bytes | None:
         """See the port."""
@@ -210,9 +217,12 @@ class MemoryGroups:
         paused: bool | None = None,
         concurrency_limit: int | None = None,
         clear_limit: bool = False,
+        audit: AuditEntry | None = None,
     ) -> GroupRecord:
         """See the port."""
         await checkpoint()
+        if audit is not None:
+            self._model.audit.append(audit)
         old = self._record(workspace, name)
         limit = concurrency_limit if concurrency_limit is not None else old.concurrency_limit
         self._model.settings[workspace, name] = GroupRecord(
@@ -223,9 +233,13 @@ class MemoryGroups:
         )
         return self._record(workspace, name)
 
-    async def set_workspace_limit(self, workspace: WorkspaceName, limit: int | None) -> None:
+    async def set_workspace_limit(
+        self, workspace: WorkspaceName, limit: int | None, audit: AuditEntry | None = None
+    ) -> None:
         """See the port."""
         await checkpoint()
+        if audit is not None:
+            self._model.audit.append(audit)
         self._workspaces.pop(workspace, None)
         if limit is not None:
             self._workspaces[workspace] = limit
@@ -353,10 +367,15 @@ class MemoryDispatch:
         await checkpoint()
         return [self._model.workers[name] for name in sorted(self._model.workers)]
 
-    async def set_draining(self, worker_id: WorkerId, *, draining: bool) -> WorkerRecord:
+    async def set_draining(
+        self, worker_id: WorkerId, *, draining: bool, audit: AuditEntry | None = None
+    ) -> WorkerRecord:
         """See the port."""
         await checkpoint()
-        return self._model.set_draining(worker_id, draining=draining)
+        record = self._model.set_draining(worker_id, draining=draining)
+        if audit is not None:
+            self._model.audit.append(audit)
+        return record
 
     async def running(self) -> list[Running]:
         """See the port."""

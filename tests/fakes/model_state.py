@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 from msgspec.structs import replace
 
 from fakes.leadership import real_now
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.access.redaction import redact_text
 from taskyard.core.attempts import Attempt, Ended
 from taskyard.core.changes import Change, Event
@@ -50,6 +51,8 @@ class ModelState:
         self.store_now: Callable[[], Instant] = real_now
         """The store's own clock."""
         self.settings: dict[tuple[WorkspaceName, GroupName], GroupRecord] = {}
+        self.audit: list[AuditEntry] = []
+        """What was stored along with what it tells of."""
         self.last_seq = 0
 
     def restart(self) -> None:

@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.availability import RuntimeStatus
 from taskyard.core.changes import Change
@@ -220,8 +221,13 @@ class DispatchStore(Protocol):
         """All workers ever joined and not forgotten."""
         ...
 
-    async def set_draining(self, worker_id: WorkerId, *, draining: bool) -> WorkerRecord:
-        """Have a worker take nothing new, or let it again. Raises ``NotFound``."""
+    async def set_draining(
+        self, worker_id: WorkerId, *, draining: bool, audit: AuditEntry | None = None
+    ) -> WorkerRecord:
+        """Have a worker take nothing new, or let it again; told by ``audit`` if it is given.
+
+        Raises ``NotFound``.
+        """
         ...
 
     async def running(self) -> list[Running]:

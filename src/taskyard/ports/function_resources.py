@@ -5,6 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.changes import Change
 from taskyard.core.functions.functions import FunctionId
 from taskyard.core.functions.invocations import Allowance, CallCounts, Invocation, InvocationView
@@ -28,7 +29,12 @@ class NewInvocation(Struct, frozen=True):
 class FunctionResourceStore(Protocol):
     """Endpoints, triggers, schedules, tags, nodes, builds. Raises as the store ports do."""
 
-    async def add(self, entry: FunctionResource, due_at: Instant | None = None) -> None:
+    async def add(
+        self,
+        entry: FunctionResource,
+        due_at: Instant | None = None,
+        audit: AuditEntry | None = None,
+    ) -> None:
         """Store a new entry; ``due_at`` is when a schedule fires.
 
         Raises ``Conflict`` if the workspace has one of this kind with its id.
@@ -73,7 +79,7 @@ class FunctionResourceStore(Protocol):
         """
         ...
 
-    async def remove(self, entry: FunctionResource) -> None:
+    async def remove(self, entry: FunctionResource, audit: AuditEntry | None = None) -> None:
         """Forget an entry; one that is not there is forgotten already."""
         ...
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.access.work_identity import SERVER, Identity, Sandbox
 from taskyard.core.functions.functions import (
     BuildState,
@@ -66,12 +67,18 @@ class FunctionStore(Protocol):
         function_id: FunctionId,
         change: FunctionChange,
         now: Instant,
+        audit: AuditEntry | None = None,
     ) -> Function:
         """Raises ``NotFound``, also for deleted ones, ``Conflict`` if the new name is taken."""
         ...
 
     async def set_deleted(
-        self, workspace: WorkspaceName, function_id: FunctionId, deleted: bool, now: Instant
+        self,
+        workspace: WorkspaceName,
+        function_id: FunctionId,
+        deleted: bool,
+        now: Instant,
+        audit: AuditEntry | None = None,
     ) -> Function:
         """Delete or restore; restoring one that is not deleted changes nothing.
 
@@ -79,7 +86,7 @@ class FunctionStore(Protocol):
         """
         ...
 
-    async def add_version(self, version: Version) -> Version:
+    async def add_version(self, version: Version, audit: AuditEntry | None = None) -> Version:
         """Store a version under the next number (its own is ignored).
 
         Raises ``NotFound``, also for deleted functions.

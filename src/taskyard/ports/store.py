@@ -12,6 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
 from taskyard.core.cron import CatchUp
@@ -171,9 +172,15 @@ class TaskStore(Protocol):
         ...
 
     async def delete(
-        self, workspace: WorkspaceName, task_ids: Sequence[TaskId], now: Instant
+        self,
+        workspace: WorkspaceName,
+        task_ids: Sequence[TaskId],
+        now: Instant,
+        audit: Sequence[AuditEntry] = (),
     ) -> tuple[list[AttemptId], list[Change]]:
         """Remove ended tasks with all that belongs to them; answers whose logs to delete.
+
+        The entries of ``audit`` are stored along with it.
 
         Raises ``NotFound``, or ``IllegalTransition`` if one has not ended; then none is removed.
         """

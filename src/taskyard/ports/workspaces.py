@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.ids import (
     GroupName,
     WorkspaceName,
@@ -23,6 +24,11 @@ class GroupRecord(Struct, frozen=True):
     concurrency_limit: int | None = None
     counts: dict[str, int] = {}
     """By state; states without tasks are left out."""
+
+    @property
+    def settings(self) -> str:
+        """As the audit trail tells them."""
+        return f"paused={self.paused} concurrency_limit={self.concurrency_limit}"
 
 
 class GroupStore(Protocol):
@@ -46,11 +52,17 @@ class GroupStore(Protocol):
         paused: bool | None = None,
         concurrency_limit: int | None = None,
         clear_limit: bool = False,
+        audit: AuditEntry | None = None,
     ) -> GroupRecord:
-        """Change what is given, keep the rest."""
+        """Change what is given, keep the rest.
+
+        ``audit`` is stored along with it, with the settings as they are then as its detail.
+        """
         ...
 
-    async def set_workspace_limit(self, workspace: WorkspaceName, limit: int | None) -> None:
+    async def set_workspace_limit(
+        self, workspace: WorkspaceName, limit: int | None, audit: AuditEntry | None = None
+    ) -> None:
         """Attempts of this workspace that may run at once; None for no limit."""
         ...
 
@@ -94,6 +106,8 @@ class MaintenanceStore(Protocol):
         """As it is."""
         ...
 
-    async def put(self, *, is_on: bool, now: Instant) -> MaintenanceRecord:
+    async def put(
+        self, *, is_on: bool, now: Instant, audit: AuditEntry | None = None
+    ) -> MaintenanceRecord:
         """Set it; setting it to what it is changes nothing. Answers with what it is then."""
         ...

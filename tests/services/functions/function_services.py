@@ -133,6 +133,11 @@ class Quiet:
         """An audit entry."""
         self.heard.append(str(words[1]))
 
+    def entry(self, *words: object, detail: str | None = None) -> None:
+        """One that is stored along with what it tells."""
+        del detail
+        self.heard.append(str(words[1]))
+
     async def set_group(self, _workspace: str, name: str, *, paused: bool) -> None:
         """A group's pause."""
         self.paused[name] = paused

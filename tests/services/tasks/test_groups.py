@@ -29,7 +29,7 @@ async def test_settings_change_one_by_one(world: World) -> None:
     assert (record.paused, record.concurrency_limit) == (True, 3)
     record = await world.groups.set(CALLER, MAIL, clear_limit=True)
     assert (record.paused, record.concurrency_limit) == (True, None)
-    assert [entry.action for entry in world.trail.entries] == ["group.set"] * 3
+    assert [entry.action for entry in world.store.model.audit] == ["group.set"] * 3
 
 
 async def test_groups_are_those_with_tasks_or_settings(world: World) -> None:

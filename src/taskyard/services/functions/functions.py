@@ -9,7 +9,7 @@ from typing import Final
 
 import anyio
 
-from taskyard.core.access.principals import Caller, Role
+from taskyard.core.access.principals import AuditEntry, Caller, Role
 from taskyard.core.errors import Conflict, InvalidInput, NotFound, TaskyardError
 from taskyard.core.functions.functions import BuildState, Function, FunctionId, Version
 from taskyard.core.functions.resources import new_id
@@ -209,11 +209,11 @@ class Functions:
                 created_by=caller.actor,
                 image=deployment.image,
                 credentials=deployment.credentials,
-            )
+            ),
+            self._audit.entry(caller, "function.deploy", name),
         )
         if version.image:
             self._images.add((version.function_id, version.number))
-        await self._audit.done(caller, "function.deploy", name, f"version {version.number}")
         self._builds.enqueue(caller.workspace, version)
         function = self._know(await self._store.function(caller.workspace, known.id))
         return function, version
@@ -231,11 +231,13 @@ class Functions:
             check_limits(change.limits)
         return await self._changed(function, change)
 
-    async def _changed(self, function: Function, change: FunctionChange) -> Function:
+    async def _changed(
+        self, function: Function, change: FunctionChange, audit: AuditEntry | None = None
+    ) -> Function:
         self._forget(function)
         try:
             new = await self._store.change(
-                function.workspace, function.id, change, self._clock.now()
+                function.workspace, function.id, change, self._clock.now(), audit
             )
         except TaskyardError:
             self._know(function)
@@ -256,9 +258,10 @@ class Functions:
         is_lost = bool(version.image) and not await self._version_builder.is_made(version)
         if version.state is not BuildState.READY or is_lost:
             raise Conflict(f"version {number} is {version.state.value}; deploy it again")
-        await self._audit.done(caller, "function.rollback", function.name, f"to {number}")
         change = FunctionChange(live_version=number, language=version.language)
-        return await self._changed(function, change)
+        told = f"to {number}"
+        entry = self._audit.entry(caller, "function.rollback", function.name, detail=told)
+        return await self._changed(function, change, entry)
 
     async def _before(self, function: Function) -> int:
         before = function.live_version
@@ -274,11 +277,11 @@ class Functions:
         """
         require(caller, Role.WRITE)
         function = self.find(caller.workspace, key)
-        new = await self._changed(function, FunctionChange(paused=paused))
+        action = "function.pause" if paused else "function.resume"
+        entry = self._audit.entry(caller, action, function.name)
+        new = await self._changed(function, FunctionChange(paused=paused), entry)
         await self._groups.set_group(caller.workspace, new.group, paused=paused)
         await self._dispatch.limits_changed()
-        action = "function.pause" if paused else "function.resume"
-        await self._audit.done(caller, action, function.name)
         return new
 
     async def delete(self, caller: Caller, key: str) -> None:
@@ -289,8 +292,8 @@ class Functions:
         require(caller, Role.WRITE)
         function = self.find(caller.workspace, key)
         self._forget(function)
-        await self._store.set_deleted(caller.workspace, function.id, True, self._clock.now())
-        await self._audit.done(caller, "function.delete", function.name, function.id)
+        entry = self._audit.entry(caller, "function.delete", function.name, detail=str(function.id))
+        await self._store.set_deleted(caller.workspace, function.id, True, self._clock.now(), entry)
         waiting = frozenset({TaskState.QUEUED, TaskState.SCHEDULED, TaskState.RETRYING})
         while True:
             page = await self._task_store.list_tasks(
@@ -312,10 +315,10 @@ class Functions:
         See :meth:`deleted_id` for its name.
         """
         require(caller, Role.WRITE)
+        entry = self._audit.entry(caller, "function.restore", detail=function_id)
         new = await self._store.set_deleted(
-            caller.workspace, FunctionId(function_id), False, self._clock.now()
+            caller.workspace, FunctionId(function_id), False, self._clock.now(), entry
         )
-        await self._audit.done(caller, "function.restore", new.name, new.id)
         return self._know(new)
 
     async def deleted_id(self, caller: Caller, key: str) -> str:

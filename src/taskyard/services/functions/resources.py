@@ -52,9 +52,9 @@ class FunctionResources:
         require(caller, Role.WRITE)
         if isinstance(entry, Trigger):
             self._triggers.follow(entry.function_id)
-        await self._store.add(entry, self._due_at(entry))
+        audit = self._audit.entry(caller, f"{_word(entry)}.create", entry.id)
+        await self._store.add(entry, self._due_at(entry), audit)
         self._triggers.schedules_changed()
-        await self._audit.done(caller, f"{_word(entry)}.create", entry.id)
 
     async def get(self, caller: Caller, kind: type[T], entry_id: str) -> T:
         """Raises ``NotFound``."""
@@ -112,8 +112,9 @@ class FunctionResources:
     async def remove(self, caller: Caller, entry: FunctionResource) -> None:
         """Forget one of the caller's entries. Raises ``NotAllowed``."""
         require(caller, Role.WRITE)
-        await self._store.remove(entry)
-        await self._audit.done(caller, f"{_word(entry)}.delete", entry.id)
+        await self._store.remove(
+            entry, self._audit.entry(caller, f"{_word(entry)}.delete", entry.id)
+        )
 
     async def delete_function(self, caller: Caller, function: Function) -> None:
         """Delete a function and, permanently, its resources. Raises as ``Functions.delete``."""

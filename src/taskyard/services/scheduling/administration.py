@@ -64,9 +64,9 @@ class Workers:
         except NotAllowed as error:
             await self._audit.not_allowed(caller, error, action, worker_id)
             raise
-        stored = await self._store.set_draining(worker_id, draining=draining)
+        entry = self._audit.entry(caller, action, worker_id, workspace=INSTALLATION)
+        stored = await self._store.set_draining(worker_id, draining=draining, audit=entry)
         self._dispatch.drained(worker_id, draining=draining)
-        await self._audit.done(caller, action, worker_id, workspace=INSTALLATION)
         for record, free in self._dispatch.workers():
             if record.id == worker_id:
                 return record, free
@@ -107,9 +107,9 @@ class Maintenance:
             await self._audit.not_allowed(caller, error, action)
             raise
         self.forget()
-        record = await self._store.put(is_on=is_on, now=self._clock.now())
+        entry = self._audit.entry(caller, action, "", workspace=INSTALLATION)
+        record = await self._store.put(is_on=is_on, now=self._clock.now(), audit=entry)
         self.forget()
-        await self._audit.done(caller, action, "", workspace=INSTALLATION)
         return record
 
 

@@ -47,10 +47,9 @@ class Groups:
             paused=paused,
             concurrency_limit=concurrency_limit,
             clear_limit=clear_limit,
+            audit=self._audit.entry(caller, "group.set", name),
         )
         await self._dispatch.limits_changed()
-        settings = f"paused={record.paused} concurrency_limit={record.concurrency_limit}"
-        await self._audit.done(caller, "group.set", name, settings)
         return record
 
     async def workspace_limit(self, caller: Caller) -> int | None:
@@ -62,9 +61,10 @@ class Groups:
         """Raises ``NotAllowed`` or ``InvalidInput``."""
         require(caller, Role.ADMIN)
         _check_limit(limit)
-        await self._store.set_workspace_limit(caller.workspace, limit)
+        where = caller.workspace
+        entry = self._audit.entry(caller, "workspace.limit", where, detail=str(limit))
+        await self._store.set_workspace_limit(where, limit, entry)
         await self._dispatch.limits_changed()
-        await self._audit.done(caller, "workspace.limit", caller.workspace, str(limit))
 
 
 def _check_limit(limit: int | None) -> None:

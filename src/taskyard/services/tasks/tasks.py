@@ -296,13 +296,12 @@ class Tasks:
         Raises ``NotFound``, ``NotAllowed``, ``IllegalTransition`` if one has not ended.
         """
         require(caller, Role.WRITE)
+        entries = [self._audit.entry(caller, "task.delete", task_id) for task_id in task_ids]
         attempt_ids, changes = await self._store.delete(
-            caller.workspace, task_ids, self._clock.now()
+            caller.workspace, task_ids, self._clock.now(), entries
         )
         self._bus.publish(changes)
         await self._logs.delete(attempt_ids)
-        for task_id in task_ids:
-            await self._audit.done(caller, "task.delete", task_id)
 
     async def wait(self, caller: Caller, task_id: TaskId, timeout_s: float) -> Task:
         """The task once it has ended, or as it is after ``timeout_s``. Raises ``NotFound``."""

@@ -252,6 +252,12 @@ def append_audit(connection: Connection, entry: AuditEntry, kept: int = AUDIT_KE
     return int(number)
 
 
+def append_given(connection: Connection, entry: AuditEntry | None) -> None:
+    """Add an audit entry inside a transaction, if there is one."""
+    if entry is not None:
+        append_audit(connection, entry)
+
+
 def _token(row: Sequence[Any]) -> Token:
     return Token(
         id=row[0],

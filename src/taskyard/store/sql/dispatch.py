@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.availability import RuntimeStatus
 from taskyard.core.changes import Cached, Change
@@ -36,6 +37,7 @@ from taskyard.ports.dispatching import (
     WorkerLease,
     WorkerRecord,
 )
+from taskyard.store.sql.access import append_given
 from taskyard.store.sql.connection import Connection, Row
 from taskyard.store.sql.leadership import check_term
 from taskyard.store.sql.parking import guarded, put_aside
@@ -300,7 +302,9 @@ class SqlDispatch(Repository):
         return readable(_worker_of, rows)
 
     @writes
-    async def set_draining(self, worker_id: WorkerId, *, draining: bool) -> WorkerRecord:
+    async def set_draining(
+        self, worker_id: WorkerId, *, draining: bool, audit: AuditEntry | None = None
+    ) -> WorkerRecord:
         """See the port."""
 
         def write(connection: Connection) -> WorkerRecord:
@@ -309,6 +313,7 @@ class SqlDispatch(Repository):
             if row is None:
                 raise NotFound("worker", worker_id)
             self._session.counts.outdate(Cached.WORKERS)
+            append_given(connection, audit)
             return _worker_of(row)
 
         return await self._session.write_urgently(write)

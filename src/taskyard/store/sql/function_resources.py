@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.changes import Cached
 from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.functions.functions import FunctionId
@@ -12,6 +13,7 @@ from taskyard.core.functions.resources import FunctionResource, Schedule, Trigge
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.dispatching import ParkedKind
+from taskyard.store.sql.access import append_given
 from taskyard.store.sql.connection import Connection
 from taskyard.store.sql.locks import lock_name
 from taskyard.store.sql.parking import put_aside, readmit, reason_of
@@ -25,7 +27,12 @@ class SqlFunctionResources(Repository):
     """Implements ``ports.function_resources.FunctionResourceStore``."""
 
     @writes
-    async def add(self, entry: FunctionResource, due_at: Instant | None = None) -> None:
+    async def add(
+        self,
+        entry: FunctionResource,
+        due_at: Instant | None = None,
+        audit: AuditEntry | None = None,
+    ) -> None:
         """See the port."""
         values = _values(entry, due_at)
 
@@ -36,6 +43,7 @@ class SqlFunctionResources(Repository):
                 # Calls that are stored meanwhile either know of it, or are there to be found.
                 lock_name(connection, "calls", entry.function_id)
                 connection.execute("endpoints.unsettle", values)
+            append_given(connection, audit)
             self._session.counts.outdate(Cached.SCHEDULES)
 
         await self._session.write(write)
@@ -113,12 +121,13 @@ class SqlFunctionResources(Repository):
         await self._session.write(write)
 
     @writes
-    async def remove(self, entry: FunctionResource) -> None:
+    async def remove(self, entry: FunctionResource, audit: AuditEntry | None = None) -> None:
         """See the port."""
         values = _values(entry, None)
 
         def write(connection: Connection) -> None:
             connection.execute("endpoints.delete_entry", values)
+            append_given(connection, audit)
             readmit(connection, values["kind"], entry.id)
 
         await self._session.write(write)

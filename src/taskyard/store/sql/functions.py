@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.changes import Cached
 from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.functions.functions import (
@@ -20,6 +21,7 @@ from taskyard.core.functions.functions import (
 from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.functions import FunctionChange
+from taskyard.store.sql.access import append_audit, append_given
 from taskyard.store.sql.connection import Connection, Row
 from taskyard.store.sql.locks import lock_function, lock_name
 from taskyard.store.sql.rows import readable, text
@@ -93,6 +95,7 @@ class SqlFunctions(Repository):
         function_id: FunctionId,
         change: FunctionChange,
         now: Instant,
+        audit: AuditEntry | None = None,
     ) -> Function:
         """See the port."""
 
@@ -109,6 +112,7 @@ class SqlFunctions(Repository):
                 lock_name(connection, "function", workspace, new.name)
                 _check_free(connection, new)
             _update(connection, new)
+            append_given(connection, audit)
             self._session.counts.outdate(Cached.FUNCTIONS)
             return new
 
@@ -116,7 +120,12 @@ class SqlFunctions(Repository):
 
     @writes
     async def set_deleted(
-        self, workspace: WorkspaceName, function_id: FunctionId, deleted: bool, now: Instant
+        self,
+        workspace: WorkspaceName,
+        function_id: FunctionId,
+        deleted: bool,
+        now: Instant,
+        audit: AuditEntry | None = None,
     ) -> Function:
         """See the port."""
 
@@ -130,13 +139,15 @@ class SqlFunctions(Repository):
                 lock_name(connection, "function", workspace, new.name)
                 _check_free(connection, new)
             _update(connection, new)
+            if audit is not None:
+                append_audit(connection, replace(audit, target=new.name))
             self._session.counts.outdate(Cached.FUNCTIONS)
             return new
 
         return await self._session.write_urgently(write)
 
     @writes
-    async def add_version(self, version: Version) -> Version:
+    async def add_version(self, version: Version, audit: AuditEntry | None = None) -> Version:
         """See the port."""
 
         def write(connection: Connection) -> Version:
@@ -163,6 +174,8 @@ class SqlFunctions(Repository):
                     new.credentials,
                 ),
             )
+            if audit is not None:
+                append_audit(connection, replace(audit, detail=f"version {new.number}"))
             self._session.counts.outdate(Cached.FUNCTIONS)
             return new
 

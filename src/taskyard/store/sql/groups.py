@@ -1,8 +1,12 @@
 """Settings of groups and workspaces, on SQLite."""
 
+from msgspec import structs
+
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.changes import Cached
 from taskyard.core.ids import GroupName, WorkspaceName
 from taskyard.ports.workspaces import GroupRecord
+from taskyard.store.sql.access import append_audit, append_given
 from taskyard.store.sql.connection import Connection
 from taskyard.store.sql.locks import lock_name
 from taskyard.store.sql.transactions import Repository, writes
@@ -41,6 +45,7 @@ class SqlGroups(Repository):
         paused: bool | None = None,
         concurrency_limit: int | None = None,
         clear_limit: bool = False,
+        audit: AuditEntry | None = None,
     ) -> GroupRecord:
         """See the port."""
 
@@ -58,17 +63,23 @@ class SqlGroups(Repository):
                 },
             )
             self._session.counts.outdate(Cached.LIMITS)
-            return record_of(connection, workspace, name)
+            new = record_of(connection, workspace, name)
+            if audit is not None:
+                append_audit(connection, structs.replace(audit, detail=new.settings))
+            return new
 
         return await self._session.write_urgently(write)
 
     @writes
-    async def set_workspace_limit(self, workspace: WorkspaceName, limit: int | None) -> None:
+    async def set_workspace_limit(
+        self, workspace: WorkspaceName, limit: int | None, audit: AuditEntry | None = None
+    ) -> None:
         """See the port."""
         parameters = {"name": workspace, "concurrency_limit": limit}
 
         def write(connection: Connection) -> None:
             connection.execute("groups.put_workspace", parameters)
+            append_given(connection, audit)
             self._session.counts.outdate(Cached.LIMITS)
 
         await self._session.write_urgently(write)

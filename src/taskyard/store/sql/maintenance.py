@@ -1,8 +1,10 @@
 """The maintenance switch, on SQLite."""
 
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.changes import Cached
 from taskyard.core.instants import Instant
 from taskyard.ports.workspaces import MaintenanceRecord
+from taskyard.store.sql.access import append_given
 from taskyard.store.sql.connection import Connection
 from taskyard.store.sql.transactions import Repository, writes
 
@@ -15,12 +17,15 @@ class SqlMaintenance(Repository):
         return await self._session.read(_read)
 
     @writes
-    async def put(self, *, is_on: bool, now: Instant) -> MaintenanceRecord:
+    async def put(
+        self, *, is_on: bool, now: Instant, audit: AuditEntry | None = None
+    ) -> MaintenanceRecord:
         """See the port."""
 
         def write(connection: Connection) -> MaintenanceRecord:
             parameters = {"is_on": int(is_on), "changed_at": now}
             connection.execute("maintenance.put_maintenance", parameters)
+            append_given(connection, audit)
             self._session.counts.outdate(Cached.MAINTENANCE)
             return _read(connection)
 

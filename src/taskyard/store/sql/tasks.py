@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from taskyard.core.access.principals import AuditEntry
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change, Event
 from taskyard.core.cron import CatchUp
@@ -16,6 +17,7 @@ from taskyard.core.states import TERMINAL, WAITING, Reason, TaskEvent, TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import Placement
 from taskyard.ports.store import CancelOutcome, Submitted, TaskPage, TaskQuery
+from taskyard.store.sql.access import append_audit
 from taskyard.store.sql.connection import Connection
 from taskyard.store.sql.locks import lock_tasks
 from taskyard.store.sql.rows import UNREADABLE, attempt_of, shown_task, text
@@ -242,7 +244,11 @@ class SqlTasks(Repository):
 
     @writes
     async def delete(
-        self, workspace: WorkspaceName, task_ids: Sequence[TaskId], now: Instant
+        self,
+        workspace: WorkspaceName,
+        task_ids: Sequence[TaskId],
+        now: Instant,
+        audit: Sequence[AuditEntry] = (),
     ) -> tuple[list[AttemptId], list[Change]]:
         """See the port."""
 
@@ -261,6 +267,8 @@ class SqlTasks(Repository):
             changes = [_unmoved(task, "deleted", now) for task in tasks]
             for change in changes:
                 self._session.counts.announce(change)
+            for entry in audit:
+                append_audit(connection, entry)
             return attempts, changes
 
         return await self._session.write_urgently(write)

@@ -19,7 +19,7 @@ SELECT count(DISTINCT group_number) FROM job_group_words
 WHERE workspace = :workspace AND word IN (SELECT jsonb_array_elements_text(:words::text::jsonb));
 
 -- name: due_jobs
--- Those that nobody else is starting at this moment.
+-- Whoever changes one of them at this moment is waited for: what is due afterwards is started.
 SELECT {job}
 FROM jobs WHERE next_at IS NOT NULL AND next_at <= :now ORDER BY next_at LIMIT :limit
-FOR NO KEY UPDATE SKIP LOCKED;
+FOR NO KEY UPDATE;
