@@ -157,7 +157,7 @@ async def test_a_drained_worker_takes_nothing_new(world: World) -> None:
     await world.workers.undrain(OPERATOR, worker.id)
     await world.complete()
     assert worker.assigned[-1].task_id == second.id
-    assert [(one.action, one.target) for one in world.trail.entries] == [
+    assert [(one.action, one.target) for one in world.store.model.audit] == [
         ("worker.drain", "w1"),
         ("worker.undrain", "w1"),
     ]
@@ -208,7 +208,7 @@ async def test_draining_needs_a_role_and_a_worker(world: World) -> None:
     for caller in (READER, CALLER, watching):
         with pytest.raises(NotAllowed, match="installation role operate"):
             await world.workers.drain(caller, WorkerId("w1"))
-    assert [(one.actor, one.action, one.outcome) for one in world.trail.entries] == [
+    assert [(one.actor, one.action, one.outcome) for one in world.store.model.audit] == [
         (caller.actor, "worker.drain", "refused") for caller in (READER, CALLER, watching)
     ]
     with pytest.raises(NotFound):
