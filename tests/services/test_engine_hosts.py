@@ -161,7 +161,7 @@ async def test_a_drained_worker_takes_nothing_new(world: World) -> None:
         ("worker.drain", "w1"),
         ("worker.undrain", "w1"),
     ]
-    assert {one.workspace for one in world.trail.entries} == {INSTALLATION}
+    assert {one.workspace for one in world.store.model.audit} == {INSTALLATION}
 
 
 async def test_draining_outlives_restarts() -> None:
@@ -208,7 +208,7 @@ async def test_draining_needs_a_role_and_a_worker(world: World) -> None:
     for caller in (READER, CALLER, watching):
         with pytest.raises(NotAllowed, match="installation role operate"):
             await world.workers.drain(caller, WorkerId("w1"))
-    assert [(one.actor, one.action, one.outcome) for one in world.store.model.audit] == [
+    assert [(one.actor, one.action, one.outcome) for one in world.trail.entries] == [
         (caller.actor, "worker.drain", "refused") for caller in (READER, CALLER, watching)
     ]
     with pytest.raises(NotFound):
