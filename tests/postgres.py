@@ -248,8 +248,8 @@ def _guard(root: Path, *, durable: bool) -> None:
     try:
         place = programs()
         assert place is not None
-        port = _create(root, place)
-        server = _start(root, place, port, durable=durable)
+        port = create(root, place)
+        server = start_programs(root, place, port, durable=durable)
         try:
             with socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(str(root / "guardian"))
@@ -257,7 +257,7 @@ def _guard(root: Path, *, durable: bool) -> None:
                 os.write(1, b"ready\n")
                 _watch(listener, server, port)
         finally:
-            _stop(server)
+            stop_programs(server)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
@@ -266,7 +266,7 @@ def _as_nobody() -> list[str]:
     return _NOBODY if os.geteuid() == 0 else []
 
 
-def _create(root: Path, place: Path) -> int:
+def create(root: Path, place: Path) -> int:
     """Make the server's files; answers the port it is to have."""
     if os.geteuid() == 0:
         shutil.chown(root, "nobody", "nogroup")
@@ -285,7 +285,8 @@ def _create(root: Path, place: Path) -> int:
         return int(probe.getsockname()[1])
 
 
-def _start(root: Path, place: Path, port: int, *, durable: bool) -> subprocess.Popen[bytes]:
+def start_programs(root: Path, place: Path, port: int, *, durable: bool) -> subprocess.Popen[bytes]:
+    """Run a server on files that there are, and wait until it takes connections."""
     settings = {
         "port": str(port),
         "unix_socket_directories": str(root),
@@ -311,7 +312,7 @@ def _start(root: Path, place: Path, port: int, *, durable: bool) -> subprocess.P
         if len(lines) > 7 and lines[7].strip() == "ready":
             return server
         time.sleep(0.01)
-    _stop(server)
+    stop_programs(server)
     sys.exit((root / "log").read_text(errors="replace"))
 
 
@@ -346,7 +347,7 @@ def _watch(listener: socket.socket, server: subprocess.Popen[bytes], port: int) 
         client.close()
 
 
-def _stop(server: subprocess.Popen[bytes]) -> None:
+def stop_programs(server: subprocess.Popen[bytes]) -> None:
     """End it at once: what it holds is thrown away."""
     for number in (signal.SIGQUIT, signal.SIGKILL):
         if server.poll() is None:

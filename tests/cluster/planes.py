@@ -16,6 +16,7 @@ from served import Served
 
 import postgres
 from eventually import eventually
+from lone_postgres import LonePostgres
 from natsserver import NatsServer, nats_server
 
 TIMEOUT_S = 10.0
@@ -34,7 +35,7 @@ class Planes:
     def __init__(
         self,
         root: Path,
-        database: tuple[postgres.PostgresServer, str],
+        database: tuple[postgres.PostgresServer | LonePostgres, str],
         nats: NatsServer,
         count: int = 3,
     ) -> None:

@@ -84,6 +84,8 @@ class Node:
     """Workers of the engine hosts in pools."""
     messages: NatsMessages | None = None
     """The connection to other control planes; None if there are none."""
+    is_shared: bool = False
+    """Whether its database may have other control planes."""
 
     def checks(self) -> dict[str, bool]:
         """What has to be true for it to be given work."""
@@ -92,6 +94,9 @@ class Node:
             "disk": self.reserve.is_held and not self.reserve.is_low,
             "worker": bool(self.engine.dispatch.workers()),
         }
+        if self.is_shared:
+            checks["database"] = self.engine.control_planes.hears_changes()
+            checks["lease"] = self.wired.leases.lapsed(self.worker.worker_id) is None
         if self.messages is not None:
             checks["nats"] = self.messages.is_connected
         return checks
@@ -222,7 +227,16 @@ async def assemble(
                 store.output.known,
             ),
         )
-        yield Node(engine, worker, metrics, wired, storage.reserve, tuple(hosts), messages)
+        yield Node(
+            engine,
+            worker,
+            metrics,
+            wired,
+            storage.reserve,
+            tuple(hosts),
+            messages,
+            is_shared=member is not None,
+        )
 
 
 async def _opened(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Storage:

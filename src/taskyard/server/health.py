@@ -1,7 +1,7 @@
 """Liveness and readiness of the server."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from litestar import Request, Response, Router, get
@@ -11,12 +11,30 @@ Checks = Callable[[], dict[str, bool]]
 """What has to be true for the server to be ready, by name."""
 
 
+_REASONS: Final = {
+    "store": "the server is stopping",
+    "disk": "the disk of the data directory is nearly full: tasks are refused",
+    "worker": "no worker has joined yet, or none is left",
+    "database": "PostgreSQL cannot be reached or does not answer: nothing can be stored",
+    "lease": "the lease of the worker beside could not be renewed: what it runs is killed, and it"
+    " joins again once the database answers",
+    "nats": "NATS cannot be reached: other control planes are asked nothing, and hear of what"
+    " happens here half a second later",
+}
+"""What a check that failed means."""
+_GOES_ON_WITHOUT: Final = frozenset({"nats"})
+"""What is shown, but leaves a server ready: all control planes at once may be without it, and each
+still stores, answers and runs what it is given."""
+
+
 class Health(Struct, omit_defaults=True):
     """The answer of ``/health``."""
 
     live: bool
     ready: bool
     checks: dict[str, bool]
+    reasons: dict[str, str] = {}
+    """Of checks that failed: what that means."""
     dev: bool = False
     """Whether the well-known credentials of ``--dev`` are valid."""
     isolation: Literal["users", "sandbox", "none"] | None = None
@@ -39,7 +57,10 @@ def health_router(
     def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
         del request
         found = checks()
-        return _answer(Health(True, all(found.values()), found, dev, isolation, warnings))
+        failed = [name for name, is_good in found.items() if not is_good]
+        is_ready = _GOES_ON_WITHOUT.issuperset(failed)
+        reasons = {name: _REASONS[name] for name in failed}
+        return _answer(Health(True, is_ready, found, reasons, dev, isolation, warnings))
 
     @get("/health/live", include_in_schema=False, sync_to_thread=False)
     def live() -> Response[bytes]:

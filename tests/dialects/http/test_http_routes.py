@@ -4,12 +4,20 @@ from typing import Any
 
 import pytest
 
-from taskyard.core.errors import Busy, InvalidInput, NotFound, Overloaded, StorageFull
+from taskyard.core.errors import (
+    Busy,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    StorageFull,
+    Unavailable,
+)
 from taskyard.dialects.http.errors import (
     ENGINE_ERRORS,
     REQUEST_ERRORS,
     ErrorTable,
-    retry_after,
+    retry_headers,
 )
 from taskyard.dialects.http.routes import Router, Routes
 
@@ -93,4 +101,11 @@ def test_the_most_special_kind_decides() -> None:
 @pytest.mark.parametrize(("seconds", "sent"), [(0, b"1"), (0.2, b"1"), (1.2, b"2"), (30, b"30")])
 def test_retry_after_is_whole_seconds(seconds: float, sent: bytes) -> None:
     """Never so early that it is refused once more."""
-    assert retry_after(Overloaded("full", seconds)) == (b"retry-after", sent)
+    assert retry_headers(Overloaded("full", seconds)) == ((b"retry-after", sent),)
+
+
+def test_what_may_work_later_says_when() -> None:
+    """A full disk does not: somebody has to make room first."""
+    assert retry_headers(Unavailable()) == ((b"retry-after", b"2"),)
+    assert retry_headers(StorageFull()) == ()
+    assert retry_headers(Conflict()) == ()

@@ -24,7 +24,7 @@ from taskyard.core.errors import (
 )
 from taskyard.dialects.http.answers import JSON, TEXT, Answer, Headers
 from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
-from taskyard.dialects.http.errors import ErrorTable, retry_after
+from taskyard.dialects.http.errors import ErrorTable, retry_headers
 from taskyard.dialects.http.requests import TooManyParameters, Undecodable
 
 MAINTENANCE: Final = "Cluster is in maintenance mode"
@@ -100,7 +100,11 @@ def answer_of(error: Exception) -> Answer | None:
 
 
 def _overloaded(status: int) -> Callable[[Any], Answer]:
-    return lambda error: failure(status, str(error), headers=(retry_after(error),))
+    return lambda error: failure(status, str(error), headers=retry_headers(error))
+
+
+def _unavailable(error: Exception) -> Answer:
+    return failure(503, "the service cannot do this now; try again", headers=retry_headers(error))
 
 
 def _unreadable_log(error: Exception) -> Answer:
@@ -131,7 +135,7 @@ _TABLE: Final = ErrorTable[Callable[[Any], Answer]](
         NotAllowed: lambda _: Answer(403),
         Overloaded: _overloaded(429),
         Busy: _overloaded(503),
-        Unavailable: lambda _: failure(503, "the service cannot do this now; try again"),
+        Unavailable: _unavailable,
         StorageFull: lambda _: failure(507, "the disk is full; nothing was stored"),
         StoreDamaged: lambda error: failure(500, str(error)),
     }

@@ -20,7 +20,7 @@ from taskyard.core.errors import (
 )
 from taskyard.dialects.http.answers import HTML, JSON, TEXT, Answer, Headers
 from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
-from taskyard.dialects.http.errors import ErrorTable, Refused, retry_after
+from taskyard.dialects.http.errors import ErrorTable, Refused, retry_headers
 from taskyard.dialects.http.requests import TooManyParameters
 
 
@@ -79,6 +79,4 @@ def answer_of(error: Exception) -> Answer | None:
     status = _TABLE.find(error)
     if status is None:
         return None
-    return text_answer(
-        status, str(error), (retry_after(error),) if isinstance(error, Overloaded) else ()
-    )
+    return text_answer(status, str(error), retry_headers(error))

@@ -20,7 +20,7 @@ from taskyard.core.errors import (
 from taskyard.core.functions.invocations import AllowanceSpent
 from taskyard.dialects.http.answers import JSON, Answer, Headers
 from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
-from taskyard.dialects.http.errors import ErrorTable, Refused, retry_after
+from taskyard.dialects.http.errors import ErrorTable, Refused, retry_headers
 from taskyard.dialects.http.requests import TooManyParameters
 from taskyard.services.functions.calls import FunctionNotReady, FunctionPaused
 
@@ -115,15 +115,12 @@ def answer_of(error: Exception) -> Answer | None:
     if found is None:
         return None
     status, code = found
-    headers: Headers = ()
     fields = None
-    if isinstance(error, Overloaded):
-        headers = (retry_after(error),)
-    elif isinstance(error, NotFound):
+    if isinstance(error, NotFound):
         code = _CODES.get(error.kind, code)
     elif isinstance(error, InvalidInput) and error.field:
         fields = {error.field: error.problem}
-    return error_answer(status, code, str(error), headers, fields)
+    return error_answer(status, code, str(error), retry_headers(error), fields)
 
 
 def _storable(value: Any) -> Any:

@@ -18,7 +18,7 @@ from taskyard.core.errors import (
 )
 from taskyard.dialects.http.answers import Answer, json_answer
 from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
-from taskyard.dialects.http.errors import ErrorTable, Refused, retry_after
+from taskyard.dialects.http.errors import ErrorTable, Refused, retry_headers
 from taskyard.dialects.http.requests import TooManyParameters, Undecodable
 from taskyard.ports.lists import TooManyLists
 
@@ -70,8 +70,7 @@ def answer_of(error: Exception) -> Answer | None:
     found = _TABLE.find(error)
     if found is None:
         return None
-    headers = (retry_after(error),) if isinstance(error, Overloaded) else ()
-    return message(found[0], found[1] or str(error), headers)
+    return message(found[0], found[1] or str(error), tuple(retry_headers(error)))
 
 
 def message(status: int, text: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:

@@ -15,15 +15,18 @@ from taskyard.core.errors import (
     NotAuthenticated,
     NotFound,
     Overloaded,
+    StorageFull,
     StoreDamaged,
     TaskyardError,
     Unavailable,
 )
-from taskyard.dialects.http.answers import Answer
+from taskyard.dialects.http.answers import Answer, Headers
 from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
 from taskyard.dialects.http.requests import TooManyParameters
 
 T = TypeVar("T")
+UNAVAILABLE_S: Final = 2
+"""When to try again what cannot be done now: another server, or the same one again, may."""
 ENGINE_ERRORS: Final = (
     InvalidInput,
     NotFound,
@@ -67,6 +70,13 @@ class ErrorTable(Generic[T]):
         return None
 
 
-def retry_after(error: Overloaded) -> tuple[bytes, bytes]:
-    """``Retry-After``: whole seconds, at least one."""
-    return b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))
+def retry_headers(error: Exception) -> Headers:
+    """``Retry-After`` for what may work later: whole seconds, at least one.
+
+    Nothing for a full disk, which somebody has to make room on.
+    """
+    if isinstance(error, Overloaded):
+        return ((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))),)
+    if isinstance(error, Unavailable) and not isinstance(error, StorageFull):
+        return ((b"retry-after", b"%d" % UNAVAILABLE_S),)
+    return ()

@@ -24,7 +24,7 @@ from taskyard.core.errors import (
 )
 from taskyard.dialects.http.answers import Answer
 from taskyard.dialects.http.bodies import BodyIncomplete, BodyTooLarge
-from taskyard.dialects.http.errors import ErrorTable, retry_after
+from taskyard.dialects.http.errors import ErrorTable, retry_headers
 from taskyard.dialects.http.requests import TooManyParameters
 from taskyard.dialects.native.sentences import sentence
 
@@ -148,12 +148,10 @@ def defect_of(request_id: str) -> Answer:
 
 
 def _known(error: Exception, status: int, name: str, request_id: str) -> Answer:
-    headers: list[tuple[bytes, bytes]] = []
+    headers: list[tuple[bytes, bytes]] = [*retry_headers(error)]
     fields = None
     if isinstance(error, InvalidInput) and error.field:
         fields = [FieldProblem(error.field, error.problem)]
-    elif isinstance(error, Overloaded):
-        headers.append(retry_after(error))
     elif isinstance(error, NotAuthenticated):
         headers.append((b"www-authenticate", b'Bearer realm="taskyard", Basic realm="taskyard"'))
     return problem(status, name, str(error), request_id, headers, fields)

@@ -210,7 +210,7 @@ def _problem(status: int) -> dict[str, Any]:
             }
         },
     }
-    if status == 429:
+    if status in {429, 503}:
         answer["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
     if status == 401:
         answer["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}

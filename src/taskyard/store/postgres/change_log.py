@@ -29,6 +29,7 @@ from taskyard.ports.changes import (
     LogPosition,
     LogPruned,
 )
+from taskyard.store.postgres.silence import Silence
 from taskyard.store.sql.connection import Connection, Database
 
 T = TypeVar("T")
@@ -63,10 +64,15 @@ class PostgresChangeLog:
     """Implements ``ports.changes.ChangeLog``, on a thread and a connection of its own.
 
     So nobody's long list is waited for before everybody hears of a change.
+
+    Args:
+        database: where it is.
+        silence: learns from what is asked here whether the database answers.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, silence: Silence | None = None) -> None:
         self._database = database
+        self._silence = silence or Silence()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="taskyard-changes")
         self._reading: Connection | None = None
         self._writing: Connection | None = None
@@ -126,7 +132,8 @@ class PostgresChangeLog:
                 self._reading = self._database.connect_reading()
             return _in_transaction(self._reading, operation)
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+        reading = asyncio.get_running_loop().run_in_executor(self._thread, run)
+        return await self._silence.asked(reading)
 
     async def _write(self, operation: Callable[[Connection], T]) -> T:
         def run() -> T:

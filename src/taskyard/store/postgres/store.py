@@ -13,6 +13,7 @@ from taskyard.store.postgres.change_log import PostgresChangeLog
 from taskyard.store.postgres.database import PostgresDatabase
 from taskyard.store.postgres.errors import trouble
 from taskyard.store.postgres.migrate import migrate
+from taskyard.store.postgres.silence import AnsweringReaders, AnsweringWriter, Silence
 from taskyard.store.sql.parking import retry_all
 from taskyard.store.sql.readers import Readers
 from taskyard.store.sql.repositories import Repositories
@@ -48,9 +49,12 @@ class PostgresStore(Repositories):
         self.installation_id = ""
         """Of the installation that the database belongs to, once the store is open."""
         self._readers = Readers(self.database, READERS)
-        self.changes = PostgresChangeLog(self.database)
+        self.silence = Silence()
+        self.changes = PostgresChangeLog(self.database, self.silence)
         self.writer = WriterClient(self.database, on_commit, own_process=own_process)
-        super().__init__(Session(self._readers, self.writer, is_shared=True))
+        readers = AnsweringReaders(self._readers, self.silence)
+        writer = AnsweringWriter(self.writer, self.silence)
+        super().__init__(Session(readers, writer, is_shared=True))
 
     async def open(self) -> None:
         """Bring the schema up to date, begin to serve.
