@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from served import Served
 from town import Town
 
 from engines import KINDS, RealEngine, real_engine
+from served import Served
 
 
 @pytest.fixture(scope="session", params=KINDS)

@@ -4,9 +4,9 @@ import io
 import zipfile
 
 import httpx2
-from served import Served
 
 from eventually import eventually
+from served import Served
 
 
 def client(served: Served) -> httpx2.Client:

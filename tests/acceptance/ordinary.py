@@ -12,10 +12,10 @@ from typing import Any, Self
 
 import httpx2
 import pytest
-from served import free_port
 
 import taskyard
 from leftovers import short_directory
+from served import free_port
 from taskyard.runtimes.command.protocol import DIRECTORY
 
 UID = 54321

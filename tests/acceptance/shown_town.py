@@ -14,8 +14,9 @@ from typing import Any, Final
 import httpx2
 import websockets.sync.client
 from greencloud_client import deployed
-from served import Served, await_state, processes_with
 from shown_tools import Markers, Receiver, Stream
+
+from served import Served, await_state, processes_with
 
 ENDED: Final = ("succeeded", "failed", "dead", "cancelled", "expired")
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from served import Served
 
 from eventually import eventually
+from served import Served
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "60"))
 """How often, at least; the long run that a release gets has 200."""

@@ -7,9 +7,9 @@ from typing import Any
 import httpx2
 import pytest
 from drove_client import ApiFailed, DroveClient
-from served import Served, serving
 
 from engines import RealEngine
+from served import Served, serving
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from served import Served, await_state, serving
 
 from engines import RealEngine
 from eventually import eventually
 from registry import registry
+from served import Served, await_state, serving
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
 

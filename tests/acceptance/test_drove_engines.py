@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 from drove_client import ApiFailed, DroveClient
-from served import Served
 
 from engines import IMAGE, RealEngine
 from eventually import eventually
 from receivers import Receiver
+from served import Served
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
 APP = "ACCEPTANCE"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from served import await_state, serving
 
 from engines import RealEngine
 from eventually import eventually
+from served import await_state, serving
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
 

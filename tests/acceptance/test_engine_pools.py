@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from served import await_state, serving
 
 from enginegate import Authority, gate, tls_gate
 from engines import RealEngine
+from served import await_state, serving
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("engines")]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from served import Served, free_port, serving
 from websockets.sync.client import connect
 
 from engines import RealEngine
 from eventually import eventually
+from served import Served, free_port, serving
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("engines")]
 

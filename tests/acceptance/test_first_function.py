@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from served import Served, serving
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial" / "first-function.md"

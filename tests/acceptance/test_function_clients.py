@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 from msgspec.structs import replace
-from served import Served, serving
 
+from served import Served, serving
 from taskyard.sdk import AsyncClient, Client, Task, errors
 from taskyard.sdk.aio.functions import AsyncFunctionClient
 from taskyard.sdk.function_requests import Invocation

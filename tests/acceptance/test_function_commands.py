@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import Served, serving
 
+from served import Served, serving
 from taskyard.cli.main import run
 
 ODD = (

@@ -11,12 +11,12 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from served import await_state, serving
 
 from engines import KINDS, RealEngine, real_engine
 from eventually import eventually
 from function_program import function_program
 from registry import Registry, registry
+from served import await_state, serving
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("containers")]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from served import Served
 
 from eventually import eventually
+from served import Served
 
 SOURCE = "def handle(request): return {answer}\n"
 

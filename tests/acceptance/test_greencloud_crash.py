@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from greencloud_client import client, deployed
-from served import serving
 
 from eventually import eventually
+from served import serving
 
 SLOW = "import time\ndef handle(e, c):\n    time.sleep(0.5)\n    return e.body\n"
 QUICK = "def handle(e, c):\n    return e.body\n"

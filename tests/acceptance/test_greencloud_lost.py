@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from greencloud_client import client, deployed
-from served import serving
 
 from eventually import eventually
+from served import serving
 
 GATED = (
     "import os, time\n"

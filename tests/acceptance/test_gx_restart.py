@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from served import Served, free_port, serving
 
 from eventually import eventually
+from served import Served, free_port, serving
 
 SIMULATED_S = 1.5
 CONFIG = f"""

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import httpx2
 import pytest
-from served import Served
 
 from fakes.stores import postgres_url
+from served import Served
 from taskyard.cli.main import run
 
 LONG: Final = "seq 1 400000; seq 1 9 >&2"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from served import Served, processes_with
 
 pytestmark = pytest.mark.timeout(120)

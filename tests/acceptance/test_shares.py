@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from served import Served
 
 from eventually import eventually
+from served import Served
 
 pytestmark = [pytest.mark.timeout(180)]
 PATIENCE_S = 20.0

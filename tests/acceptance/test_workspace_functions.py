@@ -12,11 +12,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from served import Served
 from shells import SHELLS
 from town import Tenant, Town
 
 from eventually import eventually
+from served import Served
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import httpx2
+
 from served import Served
 
 

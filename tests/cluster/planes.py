@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from served import Served
 
 import postgres
 from eventually import eventually
 from lone_postgres import LonePostgres
 from natsserver import NatsServer, nats_server
+from served import Served
 
 TIMEOUT_S = 10.0
 

@@ -9,12 +9,12 @@ from typing import Any, Final
 import httpx2
 import pytest
 from planes import Planes
-from served import serving
 
 import postgres
 from eventually import eventually
 from lone_postgres import LonePostgres, lone_postgres
 from natsserver import nats_server
+from served import serving
 
 ANSWERED_S: Final = 12.0
 """A write that waits when the database begins to hang is told so after five seconds; a loaded
