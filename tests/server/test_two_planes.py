@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import anyio
 import pytest
@@ -22,6 +23,8 @@ from taskyard.core.functions.functions import (
     Language,
 )
 from taskyard.core.ids import GroupName, TaskId
+from taskyard.core.instants import after
+from taskyard.core.jobs import JobDefinition, JobKey
 from taskyard.core.lists import ListKey
 from taskyard.core.states import TERMINAL, TaskState
 from taskyard.core.tasks import Command, TaskSpec
@@ -48,6 +51,7 @@ async def planes(
     """Both, with each kind of trouble."""
     async with two_planes(tmp_path, monkeypatch, FAULTS[request.param]) as both:
         yield both
+        await both.check()
 
 
 def command(*argv: str, group: str = "default", **more: Any) -> TaskSpec:
@@ -274,3 +278,22 @@ async def test_a_plane_that_missed_changes_looks_at_everything(
         )
 
     await eventually_async(agree)
+
+
+async def test_jobs_run_on_both(planes: TwoPlanes) -> None:
+    """One that starts at once, one that starts in a moment, one that was put over by the other."""
+    first, second = planes.first.engine, planes.second.engine
+    group = GroupName("jobs")
+    spec = command(group="jobs")
+    keys = [JobKey(ME.workspace, group, str(UUID(int=number))) for number in (1, 2)]
+    await first.jobs.put(ME, keys[0], JobDefinition(spec, 0))
+    soon = after(first.clock.now(), 0.5)
+    await second.jobs.put(ME, keys[1], JobDefinition(spec, 0), soon)
+
+    async def ended(key: JobKey) -> bool:
+        job = await second.jobs.get(key)
+        runs = await first.jobs.executions(job)
+        return bool(runs) and all(one.task.state is TaskState.SUCCEEDED for one in runs)
+
+    for key in keys:
+        await eventually_async(partial(ended, key), within_s=15)

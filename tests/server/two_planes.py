@@ -2,18 +2,21 @@
 
 import base64
 import random
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 import postgres
+from eventually import eventually_async
 from fakes.stores import threads_for_processes
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.changes import Change
-from taskyard.core.ids import WorkspaceName
+from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.server import assemble as assembling
 from taskyard.server import membership
 from taskyard.server.assemble import Node, assemble
@@ -63,8 +66,38 @@ class TwoPlanes:
         self.first = first
         self.second = second
         self.heard: tuple[list[Change], list[Change]] = ([], [])
-        for node, heard in zip((first, second), self.heard, strict=True):
-            node.engine.bus.listen(heard.extend)
+        self.missed = [0, 0]
+        for number, node in enumerate((first, second)):
+            node.engine.bus.listen(self.heard[number].extend, partial(self._miss, number))
+
+    def _miss(self, number: int) -> None:
+        self.missed[number] += 1
+
+    async def check(self) -> None:
+        """Both were told of everything that is in the histories of tasks, once and in order."""
+        if self.missed != [0, 0]:
+            return
+        for node, heard in zip((self.first, self.second), self.heard, strict=True):
+            await eventually_async(
+                partial(self._differences, node, heard), lambda found: not found, within_s=15
+            )
+
+    async def _differences(
+        self, node: Node, heard: list[Change]
+    ) -> dict[TaskId, tuple[list[str], list[str]]]:
+        told: defaultdict[TaskId, list[str]] = defaultdict(list)
+        for change in (*self.heard[0], *self.heard[1]):
+            told[change.task_id] = []
+        for change in heard:
+            if change.kind not in {"progress", "deleted"}:
+                told[change.task_id].append(change.kind)
+        found = {}
+        for task_id, kinds in told.items():
+            events = await node.engine.tasks.events(ME, task_id)
+            stored = [one.kind for one in events if one.kind != "refused"]
+            if stored != kinds:
+                found[task_id] = stored, kinds
+        return found
 
     def leader(self) -> Node:
         """The one that leads."""
