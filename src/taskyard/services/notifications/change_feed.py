@@ -30,7 +30,7 @@ LOOK_EVERY_S: Final = 0.5
 PAUSE_S: Final = 0.002
 """Between two reads, so that many small commits are read together."""
 TROUBLE_PAUSE_S: Final = 0.5
-AT_ONCE: Final = 200
+AT_ONCE: Final = 64
 """Commits of one read."""
 PRUNE_EVERY_S: Final = 10.0
 PRUNED_AT_ONCE: Final = 5_000

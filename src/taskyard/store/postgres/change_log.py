@@ -98,13 +98,17 @@ class PostgresChangeLog:
             "position": place.number,
             "limit": limit,
         }
-        rows = await self._read(lambda c: c.execute("changes.after", values).fetchall())
-        snapshot, now, first, *_ = rows[0]
+
+        def read(connection: Connection) -> tuple[str, int, list[LoggedCommit]]:
+            rows = connection.execute("changes.after", values).fetchall()
+            snapshot, now, first, *_ = rows[0]
+            found = [] if first is None else rows
+            commits = [LoggedCommit(row[2], Instant(row[3]), _read_data(row[4])) for row in found]
+            return snapshot, now, commits
+
+        snapshot, now, commits = await self._read(read)
         if now - place.at > KEPT_S * SECOND:
             raise LogPruned
-        if first is None:
-            rows = []
-        commits = [LoggedCommit(row[2], Instant(row[3]), _read_data(row[4])) for row in rows]
         target = place.target or snapshot
         if len(commits) == limit:
             behind = place._replace(target=target, number=commits[-1].number)
