@@ -72,10 +72,15 @@ class FunctionResourceStore(Protocol):
         """Those that have one of these ids, in no order; deleted functions' as well."""
         ...
 
-    async def replace(self, entry: FunctionResource, due_at: Instant | None = None) -> None:
+    async def replace(
+        self,
+        entry: FunctionResource,
+        due_at: Instant | None = None,
+        was: FunctionResource | None = None,
+    ) -> bool:
         """Store an entry's new content and when it is due; its function stays the same.
 
-        One that is not there any more stays so.
+        False if it is not there any more, which it stays, or if it is not what it ``was``.
         """
         ...
 

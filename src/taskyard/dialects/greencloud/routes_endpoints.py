@@ -46,7 +46,7 @@ async def edit(call: Call) -> Answer:
     """``PATCH /v1/endpoint/{endpointId}``."""
     endpoint = await _find(call)
     changed = await _changed(call, endpoint, await call.members(empty=True))
-    await call.engine.function_resources.replace(call.caller, changed)
+    await call.engine.function_resources.replace(call.caller, changed, endpoint)
     return no_content()
 
 

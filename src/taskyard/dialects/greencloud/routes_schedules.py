@@ -56,7 +56,7 @@ async def edit(call: Call) -> Answer:
     """``PATCH /v1/scheduled/{id}``."""
     schedule = await _find(call)
     given = _given(await call.members(), schedule.timezone, schedule.cron)
-    await call.engine.function_resources.replace(call.caller, replace(schedule, **given))
+    await call.engine.function_resources.replace(call.caller, replace(schedule, **given), schedule)
     return no_content()
 
 
@@ -90,7 +90,7 @@ async def set_payload(call: Call) -> Answer:
         body=body,
         content_type=call.header(b"content-type") or "",
     )
-    await call.engine.function_resources.replace(call.caller, changed)
+    await call.engine.function_resources.replace(call.caller, changed, schedule)
     return no_content()
 
 

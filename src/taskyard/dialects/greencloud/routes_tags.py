@@ -57,7 +57,7 @@ async def edit_tag(call: Call) -> Answer:
     color = members.text("color", _COLOR, _COLOR_RULE)
     members.done()
     changed = replace(tag, name=name or tag.name, color=color or tag.color)
-    await call.engine.function_resources.replace(call.caller, changed)
+    await call.engine.function_resources.replace(call.caller, changed, tag)
     return no_content()
 
 
@@ -99,7 +99,8 @@ async def register_node(call: Call) -> Answer:
     function_resources = call.engine.function_resources
     try:
         known = await function_resources.get(call.caller, Node, key)
-        await function_resources.replace(call.caller, replace(known, description=description))
+        changed = replace(known, description=description)
+        await function_resources.replace(call.caller, changed, known)
     except NotFound:
         now = call.engine.clock.now()
         await function_resources.add(
@@ -121,7 +122,7 @@ async def list_nodes(call: Call) -> ASGIApp:
 async def disable_node(call: Call) -> Answer:
     """``DELETE /v1/node/{uuid}``."""
     node = await call.engine.function_resources.get(call.caller, Node, _node_key(call))
-    await call.engine.function_resources.replace(call.caller, replace(node, disabled=True))
+    await call.engine.function_resources.replace(call.caller, replace(node, disabled=True), node)
     return no_content()
 
 
@@ -129,7 +130,7 @@ async def disable_node(call: Call) -> Answer:
 async def restore_node(call: Call) -> Answer:
     """``PATCH /v1/node/{uuid}``."""
     node = await call.engine.function_resources.get(call.caller, Node, _node_key(call))
-    await call.engine.function_resources.replace(call.caller, replace(node, disabled=False))
+    await call.engine.function_resources.replace(call.caller, replace(node, disabled=False), node)
     return Answer(200)
 
 

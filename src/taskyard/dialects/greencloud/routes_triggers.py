@@ -61,7 +61,7 @@ async def edit(call: Call) -> Answer:
     """``PATCH /v1/trigger/{id}``."""
     trigger = await _find(call)
     given = await _given(call, await call.members())
-    await call.engine.function_resources.replace(call.caller, replace(trigger, **given))
+    await call.engine.function_resources.replace(call.caller, replace(trigger, **given), trigger)
     return no_content()
 
 

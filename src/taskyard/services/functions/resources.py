@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator, Collection
 from typing import Final, TypeVar
 
+from msgspec import structs
+
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.cron import next_firing
-from taskyard.core.errors import NotFound
+from taskyard.core.errors import Conflict, NotFound
 from taskyard.core.functions.functions import Function
 from taskyard.core.functions.resources import (
     Build,
@@ -26,6 +28,8 @@ from taskyard.services.functions.functions import Functions
 from taskyard.services.functions.triggers import Triggers
 
 AT_ONCE: Final = 500
+TRIES: Final = 10
+"""How often a change is made that others get ahead of."""
 
 T = TypeVar("T", Endpoint, Trigger, Schedule, Tag, Node, Build)
 
@@ -103,11 +107,25 @@ class FunctionResources:
         found = await self._store.some(kind, caller.workspace, ids) if ids else []
         return [one for one in found if isinstance(one, kind)]
 
-    async def replace(self, caller: Caller, entry: FunctionResource) -> None:
-        """Store an entry's new content; it has to be one of the caller's. Raises ``NotAllowed``."""
+    async def replace(self, caller: Caller, entry: T, was: T) -> None:
+        """Store an entry's new content; it has to be one of the caller's.
+
+        What somebody else has changed since it ``was`` like that stays, but for what differs here.
+        Raises ``NotAllowed``, ``NotFound``, and ``Conflict`` if others change it all the time.
+        """
         require(caller, Role.WRITE)
-        await self._store.replace(entry, self._due_at(entry))
-        self._triggers.schedules_changed()
+        given = {
+            name: value
+            for name, value in structs.asdict(entry).items()
+            if value != getattr(was, name)
+        }
+        for _ in range(TRIES):
+            if await self._store.replace(entry, self._due_at(entry), was):
+                self._triggers.schedules_changed()
+                return
+            was = await self.get(caller, type(was), entry.id)
+            entry = structs.replace(was, **given)
+        raise Conflict("others change it at the same time; try again")
 
     async def remove(self, caller: Caller, entry: FunctionResource) -> None:
         """Forget one of the caller's entries. Raises ``NotAllowed``."""

@@ -15,7 +15,7 @@ from taskyard.core.instants import Instant
 from taskyard.ports.dispatching import ParkedKind
 from taskyard.store.sql.access import append_given
 from taskyard.store.sql.connection import Connection
-from taskyard.store.sql.locks import lock_name
+from taskyard.store.sql.locks import lock_entry, lock_name
 from taskyard.store.sql.parking import put_aside, readmit, reason_of
 from taskyard.store.sql.rows import text
 from taskyard.store.sql.transactions import Repository, writes
@@ -109,16 +109,28 @@ class SqlFunctionResources(Repository):
         return [_entry(row[0]) for row in rows]
 
     @writes
-    async def replace(self, entry: FunctionResource, due_at: Instant | None = None) -> None:
+    async def replace(
+        self,
+        entry: FunctionResource,
+        due_at: Instant | None = None,
+        was: FunctionResource | None = None,
+    ) -> bool:
         """See the port."""
         values = _values(entry, due_at)
 
-        def write(connection: Connection) -> None:
-            connection.execute("endpoints.update_entry", values)
+        def write(connection: Connection) -> bool:
+            if was is not None:
+                lock_entry(connection, values["kind"], entry.id, entry.workspace)
+                row = connection.execute("endpoints.entry_by_id", values).fetchone()
+                if row is None or _entry(row[0]) != was:
+                    return False
+            if not connection.execute("endpoints.update_entry", values).rowcount:
+                return False
             self._session.counts.outdate(Cached.SCHEDULES)
             readmit(connection, values["kind"], entry.id)
+            return True
 
-        await self._session.write(write)
+        return await self._session.write(write)
 
     @writes
     async def remove(self, entry: FunctionResource, audit: AuditEntry | None = None) -> None:

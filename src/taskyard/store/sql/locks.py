@@ -42,6 +42,12 @@ def lock_function(connection: Connection, function_id: FunctionId) -> None:
         connection.execute_later("locks.function", (function_id,))
 
 
+def lock_entry(connection: Connection, kind: str, entry_id: str, workspace: str) -> None:
+    """A resource of a function, if it exists."""
+    if connection.is_shared:
+        connection.execute("locks.entry", (kind, entry_id, workspace))
+
+
 def lock_delivery(connection: Connection, delivery_id: str) -> None:
     """A webhook message with its tries, if it exists."""
     if connection.is_shared:

@@ -12,6 +12,9 @@ SELECT 1 FROM jobs WHERE workspace = ? AND group_name = ? AND id = ? FOR NO KEY 
 -- name: function
 SELECT 1 FROM functions WHERE id = ? FOR NO KEY UPDATE;
 
+-- name: entry
+SELECT 1 FROM catalogue WHERE kind = ? AND id = ? AND workspace = ? FOR NO KEY UPDATE;
+
 -- name: delivery
 SELECT 1 FROM webhook_deliveries WHERE id = ? FOR NO KEY UPDATE;
 
