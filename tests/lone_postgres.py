@@ -18,13 +18,15 @@ class LonePostgres:
 
     Args:
         root: its directory.
+        durable: with PostgreSQL's own settings, not those that make tests quick.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, durable: bool = False) -> None:
         place = postgres.programs()
         assert place is not None
         self._place = place
         self._root = root
+        self._durable = durable
         self._port = postgres.create(root, place)
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: list[int] = []
@@ -45,7 +47,9 @@ class LonePostgres:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        self._process = postgres.start_programs(self._root, self._place, self._port, durable=False)
+        self._process = postgres.start_programs(
+            self._root, self._place, self._port, durable=self._durable
+        )
 
     def stop(self) -> None:
         """Stop it at once, as a machine that loses its power does."""
@@ -88,13 +92,13 @@ def _children(pid: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def lone_postgres() -> Iterator[LonePostgres]:
+def lone_postgres(*, durable: bool = False) -> Iterator[LonePostgres]:
     """A running server with an empty database ``taskyard``; skips where there can be none."""
     postgres.server()
     where = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
     root = Path(tempfile.mkdtemp(prefix="ty-lone", dir=where))
     try:
-        server = LonePostgres(root)
+        server = LonePostgres(root, durable=durable)
         try:
             server.run("CREATE DATABASE taskyard")
             yield server

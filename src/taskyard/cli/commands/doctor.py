@@ -5,6 +5,7 @@ from pathlib import Path
 
 from taskyard.cli import exit_status
 from taskyard.cli.doctor.cgroups import check_cgroups
+from taskyard.cli.doctor.database import check_database
 from taskyard.cli.doctor.finding import Finding, Status
 from taskyard.cli.doctor.machine import (
     check_clock,
@@ -27,6 +28,8 @@ def doctor(
     data: str | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
+    database: str | None = None,
+    nats: str | None = None,
     json: bool = False,
 ) -> int:
     """Check this machine and suggest fixes; exits with 1 when a check fails.
@@ -35,10 +38,13 @@ def doctor(
         data: Data directory to check.
         host: Address the server would listen on.
         port: Port the server would listen on.
+        database: PostgreSQL database to check, as postgresql://USER@HOST/DATABASE; otherwise that
+            of the settings. Nothing is changed in it.
+        nats: NATS server to check, as nats://HOST:4222; otherwise that of the settings.
         json: Print JSON, the default when the output is not a terminal.
     """
     directory = Path(data or read_environment().data)
-    findings = list(_findings(directory, host, port))
+    findings = [*_findings(directory, host, port), *check_database(directory, database, nats)]
     if json or not on_terminal():
         print_json(findings)
     else:

@@ -78,6 +78,7 @@ def _serve(config: Path | None, overrides: dict[str, Any]) -> int:
         StorageFull,
         StoreInUse,
         TaskyardError,
+        Unavailable,
     )
     from taskyard.server.run import serve  # noqa: PLC0415 - as above
     from taskyard.server.settings import Settings  # noqa: PLC0415 - as above
@@ -91,6 +92,9 @@ def _serve(config: Path | None, overrides: dict[str, Any]) -> int:
         raise CommandError(str(error), exit_status.USAGE) from error
     except (StoreInUse, StorageFull) as error:
         raise CommandError(str(error), exit_status.TRY_AGAIN) from error
+    except Unavailable as error:
+        # A database or NATS: neither is this machine's trouble, and it may be there later.
+        raise CommandError(str(error), exit_status.UNREACHABLE) from error
     except TaskyardError as error:
         raise CommandError(str(error), exit_status.TROUBLE) from error
     except OSError as error:

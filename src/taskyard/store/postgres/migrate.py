@@ -88,12 +88,32 @@ def migrate(database: PostgresDatabase, ids: Collection[str] | None = None) -> s
             _check_rights(connection, shown)
             row = connection.execute("SELECT id FROM installation").fetchone()
     except psycopg.errors.InsufficientPrivilege as error:
-        raise Unavailable(f"{shown}: {_needs_rights(error)}") from error
+        raise Unavailable(f"{shown}: {_needs_rights(_said(error))}") from error
     except psycopg.Error as error:
         raise trouble(error) from error
     if row is None:
         raise StoreDamaged(f"{shown} has lost the row of its installation; restore a backup")
     return str(row[0])
+
+
+def check_usable(connection: "psycopg.Connection[Any]", shown: str) -> int:
+    """Refuse a database that :func:`migrate` would refuse, without changing it.
+
+    Answers how many migrations it lacks; raises ``StoreDamaged``, ``Unavailable`` as that does.
+    """
+    missing = _missing(connection, shown, None)
+    if _has_table(connection):
+        _check_rights(connection, shown)
+    else:
+        row = connection.execute(
+            "SELECT has_schema_privilege(to_regnamespace(%s), 'CREATE')"
+            if _has_schema(connection)
+            else "SELECT has_database_privilege(current_database(), 'CREATE')",
+            (SCHEMA,) if _has_schema(connection) else (),
+        ).fetchone()
+        if row is None or not row[0]:
+            raise Unavailable(f"{shown}: {_needs_rights('it may not create tables')}")
+    return len(missing)
 
 
 def _apply_next(
@@ -174,8 +194,11 @@ def _check_rights(connection: "psycopg.Connection[Any]", shown: str) -> None:
         )
 
 
-def _needs_rights(error: psycopg.Error) -> str:
-    said = (str(error).strip().splitlines() or ["rights are missing"])[0]
+def _said(error: psycopg.Error) -> str:
+    return (str(error).strip().splitlines() or ["rights are missing"])[0]
+
+
+def _needs_rights(said: str) -> str:
     return (
         f"the role lacks rights ({said}); as the owner of the database run"
         f" CREATE SCHEMA {SCHEMA} AUTHORIZATION followed by the role's name, or connect as the"
