@@ -26,8 +26,7 @@ from taskyard.store.postgres.database import PostgresDatabase
 from taskyard.store.postgres.migrate import migrate
 from taskyard.store.sqlite import migrate as sqlite_migrate
 from taskyard.store.sqlite.database import connect
-from taskyard.store.transfer import engine, sqlite
-from taskyard.store.transfer import postgres as postgres_side
+from taskyard.store.transfer import engine, postgres_connection, sqlite
 from taskyard.store.transfer.address import Location, parse_address
 from taskyard.store.transfer.checking import check_store
 from taskyard.store.transfer.engine import Step
@@ -184,7 +183,7 @@ def test_a_database_in_use_is_not_copied(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither from nor to: whether a plane beats or a server is merely connected."""
-    monkeypatch.setattr(postgres_side, "GONE_WITHIN_S", 0.1)
+    monkeypatch.setattr(postgres_connection, "GONE_WITHIN_S", 0.1)
     fill(tmp_path / "a", many_rows(2))
     ways = ((located(tmp_path / "a"), at(url)), (at(url), located(tmp_path / "b")))
     for here, there in ways:
@@ -209,7 +208,7 @@ def test_planes_that_have_just_ended_use_nothing(tmp_path: Path, url: str) -> No
 
 def test_only_one_copies(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one at the same time is refused."""
-    monkeypatch.setattr(postgres_side, "LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr(postgres_connection, "LOCK_WAIT_S", 0.1)
     fill(tmp_path / "a", many_rows(2))
 
     def watch(step: Step) -> None:
@@ -437,7 +436,7 @@ def test_a_server_that_starts_in_the_middle_is_noticed(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it changes would be missing from the copy, which does not become a store."""
-    monkeypatch.setattr(postgres_side, "GONE_WITHIN_S", 0.1)
+    monkeypatch.setattr(postgres_connection, "GONE_WITHIN_S", 0.1)
     fill(tmp_path / "a", many_rows(5))
     copy_store(located(tmp_path / "a"), at(url), unwatched)
     with ExitStack() as servers:

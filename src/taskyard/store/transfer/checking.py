@@ -87,8 +87,11 @@ def _sqlite(address: SqliteAddress) -> Iterator[SqliteConnection]:
 @contextmanager
 def _postgres(address: PostgresAddress) -> Iterator[Snapshot]:
     """One state of a store of this version."""
-    from taskyard.store.transfer import postgres  # noqa: PLC0415 - an optional dependency
+    from taskyard.store.transfer import (  # noqa: PLC0415 - optional dependencies
+        postgres,
+        postgres_connection,
+    )
 
-    with postgres.connected(address.database) as connection:
-        postgres.check_schema(connection, str(address))
+    with postgres_connection.connected(address.database) as connection:
+        postgres_connection.check_schema(connection, str(address))
         yield postgres.PostgresSnapshot(connection, str(address))

@@ -127,14 +127,17 @@ def directory_files(location: Location) -> Iterator[FileSet]:
 
 @contextmanager
 def _postgres_source(address: PostgresAddress, *, unused: bool) -> Iterator[Source]:
-    from taskyard.store.transfer import postgres  # noqa: PLC0415 - an optional dependency
+    from taskyard.store.transfer import (  # noqa: PLC0415 - optional dependencies
+        postgres,
+        postgres_connection,
+    )
 
     name = str(address)
-    with postgres.connected(address.database) as connection:
-        postgres.check_schema(connection, name)
+    with postgres_connection.connected(address.database) as connection:
+        postgres_connection.check_schema(connection, name)
         if unused:
-            postgres.lock_for_copy(connection, name)
-            postgres.check_unused(connection, name)
+            postgres_connection.lock_for_copy(connection, name)
+            postgres_connection.check_unused(connection, name)
         yield postgres.PostgresSource(connection, address.database)
 
 
@@ -142,13 +145,16 @@ def _postgres_source(address: PostgresAddress, *, unused: bool) -> Iterator[Sour
 def _postgres_target(
     address: PostgresAddress, origin: str, schema: Schema | None, *, force: bool, resumes: bool
 ) -> Iterator[Target]:
-    from taskyard.store.transfer import postgres  # noqa: PLC0415 - an optional dependency
+    from taskyard.store.transfer import (  # noqa: PLC0415 - optional dependencies
+        postgres,
+        postgres_connection,
+    )
 
     name = str(address)
-    with postgres.connected(address.database) as connection:
-        postgres.lock_for_copy(connection, name)
+    with postgres_connection.connected(address.database) as connection:
+        postgres_connection.lock_for_copy(connection, name)
         postgres.prepare(connection, address.database, schema)
-        postgres.check_unused(connection, name)
+        postgres_connection.check_unused(connection, name)
         yield postgres.PostgresTarget(
             connection, address.database, origin, force=force, resumes=resumes
         )
