@@ -231,6 +231,8 @@ class ModelStore(ModelState):
                     was=TaskState.QUEUED,
                     attempt_id=attempt.id,
                     attempt_number=attempt.number,
+                    worker_id=attempt.worker_id,
+                    resources=attempt.resources,
                 )
             )
         return placed, changes

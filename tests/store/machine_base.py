@@ -3,9 +3,9 @@
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
@@ -14,8 +14,9 @@ from machine_inputs import (
 )
 from msgspec.structs import replace
 
+import postgres
 from fakes.model import ModelStore
-from fakes.stores import FAST, opened, remove
+from fakes.stores import FAST, opened_as, remove
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.errors import TaskyardError
 from taskyard.core.ids import (
@@ -29,17 +30,32 @@ from taskyard.core.states import TERMINAL, TaskState
 from taskyard.core.tasks import NewTask, Task, TaskSpec
 from taskyard.store.sql.connection import Connection
 from taskyard.store.sql.rows import attempt_of, task_of
-from taskyard.store.sqlite.store import SqliteStore
+
+
+class Positions:
+    """Positions without gaps, as the model counts them; PostgreSQL's own leave some."""
+
+    last: ClassVar[int] = 0
+
+    @classmethod
+    def give(cls, count: int) -> Iterator[int]:
+        """As ``Connection.positions``."""
+        for _ in range(count):
+            cls.last += 1
+            yield cls.last
 
 
 class MachineBase(RuleBasedStateMachine):
     """Drives a store on disk and the model with the same calls."""
 
+    kind: ClassVar[str] = "sqlite"
+    """Of the store, as in ``fakes.stores.STORES``."""
+
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="taskyard-machine-", dir=FAST))
         self.runner = asyncio.Runner()
-        self.store: SqliteStore = self.runner.run(opened(self.directory))
+        self.store: Any = self.opened()
         self.model = ModelStore()
         self.now = Instant(START)
         self.ids: list[tuple[WorkspaceName, TaskId]] = []
@@ -49,9 +65,19 @@ class MachineBase(RuleBasedStateMachine):
         self.ended: dict[TaskId, Task] = {}
         self.count = 0
 
+    def opened(self) -> Any:
+        """The store, open; again after it was closed."""
+        store = self.runner.run(opened_as(self.kind, self.directory))
+        if self.kind == "postgres":
+            newest = "SELECT coalesce(max(seq), 0) FROM tasks"
+            read = store.session.read(lambda c: c.select(newest).fetchone())
+            (Positions.last,) = self.run(read)
+        return store
+
     def teardown(self) -> None:
         self.runner.run(self.store.close())
         self.runner.close()
+        postgres.drop_databases()
         remove(self.directory)
 
     # -- both at once ------------------------------------------------------------------------
@@ -150,7 +176,11 @@ class MachineBase(RuleBasedStateMachine):
                 "SELECT task_seq, number FROM events ORDER BY task_seq, number"
             ):
                 events.setdefault(seq, []).append(number)
-            counts = connection.select("SELECT * FROM task_counts").fetchall()
+            kept = connection.text("kept.task_counts")
+            counts = connection.select(
+                f"SELECT workspace, group_name, state, sum(total) FROM {kept} AS kept"  # noqa: S608
+                " GROUP BY workspace, group_name, state HAVING sum(total) <> 0"
+            ).fetchall()
             orphans = connection.select(
                 "SELECT (SELECT count(*) FROM task_labels WHERE task_seq NOT IN"
                 " (SELECT seq FROM tasks)) + (SELECT count(*) FROM folded_output WHERE attempt_id"

@@ -11,7 +11,6 @@ from machine_inputs import (
     WORKERS,
 )
 
-from fakes.stores import opened
 from taskyard.core.attempts import Ended, KillReport, Report, Started, StreamSize, Usage
 from taskyard.core.ids import (
     AttemptId,
@@ -264,5 +263,5 @@ class EngineRules(MachineBase):
     @rule()
     def restart(self) -> None:
         self.runner.run(self.store.close())
-        self.store = self.runner.run(opened(self.directory))
+        self.store = self.opened()
         self.model.restart()

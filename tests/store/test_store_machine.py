@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
-from machine_base import outcome_of
+from machine_base import Positions, outcome_of
 from machine_engine import EngineRules
 from machine_inputs import (
     CRONS,
@@ -25,6 +25,7 @@ from machine_inputs import (
 )
 from msgspec.structs import replace
 
+import postgres
 from taskyard.core.cron import CatchUp
 from taskyard.core.ids import (
     GroupName,
@@ -36,6 +37,7 @@ from taskyard.core.instants import Instant, after
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import NewTask, Task, TaskSpec
 from taskyard.ports.store import TaskQuery
+from taskyard.store.postgres.connection import PostgresConnection
 from taskyard.store.sql import task_list
 
 
@@ -282,13 +284,25 @@ class StoreMachine(EngineRules):
         assert seen == wanted
 
 
+class PostgresMachine(StoreMachine):
+    """The same on PostgreSQL."""
+
+    kind = "postgres"
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_the_store_behaves_like_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("machine", "examples"), [(StoreMachine, 80), (PostgresMachine, 12)])
+def test_the_store_behaves_like_its_model(
+    machine: type[StoreMachine], examples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever callers, workers and time do, store and model tell the same story."""
+    if machine is PostgresMachine:
+        postgres.server()  # or skipped
     monkeypatch.setattr(task_list, "LOOK_AT", LOOK_AT)
+    monkeypatch.setattr(PostgresConnection, "positions", lambda _, count: Positions.give(count))
     from hypothesis.stateful import run_state_machine_as_test  # noqa: PLC0415
 
     run_state_machine_as_test(
-        StoreMachine, settings=settings(max_examples=80, stateful_step_count=50)
+        machine, settings=settings(max_examples=examples, stateful_step_count=50)
     )
