@@ -8,13 +8,14 @@ from typing import Any
 from uuid import UUID
 
 import anyio
+import anyio.to_thread
 import pytest
 from two_planes import ME, OPERATOR, TwoPlanes, faulty, lost, once, two_planes
 
 from eventually import eventually_async
 from taskyard.core.access.principals import Credential, Role
 from taskyard.core.changes import Change
-from taskyard.core.errors import NotAuthenticated, NotFound
+from taskyard.core.errors import NotAuthenticated, NotFound, Overloaded, Unavailable
 from taskyard.core.functions.functions import (
     BuildState,
     CallRequest,
@@ -297,3 +298,40 @@ async def test_jobs_run_on_both(planes: TwoPlanes) -> None:
 
     for key in keys:
         await eventually_async(partial(ended, key), within_s=15)
+
+
+async def test_lost_connections_cost_a_look(planes: TwoPlanes) -> None:
+    """All of them, in the middle of work: what was stored ends, and both planes know everything."""
+    nodes = (planes.first, planes.second)
+    ids: list[TaskId] = []
+    async with anyio.create_task_group() as group:
+        stop = anyio.Event()
+
+        async def submit(node: Node) -> None:
+            while not stop.is_set():
+                try:
+                    task, _ = await node.engine.tasks.submit(ME, command())
+                except (Unavailable, Overloaded):
+                    await anyio.sleep(0.05)
+                else:
+                    ids.append(task.id)
+                    await anyio.sleep(0.02)
+
+        for node in nodes:
+            group.start_soon(submit, node)
+        for _ in range(3):
+            await anyio.sleep(0.4)
+            await anyio.to_thread.run_sync(planes.cut_connections)
+        await eventually_async(lambda: min(planes.missed) >= 1)
+        stop.set()
+    assert ids
+    for number, task_id in enumerate(ids):
+        other = nodes[number % 2].engine
+        assert (await other.tasks.wait(ME, task_id, 40)).state is TaskState.SUCCEEDED
+
+    async def agree() -> bool:
+        stored = await planes.first.engine.tasks.counts(ME)
+        counted = [one.wired.counters.by_workspace()[ME.workspace] for one in nodes]
+        return all({state: n for state, n in one.items() if n} == stored for one in counted)
+
+    await eventually_async(agree)

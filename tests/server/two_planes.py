@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -69,6 +70,13 @@ class TwoPlanes:
         self.missed = [0, 0]
         for number, node in enumerate((first, second)):
             node.engine.bus.listen(self.heard[number].extend, partial(self._miss, number))
+
+    def cut_connections(self) -> None:
+        """Every connection to the database is lost. Blocks."""
+        postgres.server().run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"  # noqa: S608 - a name of ours
+            f" WHERE datname = '{urlsplit(self.url).path[1:]}'"
+        )
 
     def _miss(self, number: int) -> None:
         self.missed[number] += 1

@@ -65,6 +65,8 @@ class JobTimers:
 
     async def run(self) -> None:
         """Until cancelled."""
+        # Everything is looked through: what was heard while this did not run is found as well.
+        self._heard.clear()
         self._look = True
         async with anyio.create_task_group() as loops:
             loops.start_soon(self._starting)

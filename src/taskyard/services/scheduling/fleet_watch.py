@@ -71,6 +71,12 @@ class FleetWatch:
         self._known: dict[WorkerId, WorkerRecord] = {}
         self._judges_from = 0.0
         self._looked = 0.0
+        self._has_missed = False
+        """Whether changes were missed since the last comparison with the store."""
+        bus.listen(lambda _changes: None, self._miss)
+
+    def _miss(self) -> None:
+        self._has_missed = True
 
     async def enter(self) -> None:
         """Learn who is there, and take over what the leader before left half done."""
@@ -90,12 +96,14 @@ class FleetWatch:
             await self._clock.sleep(TICK_S)
             try:
                 await self._look()
-                if self._monotonic() - reconciled > RECONCILE_S:
+                if self._has_missed or self._monotonic() - reconciled > RECONCILE_S:
+                    self._has_missed = False
                     await self._dispatch.reconcile()
                     await self.resume()
                     reconciled = self._monotonic()
             except (Unavailable, Overloaded) as error:
                 self._spare()
+                self._has_missed = True
                 log.warning("fleet_unknown", reason=str(error))
 
     async def resume(self) -> None:
