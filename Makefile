@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check format generate bench bench-peers docs clean
+.PHONY: demo test chaos check format generate bench bench-peers docs clean
 
 # Installs into a local environment, once; again when the dependencies change.
 $(STAMP): pyproject.toml requirements-dev.txt
@@ -24,6 +24,11 @@ demo: $(STAMP)
 # They start hundreds of Pythons too, which keep what they compile whatever the environment says.
 test: $(STAMP)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadgroup
+
+# Several control planes for ten minutes, killed, frozen and cut off; CHAOS_SEED=N for the same again.
+chaos: $(STAMP)
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} CHAOS_TASKS=$${CHAOS_TASKS:-6000} \
+	  $(BIN)/python -m pytest tests/cluster/test_planes_chaos.py -s
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -58,6 +58,11 @@ class LonePostgres:
             self.thaw()
             postgres.stop_programs(process)
 
+    def restart(self) -> None:
+        """Stop it at once, and start it again; it recovers then."""
+        self.stop()
+        self.start()
+
     def freeze(self) -> None:
         """SIGSTOP for all its processes: it takes connections and bytes, and answers nothing."""
         assert self._process is not None

@@ -1,134 +1,201 @@
 """Compares what clients were told with what the store holds and what really ran."""
 
-from collections import Counter, defaultdict
-from pathlib import Path
+from bisect import bisect_right
+from collections import Counter
+from statistics import median
 from typing import Any
 
-from histories import LIMIT, LIMITED, History
+from container_clients import Containers, Drove, Fastlane
+from dialect_clients import AT_ONCE, GreenCloud, Gx
+from faults import LEADERLESS_S, Faults
+from histories import LIMIT, LIMITED, Calls, Client, Tasks
 from planes import Planes
+from runs import Runs
 
 from eventually import eventually
 
-OPEN = ("scheduled", "queued", "running", "retrying")
+WORKSPACE_LIMIT = 14
+"""Tasks of the workspace that may run at once; the planes have room for more."""
+Rows = dict[str, dict[str, Any]]
 
 
-def await_all_ended(planes: Planes, within_s: float) -> list[dict[str, Any]]:
-    """All tasks but recurring ones, once none of them is open."""
+def await_all_ended(planes: Planes, within_s: float) -> Rows:
+    """All tasks but recurring ones, by their ids, once none of them is open."""
 
-    def open_tasks() -> int:
-        (row,) = planes.rows(
-            "SELECT count(*) FROM tasks WHERE recurring = 0 AND state IN"
-            " ('scheduled', 'queued', 'running', 'retrying')"
+    def open_tasks() -> list[Any]:
+        return planes.rows(
+            "SELECT id, name, state, group_name FROM tasks WHERE recurring = 0 AND state IN"
+            " ('scheduled', 'queued', 'running', 'retrying') ORDER BY seq LIMIT 20"
         )
-        return int(row[0])
 
-    eventually(open_tasks, lambda count: count == 0, within_s=within_s)
-    tasks: list[dict[str, Any]] = []
+    eventually(open_tasks, lambda found: found == [], within_s=within_s)
+    tasks: Rows = {}
     query: dict[str, Any] = {"limit": 500}
     while True:
         page = planes.ask("GET", "/tasks", params=query).raise_for_status().json()
-        tasks += page["items"]
+        tasks |= {task["id"]: task for task in page["items"] if task["cron"] is None}
         if page["next_cursor"] is None:
-            return [task for task in tasks if task["cron"] is None]
+            return tasks
         query["cursor"] = page["next_cursor"]
 
 
-def runs_of(path: Path) -> tuple[Counter[str], dict[str, list[tuple[int, int]]]]:
-    """How often each mark began, and the spans that have both ends."""
-    begun: Counter[str] = Counter()
-    open_since: defaultdict[str, list[int]] = defaultdict(list)
-    spans: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for line in path.read_text().splitlines():
-        mark, what, at = line.split()
-        if what == "begin":
-            begun[mark] += 1
-            open_since[mark].append(int(at))
-        elif open_since[mark]:
-            spans[mark].append((open_since[mark].pop(0), int(at)))
-    return begun, spans
+class Checker:
+    """Fails if anything that was promised did not come true.
+
+    Args:
+        planes: all of them are there again.
+        clients: have finished.
+        runs: what ran.
+        hooks: how many webhook messages came for each task.
+        tasks: as :func:`await_all_ended` answered.
+    """
+
+    def __init__(
+        self, planes: Planes, clients: list[Client], runs: Runs, hooks: Counter[str], tasks: Rows
+    ) -> None:
+        self._planes = planes
+        self._clients = clients
+        self._runs = runs
+        self._hooks = hooks
+        self._tasks = tasks
+
+    def check(self) -> dict[str, int]:
+        """Everything; answers with figures."""
+        trouble = [line for one in self._clients for line in one.history.trouble]
+        assert not trouble, "\n".join(trouble[:5])
+        tried = {mark for one in self._clients for mark in one.history.tried}
+        assert set(self._runs.begun) <= tried, "something ran that nobody asked for"
+        for client in self._clients:
+            match client:
+                case Tasks():
+                    self._check_tasks(client)
+                case Calls():
+                    self._check_calls(client)
+                case GreenCloud():
+                    self._check_greencloud(client)
+                case Gx():
+                    self._check_gx(client)
+                case Containers() | Fastlane() | Drove():
+                    client.check(self._planes)
+        assert self._runs.most_at_once(tried) <= WORKSPACE_LIMIT, "the workspace's limit"
+        self._check_store()
+        return {
+            "tasks": len(self._tasks),
+            **{one.name: len(one.history.acknowledged) for one in self._clients},
+            "killed": sum(len(one.history.killed) for one in self._clients),
+            "ran more than once": sum(count > 1 for count in self._runs.begun.values()),
+            "most at once": self._runs.most_at_once(tried),
+            "webhooks": sum(self._hooks.values()),
+            "told twice": sum(count > 1 for count in self._hooks.values()),
+        }
+
+    def _check_tasks(self, client: Tasks) -> None:
+        own = [one for one in self._tasks.values() if one["name"] in client.history.tried]
+        by_name = {task["name"]: task for task in own}
+        assert len(by_name) == len(own), "a task was stored twice"
+        for mark, task_id in client.history.acknowledged.items():
+            assert by_name.get(mark, {}).get("id") == task_id, f"{mark} is not there"
+        for mark, task in by_name.items():
+            self._check_task(mark, task, client.history.killed)
+            told = self._hooks[task["id"]]
+            assert told or not task["webhooks"], f"nobody was told of the end of {mark}"
+        limited = {mark for mark, task in by_name.items() if task["group"] == LIMITED}
+        assert self._runs.most_at_once(limited) <= LIMIT, "the group's limit"
+
+    def _check_task(self, mark: str, task: dict[str, Any], killed: set[str]) -> None:
+        begun, attempts = self._runs.begun[mark], task["attempt_count"]
+        assert begun <= attempts, f"{mark} ran {begun} times in {attempts} attempts"
+        retries = (task["retry"] or {}).get("max_attempts", 1)
+        if not task["rerun_if_lost"]:
+            assert begun <= retries, f"{mark} asked not to be run again, and ran {begun} times"
+        code = task["labels"]["code"]
+        match task["state"]:
+            case "succeeded":
+                assert begun >= 1, f"{mark} is said to have succeeded, and never ran"
+                assert code == "0", task
+            case "failed" | "dead":
+                is_own = code == "3" and begun >= 1
+                assert is_own or not task["rerun_if_lost"], task
+            case "cancelled":
+                assert mark in killed, task
+            case other:
+                raise AssertionError(f"{mark} ended as {other}: {task}")
+
+    def _check_calls(self, client: Calls) -> None:
+        """Each answered, and none called twice for the asking."""
+        for mark, task_id in client.history.acknowledged.items():
+            task = self._tasks[task_id]
+            assert task["state"] == "succeeded", task
+            assert 1 <= self._runs.begun[mark] <= task["attempt_count"], task
+            result = self._planes.ask("GET", f"/tasks/{task_id}/result")
+            assert (result.status_code, result.text) == (200, mark)
+        keys = self._planes.rows(
+            "SELECT idempotency_key FROM tasks WHERE idempotency_key IS NOT NULL"
+        )
+        assert len(keys) == len(set(keys)), "a task was stored twice"
+
+    def _check_greencloud(self, client: GreenCloud) -> None:
+        """Each answered as its function did, and each triggered one of the next."""
+        for mark, task_id in client.history.acknowledged.items():
+            result = client.insist("GET", f"/task/{task_id}/result")
+            assert (result.status_code, result.text) == (200, mark), f"{task_id}: {result.text}"
+            assert self._runs.begun[f"chained-{mark}"] >= 1, f"{mark} triggered nothing"
+        issued = {
+            name: int(self._planes.rows(f"{query} function_id = '{function}'")[0][0])
+            for query in ["SELECT count(*) FROM issued_calls WHERE"]
+            for name, function in (("first", client.function), ("second", client.next))
+        }
+        assert issued["first"] == issued["second"] >= len(client.history.acknowledged), issued
+
+    def _check_gx(self, client: Gx) -> None:
+        """In the queue's order, at most six at once; what was taken off never ran."""
+        path, query = "/tasks", client.query
+        listed = client.insist("GET", path, params=query).raise_for_status().json()["tasks"]
+        by_name = {task["name"]: task for task in listed}
+        assert len(by_name) == len(listed), "a task was created twice"
+        for mark, number in client.history.acknowledged.items():
+            if mark in client.deleted:
+                assert mark not in by_name, f"{mark} is listed again"
+                assert not self._runs.begun[mark], f"{mark} was taken off, and ran"
+            elif mark in by_name or mark not in client.doubtful:
+                found = by_name[mark]
+                assert (found["id"], found["status"]) == (int(number), "completed"), found
+                assert self._runs.begun[mark] >= 1, f"{mark} never ran"
+        assert self._runs.most_at_once(client.history.tried) <= AT_ONCE
+        begun = self._planes.rows(
+            "SELECT t.seq, min(a.assigned_at) FROM tasks AS t JOIN attempts AS a"
+            " ON a.task_seq = t.seq WHERE t.group_name LIKE 'gx/%' GROUP BY t.seq ORDER BY t.seq"
+        )
+        moments = [at for _, at in begun]
+        assert moments == sorted(moments), "the queue's order"
+
+    def _check_store(self) -> None:
+        """No firing twice, no two attempts of a task at once, counters equal counts."""
+        rows = self._planes.rows
+        twice = rows(
+            "SELECT schedule_id, due_at FROM tasks WHERE schedule_id IS NOT NULL"
+            " GROUP BY schedule_id, due_at HAVING count(*) > 1"
+        )
+        assert twice == [], "a due time fired twice"
+        both = rows(
+            "SELECT a.task_id, a.number, b.number FROM attempts AS a JOIN attempts AS b"
+            " ON b.task_seq = a.task_seq AND b.number > a.number"
+            " WHERE a.finished_at IS NULL OR b.assigned_at < a.assigned_at"
+        )
+        assert both == [], "an attempt was placed before the one before had ended"
+        assert self._planes.findings() == []
 
 
-def check(
-    planes: Planes, histories: list[History], runs: Path, hooks: Counter[str], within_s: float = 120
-) -> dict[str, int]:
-    """Fail if anything that was promised did not come true; answers with figures."""
-    trouble = [line for one in histories for line in one.trouble]
-    assert not trouble, "\n".join(trouble[:5])
-    tasks = await_all_ended(planes, within_s)
-    named = [task for task in tasks if (task["name"] or "").startswith("m")]
-    by_name = {task["name"]: task for task in named}
-    assert len(by_name) == len(named), "a task was stored twice"
-    acknowledged = {mark: one for each in histories for mark, one in each.acknowledged.items()}
-    killed = {mark for each in histories for mark in each.killed}
-    lost = [mark for mark, one in acknowledged.items() if by_name.get(mark, {}).get("id") != one]
-    assert not lost, f"acknowledged, and not there: {lost[:10]}"
-    begun, spans = runs_of(runs)
-    assert set(begun) <= set(by_name), "something ran that is not stored"
-    for mark, task in by_name.items():
-        _check_task(mark, task, begun[mark], killed)
-    limited = [span for mark in spans if by_name[mark]["group"] == LIMITED for span in spans[mark]]
-    assert most_at_once(limited) <= LIMIT
-    _check_hooks(by_name, hooks)
-    _check_store(planes)
+def check_leaders(planes: Planes, faults: Faults) -> dict[str, object]:
+    """A leader's death stops placement for a moment only; answers with figures."""
+    placed = [int(row[0]) for row in planes.rows("SELECT assigned_at FROM attempts ORDER BY 1")]
+    gaps = []
+    for death in faults.deaths:
+        later = bisect_right(placed, death)
+        if later < len(placed):
+            gaps.append((placed[later] - death) / 1e6)
+    assert max(faults.leaderless) < LEADERLESS_S, faults.leaderless
     return {
-        "tasks": len(tasks),
-        "acknowledged": len(acknowledged),
-        "killed": len(killed),
-        "ran more than once": sum(count > 1 for count in begun.values()),
-        "webhooks": sum(hooks.values()),
+        "leaderless": f"{median(faults.leaderless):.1f}, at most {max(faults.leaderless):.1f} s",
+        "placement stopped": f"{median(gaps):.1f}, at most {max(gaps):.1f} s",
     }
-
-
-def _check_task(mark: str, task: dict[str, Any], begun: int, killed: set[str]) -> None:
-    attempts = task["attempt_count"]
-    assert begun <= attempts, f"{mark} ran {begun} times in {attempts} attempts"
-    retries = (task["retry"] or {}).get("max_attempts", 1)
-    if not task["rerun_if_lost"]:
-        assert begun <= retries, f"{mark} asked not to be run again, and ran {begun} times"
-    code = task["labels"]["code"]
-    match task["state"]:
-        case "succeeded":
-            assert begun >= 1, f"{mark} is said to have succeeded, and never ran"
-            assert code == "0", task
-        case "failed" | "dead":
-            is_own = code == "3" and begun >= 1
-            assert is_own or not task["rerun_if_lost"], task
-        case "cancelled":
-            assert mark in killed, task
-        case other:
-            raise AssertionError(f"{mark} ended as {other}: {task}")
-
-
-def most_at_once(spans: list[tuple[int, int]]) -> int:
-    """How many of these overlap at one moment, at most."""
-    moments = sorted([(begin, 1) for begin, _ in spans] + [(end, -1) for _, end in spans])
-    most = now = 0
-    for _, step in moments:
-        now += step
-        most = max(most, now)
-    return most
-
-
-def _check_hooks(by_name: dict[str, dict[str, Any]], hooks: Counter[str]) -> None:
-    missing = [mark for mark, task in by_name.items() if task["webhooks"] and not hooks[task["id"]]]
-    assert not missing, f"nobody was told of the end of {missing[:10]}"
-
-
-def _check_store(planes: Planes) -> None:
-    """No firing twice, no two current attempts, counters equal counts."""
-    twice = planes.rows(
-        "SELECT schedule_id, due_at FROM tasks WHERE schedule_id IS NOT NULL"
-        " GROUP BY schedule_id, due_at HAVING count(*) > 1"
-    )
-    assert twice == [], "a due time fired twice"
-    unended = planes.rows(
-        "SELECT a.id FROM attempts AS a JOIN tasks AS t ON t.seq = a.task_seq"
-        " WHERE a.finished_at IS NULL AND t.state <> 'running'"
-    )
-    assert unended == [], "an attempt goes on of a task that has ended"
-    counted = planes.rows(
-        "SELECT workspace, group_name, state, sum(total) FROM all_task_counts"
-        " GROUP BY workspace, group_name, state HAVING sum(total) <> 0"
-    )
-    there = planes.rows("SELECT workspace, group_name, state, count(*) FROM tasks GROUP BY 1, 2, 3")
-    assert set(counted) == set(there), "counters and counts differ"

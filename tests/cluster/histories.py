@@ -4,28 +4,19 @@ import contextlib
 import random
 import threading
 import time
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 from planes import Planes
+from runs import COMMAND
 
-COMMAND = (
-    'echo "$MARK begin $(date +%s%N)" >> "$RUNS"; echo "out $MARK"; sleep 0.$TENTHS;'
-    ' echo "$MARK end $(date +%s%N)" >> "$RUNS"; exit $CODE'
-)
-FUNCTION = """
-import os, time
-
-def handle(event, context):
-    with open(os.environ["RUNS"], "a") as runs:
-        runs.write(f"{event['mark']} begin {time.time_ns()}\\n")
-    return event["mark"]
-"""
 LIMITED = "limited"
 """A group of which two tasks may run at once."""
 LIMIT = 2
+REFUSED_FOR_NOW = frozenset({429, 503})
 _GIVE_UP_S = 90.0
 
 
@@ -33,27 +24,39 @@ _GIVE_UP_S = 90.0
 class History:
     """What one client did."""
 
+    tried: set[str] = field(default_factory=set)
+    """Marks of all that was asked for, whether that was acknowledged or not."""
     acknowledged: dict[str, str] = field(default_factory=dict)
     """Task ids by mark; what was acknowledged has to be done."""
     killed: set[str] = field(default_factory=set)
     """Marks whose cancel was acknowledged."""
     trouble: list[str] = field(default_factory=list)
-    """Answers that no client should ever get."""
+    """What no client should ever see."""
 
 
 class Client(threading.Thread):
-    """Submits one task after the other, at whichever plane answers, until it is told to stop."""
+    """Asks for one thing after the other, at whichever plane answers, until told to stop.
 
-    def __init__(self, planes: Planes, number: int, runs: Path, most: int, hook: str) -> None:
-        super().__init__(name=f"client{number}", daemon=True)
+    Args:
+        planes: whom it asks.
+        name: its own; marks begin with it.
+        most: how many things it asks for.
+    """
+
+    prefix = "/api/v1"
+    """Where its dialect is."""
+
+    def __init__(self, planes: Planes, name: str, most: int) -> None:
+        super().__init__(name=name, daemon=True)
         self.history = History()
-        self._planes = planes
-        self._number = number
-        self._runs = runs
+        self.planes = planes
+        self.chance = random.Random(f"{planes.seed} {name}")
         self._most = most
-        self._hook = hook
-        self._chance = random.Random(number)
         self._told_to_stop = threading.Event()
+
+    @abstractmethod
+    def ask(self, mark: str) -> None:
+        """Ask for one thing."""
 
     def finish(self) -> None:
         """End once what was begun is acknowledged."""
@@ -66,17 +69,64 @@ class Client(threading.Thread):
         for count in range(self._most):
             if self._told_to_stop.is_set():
                 return
-            mark = f"m{self._number}-{count}"
-            answer = self._insist("POST", "/tasks", self._body(mark))
-            if answer is None:
-                continue
-            task_id = str(answer.json()["id"])
-            self.history.acknowledged[mark] = task_id
-            if self._chance.random() < 0.1 and self._kill(task_id):
+            mark = f"{self.name}-{count}"
+            try:
+                self.ask(mark)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the test has to tell
+                self.history.trouble.append(f"{mark}: {error!r}")
+
+    def connection(self) -> httpx2.Client:
+        """A client of any plane."""
+        plane = self.planes.all[self.chance.randrange(len(self.planes.all))]
+        return httpx2.Client(
+            base_url=f"{plane.url}{self.prefix}",
+            headers={"Authorization": "Bearer dev"},
+            timeout=httpx2.Timeout(10.0),
+            trust_env=False,
+        )
+
+    def once(self, method: str, path: str, **more: Any) -> httpx2.Response | None:
+        """Ask one plane; None if nobody knows what became of it, or it was refused for now."""
+        with contextlib.suppress(httpx2.TransportError), self.connection() as client:
+            answer = client.request(method, path, **more)
+            if answer.status_code not in REFUSED_FOR_NOW:
+                return answer
+        time.sleep(0.05)
+        return None
+
+    def insist(self, method: str, path: str, **more: Any) -> httpx2.Response:
+        """Ask whichever plane until one has answered; for what may be asked twice."""
+        deadline = time.monotonic() + _GIVE_UP_S
+        while time.monotonic() < deadline:
+            answer = self.once(method, path, **more)
+            if answer is not None:
+                return answer
+        raise TimeoutError(f"{method} {path} was never answered")
+
+
+class Tasks(Client):
+    """Commands of the native API, of all kinds: retried, killed, late, limited, with webhooks."""
+
+    def __init__(self, planes: Planes, name: str, most: int, runs: Path, hook: str) -> None:
+        super().__init__(planes, name, most)
+        self._runs = runs
+        self._hook = hook
+
+    def ask(self, mark: str) -> None:
+        """See the class."""
+        self.history.tried.add(mark)
+        answer = self.insist("POST", "/tasks", json=self._body(mark)).raise_for_status()
+        task_id = str(answer.json()["id"])
+        self.history.acknowledged[mark] = task_id
+        if self.chance.random() < 0.1:
+            time.sleep(self.chance.uniform(0, 0.3))
+            answer = self.insist("POST", f"/tasks/{task_id}/cancel", json={"grace_s": 0.1})
+            if answer.status_code != 409:
+                answer.raise_for_status()
                 self.history.killed.add(mark)
 
     def _body(self, mark: str) -> dict[str, Any]:
-        chance = self._chance
+        chance = self.chance
         code = chance.choice((0, 0, 0, 3))
         body: dict[str, Any] = {
             "command": COMMAND,
@@ -100,30 +150,18 @@ class Client(threading.Thread):
             body["start_in_s"] = round(chance.uniform(0.1, 3), 2)
         return body
 
-    def _kill(self, task_id: str) -> bool:
-        time.sleep(self._chance.uniform(0, 0.3))
-        answer = self._insist("POST", f"/tasks/{task_id}/cancel", {"grace_s": 0.1})
-        return answer is not None
 
-    def _insist(self, method: str, path: str, body: dict[str, Any]) -> httpx2.Response | None:
-        """Ask whichever plane until one has done it; None if it was refused."""
-        deadline = time.monotonic() + _GIVE_UP_S
-        said = ""
-        while time.monotonic() < deadline:
-            number = self._chance.randrange(len(self._planes.all))
-            with (
-                contextlib.suppress(httpx2.TransportError),
-                self._planes.client(number) as client,
-            ):
-                answer = client.request(method, path, json=body)
-                if answer.is_success:
-                    return answer
-                said = f"{answer.status_code} {answer.text}"
-                if answer.status_code in {404, 409} and path != "/tasks":
-                    return None
-                if answer.status_code != 503:
-                    self.history.trouble.append(f"{method} {path}: {said}")
-                    return None
-            time.sleep(0.05)
-        self.history.trouble.append(f"{method} {path} was never done: {said}")
-        return None
+class Calls(Client):
+    """Calls of a function through the native API, which are not waited for."""
+
+    def __init__(self, planes: Planes, name: str, most: int, function: str) -> None:
+        super().__init__(planes, name, most)
+        self._function = function
+
+    def ask(self, mark: str) -> None:
+        """See the class."""
+        self.history.tried.add(mark)
+        path, headers = f"/functions/{self._function}/calls", {"Idempotency-Key": mark}
+        answer = self.insist("POST", path, content=mark, headers=headers).raise_for_status()
+        self.history.acknowledged[mark] = str(answer.json()["id"])
+        time.sleep(self.chance.uniform(0, 0.3))

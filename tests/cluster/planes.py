@@ -3,11 +3,12 @@
 import contextlib
 import json
 import os
-import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Planes:
         database: the server, and the name of the database on it.
         nats: the message server.
         count: of planes.
+        more: options of each.
     """
 
     def __init__(
@@ -38,12 +40,15 @@ class Planes:
         database: tuple[postgres.PostgresServer | LonePostgres, str],
         nats: NatsServer,
         count: int = 3,
+        more: Sequence[str] = (),
     ) -> None:
         self.postgres, self.database = database
         self.nats = nats
         url = self.postgres.url(self.database)
-        options = ("--database", url, "--nats", nats.url, "--slots", "8")
+        options = ("--database", url, "--nats", nats.url, "--slots", "8", *more)
         self.all = [Served(root / f"plane{number}", *options) for number in range(count)]
+        self.seed = 0
+        """Of all that is left to chance."""
         self._frozen: dict[int, list[int]] = {}
 
     def start(self) -> None:
@@ -132,6 +137,15 @@ class Planes:
         with psycopg.connect(url, options=options) as connection:
             return connection.execute(sql.encode()).fetchall()
 
+    def findings(self) -> list[Any]:
+        """What ``taskyard store check`` finds."""
+        command = [str(Path(sys.executable).with_name("taskyard")), "store", "check", "--json"]
+        command += ["--database", self.postgres.url(self.database)]
+        told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert told.returncode in {0, 1}, told.stderr
+        found: list[Any] = json.loads(told.stdout)["findings"]
+        return found
+
     def leader(self) -> str | None:
         """The plane that leads by the store's clock; None if there is none."""
         found = self.postgres.run(
@@ -172,47 +186,27 @@ def _children_writing(pid: int) -> list[int]:
 def installation(root: Path, count: int = 3) -> Iterator[Planes]:
     """A running installation."""
     server = postgres.server()
+    # Not one of the test's, which end with it: an installation may serve many.
+    database = server.create_database()
+    try:
+        with installed(root, (server, database), count) as planes:
+            yield planes
+    finally:
+        server.drop_database(database)
+
+
+@contextlib.contextmanager
+def installed(
+    root: Path,
+    database: tuple[postgres.PostgresServer | LonePostgres, str],
+    count: int = 3,
+    more: Sequence[str] = (),
+) -> Iterator[Planes]:
+    """A running installation on an empty database."""
     with nats_server(root) as nats:
-        # Not one of the test's, which end with it: an installation may serve many.
-        database = server.create_database()
-        planes = Planes(root, (server, database), nats, count)
+        planes = Planes(root, database, nats, count, more)
         try:
             planes.start()
             yield planes
         finally:
             planes.end()
-            server.drop_database(database)
-
-
-def one_after_another(planes: Planes, chance: random.Random, until: float) -> Iterator[str]:
-    """Faults in turns, each followed by what mends it; yields what was done.
-
-    Args:
-        planes: whom they befall.
-        chance: decides.
-        until: of ``time.monotonic()``; none begins later.
-    """
-    while time.monotonic() < until:
-        number = chance.randrange(len(planes.all))
-        leader = planes.leader()
-        if leader is not None and chance.random() < 0.5:
-            number = planes.number_of(leader) or 0
-        match chance.randrange(5):
-            case 0 | 1:
-                planes.kill(number)
-                time.sleep(chance.uniform(0, 6))
-                planes.start_again(number)
-                planes.all[number].await_ready()
-                yield f"killed {number}"
-            case 2:
-                planes.freeze(number)
-                time.sleep(chance.uniform(1, 9))
-                planes.thaw(number)
-                yield f"froze {number}"
-            case 3:
-                planes.restart_nats()
-                yield "restarted nats"
-            case _:
-                planes.cut_database()
-                yield "cut the database"
-        time.sleep(chance.uniform(0.2, 1.5))

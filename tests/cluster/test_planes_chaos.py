@@ -1,50 +1,91 @@
 """Three control planes on one database under load, killed, frozen and cut off in turns."""
 
-import http.server
 import json
 import os
 import random
-import threading
-import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from checking import check
-from histories import LIMIT, LIMITED, Client
-from planes import installation, one_after_another
+from checking import WORKSPACE_LIMIT, Checker, Rows, await_all_ended, check_leaders
+from container_clients import Containers, Drove, Fastlane
+from dialect_clients import CONFIG, GreenCloud, Gx
+from faults import Faults
+from followers import Follower
+from histories import LIMIT, LIMITED, Calls, Client, Tasks
+from hook import counting_hook
+from planes import Planes, installed
+from runs import FUNCTION, Runs
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
-"""How long faults go on; ``make chaos`` takes ten minutes."""
-CLIENTS = 4
-TASKS = int(os.environ.get("CHAOS_TASKS", "2000"))
+from engines import RealEngine
+from lone_postgres import lone_postgres
+
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "0"))
+"""How long faults go on, beyond one of each kind; ``make chaos`` takes ten minutes."""
+TASKS = int(os.environ.get("CHAOS_TASKS", "500"))
+"""How much clients ask for at most, all together."""
+
+
+def prepared(planes: Planes, runs: Path, hook: str) -> list[Client]:
+    """Clients of several dialects, and all that they need."""
+    planes.ask("PATCH", f"/groups/{LIMITED}", json={"concurrency_limit": LIMIT}).raise_for_status()
+    body = {"concurrency_limit": WORKSPACE_LIMIT}
+    planes.ask("PATCH", "/workspace", json=body).raise_for_status()
+    planes.ask("POST", "/tasks", json={"command": "true", "cron": "* * * * *"}).raise_for_status()
+    source = {"source": FUNCTION.format(runs=str(runs), prefix=""), "language": "python"}
+    query = {"wait": "60s"}
+    deployed = planes.ask("PUT", "/functions/recorded", params=query, json=source)
+    assert deployed.raise_for_status().json()["version"]["state"] == "ready", deployed.text
+    most = TASKS // 6
+    green = GreenCloud(planes, "green", most)
+    green.prepare(runs)
+    return [
+        Tasks(planes, "t0", most, runs, hook),
+        Tasks(planes, "t1", most, runs, hook),
+        Tasks(planes, "t2", most, runs, hook),
+        Calls(planes, "calls", most, "recorded"),
+        Gx(planes, "gx", most, runs),
+        green,
+        Follower(planes, "follower0", most),
+        Follower(planes, "follower1", most),
+    ]
 
 
 @contextmanager
-def hook() -> Iterator[tuple[str, Counter[str]]]:
-    """A server that counts the webhook messages for each task; its address, and the counts."""
-    told: Counter[str] = Counter()
+def chaos(root: Path, runs: Path) -> Iterator[tuple[Planes, Faults]]:
+    """Three planes that write their runs there, and what is to befall them."""
+    runs.touch()
+    runs.chmod(0o666)
+    config = root / "taskyard.toml"
+    config.write_text(CONFIG)
+    more = ("--config", str(config))
+    with (
+        lone_postgres(durable=True) as database,
+        installed(root, (database, "taskyard"), 3, more) as planes,
+    ):
+        planes.seed = int(os.environ.get("CHAOS_SEED", str(random.randrange(1 << 30))))
+        yield planes, Faults(planes, database, random.Random(planes.seed))
 
-    class Receiver(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            length = int(self.headers["Content-Length"])
-            told[str(json.loads(self.rfile.read(length))["data"]["task"]["id"])] += 1
-            self.send_response(204)
-            self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+def befall(planes: Planes, faults: Faults, clients: list[Client]) -> Rows:
+    """Have faults befall the planes while clients ask them; all tasks once they have ended."""
+    for client in clients:
+        client.start()
+    try:
+        faults.run(SECONDS)
+    finally:
+        for client in clients:
+            client.finish()
+    for plane in planes.all:
+        plane.await_ready()
+    return await_all_ended(planes, 120)
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/", told
-        finally:
-            server.shutdown()
-            thread.join(10)
+
+def tell(faults: Faults, *more: Mapping[str, object]) -> None:
+    """Print what befell the planes, and figures."""
+    for line in ({"seed": faults.planes.seed, **faults.done}, *more):
+        print(json.dumps(line))  # noqa: T201
 
 
 @pytest.mark.chaos
@@ -55,27 +96,36 @@ def test_nothing_is_lost_or_doubled_whatever_befalls_the_planes(
 ) -> None:
     """What was acknowledged is done as it was asked for; nobody's plan is carried out twice."""
     runs = common_path / "runs"
-    runs.touch()
-    runs.chmod(0o666)
-    seed = int(os.environ.get("CHAOS_SEED", str(random.randrange(1 << 30))))
-    done: list[str] = []
-    with hook() as (url, told), installation(tmp_path) as planes:
-        planes.ask(
-            "PATCH", f"/groups/{LIMITED}", json={"concurrency_limit": LIMIT}
-        ).raise_for_status()
-        planes.ask("POST", "/tasks", json={"command": "true", "cron": "* * * * *"})
-        clients = [Client(planes, n, runs, TASKS // CLIENTS, url) for n in range(CLIENTS)]
-        for client in clients:
-            client.start()
-        try:
-            faults = one_after_another(planes, random.Random(seed), time.monotonic() + SECONDS)
-            done.extend(faults)
-        finally:
-            for client in clients:
-                client.finish()
-        for plane in planes.all:
-            plane.await_ready()
-        figures = check(planes, [client.history for client in clients], runs, told)
-    print(f"seed {seed}: {len(done)} faults {dict(Counter(word.split()[0] for word in done))}")  # noqa: T201
-    print(figures)  # noqa: T201
-    assert figures["acknowledged"] > SECONDS
+    with counting_hook() as (url, told), chaos(tmp_path, runs) as (planes, faults):
+        clients = prepared(planes, runs, url)
+        tasks = befall(planes, faults, clients)
+        figures = Checker(planes, clients, Runs.read(runs), told, tasks).check()
+        tell(faults, figures, check_leaders(planes, faults))
+    assert all(client.history.acknowledged for client in clients)
+
+
+@pytest.mark.chaos
+@pytest.mark.long
+@pytest.mark.timeout(SECONDS + 400)
+def test_containers_are_not_lost_or_doubled_either(
+    engine: RealEngine, tmp_path: Path, common_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of all planes are on one engine; each takes care of its own."""
+    monkeypatch.setenv("TASKYARD_CONTAINER_ENGINE", engine.url)
+    monkeypatch.setenv("TASKYARD_CONTAINER_NETWORK", "none")
+    monkeypatch.setenv("TASKYARD_CIRCUIT_RESET_S", "1")
+    monkeypatch.setenv("TASKYARD_FASTLANE_PULL", "missing")
+    monkeypatch.setenv("TASKYARD_DROVE_PULL", "missing")
+    runs = common_path / "runs"
+    with counting_hook() as (url, told), chaos(tmp_path, runs) as (planes, faults):
+        most = TASKS // 6
+        clients: list[Client] = [
+            Tasks(planes, "tasks", most, runs, url),
+            Containers(planes, "containers", most),
+            Fastlane(planes, "fastlane", most),
+            Drove(planes, "drove", most),
+        ]
+        tasks = befall(planes, faults, clients)
+        figures = Checker(planes, clients, Runs.read(runs), told, tasks).check()
+        tell(faults, figures, check_leaders(planes, faults))
+    assert all(client.history.acknowledged for client in clients)
