@@ -12,7 +12,7 @@ from taskyard.core.errors import Unavailable
 from taskyard.core.ids import PlaneId, Term
 from taskyard.core.leadership import HOLD_S, LEAD_S, Hold, claimed
 from taskyard.ports.leadership import Claimed, Plane
-from taskyard.services.leadership import AlwaysLeader, Duties, ElectedLeader
+from taskyard.services.leadership import NEVER, AlwaysLeader, Duties, ElectedLeader
 
 pytestmark = pytest.mark.anyio
 
@@ -157,7 +157,7 @@ async def test_one_of_two_leads(world: World) -> None:
     assert first.recorder.happened == ["enter", "tick"]
     assert first.recorder.ticks > 100
     assert not second.leader.is_leader
-    assert second.leader.term is None
+    assert second.leader.term == NEVER
     assert second.recorder.happened == []
     assert second.leader.leader is not None
     assert second.leader.leader.plane_id == "one"
@@ -228,7 +228,6 @@ async def test_a_store_that_does_not_answer_is_like_none(world: World) -> None:
     world.store.hangs = None
     await world.advance(2)
     assert leads(one)
-    assert one.leader.term is not None
     assert one.leader.term > 1
 
 
@@ -285,6 +284,21 @@ async def test_it_asks_for_nothing_while_it_leaves(world: World) -> None:
     await world.advance(2)
     assert second.leader.is_leader
     assert not first.leader.is_leader
+
+
+async def test_what_it_decides_while_it_leaves_is_refused(world: World) -> None:
+    """Its scheduler goes on for a moment, and must not commit on no condition at all."""
+    one = await world.plane("one")
+    one.recorder.leaves_slowly = anyio.Event()
+    assert one.leader.term == 1
+    world.store.is_away = True
+    await world.advance(LEAD_S)
+    assert one.recorder.happened[-1] == "idle stops"
+    assert one.leader.term == NEVER
+    one.recorder.leaves_slowly.set()
+    await world.advance(0.5)
+    assert one.recorder.happened[-1] == "leave"
+    assert one.leader.term == NEVER
 
 
 async def test_watchers_are_told_of_every_term_once(world: World) -> None:

@@ -31,6 +31,8 @@ from taskyard.services.loops import Loop, keep_running
 LEAVE_S: Final = 5.0
 """How long dropping what a leader knew may take."""
 RESIGN_S: Final = 2.0
+NEVER: Final = Term(0)
+"""A term in which nobody ever leads: whatever is committed on condition of it is refused."""
 FORGET_S: Final = 24 * 3600.0
 """How long a plane that is gone is still shown."""
 
@@ -76,7 +78,10 @@ class Leadership(Protocol):
 
     @property
     def term(self) -> Term | None:
-        """What its decisions are committed on condition of; None: on no condition, if it leads."""
+        """What its decisions are committed on condition of; None: on no condition.
+
+        Also of those that it still takes in the moment after it has ceased to lead.
+        """
         ...
 
     @property
@@ -138,9 +143,9 @@ class ElectedLeader:
         return self._view.leads(self._monotonic())
 
     @property
-    def term(self) -> Term | None:
+    def term(self) -> Term:
         """See the protocol."""
-        return self._view.term
+        return self._view.term or NEVER
 
     @property
     def leader(self) -> Hold | None:

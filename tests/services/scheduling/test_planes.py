@@ -12,7 +12,7 @@ from taskyard.core.ids import PlaneId, WorkerId
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.ports.dispatching import LEASE_S
 from taskyard.ports.scheduler import NO_LEADER
-from taskyard.services.scheduling.fleet_watch import GRACE_S, PROMPT_S, QUIET_S, TICK_S
+from taskyard.services.scheduling.fleet_watch import GRACE_S, PROMPT_S, QUIET_S, RECONCILE_S, TICK_S
 from taskyard.services.scheduling.leases import LAPSE_S, SILENCE_S
 
 pytestmark = pytest.mark.anyio
@@ -203,6 +203,25 @@ async def test_an_assignment_that_was_lost_is_sent_again(
     await world.advance(1)
     (given,) = [one for worker in world.workers.values() for one in worker.assigned]
     assert given.task_id == task.id
+
+
+async def test_an_attempt_that_the_leader_never_heard_of_is_sent(
+    world: Planes, two: tuple[Plane, Plane]
+) -> None:
+    """It finds it in the store when it compares, and counts it."""
+    first, _ = two
+    for worker in world.workers.values():
+        worker.reachable = False
+    task = await first.submit()
+    await world.advance(1)
+    (attempt,) = await world.store.tasks.attempts(task.workspace, task.id)
+    assert first.rooms.free(attempt.id) is not None
+    for worker in world.workers.values():
+        worker.reachable = True
+    await world.advance(RECONCILE_S + 2)
+    (given,) = [one for worker in world.workers.values() for one in worker.assigned]
+    assert given.task_id == task.id
+    assert first.rooms.holds(attempt.id)
 
 
 async def test_kills_ordered_by_a_plane_that_died_are_carried_out(
