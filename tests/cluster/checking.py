@@ -167,12 +167,14 @@ class Checker:
                 assert (found["id"], found["status"]) == (int(number), "completed"), found
                 assert self._runs.begun[mark] >= 1, f"{mark} never ran"
         assert self._runs.most_at_once(client.history.tried) <= AT_ONCE
-        begun = self._planes.rows(
-            "SELECT t.seq, min(a.assigned_at) FROM tasks AS t JOIN attempts AS a"
-            " ON a.task_seq = t.seq WHERE t.group_name LIKE 'gx/%' GROUP BY t.seq ORDER BY t.seq"
+        overtaken = self._planes.rows(
+            "WITH begun AS (SELECT t.seq, t.created_at, min(a.assigned_at) AS at"
+            " FROM tasks AS t JOIN attempts AS a ON a.task_seq = t.seq"
+            " WHERE t.group_name LIKE 'gx/%' GROUP BY 1, 2)"
+            " SELECT a.*, b.* FROM begun AS a JOIN begun AS b ON b.seq > a.seq"
+            " WHERE b.created_at > a.created_at AND b.at < a.at"
         )
-        moments = [at for _, at in begun]
-        assert moments == sorted(moments), "the queue's order"
+        assert overtaken == [], "the queue's order"
 
     def _check_store(self) -> None:
         """No firing twice, no two attempts of a task at once, counters equal counts."""

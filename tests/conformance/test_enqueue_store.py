@@ -87,6 +87,17 @@ async def test_it_waits_if_its_worker_is_gone(complete_clients: Clients, way: Wa
     await check_invariants(store)
 
 
+async def test_a_list_starts_its_tasks_in_order(complete_clients: Clients) -> None:
+    """Also where one waits that was stored a moment ago, and the planner has not heard of it."""
+    store = complete_clients.first
+    await store.lists.open(LIST, "me", most=10, concurrency_limit=None)
+    task = new_task(group="list", size="small")
+    await complete_clients.second.lists.add(LIST, task, "N", "me")
+    _, is_placed = await add_to_list(store, placement(TaskId(""), 0))
+    assert not is_placed
+    assert [one.status for one in await store.lists.entries(LIST)] == [ListStatus.QUEUED] * 2
+
+
 async def test_a_list_shows_it_as_running(complete_clients: Clients) -> None:
     """It cannot be withdrawn any more."""
     store = complete_clients.first

@@ -87,7 +87,10 @@ class SqlLists(Repository):
             if row is None:
                 raise NotFound("list", key.group)
             new = replace(task, spec=numbered(task.spec, variable, row[0]))
-            (outcome,) = self._tasks.submit_all(connection, [Submit((new,), actor, placement)])
+            # Whoever planned may not have heard yet of those before it, which start first.
+            waits = placement and connection.execute("lists.has_queued", parameters).fetchone()
+            given = None if waits else placement
+            (outcome,) = self._tasks.submit_all(connection, [Submit((new,), actor, given)])
             if isinstance(outcome, TaskyardError):
                 raise outcome
             (stored,) = outcome

@@ -17,6 +17,10 @@ VALUES (:workspace, :group_name, :owner, :given_limit);
 UPDATE lists SET last_number = last_number + 1
 WHERE workspace = :workspace AND group_name = :group_name RETURNING last_number;
 
+-- name: has_queued
+SELECT 1 FROM tasks WHERE workspace = :workspace AND group_name = :group_name AND state = 'queued'
+LIMIT 1;
+
 -- name: insert_entry
 INSERT INTO list_entries (workspace, group_name, number, task_seq) VALUES (?, ?, ?, ?);
 
