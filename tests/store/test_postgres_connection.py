@@ -209,6 +209,30 @@ def test_positions_rise_and_are_given_once(
     assert taken == sorted(set(taken))
 
 
+def test_a_transaction_asks_for_few_positions_again(
+    connection: PostgresConnection, database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One by one, as many tasks of one batch do; the next transaction begins anew."""
+    asked: list[int] = []
+    execute = connection.execute
+
+    def noting(name: str, parameters: Any = ()) -> Any:
+        asked.append(parameters[0])
+        return execute(name, parameters)
+
+    monkeypatch.setattr(connection, "execute", noting)
+    connection.begin()
+    taken = [next(connection.positions(1)) for _ in range(100)]
+    connection.commit()
+    assert taken == sorted(set(taken))
+    assert len(asked) < 10
+    with closing(database.connect()) as other:
+        later = next(other.positions(1))
+    connection.begin()
+    assert next(connection.positions(1)) > later > taken[-1]
+    connection.commit()
+
+
 def test_changes_are_counted(connection: PostgresConnection) -> None:
     """Those that read nothing but change; queries do not count."""
     before = connection.total_changes

@@ -12,7 +12,7 @@
 import contextlib
 import select
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
@@ -136,6 +136,10 @@ class PostgresConnection:
         self._delayed: list[_Command] = []
         """What is sent with the next statement, or with the commit."""
         self._changes = 0
+        self._spare: deque[int] = deque()
+        """Positions that the present transaction has left."""
+        self._given = 0
+        """How many it asked for last."""
 
     @property
     def total_changes(self) -> int:
@@ -216,8 +220,17 @@ class PostgresConnection:
             self._delay(statement, values)
 
     def positions(self, count: int) -> Iterator[int]:
-        """See the protocol. Others may be given some in between."""
-        return iter([row[0] for row in self.execute("connection.positions", (count,))])
+        """See the protocol. Others may be given some in between.
+
+        A transaction that asks again and again gets more at once each time; what is left over goes
+        with it, so that no late task is told to be an early one.
+        """
+        spare = self._spare
+        if len(spare) < count:
+            self._given = max(count, 2 * self._given)
+            wanted = self._given - len(spare)
+            spare.extend(row[0] for row in self.execute("connection.positions", (wanted,)))
+        return iter([spare.popleft() for _ in range(count)])
 
     def begin(self) -> None:
         """See the protocol. Connects if there is no connection."""
@@ -230,6 +243,8 @@ class PostgresConnection:
             self._forget_statements()
         self._is_open = True
         self._delayed = [self._begin]
+        self._spare.clear()
+        self._given = 0
 
     def commit(self) -> None:
         """See the protocol."""

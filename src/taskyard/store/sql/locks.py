@@ -45,7 +45,7 @@ def lock_function(connection: Connection, function_id: FunctionId) -> None:
 def lock_entry(connection: Connection, kind: str, entry_id: str, workspace: str) -> None:
     """A resource of a function, if it exists."""
     if connection.is_shared:
-        connection.execute("locks.entry", (kind, entry_id, workspace))
+        connection.execute_later("locks.entry", (kind, entry_id, workspace))
 
 
 def lock_delivery(connection: Connection, delivery_id: str) -> None:
