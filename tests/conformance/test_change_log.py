@@ -1,6 +1,7 @@
 """What a change log promises: every commit once, none late, and in the order they build up."""
 
 import random
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -17,6 +18,7 @@ from log_reader import APPEND, Reader, connect, marked, opened
 import taskyard.store.postgres.change_log as module
 from taskyard.ports.changes import LogPruned
 from taskyard.store.postgres.store import PostgresStore
+from taskyard.store.sql.queries import queries
 
 pytestmark = pytest.mark.anyio
 DEADLINE_S = 30.0
@@ -201,3 +203,26 @@ async def test_what_cannot_be_read_is_told_of(
     found = await reader.read()
     assert found[0].committed is None
     assert reader.marks() == ["k"]
+
+
+async def test_reading_costs_what_is_new(reader: Reader, other: "psycopg.Connection[Any]") -> None:
+    """However much is kept, also of a table that was never analyzed."""
+    other.execute(
+        "INSERT INTO changes (xid, at, data)"
+        " SELECT g::text::xid8, 0, '{}' FROM generate_series(3, 120000) AS g"
+    )
+    other.commit()
+    _, snapshot, _, _ = reader.position.split("/")
+    text = queries("taskyard.store.postgres")["changes.after"]
+    for name, value in {
+        "ceiling": snapshot.split(":")[1],
+        "running": snapshot.split(":")[2],
+        "position": "0",
+        "limit": "64",
+        "target": "",
+    }.items():
+        text = re.sub(rf"(?<!:):{name}\b", f"'{value}'" if value else "NULL", text)
+    other.execute("SET enable_seqscan = off")
+    plan = "\n".join(row[0] for row in other.execute(f"EXPLAIN {text}".encode()))
+    assert plan.count("changes_by_xid") == 2, plan
+    assert "changes_pkey" not in plan

@@ -132,9 +132,18 @@ class PostgresChangeLog:
 
     async def _read(self, operation: Callable[[Connection], T]) -> T:
         def run() -> T:
-            if self._reading is None:
-                self._reading = self._database.connect_reading()
-            return _in_transaction(self._reading, operation)
+            reading, self._reading = self._reading, None
+            if reading is None:
+                reading = self._database.connect_reading()
+                # A table that nobody has analyzed yet would be read from its beginning each time.
+                _in_transaction(reading, _use_indexes)
+            try:
+                result = _in_transaction(reading, operation)
+            except BaseException:
+                reading.close()
+                raise
+            self._reading = reading
+            return result
 
         reading = asyncio.get_running_loop().run_in_executor(self._thread, run)
         return await self._silence.asked(reading)
@@ -146,6 +155,11 @@ class PostgresChangeLog:
             return _in_transaction(self._writing, operation)
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+
+
+def _use_indexes(connection: Connection) -> None:
+    """Have indexes used in this session, whatever they seem to cost."""
+    connection.execute("changes.use_indexes")
 
 
 def _in_transaction(connection: Connection, operation: Callable[[Connection], T]) -> T:

@@ -4,6 +4,9 @@
 INSERT INTO changes (at, data)
 VALUES ((extract(epoch FROM clock_timestamp()) * 1000000)::bigint, :data);
 
+-- name: use_indexes
+SELECT set_config('enable_seqscan', 'off', false);
+
 -- name: snapshot
 -- What a reader sees now, and the time.
 SELECT pg_current_snapshot()::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
@@ -11,7 +14,8 @@ SELECT pg_current_snapshot()::text, (extract(epoch FROM clock_timestamp()) * 100
 -- name: after
 -- What a reader sees now and did not see with an earlier snapshot: of transactions that began since
 -- (``ceiling``), and of those that ran then (``running``). With ``target``, only what was seen with
--- that one. Two branches, so that each is a range of one index.
+-- that one. Two branches, so that each is a range of one index; sums, so that no table is walked along
+-- its positions in the hope of finding some soon.
 SELECT n.snapshot::text, n.at, c.position, c.at, c.data
 FROM (SELECT pg_current_snapshot() AS snapshot,
              (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS at) AS n
@@ -22,15 +26,15 @@ LEFT JOIN LATERAL (
         SELECT position, at, data, xid FROM changes
         WHERE xid = ANY (string_to_array(:running, ',')::xid8[])
     ) AS u
-    WHERE u.position > :position
+    WHERE u.position + 0 > :position
       AND pg_visible_in_snapshot(u.xid, coalesce((:target)::text::pg_snapshot, n.snapshot))
-    ORDER BY u.position LIMIT :limit
+    ORDER BY u.position + 0 LIMIT :limit
 ) AS c ON true
 ORDER BY c.position;
 
 -- name: prune
+-- Old ones among the first few.
 DELETE FROM changes WHERE position IN (
-    SELECT position FROM changes
+    SELECT position FROM (SELECT position, at FROM changes ORDER BY position LIMIT :limit) AS first
     WHERE at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - :kept_us
-    ORDER BY position LIMIT :limit FOR UPDATE SKIP LOCKED
 );
