@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ CONTROL_SOCKET: Final = "control.sock"
 STREAMS_S: Final = 3.0
 """Seconds that streams get to say goodbye."""
 HARD_EXIT: Final = 130
+THREADS_S: Final = 5.0
+"""Seconds that threads get to end once everything else has."""
 MOST_FILES: Final = 65_536
 
 log = structlog.get_logger(__name__)
@@ -63,10 +66,21 @@ def serve(settings: Settings) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _calm_collector()
     try:
-        anyio.run(run, settings, backend="asyncio", backend_options={"use_uvloop": True})
+        anyio.run(_run_to_the_end, settings, backend_options={"use_uvloop": True})
     except BaseExceptionGroup as group:
         raise _only(group) from group
     return 0
+
+
+async def _run_to_the_end(settings: Settings) -> None:
+    """Serve; then see to it that the process ends.
+
+    A thread that waits for a database which hangs cannot be interrupted, and would be waited for.
+    """
+    await run(settings)
+    timer = threading.Timer(THREADS_S, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
