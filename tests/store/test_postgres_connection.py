@@ -212,7 +212,7 @@ def test_positions_rise_and_are_given_once(
 def test_a_transaction_asks_for_few_positions_again(
     connection: PostgresConnection, database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One by one, as many tasks of one batch do; the next transaction begins anew."""
+    """One by one, as many tasks of one batch do; the next transaction keeps nothing of it."""
     asked: list[int] = []
     execute = connection.execute
 
