@@ -70,6 +70,7 @@ async def test_writers_do_not_wait_for_each_others_counts(clients: Clients) -> N
         busy.begin()
         counts.add(WS, "default", TaskState.QUEUED, 5)
         counts.flush(busy)
+        busy.execute("tasks.counts_of_workspace", {"workspace": WS})  # until then it is delayed
         with anyio.fail_after(10):
             await clients.second.tasks.submit([new_task() for _ in range(3)], None)
         busy.rollback()
