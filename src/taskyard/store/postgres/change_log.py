@@ -29,8 +29,9 @@ from taskyard.ports.changes import (
     LogPosition,
     LogPruned,
 )
+from taskyard.store.postgres.connection import PostgresConnection
+from taskyard.store.postgres.database import PostgresDatabase
 from taskyard.store.postgres.silence import Silence
-from taskyard.store.sql.connection import Connection, Database
 
 T = TypeVar("T")
 
@@ -70,17 +71,17 @@ class PostgresChangeLog:
         silence: learns from what is asked here whether the database answers.
     """
 
-    def __init__(self, database: Database, silence: Silence | None = None) -> None:
+    def __init__(self, database: PostgresDatabase, silence: Silence | None = None) -> None:
         self._database = database
         self._silence = silence or Silence()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="taskyard-changes")
-        self._reading: Connection | None = None
-        self._writing: Connection | None = None
+        self._reading: PostgresConnection | None = None
+        self._writing: PostgresConnection | None = None
 
     async def last(self) -> tuple[LogPosition, Counts]:
         """See the port."""
 
-        def read(connection: Connection) -> tuple[LogPosition, Counts]:
+        def read(connection: PostgresConnection) -> tuple[LogPosition, Counts]:
             snapshot, at = connection.execute("changes.snapshot").fetchone()
             rows = connection.execute("dispatch.all_counts").fetchall()
             counts = {(WorkspaceName(w), TaskState(state)): total for w, state, total in rows}
@@ -99,14 +100,14 @@ class PostgresChangeLog:
             "limit": limit,
         }
 
-        def read(connection: Connection) -> tuple[str, int, list[LoggedCommit]]:
-            rows = connection.execute("changes.after", values).fetchall()
+        def read(connection: PostgresConnection) -> tuple[str, int, list[LoggedCommit]]:
+            rows = connection.execute_alone("changes.after", values).fetchall()
             snapshot, now, first, *_ = rows[0]
             found = [] if first is None else rows
             commits = [LoggedCommit(row[2], Instant(row[3]), _read_data(row[4])) for row in found]
             return snapshot, now, commits
 
-        snapshot, now, commits = await self._read(read)
+        snapshot, now, commits = await self._read(read, alone=True)
         if now - place.at > KEPT_S * SECOND:
             raise LogPruned
         target = place.target or snapshot
@@ -130,7 +131,11 @@ class PostgresChangeLog:
                 connection.close()
         self._reading = self._writing = None
 
-    async def _read(self, operation: Callable[[Connection], T]) -> T:
+    async def _read(
+        self, operation: Callable[[PostgresConnection], T], *, alone: bool = False
+    ) -> T:
+        run_on = _alone if alone else _in_transaction
+
         def run() -> T:
             reading, self._reading = self._reading, None
             if reading is None:
@@ -138,7 +143,7 @@ class PostgresChangeLog:
                 # A table that nobody has analyzed yet would be read from its beginning each time.
                 _in_transaction(reading, _use_indexes)
             try:
-                result = _in_transaction(reading, operation)
+                result = run_on(reading, operation)
             except BaseException:
                 reading.close()
                 raise
@@ -148,7 +153,7 @@ class PostgresChangeLog:
         reading = asyncio.get_running_loop().run_in_executor(self._thread, run)
         return await self._silence.asked(reading)
 
-    async def _write(self, operation: Callable[[Connection], T]) -> T:
+    async def _write(self, operation: Callable[[PostgresConnection], T]) -> T:
         def run() -> T:
             if self._writing is None:
                 self._writing = self._database.connect()
@@ -157,12 +162,14 @@ class PostgresChangeLog:
         return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 
 
-def _use_indexes(connection: Connection) -> None:
+def _use_indexes(connection: PostgresConnection) -> None:
     """Have indexes used in this session, whatever they seem to cost."""
     connection.execute("changes.use_indexes")
 
 
-def _in_transaction(connection: Connection, operation: Callable[[Connection], T]) -> T:
+def _in_transaction(
+    connection: PostgresConnection, operation: Callable[[PostgresConnection], T]
+) -> T:
     try:
         connection.begin()
         result = operation(connection)
@@ -171,6 +178,14 @@ def _in_transaction(connection: Connection, operation: Callable[[Connection], T]
         connection.rollback()
         raise connection.trouble(error) from error
     return result
+
+
+def _alone(connection: PostgresConnection, operation: Callable[[PostgresConnection], T]) -> T:
+    """For one query, which needs no transaction around it to see one snapshot."""
+    try:
+        return operation(connection)
+    except connection.failures as error:
+        raise connection.trouble(error) from error
 
 
 def _read_data(data: bytes) -> Committed | None:

@@ -219,6 +219,14 @@ class PostgresConnection:
         for values in sent:
             self._delay(statement, values)
 
+    def execute_alone(self, name: str, parameters: Parameters = ()) -> PostgresRows:
+        """Run a query as a transaction of its own: one snapshot, and one round trip.
+
+        Nothing else may be in progress. Raises ``psycopg.Error``.
+        """
+        self._be_idle()
+        return self.execute(name, parameters)
+
     def positions(self, count: int) -> Iterator[int]:
         """See the protocol. Others may be given some in between.
 
@@ -234,13 +242,7 @@ class PostgresConnection:
 
     def begin(self) -> None:
         """See the protocol. Connects if there is no connection."""
-        self._is_open = False
-        self._discard_damaged()
-        raw = self._connection()
-        if raw.pgconn.transaction_status != TransactionStatus.IDLE:
-            self.rollback()
-        if self._stale:
-            self._forget_statements()
+        self._be_idle()
         self._is_open = True
         self._delayed = [self._begin]
         self._spare.clear()
@@ -325,6 +327,16 @@ class PostgresConnection:
         described = self._checked(pgconn.describe_prepared(key))
         encoders = [encoder(described.param_type(n)) for n in range(described.nparams)]
         return _Statement(key, query, encoders)
+
+    def _be_idle(self) -> None:
+        """Have a connection that is in no transaction."""
+        self._is_open = False
+        self._discard_damaged()
+        raw = self._connection()
+        if raw.pgconn.transaction_status != TransactionStatus.IDLE:
+            self.rollback()
+        if self._stale:
+            self._forget_statements()
 
     def _forget_statements(self) -> None:
         """Prepare all again when they are next used."""

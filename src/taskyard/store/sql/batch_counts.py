@@ -95,8 +95,10 @@ class BatchCounts:
         # In one order, so that several writers wait for each other and never in a circle.
         changed = sorted((*key, delta) for key, delta in self._deltas.items() if delta)
         connection.write_later("tasks.add_to_count", changed)
-        fewer = [row[:3] for row in changed if row[3] < 0]
-        connection.write_later("tasks.drop_zero_counts", fewer)
+        # Where writers have rows of their own, retention does that when it adds them up.
+        if not connection.is_shared:
+            fewer = [row[:3] for row in changed if row[3] < 0]
+            connection.write_later("tasks.drop_zero_counts", fewer)
         self._deltas.clear()
         lines = self._lines
         self._lines = []

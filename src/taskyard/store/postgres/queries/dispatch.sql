@@ -22,10 +22,11 @@ WHERE incarnation IN (SELECT json_array_elements_text(CAST(:incarnations AS text
 RETURNING id, incarnation;
 
 -- name: place_task
--- The worker's row is locked, so that nobody loses the worker until this is committed.
+-- The worker's row is locked, so that nobody loses the worker until this is committed. The state is
+-- asked for in a way that keeps the index of all that are queued from being walked through for one.
 UPDATE tasks SET state = 'running', current_attempt = :attempt_id,
        attempt_count = attempt_count + 1, start_at = NULL, reason = NULL, message = NULL
-WHERE seq = :seq AND id = :task_id AND state = 'queued'
+WHERE seq = :seq AND id = :task_id AND coalesce(state, '') = 'queued'
   AND (expires_at IS NULL OR expires_at > :now)
   AND EXISTS (SELECT 1 FROM workers
               WHERE workers.id = :worker_id AND incarnation = :incarnation
@@ -57,7 +58,8 @@ FROM (SELECT a.lease_token, a.state AS attempt_state, a.number, a.finished_at, a
       ORDER BY t.seq FOR UPDATE) AS wanted;
 
 -- name: end_attempt
--- Without triggers, what is kept of output is counted here.
+-- Without triggers, what is kept of output is counted here. Unended attempts are asked for by state: by
+-- ``finished_at`` all of them would be walked through, with those that ended lately.
 WITH ended AS (
     UPDATE attempts SET state = n.state, started_at = coalesce(attempts.started_at, n.started_at),
            finished_at = n.finished_at, exit_code = n.exit_code, signal = n.signal,
@@ -66,7 +68,7 @@ WITH ended AS (
                 ?::text[], ?::text[], ?::text[])
          AS n (id, lease_token, state, started_at, finished_at, exit_code, signal, reason, message,
                outcome)
-    WHERE attempts.id = n.id AND attempts.finished_at IS NULL
+    WHERE attempts.id = n.id AND attempts.state IN ('assigned', 'running')
       AND attempts.lease_token = n.lease_token
     RETURNING workspace, output_bytes),
 more AS (

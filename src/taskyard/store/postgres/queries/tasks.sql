@@ -44,13 +44,10 @@ fewer AS (
 SELECT id FROM gone;
 
 -- name: add_to_count
--- Each writer counts for itself, so that none waits for another.
+-- Each writer counts for itself, so that none waits for another, and every two seconds in new rows: a
+-- snapshot that somebody holds open keeps all versions of a row, and every change walks past them.
 INSERT INTO task_count_shards (workspace, group_name, state, total, writer)
-SELECT n.*, pg_backend_pid() FROM unnest(?::text[], ?::text[], ?::text[], ?::bigint[]) AS n
+SELECT n.*, extract(epoch FROM now())::bigint / 2 * 4194304 + pg_backend_pid()
+FROM unnest(?::text[], ?::text[], ?::text[], ?::bigint[]) AS n
 ON CONFLICT (workspace, group_name, state, writer)
     DO UPDATE SET total = task_count_shards.total + excluded.total;
-
--- name: drop_zero_counts
-DELETE FROM task_count_shards
-WHERE total = 0 AND writer = pg_backend_pid() AND (workspace, group_name, state) IN (
-    SELECT * FROM unnest(?::text[], ?::text[], ?::text[]));

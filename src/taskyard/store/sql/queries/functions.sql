@@ -119,7 +119,7 @@ DELETE FROM call_results WHERE attempt_id IN (SELECT id FROM attempts WHERE task
 UPDATE attempts
 SET progress = CASE WHEN coalesce(progress, 0.0) > :fraction THEN coalesce(progress, 0.0) ELSE :fraction END,
     progress_text = :text
-WHERE id = :attempt_id AND lease_token = :lease_token AND finished_at IS NULL;
+WHERE id = :attempt_id AND lease_token = :lease_token AND state IN ('assigned', 'running');
 
 -- name: put_blob
 INSERT INTO function_blobs (function_id, changed_at, data) VALUES (:function_id, :now, :data)

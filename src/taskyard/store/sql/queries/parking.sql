@@ -25,7 +25,7 @@ UPDATE catalogue SET due_at = :retry_at WHERE kind = 'schedule' AND id = :key AN
 
 -- name: park_delivery
 UPDATE webhook_deliveries SET next_at = :retry_at, last_error = :reason
-WHERE id = :key AND state = 'pending';
+WHERE id = :key AND next_at IS NOT NULL;
 
 -- name: any_parked
 SELECT 1 FROM parked LIMIT 1;

@@ -8,9 +8,10 @@ VALUES
 ON CONFLICT (id) DO NOTHING;
 
 -- name: claim
--- Nobody else finds it due until then; none if somebody else was faster.
+-- Nobody else finds it due until then; none if somebody else was faster. Only what is pending has a
+-- next try, so that the state needs no look: it would have all that are due walked through for one.
 UPDATE webhook_deliveries SET next_at = :until
-WHERE id = :id AND state = 'pending' AND next_at <= :now;
+WHERE id = :id AND next_at <= :now;
 
 -- name: next_due
 -- When the next message becomes due after now.
@@ -18,7 +19,7 @@ SELECT min(next_at) FROM webhook_deliveries WHERE state = 'pending' AND next_at 
 
 -- name: pending_number
 -- The number and the tries so far of a pending message.
-SELECT number, attempt_count FROM webhook_deliveries WHERE id = :id AND state = 'pending';
+SELECT number, attempt_count FROM webhook_deliveries WHERE id = :id AND next_at IS NOT NULL;
 
 -- name: record_result
 -- What a try led to.
