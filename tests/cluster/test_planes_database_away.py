@@ -97,6 +97,9 @@ def refuses_writes_and_answers_reads(asking: httpx2.Client) -> None:
         assert says_so(dialect, answer), (dialect, answer.text)
     for path in ("/health/live", "/metrics", "/api/v1/workers", "/api/v1/version", "/api/v1/me"):
         assert asking.get(path).status_code == 200, path
+    seen = asking.get("/api/v1/cluster").raise_for_status().json()
+    assert seen["planes"]
+    assert not seen["hears_changes"]
     assert asking.get("/api/v1/tasks").status_code == 503
 
 
@@ -104,6 +107,7 @@ def is_whole(asking: httpx2.Client, task: str) -> None:
     """It takes and runs tasks again, and knows the one from before."""
     eventually(lambda: health(asking)[0] == 200, of=lambda: health(asking), within_s=40)
     assert asking.get(f"/api/v1/tasks/{task}").status_code == 200
+    eventually(lambda: asking.get("/api/v1/cluster").json()["leader"], within_s=20)
 
     def runs() -> Any:
         made = asking.post("/api/v1/tasks", json={"command": "true"})
@@ -165,6 +169,8 @@ def test_several_planes(tmp_path: Path) -> None:
             planes.start()
             with client(planes.all[0].url) as one, client(planes.all[1].url) as other:
                 task = one.post("/api/v1/tasks", json={"command": "true"}).json()["id"]
+                for asking in (one, other):
+                    is_whole(asking, task)
                 for fault in FAULTS:
                     mend = fault(database)
                     for asking in (one, other):

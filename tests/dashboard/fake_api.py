@@ -90,6 +90,14 @@ async def health(request: Call) -> Json:
     return {"live": True, "ready": True, "dev": world_of(request).dev}
 
 
+@get("/api/v1/cluster")
+async def cluster(request: Call) -> Json:
+    """The control planes."""
+    world = world_of(request)
+    world.cluster_asked += 1
+    return world.cluster
+
+
 @get("/api/v1/tasks/counts")
 async def counts(request: Call, group: FromQuery[str | None] = None) -> Json:
     """Tasks by state."""
@@ -343,7 +351,8 @@ def application(world: World) -> Litestar:
 
     return Litestar(
         route_handlers=[
-            dashboard_router(), me, health, counts, tasks, submit, show, change, remove, part_of,
+            dashboard_router(), me, health, cluster, counts,
+            tasks, submit, show, change, remove, part_of,
             request_of, result_of, jobs, cancel_job,
             act, cancel_many, read_log, log_socket, change_socket, listing_of, deliveries,
             turn_group, description, change_stream, log_stream,

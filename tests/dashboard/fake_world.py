@@ -39,6 +39,11 @@ class World:
         self.log_connections = 0
         self.log_epoch = 0
         self.dev = False
+        self.cluster: Json = {
+            "plane": None, "leader": None, "term": None, "hears_messages": True,
+            "hears_changes": True, "planes": [],
+        }  # fmt: skip
+        self.cluster_asked = 0
         self.loop: asyncio.AbstractEventLoop | None = None
         self.roles = {"dev": "admin", "reader": "read"}
 

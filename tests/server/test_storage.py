@@ -81,8 +81,16 @@ async def test_two_installations_are_kept_apart(tmp_path: Path, database: str) -
     """A directory goes with the database it was made for."""
     async with opened(tmp_path, database) as storage:
         mine = storage.installation
-    other = postgres.server().url(postgres.new_database())
-    with pytest.raises(Conflict, match=f"belongs to installation {mine}, and the database is"):
+    name = postgres.new_database()
+    other = postgres.server().url(name)
+    with pytest.raises(Conflict, match=f"belongs to installation {mine}, and the database is empt"):
+        async with opened(tmp_path, other):
+            pytest.fail("opened")
+    schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'taskyard'"
+    assert postgres.server().run(schemas, name) == [(0,)]
+    async with opened(tmp_path / "other", other) as storage:
+        theirs = storage.installation
+    with pytest.raises(Conflict, match=f"{mine}, and the database is installation {theirs}'s"):
         async with opened(tmp_path, other):
             pytest.fail("opened")
 

@@ -426,7 +426,8 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
             lines = path.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidInput(
-                "database_password_file", f"{path} cannot be read: {error}"
+                "database_password_file",
+                f"{path} cannot be read: {getattr(error, 'strerror', None) or error}",
             ) from error
         if not lines or not lines[0]:
             raise InvalidInput(

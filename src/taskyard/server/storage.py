@@ -107,6 +107,7 @@ class Storage:
             return
         await loop.run_in_executor(None, self._take_directory, self._lock)
         try:
+            await loop.run_in_executor(None, self._check_installation)
             await self._opened.open()
             self.plane = await loop.run_in_executor(
                 None, _identified, self._data, self.installation
@@ -125,6 +126,12 @@ class Storage:
                 " --data directory"
             )
         lock.acquire()
+
+    def _check_installation(self) -> None:
+        """Refuse another installation's database, or an empty one, before it is changed."""
+        found = _read(self._data)
+        if found is not None and not isinstance(self._opened, SqliteStore):
+            _check_same(self._data, found, self._opened.find_installation())
 
     async def check_key(self, encryption: Encryption) -> None:
         """Refuse a key that does not fit the store, or is not that of the installation's planes.
@@ -178,13 +185,20 @@ def _identified(data: Path, installation: str) -> PlaneId:
         with beside.open("rb") as written:
             os.fsync(written.fileno())
         beside.replace(data / PLANE_FILE)
-    elif found.installation != installation:
-        raise Conflict(
-            f"{data} belongs to installation {found.installation}, and the database is"
-            f" installation {installation}'s; give the right --database, or name another --data"
-            " directory"
-        )
+    else:
+        _check_same(data, found, installation)
     return found.plane
+
+
+def _check_same(data: Path, found: PlaneFile, installation: str | None) -> None:
+    """Refuse a directory and a database that do not go together."""
+    if found.installation == installation:
+        return
+    is_that = "empty" if installation is None else f"installation {installation}'s"
+    raise Conflict(
+        f"{data} belongs to installation {found.installation}, and the database is {is_that};"
+        " give the right --database, or name another --data directory"
+    )
 
 
 def _read(data: Path) -> PlaneFile | None:

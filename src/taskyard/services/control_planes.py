@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from taskyard.core.errors import Unavailable
 from taskyard.core.ids import PlaneId, Term
 from taskyard.core.instants import SECOND, Instant
 from taskyard.core.leadership import HOLD_S
@@ -54,13 +56,29 @@ class ControlPlanes:
     def __init__(self, store: LeadershipStore, plane: PlaneId | None) -> None:
         self._store = store
         self._plane = plane
+        self._seen: InstallationStatus | None = None
         self.hears_messages: Callable[[], bool] = lambda: True
         self.hears_changes: Callable[[], bool] = lambda: True
 
     async def status(self) -> InstallationStatus:
-        """What there is now. Raises as the store does."""
+        """What there is now; while the database is away, the planes as they were before.
+
+        Raises as the store does if they were never seen.
+        """
         if self._plane is None:
             return InstallationStatus(None, None, None, (), hears_messages=True, hears_changes=True)
+        try:
+            self._seen = await self._look(self._plane)
+        except Unavailable:
+            if self._seen is None:
+                raise
+            messages = self.hears_messages()
+            return replace(
+                self._seen, leader=None, term=None, hears_messages=messages, hears_changes=False
+            )
+        return self._seen
+
+    async def _look(self, plane: PlaneId) -> InstallationStatus:
         claimed, records = await self._store.leader(), await self._store.planes()
         leader = claimed.hold if claimed is not None and claimed.hold.holds(claimed.now) else None
         planes = []
@@ -83,7 +101,7 @@ class ControlPlanes:
                 )
             )
         return InstallationStatus(
-            self._plane,
+            plane,
             None if leader is None else leader.plane_id,
             None if leader is None else leader.term,
             tuple(planes),

@@ -9,6 +9,7 @@ import { rateCurve } from "./rate.js";
 import { address } from "./router.js";
 import { STATES } from "./state.js";
 import { groupTable } from "./groups.js";
+import { planeList } from "./planes.js";
 import { workerList } from "./workers.js";
 import { may } from "./session.js";
 
@@ -68,6 +69,7 @@ export function overviewPage({ root, signal, title }) {
     tiles(signal),
     rateCurve(signal),
     workerList(signal),
+    planeList(signal),
     el("section", { "aria-labelledby": "groups-title" },
       el("div", { class: "row" }, el("h2", { id: "groups-title", class: "grow" }, "Groups"), el("a", { href: "#/groups" }, "All groups")),
       groupTable({ signal, limit: 8 })));

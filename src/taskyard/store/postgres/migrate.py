@@ -96,6 +96,25 @@ def migrate(database: PostgresDatabase, ids: Collection[str] | None = None) -> s
     return str(row[0])
 
 
+def installation_of(database: PostgresDatabase) -> str | None:
+    """The id of the installation in a database; None if there is none. Blocks, changes nothing.
+
+    Raises as :func:`migrate`.
+    """
+    shown = database.address.shown
+    try:
+        with database.raw() as connection:
+            check_usable(connection, shown)
+            if not _has_table(connection):
+                return None
+            row = connection.execute("SELECT id FROM installation").fetchone()
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Unavailable(f"{shown}: {_needs_rights(_said(error))}") from error
+    except psycopg.Error as error:
+        raise trouble(error) from error
+    return None if row is None else str(row[0])
+
+
 def check_usable(connection: "psycopg.Connection[Any]", shown: str) -> int:
     """Refuse a database that :func:`migrate` would refuse, without changing it.
 

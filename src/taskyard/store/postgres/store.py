@@ -12,7 +12,7 @@ from taskyard.store.postgres.address import DatabaseAddress
 from taskyard.store.postgres.change_log import PostgresChangeLog
 from taskyard.store.postgres.database import PostgresDatabase
 from taskyard.store.postgres.errors import trouble
-from taskyard.store.postgres.migrate import migrate
+from taskyard.store.postgres.migrate import installation_of, migrate
 from taskyard.store.postgres.silence import AnsweringReaders, AnsweringWriter, Silence
 from taskyard.store.sql.parking import retry_all
 from taskyard.store.sql.readers import Readers
@@ -67,6 +67,13 @@ class PostgresStore(Repositories):
         """
         await asyncio.get_running_loop().run_in_executor(None, self._prepare)
         await self.writer.start()
+
+    def find_installation(self) -> str | None:
+        """Which installation the database belongs to; None if to none yet. Blocks.
+
+        Changes nothing; raises as :meth:`open`.
+        """
+        return installation_of(self.database)
 
     def _prepare(self) -> None:
         self.installation_id = migrate(self.database)
