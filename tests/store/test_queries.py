@@ -24,7 +24,7 @@ FILES = {name.partition(".")[0] for package in PACKAGES for name in queries(pack
 """What the first half of a name can be."""
 OF_ONE_DATABASE: Final = {
     SQLITE: {"tasks.last_seq"},
-    POSTGRES: {"changes", "connection", "locks", "shards"},
+    POSTGRES: {"changes", "condition", "connection", "locks", "shards"},
 }
 """Queries and files that others lack: what drivers ask for, and what only several writers need."""
 STATEMENT: Final = re.compile(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b")

@@ -36,6 +36,7 @@ from taskyard.runtimes.function.runtime import FunctionRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.byte_stores import byte_stores
 from taskyard.server.clock import SystemClock, SystemIds
+from taskyard.server.cluster_metrics import ClusterMetrics
 from taskyard.server.containers import container_settings
 from taskyard.server.datadir import protect_data
 from taskyard.server.duties import duties_of_leader, loops_of_all, write_refusals
@@ -293,6 +294,11 @@ async def _learn(
         await wired.counters.load(storage.store.dispatch)
     await engine.output.load()
     metrics.watch(wired.counters.by_workspace, engine.dispatch.workers, engine.output.by_workspace)
+    if storage.database is not None:
+        planes = engine.control_planes
+        metrics.watch_cluster(
+            ClusterMetrics(wired.leadership, planes, storage.database, planes.behind_s)
+        )
     return fed
 
 

@@ -66,6 +66,8 @@ def duties_of_leader(
     }
     if objects is not None:
         loops["objects"] = objects.run
+    if metrics.cluster is not None:
+        loops["database"] = metrics.cluster.run
     if member is None or fleet is None or others is None:
         loops["rescue"] = wired.rescue.run
 

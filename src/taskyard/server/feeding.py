@@ -38,6 +38,7 @@ async def begin_feed(
     wired.engine.bus.listen(lambda changes: heard({change.workspace for change in changes}))
     planes = wired.engine.control_planes
     planes.hears_changes = lambda: not feed.is_behind
+    planes.feed_behind_s = lambda: feed.behind_s
     if messages is not None:
         planes.hears_messages = lambda: messages.is_connected
     await feed.start()

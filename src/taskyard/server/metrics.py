@@ -20,6 +20,7 @@ from taskyard.core.resources import Capacity
 from taskyard.core.states import TERMINAL, TaskState
 from taskyard.ports.dispatching import WorkerRecord
 from taskyard.ports.outgoing import Answer, HttpSender, Post, SendFailed
+from taskyard.server.cluster_metrics import ClusterMetrics
 
 LAG_EVERY_S: Final = 0.5
 SAMPLED: Final = 10_000
@@ -67,6 +68,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.cluster: ClusterMetrics | None = None
+        """Who leads and how the database is; None where the store is this server's own."""
         made = self.registry
         self._wait = Histogram(
             "taskyard_task_wait_seconds",
@@ -120,6 +123,11 @@ class Metrics:
     def watch_messages(self, messages: MessageCounts) -> None:
         """Also show how the connection to other control planes is."""
         self.registry.register(_MessageCollector(messages))
+
+    def watch_cluster(self, cluster: ClusterMetrics) -> None:
+        """Also show who leads, and how the database is."""
+        self.cluster = cluster
+        self.registry.register(cluster)
 
     def on_commit(self, size: int, seconds: float) -> None:
         """A commit was shared by so many writes. May be called from any thread."""

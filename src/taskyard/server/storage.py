@@ -20,6 +20,7 @@ from msgspec import Struct
 from taskyard.core.errors import Conflict, InvalidInput, StoreDamaged
 from taskyard.core.ids import PlaneId
 from taskyard.ports.changes import ChangeLog
+from taskyard.ports.database import DatabaseWatch
 from taskyard.server.settings import Settings
 from taskyard.services.access.encryption import Encryption
 from taskyard.store.sql.repositories import Repositories
@@ -57,6 +58,8 @@ class Storage:
     store: Repositories
     changes: ChangeLog | None = None
     """What all control planes commit; None if there is only one."""
+    database: DatabaseWatch | None = None
+    """Looks at the database server; None if there is none."""
     plane: PlaneId | None = None
     """This control plane among those of its installation; None if there is only one."""
 
@@ -79,6 +82,7 @@ class Storage:
         else:
             self._opened = postgres = _postgres_store(settings, on_commit, own_process=own_process)
             self.changes = postgres.changes
+            self.database = postgres
             self.reserve = Reserve(self._data, 0)
             self._lock = DirectoryLock(self._data)
         self.store = self._opened

@@ -59,6 +59,11 @@ class ControlPlanes:
         self._seen: InstallationStatus | None = None
         self.hears_messages: Callable[[], bool] = lambda: True
         self.hears_changes: Callable[[], bool] = lambda: True
+        self.feed_behind_s: Callable[[], float] = lambda: 0.0
+
+    def behind_s(self) -> float:
+        """Seconds since all that was committed had been read here; below one if all is well."""
+        return self.feed_behind_s()
 
     async def status(self) -> InstallationStatus:
         """What there is now; while the database is away, the planes as they were before.

@@ -56,7 +56,10 @@ class Connections:
 
         Raises ``StorageFull``, ``StoreDamaged``, ``Unavailable``, and what ``work`` does.
         """
-        return await to_thread.run_sync(self._run, work, limiter=self._limiter)
+        # A database that hangs must not keep whoever is told to stop. The thread goes on alone.
+        return await to_thread.run_sync(
+            self._run, work, limiter=self._limiter, abandon_on_cancel=True
+        )
 
     async def close(self) -> None:
         """Close all connections; nothing can be run any more."""

@@ -76,6 +76,7 @@ class ChangeFeed:
         """Of the latest commit that was announced; 0 before the first."""
         self.is_behind = False
         """Whether the database was away at the last look."""
+        self._all_read_at = anyio.current_time()
         if messages is not None:
             messages.listen(WAKE, self._woken)
 
@@ -92,6 +93,11 @@ class ChangeFeed:
         if self._messages is not None:
             self._messages.publish(WAKE, b"")
 
+    @property
+    def behind_s(self) -> float:
+        """Seconds since all that was committed had been read; below one if all is well."""
+        return anyio.current_time() - self._all_read_at
+
     async def run(self) -> None:
         """Announce until cancelled."""
         while True:
@@ -103,7 +109,7 @@ class ChangeFeed:
                     self._caches.all_outdated()
                     self._bus.missed()
                 await self._read(self._position)
-                self.is_behind = False
+                self.is_behind, self._all_read_at = False, anyio.current_time()
             except LogPruned:
                 log.warning("changes_missed")
                 self._position = None

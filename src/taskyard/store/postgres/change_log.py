@@ -150,8 +150,7 @@ class PostgresChangeLog:
             self._reading = reading
             return result
 
-        reading = asyncio.get_running_loop().run_in_executor(self._thread, run)
-        return await self._silence.asked(reading)
+        return await self._silence.asked(self._thread.submit(run))
 
     async def _write(self, operation: Callable[[PostgresConnection], T]) -> T:
         def run() -> T:

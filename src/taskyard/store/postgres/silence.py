@@ -6,7 +6,9 @@ notices first. Then all who wait are told, and nobody else begins to wait, until
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from taskyard.core.errors import Unavailable
@@ -30,16 +32,23 @@ class Silence:
         self.is_silent = False
         """From when a question was not answered in time until one is."""
 
-    async def asked(self, question: Awaitable[T]) -> T:
-        """Ask what is answered in no time, to learn whether the database answers.
+    async def asked(self, question: Future[T]) -> T:
+        """Wait for what is answered in no time, to learn whether the database answers.
+
+        Args:
+            question: a thread has been told to ask it. That also counts if nobody waits any more.
 
         Raises what that raises, and ``Unavailable`` if it takes too long.
         """
-        timer = asyncio.get_running_loop().call_later(self._silent_s, self._notice)
-        try:
-            answer = await self._until_silent(question, _TEXT)
-        finally:
-            timer.cancel()
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._silent_s, self._notice)
+
+        def done(_question: Future[T]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended before the thread
+                loop.call_soon_threadsafe(timer.cancel)
+
+        question.add_done_callback(done)
+        answer = await self._until_silent(asyncio.wrap_future(question), _TEXT)
         self.is_silent = False
         return answer
 

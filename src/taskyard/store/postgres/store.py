@@ -8,12 +8,14 @@ from typing import Final
 import psycopg
 import structlog
 
+from taskyard.ports.database import DatabaseCondition
 from taskyard.store.postgres.address import DatabaseAddress
 from taskyard.store.postgres.change_log import PostgresChangeLog
 from taskyard.store.postgres.database import PostgresDatabase
 from taskyard.store.postgres.errors import trouble
 from taskyard.store.postgres.migrate import installation_of, migrate
 from taskyard.store.postgres.silence import AnsweringReaders, AnsweringWriter, Silence
+from taskyard.store.sql.connection import Connection
 from taskyard.store.sql.parking import retry_all
 from taskyard.store.sql.readers import Readers
 from taskyard.store.sql.repositories import Repositories
@@ -85,6 +87,10 @@ class PostgresStore(Repositories):
                 connection.rollback()
                 log.warning("parked_not_retried", reason=str(trouble(error)))
 
+    async def condition(self) -> DatabaseCondition:
+        """See ``ports.database``."""
+        return await self.session.read(_condition)
+
     async def claim_key_sample(self, sealed: bytes | None) -> bytes | None:
         """Keep something sealed that tells keys apart, unless there is one; answers what is kept.
 
@@ -110,3 +116,8 @@ class PostgresStore(Repositories):
         await self.writer.close()
         await asyncio.get_running_loop().run_in_executor(None, self._readers.close)
         await self.changes.close()
+
+
+def _condition(connection: Connection) -> DatabaseCondition:
+    (oldest_s,) = connection.execute("condition.oldest_snapshot").fetchone()
+    return DatabaseCondition(oldest_s, dict(connection.execute("condition.dead_tuples").fetchall()))
