@@ -18,6 +18,7 @@ from taskyard.core.ids import GroupName
 from taskyard.core.instants import after
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Webhook, WebhookEvent
+from taskyard.store.postgres.connection import PostgresConnection
 from taskyard.store.sql.batch_counts import BatchCounts
 
 pytestmark = pytest.mark.anyio
@@ -66,13 +67,15 @@ async def test_a_message_is_claimed_by_one(clients: Clients) -> None:
 async def test_writers_do_not_wait_for_each_others_counts(clients: Clients) -> None:
     """One is about to commit, with its counts written; another stores tasks of the same group."""
     counts = BatchCounts()
-    with closing(clients.first.database.connect()) as busy:
+    # One that writes is ended soon if it does nothing, and would be waited for until then only.
+    with closing(PostgresConnection(clients.first.database.raw)) as busy:
         busy.begin()
-        counts.add(WS, "default", TaskState.QUEUED, 5)
+        news = [new_task() for _ in range(3)]
+        counts.add(WS, news[0].spec.group, TaskState.QUEUED, 5)
         counts.flush(busy)
         busy.execute("tasks.counts_of_workspace", {"workspace": WS})  # until then it is delayed
-        with anyio.fail_after(10):
-            await clients.second.tasks.submit([new_task() for _ in range(3)], None)
+        with anyio.fail_after(30):
+            await clients.second.tasks.submit(news, None)
         busy.rollback()
     assert await clients.first.tasks.counts(WS) == {TaskState.QUEUED: 3}
 
