@@ -49,37 +49,52 @@ LINES: Lines = {
 
 def measure(bench: Bench) -> Sequence[Row]:
     """Costs with many tasks waiting, as a ratio to the costs with few."""
-    scale = bench.scale
     with server.running(bench.data) as calm, server.running(bench.data) as busy:
-        for running in (calm, busy):
-            backlog.begin(running.port)
-            backlog.fill(running.port, scale.waiting_few)
-            _costs_of_reads(running, 5)
-            _dispatch_ms(running, "warm-up", scale.flat_dispatches)
-        resident = busy.resident_bytes()
-        backlog.fill(busy.port, scale.waiting_many - scale.waiting_few)
-        costs: dict[str, tuple[list[float], list[float]]] = {what: ([], []) for what in LINES}
-        for number in range(scale.rounds):
-            for side, running in enumerate((calm, busy)):
-                for what, cost in _costs_of_reads(running, scale.flat_reads).items():
-                    costs[what][side].append(cost)
-                flow = f"flow-{number}"
-                costs[DISPATCH][side].append(_dispatch_ms(running, flow, scale.flat_dispatches))
-                costs[START][side].append(_start_ms(running, flow))
-                costs[SEARCH][side].append(_with_api(running, _search_ms))
-        # Submits come last: they lengthen the queue that the other costs are held against.
-        for _ in range(scale.rounds):
-            for side, running in enumerate((calm, busy)):
-                costs[SUBMIT][side].append(_submit_ms(running, scale.flat_submits))
-        growth = (busy.resident_bytes() - resident) / 1_000_000
-        size = f"{busy.database_bytes() / 1_000_000:,.0f} MB on disk"
+        return compare(NAME, bench, calm, busy, busy.database_bytes)
+
+
+def compare(
+    name: str, bench: Bench, calm: Server, busy: Server, database_bytes: Callable[[], int]
+) -> Sequence[Row]:
+    """Fill two servers that are empty, measure them in turns, and compare.
+
+    Args:
+        name: the figure's.
+        bench: how much to measure.
+        calm: gets few tasks.
+        busy: gets many.
+        database_bytes: the size of the store of ``busy`` on disk.
+    """
+    scale = bench.scale
+    for running in (calm, busy):
+        backlog.begin(running.port)
+        backlog.fill(running.port, scale.waiting_few)
+        _costs_of_reads(running, 5)
+        _dispatch_ms(running, "warm-up", scale.flat_dispatches)
+    resident = busy.resident_bytes()
+    backlog.fill(busy.port, scale.waiting_many - scale.waiting_few)
+    costs: dict[str, tuple[list[float], list[float]]] = {what: ([], []) for what in LINES}
+    for number in range(scale.rounds):
+        for side, running in enumerate((calm, busy)):
+            for what, cost in _costs_of_reads(running, scale.flat_reads).items():
+                costs[what][side].append(cost)
+            flow = f"flow-{number}"
+            costs[DISPATCH][side].append(_dispatch_ms(running, flow, scale.flat_dispatches))
+            costs[START][side].append(_start_ms(running, flow))
+            costs[SEARCH][side].append(_with_api(running, _search_ms))
+    # Submits come last: they lengthen the queue that the other costs are held against.
+    for _ in range(scale.rounds):
+        for side, running in enumerate((calm, busy)):
+            costs[SUBMIT][side].append(_submit_ms(running, scale.flat_submits))
+    growth = (busy.resident_bytes() - resident) / 1_000_000
+    size = f"{database_bytes() / 1_000_000:,.0f} MB on disk"
     few, many = f"{scale.waiting_few:,} waiting", f"{scale.waiting_many:,} waiting"
     rows = [
-        compared(NAME, what, "ms", costs[what][1], few, costs[what][0], line)
+        compared(name, what, "ms", costs[what][1], few, costs[what][0], line)
         for what, line in LINES.items()
         if what != MEMORY
     ]
-    return [*rows, plain(NAME, MEMORY, "MB", [growth], LINES[MEMORY], f"{few} to {many}; {size}")]
+    return [*rows, plain(name, MEMORY, "MB", [growth], LINES[MEMORY], f"{few} to {many}; {size}")]
 
 
 def _costs_of_reads(running: Server, count: int) -> dict[str, float]:

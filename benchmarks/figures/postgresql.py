@@ -43,7 +43,7 @@ def measure(bench: Bench) -> Sequence[Row]:
     """Everything on one database, empty at first; calls in turns with SQLite's and the peer's."""
     with brokers.postgresql(bench.data) as uri:
         database = new_database(uri)
-        options = ("--database", database, "--config", str(_configuration(bench)))
+        options = ("--database", database, "--config", str(configuration(bench)))
         with (
             server.running(bench.data, *options) as ours,
             server.running(bench.data) as embedded,
@@ -83,20 +83,20 @@ def _against(what: str, ours: Sequence[float], title: str, theirs: Sequence[floa
     return compared(NAME, what, "/s", ours, title, theirs, LINES[what])
 
 
-def _configuration(bench: Bench) -> Path:
+def configuration(bench: Bench) -> Path:
     """A file with the key of secrets, which all planes need."""
     path = bench.data / "taskyard.toml"
     path.write_text(f'secret_key = "{base64.b64encode(bytes(32)).decode()}"\n')
     return path
 
 
-def new_database(uri: str) -> str:
-    """The URL of a database of ours."""
+def new_database(uri: str, name: str = "taskyard") -> str:
+    """The URL of a database of ours, which is empty."""
     import psycopg  # noqa: PLC0415 - an extra
 
     with psycopg.connect(uri, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE taskyard TEMPLATE template0 ENCODING 'UTF8'")
-    return uri.replace("/postgres?", "/taskyard?")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+    return uri.replace("/postgres?", f"/{name}?")
 
 
 def _starts_ms(api: Api, bench: Bench) -> list[float]:
