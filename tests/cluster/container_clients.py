@@ -9,6 +9,7 @@ from histories import Client
 from planes import Planes
 
 from engines import IMAGE
+from served import Served
 
 APP = "CHAOS"
 FINAL = frozenset({"done", "failed", "timedout", "expired", "stopped"})
@@ -68,9 +69,9 @@ class Drove(Client):
     prefix = "/drove/apis/v1"
     lost = 0
 
-    def connection(self) -> httpx2.Client:
+    def connection(self, plane: Served | None = None) -> httpx2.Client:
         """With the credentials of Drove's clients."""
-        client = super().connection()
+        client = super().connection(plane)
         client.headers["Authorization"] = f"Basic {base64.b64encode(b'admin:admin').decode()}"
         return client
 

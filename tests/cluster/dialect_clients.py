@@ -3,13 +3,16 @@
 import io
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from histories import Client
 from planes import Planes
 from runs import COMMAND, FUNCTION
 
 from eventually import eventually
+from served import Served
 
 WORKSPACE = "chaos"
 AT_ONCE = 6
@@ -51,17 +54,27 @@ class GreenCloud(Client):
         body = {"name": name, "lang": "PY", "type": "DOCKER"}
         created = self.insist("POST", "/function", json=body).raise_for_status()
         function = str(created.json()["id"])
+        self._await_everywhere(f"/function/{function}", lambda _found: True)
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             archive.writestr("handler.py", source)
         path = f"/build/{function}?arch=amd64"
         build = self.insist("POST", path, content=buffer.getvalue()).raise_for_status().json()["id"]
 
-        def status() -> str:
-            return str(self.insist("GET", f"/build/{build}").raise_for_status().json()["status"])
-
-        eventually(status, lambda found: found == "SUCCESS")
+        self._await_everywhere(f"/build/{build}", lambda found: found["status"] == "SUCCESS")
+        self._await_everywhere(f"/function/{function}", lambda found: bool(found["deployed"]))
         return function
+
+    def _await_everywhere(self, path: str, wanted: Callable[[Any], bool]) -> None:
+        """Until all planes answer as wanted: news takes a moment to get to the others."""
+        for plane in self.planes.all:
+
+            def look(plane: Served = plane) -> bool:
+                with self.connection(plane) as client:
+                    answer = client.get(path)
+                return answer.is_success and wanted(answer.json())
+
+            eventually(look)
 
 
 class Gx(Client):

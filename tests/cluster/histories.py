@@ -13,6 +13,8 @@ import httpx2
 from planes import Planes
 from runs import COMMAND
 
+from served import Served
+
 LIMITED = "limited"
 """A group of which two tasks may run at once."""
 LIMIT = 2
@@ -75,9 +77,9 @@ class Client(threading.Thread):
             except Exception as error:  # noqa: BLE001 - whatever it is, the test has to tell
                 self.history.trouble.append(f"{mark}: {error!r}")
 
-    def connection(self) -> httpx2.Client:
-        """A client of any plane."""
-        plane = self.planes.all[self.chance.randrange(len(self.planes.all))]
+    def connection(self, plane: Served | None = None) -> httpx2.Client:
+        """A client of this plane; of any if None."""
+        plane = plane or self.chance.choice(self.planes.all)
         return httpx2.Client(
             base_url=f"{plane.url}{self.prefix}",
             headers={"Authorization": "Bearer dev"},

@@ -19,6 +19,7 @@ from planes import Planes, installed
 from runs import FUNCTION, Runs
 
 from engines import RealEngine
+from eventually import eventually
 from lone_postgres import lone_postgres
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "0"))
@@ -37,6 +38,9 @@ def prepared(planes: Planes, runs: Path, hook: str) -> list[Client]:
     query = {"wait": "60s"}
     deployed = planes.ask("PUT", "/functions/recorded", params=query, json=source)
     assert deployed.raise_for_status().json()["version"]["state"] == "ready", deployed.text
+    for number in range(len(planes.all)):
+        with planes.client(number) as client:
+            eventually(lambda: client.get("/functions/recorded").json().get("live_version"))
     most = TASKS // 6
     green = GreenCloud(planes, "green", most)
     green.prepare(runs)
