@@ -2,6 +2,7 @@
 
 import base64
 import time
+from collections import Counter
 from typing import Any
 
 import httpx2
@@ -67,7 +68,11 @@ class Drove(Client):
     """Tasks of Drove's, which never run again."""
 
     prefix = "/drove/apis/v1"
-    lost = 0
+
+    def __init__(self, planes: Planes, name: str, most: int) -> None:
+        super().__init__(planes, name, most)
+        self.lost = 0
+        self.refused: Counter[str] = Counter()
 
     def connection(self, plane: Served | None = None) -> httpx2.Client:
         """With the credentials of Drove's clients."""
@@ -87,13 +92,18 @@ class Drove(Client):
         policy = {"timeout": "5m", "parallelism": 1, "failureStrategy": "STOP"}
         body = {"type": "CREATE", "spec": spec, "opSpec": policy}
         answer = self.insist("POST", "/tasks/operations", json=body)
-        if not answer.is_success and "already exists" not in answer.text:
+        # Without room for it a task is refused.
+        if answer.is_success or "already exists" in answer.text:
+            self.history.acknowledged[mark] = mark
+        elif answer.status_code == 400:
+            self.refused.update(answer.json()["data"]["validationErrors"])
+        else:
             answer.raise_for_status()
-        self.history.acknowledged[mark] = mark
         time.sleep(self.chance.uniform(0.5, 2))
 
     def check(self, planes: Planes) -> None:
         """Each ended well or was lost, and none ran twice."""
+        assert self.history.acknowledged, self.refused
         for mark in self.history.acknowledged:
             answer = self.insist("GET", f"/tasks/{APP}/instances/{mark}").raise_for_status()
             task: dict[str, Any] = answer.json()["data"]

@@ -24,11 +24,13 @@ class Faults:
         planes: whom they befall.
         postgres: their database.
         chance: decides when, and what comes after each has come once.
+        kinds: which of them, by name; all if None.
     """
 
     planes: Planes
     postgres: LonePostgres
     chance: random.Random
+    kinds: tuple[str, ...] | None = None
     done: Counter[str] = field(default_factory=Counter)
     deaths: list[int] = field(default_factory=list)
     """When leaders were killed, in microseconds."""
@@ -52,7 +54,7 @@ class Faults:
             yield from turn
 
     def _all(self) -> dict[str, Callable[[], None]]:
-        return {
+        every = {
             "leader killed": self.kill_leader,
             "plane killed": self.kill,
             "leader frozen past its lease": self.freeze_leader,
@@ -62,6 +64,7 @@ class Faults:
             "PostgreSQL crashed": self.postgres.restart,
             "PostgreSQL frozen": self.freeze_postgres,
         }
+        return {name: every[name] for name in self.kinds or every}
 
     def kill_leader(self) -> None:
         """SIGKILL for whoever leads; another one has to lead soon."""
