@@ -158,6 +158,25 @@ async def test_the_next_leader_goes_on_with_what_runs(
     assert len(set(given)) == 6
 
 
+async def test_what_comes_while_a_leader_learns_overtakes_nothing(world: Planes) -> None:
+    """It hears of that before it has read what waited already."""
+    plane = world.plane("one")
+    worker = await plane.worker("w1", 1)
+    first = await plane.submit()
+    dispatch = world.store.dispatch
+    real = dispatch.running
+
+    async def running() -> object:
+        dispatch.running = real
+        await plane.submit()
+        return await real()
+
+    dispatch.running = running
+    await plane.lead()
+    await world.advance(1)
+    assert [one.task_id for one in worker.assigned] == [first.id]
+
+
 async def test_a_former_leader_changes_nothing(world: Planes, two: tuple[Plane, Plane]) -> None:
     """It was stopped while another took over, and does not know it yet."""
     first, second = two

@@ -117,7 +117,8 @@ class Dispatch:
         self._ended_since = None
         await self.limits_changed()
         for backlog in await self._store.backlogs():
-            self._queues.mark_more(QueueKey(backlog.workspace, backlog.group))
+            # Also where some are known: they came meanwhile, behind those that waited before.
+            self._queues.reread(QueueKey(backlog.workspace, backlog.group))
         self._is_loading = False
 
     def drop(self) -> None:
