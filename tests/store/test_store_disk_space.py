@@ -45,6 +45,7 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """A database whose pages are limited, as a full disk limits them."""
     connection = connect(tmp_path / "db")
     connection.execute("CREATE TABLE t (a BLOB)")
+    connection.execute("CREATE TABLE tasks (seq INTEGER)")  # a connection looks at it
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages + 2}")
     yield connection
@@ -163,6 +164,7 @@ def test_a_long_log_is_given_back_in_a_lull(tmp_path: Path, disk: Disk) -> None:
     connection, wal = connect(path), tmp_path / "db-wal"
     room = SqliteDiskSpace(connection, path, Reserve(tmp_path, 0), disk.monotonic)
     connection.execute("CREATE TABLE t (a BLOB)")
+    connection.execute("CREATE TABLE tasks (seq INTEGER)")  # a connection looks at it
     connection.execute("INSERT INTO t VALUES (zeroblob(?))", (8 * MIB,))
     room.tidy(1000)
     assert wal.stat().st_size > 8 * MIB
