@@ -44,7 +44,7 @@ def doctor(
         json: Print JSON, the default when the output is not a terminal.
     """
     directory = Path(data or read_environment().data)
-    findings = [*_findings(directory, host, port), *check_database(directory, database, nats)]
+    findings = list(_findings(directory, host, port, database, nats))
     if json or not on_terminal():
         print_json(findings)
     else:
@@ -66,7 +66,9 @@ def doctor(
     return exit_status.FAILED if failed else exit_status.OK
 
 
-def _findings(data: Path, host: str, port: int) -> Iterator[Finding]:
+def _findings(
+    data: Path, host: str, port: int, database: str | None, nats: str | None
+) -> Iterator[Finding]:
     yield check_python()
     yield check_sqlite()
     yield check_files()
@@ -75,10 +77,11 @@ def _findings(data: Path, host: str, port: int) -> Iterator[Finding]:
     yield check_zones()
     yield from check_cgroups()
     yield check_bubblewrap()
-    yield check_work(data)
+    yield check_work(data, database, nats)
     yield check_reach(data)
     yield check_engines()
     yield check_languages()
     yield check_server(data, host, port)
     if (parked := check_parked(data)) is not None:
         yield parked
+    yield from check_database(data, database, nats)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from taskyard.cli.doctor.finding import Finding, fail, ok, warn
+from taskyard.cli.doctor.server import overrides_of
 from taskyard.cli.quantities import format_duration
 from taskyard.core.errors import InvalidInput, TaskyardError
 
@@ -40,13 +41,8 @@ def check_database(
     """
     from taskyard.server.settings import Settings  # noqa: PLC0415 - loads slowly
 
-    given: dict[str, Any] = {"data": data}
-    if database is not None:
-        given["database"] = database
-    if nats is not None:
-        given["nats"] = {"url": nats}
     try:
-        settings = Settings.load(None, given)
+        settings = Settings.load(None, {"data": data} | overrides_of(database, nats))
     except InvalidInput as error:
         if database is not None or nats is not None:
             yield fail("database", str(error), "Correct it; the server would not start.")
@@ -211,9 +207,9 @@ def _row(connection: "psycopg.Connection[Any]", query: str) -> tuple[Any, ...]:
 
 
 def _check_nats(settings: "Settings") -> Finding:
-    from taskyard.transport.nats.reach import reach  # noqa: PLC0415 - loads slowly
+    from taskyard.transport.nats.probe import probe  # noqa: PLC0415 - loads slowly
 
     try:
-        return ok("nats", reach(settings.nats.options()))
+        return ok("nats", probe(settings.nats.options()))
     except TaskyardError as error:
         return _failure("nats", error)

@@ -6,6 +6,7 @@ import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from taskyard.cli.doctor.finding import Finding, fail, ok, warn
 from taskyard.cli.errors import CommandError
@@ -60,20 +61,31 @@ def _alive(pid: int) -> bool:
     return True
 
 
+def overrides_of(database: str | None, nats: str | None) -> dict[str, Any]:
+    """Settings that the options of the command stand for."""
+    overrides: dict[str, Any] = {}
+    if database is not None:
+        overrides["database"] = database
+    if nats is not None:
+        overrides["nats"] = {"url": nats}
+    return overrides
+
+
 _ISOLATION = {
     "users": "each workspace's commands, functions and builds run as a user of its own",
     "sandbox": "commands, functions and builds run in sandboxes",
 }
 
 
-def check_work(data: Path) -> Finding:
+def check_work(data: Path, database: str | None = None, nats: str | None = None) -> Finding:
     """What a server started by this user, with the settings found here, would do."""
     from taskyard.core.errors import InvalidInput  # noqa: PLC0415 - loads the server's settings
     from taskyard.server.settings import Settings  # noqa: PLC0415 - as above
     from taskyard.server.work import warnings_of, work_rules  # noqa: PLC0415 - as above
 
     try:
-        rules = work_rules(Settings.load(None, {"data": data}))
+        given = {"data": data} | overrides_of(database, nats)
+        rules = work_rules(Settings.load(None, given))
     except InvalidInput as error:
         return fail("isolation", str(error), "Correct the setting; the server would not start.")
     warnings = warnings_of(rules)

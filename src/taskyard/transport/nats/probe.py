@@ -13,16 +13,16 @@ ANSWER_S: Final = 3.0
 """Seconds for a message to itself."""
 
 
-def reach(options: NatsOptions) -> str:
+def probe(options: NatsOptions) -> str:
     """Where NATS is, and how quick. Blocks; nothing of it is left.
 
     Raises:
         NatsUnavailable: it cannot be reached, does not let us in, or delivers nothing.
     """
-    return anyio.run(_reach, options, backend="asyncio")
+    return anyio.run(_probe, options, backend="asyncio")
 
 
-async def _reach(options: NatsOptions) -> str:
+async def _probe(options: NatsOptions) -> str:
     subject, arrived = f"taskyard.doctor.{secrets.token_hex(8)}", anyio.Event()
 
     async def on_message(message: Any) -> None:
