@@ -97,7 +97,25 @@ async def test_a_follower_shows_workers_as_the_leader_sees_them(
     assert second.of_workers.plane_of(world.workers[list(world.workers)[1]].id) == "two"
     await first.stop_leading()
     await second.elsewhere.look()
-    assert {record.id: free.slots for record, free in second.dispatch.workers()} == {
+    assert {record.id: free.slots for record, free in second.dispatch.workers()} == shown
+    assert {room.worker_id: room.free.slots for room in second.dispatch.rooms()} == shown
+
+
+async def test_whoever_begins_to_lead_shows_workers_before_it_knows_them(
+    world: Planes, two: tuple[Plane, Plane]
+) -> None:
+    """As it saw them from elsewhere; or it would seem for a moment as if there were none."""
+    first, second = two
+    await second.elsewhere.look()
+    await first.stop_leading()
+    await second.dispatch.load()
+    assert {record.id for record, _ in second.dispatch.workers()} == {"w1", "w2"}
+    assert {room.worker_id for room in second.dispatch.rooms()} == {"w1", "w2"}
+    await second.fleet.enter()
+    assert {record.id for record, _ in second.dispatch.workers()} == {"w1", "w2"}
+    third = world.plane("three")
+    await third.elsewhere.look()
+    assert {room.worker_id: room.free.slots for room in third.dispatch.rooms()} == {
         "w1": 2,
         "w2": 2,
     }

@@ -56,22 +56,8 @@ class ClusterState:
         """A worker is here; what attempts hold on it already is counted."""
         draining = record.id in self._draining
         record = replace(record, draining=draining, state="draining" if draining else "ready")
-        room = Room(
-            record.id,
-            record.incarnation,
-            record.capacity,
-            record.capacity,
-            accepting=not draining,
-            runtimes=frozenset(record.runtimes),
-            absent=_absent(record.statuses),
-            hostname=record.hostname,
-            tags=frozenset(record.tags),
-            metadata=record.metadata,
-            topology=record.topology,
-            nodes=record.topology.free,
-        )
         self.fleet.remove(record.id)
-        self.fleet.put(room)
+        self.fleet.put(room_of(record))
         for held in self._held.values():
             if held.worker_id == record.id:
                 self.fleet.take(record.id, held.key, held.resources)
@@ -165,6 +151,24 @@ class ClusterState:
     def held_count(self) -> int:
         """Attempts that hold room."""
         return len(self._held)
+
+
+def room_of(record: WorkerRecord) -> Room:
+    """A worker as a place to run, with nothing running."""
+    return Room(
+        record.id,
+        record.incarnation,
+        record.capacity,
+        record.capacity,
+        accepting=record.state == "ready",
+        runtimes=frozenset(record.runtimes),
+        absent=_absent(record.statuses),
+        hostname=record.hostname,
+        tags=frozenset(record.tags),
+        metadata=record.metadata,
+        topology=record.topology,
+        nodes=record.topology.free,
+    )
 
 
 def _absent(statuses: dict[str, RuntimeStatus]) -> dict[str, RuntimeStatus]:

@@ -76,6 +76,8 @@ class Dispatch:
         self._term = term
         self.is_active = True
         """Whether it places tasks and knows what runs. Only a leader's does."""
+        self.knows_fleet = True
+        """Whether the workers that are here are known. Whoever begins to lead learns them last."""
         self.elsewhere: Scheduler = NoScheduler()
         """Whoever leads while this does not."""
         self._handover = AssignmentSender(
@@ -126,7 +128,7 @@ class Dispatch:
 
         What was placed and not sent is sent by whoever leads next, as its worker joins again.
         """
-        self.is_active = self._is_loading = False
+        self.is_active = self._is_loading = self.knows_fleet = False
         self._ended_since = None
         self._queues = ReadyQueues(self._pools)
         self._limited.clear()
@@ -303,11 +305,11 @@ class Dispatch:
 
     def workers(self) -> list[tuple[WorkerRecord, Capacity]]:
         """Workers here, each with what is free."""
-        return self._cluster.workers() if self.is_active else self.elsewhere.workers()
+        return self._cluster.workers() if self.knows_fleet else self.elsewhere.workers()
 
     def rooms(self) -> list[Room]:
         """Workers here as places to run: tags, nodes, cores and memory that are free, runtimes."""
-        return self._cluster.rooms() if self.is_active else self.elsewhere.rooms()
+        return self._cluster.rooms() if self.knows_fleet else self.elsewhere.rooms()
 
     def held(self, attempt_id: AttemptId) -> Reservation | None:
         """What an attempt holds, and where; None once it has ended."""

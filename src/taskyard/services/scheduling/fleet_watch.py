@@ -83,6 +83,7 @@ class FleetWatch:
         self._spare()
         self._looked = self._monotonic()
         self._compare(await self._leases())
+        self._dispatch.knows_fleet = True
         await self.resume()
 
     def drop(self) -> None:

@@ -25,6 +25,7 @@ from taskyard.ports.dispatching import DispatchStore, Placement, WorkerLease, Wo
 from taskyard.ports.messages import LEADER, Messages
 from taskyard.ports.scheduler import ANSWERS_S, NO_LEADER
 from taskyard.ports.store import TaskStore
+from taskyard.services.scheduling.cluster_state import room_of
 from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.scheduling.lent_room import LentRoom
 
@@ -118,6 +119,8 @@ class LeaderEnd:
     async def _tell_fleet(self, payload: bytes) -> bytes:
         del payload
         self._check()
+        if not self._dispatch.knows_fleet:
+            raise NotLeading
         return _encode(_Fleet(self._dispatch.workers(), self._dispatch.rooms()))
 
     def _check(self) -> None:
@@ -209,6 +212,15 @@ class RemoteScheduler:
                 log.warning("workers_unknown", reason=str(error))
             await self._clock.sleep(LOOK_EVERY_S)
 
+    def _as_stored(self, here: list[WorkerRecord]) -> _Fleet:
+        """These workers, with what was free of them when that was last heard."""
+        free = {record.id: left for record, left in self._known.workers}
+        rooms = {room.worker_id: room for room in self._known.rooms}
+        return _Fleet(
+            [(one, free.get(one.id, one.capacity)) for one in here],
+            [rooms.get(one.id) or room_of(one) for one in here],
+        )
+
     async def look(self) -> None:
         """Look once. Raises as the store does."""
         leases = await self._store.leases()
@@ -219,6 +231,6 @@ class RemoteScheduler:
         except TaskyardError:
             # Nobody leads: they are there all the same, as far as their leases hold.
             here = [one.record for one in leases if one.left_s > 0 and one.record.state != "lost"]
-            self._known = _Fleet([(one, one.capacity) for one in here])
+            self._known = self._as_stored(here)
         if before != {(record.id, record.state) for record, _ in self._known.workers}:
             self._on_change()
