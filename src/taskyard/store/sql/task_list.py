@@ -88,9 +88,8 @@ def _shown(text: str) -> str:
 
 
 def _page(connection: Connection, seqs: list[int], next_seq: int | None) -> TaskPage:
-    sql = "tasks.task_by_seq"
-    found = (connection.execute(sql, {"seq": seq}).fetchone() for seq in seqs)
-    tasks = [shown_task(connection, row) for row in found]
+    found = connection.execute_each("tasks.task_by_seq", [{"seq": seq} for seq in seqs])
+    tasks = [shown_task(connection, rows[0]) for rows in found]
     ran: dict[TaskId, float] = {}
     for task in tasks:
         if task.attempt_count:
