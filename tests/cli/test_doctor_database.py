@@ -83,12 +83,10 @@ def test_settings_that_lose_data_are_failures(tmp_path: Path) -> None:
     assert only(found, "autovacuum").what_to_do.startswith("ALTER SYSTEM SET autovacuum = on")
 
 
-def _newer(name: str) -> None:
-    postgres.server().run(
-        "CREATE SCHEMA taskyard; CREATE TABLE taskyard.schema_migrations (id text);"
-        " INSERT INTO taskyard.schema_migrations VALUES ('9999-later')",
-        name,
-    )
+def _newer(name: str, schema: str = "CREATE SCHEMA taskyard;") -> None:
+    table = "CREATE TABLE taskyard.schema_migrations (id text);"
+    row = "INSERT INTO taskyard.schema_migrations VALUES ('9999-later')"
+    postgres.server().run(schema + table + row, name)
 
 
 def _foreign(name: str) -> None:
@@ -125,6 +123,14 @@ def test_a_role_without_rights(tmp_path: Path) -> None:
         limited = only(findings(tmp_path, server.url(name, "weak_for_doctor")), "connections")
         assert limited.status is Status.WARN
         assert "enough for 1 control planes" in limited.detail
+        server.run("ALTER ROLE weak_for_doctor CONNECTION LIMIT 0")
+        (none,) = findings(tmp_path, server.url(name, "weak_for_doctor"))
+        assert none.what_to_do == "Raise the role's CONNECTION LIMIT."
+        server.run("ALTER ROLE weak_for_doctor CONNECTION LIMIT -1")
+        server.run("ALTER SCHEMA taskyard OWNER TO taskyard", name)
+        _newer(name, schema="")
+        (closed,) = findings(tmp_path, server.url(name, "weak_for_doctor"))
+        assert closed.what_to_do.startswith("Connect as the owner of the schema taskyard")
     finally:
         postgres.drop_databases()
         server.run("DROP ROLE weak_for_doctor")

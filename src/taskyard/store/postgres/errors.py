@@ -36,6 +36,8 @@ _UNREACHED: Final = {
     "failed to resolve host": "check the name of the host",
     "certificate": "check sslmode, sslrootcert and the server's certificate",
     "SSL": "check sslmode, and whether the server takes TLS",
+    "too many connections for role": "raise the role's CONNECTION LIMIT",
+    "too many connections for database": "raise the database's CONNECTION LIMIT",
     "too many": "raise its max_connections",
     "remaining connection slots": "raise its max_connections",
     "role ": "check the user, or create it with CREATE ROLE … LOGIN",

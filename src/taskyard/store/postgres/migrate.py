@@ -120,7 +120,10 @@ def check_usable(connection: "psycopg.Connection[Any]", shown: str) -> int:
 
     Answers how many migrations it lacks; raises ``StoreDamaged``, ``Unavailable`` as that does.
     """
-    missing = _missing(connection, shown, None)
+    try:
+        missing = _missing(connection, shown, None)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Unavailable(f"{shown}: {_needs_rights(_said(error))}") from error
     if _has_table(connection):
         _check_rights(connection, shown)
     else:
@@ -218,6 +221,12 @@ def _said(error: psycopg.Error) -> str:
 
 
 def _needs_rights(said: str) -> str:
+    if f"for schema {SCHEMA}" in said:
+        return (
+            f"the role lacks rights ({said}); connect as the owner of the schema {SCHEMA}, or as it"
+            f" run GRANT ALL ON SCHEMA {SCHEMA} and GRANT ALL ON ALL TABLES IN SCHEMA {SCHEMA} TO"
+            " the role, and the same for ALL SEQUENCES"
+        )
     return (
         f"the role lacks rights ({said}); as the owner of the database run"
         f" CREATE SCHEMA {SCHEMA} AUTHORIZATION followed by the role's name, or connect as the"
