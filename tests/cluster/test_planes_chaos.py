@@ -28,11 +28,16 @@ TASKS = int(os.environ.get("CHAOS_TASKS", "500"))
 """How much clients ask for at most, all together."""
 
 
-def prepared(planes: Planes, runs: Path, hook: str) -> list[Client]:
-    """Clients of several dialects, and all that they need."""
+def limit(planes: Planes) -> None:
+    """Set the limits that the checker looks for."""
     planes.ask("PATCH", f"/groups/{LIMITED}", json={"concurrency_limit": LIMIT}).raise_for_status()
     body = {"concurrency_limit": WORKSPACE_LIMIT}
     planes.ask("PATCH", "/workspace", json=body).raise_for_status()
+
+
+def prepared(planes: Planes, runs: Path, hook: str) -> list[Client]:
+    """Clients of several dialects, and all that they need."""
+    limit(planes)
     planes.ask("POST", "/tasks", json={"command": "true", "cron": "* * * * *"}).raise_for_status()
     source = {"source": FUNCTION.format(runs=str(runs), prefix=""), "language": "python"}
     query = {"wait": "60s"}
@@ -125,6 +130,7 @@ def test_containers_are_not_lost_or_doubled_either(
         # What befalls workers; runtimes have nothing to do with the rest.
         faults.kinds = "leader killed", "plane killed", "leader frozen past its lease"
         most = TASKS // 6
+        limit(planes)
         clients: list[Client] = [
             Tasks(planes, "tasks", most, runs, url),
             Containers(planes, "containers", most),
