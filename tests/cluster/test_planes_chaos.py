@@ -125,6 +125,7 @@ def test_containers_are_not_lost_or_doubled_either(
     monkeypatch.setenv("TASKYARD_CIRCUIT_RESET_S", "1")
     monkeypatch.setenv("TASKYARD_FASTLANE_PULL", "missing")
     monkeypatch.setenv("TASKYARD_DROVE_PULL", "missing")
+    monkeypatch.setenv("TASKYARD_DROVE_OPEN_FILES", "0")  # not everybody may raise their limit
     runs = common_path / "runs"
     with counting_hook() as (url, told), chaos(tmp_path, runs) as (planes, faults):
         # What befalls workers; runtimes have nothing to do with the rest.
