@@ -63,10 +63,11 @@ class Lists:
         """
         if key in self._known and self._known[key] == concurrency_limit:
             return
-        news = await self._store.open(key, owner, most=most, concurrency_limit=concurrency_limit)
+        await self._store.open(key, owner, most=most, concurrency_limit=concurrency_limit)
+        # Also if somebody else has just opened it: what is submitted now may be placed at once, and
+        # has to be counted against the limit.
+        await self._dispatch.limits_changed()
         self._known[key] = concurrency_limit
-        if news:
-            await self._dispatch.limits_changed()
 
     async def add(
         self,

@@ -4,14 +4,14 @@ One loop: what became ready is planned by pure code, the plan is committed as at
 leases, and only then sent to the workers. The bus feeds it; nothing is polled.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 import structlog
 
 from taskyard.core.changes import Change
 from taskyard.core.errors import Overloaded, Unavailable
-from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
+from taskyard.core.ids import AttemptId, IncarnationId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant, after
 from taskyard.core.resources import Capacity
 from taskyard.core.scheduling.candidates import Chosen
@@ -35,7 +35,7 @@ from taskyard.ports.dispatching import (
 )
 from taskyard.ports.scheduler import NoScheduler, Scheduler
 from taskyard.ports.transport import Transport
-from taskyard.ports.workspaces import GroupStore
+from taskyard.ports.workspaces import GroupRecord, GroupStore
 from taskyard.services.leadership import TermSource, no_term
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.assignment_sender import AssignmentSender
@@ -91,7 +91,9 @@ class Dispatch:
         self._queues = ReadyQueues(self._pools)
         self._steps = steps or RuleBudgetSource()
         self._limited: set[QueueKey] = set()
-        self._limits_read = 0
+        self._limits_wanted = self._limits_known = 0
+        self._limits_reading = anyio.Lock()
+        self._drops = 0
         self._is_loading = False
         self._ended_since: set[AttemptId] | None = None
         """Attempts of whose end was heard since the store was asked what is running."""
@@ -132,7 +134,7 @@ class Dispatch:
         self._ended_since = None
         self._queues = ReadyQueues(self._pools)
         self._limited.clear()
-        self._limits_read += 1
+        self._drops += 1
         self._placing.clear()
         self._doubtful.clear()
         self._handover.drop()
@@ -228,11 +230,20 @@ class Dispatch:
         if not self.is_active:
             await self.elsewhere.limits_changed()
             return
-        self._limits_read += 1
-        turn = self._limits_read
-        workspaces, groups = await self._groups.limits()
-        if turn != self._limits_read:
-            return  # Somebody read them later, and may have come back earlier.
+        self._limits_wanted += 1
+        wanted = self._limits_wanted
+        async with self._limits_reading:
+            if self._limits_known < wanted:
+                # One look for all who have asked by now.
+                looked, drops = self._limits_wanted, self._drops
+                workspaces, groups = await self._groups.limits()
+                if drops == self._drops:
+                    self._limit(workspaces, groups)
+                    self._limits_known = looked
+
+    def _limit(
+        self, workspaces: Mapping[WorkspaceName, int], groups: Sequence[GroupRecord]
+    ) -> None:
         now_limited = set()
         for record in groups:
             key = QueueKey(record.workspace, record.name)

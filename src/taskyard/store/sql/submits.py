@@ -114,7 +114,8 @@ class Submits:
             if placement is not None and not _has_expired(task):
                 attempt = assigned(placement, task, task.created_at)
             seq = next(self._seqs)
-            row = storable_row(seq, task, None if attempt is None else attempt.id)
+            attempt_id = None if attempt is None else attempt.id
+            row = storable_row(seq, task, attempt_id, holds_nul=self._connection.holds_nul)
             mine = len(self._outcomes), len(results)
             rows.append(Fresh(seq, task, row, submit.actor, attempt, *mine))
             stored = Submitted(task.id, task.state, seq, created=True, attempt=attempt)
