@@ -1,11 +1,13 @@
 """Quotas of output: what an attempt may keep, and who may submit nothing more."""
 
+from collections.abc import Sequence
+
 import anyio
 import pytest
 
 from fakes.clock import VirtualClock
 from taskyard.core.errors import Overloaded, Unavailable
-from taskyard.core.ids import TaskId, WorkspaceName
+from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
 from taskyard.services.scheduling.output_quota import EVERY_S, LEAST_BYTES, OutputQuota
 
 pytestmark = pytest.mark.anyio
@@ -31,6 +33,10 @@ class Kept:
     async def of_task(self, task_id: TaskId) -> int:
         """See the port."""
         return self.by_task.get(task_id, 0)
+
+    async def known(self, attempt_ids: Sequence[AttemptId]) -> set[AttemptId]:
+        """See the port; quotas do not ask."""
+        return set(attempt_ids)
 
 
 class Case:
