@@ -34,8 +34,8 @@ _SETTINGS: Final = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     # Once it knows how many rows there are, the planner would rather test a whole table in order
-    # of its key than fetch a tenth of the rows by the index that has them in that order: a page that
-    # is fetched by an index costs little more than the next one.
+    # of its key than fetch a tenth of the rows by the index that has them in that order. In truth a
+    # page that an index leads to costs little more than the next one.
     "random_page_cost": "1.1",
 }
 
