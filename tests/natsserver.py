@@ -67,6 +67,12 @@ class NatsServer:
         """Let it do nothing until :meth:`thaw`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # Threads that are at work on another processor stop a moment later.
+        threads = Path(f"/proc/{self._process.pid}/task")
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not all(_is_stopped(one) for one in threads.iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         """Let it go on."""
@@ -79,6 +85,10 @@ class NatsServer:
         if process is not None:
             process.kill()
             process.wait(30)
+
+
+def _is_stopped(thread: Path) -> bool:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 @contextlib.contextmanager

@@ -96,10 +96,20 @@ class Served:
 
     def kill_store(self) -> None:
         """SIGKILL for the process that writes the store, if there is one at the moment."""
-        for pid in processes_with(str(self.data)):
+        for pid in self.store_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def store_pids(self) -> list[int]:
+        """The process that writes the store; none while it is being replaced."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
-                if b"taskyard.store.sql.writer" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    os.kill(pid, signal.SIGKILL)
+                parent = int(stat.read_text().rpartition(")")[2].split()[1])
+                command = stat.with_name("cmdline").read_bytes()
+                if parent == self.pid and b"taskyard.store.sql.writer" in command:
+                    found.append(int(stat.parent.name))
+        return found
 
     def stop(self) -> int:
         """SIGTERM, and its exit status."""

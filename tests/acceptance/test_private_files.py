@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from served import Served, processes_with
+from served import Served
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -55,10 +55,8 @@ def test_what_was_open_is_closed_and_said_so(served: Served) -> None:
 def test_the_servers_processes_make_private_files(served: Served) -> None:
     """The one that answers and the one that writes the store."""
     masks = {}
-    for pid in {served.pid, *processes_with(str(served.data))}:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if pid == served.pid or b"taskyard.store.sql.writer" in command:
-            status = Path(f"/proc/{pid}/status").read_text("ascii")
-            masks[pid] = status.split("Umask:")[1].split()[0]
+    for pid in (served.pid, *served.store_pids()):
+        status = Path(f"/proc/{pid}/status").read_text("ascii")
+        masks[pid] = status.split("Umask:")[1].split()[0]
     assert len(masks) == 2
     assert set(masks.values()) == {"0066"}

@@ -102,7 +102,7 @@ class Planes:
 
     def freeze(self, number: int) -> None:
         """SIGSTOP for the plane and its store process."""
-        pids = [self.all[number].pid, *_children_writing(self.all[number].pid)]
+        pids = [self.all[number].pid, *self.all[number].store_pids()]
         self._frozen[number] = pids
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -168,18 +168,6 @@ class Planes:
         leader = eventually(self.leader, lambda found: found is not None, within_s=20)
         assert leader is not None
         return leader
-
-
-def _children_writing(pid: int) -> list[int]:
-    """The store process of a server."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, IndexError):
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                command = stat.with_name("cmdline").read_bytes()
-                if b"store.sql.writer" in command:
-                    found.append(int(stat.parent.name))
-    return found
 
 
 @contextlib.contextmanager

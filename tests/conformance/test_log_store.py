@@ -9,6 +9,7 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
+from eventually import eventually_async
 from taskyard.core.attempts import StreamSize
 from taskyard.core.ids import AttemptId, PlaneId
 from taskyard.core.output_index import RECORD_BYTES, STDOUT, encode
@@ -273,7 +274,11 @@ async def test_the_order_is_read_by_offset(world: World) -> None:
     assert await world.store.order(ONE, RECORD_BYTES, 2) == b"to"
     assert await world.store.order(ONE, 100, 2) == b""
     await world.store.delete([ONE])
-    assert await world.store.order(ONE, 0, 100) is None
+
+    async def is_gone() -> bool:
+        return await world.store.order(ONE, 0, 100) is None
+
+    await eventually_async(is_gone)
     assert await world.store.order(TWO, 0, 100) == encode(2, 1, STDOUT)
 
 

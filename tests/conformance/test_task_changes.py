@@ -49,7 +49,7 @@ async def ended(store: Any, name: str = "e") -> NewTask:
     return new
 
 
-@pytest.mark.parametrize("bad", [{"name": "\ud800"}, {"name": "a\0"}, {"priority": 2**63}])
+@pytest.mark.parametrize("bad", [{"name": "\ud800"}, {"priority": 2**63}])
 async def test_a_batch_is_stored_as_a_whole(store: Any, bad: dict[str, Any]) -> None:
     """One that cannot be stored keeps the others out, and none of their keys is taken."""
     news = [new_task(idempotency_key="k"), new_task(**bad)]
