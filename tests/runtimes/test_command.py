@@ -202,8 +202,12 @@ async def test_output_may_be_any_bytes(field: RuntimeHarness) -> None:
     assert await field.output(ended) == b"\xff\x00\x80"
 
 
-async def test_output_beyond_the_limit_is_counted(field: RuntimeHarness) -> None:
-    """It never gets into the file; readers learn how much it is while the command runs."""
+@pytest.mark.parametrize("_turn", range(4))
+async def test_output_beyond_the_limit_is_counted(field: RuntimeHarness, _turn: int) -> None:
+    """It never gets into the file; readers learn how much it is while the command runs.
+
+    Also when what crosses the limit fills the pipe, so that whoever writes waits for it.
+    """
     limit = 10_000
     assignment = await field.start(
         script="head -c 5000000 /dev/zero; while [ ! -e go ]; do sleep 0.02; done",

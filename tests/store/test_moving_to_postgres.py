@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -288,18 +289,19 @@ def refusing() -> Iterator[dict[str, str]]:
     name = postgres.new_database()
     replica = postgres.new_database()
     server.run(f"ALTER DATABASE {replica} SET default_transaction_read_only = on")
-    server.run("DROP ROLE IF EXISTS mover")
-    server.run("CREATE ROLE mover LOGIN")
+    # Roles are the server's, which all processes of a run share.
+    role = f"mover_{os.getpid()}"
+    server.run(f"CREATE ROLE {role} LOGIN")
     yield {
         "password": server.loopback_url(name, password="wrong one"),
         "missing": server.url("no_such_database"),
         "port": "postgresql://taskyard@127.0.0.1:1/taskyard",
         "host": "postgresql://taskyard@nowhere.invalid/taskyard",
         "read_only": server.url(replica),
-        "rights": server.url(name, "mover"),
+        "rights": server.url(name, role),
     }
     server.run(f"DROP DATABASE {name} WITH (FORCE)")
-    server.run("DROP ROLE mover")
+    server.run(f"DROP ROLE {role}")
 
 
 @pytest.mark.parametrize(

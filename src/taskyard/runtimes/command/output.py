@@ -217,16 +217,21 @@ class Output:
         if signals is None:
             return
         sure, left = signals.look(self, (self._pipes[0], self._pipes[1]))
+        # Told of by now, and behind what is taken below: no signal will tell of it again.
+        is_late = len(self.written) > sure
         self._writes += len(self.written)
         self._bytes += left[0] + left[1]
         before = (self._files.kept(0), self._files.kept(1))
         for index, size in enumerate(left):
-            if size:
-                self._move(index, min(size, _TURN_BYTES))
+            # The rest of what crosses the limit is dropped in another turn, which whoever wrote it
+            # may be waiting for.
+            is_late = (size > 0 and self._move(index, min(size, _TURN_BYTES)) < size) or is_late
         kept = (self._files.kept(0) - before[0], self._files.kept(1) - before[1])
         self._note_kept(sure, left, kept)
-        if self.written or max(left) > _TURN_BYTES:
+        if is_late or self.written:
             self._reader.take_soon(self)
+        else:
+            self._reader.remind()
         if self._stuck or self._files.is_order_coarse:
             self._guess()
         self._flush_soon()
@@ -251,11 +256,12 @@ class Output:
         for index, size in runs:
             self._files.note(index, size)
 
-    def _move(self, index: int, most: int) -> None:
+    def _move(self, index: int, most: int) -> int:
         try:
-            self._files.move_unnoted(index, self._pipes[index], most)
+            return self._files.move_unnoted(index, self._pipes[index], most)
         except OSError as error:
             self._is_stuck(index, error)
+            return most
 
     def _take(self, index: int) -> None:
         try:

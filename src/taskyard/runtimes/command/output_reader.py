@@ -63,6 +63,11 @@ class OutputReader:
             self.signals.waiting[output] = None
             self._take_soon()
 
+    def remind(self) -> None:
+        """Let others take what was noted for them while one looked at its own."""
+        if self.signals is not None and self.signals.waiting:
+            self._take_soon()
+
     def _take_soon(self) -> None:
         if self._again is None:
             self._again = self.timers.at(time.monotonic(), self._take_again)

@@ -244,6 +244,7 @@ class MemberOutput:
             return 0
         out, err = self._pipes
         sure, left = self._signals.look(self, (out, err))
+        is_late = len(self.written) > sure
         self._writes += len(self.written)
         parts = [
             pipe.read(min(size, _TURN_BYTES)) if size else b""
@@ -258,7 +259,7 @@ class MemberOutput:
             self._place_rest()
         else:
             self._place(self._interleaving.divide(sure, sizes, parts.__getitem__))
-        if self.written or sizes != left:
+        if is_late or self.written or sizes != left:
             # No signal says this once more; but others have their turn.
             asyncio.get_running_loop().call_soon(self.take_written)
         return sum(sizes)
