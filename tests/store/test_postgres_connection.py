@@ -11,7 +11,7 @@ import pytest
 import postgres
 from eventually import eventually
 from taskyard.core.errors import StorageFull, StoreDamaged, TaskyardError, Unavailable
-from taskyard.store.postgres import connection as connection_module
+from taskyard.store.postgres import statements as statements_module
 from taskyard.store.postgres.address import database_address
 from taskyard.store.postgres.connection import PostgresConnection
 from taskyard.store.postgres.database import PostgresDatabase
@@ -42,7 +42,7 @@ Connect = Callable[..., PostgresConnection]
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> PostgresDatabase:
     """A database with one table, and queries about it."""
-    monkeypatch.setattr(connection_module, "_SQL", QUERIES)
+    monkeypatch.setattr(statements_module, "SQL", QUERIES)
     name = postgres.new_database()
     postgres.server().run(TABLE, name)
     return PostgresDatabase(database_address(postgres.server().url(name)))
@@ -378,11 +378,11 @@ def test_statements_are_prepared_again_when_their_table_has_changed(
 
 def test_queries_without_a_name_are_kept_in_bounds(connection: PostgresConnection) -> None:
     """Each is prepared once; those that are not used any more are dropped at the server too."""
-    for number in range(connection_module.SELECTS_KEPT + 20):
+    for number in range(statements_module.SELECTS_KEPT + 20):
         (found,) = connection.select(f"SELECT :x + {number}", {"x": 1}).fetchone()
         assert found == number + 1
     (count,) = connection.select("SELECT count(*) FROM pg_prepared_statements").fetchone()
-    assert count <= connection_module.SELECTS_KEPT + 2
+    assert count <= statements_module.SELECTS_KEPT + 2
 
 
 @pytest.mark.parametrize(

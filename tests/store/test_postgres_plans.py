@@ -117,7 +117,7 @@ def plans(connection: PostgresConnection, sql: str, parameters: Any) -> list[str
     """How a statement is done: with these values, and with any."""
     rows = connection.select(f"EXPLAIN (COSTS OFF) {sql}", parameters).fetchall()
     generic = f"EXPLAIN (COSTS OFF, GENERIC_PLAN) {numbered(sql).sql}".encode()
-    with closing(connection._connect()) as raw:
+    with closing(connection._wire._connect()) as raw:
         rows += raw.execute(generic).fetchall()
     return [row[0] for row in rows]
 

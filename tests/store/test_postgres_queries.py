@@ -28,7 +28,7 @@ def test_every_query_is_understood() -> None:
                 continue
             count += 1
             try:
-                connection._prepare_named(name)
+                connection._statements.named(name)
             except (psycopg.Error, TypeError) as error:
                 wrong[name] = str(error)
     assert wrong == {}
@@ -66,7 +66,7 @@ def generic_plan(query: str) -> str:
     migrate(database)
     with closing(database.connect()) as connection:
         connection.begin()
-        statement = connection._prepare_named(query)
+        statement = connection._statements.named(query)
         nulls = ", ".join(["NULL"] * len(statement.encoders))
         connection.select("SELECT set_config('plan_cache_mode', 'force_generic_plan', true)")
         execute = f"({nulls})" if nulls else ""
