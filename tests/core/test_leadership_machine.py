@@ -21,7 +21,7 @@ from taskyard.core.leadership import (
 )
 
 PLANES = 3
-TAKEOVER_S = 5.0
+TAKEOVER_S = 4.0
 INDEX = st.integers(0, PLANES - 1)
 TICK_S = 0.25
 
@@ -169,7 +169,7 @@ class Planes(RuleBasedStateMachine):
         assert len(leaders) <= 1
 
     def _check_takeover(self) -> None:
-        """With a plane that works undisturbed, nobody leads for 5 s at most."""
+        """With a plane that works undisturbed, nobody leads for 4 s at most."""
         alive = [one for one in self.planes if not one.dead]
         is_led = any(one.view.leads(one.clock(self.now)) for one in alive)
         if is_led or self.now < self.undisturbed_since:

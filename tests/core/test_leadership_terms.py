@@ -6,6 +6,7 @@ from taskyard.core.errors import IllegalTransition
 from taskyard.core.ids import PlaneId, Term
 from taskyard.core.instants import Instant, after
 from taskyard.core.leadership import (
+    FOLLOW_S,
     HOLD_S,
     LEAD_S,
     LEADER_TRANSITIONS,
@@ -57,8 +58,8 @@ def test_a_plane_leads_from_when_it_asked() -> None:
     """However long the answer took."""
     view = PlaneView(A).answered(FIRST, 10.0, 11.5)
     assert (view.term, view.leads_until) == (1, 10.0 + LEAD_S)
-    assert view.leads(12.999)
-    assert not view.leads(13.0)
+    assert view.leads(10.0 + LEAD_S - 0.001)
+    assert not view.leads(10.0 + LEAD_S)
 
 
 def test_an_answer_that_took_too_long_gives_nothing() -> None:
@@ -79,8 +80,8 @@ def test_a_plane_that_could_not_renew_stops_by_itself() -> None:
 def test_a_renewal_never_shortens_the_time() -> None:
     """Answers may come in another order than they were asked for."""
     view = PlaneView(A).answered(FIRST, 10.0, 10.0)
-    assert view.answered(FIRST, 9.0, 10.5).leads_until == 13.0
-    assert view.answered(FIRST, 11.0, 11.0).leads_until == 14.0
+    assert view.answered(FIRST, 9.0, 10.5).leads_until == 10.0 + LEAD_S
+    assert view.answered(FIRST, 11.0, 11.0).leads_until == 11.0 + LEAD_S
 
 
 @pytest.mark.parametrize("hold", [Hold(B, Term(2), NOW), Hold(A, Term(2), NOW)])
@@ -121,8 +122,8 @@ def test_the_table_knows_every_state_and_leads_out_of_each() -> None:
 
 
 def test_a_follower_asks_at_the_moment_at_which_the_hold_runs_out() -> None:
-    """And every second before, like the leader."""
+    """And every second before; the leader extends its own twice as often."""
     assert next_claim_s(FIRST, A, NOW) == RENEW_S
-    assert next_claim_s(FIRST, B, NOW) == RENEW_S
-    assert next_claim_s(FIRST, B, after(NOW, 3.75)) == 0.25
+    assert next_claim_s(FIRST, B, NOW) == FOLLOW_S
+    assert next_claim_s(FIRST, B, after(NOW, HOLD_S - 0.25)) == 0.25
     assert next_claim_s(FIRST, B, after(NOW, 60)) == 0.0

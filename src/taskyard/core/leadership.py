@@ -23,12 +23,15 @@ from taskyard.core.errors import IllegalTransition
 from taskyard.core.ids import PlaneId, Term
 from taskyard.core.instants import Instant, after, seconds_between
 
-RENEW_S: Final = 1.0
-"""How often a plane asks for the hold, or extends its own."""
-LEAD_S: Final = 3.0
+FOLLOW_S: Final = 1.0
+"""How often a plane that follows asks for the hold, which is its sign of life too."""
+RENEW_S: Final = 0.5
+"""How often the leader extends its hold. Often, as the hold is what a death costs: four renewals
+may fail, or one may take two seconds, before a leader that is merely slow has to stop."""
+LEAD_S: Final = 2.5
 """For how long a plane leads after it asked. The difference to :data:`HOLD_S` is what the clocks
 of two machines may drift apart meanwhile: a quarter."""
-HOLD_S: Final = 4.0
+HOLD_S: Final = 3.2
 """For how long the store keeps everybody else out."""
 
 
@@ -169,4 +172,4 @@ def next_claim_s(hold: Hold, plane_id: PlaneId, now: Instant) -> float:
     """
     if hold.plane_id == plane_id:
         return RENEW_S
-    return min(RENEW_S, max(0.0, seconds_between(now, hold.expires_at)))
+    return min(FOLLOW_S, max(0.0, seconds_between(now, hold.expires_at)))

@@ -1,7 +1,7 @@
 """What operators see of the control planes of an installation: who there is, and who leads."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -9,8 +9,10 @@ from msgspec.structs import replace
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import PlaneId, Term
 from taskyard.core.instants import SECOND, Instant
-from taskyard.core.leadership import HOLD_S
 from taskyard.ports.leadership import LeadershipStore
+
+SILENT_S: Final = 4.0
+"""Every plane gives a sign of life each second, where the machine lets it."""
 
 PlaneState = Literal["leading", "following", "silent"]
 
@@ -23,7 +25,7 @@ class PlaneStatus(Struct, frozen=True):
     address: str
     version: str
     state: PlaneState
-    """``silent``: it has not been heard for as long as a leader would be replaced."""
+    """``silent``: it has not been heard for :data:`SILENT_S`."""
     joined_at: Instant
     beat_at: Instant
     silent_s: float
@@ -99,7 +101,7 @@ class ControlPlanes:
                     record.plane.name,
                     record.plane.address,
                     record.plane.version,
-                    "silent" if silent_s > HOLD_S else state,
+                    "silent" if silent_s > SILENT_S else state,
                     record.joined_at,
                     record.beat_at,
                     silent_s,

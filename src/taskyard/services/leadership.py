@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 from taskyard.core.errors import NotFound, Overloaded, Unavailable
 from taskyard.core.ids import Term
 from taskyard.core.leadership import (
+    FOLLOW_S,
     LEAD_S,
     RENEW_S,
     Hold,
@@ -193,7 +194,7 @@ class ElectedLeader:
             return await self._register()
         except (Unavailable, Overloaded, TimeoutError) as error:
             log.warning("leadership_unknown", leads=self.is_leader, reason=repr(error))
-            return RENEW_S / 2
+            return RENEW_S
         self._see(answer.hold)
         self._set(self._view.answered(answer.hold, asked_at, self._monotonic()))
         return next_claim_s(answer.hold, self._plane.id, answer.now)
@@ -204,7 +205,7 @@ class ElectedLeader:
             await self._store.register(self._plane)
         except (Unavailable, Overloaded) as error:
             log.warning("plane_not_registered", reason=repr(error))
-            return RENEW_S
+            return FOLLOW_S
         return 0.0
 
     def _see(self, hold: Hold) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import anyio
 import pytest
 from planes_world import Plane, Planes, planes
 
@@ -316,6 +317,27 @@ async def test_the_next_leader_places_nothing_on_a_worker_that_died_with_the_lea
     gone.silent = False
     await world.advance(2)
     assert len(gone.assigned) == 2
+
+
+async def test_the_next_leader_places_before_it_goes_through_what_runs(
+    world: Planes, two: tuple[Plane, Plane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That takes a question for each attempt, and a store under load may take its time."""
+    first, second = two
+    await first.submit()
+    await world.advance(1)
+    await first.stop_leading()
+    waits = await second.submit()
+    answered = anyio.Event()
+
+    async def resume() -> None:
+        await answered.wait()
+
+    monkeypatch.setattr(second.fleet, "resume", resume)
+    await second.lead()
+    await world.advance(TICK_S)
+    assert (await world.task(waits.id)).state is TaskState.RUNNING
+    answered.set()
 
 
 async def test_nobody_is_judged_soon_after_the_store_was_late(

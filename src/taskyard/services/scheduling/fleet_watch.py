@@ -7,7 +7,7 @@ Whoever judges must itself be able to look: nobody is given up while the store i
 after, since then leases ran out that nobody could renew.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
@@ -35,7 +35,7 @@ PROMPT_S: Final = 1.0
 """A store that takes longer than this to answer is late."""
 QUIET_S: Final = 2.5
 """A worker whose lease was renewed longer ago than this gets nothing new. Leases are renewed every
-second; a dead leader is followed by another one no sooner than 3 s later."""
+second; a dead leader is followed by another one no sooner than 2.7 s later."""
 GRACE_S: Final = 3.0
 """For how long nobody is judged after the store was late, and after this plane began to lead."""
 RECONCILE_S: Final = 10.0
@@ -79,12 +79,13 @@ class FleetWatch:
         self._has_missed = True
 
     async def enter(self) -> None:
-        """Learn who is there, and take over what the leader before left half done."""
+        """Learn who is there. What the leader before left half done is for :meth:`run`: it takes
+        a question for each attempt that runs, and what waits need not wait for that.
+        """
         self._spare()
         self._looked = self._monotonic()
         self._compare(await self._leases())
         self._dispatch.knows_fleet = True
-        await self.resume()
 
     def drop(self) -> None:
         """Forget everything."""
@@ -93,19 +94,30 @@ class FleetWatch:
     async def run(self) -> None:
         """Until cancelled."""
         reconciled = self._monotonic()
+        await self._attempt(self.resume)
         while True:
             await self._clock.sleep(TICK_S)
-            try:
-                await self._look()
-                if self._has_missed or self._monotonic() - reconciled > RECONCILE_S:
-                    self._has_missed = False
-                    await self._dispatch.reconcile()
-                    await self.resume()
+            if not await self._attempt(self._look):
+                continue
+            if self._has_missed or self._monotonic() - reconciled > RECONCILE_S:
+                self._has_missed = False
+                if await self._attempt(self._reconcile):
                     reconciled = self._monotonic()
-            except (Unavailable, Overloaded) as error:
-                self._spare()
-                self._has_missed = True
-                log.warning("fleet_unknown", reason=str(error))
+
+    async def _attempt(self, step: Callable[[], Awaitable[None]]) -> bool:
+        """Whether it came about. Otherwise all is compared with the store once that answers."""
+        try:
+            await step()
+        except (Unavailable, Overloaded) as error:
+            self._spare()
+            self._has_missed = True
+            log.warning("fleet_unknown", reason=str(error))
+            return False
+        return True
+
+    async def _reconcile(self) -> None:
+        await self._dispatch.reconcile()
+        await self.resume()
 
     async def resume(self) -> None:
         """Send what was assigned and did not start, and orders to kill, once more.
