@@ -33,7 +33,8 @@ from taskyard.server.metrics import Metrics
 from taskyard.server.mounting import others
 from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
-from taskyard.server.wiring import Adapters, wire
+from taskyard.server.wiring.engine import wire
+from taskyard.server.wiring.wired import Adapters
 from taskyard.store.sqlite.store import SqliteStore
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.output.log_files import LogFiles

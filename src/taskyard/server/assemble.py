@@ -49,7 +49,8 @@ from taskyard.server.outbound import Outbound
 from taskyard.server.pools import worker_of_host
 from taskyard.server.settings import Settings
 from taskyard.server.storage import Storage
-from taskyard.server.wiring import Adapters, Wired, wire
+from taskyard.server.wiring.engine import wire
+from taskyard.server.wiring.wired import Adapters, Wired
 from taskyard.server.workroots import open_work_root, remove_abandoned
 from taskyard.services.engine import Engine
 from taskyard.services.loops import Loop, keep_running

@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.server.membership import Membership
 from taskyard.server.metrics import Metrics
-from taskyard.server.wiring import Wired
+from taskyard.server.wiring.wired import Wired
 from taskyard.services.engine import Engine
 from taskyard.services.leadership import Duties
 from taskyard.services.loops import Loop

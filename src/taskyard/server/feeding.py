@@ -6,7 +6,7 @@ from taskyard.core.changes import Cached
 from taskyard.ports.clock import Clock
 from taskyard.ports.messages import Messages
 from taskyard.server.storage import Storage
-from taskyard.server.wiring import Wired
+from taskyard.server.wiring.wired import Wired
 from taskyard.services.loops import Loop
 from taskyard.services.notifications.cache_refresh import CacheRefresh
 from taskyard.services.notifications.change_feed import ChangeFeed

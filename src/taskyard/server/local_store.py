@@ -11,7 +11,7 @@ from taskyard.server.clock import SystemClock
 from taskyard.server.datadir import UMASK, protect_data
 from taskyard.server.settings import Settings
 from taskyard.server.storage import Storage
-from taskyard.server.wiring import wire_access
+from taskyard.server.wiring.access import wire_access
 from taskyard.services.access.accounts import Accounts
 from taskyard.services.access.secrets import Secrets
 
@@ -33,7 +33,8 @@ class LocalStore:
         self._data = data_directory
         self._umask: int | None = None
         self._storage = Storage(loaded)
-        _, self.access, self.secrets, _ = wire_access(loaded, self._storage.store, SystemClock())
+        access = wire_access(loaded, self._storage.store, SystemClock())
+        self.access, self.secrets = access.accounts, access.secrets
 
     async def __aenter__(self) -> Self:
         self._umask = os.umask(UMASK)

@@ -27,7 +27,8 @@ from taskyard.server.metrics import Metrics
 from taskyard.server.mounting import others
 from taskyard.server.outbound import Outbound
 from taskyard.server.settings import Settings
-from taskyard.server.wiring import Adapters, Wired, wire
+from taskyard.server.wiring.engine import wire
+from taskyard.server.wiring.wired import Adapters, Wired
 from taskyard.store.sqlite.store import SqliteStore
 
 Json = dict[str, Any]

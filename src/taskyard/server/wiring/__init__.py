@@ -1,0 +1,1 @@
+"""Builds the engine out of its services and the adapters they stand on; starts nothing."""
