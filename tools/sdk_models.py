@@ -63,7 +63,10 @@ _DEFAULTS: Final = {
 """Defaults that are neither in the description nor what is empty."""
 _BY_HAND: Final = frozenset({"GapAnswer", "OutputMessage"})
 """Messages that clients see in another form, see ``taskyard.sdk.client_models``."""
-_MERGED: Final = {"TokenAnswer": "NewTokenAnswer"}
+_MERGED: Final = {
+    "TokenAnswer": "NewTokenAnswer",
+    "WorkerTokenAnswer": "NewWorkerTokenAnswer",
+}
 """Answers with members that another one leaves out are the same record."""
 _METHODS: Final = {
     "Task": '''

@@ -52,6 +52,10 @@ def _delivery(row: Row, number: int) -> None:
     row["delivered_at"] = number if state == "delivered" else None
 
 
+def _worker_token(row: Row, number: int) -> None:
+    row["digest"] = bytes([number % 256]) * 32
+
+
 def _credential(row: Row, number: int) -> None:
     row["role"] = (10, 20, 30, 40)[number % 4]
     if "digest" in row:
@@ -78,6 +82,7 @@ _FITTED: Final[Mapping[str, Callable[[Row, int], None]]] = {
     "attempts": _attempt,
     "webhook_deliveries": _delivery,
     "tokens": _credential,
+    "worker_tokens": _worker_token,
     "users": _credential,
     "audit": _one_of("outcome", "done", "refused"),
     "workers": _one_of("state", "ready", "draining", "lost"),

@@ -564,6 +564,19 @@ class SigningKey(Struct, frozen=True):
     key: str
 
 
+class WorkerToken(Struct, frozen=True):
+    """The credential of a worker on another machine, without its secret."""
+
+    name: str
+    tags: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    created_by: str = ""
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_seen_at: datetime | None = None
+    join: str | None = None
+
+
 class Capacity(Struct, frozen=True):
     """Capacity of a worker, or how much of it is in use."""
 

@@ -317,6 +317,28 @@ def revoke_token(token_id: str, workspace: str | None = None) -> Request[None]:
     return Request("DELETE", path, nothing, query)
 
 
+def worker_tokens(
+    cursor: str | None, limit: int
+) -> Request[client_models.Page[models.WorkerToken]]:
+    """One page of credentials of workers, without their secrets."""
+    read = reader(client_models.Page[models.WorkerToken])
+    return Request("GET", f"{BASE}/worker-tokens", read, {"cursor": cursor, "limit": limit})
+
+
+def create_worker_token(
+    name: str, tags: Sequence[str], expires_in_s: float | None
+) -> Request[models.WorkerToken]:
+    """Create a credential of a worker; the answer's ``join`` is shown this once."""
+    body = _json(_given(name=name, tags=list(tags), expires_in_s=expires_in_s))
+    read = reader(models.WorkerToken)
+    return Request("POST", f"{BASE}/worker-tokens", read, body=body, repeatable=False)
+
+
+def revoke_worker_token(name: str) -> Request[None]:
+    """Cut a worker off."""
+    return Request("DELETE", f"{BASE}/worker-tokens/{quote(name, safe='')}", nothing)
+
+
 def users(
     cursor: str | None, limit: int, workspace: str | None = None
 ) -> Request[client_models.Page[models.User]]:

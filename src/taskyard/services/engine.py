@@ -19,6 +19,7 @@ from taskyard.services.scheduling.administration import Maintenance, ParkedEntri
 from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.scheduling.output_quota import OutputQuota
 from taskyard.services.scheduling.why import Why
+from taskyard.services.scheduling.worker_tokens import WorkerTokens
 from taskyard.services.tasks.follow import Follow
 from taskyard.services.tasks.groups import Groups
 from taskyard.services.tasks.logs import Logs
@@ -34,6 +35,7 @@ class Engine:
     lists: Lists
     why: Why
     workers: Workers
+    worker_tokens: WorkerTokens
     control_planes: ControlPlanes
     maintenance: Maintenance
     parking: ParkedEntries

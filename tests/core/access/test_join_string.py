@@ -7,6 +7,7 @@ import pytest
 
 from taskyard.core.access.join_string import PREFIX, JoinString, join_string
 from taskyard.core.errors import InvalidInput
+from taskyard.core.instants import Instant
 
 GIVEN = JoinString(
     urls=("tls://10.0.0.1:4222", "tls://10.0.0.2:4222"),
@@ -14,6 +15,8 @@ GIVEN = JoinString(
     name="big-7",
     secret="s3cr3t-of-it",
     ca_pem="-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    tags=("gpu",),
+    expires_at=Instant(1_700_000_000_000_000),
 )
 
 
@@ -62,6 +65,14 @@ def test_anything_else_is_refused_with_what_to_do(text: str) -> None:
         join_string(text)
     assert "join string" in str(caught.value)
     assert GIVEN.secret not in str(caught.value)
+
+
+def test_one_of_another_release_says_so() -> None:
+    """It is not damaged: copying it again would not help."""
+    with pytest.raises(InvalidInput, match="another release"):
+        join_string("tyj2.e30")
+    with pytest.raises(InvalidInput, match="damaged"):
+        join_string("tyj1.e30")
 
 
 def test_it_is_not_shown_with_its_secret() -> None:

@@ -2,13 +2,18 @@
 
 from cyclopts import App
 
-from taskyard.cli.frame import Printed, client_command, facts, table
-from taskyard.cli.output import coloured
-from taskyard.cli.quantities import format_moment, format_size
+from taskyard.cli.connection import Connection
+from taskyard.cli.frame import Printed, client_command, facts, lines, table
+from taskyard.cli.output import coloured, note, print_json, say
+from taskyard.cli.quantities import format_moment, format_size, seconds
 from taskyard.sdk import Client
 from taskyard.sdk.models import Worker
 
-app = App(name="worker", help="Workers: list, drain.", version_flags=[])
+app = App(
+    name="worker",
+    help="Workers: list, drain; credentials of those on other machines.",
+    version_flags=[],
+)
 
 
 @app.command
@@ -53,6 +58,62 @@ def undrain(client: Client, worker_id: str) -> Printed:
         worker_id: Id of the worker.
     """
     return _facts(client.undrain(worker_id))
+
+
+@app.command
+def token(
+    name: str,
+    *,
+    tag: list[str] | None = None,
+    expires: str | None = None,
+    connection: Connection = Connection(),  # noqa: B008 - frozen
+) -> None:
+    """Create the credential of a worker on another machine; prints its join string, this once.
+
+    Args:
+        name: The worker's id: a-z, 0-9 and -.
+        tag: A tag that the worker has; repeatable.
+        expires: Lifetime, such as 30d; unlimited by default.
+        connection: Which server.
+    """
+    expires_in_s = None if expires is None else seconds(expires, "--expires")
+    with connection.open() as client:
+        made = client.create_worker_token(name, tag or (), expires_in_s)
+    if connection.as_json:
+        print_json(made)
+    else:
+        say(made.join or "")
+        note("Keep it safe: it is not shown again. Who has it runs tasks, and sees their secrets.")
+
+
+@app.command
+@client_command
+def tokens(client: Client) -> Printed:
+    """List the credentials of workers on other machines, without their secrets."""
+    return table(
+        list(client.worker_tokens()),
+        {
+            "WORKER": lambda token: token.name,
+            "TAGS": lambda token: ", ".join(token.tags),
+            "CREATED": lambda token: format_moment(token.created_at),
+            "BY": lambda token: token.created_by,
+            "EXPIRES": lambda token: format_moment(token.expires_at),
+            "SEEN": lambda token: format_moment(token.last_seen_at),
+            "REVOKED": lambda token: format_moment(token.revoked_at),
+        },
+    )
+
+
+@app.command
+@client_command
+def revoke(client: Client, name: str) -> Printed:
+    """Revoke a credential: its worker is cut off, and what it runs goes elsewhere.
+
+    Args:
+        name: The worker's id, see 'taskyard worker tokens'.
+    """
+    client.revoke_worker_token(name)
+    return lines({"revoked": name}, [f"revoked {name}"])
 
 
 def _memory(worker: Worker) -> str:

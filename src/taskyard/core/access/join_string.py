@@ -6,18 +6,28 @@ import re
 from typing import Annotated, Final
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from taskyard.core.access.redaction import RedactedStruct
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import WorkerId
+from taskyard.core.instants import Instant
 
 PREFIX: Final = "tyj1."
 """Says what it is, and which members to expect."""
 MOST_BYTES: Final = 64 << 10
 WORKER_NAME: Final = r"^[a-z0-9][a-z0-9-]{0,62}$"
 """Names of credentials of workers, which are their ids."""
+_NEWER: Final = re.compile(r"tyj[0-9]{1,9}\.")
 _LETTERS: Final = re.compile(r"[A-Za-z0-9_-]*={0,2}")
+
+
+class JoinAddress(Struct, frozen=True):
+    """Where workers of an installation connect to. See :class:`JoinString`."""
+
+    urls: tuple[str, ...]
+    installation: str
+    ca_pem: str | None = None
 
 
 class JoinString(RedactedStruct, frozen=True, kw_only=True):
@@ -36,6 +46,10 @@ class JoinString(RedactedStruct, frozen=True, kw_only=True):
     """Proof of it: the password that goes with the name."""
     ca_pem: Annotated[str, Meta(max_length=MOST_BYTES)] | None = None
     """Who signs the servers' certificates; None: an authority that the machine knows."""
+    tags: tuple[str, ...] = ()
+    """Which the worker has besides those it is started with."""
+    expires_at: Instant | None = None
+    """From when on nobody joins with it; None: it does not expire."""
 
     @property
     def worker_id(self) -> WorkerId:
@@ -52,6 +66,12 @@ class JoinString(RedactedStruct, frozen=True, kw_only=True):
 def join_string(text: str) -> JoinString:
     """Read the line. Raises ``InvalidInput`` that shows nothing of it."""
     text = text.strip()
+    if _NEWER.match(text) and not text.startswith(PREFIX):
+        raise InvalidInput(
+            "join",
+            "is a join string of another release of Taskyard; install the release of the control"
+            " planes here",
+        )
     if not text.startswith(PREFIX):
         raise InvalidInput(
             "join",

@@ -15,6 +15,7 @@ from taskyard.dialects.native import (
     routes_logs,
     routes_tasks,
     routes_webhooks,
+    routes_worker_tokens,
     routes_workers,
 )
 from taskyard.dialects.native.dialect import Call, Description, Native
@@ -30,6 +31,7 @@ SECTIONS: Final[tuple[tuple[str, Routes[Call[Any, Any], Description]], ...]] = (
     ("Functions", routes_functions.routes),
     ("Functions", routes_functions.result_routes),
     ("Access", routes_access.routes),
+    ("Access", routes_worker_tokens.routes),
     ("The rest", routes_workers.routes),
 )
 """The routes by their title in the OpenAPI document."""

@@ -1,6 +1,6 @@
 """Jobs, groups, workers, webhooks, credentials, secrets, and the server itself."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from taskyard.sdk import models, requests
@@ -100,6 +100,23 @@ class AsyncAdministrationMethods(AsyncBaseClient):
     async def revoke_token(self, token_id: str, workspace: str | None = None) -> None:
         """Make a token worthless."""
         await self._send_delete(requests.revoke_token(token_id, workspace))
+
+    def worker_tokens(self, limit: int = 500) -> AsyncIterator[models.WorkerToken]:
+        """The credentials of all workers on other machines, without their secrets."""
+        return self._pages(lambda cursor: requests.worker_tokens(cursor, limit))
+
+    async def create_worker_token(
+        self, name: str, tags: Sequence[str] = (), expires_in_s: float | None = None
+    ) -> models.WorkerToken:
+        """Create the credential of a worker on another machine, which has its name for an id.
+
+        The answer's ``join`` is what ``taskyard worker --join`` takes, shown this once.
+        """
+        return await self._send(requests.create_worker_token(name, tags, expires_in_s))
+
+    async def revoke_worker_token(self, name: str) -> None:
+        """Cut the worker of this name off; what it runs goes elsewhere."""
+        await self._send_delete(requests.revoke_worker_token(name))
 
     def users(self, limit: int = 500, workspace: str | None = None) -> AsyncIterator[models.User]:
         """All users of the workspace, the caller's own if None."""

@@ -1,7 +1,7 @@
 # Made by tools/unasync.py from taskyard/sdk/aio/administration.py: change that file instead.
 """Jobs, groups, workers, webhooks, credentials, secrets, and the server itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from taskyard.sdk import models, requests
@@ -99,6 +99,23 @@ class AdministrationMethods(BaseClient):
     def revoke_token(self, token_id: str, workspace: str | None = None) -> None:
         """Make a token worthless."""
         self._send_delete(requests.revoke_token(token_id, workspace))
+
+    def worker_tokens(self, limit: int = 500) -> Iterator[models.WorkerToken]:
+        """The credentials of all workers on other machines, without their secrets."""
+        return self._pages(lambda cursor: requests.worker_tokens(cursor, limit))
+
+    def create_worker_token(
+        self, name: str, tags: Sequence[str] = (), expires_in_s: float | None = None
+    ) -> models.WorkerToken:
+        """Create the credential of a worker on another machine, which has its name for an id.
+
+        The answer's ``join`` is what ``taskyard worker --join`` takes, shown this once.
+        """
+        return self._send(requests.create_worker_token(name, tags, expires_in_s))
+
+    def revoke_worker_token(self, name: str) -> None:
+        """Cut the worker of this name off; what it runs goes elsewhere."""
+        self._send_delete(requests.revoke_worker_token(name))
 
     def users(self, limit: int = 500, workspace: str | None = None) -> Iterator[models.User]:
         """All users of the workspace, the caller's own if None."""

@@ -24,6 +24,7 @@ from taskyard.services.scheduling.counters import TaskCounters
 from taskyard.services.scheduling.rule_budget import PolicyPace, RuleBudgetSource
 from taskyard.services.scheduling.timers import ClockWatch
 from taskyard.services.scheduling.why import Why
+from taskyard.services.scheduling.worker_tokens import WorkerTokens
 from taskyard.services.tasks.follow import Follow
 from taskyard.services.tasks.groups import Groups
 from taskyard.services.tasks.logs import Logs
@@ -71,6 +72,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         groups=Groups(store.groups, dispatch, audit),
         why=Why(store.tasks, dispatch),
         workers=Workers(store.dispatch, dispatch, audit),
+        worker_tokens=WorkerTokens(store.worker_tokens, store.dispatch, audit, bus, clock),
         control_planes=ControlPlanes(store.leadership, None if member is None else member.plane_id),
         parking=ParkedEntries(store.parking),
         maintenance=Maintenance(store.maintenance, audit, clock),

@@ -16,6 +16,7 @@ from taskyard.store.sql.tasks import SqlTasks
 from taskyard.store.sql.timing import SqlTiming
 from taskyard.store.sql.transactions import Repository, Session
 from taskyard.store.sql.webhooks import SqlWebhookStore
+from taskyard.store.sql.worker_tokens import SqlWorkerTokens
 from taskyard.store.sql.workspace_users import SqlWorkspaceUsers
 
 
@@ -39,6 +40,7 @@ class Repositories:
         self.maintenance = SqlMaintenance(session)
         self.workspace_users = SqlWorkspaceUsers(session)
         self.access = SqlAccessStore(session)
+        self.worker_tokens = SqlWorkerTokens(session)
         self.webhooks = SqlWebhookStore(session)
 
     def by_class(self) -> dict[str, Repository]:
