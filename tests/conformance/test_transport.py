@@ -7,8 +7,10 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.abc import TaskGroup
+from msgspec.structs import replace
 
 from fakes.clock import VirtualClock
+from fakes.joined import JoinedWorkers, plane
 from natsserver import nats_server
 from taskyard.core.attempts import Attempt, Ended, Report
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, PlaneId, WorkerId
@@ -27,6 +29,7 @@ from taskyard.transport.planes import PlaneTransport
 pytestmark = pytest.mark.anyio
 
 W1 = WorkerId("w1")
+I2 = IncarnationId("i2")
 HELLO = Hello(W1, IncarnationId("i1"), "host", "0", Capacity(1, 1000, 1000), ("command",))
 BEAT = Heartbeat(W1, IncarnationId("i1"), Instant(1))
 ORDER = KillOrder(AttemptId("a"), LeaseToken("l"), "SIGTERM", 1.0)
@@ -134,7 +137,15 @@ async def _two_planes_over_nats(root: Path) -> AsyncIterator[Transport]:
             yield TwoPlanes(a, b, tasks)
 
 
-@pytest.fixture(params=[_one_process, _two_planes, _two_planes_over_nats])
+@asynccontextmanager
+async def _joined_over_nats(root: Path) -> AsyncIterator[Transport]:
+    with nats_server(root) as server:
+        async with plane(server.url) as end, anyio.create_task_group() as tasks:
+            yield JoinedWorkers(server.url, end, tasks)
+            tasks.cancel_scope.cancel()
+
+
+@pytest.fixture(params=[_one_process, _two_planes, _two_planes_over_nats, _joined_over_nats])
 async def transport(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Transport]:
     """A transport nobody is connected to."""
     async with request.param(tmp_path) as made:
@@ -158,10 +169,10 @@ async def test_calls_reach_the_other_end(transport: Transport) -> None:
 async def test_worker_waits_for_the_engine(transport: Transport) -> None:
     """A worker that is there first connects once the engine is served."""
     engine = Engine()
-    answers: list[bool] = []
+    answers: list[list[Attempt]] = []
 
     async def work() -> None:
-        answers.append(await (await transport.connect(W1, Hand())).beat(BEAT))
+        answers.append(await (await transport.connect(W1, Hand())).joined(HELLO))
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
@@ -169,7 +180,7 @@ async def test_worker_waits_for_the_engine(transport: Transport) -> None:
             await anyio.wait_all_tasks_blocked()
             assert answers == []
             await transport.serve(engine)
-    assert answers == [True]
+    assert answers == [[]]
 
 
 async def test_unknown_worker_is_unreachable(transport: Transport) -> None:
@@ -183,9 +194,9 @@ async def test_worker_that_connects_anew_takes_over(transport: Transport) -> Non
     """Orders go to the latest connection; an earlier one is not reached by mistake."""
     await transport.serve(Engine())
     first, second = Hand(), Hand()
-    await transport.connect(W1, first)
+    await (await transport.connect(W1, first)).joined(HELLO)
     stale = await transport.to_worker(W1)
-    await transport.connect(W1, second)
+    await (await transport.connect(W1, second)).joined(replace(HELLO, incarnation=I2))
     with pytest.raises(WorkerUnreachable):
         await stale.kill([ORDER])
     await (await transport.to_worker(W1)).kill([ORDER])

@@ -128,7 +128,7 @@ async def test_garbage_on_our_subjects_is_passed_over(tmp_path: Path) -> None:
                 "plane.b.echo",
                 "plane.b.answers.1",
                 "changes",
-                "plane.a.payload_range",
+                "plane.a.pieces",
             ):
                 for payload in (b"", b"\xc1", b"\x93\x01\x02\x03", bytes(1000)):
                     await a.connection.send(f"taskyard.t.{subject}", payload, "nowhere")

@@ -19,6 +19,7 @@ from taskyard.core.tasks import Command, Container, FunctionCall, Work
 from taskyard.ports.errors import WorkerUnreachable
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.ports.transport import Heartbeat, Hello
+from taskyard.transport import handing
 from taskyard.transport.local import LocalMessageHub, LocalTransport, local_message_hub
 from taskyard.transport.local.messages import Message, MessageKind
 from taskyard.transport.planes import orders
@@ -223,7 +224,7 @@ async def test_orders_are_handed_over_even_if_nobody_waits(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that takes long is not interrupted half-way, and holds up no other order."""
-    monkeypatch.setattr(planes, "HANDED_S", 0.05)
+    monkeypatch.setattr(handing, "HANDED_S", 0.05)
     worker = await world.leader.to_worker(W1)
     world.hand.release = anyio.Event()
     sent = world.assignment("1")

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
-from taskyard.core.ids import PlaneId
+from taskyard.core.ids import PlaneId, WorkerId
 
 LEADER: Final = PlaneId("@leader")
 """Stands for the control plane that leads, whichever it is; no plane is named like that."""
@@ -20,6 +20,8 @@ MOST_PUBLISHED_BYTES: Final = 256 << 10
 
 Handler = Callable[[bytes], Awaitable[bytes]]
 """Answers a request. A ``TaskyardError`` is raised at the requester too, by its kind."""
+WorkerHandler = Callable[[WorkerId, str, bytes], Awaitable[bytes]]
+"""Answers a request of a worker: which one, what for, and with what."""
 MessageListener = Callable[[bytes], None]
 """Takes a published message; returns quickly and never raises."""
 
@@ -81,4 +83,69 @@ class Messages(Protocol):
 
     def leading(self) -> AbstractAsyncContextManager[None]:
         """Take requests to ``LEADER`` while inside."""
+        ...
+
+
+class WorkerMessages(Protocol):
+    """What a control plane and the workers on other machines say to one another.
+
+    The same holds as for messages between planes. Who asks is what the wire vouches for: nothing
+    in a payload says so.
+    """
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether messages can be sent now."""
+        ...
+
+    @property
+    def room_bytes(self) -> int:
+        """Largest payload that is one message; more takes several round trips."""
+        ...
+
+    async def ask_worker(
+        self, worker_id: WorkerId, what: str, payload: bytes, timeout_s: float
+    ) -> bytes:
+        """Ask a worker. Raises as :meth:`Messages.request`."""
+        ...
+
+    async def serve_workers(self, handler: WorkerHandler) -> None:
+        """Have a handler answer what workers ask; each request reaches one of all planes.
+
+        It is cancelled when the worker has given up.
+        """
+        ...
+
+    async def leave_workers(self) -> None:
+        """Answer nothing that workers ask any more; other planes do."""
+        ...
+
+
+class PlaneMessages(Protocol):
+    """The same from a worker's side: its connection to the control planes."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether messages can be sent now."""
+        ...
+
+    @property
+    def refused_at(self) -> float | None:
+        """When connections were refused everywhere, last; None if never.
+
+        In seconds since the machine was started. Then nobody reached anybody.
+        """
+        ...
+
+    @property
+    def room_bytes(self) -> int:
+        """Largest payload that is one message; more takes several round trips."""
+        ...
+
+    async def ask_planes(self, what: str, payload: bytes, timeout_s: float) -> bytes:
+        """Ask any control plane. Raises as :meth:`Messages.request`."""
+        ...
+
+    def serve(self, what: str, handler: Handler) -> None:
+        """Have a handler answer requests to this worker."""
         ...

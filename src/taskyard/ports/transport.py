@@ -1,5 +1,7 @@
 """The transport port: orders from the engine to workers, reports and heartbeats back."""
 
+from collections.abc import Sequence
+from enum import Enum
 from typing import Protocol
 
 from msgspec import Struct
@@ -71,6 +73,50 @@ class EngineEnd(Protocol):
 
     async def resolve(self, attempt: Attempt) -> Assignment | None:
         """The assignment of an attempt to adopt; None if its task is gone."""
+        ...
+
+
+class LeaseState(Enum):
+    """What became of a worker's lease when it was to be renewed."""
+
+    HELD = "held"
+    """It was."""
+    FENCED = "fenced"
+    """The worker was given up, or is not known here: it must join again."""
+    REPLACED = "replaced"
+    """Another life of the worker has joined since."""
+
+
+class JoinedEngine(Protocol):
+    """What workers on other machines may call on the engine: :class:`EngineEnd` for all of them.
+
+    Who calls is known for certain; what it says about itself is not.
+    """
+
+    async def joined(
+        self, worker_id: WorkerId, hello: Hello, lapsed: Sequence[IncarnationId]
+    ) -> list[Attempt]:
+        """See :meth:`EngineEnd.joined`.
+
+        ``lapsed`` are lives before that have stopped what they ran: that goes elsewhere.
+        """
+        ...
+
+    async def beat(self, worker_id: WorkerId, heartbeat: Heartbeat) -> LeaseState:
+        """Renew the worker's lease; answers once that is stored."""
+        ...
+
+    async def report(
+        self, worker_id: WorkerId, reports: list[Report], sent_at: Instant
+    ) -> list[LeaseToken]:
+        """See :meth:`EngineEnd.report`; a lease of another worker does not hold for this one.
+
+        ``sent_at`` is what the worker's clock said, by which its times are understood.
+        """
+        ...
+
+    async def resolve(self, worker_id: WorkerId, attempt: Attempt) -> Assignment | None:
+        """See :meth:`EngineEnd.resolve`; None for what was not given to this worker."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What messages between control planes look like: requests, answers, and errors as data.
+"""What messages between planes and workers look like: requests, answers, and errors as data.
 
 Arrays of msgpack: members that a later version adds at the end are passed over by an earlier one.
 """
@@ -16,15 +16,15 @@ from taskyard.ports.errors import Unreachable
 class Bytes(Struct, frozen=True, array_like=True):
     """Bytes too large for one message: whoever got this asks their owner for them in parts."""
 
-    owner: PlaneId
+    owner: str
+    """Address of who keeps them."""
     key: str
     size_bytes: int
 
 
 class Request(Struct, frozen=True, array_like=True):
-    """One request."""
+    """One request. What for is said by its subject, which is what permissions are about."""
 
-    what: str
     timeout_s: float
     """How long its sender waits."""
     payload: bytes | Bytes
@@ -72,7 +72,8 @@ def error_of(failure: Failure) -> TaskyardError:
     error = kind.__new__(kind, failure.message)
     error.args = (failure.message,)
     for name, value in failure.members.items():
-        if not name.startswith("_"):
+        # What every exception has is not for a sender to set.
+        if not name.startswith("_") and not hasattr(Exception, name):
             setattr(error, name, value)
     return error
 

@@ -1,6 +1,7 @@
-"""Answers requests of other control planes with the handlers that were registered."""
+"""Answers requests with the handlers that were registered."""
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
@@ -12,7 +13,7 @@ from taskyard.ports.messages import MOST_BYTES, Handler, MessageListener
 from taskyard.transport.envelopes import Answer, failure_of
 
 AT_ONCE: Final = 512
-"""Requests for one thing that a plane handles at once; more are refused, and their senders try
+"""Requests for one thing that a process handles at once; more are refused, and their senders try
 again. Each has a number of its own, so that those that wait by design keep nobody else waiting."""
 RETRY_AFTER_S: Final = 0.1
 
@@ -20,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 class Handlers:
-    """The handlers and listeners of one control plane, whatever carries the messages."""
+    """The handlers and listeners of one process, whatever carries the messages."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._at_once = at_once
@@ -51,21 +52,12 @@ class Handlers:
 
     async def answer(self, what: str, payload: bytes, timeout_s: float) -> Answer | None:
         """What to answer; None when nobody waits for an answer any more."""
-        try:
-            with anyio.move_on_after(timeout_s):
-                return Answer(await self._handle(what, payload))
-        except TaskyardError as error:
-            return Answer(None, failure_of(error))
-        except Exception:
-            log.exception("message_handler_failed", what=what)
-            text = f"the control plane failed at {what!r}; its log tells why"
-            return Answer(None, failure_of(Unavailable(text)))
-        return None
+        return await answer_of(what, lambda: self._handle(what, payload), timeout_s)
 
     async def _handle(self, what: str, payload: bytes) -> bytes:
         handler = self._handlers.get(what)
         if handler is None:
-            raise Unreachable(f"the control plane does not serve {what!r}; is it an older version?")
+            raise Unreachable(f"{what!r} is not served there; is it an older version?")
         if self._under_way[what] >= self._at_once:
             raise Overloaded(f"too many requests for {what!r} are handled already", RETRY_AFTER_S)
         self._under_way[what] += 1
@@ -75,6 +67,22 @@ class Handlers:
             self._under_way[what] -= 1
         check_size(answer, MOST_BYTES)
         return answer
+
+
+async def answer_of(
+    what: str, handle: Callable[[], Awaitable[bytes]], timeout_s: float
+) -> Answer | None:
+    """What to answer to a request for this; None when nobody waits for an answer any more."""
+    try:
+        with anyio.move_on_after(timeout_s):
+            return Answer(await handle())
+    except TaskyardError as error:
+        return Answer(None, failure_of(error))
+    except Exception:
+        log.exception("message_handler_failed", what=what)
+        text = f"the other side failed at {what!r}; its log tells why"
+        return Answer(None, failure_of(Unavailable(text)))
+    return None
 
 
 def check_size(payload: bytes, most: int) -> None:

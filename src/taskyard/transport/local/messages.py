@@ -18,9 +18,9 @@ from taskyard.ports.messages import (
     Handler,
     MessageListener,
 )
+from taskyard.transport.addresses import late, nobody, plane_address
 from taskyard.transport.envelopes import Answer, error_of
 from taskyard.transport.handlers import Handlers, check_size
-from taskyard.transport.missing import late, nobody
 
 
 class MessageKind(StrEnum):
@@ -133,7 +133,7 @@ class LocalMessages:
             raise Unreachable("this control plane is cut off from the others")
         receivers = self._hub.receivers(to)
         if not receivers:
-            raise nobody(to)
+            raise nobody(plane_address(to))
         answers: list[Answer] = []
         answered = anyio.Event()
 
@@ -149,7 +149,7 @@ class LocalMessages:
         with anyio.move_on_after(timeout_s):
             await answered.wait()
         if not answers:
-            raise late(to, what, timeout_s)
+            raise late(plane_address(to), what, timeout_s)
         if answers[0].failure is not None:
             raise error_of(answers[0].failure)
         assert isinstance(answers[0].payload, bytes)  # noqa: S101 - nothing is sent in parts here

@@ -5,8 +5,11 @@ to send them later, and learns of a silent server late. So each connection here 
 the library that never reconnects, and requests under way end as soon as it is lost.
 """
 
+import errno
 import random
+import re
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -63,7 +66,8 @@ class NatsConnection:
     def __init__(self, options: NatsOptions, name: str) -> None:
         self._options = options
         self._name = name
-        self._subjects: dict[str, OnMessage] = {}
+        self._subjects: dict[str, tuple[OnMessage, str]] = {}
+        """What to listen to: who takes it, and the queue group."""
         self._client: Any = None
         self._most_bytes = USUAL_BYTES
         self._server_url = ""
@@ -74,6 +78,11 @@ class NatsConnection:
         """What this connection was not allowed to listen to."""
         self.on_lost: Callable[[], None] = lambda: None
         """Called when a connection is lost."""
+        self._trial_error: BaseException | None = None
+        """What the library told of the attempt to connect under way."""
+        self.refused_at: float | None = None
+        """When all servers refused connections last, in seconds since the machine was started: then
+        none of them ran."""
         self.connects = 0
         """Connections made so far."""
         self.dropped = 0
@@ -100,12 +109,12 @@ class NatsConnection:
         """Largest message that the server takes, or took when there was a connection."""
         return self._most_bytes
 
-    async def subscribe(self, subject: str, on_message: OnMessage) -> None:
+    async def subscribe(self, subject: str, on_message: OnMessage, queue: str = "") -> None:
         """Take messages on this subject, at once if there is a connection, and by each later one.
 
-        When this returns, whoever sends reaches us.
+        When this returns, whoever sends reaches us, or another one of the same queue group.
         """
-        self._subjects[subject] = on_message
+        self._subjects[subject] = on_message, queue
         client, subscriptions = self._client, self._subscriptions
         if not self.is_connected:
             return
@@ -136,13 +145,20 @@ class NatsConnection:
             self._told_dropped_at = anyio.current_time()
             log.warning("nats_messages_dropped", reason=reason, total=self.dropped)
 
-    async def first(self) -> None:
-        """Make the first connection. Raises ``NatsUnavailable`` that tells what is wrong."""
-        with anyio.move_on_after(FIRST_S):
+    async def first(self, within_s: float | None = FIRST_S) -> None:
+        """Make the first connection, however long it takes if ``within_s`` is None.
+
+        Raises ``NatsUnavailable`` that tells what is wrong.
+        """
+        told_at = anyio.current_time()
+        with anyio.move_on_after(within_s):
             pause_s = BACKOFF_S[0]
             while not await self._connect_to_any():
                 if not _may_pass(self._last_error):
                     break
+                if anyio.current_time() - told_at > FIRST_S:
+                    told_at = anyio.current_time() + TOLD_EVERY_S
+                    log.warning("nats_unreachable", reason=explain(self._last_error, self._options))
                 await anyio.sleep(pause_s)
                 pause_s = min(2 * pause_s, BACKOFF_S[1])
         if not self.is_connected:
@@ -175,9 +191,14 @@ class NatsConnection:
     async def _connect_to_any(self) -> bool:
         servers = list(self._options.servers)
         random.shuffle(servers)
+        all_refuse = True
         for server in servers:
+            self._trial_error = None
             if await self._connect(server):
                 return True
+            all_refuse = all_refuse and is_refusal(self._trial_error)
+        if all_refuse:
+            self.refused_at = time.clock_gettime(time.CLOCK_BOOTTIME)
         return False
 
     async def _connect(self, server: Server) -> bool:
@@ -196,6 +217,8 @@ class NatsConnection:
                 raise NatsUnavailable(text) from error
             if not _is_of_connecting(error):
                 raise
+            if self._trial_error is None:
+                self._trial_error = error
             if self._last_error is None or not _says_little(error):
                 self._last_error = error
             return False
@@ -235,8 +258,9 @@ class NatsConnection:
         async with self._settling:
             while subscriptions.keys() != self._subjects.keys():
                 for subject in self._subjects.keys() - subscriptions.keys():
+                    on_message, queue = self._subjects[subject]
                     subscriptions[subject] = await client.subscribe(
-                        subject, cb=self._subjects[subject], pending_bytes_limit=PENDING_BYTES
+                        subject, queue, on_message, pending_bytes_limit=PENDING_BYTES
                     )
                 for subject in subscriptions.keys() - self._subjects.keys():
                     await subscriptions.pop(subject).unsubscribe()
@@ -266,6 +290,8 @@ class NatsConnection:
             self.count_dropped("more arrive than can be handled")
             return
         self._last_error = error
+        if not self.is_connected:
+            self._trial_error = error
         if "permissions violation for subscription" in str(error).lower():
             self._denied = str(error)
         if self.is_connected:
@@ -351,6 +377,15 @@ def _is_of_connecting(error: BaseException) -> bool:
 def _check_limit(client: Any) -> None:
     if client.max_payload < LEAST_BYTES:
         raise LimitTooSmall(f"its max_payload is {client.max_payload}")
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether a connection was refused at every address of a host: nothing listens there."""
+    if isinstance(error, ConnectionRefusedError):
+        return True
+    # With several addresses the loop raises one error that lists them all.
+    numbers = re.findall(r"\[Errno (\d+)\]", str(error)) if isinstance(error, OSError) else []
+    return bool(numbers) and all(int(one) == errno.ECONNREFUSED for one in numbers)
 
 
 def _may_pass(error: BaseException | None) -> bool:

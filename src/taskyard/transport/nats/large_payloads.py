@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from taskyard.core.errors import Overloaded
-from taskyard.core.ids import PlaneId
 from taskyard.ports.errors import PayloadTooLarge, TimedOut, Unreachable
 from taskyard.ports.messages import MOST_BYTES
+from taskyard.transport.addresses import Address, may_own
 from taskyard.transport.envelopes import Bytes, encode
 
 ENVELOPE_BYTES: Final = 1024
@@ -25,9 +25,9 @@ RANGE_S: Final = 2.0
 """Seconds until a range is asked for again."""
 TRIES: Final = 3
 KEPT_BYTES: Final = 256 << 20
-"""What one plane keeps for others to fetch, at most."""
+"""What one process keeps for others to fetch, at most."""
 
-Ask = Callable[[PlaneId, str, bytes, float], Awaitable[bytes]]
+Ask = Callable[[Address, str, bytes, float], Awaitable[bytes]]
 
 
 class RangeRequest(Struct, frozen=True, array_like=True):
@@ -47,12 +47,12 @@ _RANGES = msgspec.msgpack.Decoder(RangeRequest)
 
 
 class LargePayloads:
-    """What one plane keeps for others, and fetches from them."""
+    """What one process keeps for others, and fetches from them."""
 
-    WHAT: Final = "payload_range"
+    WHAT: Final = "pieces"
 
-    def __init__(self, plane_id: PlaneId, ask: Ask, limit: Callable[[], int]) -> None:
-        self._plane_id = plane_id
+    def __init__(self, own: Address, ask: Ask, limit: Callable[[], int]) -> None:
+        self._own = own
         self._ask = ask
         self._limit = limit
         self._kept: dict[str, bytes] = {}
@@ -77,7 +77,7 @@ class LargePayloads:
         key = secrets.token_hex(8)
         self._kept[key] = payload
         self._kept_bytes += len(payload)
-        return Bytes(self._plane_id, key, len(payload))
+        return Bytes(self._own, key, len(payload))
 
     def forget(self, kept: Bytes) -> None:
         """Keep this no longer."""
@@ -100,8 +100,13 @@ class LargePayloads:
         """A range has to fit into one message, or it would be fetched in ranges itself."""
         return min(RANGE_BYTES, self._limit() - ENVELOPE_BYTES)
 
-    async def take(self, payload: bytes | Bytes) -> bytes:
+    async def take(self, payload: bytes | Bytes, sender: Address, most: int = MOST_BYTES) -> bytes:
         """A payload as a whole.
+
+        Args:
+            payload: as it arrived.
+            sender: from whom.
+            most: bytes that it may have.
 
         Raises:
             PayloadTooLarge: it is larger than payloads may be.
@@ -109,8 +114,10 @@ class LargePayloads:
         """
         if isinstance(payload, bytes):
             return payload
-        if not 0 <= payload.size_bytes <= MOST_BYTES:
-            raise PayloadTooLarge
+        if not 0 <= payload.size_bytes <= most:
+            raise PayloadTooLarge(f"a message of {payload.size_bytes} bytes is larger than {most}")
+        if not may_own(sender, payload.owner):
+            raise Unreachable(f"{sender} names {payload.owner} for the rest of a large message")
         whole = bytearray()
         while len(whole) < payload.size_bytes:
             part = await self._range(payload, len(whole), payload.size_bytes - len(whole))
@@ -120,10 +127,11 @@ class LargePayloads:
         return bytes(whole)
 
     async def _range(self, payload: Bytes, offset: int, left: int) -> bytes:
+        owner = Address(payload.owner)
         asked = encode(RangeRequest(payload.key, offset, min(left, self._range_bytes)))
         for _ in range(TRIES - 1):
             try:
-                return await self._ask(payload.owner, self.WHAT, asked, RANGE_S)
+                return await self._ask(owner, self.WHAT, asked, RANGE_S)
             except TimedOut:
                 continue
-        return await self._ask(payload.owner, self.WHAT, asked, RANGE_S)
+        return await self._ask(owner, self.WHAT, asked, RANGE_S)

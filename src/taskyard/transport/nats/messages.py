@@ -1,65 +1,52 @@
-"""The message port over core NATS."""
+"""The message port over core NATS: what control planes say to one another, and to workers."""
 
-import itertools
-import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
+import anyio.abc
 import msgspec
 import structlog
-from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from taskyard.core.errors import Overloaded, TaskyardError
-from taskyard.core.ids import PlaneId
-from taskyard.ports.errors import TimedOut, Unreachable
+from taskyard.core.errors import Overloaded
+from taskyard.core.ids import PlaneId, WorkerId
+from taskyard.ports.errors import Unreachable
 from taskyard.ports.messages import (
-    LEADER,
-    MOST_BYTES,
     MOST_PUBLISHED_BYTES,
     Handler,
     MessageListener,
+    WorkerHandler,
 )
+from taskyard.transport.addresses import plane_address, worker_address
 from taskyard.transport.envelopes import (
-    ANSWERS,
     PUBLISHED,
-    REQUESTS,
     Answer,
     Bytes,
     Published,
-    Request,
     encode,
-    error_of,
     failure_of,
 )
-from taskyard.transport.handlers import Handlers, check_size
-from taskyard.transport.missing import late, nobody
+from taskyard.transport.handlers import RETRY_AFTER_S, Handlers, answer_of, check_size
 from taskyard.transport.nats.connection import NatsConnection, nats_connection
-from taskyard.transport.nats.large_payloads import ENVELOPE_BYTES, LargePayloads, fits
+from taskyard.transport.nats.large_payloads import ENVELOPE_BYTES
 from taskyard.transport.nats.options import NatsOptions, check_token
+from taskyard.transport.nats.requests import NatsRequests
 
 WAITING: Final = 1000
 """Published messages that may wait to be sent; more are lost."""
+PLANES: Final = "planes"
+"""The queue group that takes what workers ask for."""
+OF_WORKER_AT_ONCE: Final = 32
+"""Requests of one worker that a plane handles at once; more are refused."""
+FROM_WORKER_BYTES: Final = 16 << 20
+"""Largest payload of a worker's request."""
+FETCHED_AT_ONCE: Final = 4
+"""Payloads of workers that do not fit into a message and are fetched at the same time."""
 
 log = structlog.get_logger(__name__)
-
-
-class _Waiting:
-    """A request whose answer is waited for."""
-
-    __slots__ = ("answer", "event")
-
-    def __init__(self) -> None:
-        self.event = anyio.Event()
-        self.answer: Answer | Unreachable | None = None
-
-    def settle(self, answer: Answer | Unreachable) -> None:
-        if self.answer is None:
-            self.answer = answer
-            self.event.set()
 
 
 class NatsMessages:
@@ -73,28 +60,26 @@ class NatsMessages:
         outgoing: MemoryObjectSendStream[tuple[str, bytes]],
     ) -> None:
         self.connection = connection
-        self._root = f"taskyard.{check_token('installation', installation)}"
+        check_token("plane_id", plane_id)
         self._plane_id = plane_id
-        self._own = f"{self._root}.plane.{check_token('plane_id', plane_id)}"
-        self._tasks: TaskGroup | None = None
-        self._has_begun = anyio.Event()
+        self._asking = NatsRequests(connection, installation, plane_address(plane_id))
+        self._root = self._asking.root
         self._outgoing = outgoing
-        self._handlers = Handlers()
-        self._large = LargePayloads(plane_id, self.request, lambda: connection.most_bytes)
-        self._handlers.serve(LargePayloads.WHAT, self._large.serve)
-        self._waiting: dict[str, _Waiting] = {}
-        # So that an answer to an earlier life of this plane is nobody's.
-        self._life = secrets.token_hex(4)
-        self._numbers = itertools.count()
+        self._published = Handlers()
         self._leading = 0
-        self.requests: Counter[tuple[str, str]] = Counter()
-        """Requests made so far, by what for and what became of them."""
-        connection.on_lost = self._lost
+        self._of_workers: WorkerHandler | None = None
+        self._under_way: Counter[WorkerId] = Counter()
+        self._fetching = anyio.Semaphore(FETCHED_AT_ONCE)
 
     @property
     def plane_id(self) -> PlaneId:
         """This plane."""
         return self._plane_id
+
+    @property
+    def requests(self) -> Counter[tuple[str, str]]:
+        """Requests made so far, by what for and what became of them."""
+        return self._asking.requests
 
     @property
     def is_connected(self) -> bool:
@@ -111,21 +96,23 @@ class NatsMessages:
         """Messages lost here because more came than could be handled or sent."""
         return self.connection.dropped
 
+    @property
+    def room_bytes(self) -> int:
+        """Largest payload that fits into one message."""
+        return self.connection.most_bytes - ENVELOPE_BYTES
+
     async def open(self) -> None:
         """Connect, and take messages. Raises ``NatsUnavailable``."""
-        await self.connection.subscribe(f"{self._own}.*", self._on_request)
-        await self.connection.subscribe(f"{self._own}.answers.*", self._on_answer)
         await self.connection.subscribe(f"{self._root}.*", self._on_published)
-        await self.connection.first()
+        await self._asking.open()
 
-    def begin(self, tasks: TaskGroup) -> None:
+    def begin(self, tasks: anyio.abc.TaskGroup) -> None:
         """Answer requests, in these tasks."""
-        self._tasks = tasks
-        self._has_begun.set()
+        self._asking.begin(tasks)
 
     def publish(self, what: str, payload: bytes) -> None:
         """Tell all other planes. Raises ``PayloadTooLarge``."""
-        check_size(payload, min(MOST_PUBLISHED_BYTES, self.connection.most_bytes - ENVELOPE_BYTES))
+        check_size(payload, min(MOST_PUBLISHED_BYTES, self.room_bytes))
         if self.is_connected:
             try:
                 self._outgoing.send_nowait(
@@ -136,134 +123,80 @@ class NatsMessages:
 
     def listen(self, what: str, listener: MessageListener) -> None:
         """Have a listener take what other planes publish under this word."""
-        self._handlers.listen(what, listener)
+        self._published.listen(what, listener)
 
     async def request(self, to: PlaneId, what: str, payload: bytes, timeout_s: float) -> bytes:
         """Ask a plane. Raises as the port says."""
-        outcome = "failed"
-        try:
-            answer = await self._request(to, what, payload, timeout_s)
-            outcome = "answered"
-        except Unreachable:
-            outcome = "unreachable"
-            raise
-        except TimedOut:
-            outcome = "timed_out"
-            raise
-        finally:
-            self.requests[what, outcome] += 1
-        return answer
-
-    async def _request(self, to: PlaneId, what: str, payload: bytes, timeout_s: float) -> bytes:
-        check_size(payload, MOST_BYTES)
-        subject = f"{self._root}.leader" if to == LEADER else f"{self._root}.plane.{to}"
-        key = f"{self._life}{next(self._numbers)}"
-        waiting = self._waiting[key] = _Waiting()
-        try:
-            with anyio.move_on_after(timeout_s), self._large.offered(payload) as offered:
-                await self.connection.send(
-                    f"{subject}.{what}",
-                    encode(Request(what, timeout_s, offered)),
-                    f"{self._own}.answers.{key}",
-                )
-                await waiting.event.wait()
-                return await self._payload(waiting.answer, to)
-        finally:
-            del self._waiting[key]
-        raise late(to, what, timeout_s)
+        return await self._asking.ask(plane_address(to), what, payload, timeout_s)
 
     def serve(self, what: str, handler: Handler) -> None:
         """Have a handler answer requests."""
-        check_token("what", what)
-        self._handlers.serve(what, handler)
+        self._asking.serve(what, handler)
 
     @asynccontextmanager
     async def leading(self) -> AsyncIterator[None]:
         """Take requests to the leader while inside."""
+        subject = f"{self._root}.leader.*"
         self._leading += 1
         try:
             if self._leading == 1:
-                await self.connection.subscribe(f"{self._root}.leader.*", self._on_request)
+                await self.connection.subscribe(subject, self._asking.on_request)
             yield
         finally:
             self._leading -= 1
             if not self._leading:
                 with anyio.CancelScope(shield=True):
-                    await self._stop_leading()
+                    await self._unsubscribe(subject)
 
-    async def _stop_leading(self) -> None:
+    async def ask_worker(
+        self, worker_id: WorkerId, what: str, payload: bytes, timeout_s: float
+    ) -> bytes:
+        """Ask a worker. Raises as the port says."""
+        return await self._asking.ask(worker_address(worker_id), what, payload, timeout_s)
+
+    async def serve_workers(self, handler: WorkerHandler) -> None:
+        """Have a handler answer the requests of workers that reach this plane."""
+        self._of_workers = handler
+        await self.connection.subscribe(f"{self._root}.engine.*.*", self._on_worker, PLANES)
+
+    async def leave_workers(self) -> None:
+        """Answer no more requests of workers: other planes do."""
+        await self._unsubscribe(f"{self._root}.engine.*.*")
+
+    async def _unsubscribe(self, subject: str) -> None:
         try:
-            await self.connection.unsubscribe(f"{self._root}.leader.*")
+            await self.connection.unsubscribe(subject)
         except Unreachable:
             return  # then nothing arrives either
 
-    async def _payload(self, answer: Answer | Unreachable | None, to: PlaneId) -> bytes:
-        if isinstance(answer, Unreachable):
-            raise nobody(to)
-        assert answer is not None  # noqa: S101 - set before its event
-        if answer.failure is not None:
-            raise error_of(answer.failure)
-        return await self._large.take(answer.payload or b"")
+    async def _on_worker(self, message: Any) -> None:
+        await self._asking.take(message, self._handled)
 
-    async def _on_request(self, message: Any) -> None:
+    async def _handled(
+        self, subject: str, payload: bytes | Bytes, timeout_s: float
+    ) -> Answer | None:
+        """The worker is who the subject says, which NATS sees to; payloads may say anything."""
+        worker_id, what = WorkerId(subject.split(".")[-2]), subject.rpartition(".")[2]
+        if self._under_way[worker_id] >= OF_WORKER_AT_ONCE:
+            text = f"too many requests of worker {worker_id} are handled already"
+            return Answer(None, failure_of(Overloaded(text, RETRY_AFTER_S)))
+        self._under_way[worker_id] += 1
         try:
-            request = REQUESTS.decode(message.data)
-        except msgspec.DecodeError as error:
-            log.warning("message_unreadable", subject=message.subject, reason=str(error))
-            return
-        await self._has_begun.wait()
-        if self._tasks is not None:
-            self._tasks.start_soon(self._answer, request, message.reply)
-
-    async def _answer(self, request: Request, reply: str) -> None:
-        answer = await self._handled(request)
-        if answer is None or not reply:
-            return
-        try:
-            await self._reply(reply, answer, request.timeout_s)
-        except Unreachable:
-            return  # as if the answer had been lost
-
-    async def _handled(self, request: Request) -> Answer | None:
-        payload = request.payload
-        if isinstance(payload, Bytes):
-            try:
-                with anyio.fail_after(request.timeout_s):
-                    payload = await self._large.take(payload)
-            except TaskyardError as error:
-                return Answer(None, failure_of(error))
-            except TimeoutError:
-                return None
-        return await self._handlers.answer(request.what, payload, request.timeout_s)
-
-    async def _reply(self, reply: str, answer: Answer, timeout_s: float) -> None:
-        payload = answer.payload
-        if not isinstance(payload, bytes) or fits(payload, self.connection.most_bytes):
-            await self.connection.send(reply, encode(answer))
-            return
-        try:
-            kept = self._large.keep(payload)
-        except Overloaded as error:
-            await self.connection.send(reply, encode(Answer(None, failure_of(error))))
-            return
-        try:
-            await self.connection.send(reply, encode(Answer(kept)))
-            # After that time the requester has all of it or has given up.
-            await anyio.sleep(timeout_s)
+            return await answer_of(what, lambda: self._handle(worker_id, what, payload), timeout_s)
         finally:
-            self._large.forget(kept)
+            self._under_way[worker_id] -= 1
+            if not self._under_way[worker_id]:
+                del self._under_way[worker_id]
 
-    async def _on_answer(self, message: Any) -> None:
-        waiting = self._waiting.get(message.subject.rpartition(".")[2])
-        if waiting is None:
-            return
-        if message.headers and message.headers.get("Status") == "503":
-            waiting.settle(Unreachable())
-            return
-        try:
-            waiting.settle(ANSWERS.decode(message.data))
-        except msgspec.DecodeError as error:
-            log.warning("message_unreadable", subject=message.subject, reason=str(error))
+    async def _handle(self, worker_id: WorkerId, what: str, payload: bytes | Bytes) -> bytes:
+        if self._of_workers is None:
+            raise Unreachable("this control plane takes no requests of workers now")
+        if isinstance(payload, Bytes):
+            async with self._fetching:
+                sender = worker_address(worker_id)
+                payload = await self._asking.large.take(payload, sender, FROM_WORKER_BYTES)
+                return await self._of_workers(worker_id, what, payload)
+        return await self._of_workers(worker_id, what, payload)
 
     async def _on_published(self, message: Any) -> None:
         try:
@@ -272,11 +205,7 @@ class NatsMessages:
             log.warning("message_unreadable", subject=message.subject, reason=str(error))
             return
         if published.sender != self._plane_id:
-            self._handlers.publish(message.subject.rpartition(".")[2], published.payload)
-
-    def _lost(self) -> None:
-        for waiting in list(self._waiting.values()):
-            waiting.settle(Unreachable())
+            self._published.publish(message.subject.rpartition(".")[2], published.payload)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ import structlog
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
-from taskyard.core.errors import InvalidInput, Overloaded, TaskyardError, Unavailable
+from taskyard.core.errors import InvalidInput, Overloaded, Unavailable
 from taskyard.core.ids import PlaneId, WorkerId
 from taskyard.core.instants import seconds_between
 from taskyard.ports.clock import Clock
@@ -24,6 +24,7 @@ from taskyard.ports.errors import PayloadTooLarge, TimedOut, TransportClosed, Wo
 from taskyard.ports.messages import Messages
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.ports.transport import EngineEnd, Transport, WorkerEnd
+from taskyard.transport.handing import hand
 from taskyard.transport.planes.orders import (
     ASSIGN,
     ASSIGN_DECODER,
@@ -40,8 +41,6 @@ from taskyard.transport.planes.orders import (
 
 ACKNOWLEDGED_S: Final = 1.0
 """Seconds until an order counts as lost."""
-HANDED_S: Final = 0.5
-"""Seconds after which an order is acknowledged though its worker is not done with it yet."""
 SILENT_S: Final = 2.0
 """Seconds for which a plane that acknowledged nothing is not asked again: whoever gives orders must
 not wait for one that is gone, again and again, while the others need theirs."""
@@ -160,40 +159,14 @@ class PlaneTransport:
         worker = await self._present(told.worker_id, told.connection)
         current = [one for one in told.assignments if await self._may_begin(one)]
         if current:
-            await self._hand(partial(worker.assign, current))
+            await hand(self._tasks, partial(worker.assign, current))
         return b""
 
     async def _on_kill(self, payload: bytes) -> bytes:
         told = _decoded(KILL_DECODER, payload)
         worker = await self._present(told.worker_id, told.connection)
-        await self._hand(partial(worker.kill, told.orders))
+        await hand(self._tasks, partial(worker.kill, told.orders))
         return b""
-
-    async def _hand(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Hand an order to a worker here, and return once it has it or takes long over it.
-
-        Raises ``WorkerUnreachable`` whatever keeps the worker from taking it.
-        """
-        done = anyio.Event()
-        refused: list[TaskyardError] = []
-
-        async def hand() -> None:
-            try:
-                await call()
-            except TaskyardError as error:
-                refused.append(error)
-            except Exception:
-                # One order's defect must not end whatever else is handed over.
-                log.exception("order_failed")
-                refused.append(WorkerUnreachable("the worker failed; its log tells why"))
-            finally:
-                done.set()
-
-        self._tasks.start_soon(hand)
-        with anyio.move_on_after(HANDED_S):
-            await done.wait()
-        if refused:
-            raise WorkerUnreachable(str(refused[0])) from refused[0]
 
     async def _present(self, worker_id: WorkerId, connection: str) -> WorkerEnd:
         if connection != self._connection(worker_id):
