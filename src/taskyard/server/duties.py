@@ -37,6 +37,7 @@ def loops_of_all(wired: Wired, metrics: Metrics) -> dict[str, Loop]:
             "workers": others.leader.run,
             "kills": wired.kill.run,
             "placed": others.placing.run,
+            "borrowing": others.leader.borrowed.run,
         }
     return loops
 

@@ -85,7 +85,7 @@ class Plane(World):
             clock,
             ids,
         )
-        self.placing = PlanePlacing(self.dispatch, self.elsewhere, sender, clock)
+        self.placing = PlanePlacing(self.dispatch, self.elsewhere.borrowed, sender, clock)
         self.tasks.enqueue = Enqueue(self.placing, self.bus)
         self.dispatch.elsewhere = self.elsewhere
         self.dispatch.drop()
@@ -137,6 +137,7 @@ class Planes:
         self.tasks.start_soon(one.leases.run)
         self.tasks.start_soon(one.kill.run)
         self.tasks.start_soon(one.placing.run)
+        self.tasks.start_soon(one.elsewhere.borrowed.run)
         return one
 
     async def take(self, plane: Plane) -> None:

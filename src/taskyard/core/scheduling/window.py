@@ -134,6 +134,11 @@ class ReadyWindow:
         self._workspace(key.workspace).running -= 1
         self._settle(key, queue)
 
+    def is_paused(self, key: QueueKey) -> bool:
+        """Whether a group's tasks may not start until somebody resumes it."""
+        queue = self._queues.get(key)
+        return queue is not None and queue.paused
+
     def set_group(self, key: QueueKey, *, paused: bool, limit: int | None) -> None:
         """A group's settings, as stored."""
         queue = self._queue(key)

@@ -115,7 +115,7 @@ def _others(
     LeaderEnd(dispatch, store.tasks, member.messages, lent)
     dispatch.elsewhere = remote
     dispatch.drop()
-    return OtherPlanes(remote, PlanePlacing(dispatch, remote, sender, clock), lent)
+    return OtherPlanes(remote, PlanePlacing(dispatch, remote.borrowed, sender, clock), lent)
 
 
 def _running(store: DispatchStore) -> Callable[[], Awaitable[frozenset[AttemptId]]]:

@@ -196,6 +196,10 @@ class Dispatch:
         chosen = self._queues.try_place(task, self._cluster.fleet, now, steps)
         return None if chosen is None else self._placement(chosen)
 
+    def is_paused(self, key: QueueKey) -> bool:
+        """Whether tasks of a group may not start, as far as this leader knows."""
+        return self._queues.is_paused(key)
+
     def confirmed(self, attempt_id: AttemptId) -> None:
         """What :meth:`reserve` reserved is in the store, if anything is; it keeps its room."""
         self._placing.discard(attempt_id)

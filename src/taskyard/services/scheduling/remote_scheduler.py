@@ -4,27 +4,35 @@ A message may be lost: whoever asked goes on as if nobody led, and what the lead
 finds in the store by itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
-import anyio
 import msgspec
 import structlog
 from msgspec import Struct
 
 from taskyard.core.errors import NotFound, NotLeading, TaskyardError
-from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
+from taskyard.core.ids import TaskId, WorkspaceName
 from taskyard.core.resources import Capacity
 from taskyard.core.scheduling.placement import Room
+from taskyard.core.scheduling.queues import QueueKey
 from taskyard.core.scheduling.reasons import Wait
-from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.states import TaskState
 from taskyard.core.tasks import Task
 from taskyard.ports.clock import Clock
-from taskyard.ports.dispatching import DispatchStore, Placement, WorkerLease, WorkerRecord
+from taskyard.ports.dispatching import DispatchStore, WorkerLease, WorkerRecord
 from taskyard.ports.messages import LEADER, Messages
 from taskyard.ports.scheduler import ANSWERS_S, NO_LEADER
 from taskyard.ports.store import TaskStore
+from taskyard.services.scheduling.borrowed_room import (
+    LEND,
+    RETURN,
+    BorrowedRoom,
+    Lent,
+    encode,
+    returned,
+    wanted_tasks,
+)
 from taskyard.services.scheduling.cluster_state import room_of
 from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.scheduling.lent_room import LentRoom
@@ -32,16 +40,8 @@ from taskyard.services.scheduling.lent_room import LentRoom
 EXPLAIN: Final = "scheduler_explain"
 LIMITS: Final = "scheduler_limits"
 FLEET: Final = "scheduler_fleet"
-LEND: Final = "scheduler_lend"
-RETURN: Final = "scheduler_return"
-"""What the requests are for."""
+"""What the requests are for, besides those for room."""
 LOOK_EVERY_S: Final = 1.0
-LENDS_S: Final = 0.25
-"""A submit waits no longer for room; its task then queues."""
-NO_ROOM_S: Final = 0.02
-"""For how long no room is asked for after there was none."""
-NO_ANSWER_S: Final = 1.0
-"""The same after no answer came."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,14 +60,8 @@ class _Fleet(Struct, frozen=True, array_like=True):
     rooms: list[Room] = []
 
 
-_encode: Final = msgspec.msgpack.Encoder().encode
 _asked: Final = msgspec.msgpack.Decoder(_Asked).decode
 _fleet: Final = msgspec.msgpack.Decoder(_Fleet).decode
-_ready: Final = msgspec.msgpack.Decoder(ReadyTask).decode
-_attempts: Final = msgspec.msgpack.Decoder(list[AttemptId]).decode
-_placement: Final[msgspec.msgpack.Decoder[Placement | None]] = msgspec.msgpack.Decoder(
-    Placement | None
-)
 _wait: Final = msgspec.msgpack.Decoder(Wait).decode
 
 
@@ -100,7 +94,7 @@ class LeaderEnd:
         if task.state is not TaskState.QUEUED:
             raise NotFound("queued task", asked.task_id)
         self._check()
-        return _encode(await self._dispatch.explain(task))
+        return encode(await self._dispatch.explain(task))
 
     async def _limits_changed(self, payload: bytes) -> bytes:
         del payload
@@ -110,10 +104,13 @@ class LeaderEnd:
 
     async def _lend(self, payload: bytes) -> bytes:
         self._check()
-        return _encode(self._lent.lend(_ready(payload)))
+        tasks = wanted_tasks(payload)
+        groups = {QueueKey(task.workspace, task.group) for task in tasks}
+        paused = [key for key in groups if self._dispatch.is_paused(key)]
+        return encode(Lent([self._lent.lend(task) for task in tasks], paused))
 
     async def _give_back(self, payload: bytes) -> bytes:
-        self._lent.give_back(_attempts(payload))
+        self._lent.give_back(returned(payload))
         return b""
 
     async def _tell_fleet(self, payload: bytes) -> bytes:
@@ -121,7 +118,7 @@ class LeaderEnd:
         self._check()
         if not self._dispatch.knows_fleet:
             raise NotLeading
-        return _encode(_Fleet(self._dispatch.workers(), self._dispatch.rooms()))
+        return encode(_Fleet(self._dispatch.workers(), self._dispatch.rooms()))
 
     def _check(self) -> None:
         # Or it would ask another one in turn.
@@ -154,33 +151,11 @@ class RemoteScheduler:
         self._clock = clock
         self._on_leases = on_leases
         self._known = _Fleet()
-        self._asks_from = 0.0
-
-    async def lend(self, task: ReadyTask) -> Placement | None:
-        """See ``plane_placing.Lender``."""
-        now = anyio.current_time()
-        if now < self._asks_from:
-            return None
-        try:
-            answer = await self._messages.request(LEADER, LEND, _encode(task), LENDS_S)
-            placement = _placement.decode(answer)
-        except (TaskyardError, msgspec.DecodeError):
-            self._asks_from = now + NO_ANSWER_S
-            return None
-        if placement is None:
-            self._asks_from = now + NO_ROOM_S
-        return placement
-
-    async def give_back(self, attempt_ids: Sequence[AttemptId]) -> None:
-        """See ``plane_placing.Lender``."""
-        try:
-            await self._messages.request(LEADER, RETURN, _encode(attempt_ids), ANSWERS_S)
-        except TaskyardError as error:
-            log.info("room_not_given_back", reason=str(error))
+        self.borrowed = BorrowedRoom(messages)
 
     async def explain(self, task: Task) -> Wait:
         """See the port."""
-        asked = _encode(_Asked(task.workspace, task.id))
+        asked = encode(_Asked(task.workspace, task.id))
         try:
             return _wait(await self._messages.request(LEADER, EXPLAIN, asked, ANSWERS_S))
         except NotFound:
@@ -194,6 +169,7 @@ class RemoteScheduler:
             await self._messages.request(LEADER, LIMITS, b"", ANSWERS_S)
         except TaskyardError as error:
             log.info("limits_not_told", reason=str(error))
+        self.borrowed.limits_changed()
 
     def workers(self) -> list[tuple[WorkerRecord, Capacity]]:
         """See the port."""
