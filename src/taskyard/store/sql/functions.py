@@ -1,6 +1,6 @@
-"""Functions, their versions and what calls answered, on SQLite."""
+"""Functions, their versions and what calls answered."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -13,8 +13,6 @@ from taskyard.core.functions.functions import (
     CallResult,
     Function,
     FunctionId,
-    Language,
-    Limits,
     Version,
     group_of,
 )
@@ -22,17 +20,24 @@ from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.ports.functions import FunctionChange
 from taskyard.store.sql.access import append_audit, append_given
-from taskyard.store.sql.connection import Connection, Row
+from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.function_rows import (
+    check_free,
+    find_function,
+    function_of,
+    row_of,
+    update_function,
+    version_of,
+    version_row,
+)
 from taskyard.store.sql.locks import lock_function, lock_name
-from taskyard.store.sql.rows import readable, text
+from taskyard.store.sql.rows import readable
 from taskyard.store.sql.tasks import find
 from taskyard.store.sql.transactions import Repository, writes
 
 _BEHIND_ALL: Final = "~"
 """Behind every id, in the order of text."""
 _LAST: Final = 2**62
-_limits: Final = msgspec.json.Decoder(Limits).decode
-_strings: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 _pairs: Final = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
 
 
@@ -45,8 +50,8 @@ class SqlFunctions(Repository):
 
         def write(connection: Connection) -> Function:
             lock_name(connection, "function", function.workspace, function.name)
-            _check_free(connection, function)
-            if not connection.execute("functions.insert_function", _row(function)).rowcount:
+            check_free(connection, function)
+            if not connection.execute("functions.insert_function", row_of(function)).rowcount:
                 raise Conflict(f"there is a function with id {function.id} already")
             self._session.counts.outdate(Cached.FUNCTIONS)
             return function
@@ -55,7 +60,7 @@ class SqlFunctions(Repository):
 
     async def function(self, workspace: WorkspaceName, key: str) -> Function:
         """See the port."""
-        return await self._session.read(lambda connection: _find(connection, workspace, key))
+        return await self._session.read(lambda c: find_function(c, workspace, key))
 
     async def functions(
         self,
@@ -81,12 +86,12 @@ class SqlFunctions(Repository):
             "limit": limit,
         }
         rows = await self._session.read(lambda c: c.execute(sql, parameters).fetchall())
-        return [_function(row) for row in rows]
+        return [function_of(row) for row in rows]
 
     async def everything(self) -> list[Function]:
         """See the port."""
         rows = await self._session.read(lambda c: c.execute("functions.all_functions").fetchall())
-        return readable(_function, rows)
+        return readable(function_of, rows)
 
     @writes
     async def change(
@@ -101,7 +106,7 @@ class SqlFunctions(Repository):
 
         def write(connection: Connection) -> Function:
             lock_function(connection, function_id)
-            was = _find(connection, workspace, function_id, alive=True)
+            was = find_function(connection, workspace, function_id, alive=True)
             given = {
                 name: value
                 for name, value in msgspec.structs.asdict(change).items()
@@ -110,8 +115,8 @@ class SqlFunctions(Repository):
             new = replace(was, updated_at=now, **given)
             if new.name != was.name:
                 lock_name(connection, "function", workspace, new.name)
-                _check_free(connection, new)
-            _update(connection, new)
+                check_free(connection, new)
+            update_function(connection, new)
             append_given(connection, audit)
             self._session.counts.outdate(Cached.FUNCTIONS)
             return new
@@ -131,14 +136,14 @@ class SqlFunctions(Repository):
 
         def write(connection: Connection) -> Function:
             lock_function(connection, function_id)
-            was = _find(connection, workspace, function_id, alive=deleted)
+            was = find_function(connection, workspace, function_id, alive=deleted)
             if not deleted and was.deleted_at is None:
                 return was
             new = replace(was, updated_at=now, deleted_at=now if deleted else None)
             if not deleted:
                 lock_name(connection, "function", workspace, new.name)
-                _check_free(connection, new)
-            _update(connection, new)
+                check_free(connection, new)
+            update_function(connection, new)
             if audit is not None:
                 append_audit(connection, replace(audit, target=new.name))
             self._session.counts.outdate(Cached.FUNCTIONS)
@@ -156,24 +161,7 @@ class SqlFunctions(Repository):
             if row is None:
                 raise NotFound("function", version.function_id)
             new = replace(version, number=row[0])
-            connection.execute(
-                "functions.insert_version",
-                (
-                    new.function_id,
-                    new.number,
-                    new.state.value,
-                    new.bundle,
-                    new.size_bytes,
-                    new.language.value,
-                    new.handler,
-                    new.entry,
-                    text(new.dependencies),
-                    new.created_at,
-                    new.created_by,
-                    new.image,
-                    new.credentials,
-                ),
-            )
+            connection.execute("functions.insert_version", version_row(new))
             if audit is not None:
                 append_audit(connection, replace(audit, detail=f"version {new.number}"))
             self._session.counts.outdate(Cached.FUNCTIONS)
@@ -187,12 +175,12 @@ class SqlFunctions(Repository):
         """See the port."""
 
         def read(connection: Connection) -> Version:
-            _find(connection, workspace, function_id)
+            find_function(connection, workspace, function_id)
             parameters = {"function_id": function_id, "number": number}
             row = connection.execute("functions.version_by_number", parameters).fetchone()
             if row is None:
                 raise NotFound("version", str(number))
-            return _version(row)
+            return version_of(row)
 
         return await self._session.read(read)
 
@@ -202,21 +190,21 @@ class SqlFunctions(Repository):
         """See the port."""
 
         def read(connection: Connection) -> list[Version]:
-            _find(connection, workspace, function_id)
+            find_function(connection, workspace, function_id)
             parameters = {
                 "function_id": function_id,
                 "before": _LAST if before is None else before,
                 "limit": limit,
             }
             rows = connection.execute("functions.versions_of_function", parameters)
-            return [_version(row) for row in rows]
+            return [version_of(row) for row in rows]
 
         return await self._session.read(read)
 
     async def unbuilt(self) -> list[tuple[WorkspaceName, Version]]:
         """See the port."""
         rows = await self._session.read(lambda c: c.execute("functions.unbuilt").fetchall())
-        return readable(lambda row: (WorkspaceName(row[16]), _version(row)), rows)
+        return readable(lambda row: (WorkspaceName(row[16]), version_of(row)), rows)
 
     async def image_versions(self) -> frozenset[tuple[FunctionId, int]]:
         """See the port."""
@@ -286,7 +274,7 @@ class SqlFunctions(Repository):
         """See the port."""
 
         def read(connection: Connection) -> str | None:
-            _find(connection, workspace, function_id)
+            find_function(connection, workspace, function_id)
             parameters = {"function_id": function_id, "number": number}
             row = connection.execute("functions.build_log", parameters).fetchone()
             if row is None:
@@ -327,100 +315,3 @@ class SqlFunctions(Repository):
             lambda c: c.execute("functions.blob_of_function", parameters).fetchone()
         )
         return None if row is None else row[0]
-
-
-def _find(
-    connection: Connection, workspace: WorkspaceName, key: str, *, alive: bool = False
-) -> Function:
-    parameters = {"workspace": workspace, "name": key, "id": key}
-    row = connection.execute("functions.function_by_name", parameters).fetchone()
-    if row is None:
-        row = connection.execute("functions.function_by_id", parameters).fetchone()
-    if row is None or (alive and row[13] is not None):
-        raise NotFound("function", key)
-    return _function(row)
-
-
-def _check_free(connection: Connection, function: Function) -> None:
-    parameters = {"workspace": function.workspace, "name": function.name}
-    row = connection.execute("functions.function_by_name", parameters).fetchone()
-    if row is not None and row[0] != function.id:
-        raise Conflict(f"there is a function {function.name!r} already")
-
-
-def _update(connection: Connection, function: Function) -> None:
-    connection.execute(
-        "functions.update_function",
-        {
-            "id": function.id,
-            "name": function.name,
-            "language": function.language.value,
-            "updated_at": function.updated_at,
-            "title": function.title,
-            "description": function.description,
-            "tags": text(function.tags),
-            "limits": text(function.limits),
-            "live_version": function.live_version,
-            "paused": int(function.paused),
-            "deleted_at": function.deleted_at,
-        },
-    )
-
-
-def _row(function: Function) -> tuple[Any, ...]:
-    return (
-        function.id,
-        function.workspace,
-        function.name,
-        function.language.value,
-        function.created_at,
-        function.updated_at,
-        function.title,
-        function.description,
-        text(function.tags),
-        text(function.limits),
-        function.live_version,
-        function.last_version,
-        int(function.paused),
-        function.deleted_at,
-    )
-
-
-def _function(row: Row) -> Function:
-    return Function(
-        id=row[0],
-        workspace=row[1],
-        name=row[2],
-        language=Language(row[3]),
-        created_at=row[4],
-        updated_at=row[5],
-        title=row[6],
-        description=row[7],
-        tags=_strings(row[8]),
-        limits=_limits(row[9]),
-        live_version=row[10],
-        last_version=row[11],
-        paused=bool(row[12]),
-        deleted_at=row[13],
-    )
-
-
-def _version(row: Row) -> Version:
-    return Version(
-        function_id=row[0],
-        number=row[1],
-        state=BuildState(row[2]),
-        bundle=row[3],
-        size_bytes=row[4],
-        language=Language(row[5]),
-        handler=row[6],
-        entry=row[7],
-        dependencies=_strings(row[8]),
-        created_at=row[9],
-        created_by=row[10],
-        finished_at=row[11],
-        message=row[12],
-        image=row[13],
-        digest=row[14],
-        credentials=row[15],
-    )

@@ -1,4 +1,4 @@
-"""Jobs and their executions, on SQLite."""
+"""Jobs and their executions."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,7 +9,6 @@ from taskyard.core.errors import (
     Conflict,
     IllegalTransition,
     NotFound,
-    TaskyardError,
     Unavailable,
 )
 from taskyard.core.ids import GroupName, TaskId, Term, WorkspaceName
@@ -22,17 +21,17 @@ from taskyard.core.jobs import (
     JobKey,
     JobLine,
     JobMoment,
-    execution_of,
     retry_at,
     start_after,
 )
 from taskyard.core.notifications.messages import DeliveryKind, Message
 from taskyard.core.states import TERMINAL, TaskState
-from taskyard.core.tasks import NewTask, Task
+from taskyard.core.tasks import Task
 from taskyard.ports.dispatching import PlacedAttempt, Placement
 from taskyard.ports.jobs import JobCounts, Owed, Start, Stored
-from taskyard.ports.store import CancelOutcome, Submitted
+from taskyard.ports.store import CancelOutcome
 from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.job_executions import JobExecutions, open_executions
 from taskyard.store.sql.job_rows import (
     check_group,
     definition_text,
@@ -50,10 +49,8 @@ from taskyard.store.sql.job_rows import (
 from taskyard.store.sql.leadership import check_term
 from taskyard.store.sql.locks import lock_job
 from taskyard.store.sql.parking import guarded, put_aside, readmit
-from taskyard.store.sql.submits import Submit
 from taskyard.store.sql.tasks import SqlTasks
 from taskyard.store.sql.transactions import Repository, Session, writes
-from taskyard.store.sql.transitions import ready, stored_task_of
 from taskyard.store.sql.webhooks import enqueue_messages
 
 MOST_EXECUTIONS: Final = 1000
@@ -65,6 +62,7 @@ class SqlJobs(Repository):
     def __init__(self, session: Session, tasks: SqlTasks) -> None:
         super().__init__(session)
         self._tasks = tasks
+        self._executions = JobExecutions(tasks)
 
     @writes
     async def put(
@@ -101,14 +99,16 @@ class SqlJobs(Repository):
                 values["definition"] = definition_text(definition, known.definition, kept)
                 connection.execute("jobs.replace_job", {**values, "seq": seq})
                 readmit(connection, "job", seq)
-                self._cancel_open(connection, known, {TaskState.SCHEDULED}, now, actor, changes)
+                self._executions.cancel_scheduled(connection, known, now, actor, changes)
             task_id = placed = None
             if start.at is not None:
                 self._session.counts.outdate(Cached.JOBS)
             else:
                 job = job_at(connection, seq)
                 address = definition.address
-                new, stored = self._executed(connection, job, None, now, actor, address, placement)
+                new, stored = self._executions.store(
+                    connection, job, None, now, actor, address, placement
+                )
                 changes.append(stored.change(new))
                 if stored.attempt is not None:
                     task = Task.placed(new, stored.seq, stored.attempt)
@@ -183,7 +183,7 @@ class SqlJobs(Repository):
             else:
                 connection.execute("jobs.stop_starting", {"seq": job.seq})
                 readmit(connection, "job", job.seq)
-                self._cancel_open(connection, job, {TaskState.SCHEDULED}, now, actor, changes)
+                self._executions.cancel_scheduled(connection, job, now, actor, changes)
                 last = last_execution(connection, job)
             spent = {"seq": job.seq, "retry_count": job.definition.retries + 1, "now": now}
             connection.execute("jobs.spend_retries", spent)
@@ -209,8 +209,7 @@ class SqlJobs(Repository):
             last = last_execution(connection, job)
             if last is None:
                 raise NotFound("execution", key.id)
-            rows = connection.execute("jobs.open_executions", {"job_seq": job.seq}).fetchall()
-            states = {TaskId(found): TaskState(state) for found, state in rows}
+            states = open_executions(connection, job)
             if job.next_at is not None or TaskState.SCHEDULED in states.values():
                 raise Conflict("a start of this job is pending")
             changes: list[Change] = []
@@ -219,7 +218,7 @@ class SqlJobs(Repository):
                 outcomes.append(
                     self._tasks.cancel_one(connection, key.workspace, last, now, actor, changes)
                 )
-            change = self._execute(connection, job, None, now, actor, None)
+            change = self._executions.add(connection, job, None, now, actor, None)
             changes.append(change)
             return change.task_id, outcomes, changes
 
@@ -334,7 +333,7 @@ class SqlJobs(Repository):
             if start_at is None:
                 return [], count
             connection.execute("jobs.count_retry", {"seq": job.seq})
-            return [self._execute(connection, job, start_at, now, None, None)], count
+            return [self._executions.add(connection, job, start_at, now, None, None)], count
 
         return await self._session.write_urgently(write)
 
@@ -345,62 +344,4 @@ class SqlJobs(Repository):
         if not connection.execute("jobs.move_job_on", moved).rowcount:
             return []
         readmit(connection, "job", job.seq)
-        return [self._execute(connection, job, None, now, None, None)]
-
-    def _execute(
-        self,
-        connection: Connection,
-        job: Job,
-        start_at: Instant | None,
-        now: Instant,
-        actor: str | None,
-        address: str | None,
-    ) -> Change:
-        """Make the job's next execution, inside a transaction."""
-        new, stored = self._executed(connection, job, start_at, now, actor, address)
-        spec = new.spec
-        subject = stored_task_of(stored.seq, new.id, new.workspace, new.state, spec, spec.priority)
-        waiting = ready(subject, now) if new.state is TaskState.QUEUED else None
-        return Change.submitted(new, stored.seq, at=now, ready=waiting)
-
-    def _executed(
-        self,
-        connection: Connection,
-        job: Job,
-        start_at: Instant | None,
-        now: Instant,
-        actor: str | None,
-        address: str | None,
-        placement: Placement | None = None,
-    ) -> tuple[NewTask, Submitted]:
-        """The same; answers with its task as it was stored."""
-        (number,) = connection.execute("jobs.next_execution", {"seq": job.seq}).fetchone()
-        new = execution_of(job.key, job.definition, number, now, start_at)
-        (outcome,) = self._tasks.submit_all(connection, [Submit((new,), actor, placement)])
-        if isinstance(outcome, TaskyardError):
-            raise outcome
-        (stored,) = outcome
-        values = {
-            "job_seq": job.seq,
-            "number": number,
-            "task_seq": stored.seq,
-            "address": address,
-        }
-        connection.execute("jobs.insert_execution", values)
-        return new, stored
-
-    def _cancel_open(
-        self,
-        connection: Connection,
-        job: Job,
-        states: set[TaskState],
-        now: Instant,
-        actor: str,
-        changes: list[Change],
-    ) -> None:
-        """Cancel those executions of a job that are in one of these states."""
-        rows = connection.execute("jobs.open_executions", {"job_seq": job.seq}).fetchall()
-        for task_id, state in rows:
-            if TaskState(state) in states:
-                workspace = job.key.workspace
-                self._tasks.cancel_one(connection, workspace, task_id, now, actor, changes)
+        return [self._executions.add(connection, job, None, now, None, None)]
