@@ -18,7 +18,7 @@ import postgres
 from fakes.stores import postgres_url, prepare
 from taskyard.cli.main import run
 from taskyard.store.sqlite.database import FILE_NAME
-from taskyard.store.transfer import archive, sqlite
+from taskyard.store.transfer import archive, sqlite_database
 
 Call = Callable[..., tuple[int, Any, str]]
 
@@ -60,7 +60,7 @@ def limit_of(directory: Path) -> int:
 
 def test_a_sound_store(call: Call, data: Path) -> None:
     """Exit status 0, also while a server has it open."""
-    with sqlite.locked(data):
+    with sqlite_database.locked(data):
         assert call("store", "check", "--data", data) == (
             0,
             {"store": f"sqlite:{data}", "sound": True, "findings": []},
@@ -133,7 +133,7 @@ def test_copy_to_a_database_and_back(call: Call, tmp_path: Path, data: Path) -> 
 def test_backup_of_a_store_in_use(call: Call, tmp_path: Path, data: Path) -> None:
     """Its file is for its owner only, and is not replaced unless asked for."""
     file = tmp_path / "taskyard.tar"
-    with sqlite.locked(data):
+    with sqlite_database.locked(data):
         code, found, _ = call("backup", file, "--data", data)
         assert code == 0
         assert found["key"] == str(file)

@@ -22,7 +22,7 @@ from taskyard.core.errors import StoreDamaged, StoreInUse, TaskyardError
 from taskyard.store.sqlite import database
 from taskyard.store.sqlite.database import FILE_NAME, UNFINISHED
 from taskyard.store.sqlite.store import SqliteStore
-from taskyard.store.transfer import engine, sqlite
+from taskyard.store.transfer import engine, sqlite, sqlite_database
 from taskyard.store.transfer.engine import Step
 from taskyard.store.transfer.errors import (
     NotAStore,
@@ -191,7 +191,10 @@ def test_a_store_in_use_is_not_copied(tmp_path: Path) -> None:
     fill(tmp_path / "a", many_rows(2))
     prepare(tmp_path / "b")
     for used in ("a", "b"):
-        with sqlite.locked(tmp_path / used), pytest.raises(StoreInUse, match=f"{tmp_path / used}"):
+        with (
+            sqlite_database.locked(tmp_path / used),
+            pytest.raises(StoreInUse, match=f"{tmp_path / used}"),
+        ):
             copy_store(located(tmp_path / "a"), located(tmp_path / "b"), unwatched)
     assert not (tmp_path / "b" / UNFINISHED).exists()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from taskyard.store.sql.check import Finding, Snapshot, check_bytes, check_rows
 from taskyard.store.sqlite.database import SqliteConnection, SqliteDatabase
-from taskyard.store.transfer import sqlite
+from taskyard.store.transfer import sqlite, sqlite_database
 from taskyard.store.transfer.address import Location, PostgresAddress, SqliteAddress
 from taskyard.store.transfer.files import DataFiles
 
@@ -73,12 +73,12 @@ def check_store(location: Location) -> list[Finding]:
 @contextmanager
 def _sqlite(address: SqliteAddress) -> Iterator[SqliteConnection]:
     """A connection to a store of this version, in one snapshot."""
-    path = sqlite.database_file(address.directory)
-    with sqlite.translated(str(address)):
+    path = sqlite_database.database_file(address.directory)
+    with sqlite_database.translated(str(address)):
         connection = SqliteDatabase(path).connect_reading()
         try:
             connection.begin()
-            sqlite.check_schema(connection.raw, str(address))
+            sqlite_database.check_schema(connection.raw, str(address))
             yield connection
         finally:
             connection.close()

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from taskyard.core.errors import Unavailable
-from taskyard.store.transfer import sqlite
+from taskyard.store.transfer import sqlite, sqlite_database
 from taskyard.store.transfer.address import Address, Location, PostgresAddress, SqliteAddress
 from taskyard.store.transfer.errors import NotEmpty, SchemaMismatch
 from taskyard.store.transfer.files import DataFiles, NoFiles, make_data
@@ -20,8 +20,8 @@ def unused_source(address: Address) -> Iterator[Source]:
     """
     with ExitStack() as stack:
         if isinstance(address, SqliteAddress):
-            sqlite.database_file(address.directory)
-            stack.enter_context(sqlite.locked(address.directory))
+            sqlite_database.database_file(address.directory)
+            stack.enter_context(sqlite_database.locked(address.directory))
             yield stack.enter_context(sqlite.opened_source(address.directory))
         else:
             yield stack.enter_context(_postgres_source(address, unused=True))
@@ -78,13 +78,13 @@ def target(
             return
         directory = address.directory
         if (directory / "PG_VERSION").exists():
-            sqlite.database_file(directory)
+            sqlite_database.database_file(directory)
         try:
             make_data(directory)
-            stack.enter_context(sqlite.locked(directory))
+            stack.enter_context(sqlite_database.locked(directory))
         except OSError as error:
             raise Unavailable(f"{directory} cannot be used: {error.strerror}") from error
-        if not force and sqlite.has_store(directory):
+        if not force and sqlite_database.has_store(directory):
             raise NotEmpty(
                 f"{address} holds a store already; name a new directory, or replace everything in "
                 "this one with --force"
@@ -102,7 +102,7 @@ def older_schema(path: Path, schema: Schema, address: Address) -> Schema | None:
         SchemaMismatch: it is newer, or older and the address is of another database.
     """
     if schema.database == "sqlite":
-        current, other = sqlite.current_schema(), "a data directory"
+        current, other = sqlite_database.current_schema(), "a data directory"
     else:
         from taskyard.store.transfer import postgres  # noqa: PLC0415 - an optional dependency
 

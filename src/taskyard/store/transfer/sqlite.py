@@ -7,40 +7,39 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from taskyard.core.errors import StorageFull, StoreDamaged, Unavailable
 from taskyard.store.sql.check import SHOWN, Finding
 from taskyard.store.sql.connection import Connection
 from taskyard.store.sqlite.database import FILE_NAME, UNFINISHED, connect
-from taskyard.store.sqlite.lock import DirectoryLock
-from taskyard.store.sqlite.migrate import applied_migrations, migrate, migrations
-from taskyard.store.transfer.errors import NotAStore, NotEmpty, SchemaMismatch
+from taskyard.store.sqlite.migrate import migrate
+from taskyard.store.transfer.errors import NotEmpty
 from taskyard.store.transfer.files import sync_directory
 from taskyard.store.transfer.sides import Progress, Schema
+from taskyard.store.transfer.sqlite_database import (
+    check_schema,
+    current_schema,
+    database_file,
+    numbered_tables,
+    rows_of,
+    sequences_of,
+    tables_of,
+    translated,
+)
 from taskyard.store.transfer.tables import (
-    OF_THE_DATABASE,
-    Column,
     Key,
-    Kind,
     Row,
     Table,
     decode_key,
     encode_key,
 )
 
-_KINDS: Final = {"INTEGER": Kind.INTEGER, "REAL": Kind.REAL, "TEXT": Kind.TEXT, "BLOB": Kind.BYTES}
 _STATE: Final = (
     "CREATE TABLE IF NOT EXISTS transfer ("
     "name TEXT PRIMARY KEY, rows INTEGER NOT NULL, last BLOB, done INTEGER NOT NULL) STRICT"
 )
 _ORIGIN: Final = ""
 """The name of the row of ``transfer`` that says where the copy comes from, in ``last``."""
-
-
-def current_schema() -> Schema:
-    """That of this version."""
-    return Schema("sqlite", tuple(migration.id for migration in migrations()))
 
 
 class SqliteSource:
@@ -61,7 +60,7 @@ class SqliteSource:
     def tables(self) -> Mapping[str, Table]:
         """See :class:`Source`."""
         with translated(self.name):
-            return _tables(self._connection)
+            return tables_of(self._connection)
 
     def count(self, table: Table) -> int:
         """See :class:`Source`."""
@@ -71,12 +70,12 @@ class SqliteSource:
 
     def rows(self, table: Table, after: Key | None = None) -> Iterator[Row]:
         """See :class:`Source`."""
-        return _rows(self._connection, self.name, table, after)
+        return rows_of(self._connection, self.name, table, after)
 
     def sequences(self) -> Mapping[str, int]:
         """See :class:`Source`."""
         with translated(self.name):
-            return _sequences(self._connection)
+            return sequences_of(self._connection)
 
 
 class SqliteTarget:
@@ -132,7 +131,7 @@ class SqliteTarget:
     def tables(self) -> Mapping[str, Table]:
         """See :class:`Target`."""
         with translated(self.name):
-            return _tables(self._connection)
+            return tables_of(self._connection)
 
     def progress(self) -> Mapping[str, Progress]:
         """See :class:`Target`."""
@@ -169,17 +168,17 @@ class SqliteTarget:
 
     def rows(self, table: Table, after: Key | None = None) -> Iterator[Row]:
         """See :class:`Target`."""
-        return _rows(self._connection, self.name, table, after)
+        return rows_of(self._connection, self.name, table, after)
 
     def finish(self, sequences: Mapping[str, int]) -> None:
         """See :class:`Target`."""
         connection = self._connection
         with translated(self.name):
             connection.execute("BEGIN IMMEDIATE")
-            known = _sequences(connection)
+            known = sequences_of(connection)
             for table, last in sequences.items():
                 # Tables that reuse numbers have no such row.
-                if table in _numbered(connection) and last > known.get(table, 0):
+                if table in numbered_tables(connection) and last > known.get(table, 0):
                     connection.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
                     connection.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, last))
             connection.execute("DROP TABLE transfer")
@@ -206,17 +205,6 @@ class SqliteTarget:
     def close(self) -> None:
         """Close the connection; what was committed stays for the next time."""
         self._connection.close()
-
-
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Keep servers and other copies away. Raises ``StoreInUse``, ``OSError``."""
-    lock = DirectoryLock(directory)
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -273,55 +261,6 @@ def opened_snapshot(directory: Path, beside: Path) -> Iterator[SqliteSource]:
         snapshot.close()
 
 
-def database_file(directory: Path) -> Path:
-    """The file of the database. Raises :class:`NotAStore`, saying what is there instead."""
-    path = directory / FILE_NAME
-    if directory.is_file():
-        raise NotAStore(
-            f"{directory} is a file; name the data directory, such as {directory.parent}"
-        )
-    if (directory / "PG_VERSION").exists():
-        raise NotAStore(
-            f"{directory} belongs to a PostgreSQL server; name its database by "
-            "postgresql://USER@HOST:PORT/DATABASE"
-        )
-    if not path.exists():
-        what = f"has no {FILE_NAME}" if directory.is_dir() else "does not exist"
-        raise NotAStore(f"{directory} is not a data directory: it {what}; check the path")
-    return path
-
-
-def has_store(directory: Path) -> bool:
-    """Whether there is a database with anything in it, or something that is none of ours."""
-    path = directory / FILE_NAME
-    if not path.exists() or not path.stat().st_size:
-        return False
-    with translated(f"sqlite:{directory}"):
-        connection = connect(path, read_only=True)
-        try:
-            return any(
-                connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608 - from the schema
-                for table in _tables(connection)
-            )
-        finally:
-            connection.close()
-
-
-def check_schema(connection: sqlite3.Connection, name: str) -> None:
-    """Raise :class:`SchemaMismatch` unless this version made the schema; :class:`NotAStore`."""
-    applied = set(applied_migrations(connection))
-    known = {migration.id for migration in migrations()}
-    if not applied:
-        raise NotAStore(f"the database of {name} is not Taskyard's, or has never been served")
-    if applied - known:
-        raise SchemaMismatch(f"{name} was written by a newer version of Taskyard; upgrade this one")
-    if known - applied:
-        raise SchemaMismatch(
-            f"{name} was written by an older version of Taskyard; start this version on it once "
-            "('taskyard up'), which brings it up to date"
-        )
-
-
 def check_file(connection: Connection) -> Iterator[Finding]:
     """What is wrong with the file itself, apart from what is in it."""
     found = [text for (text,) in connection.select(f"PRAGMA quick_check({SHOWN})") if text != "ok"]
@@ -334,70 +273,3 @@ def check_file(connection: Connection) -> Iterator[Finding]:
             len(found),
             tuple(found),
         )
-
-
-def _tables(connection: sqlite3.Connection) -> dict[str, Table]:
-    names = [
-        name
-        for (name,) in connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%'"
-            " ESCAPE '\\' AND name NOT LIKE '\\_yoyo%' ESCAPE '\\' AND name <> 'yoyo_lock'"
-        )
-    ]
-    return {name: _table(connection, name) for name in names if name not in OF_THE_DATABASE}
-
-
-def _table(connection: sqlite3.Connection, name: str) -> Table:
-    columns: list[Column] = []
-    key: list[tuple[int, str]] = []
-    for _, column, kind, _, _, place, hidden in connection.execute(f"PRAGMA table_xinfo({name})"):
-        if hidden:
-            continue
-        columns.append(Column(column, _KINDS[kind]))
-        if place:
-            key.append((place, column))
-    columns.sort(key=lambda one: one.name)
-    return Table(name, tuple(columns), tuple(column for _, column in sorted(key)))
-
-
-def _rows(
-    connection: sqlite3.Connection, name: str, table: Table, after: Key | None
-) -> Iterator[Row]:
-    key = ", ".join(table.key)
-    sql = f"SELECT {', '.join(table.names)} FROM {table.name}"  # noqa: S608 - from the schema
-    values: Sequence[Any] = ()
-    if after is not None:
-        sql += f" WHERE ({key}) > ({', '.join('?' * len(after))})"
-        values = after
-    with translated(name):
-        yield from connection.execute(f"{sql} ORDER BY {key}", values)
-
-
-def _sequences(connection: sqlite3.Connection) -> dict[str, int]:
-    return dict(connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
-
-
-def _numbered(connection: sqlite3.Connection) -> frozenset[str]:
-    """Tables that never give a number twice."""
-    found = connection.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE '%AUTOINCREMENT%'"
-    )
-    return frozenset(name for (name,) in found)
-
-
-@contextmanager
-def translated(name: str) -> Iterator[None]:
-    """Errors of SQLite as ours, naming the store."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            raise StorageFull(
-                f"the disk of {name} is full; make room, then run the same command again"
-            ) from error
-        if code == sqlite3.SQLITE_NOTADB:
-            raise NotAStore(f"the file {FILE_NAME} of {name} is not an SQLite database") from error
-        if code == sqlite3.SQLITE_CORRUPT:
-            raise StoreDamaged(f"{name} is damaged and cannot be read: {error}") from error
-        raise Unavailable(f"{name} cannot be used: {error}") from error
