@@ -1,4 +1,4 @@
-"""The worker: accepts assignments, supervises attempts, reports, heartbeats."""
+"""The worker: joins the engine, takes over what was left, accepts assignments, heartbeats."""
 
 import asyncio
 import contextlib
@@ -14,11 +14,11 @@ from taskyard.core.circuit_breaker import CircuitRule
 from taskyard.core.errors import StaleLease, Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.resources import Capacity
-from taskyard.core.states import Reason
 from taskyard.core.tasks import needed_runtime
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.runtime import Assignment, KillOrder, Runtime
 from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, Transport
+from taskyard.worker.held_attempts import HeldAttempts, Holding
 from taskyard.worker.machine import Machine
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.reporting import OutputKeeper, Reporting
@@ -33,7 +33,6 @@ _HURRY_TIMEOUT_S: Final = 1.0
 """Seconds for reports of which the output could not be stored in time."""
 _MEASURE_TIMEOUT_S: Final = 5.0
 _RESTART_S: Final = 1.0
-_LET_GO_MOST: Final = 20_000
 
 
 @runtime_checkable
@@ -43,18 +42,6 @@ class Sweeping(Protocol):
     async def keep_only(self, attempt_ids: frozenset[AttemptId]) -> None:
         """Kill everything but these."""
         ...
-
-
-class _Holding:
-    """An attempt this worker has accepted and not yet let go of."""
-
-    __slots__ = ("assignment", "begun", "runtime")
-
-    def __init__(self, assignment: Assignment, runtime: Runtime) -> None:
-        self.assignment = assignment
-        self.runtime = runtime
-        self.begun = anyio.Event()
-        """Set once the runtime has it, and can be told to kill it."""
 
 
 class Worker:
@@ -103,18 +90,16 @@ class Worker:
         self._place = place
         self._runtimes = Runtimes(runtimes, clock, circuit, self._opened)
         self._awaiting: list[Attempt] = []
-        self._before_join: dict[AttemptId, _Holding] = {}
         """Attempts to take over once their runtime can be opened."""
+        self._before_join: dict[AttemptId, Holding] = {}
         self._joining = anyio.Lock()
         self._transport = transport
         self._clock = clock
         self._ids = ids
         self._directories = directories
         self._keeper = keeper
-        self._held: dict[AttemptId, _Holding] = {}
-        self._let_go_of: dict[AttemptId, None] = {}
-        """The latest attempts that are over: an assignment may arrive twice, and late."""
         self._reporting = Reporting(keeper, self._deliver, self._kill_refused, self._let_go)
+        self._held = HeldAttempts(self._runtimes.open, directories, clock, self._reporting.ended)
         self._engine: EngineEnd | None = None
         self._incarnation = IncarnationId("")
         self._running: asyncio.Task[None] | None = None
@@ -184,35 +169,17 @@ class Worker:
         """Take these on, each of them once. Raises ``Unavailable`` when stopping."""
         if not self._accepts:
             raise Unavailable("the worker is stopping")
-        new = [
-            one
-            for one in assignments
-            if one.attempt_id not in self._held and one.attempt_id not in self._let_go_of
-        ]
-        holdings = [holding for one in new if (holding := self._hold(one)) is not None]
-        if not await self._make_directories(holdings):
-            return
-        for holding in holdings:
-            path = self._directories.path(holding.assignment.attempt_id)
-            try:
-                await holding.runtime.start(holding.assignment, path)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the attempt must end
-                self._fail(holding.assignment, f"cannot be started: {error!r}")
-            holding.begun.set()
+        await self._held.start(assignments)
 
     async def kill(self, orders: list[KillOrder]) -> None:
         """Begin these kills."""
-        for order in orders:
-            holding = self._held.get(order.attempt_id)
-            if holding is not None:
-                await holding.begun.wait()
-                await holding.runtime.kill(order)
+        await self._held.kill(orders)
 
     async def _join(self) -> list[Attempt]:
         self._incarnation = self._ids.incarnation()
         # What is assigned from here on is this incarnation's, or refused when it is reported: the
         # answer may have been made before it, and says nothing about it.
-        self._before_join = dict(self._held)
+        self._before_join = self._held.all()
         hello = Hello(
             worker_id=self.worker_id,
             incarnation=self._incarnation,
@@ -283,8 +250,7 @@ class Worker:
     async def _abandon(self) -> None:
         """Kill everything, as it may soon run elsewhere, and join again."""
         _log.error("lease lapsed; killing what runs", incarnation=self._incarnation)
-        for holding in list(self._held.values()):
-            await self._kill_outright(holding)
+        await self._held.kill_all()
         await self._join_again()
 
     async def _join_again(self) -> None:
@@ -313,11 +279,8 @@ class Worker:
 
     async def _take_over(self, attempts: list[Attempt]) -> None:
         """Hold exactly what the engine says this worker holds."""
-        wanted = {attempt.id for attempt in attempts}
         before, self._before_join = self._before_join, {}
-        for attempt_id, holding in before.items():
-            if attempt_id not in wanted and self._held.get(attempt_id) is holding:
-                await self._kill_outright(holding)
+        await self._held.kill_unwanted(before, frozenset(attempt.id for attempt in attempts))
         self._awaiting.clear()
         for attempt in attempts:
             await self._try_adopt(attempt)
@@ -326,7 +289,7 @@ class Worker:
 
     async def _sweep(self, runtime: Runtime) -> None:
         if isinstance(runtime, Sweeping):
-            await runtime.keep_only(frozenset(self._held))
+            await runtime.keep_only(frozenset(self._held.all()))
 
     async def _try_adopt(self, attempt: Attempt) -> None:
         try:
@@ -335,8 +298,7 @@ class Worker:
             _log.exception("taking over failed", attempt_id=attempt.id)
 
     async def _adopt(self, attempt: Attempt) -> None:
-        known = self._held.get(attempt.id)
-        if known is not None and known.assignment.lease_token == attempt.lease_token:
+        if self._held.has(attempt.id, attempt.lease_token):
             return
         assignment = await self._present_engine.resolve(attempt)
         if assignment is None:
@@ -344,76 +306,18 @@ class Worker:
         if self._runtimes.is_awaited(needed_runtime(assignment.work)):
             self._awaiting.append(attempt)
             return
-        holding = self._hold(assignment)
-        if holding is None or not await self._make_directories([holding]):
-            return
-        path = self._directories.path(attempt.id)
-        await holding.runtime.adopt(assignment, path, attempt.handle)
-        holding.begun.set()
-
-    def _hold(self, assignment: Assignment) -> _Holding | None:
-        tag = needed_runtime(assignment.work)
-        runtime = self._runtimes.open.get(tag)
-        if runtime is None:
-            self._fail(assignment, f"this worker cannot run a {tag} now")
-            return None
-        holding = self._held[assignment.attempt_id] = _Holding(assignment, runtime)
-        return holding
-
-    async def _make_directories(self, holdings: list[_Holding]) -> bool:
-        wanted = {
-            one.assignment.attempt_id: one.assignment.identity.uid
-            for one in holdings
-            if one.runtime.uses_directory
-        }
-        try:
-            await self._directories.make(wanted)
-        except OSError as error:
-            for holding in holdings:
-                self._fail(holding.assignment, f"it cannot have a directory: {error.strerror}")
-                holding.begun.set()
-            return False
-        return True
-
-    def _fail(self, assignment: Assignment, message: str) -> None:
-        """End an attempt that never reached its runtime."""
-        attempt_id, token = assignment.attempt_id, assignment.lease_token
-        trouble = Reason.RUNTIME_TROUBLE
-        self._reporting.ended(
-            Ended.never_ran(attempt_id, token, self._clock.now(), trouble, message)
-        )
+        await self._held.adopt(assignment, attempt.handle)
 
     async def _deliver(self, reports: list[Report]) -> list[LeaseToken]:
         return await self._present_engine.report(reports)
 
     async def _kill_refused(self, leases: frozenset[LeaseToken]) -> None:
-        for holding in list(self._held.values()):
-            if holding.assignment.lease_token in leases:
-                await self._kill_outright(holding)
-
-    async def _kill_outright(self, holding: _Holding) -> None:
-        await holding.begun.wait()
-        assignment = holding.assignment
-        await holding.runtime.kill(
-            KillOrder(assignment.attempt_id, assignment.lease_token, "SIGKILL", 0.0)
-        )
+        await self._held.kill_leases(leases)
 
     async def _let_go(self, ended: list[tuple[Ended, bool]]) -> None:
         """Release attempts whose end is stored or finally refused."""
-        released: dict[Runtime, list[AttemptId]] = {}
         without_output = {report.attempt_id for report, _ in ended if report.output_complete}
-        for report, _ in ended:
-            holding = self._held.get(report.attempt_id)
-            if holding is not None and holding.assignment.lease_token == report.lease_token:
-                released.setdefault(holding.runtime, []).append(report.attempt_id)
-        for runtime, attempt_ids in released.items():
-            await runtime.release(attempt_ids)
-        for attempt_ids in released.values():
-            for attempt_id in attempt_ids:
-                self._held.pop(attempt_id, None)
-                self._let_go_of[attempt_id] = None
-        while len(self._let_go_of) > _LET_GO_MOST:
-            del self._let_go_of[next(iter(self._let_go_of))]
+        await self._held.release([report for report, _ in ended])
         for report, is_stored in ended:
             if is_stored and report.attempt_id not in without_output:
                 await self._keeper.stored(report)
