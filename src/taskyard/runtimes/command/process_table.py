@@ -8,10 +8,12 @@ from typing import Final
 
 from taskyard.runtimes.command import journal
 from taskyard.runtimes.command.confining import check_strict, confinement
+from taskyard.runtimes.command.exit_watch import ExitWatch
 from taskyard.runtimes.command.lines import line, line_around
 from taskyard.runtimes.command.log import log_error
 from taskyard.runtimes.command.output import Output
 from taskyard.runtimes.command.output_reader import OutputReader
+from taskyard.runtimes.command.output_watch import OutputWatch
 from taskyard.runtimes.command.spawning import spawn
 from taskyard.runtimes.command.supervised_process import SupervisedProcess, wall_now
 from taskyard.runtimes.command.timers import Timers
@@ -26,10 +28,6 @@ from taskyard.runtimes.processes.proc import Json
 from taskyard.runtimes.processes.session import Roster
 from taskyard.runtimes.processes.tree import Limits, Tree
 
-_OUTPUT_EVERY_S: Final = 0.25
-_OUTPUT_IN_NEED_S: Final = 0.05
-"""The same while the disk is nearly full."""
-_LOOK_EVERY_S: Final = 0.05
 _CLEAR_S: Final = 5.0
 
 
@@ -43,7 +41,6 @@ class ProcessTable:
         cgroups: Cgroups | None,
         announce: Callable[[bytes], None],
     ) -> None:
-        self._selector = selector
         self._timers = timers
         self._cgroups = cgroups
         self._announce = announce
@@ -58,7 +55,8 @@ class ProcessTable:
         self._trees = Trees(cgroups, self._roster, self._has_left)
         self._ended: dict[str, bytes] = {}
         """What was announced of attempts that nobody released yet."""
-        self._looks_at_output = False
+        self._output_watch = OutputWatch(timers, self._supervised)
+        self._exits = ExitWatch(selector, timers)
         if cgroups is not None:
             cgroups.strays(set())
 
@@ -129,14 +127,7 @@ class ProcessTable:
         self._by_pid[pid] = supervised
         self._roster.mains[pid] = supervised.attempt_id
         self._limit(supervised)
-        supervised.handle = {
-            "pid": pid,
-            "start_ticks": start_ticks,
-            "boot_id": self._boot_id,
-            "method": tree.method,
-            "tree": tree.record(),
-            "confinement": supervised.confinement,
-        }
+        supervised.handle = self._handle(supervised, pid, start_ticks, tree.record())
         known = {
             "pid": pid,
             "start_ticks": start_ticks,
@@ -150,6 +141,17 @@ class ProcessTable:
             log_error(f"attempt {supervised.attempt_id}: its pid cannot be recorded: {error}")
         self._set_timeout(supervised, request, 0.0)
         self._announce(line(supervised.started()))
+
+    def _handle(self, supervised: SupervisedProcess, pid: int, ticks: int, tree: Json) -> Json:
+        """What finds a process again."""
+        return {
+            "pid": pid,
+            "start_ticks": ticks,
+            "boot_id": self._boot_id,
+            "method": supervised.tree.method,
+            "tree": tree,
+            "confinement": supervised.confinement,
+        }
 
     def _spawn_inside(self, tree: Tree, request: Json, ends: tuple[int, int]) -> int:
         cpus = Limits(*request["limits"]).cpus
@@ -172,9 +174,7 @@ class ProcessTable:
         supervised.confinement = confinement(request, enforced)
         self._supervised[supervised.attempt_id] = supervised
         self._roster.alive.add(supervised.attempt_id)
-        if not self._looks_at_output:
-            self._looks_at_output = True
-            self._timers.at(time.monotonic() + _OUTPUT_EVERY_S, self._look_at_output)
+        self._output_watch.begin()
         return supervised
 
     def _limit(self, supervised: SupervisedProcess) -> None:
@@ -241,44 +241,16 @@ class ProcessTable:
             supervised.main_exited(None, {})
             self._advance(supervised)
             return
-        supervised.handle = {
-            "pid": pid,
-            "start_ticks": ticks,
-            "boot_id": self._boot_id,
-            "method": tree.method,
-            "tree": start["tree"],
-            "confinement": supervised.confinement,
-        }
-        self._watch(supervised)
+        supervised.handle = self._handle(supervised, pid, ticks, start["tree"])
+        self._exits.watch(pid, ticks, lambda: self._is_gone(supervised))
         passed_s = max(0.0, (wall_now() - start["started_at"]) / 1e6)
         self._set_timeout(supervised, request, passed_s)
         self._announce(line(supervised.started()))
 
-    def _watch(self, supervised: SupervisedProcess) -> None:
-        """Notice the end of a process that is not our child."""
-        try:
-            fd = os.pidfd_open(supervised.pid)
-        except OSError:
-            # It is gone, or the kernel is older than 5.3.
-            self._watch_by_looking(supervised)
-            return
-
-        def gone(_events: int) -> None:
-            self._selector.unregister(fd)
-            os.close(fd)
-            supervised.main_exited(None, {})
-            if not supervised.over:
-                self._advance(supervised)
-
-        self._selector.register(fd, selectors.EVENT_READ, gone)
-
-    def _watch_by_looking(self, supervised: SupervisedProcess) -> None:
-        main = proc.process(supervised.pid)
-        if main is not None and main.alive and main.start_ticks == supervised.handle["start_ticks"]:
-            when = time.monotonic() + _LOOK_EVERY_S
-            self._timers.at(when, lambda: self._watch_by_looking(supervised))
-        elif not supervised.over:
-            supervised.main_exited(None, {})
+    def _is_gone(self, supervised: SupervisedProcess) -> None:
+        """The main process has ended, and was not our child."""
+        supervised.main_exited(None, {})
+        if not supervised.over:
             self._advance(supervised)
 
     def kill(self, attempt_id: str, signal_name: str, grace_s: float) -> None:
@@ -371,18 +343,6 @@ class ProcessTable:
         del self._supervised[supervised.attempt_id]
         self._roster.alive.discard(supervised.attempt_id)
         self._end(supervised.attempt_id, ended)
-
-    def _look_at_output(self) -> None:
-        every_s = _OUTPUT_EVERY_S
-        for one in self._supervised.values():
-            try:
-                if one.output.look():
-                    every_s = _OUTPUT_IN_NEED_S
-            except OSError as error:
-                log_error(f"attempt {one.attempt_id}: its output cannot be looked after: {error}")
-        self._looks_at_output = bool(self._supervised)
-        if self._looks_at_output:
-            self._timers.at(time.monotonic() + every_s, self._look_at_output)
 
     def _repeat(self, attempt_id: str) -> None:
         if attempt_id in self._ended:
