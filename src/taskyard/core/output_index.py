@@ -187,18 +187,3 @@ class Merge:
     def _drop(self) -> None:
         record = self._ahead.popleft()
         self._ends[record.stream] += record.size_bytes
-
-
-def merged(
-    index: bytes, sizes: tuple[int, int], *, most_bytes: int = 1 << 62, timed: bool = False
-) -> Iterator[Run]:
-    """Both streams of a finished output from their beginnings, in order.
-
-    ``sizes`` are what stdout and stderr hold.
-    """
-    merge = Merge()
-    merge.feed(index)
-    while run := merge.take(sizes, most_bytes, timed=timed, patient=False):
-        yield run
-    while run := merge.rest(sizes, most_bytes):
-        yield run

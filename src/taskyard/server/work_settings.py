@@ -3,14 +3,13 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from taskyard.core.errors import InvalidInput
 
-SANDBOX: Final = ("auto", "always", "never")
 WhenSandboxed = Literal["auto", "always", "never"]
 Directory = Annotated[str, Meta(pattern=r"^/[^\x00]*$", max_length=4096)]
 

@@ -37,10 +37,6 @@ class Handlers:
         """Hand what is published as ``what`` to this listener too."""
         self._listeners.setdefault(what, []).append(listener)
 
-    def hears(self, what: str) -> bool:
-        """Whether anybody listens to this."""
-        return what in self._listeners
-
     def publish(self, what: str, payload: bytes) -> None:
         """Hand this to whoever listens."""
         for listener in self._listeners.get(what, ()):

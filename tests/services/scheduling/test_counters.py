@@ -15,7 +15,11 @@ def agrees(world: World) -> None:
     stored = dict.fromkeys(TaskState, 0)
     for task in world.store.model.tasks.values():
         stored[task.state] += 1
-    assert world.counters.by_state() == stored
+    counted = dict.fromkeys(TaskState, 0)
+    for counts in world.counters.by_workspace().values():
+        for state, count in counts.items():
+            counted[state] += count
+    assert counted == stored
     waiting = sum(
         task.state in WAITING and task.workspace == CALLER.workspace
         for task in world.store.model.tasks.values()

@@ -206,7 +206,7 @@ async def test_ended_tasks_are_deleted_with_their_logs(world: World) -> None:
     with pytest.raises(NotFound):
         await world.tasks.get(CALLER, done.id)
     assert await world.tasks.counts(CALLER) == {"running": 1}
-    assert world.counters.by_state()[TaskState.SUCCEEDED] == 0
+    assert world.counters.by_workspace()[CALLER.workspace][TaskState.SUCCEEDED] == 0
 
 
 async def test_waiting_ends_with_the_task(world: World) -> None:

@@ -67,13 +67,6 @@ class ReadyWindow:
         queue.missed = [entry for entry in queue.missed if entry[0][1] != seq]
         self._settle(key, queue)
 
-    def mark_more(self, key: QueueKey) -> None:
-        """The store holds ready tasks of this queue that were never added."""
-        queue = self._queue(key)
-        queue.more = True
-        if not queue.window:
-            self._starved[key] = queue
-
     def reread(self, key: QueueKey) -> None:
         """What is known of this queue may be wrong: forget it and read it again."""
         queue = self._queue(key)

@@ -62,17 +62,6 @@ TRANSITIONS: Final = {
     _S.LOST: set(),
 }
 """The contract's table; what is told in events keeps to it."""
-ACTIVE: Final = frozenset(
-    {
-        _S.PENDING,
-        _S.PROVISIONING,
-        _S.STARTING,
-        _S.RUNNING,
-        _S.RUN_COMPLETED,
-        _S.DEPROVISIONING,
-        _S.UNKNOWN,
-    }
-)
 _OF_PROCESSES: Final = frozenset(
     {
         Reason.EXIT_CODE,

@@ -20,7 +20,6 @@ from taskyard.dialects.native.schemas_shared import (
 )
 
 SIZE = r"^[0-9]{1,15}(\.[0-9]{1,6})? ?([kKMGTP]|[KMGTP]i|[kKMGTP]?B|[KMGTP]iB)?$"
-Plain = Annotated[str, Meta(pattern=TEXT)]
 ShellLine = Annotated[str, Meta(min_length=1, max_length=131_072, pattern=r"^[^\x00]*\S[^\x00]*$")]
 EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=255)]
 GroupText = Annotated[

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import anyio
 import msgspec
-import structlog
 from msgspec.structs import replace
 
 from taskyard.core.attempts import Ended, KillReport, Started
@@ -36,8 +35,6 @@ from taskyard.runtimes.engine.container_state import (
 )
 from taskyard.runtimes.engine.errors import CannotRun, EngineUnreachable
 from taskyard.runtimes.engine.killing import Killing
-
-_log = structlog.get_logger(__name__)
 
 _LOOK_S: Final = 60.0
 """An event that got lost delays an end by no more than this."""

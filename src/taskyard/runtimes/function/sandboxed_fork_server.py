@@ -8,14 +8,11 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-import structlog
 
 from taskyard.runtimes.function.channel import Attached
 from taskyard.runtimes.function.fork_server import ForkServer
 from taskyard.runtimes.function.sandbox import sandboxed
 from taskyard.runtimes.function.translating import seen_from_here
-
-_log = structlog.get_logger(__name__)
 
 
 class SandboxedForkServer:

@@ -24,7 +24,6 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.ports.access import EncryptedValue
 
 KEY_BYTES: Final = 32
-FILE_NAME: Final = "secret.key"
 _VERSION: Final = b"\x01"
 _NONCE_BYTES: Final = 12
 _AGREED: Final = "key"

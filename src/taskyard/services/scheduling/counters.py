@@ -38,16 +38,8 @@ class TaskCounters:
         counts = self._counts.get(workspace)
         return counts.get(TaskState.RUNNING, 0) if counts is not None else 0
 
-    def by_state(self) -> dict[TaskState, int]:
-        """Tasks of all workspaces."""
-        totals = dict.fromkeys(TaskState, 0)
-        for counts in self._counts.values():
-            for state, count in counts.items():
-                totals[state] += count
-        return totals
-
     def by_workspace(self) -> dict[WorkspaceName, dict[TaskState, int]]:
-        """The same, each workspace by itself."""
+        """Tasks of each workspace in each state."""
         return {workspace: dict(counts) for workspace, counts in self._counts.items()}
 
     def _on_changes(self, changes: Sequence[Change]) -> None:

@@ -21,7 +21,7 @@ from taskyard.core.errors import Unavailable
 from taskyard.store.sql.connection import Connection, Database
 from taskyard.store.sql.repositories import Repositories
 from taskyard.store.sql.transactions import BATCH_LIMIT, QueueEntry, Session, commit, unstorable
-from taskyard.store.sql.writer.frames import Answer, Call, Frames, framed
+from taskyard.store.sql.writer.frames import Answer, Answers, Call, Frames, framed
 
 _RECEIVE_BYTES: Final = 1 << 18
 
@@ -139,11 +139,12 @@ class StoreServer:
 
     def _send_answers(self, size: int, seconds: float, *, announced: bool) -> None:
         answers, self._answers = self._answers, []
+        commit: Answers = (answers, size, seconds, announced)
         try:
-            message = framed((answers, size, seconds, announced))
+            message = framed(commit)
         except Exception:  # noqa: BLE001 - whatever it is, the others need their answers
-            answers = [_sendable(answer) for answer in answers]
-            message = framed((answers, size, seconds, announced))
+            commit = ([_sendable(answer) for answer in answers], size, seconds, announced)
+            message = framed(commit)
         try:
             self._sock.sendall(message)
         except ConnectionError:
