@@ -14,9 +14,10 @@ import pytest
 
 from fakes.stores import FAST
 from taskyard.core.errors import StoreDamaged, Unavailable
+from taskyard.store.sql.migrations import Migration
 from taskyard.store.sqlite import migrate as migrate_module
 from taskyard.store.sqlite.database import connect
-from taskyard.store.sqlite.migrate import Migration, migrate, migrations, statements
+from taskyard.store.sqlite.migrate import migrate, migrations, statements
 
 EARLIER_TABLES = """
 CREATE TABLE yoyo_lock (

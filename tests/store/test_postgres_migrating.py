@@ -13,7 +13,8 @@ from taskyard.core.errors import StoreDamaged, TaskyardError, Unavailable
 from taskyard.store.postgres import migrate as migrate_module
 from taskyard.store.postgres.address import database_address
 from taskyard.store.postgres.database import PostgresDatabase, check_server
-from taskyard.store.postgres.migrate import Migration, migrate, migrations
+from taskyard.store.postgres.migrate import migrate, migrations
+from taskyard.store.sql.migrations import Migration
 
 KILLED = """
 import os, signal, sys

@@ -1,14 +1,13 @@
 """Brings the schema of a database up to date.
 
-The migrations are the numbered files of ``migrations/``. Each is applied in one transaction
-together with the row that says so, so a process that is killed leaves either all of it or nothing.
-Several processes take turns by an advisory lock, which goes with the transaction.
+How, says ``store/sql/migrations.py``. The lock by which several processes take turns is an advisory
+one of the transaction. Only a database that is empty, or ours, is changed.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
-from importlib import resources
-from typing import Any, Final, LiteralString, NamedTuple
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -16,6 +15,7 @@ from psycopg import sql
 from taskyard.core.errors import StoreDamaged, Unavailable
 from taskyard.store.postgres.database import SCHEMA, PostgresDatabase, check_server
 from taskyard.store.postgres.errors import trouble
+from taskyard.store.sql.migrations import Migration, bring_up_to_date, migrations_of, missing
 
 _LOCK: Final = 0x7461736B79617264
 """Of those who migrate, in the database; spells the schema's name."""
@@ -44,23 +44,10 @@ WHERE n.nspname = %s AND c.relkind IN ('r', 'p')
 ORDER BY c.relname LIMIT 1"""
 
 
-class Migration(NamedTuple):
-    """One step of the schema."""
-
-    id: str
-    """The name of its file without the suffix; ids are applied in order."""
-    script: str
-
-
 @cache
 def migrations() -> tuple[Migration, ...]:
     """All migrations of this release, in order."""
-    folder = resources.files("taskyard.store.postgres") / "migrations"
-    return tuple(
-        Migration(entry.name.removesuffix(".sql"), entry.read_text("utf-8"))
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
-        if entry.name.endswith(".sql")
-    )
+    return migrations_of("taskyard.store.postgres")
 
 
 def migrate(database: PostgresDatabase, ids: Collection[str] | None = None) -> str:
@@ -81,10 +68,7 @@ def migrate(database: PostgresDatabase, ids: Collection[str] | None = None) -> s
             check_server(connection, shown)
             connection.execute(sql.SQL("SET lock_timeout = {}").format(_WAIT))
             connection.execute("SET statement_timeout = 0")
-            while _missing(connection, shown, ids):
-                with connection.transaction():
-                    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-                    _apply_next(connection, shown, ids)
+            bring_up_to_date(_Schema(connection, shown), migrations(), ids)
             _check_rights(connection, shown)
             row = connection.execute("SELECT id FROM installation").fetchone()
     except psycopg.errors.InsufficientPrivilege as error:
@@ -120,11 +104,15 @@ def check_usable(connection: "psycopg.Connection[Any]", shown: str) -> int:
 
     Answers how many migrations it lacks; raises ``StoreDamaged``, ``Unavailable`` as that does.
     """
+    schema = _Schema(connection, shown)
     try:
-        missing = _missing(connection, shown, None)
+        lacking = missing(schema, migrations())
+        is_prepared = schema.is_prepared()
+        if not is_prepared:
+            _check_empty(connection, shown)
     except psycopg.errors.InsufficientPrivilege as error:
         raise Unavailable(f"{shown}: {_needs_rights(_said(error))}") from error
-    if _has_table(connection):
+    if is_prepared:
         _check_rights(connection, shown)
     else:
         row = connection.execute(
@@ -135,43 +123,55 @@ def check_usable(connection: "psycopg.Connection[Any]", shown: str) -> int:
         ).fetchone()
         if row is None or not row[0]:
             raise Unavailable(f"{shown}: {_needs_rights('it may not create tables')}")
-    return len(missing)
+    return len(lacking)
 
 
-def _apply_next(
-    connection: "psycopg.Connection[Any]", shown: str, ids: Collection[str] | None
-) -> None:
-    """Apply the first migration that is missing; what that is may have changed since we looked."""
-    missing = _missing(connection, shown, ids)
-    if not missing:
-        return
-    if not _has_schema(connection):
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCHEMA)))
-    if not _has_table(connection):
-        connection.execute(_CREATE)
-    # Ours, and with several statements; as a text they would be taken for one.
-    connection.execute(missing[0].script.encode())
-    connection.execute("INSERT INTO schema_migrations (id) VALUES (%s)", (missing[0].id,))
+class _Schema:
+    """Implements ``store.sql.migrations.SchemaDriver``."""
 
+    def __init__(self, connection: "psycopg.Connection[Any]", name: str) -> None:
+        self.name = name
+        self._connection = connection
 
-def _missing(
-    connection: "psycopg.Connection[Any]", shown: str, ids: Collection[str] | None
-) -> list[Migration]:
-    """What is to be applied. Refuses what is not ours to change."""
-    known = migrations()
-    wanted = [migration for migration in known if ids is None or migration.id in ids]
-    if not _has_table(connection):
-        _check_empty(connection, shown)
-        return wanted
-    applied = {row[0] for row in connection.execute("SELECT id FROM schema_migrations")}
-    if UNFINISHED in applied:
-        raise StoreDamaged(
-            f"{shown} holds an unfinished copy of a store; finish it by running the command that"
-            " began it again, or start afresh with its --force"
-        )
-    if applied - {migration.id for migration in known}:
-        raise StoreDamaged(f"{shown} was written by a newer version of Taskyard; upgrade to use it")
-    return [migration for migration in wanted if migration.id not in applied]
+    def is_prepared(self) -> bool:
+        """See the protocol."""
+        return _has_table(self._connection)
+
+    def prepare(self) -> None:
+        """See the protocol. Takes only a database that has nothing else in it."""
+        _check_empty(self._connection, self.name)
+        if not _has_schema(self._connection):
+            self._connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCHEMA)))
+        self._connection.execute(_CREATE)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """See the protocol."""
+        with self._connection.transaction():
+            self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            yield
+
+    def applied(self) -> set[str]:
+        """See the protocol. Raises ``StoreDamaged`` for a copy that was not finished."""
+        if not _has_table(self._connection):
+            return set()
+        applied = {row[0] for row in self._connection.execute("SELECT id FROM schema_migrations")}
+        if UNFINISHED in applied:
+            raise StoreDamaged(
+                f"{self.name} holds an unfinished copy of a store; finish it by running the command"
+                " that began it again, or start afresh with its --force"
+            )
+        return applied
+
+    def run(self, script: str) -> None:
+        """See the protocol."""
+        # Ours, and with several statements; as a text they would be taken for one.
+        self._connection.execute(script.encode())
+
+    def remember(self, ids: Sequence[str]) -> None:
+        """See the protocol."""
+        for one in ids:
+            self._connection.execute("INSERT INTO schema_migrations (id) VALUES (%s)", (one,))
 
 
 def _check_empty(connection: "psycopg.Connection[Any]", shown: str) -> None:

@@ -1,9 +1,7 @@
-"""Brings the schema of a store up to date.
+"""Brings the schema of a file up to date.
 
-The migrations are the numbered files of ``migrations/``. Each is applied in one transaction
-together with the row that says so, so a process that is killed leaves either all of it or nothing.
-The lock is the database's own (``BEGIN IMMEDIATE``), so there is none to leave behind, and several
-processes take turns.
+How, says ``store/sql/migrations.py``. The lock by which several processes take turns is the
+database's own (``BEGIN IMMEDIATE``).
 
 Databases of earlier releases say what was applied in the table of another library. Its rows are
 copied once, and one is left there that makes those releases refuse the file instead of changing it.
@@ -12,13 +10,12 @@ copied once, and one is left there that makes those releases refuse the file ins
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from taskyard.core.errors import StoreDamaged
+from taskyard.store.sql.migrations import Migration, bring_up_to_date, migrations_of
 from taskyard.store.sqlite.database import connect, translated
 
 _WAIT_S: Final = 60.0
@@ -37,23 +34,10 @@ _REFUSE_EARLIER: Final = (
 )
 
 
-class Migration(NamedTuple):
-    """One step of the schema."""
-
-    id: str
-    """The name of its file without the suffix; ids are applied in order."""
-    script: str
-
-
 @cache
 def migrations() -> tuple[Migration, ...]:
     """All migrations of this release, in order."""
-    folder = resources.files("taskyard.store.sqlite") / "migrations"
-    return tuple(
-        Migration(entry.name.removesuffix(".sql"), entry.read_text("utf-8"))
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
-        if entry.name.endswith(".sql")
-    )
+    return migrations_of("taskyard.store.sqlite")
 
 
 def migrate(path: Path, ids: Collection[str] | None = None) -> None:
@@ -70,11 +54,7 @@ def migrate(path: Path, ids: Collection[str] | None = None) -> None:
     """
     with translated(), closing(_opened(path)) as connection:
         connection.execute(f"PRAGMA busy_timeout = {int(_WAIT_S * 1000)}")
-        while not _is_current(connection, path, ids):
-            connection.execute("BEGIN IMMEDIATE")
-            # Closing the connection rolls back what was not committed.
-            _apply_next(connection, path, ids)
-            connection.execute("COMMIT")
+        bring_up_to_date(_Schema(connection, str(path)), migrations(), ids)
 
 
 def statements(script: str) -> Iterator[str]:
@@ -108,38 +88,6 @@ def _opened(path: Path) -> sqlite3.Connection:
         time.sleep(_PAUSE_S)
 
 
-def _is_current(connection: sqlite3.Connection, path: Path, ids: Collection[str] | None) -> bool:
-    return _has(connection, _TABLE) and not _missing(connection, path, ids)
-
-
-def _apply_next(connection: sqlite3.Connection, path: Path, ids: Collection[str] | None) -> None:
-    """Apply the first migration that is missing; what that is may have changed since we looked."""
-    missing = _missing(connection, path, ids)
-    if not _has(connection, _TABLE):
-        applied = applied_migrations(connection)
-        connection.execute(_CREATE)
-        _remember(connection, applied)
-        if _has(connection, _EARLIER_TABLE):
-            connection.execute(_REFUSE_EARLIER)
-    if missing:
-        for statement in statements(missing[0].script):
-            connection.execute(statement)
-        _remember(connection, [missing[0].id])
-
-
-def _missing(
-    connection: sqlite3.Connection, path: Path, ids: Collection[str] | None
-) -> list[Migration]:
-    applied, known = set(applied_migrations(connection)), migrations()
-    if applied - {migration.id for migration in known}:
-        raise StoreDamaged(f"{path} was written by a newer version of Taskyard; upgrade to use it")
-    return [
-        migration
-        for migration in known
-        if migration.id not in applied and (ids is None or migration.id in ids)
-    ]
-
-
 def applied_migrations(connection: sqlite3.Connection) -> list[str]:
     """The ids of the migrations that a database has had; none for a database of something else."""
     for table, column in ((_TABLE, "id"), (_EARLIER_TABLE, "migration_id")):
@@ -148,12 +96,51 @@ def applied_migrations(connection: sqlite3.Connection) -> list[str]:
     return []
 
 
-def _remember(connection: sqlite3.Connection, ids: Sequence[str]) -> None:
-    connection.executemany(f"INSERT INTO {_TABLE} (id) VALUES (?)", [(one,) for one in ids])  # noqa: S608 - a constant
-
-
 def _has(connection: sqlite3.Connection, table: str) -> bool:
     found = connection.execute(
         "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
     )
     return found.fetchone() is not None
+
+
+class _Schema:
+    """Implements ``store.sql.migrations.SchemaDriver``."""
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self.name = name
+        self._connection = connection
+
+    def is_prepared(self) -> bool:
+        """See the protocol."""
+        return _has(self._connection, _TABLE)
+
+    def prepare(self) -> None:
+        """See the protocol."""
+        applied = applied_migrations(self._connection)
+        self._connection.execute(_CREATE)
+        self.remember(applied)
+        if _has(self._connection, _EARLIER_TABLE):
+            self._connection.execute(_REFUSE_EARLIER)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """See the protocol. Closing the connection rolls back what was not committed."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        yield
+        self._connection.execute("COMMIT")
+
+    def applied(self) -> list[str]:
+        """See the protocol."""
+        return applied_migrations(self._connection)
+
+    def run(self, script: str) -> None:
+        """See the protocol."""
+        for statement in statements(script):
+            self._connection.execute(statement)
+
+    def remember(self, ids: Sequence[str]) -> None:
+        """See the protocol."""
+        self._connection.executemany(
+            f"INSERT INTO {_TABLE} (id) VALUES (?)",  # noqa: S608 - a constant
+            [(one,) for one in ids],
+        )
