@@ -27,7 +27,7 @@ from taskyard.store.postgres.database import PostgresDatabase
 from taskyard.store.postgres.migrate import migrate
 from taskyard.store.sqlite import migrate as sqlite_migrate
 from taskyard.store.sqlite.database import connect
-from taskyard.store.transfer import engine, postgres_connection, sqlite
+from taskyard.store.transfer import engine, postgres_connection, sqlite_database
 from taskyard.store.transfer.address import Location, parse_address
 from taskyard.store.transfer.checking import check_store
 from taskyard.store.transfer.engine import Step
@@ -477,7 +477,7 @@ def test_backups_of_other_versions(tmp_path: Path, url: str) -> None:
     before = [migration for migration in sqlite_migrate.migrations() if migration.id < "0015"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sqlite_migrate, "migrations", lambda: tuple(before))
-        patch.setattr(sqlite, "migrations", lambda: tuple(before))
+        patch.setattr(sqlite_database, "migrations", lambda: tuple(before))
         (tmp_path / "a").mkdir()
         sqlite_migrate.migrate(tmp_path / "a" / "taskyard.sqlite3")
         with closing(connect(tmp_path / "a" / "taskyard.sqlite3")) as connection:
