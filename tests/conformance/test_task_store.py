@@ -201,9 +201,9 @@ async def test_filters_combine(store: Any) -> None:
     assert page.next_seq is None
 
 
-@pytest.mark.parametrize("text", ["%", "_", "'", "\\", "*", "[", '" OR 1=1 --'])
+@pytest.mark.parametrize("text", ["%", "_", "'", "\\", "*", "[", "\0", '" OR 1=1 --'])
 async def test_search_text_is_taken_literally(store: Any, text: str) -> None:
-    """No character is a pattern."""
+    """No character is a pattern, and none is lost."""
     await store.tasks.submit([new_task(name="abc"), new_task(name=f"a{text}c")], None)
     page = await store.tasks.list_tasks(TaskQuery(workspace=WS, text=f"a{text}c"))
     assert [task.spec.name for task in page.tasks] == [f"a{text}c"]

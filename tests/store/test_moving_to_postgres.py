@@ -240,10 +240,20 @@ def test_a_full_database_is_replaced_only_by_force(tmp_path: Path, url: str) -> 
 def test_text_that_postgresql_cannot_hold(tmp_path: Path, url: str) -> None:
     """Is named; nothing of it is a store."""
     made = many_rows(3)
-    made["tasks"][1]["name"] = "zero \0 inside"
+    made["tasks"][1]["message"] = "zero \0 inside"
     fill(tmp_path / "a", made)
-    with pytest.raises(NotAStore, match=r"zero character in name of the row \(1,\) of tasks"):
+    with pytest.raises(NotAStore, match=r"zero character in message of the row \(1,\) of tasks"):
         copy_store(located(tmp_path / "a"), at(url), unwatched)
+
+
+def test_names_are_copied_as_columns_have_them(tmp_path: Path, url: str) -> None:
+    """Earlier releases wrote them with what PostgreSQL cannot hold; specifications keep it."""
+    made = many_rows(3)
+    made["tasks"][1] |= {"name": "a\0b", "spec": '{"name":"a\\u0000b"}'}
+    fill(tmp_path / "a", made)
+    copy_store(located(tmp_path / "a"), at(url), unwatched, key_elsewhere=True)
+    found = run(url, "SELECT name, spec FROM tasks WHERE seq = 1")
+    assert found == [("a\ufffdb", '{"name":"a\\u0000b"}')]
 
 
 def test_a_database_that_goes_away_in_the_middle(

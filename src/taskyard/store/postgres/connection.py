@@ -64,7 +64,6 @@ class PostgresConnection:
     rows_at_once: Final = 4096
     keeps_changes: Final = True
     is_shared: Final = True
-    holds_nul: Final = False
 
     def __init__(
         self,

@@ -47,10 +47,6 @@ class Connection(Protocol):
         """What the driver raises."""
 
     @property
-    def holds_nul(self) -> bool:
-        """Whether a text may have the character NUL in it."""
-
-    @property
     def is_shared(self) -> bool:
         """Whether others may write to the database at the same time."""
 

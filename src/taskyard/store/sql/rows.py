@@ -239,7 +239,7 @@ def new_task_row(seq: int, task: NewTask, attempt_id: AttemptId | None = None) -
         task.id,
         task.workspace,
         spec.group,
-        spec.name,
+        None if spec.name is None else column_text(spec.name),
         task.state.value if attempt_id is None else TaskState.RUNNING.value,
         spec.priority,
         resources.cpu_millis,
@@ -260,29 +260,27 @@ def new_task_row(seq: int, task: NewTask, attempt_id: AttemptId | None = None) -
     )
 
 
-_NAME: Final = 4
-"""Where ``insert_task`` has the task's name."""
-
-
-def storable_row(
-    seq: int, task: NewTask, attempt_id: AttemptId | None = None, *, holds_nul: bool = True
-) -> tuple[Any, ...]:
+def storable_row(seq: int, task: NewTask, attempt_id: AttemptId | None = None) -> tuple[Any, ...]:
     """The values of ``insert_task``, as :func:`new_task_row`.
-
-    Where columns cannot hold a NUL, one in the task's name is replaced; its specification, which is
-    JSON, keeps it.
 
     Raises ``InvalidInput`` or ``UnicodeEncodeError`` for what no column can hold.
     """
     row = new_task_row(seq, task, attempt_id)
-    if not holds_nul:
-        row = (*row[:_NAME], storable_text(row[_NAME]), *row[_NAME + 1 :])
     for value in row:
         if type(value) is int and not -(2**63) <= value < 2**63:
             raise InvalidInput("", "contains a number beyond 64 bits")
-        if not holds_nul and type(value) is str and "\0" in value:
+        if type(value) is str and "\0" in value:
             raise InvalidInput("", "contains a NUL character")
     return row
+
+
+def column_text(text: str) -> str:
+    """A text of a specification as the column has it that repeats it.
+
+    Columns serve to look for tasks. PostgreSQL's cannot hold a NUL, so it is replaced, in every
+    database alike; the specification, which is JSON, keeps it.
+    """
+    return text.replace("\0", "\ufffd")
 
 
 def storable_text(text: str | None) -> str | None:

@@ -115,7 +115,7 @@ class Submits:
                 attempt = assigned(placement, task, task.created_at)
             seq = next(self._seqs)
             attempt_id = None if attempt is None else attempt.id
-            row = storable_row(seq, task, attempt_id, holds_nul=self._connection.holds_nul)
+            row = storable_row(seq, task, attempt_id)
             mine = len(self._outcomes), len(results)
             rows.append(Fresh(seq, task, row, submit.actor, attempt, *mine))
             stored = Submitted(task.id, task.state, seq, created=True, attempt=attempt)

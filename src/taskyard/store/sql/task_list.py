@@ -9,6 +9,8 @@ to go on.
 import string
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from taskyard.core.access.redaction import redact_text
 from taskyard.core.access.secret_text import Allowance
 from taskyard.core.ids import TaskId
@@ -16,7 +18,7 @@ from taskyard.core.instants import SECOND
 from taskyard.core.states import TaskState
 from taskyard.ports.store import TaskPage, TaskQuery
 from taskyard.store.sql.connection import Connection, Row
-from taskyard.store.sql.rows import shown_task
+from taskyard.store.sql.rows import column_text, shown_task
 
 LOOK_AT: Final = 1_250
 """Candidates one page may look at."""
@@ -40,6 +42,8 @@ def words_of(text: str) -> str:
 
 def list_tasks(connection: Connection, query: TaskQuery) -> TaskPage:
     """Read one page of tasks."""
+    if query.text is not None:
+        query = replace(query, text=column_text(query.text))
     tests, more = _tests(connection, query)
     columns = "seq"
     if query.text is not None:

@@ -30,7 +30,6 @@ class SqliteConnection:
     rows_at_once: Final = CHUNK
     keeps_changes: Final = False
     is_shared: Final = False
-    holds_nul: Final = True
 
     def __init__(self, raw: sqlite3.Connection, *, reads: bool = False) -> None:
         """Take over an open connection; ``reads`` if it cannot write."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from taskyard.core.errors import StorageFull, StoreDamaged, Unavailable
+from taskyard.store.sql.rows import column_text
 from taskyard.store.sqlite.database import FILE_NAME, connect
 from taskyard.store.sqlite.lock import DirectoryLock
 from taskyard.store.sqlite.migrate import applied_migrations, migrations
@@ -118,7 +119,18 @@ def rows_of(
         sql += f" WHERE ({key}) > ({', '.join('?' * len(after))})"
         values = after
     with translated(name):
-        yield from connection.execute(f"{sql} ORDER BY {key}", values)
+        found = connection.execute(f"{sql} ORDER BY {key}", values)
+        if table.name != "tasks":
+            yield from found
+            return
+        # Earlier releases wrote names as they were.
+        place = table.names.index("name")
+        for row in found:
+            text = row[place]
+            if text is None or "\0" not in text:
+                yield row
+            else:
+                yield (*row[:place], column_text(text), *row[place + 1 :])
 
 
 def sequences_of(connection: sqlite3.Connection) -> dict[str, int]:
