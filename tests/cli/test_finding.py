@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -181,10 +180,8 @@ def test_client_commands_load_neither_server_nor_store(inside: Inside) -> None:
         "print(sorted(bad & set(sys.modules)))"
     )
     assert inside("ls")[0] == 0
-    began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert done.stdout.splitlines()[-1] == b"[]"
-    assert time.perf_counter() - began < 5
 
 
 def test_administration_without_a_server(program: Program, tmp_path: Path) -> None:
