@@ -4,15 +4,16 @@ from functools import partial
 from typing import Any
 
 import pytest
-from dispatching import W1, end, placement
+from dispatching import TOKEN, W1, end, placement
 from invariants import check_invariants
 from msgspec.structs import replace
 from racing import Clients
 
 from fakes.specs import NOW, WS, new_task
-from taskyard.core.attempts import StreamSize
+from taskyard.core.attempts import Ended, StreamSize
 from taskyard.core.ids import AttemptId, IncarnationId, PlaneId, WorkerId
 from taskyard.core.instants import after
+from taskyard.core.states import AttemptState
 
 pytestmark = pytest.mark.anyio
 W2 = replace(
@@ -103,3 +104,27 @@ async def test_the_plane_of_an_attempt_is_known_while_it_runs(clients: Clients) 
     await end(store, name="b", stderr=StreamSize(1, 0), order_bytes=16)
     assert await store.dispatch.plane_of(AttemptId("b")) == "plane-a"
     assert await store.dispatch.plane_of(AttemptId("c")) is None
+
+
+async def test_a_worker_renews_its_own_lease_only(clients: Clients) -> None:
+    """Also one that names the life of another worker."""
+    store = clients.first
+    await store.dispatch.join(W1, 30.0)
+    await store.dispatch.join(W2, 30.0)
+    assert await store.dispatch.renew([(W1.id, W2.incarnation)], NOW, 60.0) == frozenset()
+    assert await left(store) == pytest.approx({W1.id: 30, W2.id: 30}, abs=2)
+
+
+async def test_a_worker_reports_its_own_attempts_only(clients: Clients) -> None:
+    """Though it knew the lease of another one's: nothing happens, and nothing is written down."""
+    store = clients.first
+    await store.dispatch.join(W2)
+    new = new_task()
+    await store.tasks.submit_placed(new, None, placement(new.id, 0))
+    report = Ended(AttemptId("a"), TOKEN, after(NOW, 2), AttemptState.SUCCEEDED)
+    changes, refused = await store.dispatch.apply([report], NOW, [0.5], W2.id)
+    assert (changes, refused) == ([], [TOKEN])
+    events = await store.tasks.events(WS, new.id, 0, 100)
+    assert "refused" not in [one.kind for one in events]
+    changes, refused = await store.dispatch.apply([report], NOW, [0.5], W1.id)
+    assert ([one.kind for one in changes], refused) == (["succeeded"], [])

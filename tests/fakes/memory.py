@@ -309,11 +309,15 @@ class MemoryDispatch:
         return self._model.place(placements, now)
 
     async def apply(
-        self, reports: Sequence[Report], now: Instant, chances: Sequence[float]
+        self,
+        reports: Sequence[Report],
+        now: Instant,
+        chances: Sequence[float],
+        worker_id: WorkerId | None = None,
     ) -> tuple[list[Change], list[LeaseToken]]:
         """See the port."""
         await checkpoint()
-        return self._model.apply(reports, now, chances)
+        return self._model.apply(reports, now, chances, worker_id)
 
     async def next_due(self) -> Instant | None:
         """See the port."""

@@ -238,12 +238,19 @@ class ModelStore(ModelState):
         return placed, changes
 
     def apply(
-        self, reports: Sequence[Report], now: Instant, chances: Sequence[float]
+        self,
+        reports: Sequence[Report],
+        now: Instant,
+        chances: Sequence[float],
+        worker_id: WorkerId | None = None,
     ) -> tuple[list[Change], list[LeaseToken]]:
         """Changes, and leases that do not hold."""
         changes, refused = [], []
         for report, chance in zip(reports, chances, strict=True):
             attempt = self.held.get(report.attempt_id)
+            if worker_id is not None and (attempt is None or attempt.worker_id != worker_id):
+                refused.append(report.lease_token)
+                continue
             if (
                 isinstance(report, Ended)
                 and report.started_at is not None

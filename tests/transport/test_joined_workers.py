@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -285,7 +286,7 @@ async def test_restarted_server_is_found_again(server: NatsServer) -> None:
                     await world.up.report([_ended("lost")])
             assert not await _assign(world, _assignment("lost"))
             server.start()
-            await eventually_async(lambda n=number: _assign(world, _assignment(f"a{n}")))
+            await eventually_async(partial(_assign, world, _assignment(f"a{number}")))
             await eventually_async(lambda: _beats(world.up))
         assert "lost" not in [one.attempt_id for one in world.hand.assigned]
 
@@ -352,13 +353,13 @@ async def test_silent_worker_keeps_nobody_waiting(
     monkeypatch.setattr(orders, "SILENT_S", 0.5)
     async with _world(server) as world:
         # Its process stands still: the message is taken, and nobody answers.
-        world.up._present = _never  # type: ignore[method-assign]
+        monkeypatch.setattr(world.up, "_present", _never)
         began = anyio.current_time()
         assert not await _assign(world, _assignment("a"))
         for _ in range(20):
             assert not await _assign(world, _assignment("a"))
         assert anyio.current_time() - began < 0.5
-        del world.up._present
+        monkeypatch.delattr(world.up, "_present")
         await eventually_async(lambda: _assign(world, _assignment("a")))
 
 
@@ -404,7 +405,7 @@ class Wire:
 async def _lone_link() -> AsyncIterator[tuple[WorkerLink, Wire, Time]]:
     messages, now_s = Wire(), Time()
     async with anyio.create_task_group() as tasks:
-        up = WorkerLink(messages, VirtualClock(), tasks, now_s)  # type: ignore[arg-type]
+        up = WorkerLink(messages, VirtualClock(), tasks, now_s)
         await up.connect(W1, Hand())
         await up.joined(HELLO)
         yield up, messages, now_s
@@ -577,7 +578,7 @@ async def test_refusal_of_all_servers_is_noted(server: NatsServer) -> None:
         assert messages.refused_at is None
         server.stop()
         await eventually_async(lambda: messages.refused_at is not None)
-        assert abs(links.since_boot() - (messages.refused_at or 0)) < SOON_S
+        assert abs(links.since_boot() - (messages.refused_at or 0)) < SOON_S  # type: ignore[redundant-expr]
 
 
 def test_started_and_ended_are_told_apart() -> None:

@@ -34,6 +34,9 @@ LEASE_S: Final = 10.0
 """How long a worker may be silent before its attempts can be given to another one."""
 ONLY_PLANE: Final = PlaneId("")
 """Stands for the control plane of an installation that has one."""
+JOINED: Final = PlaneId("@joined")
+"""Stands for the control plane of workers on other machines, which live beside none: each is
+reached by its own name."""
 Holder = tuple[WorkerId, IncarnationId]
 """One life of a worker."""
 ParkedKind = Literal["task", "job", "schedule", "trigger", "delivery", "attempt"]
@@ -154,9 +157,16 @@ class DispatchStore(Protocol):
         ...
 
     async def apply(
-        self, reports: Sequence[Report], now: Instant, chances: Sequence[float]
+        self,
+        reports: Sequence[Report],
+        now: Instant,
+        chances: Sequence[float],
+        worker_id: WorkerId | None = None,
     ) -> tuple[list[Change], list[LeaseToken]]:
         """Apply what workers report, each if its lease still holds.
+
+        With ``worker_id``, leases of other workers do not, whoever knows them: such a report is
+        refused and not kept.
 
         ``chances``, one per report, place back-offs inside their jitter. A report that changes
         nothing because it was applied before is no error. Answers with the changes and with the

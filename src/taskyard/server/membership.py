@@ -24,8 +24,8 @@ from taskyard.server.addresses import url_of
 from taskyard.server.settings import Settings
 from taskyard.server.storage import Storage
 from taskyard.services.leadership import ElectedLeader
-from taskyard.services.scheduling.fleet_watch import PlaneOfWorkers
 from taskyard.services.scheduling.plane_workers import PlaneWorkers
+from taskyard.services.scheduling.worker_places import WorkerPlaces
 from taskyard.transport.local.messages import local_message_hub
 from taskyard.transport.planes import PlaneTransport
 from taskyard.transport.planes.output import PlaneOutput
@@ -40,7 +40,7 @@ class Membership:
     messages: Messages
     beside: PlaneWorkers
     """The workers beside this plane."""
-    planes: PlaneOfWorkers
+    planes: WorkerPlaces
     """Beside which plane every worker lives."""
     tasks: TaskGroup
     """Where what others ask for is done."""
@@ -97,7 +97,7 @@ async def membership(
     name = socket.gethostname()
     plane = Plane(plane_id, name, url_of(settings.host, settings.port), __version__)
     leadership = ElectedLeader(storage.store.leadership, plane, clock, time.monotonic)
-    beside, planes = PlaneWorkers(time.monotonic), PlaneOfWorkers()
+    beside, planes = PlaneWorkers(time.monotonic), WorkerPlaces()
     async with local_message_hub() as hub, anyio.create_task_group() as tasks:
         own = messages or hub.plane(plane_id)
         yield Membership(plane_id, leadership, own, beside, planes, tasks)

@@ -14,13 +14,14 @@ from taskyard.core.tasks import Task
 from taskyard.ports.leadership import Plane as RegisteredPlane
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.assignment_sender import AssignmentSender
-from taskyard.services.scheduling.fleet_watch import FleetWatch, PlaneOfWorkers
+from taskyard.services.scheduling.fleet_watch import FleetWatch
 from taskyard.services.scheduling.leases import Leases
 from taskyard.services.scheduling.lent_room import LentRoom
 from taskyard.services.scheduling.plane_placing import PlanePlacing
 from taskyard.services.scheduling.plane_workers import PlaneWorkers
 from taskyard.services.scheduling.remote_scheduler import LeaderEnd, RemoteScheduler
 from taskyard.services.scheduling.worker_gateway import WorkerGateway
+from taskyard.services.scheduling.worker_places import WorkerPlaces
 from taskyard.services.tasks.enqueue import Enqueue
 from taskyard.transport.local.messages import LocalMessageHub, local_message_hub
 
@@ -65,7 +66,7 @@ class Plane(World):
         )
         self.dispatch._term = lambda: self.term
         self.messages = planes.hub.plane(self.name)
-        self.of_workers = PlaneOfWorkers()
+        self.of_workers = WorkerPlaces()
         self.elsewhere = RemoteScheduler(
             self.messages,
             store.dispatch,

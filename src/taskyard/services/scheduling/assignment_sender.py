@@ -1,6 +1,7 @@
 """Hands placed attempts to their workers, with everything that they need."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import structlog
 
@@ -16,6 +17,7 @@ from taskyard.ports.transport import Transport
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.assignments import Assignments, NothingToRun
 from taskyard.services.scheduling.cluster_state import ClusterState
+from taskyard.services.scheduling.fan_out import all_at_once
 from taskyard.services.scheduling.kill import KillOrders
 
 UNREACHED = 10_000
@@ -101,22 +103,32 @@ class AssignmentSender:
             if assignment is None:
                 continue
             by_worker.setdefault(one.attempt.worker_id, []).append(assignment)
-        for worker_id, assignments in by_worker.items():
-            try:
-                worker = await self._transport.to_worker(worker_id)
-                await worker.assign(assignments)
-            except WorkerUnreachable:
-                # It joins again and is told then, or is lost and its attempts are fenced.
-                log.warning("worker_unreachable", worker_id=worker_id, attempts=len(assignments))
-                ids = [assignment.attempt_id for assignment in assignments]
-                self._unreached |= {one: by_id[one] for one in ids}
-                while len(self._unreached) > UNREACHED:
-                    del self._unreached[next(iter(self._unreached))]
-                continue
-            # A kill may have been ordered between the commit and the assignment.
-            await self._kill.send([assignment.attempt_id for assignment in assignments])
+        if by_worker:
+            await all_at_once(
+                [partial(self._hand, name, assigned, by_id) for name, assigned in by_worker.items()]
+            )
         if trouble is not None:
             raise trouble
+
+    async def _hand(
+        self,
+        worker_id: WorkerId,
+        assignments: list[Assignment],
+        by_id: Mapping[AttemptId, PlacedAttempt],
+    ) -> None:
+        try:
+            worker = await self._transport.to_worker(worker_id)
+            await worker.assign(assignments)
+        except WorkerUnreachable:
+            # It joins again and is told then, or is lost and its attempts are fenced.
+            log.warning("worker_unreachable", worker_id=worker_id, attempts=len(assignments))
+            ids = [assignment.attempt_id for assignment in assignments]
+            self._unreached |= {one: by_id[one] for one in ids}
+            while len(self._unreached) > UNREACHED:
+                del self._unreached[next(iter(self._unreached))]
+            return
+        # A kill may have been ordered between the commit and the assignment.
+        await self._kill.send([assignment.attempt_id for assignment in assignments])
 
     async def end(
         self, attempt_id: AttemptId, token: LeaseToken, reason: Reason, message: str

@@ -44,6 +44,7 @@ class ClusterState:
         self._present: dict[WorkerId, _Present] = {}
         self._held: dict[AttemptId, Reservation] = {}
         self._draining: set[WorkerId] = set()
+        self._quiet: set[WorkerId] = set()
 
     def clear(self) -> None:
         """Forget every worker and everything held."""
@@ -51,11 +52,13 @@ class ClusterState:
         self._present.clear()
         self._held.clear()
         self._draining.clear()
+        self._quiet.clear()
 
     def join(self, record: WorkerRecord) -> None:
         """A worker is here; what attempts hold on it already is counted."""
         draining = record.id in self._draining
         record = replace(record, draining=draining, state="draining" if draining else "ready")
+        self._quiet.discard(record.id)
         self.fleet.remove(record.id)
         self.fleet.put(room_of(record))
         for held in self._held.values():
@@ -66,6 +69,7 @@ class ClusterState:
     def leave(self, worker_id: WorkerId) -> None:
         """A worker is gone; unknown ones are ignored."""
         self._present.pop(worker_id, None)
+        self._quiet.discard(worker_id)
         self.fleet.remove(worker_id)
 
     def beat(self, worker_id: WorkerId, incarnation: IncarnationId, now: Instant) -> bool:
@@ -97,7 +101,22 @@ class ClusterState:
         if present is not None:
             state = "draining" if draining else "ready"
             present.record = replace(present.record, draining=draining, state=state)
-            self.fleet.put(replace(self.fleet.rooms[worker_id], accepting=not draining))
+            self._accept(worker_id)
+
+    def hush(self, worker_id: WorkerId, *, quiet: bool) -> bool:
+        """Have a worker that is here get nothing new while it is silent; whether that changed."""
+        if quiet == (worker_id in self._quiet) or worker_id not in self._present:
+            return False
+        if quiet:
+            self._quiet.add(worker_id)
+        else:
+            self._quiet.discard(worker_id)
+        self._accept(worker_id)
+        return True
+
+    def _accept(self, worker_id: WorkerId) -> None:
+        accepting = worker_id not in self._draining and worker_id not in self._quiet
+        self.fleet.put(replace(self.fleet.rooms[worker_id], accepting=accepting))
 
     def silent(self, seconds: float) -> list[WorkerRecord]:
         """Workers that gave no sign of life for longer than this."""

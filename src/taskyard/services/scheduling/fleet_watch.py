@@ -14,10 +14,11 @@ import structlog
 from msgspec.structs import replace
 
 from taskyard.core.errors import NotFound, Overloaded, Unavailable
-from taskyard.core.ids import PlaneId, WorkerId
+from taskyard.core.ids import WorkerId
 from taskyard.core.states import AttemptState
 from taskyard.ports.clock import Clock
 from taskyard.ports.dispatching import (
+    JOINED,
     LEASE_S,
     DispatchStore,
     PlacedAttempt,
@@ -28,6 +29,7 @@ from taskyard.ports.store import TaskStore
 from taskyard.services.leadership import TermSource
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.dispatch import Dispatch
+from taskyard.services.scheduling.hearing import Hearing, hears_nobody
 from taskyard.services.scheduling.kill import KillOrders
 
 TICK_S: Final = 0.5
@@ -38,6 +40,8 @@ QUIET_S: Final = 2.5
 second; a dead leader is followed by another one no sooner than 2.7 s later."""
 GRACE_S: Final = 3.0
 """For how long nobody is judged after the store was late, and after this plane began to lead."""
+RENEW_S: Final = 1.0
+"""How often leases are renewed for workers that nobody can hear."""
 RECONCILE_S: Final = 10.0
 
 log = structlog.get_logger(__name__)
@@ -57,8 +61,15 @@ class FleetWatch:
         monotonic: Callable[[], float],
         term: TermSource,
         on_leases: Callable[[list[WorkerLease]], None] = lambda _leases: None,
+        hearing: Hearing | None = None,
     ) -> None:
-        """Prepare; ``on_leases`` is told of all leases before anything is placed by them."""
+        """Prepare.
+
+        ``on_leases`` is told of all leases before anything is placed by them; ``hearing`` tells
+        whether workers on other machines can be heard.
+        """
+        self._hearing = hearing or hears_nobody()
+        self._spared_at = 0.0
         self._on_leases = on_leases
         self._store = store
         self._tasks = tasks
@@ -150,10 +161,27 @@ class FleetWatch:
             self._spare()
         self._compare(leases)
         self._dispatch.retry_unreached()
+        hears = self._hearing.look()
+        if not hears and not self._hearing.is_connected:
+            await self._renew_joined(leases)
         if self._monotonic() >= self._judges_from:
             for one in leases.values():
-                if one.left_s <= 0 and one.record.state != "lost":
+                is_judged = hears or one.record.plane_id != JOINED
+                if one.left_s <= 0 and one.record.state != "lost" and is_judged:
                     await self._lose(one.record)
+
+    async def _renew_joined(self, leases: Mapping[WorkerId, WorkerLease]) -> None:
+        """Have the leases of workers on other machines go on while nobody can renew them."""
+        if self._monotonic() - self._spared_at < RENEW_S:
+            return
+        self._spared_at = self._monotonic()
+        holders = [
+            (one.record.id, one.record.incarnation)
+            for one in leases.values()
+            if one.record.plane_id == JOINED and one.record.state != "lost"
+        ]
+        if holders:
+            await self._store.renew(holders, self._clock.now(), LEASE_S)
 
     async def _leases(self) -> dict[WorkerId, WorkerLease]:
         leases = await self._store.leases()
@@ -165,10 +193,13 @@ class FleetWatch:
 
     def _compare(self, leases: Mapping[WorkerId, WorkerLease]) -> None:
         """Bring what the scheduler knows up to date."""
+        reaches = self._hearing.is_connected
         heard = {
             worker_id: one.record
             for worker_id, one in leases.items()
-            if one.left_s > LEASE_S - QUIET_S and one.record.state != "lost"
+            if one.left_s > LEASE_S - QUIET_S
+            and one.record.state != "lost"
+            and (reaches or one.record.plane_id != JOINED)
         }
         for worker_id in self._known.keys() - heard.keys():
             self._leave(worker_id)
@@ -212,18 +243,3 @@ class FleetWatch:
 def _described(record: WorkerRecord) -> WorkerRecord:
     """What the scheduler has to know of a worker."""
     return replace(record, beat_at=record.joined_at, state="", draining=False)
-
-
-class PlaneOfWorkers:
-    """Beside which control plane each worker lives, as of a moment ago."""
-
-    def __init__(self) -> None:
-        self._planes: dict[WorkerId, PlaneId] = {}
-
-    def learn(self, leases: list[WorkerLease]) -> None:
-        """What the store says now."""
-        self._planes = {one.record.id: one.record.plane_id for one in leases}
-
-    def plane_of(self, worker_id: WorkerId) -> PlaneId | None:
-        """None if nobody knows."""
-        return self._planes.get(worker_id)

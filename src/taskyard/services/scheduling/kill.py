@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 
 from taskyard.core.attempts import Attempt
 from taskyard.core.changes import Change
@@ -14,6 +15,7 @@ from taskyard.ports.runtime import KillOrder
 from taskyard.ports.store import CancelOutcome
 from taskyard.ports.transport import Transport
 from taskyard.services.notifications.bus import Bus
+from taskyard.services.scheduling.fan_out import all_at_once
 
 SENT_AT_ONCE = 500
 REPEAT_S = 0.5
@@ -65,13 +67,16 @@ class KillOrders:
         for attempt_id in attempt_ids:
             if (pending := self._pending.get(attempt_id)) is not None:
                 by_worker.setdefault(pending[0], []).append(pending[1])
-        for worker_id, orders in by_worker.items():
-            try:
-                worker = await self._transport.to_worker(worker_id)
-                await worker.kill(orders)
-            except WorkerUnreachable:
-                # It joins again and gets the order then, or is lost and its attempts are fenced.
-                continue
+        if by_worker:
+            await all_at_once([partial(self._tell, *one) for one in by_worker.items()])
+
+    async def _tell(self, worker_id: WorkerId, orders: list[KillOrder]) -> None:
+        try:
+            worker = await self._transport.to_worker(worker_id)
+            await worker.kill(orders)
+        except WorkerUnreachable:
+            # It joins again and gets the order then, or is lost and its attempts are fenced.
+            return
 
     async def repeat(self) -> None:
         """Send again what has not led to an end yet."""

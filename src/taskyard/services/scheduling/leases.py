@@ -17,7 +17,7 @@ import structlog
 from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.core.ids import IncarnationId, WorkerId
 from taskyard.ports.clock import Clock
-from taskyard.ports.dispatching import LEASE_S, DispatchStore, WorkerRecord
+from taskyard.ports.dispatching import JOINED, LEASE_S, DispatchStore, WorkerRecord
 from taskyard.services.scheduling.cluster_state import ClusterState
 from taskyard.services.scheduling.plane_workers import PlaneWorkers
 
@@ -115,7 +115,9 @@ class Leases:
 
     def _here(self) -> list[WorkerRecord]:
         if self._beside is None:
-            return [record for record, _ in self._cluster.workers()]
+            # Workers on other machines have theirs renewed by their heartbeats.
+            here = self._cluster.workers()
+            return [record for record, _ in here if record.plane_id != JOINED]
         return [one for one in self._beside.heard(SILENCE_S) if self.lapsed(one.id) is None]
 
     def _is_due(self, record: WorkerRecord) -> bool:

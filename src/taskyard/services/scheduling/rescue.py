@@ -11,16 +11,20 @@ import structlog
 from taskyard.core.errors import Overloaded, Unavailable
 from taskyard.core.ids import WorkerId
 from taskyard.ports.clock import Clock
-from taskyard.ports.dispatching import DispatchStore, WorkerRecord
+from taskyard.ports.dispatching import JOINED, LEASE_S, DispatchStore, WorkerRecord
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.cluster_state import ClusterState
 from taskyard.services.scheduling.dispatch import Dispatch
+from taskyard.services.scheduling.hearing import Hearing, hears_nobody
 from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.scheduling.leases import Leases
 
 TICK_S = 0.5
 SILENCE_S = 2.0
 """A worker beats every second; on one machine two lost beats are no accident."""
+QUIET_S = 2.5
+"""A worker on another machine that was silent for longer gets nothing new; it is given up when its
+lease is over."""
 RETURN_S = 15.0
 """How long a worker that was here before a restart of the engine may take to join again."""
 RECONCILE_S = 10.0
@@ -42,7 +46,10 @@ class Rescue:
         bus: Bus,
         clock: Clock,
         monotonic: Callable[[], float],
+        hearing: Hearing | None = None,
     ) -> None:
+        """Prepare; ``hearing`` tells whether workers on other machines can be heard."""
+        self._hearing = hearing or hears_nobody()
         self._store = store
         self._dispatch = dispatch
         self._kill = kill
@@ -83,6 +90,7 @@ class Rescue:
                 log.warning("rescue_paused", reason=str(error))
 
     async def _look(self) -> None:
+        self._hush()
         for record in await self._silent():
             self._dispatch.left(record.id)
             self._losing[record.id] = record
@@ -90,8 +98,10 @@ class Rescue:
         self._awaited = {name: one for name, one in self._awaited.items() if name not in here}
         self._losing = {name: one for name, one in self._losing.items() if name not in here}
         if self._awaited and self._monotonic() - self._began > RETURN_S:
-            self._losing |= self._awaited
-            self._awaited = {}
+            hears = self._hearing.look()
+            gone = {n: one for n, one in self._awaited.items() if hears or one.plane_id != JOINED}
+            self._losing |= gone
+            self._awaited = {n: one for n, one in self._awaited.items() if n not in gone}
         for record in tuple(self._losing.values()):
             try:
                 await self._lose(record)
@@ -101,6 +111,7 @@ class Rescue:
                 # A defect must not keep the others' attempts from being given to somebody else.
                 log.exception("worker_not_given_up", worker_id=record.id)
         await self._kill.repeat()
+        self._dispatch.retry_unreached()
         if self._monotonic() - self._reconciled > RECONCILE_S:
             await self._dispatch.reconcile()
             self._reconciled = self._monotonic()
@@ -116,7 +127,21 @@ class Rescue:
         return self._suspects()
 
     def _suspects(self) -> list[WorkerRecord]:
-        return [one for one in self._cluster.silent(SILENCE_S) if not self.is_inside(one.id)]
+        near = [one for one in self._cluster.silent(SILENCE_S) if one.plane_id != JOINED]
+        far = self._cluster.silent(LEASE_S) if self._hearing.look() else []
+        return [one for one in near if not self.is_inside(one.id)] + [
+            one for one in far if one.plane_id == JOINED
+        ]
+
+    def _hush(self) -> None:
+        """Have nothing new placed on workers of other machines that cannot be heard."""
+        away = not self._hearing.is_connected
+        quiet = {one.id for one in self._cluster.silent(QUIET_S)}
+        for record, _ in self._cluster.workers():
+            if record.plane_id == JOINED and self._cluster.hush(
+                record.id, quiet=away or record.id in quiet
+            ):
+                self._dispatch.wake()
 
     async def _lose(self, record: WorkerRecord) -> None:
         changes = await self._store.lose(record.id, record.incarnation, self._clock.now())

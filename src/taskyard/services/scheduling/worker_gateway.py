@@ -1,8 +1,7 @@
 """What workers may call: joining, heartbeats, and reports about attempts."""
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.errors import NotFound, StaleLease, Unavailable
@@ -13,32 +12,13 @@ from taskyard.ports.runtime import Assignment
 from taskyard.ports.store import TaskStore
 from taskyard.ports.transport import Heartbeat, Hello
 from taskyard.services.notifications.bus import Bus
+from taskyard.services.scheduling.arrivals import Arrivals, NoArrivals
 from taskyard.services.scheduling.assignments import Assignments
 from taskyard.services.scheduling.cluster_state import ClusterState
 from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.scheduling.leases import Leases
 from taskyard.services.scheduling.plane_workers import PlaneWorkers
-
-
-class Arrivals(Protocol):
-    """Who wants to see reports between their commit and their announcement."""
-
-    def arrived(self, reports: Sequence[Report]) -> None:
-        """These are stored."""
-        ...
-
-    def announced(self) -> None:
-        """They were announced."""
-        ...
-
-
-class _Nobody:
-    def arrived(self, reports: Sequence[Report]) -> None:
-        """Not interested."""
-
-    def announced(self) -> None:
-        """Not interested."""
 
 
 class WorkerGateway:
@@ -65,7 +45,7 @@ class WorkerGateway:
         self._beside = beside
         self._plane_id = plane_id
         self._monotonic = monotonic
-        self._calls = calls or _Nobody()
+        self._calls = calls or NoArrivals()
         self._store = store
         self._tasks = tasks
         self._assignments = assignments

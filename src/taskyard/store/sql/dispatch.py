@@ -174,12 +174,17 @@ class SqlDispatch(Repository):
 
     @writes
     async def apply(
-        self, reports: Sequence[Report], now: Instant, chances: Sequence[float]
+        self,
+        reports: Sequence[Report],
+        now: Instant,
+        chances: Sequence[float],
+        worker_id: WorkerId | None = None,
     ) -> tuple[list[Change], list[LeaseToken]]:
         """See the port."""
 
         def write(connection: Connection) -> tuple[list[Change], list[LeaseToken]]:
-            return apply_reports(connection, self._session.counts, reports, now, chances)
+            counts = self._session.counts
+            return apply_reports(connection, counts, reports, now, chances, worker_id)
 
         return await self._session.write_urgently(write)
 
@@ -247,12 +252,17 @@ class SqlDispatch(Repository):
         self, holders: Sequence[Holder], now: Instant, lease_s: float = LEASE_S
     ) -> frozenset[WorkerId]:
         """See the port."""
-        lives = sorted(incarnation for _, incarnation in holders)
-        parameters = {"incarnations": text(lives), "now": now, "lease": round(lease_s * SECOND)}
+        parameters = {
+            "ids": text(sorted({worker_id for worker_id, _ in holders})),
+            "incarnations": text(sorted(incarnation for _, incarnation in holders)),
+            "now": now,
+            "lease": round(lease_s * SECOND),
+        }
+        asked = set(holders)
 
         def write(connection: Connection) -> frozenset[WorkerId]:
             renewed = connection.execute("dispatch.renew_workers", parameters).fetchall()
-            return frozenset(WorkerId(row[0]) for row in renewed)
+            return frozenset(WorkerId(row[0]) for row in renewed if (row[0], row[1]) in asked)
 
         return await self._session.write(write)
 

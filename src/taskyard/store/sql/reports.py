@@ -22,7 +22,7 @@ from taskyard.core.attempts import Ended, Progress, Report, Started
 from taskyard.core.changes import Change
 from taskyard.core.errors import Unavailable
 from taskyard.core.functions.functions import CallResult
-from taskyard.core.ids import AttemptId, GroupName, LeaseToken
+from taskyard.core.ids import AttemptId, GroupName, LeaseToken, WorkerId
 from taskyard.core.instants import Instant
 from taskyard.core.outcome import verdict
 from taskyard.core.states import (
@@ -72,13 +72,17 @@ def apply_reports(
     reports: Sequence[Report],
     now: Instant,
     chances: Sequence[float],
+    worker_id: WorkerId | None = None,
 ) -> tuple[list[Change], list[LeaseToken]]:
-    """Apply reports in order; answers with the changes, and the leases that did not hold."""
+    """Apply reports in order; answers with the changes, and the leases that did not hold.
+
+    Those of other workers than ``worker_id`` do not, and leave no trace.
+    """
     reports = [_storable(report) for report in reports]
     changes: list[Change] = []
     refused: list[LeaseToken] = []
     results: list[tuple[Any, ...]] = []
-    rows = _rows(connection, {report.attempt_id for report in reports})
+    rows = _rows(connection, {report.attempt_id for report in reports}, worker_id)
     stale: set[AttemptId] = set()
     ends = Ends(connection)
     ending = {
@@ -89,7 +93,7 @@ def apply_reports(
     for report, chance in zip(reports, chances, strict=True):
         if report.attempt_id in stale:
             ends.write()
-            rows.update(_rows(connection, {report.attempt_id}))
+            rows.update(_rows(connection, {report.attempt_id}, worker_id))
         row = rows.get(report.attempt_id)
         key = (report.attempt_id, report.lease_token)
         passing = isinstance(report, Started) and key in ending
@@ -142,10 +146,15 @@ def _keep_blob(connection: Connection, blob: bytes, row: Row | None, now: Instan
     connection.execute(sql, parameters)
 
 
-def _rows(connection: Connection, attempt_ids: Collection[AttemptId]) -> dict[str, Row]:
-    """What is stored of these attempts and their tasks, by attempt."""
+def _rows(
+    connection: Connection,
+    attempt_ids: Collection[AttemptId],
+    worker_id: WorkerId | None = None,
+) -> dict[str, Row]:
+    """What is stored of these attempts and their tasks, by attempt; of one worker's if given."""
     asked = connection.execute("dispatch.attempts_with_tasks", (text(list(attempt_ids)),))
-    return {row[16]: row for row in _decoded(asked.fetchone()[0])}
+    found = _decoded(asked.fetchone()[0])
+    return {row[16]: row for row in found if worker_id is None or row[17] == worker_id}
 
 
 def _apply(

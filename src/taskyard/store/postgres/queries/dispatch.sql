@@ -18,6 +18,7 @@ ORDER BY priority DESC, seq LIMIT :limit;
 -- name: renew_workers
 UPDATE workers SET beat_at = :now, lease_expires_at = ({{clock.now}}) + :lease
 WHERE incarnation IN (SELECT json_array_elements_text(CAST(:incarnations AS text)::json))
+  AND id IN (SELECT json_array_elements_text(CAST(:ids AS text)::json))
   AND state != 'lost'
 RETURNING id, incarnation;
 
@@ -49,10 +50,11 @@ SELECT * FROM unnest(
 SELECT coalesce(json_agg(json_build_array(
        lease_token, attempt_state, number, finished_at, started_at,
        seq, task_id, workspace, group_name, state, priority, current_attempt,
-       kill_requested_at, failure_count, expires_at, spec, id))::text, '[]')
+       kill_requested_at, failure_count, expires_at, spec, id, worker_id))::text, '[]')
 FROM (SELECT a.lease_token, a.state AS attempt_state, a.number, a.finished_at, a.started_at,
              t.seq, t.id AS task_id, t.workspace, t.group_name, t.state, t.priority,
-             t.current_attempt, t.kill_requested_at, t.failure_count, t.expires_at, t.spec, a.id
+             t.current_attempt, t.kill_requested_at, t.failure_count, t.expires_at, t.spec, a.id,
+             a.worker_id
       FROM attempts AS a JOIN tasks AS t ON t.seq = a.task_seq
       WHERE a.id = ANY (ARRAY(SELECT jsonb_array_elements_text(readable_json(?))))
       ORDER BY t.seq FOR UPDATE) AS wanted;

@@ -52,7 +52,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 SELECT json_group_array(json_array(
        a.lease_token, a.state, a.number, a.finished_at, a.started_at,
        t.seq, t.id, t.workspace, t.group_name, t.state, t.priority, t.current_attempt,
-       t.kill_requested_at, t.failure_count, t.expires_at, t.spec, a.id))
+       t.kill_requested_at, t.failure_count, t.expires_at, t.spec, a.id, a.worker_id))
 FROM json_each(?) AS wanted
 CROSS JOIN attempts AS a ON a.id = wanted.value
 CROSS JOIN tasks AS t ON t.seq = a.task_seq;
@@ -133,9 +133,11 @@ UPDATE workers SET runtimes = :runtimes, details = :details
 WHERE id = :id AND incarnation = :incarnation;
 
 -- name: renew_workers
--- The leases of all these lives at once; a life has a name that no other one ever has.
+-- The leases of all these lives at once; a life has a name that no other one ever has. Whose they
+-- are is looked at as well: a worker may say it is the life of another one.
 UPDATE workers SET beat_at = :now, lease_expires_at = ({{clock.now}}) + :lease
-WHERE incarnation IN (SELECT value FROM json_each(:incarnations)) AND state != 'lost'
+WHERE incarnation IN (SELECT value FROM json_each(:incarnations))
+  AND id IN (SELECT value FROM json_each(:ids)) AND state != 'lost'
 RETURNING id, incarnation;
 
 -- name: lose_worker
