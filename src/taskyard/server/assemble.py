@@ -4,7 +4,6 @@ Started in the order in which each needs the one before; stopped the other way r
 left running: they belong to the supervisor, and the next server takes them over.
 """
 
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,23 +16,10 @@ import structlog
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
-from taskyard import __version__
-from taskyard.core.circuit_breaker import CircuitRule
-from taskyard.core.ids import WorkerId, node_id
-from taskyard.core.tasks import IMAGE_FUNCTIONS
+from taskyard.core.ids import WorkerId
 from taskyard.ports.clock import Clock
-from taskyard.ports.functions import ResultFiles
 from taskyard.ports.runtime import Runtime
-from taskyard.ports.transport import Transport
-from taskyard.runtimes.command.protocol import DIRECTORY
-from taskyard.runtimes.command.runtime import CommandRuntime
 from taskyard.runtimes.container.runtime import ContainerRuntime
-from taskyard.runtimes.engine.address import OFF
-from taskyard.runtimes.function.images.runtime import ImageRuntime
-from taskyard.runtimes.function.limits import PoolLimits
-from taskyard.runtimes.function.router import Rebuild
-from taskyard.runtimes.function.runtime import FunctionRuntime
-from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.byte_stores import byte_stores
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.cluster_metrics import ClusterMetrics
@@ -42,6 +28,13 @@ from taskyard.server.datadir import protect_data
 from taskyard.server.duties import duties_of_leader, loops_of_all, write_refusals
 from taskyard.server.engine_workers import EngineRuntime, host_workers
 from taskyard.server.feeding import begin_feed
+from taskyard.server.machine_worker import (
+    FunctionAccess,
+    OtherUsers,
+    Place,
+    circuit_rule,
+    machine_worker,
+)
 from taskyard.server.membership import Membership, membership
 from taskyard.server.messaging import messages_between_planes, own_plane_id
 from taskyard.server.metrics import CountedSender, Metrics
@@ -54,15 +47,15 @@ from taskyard.server.wiring.wired import Adapters, Wired
 from taskyard.server.workroots import open_work_root, remove_abandoned
 from taskyard.services.engine import Engine
 from taskyard.services.loops import Loop, keep_running
+from taskyard.services.scheduling.worker_places import WorkerPlaces
 from taskyard.store.sql.repositories import Repositories
 from taskyard.store.sqlite.disk_space import Reserve
 from taskyard.transport.local.transport import LocalTransport
 from taskyard.transport.nats.messages import NatsMessages
-from taskyard.worker.machine import Machine, capacity
+from taskyard.transport.workers import JoinedTransport
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.output.log_files import LogFiles
 from taskyard.worker.output.log_keeper import LogKeeper
-from taskyard.worker.topology import topology, within_holdings
 from taskyard.worker.worker import Worker
 
 WORKER: Final = WorkerId("local")
@@ -134,7 +127,8 @@ async def assemble(
 
         directories = AttemptDirectories(data / "attempts")
         files = LogFiles(directories.root, recycle=directories.recycle)
-        transport = _transport(member, store, clock)
+        places = WorkerPlaces() if member is None else member.planes
+        transport = _transport(member, store, clock, messages, places)
         stores = byte_stores(
             settings, files, None if member is None else member.output(files, store.dispatch)
         )
@@ -144,7 +138,18 @@ async def assemble(
         stack.push_async_callback(_last, sender.close)
         wired = wire(
             settings,
-            Adapters(store, stores, transport, sender, clock, ids, storage.plane, member),
+            Adapters(
+                store,
+                stores,
+                transport,
+                sender,
+                clock,
+                ids,
+                storage.plane,
+                member,
+                messages,
+                places,
+            ),
             metrics,
         )
         engine = wired.engine
@@ -156,42 +161,14 @@ async def assemble(
         await transport.serve(wired.gateway)
 
         keeper = LogKeeper(files, shipper=stores.shipper)
-        identities = wired.identities
-        identities.serve(await store.workspace_users.workspaces(clock.now()))
-        changes_user = identities.rules.changes_user
-        root = await _work_root(data, stack) if changes_user else None
-        holdings = settings.holdings()
-        offered = capacity(
-            settings.worker_slots,
-            None if settings.worker_cpu is None else round(settings.worker_cpu * 1000),
-            settings.worker_memory_bytes,
-        )
-        circuit = CircuitRule(settings.circuit_max_failures, settings.circuit_reset_s)
-        worker = Worker(
+        users = await _users(wired, store, clock, data, stack)
+        circuit = circuit_rule(settings)
+        worker = machine_worker(
+            settings,
             WORKER if member is None else member.worker_id,
-            hostname=socket.gethostname(),
-            version=__version__,
-            capacity=within_holdings(offered, holdings),
-            runtimes=_local_runtimes(
-                settings,
-                data,
-                clock,
-                root,
-                stores.results,
-                engine.functions.rebuild,
-                users=changes_user,
-            ),
-            transport=transport,
-            clock=clock,
-            ids=ids,
-            directories=directories,
-            keeper=keeper,
-            circuit=circuit,
-            place=Machine(
-                topology(holdings, offered.memory_bytes),
-                settings.worker_tags,
-                settings.worker_metadata,
-            ),
+            Place(data, clock, ids, transport, directories, keeper, circuit),
+            FunctionAccess(WORKER, stores.results, engine.functions.rebuild),
+            users,
         )
         hosts = host_workers(
             settings.pools,
@@ -229,6 +206,10 @@ async def assemble(
                 store.output.known,
             ),
         )
+        if wired.joined is not None:
+            # Last, as whoever joins is given work at once; and the first to end.
+            stack.push_async_callback(_last, transport.leave)
+            await transport.serve_joined(wired.joined.gateway)
         yield Node(
             engine,
             worker,
@@ -249,10 +230,17 @@ async def _opened(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -
     return storage
 
 
-def _transport(member: Membership | None, store: Repositories, clock: Clock) -> Transport:
-    """Reaches the workers beside this control plane, and those beside others if there are any."""
+def _transport(
+    member: Membership | None,
+    store: Repositories,
+    clock: Clock,
+    messages: NatsMessages | None,
+    places: WorkerPlaces,
+) -> JoinedTransport:
+    """Reaches workers beside this control plane, beside others if there are any, and elsewhere."""
     local = LocalTransport()
-    return local if member is None else member.transport(local, store.tasks, clock)
+    beside = local if member is None else member.transport(local, store.tasks, clock)
+    return JoinedTransport(beside, messages, places.joined_life)
 
 
 async def _messages(
@@ -270,6 +258,15 @@ async def _messages(
     if messages is not None:
         metrics.watch_messages(messages)
     return messages
+
+
+async def _users(
+    wired: Wired, store: Repositories, clock: Clock, data: Path, stack: AsyncExitStack
+) -> OtherUsers:
+    """Learn which workspaces have users of their own, if any have. Raises as the store does."""
+    wired.identities.serve(await store.workspace_users.workspaces(clock.now()))
+    are_used = wired.identities.rules.changes_user
+    return OtherUsers(are_used, await _work_root(data, stack) if are_used else None)
 
 
 async def _work_root(data: Path, stack: AsyncExitStack) -> Path | None:
@@ -307,45 +304,6 @@ def _keep(loops: TaskGroup, clock: Clock, metrics: Metrics, name: str, loop: Loo
     loops.start_soon(keep_running, name, loop, clock, metrics.count_loop_failure)
 
 
-def _local_runtimes(
-    settings: Settings,
-    data: Path,
-    clock: Clock,
-    root: Path | None,
-    results: ResultFiles,
-    rebuild: Rebuild,
-    *,
-    users: bool,
-) -> dict[str, Runtime]:
-    functions = FunctionRuntime(
-        data / "functions",
-        clock,
-        results,
-        function_limits(settings),
-        node=node_id(WORKER),
-        other_users=users,
-    )
-    functions.rebuild = rebuild
-    runtimes: dict[str, Runtime] = {
-        "command": CommandRuntime(data / DIRECTORY, work_root=root),
-        "simulation": SimulationRuntime(clock),
-        "function": functions,
-    }
-    if settings.container_engine != OFF:
-        containers = container_settings(settings)
-        runtimes["container"] = ContainerRuntime(data / "containers", containers, clock)
-        images = runtimes[IMAGE_FUNCTIONS] = ImageRuntime(
-            data / "functions",
-            containers,
-            clock,
-            results,
-            function_limits(settings),
-            node=node_id(WORKER),
-        )
-        images.rebuild = rebuild
-    return runtimes
-
-
 def _engine_runtimes(settings: Settings, data: Path, clock: Clock) -> EngineRuntime:
     """Runtimes for other engines; each keeps to itself what it runs, in a directory of its own."""
 
@@ -354,18 +312,6 @@ def _engine_runtimes(settings: Settings, data: Path, clock: Clock) -> EngineRunt
         return ContainerRuntime(data / "engines" / worker_of_host(url), own, clock)
 
     return make
-
-
-def function_limits(settings: Settings) -> PoolLimits:
-    """What the settings say of the processes of functions."""
-    return PoolLimits(
-        processes=settings.function_processes,
-        calls=settings.function_calls,
-        idle_s=settings.function_idle_s,
-        warmup_s=settings.function_warmup_s,
-        memory_bytes=settings.function_memory_bytes,
-        result_bytes=settings.function_result_bytes,
-    )
 
 
 async def _last(end: Callable[[], Awaitable[None]]) -> None:

@@ -31,6 +31,8 @@ def loops_of_all(wired: Wired, metrics: Metrics) -> dict[str, Loop]:
         "lag": metrics.measure_lag,
         "token_uses": partial(write_uses, engine),
     }
+    if wired.joined is not None:
+        loops["joined_leases"] = wired.joined.beats.run
     others = wired.others
     if others is not None:
         loops |= {

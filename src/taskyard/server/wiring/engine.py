@@ -66,13 +66,14 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     )
     functions = wire_functions(settings, adapters, bus, access, rules, scheduling, tasks)
     job_timers = JobTimers(store.jobs, bus, clock, webhooks.wake, scheduling.term)
+    worker_tokens = WorkerTokens(store.worker_tokens, store.dispatch, audit, bus, clock)
     engine = Engine(
         tasks=tasks,
         lists=Lists(store.lists, tasks, dispatch, bus, clock),
         groups=Groups(store.groups, dispatch, audit),
         why=Why(store.tasks, dispatch),
         workers=Workers(store.dispatch, dispatch, audit),
-        worker_tokens=WorkerTokens(store.worker_tokens, store.dispatch, audit, bus, clock),
+        worker_tokens=worker_tokens,
         control_planes=ControlPlanes(store.leadership, None if member is None else member.plane_id),
         parking=ParkedEntries(store.parking),
         maintenance=Maintenance(store.maintenance, audit, clock),
@@ -93,11 +94,12 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         invocations=functions.invocations,
     )
     job_timers.report_with(FASTLANE, FastlaneReporter(settings.fastlane, engine.logs))
-    workers = wire_workers(adapters, bus, scheduling, functions.calls)
+    workers = wire_workers(adapters, bus, scheduling, functions.calls, worker_tokens)
     due, triggers = scheduling.due, functions.triggers
     return Wired(
         engine=engine,
         gateway=workers.gateway,
+        joined=workers.joined,
         leadership=scheduling.leadership,
         kill=kill,
         fleet=workers.fleet,

@@ -1,6 +1,6 @@
 """What the engine stands on, and what comes of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from taskyard.core.ids import PlaneId
 from taskyard.ports.clock import Clock, Ids
@@ -17,7 +17,9 @@ from taskyard.services.jobs.job_timers import JobTimers
 from taskyard.services.leadership import Leadership
 from taskyard.services.scheduling.counters import TaskCounters
 from taskyard.services.scheduling.fleet_watch import FleetWatch
+from taskyard.services.scheduling.joined_gateway import JoinedGateway
 from taskyard.services.scheduling.kill import KillOrders
+from taskyard.services.scheduling.lease_beats import LeaseBeats
 from taskyard.services.scheduling.leases import Leases
 from taskyard.services.scheduling.lent_room import LentRoom
 from taskyard.services.scheduling.plane_placing import PlanePlacing
@@ -25,9 +27,11 @@ from taskyard.services.scheduling.remote_scheduler import RemoteScheduler
 from taskyard.services.scheduling.rescue import Rescue
 from taskyard.services.scheduling.timers import ClockWatch, Timers
 from taskyard.services.scheduling.worker_gateway import WorkerGateway
+from taskyard.services.scheduling.worker_places import WorkerPlaces
 from taskyard.services.tasks.object_sweep import ObjectSweep
 from taskyard.services.tasks.retention import Retention
 from taskyard.store.sql.repositories import Repositories
+from taskyard.transport.nats.messages import NatsMessages
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,18 @@ class Adapters:
     """This control plane among those that share the store; None if it is the only one."""
     member: Membership | None = None
     """This control plane among several; None if there is only one."""
+    messages: NatsMessages | None = None
+    """Reaches workers on other machines; None without NATS: then there are none."""
+    places: WorkerPlaces = field(default_factory=WorkerPlaces)
+    """Where every worker lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedServices:
+    """What workers on other machines talk to."""
+
+    gateway: JoinedGateway
+    beats: LeaseBeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +79,8 @@ class Wired:
 
     engine: Engine
     gateway: WorkerGateway
+    joined: JoinedServices | None
+    """What workers on other machines talk to; None without NATS."""
     leadership: Leadership
     """Whether this control plane leads."""
     kill: KillOrders

@@ -1,19 +1,25 @@
 """Workers: what they report, and which of them are lost."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from taskyard.core.ids import WorkerId
 from taskyard.ports.dispatching import ONLY_PLANE, WorkerLease
 from taskyard.server.membership import Membership
 from taskyard.server.wiring.scheduling import Scheduling
-from taskyard.server.wiring.wired import Adapters, OtherPlanes
+from taskyard.server.wiring.wired import Adapters, JoinedServices, OtherPlanes
 from taskyard.services.functions.calls import Calls
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.fleet_watch import FleetWatch
+from taskyard.services.scheduling.hearing import Hearing, hears_nobody
+from taskyard.services.scheduling.joined_gateway import JoinedGateway
+from taskyard.services.scheduling.lease_beats import LeaseBeats
 from taskyard.services.scheduling.leases import Leases
 from taskyard.services.scheduling.rescue import Rescue
 from taskyard.services.scheduling.worker_gateway import WorkerGateway
+from taskyard.services.scheduling.worker_tokens import WorkerTokens
+from taskyard.transport.nats.messages import NatsMessages
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +32,12 @@ class WorkerServices:
     """Judges workers of several control planes; None if there is only one."""
     rescue: Rescue
     """The same where there is one."""
+    joined: JoinedServices | None
+    """Serves those on other machines; None without NATS."""
 
 
 def wire_workers(
-    adapters: Adapters, bus: Bus, scheduling: Scheduling, calls: Calls
+    adapters: Adapters, bus: Bus, scheduling: Scheduling, calls: Calls, tokens: WorkerTokens
 ) -> WorkerServices:
     """Services for workers, connected."""
     store, clock, member = adapters.store, adapters.clock, adapters.member
@@ -51,6 +59,7 @@ def wire_workers(
         beside,
         ONLY_PLANE if member is None else member.plane_id,
     )
+    hearing = _hearing(adapters.messages)
     fleet = None
     if member is not None:
         fleet = FleetWatch(
@@ -63,9 +72,50 @@ def wire_workers(
             time.monotonic,
             scheduling.term,
             _on_leases(member, scheduling.others),
+            hearing,
         )
-    rescue = Rescue(store.dispatch, dispatch, kill, cluster, leases, bus, clock, time.monotonic)
-    return WorkerServices(leases, gateway, fleet, rescue)
+    rescue = Rescue(
+        store.dispatch, dispatch, kill, cluster, leases, bus, clock, time.monotonic, hearing
+    )
+    joined = None
+    if adapters.messages is not None:
+        joined = _joined(adapters, bus, scheduling, calls, tokens)
+    return WorkerServices(leases, gateway, fleet, rescue, joined)
+
+
+def _joined(
+    adapters: Adapters, bus: Bus, scheduling: Scheduling, calls: Calls, tokens: WorkerTokens
+) -> JoinedServices:
+    """Serves workers on other machines."""
+    store, clock = adapters.store, adapters.clock
+    beats = LeaseBeats(store.dispatch, clock)
+
+    async def admit(worker_id: WorkerId) -> Sequence[str]:
+        return (await tokens.valid(worker_id)).tags
+
+    gateway = JoinedGateway(
+        store.dispatch,
+        store.tasks,
+        scheduling.assignments,
+        scheduling.dispatch,
+        scheduling.kill,
+        adapters.places,
+        beats,
+        bus,
+        clock,
+        adapters.ids,
+        calls,
+        admit,
+        scheduling.cluster if adapters.member is None else None,
+    )
+    return JoinedServices(gateway, beats)
+
+
+def _hearing(messages: NatsMessages | None) -> Hearing:
+    """Whether workers on other machines can be heard."""
+    if messages is None:
+        return hears_nobody()
+    return Hearing(lambda: messages.is_connected, lambda: messages.connects, time.monotonic)
 
 
 def _on_leases(

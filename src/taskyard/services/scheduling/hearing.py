@@ -30,7 +30,7 @@ class Hearing:
         self._connects = connects
         self._monotonic = monotonic
         self._seen = connects()
-        self._judges_from = monotonic()
+        self._judges_from = monotonic() + JUDGES_AFTER_S
 
     @property
     def is_connected(self) -> bool:

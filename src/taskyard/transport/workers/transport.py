@@ -66,11 +66,11 @@ class JoinedTransport:
 
     Args:
         beside: connects workers that live in control planes.
-        messages: reaches workers on other machines.
+        messages: reaches workers on other machines; None: there are none.
         life_of: which life of which worker is meant by an order.
     """
 
-    def __init__(self, beside: Transport, messages: WorkerMessages, life_of: LifeOf) -> None:
+    def __init__(self, beside: Transport, messages: WorkerMessages | None, life_of: LifeOf) -> None:
         self._beside = beside
         self._messages = messages
         self._life_of = life_of
@@ -90,7 +90,7 @@ class JoinedTransport:
 
     async def serve_joined(self, engine: JoinedEngine) -> None:
         """Begin to take calls of the workers on other machines."""
-        if self._closed:
+        if self._closed or self._messages is None:
             raise TransportClosed
         self._engine = engine
         await self._messages.serve_workers(self._on_request)
@@ -101,25 +101,29 @@ class JoinedTransport:
 
     async def to_worker(self, worker_id: WorkerId) -> WorkerEnd:
         """The other end of a worker. Raises ``WorkerUnreachable`` if it is not connected."""
-        life = self._life_of(worker_id)
+        life = None if self._messages is None else self._life_of(worker_id)
         if life is None:
             return await self._beside.to_worker(worker_id)
         if self._closed:
             raise TransportClosed
         return _JoinedWorker(self, worker_id, life)
 
+    async def leave(self) -> None:
+        """Answer nothing more to workers on other machines; they still get orders."""
+        engine, self._engine = self._engine, None
+        if engine is not None and self._messages is not None:
+            await self._messages.leave_workers()
+
     async def close(self) -> None:
         """Answer nothing more, and detach all workers."""
-        if not self._closed:
-            self._closed = True
-            if self._engine is not None:
-                await self._messages.leave_workers()
+        self._closed = True
+        await self.leave()
         await self._beside.close()
 
     @property
     def room_bytes(self) -> int:
         """How much goes into one order."""
-        return self._messages.room_bytes
+        return 0 if self._messages is None else self._messages.room_bytes
 
     async def tell(
         self, worker_id: WorkerId, life: IncarnationId, what: str, payload: bytes
@@ -130,7 +134,7 @@ class JoinedTransport:
             WorkerUnreachable: it was not, or the worker does not take it.
             TransportClosed: this transport was closed.
         """
-        if self._closed:
+        if self._closed or self._messages is None:
             raise TransportClosed
         if self._life_of(worker_id) != life:
             raise WorkerUnreachable(f"worker {worker_id} has joined again")
