@@ -1,7 +1,8 @@
 """A container runtime with everything around it that a test needs."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from unittest.mock import patch
 from uuid import uuid4
 
 import msgspec
@@ -13,8 +14,11 @@ from taskyard.core.ids import AttemptId, LeaseToken, TaskId, WorkspaceName
 from taskyard.core.resources import Resources
 from taskyard.core.tasks import Container
 from taskyard.ports.runtime import Assignment
+from taskyard.runtimes.container import runtime as runtime_module
 from taskyard.runtimes.container.request import container_name
 from taskyard.runtimes.container.runtime import ContainerRuntime
+from taskyard.runtimes.engine.client import EngineClient
+from taskyard.runtimes.engine.discovery import engine_paths
 from taskyard.runtimes.engine.settings import ContainerSettings
 from taskyard.server.clock import SystemClock
 
@@ -23,6 +27,8 @@ class ContainerHarness(AttemptHarness):
     """Starts containers and hears of them."""
 
     runtime: ContainerRuntime
+    _paths: ClassVar[dict[Path, list[str]]] = {}
+    """Of each engine. Asked once: to answer, Podman looks for the packages its programs are of."""
 
     def __init__(
         self, root: Path, engine: RealEngine, url: str | None = None, **settings: Any
@@ -35,6 +41,17 @@ class ContainerHarness(AttemptHarness):
 
     def _runtime(self) -> ContainerRuntime:
         return ContainerRuntime(self.root / "containers", self._settings, SystemClock())
+
+    async def open(self) -> None:
+        """Open the runtime."""
+        with patch.object(runtime_module, "engine_paths", self._engine_paths):
+            await super().open()
+
+    async def _engine_paths(self, engine: EngineClient) -> list[str]:
+        root = self.engine.root
+        if root not in self._paths:
+            self._paths[root] = await engine_paths(engine)
+        return self._paths[root]
 
     async def close(self) -> None:
         """Remove everything and close."""
