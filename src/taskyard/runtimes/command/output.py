@@ -16,7 +16,7 @@ from taskyard.runtimes.command.log import log_error
 from taskyard.runtimes.command.output_reader import PAUSE_S, OutputReader
 from taskyard.runtimes.command.timers import Timer
 from taskyard.runtimes.output.attempt_files import STREAMS, OutputFiles
-from taskyard.runtimes.output.interleaving import Interleaving
+from taskyard.runtimes.output.interleaving import LATE_S, Interleaving
 from taskyard.runtimes.output.pipes import OutputPipe
 
 _TURN_BYTES: Final = 256 << 10
@@ -53,6 +53,7 @@ class Output:
             "_stuck",
             "_turns",
             "_turns_lately",
+            "_waiting",
             "_watched",
             "_writes",
         ),
@@ -79,6 +80,8 @@ class Output:
         self._turns_lately = 0
         """Since :meth:`look`."""
         self._pause: Timer | None = None
+        self._waiting: Timer | None = None
+        """Until when a signal is waited for."""
         self._stuck: set[int] = set()
         """Streams whose pipes are left to fill, because what is in them cannot be kept now."""
 
@@ -211,8 +214,11 @@ class Output:
             self._take(index)
         self._watch()
 
-    def _take_both(self) -> None:
-        """Take what is in both pipes, in the order in which it was written."""
+    def _take_both(self, *, waits: bool = True) -> None:
+        """Take what is in both pipes, in the order in which it was written.
+
+        With ``waits`` a signal that is on its way is waited for, with the place of what it tells.
+        """
         signals = self._reader.signals
         if signals is None:
             return
@@ -227,8 +233,10 @@ class Output:
             # may be waiting for.
             is_late = (size > 0 and self._move(index, min(size, _TURN_BYTES)) < size) or is_late
         kept = (self._files.kept(0) - before[0], self._files.kept(1) - before[1])
-        self._note_kept(sure, left, kept)
-        if is_late or self.written:
+        self._note_kept(sure, left, kept, waits=waits)
+        if self._interleaving.is_waiting:
+            self._wait()
+        if is_late or (self.written and not self._interleaving.is_waiting):
             self._reader.take_soon(self)
         else:
             self._reader.remind()
@@ -236,7 +244,18 @@ class Output:
             self._guess()
         self._flush_soon()
 
-    def _note_kept(self, sure: int, left: tuple[int, int], kept: tuple[int, int]) -> None:
+    def _wait(self) -> None:
+        if self._waiting is None:
+            self._waiting = self._reader.timers.at(time.monotonic() + LATE_S, self._wait_no_more)
+
+    def _wait_no_more(self) -> None:
+        self._waiting = None
+        if self._is_told and self._interleaving.is_waiting:
+            self._take_both(waits=False)
+
+    def _note_kept(
+        self, sure: int, left: tuple[int, int], kept: tuple[int, int], *, waits: bool
+    ) -> None:
         interleaving = self._interleaving
         if self.is_unsure or kept != left:
             # Nobody knows, or a part of it is dropped.
@@ -244,13 +263,10 @@ class Output:
             first = self.written[0] if self.written and interleaving.is_settled else 0
             self._note(interleaving.forget())
             self._note([(first, kept[first]), (1 - first, kept[1 - first])])
-        elif interleaving.is_settled and len(self.written) == sure and not all(kept):
-            self.written.clear()
+        elif interleaving.is_plain(sure, kept):
             self._note(enumerate(kept))
         else:
-            files = self._files
-            runs = interleaving.divide(sure, kept, lambda index: files.last(index, kept[index]))
-            self._note(runs)
+            self._note(interleaving.divide(sure, kept, self._files.last, waits=waits))
 
     def _note(self, runs: Iterable[tuple[int, int]]) -> None:
         for index, size in runs:
@@ -313,7 +329,7 @@ class Output:
         if self._is_told and (any(left.values()) or not self._interleaving.is_settled):
             for _ in range(_LOOKS):
                 if self._is_told:
-                    self._take_both()
+                    self._take_both(waits=False)
             self._guess()
             left = {index: pipe.waiting_bytes() for index, pipe in self._pipes.items()}
         for index, size in left.items():
@@ -346,7 +362,7 @@ class Output:
         if signals is not None:
             signals.waiting.pop(self, None)
         self._is_told = False
-        for timer in (self._flush, self._pause):
+        for timer in (self._flush, self._pause, self._waiting):
             if timer is not None:
                 timer.cancel()
         self._files.close()

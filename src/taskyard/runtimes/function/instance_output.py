@@ -156,14 +156,12 @@ class MemberOutput:
     def finish(self) -> Printed | None:
         """The call is over: what it printed, if it is in memory; None if it is in files.
 
-        With the index of their order under ``order`` if there is something of both streams.
-
-        What is in the pipes now is taken, and no more, whoever goes on printing.
+        With the index of their order under ``order`` if there is something of both streams. What is
+        in the pipes now is taken, and no more, whoever goes on printing.
         """
         if self._is_told and (self._unplaced != [b"", b""] or self._poll.poll(0)):
             for _ in range(_LOOKS):
-                self._take_both()
-            self._place(self._interleaving.forget())
+                self._take_both(waits=False)
             self._place_rest()
         if self._poll.poll(0):
             for index, pipe in enumerate(self._pipes):
@@ -225,7 +223,6 @@ class MemberOutput:
                 loop.remove_reader(pipe.reading)
         if self._is_told:
             self._is_told = False
-            self._place(self._interleaving.forget())
             self._place_rest()
 
     def _arrived(self, index: int) -> None:
@@ -238,12 +235,14 @@ class MemberOutput:
         if self._is_told:
             self._count_turn(self._take_both())
 
-    def _take_both(self) -> int:
-        """Take what is in both pipes, in the order in which it was written; how much that was."""
+    def _take_both(self, *, waits: bool = True) -> int:
+        """Take what is in both pipes, in the order in which it was written; how much that was.
+
+        With ``waits`` a signal that is on its way is waited for, with the place of what it tells.
+        """
         if self._signals is None:
             return 0
-        out, err = self._pipes
-        sure, left = self._signals.look(self, (out, err))
+        sure, left = self._signals.look(self, (self._pipes[0], self._pipes[1]))
         is_late = len(self.written) > sure
         self._writes += len(self.written)
         parts = [
@@ -255,14 +254,25 @@ class MemberOutput:
             self._unplaced[index] += data
         if self.is_unsure or sizes != left:
             self.is_unsure = False
-            self._place(self._interleaving.forget())
             self._place_rest()
+        elif self._interleaving.is_plain(sure, sizes):
+            self._place(enumerate(sizes))
         else:
-            self._place(self._interleaving.divide(sure, sizes, parts.__getitem__))
-        if is_late or self.written or sizes != left:
+            self._place(self._interleaving.divide(sure, sizes, self._last, waits=waits))
+        if (is_waiting := self._interleaving.is_waiting) and self._outputs is not None:
+            self._outputs.wait_for_signals(self)
+        if is_late or (self.written and not is_waiting) or sizes != left:
             # No signal says this once more; but others have their turn.
             asyncio.get_running_loop().call_soon(self.take_written)
         return sum(sizes)
+
+    def _last(self, index: int, count: int) -> bytes:
+        return self._unplaced[index][-count:]
+
+    def wait_no_more(self) -> None:
+        """A signal that was waited for should have come."""
+        if self._is_told and self._interleaving.is_waiting:
+            self._take_both(waits=False)
 
     def _place(self, runs: Iterable[Run]) -> None:
         for index, size in runs:
@@ -271,6 +281,7 @@ class MemberOutput:
             self._take(index, data[:size])
 
     def _place_rest(self) -> None:
+        self._place(self._interleaving.forget())
         self._place([(index, len(data)) for index, data in enumerate(self._unplaced) if data])
 
     def _count_turn(self, size: int) -> None:
@@ -342,8 +353,7 @@ class MemberOutput:
                 self._complain(error)
             flush_in_s = self._files.flush_in_s
             if self._flush is None and flush_in_s is not None:
-                loop = asyncio.get_running_loop()
-                self._flush = loop.call_later(flush_in_s, self._flush_now)
+                self._flush = asyncio.get_running_loop().call_later(flush_in_s, self._flush_now)
 
     def _flush_now(self) -> None:
         self._flush = None

@@ -1,16 +1,25 @@
 """Telling what functions print of the order in which it was written."""
 
 import asyncio
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
+from taskyard.runtimes.output.interleaving import LATE_S
 from taskyard.runtimes.output.writes import WriteSignals
 
 PAUSE_S: Final = 0.002
 """Who writes too often is not looked at for so long."""
 
 _log = structlog.get_logger(__name__)
+
+
+class Waiting(Protocol):
+    """Who waits for signals that are on their way."""
+
+    def wait_no_more(self) -> None:
+        """They should have come."""
+        ...
 
 
 class WrittenOutputs:
@@ -23,6 +32,7 @@ class WrittenOutputs:
         """Ready to use; where the system cannot tell, nobody is told."""
         self.signals: WriteSignals | None = None
         self._rest: asyncio.TimerHandle | None = None
+        self._waits: dict[Waiting, asyncio.TimerHandle] = {}
         try:
             self.signals = WriteSignals()
         except OSError as error:
@@ -40,6 +50,16 @@ class WrittenOutputs:
             loop.remove_reader(self.signals.fd)
             self._rest = loop.call_later(PAUSE_S, self._go_on)
 
+    def wait_for_signals(self, output: Waiting) -> None:
+        """Say when those that are on their way to it should have come."""
+        if output not in self._waits:
+            loop = asyncio.get_running_loop()
+            self._waits[output] = loop.call_later(LATE_S, self._wait_no_more, output)
+
+    def _wait_no_more(self, output: Waiting) -> None:
+        del self._waits[output]
+        output.wait_no_more()
+
     def _go_on(self) -> None:
         self._rest = None
         if self.signals is not None:
@@ -55,8 +75,9 @@ class WrittenOutputs:
 
     def close(self) -> None:
         """After all outputs; may be called twice."""
-        if self._rest is not None:
-            self._rest.cancel()
+        for timer in (self._rest, *self._waits.values()):
+            if timer is not None:
+                timer.cancel()
         signals, self.signals = self.signals, None
         if signals is not None:
             asyncio.get_running_loop().remove_reader(signals.fd)
