@@ -64,6 +64,21 @@ async def test_a_function_is_found_by_name_and_id(store: Any) -> None:
     assert await store.functions.function(WS, namesake.id) == namesake
 
 
+async def test_many_functions_are_looked_up_at_once(store: Any) -> None:
+    """By name or id, each in its place; deleted ones and others' are not there."""
+    first, second, gone = [await created(store, number) for number in (1, 2, 3)]
+    elsewhere = await created(store, 4, first.name, workspace=OTHER)
+    await delete(store, gone)
+    for image in ("", "busybox", "busybox"):
+        await store.functions.add_version(replace(version(second), image=image))
+    keys = [second.name, "none", first.id, gone.id, gone.name, elsewhere.id, first.name, second.id]
+    found = await store.functions.look_up([*((WS, key) for key in keys), (OTHER, first.name)])
+    names = [one and (one.function.id, set(one.images)) for one in found]
+    bare, images = (first.id, set[int]()), (second.id, {2, 3})
+    assert names == [images, None, bare, None, None, None, bare, images, (elsewhere.id, set[int]())]
+    assert await store.functions.look_up([]) == []
+
+
 async def test_a_name_is_given_once_in_a_workspace(store: Any) -> None:
     """Another workspace's does not count, nor does a deleted function's."""
     first = await created(store, 1, "f")

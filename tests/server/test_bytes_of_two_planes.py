@@ -10,7 +10,7 @@ import pytest
 from two_planes import ME, OPERATOR, TwoPlanes, once, two_planes
 
 from eventually import eventually_async
-from taskyard.core.functions.functions import BuildState, CallRequest, Function, Language
+from taskyard.core.functions.functions import BuildState, CallRequest, Language
 from taskyard.core.ids import TaskId
 from taskyard.core.resources import Resources
 from taskyard.core.states import TaskState
@@ -119,8 +119,7 @@ async def test_functions_are_built_where_they_are_called(planes: TwoPlanes, tmp_
     version = await first.engine.functions.built(ME, function.id, version.number, 50)
     assert version.state is BuildState.READY, version.message
     await first.engine.workers.drain(OPERATOR, first.worker.worker_id)
-    await eventually_async(lambda: _knows(second, function))
-    spec = second.engine.calls.prepare(ME, "big", CallRequest())
+    spec = await second.engine.calls.prepare(ME, "big", CallRequest())
     task, result = await second.engine.calls.call(ME, spec, 50)
     assert result is not None
     assert result.body is not None
@@ -131,10 +130,6 @@ async def test_functions_are_built_where_they_are_called(planes: TwoPlanes, tmp_
     assert len(await objects_of(first, BUNDLES)) == 1
     await first.engine.tasks.delete(ME, [task.id])
     assert await objects_of(second, RESULTS) == []
-
-
-def _knows(node: Node, function: Function) -> bool:
-    return node.engine.functions.live_version(ME.workspace, function.id) == 1
 
 
 async def test_connections_that_are_lost_cost_no_output(planes: TwoPlanes) -> None:

@@ -103,7 +103,7 @@ async def test_answers_and_sources_are_objects(tmp_path: Path, objects: FileObje
         version = await functions.built(ME, function.id, version.number, 50)
         assert version.state is BuildState.READY, version.message
         calls = node.engine.calls
-        spec = calls.prepare(ME, "big", CallRequest())
+        spec = await calls.prepare(ME, "big", CallRequest())
         task, result = await calls.call(ME, spec, 30)
         assert result is not None
         assert result.size_bytes >= 600_000

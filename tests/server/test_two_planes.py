@@ -10,6 +10,7 @@ from uuid import UUID
 import anyio
 import anyio.to_thread
 import pytest
+from msgspec.structs import replace
 from two_planes import ME, OPERATOR, TwoPlanes, faulty, lost, once, two_planes
 
 from eventually import eventually_async
@@ -23,6 +24,7 @@ from taskyard.core.functions.functions import (
     FunctionId,
     Language,
 )
+from taskyard.core.functions.invocations import CallOrigin
 from taskyard.core.ids import GroupName, TaskId
 from taskyard.core.instants import after
 from taskyard.core.jobs import JobDefinition, JobKey
@@ -165,19 +167,61 @@ async def test_functions_of_one_plane_are_known_on_the_other(planes: TwoPlanes) 
     function = Function(FunctionId("f1"), ME.workspace, "greet", Language.PYTHON, now, now)
     await one.create(ME, function)
 
-    def known() -> Function | None:
+    async def known() -> Function | None:
         try:
-            return other.find(ME.workspace, "greet")
+            return await other.find(ME.workspace, "greet")
         except NotFound:
             return None
 
-    await eventually_async(known)
+    assert await known(), "the store is asked for what nobody has told of yet"
     await one.pause(ME, "greet", paused=True)
-    await eventually_async(lambda: (found := known()) is not None and found.paused)
+
+    async def is_paused() -> bool:
+        return (found := await known()) is not None and found.paused
+
+    await eventually_async(is_paused)
     await one.delete(ME, "greet")
-    await eventually_async(lambda: known() is None)
+
+    async def is_gone() -> bool:
+        return await known() is None
+
+    await eventually_async(is_gone)
     await one.restore(ME, "f1")
     await eventually_async(known)
+
+
+async def test_a_function_is_there_at_once_on_a_plane_that_has_not_heard_of_it(
+    planes: TwoPlanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For those who look, call and deploy; and for the leader, who starts its calls."""
+
+    async def nothing() -> None:
+        """As long as a plane has not got round to it."""
+
+    leader = planes.leader()
+    other = planes.second if leader is planes.first else planes.first
+    monkeypatch.setattr(leader.engine.functions._known, "load", nothing)
+    given = Deployment(bundle=b"def handle(request):\n    return 1\n", language=Language.PYTHON)
+    function, version = await other.engine.functions.deploy(ME, "new", given)
+    version = await other.engine.functions.built(ME, function.id, version.number, 40)
+    assert version.state is BuildState.READY, version.message
+
+    deaf = leader.engine
+    assert (await deaf.functions.find(ME.workspace, "new")).live_version == 1
+    spec = await deaf.calls.prepare(ME, "new", CallRequest())
+    _, result = await deaf.calls.call(ME, spec, 40)
+    assert result is not None
+    assert result.status == 200
+    # This one is bound to a version only when it starts, and by the leader.
+    invocations = other.engine.invocations
+    prepared = await invocations.prepare(ME, function.id, CallRequest(), CallOrigin())
+    call = await invocations.issue(prepared)
+    task_id = (await invocations.view(call.id)).task_id
+    assert task_id is not None
+    assert (await other.engine.tasks.wait(ME, task_id, 40)).state is TaskState.SUCCEEDED
+    # No language is given: it is the function's own.
+    again, version = await deaf.functions.deploy(ME, "new", replace(given, language=None))
+    assert (again.id, version.number) == (function.id, 2)
 
 
 async def test_a_pause_of_one_plane_holds_on_the_other(planes: TwoPlanes) -> None:
@@ -220,14 +264,9 @@ async def test_calls_are_answered_whichever_plane_is_asked(planes: TwoPlanes) ->
     version = await functions.built(ME, function.id, version.number, 40)
     assert version.state is BuildState.READY, version.message
 
-    async def is_live() -> bool:
-        return planes.second.engine.functions.live_version(ME.workspace, function.id) == 1
-
-    await eventually_async(is_live)
-
     async def call(node: Node, body: bytes) -> None:
         calls = node.engine.calls
-        spec = calls.prepare(ME, "echo", CallRequest(body=body))
+        spec = await calls.prepare(ME, "echo", CallRequest(body=body))
         with anyio.fail_after(30):
             _, result = await calls.call(ME, spec, 40)
         assert result is not None

@@ -33,6 +33,13 @@ class FunctionChange(Struct, frozen=True):
     paused: bool | None = None
 
 
+class FoundFunction(Struct, frozen=True):
+    """A function that is not deleted, and which of its versions are container images."""
+
+    function: Function
+    images: frozenset[int]
+
+
 class FunctionStore(Protocol):
     """Functions and their versions. Raises as the store ports do; someone else's is unknown."""
 
@@ -42,6 +49,12 @@ class FunctionStore(Protocol):
 
     async def function(self, workspace: WorkspaceName, key: str) -> Function:
         """By name or id, deleted ones by id only. Raises ``NotFound``."""
+        ...
+
+    async def look_up(
+        self, keys: Sequence[tuple[WorkspaceName, str]]
+    ) -> list[FoundFunction | None]:
+        """Those with these names or ids, in the same order; None for what is not there."""
         ...
 
     async def functions(

@@ -37,11 +37,11 @@ async def test_a_failed_build_leaves_the_version_before_it_live(world: World) ->
     assert (await world.deploy()).state is BuildState.READY
     failed = await world.deploy(b"bad")
     assert (failed.state, failed.message) == (BuildState.FAILED, "it is bad")
-    assert world.functions.find(ADA.workspace, "f").live_version == 1
+    assert (await world.functions.find(ADA.workspace, "f")).live_version == 1
     log = await world.functions.log(ADA, "f", 2)
     assert log.text == "seen\nfailed: it is bad\n"
     assert (await world.deploy()).number == 3
-    assert world.functions.find(ADA.workspace, "f").live_version == 3
+    assert (await world.functions.find(ADA.workspace, "f")).live_version == 3
 
 
 async def test_builds_of_one_function_follow_each_other(world: World) -> None:
@@ -54,7 +54,7 @@ async def test_builds_of_one_function_follow_each_other(world: World) -> None:
     world.builder.go.set()
     await world.functions.built(ADA, "f", 4, 30)
     assert world.builder.begun == [1, 2, 3, 4]
-    assert world.functions.find(ADA.workspace, "f").live_version == 4
+    assert (await world.functions.find(ADA.workspace, "f")).live_version == 4
 
 
 async def test_a_damaged_build_is_built_again(world: World) -> None:
@@ -82,7 +82,7 @@ async def test_a_damaged_build_is_built_again(world: World) -> None:
     assert answers == [True, True]
     assert world.builder.begun == [1, 2, 2]
     assert world.builder.built == {(second.function_id, 2)}
-    assert world.functions.find(ADA.workspace, "f").live_version == 1
+    assert (await world.functions.find(ADA.workspace, "f")).live_version == 1
     log = await world.functions.log(ADA, "f", 2)
     assert log.text == "its files were missing or damaged: built again\nseen\nbuilt\n"
     with pytest.raises(NotFound):
@@ -103,7 +103,7 @@ async def test_a_build_that_cannot_be_built_again_has_failed(world: World) -> No
     failed = await world.functions.version(ADA, "f", 1)
     assert failed.state is BuildState.FAILED
     assert failed.message == "its files were damaged, and it could not be built again: it is bad"
-    assert world.functions.find(ADA.workspace, "f").live_version == 1
+    assert (await world.functions.find(ADA.workspace, "f")).live_version == 1
     bundles.update(good)
     world.functions._builds._not_before.clear()
     assert await rebuild()
@@ -219,10 +219,10 @@ async def test_a_build_has_succeeded_once_it_can_be_called(
     early = await world.functions.version(ADA, "f", 1)
     assert (early.state, early.finished_at) == (BuildState.BUILDING, None)
     assert (await world.functions.versions(ADA, "f", None, 9)) == [early]
-    assert world.functions.find(ADA.workspace, "f").live_version is None
+    assert (await world.functions.find(ADA.workspace, "f")).live_version is None
     heard.set()
     assert (await world.functions.built(ADA, "f", 1, 30)).state is BuildState.READY
-    assert world.functions.find(ADA.workspace, "f").live_version == 1
+    assert (await world.functions.find(ADA.workspace, "f")).live_version == 1
 
 
 async def test_a_build_does_not_bring_a_deleted_function_back(
@@ -230,7 +230,7 @@ async def test_a_build_does_not_bring_a_deleted_function_back(
 ) -> None:
     """Nor an older state of a changed one."""
     heard = await stored_build(world, monkeypatch)
-    function_id = world.functions.find(ADA.workspace, "f").id
+    function_id = (await world.functions.find(ADA.workspace, "f")).id
     await world.functions.delete(ADA, "f")
     log = world.functions._builds.log(function_id, 1)
     assert log is not None
@@ -238,7 +238,7 @@ async def test_a_build_does_not_bring_a_deleted_function_back(
     with anyio.fail_after(30):
         await log.finished.wait()
     with pytest.raises(NotFound):
-        world.functions.find(ADA.workspace, "f")
+        await world.functions.find(ADA.workspace, "f")
 
 
 async def test_a_build_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
@@ -249,9 +249,11 @@ async def test_a_build_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
         await world.functions.deploy(ADA, "f", given)
     async with opened(tmp_path) as world:
         world.functions._bundles.kept = {hashlib.sha256(b"x").hexdigest(): b"x"}  # type: ignore[attr-defined]  # of the fake
-        await eventually_async(
-            lambda: world.functions.find(ADA.workspace, "f").live_version is not None
-        )
+
+        async def is_live() -> bool:
+            return (await world.functions.find(ADA.workspace, "f")).live_version is not None
+
+        await eventually_async(is_live)
 
 
 async def test_old_builds_are_retired(world: World) -> None:

@@ -31,9 +31,11 @@ async def deploy(world: World, **members: Any) -> Version:
     return await world.functions.built(ADA, function.id, version.number, 30)
 
 
-def needed(world: World, number: int | None = None) -> str:
+async def needed(world: World, number: int | None = None) -> str:
     """What a call needs of a worker."""
-    return requirements_of(world.calls.prepare(ADA, "f", CallRequest(), version=number)).runtime
+    return requirements_of(
+        await world.calls.prepare(ADA, "f", CallRequest(), version=number)
+    ).runtime
 
 
 async def test_an_image_is_a_version_like_any_other(world: World) -> None:
@@ -42,26 +44,26 @@ async def test_an_image_is_a_version_like_any_other(world: World) -> None:
     assert (version.state, version.image) == (BuildState.READY, IMAGE)
     assert version.digest == f"{IMAGE} for None"
     assert (version.language, version.bundle, version.size_bytes) == (Language.IMAGE, "", 0)
-    assert world.functions.find(ADA.workspace, "f").language is Language.IMAGE
+    assert (await world.functions.find(ADA.workspace, "f")).language is Language.IMAGE
 
 
 async def test_calls_go_where_their_version_can_run(world: World) -> None:
     """Also after a rollback, for a version that is named, and in the next process."""
     await deploy(world, image=IMAGE)
     await deploy(world, bundle=b"x", language=Language.PYTHON)
-    assert [needed(world), needed(world, 1), needed(world, 2)] == [
+    assert [await needed(world), await needed(world, 1), await needed(world, 2)] == [
         "function",
         IMAGE_FUNCTIONS,
         "function",
     ]
     function = await world.functions.roll_back(ADA, "f")
     assert function.language is Language.IMAGE
-    assert needed(world) == IMAGE_FUNCTIONS
-    spec = world.calls.prepare(ADA, "f", CallRequest())
+    assert await needed(world) == IMAGE_FUNCTIONS
+    spec = await world.calls.prepare(ADA, "f", CallRequest())
     assert isinstance(spec.work, FunctionCall)
     again = World(world.store)
     await again.functions.load()
-    assert needed(again) == IMAGE_FUNCTIONS
+    assert await needed(again) == IMAGE_FUNCTIONS
     assert needed_runtime(Simulation(1.0)) == "simulation"
 
 
@@ -72,7 +74,7 @@ async def test_credentials_are_those_of_a_secret(world: World) -> None:
     failed = await deploy(world, image=IMAGE, credentials="none")
     assert failed.state is BuildState.FAILED
     assert "none" in (failed.message or "")
-    assert world.functions.find(ADA.workspace, "f").live_version == 1
+    assert (await world.functions.find(ADA.workspace, "f")).live_version == 1
 
 
 @pytest.mark.parametrize(

@@ -37,20 +37,20 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def test_calls_are_bound_to_the_live_version(world: World) -> None:
     """With the function's limits; there has to be a version, and no pause."""
     with pytest.raises(NotFound):
-        world.calls.prepare(ADA, "f", CallRequest())
+        await world.calls.prepare(ADA, "f", CallRequest())
     await world.deploy(b"bad", limits=Limits(timeout_s=3.0, memory_bytes=64 << 20))
     with pytest.raises(FunctionNotReady):
-        world.calls.prepare(ADA, "f", CallRequest())
+        await world.calls.prepare(ADA, "f", CallRequest())
     await world.deploy()
-    spec = world.calls.prepare(ADA, "f", CallRequest(body=b"x"))
+    spec = await world.calls.prepare(ADA, "f", CallRequest(body=b"x"))
     assert (spec.timeout_s, spec.resources.memory_bytes) == (3.0, 64 << 20)
     assert getattr(spec.work, "version", None) == 2
     with pytest.raises(NotFound):
-        world.calls.prepare(BOB, "f", CallRequest())
+        await world.calls.prepare(BOB, "f", CallRequest())
     await world.functions.pause(ADA, "f", paused=True)
     assert world.quiet.paused == {spec.group: True}
     with pytest.raises(FunctionPaused):
-        world.calls.prepare(ADA, "f", CallRequest())
+        await world.calls.prepare(ADA, "f", CallRequest())
 
 
 async def test_rolling_back(world: World) -> None:
@@ -70,7 +70,7 @@ async def test_rolling_back(world: World) -> None:
 async def test_names_are_free_after_a_delete(world: World) -> None:
     """Restoring is refused while somebody else has the name."""
     await world.deploy()
-    first = world.functions.find(ADA.workspace, "f").id
+    first = (await world.functions.find(ADA.workspace, "f")).id
     await world.functions.delete(ADA, "f")
     with pytest.raises(NotFound):
         await world.functions.delete(ADA, "f")
@@ -81,7 +81,7 @@ async def test_names_are_free_after_a_delete(world: World) -> None:
     with pytest.raises(NotFound):
         await world.functions.restore(BOB, first)
     assert (await world.functions.restore(ADA, first)).name == "f"
-    assert world.functions.find(ADA.workspace, "f").id == first
+    assert (await world.functions.find(ADA.workspace, "f")).id == first
 
 
 async def test_what_breaks_a_rule_is_refused(world: World) -> None:
@@ -108,7 +108,7 @@ async def test_a_result_is_stored_with_the_end_and_goes_with_the_task(world: Wor
     """Progress is kept too, and never goes back."""
     await world.deploy()
     ids, store, now = SystemIds(), world.store, Instant(1_000)
-    spec = world.calls.prepare(ADA, "f", CallRequest())
+    spec = await world.calls.prepare(ADA, "f", CallRequest())
     task = NewTask(ids.task(), ADA.workspace, spec, TaskState.QUEUED, now)
     (stored,) = await store.tasks.submit([task], "ada")
     worker, life = WorkerId("w"), IncarnationId("i")

@@ -106,9 +106,9 @@ class Call(kit.Call[GreenCloud]):
         )
         return wanted, found, total
 
-    def function(self, key: str | None = None) -> Function:
+    async def function(self, key: str | None = None) -> Function:
         """The function in the path, or of this id. Raises ``Refused`` (404)."""
-        return function_of(self.engine, self.caller, self.path("id") if key is None else key)
+        return await function_of(self.engine, self.caller, self.path("id") if key is None else key)
 
     async def tags(self, ids: Iterable[str]) -> dict[str, Tag]:
         """The account's tags with these ids."""
@@ -130,11 +130,11 @@ class Call(kit.Call[GreenCloud]):
         return self.engine.invocations.quota(self.caller.workspace)
 
 
-def function_of(engine: Engine, caller: Caller, key: str) -> Function:
+async def function_of(engine: Engine, caller: Caller, key: str) -> Function:
     """A function by its id alone. Raises ``Refused`` (404), ``NotFound``."""
     if not ID.match(key):
         raise unknown("function", key)
-    found = engine.functions.find(caller.workspace, key)
+    found = await engine.functions.find(caller.workspace, key)
     if found.id != key:  # some other function has this for a name
         raise unknown("function", key)
     return found

@@ -46,7 +46,7 @@ async def issue(
         method=str(scope.get("method")),
         host=header_of(scope, b"host") or "",
     )
-    prepared = invocations.prepare(caller, function.id, request, origin, allowances)
+    prepared = await invocations.prepare(caller, function.id, request, origin, allowances)
     return await invocations.issue(prepared)
 
 

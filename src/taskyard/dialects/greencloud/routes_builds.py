@@ -39,7 +39,7 @@ routes = Routes[Call, bool](access=False)
 @routes.post("/v1/build/{id}")
 async def create(call: Call) -> Answer:
     """``POST /v1/build/{functionId}``."""
-    function = call.function()
+    function = await call.function()
     if call.parameters().get("arch") != ARCHITECTURE:
         raise invalid({"arch": f"is required, and has to be {ARCHITECTURE}"})
     archive = await _archive(call)
@@ -101,7 +101,7 @@ async def show(call: Call) -> Answer:
 
 
 async def _version(call: Call, build: Build) -> tuple[Function, Version]:
-    function = function_of(call.engine, call.caller, build.function_id)
+    function = await function_of(call.engine, call.caller, build.function_id)
     version = await call.engine.functions.version(call.caller, function.name, build.number)
     return function, version
 

@@ -28,7 +28,7 @@ routes = Routes[Call, bool](access=False)
 @routes.post("/v1/endpoint/{id}")
 async def create(call: Call) -> Answer:
     """``POST /v1/endpoint/{functionId}``."""
-    function = call.function()
+    function = await call.function()
     members = await call.members(empty=True)
     made = Endpoint(
         id=secrets.token_hex(16),

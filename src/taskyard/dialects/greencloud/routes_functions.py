@@ -70,7 +70,7 @@ async def create(call: Call) -> Answer:
 @routes.get("/v1/function/{id}")
 async def show(call: Call) -> Answer:
     """``GET /v1/function/{id}``."""
-    function = call.function()
+    function = await call.function()
     counts = await call.engine.invocations.counts(call.caller, function=function)
     return json_document(function_object(function, await call.tags_of(function), counts))
 
@@ -111,7 +111,7 @@ async def _shown(call: Call, functions: list[Function]) -> list[Any]:
 @routes.patch("/v1/function/{id}")
 async def edit(call: Call) -> Answer:
     """``PATCH /v1/function/{id}``."""
-    function = call.function()
+    function = await call.function()
     members = await call.members()
     change = FunctionChange(
         title=members.text("name", _NAME, _NAME_RULE),
@@ -127,7 +127,7 @@ async def edit(call: Call) -> Answer:
 @routes.post("/v1/function/{id}/togglePause")
 async def toggle_pause(call: Call) -> Answer:
     """``POST /v1/function/{id}/togglePause``."""
-    function = call.function()
+    function = await call.function()
     await call.engine.functions.pause(call.caller, function.id, paused=not function.paused)
     return no_content()
 
@@ -135,7 +135,7 @@ async def toggle_pause(call: Call) -> Answer:
 @routes.delete("/v1/function/{id}")
 async def delete(call: Call) -> Answer:
     """``DELETE /v1/function/{id}``."""
-    await call.engine.function_resources.delete_function(call.caller, call.function())
+    await call.engine.function_resources.delete_function(call.caller, await call.function())
     return no_content()
 
 
@@ -152,13 +152,13 @@ async def restore(call: Call) -> Answer:
 @routes.get("/v1/function/{id}/capabilities")
 async def show_capabilities(call: Call) -> Answer:
     """``GET /v1/function/{id}/capabilities``."""
-    return json_document(function_capabilities(call.function().limits))
+    return json_document(function_capabilities((await call.function()).limits))
 
 
 @routes.post("/v1/function/{id}/capabilities")
 async def set_capabilities(call: Call) -> Answer:
     """``POST /v1/function/{id}/capabilities``."""
-    function = call.function()
+    function = await call.function()
     members = await call.members()
     timeout = members.number("timeout", 10, 120)
     cores = members.number("cpuCount", 0, 4)

@@ -64,7 +64,7 @@ async def _use(call: Call, endpoint: Endpoint, origins: Headers) -> Answer:
     engine, settings = call.engine, call.dialect.settings
     address = _address(call, settings.trusted_proxies)
     caller = Caller(f"endpoint {endpoint.id}", endpoint.workspace, Role.WRITE, address)
-    function = function_of(engine, caller, endpoint.function_id)
+    function = await function_of(engine, caller, endpoint.function_id)
     check_running(function)
     if endpoint.origins and not _matches(endpoint, call.header(b"origin")):
         raise refused(403, "ORIGIN_NOT_ALLOWED", "this origin may not call this endpoint")

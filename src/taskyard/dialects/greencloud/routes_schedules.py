@@ -38,7 +38,7 @@ async def create(call: Call) -> Answer:
     members.text("cron", _RULE, _FIVE, required=True)
     members.text("timezone", _RULE, "has to be the name of a time zone", required=True)
     given = _given(members, "UTC")
-    function = call.function(str(key))
+    function = await call.function(str(key))
     now = call.engine.clock.now()
     schedule = Schedule(
         id=new_id(now),
@@ -98,11 +98,11 @@ async def set_payload(call: Call) -> Answer:
 async def try_now(call: Call) -> Answer:
     """``POST /v1/scheduled/{id}/try``."""
     schedule = await _find(call)
-    function = call.function(schedule.function_id)
+    function = await call.function(schedule.function_id)
     check_running(function)
     invocations = call.engine.invocations
     origin = CallOrigin(schedule_id=schedule.id)
-    prepared = invocations.prepare(
+    prepared = await invocations.prepare(
         call.caller, function.id, request_of(schedule), origin, call.quota()
     )
     return created((await invocations.issue(prepared)).id)

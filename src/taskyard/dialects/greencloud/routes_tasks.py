@@ -79,7 +79,7 @@ async def _pages(call: Call, function_id: str | None) -> AsyncIterator[list[Invo
 @routes.post("/v1/task/{id}")
 async def create_task(call: Call) -> Answer:
     """``POST /v1/task/{functionId}``."""
-    issued = await issue(call, call.caller, call.function(), CallOrigin(), call.quota())
+    issued = await issue(call, call.caller, await call.function(), CallOrigin(), call.quota())
     return await answered(call, call.caller, issued) or created(issued.id)
 
 
@@ -94,7 +94,7 @@ async def create_by_body(call: Call) -> Answer:
     if not isinstance(key, str):
         members.wrong["functionId"] = "is required"
     members.done()
-    function = call.function(str(key))
+    function = await call.function(str(key))
     check_running(function)
     if function.live_version is None:
         raise FunctionNotReady(f"function {function.id} has no deployed code")
@@ -104,7 +104,7 @@ async def create_by_body(call: Call) -> Answer:
         host=call.header(b"host") or "",
     )
     invocations = call.engine.invocations
-    prepared = invocations.prepare(
+    prepared = await invocations.prepare(
         call.caller, function.id, request, CallOrigin(), allowances, timeout
     )
     return created((await invocations.issue(prepared)).id)
@@ -113,7 +113,7 @@ async def create_by_body(call: Call) -> Answer:
 @routes.get("/v1/task/{id}/csv")
 async def as_csv(call: Call) -> ASGIApp:
     """``GET /v1/task/{functionId}/csv``: the results of a function's finished tasks."""
-    function = call.function()
+    function = await call.function()
     query = call.parameters()
     since, until = _day(query, "dateSince"), _day(query, "dateUntil")
     plain = query.get("showPlain", "false").lower() == "true"

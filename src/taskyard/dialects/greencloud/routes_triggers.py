@@ -25,7 +25,7 @@ async def create(call: Call) -> Answer:
     wanted = [_text(members, name) for name in ("functionId", "nextId")]
     members.boolean("includeResult", required=True)
     given = await _given(call, members)
-    first, following = (call.function(one).id for one in wanted)
+    first, following = [(await call.function(one)).id for one in wanted]
     now = call.engine.clock.now()
     trigger = Trigger(
         id=new_id(now),

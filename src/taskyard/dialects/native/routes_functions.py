@@ -120,7 +120,7 @@ async def deploy_function(call: Call[DeployQuery, RawBody]) -> Answer:
             version = await call.until_end(
                 lambda: functions.built(call.caller, key, number, wait_s)
             )
-        function = functions.find(call.caller.workspace, function.id)
+        function = await functions.find(call.caller.workspace, function.id)
     answer = DeployedAnswer(
         function_answer(function), version_answer(version, function.live_version)
     )
@@ -130,7 +130,7 @@ async def deploy_function(call: Call[DeployQuery, RawBody]) -> Answer:
 @routes.get("/{function}", answers({200: FunctionAnswer}, fails=(404,)))
 async def get_function(call: Call[NoQuery, None]) -> Answer:
     """One function, by name or id."""
-    found = call.engine.functions.find(call.caller.workspace, call.path("function"))
+    found = await call.engine.functions.find(call.caller.workspace, call.path("function"))
     return json_answer(function_answer(found))
 
 
@@ -203,7 +203,7 @@ async def roll_function_back(call: Call[NoQuery, RollBack | None]) -> Answer:
 async def list_function_versions(call: Call[PageQuery, None]) -> Answer:
     """A page of versions, newest first."""
     limit, key = call.query.limit, call.path("function")
-    live = call.engine.functions.find(call.caller.workspace, key).live_version
+    live = (await call.engine.functions.find(call.caller.workspace, key)).live_version
     before = read_number(VERSIONS, call.query.cursor)
     found = await call.engine.functions.versions(call.caller, key, before, limit + 1)
     cursor = make_cursor(VERSIONS, found[limit - 1].number) if len(found) > limit else None
@@ -216,7 +216,7 @@ async def get_function_version(call: Call[NoQuery, None]) -> Answer:
     """One version."""
     key = call.path("function")
     found = await call.engine.functions.version(call.caller, key, _number(call))
-    live = call.engine.functions.find(call.caller.workspace, key).live_version
+    live = (await call.engine.functions.find(call.caller.workspace, key)).live_version
     return json_answer(version_answer(found, live))
 
 
@@ -245,7 +245,7 @@ async def call_function(call: Call[CallQuery, RawBody]) -> Answer:
     wait_s = seconds(query.wait)
     number = None if query.version is UNSET else query.version
     request, key = request_of(call.scope, call.body, query.query)
-    spec = engine.calls.prepare(call.caller, call.path("function"), request, version=number)
+    spec = await engine.calls.prepare(call.caller, call.path("function"), request, version=number)
     if key is not None:
         spec = msgspec.structs.replace(spec, idempotency_key=key)
     if wait_s <= 0:

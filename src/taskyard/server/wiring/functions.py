@@ -64,7 +64,6 @@ def wire_functions(
     )
     assignments.live_version = functions.live_version
     assignments.blob = store.functions.blob
-    assignments.is_image = functions.is_image
     calls = Calls(functions, tasks, store.functions, adapters.bytes.results, bus, clock)
     invocations = Invocations(
         store.invocations,

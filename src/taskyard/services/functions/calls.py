@@ -20,6 +20,7 @@ from taskyard.ports.clock import Clock
 from taskyard.ports.functions import FunctionStore, ResultFiles
 from taskyard.services.access.credential_lifetime import watched, while_valid
 from taskyard.services.functions.functions import Functions
+from taskyard.services.functions.known_functions import CallTarget
 from taskyard.services.notifications.bus import LOOK_AGAIN_S, Bus
 from taskyard.services.tasks.tasks import Tasks
 
@@ -80,7 +81,7 @@ class Calls:
         bus.listen(self._on_changes)
         bus.hear_own(self._on_changes)
 
-    def prepare(
+    async def prepare(
         self, caller: Caller, key: str, request: CallRequest, *, version: int | None = None
     ) -> TaskSpec:
         """The specification of a call, bound to the version that is live now.
@@ -92,10 +93,13 @@ class Calls:
             FunctionPaused: it takes no calls.
             FunctionNotReady: there is nothing that could run.
         """
-        function = self._functions.find(caller.workspace, key)
+        return self.spec(await self._functions.target(caller.workspace, key, version), request)
+
+    def spec(self, target: CallTarget, request: CallRequest) -> TaskSpec:
+        """The same for a function that was looked up. Raises all but ``NotFound``."""
+        function, number = target.function, target.version
         if function.paused:
             raise FunctionPaused(f"the function {function.name!r} is paused")
-        number = function.live_version if version is None else version
         if number is None:
             raise FunctionNotReady(f"the function {function.name!r} has no build that succeeded")
         limits = function.limits
@@ -105,7 +109,7 @@ class Calls:
                 function=function.name,
                 version=number,
                 request=request,
-                image=self._functions.is_image(function.id, number),
+                image=target.is_image,
             ),
             group=function.group,
             name=function.name,

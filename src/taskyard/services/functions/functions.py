@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 
 from taskyard.core.access.principals import AuditEntry, Caller, Role
-from taskyard.core.errors import Conflict, InvalidInput, NotFound, TaskyardError
+from taskyard.core.errors import Conflict, InvalidInput, NotFound
 from taskyard.core.functions.functions import BuildState, Function, FunctionId, Version
 from taskyard.core.functions.resources import new_id
 from taskyard.core.ids import PlaneId, WorkspaceName
@@ -30,6 +30,7 @@ from taskyard.services.functions.deployments import (
     check_limits,
     language_of,
 )
+from taskyard.services.functions.known_functions import CallTarget, KnownFunctions
 from taskyard.services.functions.version_builder import BuildLog, ImagePuller, VersionBuilder
 from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.tasks.tasks import Tasks
@@ -73,14 +74,9 @@ class Functions:
         self._dispatch = dispatch
         self._audit = audit
         self._clock = clock
-        self._known: dict[tuple[WorkspaceName, str], Function] = {}
-        """Those not deleted, by name and by id."""
-        self._revision = 0
-        """Counts what this process has changed: what was read before may be older."""
-        self._images: set[tuple[FunctionId, int]] = set()
-        """Versions that are images."""
+        self._known = KnownFunctions(store, is_shared=plane is not None)
         self._builds = Builds(
-            store, self._version_builder, builder, clock, self._refresh, build_limits, plane
+            store, self._version_builder, builder, clock, self._known.refresh, build_limits, plane
         )
 
     async def load(self) -> None:
@@ -88,16 +84,7 @@ class Functions:
 
         Raises as the store does.
         """
-        while True:
-            revision = self._revision
-            functions = await self._store.everything()
-            images = await self._store.image_versions()
-            if revision == self._revision:
-                break
-        self._known.clear()
-        for function in functions:
-            self._know(function)
-        self._images |= images
+        await self._known.load()
 
     async def run(self) -> None:
         """Build until cancelled, beginning with what an earlier process left unbuilt."""
@@ -107,25 +94,29 @@ class Functions:
         """Build a version again that calls cannot use; see :meth:`.Builds.rebuild`."""
         return await self._builds.rebuild(workspace, function_id, number)
 
-    def find(self, workspace: WorkspaceName, key: str) -> Function:
-        """By name or id; from memory. Raises ``NotFound``, also for a deleted one."""
-        function = self._known.get((workspace, key))
-        if function is None:
-            raise NotFound("function", key)
-        return function
+    async def find(self, workspace: WorkspaceName, key: str) -> Function:
+        """By name or id. Raises ``NotFound``, also for a deleted one."""
+        return await self._known.find(workspace, key)
+
+    async def target(
+        self, workspace: WorkspaceName, key: str, version: int | None = None
+    ) -> CallTarget:
+        """What a call runs: this version, or the one that is live now. Raises ``NotFound``."""
+        return await self._known.target(workspace, key, version)
+
+    async def live_version(
+        self, workspace: WorkspaceName, function_id: FunctionId
+    ) -> tuple[int | None, bool]:
+        """Which version new calls use, and whether it is an image; None without a version."""
+        try:
+            _, version, is_image = await self.target(workspace, function_id)
+        except NotFound:
+            return None, False
+        return version, is_image
 
     async def stored(self, workspace: WorkspaceName, key: str) -> Function:
         """By name or id; also one that is deleted, by its id. Raises ``NotFound``."""
         return await self._store.function(workspace, key)
-
-    def live_version(self, workspace: WorkspaceName, function_id: FunctionId) -> int | None:
-        """Which version new calls use; None if there is none, or no such function."""
-        function = self._known.get((workspace, function_id))
-        return None if function is None else function.live_version
-
-    def is_image(self, function_id: FunctionId, number: int) -> bool:
-        """Whether a version is a container image; from memory."""
-        return (function_id, number) in self._images
 
     async def page(
         self,
@@ -169,7 +160,7 @@ class Functions:
         self, caller: Caller, name: str, deployment: Deployment
     ) -> tuple[Function, Version]:
         now = self._clock.now()
-        known = self._known.get((caller.workspace, name))
+        known = await self._known.get(caller.workspace, name)
         language = language_of(deployment, known)
         bundle = "" if deployment.image else await self._bundles.put(deployment.bundle)
         if known is None:
@@ -185,7 +176,7 @@ class Functions:
                 known = await self.create(caller, new)
             except Conflict:
                 # Somebody else deployed it for the first time, too, a moment ago.
-                known = self._know(await self._store.function(caller.workspace, name))
+                known = self._known.know(await self._store.function(caller.workspace, name))
         change = FunctionChange(
             title=deployment.title,
             description=deployment.description,
@@ -193,7 +184,9 @@ class Functions:
             limits=deployment.limits,
         )
         if change != FunctionChange():
-            known = self._know(await self._store.change(caller.workspace, known.id, change, now))
+            known = self._known.know(
+                await self._store.change(caller.workspace, known.id, change, now)
+            )
         version = await self._store.add_version(
             Version(
                 function_id=known.id,
@@ -212,21 +205,20 @@ class Functions:
             ),
             self._audit.entry(caller, "function.deploy", name),
         )
-        if version.image:
-            self._images.add((version.function_id, version.number))
+        self._known.know_version(version)
         self._builds.enqueue(caller.workspace, version)
-        function = self._know(await self._store.function(caller.workspace, known.id))
+        function = self._known.know(await self._store.function(caller.workspace, known.id))
         return function, version
 
     async def create(self, caller: Caller, function: Function) -> Function:
         """Store a function without code. Raises ``NotAllowed``, ``Conflict``."""
         require(caller, Role.WRITE)
-        return self._know(await self._store.create(function))
+        return self._known.know(await self._store.create(function))
 
     async def change(self, caller: Caller, key: str, change: FunctionChange) -> Function:
         """Change what describes and limits a function. Raises ``NotFound``, ``NotAllowed``."""
         require(caller, Role.WRITE)
-        function = self.find(caller.workspace, key)
+        function = await self.find(caller.workspace, key)
         if change.limits is not None:
             check_limits(change.limits)
         return await self._changed(function, change)
@@ -234,15 +226,12 @@ class Functions:
     async def _changed(
         self, function: Function, change: FunctionChange, audit: AuditEntry | None = None
     ) -> Function:
-        self._forget(function)
-        try:
-            new = await self._store.change(
-                function.workspace, function.id, change, self._clock.now(), audit
-            )
-        except TaskyardError:
-            self._know(function)
-            raise
-        return self._know(new)
+        new = await self._store.change(
+            function.workspace, function.id, change, self._clock.now(), audit
+        )
+        # Until now calls went on with what it was; its old name is nobody's from here on.
+        self._known.forget(function)
+        return self._known.know(new)
 
     async def roll_back(self, caller: Caller, key: str, number: int | None = None) -> Function:
         """Let new calls use another version: this one, or the ready one before the live one.
@@ -250,7 +239,7 @@ class Functions:
         Raises ``NotFound``, ``NotAllowed``, ``Conflict`` if the version was not built.
         """
         require(caller, Role.WRITE)
-        function = self.find(caller.workspace, key)
+        function = await self.find(caller.workspace, key)
         if number is None:
             number = await self._before(function)
         version = await self._store.version(caller.workspace, function.id, number)
@@ -276,7 +265,7 @@ class Functions:
         Raises ``NotFound``, ``NotAllowed``.
         """
         require(caller, Role.WRITE)
-        function = self.find(caller.workspace, key)
+        function = await self.find(caller.workspace, key)
         action = "function.pause" if paused else "function.resume"
         entry = self._audit.entry(caller, action, function.name)
         new = await self._changed(function, FunctionChange(paused=paused), entry)
@@ -290,10 +279,10 @@ class Functions:
         Raises ``NotFound``, ``NotAllowed``.
         """
         require(caller, Role.WRITE)
-        function = self.find(caller.workspace, key)
-        self._forget(function)
+        function = await self.find(caller.workspace, key)
         entry = self._audit.entry(caller, "function.delete", function.name, detail=str(function.id))
         await self._store.set_deleted(caller.workspace, function.id, True, self._clock.now(), entry)
+        self._known.forget(function)
         waiting = frozenset({TaskState.QUEUED, TaskState.SCHEDULED, TaskState.RETRYING})
         while True:
             page = await self._task_store.list_tasks(
@@ -319,7 +308,7 @@ class Functions:
         new = await self._store.set_deleted(
             caller.workspace, FunctionId(function_id), False, self._clock.now(), entry
         )
-        return self._know(new)
+        return self._known.know(new)
 
     async def deleted_id(self, caller: Caller, key: str) -> str:
         """The id of a deleted function by its name: of several, the one that was made last.
@@ -338,19 +327,19 @@ class Functions:
         self, caller: Caller, key: str, before: int | None, limit: int
     ) -> list[Version]:
         """Newest first, below number ``before``. Raises ``NotFound``."""
-        function = self.find(caller.workspace, key)
+        function = await self.find(caller.workspace, key)
         found = await self._store.versions(caller.workspace, function.id, before, limit)
         return [self._builds.settled(one) for one in found]
 
     async def version(self, caller: Caller, key: str, number: int) -> Version:
         """Raises ``NotFound``."""
-        function = self.find(caller.workspace, key)
+        function = await self.find(caller.workspace, key)
         found = await self._store.version(caller.workspace, function.id, number)
         return self._builds.settled(found)
 
     async def log(self, caller: Caller, key: str, number: int) -> BuildLog:
         """The log of a build, which may still grow. Raises ``NotFound``."""
-        function = self.find(caller.workspace, key)
+        function = await self.find(caller.workspace, key)
         growing = self._builds.log(function.id, number)
         if growing is not None:
             return growing
@@ -363,7 +352,7 @@ class Functions:
 
     async def built(self, caller: Caller, key: str, number: int, timeout_s: float) -> Version:
         """The version once its build has ended, or as it is after ``timeout_s``."""
-        function = self.find(caller.workspace, key)
+        function = await self.find(caller.workspace, key)
         growing = self._builds.log(function.id, number)
         with anyio.move_on_after(timeout_s):
             if growing is not None:
@@ -373,21 +362,3 @@ class Functions:
             while (await self.version(caller, function.id, number)).state in _UNBUILT:
                 await self._clock.sleep(_POLL_S)
         return await self.version(caller, function.id, number)
-
-    def _know(self, function: Function) -> Function:
-        self._revision += 1
-        if function.deleted_at is None:
-            self._known[function.workspace, function.name] = function
-            self._known[function.workspace, function.id] = function
-        return function
-
-    def _refresh(self, function: Function) -> None:
-        """Know what was read a moment ago, unless it was changed or deleted since."""
-        known = self._known.get((function.workspace, function.id))
-        if known is not None and known.updated_at <= function.updated_at:
-            self._know(function)
-
-    def _forget(self, function: Function) -> None:
-        self._revision += 1
-        self._known.pop((function.workspace, function.name), None)
-        self._known.pop((function.workspace, function.id), None)

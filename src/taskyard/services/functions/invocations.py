@@ -72,7 +72,7 @@ class Invocations:
         if any(one.limit is not None for one in allowances):
             await self._store.check(allowances)
 
-    def prepare(
+    async def prepare(
         self,
         caller: Caller,
         function_id: str,
@@ -85,8 +85,8 @@ class Invocations:
 
         Raises as ``Calls.prepare``, ``NotAllowed``, ``InvalidInput``, ``Overloaded``.
         """
-        spec = self._calls.prepare(caller, function_id, request)
-        function = self._functions.find(caller.workspace, function_id)
+        target = await self._functions.target(caller.workspace, function_id)
+        spec, function = self._calls.spec(target, request), target.function
         limits = function.limits
         if timeout_s is not None:
             limits = replace(limits, timeout_s=timeout_s)
@@ -105,7 +105,7 @@ class Invocations:
             request=replace(request, headers=(*request.headers, *added)),
             alias=call.id,
             blob_header=self._headers.blob,
-            image=isinstance(spec.work, FunctionCall) and spec.work.image,
+            image=target.is_image,
         )
         spec = replace(
             spec,
@@ -147,7 +147,7 @@ class Invocations:
         told = {names.task, names.function, names.trigger, names.schedule}
         told = {name.lower() for name in told}
         headers = tuple(pair for pair in work.request.headers if pair[0].lower() not in told)
-        issue = self.prepare(
+        issue = await self.prepare(
             caller,
             work.function_id,
             replace(work.request, headers=headers),

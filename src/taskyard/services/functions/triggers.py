@@ -145,7 +145,7 @@ class Triggers:
                 if one.include_result:
                     request = await self._request_of(caller, view)
                 origin = CallOrigin(trigger_id=one.id, links=call.origin.links + 1)
-                issue = self._issue(caller, one.next_id, request, origin)
+                issue = await self._issue(caller, one.next_id, request, origin)
                 if issue is not None:
                     issues.append(issue)
         changes = await self._store.complete(call.id, issues, self._term())
@@ -162,13 +162,13 @@ class Triggers:
         headers = [pair for pair in result.headers if pair[0].lower() == "content-type"]
         return CallRequest(body=result.body or b"", headers=tuple(headers))
 
-    def _issue(
+    async def _issue(
         self, caller: Caller, function_id: str, request: CallRequest, origin: CallOrigin
     ) -> NewInvocation | None:
         """None if the function takes no calls now."""
         try:
             quota = self._invocations.quota(caller.workspace)
-            return self._invocations.prepare(caller, function_id, request, origin, quota)
+            return await self._invocations.prepare(caller, function_id, request, origin, quota)
         except (Unavailable, Overloaded):
             raise
         except TaskyardError as error:
@@ -210,7 +210,7 @@ class Triggers:
         if owed:
             caller = Caller(f"schedule {schedule.id}", schedule.workspace, Role.WRITE)
             origin = CallOrigin(schedule_id=schedule.id)
-            issue = self._issue(caller, schedule.function_id, request_of(schedule), origin)
+            issue = await self._issue(caller, schedule.function_id, request_of(schedule), origin)
         change = await self._store.fire(schedule, was, to, issue, self._term())
         if change is not None:
             self._bus.publish((change,))

@@ -27,9 +27,9 @@ from taskyard.services.access.identities import Identities
 from taskyard.services.access.secrets import Secrets
 from taskyard.services.scheduling.output_quota import OutputQuota
 
-LiveVersion = Callable[[WorkspaceName, FunctionId], int | None]
+LiveVersion = Callable[[WorkspaceName, FunctionId], Awaitable[tuple[int | None, bool]]]
+"""Which version of a function calls use, None if there is none, and whether it is an image."""
 Blob = Callable[[FunctionId], Awaitable[bytes | None]]
-IsImage = Callable[[FunctionId, int], bool]
 
 
 class NothingToRun(Conflict):
@@ -43,7 +43,6 @@ class Assignments:
         self,
         secrets: Secrets,
         log_limit_bytes: int,
-        live_version: LiveVersion = lambda _workspace, _function_id: None,
         identities: Identities | None = None,
         users: UserRule = UserRule(),  # noqa: B008 - frozen
         containers: ContainerRule = ContainerRule(),  # noqa: B008 - frozen
@@ -54,7 +53,6 @@ class Assignments:
         Args:
             secrets: where references in environments are resolved.
             log_limit_bytes: kept of each stream when the task does not say.
-            live_version: which version of a function calls use that are bound to none.
             identities: as whom the work of workspaces runs; the server itself when None.
             users: whom tasks may ask to run as.
             containers: what containers may be given.
@@ -65,9 +63,9 @@ class Assignments:
         self._containers = containers
         self._output = output
         self._secrets = secrets
-        self.live_version = live_version
+        self.live_version: LiveVersion = _no_version
+        """For calls that are bound to no version."""
         self.blob: Blob = _no_blob
-        self.is_image: IsImage = lambda _function_id, _number: False
         self._log_limit_bytes = log_limit_bytes
 
     async def build(self, task: Task, attempt: Attempt, *, lenient: bool = False) -> Assignment:
@@ -88,10 +86,9 @@ class Assignments:
         if isinstance(work, Container):
             work = self._allowed(work, spec.resources, lenient=lenient)
         if isinstance(work, FunctionCall) and work.version is None:
-            version = self.live_version(task.workspace, work.function_id)
+            version, image = await self.live_version(task.workspace, work.function_id)
             if version is None and not lenient:
                 raise NothingToRun(f"the function {work.function!r} is not there, or has no code")
-            image = version is not None and self.is_image(work.function_id, version)
             work = replace(work, version=version, image=image)
         if isinstance(work, FunctionCall) and work.blob_header:
             work = await self._with_blob(work)
@@ -182,6 +179,12 @@ class Assignments:
         pair = (work.blob_header, base64.b64encode(blob).decode())
         request = replace(work.request, headers=(*work.request.headers, pair))
         return replace(work, request=request)
+
+
+async def _no_version(
+    _workspace: WorkspaceName, _function_id: FunctionId
+) -> tuple[int | None, bool]:
+    return None, False
 
 
 async def _no_blob(_function_id: FunctionId) -> bytes | None:

@@ -1,5 +1,6 @@
 """Functions, their versions and what calls answered."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -18,13 +19,14 @@ from taskyard.core.functions.functions import (
 )
 from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.ports.functions import FunctionChange
+from taskyard.ports.functions import FoundFunction, FunctionChange
 from taskyard.store.sql.access import append_audit, append_given
 from taskyard.store.sql.connection import Connection
 from taskyard.store.sql.function_rows import (
     check_free,
     find_function,
     function_of,
+    look_up,
     row_of,
     update_function,
     version_of,
@@ -61,6 +63,16 @@ class SqlFunctions(Repository):
     async def function(self, workspace: WorkspaceName, key: str) -> Function:
         """See the port."""
         return await self._session.read(lambda c: find_function(c, workspace, key))
+
+    async def look_up(
+        self, keys: Sequence[tuple[WorkspaceName, str]]
+    ) -> list[FoundFunction | None]:
+        """See the port."""
+
+        def read(connection: Connection) -> list[FoundFunction | None]:
+            return look_up(connection, keys)
+
+        return await self._session.read(read)
 
     async def functions(
         self,

@@ -12,6 +12,9 @@ FROM functions WHERE id = :id AND workspace = :workspace;
 SELECT {function}
 FROM functions WHERE workspace = :workspace AND name = :name AND deleted_at IS NULL;
 
+-- name: images_of_function
+SELECT number FROM function_versions WHERE function_id = :function_id AND image <> '';
+
 -- name: functions_of_workspace
 SELECT {function}
 FROM functions
