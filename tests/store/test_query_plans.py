@@ -171,16 +171,7 @@ PLANNED = {
 } | {
     "unended attempts of a worker": named("tasks", "attempts_unended_of", worker_id="w1"),
     "all unended attempts": named("tasks", "attempts_unended"),
-    "place": named(
-        "dispatch",
-        "place_task",
-        seq=0,
-        task_id="",
-        attempt_id="",
-        worker_id="w",
-        incarnation="i",
-        now=0,
-    ),
+    "place": positional("dispatch", "place_task", "", 0, "", 0, "w", "i"),
     "adopt": named("dispatch", "adopt_attempts", worker_id="none", incarnation=""),
 }
 

@@ -127,6 +127,15 @@ class PostgresConnection:
         sent = [(statement, statement.encoded(row)) for row in rows]
         return sum(self._written(result) for result in self._wire.run_all(sent))
 
+    def change_many(self, name: str, rows: Sequence[Row]) -> list[Any]:
+        """See the protocol."""
+        if not rows:
+            return []
+        statement = self._statements.named(name)
+        sent = self._columns(rows) if statement.unnests else rows
+        results = self._wire.run_all([(statement, statement.encoded(one)) for one in sent])
+        return [row for result in results for row in self._rows(statement, result).fetchall()]
+
     def execute_each(self, name: str, parameters: Sequence[Parameters]) -> list[list[Any]]:
         """See the protocol. All are sent before any answer is waited for."""
         if not parameters:

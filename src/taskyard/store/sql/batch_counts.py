@@ -16,13 +16,20 @@ import msgspec
 from taskyard.core.changes import Cached, Change, Committed, Outdated
 from taskyard.core.ids import AttemptId
 from taskyard.core.instants import Instant
+from taskyard.core.states import TERMINAL
 from taskyard.store.sql.connection import Connection
 from taskyard.store.sql.locks import lock_histories
 
 Key = tuple[str, str, str]
 Line = tuple[int, Instant, str, AttemptId | None, str | None, str | None]
 """The task's ``seq``, when, what, and the rest of ``append_event``."""
-Savepoint = tuple[dict[Key, int], list[Line], int, int, int]
+NUMBERS_KEPT: Final = 10_000
+"""Tasks whose latest line is remembered, so that its number need not be looked up."""
+_FIRST: Final = "submitted"
+"""What the first line of every task says."""
+_LAST: Final = frozenset(state.value for state in TERMINAL)
+"""What a line says behind which few others come."""
+Savepoint = tuple[dict[Key, int], list[Line], int, int, int, set[int]]
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -43,6 +50,11 @@ class BatchCounts:
         self._outdated: list[Outdated] = []
         self._deltas: defaultdict[Key, int] = defaultdict(int)
         self._lines: list[Line] = []
+        self._held: set[int] = set()
+        """Tasks whose rows this transaction has locked."""
+        self._numbers: dict[int, int] = {}
+        """Of the latest lines of tasks. Another writer may have added some since: then the batch
+        is done again, without these."""
 
     def add(self, workspace: str, group: str, state: str, delta: int = 1) -> None:
         """Count ``delta`` more (or fewer) tasks in a state."""
@@ -62,8 +74,16 @@ class BatchCounts:
         attempt_id: AttemptId | None = None,
         actor: str | None = None,
         detail: str | None = None,
+        *,
+        is_held: bool = False,
     ) -> None:
-        """Add a line to a task's history."""
+        """Add a line to a task's history.
+
+        With ``is_held`` the task is new in this transaction, or its row was locked or is changed by
+        it: nobody else can add to its history meanwhile.
+        """
+        if is_held:
+            self._held.add(seq)
         self._lines.append((seq, at, kind, attempt_id, actor, detail))
 
     def announce(self, change: Change) -> None:
@@ -100,24 +120,46 @@ class BatchCounts:
             fewer = [row[:3] for row in changed if row[3] < 0]
             connection.write_later("tasks.drop_zero_counts", fewer)
         self._deltas.clear()
-        lines = self._lines
-        self._lines = []
+        lines, self._lines = self._lines, []
+        lock_histories(connection, {line[0] for line in lines} - self._held)
+        self._held = set()
+        known, others = self._numbered(lines)
+        connection.write_later("tasks.insert_event", known)
         at_once = connection.rows_at_once
-        # Lines of tasks that are new in this transaction nobody else can add to.
-        new = {line[0] for line in lines if line[2] == "submitted"}
-        lock_histories(connection, {line[0] for line in lines} - new)
-        for start in range(0, len(lines), at_once):
-            some = lines[start : start + at_once]
-            connection.write_later("tasks.append_event", _numbered(some))
+        for start in range(0, len(others), at_once):
+            some = others[start : start + at_once]
+            connection.write_later("tasks.append_event", _counted(some))
+
+    def _numbered(self, lines: Sequence[Line]) -> tuple[list[tuple[Any, ...]], list[Line]]:
+        """Values of ``insert_event``, and those lines whose numbers are not known."""
+        numbers, known, others = self._numbers, [], []
+        for line in lines:
+            seq, at, kind, *rest = line
+            number = 1 if kind == _FIRST else numbers.get(seq, 0) + 1
+            if number == 1 and kind != _FIRST:
+                others.append(line)
+                continue
+            numbers[seq] = number
+            known.append((seq, number, at, kind, *rest))
+            if kind in _LAST:
+                del numbers[seq]
+        while len(numbers) > NUMBERS_KEPT:
+            del numbers[next(iter(numbers))]
+        return known, others
 
     def savepoint(self) -> Savepoint:
         """What was collected so far, for :meth:`restore`."""
         changed, outdated = len(self._changes), len(self._outdated)
-        return dict(self._deltas), self._lines, len(self._lines), changed, outdated
+        lines, held = self._lines, set(self._held)
+        return dict(self._deltas), lines, len(lines), changed, outdated, held
 
     def restore(self, savepoint: Savepoint) -> None:
         """Undo what one operation collected, whose writes are rolled back."""
-        deltas, self._lines, count, changed, outdated = savepoint
+        deltas, lines, count, changed, outdated, self._held = savepoint
+        if lines is not self._lines:
+            # Some were written meanwhile, and are not any more.
+            self._numbers.clear()
+        self._lines = lines
         self._deltas.clear()
         self._deltas.update(deltas)
         del self._lines[count:], self._changes[changed:], self._outdated[outdated:]
@@ -126,10 +168,12 @@ class BatchCounts:
         """Drop everything: the batch was rolled back."""
         self._deltas.clear()
         self._lines = []
+        self._held = set()
+        self._numbers.clear()
         self._changes, self._outdated = [], []
 
 
-def _numbered(lines: Sequence[Line]) -> list[tuple[Any, ...]]:
+def _counted(lines: Sequence[Line]) -> list[tuple[Any, ...]]:
     """Values of ``append_event``: task, task, how many lines on from its last, and the rest.
 
     A statement does not see the rows it inserts, so that lines of one task have to be counted.

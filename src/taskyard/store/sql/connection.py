@@ -83,6 +83,9 @@ class Connection(Protocol):
         A statement costs a fixed time whatever it writes: one for many rows pays that once.
         """
 
+    def change_many(self, name: str, rows: Sequence[Row]) -> list[Any]:
+        """As :meth:`write_many`; answers with what the query returns, in no order."""
+
     def execute_each(self, name: str, parameters: Sequence[Parameters]) -> list[list[Any]]:
         """Run a query several times, in order; answers with the rows of each.
 

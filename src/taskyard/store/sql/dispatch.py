@@ -128,23 +128,17 @@ class SqlDispatch(Repository):
     def _place_all(
         self, connection: Connection, placements: Sequence[Placement], now: Instant
     ) -> list[PlacedAttempt]:
-        asked = [
-            {
-                "seq": placement.seq,
-                "task_id": placement.task_id,
-                "attempt_id": placement.attempt_id,
-                "worker_id": placement.worker_id,
-                "incarnation": placement.incarnation,
-                "now": now,
-            }
-            for placement in placements
-        ]
-        answers = connection.execute_each("dispatch.place_task", asked)
-        placed = [
-            self._placed(placement, rows[0], now)
-            for placement, rows in zip(placements, answers, strict=True)
-            if rows
-        ]
+        # Their rows are locked in one order, so that nobody waits in a circle.
+        asked = {one.seq: one for one in sorted(placements, key=lambda one: one.seq)}
+        rows = connection.change_many(
+            "dispatch.place_task",
+            [
+                (one.attempt_id, one.seq, one.task_id, now, one.worker_id, one.incarnation)
+                for one in asked.values()
+            ],
+        )
+        found = {row[0]: row for row in rows}
+        placed = [self._placed(one, found[one.seq], now) for one in placements if one.seq in found]
         rows = [attempt_row(one.task.seq, one.attempt) for one in placed]
         connection.write_later("dispatch.insert_attempt", rows)
         return placed
@@ -166,7 +160,8 @@ class SqlDispatch(Repository):
         attempt = assigned(placement, task, now, task.attempt_count)
         counts = self._session.counts
         counts.transition(task.workspace, task.spec.group, TaskState.QUEUED, TaskState.RUNNING)
-        counts.event(task.seq, "assigned", now, attempt.id, detail=destination(attempt))
+        detail = destination(attempt)
+        counts.event(task.seq, "assigned", now, attempt.id, detail=detail, is_held=True)
         placed = PlacedAttempt(attempt, task)
         if counts.keeps_changes:
             counts.announce(placed.change)

@@ -56,12 +56,18 @@ class Ends:
         self.attempts: list[tuple[Any, ...]] = []
         """Values of ``end_attempt``."""
         self.tasks: list[StateRow] = []
+        self.output: dict[str, int] = {}
+        """Bytes of output that are kept of them, by workspace."""
 
     def write(self) -> None:
         """Write them; raises ``Unavailable`` unless every task was as it had been read."""
         attempts, self.attempts = self.attempts, []
         tasks, self.tasks = self.tasks, []
         self._connection.write_later("dispatch.end_attempt", attempts)
+        output, self.output = self.output, {}
+        if self._connection.is_shared:
+            # Elsewhere a trigger counts them.
+            self._connection.write_later("shards.add_output", sorted(output.items()))
         if self._connection.write_many("tasks.update_state", tasks) != len(tasks):
             raise Unavailable("tasks changed while the ends of their attempts were stored")
 
@@ -188,6 +194,7 @@ def _apply(
             now,
             report.attempt_id,
             detail=f"late report of {kind}: the lease did not hold any more",
+            is_held=True,
         )
         return (), False
     if isinstance(report, Started):
@@ -238,7 +245,7 @@ def _started(
     row: Row,
 ) -> Change:
     """Note in its task's history that an attempt began."""
-    counts.event(row[5], "started", at, attempt_id)
+    counts.event(row[5], "started", at, attempt_id, is_held=True)
     change = _running("started", at, attempt_id, row)
     # Reading the whole specification costs more than all the rest, and few have webhooks.
     asks = '"webhooks"' in row[15] and spec_or_plain(row[15]).webhooks
@@ -299,6 +306,9 @@ def _end(
             outcome_text(report),
         )
     )
+    kept = report.stdout.stored_bytes + report.stderr.stored_bytes + report.order_bytes
+    if kept:
+        ends.output[row[7]] = ends.output.get(row[7], 0) + kept
     for stream, data in report.inline_output.items():
         connection.execute_later("dispatch.insert_inline_output", (report.attempt_id, stream, data))
     spec = spec_or_plain(row[15])

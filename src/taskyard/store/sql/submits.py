@@ -161,10 +161,10 @@ class Submits:
         for seq, task, _, actor, attempt, *_ in fresh:
             state = task.state if attempt is None else TaskState.RUNNING
             counts.add(task.workspace, task.spec.group, state)
-            counts.event(seq, "submitted", task.created_at, actor=actor)
+            counts.event(seq, "submitted", task.created_at, actor=actor, is_held=True)
             if attempt is not None:
-                at = attempt.assigned_at
-                counts.event(seq, "assigned", at, attempt.id, detail=destination(attempt))
+                at, detail = attempt.assigned_at, destination(attempt)
+                counts.event(seq, "assigned", at, attempt.id, detail=detail, is_held=True)
 
     def _insert_tasks(self) -> None:
         fresh = self._fresh

@@ -138,7 +138,7 @@ def _create(
             continue
         labels = [(new.workspace, label, value, seq) for label, value in single.labels.items()]
         connection.write_later("tasks.insert_label", labels)
-        session.counts.event(seq, "submitted", now, detail=f"firing of {schedule_id}")
+        session.counts.event(seq, "submitted", now, detail=f"firing of {schedule_id}", is_held=True)
         session.counts.add(new.workspace, single.group, new.state)
         subject = stored_task_of(seq, new.id, new.workspace, new.state, single, single.priority)
         fired = Change.submitted(new, seq, at=now, ready=ready(subject, now), kind="fired")

@@ -120,7 +120,7 @@ def transition(
     if subject.state in WAITING and event in _LEAVES_PARKING:
         readmit(connection, "task", subject.id)
     counts.transition(subject.workspace, subject.group, subject.state, state)
-    counts.event(subject.seq, kind, now, attempt_id, actor, detail or message)
+    counts.event(subject.seq, kind, now, attempt_id, actor, detail or message, is_held=True)
     change = Change(
         kind=kind,
         at=now,

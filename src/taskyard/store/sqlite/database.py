@@ -76,6 +76,15 @@ class SqliteConnection:
             count += self.raw.execute(_widened(_SQL[name], len(some)), values).rowcount
         return count
 
+    def change_many(self, name: str, rows: Sequence[Row]) -> list[Any]:
+        """See the protocol."""
+        changed: list[Any] = []
+        for start in range(0, len(rows), CHUNK):
+            some = rows[start : start + CHUNK]
+            values = [value for row in some for value in row]
+            changed += self.raw.execute(_widened(_SQL[name], len(some)), values)
+        return changed
+
     def execute_each(self, name: str, parameters: Sequence[Parameters]) -> list[list[Any]]:
         """See the protocol."""
         return [self.execute(name, one).fetchall() for one in parameters]

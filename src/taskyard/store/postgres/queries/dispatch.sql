@@ -23,16 +23,19 @@ WHERE incarnation IN (SELECT json_array_elements_text(CAST(:incarnations AS text
 RETURNING id, incarnation;
 
 -- name: place_task
--- The worker's row is locked, so that nobody loses the worker until this is committed. The state is
--- asked for in a way that keeps the index of all that are queued from being walked through for one.
-UPDATE tasks SET state = 'running', current_attempt = :attempt_id,
+-- All at once, in the order they come in. The worker's row is locked, so that nobody loses the worker
+-- until this is committed. The state is asked for in a way that keeps the index of all that are
+-- queued from being walked through for one.
+UPDATE tasks SET state = 'running', current_attempt = n.attempt_id,
        attempt_count = attempt_count + 1, start_at = NULL, reason = NULL, message = NULL
-WHERE seq = :seq AND id = :task_id AND coalesce(state, '') = 'queued'
-  AND (expires_at IS NULL OR expires_at > :now)
+FROM unnest(?::text[], ?::bigint[], ?::text[], ?::bigint[], ?::text[], ?::text[])
+     AS n (attempt_id, seq, task_id, now, worker_id, incarnation)
+WHERE tasks.seq = n.seq AND tasks.id = n.task_id AND coalesce(tasks.state, '') = 'queued'
+  AND (tasks.expires_at IS NULL OR tasks.expires_at > n.now)
   AND EXISTS (SELECT 1 FROM workers
-              WHERE workers.id = :worker_id AND incarnation = :incarnation
+              WHERE workers.id = n.worker_id AND workers.incarnation = n.incarnation
                 AND workers.state = 'ready' FOR SHARE)
-RETURNING {task};
+RETURNING {tasks.task};
 
 -- name: worker_ready
 SELECT 1 FROM workers WHERE id = ? AND incarnation = ? AND state = 'ready' FOR SHARE;
@@ -60,26 +63,17 @@ FROM (SELECT a.lease_token, a.state AS attempt_state, a.number, a.finished_at, a
       ORDER BY t.seq FOR UPDATE) AS wanted;
 
 -- name: end_attempt
--- Without triggers, what is kept of output is counted here. Unended attempts are asked for by state: by
--- ``finished_at`` all of them would be walked through, with those that ended lately.
-WITH ended AS (
-    UPDATE attempts SET state = n.state, started_at = coalesce(attempts.started_at, n.started_at),
-           finished_at = n.finished_at, exit_code = n.exit_code, signal = n.signal,
-           reason = n.reason, message = n.message, outcome = n.outcome
-    FROM unnest(?::text[], ?::text[], ?::text[], ?::bigint[], ?::bigint[], ?::bigint[], ?::text[],
-                ?::text[], ?::text[], ?::text[])
-         AS n (id, lease_token, state, started_at, finished_at, exit_code, signal, reason, message,
-               outcome)
-    WHERE attempts.id = n.id AND attempts.state IN ('assigned', 'running')
-      AND attempts.lease_token = n.lease_token
-    RETURNING workspace, output_bytes),
-more AS (
-    INSERT INTO output_total_shards (workspace, writer, stored_bytes)
-    SELECT workspace, pg_backend_pid(), sum(output_bytes)::bigint FROM ended
-    WHERE output_bytes <> 0 GROUP BY workspace
-    ON CONFLICT (workspace, writer) DO UPDATE
-        SET stored_bytes = output_total_shards.stored_bytes + excluded.stored_bytes)
-SELECT 1 FROM ended;
+-- Unended attempts are asked for by state: by ``finished_at`` all of them would be walked through, with
+-- those that ended lately.
+UPDATE attempts SET state = n.state, started_at = coalesce(attempts.started_at, n.started_at),
+       finished_at = n.finished_at, exit_code = n.exit_code, signal = n.signal,
+       reason = n.reason, message = n.message, outcome = n.outcome
+FROM unnest(?::text[], ?::text[], ?::text[], ?::bigint[], ?::bigint[], ?::bigint[], ?::text[],
+            ?::text[], ?::text[], ?::text[])
+     AS n (id, lease_token, state, started_at, finished_at, exit_code, signal, reason, message,
+           outcome)
+WHERE attempts.id = n.id AND attempts.state IN ('assigned', 'running')
+  AND attempts.lease_token = n.lease_token;
 
 -- name: due_tasks
 -- Those that nobody else is changing at this moment.

@@ -24,3 +24,10 @@ WITH taken AS (
 INSERT INTO output_totals (workspace, stored_bytes)
 SELECT workspace, sum(stored_bytes)::bigint FROM taken GROUP BY workspace ORDER BY workspace
 ON CONFLICT (workspace) DO UPDATE SET stored_bytes = output_totals.stored_bytes + excluded.stored_bytes;
+
+-- name: add_output
+-- What attempts that end keep of their output: there are no triggers here that count it.
+INSERT INTO output_total_shards (workspace, writer, stored_bytes)
+SELECT n.workspace, pg_backend_pid(), n.bytes FROM unnest(?::text[], ?::bigint[]) AS n (workspace, bytes)
+ON CONFLICT (workspace, writer) DO UPDATE
+    SET stored_bytes = output_total_shards.stored_bytes + excluded.stored_bytes;

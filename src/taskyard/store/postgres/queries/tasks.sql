@@ -21,6 +21,10 @@ SELECT n.seq, (SELECT coalesce(max(e.number), 0) FROM events AS e WHERE e.task_s
 FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[], ?::text[], ?::text[], ?::text[], ?::text[])
      AS n (seq, same, further, at, kind, attempt_id, actor, detail);
 
+-- name: insert_event
+INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
+SELECT * FROM unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::text[], ?::text[], ?::text[], ?::text[]);
+
 -- name: update_state
 UPDATE tasks SET state = n.state, queued_at = n.queued_at, start_at = n.start_at,
        current_attempt = n.current_attempt, finished_at = n.finished_at, reason = n.reason,

@@ -25,14 +25,16 @@ ORDER BY priority DESC, seq LIMIT :limit;
 -- name: place_task
 -- Gives a task to an attempt, if it is still queued and its worker is still the one it was.
 -- Without the latter an attempt could be given to a worker just lost, and nobody would notice.
-UPDATE tasks SET state = 'running', current_attempt = :attempt_id,
+-- Positional, as many are bound at once: the attempt, the task's seq and id, the time, the worker.
+UPDATE tasks SET state = 'running', current_attempt = new.column1,
        attempt_count = attempt_count + 1, start_at = NULL, reason = NULL, message = NULL
-WHERE seq = :seq AND id = :task_id AND state = 'queued'
-  AND (expires_at IS NULL OR expires_at > :now)
+FROM (VALUES (?, ?, ?, ?, ?, ?)) AS new
+WHERE tasks.seq = new.column2 AND tasks.id = new.column3 AND tasks.state = 'queued'
+  AND (tasks.expires_at IS NULL OR tasks.expires_at > new.column4)
   AND EXISTS (SELECT 1 FROM workers
-              WHERE workers.id = :worker_id AND incarnation = :incarnation
+              WHERE workers.id = new.column5 AND workers.incarnation = new.column6
                 AND workers.state = 'ready')
-RETURNING {task};
+RETURNING {tasks.task};
 
 -- name: place_of
 SELECT workspace, group_name, state FROM tasks WHERE seq = :seq;

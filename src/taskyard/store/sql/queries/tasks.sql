@@ -12,6 +12,11 @@ ON CONFLICT DO NOTHING;
 INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
 VALUES (?, (SELECT coalesce(max(number), 0) FROM events WHERE task_seq = ?) + ?, ?, ?, ?, ?, ?);
 
+-- name: insert_event
+-- The same with a number that is known.
+INSERT INTO events (task_seq, number, at, kind, attempt_id, actor, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?);
+
 -- name: insert_label
 INSERT INTO task_labels (workspace, key, value, task_seq) VALUES (?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
