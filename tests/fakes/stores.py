@@ -58,9 +58,9 @@ class Probe(Repository):
 
     _handed: ClassVar[dict[int, Operation[Any]]] = {}
 
-    async def run(self, operation: Operation[T], *, atomic: bool = True) -> T:
+    async def run(self, operation: Operation[T]) -> T:
         """As ``CommitQueue.run``; the operation runs on the writer's thread."""
-        result: T = await self.queued(self._hand(operation), atomic=atomic)
+        result: T = await self.queued(self._hand(operation))
         return result
 
     async def write(self, operation: Operation[T]) -> T:
@@ -69,9 +69,9 @@ class Probe(Repository):
         return result
 
     @writes
-    async def queued(self, number: int, *, atomic: bool) -> Any:
+    async def queued(self, number: int) -> Any:
         """An operation that was handed over, by its number."""
-        return await self._session.queue.run(self._handed.pop(number), atomic=atomic)
+        return await self._session.queue.run(self._handed.pop(number))
 
     @writes
     async def written(self, number: int) -> Any:

@@ -21,6 +21,8 @@ QUERIES = {
     "t.put": "INSERT INTO t (id, name, data, part) VALUES (:id, :name, :data, :part)",
     "t.put_many": "INSERT INTO t (id, name, data, part) SELECT * FROM"
     " unnest(?::bigint[], ?::text[], ?::bytea[], ?::double precision[])",
+    "t.put_new": "INSERT INTO t (id, name) SELECT * FROM unnest(?::bigint[], ?::text[])"
+    " ON CONFLICT DO NOTHING",
     "t.one_by_one": "INSERT INTO t (id, name) VALUES (?, ?)",
     "t.all": "SELECT id, name, data, part FROM t ORDER BY id",
     "t.ids": "SELECT id FROM t ORDER BY id",
@@ -395,7 +397,7 @@ def test_queries_without_a_name_are_kept_in_bounds(connection: PostgresConnectio
         ("42501", Unavailable, "rights"),
         ("57014", Unavailable, "too long"),
         ("55P03", Unavailable, "lock"),
-        ("22012", Unavailable, "failed"),
+        ("22003", Unavailable, "failed"),
     ],
 )
 def test_errors_say_what_to_do(state: str, kind: type[TaskyardError], said: str) -> None:
@@ -464,3 +466,38 @@ def test_a_query_is_run_for_each_of_many(connection: PostgresConnection) -> None
     asked = [{"name": name} for name in ("b", "c", "a")]
     assert connection.execute_each("t.named", asked) == [[(2,)], [], [(1,), (3,)]]
     assert connection.execute_each("t.named", []) == []
+
+
+def test_what_is_written_surely_fails_the_commit_otherwise(connection: PostgresConnection) -> None:
+    """Unless as many rows are changed as are given; that is a conflict, and nothing is left."""
+    connection.begin()
+    connection.write_surely("t.put_many", [(1, "a", None, None), (2, "b", None, None)])
+    connection.commit()
+    assert ids(connection) == [1, 2]
+    connection.begin()
+    connection.write_surely("t.put_new", [(2, "c"), (3, "c")])
+    with pytest.raises(psycopg.errors.DivisionByZero) as failed:
+        connection.commit()
+    assert connection.is_conflict(failed.value)
+    connection.rollback()
+    assert ids(connection) == [1, 2]
+
+
+def test_what_is_asked_is_answered_with_the_next_statement(connection: PostgresConnection) -> None:
+    """Or when it is looked at, if there is none."""
+    put(connection, 1)
+    connection.begin()
+    asked = connection.ask("t.named", {"name": "a"})
+    other = connection.ask("t.named", {"name": "nobody"})
+    put(connection, 2)
+    assert asked.fetchone() == (1,)
+    assert other.fetchone() is None
+    assert connection.ask("t.named", {"name": "nobody"}).fetchone() is None
+    connection.rollback()
+    connection.begin()
+    connection.savepoint("s")
+    undone = connection.ask("t.named", {"name": "a"})
+    connection.undo("s")
+    with pytest.raises(RuntimeError):
+        undone.fetchone()
+    connection.rollback()

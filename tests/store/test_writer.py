@@ -266,7 +266,7 @@ async def test_a_failing_commit_fails_everybody(store: SqliteStore) -> None:
         connection.select("PRAGMA foreign_keys = ON")
         connection.select("BEGIN IMMEDIATE")
 
-    await Probe(store.session).run(enforce, atomic=False)
+    await Probe(store.session).run(enforce)
     gate = Gate(store)
     held = await gate.close()
     calls = [

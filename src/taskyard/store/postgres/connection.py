@@ -16,7 +16,7 @@ from psycopg import pq
 
 from taskyard.core.errors import TaskyardError
 from taskyard.store.postgres.errors import is_conflict, trouble
-from taskyard.store.postgres.statements import SQL, Command, Statement
+from taskyard.store.postgres.statements import SQL, Command, Question, Statement
 from taskyard.store.postgres.wire import Wire
 from taskyard.store.sql.connection import Parameters, Row
 
@@ -49,6 +49,25 @@ class PostgresRows:
     def __iter__(self) -> Iterator[Any]:
         """See the protocol."""
         return iter(self.fetchall())
+
+
+class _Answer:
+    """Implements ``store.sql.connection.Answer``."""
+
+    __slots__ = ("_question", "_wire")
+
+    def __init__(self, wire: Wire, question: Question) -> None:
+        self._wire = wire
+        self._question = question
+
+    def fetchone(self) -> Any:
+        """See the protocol."""
+        if self._question.result is None:
+            self._wire.run_all([])
+        if self._question.result is None:
+            raise RuntimeError("what was asked was undone before it was sent")
+        rows = self._wire.rows(self._question.result)
+        return rows[0] if rows else None
 
 
 class PostgresConnection:
@@ -144,6 +163,13 @@ class PostgresConnection:
         sent = [(statement, statement.arguments(one)) for one in parameters]
         return [self._rows(statement, result).fetchall() for result in self._wire.run_all(sent)]
 
+    def ask(self, name: str, parameters: Parameters = ()) -> "_Answer":
+        """See the protocol."""
+        statement = self._statements.named(name)
+        question = Question(statement, statement.arguments(parameters))
+        self._wire.delayed.append(question)
+        return _Answer(self._wire, question)
+
     def execute_later(self, name: str, parameters: Parameters = ()) -> None:
         """See the protocol."""
         statement = self._statements.named(name)
@@ -157,6 +183,14 @@ class PostgresConnection:
         sent = self._columns(rows) if statement.unnests else rows
         for values in [statement.encoded(one) for one in sent]:
             self._delay(statement, values)
+
+    def write_surely(self, name: str, rows: Sequence[Row]) -> None:
+        """See the protocol. The query has to be one over ``unnest``."""
+        statement = self._statements.sure(name)
+        for start in range(0, len(rows), self.rows_at_once):
+            some = rows[start : start + self.rows_at_once]
+            columns = list(zip(*some, strict=True))
+            self._delay(statement, statement.encoded([*columns, len(some)]))
 
     def execute_alone(self, name: str, parameters: Parameters = ()) -> PostgresRows:
         """Run a query as a transaction of its own: one snapshot, and one round trip.
@@ -242,7 +276,8 @@ class PostgresConnection:
         return self._rows(statement, self._wire.run(statement, statement.arguments(parameters)))
 
     def _delay(self, statement: Statement, values: list[bytes | None]) -> None:
-        self._changes += 1
+        if not statement.reads:
+            self._changes += 1
         self._wire.delayed.append((statement, values))
         if len(self._wire.delayed) >= DELAYED_MOST:
             self._wire.run_all([])

@@ -33,6 +33,8 @@ _SETTINGS: Final = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    # Planning takes longer than most of ours run, and would be done for every use of some.
+    "plan_cache_mode": "force_generic_plan",
     # Once it knows how many rows there are, the planner would rather test a whole table in order
     # of its key than fetch a tenth of the rows by the index that has them in that order. In truth a
     # page that an index leads to costs little more than the next one.

@@ -12,6 +12,7 @@ _CONFLICTS: Final = {
     "23505",  # somebody else inserted the same key meanwhile
     "0A000",  # a prepared statement whose table has changed since
     "26000",  # a prepared statement that a pooler has dropped
+    "22012",  # rows were not as they were remembered to be (statements.py)
 }
 _STALE: Final = {"0A000", "26000"}
 _DAMAGED: Final = {"XX001", "XX002", "58P01"}

@@ -4,6 +4,7 @@ A query is prepared when it is first used; the server says of which types its pl
 values are sent as those (``values.py``). Statements end with their connection.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -19,6 +20,11 @@ SELECTS_KEPT: Final = 64
 """Prepared statements kept of those that have no name."""
 BINARY: Final = pq.Format.BINARY
 SQL: Final = queries("taskyard.store.postgres")
+_SURE: Final = (
+    "WITH done AS ({query} RETURNING 1)"
+    " SELECT 1 / CASE WHEN count(*) = ${count}::bigint THEN 1 ELSE 0 END FROM done"
+)
+_PLACEHOLDER: Final = re.compile(r"\$\d+")
 
 
 class Statement:
@@ -47,7 +53,19 @@ class Statement:
         return self.encoded(self.query.values(parameters))
 
 
-Command = bytes | tuple[Statement, list[bytes | None]]
+class Question:
+    """A prepared statement with its values, whose answer is looked at later."""
+
+    __slots__ = ("result", "statement", "values")
+
+    def __init__(self, statement: Statement, values: list[bytes | None]) -> None:
+        self.statement = statement
+        self.values = values
+        self.result: pq.abc.PGresult | None = None
+        """What the server answered; None before it did."""
+
+
+Command = bytes | Question | tuple[Statement, list[bytes | None]]
 """Its text, or a prepared statement with its values."""
 
 
@@ -65,6 +83,7 @@ class Statements:
         self._prepare = prepare
         self._discard = discard
         self._named: dict[str, Statement] = {}
+        self._sure: dict[str, Statement] = {}
         self._selects: OrderedDict[str, Statement] = OrderedDict()
 
     def named(self, name: str) -> Statement:
@@ -72,6 +91,19 @@ class Statements:
         statement = self._named.get(name)
         if statement is None:
             statement = self._named[name] = self._prepare(numbered(SQL[name]))
+        return statement
+
+    def sure(self, name: str) -> Statement:
+        """The one of a named query that fails unless it changes as many rows as a last value says.
+
+        As a division by zero, which none of our queries does otherwise.
+        """
+        statement = self._sure.get(name)
+        if statement is None:
+            query = numbered(SQL[name])
+            count = len(set(_PLACEHOLDER.findall(query.sql))) + 1
+            sql = _SURE.format(query=query.sql, count=count)
+            statement = self._sure[name] = self._prepare(query._replace(sql=sql))
         return statement
 
     def select(self, sql: str) -> Statement:
@@ -88,4 +120,5 @@ class Statements:
     def clear(self) -> None:
         """Prepare all again when they are next used."""
         self._named.clear()
+        self._sure.clear()
         self._selects.clear()

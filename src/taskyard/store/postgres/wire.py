@@ -20,7 +20,13 @@ from psycopg.pq import ExecStatus, TransactionStatus
 from taskyard.core.backoff import Backoff
 from taskyard.store.postgres.errors import ConnectionLost, is_stale, trouble
 from taskyard.store.postgres.placeholders import Numbered
-from taskyard.store.postgres.statements import BINARY, Command, Statement, Statements
+from taskyard.store.postgres.statements import (
+    BINARY,
+    Command,
+    Question,
+    Statement,
+    Statements,
+)
 from taskyard.store.postgres.values import encoder
 
 log = structlog.get_logger(__name__)
@@ -165,11 +171,7 @@ class Wire:
         try:
             pgconn.enter_pipeline_mode()
             for command in commands:
-                if isinstance(command, bytes):
-                    pgconn.send_query_params(command, None)
-                else:
-                    statement, values = command
-                    pgconn.send_query_prepared(statement.key, values, statement.formats, BINARY)
+                _queue(pgconn, command)
             pgconn.pipeline_sync()
             _send(pgconn)
             while True:
@@ -186,8 +188,10 @@ class Wire:
             pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
             raise self._lost(error, sent=is_commit) from error
-        for result in results:
+        for command, result in zip(commands, results, strict=True):
             self._checked(result)
+            if isinstance(command, Question):
+                command.result = result
         return results
 
     def _checked(self, result: "pq.abc.PGresult") -> "pq.abc.PGresult":
@@ -241,6 +245,17 @@ class Wire:
     def _discard_damaged(self) -> None:
         if self._raw is not None and self._raw.pgconn.status == pq.ConnStatus.BAD:
             self.drop()
+
+
+def _queue(pgconn: "pq.abc.PGconn", command: Command) -> None:
+    """Have a command sent with all that are sent next."""
+    if isinstance(command, bytes):
+        pgconn.send_query_params(command, None)
+        return
+    if isinstance(command, Question):
+        command = command.statement, command.values
+    statement, values = command
+    pgconn.send_query_prepared(statement.key, values, statement.formats, BINARY)
 
 
 def _send(pgconn: "pq.abc.PGconn") -> None:

@@ -19,6 +19,7 @@ from taskyard.core.instants import Instant
 from taskyard.core.states import TERMINAL
 from taskyard.store.sql.connection import Connection
 from taskyard.store.sql.locks import lock_histories
+from taskyard.store.sql.recent_attempts import RecentAttempts
 
 Key = tuple[str, str, str]
 Line = tuple[int, Instant, str, AttemptId | None, str | None, str | None]
@@ -46,6 +47,9 @@ class BatchCounts:
 
     def __init__(self, *, keeps_changes: bool = False) -> None:
         self.keeps_changes = keeps_changes
+        self.is_careful = False
+        """Whether the batch failed once, and nothing that is remembered may be believed."""
+        self.recent = RecentAttempts()
         self._changes: list[Change] = []
         self._outdated: list[Outdated] = []
         self._deltas: defaultdict[Key, int] = defaultdict(int)
@@ -171,6 +175,8 @@ class BatchCounts:
         self._held = set()
         self._numbers.clear()
         self._changes, self._outdated = [], []
+        self.is_careful = True
+        self.recent.clear()
 
 
 def _counted(lines: Sequence[Line]) -> list[tuple[Any, ...]]:

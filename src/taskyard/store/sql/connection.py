@@ -16,6 +16,17 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 """For ``?`` in a query, or for its ``:name``."""
 
 
+class NotAsRemembered(Exception):
+    """Rows were not as they were expected to be. The batch is done again, looking first."""
+
+
+class Answer(Protocol):
+    """What a query that was asked will have answered once it is looked at."""
+
+    def fetchone(self) -> Any:
+        """The first row; None if there is none."""
+
+
 class Rows(Protocol):
     """What a query answered."""
 
@@ -92,11 +103,20 @@ class Connection(Protocol):
         Waits for the database as rarely as can be.
         """
 
+    def ask(self, name: str, parameters: Parameters = ()) -> Answer:
+        """Run a query together with the next one, and look at the answer afterwards."""
+
     def execute_later(self, name: str, parameters: Parameters = ()) -> None:
         """Run a query before the next one, or the commit; for those whose answer is ignored."""
 
     def write_later(self, name: str, rows: Sequence[Row]) -> None:
         """As :meth:`write_many`, before the next query or the commit."""
+
+    def write_surely(self, name: str, rows: Sequence[Row]) -> None:
+        """As :meth:`write_later`; the commit fails unless as many rows are changed as are given.
+
+        That is a conflict, or :class:`NotAsRemembered` at once: either way the batch is done again.
+        """
 
     def positions(self, count: int) -> Iterator[int]:
         """Positions (``seq``) for so many new tasks, rising; gaps are allowed."""

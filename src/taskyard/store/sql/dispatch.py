@@ -11,7 +11,7 @@ from taskyard.core.access.principals import AuditEntry
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.availability import RuntimeStatus
 from taskyard.core.changes import Cached, Change
-from taskyard.core.errors import NotFound
+from taskyard.core.errors import NotFound, NotLeading
 from taskyard.core.ids import (
     AttemptId,
     GroupName,
@@ -39,7 +39,7 @@ from taskyard.ports.dispatching import (
 )
 from taskyard.store.sql.access import append_given
 from taskyard.store.sql.connection import Connection, Row
-from taskyard.store.sql.leadership import check_term
+from taskyard.store.sql.leadership import ask_leads, check_term
 from taskyard.store.sql.parking import guarded, put_aside
 from taskyard.store.sql.prune import prune
 from taskyard.store.sql.reports import apply_reports, lose_attempt
@@ -102,8 +102,7 @@ class SqlDispatch(Repository):
         """See the port."""
 
         def write(connection: Connection) -> tuple[list[PlacedAttempt], list[Change]]:
-            for term in {one.term for one in placements}:
-                check_term(connection, term)
+            terms = [ask_leads(connection, term) for term in {one.term for one in placements}]
             # All at once, or, where one of them cannot be read, one by one.
             placed: list[PlacedAttempt] = []
             parked: list[Change] = []
@@ -120,6 +119,8 @@ class SqlDispatch(Repository):
                         placed += done
                     else:
                         parked += self._put_aside(connection, one, done, now)
+            if any(term is not None and term.fetchone() is None for term in terms):
+                raise NotLeading
             return placed, [*(one.change for one in placed), *parked]
 
         counts = self._session.counts
@@ -129,7 +130,9 @@ class SqlDispatch(Repository):
         self, connection: Connection, placements: Sequence[Placement], now: Instant
     ) -> list[PlacedAttempt]:
         # Their rows are locked in one order, so that nobody waits in a circle.
-        asked = {one.seq: one for one in sorted(placements, key=lambda one: one.seq)}
+        asked: dict[int, Placement] = {}
+        for one in sorted(placements, key=lambda one: one.seq):
+            asked.setdefault(one.seq, one)
         rows = connection.change_many(
             "dispatch.place_task",
             [
@@ -138,7 +141,11 @@ class SqlDispatch(Repository):
             ],
         )
         found = {row[0]: row for row in rows}
-        placed = [self._placed(one, found[one.seq], now) for one in placements if one.seq in found]
+        placed = [
+            self._placed(one, found[one.seq], now)
+            for one in placements
+            if one.seq in found and asked[one.seq] is one
+        ]
         rows = [attempt_row(one.task.seq, one.attempt) for one in placed]
         connection.write_later("dispatch.insert_attempt", rows)
         return placed
@@ -162,6 +169,8 @@ class SqlDispatch(Repository):
         counts.transition(task.workspace, task.spec.group, TaskState.QUEUED, TaskState.RUNNING)
         detail = destination(attempt)
         counts.event(task.seq, "assigned", now, attempt.id, detail=detail, is_held=True)
+        spec = task.spec
+        counts.recent.keep(attempt, task.seq, spec.group, spec.priority, spec.expires_at, row[3])
         placed = PlacedAttempt(attempt, task)
         if counts.keeps_changes:
             counts.announce(placed.change)

@@ -7,7 +7,7 @@ from taskyard.core.ids import PlaneId, Term
 from taskyard.core.instants import SECOND
 from taskyard.core.leadership import HOLD_S, Hold
 from taskyard.ports.leadership import Claimed, Plane, PlaneRecord
-from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.connection import Answer, Connection
 from taskyard.store.sql.transactions import Repository, writes
 
 
@@ -83,6 +83,11 @@ def leads(connection: Connection, term: Term | None) -> bool:
     if term is None:
         return True
     return connection.execute("leadership.leads", {"term": term}).fetchone() is not None
+
+
+def ask_leads(connection: Connection, term: Term | None) -> Answer | None:
+    """As :func:`leads`, asked together with what is asked next; None without a term."""
+    return None if term is None else connection.ask("leadership.leads", {"term": term})
 
 
 def check_term(connection: Connection, term: Term | None) -> None:

@@ -14,7 +14,7 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.instants import Instant, after
 from taskyard.ports.dispatching import Parked, ParkedKind
 from taskyard.store.sql.batch_counts import BatchCounts
-from taskyard.store.sql.connection import Connection
+from taskyard.store.sql.connection import Connection, NotAsRemembered
 from taskyard.store.sql.transactions import Repository, writes
 
 T = TypeVar("T")
@@ -54,19 +54,34 @@ class SqlParking(Repository):
 
 
 def guarded(connection: Connection, counts: BatchCounts, do: Callable[[], T]) -> T | Exception:
-    """Run something in a savepoint of its own; roll back and return what it raised.
+    """Run something that leaves nothing if it fails; return what it raised.
+
+    In a savepoint of its own if the batch is done carefully; else the batch is done again so.
 
     Raises:
         Unavailable, Overloaded, and ``connection.failures``: trouble of the store, which is
             nobody's own.
     """
     before = counts.savepoint()
+    if not counts.is_careful:
+        written = connection.total_changes
+        try:
+            return do()
+        except connection.failures:
+            raise
+        except (NotAsRemembered, Unavailable, Overloaded):
+            raise
+        except Exception as error:
+            if connection.total_changes != written:
+                raise NotAsRemembered from error
+            counts.restore(before)
+            return error
     connection.savepoint("entry")
     try:
         result = do()
     except connection.failures:
         raise
-    except (Unavailable, Overloaded):
+    except (NotAsRemembered, Unavailable, Overloaded):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it must cost this entry alone
         connection.undo("entry")

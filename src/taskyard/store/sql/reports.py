@@ -1,7 +1,8 @@
 """Applies what workers report about attempts, each only if its lease still holds.
 
-1. The rows of all reported attempts and their tasks are read with one statement. A row is read
-   again once a report in the same batch has changed its task.
+1. The rows of all reported attempts and their tasks are read with one statement, but for those that
+   are remembered (``recent_attempts.py``). A row is read again once a report in the same batch has
+   changed its task.
 2. A report whose lease token is not the attempt's, or whose attempt has ended or is not its task's
    current one, is refused: a line in the history, and no change.
 3. A report that was applied before is accepted and changes nothing: its answer was lost.
@@ -49,27 +50,43 @@ _decoded: Final = msgspec.json.Decoder(list[list[Any]]).decode
 
 
 class Ends:
-    """Ends of attempts, and what follows for their tasks, that are not written yet."""
+    """Ends of attempts, and what follows for their tasks, that are not written yet.
 
-    def __init__(self, connection: Connection) -> None:
+    Args:
+        connection: inside the transaction.
+        is_careful: see ``BatchCounts.is_careful``.
+    """
+
+    def __init__(self, connection: Connection, *, is_careful: bool) -> None:
         self._connection = connection
-        self.attempts: list[tuple[Any, ...]] = []
-        """Values of ``end_attempt``."""
+        self._is_careful = is_careful
+        self.attempts: list[tuple[int, tuple[Any, ...]]] = []
+        """``seq`` of the task, and values of ``end_attempt``."""
         self.tasks: list[StateRow] = []
         self.output: dict[str, int] = {}
         """Bytes of output that are kept of them, by workspace."""
 
     def write(self) -> None:
-        """Write them; raises ``Unavailable`` unless every task was as it had been read."""
-        attempts, self.attempts = self.attempts, []
-        tasks, self.tasks = self.tasks, []
+        """Write them; raises ``Unavailable`` unless every task was as it had been read.
+
+        In the order of the tasks, as all lock them: what was remembered is not locked yet.
+        """
+        attempts, self.attempts = [row for _, row in sorted(self.attempts, key=_seq_of)], []
+        tasks, self.tasks = sorted(self.tasks, key=_seq_of), []
         self._connection.write_later("dispatch.end_attempt", attempts)
         output, self.output = self.output, {}
         if self._connection.is_shared:
             # Elsewhere a trigger counts them.
             self._connection.write_later("shards.add_output", sorted(output.items()))
-        if self._connection.write_many("tasks.update_state", tasks) != len(tasks):
+        if not self._is_careful:
+            self._connection.write_surely("tasks.leave_attempt", tasks)
+        elif self._connection.write_many("tasks.leave_attempt", tasks) != len(tasks):
             raise Unavailable("tasks changed while the ends of their attempts were stored")
+
+
+def _seq_of(row: tuple[Any, ...]) -> int:
+    seq: int = row[0]
+    return seq
 
 
 def apply_reports(
@@ -88,9 +105,12 @@ def apply_reports(
     changes: list[Change] = []
     refused: list[LeaseToken] = []
     results: list[tuple[Any, ...]] = []
-    rows = _rows(connection, {report.attempt_id for report in reports}, worker_id)
+    rows = counts.recent.take(reports, worker_id)
+    unknown = {report.attempt_id for report in reports} - rows.keys()
+    if unknown:
+        rows.update(_rows(connection, unknown, worker_id))
     stale: set[AttemptId] = set()
-    ends = Ends(connection)
+    ends = Ends(connection, is_careful=counts.is_careful)
     ending = {
         (report.attempt_id, report.lease_token)
         for report in reports
@@ -156,7 +176,7 @@ def _rows(
     connection: Connection,
     attempt_ids: Collection[AttemptId],
     worker_id: WorkerId | None = None,
-) -> dict[str, Row]:
+) -> dict[AttemptId, Row]:
     """What is stored of these attempts and their tasks, by attempt; of one worker's if given."""
     asked = connection.execute("dispatch.attempts_with_tasks", (text(list(attempt_ids)),))
     found = _decoded(asked.fetchone()[0])
@@ -292,20 +312,19 @@ def _end(
     changes = []
     if was is AttemptState.ASSIGNED and report.started_at is not None:
         changes.append(_started(connection, counts, report.started_at, report.attempt_id, row))
-    ends.attempts.append(
-        (
-            report.attempt_id,
-            report.lease_token,
-            report.state.value,
-            report.started_at,
-            report.at,
-            report.exit_code,
-            report.signal,
-            report.reason,
-            report.message,
-            outcome_text(report),
-        )
+    values = (
+        report.attempt_id,
+        report.lease_token,
+        report.state.value,
+        report.started_at,
+        report.at,
+        report.exit_code,
+        report.signal,
+        report.reason,
+        report.message,
+        outcome_text(report),
     )
+    ends.attempts.append((row[5], values))
     kept = report.stdout.stored_bytes + report.stderr.stored_bytes + report.order_bytes
     if kept:
         ends.output[row[7]] = ends.output.get(row[7], 0) + kept
@@ -355,7 +374,7 @@ def lose_attempt(
     if row is None or row[11] != attempt_id:
         return None
     lost = Ended.lost(attempt_id, lease_token, now, worker_id)
-    ends = Ends(connection)
+    ends = Ends(connection, is_careful=counts.is_careful)
     (change,) = _end(connection, counts, lost, row, now, 0.5, ends)
     ends.write()
     return change

@@ -260,6 +260,10 @@ def new_task_row(seq: int, task: NewTask, attempt_id: AttemptId | None = None) -
     )
 
 
+SPEC: Final = 19
+"""Where ``insert_task`` has the specification."""
+
+
 def storable_row(seq: int, task: NewTask, attempt_id: AttemptId | None = None) -> tuple[Any, ...]:
     """The values of ``insert_task``, as :func:`new_task_row`.
 

@@ -29,13 +29,16 @@ from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import Placement
 from taskyard.ports.store import Submitted
-from taskyard.store.sql.connection import Connection
-from taskyard.store.sql.leadership import leads
-from taskyard.store.sql.rows import attempt_row, storable_row
+from taskyard.store.sql.connection import Answer, Connection
+from taskyard.store.sql.leadership import ask_leads
+from taskyard.store.sql.rows import SPEC, attempt_row, storable_row
 from taskyard.store.sql.transactions import Session
 
 Keys = dict[tuple[WorkspaceName, str | None], Submitted]
 """Idempotency keys of a batch that are not in the table yet."""
+
+
+Chosen = tuple[WorkerId, IncarnationId, Term | None]
 
 
 class Submit(NamedTuple):
@@ -75,12 +78,16 @@ class Submits:
         self._seqs: Iterator[int] = iter(())
         self._fresh: list[Fresh] = []
         self._keys: Keys = {}
-        self._workers: dict[tuple[WorkerId, IncarnationId, Term | None], bool] = {}
+        self._workers: dict[Chosen, bool] = {}
+        self._asked: dict[Chosen, list[Answer]] = {}
         self._outcomes: list[list[Submitted] | TaskyardError] = []
 
     def store(self, submits: Sequence[Submit]) -> list[list[Submitted] | TaskyardError]:
         """Store what can be stored; one outcome for each submit."""
         outcomes = self._outcomes
+        for submit in submits:
+            if submit.placement is not None:
+                self._ask_worker(submit.placement)
         count = sum(len(submit.tasks) for submit in submits)
         self._seqs = self._connection.positions(count)
         for submit in submits:
@@ -131,12 +138,18 @@ class Submits:
         chosen = (placement.worker_id, placement.incarnation, placement.term)
         known = self._workers.get(chosen)
         if known is None:
-            known = leads(self._connection, placement.term)
-            if known:
-                row = self._connection.execute("dispatch.worker_ready", chosen[:2]).fetchone()
-                known = row is not None
+            answers = self._asked[chosen]
+            known = all(answer.fetchone() is not None for answer in answers)
             self._workers[chosen] = known
         return known
+
+    def _ask_worker(self, placement: Placement) -> None:
+        """What :meth:`_takes_tasks` looks at; asked for together with the positions."""
+        chosen = (placement.worker_id, placement.incarnation, placement.term)
+        if chosen not in self._asked:
+            term = ask_leads(self._connection, placement.term)
+            worker = self._connection.ask("dispatch.worker_ready", chosen[:2])
+            self._asked[chosen] = [worker] if term is None else [term, worker]
 
     def _announce(self) -> None:
         counts = self._session.counts
@@ -158,13 +171,17 @@ class Submits:
             for label, value in task.spec.labels.items()
         ]
         self._connection.write_later("tasks.insert_label", labels)
-        for seq, task, _, actor, attempt, *_ in fresh:
+        for seq, task, row, actor, attempt, *_ in fresh:
             state = task.state if attempt is None else TaskState.RUNNING
             counts.add(task.workspace, task.spec.group, state)
             counts.event(seq, "submitted", task.created_at, actor=actor, is_held=True)
             if attempt is not None:
                 at, detail = attempt.assigned_at, destination(attempt)
                 counts.event(seq, "assigned", at, attempt.id, detail=detail, is_held=True)
+                spec = task.spec
+                counts.recent.keep(
+                    attempt, seq, spec.group, spec.priority, spec.expires_at, row[SPEC]
+                )
 
     def _insert_tasks(self) -> None:
         fresh = self._fresh
@@ -172,6 +189,10 @@ class Submits:
             # Two writers that store the same keys wait for each other, and never in a circle.
             fresh = sorted(fresh, key=_key_of)
         rows = [one.row for one in fresh]
+        if not self._session.counts.is_careful:
+            # If another writer was faster, the batch is done again, and finds out what came of it.
+            self._connection.write_surely("tasks.insert_task", rows)
+            return
         if self._connection.write_many("tasks.insert_task", rows) == len(rows):
             return
         there = {one.seq for one in self._fresh if self._is_stored(one)}

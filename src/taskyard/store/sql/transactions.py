@@ -1,7 +1,9 @@
 """Shared transactions (group commit), and the session through which repositories use them.
 
 1. An operation is a function of the connection. It either returns, or raises one of the project's
-   errors: then its own savepoint is rolled back, and the others in its batch go on.
+   errors: then nothing of it is left, and the others in its batch go on. At first none has a
+   savepoint, as hardly any fails after it has written something: if one does, the batch is undone,
+   and done again carefully: each in a savepoint, and believing nothing that is remembered.
 2. Operations of one kind that arrive in numbers can be gathered: one call does all of them that
    are in a batch.
 3. A commit that fails rolls back the whole batch and fails everybody in it.
@@ -14,7 +16,7 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVa
 
 from taskyard.core.errors import InvalidInput, StorageFull, TaskyardError, Unavailable
 from taskyard.store.sql.batch_counts import BatchCounts
-from taskyard.store.sql.connection import Connection, DiskSpace
+from taskyard.store.sql.connection import Connection, DiskSpace, NotAsRemembered
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -39,14 +41,13 @@ def unstorable() -> InvalidInput:
 class QueueEntry(Generic[Call]):
     """One thing to be done in the next transaction."""
 
-    __slots__ = ("atomic", "call", "gatherer", "item", "operation", "urgent")
+    __slots__ = ("call", "gatherer", "item", "operation", "urgent")
 
     def __init__(
         self,
         call: Call,
         operation: Operation[Any] | None,
         *,
-        atomic: bool = True,
         urgent: bool = False,
         gatherer: Gatherer[Any, Any] | None = None,
         item: object = None,
@@ -54,7 +55,6 @@ class QueueEntry(Generic[Call]):
         self.call = call
         """Who waits for the outcome."""
         self.operation = operation
-        self.atomic = atomic
         self.urgent = urgent
         """Whether it frees space, or records an end: stored also when the disk is full."""
         self.gatherer = gatherer
@@ -111,12 +111,14 @@ def _commit(
     for tries_left in reversed(range(TRIES)):
         try:
             connection.begin()
-            results = _run_all(connection, batch)
+            results = _run_all(connection, batch, is_careful=tries_left < TRIES - 1)
             before_commit(connection)
             connection.commit()
         except BaseException as error:  # noqa: BLE001 - everyone in the batch gets it
             connection.rollback()
             after_rollback()
+            if tries_left and isinstance(error, NotAsRemembered):
+                continue
             failure = error if isinstance(error, TaskyardError) else Unavailable(repr(error))
             if isinstance(error, connection.failures):
                 if tries_left and connection.is_conflict(error):
@@ -128,13 +130,16 @@ def _commit(
     return [(entry.call, None, failure) for entry in batch]
 
 
-def _run_all(connection: Connection, batch: Sequence[QueueEntry[Call]]) -> list[Outcome[Call]]:
+def _run_all(
+    connection: Connection, batch: Sequence[QueueEntry[Call]], *, is_careful: bool
+) -> list[Outcome[Call]]:
     """Run a batch in order; gathered items at the place of the first of their kind."""
     results: list[Outcome[Call]] = []
     gathered: set[Gatherer[Any, Any]] = set()
     for entry in batch:
         if entry.operation is not None:
-            outcome = _attempt(connection, entry.operation, entry.atomic)
+            run = _attempt if is_careful else _try
+            outcome = run(connection, entry.operation)
             results.append((entry.call, *outcome))
         elif entry.gatherer is not None and entry.gatherer not in gathered:
             gathered.add(entry.gatherer)
@@ -146,23 +151,32 @@ def _run_all(connection: Connection, batch: Sequence[QueueEntry[Call]]) -> list[
     return results
 
 
-def _attempt(
-    connection: Connection, operation: Operation[Any], atomic: bool
-) -> tuple[Any, BaseException | None]:
+def _try(connection: Connection, operation: Operation[Any]) -> tuple[Any, BaseException | None]:
+    """Run one operation without a savepoint, which few need.
+
+    One that fails before it has written anything is an outcome; with any other the batch is done
+    again, in which each has its savepoint.
+    """
+    before = connection.total_changes
+    try:
+        return operation(connection), None
+    except NotAsRemembered:
+        raise
+    except connection.failures:
+        raise
+    except Exception as error:
+        if connection.total_changes != before:
+            raise NotAsRemembered from error
+        return None, error
+
+
+def _attempt(connection: Connection, operation: Operation[Any]) -> tuple[Any, BaseException | None]:
     """Run one operation; its own failure is an outcome, the driver's failure is everybody's."""
-    if not atomic:
-        before = connection.total_changes
-        try:
-            return operation(connection), None
-        except connection.failures:
-            raise
-        except Exception as error:
-            if connection.total_changes != before:
-                raise Unavailable("the commit was given up") from error
-            return None, error
     connection.savepoint("operation")
     try:
         result = operation(connection)
+    except NotAsRemembered:
+        raise
     except connection.failures:
         raise
     except Exception as error:  # noqa: BLE001 - handed to the one who asked
@@ -179,13 +193,11 @@ class CommitQueue:
     entry to whoever drives it, and it goes on with the outcome after the commit.
     """
 
-    async def run(self, operation: Operation[T], *, atomic: bool = True, urgent: bool = False) -> T:
+    async def run(self, operation: Operation[T], *, urgent: bool = False) -> T:
         """Run one operation, and return its result once it is committed.
 
         Args:
             operation: gets the connection, inside a transaction; must not commit.
-            atomic: give it a savepoint of its own. Only an operation that raises nothing after
-                its first write may do without.
             urgent: store it also when the disk is full, as it makes room.
 
         Raises:
@@ -193,7 +205,7 @@ class CommitQueue:
             StorageFull: the disk is full; nothing was stored.
             Unavailable: the store failed.
         """
-        result: T = await _Pending(QueueEntry(None, operation, atomic=atomic, urgent=urgent))
+        result: T = await _Pending(QueueEntry(None, operation, urgent=urgent))
         return result
 
     async def gather(self, gatherer: Gatherer[Item, T], item: Item) -> T:

@@ -33,7 +33,7 @@ from taskyard.store.sql.webhooks import enqueue
 _LEAVES_PARKING: Final = frozenset({TaskEvent.CANCEL, TaskEvent.EXPIRE, TaskEvent.RESCHEDULE})
 """What ends the reason why a waiting task was put aside."""
 StateRow = tuple[Any, ...]
-"""Values of ``tasks.update_state``."""
+"""Values of ``tasks.update_state``; for ``tasks.leave_attempt``, with the attempt behind them."""
 
 
 class StoredTask(Struct, frozen=True):
@@ -94,8 +94,8 @@ def transition(
 ) -> Change:
     """Change a task's state by the table, in its row, the counts and its history.
 
-    With ``later`` its row is left to the caller, who writes all of them with ``tasks.update_state``
-    in the same transaction; not so if the task has webhooks, whose deliveries quote the row.
+    With ``later`` its row is left to the caller, who writes all with ``tasks.leave_attempt`` in
+    the same transaction; not so if the task has webhooks, whose deliveries quote the row.
 
     Raises:
         IllegalTransition: the table has no such event for the state, or the row has moved on.
@@ -114,7 +114,7 @@ def transition(
         int(failed),
     )
     if later is not None and not subject.webhooks:
-        later.append(row)
+        later.append((*row, attempt_id))
     elif connection.write_many("tasks.update_state", [row]) != 1:
         raise IllegalTransition("task", subject.state, event)
     if subject.state in WAITING and event in _LEAVES_PARKING:

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from taskyard.core.errors import StorageFull, StoreDamaged, TaskyardError, Unavailable
-from taskyard.store.sql.connection import Connection, DiskSpace, Parameters, Row
+from taskyard.store.sql.connection import (
+    Connection,
+    DiskSpace,
+    NotAsRemembered,
+    Parameters,
+    Row,
+)
 from taskyard.store.sql.queries import queries
 from taskyard.store.sqlite.disk_space import Reserve, SqliteDiskSpace
 
@@ -97,6 +103,15 @@ class SqliteConnection:
         """See the protocol: there is nothing to wait for."""
         self.write_many(name, rows)
 
+    def ask(self, name: str, parameters: Parameters = ()) -> "_Answered":
+        """See the protocol: there is nothing to wait for."""
+        return _Answered(self.execute(name, parameters).fetchall())
+
+    def write_surely(self, name: str, rows: Sequence[Row]) -> None:
+        """See the protocol."""
+        if self.write_many(name, rows) != len(rows):
+            raise NotAsRemembered
+
     def positions(self, count: int) -> Iterator[int]:
         """See the protocol. Nobody else gives any out: the directory is locked."""
         for _ in range(count):
@@ -138,6 +153,19 @@ class SqliteConnection:
     def close(self) -> None:
         """See the protocol."""
         self.raw.close()
+
+
+class _Answered:
+    """Implements ``store.sql.connection.Answer``."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = rows
+
+    def fetchone(self) -> Any:
+        """See the protocol."""
+        return self._rows[0] if self._rows else None
 
 
 class SqliteDatabase:

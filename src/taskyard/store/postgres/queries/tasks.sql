@@ -36,6 +36,17 @@ FROM unnest(?::bigint[], ?::text[], ?::text[], ?::bigint[], ?::bigint[], ?::text
            failures)
 WHERE tasks.seq = n.seq AND tasks.state = n.was;
 
+-- name: leave_attempt
+UPDATE tasks SET state = n.state, queued_at = n.queued_at, start_at = n.start_at,
+       current_attempt = n.current_attempt, finished_at = n.finished_at, reason = n.reason,
+       message = n.message, failure_count = failure_count + n.failures,
+       kill_requested_at = CASE WHEN n.state = 'running' THEN kill_requested_at END
+FROM unnest(?::bigint[], ?::text[], ?::text[], ?::bigint[], ?::bigint[], ?::text[], ?::bigint[],
+            ?::text[], ?::text[], ?::bigint[], ?::text[])
+     AS n (seq, was, state, queued_at, start_at, current_attempt, finished_at, reason, message,
+           failures, attempt_id)
+WHERE tasks.seq = n.seq AND tasks.state = n.was AND tasks.current_attempt = n.attempt_id;
+
 -- name: delete_attempts
 -- Without triggers, what is kept of output is counted here.
 WITH gone AS (DELETE FROM attempts WHERE task_seq = :seq RETURNING id, workspace, output_bytes),

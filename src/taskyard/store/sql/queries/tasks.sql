@@ -92,6 +92,16 @@ UPDATE tasks SET state = new.column3, queued_at = new.column4, start_at = new.co
 FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS new
 WHERE tasks.seq = new.column1 AND tasks.state = new.column2;
 
+-- name: leave_attempt
+-- The same for tasks whose attempt ends: as long as that is the current one.
+UPDATE tasks SET state = new.column3, queued_at = new.column4, start_at = new.column5,
+       current_attempt = new.column6, finished_at = new.column7, reason = new.column8,
+       message = new.column9, failure_count = failure_count + new.column10,
+       kill_requested_at = CASE WHEN new.column3 = 'running' THEN kill_requested_at END
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS new
+WHERE tasks.seq = new.column1 AND tasks.state = new.column2
+  AND tasks.current_attempt = new.column11;
+
 -- name: request_kill
 UPDATE tasks SET kill_requested_at = coalesce(kill_requested_at, :now)
 WHERE seq = :seq AND state = 'running';

@@ -154,6 +154,11 @@ class WriterClient(asyncio.Protocol):
             loop.call_soon(self._send)
         return await future
 
+    def give_up(self, text: str) -> None:
+        """Have all who wait told ``Unavailable``, whatever answers still come."""
+        for future in self._waiting.values():
+            resolve(future, None, Unavailable(text))
+
     async def close(self) -> None:
         """Have all calls committed, then end the server. May be called twice."""
         self._closing.set()

@@ -105,6 +105,7 @@ class StoreServer:
         began = time.perf_counter()
         announced = False
         if batch:
+            self._counts.is_careful = False
             outcomes = commit(
                 self._connection, batch, self._flush, self._counts.discard, self._room
             )
