@@ -485,7 +485,7 @@ def test_what_is_written_surely_fails_the_commit_otherwise(connection: PostgresC
 
 def test_what_is_asked_is_answered_with_the_next_statement(connection: PostgresConnection) -> None:
     """Or when it is looked at, if there is none."""
-    put(connection, 1)
+    put(connection, 1, "a")
     connection.begin()
     asked = connection.ask("t.named", {"name": "a"})
     other = connection.ask("t.named", {"name": "nobody"})

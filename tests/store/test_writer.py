@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from taskyard.core.errors import (
 )
 from taskyard.core.ids import TaskId
 from taskyard.ports.store import TaskQuery
+from taskyard.store.postgres.silence import AnsweringWriter, Silence
 from taskyard.store.sql.batch_counts import BatchCounts
 from taskyard.store.sql.connection import Connection
 from taskyard.store.sql.writer import client as client_module
@@ -345,3 +347,28 @@ async def test_what_watches_commits_cannot_stop_them(tmp_path: Path) -> None:
     await store.tasks.submit([new_task()], None)
     assert len(await everything(store)) == 2
     await store.close()
+
+
+async def test_whoever_waits_can_be_told_to_give_up(store: SqliteStore) -> None:
+    """At once; what was asked for may still be done, and the answer to it harms nobody."""
+    gate = Gate(store)
+    held = await gate.close()
+    silence = Silence(0.01)
+    writer = AnsweringWriter(store.writer, silence)
+    waiting = asyncio.create_task(writer.call("SqlTasks", "submit", ([new_task()], None), {}))
+    await asyncio.sleep(0)
+    question: Future[None] = Future()
+    question.set_running_or_notify_cancel()
+    with pytest.raises(Unavailable, match="does not answer"):
+        await silence.asked(question)
+    with pytest.raises(Unavailable, match="whether this was stored is not known"):
+        await waiting
+    with pytest.raises(Unavailable, match="nothing was stored"):
+        await writer.call("SqlTasks", "submit", ([new_task()], None), {})
+    gate.open()
+    with pytest.raises(Unavailable):
+        await held
+    question.set_result(None)
+    await silence.asked(question)
+    await writer.call("SqlTasks", "submit", ([new_task()], None), {})
+    assert len(await everything(store)) == 2

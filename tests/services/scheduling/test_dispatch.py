@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fakes.clock import VirtualClock
+from fakes.clock import VirtualClock, settled
 from fakes.engine import CALLER, WS, World
 from fakes.faults import Faults, When
 from fakes.memory import MemoryStore
 from fakes.worker import GIB
 from taskyard.core.access.principals import Caller, Role
+from taskyard.core.changes import Change
 from taskyard.core.errors import Unavailable
 from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import GroupName, WorkspaceName
@@ -345,3 +346,19 @@ async def test_policies_that_take_long_to_evaluate_wait_by_themselves() -> None:
         assert await world.state(last.id) == "running"
         assert {(await world.dispatch.explain(task)).code for task in waiting} == {"placement"}
         assert len(worker.assigned) == 2
+
+
+async def test_room_that_is_given_back_here_is_used_before_the_feed_tells(world: World) -> None:
+    """Where a feed announces: what it tells later gives nothing back once more."""
+    worker = await world.worker(capacity=Capacity(1, 1000, GIB))
+    tasks = [await world.submit() for _ in range(3)]
+    await settled()
+    world.bus.fed = True
+    told: list[Change] = []
+    world.bus.hear_own(told.extend)
+    await worker.end(worker.assigned[0].attempt_id)
+    await settled()
+    assert [one.task_id for one in worker.assigned] == [one.id for one in tasks[:2]]
+    world.bus.announce(told)
+    await settled()
+    assert len(worker.assigned) == 2

@@ -104,6 +104,7 @@ class Dispatch:
         self._wake = anyio.Event()
         self._unfinished = anyio.Event()
         self._stop_listening = bus.listen(self._on_changes)
+        bus.hear_own(self._on_own_changes)
 
     async def load(self) -> None:
         """Learn from the store what is running, limited and ready, before ``run``.
@@ -430,15 +431,29 @@ class Dispatch:
             self._queues.ended(held.key, held.pool)
         return held
 
+    def _on_own_changes(self, changes: Sequence[Change]) -> None:
+        """What ended here gives back its room at once, not when the feed comes to tell of it."""
+        if not self.is_active:
+            return
+        for change in changes:
+            if change.was is TaskState.RUNNING:
+                self._ended(change)
+        self._wake.set()
+
+    def _ended(self, change: Change) -> None:
+        """An attempt has ended, unless its task still runs; it may be told more than once."""
+        if change.state is TaskState.RUNNING or change.attempt_id is None:
+            return
+        self._free(change.attempt_id)
+        if self._ended_since is not None:
+            self._ended_since.add(change.attempt_id)
+
     def _on_changes(self, changes: Sequence[Change]) -> None:
         if not self.is_active:
             return
         for change in changes:
             if change.was is TaskState.RUNNING and change.state is not TaskState.RUNNING:
-                if change.attempt_id is not None:
-                    self._free(change.attempt_id)
-                    if self._ended_since is not None:
-                        self._ended_since.add(change.attempt_id)
+                self._ended(change)
             elif change.was is TaskState.QUEUED and change.state is not TaskState.RUNNING:
                 self._queues.remove(change.workspace, change.group, change.seq)
             if change.ready is not None:

@@ -7,8 +7,9 @@ notices first. Then all who wait are told, and nobody else begins to wait, until
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from taskyard.core.errors import Unavailable
@@ -31,6 +32,8 @@ class Silence:
         self._waiting: set[asyncio.Timeout] = set()
         self.is_silent = False
         """From when a question was not answered in time until one is."""
+        self.on_silent: list[Callable[[], None]] = []
+        """Called when the database is found to hang, for those who wait by other means."""
 
     async def asked(self, question: Future[T]) -> T:
         """Wait for what is answered in no time, to learn whether the database answers.
@@ -80,6 +83,8 @@ class Silence:
         now = asyncio.get_running_loop().time()
         for limit in self._waiting:
             limit.reschedule(now)
+        for give_up in self.on_silent:
+            give_up()
 
 
 class AnsweringReaders:
@@ -101,13 +106,13 @@ class AnsweringWriter:
     def __init__(self, writer: WriterClient, silence: Silence) -> None:
         self._writer = writer
         self._silence = silence
+        # A timeout around each call would cost more than the call.
+        text = f"{_TEXT}; whether this was stored is not known"
+        silence.on_silent.append(partial(writer.give_up, text))
 
-    async def call(
+    def call(
         self, repository: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """See ``WriterClient``."""
         self._silence.check()
-        return await self._silence.answered(
-            self._writer.call(repository, method, args, kwargs),
-            f"{_TEXT}; whether this was stored is not known",
-        )
+        return self._writer.call(repository, method, args, kwargs)
