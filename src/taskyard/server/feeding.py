@@ -32,7 +32,16 @@ async def begin_feed(
     if storage.changes is None:
         return {}
     caches, counted = _caches(wired, clock), wired.counters.replace
-    feed = ChangeFeed(storage.changes, wired.engine.bus, caches, clock, messages, counted)
+    dispatch = wired.engine.dispatch
+    feed = ChangeFeed(
+        storage.changes,
+        wired.engine.bus,
+        caches,
+        clock,
+        messages,
+        counted,
+        lambda: dispatch.is_active,
+    )
     storage.on_announced(feed.committed)
     heard = wired.identities.heard
     wired.engine.bus.listen(lambda changes: heard({change.workspace for change in changes}))

@@ -154,6 +154,12 @@ class Quiet:
     def listen(self, _listener: object) -> None:
         """A bus that is silent."""
 
+    def awaited_while(self, _waits: object) -> None:
+        """Nobody reads faster for it."""
+
+    def on_awaited(self) -> None:
+        """As above."""
+
     def hear_own(self, _listener: object) -> None:
         """The same."""
 

@@ -247,6 +247,70 @@ async def test_caches_are_outdated_before_the_change_is_told(log: MemoryChangeLo
     assert order == ["token t", "change 1"]
 
 
+class Told:
+    """Counts what a plane tells the others."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def publish(self, what: str, payload: bytes) -> None:
+        """One more."""
+        assert (what, payload) == (change_feed.WAKE, b"")
+        self.count += 1
+
+    def listen(self, what: str, listener: object) -> None:
+        """Nobody else is there."""
+
+
+async def test_many_commits_take_few_messages(log: MemoryChangeLog) -> None:
+    """One at once, and another one for all that came in the moment after it."""
+    told = Told()
+    plane = Plane(log, told)
+    for number in range(1, 101):
+        plane.commit(change(number))
+    assert told.count == 1
+    await plane.until(lambda: told.count > 1)
+    assert told.count == 2
+    await plane.until(lambda: plane.feed._telling is None)
+    plane.commit(change(101))
+    assert told.count == 3
+
+
+async def test_whoever_begins_to_wait_hears_at_once(
+    log: MemoryChangeLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However seldom this plane looks while nobody does."""
+    monkeypatch.setattr(change_feed, "PAUSE_S", 3 * DEADLINE_S)
+    plane = Plane(log)
+    async with running(plane):
+        await plane.until(lambda: plane.feed.behind_s < 0.1)
+        plane.commit(change(1))
+        event = plane.bus.changed(TaskId("t1"))
+        await plane.until_heard([1])
+        assert event.is_set()
+        plane.commit(change(2))
+        async with plane.bus.subscribe(workspace=WorkspaceName("main")):
+            await plane.until_heard([1, 2])
+
+
+async def test_a_bus_knows_whether_anybody_waits() -> None:
+    """Whichever way."""
+    bus = Bus(fed=True)
+    calls = False
+    bus.awaited_while(lambda: calls)
+    found = [bus.is_awaited]
+    event = bus.changed(TaskId("t1"))
+    found.append(bus.is_awaited)
+    del event
+    found.append(bus.is_awaited)
+    async with bus.subscribe(task_id=TaskId("t1")):
+        found.append(bus.is_awaited)
+    found.append(bus.is_awaited)
+    calls = True
+    found.append(bus.is_awaited)
+    assert found == [False, True, False, True, False, True]
+
+
 async def test_what_is_old_is_pruned(log: MemoryChangeLog) -> None:
     """Also after trouble."""
     plane = Plane(log)

@@ -80,6 +80,7 @@ class Calls:
         self._bus = bus
         bus.listen(self._on_changes)
         bus.hear_own(self._on_changes)
+        bus.awaited_while(lambda: bool(self._waiting))
 
     async def prepare(
         self, caller: Caller, key: str, request: CallRequest, *, version: int | None = None
@@ -140,6 +141,7 @@ class Calls:
         ended = self._ended.pop(task.id, None)
         if ended is not None:
             future.set_result((ended, None))
+        self._bus.on_awaited()
         # A cancel scope would cost ten times as much.
         timer = loop.call_later(wait_s, _give_up, future)
         try:

@@ -138,6 +138,20 @@ class Bus:
         # sign off and tasks that never change again leave nothing behind.
         self._events: WeakValueDictionary[TaskId, anyio.Event] = WeakValueDictionary()
         self._closed = False
+        self._waits: list[Callable[[], bool]] = []
+        self.on_awaited: Callable[[], None] = _nothing
+        """Called when somebody begins to wait for announcements. Must not raise."""
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anybody waits for announcements at this moment, beyond those who count them."""
+        if self._wide or self._narrow or self._events:
+            return True
+        return any(waits() for waits in self._waits)
+
+    def awaited_while(self, waits: Callable[[], bool]) -> None:
+        """Somebody waits by other means while this is true; tells :attr:`on_awaited` by itself."""
+        self._waits.append(waits)
 
     def publish(self, changes: Sequence[Change]) -> None:
         """Announce what was committed here; where there is a feed, that does. Never raises.
@@ -287,6 +301,7 @@ class Bus:
             self._wide.setdefault(workspace, set()).add(subscription)
         else:
             self._narrow.setdefault(task_id, set()).add(subscription)
+        self.on_awaited()
         try:
             yield subscription
         finally:
@@ -314,6 +329,7 @@ class Bus:
                 event.set()
             else:
                 self._events[task_id] = event
+                self.on_awaited()
         return event
 
     async def wait_for(self, task_id: TaskId, look: Callable[[], Awaitable[T | None]]) -> T:

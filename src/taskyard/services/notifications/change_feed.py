@@ -5,11 +5,15 @@ the others, which say no more than that there is something to read: whether they
 or late, what is announced is what the log has, each commit once. Without any it looks twice a
 second.
 
+While there is always something to read, it reads more at once, after longer pauses: short ones
+where somebody waits for news, or this control plane leads. Messages are sent in the same way.
+
 Who was cut off goes on where it was. If the log does not reach back so far, or its database was
 away, everybody is told to look at what is stored (``Bus.missed``, ``CacheRefresh.all_outdated``),
 and goes on from there.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -28,7 +32,15 @@ WAKE: Final = "changes"
 """The word under which control planes tell each other that there is something to read."""
 LOOK_EVERY_S: Final = 0.5
 PAUSE_S: Final = 0.002
-"""Between two reads, so that many small commits are read together."""
+"""Between two reads, so that many small commits are read together; doubled as long as each finds
+some, up to:"""
+AWAITED_S: Final = 0.005
+"""Where somebody waits for news."""
+UNAWAITED_S: Final = 0.02
+"""Where nobody does. Who then begins to has it cut short."""
+TOLD_S: Final = 0.001
+"""Between two messages to the others; doubled as long as there is something to tell, up to:"""
+TOLD_MOST_S: Final = 0.005
 TROUBLE_PAUSE_S: Final = 0.5
 AT_ONCE: Final = 64
 """Commits of one read."""
@@ -36,6 +48,11 @@ PRUNE_EVERY_S: Final = 10.0
 PRUNED_AT_ONCE: Final = 5_000
 
 log = structlog.get_logger(__name__)
+
+
+def _never() -> bool:
+    """Nothing but a bus of its own needs a feed."""
+    return False
 
 
 def _nobody(counts: Counts) -> None:
@@ -53,6 +70,7 @@ class ChangeFeed:
         clock: for pauses.
         messages: to and from the others; without, all of them look by themselves.
         counted: given how many tasks there are where the announcements begin.
+        leads: whether this control plane leads, and so is to hear of everything soon.
     """
 
     def __init__(
@@ -63,6 +81,7 @@ class ChangeFeed:
         clock: Clock,
         messages: Messages | None = None,
         counted: Callable[[Counts], None] = _nobody,
+        leads: Callable[[], bool] = _never,
     ) -> None:
         self._changes = changes
         self._bus = bus
@@ -70,8 +89,17 @@ class ChangeFeed:
         self._clock = clock
         self._messages = messages
         self._counted = counted
+        self._leads = leads
         self._position: LogPosition | None = None
         self._wake = anyio.Event()
+        self._hurry = anyio.Event()
+        """Somebody has begun to wait for news."""
+        self._pause_s = PAUSE_S
+        self._has_news = False
+        """Whether there is something that the others were not told of yet."""
+        self._telling: asyncio.TimerHandle | None = None
+        self._told_s = TOLD_S
+        bus.on_awaited = self._hurried
         self.number = 0
         """Of the latest commit that was announced; 0 before the first."""
         self.is_behind = False
@@ -91,7 +119,9 @@ class ChangeFeed:
         """This control plane has committed something: announce it, and tell the others."""
         self._wake.set()
         if self._messages is not None:
-            self._messages.publish(WAKE, b"")
+            self._has_news = True
+            if self._telling is None:
+                self._tell(self._messages)
 
     @property
     def behind_s(self) -> float:
@@ -123,9 +153,37 @@ class ChangeFeed:
                 self._position = None
                 await self._clock.sleep(TROUBLE_PAUSE_S)
                 continue
-            await self._clock.sleep(PAUSE_S)
-            with anyio.move_on_after(LOOK_EVERY_S):
-                await self._wake.wait()
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Until there is something to read, and a little longer."""
+        if self._pause_s > AWAITED_S:
+            self._hurry = anyio.Event()
+            with anyio.move_on_after(self._pause_s):
+                await self._hurry.wait()
+        else:
+            await self._clock.sleep(self._pause_s)
+        if self._wake.is_set():
+            is_awaited = self._bus.is_awaited or self._leads()
+            self._pause_s = min(2 * self._pause_s, AWAITED_S if is_awaited else UNAWAITED_S)
+            return
+        self._pause_s = PAUSE_S
+        with anyio.move_on_after(LOOK_EVERY_S):
+            await self._wake.wait()
+
+    def _hurried(self) -> None:
+        self._hurry.set()
+
+    def _tell(self, messages: Messages) -> None:
+        """Tell the others that there is something to read, then nothing for a moment."""
+        if not self._has_news:
+            self._telling, self._told_s = None, TOLD_S
+            return
+        self._has_news = False
+        messages.publish(WAKE, b"")
+        loop = asyncio.get_running_loop()
+        self._telling = loop.call_later(self._told_s, self._tell, messages)
+        self._told_s = min(2 * self._told_s, TOLD_MOST_S)
 
     async def prune(self) -> None:
         """Remove old commits from the log, until cancelled; one control plane is enough."""
