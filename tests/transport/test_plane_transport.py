@@ -167,7 +167,7 @@ async def test_many_assignments_go_in_several_requests(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In order; one that is larger than a request goes by itself."""
-    monkeypatch.setattr(orders.batches, "__defaults__", (4000,))
+    monkeypatch.setattr(planes, "BATCH_BYTES", 4000)
     asked: list[str] = []
     ask = world.leader.ask
 

@@ -1,6 +1,5 @@
 """Orders to workers as messages: what is sent, and in how many pieces."""
 
-from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -51,18 +50,3 @@ encode = msgspec.msgpack.Encoder().encode
 CONNECTED_DECODER: Final = msgspec.msgpack.Decoder(Connected)
 ASSIGN_DECODER: Final = msgspec.msgpack.Decoder(Assign)
 KILL_DECODER: Final = msgspec.msgpack.Decoder(Kill)
-
-
-def batches(assignments: Iterable[Assignment], most: int = BATCH_BYTES) -> Iterator[list[Raw]]:
-    """Encoded assignments, so many in each batch as have ``most`` bytes, at least one."""
-    batch: list[Raw] = []
-    size_bytes = 0
-    for one in assignments:
-        encoded = encode(one)
-        if batch and size_bytes + len(encoded) > most:
-            yield batch
-            batch, size_bytes = [], 0
-        batch.append(Raw(encoded))
-        size_bytes += len(encoded)
-    if batch:
-        yield batch

@@ -24,10 +24,12 @@ from taskyard.ports.errors import PayloadTooLarge, TimedOut, TransportClosed, Wo
 from taskyard.ports.messages import Messages
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.ports.transport import EngineEnd, Transport, WorkerEnd
+from taskyard.transport.batches import batches
 from taskyard.transport.handing import hand
 from taskyard.transport.planes.orders import (
     ASSIGN,
     ASSIGN_DECODER,
+    BATCH_BYTES,
     CONNECTED,
     CONNECTED_DECODER,
     KILL,
@@ -35,7 +37,6 @@ from taskyard.transport.planes.orders import (
     AssignEncoded,
     Connected,
     Kill,
-    batches,
     encode,
 )
 
@@ -213,7 +214,7 @@ class _RemoteWorker:
         """Whether the worker may have connected again before this was made."""
 
     async def assign(self, assignments: list[Assignment]) -> None:
-        for batch in batches(assignments):
+        for batch in batches(assignments, BATCH_BYTES):
             await self._tell(ASSIGN, partial(_assign, self._worker_id, batch))
 
     async def kill(self, orders: list[KillOrder]) -> None:

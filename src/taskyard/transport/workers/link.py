@@ -25,6 +25,7 @@ from taskyard.ports.errors import TransportClosed, WorkerUnreachable
 from taskyard.ports.messages import PlaneMessages
 from taskyard.ports.runtime import Assignment
 from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, WorkerEnd
+from taskyard.transport.batches import batches
 from taskyard.transport.handing import hand
 from taskyard.transport.workers.transport import AROUND_BYTES
 from taskyard.transport.workers.wire import (
@@ -46,7 +47,6 @@ from taskyard.transport.workers.wire import (
     Resolved,
     answered,
     asked,
-    batches,
     encode,
 )
 

@@ -23,6 +23,7 @@ from taskyard.ports.transport import (
     Transport,
     WorkerEnd,
 )
+from taskyard.transport.batches import batches
 from taskyard.transport.workers.wire import (
     ASSIGN,
     BEAT,
@@ -42,7 +43,6 @@ from taskyard.transport.workers.wire import (
     Resolve,
     Resolved,
     asked,
-    batches,
     encode,
 )
 

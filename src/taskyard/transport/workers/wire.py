@@ -4,7 +4,6 @@ So planes and workers of two releases work together: what a later one adds has a
 earlier one does not see it.
 """
 
-from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
 import msgspec
@@ -143,18 +142,3 @@ def answered(kind: type[Record], payload: bytes) -> Record:
         return _decode(kind, payload)
     except msgspec.DecodeError as error:
         raise Unreachable(f"the answer cannot be read: {error}") from error
-
-
-def batches(items: Iterable[Struct], most: int) -> Iterator[list[Raw]]:
-    """Encoded, so many in each batch as have ``most`` bytes, at least one."""
-    batch: list[Raw] = []
-    size_bytes = 0
-    for one in items:
-        encoded = encode(one)
-        if batch and size_bytes + len(encoded) > most:
-            yield batch
-            batch, size_bytes = [], 0
-        batch.append(Raw(encoded))
-        size_bytes += len(encoded)
-    if batch:
-        yield batch
