@@ -25,7 +25,7 @@ from taskyard.runtimes.container.request import container_name
 from taskyard.runtimes.container.syslog_sender import SyslogSender
 from taskyard.runtimes.container.watch import Watch
 from taskyard.runtimes.engine.client import EngineClient
-from taskyard.runtimes.engine.discovery import engine_paths, find_engine
+from taskyard.runtimes.engine.discovery import engine_paths, find_engine, why_no_engine
 from taskyard.runtimes.engine.errors import EngineRefused, EngineUnreachable
 from taskyard.runtimes.engine.identity import (
     ATTEMPT_LABEL,
@@ -125,18 +125,9 @@ class ContainerRuntime:
 
     async def check(self) -> str | None:
         """Whether attempts can be run now: None if so, otherwise why not."""
-        if self._keeper is None:
-            try:
-                engine, _ = await self._find()
-            except RuntimeUnavailable as error:
-                return str(error)
-            await engine.close()
-            return None
-        try:
-            await self.engine.ping()
-        except (EngineUnreachable, EngineRefused) as error:
-            return f"{error}; start the container engine, and attempts go on by themselves"
-        return None
+        engine = None if self._keeper is None else self.engine
+        own = self._settings
+        return await why_no_engine(engine, own.engine, own.tls, "attempts")
 
     async def capacity(self) -> Capacity | None:
         """What the engine's machine has; None if the engine cannot say so now."""

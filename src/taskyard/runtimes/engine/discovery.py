@@ -41,6 +41,31 @@ async def find_engine(setting: str, tls: TlsFiles | None) -> tuple[EngineClient,
     )
 
 
+async def why_no_engine(
+    engine: EngineClient | None, setting: str, tls: TlsFiles | None, waiting: str
+) -> str | None:
+    """Why no engine can be used now; None if one can.
+
+    Args:
+        engine: the one in use; any that can be found if None.
+        setting: where to look for one.
+        tls: how to reach it.
+        waiting: what goes on by itself when it answers again, such as ``attempts``.
+    """
+    if engine is None:
+        try:
+            found, _ = await find_engine(setting, tls)
+        except RuntimeUnavailable as error:
+            return str(error)
+        await found.close()
+        return None
+    try:
+        await engine.ping()
+    except (EngineUnreachable, EngineRefused) as error:
+        return f"{error}; start the container engine, and {waiting} go on by themselves"
+    return None
+
+
 async def engine_paths(engine: EngineClient) -> list[str]:
     """Sockets of engines on this machine, and where this one keeps its images and containers.
 

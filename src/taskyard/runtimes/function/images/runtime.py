@@ -18,7 +18,7 @@ from taskyard.ports.errors import RuntimeUnavailable
 from taskyard.ports.functions import ResultFiles
 from taskyard.ports.runtime import Listener
 from taskyard.runtimes.engine.client import EngineClient
-from taskyard.runtimes.engine.discovery import find_engine
+from taskyard.runtimes.engine.discovery import find_engine, why_no_engine
 from taskyard.runtimes.engine.errors import CannotRun, EngineRefused, EngineUnreachable
 from taskyard.runtimes.engine.identity import INSTALLATION_LABEL, installation_id
 from taskyard.runtimes.engine.pulling import pull
@@ -107,18 +107,9 @@ class ImageRuntime(Router):
 
     async def check(self) -> str | None:
         """Whether calls can be run now: None if so, otherwise why not."""
-        if self._main is None:
-            try:
-                engine, _ = await find_engine(self._containers.engine, self._containers.tls)
-            except RuntimeUnavailable as error:
-                return str(error)
-            await engine.close()
-            return None
-        try:
-            await self.engine.ping()
-        except (EngineUnreachable, EngineRefused) as error:
-            return f"{error}; start the container engine, and calls go on by themselves"
-        return None
+        engine = None if self._main is None else self.engine
+        own = self._containers
+        return await why_no_engine(engine, own.engine, own.tls, "calls")
 
     async def _sweep(self, engine: EngineClient) -> None:
         """Kill and remove what an earlier life left. Raises ``RuntimeUnavailable``."""
