@@ -19,7 +19,8 @@ from taskyard.core.ids import WorkspaceName
 from taskyard.core.notifications.messages import DeliveryKind, DeliveryPolicy
 from taskyard.ports.outgoing import Post, SendFailed, TargetRefused
 from taskyard.ports.webhooks import DueDelivery
-from taskyard.server.outbound import Outbound, Resolver, resolve
+from taskyard.server.guarded_targets import Resolver, resolve
+from taskyard.server.outbound import Outbound
 from taskyard.services.notifications.message_sender import MessageSender
 
 pytestmark = pytest.mark.anyio

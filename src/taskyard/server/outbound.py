@@ -1,13 +1,10 @@
 """Sends requests to targets that users chose, without being led into the private network.
 
-A host is resolved once, every address it resolves to is judged, and the connection goes to a
-judged address itself: there is no second look-up that a hostile name server could answer
-differently. The name still travels in ``Host`` and in TLS, and certificates are checked against it.
-Connections are not kept: two names at one address must not share one.
+Where they lead is judged in ``guarded_targets.py``. Connections are not kept: two names at one
+address must not share one.
 """
 
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from ssl import SSLContext
 from typing import Final
 
@@ -15,9 +12,16 @@ import anyio
 import httpx2
 
 from taskyard.core.errors import InvalidInput
-from taskyard.core.notifications.addresses import Address, Network, parse_address, refusal
+from taskyard.core.notifications.addresses import Address, Network, parse_address
 from taskyard.core.notifications.webhooks import check_url
-from taskyard.ports.outgoing import Answer, Post, SendFailed, TargetRefused
+from taskyard.ports.outgoing import Answer, Post, SendFailed
+from taskyard.server.guarded_targets import (
+    GuardedTargets,
+    Resolver,
+    request_to,
+    resolve,
+    usable,
+)
 
 READ_LIMIT: Final = 64 * 1024
 """Bytes of an answer's body that are read; the rest is left unread."""
@@ -26,16 +30,6 @@ KEPT: Final = 2048
 ADDRESSES_TRIED: Final = 3
 CONNECT_S: Final = 4.0
 """Seconds to connect to one address, so that a dead one leaves time for the next."""
-_AGENT: Final = "Taskyard"
-
-Resolver = Callable[[str, int], Awaitable[list[str]]]
-"""From host and port to addresses as text, the preferred one first; raises ``OSError``."""
-
-
-async def resolve(host: str, port: int) -> list[str]:
-    """What the system's resolver says."""
-    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
 class Outbound:
@@ -57,9 +51,9 @@ class Outbound:
             resolver: how names are looked up.
             tls: how certificates are checked; the usual authorities if None.
         """
-        self._allow_private = allow_private
-        self._allowed = tuple(allowed_networks)
-        self._resolve = resolver
+        self._targets = GuardedTargets(
+            allow_private=allow_private, allowed=allowed_networks, resolver=resolver
+        )
         # The bare transport: a client would keep cookies, follow proxies of the environment.
         self._transport = httpx2.AsyncHTTPTransport(
             verify=tls if tls is not None else True,
@@ -71,24 +65,20 @@ class Outbound:
         """See ``HttpSender``. An address in the URL is judged at once, in whatever form it is."""
         check_url(url, field)
         try:
-            host = _parsed(url).host
+            host = httpx2.URL(url).host
             address = parse_address(host)
         except httpx2.InvalidURL as error:
             raise InvalidInput(field, f"cannot be read: {error}") from error
         except ValueError:
             return
-        kind = self._refusal(address)
+        kind = self._targets.refusal(address)
         if kind is not None:
             raise InvalidInput(field, f"{host} is a {kind} address, which is not allowed here")
 
     async def send(self, post: Post) -> Answer:
         """See ``HttpSender``."""
-        try:
-            check_url(post.url)
-            url = _parsed(post.url)
-        except (InvalidInput, httpx2.InvalidURL) as error:
-            raise TargetRefused(f"the URL cannot be used: {error}") from error
-        addresses = await self._addresses(url)
+        url = usable(post.url)
+        addresses = (await self._targets.addresses(url))[:ADDRESSES_TRIED]
         for address in addresses[:-1]:
             try:
                 return await self._send(post, url, address)
@@ -118,45 +108,8 @@ class Outbound:
             )
         return self._trusting
 
-    async def _addresses(self, url: httpx2.URL) -> list[Address]:
-        """Where the host is; none of it refused, at least one."""
-        host = url.raw_host.decode("ascii")
-        port = url.port or (443 if url.scheme == "https" else 80)
-        try:
-            texts = await self._resolve(host, port)
-            addresses = [parse_address(text) for text in dict.fromkeys(texts)]
-        except (OSError, ValueError) as error:
-            # UnicodeError, raised for names that IDNA cannot encode, is a ValueError.
-            raise SendFailed(f"{host} cannot be resolved: {error}") from error
-        if not addresses:
-            raise SendFailed(f"{host} cannot be resolved: it has no address")
-        for address in addresses:
-            kind = self._refusal(address)
-            if kind is not None:
-                raise TargetRefused(f"{host} is at a {kind} address, which is not allowed here")
-        return addresses[:ADDRESSES_TRIED]
-
-    def _refusal(self, address: Address) -> str | None:
-        return None if self._allow_private else refusal(address, self._allowed)
-
     async def _send(self, post: Post, url: httpx2.URL, address: Address) -> Answer:
-        request = httpx2.Request(
-            post.method,
-            url.copy_with(host=str(address), fragment=None),
-            headers={
-                "user-agent": _AGENT,
-                "accept": "*/*",
-                **{name.lower(): value for name, value in post.headers.items()},
-                "host": url.netloc.decode("ascii"),
-                "connection": "close",
-                "accept-encoding": "identity",
-            },
-            content=post.body,
-            extensions={
-                "sni_hostname": url.raw_host.decode("ascii"),
-                "timeout": {"connect": CONNECT_S},
-            },
-        )
+        request = request_to(address, url, post.method, post.headers, post.body, CONNECT_S)
         response = await self._transport_for(post).handle_async_request(request)
         body = bytearray()
         try:
@@ -172,10 +125,6 @@ class Outbound:
                 await response.aclose()
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, bytes(body), headers)
-
-
-def _parsed(url: str) -> httpx2.URL:
-    return httpx2.URL(url)
 
 
 def _failure(error: httpx2.HTTPError) -> SendFailed:
