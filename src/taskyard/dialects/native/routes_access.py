@@ -9,7 +9,7 @@ from taskyard.dialects.http.answers import Answer, json_answer, no_content
 from taskyard.dialects.http.routes import Routes
 from taskyard.dialects.native.decoding import NoQuery
 from taskyard.dialects.native.dialect import Call, Description, answers
-from taskyard.dialects.native.paging import make_cursor, read_number, read_text
+from taskyard.dialects.native.paging import page_of, read_number, read_text
 from taskyard.dialects.native.queries import PageQuery, WorkspacePageQuery, WorkspaceQuery
 from taskyard.dialects.native.schemas_rest import (
     AuditEntryAnswer,
@@ -26,6 +26,7 @@ from taskyard.dialects.native.schemas_rest import (
     UserAnswer,
     UserPageAnswer,
 )
+from taskyard.ports.access import SecretRecord
 
 TOKENS: Final = "tokens"
 USERS: Final = "users"
@@ -44,8 +45,8 @@ async def list_tokens(call: Call[WorkspacePageQuery, None]) -> Answer:
     found = await call.engine.access.tokens(
         call.caller, after, limit + 1, _choice(call.query.workspace)
     )
-    cursor = make_cursor(TOKENS, found[limit - 1].id) if len(found) > limit else None
-    return json_answer(TokenPageAnswer([token_answer(one) for one in found[:limit]], cursor))
+    shown = page_of(TOKENS, found, limit, lambda one: one.id, token_answer)
+    return json_answer(TokenPageAnswer(*shown))
 
 
 @routes.post("/tokens", answers({201: NewTokenAnswer}, role=Role.ADMIN, fails=(507,)))
@@ -93,8 +94,8 @@ async def list_users(call: Call[WorkspacePageQuery, None]) -> Answer:
     found = await call.engine.access.users(
         call.caller, after, limit + 1, _choice(call.query.workspace)
     )
-    cursor = make_cursor(USERS, found[limit - 1].name) if len(found) > limit else None
-    return json_answer(UserPageAnswer([user_answer(one) for one in found[:limit]], cursor))
+    shown = page_of(USERS, found, limit, lambda one: one.name, user_answer)
+    return json_answer(UserPageAnswer(*shown))
 
 
 @routes.post("/users", answers({201: UserAnswer}, role=Role.ADMIN, fails=(409, 507)))
@@ -125,12 +126,8 @@ async def list_secrets(call: Call[PageQuery, None]) -> Answer:
     """A page of secrets, by name; never their values."""
     limit, after = call.query.limit, read_text(SECRETS, call.query.cursor)
     found = await call.engine.secrets.page(call.caller, after, limit + 1)
-    cursor = make_cursor(SECRETS, found[limit - 1].name) if len(found) > limit else None
-    items = [
-        SecretAnswer(one.name, rfc3339(one.created_at), rfc3339(one.updated_at))
-        for one in found[:limit]
-    ]
-    return json_answer(SecretPageAnswer(items, cursor))
+    shown = page_of(SECRETS, found, limit, lambda one: one.name, secret_answer)
+    return json_answer(SecretPageAnswer(*shown))
 
 
 @routes.put("/secrets/{name}", answers({204: None}, role=Role.ADMIN, fails=(404, 507)))
@@ -153,8 +150,13 @@ async def list_audit(call: Call[WorkspacePageQuery, None]) -> Answer:
     limit, before = call.query.limit, read_number(AUDIT, call.query.cursor)
     where = _choice(call.query.workspace)
     found = await call.engine.audit.page(call.caller, before, limit + 1, where)
-    cursor = make_cursor(AUDIT, found[limit - 1].number) if len(found) > limit else None
-    return json_answer(AuditPageAnswer([audit_answer(one) for one in found[:limit]], cursor))
+    shown = page_of(AUDIT, found, limit, lambda one: one.number, audit_answer)
+    return json_answer(AuditPageAnswer(*shown))
+
+
+def secret_answer(secret: SecretRecord) -> SecretAnswer:
+    """A secret as answered, without its value."""
+    return SecretAnswer(secret.name, rfc3339(secret.created_at), rfc3339(secret.updated_at))
 
 
 def token_answer(token: Token) -> TokenAnswer:

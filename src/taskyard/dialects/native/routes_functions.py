@@ -26,7 +26,7 @@ from taskyard.dialects.native.build_log_stream import BuildLogStream
 from taskyard.dialects.native.decoding import NoQuery, RawBody, check_no_form
 from taskyard.dialects.native.dialect import Call, Description, answers
 from taskyard.dialects.native.errors import ProblemError
-from taskyard.dialects.native.paging import make_cursor, read_number, read_text
+from taskyard.dialects.native.paging import page_of, read_number, read_text
 from taskyard.dialects.native.queries import Number, PageQuery
 from taskyard.dialects.native.schemas_functions import (
     CallRequestAnswer,
@@ -91,10 +91,8 @@ async def list_functions(call: Call[FunctionQuery, None]) -> Answer:
         tag=query.tag or None,
         deleted=query.deleted,
     )
-    more = len(found) > query.limit
-    cursor = make_cursor(FUNCTIONS, found[query.limit - 1].id) if more else None
-    items = [function_answer(one) for one in found[: query.limit]]
-    return json_answer(FunctionPageAnswer(items, cursor))
+    shown = page_of(FUNCTIONS, found, query.limit, lambda one: one.id, function_answer)
+    return json_answer(FunctionPageAnswer(*shown))
 
 
 @routes.put(
@@ -206,9 +204,10 @@ async def list_function_versions(call: Call[PageQuery, None]) -> Answer:
     live = (await call.engine.functions.find(call.caller.workspace, key)).live_version
     before = read_number(VERSIONS, call.query.cursor)
     found = await call.engine.functions.versions(call.caller, key, before, limit + 1)
-    cursor = make_cursor(VERSIONS, found[limit - 1].number) if len(found) > limit else None
-    items = [version_answer(one, live) for one in found[:limit]]
-    return json_answer(FunctionVersionPageAnswer(items, cursor))
+    shown = page_of(
+        VERSIONS, found, limit, lambda one: one.number, lambda one: version_answer(one, live)
+    )
+    return json_answer(FunctionVersionPageAnswer(*shown))
 
 
 @routes.get("/{function}/versions/{version}", answers({200: FunctionVersionAnswer}, fails=(404,)))

@@ -11,7 +11,7 @@ from taskyard.dialects.http.answers import Answer, json_answer
 from taskyard.dialects.http.routes import Routes
 from taskyard.dialects.native.decoding import NoQuery
 from taskyard.dialects.native.dialect import Call, Description, answers
-from taskyard.dialects.native.paging import make_cursor, read_text
+from taskyard.dialects.native.paging import page_of, read_text
 from taskyard.dialects.native.queries import PageQuery
 from taskyard.dialects.native.schemas_rest import (
     GroupAnswer,
@@ -33,8 +33,8 @@ async def list_groups(call: Call[PageQuery, None]) -> Answer:
     """A page of groups, in order of name."""
     limit, after = call.query.limit, read_text(GROUPS, call.query.cursor)
     found = await call.engine.groups.page(call.caller, after, limit + 1)
-    cursor = make_cursor(GROUPS, found[limit - 1].name) if len(found) > limit else None
-    return json_answer(GroupPageAnswer([group_answer(one) for one in found[:limit]], cursor))
+    shown = page_of(GROUPS, found, limit, lambda one: one.name, group_answer)
+    return json_answer(GroupPageAnswer(*shown))
 
 
 @routes.get("/{name}", answers({200: GroupAnswer}, fails=(404, 422)))

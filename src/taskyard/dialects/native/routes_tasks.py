@@ -25,7 +25,7 @@ from taskyard.dialects.native.decoding import NoQuery
 from taskyard.dialects.native.dialect import Call, Description, answers
 from taskyard.dialects.native.errors import malformed
 from taskyard.dialects.native.mapping import patched_start, spec_of
-from taskyard.dialects.native.paging import make_cursor, read_number
+from taskyard.dialects.native.paging import make_cursor, page_of, read_number
 from taskyard.dialects.native.queries import (
     CancelQuery,
     CountsQuery,
@@ -174,8 +174,8 @@ async def list_events(call: Call[PageQuery, None]) -> Answer:
     limit = call.query.limit
     after = read_number(EVENTS, call.query.cursor) or 0
     events = await call.engine.tasks.events(call.caller, call.task_id, after, limit + 1)
-    cursor = make_cursor(EVENTS, events[limit - 1].number) if len(events) > limit else None
-    return json_answer(EventPageAnswer([event_answer(one) for one in events[:limit]], cursor))
+    shown = page_of(EVENTS, events, limit, lambda one: one.number, event_answer)
+    return json_answer(EventPageAnswer(*shown))
 
 
 @routes.get("/{task_id}/why", answers({200: WhyAnswer}, fails=(404,)))

@@ -10,7 +10,7 @@ from taskyard.dialects.http.answers import Answer, json_answer
 from taskyard.dialects.http.routes import Routes
 from taskyard.dialects.native.decoding import NoQuery
 from taskyard.dialects.native.dialect import Call, Description, answers
-from taskyard.dialects.native.paging import make_cursor, read_number
+from taskyard.dialects.native.paging import page_of, read_number
 from taskyard.dialects.native.queries import DeliveriesQuery
 from taskyard.dialects.native.schemas_rest import (
     DeliveriesAnswer,
@@ -44,10 +44,8 @@ async def list_deliveries(call: Call[DeliveriesQuery, None]) -> Answer:
         read_number(DELIVERIES, query.cursor),
         query.limit + 1,
     )
-    more = len(found) > query.limit
-    cursor = make_cursor(DELIVERIES, found[query.limit - 1].number) if more else None
-    items = [delivery_answer(one) for one in found[: query.limit]]
-    return json_answer(DeliveryPageAnswer(items, cursor))
+    shown = page_of(DELIVERIES, found, query.limit, lambda one: one.number, delivery_answer)
+    return json_answer(DeliveryPageAnswer(*shown))
 
 
 @routes.get("/webhooks/deliveries/{delivery_id}", answers({200: DeliveryAnswer}, fails=(404,)))

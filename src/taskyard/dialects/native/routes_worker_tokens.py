@@ -12,7 +12,7 @@ from taskyard.dialects.http.answers import Answer, json_answer, no_content
 from taskyard.dialects.http.routes import Routes
 from taskyard.dialects.native.decoding import NoQuery
 from taskyard.dialects.native.dialect import Call, Description, answers
-from taskyard.dialects.native.paging import make_cursor, read_text
+from taskyard.dialects.native.paging import page_of, read_text
 from taskyard.dialects.native.queries import PageQuery
 from taskyard.dialects.native.schemas_tasks import When
 from taskyard.services.scheduling.worker_tokens import MOST_TAGS, TAG_CHARACTERS
@@ -65,8 +65,8 @@ async def list_worker_tokens(call: Call[PageQuery, None]) -> Answer:
     """A page of credentials of workers, revoked and expired ones too, without their secrets."""
     limit, after = call.query.limit, read_text(WORKER_TOKENS, call.query.cursor)
     found = await call.engine.worker_tokens.page(call.caller, after, limit + 1)
-    cursor = make_cursor(WORKER_TOKENS, found[limit - 1].name) if len(found) > limit else None
-    return json_answer(WorkerTokenPageAnswer([_answer(one) for one in found[:limit]], cursor))
+    shown = page_of(WORKER_TOKENS, found, limit, lambda one: one.name, _answer)
+    return json_answer(WorkerTokenPageAnswer(*shown))
 
 
 @routes.post(
