@@ -10,27 +10,34 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from eventually import eventually_async
 from natsserver import nats_program, nats_server
-from taskyard.core.errors import InvalidInput
+from taskyard.core.errors import InvalidInput, NotAuthenticated
 from taskyard.core.ids import PlaneId
+from taskyard.core.instants import Instant
 from taskyard.ports.errors import Unreachable
 from taskyard.server import nats_server as own
 from taskyard.server import run
 from taskyard.server.assemble import assemble
+from taskyard.server.clock import SystemClock
+from taskyard.server.cluster_keys import keys_of
 from taskyard.server.messaging import messages_between_planes, own_plane_id
 from taskyard.server.nats_settings import NatsSettings
 from taskyard.server.settings import Settings
+from taskyard.transport.nats.auth_callout import AuthCallout, auth_callout
 from taskyard.transport.nats.connection import NatsUnavailable
 from taskyard.transport.nats.messages import NatsMessages, nats_messages
-from taskyard.transport.nats.options import TlsFiles, nats_options
+from taskyard.transport.nats.options import nats_options
 
 pytestmark = pytest.mark.anyio
 
 A, B = PlaneId("a"), PlaneId("b")
 SOON_S = 20.0
 SECRET = "hunter2-and-more"
+KEYS = keys_of([bytes([number]) * 32 for number in range(4)])
+OTHERS = keys_of([bytes([9]) * 32] * 4)
 
 
 @pytest.fixture
@@ -49,9 +56,13 @@ def _own(host: str = "127.0.0.1") -> NatsSettings:
 
 @asynccontextmanager
 async def _messages(settings: NatsSettings, data: Path) -> AsyncIterator[NatsMessages]:
-    async with messages_between_planes(settings, data, "t", A) as messages:
-        assert messages is not None
-        yield messages
+    async with messages_between_planes(settings, data, "t", A, KEYS) as cluster:
+        yield cluster.messages
+
+
+async def _nobody(name: str, secret: str, address: str) -> Instant | None:
+    assert (secret, address) == ("", "127.0.0.1")
+    raise NotAuthenticated(name)
 
 
 async def _echo(payload: bytes) -> bytes:
@@ -59,21 +70,28 @@ async def _echo(payload: bytes) -> bytes:
 
 
 @pytest.mark.usefixtures("_program")
-async def test_own_server_lets_in_who_has_its_token(tmp_path: Path) -> None:
-    """It stands in a file of the owner's alone, and stays the same."""
+async def test_own_server_lets_in_who_has_the_installations_key(tmp_path: Path) -> None:
+    """Its files are for the owner alone, and have nothing in them to get in with."""
     settings = _own()
     for _ in range(2):
         async with _messages(settings, tmp_path) as messages:
             messages.serve("echo", _echo)
-            token = (tmp_path / "nats" / "token").read_text().strip()
             for path in (tmp_path / "nats", *(tmp_path / "nats").iterdir()):
                 assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
             url = f"nats://{settings.listen}"
-            async with nats_messages(nats_options(url, password=token), "t", B) as other:
+            async with nats_messages(nats_options(url, key=KEYS.plane), "t", B) as other:
                 assert await other.request(A, "echo", b"x", SOON_S) == b"x"
-            with pytest.raises(NatsUnavailable, match="refuses the credentials"):
-                async with nats_messages(nats_options(url), "t", B):
-                    pass
+            callout = AuthCallout(KEYS.issuer, "t", _nobody, SystemClock())
+            async with auth_callout(nats_options(url, key=KEYS.plane), callout):
+                for options in (
+                    nats_options(url),
+                    nats_options(url, password="x"),
+                    nats_options(url, key=OTHERS.plane),
+                    nats_options(url, key=KEYS.issuer),
+                ):
+                    with pytest.raises(NatsUnavailable, match="refuses the credentials"):
+                        async with nats_messages(options, "t", B):
+                            pass
     assert _listeners(settings) == []
 
 
@@ -93,19 +111,20 @@ async def test_own_server_that_dies_is_started_again(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_program")
 async def test_own_server_beyond_loopback_has_tls(tmp_path: Path) -> None:
-    """With a certificate of its own, which others have to be given; plain text is refused."""
+    """Signed by the authority of the installation, which all have; plain text is refused."""
     settings = _own("0.0.0.0")  # noqa: S104 - that is what is tried
     async with _messages(settings, tmp_path) as messages:
         messages.serve("echo", _echo)
-        token = (tmp_path / "nats" / "token").read_text().strip()
         address = settings.listen.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - as above
-        trusted = TlsFiles(ca=tmp_path / "nats" / "cert.pem")
-        options = nats_options(f"tls://{address}", tls=trusted, password=token)
+        options = NatsSettings(url=f"tls://{address}").options(
+            key=KEYS.plane, ca_pem=KEYS.authority.pem
+        )
         async with nats_messages(options, "t", B) as other:
             assert await other.request(A, "echo", b"x", SOON_S) == b"x"
         for wrong in (
-            nats_options(f"tls://{address}", password=token),
-            nats_options(f"nats://{address}", password=token),
+            nats_options(f"tls://{address}", key=KEYS.plane),
+            nats_options(f"tls://{address}", key=KEYS.plane, ca_pem=OTHERS.authority.pem),
+            nats_options(f"nats://{address}", key=KEYS.plane),
         ):
             with pytest.raises(NatsUnavailable, match="TLS failed"):
                 async with nats_messages(wrong, "t", B):
@@ -113,6 +132,9 @@ async def test_own_server_beyond_loopback_has_tls(tmp_path: Path) -> None:
         before = (tmp_path / "nats" / "cert.pem").read_bytes()
     async with _messages(settings, tmp_path):
         assert (tmp_path / "nats" / "cert.pem").read_bytes() == before
+    advertised = replace(settings, advertise=("tasks.example",))
+    async with messages_between_planes(advertised, tmp_path, "t", A, KEYS):
+        assert (tmp_path / "nats" / "cert.pem").read_bytes() != before
 
 
 @pytest.mark.usefixtures("_program")
@@ -155,13 +177,6 @@ async def test_plane_keeps_its_id(tmp_path: Path) -> None:
         await own_plane_id(tmp_path)
 
 
-async def test_without_settings_there_is_nothing(tmp_path: Path) -> None:
-    """No connection, no server, no file."""
-    async with messages_between_planes(NatsSettings(), tmp_path, "t", A) as messages:
-        assert messages is None
-        assert not (tmp_path / "nats").exists()
-
-
 @pytest.mark.parametrize(
     ("values", "field"),
     [
@@ -172,6 +187,8 @@ async def test_without_settings_there_is_nothing(tmp_path: Path) -> None:
         ({"url": "nats://h", "credentials": "/missing"}, "nats.credentials"),
         ({"listen": "4222"}, "nats.listen"),
         ({"listen": "127.0.0.1:99999"}, "nats.listen"),
+        ({"advertise": ["h:99999"]}, "nats.advertise"),
+        ({"advertise": ["h:x"]}, "nats.advertise"),
     ],
 )
 def test_wrong_settings_are_named(values: dict[str, object], field: str) -> None:
@@ -179,6 +196,33 @@ def test_wrong_settings_are_named(values: dict[str, object], field: str) -> None
     with pytest.raises(InvalidInput) as wrong:
         Settings.load(None, {"nats": values}, {})
     assert wrong.value.field == field
+
+
+def test_join_urls_are_where_workers_connect_to() -> None:
+    """As advertised; else as a control plane connects, and never with credentials."""
+    own = nats_options("tls://127.0.0.1:5000").servers
+    every = NatsSettings(serve=True, listen="0.0.0.0:5000")
+    (url,) = every.join_urls(own)
+    assert url.startswith("tls://")
+    assert "127.0.0.1" not in url
+    hosts = ("a.example", "b.example:6000", "[2001:db8::1]:1", "2001:db8::2")
+    given = replace(every, advertise=hosts)
+    assert given.join_urls(own) == (
+        "tls://a.example:5000",
+        "tls://b.example:6000",
+        "tls://[2001:db8::1]:1",
+        "tls://[2001:db8::2]:5000",
+    )
+    other = NatsSettings(url=f"nats://u:{SECRET}@h:1,tls://i")
+    assert other.join_urls(other.options().servers) == ("nats://h:1", "tls://i:4222")
+
+
+def test_the_authority_is_the_same_everywhere() -> None:
+    """It is made from the installation's key alone."""
+    again = keys_of([bytes([number]) * 32 for number in range(4)])
+    assert KEYS.authority.pem == again.authority.pem
+    assert KEYS.authority.pem != OTHERS.authority.pem
+    assert len({KEYS.plane.public, KEYS.system.public, KEYS.issuer.public}) == 3
 
 
 def test_settings_show_no_secret() -> None:

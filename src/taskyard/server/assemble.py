@@ -22,6 +22,7 @@ from taskyard.ports.runtime import Runtime
 from taskyard.runtimes.container.runtime import ContainerRuntime
 from taskyard.server.byte_stores import byte_stores
 from taskyard.server.clock import SystemClock, SystemIds
+from taskyard.server.cluster_keys import cluster_keys
 from taskyard.server.cluster_metrics import ClusterMetrics
 from taskyard.server.containers import container_settings
 from taskyard.server.datadir import protect_data
@@ -36,14 +37,16 @@ from taskyard.server.machine_worker import (
     machine_worker,
 )
 from taskyard.server.membership import Membership, membership
-from taskyard.server.messaging import messages_between_planes, own_plane_id
+from taskyard.server.messaging import MessagesOfPlane, messages_between_planes, own_plane_id
 from taskyard.server.metrics import CountedSender, Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.pools import worker_of_host
 from taskyard.server.settings import Settings
 from taskyard.server.storage import Storage
+from taskyard.server.wiring.access import wire_encryption
 from taskyard.server.wiring.engine import wire
 from taskyard.server.wiring.wired import Adapters, Wired
+from taskyard.server.worker_trust import worker_trust
 from taskyard.server.workroots import open_work_root, remove_abandoned
 from taskyard.services.engine import Engine
 from taskyard.services.loops import Loop, keep_running
@@ -122,7 +125,7 @@ async def assemble(
     async with AsyncExitStack() as stack:
         storage = await _opened(settings, metrics, stack)
         store = storage.store
-        messages = await _messages(settings, storage, metrics, stack)
+        cluster, messages = await _messages(settings, storage, metrics, stack)
         member = await stack.enter_async_context(membership(settings, storage, messages, clock))
 
         directories = AttemptDirectories(data / "attempts")
@@ -157,6 +160,7 @@ async def assemble(
         stack.callback(engine.bus.close)
         await storage.check_key(wired.encryption)
         fed = await _learn(wired, storage, member, metrics, clock)
+        await _let_workers_in(settings, cluster, engine, clock, stack)
         await engine.functions.load()
         await transport.serve(wired.gateway)
 
@@ -245,19 +249,38 @@ def _transport(
 
 async def _messages(
     settings: Settings, storage: Storage, metrics: Metrics, stack: AsyncExitStack
-) -> NatsMessages | None:
+) -> tuple[MessagesOfPlane, NatsMessages] | tuple[None, None]:
     """The connection to other control planes, if there is to be one. Raises as ``assemble``."""
+    if not settings.nats.serve and settings.nats.url is None:
+        return None, None
     data, plane_id, installation = settings.data.absolute(), storage.plane, storage.installation
     if plane_id is None:
         # With a store of its own, a plane is an installation by itself.
         plane_id = await own_plane_id(data)
         installation = str(plane_id)
-    messages = await stack.enter_async_context(
-        messages_between_planes(settings.nats, data, installation, plane_id)
+    encryption = wire_encryption(settings, storage.store)
+    # Before keys are made of it: no other one is made where the installation has one.
+    await storage.check_key(encryption)
+    keys = await cluster_keys(encryption.derive)
+    cluster = await stack.enter_async_context(
+        messages_between_planes(settings.nats, data, installation, plane_id, keys)
     )
-    if messages is not None:
-        metrics.watch_messages(messages)
-    return messages
+    metrics.watch_messages(cluster.messages)
+    return cluster, cluster.messages
+
+
+async def _let_workers_in(
+    settings: Settings,
+    cluster: MessagesOfPlane | None,
+    engine: Engine,
+    clock: Clock,
+    stack: AsyncExitStack,
+) -> None:
+    """Have workers on other machines join, if there is a way. Raises as ``worker_trust``."""
+    if cluster is not None:
+        await stack.enter_async_context(
+            worker_trust(settings.nats, cluster, engine.worker_tokens, clock)
+        )
 
 
 async def _users(

@@ -1,20 +1,18 @@
 """A NATS server of our own beside this control plane: started, begun again, stopped along with it.
 
-Whoever connects has to show a token, which stands in the data directory: what goes through NATS
-makes workers run things. Beyond loopback there is TLS as well.
+What goes through NATS makes workers run things: control planes are let in by the installation's
+key, and workers by what control planes say of them. Beyond loopback there is TLS as well.
 """
 
 import contextlib
-import ipaddress
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,13 +21,13 @@ import structlog
 from anyio.abc import Process
 
 from taskyard.core.errors import InvalidInput
-from taskyard.server.certificates import ensure_certificate, write_private
-from taskyard.server.nats_settings import NatsSettings
-from taskyard.transport.nats.options import NatsOptions, TlsFiles, nats_options
+from taskyard.server.certificates import write_private
+from taskyard.server.cluster_keys import ClusterKeys, server_accounts
+from taskyard.server.nats_settings import NatsSettings, is_loopback
+from taskyard.transport.nats.options import NatsOptions, nats_options
 
 PROGRAM: Final = "nats-server"
 DIRECTORY: Final = "nats"
-TOKEN: Final = "token"  # noqa: S105 - the name of its file
 CERTIFICATE: Final = "cert.pem"
 KEY: Final = "key.pem"
 LOG_BYTES: Final = 8 << 20
@@ -53,12 +51,15 @@ log = structlog.get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def own_nats_server(settings: NatsSettings, data: Path) -> AsyncIterator[NatsOptions]:
-    """Run a server while inside; answers with how to connect to it.
+async def own_nats_server(
+    settings: NatsSettings, data: Path, keys: ClusterKeys
+) -> AsyncIterator[NatsOptions]:
+    """Run a server while inside; answers with how a control plane connects to it.
 
     Args:
         settings: where it listens.
         data: the data directory, which gets a directory for it.
+        keys: of the installation.
 
     Raises:
         InvalidInput: there is no ``nats-server``, or its address is in use or not of this machine.
@@ -68,7 +69,8 @@ async def own_nats_server(settings: NatsSettings, data: Path) -> AsyncIterator[N
     host, port = settings.listen_address()
     port = await anyio.to_thread.run_sync(_free_address, host, port, settings.listen)
     root = data / DIRECTORY
-    options = await anyio.to_thread.run_sync(_prepare, root, host, port)
+    names = (host, *settings.advertised_hosts())
+    options = await anyio.to_thread.run_sync(_prepare, root, host, port, names, keys)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_keep_running, program, root / "server.conf")
         log.info("nats_server", listen=f"{host}:{port}", directory=str(root))
@@ -92,16 +94,6 @@ def find_nats_server() -> str:
             "runs already with --nats nats://HOST:4222",
         )
     return found
-
-
-def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine reaches a listener on this address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def _keep_running(program: str, config: Path) -> None:
@@ -153,23 +145,22 @@ def _free_address(host: str, port: int, shown: str) -> int:
         ) from error
 
 
-def _prepare(root: Path, host: str, port: int) -> NatsOptions:
+def _prepare(
+    root: Path, host: str, port: int, names: Sequence[str], keys: ClusterKeys
+) -> NatsOptions:
     """Write its files; answers with how to connect. Blocks."""
     root.mkdir(mode=0o700, exist_ok=True)
-    token = _token(root / TOKEN)
     config: dict[str, object] = {
         "listen": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-        "authorization": {"token": token, "timeout": 5},
+        **server_accounts(keys),
         "log_file": str(root / "log"),
         "logfile_size_limit": LOG_BYTES,
         "logfile_max_num": 2,
         "ping_interval": "5s",
     }
-    tls = TlsFiles()
     if not is_loopback(host):
-        names = [host, socket.gethostname(), "localhost", "127.0.0.1", "::1"]
-        ensure_certificate(root / CERTIFICATE, root / KEY, names)
-        tls = TlsFiles(ca=root / CERTIFICATE)
+        names = [*names, socket.gethostname(), "localhost", "127.0.0.1", "::1"]
+        keys.authority.ensure_certificate(root / CERTIFICATE, root / KEY, names)
         files = {"cert_file": str(root / CERTIFICATE), "key_file": str(root / KEY), "timeout": 5}
         config["tls"] = files
     # Its own language has JSON in it.
@@ -177,14 +168,4 @@ def _prepare(root: Path, host: str, port: int) -> NatsOptions:
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not listened on
     shown = f"[{reached}]" if ":" in reached else reached
     scheme = "nats" if is_loopback(host) else "tls"
-    return nats_options(f"{scheme}://{shown}:{port}", tls=tls, password=token)
-
-
-def _token(path: Path) -> str:
-    """The same in every life, so that other planes go on with it."""
-    with contextlib.suppress(FileNotFoundError):
-        if found := path.read_text("ascii").strip():
-            return found
-    token = secrets.token_hex(24)
-    write_private(path, token + "\n")
-    return token
+    return nats_options(f"{scheme}://{shown}:{port}", ca_pem=keys.authority.pem, key=keys.plane)

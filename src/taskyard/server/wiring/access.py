@@ -12,7 +12,7 @@ from taskyard.server.settings import Settings
 from taskyard.server.work import tell, user_rule, work_rules
 from taskyard.services.access.accounts import Accounts
 from taskyard.services.access.audit import Audit
-from taskyard.services.access.encryption import Encryption, GivenKey, KeyFile
+from taskyard.services.access.encryption import Encryption, GivenKey, KeyFile, KeySource
 from taskyard.services.access.identities import Identities
 from taskyard.services.access.secrets import Secrets
 from taskyard.services.scheduling.counters import TaskCounters
@@ -50,12 +50,23 @@ class Rules:
         self.quota.admit(workspace)
 
 
+def wire_encryption(settings: Settings, store: Repositories) -> Encryption:
+    """What the installation's key is used for. Raises ``SecretKeyWrong``."""
+    return Encryption(key_source(settings), store.access.sample)
+
+
+def key_source(settings: Settings) -> KeySource:
+    """Where the installation's key is. Raises ``SecretKeyWrong`` for a setting that is none."""
+    if settings.secret_key is not None:
+        return GivenKey(settings.secret_key)
+    return KeyFile(settings.data / KEY_NAME)
+
+
 def wire_access(settings: Settings, store: Repositories, clock: Clock) -> Access:
     """Credentials and secrets, which the command line uses without a server too."""
     kept = store.access
     audit = Audit(kept, clock)
-    key = KeyFile(settings.data / KEY_NAME) if settings.secret_key is None else None
-    encryption = Encryption(key or GivenKey(settings.secret_key or ""), kept.sample)
+    encryption = wire_encryption(settings, store)
     accounts = Accounts(kept, clock, audit)
     if settings.dev:
         accounts.install_dev()

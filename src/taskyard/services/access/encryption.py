@@ -18,6 +18,8 @@ import anyio
 import anyio.to_thread
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from taskyard.core.errors import Unavailable
 from taskyard.core.ids import WorkspaceName
@@ -120,6 +122,7 @@ class Encryption:
         self._source = source
         self._sample = sample
         self._cipher: AESGCM | None = None
+        self._key = b""
         self._loading = anyio.Lock()
 
     async def check(self) -> None:
@@ -174,6 +177,16 @@ class Encryption:
             raise SecretKeyMissing
         return _open(cipher, sealed)
 
+    async def derive(self, purpose: str) -> bytes:
+        """32 bytes for another purpose, which all control planes with the same key have alike.
+
+        They tell nothing about the key, nor about those for other purposes. Raises as
+        :meth:`check`; makes a key if there is none.
+        """
+        if await self._load(create=True) is None:
+            raise SecretKeyMissing
+        return derived(self._key, purpose)
+
     async def _load(self, *, create: bool) -> AESGCM | None:
         if self._cipher is not None:
             return self._cipher
@@ -193,8 +206,14 @@ class Encryption:
                 cipher = AESGCM(key)
                 if sample is not None:
                     _open(cipher, sample)
-                self._cipher = cipher
+                self._cipher, self._key = cipher, key
             return self._cipher
+
+
+def derived(key: bytes, purpose: str) -> bytes:
+    """See :meth:`Encryption.derive`."""
+    info = f"taskyard\0derived\0{purpose}".encode()
+    return HKDF(SHA256(), KEY_BYTES, salt=None, info=info).derive(key)
 
 
 def decode_key(text: bytes, where: str) -> bytes:

@@ -5,6 +5,7 @@ to send them later, and learns of a silent server late. So each connection here 
 the library that never reconnects, and requests under way end as soon as it is lost.
 """
 
+import base64
 import errno
 import random
 import re
@@ -203,6 +204,10 @@ class NatsConnection:
 
     async def _connect(self, server: Server) -> bool:
         client = new_client(server)
+        key = self._options.key if server.is_anonymous else None
+        if key is not None:
+            # The library would take its seed only, and through a further package.
+            client._public_nkey = key.public  # noqa: SLF001 - as above
         subscriptions: dict[str, Any] = {}
         self._denied = None
         try:
@@ -245,10 +250,16 @@ class NatsConnection:
             "password": server.password,
             "token": server.token,
             "user_credentials": None if options.credentials is None else str(options.credentials),
+            "signature_cb": self._signature if server.is_anonymous and options.key else None,
             "tls": options.tls if server.tls else None,
             "error_cb": self._on_error,
             "closed_cb": self._on_closed,
         }
+
+    def _signature(self, nonce: str) -> bytes:
+        key = self._options.key
+        assert key is not None  # noqa: S101 - else nobody asks
+        return base64.b64encode(key.sign(nonce.encode()))
 
     async def _settle(self, client: Any, subscriptions: dict[str, Any]) -> None:
         """Have one connection subscribed to exactly what is wanted, also if that changes meanwhile.
@@ -349,7 +360,10 @@ def explain(error: BaseException | None, options: NatsOptions) -> str:
     text = "" if error is None or isinstance(error, TimeoutError) else str(error).strip()
     said = text.lower()
     if "authorization" in said or "authentication" in said:
-        return f"NATS at {where} refuses the credentials; check the user, password or token"
+        return (
+            f"NATS at {where} refuses the credentials; check the user, password or token, or"
+            " whether its configuration has what `taskyard cluster config` prints"
+        )
     if isinstance(error, LimitTooSmall):
         return f"NATS at {where} takes too small messages: {text}; let it be {LEAST_BYTES} or more"
     if isinstance(error, SubscriptionDenied):

@@ -7,9 +7,12 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from taskyard.core.access.join_string import JoinString
 from taskyard.core.access.redaction import RedactedStruct
 from taskyard.core.errors import InvalidInput
+from taskyard.transport.nats.nkeys import KeyPair
 
 PORT: Final = 4222
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -24,6 +27,11 @@ class Server(RedactedStruct, frozen=True):
     user: str | None = None
     password: str | None = None
     token: str | None = None
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether no user, password or token is given for it."""
+        return self.user is None and self.password is None and self.token is None
 
     @property
     def url(self) -> str:
@@ -55,6 +63,8 @@ class NatsOptions(RedactedStruct, frozen=True):
     """For those that want TLS."""
     credentials: Path | None = None
     """File with a user's JWT and its seed, as ``nsc`` writes it."""
+    key: KeyPair | None = None
+    """Proves who we are to servers for which nothing else is given, if they ask for a key."""
 
 
 def nats_options(
@@ -64,6 +74,8 @@ def nats_options(
     tls: TlsFiles = NO_FILES,
     credentials: Path | None = None,
     password: str | None = None,
+    ca_pem: str | None = None,
+    key: KeyPair | None = None,
 ) -> NatsOptions:
     """Read the addresses of one or more servers, separated by commas.
 
@@ -73,6 +85,8 @@ def nats_options(
         tls: files for TLS.
         credentials: file with a JWT and a seed.
         password: of users that are named without one; the token where no user is named.
+        ca_pem: who else may sign the server's certificate, where no file says who does.
+        key: proves who we are where no user, token or file with credentials is given.
 
     Raises:
         InvalidInput: names the setting, says what is wrong, and shows no credential.
@@ -85,7 +99,37 @@ def nats_options(
     context = None
     if tls != NO_FILES or any(one.tls for one in servers):
         context = _context(tls, table)
-    return NatsOptions(servers, context, credentials)
+        if ca_pem is not None and tls.ca is None:
+            _trust(context, ca_pem)
+    return NatsOptions(servers, context, credentials, key if credentials is None else None)
+
+
+def join_options(join: JoinString) -> NatsOptions:
+    """How the worker that was given this connects; only what its join string names is trusted.
+
+    Raises ``InvalidInput``.
+    """
+    servers = tuple(
+        replace(_server(url, "join", None), user=join.name, password=join.secret, token=None)
+        for url in join.urls
+    )
+    context = None
+    if any(one.tls for one in servers):
+        context = ssl.create_default_context() if join.ca_pem is None else _pinned(join.ca_pem)
+    return NatsOptions(servers, context)
+
+
+def _pinned(ca_pem: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _trust(context, ca_pem)
+    return context
+
+
+def _trust(context: ssl.SSLContext, ca_pem: str) -> None:
+    try:
+        context.load_verify_locations(cadata=ca_pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise InvalidInput("join", f"has a certificate that cannot be used: {error}") from error
 
 
 def check_token(kind: str, text: str) -> str:
