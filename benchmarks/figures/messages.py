@@ -17,6 +17,7 @@ from taskyard.core.resources import Resources
 from taskyard.core.tasks import Command
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.server.clock import SystemClock
+from taskyard.server.cluster_keys import keys_of
 from taskyard.server.nats_server import find_nats_server, own_nats_server
 from taskyard.server.nats_settings import NatsSettings
 from taskyard.transport.local import LocalTransport
@@ -32,6 +33,7 @@ LARGE = "4 MiB in a request to another control plane"
 LINES: Lines = dict.fromkeys((P50, P99, AT_ONCE, ORDER, LARGE))
 
 HERE, THERE, WORKER = PlaneId("here"), PlaneId("there"), WorkerId("worker")
+KEYS = keys_of([bytes([number]) * 32 for number in range(4)])
 WAIT_S = 30.0
 CALLERS = 64
 LARGE_BYTES = 4 << 20
@@ -51,7 +53,7 @@ async def _measure(count: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as directory:
         settings = NatsSettings(serve=True, listen="127.0.0.1:0")
         async with (
-            own_nats_server(settings, Path(directory)) as options,
+            own_nats_server(settings, Path(directory), KEYS) as options,
             nats_messages(options, "bench", HERE) as here,
             nats_messages(options, "bench", THERE) as there,
         ):
