@@ -16,7 +16,7 @@ from taskyard.transport.local import LocalTransport
 from taskyard.transport.nats.messages import NatsMessages, nats_messages
 from taskyard.transport.nats.options import nats_options
 from taskyard.transport.nats.worker_messages import NatsWorkerMessages, nats_worker_messages
-from taskyard.transport.workers import JoinedTransport, WorkerLink
+from taskyard.transport.workers import JoinedTransport, WorkerClient
 
 INSTALLATION = "t"
 
@@ -95,14 +95,14 @@ async def plane(url: str, name: str = "p") -> AsyncIterator[Plane]:
 @asynccontextmanager
 async def link(
     url: str, worker_id: WorkerId, worker: WorkerEnd
-) -> AsyncIterator[tuple[WorkerLink, NatsWorkerMessages]]:
+) -> AsyncIterator[tuple[WorkerClient, NatsWorkerMessages]]:
     """A worker's end at this NATS, attached and not joined."""
     options = nats_options(url)
     async with (
         nats_worker_messages(options, INSTALLATION, worker_id, within_s=10) as messages,
         anyio.create_task_group() as tasks,
     ):
-        made = WorkerLink(messages, VirtualClock(), tasks)
+        made = WorkerClient(messages, VirtualClock(), tasks)
         await made.connect(worker_id, worker)
         yield made, messages
         tasks.cancel_scope.cancel()
@@ -116,7 +116,7 @@ class JoinedWorkers:
         self._plane = end
         self._tasks = tasks
         self._closed = False
-        self._links: list[WorkerLink] = []
+        self._links: list[WorkerClient] = []
 
     async def serve(self, engine: EngineEnd) -> None:
         """Answer workers with this engine."""
@@ -129,12 +129,12 @@ class JoinedWorkers:
         if self._closed:
             return await self._plane.transport.connect(worker_id, worker)
         made = await self._tasks.start(self._hold, worker_id, worker)
-        assert isinstance(made, WorkerLink)
-        self._links.append(made)
+        assert isinstance(made, WorkerClient)
+        self._clients.append(made)
         return made
 
     async def _hold(
-        self, worker_id: WorkerId, worker: WorkerEnd, *, task_status: TaskStatus[WorkerLink]
+        self, worker_id: WorkerId, worker: WorkerEnd, *, task_status: TaskStatus[WorkerClient]
     ) -> None:
         async with link(self._url, worker_id, worker) as (made, _):
             task_status.started(made)

@@ -38,8 +38,8 @@ from taskyard.transport.addresses import Address, may_own
 from taskyard.transport.envelopes import Bytes, Failure, Request, encode, error_of
 from taskyard.transport.nats import messages as plane_messages
 from taskyard.transport.nats.connection import is_refusal
-from taskyard.transport.workers import WorkerLink, wire
-from taskyard.transport.workers import link as links
+from taskyard.transport.workers import WorkerClient, wire
+from taskyard.transport.workers import client as clients
 from taskyard.transport.workers import transport as orders
 
 pytestmark = pytest.mark.anyio
@@ -156,7 +156,7 @@ def _beat(incarnation: IncarnationId = I1) -> Heartbeat:
 class World:
     """A plane and a worker that has joined."""
 
-    def __init__(self, end: Plane, joined: Joined, engine: Engine, hand: Hand, up: WorkerLink):
+    def __init__(self, end: Plane, joined: Joined, engine: Engine, hand: Hand, up: WorkerClient):
         self.plane = end
         self.joined = joined
         self.engine = engine
@@ -291,7 +291,7 @@ async def test_restarted_server_is_found_again(server: NatsServer) -> None:
         assert "lost" not in [one.attempt_id for one in world.hand.assigned]
 
 
-async def _beats(up: WorkerLink) -> bool:
+async def _beats(up: WorkerClient) -> bool:
     try:
         return await up.beat(_beat())
     except TaskyardError:
@@ -402,10 +402,10 @@ class Wire:
 
 
 @asynccontextmanager
-async def _lone_link() -> AsyncIterator[tuple[WorkerLink, Wire, Time]]:
+async def _lone_link() -> AsyncIterator[tuple[WorkerClient, Wire, Time]]:
     messages, now_s = Wire(), Time()
     async with anyio.create_task_group() as tasks:
-        up = WorkerLink(messages, VirtualClock(), tasks, now_s)
+        up = WorkerClient(messages, VirtualClock(), tasks, now_s)
         await up.connect(W1, Hand())
         await up.joined(HELLO)
         yield up, messages, now_s
@@ -481,13 +481,13 @@ async def test_of_two_rivals_the_first_gives_way() -> None:
         messages.answer = wire.BeatAnswer(holds=False, replaced=True)
         assert not await up.beat(_beat())
         now_s.now_s += 2
-        with pytest.raises(links.Replaced):
+        with pytest.raises(clients.Replaced):
             await up.beat(_beat())
         assert gave_way == [True]
 
 
 async def test_refused_workers_are_told_why() -> None:
-    """Instead of trying for ever."""
+    """Instead of trying forever."""
     async with _lone_link() as (up, messages, _):
         messages.answer = InvalidInput("protocol", "speak slowly")
         with pytest.raises(InvalidInput, match="speak slowly"):
@@ -578,7 +578,7 @@ async def test_refusal_of_all_servers_is_noted(server: NatsServer) -> None:
         assert messages.refused_at is None
         server.stop()
         await eventually_async(lambda: messages.refused_at is not None)
-        assert abs(links.since_boot() - (messages.refused_at or 0)) < SOON_S  # type: ignore[redundant-expr]
+        assert abs(clients.since_boot() - (messages.refused_at or 0)) < SOON_S  # type: ignore[redundant-expr]
 
 
 def test_started_and_ended_are_told_apart() -> None:

@@ -32,7 +32,7 @@ from taskyard.server.feeding import begin_feed
 from taskyard.server.machine_worker import (
     FunctionAccess,
     OtherUsers,
-    Place,
+    WorkerParts,
     circuit_rule,
     machine_worker,
 )
@@ -170,7 +170,7 @@ async def assemble(
         worker = machine_worker(
             settings,
             WORKER if member is None else member.worker_id,
-            Place(data, clock, ids, transport, directories, keeper, circuit),
+            WorkerParts(data, clock, ids, transport, directories, keeper, circuit),
             FunctionAccess(WORKER, stores.results, engine.functions.rebuild),
             users,
         )

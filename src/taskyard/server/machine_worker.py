@@ -35,8 +35,8 @@ from taskyard.worker.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a worker lives, and what it shares with whatever else is in its process."""
+class WorkerParts:
+    """What a worker is made of that is not its own: it may be shared with others in its process."""
 
     data: Path
     """The data directory."""
@@ -72,7 +72,7 @@ class OtherUsers:
 def machine_worker(
     settings: Settings,
     worker_id: WorkerId,
-    place: Place,
+    parts: WorkerParts,
     functions: FunctionAccess,
     users: OtherUsers,
 ) -> Worker:
@@ -81,7 +81,7 @@ def machine_worker(
     Args:
         settings: what it offers, and how each kind of work is run.
         worker_id: its name.
-        place: where it lives.
+        parts: what it is made of.
         functions: what functions need.
         users: whether it changes users.
 
@@ -99,13 +99,13 @@ def machine_worker(
         hostname=socket.gethostname(),
         version=__version__,
         capacity=within_holdings(offered, holdings),
-        runtimes=_runtimes(settings, place.data, place.clock, functions, users),
-        transport=place.transport,
-        clock=place.clock,
-        ids=place.ids,
-        directories=place.directories,
-        keeper=place.keeper,
-        circuit=place.circuit,
+        runtimes=_runtimes(settings, parts.data, parts.clock, functions, users),
+        transport=parts.transport,
+        clock=parts.clock,
+        ids=parts.ids,
+        directories=parts.directories,
+        keeper=parts.keeper,
+        circuit=parts.circuit,
         place=Machine(
             topology(holdings, offered.memory_bytes),
             settings.worker_tags,

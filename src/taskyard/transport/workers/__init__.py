@@ -4,7 +4,7 @@ A worker asks at ``engine.WORKER.WHAT``, where any control plane answers; a plan
 at ``worker.WORKER.WHAT``. What follows for NATS is in ``transport/nats``; here it is only messages.
 """
 
-from taskyard.transport.workers.link import WorkerLink
+from taskyard.transport.workers.client import WorkerClient
 from taskyard.transport.workers.transport import JoinedTransport
 
-__all__ = ["JoinedTransport", "WorkerLink"]
+__all__ = ["JoinedTransport", "WorkerClient"]

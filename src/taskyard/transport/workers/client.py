@@ -76,7 +76,7 @@ class Replaced(Unavailable):
     """Another process has joined as this worker, and stays."""
 
 
-class WorkerLink:
+class WorkerClient:
     """The transport port in a worker's own process.
 
     Args:
