@@ -61,6 +61,11 @@ class Joined:
         self.callers.append(worker_id)
         return await self._engine.resolve(attempt)
 
+    async def leaving(self, worker_id: WorkerId, incarnation: IncarnationId) -> None:
+        """Forget the life."""
+        if self.lives.get(worker_id) == incarnation:
+            del self.lives[worker_id]
+
 
 class Plane:
     """One control plane's end."""

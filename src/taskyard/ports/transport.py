@@ -119,6 +119,10 @@ class JoinedEngine(Protocol):
         """See :meth:`EngineEnd.resolve`; None for what was not given to this worker."""
         ...
 
+    async def leaving(self, worker_id: WorkerId, incarnation: IncarnationId) -> None:
+        """A life that has nothing to do any more ends: it is given up at once."""
+        ...
+
 
 class WorkerEnd(Protocol):
     """What the engine may call on a worker."""

@@ -4,7 +4,7 @@ Started in the order in which each needs the one before; stopped the other way r
 left running: they belong to the supervisor, and the next server takes them over.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from taskyard.server.cluster_metrics import ClusterMetrics
 from taskyard.server.containers import container_settings
 from taskyard.server.datadir import protect_data
 from taskyard.server.duties import duties_of_leader, loops_of_all, write_refusals
+from taskyard.server.ending import last
 from taskyard.server.engine_workers import EngineRuntime, host_workers
 from taskyard.server.feeding import begin_feed
 from taskyard.server.machine_worker import (
@@ -63,8 +64,6 @@ from taskyard.worker.worker import Worker
 
 WORKER: Final = WorkerId("local")
 """The worker inside the server; the same in every life, so that it finds its attempts again."""
-STOP_S: Final = 15.0
-"""Seconds for one part to stop."""
 
 log = structlog.get_logger(__name__)
 
@@ -135,10 +134,10 @@ async def assemble(
         stores = byte_stores(
             settings, files, None if member is None else member.output(files, store.dispatch)
         )
-        stack.push_async_callback(_last, stores.close)
-        stack.push_async_callback(_last, transport.close)
+        stack.push_async_callback(last, stores.close)
+        stack.push_async_callback(last, transport.close)
         sender = CountedSender(Outbound(allow_private=settings.webhooks_may_go_private), metrics)
-        stack.push_async_callback(_last, sender.close)
+        stack.push_async_callback(last, sender.close)
         wired = wire(
             settings,
             Adapters(
@@ -156,7 +155,7 @@ async def assemble(
             metrics,
         )
         engine = wired.engine
-        stack.push_async_callback(_last, partial(write_refusals, engine))
+        stack.push_async_callback(last, partial(write_refusals, engine))
         stack.callback(engine.bus.close)
         await storage.check_key(wired.encryption)
         fed = await _learn(wired, storage, member, metrics, clock)
@@ -194,11 +193,11 @@ async def assemble(
         for name, loop in (fed | loops_of_all(wired, metrics)).items():
             keep(name, loop)
         await wired.leadership.start(duties_of_leader(wired, metrics, loops, member), loops)
-        stack.push_async_callback(_last, engine.webhooks.stop)
+        stack.push_async_callback(last, engine.webhooks.stop)
         await keeper.start()
-        stack.push_async_callback(_last, keeper.stop)
+        stack.push_async_callback(last, keeper.stop)
         for one in workers:
-            stack.push_async_callback(_last, one.stop)
+            stack.push_async_callback(last, one.stop)
         async with anyio.create_task_group() as starting:
             for one in workers:
                 starting.start_soon(one.start)
@@ -212,7 +211,7 @@ async def assemble(
         )
         if wired.joined is not None:
             # Last, as whoever joins is given work at once; and the first to end.
-            stack.push_async_callback(_last, transport.leave)
+            stack.push_async_callback(last, transport.leave)
             await transport.serve_joined(wired.joined.gateway)
         yield Node(
             engine,
@@ -230,7 +229,7 @@ async def _opened(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -
     """The store, closed at the end. Raises as ``Storage.open``."""
     storage = Storage(settings, metrics.on_commit, own_process=True)
     await storage.open()
-    stack.push_async_callback(_last, storage.close)
+    stack.push_async_callback(last, storage.close)
     return storage
 
 
@@ -298,7 +297,7 @@ async def _work_root(data: Path, stack: AsyncExitStack) -> Path | None:
     root = await anyio.to_thread.run_sync(open_work_root, data)
     if root is None:
         return None
-    stack.push_async_callback(_last, partial(anyio.to_thread.run_sync, root.close))
+    stack.push_async_callback(last, partial(anyio.to_thread.run_sync, root.close))
     return root.path
 
 
@@ -335,11 +334,3 @@ def _engine_runtimes(settings: Settings, data: Path, clock: Clock) -> EngineRunt
         return ContainerRuntime(data / "engines" / worker_of_host(url), own, clock)
 
     return make
-
-
-async def _last(end: Callable[[], Awaitable[None]]) -> None:
-    """End a part, also when everything is being cancelled, and not forever."""
-    with anyio.move_on_after(STOP_S, shield=True) as scope:
-        await end()
-    if scope.cancelled_caught:
-        log.error("stop_timed_out", part=getattr(end, "__qualname__", repr(end)))

@@ -5,6 +5,7 @@ give, and a place for attempts. What differs is how it reaches the engine and wh
 """
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from taskyard.core.ids import WorkerId, node_id
 from taskyard.core.tasks import IMAGE_FUNCTIONS
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.functions import ResultFiles
-from taskyard.ports.runtime import Runtime
+from taskyard.ports.runtime import Assignment, Runtime
 from taskyard.ports.transport import Transport
 from taskyard.runtimes.command.protocol import DIRECTORY
 from taskyard.runtimes.command.runtime import CommandRuntime
@@ -27,6 +28,7 @@ from taskyard.runtimes.function.runtime import FunctionRuntime
 from taskyard.runtimes.simulation.runtime import SimulationRuntime
 from taskyard.server.containers import container_settings
 from taskyard.server.settings import Settings
+from taskyard.worker.held_attempts import unchanged
 from taskyard.worker.machine import Machine, capacity
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.reporting import OutputKeeper
@@ -46,6 +48,8 @@ class WorkerParts:
     directories: AttemptDirectories
     keeper: OutputKeeper
     circuit: CircuitRule
+    adapt: Callable[[Assignment], Assignment] = unchanged
+    """Makes an assignment fit this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ def machine_worker(
             settings.worker_tags,
             settings.worker_metadata,
         ),
+        adapt=parts.adapt,
     )
 
 

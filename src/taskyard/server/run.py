@@ -27,6 +27,7 @@ from taskyard.server.browsers import browser_guard_of, browser_rules_of
 from taskyard.server.connection_limit import ConnectionLimit
 from taskyard.server.control_socket import bind_unix, local_admin
 from taskyard.server.datadir import UMASK
+from taskyard.server.ending import exit_at_the_next, only
 from taskyard.server.fetching import GuardedFetcher
 from taskyard.server.listeners import Listener, bind_tcp, started
 from taskyard.server.logging import configure_logging
@@ -37,7 +38,6 @@ SERVER_FILE: Final = "server.json"
 CONTROL_SOCKET: Final = "control.sock"
 STREAMS_S: Final = 3.0
 """Seconds that streams get to say goodbye."""
-HARD_EXIT: Final = 130
 THREADS_S: Final = 5.0
 """Seconds that threads get to end once everything else has."""
 MOST_FILES: Final = 65_536
@@ -68,7 +68,7 @@ def serve(settings: Settings) -> int:
     try:
         anyio.run(_run_to_the_end, settings, backend_options={"use_uvloop": True})
     except BaseExceptionGroup as group:
-        raise _only(group) from group
+        raise only(group) from group
     return 0
 
 
@@ -142,7 +142,7 @@ async def run(settings: Settings, ready: anyio.Event | None = None) -> None:
                         await stop.gracefully()
         if is_told:
             # The receiver has put the system's own handling back.
-            _exit_at_the_next()
+            exit_at_the_next()
         if control is not None:
             control_path.unlink(missing_ok=True)
 
@@ -203,18 +203,8 @@ async def _until_signal(signals: AsyncIterator[signal.Signals]) -> bool:
     """Wait to be told to stop; whether it was by a signal."""
     received = await anext(signals)
     log.info("signal", name=received.name)
-    _exit_at_the_next()
+    exit_at_the_next()
     return True
-
-
-def _exit_at_the_next() -> None:
-    """From here on another signal ends the process, whatever it is waiting for."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _exit_now)
-
-
-def _exit_now(_number: int, _frame: object) -> None:
-    os._exit(HARD_EXIT)
 
 
 def _greet(settings: Settings, url: str, ports: list[int], addresses: list[Address]) -> None:
@@ -243,11 +233,3 @@ def _calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_EVERY)
-
-
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error inside nested groups, or the group if there are several."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

@@ -132,6 +132,8 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What placement policies can ask for; the host name counts as one more."""
     worker_metadata: dict[str, str] = {}
     """What rules of placement can look at."""
+    worker_drain_s: Annotated[float, Meta(ge=0, le=604_800)] = 30.0
+    """Seconds that what runs on a worker on another machine gets to end when that is stopped."""
     work_user: Literal["auto", "workspace", "server"] = "auto"
     """As whom commands, functions and builds run: each workspace's as a user of its own, or all as
     the server itself; ``auto`` is ``workspace`` where the server is run by root and can become

@@ -6,6 +6,7 @@ from typing import Any, Final
 import anyio
 
 from taskyard.core.attempts import Ended
+from taskyard.core.errors import TaskyardError
 from taskyard.core.ids import AttemptId, LeaseToken
 from taskyard.core.states import Reason
 from taskyard.core.tasks import needed_runtime
@@ -14,6 +15,11 @@ from taskyard.ports.runtime import Assignment, KillOrder, Runtime
 from taskyard.worker.output.directories import AttemptDirectories
 
 _LET_GO_MOST: Final = 20_000
+
+
+def unchanged(assignment: Assignment) -> Assignment:
+    """An assignment that fits as it is."""
+    return assignment
 
 
 class Holding:
@@ -36,6 +42,7 @@ class HeldAttempts:
         directories: where attempts have their directories.
         clock: wall time.
         never_ran: called with the end of an attempt that never reached its runtime.
+        adapt: makes an assignment fit this machine; one of which it raises never runs.
     """
 
     def __init__(
@@ -44,7 +51,9 @@ class HeldAttempts:
         directories: AttemptDirectories,
         clock: Clock,
         never_ran: Callable[[Ended], None],
+        adapt: Callable[[Assignment], Assignment] = unchanged,
     ) -> None:
+        self._adapt = adapt
         self._runtimes = runtimes
         self._directories = directories
         self._clock = clock
@@ -94,7 +103,7 @@ class HeldAttempts:
         if holding is None or not await self._make_directories([holding]):
             return
         path = self._directories.path(assignment.attempt_id)
-        await holding.runtime.adopt(assignment, path, handle)
+        await holding.runtime.adopt(holding.assignment, path, handle)
         holding.begun.set()
 
     async def kill(self, orders: list[KillOrder]) -> None:
@@ -149,6 +158,11 @@ class HeldAttempts:
         runtime = self._runtimes.get(tag)
         if runtime is None:
             self._fail(assignment, f"this worker cannot run a {tag} now")
+            return None
+        try:
+            assignment = self._adapt(assignment)
+        except TaskyardError as error:
+            self._fail(assignment, str(error))
             return None
         holding = self._held[assignment.attempt_id] = Holding(assignment, runtime)
         return holding

@@ -9,7 +9,7 @@ import anyio
 import structlog
 
 from taskyard.core.attempts import Attempt, Ended, Report
-from taskyard.core.availability import available
+from taskyard.core.availability import RuntimeStatus, available
 from taskyard.core.circuit_breaker import CircuitRule
 from taskyard.core.errors import StaleLease, Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
@@ -18,7 +18,7 @@ from taskyard.core.tasks import needed_runtime
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.runtime import Assignment, KillOrder, Runtime
 from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, Transport
-from taskyard.worker.held_attempts import HeldAttempts, Holding
+from taskyard.worker.held_attempts import HeldAttempts, Holding, unchanged
 from taskyard.worker.machine import Machine
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.reporting import OutputKeeper, Reporting
@@ -33,6 +33,7 @@ _HURRY_TIMEOUT_S: Final = 1.0
 """Seconds for reports of which the output could not be stored in time."""
 _MEASURE_TIMEOUT_S: Final = 5.0
 _RESTART_S: Final = 1.0
+_LOOK_S: Final = 0.2
 
 
 @runtime_checkable
@@ -63,6 +64,7 @@ class Worker:
         measure: Finds out what it offers whenever a runtime was opened, in place of ``capacity``;
             None from it leaves that as it is.
         place: What placement policies can ask for, and the cores it has to give.
+        adapt: Makes an assignment fit this machine: as whom it runs here, and how isolated.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Worker:
         circuit: CircuitRule = CircuitRule(),  # noqa: B008 - frozen
         measure: Callable[[], Awaitable[Capacity | None]] | None = None,
         place: Machine = Machine(),  # noqa: B008 - frozen
+        adapt: Callable[[Assignment], Assignment] = unchanged,
     ) -> None:
         self.worker_id = worker_id
         self.capacity = capacity
@@ -99,11 +102,14 @@ class Worker:
         self._directories = directories
         self._keeper = keeper
         self._reporting = Reporting(keeper, self._deliver, self._kill_refused, self._let_go)
-        self._held = HeldAttempts(self._runtimes.open, directories, clock, self._reporting.ended)
+        self._held = HeldAttempts(
+            self._runtimes.open, directories, clock, self._reporting.ended, adapt
+        )
         self._engine: EngineEnd | None = None
         self._incarnation = IncarnationId("")
         self._running: asyncio.Task[None] | None = None
         self._accepts = False
+        self._draining: str | None = None
 
     @property
     def incarnation(self) -> IncarnationId:
@@ -119,6 +125,27 @@ class Worker:
     def runtimes(self) -> tuple[str, ...]:
         """Tags of the runtimes that are available."""
         return available(self._runtimes.statuses)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it runs nothing, and everything it had to report is stored."""
+        return not (self._held.all() or self._awaiting) and self._reporting.is_idle
+
+    def drain(self, reason: str) -> None:
+        """Have it get nothing new from its next heartbeat on, for a reason that is for people."""
+        self._draining = reason
+
+    async def drained(self) -> None:
+        """Return once it is idle."""
+        while not self.is_idle:
+            await self._clock.sleep(_LOOK_S)
+
+    def _statuses(self) -> dict[str, RuntimeStatus]:
+        """Its runtimes as the engine is to see them."""
+        statuses = dict(self._runtimes.statuses)
+        if self._draining is None:
+            return statuses
+        return dict.fromkeys(statuses, RuntimeStatus(available=False, reason=self._draining))
 
     def holds(self, attempt_id: AttemptId) -> bool:
         """Whether a report on this attempt is still to come or to be stored."""
@@ -186,8 +213,8 @@ class Worker:
             hostname=self._hostname,
             version=self._version,
             capacity=self.capacity,
-            runtimes=self.runtimes,
-            statuses=dict(self._runtimes.statuses),
+            runtimes=available(self._statuses()),
+            statuses=self._statuses(),
             topology=self._place.topology_of(self.capacity),
             tags=self._place.tags,
             metadata=self._place.metadata,
@@ -212,9 +239,16 @@ class Worker:
         while True:
             await self._clock.sleep(_RESTART_S)
             try:
-                await self._work(await self._join(), ready)
+                await self._work(await self._join_surely(), ready)
             except Exception:  # noqa: BLE001 - top of the loop: nobody else would begin it again
                 _log.exception("worker failed; restarting")
+
+    async def _join_surely(self) -> list[Attempt]:
+        try:
+            return await self._join()
+        except StaleLease:
+            await self._held.kill_all()
+            return await self._join()
 
     async def _work(self, attempts: list[Attempt], ready: asyncio.Future[None]) -> None:
         async with anyio.create_task_group() as group:
@@ -229,7 +263,7 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             await self._clock.sleep(HEARTBEAT_S)
-            statuses = dict(self._runtimes.statuses)
+            statuses = self._statuses()
             beat = Heartbeat(self.worker_id, self._incarnation, self._clock.now(), statuses)
             try:
                 await self._beat_once(beat)
@@ -240,12 +274,11 @@ class Worker:
         try:
             with anyio.fail_after(_BEAT_TIMEOUT_S):
                 holds = await self._present_engine.beat(beat)
+            if not holds:
+                _log.warning("fenced; joining again", incarnation=self._incarnation)
+                await self._join_again()
         except StaleLease:
             await self._abandon()
-            return
-        if not holds:
-            _log.warning("fenced; joining again", incarnation=self._incarnation)
-            await self._join_again()
 
     async def _abandon(self) -> None:
         """Kill everything, as it may soon run elsewhere, and join again."""

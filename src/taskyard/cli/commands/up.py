@@ -5,10 +5,9 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from taskyard.cli import exit_status
-from taskyard.cli.errors import CommandError, UsageError
+from taskyard.cli.errors import UsageError
 from taskyard.cli.quantities import size_bytes
-from taskyard.cli.target import control_socket, read_server_file
+from taskyard.cli.serving import serve_until_stopped
 
 
 def up(
@@ -69,44 +68,4 @@ def up(
     if nats is not None or cluster:
         given = {"url": nats, "serve": cluster or None}
         overrides["nats"] = {name: value for name, value in given.items() if value is not None}
-    return _serve(config, overrides)
-
-
-def _serve(config: Path | None, overrides: dict[str, Any]) -> int:
-    from taskyard.core.errors import (  # noqa: PLC0415 - the server's parts load slowly
-        InvalidInput,
-        StorageFull,
-        StoreInUse,
-        TaskyardError,
-        Unavailable,
-    )
-    from taskyard.server.run import serve  # noqa: PLC0415 - as above
-    from taskyard.server.settings import Settings  # noqa: PLC0415 - as above
-
-    data: Path | None = None
-    try:
-        settings = Settings.load(config, overrides)
-        data = settings.data
-        serve(settings)
-    except InvalidInput as error:
-        raise CommandError(str(error), exit_status.USAGE) from error
-    except (StoreInUse, StorageFull) as error:
-        raise CommandError(str(error), exit_status.TRY_AGAIN) from error
-    except Unavailable as error:
-        # A database or NATS: neither is this machine's trouble, and it may be there later.
-        raise CommandError(str(error), exit_status.UNREACHABLE) from error
-    except TaskyardError as error:
-        raise CommandError(str(error), exit_status.TROUBLE) from error
-    except OSError as error:
-        running = None if data is None else read_server_file(data)
-        if data is not None and running is not None and control_socket(data, running) is not None:
-            raise CommandError(
-                f"a server is already running on {data}: process {running.pid}, {running.url}",
-                exit_status.TRY_AGAIN,
-                what_to_do="Use that one, or stop it, or choose another --data and --port.",
-            ) from error
-        hint = "Is the address in use? Choose another --port, or --data that can be written."
-        raise CommandError(
-            f"the server cannot start: {error}", exit_status.TROUBLE, what_to_do=hint
-        ) from error
-    return exit_status.OK
+    return serve_until_stopped(config, overrides)

@@ -1,19 +1,91 @@
 """``taskyard worker``."""
 
-from cyclopts import App
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
 
 from taskyard.cli.connection import Connection
+from taskyard.cli.errors import UsageError
 from taskyard.cli.frame import Printed, client_command, facts, lines, table
 from taskyard.cli.output import coloured, note, print_json, say
-from taskyard.cli.quantities import format_moment, format_size, seconds
+from taskyard.cli.quantities import format_moment, format_size, seconds, size_bytes
+from taskyard.cli.serving import join_and_work
 from taskyard.sdk import Client
 from taskyard.sdk.models import Worker
 
 app = App(
     name="worker",
-    help="Workers: list, drain; credentials of those on other machines.",
+    help="Workers: list, drain; join from another machine, and credentials for that.",
     version_flags=[],
 )
+
+
+@app.default
+def join_worker(
+    *,
+    join: str | None = None,
+    join_file: Path | None = None,
+    data: Path = Path("taskyard-worker"),
+    tag: tuple[str, ...] = (),
+    slots: int | None = None,
+    cpu: float | None = None,
+    memory: str | None = None,
+    drain: str | None = None,
+    config: Path | None = None,
+    log_format: Literal["json", "console"] | None = None,
+    log_level: Literal["debug", "info", "warning", "error"] | None = None,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> int:
+    """Join control planes as a worker on this machine, and work until stopped.
+
+    Ctrl-C or SIGTERM: it takes nothing new, and finishes what it runs.
+
+    Args:
+        join: Join string, of 'taskyard worker token NAME'; also from TASKYARD_JOIN.
+        join_file: File that holds it: others see what is on a command line.
+        data: Data directory, one for each worker.
+        tag: A tag that placement can ask for; repeatable.
+        slots: Maximum number of tasks that it runs at once.
+        cpu: Cores it offers.
+        memory: Memory it offers, such as 4GiB.
+        drain: How long what runs gets to end when it is stopped, such as 5m; 30s by default.
+        config: Configuration file.
+        log_format: Log format.
+        log_level: Lowest level to log.
+        as_json: Print a line of JSON once it has joined.
+    """
+    overrides = {
+        "data": data,
+        "worker_tags": tag or None,
+        "worker_slots": slots,
+        "worker_cpu": cpu,
+        "worker_memory_bytes": None if memory is None else size_bytes(memory, "--memory"),
+        "worker_drain_s": None if drain is None else seconds(drain, "--drain"),
+        "log_format": log_format,
+        "log_level": log_level,
+    }
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return join_and_work(_join_text(join, join_file), config, given, as_json=as_json)
+
+
+def _join_text(join: str | None, join_file: Path | None) -> str:
+    """The join string as it was given. Raises ``UsageError``."""
+    if join is not None and join_file is not None:
+        raise UsageError("give either --join or --join-file")
+    if join_file is not None:
+        try:
+            return join_file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--join-file: {join_file} cannot be read: {error}") from error
+    found = join or os.environ.get("TASKYARD_JOIN")
+    if not found:
+        raise UsageError(
+            "to join, give a join string with --join, --join-file or TASKYARD_JOIN; make one on a"
+            " control plane with: taskyard worker token NAME"
+        )
+    return found
 
 
 @app.command

@@ -170,6 +170,13 @@ class JoinedGateway:
             raise StaleLease
         return await self._assignments.build(task, stored, lenient=True)
 
+    async def leaving(self, worker_id: WorkerId, incarnation: IncarnationId) -> None:
+        """See the port."""
+        with anyio.CancelScope(shield=True):
+            self._bus.publish(await self._store.lose(worker_id, incarnation, self._clock.now()))
+            if self._places.joined_life(worker_id) == incarnation:
+                self._dispatch.left(worker_id)
+
 
 def _check(hello: Hello, lapsed: Sequence[str]) -> None:
     """Raise ``InvalidInput`` for what nobody could store or show."""

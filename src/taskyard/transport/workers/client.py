@@ -18,10 +18,18 @@ from anyio.abc import TaskGroup
 from taskyard.core.attempts import Attempt, Report
 from taskyard.core.availability import RuntimeStatus
 from taskyard.core.backoff import Backoff
-from taskyard.core.errors import InvalidInput, NotAllowed, StaleLease, TaskyardError, Unavailable
+from taskyard.core.errors import (
+    InvalidInput,
+    NotAllowed,
+    NotAuthenticated,
+    Overloaded,
+    StaleLease,
+    TaskyardError,
+    Unavailable,
+)
 from taskyard.core.ids import IncarnationId, LeaseToken, WorkerId
 from taskyard.ports.clock import Clock
-from taskyard.ports.errors import TransportClosed, WorkerUnreachable
+from taskyard.ports.errors import TimedOut, TransportClosed, Unreachable, WorkerUnreachable
 from taskyard.ports.messages import PlaneMessages
 from taskyard.ports.runtime import Assignment
 from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, WorkerEnd
@@ -33,6 +41,7 @@ from taskyard.transport.workers.wire import (
     BEAT,
     JOINED,
     KILL,
+    LEAVING,
     REPORT,
     RESOLVE,
     Assign,
@@ -41,6 +50,7 @@ from taskyard.transport.workers.wire import (
     Joined,
     Joining,
     Kill,
+    Leaving,
     Refused,
     ReportsEncoded,
     Resolve,
@@ -140,7 +150,7 @@ class WorkerClient:
 
         Raises:
             StaleLease: the lease of the life before lapsed meanwhile.
-            InvalidInput, NotAllowed: they do not take this worker.
+            InvalidInput, NotAllowed, NotAuthenticated: they do not take this worker.
         """
         self._life = hello.incarnation
         self._lives.append(hello.incarnation)
@@ -152,7 +162,7 @@ class WorkerClient:
             try:
                 answer = await self._messages.ask_planes(JOINED, joining, ANSWER_S)
                 attempts = answered(Joined, answer).attempts
-            except (InvalidInput, NotAllowed):
+            except (InvalidInput, NotAllowed, NotAuthenticated):
                 raise
             except TaskyardError as error:
                 if self._now_s() >= told_at:
@@ -207,11 +217,28 @@ class WorkerClient:
         return refused
 
     async def resolve(self, attempt: Attempt) -> Assignment | None:
-        """See the port."""
-        self._check()
-        payload = encode(Resolve(attempt))
-        answer = await self._messages.ask_planes(RESOLVE, payload, ANSWER_S)
-        return answered(Resolved, answer).assignment
+        """See the port. Goes on until a control plane has answered, or the lease has lapsed.
+
+        What is not resolved is not adopted, and so it would be killed.
+        """
+        payload, backoff = encode(Resolve(attempt)), Backoff(*AGAIN_S)
+        while True:
+            self._check()
+            try:
+                answer = await self._messages.ask_planes(RESOLVE, payload, ANSWER_S)
+                return answered(Resolved, answer).assignment
+            except (Unreachable, TimedOut, Overloaded) as error:
+                log.warning("not_resolved_yet", attempt_id=attempt.id, reason=str(error))
+            if self._left_s() <= 0:
+                self._lapse()
+            await anyio.sleep(backoff.delay_s())
+
+    async def leave(self) -> None:
+        """Say that this life has nothing to do any more; nobody waits then for its lease to end."""
+        try:
+            await self._messages.ask_planes(LEAVING, encode(Leaving(self._life)), BEAT_S)
+        except TaskyardError as error:
+            log.warning("left_unheard", reason=str(error))
 
     def _left_s(self) -> float:
         """Seconds until the lease lapses; as many as it has at most before the first join."""

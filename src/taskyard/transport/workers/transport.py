@@ -29,6 +29,7 @@ from taskyard.transport.workers.wire import (
     BEAT,
     JOINED,
     KILL,
+    LEAVING,
     PROTOCOL,
     REPORT,
     RESOLVE,
@@ -38,6 +39,8 @@ from taskyard.transport.workers.wire import (
     Joined,
     Joining,
     Kill,
+    Leaving,
+    Left,
     Refused,
     Reports,
     Resolve,
@@ -82,6 +85,7 @@ class JoinedTransport:
             BEAT: self._on_beat,
             REPORT: self._on_report,
             RESOLVE: self._on_resolve,
+            LEAVING: self._on_leaving,
         }
 
     async def serve(self, engine: EngineEnd) -> None:
@@ -182,6 +186,10 @@ class JoinedTransport:
         self, engine: JoinedEngine, worker_id: WorkerId, payload: bytes
     ) -> Resolved:
         return Resolved(await engine.resolve(worker_id, asked(Resolve, payload).attempt))
+
+    async def _on_leaving(self, engine: JoinedEngine, worker_id: WorkerId, payload: bytes) -> Left:
+        await engine.leaving(worker_id, asked(Leaving, payload).incarnation)
+        return Left()
 
 
 class _JoinedWorker:

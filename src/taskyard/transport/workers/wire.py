@@ -23,6 +23,7 @@ JOINED: Final = "joined"
 BEAT: Final = "beat"
 REPORT: Final = "report"
 RESOLVE: Final = "resolve"
+LEAVING: Final = "leaving"
 """What workers ask for."""
 ASSIGN: Final = "assign"
 KILL: Final = "kill"
@@ -91,6 +92,16 @@ class Resolved(Struct, frozen=True):
     """What there is of it."""
 
     assignment: Assignment | None
+
+
+class Leaving(Struct, frozen=True):
+    """A worker has nothing to do any more, and ends."""
+
+    incarnation: IncarnationId
+
+
+class Left(Struct, frozen=True):
+    """That is known."""
 
 
 class Assign(Struct, frozen=True):
