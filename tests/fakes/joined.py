@@ -121,7 +121,7 @@ class JoinedWorkers:
         self._plane = end
         self._tasks = tasks
         self._closed = False
-        self._links: list[WorkerClient] = []
+        self._clients: list[WorkerClient] = []
 
     async def serve(self, engine: EngineEnd) -> None:
         """Answer workers with this engine."""
@@ -152,6 +152,6 @@ class JoinedWorkers:
     async def close(self) -> None:
         """Both ends."""
         self._closed = True
-        for one in self._links:
+        for one in self._clients:
             await one.close()
         await self._plane.transport.close()

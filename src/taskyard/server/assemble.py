@@ -27,7 +27,6 @@ from taskyard.server.cluster_metrics import ClusterMetrics
 from taskyard.server.containers import container_settings
 from taskyard.server.datadir import protect_data
 from taskyard.server.duties import duties_of_leader, loops_of_all, write_refusals
-from taskyard.server.ending import last
 from taskyard.server.engine_workers import EngineRuntime, host_workers
 from taskyard.server.feeding import begin_feed
 from taskyard.server.machine_worker import (
@@ -43,6 +42,7 @@ from taskyard.server.metrics import CountedSender, Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.pools import worker_of_host
 from taskyard.server.settings import Settings
+from taskyard.server.stopping import last
 from taskyard.server.storage import Storage
 from taskyard.server.wiring.access import wire_encryption
 from taskyard.server.wiring.engine import wire

@@ -28,7 +28,6 @@ from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import WorkerId, WorkspaceName
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.datadir import UMASK, protect_data
-from taskyard.server.ending import exit_at_the_next, last, only
 from taskyard.server.logging import configure_logging
 from taskyard.server.machine_users import USERS_FILE, MachineUsers
 from taskyard.server.machine_worker import (
@@ -39,6 +38,7 @@ from taskyard.server.machine_worker import (
     machine_worker,
 )
 from taskyard.server.settings import Settings
+from taskyard.server.stopping import exit_at_the_next, last, only
 from taskyard.server.storage import PLANE_FILE
 from taskyard.server.work import tell, work_rules
 from taskyard.server.workroots import open_work_root, remove_abandoned

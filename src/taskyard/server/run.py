@@ -27,12 +27,12 @@ from taskyard.server.browsers import browser_guard_of, browser_rules_of
 from taskyard.server.connection_limit import ConnectionLimit
 from taskyard.server.control_socket import bind_unix, local_admin
 from taskyard.server.datadir import UMASK
-from taskyard.server.ending import exit_at_the_next, only
 from taskyard.server.fetching import GuardedFetcher
 from taskyard.server.listeners import Listener, bind_tcp, started
 from taskyard.server.logging import configure_logging
 from taskyard.server.mounting import others
 from taskyard.server.settings import Settings
+from taskyard.server.stopping import exit_at_the_next, only
 
 SERVER_FILE: Final = "server.json"
 CONTROL_SOCKET: Final = "control.sock"

@@ -26,7 +26,7 @@ from taskyard.ports.runtime import Assignment
 from taskyard.ports.transport import EngineEnd, Heartbeat, Hello, Transport, WorkerEnd
 
 GROWN_BYTES: Final = 8 << 20
-"""A file that is larger is written anew if most of it is over."""
+"""A file that is larger is written again if most of it is over."""
 TRIES: Final = 10
 """How often reports of an earlier process are sent that the control planes cannot take in."""
 _AGAIN_S: Final = (0.1, 2.0)
