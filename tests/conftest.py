@@ -29,6 +29,7 @@ TOOLS = {
     "curl": ("curl",),
     "golang": ("go",),
     "java": ("java", "javac"),
+    "pgbouncer": ("pgbouncer",),
     "ruby": ("ruby", "bundle"),
 }
 """Programs that tests with a marker need."""

@@ -12,6 +12,7 @@ from taskyard.core.errors import InvalidInput, TaskyardError, Unavailable
 from taskyard.store.postgres.address import database_address
 from taskyard.store.postgres.connection import PostgresConnection
 from taskyard.store.postgres.database import PostgresDatabase
+from taskyard.store.postgres.errors import not_connected
 from taskyard.store.postgres.migrate import migrate
 
 
@@ -84,6 +85,22 @@ def test_what_keeps_us_from_connecting_says_what_to_do() -> None:
     assert "name of the host" in str(_refusal("postgresql://u@nowhere.invalid/d"))
     tls = server.loopback_url(name) + "?sslmode=require"
     assert "sslmode" in str(_refusal(tls))
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("FATAL:  the database system is starting up", "wait for it"),
+        ("FATAL:  the database system is not yet accepting connections", "wait for it"),
+        ("FATAL:  query_wait_timeout", "default_pool_size"),
+        ('FATAL:  database "tasks" does not exist', "CREATE DATABASE"),
+    ],
+)
+def test_what_a_server_says_is_told_with_what_to_do(said: str, hint: str) -> None:
+    """One that is starting has no wrong name."""
+    told = str(not_connected(psycopg.OperationalError(said)))
+    assert hint in told
+    assert said.rsplit(maxsplit=1)[-1] in told
 
 
 def test_the_password_may_come_from_elsewhere() -> None:

@@ -64,6 +64,7 @@ def _check_postgres(settings: "Settings") -> Iterator[Finding]:
         )
         from taskyard.store.postgres.errors import trouble  # noqa: PLC0415 - an extra
         from taskyard.store.postgres.migrate import check_usable  # noqa: PLC0415 - an extra
+        from taskyard.store.postgres.pooling import check_pooling  # noqa: PLC0415 - an extra
     except ImportError:
         yield fail("database", "the driver is missing", "pip install 'taskyard[postgres]'")
         return
@@ -72,6 +73,7 @@ def _check_postgres(settings: "Settings") -> Iterator[Finding]:
         opened = PostgresDatabase(address, "taskyard doctor")
         with closing(opened.raw()) as connection:
             check_server(connection, address.shown)
+            check_pooling(opened.raw, address.shown)
             version = connection.info.server_version
             shown = f"PostgreSQL {version // 10_000}.{version % 10_000}, {address.shown}"
             check_usable(connection, address.shown)

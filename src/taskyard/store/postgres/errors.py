@@ -41,6 +41,8 @@ _UNREACHED: Final = {
     "too many connections for database": "raise the database's CONNECTION LIMIT",
     "too many": "raise its max_connections",
     "remaining connection slots": "raise its max_connections",
+    "query_wait_timeout": "raise the pooler's default_pool_size",
+    "the database system is": "PostgreSQL is starting or stopping: wait for it",
     "role ": "check the user, or create it with CREATE ROLE … LOGIN",
     "database ": "check the name of the database, or create it with CREATE DATABASE",
 }

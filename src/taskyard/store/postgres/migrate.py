@@ -15,6 +15,7 @@ from psycopg import sql
 from taskyard.core.errors import StoreDamaged, Unavailable
 from taskyard.store.postgres.database import SCHEMA, PostgresDatabase, check_server
 from taskyard.store.postgres.errors import trouble
+from taskyard.store.postgres.pooling import check_pooling
 from taskyard.store.sql.migrations import Migration, bring_up_to_date, migrations_of, missing
 
 _LOCK: Final = 0x7461736B79617264
@@ -66,6 +67,7 @@ def migrate(database: PostgresDatabase, ids: Collection[str] | None = None) -> s
     try:
         with database.raw() as connection:
             check_server(connection, shown)
+            check_pooling(database.raw, shown)
             connection.execute(sql.SQL("SET lock_timeout = {}").format(_WAIT))
             connection.execute("SET statement_timeout = 0")
             bring_up_to_date(_Schema(connection, shown), migrations(), ids)
