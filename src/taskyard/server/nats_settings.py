@@ -27,7 +27,7 @@ class NatsSettings(RedactedStruct, frozen=True, forbid_unknown_fields=True):
     password: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
     """Password of the user named in the address, or the token where it names none."""
     credentials: Path | None = None
-    """File with a user's JWT and seed, as ``nsc`` writes it."""
+    """File with a user's JWT and seed, as ``nsc`` writes it, or with the seed of an NKey alone."""
     tls_ca: Path | None = None
     """PEM file of who signs the certificate of a server that is reached over TLS."""
     tls_cert: Path | None = None

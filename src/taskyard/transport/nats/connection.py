@@ -251,6 +251,7 @@ class NatsConnection:
             "token": server.token,
             "user_credentials": None if options.credentials is None else str(options.credentials),
             "signature_cb": self._signature if server.is_anonymous and options.key else None,
+            "nkeys_seed": None if options.seed is None else str(options.seed),
             "tls": options.tls if server.tls else None,
             "error_cb": self._on_error,
             "closed_cb": self._on_closed,
@@ -361,8 +362,9 @@ def explain(error: BaseException | None, options: NatsOptions) -> str:
     said = text.lower()
     if "authorization" in said or "authentication" in said:
         return (
-            f"NATS at {where} refuses the credentials; check the user, password or token, or"
-            " whether its configuration has what `taskyard cluster config` prints"
+            f"NATS at {where} refuses the credentials; check the user and password, the token, or"
+            " the file of credentials, or whether its configuration has what"
+            " `taskyard cluster config` prints"
         )
     if isinstance(error, LimitTooSmall):
         return f"NATS at {where} takes too small messages: {text}; let it be {LEAST_BYTES} or more"

@@ -15,6 +15,11 @@ from taskyard.core.errors import InvalidInput
 from taskyard.transport.nats.nkeys import KeyPair
 
 PORT: Final = 4222
+_CREDENTIALS_BYTES: Final = 64 << 10
+_SEED: Final = re.compile(r"SU[A-Z2-7]{56}")
+_JWT_AND_SEED: Final = re.compile(
+    r"BEGIN NATS USER JWT-+\r?\n[\w.-]+\s.*BEGIN USER NKEY SEED-+\r?\nSU[A-Z2-7]{56}\s", re.DOTALL
+)
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -63,6 +68,8 @@ class NatsOptions(RedactedStruct, frozen=True):
     """For those that want TLS."""
     credentials: Path | None = None
     """File with a user's JWT and its seed, as ``nsc`` writes it."""
+    seed: Path | None = None
+    """File with the seed of a user's NKey alone."""
     key: KeyPair | None = None
     """Proves who we are to servers for which nothing else is given, if they ask for a key."""
 
@@ -83,7 +90,7 @@ def nats_options(
         urls: each ``nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]``, or with ``tls://``.
         table: the table of settings to name in errors.
         tls: files for TLS.
-        credentials: file with a JWT and a seed.
+        credentials: file with a JWT and a seed, or with a seed alone.
         password: of users that are named without one; the token where no user is named.
         ca_pem: who else may sign the server's certificate, where no file says who does.
         key: proves who we are where no user, token or file with credentials is given.
@@ -94,14 +101,17 @@ def nats_options(
     servers = tuple(_server(text.strip(), f"{table}.url", password) for text in urls.split(","))
     if (tls.cert is None) != (tls.key is None):
         raise InvalidInput(f"{table}.tls_key", f"goes together with {table}.tls_cert")
-    if credentials is not None and not credentials.is_file():
-        raise InvalidInput(f"{table}.credentials", f"{credentials} is not a file")
+    has_jwt = credentials is not None and _has_jwt(credentials, f"{table}.credentials")
     context = None
     if tls != NO_FILES or any(one.tls for one in servers):
         context = _context(tls, table)
         if ca_pem is not None and tls.ca is None:
             _trust(context, ca_pem)
-    return NatsOptions(servers, context, credentials, key if credentials is None else None)
+    if credentials is None:
+        return NatsOptions(servers, context, key=key)
+    if has_jwt:
+        return NatsOptions(servers, context, credentials)
+    return NatsOptions(servers, context, seed=credentials)
 
 
 def join_options(join: JoinString) -> NatsOptions:
@@ -137,6 +147,29 @@ def check_token(kind: str, text: str) -> str:
     if _TOKEN.fullmatch(text) is None:
         raise InvalidInput(kind, f"{text!r} is not 1 to 64 of the characters A-Z a-z 0-9 _ -")
     return text
+
+
+def _has_jwt(path: Path, setting: str) -> bool:
+    """Whether a file holds a JWT and a seed, not a seed alone. Raises ``InvalidInput``.
+
+    The library looks for a JWT until it finds one, without end.
+    """
+    if not path.is_file():
+        raise InvalidInput(setting, f"{path} is not a file")
+    try:
+        with path.open("rb") as file:
+            text = file.read(_CREDENTIALS_BYTES).decode("ascii", "replace")
+    except OSError as error:
+        raise InvalidInput(setting, f"{path} cannot be read: {error.strerror}") from error
+    if _JWT_AND_SEED.search(text) is not None:
+        return True
+    if _SEED.fullmatch(text.strip()) is not None:
+        return False
+    raise InvalidInput(
+        setting,
+        f"{path} holds neither a user's JWT with its seed, as nsc writes them, nor the seed of a"
+        " user's NKey (SU…) alone",
+    )
 
 
 def _server(text: str, setting: str, password: str | None) -> Server:
