@@ -19,6 +19,7 @@ from eventually import eventually_async
 from natsserver import nats_program, nats_server
 from taskyard.core.access.join_string import JoinString
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
+from taskyard.core.errors import Conflict
 from taskyard.server.assemble import Node, assemble
 from taskyard.server.settings import Settings
 from taskyard.services.access.accounts import LOCAL
@@ -272,3 +273,5 @@ async def test_a_user_of_the_operators_own_still_works(tmp_path: Path) -> None:
         async with opened(tmp_path / "data", url=url) as node:
             assert node.messages is not None
             assert node.messages.is_connected
+            with pytest.raises(Conflict, match="taskyard cluster config"):
+                await token(node)

@@ -46,11 +46,16 @@ async def worker_trust(
         NatsUnavailable: there is no way to connect.
     """
     options, keys, installation = cluster.options, cluster.keys, cluster.installation
-    tokens.address = await _address(settings, options, keys, installation)
     if any(not server.is_anonymous for server in options.servers) or options.key is None:
-        # A user that somebody made for us: the configuration is theirs, and no part of ours.
+        # A user that somebody made for us: nobody asks us about others.
+        tokens.obstacle = (
+            "workers cannot join over this NATS server, where control planes have a user of their"
+            " own; put what `taskyard cluster config` prints into its configuration, and name no"
+            " user in nats.url"
+        )
         yield
         return
+    tokens.address = await _address(settings, options, keys, installation)
     system = replace(options, key=keys.system)
 
     async def cut_off(name: str) -> None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from taskyard.core.attempts import Attempt, Ended, Report, Started, confinement_in
 from taskyard.core.availability import RuntimeStatus, available
-from taskyard.core.errors import InvalidInput, NotFound, StaleLease
+from taskyard.core.errors import InvalidInput, NotAuthenticated, NotFound, StaleLease
 from taskyard.core.ids import IncarnationId, LeaseToken, WorkerId
 from taskyard.core.instants import SECOND, Instant
 from taskyard.ports.clock import Clock, Ids
@@ -106,6 +106,7 @@ class JoinedGateway:
                 plane_id=JOINED,
             )
             attempts = await self._store.join(record)
+            await self._check_again(record)
             self._places.note(record)
             for attempt in attempts:
                 task = await self._tasks.task(attempt.workspace, attempt.task_id)
@@ -114,6 +115,15 @@ class JoinedGateway:
             self._dispatch.joined(record)
         log.info("worker_joined", worker_id=worker_id, hostname=hello.hostname, held=len(attempts))
         return attempts
+
+    async def _check_again(self, record: WorkerRecord) -> None:
+        """Fence a worker whose credential was revoked while it joined."""
+        try:
+            await self._admit(record.id)
+        except NotAuthenticated:
+            now = self._clock.now()
+            self._bus.publish(await self._store.lose(record.id, record.incarnation, now))
+            raise
 
     async def beat(self, worker_id: WorkerId, heartbeat: Heartbeat) -> LeaseState:
         """See the port."""

@@ -58,7 +58,12 @@ class WorkerTokens:
         self._bus = bus
         self._clock = clock
         self.address: JoinAddress | None = None
-        """Where workers connect to; None if this control plane has no NATS."""
+        """Where workers connect to; None if they cannot."""
+        self.obstacle = (
+            "workers join over NATS, and this control plane has none; start it with --cluster,"
+            " or with --nats and the address of a NATS server"
+        )
+        """Why workers cannot join where there is no address, and what to do."""
         self.kick: Callable[[str], Awaitable[None]] = _kick_nobody
         """Cuts off whoever is connected under a name."""
 
@@ -84,10 +89,7 @@ class WorkerTokens:
         _check(name, tags, expires_in_s)
         address = self.address
         if address is None:
-            raise Conflict(
-                "workers join over NATS, and this control plane has none; start it with --cluster,"
-                " or with --nats and the address of a NATS server"
-            )
+            raise Conflict(self.obstacle)
         for record in await self._dispatching.workers():
             if record.id == name and not await self._store.find(name):
                 raise Conflict(f"there is a worker {name!r} inside a control plane; choose another")
@@ -182,12 +184,17 @@ class WorkerTokens:
     async def valid(self, name: str) -> WorkerToken:
         """The credential of a worker that NATS has let in under this name.
 
-        Raises ``NotAuthenticated`` if it is not valid any more.
+        Raises ``NotAuthenticated``, which is audited, if it is not valid any more.
         """
-        found = await self._store.find(name)
-        if found is None:
-            raise NotAuthenticated(f"there is no worker token {name!r}")
-        found.token.check(self._clock.now())
+        try:
+            found = await self._store.find(name)
+            if found is None:
+                raise NotAuthenticated(f"there is no worker token {name!r}")  # noqa: TRY301 - one place tells of it
+            found.token.check(self._clock.now())
+        except NotAuthenticated as refused:
+            caller = Caller("worker", INSTALLATION, Role.READ)
+            await self._audit.refused(caller, "worker.join", name, str(refused))
+            raise
         return found.token
 
     async def _require(self, caller: Caller, action: str, name: str) -> None:
