@@ -14,7 +14,7 @@ import pytest
 
 import postgres
 from eventually import eventually_async
-from fakes.stores import threads_for_processes
+from fakes.stores import migrated, threads_for_processes
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.changes import Change
 from taskyard.core.ids import TaskId, WorkspaceName
@@ -117,7 +117,8 @@ async def two_planes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deliveries: Deliveries
 ) -> AsyncIterator[TwoPlanes]:
     """Both, on a database of their own."""
-    url = postgres.server().url(postgres.new_database())
+    server = postgres.server()
+    url = server.url(postgres.new_database(server.template("migrated", migrated)))
     async with AsyncExitStack() as stack:
         hub = await stack.enter_async_context(local_message_hub())
         hub.deliveries = deliveries
