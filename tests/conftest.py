@@ -1,9 +1,10 @@
 """What all tests share: the fakes, how hard Hypothesis tries, tools by marker, what comes first."""
 
+import gc
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,21 @@ def _drop_databases() -> Iterator[None]:
     """Databases of a test end with it."""
     yield
     postgres.drop_databases()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Nothing that is made meanwhile is garbage; nor is it ever, so that it is not looked at again.
+
+    Each process of a run collects all tests, and has their modules: a million objects.
+    """
+    del session
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)
