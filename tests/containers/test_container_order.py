@@ -1,6 +1,5 @@
 """The order of a container's output is taken down as it comes."""
 
-from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -8,20 +7,11 @@ import pytest
 from container_harness import ContainerHarness
 
 from eventually import eventually_async
-from taskyard.core.output_index import FILE, Merge, Run, decode
+from taskyard.core.output_index import FILE, decode
 from taskyard.runtimes.container.output import Output
+from whole_output import merged
 
 pytestmark = pytest.mark.anyio
-
-
-def merged(index: bytes, sizes: tuple[int, int]) -> Iterator[Run]:
-    """Both streams of a finished output of these sizes from their beginnings, in order."""
-    merge = Merge()
-    merge.feed(index)
-    while run := merge.take(sizes, 1 << 62, patient=False):
-        yield run
-    while run := merge.rest(sizes, 1 << 62):
-        yield run
 
 
 def mixed(directory: Path) -> bytes:

@@ -17,8 +17,8 @@ from taskyard.core.output_index import (
     covered,
     decode,
     encode,
-    merged,
 )
+from whole_output import merged
 
 LATEST_US = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""

@@ -14,6 +14,7 @@ from taskyard.core.functions.functions import Language
 from taskyard.core.states import AttemptState
 from taskyard.runtimes.function.instance_output import IDLE_BYTES, MemberOutput
 from taskyard.runtimes.processes.bubblewrap import obstacle_to_sandbox
+from whole_output import merged
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 OWN = Identity(1_900_000_013, 1_900_000_013)
@@ -234,7 +235,7 @@ async def test_the_order_is_the_one_of_the_writes(
     else:
         directory = anyio.Path(fast.directories.path(ended.attempt_id))
         index = await (directory / "order").read_bytes()
-    runs = output_index.merged(index, (len(streams[0]), len(streams[1])))
+    runs = merged(index, (len(streams[0]), len(streams[1])))
     shown = b"".join(
         streams[run.stream - 1][run.offset : run.offset + run.size_bytes] for run in runs
     )

@@ -11,6 +11,7 @@ from runtime_harness import RuntimeHarness
 
 from taskyard.core import output_index
 from taskyard.ports.runtime import Assignment
+from whole_output import merged
 
 pytestmark = pytest.mark.anyio
 
@@ -61,7 +62,7 @@ def _shown(harness: RuntimeHarness, assignment: Assignment) -> list[bytes]:
     index = (directory / "order").read_bytes()
     sizes = (len(streams[0]), len(streams[1]))
     assert output_index.covered(index) == sizes
-    runs = output_index.merged(index, sizes)
+    runs = merged(index, sizes)
     return b"".join(
         streams[run.stream - 1][run.offset : run.offset + run.size_bytes] for run in runs
     ).splitlines()
