@@ -2,6 +2,7 @@
 
 import sys
 from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -203,3 +204,79 @@ def test_indexes_of_counts_follow_what_happens(
         elif action == "gone" and len(fleet.rooms) > 1:
             fleet.remove(name)
             held = [one for one in held if one[0] != name]
+
+
+@given(
+    st.lists(SIZES, min_size=1, max_size=40),
+    st.lists(st.tuples(st.integers(0, 39), ASKED), max_size=60),
+    ASKED,
+    st.sets(st.integers(0, 39), max_size=5),
+)
+def test_the_roomiest_is_that_of_a_scan(
+    sizes: list[tuple[int, int, int]],
+    steps: list[tuple[int, Resources]],
+    asked: Resources,
+    refused: set[int],
+) -> None:
+    """Of those that could ever have room: most memory free, then most slots, then the first."""
+    rooms = {room.worker_id: room for room in rooms_of(*sizes)}
+    free, whole = WorkerIndex(), WorkerIndex()
+    for room in rooms.values():
+        free.put(room)
+        whole.put(room.emptied)
+    for number, taken in steps:
+        found = rooms.get(WorkerId(f"w{number}"))
+        if found is not None and found.fits(Requirements(taken)):
+            rooms[found.worker_id] = found.minus(found.grant(taken))
+            free.put(rooms[found.worker_id])
+
+    def will_do(name: WorkerId) -> bool:
+        return int(name[1:]) not in refused and rooms[name].could_fit(Requirements(asked))
+
+    able = [room for name, room in rooms.items() if will_do(name)]
+    most = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots), default=None)
+    wanted = None if most is None else most.worker_id
+    assert free.roomiest(whole, asked, will_do) == wanted
+
+
+def test_the_roomiest_is_found_without_a_scan() -> None:
+    """Among thousands that are full, or too small for it at any time."""
+    rooms = rooms_of(*[(4, 1000, 1)] * 4000, *[(4, 8000, 8)] * 96)
+    free, whole = WorkerIndex(), WorkerIndex()
+    for room in rooms:
+        used = room.minus(Resources(None, 7 * GIB)) if room.total.memory_bytes > GIB else room
+        free.put(used)
+        whole.put(room)
+    asked, seen = Resources(4000, 2 * GIB), list[WorkerId]()
+
+    def will_do(name: WorkerId) -> bool:
+        seen.append(name)
+        return True
+
+    assert free.roomiest(whole, asked, will_do) == "w4000"
+    assert seen == ["w4000"]
+
+
+def test_heads_that_ask_for_the_same_are_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan that found no room for one finds none for the others, and does not look again."""
+    searches = 0
+    choose = Fleet.choose
+
+    def counted(*args: Any, **options: Any) -> Room | None:
+        nonlocal searches
+        searches += 1
+        return choose(*args, **options)
+
+    monkeypatch.setattr(Fleet, "choose", counted)
+    workers = Fleet.of(rooms_of((1, 1000, 1)))
+    queues = ReadyQueues()
+    for seq in range(30):
+        key = QueueKey(WorkspaceName(f"w{seq % 3}"), GroupName(f"g{seq}"))
+        asked = Resources(500, GIB // 2 if seq % 2 else GIB // 4)
+        queues.add(ready(seq, key, 0, asked, START))
+    assert len(queues.plan(workers, START, 64)) == 1
+    # The one that is placed, and one for each demand.
+    assert searches == 3
+    searches = 0
+    assert queues.plan(workers, START, 64) == []
+    assert searches == 2

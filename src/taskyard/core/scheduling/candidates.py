@@ -52,6 +52,9 @@ class Candidates:
         """Workers kept free for a task: worker to ``seq``."""
         self._pools = pools
         self._places: dict[PlacementClass, OpenWorkers] = {}
+        self._without_room: set[tuple[PlacementClass, Resources]] = set()
+        """What no worker had room for, of tasks without policies. A plan only takes room: there
+        will be none later on either, and heads that ask for the same need no search."""
 
     def placement_class_of(self, task: ReadyTask) -> PlacementClass:
         """Where a task belongs."""
@@ -91,11 +94,9 @@ class Candidates:
             )
 
         if before is None or before not in worker_index or not will_do(before):
-            if whole.best(task.requirements.resources, will_do) is None:
+            before = worker_index.roomiest(whole, task.requirements.resources, will_do)
+            if before is None:
                 return
-            able = [rooms[name] for name in worker_index if will_do(name)]
-            most = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots))
-            before = most.worker_id
         self.reserved[before] = task.seq
 
     def choose(self, task: ReadyTask) -> Room | None:
@@ -108,10 +109,17 @@ class Candidates:
         return self._choose(task, None)
 
     def _choose(self, task: ReadyTask, kept: dict[WorkerId, int] | None) -> Room | None:
-        selector = self._place(self.placement_class_of(task), task.workspace)[1]
+        placement_class = self.placement_class_of(task)
+        demand = placement_class, task.requirements.resources
+        if not placement_class.apart and demand in self._without_room:
+            return None
+        selector = self._place(placement_class, task.workspace)[1]
         if selector is None:
             return None
-        return self.fleet.choose(task, selector, kept, self._budget(task.workspace))
+        found = self.fleet.choose(task, selector, kept, self._budget(task.workspace))
+        if found is None and not kept and not placement_class.apart:
+            self._without_room.add(demand)
+        return found
 
     def take(self, task: ReadyTask, room: Room) -> tuple[PoolIndex | None, Resources]:
         """Give a task its room; answers with the pool it counts for and what it was granted."""

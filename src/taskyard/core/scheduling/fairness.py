@@ -51,23 +51,18 @@ class ReadyQueues(ReadyWindow):
         candidates = Candidates(fleet, self._pools, steps)
         self._reserve(candidates, now)
         self._kept = {seq: worker_id for worker_id, seq in candidates.reserved.items()}
-        plan: list[Chosen] = []
+        plan = self._give_kept(candidates, now, most)
         passed: list[tuple[QueueKey, Queue]] = []
         turn = Round(self._queues, self._workspaces, candidates, LOOK_PAST)
-        for worker_id, seq in candidates.reserved.items():
-            # First of all, or those who may not have its room would stand in its way.
-            task, kept = self._stuck[seq], fleet.rooms[worker_id]
-            if (
-                len(plan) < most
-                and kept.fits(task.requirements)
-                and self._may_go(task, candidates, now)
-            ):
-                plan.append(self._give(task, kept, candidates))
+        name: WorkspaceName | None = None
         while len(plan) < most:
-            name = turn.next_workspace()
-            if name is None:
-                break
-            heap = turn.top(name)
+            # Whoever was given nothing is still the one with the fewest.
+            heap = turn.top(name) if name is not None else []
+            if not heap:
+                name = turn.next_workspace()
+                if name is None:
+                    break
+                heap = turn.top(name)
             key = heap[0][1]
             queue = self._queues[key]
             task = queue.window[0][1]
@@ -81,14 +76,15 @@ class ReadyQueues(ReadyWindow):
                     self._stuck[task.seq] = task
             except OutOfSteps:
                 room = None
-                turn.out_of_steps(name)
+                turn.out_of_steps(key.workspace)
             if room is None:
                 heappop(heap)
                 queue.in_heap = None
                 passed.append((key, queue))
-                turn.passed(name, candidates.placement_class_of(task))
+                turn.passed(key.workspace, candidates.placement_class_of(task))
                 continue
             plan.append(self._give(task, room, candidates))
+            name = None
         for key, queue in passed:
             self._settle(key, queue)
         self.unfinished = turn.unfinished
@@ -184,6 +180,21 @@ class ReadyQueues(ReadyWindow):
         return Wait("starting", "is about to be placed on a worker")
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _give_kept(self, candidates: Candidates, now: Instant, most: int) -> list[Chosen]:
+        """Those first for whom workers are kept: others may not have that room, and would stand in
+        their way.
+        """
+        given: list[Chosen] = []
+        for worker_id, seq in candidates.reserved.items():
+            task, kept = self._stuck[seq], candidates.fleet.rooms[worker_id]
+            if (
+                len(given) < most
+                and kept.fits(task.requirements)
+                and self._may_go(task, candidates, now)
+            ):
+                given.append(self._give(task, kept, candidates))
+        return given
 
     def _give(self, task: ReadyTask, room: Room, candidates: Candidates) -> Chosen:
         """Count a head as running on a worker."""

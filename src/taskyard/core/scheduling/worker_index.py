@@ -108,6 +108,39 @@ class WorkerIndex:
             heappush(waiting, (tree[left + 1].load, first + half, left + 1, half))
         return None
 
+    def roomiest(
+        self, whole: "WorkerIndex", asked: Resources, accept: Callable[[WorkerId], bool]
+    ) -> WorkerId | None:
+        """The accepted worker with most memory free, then most slots; the first of equals.
+
+        ``whole`` has the same workers, put and removed in the same order, by what they offer in
+        all: those that could never have room for this are passed over unseen.
+        """
+        slots, millis = asked.slots, asked.millis
+        memory, cores = asked.memory_bytes or 0, asked.cores or 0
+        tree, limits = self._tree, whole._tree  # noqa: SLF001 - of its own class
+        waiting = [(-tree[1].memory_bytes, -tree[1].slots, 0, 1, self._size)]
+        while waiting:
+            _, _, first, number, width = heappop(waiting)
+            limit = limits[number]
+            if (
+                limit.slots < slots
+                or limit.cpu_millis < millis
+                or limit.memory_bytes < memory
+                or limit.cores < cores
+            ):
+                continue
+            if width == 1:
+                worker = self._workers[first]
+                if worker is not None and accept(worker):
+                    return worker
+                continue
+            half, left = width // 2, 2 * number
+            for place, below in ((first, left), (first + half, left + 1)):
+                free = tree[below]
+                heappush(waiting, (-free.memory_bytes, -free.slots, place, below, half))
+        return None
+
     def _set(self, place: int, headroom: Headroom) -> None:
         tree, number = self._tree, place + self._size
         tree[number] = headroom

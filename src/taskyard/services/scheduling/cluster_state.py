@@ -43,6 +43,9 @@ class ClusterState:
         self._monotonic = monotonic
         self._present: dict[WorkerId, _Present] = {}
         self._held: dict[AttemptId, Reservation] = {}
+        self._on: dict[WorkerId, dict[AttemptId, Reservation]] = {}
+        """The same by worker: to look through all that is held for each of thousands of workers
+        that join would hold up the loop for seconds."""
         self._draining: set[WorkerId] = set()
         self._quiet: set[WorkerId] = set()
 
@@ -51,6 +54,7 @@ class ClusterState:
         self.fleet = Fleet()
         self._present.clear()
         self._held.clear()
+        self._on.clear()
         self._draining.clear()
         self._quiet.clear()
 
@@ -61,9 +65,8 @@ class ClusterState:
         self._quiet.discard(record.id)
         self.fleet.remove(record.id)
         self.fleet.put(room_of(record))
-        for held in self._held.values():
-            if held.worker_id == record.id:
-                self.fleet.take(record.id, held.key, held.resources)
+        for held in self._on.get(record.id, {}).values():
+            self.fleet.take(record.id, held.key, held.resources)
         self._present[record.id] = _Present(record, self._monotonic())
 
     def leave(self, worker_id: WorkerId) -> None:
@@ -130,18 +133,25 @@ class ClusterState:
 
     def hold(self, attempt_id: AttemptId, held: Reservation) -> None:
         """An attempt takes room, on a worker that is here or is awaited."""
-        self._held[attempt_id] = held
+        self.note(attempt_id, held)
         if held.worker_id in self._present:
             self.fleet.take(held.worker_id, held.key, held.resources)
 
     def note(self, attempt_id: AttemptId, held: Reservation) -> None:
         """An attempt holds room that a plan took from the fleet already."""
         self._held[attempt_id] = held
+        self._on.setdefault(held.worker_id, {})[attempt_id] = held
 
     def free(self, attempt_id: AttemptId) -> Reservation | None:
         """An attempt gave back what it held; None if it held nothing."""
         held = self._held.pop(attempt_id, None)
-        if held is not None and held.worker_id in self._present:
+        if held is None:
+            return None
+        beside = self._on[held.worker_id]
+        del beside[attempt_id]
+        if not beside:
+            del self._on[held.worker_id]
+        if held.worker_id in self._present:
             self.fleet.give_back(held.worker_id, held.key, held.resources)
         return held
 
@@ -165,6 +175,10 @@ class ClusterState:
     def held_by(self, attempt_id: AttemptId) -> Reservation | None:
         """What an attempt holds; None if it holds nothing."""
         return self._held.get(attempt_id)
+
+    def held_on(self, worker_id: WorkerId) -> list[AttemptId]:
+        """The attempts that hold room on one worker, whether it is here or not."""
+        return list(self._on.get(worker_id, ()))
 
     @property
     def held_count(self) -> int:
