@@ -33,6 +33,7 @@ from benchmarks.figures import (
     placing,
     postgresql,
     shares,
+    simulation,
     submits,
     watching,
 )
@@ -55,6 +56,7 @@ FIGURES: tuple[Figure, ...] = (
     flat,
     flat_postgresql,
     placing,
+    simulation,
     messages,
     objects,
     watching,

@@ -44,6 +44,7 @@ COMMANDS: Final = (
     ("store", "store:app", "The store: check, copy to another database.", _MACHINE),
     ("backup", "backup:backup", "Save everything a store holds in one archive.", _MACHINE),
     ("restore", "backup:restore", "Make a store of a backup.", _MACHINE),
+    ("simulate", "simulate:simulate", "Try a change before you make it.", _MACHINE),
     ("doctor", "doctor:doctor", "Check this machine and suggest fixes.", _MACHINE),
     ("version", "version:version", "Print the version.", _MACHINE),
 )

@@ -28,6 +28,19 @@ def unused_source(address: Address) -> Iterator[Source]:
 
 
 @contextmanager
+def opened(address: Address) -> Iterator[Source]:
+    """A store in one snapshot, however it is used meanwhile; nothing is written, no copy is made.
+
+    While it is open, what others change in it takes room besides. Raises as :func:`snapshot`.
+    """
+    with ExitStack() as stack:
+        if isinstance(address, SqliteAddress):
+            yield stack.enter_context(sqlite.opened_source(address.directory))
+        else:
+            yield stack.enter_context(_postgres_source(address, unused=False))
+
+
+@contextmanager
 def snapshot(address: Address, beside: Path) -> Iterator[Source]:
     """A store as it is now, however it is used meanwhile.
 
