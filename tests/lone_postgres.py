@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,18 @@ class LonePostgres:
     Args:
         root: its directory.
         durable: with PostgreSQL's own settings, not those that make tests quick.
+        settings: more of them.
     """
 
-    def __init__(self, root: Path, *, durable: bool = False) -> None:
+    def __init__(
+        self, root: Path, *, durable: bool = False, settings: Mapping[str, str] | None = None
+    ) -> None:
         place = postgres.programs()
         assert place is not None
         self._place = place
         self._root = root
         self._durable = durable
+        self._settings = settings
         self._port = postgres.create(root, place)
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: list[int] = []
@@ -48,7 +52,7 @@ class LonePostgres:
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
         self._process = postgres.start_programs(
-            self._root, self._place, self._port, durable=self._durable
+            self._root, self._place, self._port, durable=self._durable, more=self._settings
         )
 
     def stop(self) -> None:
@@ -97,13 +101,15 @@ def _children(pid: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def lone_postgres(*, durable: bool = False) -> Iterator[LonePostgres]:
+def lone_postgres(
+    *, durable: bool = False, settings: Mapping[str, str] | None = None
+) -> Iterator[LonePostgres]:
     """A running server with an empty database ``taskyard``; skips where there can be none."""
     postgres.server()
     where = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
     root = Path(tempfile.mkdtemp(prefix="ty-lone", dir=where))
     try:
-        server = LonePostgres(root, durable=durable)
+        server = LonePostgres(root, durable=durable, settings=settings)
         try:
             server.run("CREATE DATABASE taskyard")
             yield server

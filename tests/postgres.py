@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -303,8 +303,18 @@ def create(root: Path, place: Path) -> int:
         return int(probe.getsockname()[1])
 
 
-def start_programs(root: Path, place: Path, port: int, *, durable: bool) -> subprocess.Popen[bytes]:
-    """Run a server on files that there are, and wait until it takes connections."""
+def start_programs(
+    root: Path,
+    place: Path,
+    port: int,
+    *,
+    durable: bool,
+    more: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Run a server on files that there are, and wait until it takes connections.
+
+    ``more`` are settings of its own.
+    """
     settings = {
         "port": str(port),
         "unix_socket_directories": str(root),
@@ -316,6 +326,7 @@ def start_programs(root: Path, place: Path, port: int, *, durable: bool) -> subp
     }
     if not durable:
         settings |= dict.fromkeys(_NOT_DURABLE, "off")
+    settings |= more or {}
     command = [*_as_nobody(), str(place / "postgres"), "-D", str(root / "data")]
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]

@@ -17,13 +17,6 @@ from served import Served
 WORKSPACE = "chaos"
 AT_ONCE = 6
 """Tasks of a GX workspace that run at once."""
-CONFIG = """
-[gx.sizes."gx.tiny"]
-cpu = 0.02
-memory_mib = 16
-limit_s = 60
-simulated_s = 1
-"""
 
 
 class GreenCloud(Client):

@@ -7,13 +7,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from planes import Planes
+from stalls import Stalls
 
 from eventually import eventually
 from lone_postgres import LonePostgres
 from taskyard.ports.dispatching import LEASE_S
 
-LEADERLESS_S = 5.0
-"""For so long nobody leads after a leader's death, at most."""
+
+@dataclass(frozen=True)
+class Death:
+    """What the death of a leader cost, in seconds."""
+
+    leaderless_s: float
+    """Until another one led."""
+    stopped_s: float
+    """Until that one had placed something."""
+    stalled_s: float
+    """How much of it the machine kept those who were left from running."""
 
 
 @dataclass
@@ -24,18 +34,14 @@ class Faults:
         planes: whom they befall.
         postgres: their database.
         chance: decides when, and what comes after each has come once.
-        kinds: which of them, by name; all if None.
     """
 
     planes: Planes
     postgres: LonePostgres
     chance: random.Random
-    kinds: tuple[str, ...] | None = None
     done: Counter[str] = field(default_factory=Counter)
-    deaths: list[int] = field(default_factory=list)
-    """When leaders were killed, in microseconds."""
-    leaderless: list[float] = field(default_factory=list)
-    """Seconds until another one led."""
+    deaths: list[Death] = field(default_factory=list)
+    """Of leaders."""
 
     def run(self, seconds: float) -> None:
         """Each of them once, and more until the time is over."""
@@ -54,7 +60,7 @@ class Faults:
             yield from turn
 
     def _all(self) -> dict[str, Callable[[], None]]:
-        every = {
+        return {
             "leader killed": self.kill_leader,
             "plane killed": self.kill,
             "leader frozen past its lease": self.freeze_leader,
@@ -64,19 +70,35 @@ class Faults:
             "PostgreSQL crashed": self.postgres.restart,
             "PostgreSQL frozen": self.freeze_postgres,
         }
-        return {name: every[name] for name in self.kinds or every}
 
     def kill_leader(self) -> None:
-        """SIGKILL for whoever leads; another one has to lead soon."""
+        """SIGKILL for whoever leads; another one has to lead soon, and to place what waits."""
         leader = self.planes.await_leader()
         number = self.planes.number_of(leader)
         assert number is not None
+        others = [one for one in self.planes.all if one is not self.planes.all[number]]
+        stalls = Stalls([[one.pid, *one.store_pids()] for one in others])
         self.planes.kill(number)
-        began = time.monotonic()
-        self.deaths.append(time.time_ns() // 1000)
+        began, died_at = time.monotonic(), time.time_ns() // 1000
+        self.planes.ask("POST", "/tasks", json={"command": "true"}).raise_for_status()
         eventually(self.planes.leader, lambda found: found not in {None, leader}, within_s=20)
-        self.leaderless.append(time.monotonic() - began)
+        leaderless_s = time.monotonic() - began
+        placed_at = eventually(
+            lambda: self._placed_since(died_at), lambda found: found is not None, within_s=20
+        )
+        assert placed_at is not None
+        stopped_s = (placed_at - died_at) / 1e6
+        self.deaths.append(Death(leaderless_s, stopped_s, stalls.longest_s()))
         self._start_again(number)
+
+    def _placed_since(self, at: int) -> int | None:
+        """When the first attempt was placed that was decided on then; in microseconds."""
+        first = f"{at // 1000 + 1:012x}"
+        (found,) = self.planes.rows(
+            "SELECT min(assigned_at) FROM attempts"  # noqa: S608 - a number
+            f" WHERE id > '{first[:8]}-{first[8:]}' AND assigned_at > {at}"
+        )
+        return None if found[0] is None else int(found[0])
 
     def kill(self) -> None:
         """SIGKILL for any plane."""

@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from abc import abstractmethod
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ class Client(threading.Thread):
         self.history = History()
         self.planes = planes
         self.chance = random.Random(f"{planes.seed} {name}")
+        self.refused: Counter[str] = Counter()
+        """What was refused for good reasons, by reason."""
         self._most = most
         self._told_to_stop = threading.Event()
 
@@ -84,6 +87,7 @@ class Client(threading.Thread):
             base_url=f"{plane.url}{self.prefix}",
             headers={"Authorization": "Bearer dev"},
             timeout=httpx2.Timeout(10.0),
+            verify=False,  # nothing is encrypted; certificates would be read each time
             trust_env=False,
         )
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Planes:
         database: the server, and the name of the database on it.
         nats: the message server.
         count: of planes.
-        more: options of each.
+        more: options of each, by its number.
     """
 
     def __init__(
@@ -40,13 +40,15 @@ class Planes:
         database: tuple[postgres.PostgresServer | LonePostgres, str],
         nats: NatsServer,
         count: int = 3,
-        more: Sequence[str] = (),
+        more: Callable[[int], Sequence[str]] = lambda _number: (),
     ) -> None:
         self.postgres, self.database = database
         self.nats = nats
         url = self.postgres.url(self.database)
-        options = ("--database", url, "--nats", nats.url, "--slots", "8", *more)
-        self.all = [Served(root / f"plane{number}", *options) for number in range(count)]
+        options = ("--database", url, "--nats", nats.url, "--slots", "8")
+        self.all = [
+            Served(root / f"plane{number}", *options, *more(number)) for number in range(count)
+        ]
         self.seed = 0
         """Of all that is left to chance."""
         self._frozen: dict[int, list[int]] = {}
@@ -188,7 +190,7 @@ def installed(
     root: Path,
     database: tuple[postgres.PostgresServer | LonePostgres, str],
     count: int = 3,
-    more: Sequence[str] = (),
+    more: Callable[[int], Sequence[str]] = lambda _number: (),
 ) -> Iterator[Planes]:
     """A running installation on an empty database."""
     with nats_server(root) as nats:

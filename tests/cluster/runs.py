@@ -1,4 +1,4 @@
-"""What really ran: each run writes a line when it begins and one when it ends."""
+"""What really ran: each run writes a line when it begins and one when it ends, or one alone."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -44,7 +44,9 @@ class Runs:
         found, since = cls(), dict[str, int]()
         for line in path.read_text().splitlines():
             mark, name, what, at = line.split()
-            if what == "begin":
+            if what == "ran":
+                found.begun[mark] += 1
+            elif what == "begin":
                 found.begun[mark] += 1
                 since[name] = int(at)
             else:
