@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from taskyard.sdk import models, requests
+from taskyard.sdk import administration_requests as requests
+from taskyard.sdk import models
 from taskyard.sdk.aio.base import AsyncBaseClient
 
 

@@ -4,7 +4,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from taskyard.sdk import models, requests
+from taskyard.sdk import administration_requests as requests
+from taskyard.sdk import models
 from taskyard.sdk.sync.base import BaseClient
 
 
