@@ -126,7 +126,7 @@ async def test_whoever_goes_away_leaves_the_reading_to_the_others() -> None:
 
 
 async def test_a_failure_is_that_of_all_who_waited_for_it() -> None:
-    """The next reading is tried anew; names that nothing can have are never looked for."""
+    """The next reading is tried again; names that nothing can have are never looked for."""
     store = Store("n")
     store.failure = Unavailable("the database is away")
     store.go.set()
