@@ -27,7 +27,7 @@ from taskyard.server.messaging import messages_between_planes, own_plane_id
 from taskyard.server.nats_settings import NatsSettings
 from taskyard.server.settings import Settings
 from taskyard.transport.nats.auth_callout import AuthCallout, auth_callout
-from taskyard.transport.nats.connection import NatsUnavailable
+from taskyard.transport.nats.errors import NatsUnavailable
 from taskyard.transport.nats.messages import NatsMessages, nats_messages
 from taskyard.transport.nats.options import nats_options
 

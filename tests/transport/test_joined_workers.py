@@ -37,7 +37,7 @@ from taskyard.ports.transport import Heartbeat, Hello
 from taskyard.transport.addresses import Address, may_own
 from taskyard.transport.envelopes import Bytes, Failure, Request, encode, error_of
 from taskyard.transport.nats import messages as plane_messages
-from taskyard.transport.nats.connection import is_refusal
+from taskyard.transport.nats.errors import is_refusal
 from taskyard.transport.workers import WorkerClient, wire
 from taskyard.transport.workers import client as clients
 from taskyard.transport.workers import transport as orders

@@ -15,7 +15,7 @@ import pytest
 from natsserver import nats_server
 from taskyard.core.errors import InvalidInput
 from taskyard.core.ids import PlaneId
-from taskyard.transport.nats.connection import NatsUnavailable
+from taskyard.transport.nats.errors import NatsUnavailable
 from taskyard.transport.nats.messages import nats_messages
 from taskyard.transport.nats.options import nats_options
 

@@ -16,10 +16,10 @@ from taskyard.core.ids import PlaneId
 from taskyard.ports.errors import PayloadTooLarge, TimedOut, Unreachable
 from taskyard.ports.messages import LEADER
 from taskyard.transport.nats import connection as nats_connections
-from taskyard.transport.nats.connection import NatsUnavailable, explain
+from taskyard.transport.nats.errors import NatsUnavailable, explain
 from taskyard.transport.nats.large_payloads import ENVELOPE_BYTES
 from taskyard.transport.nats.messages import WAITING, NatsMessages, nats_messages
-from taskyard.transport.nats.options import NatsOptions, TlsFiles, nats_options
+from taskyard.transport.nats.options import LEAST_BYTES, NatsOptions, TlsFiles, nats_options
 
 pytestmark = pytest.mark.anyio
 
@@ -309,7 +309,7 @@ async def test_more_than_can_be_taken_or_sent_is_dropped_and_counted(
 async def test_server_that_takes_small_messages_only(tmp_path: Path) -> None:
     """Large ones go in smaller ranges; what is too small for anything is refused."""
     config = tmp_path / "nats.conf"
-    config.write_text(f"max_payload: {nats_connections.LEAST_BYTES}")
+    config.write_text(f"max_payload: {LEAST_BYTES}")
     payload = bytes(range(256)) * 4000
     with nats_server(tmp_path, "-c", str(config)) as server:
         async with _two(server.url) as (a, b):
@@ -317,10 +317,10 @@ async def test_server_that_takes_small_messages_only(tmp_path: Path) -> None:
             heard: list[bytes] = []
             b.listen("changes", heard.append)
             with pytest.raises(PayloadTooLarge):
-                a.publish("changes", payload[: nats_connections.LEAST_BYTES])
-            a.publish("changes", payload[: nats_connections.LEAST_BYTES - ENVELOPE_BYTES])
+                a.publish("changes", payload[:LEAST_BYTES])
+            a.publish("changes", payload[: LEAST_BYTES - ENVELOPE_BYTES])
             await eventually_async(lambda: heard)
-    config.write_text(f"max_payload: {nats_connections.LEAST_BYTES - 1}")
+    config.write_text(f"max_payload: {LEAST_BYTES - 1}")
     with nats_server(tmp_path, "-c", str(config)) as server:
         assert "max_payload" in str(await _refused(nats_options(server.url)))
 

@@ -19,7 +19,7 @@ from taskyard.server.messaging import MessagesOfPlane
 from taskyard.server.nats_settings import NatsSettings
 from taskyard.services.scheduling.worker_tokens import WorkerTokens
 from taskyard.transport.nats.auth_callout import AuthCallout, auth_callout
-from taskyard.transport.nats.connection import SubscriptionDenied
+from taskyard.transport.nats.errors import SubscriptionDenied
 from taskyard.transport.nats.kicking import kick
 from taskyard.transport.nats.options import NatsOptions
 

@@ -6,10 +6,7 @@ the library that never reconnects, and requests under way end as soon as it is l
 """
 
 import base64
-import errno
 import random
-import re
-import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -18,9 +15,18 @@ from typing import Any, Final
 import anyio
 import structlog
 
-from taskyard.core.errors import Unavailable
 from taskyard.ports.errors import Unreachable
-from taskyard.transport.nats.options import NatsOptions, Server
+from taskyard.transport.nats.errors import (
+    LimitTooSmall,
+    NatsUnavailable,
+    SubscriptionDenied,
+    explain,
+    is_of_connecting,
+    is_refusal,
+    may_pass,
+    says_little,
+)
+from taskyard.transport.nats.options import LEAST_BYTES, NatsOptions, Server
 
 CONNECT_S: Final = 3.0
 """Seconds to connect to one server."""
@@ -36,8 +42,6 @@ TOLD_EVERY_S: Final = 30.0
 """How often the log tells that there is still no connection, or that messages are lost."""
 USUAL_BYTES: Final = 1 << 20
 """What a server takes in one message unless it is told otherwise."""
-LEAST_BYTES: Final = 16 << 10
-"""What it has to take."""
 PENDING_BYTES: Final = 32 << 20
 """What may wait to be handled, for each subscription; more is dropped."""
 DRAIN_S: Final = 2.0
@@ -47,18 +51,6 @@ OnMessage = Callable[[Any], Awaitable[None]]
 """Takes a ``nats.aio.msg.Msg``; has to return quickly."""
 
 log = structlog.get_logger(__name__)
-
-
-class NatsUnavailable(Unavailable):
-    """NATS cannot be reached, or does not let us in."""
-
-
-class LimitTooSmall(NatsUnavailable):
-    """NATS takes only messages that are too small for us."""
-
-
-class SubscriptionDenied(NatsUnavailable):
-    """NATS does not let us listen to what we have to hear."""
 
 
 class NatsConnection:
@@ -155,7 +147,7 @@ class NatsConnection:
         with anyio.move_on_after(within_s):
             pause_s = BACKOFF_S[0]
             while not await self._connect_to_any():
-                if not _may_pass(self._last_error):
+                if not may_pass(self._last_error):
                     break
                 if anyio.current_time() - told_at > FIRST_S:
                     told_at = anyio.current_time() + TOLD_EVERY_S
@@ -220,11 +212,11 @@ class NatsConnection:
             if isinstance(error, ImportError):
                 text = "a file with credentials needs a further package: pip install nkeys"
                 raise NatsUnavailable(text) from error
-            if not _is_of_connecting(error):
+            if not is_of_connecting(error):
                 raise
             if self._trial_error is None:
                 self._trial_error = error
-            if self._last_error is None or not _says_little(error):
+            if self._last_error is None or not says_little(error):
                 self._last_error = error
             return False
         self._client, self._server_url = client, server.url
@@ -355,65 +347,9 @@ def new_client(server: Server) -> Any:
     return CarefulClient()
 
 
-def explain(error: BaseException | None, options: NatsOptions) -> str:
-    """Why there is no connection, and what to do about it."""
-    where = ", ".join(one.url for one in options.servers)
-    text = "" if error is None or isinstance(error, TimeoutError) else str(error).strip()
-    said = text.lower()
-    if "authorization" in said or "authentication" in said:
-        return (
-            f"NATS at {where} refuses the credentials; check the user and password, the token, or"
-            " the file of credentials, or whether its configuration has what"
-            " `taskyard cluster config` prints"
-        )
-    if isinstance(error, LimitTooSmall):
-        return f"NATS at {where} takes too small messages: {text}; let it be {LEAST_BYTES} or more"
-    if isinstance(error, SubscriptionDenied):
-        return (
-            f"NATS at {where} does not let us listen: {text}; allow its user to publish to and "
-            "subscribe to taskyard.>"
-        )
-    if "secure connection not available" in said:
-        return f"NATS at {where} does not offer TLS; use nats:// if that is meant"
-    if "certificate" in said or "ssl" in said:
-        check = "check nats.tls_ca, nats.tls_cert and nats.tls_key"
-        return f"NATS at {where}: TLS failed: {text}; {check}"
-    if "expecting info" in said or "json parse" in said:
-        return f"what answers at {where} is not a NATS server"
-    return f"NATS at {where} cannot be reached: {text or 'no answer'}; is nats-server running?"
-
-
-def _is_of_connecting(error: BaseException) -> bool:
-    from nats.errors import Error  # noqa: PLC0415 - an extra
-
-    kinds = OSError | Error | TimeoutError | ValueError | SubscriptionDenied | LimitTooSmall
-    return isinstance(error, kinds)
-
-
 def _check_limit(client: Any) -> None:
     if client.max_payload < LEAST_BYTES:
         raise LimitTooSmall(f"its max_payload is {client.max_payload}")
-
-
-def is_refusal(error: BaseException | None) -> bool:
-    """Whether a connection was refused at every address of a host: nothing listens there."""
-    if isinstance(error, ConnectionRefusedError):
-        return True
-    # With several addresses the loop raises one error that lists them all.
-    numbers = re.findall(r"\[Errno (\d+)\]", str(error)) if isinstance(error, OSError) else []
-    return bool(numbers) and all(int(one) == errno.ECONNREFUSED for one in numbers)
-
-
-def _may_pass(error: BaseException | None) -> bool:
-    """Whether it may be that the server only has not been started yet."""
-    return isinstance(error, OSError | TimeoutError) and not isinstance(error, ssl.SSLError)
-
-
-def _says_little(error: BaseException) -> bool:
-    """Whether it is the end of an attempt, and the reason was told before."""
-    from nats.errors import NoServersError  # noqa: PLC0415 - an extra
-
-    return isinstance(error, TimeoutError | NoServersError)
 
 
 async def _flushed(client: Any) -> None:

@@ -15,6 +15,8 @@ from taskyard.core.errors import InvalidInput
 from taskyard.transport.nats.nkeys import KeyPair
 
 PORT: Final = 4222
+LEAST_BYTES: Final = 16 << 10
+"""What a server has to take in one message."""
 _CREDENTIALS_BYTES: Final = 64 << 10
 _SEED: Final = re.compile(r"SU[A-Z2-7]{56}")
 _JWT_AND_SEED: Final = re.compile(

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import anyio
 
-from taskyard.transport.nats.connection import NatsUnavailable, nats_connection
+from taskyard.transport.nats.connection import nats_connection
+from taskyard.transport.nats.errors import NatsUnavailable
 from taskyard.transport.nats.options import NatsOptions
 
 ANSWER_S: Final = 3.0
