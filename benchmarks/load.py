@@ -9,7 +9,8 @@ import asyncio
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import cast
 
 import msgspec
@@ -64,7 +65,7 @@ def request(method: str, path: str, token: str, body: bytes = b"") -> bytes:
 
 
 def generate(
-    port: int,
+    ports: int | Sequence[int],
     message: bytes,
     *,
     connections: int = 32,
@@ -74,7 +75,7 @@ def generate(
     """Send a request on every connection again as soon as it is answered.
 
     Args:
-        port: the server's, on loopback.
+        ports: the server's, on loopback; of several servers each gets as many connections.
         message: the request, from `request()`.
         connections: how many at once, one request each.
         duration_s: no request is begun after so many seconds.
@@ -86,11 +87,12 @@ def generate(
     """
     if duration_s is None and count is None:
         raise ValueError("a load needs a duration or a count")
+    several = (ports,) if isinstance(ports, int) else tuple(ports)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         # The collector would pause the measurement for objects that all stay.
         gc.disable()
         try:
-            return runner.run(_generate(port, message, connections, duration_s, count))
+            return runner.run(_generate(several, message, connections, duration_s, count))
         finally:
             gc.enable()
 
@@ -184,13 +186,17 @@ def _content_length(head: bytes) -> int | None:
 
 
 async def _generate(
-    port: int, message: bytes, connections: int, duration_s: float | None, count: int | None
+    ports: Sequence[int],
+    message: bytes,
+    connections: int,
+    duration_s: float | None,
+    count: int | None,
 ) -> Load:
     loop = asyncio.get_running_loop()
     run = _Run(message, connections, count)
     pairs = [
         await loop.create_connection(lambda: _Connection(run), "127.0.0.1", port)
-        for _ in range(connections)
+        for _, port in zip(range(connections), cycle(ports), strict=False)
     ]
     begin = time.perf_counter()
     if duration_s is not None:

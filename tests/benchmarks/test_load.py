@@ -79,6 +79,15 @@ def test_load_ends_when_its_time_is_over() -> None:
     assert load.elapsed_s >= 0.1
 
 
+def test_several_servers_share_the_connections() -> None:
+    """Each has as many; the count bounds all of them together."""
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    with answering(answer) as (one, first), answering(answer) as (two, second):
+        load = generate((one, two), MESSAGE, connections=4, count=25)
+        assert load.accepted == len(first) + len(second) == 25
+        assert min(len(first), len(second)) >= 2
+
+
 def test_answers_in_pieces_are_one_answer() -> None:
     """Heads and bodies may come in any number of pieces."""
     pieces = (b"HTTP/1.1 200 OK\r\nContent-", b"Length: 5\r\n\r", b"\nab", b"cde")

@@ -40,7 +40,7 @@ UNAWAITED_S: Final = 0.02
 """Where nobody does. Who then begins to has it cut short."""
 TOLD_S: Final = 0.001
 """Between two messages to the others; doubled as long as there is something to tell, up to:"""
-TOLD_MOST_S: Final = 0.005
+TOLD_MOST_S: Final = 0.01
 TROUBLE_PAUSE_S: Final = 0.5
 AT_ONCE: Final = 64
 """Commits of one read."""
