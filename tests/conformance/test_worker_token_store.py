@@ -3,12 +3,15 @@
 from typing import Any
 
 import pytest
+from dispatching import W1
 from msgspec.structs import replace
 
 from taskyard.core.access.principals import INSTALLATION, AuditEntry
 from taskyard.core.access.worker_tokens import StoredWorkerToken, WorkerToken
 from taskyard.core.errors import Conflict, NotFound
+from taskyard.core.ids import IncarnationId, WorkerId
 from taskyard.core.instants import Instant
+from taskyard.ports.dispatching import JOINED
 
 pytestmark = pytest.mark.anyio
 
@@ -94,3 +97,18 @@ async def test_tokens_are_paged_by_name(store: Any) -> None:
     await tokens.revoke("b", NOW, entry())
     assert [one.name for one in await tokens.page(None, 2)] == ["a", "b"]
     assert [one.name for one in await tokens.page("b", 9)] == ["c-1", "c0"]
+
+
+async def test_a_revoked_worker_has_no_lease(store: Any) -> None:
+    """Whatever became of who revoked it; others of the same name are not meant."""
+    joined = replace(W1, id=WorkerId("big-7"), incarnation=IncarnationId("j1"), plane_id=JOINED)
+    inside = replace(W1, id=WorkerId("big-8"), incarnation=IncarnationId("j2"))
+    lives = []
+    for record in (joined, inside):
+        await store.dispatch.join(record)
+        await store.worker_tokens.add(replace(TOKEN, name=record.id), DIGEST, NOW, entry())
+        lives.append((record.id, record.incarnation))
+    assert await store.dispatch.renew(lives, NOW) == {joined.id, inside.id}
+    await store.worker_tokens.revoke("big-7", NOW, entry())
+    await store.worker_tokens.revoke("big-8", NOW, entry())
+    assert await store.dispatch.renew(lives, NOW) == {inside.id}

@@ -43,7 +43,21 @@ _TRIGGERS: Final = (
     ),
     *("bearer", "basic", "client", "://", "private key-----", "curl", "wget", "http", "mysql"),
     *("maria", "mongo", "redis", "login", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat"),
-    *("glpat", "xox", "sk_", "rk_", "akia", "asia", "aiza", "eyj", "npm_", "pypi-", "sg.", "ty_"),
+    *(
+        "glpat",
+        "xox",
+        "sk_",
+        "rk_",
+        "akia",
+        "asia",
+        "aiza",
+        "eyj",
+        "npm_",
+        "pypi-",
+        "sg.",
+        "ty_",
+        "tyj1.",
+    ),
 )
 """Something of this, in any case, is in every line with a secret that can be found."""
 READ_LIMIT: Final = 32 * 1024
@@ -78,13 +92,13 @@ _LONG_USER: Final = 20
 """Characters; a longer user in a URL without a password is a token."""
 _ISSUED: Final = re.compile(
     r"(?<![\w-])(?:gh[pousr]_\w{20,}+|github_pat_\w{20,}+|glpat-[\w-]{16,}+|xox[a-z]-[\w-]{10,}+"
-    r"|ty_[0-9A-Za-z]{4,40}_[\w-]{20,}+|[sr]k_(?:live|test)_\w{10,}+|(?:AKIA|ASIA)[A-Z0-9]{16}(?!\w)|AIza[\w-]{35}|npm_\w{30,}+"
+    r"|ty_[0-9A-Za-z]{4,40}_[\w-]{20,}+|tyj1\.[\w-]{20,}+|[sr]k_(?:live|test)_\w{10,}+|(?:AKIA|ASIA)[A-Z0-9]{16}(?!\w)|AIza[\w-]{35}|npm_\w{30,}+"
     r"|pypi-[\w-]{30,}+|SG\.[\w-]{16,}+\.[\w-]{16,}+|whsec_[\w+/=]{16,}+"
     r"|eyJ[\w-]{8,}+\.[\w-]{8,}+\.[\w-]*+)"
 )
 _ISSUER: Final = re.compile(
     r"gh[pousr]_|github_pat_|glpat-|xox[a-z]-|[sr]k_(?:live|test)_|AKIA|ASIA|AIza|npm_|pypi-|SG\."
-    r"|whsec_|ty_|eyJ"
+    r"|whsec_|ty_|tyj1\.|eyJ"
 )
 _MASKED_FORM: Final = re.compile(
     rf"(?:(?<![\w-])(?:{_ISSUER.pattern})|(?i:bearer|basic)[ \t]+){re.escape(HIDDEN)}"

@@ -7,9 +7,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from taskyard.core.access.join_string import JoinString
 from taskyard.core.access.redaction import RedactedStruct
 from taskyard.core.errors import InvalidInput
 from taskyard.transport.nats.nkeys import KeyPair
@@ -116,32 +114,11 @@ def nats_options(
     return NatsOptions(servers, context, seed=credentials)
 
 
-def join_options(join: JoinString) -> NatsOptions:
-    """How the worker that was given this connects; only what its join string names is trusted.
-
-    Raises ``InvalidInput``.
-    """
-    servers = tuple(
-        replace(_server(url, "join", None), user=join.name, password=join.secret, token=None)
-        for url in join.urls
-    )
-    context = None
-    if any(one.tls for one in servers):
-        context = ssl.create_default_context() if join.ca_pem is None else _pinned(join.ca_pem)
-    return NatsOptions(servers, context)
-
-
-def _pinned(ca_pem: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _trust(context, ca_pem)
-    return context
-
-
 def _trust(context: ssl.SSLContext, ca_pem: str) -> None:
     try:
         context.load_verify_locations(cadata=ca_pem)
     except (ssl.SSLError, ValueError) as error:
-        raise InvalidInput("join", f"has a certificate that cannot be used: {error}") from error
+        raise InvalidInput("nats", f"has a certificate that cannot be used: {error}") from error
 
 
 def check_token(kind: str, text: str) -> str:

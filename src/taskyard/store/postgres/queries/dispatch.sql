@@ -20,6 +20,9 @@ UPDATE workers SET beat_at = :now, lease_expires_at = ({{clock.now}}) + :lease
 WHERE incarnation IN (SELECT json_array_elements_text(CAST(:incarnations AS text)::json))
   AND id IN (SELECT json_array_elements_text(CAST(:ids AS text)::json))
   AND state != 'lost'
+  AND NOT (plane_id = '@joined' AND EXISTS (
+      SELECT 1 FROM worker_tokens WHERE name = workers.id AND revoked_at IS NOT NULL
+  ))
 RETURNING id, incarnation;
 
 -- name: place_task

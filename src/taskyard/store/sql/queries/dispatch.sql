@@ -136,10 +136,14 @@ WHERE id = :id AND incarnation = :incarnation;
 
 -- name: renew_workers
 -- The leases of all these lives at once; a life has a name that no other one ever has. Whose they
--- are is looked at as well: a worker may say it is the life of another one.
+-- are is looked at as well: a worker may say it is the life of another one. One whose credential was
+-- revoked has no lease any more, whatever became of who revoked it.
 UPDATE workers SET beat_at = :now, lease_expires_at = ({{clock.now}}) + :lease
 WHERE incarnation IN (SELECT value FROM json_each(:incarnations))
   AND id IN (SELECT value FROM json_each(:ids)) AND state != 'lost'
+  AND NOT (plane_id = '@joined' AND EXISTS (
+      SELECT 1 FROM worker_tokens WHERE name = workers.id AND revoked_at IS NOT NULL
+  ))
 RETURNING id, incarnation;
 
 -- name: lose_worker
