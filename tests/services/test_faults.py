@@ -119,7 +119,9 @@ class Day:
         assert len(firings) == len(set(firings)) >= 1
         assert model.running() == []
         assert self.world.rooms.held_count == 0
-        assert all(queue.running == 0 for queue in self.world.dispatch._queues._queues.values())
+        assert all(
+            queue.running == 0 for queue in self.world.dispatch._memory.queues._queues.values()
+        )
 
 
 async def run(number: int | None, when: When) -> list[str]:

@@ -4,18 +4,17 @@ One loop: what became ready is planned by pure code, the plan is committed as at
 leases, and only then sent to the workers. The bus feeds it; nothing is polled.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 import structlog
 
 from taskyard.core.changes import Change
 from taskyard.core.errors import Overloaded, Unavailable
-from taskyard.core.ids import AttemptId, IncarnationId, WorkerId, WorkspaceName
+from taskyard.core.ids import AttemptId, IncarnationId, WorkerId
 from taskyard.core.instants import Instant, after
 from taskyard.core.resources import Capacity
 from taskyard.core.scheduling.candidates import Chosen
-from taskyard.core.scheduling.fairness import ReadyQueues
 from taskyard.core.scheduling.placement import Room
 from taskyard.core.scheduling.pools import Pools
 from taskyard.core.scheduling.queues import QueueKey
@@ -30,12 +29,11 @@ from taskyard.ports.dispatching import (
     DispatchStore,
     PlacedAttempt,
     Placement,
-    Running,
     WorkerRecord,
 )
 from taskyard.ports.scheduler import NoScheduler, Scheduler
 from taskyard.ports.transport import Transport
-from taskyard.ports.workspaces import GroupRecord, GroupStore
+from taskyard.ports.workspaces import GroupStore
 from taskyard.services.leadership import TermSource, no_term
 from taskyard.services.notifications.bus import Bus
 from taskyard.services.scheduling.assignment_sender import AssignmentSender
@@ -43,6 +41,7 @@ from taskyard.services.scheduling.assignments import Assignments
 from taskyard.services.scheduling.cluster_state import ClusterState, Reservation
 from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.scheduling.rule_budget import RuleBudgetSource
+from taskyard.services.scheduling.scheduler_memory import SchedulerMemory
 
 AT_ONCE = 64
 """Tasks placed in one plan."""
@@ -72,7 +71,6 @@ class Dispatch:
         term: TermSource = no_term,
     ) -> None:
         self._store = store
-        self._groups = groups
         self._term = term
         self.is_active = True
         """Whether it places tasks and knows what runs. Only a leader's does."""
@@ -87,16 +85,8 @@ class Dispatch:
         self._cluster = cluster
         self._clock = clock
         self._ids = ids
-        self._pools = pools or Pools()
-        self._queues = ReadyQueues(self._pools)
+        self._memory = SchedulerMemory(store, groups, cluster, pools or Pools())
         self._steps = steps or RuleBudgetSource()
-        self._limited: set[QueueKey] = set()
-        self._limits_wanted = self._limits_known = 0
-        self._limits_reading = anyio.Lock()
-        self._drops = 0
-        self._is_loading = False
-        self._ended_since: set[AttemptId] | None = None
-        """Attempts of whose end was heard since the store was asked what is running."""
         self._placing: set[AttemptId] = set()
         self._doubtful: list[Placement] = []
         """Placements whose commit failed: nobody can say yet whether it came about."""
@@ -111,31 +101,16 @@ class Dispatch:
 
         Call it once, and again after each :meth:`drop`. Changes are followed from here on.
         """
-        self.is_active = self._is_loading = True
-        self._ended_since = set()
-        for record in await self._store.workers():
-            if record.draining:
-                self._cluster.drain(record.id, draining=True)
-        for running in await self._store.running():
-            if running.attempt.id not in self._ended_since:
-                self._hold(running)
-        self._ended_since = None
-        await self.limits_changed()
-        for backlog in await self._store.backlogs():
-            # Also where some are known: they came meanwhile, behind those that waited before.
-            self._queues.reread(QueueKey(backlog.workspace, backlog.group))
-        self._is_loading = False
+        self.is_active = True
+        await self._memory.load()
 
     def drop(self) -> None:
         """Forget everything, and place nothing until :meth:`load`; :meth:`run` has ended.
 
         What was placed and not sent is sent by whoever leads next, as its worker joins again.
         """
-        self.is_active = self._is_loading = self.knows_fleet = False
-        self._ended_since = None
-        self._queues = ReadyQueues(self._pools)
-        self._limited.clear()
-        self._drops += 1
+        self.is_active = self.knows_fleet = False
+        self._memory.drop()
         self._placing.clear()
         self._doubtful.clear()
         self._handover.drop()
@@ -191,15 +166,15 @@ class Dispatch:
 
         Whoever asks says what came of it: :meth:`confirmed`, or :meth:`released`.
         """
-        if not self.is_active or self._is_loading:
+        if not self.is_active or self._memory.is_loading:
             return None
         now, steps = self._clock.now(), self._steps.now()
-        chosen = self._queues.try_place(task, self._cluster.fleet, now, steps)
+        chosen = self._memory.queues.try_place(task, self._cluster.fleet, now, steps)
         return None if chosen is None else self._placement(chosen)
 
     def is_paused(self, key: QueueKey) -> bool:
         """Whether tasks of a group may not start, as far as this leader knows."""
-        return self._queues.is_paused(key)
+        return self._memory.queues.is_paused(key)
 
     def confirmed(self, attempt_id: AttemptId) -> None:
         """What :meth:`reserve` reserved is in the store, if anything is; it keeps its room."""
@@ -208,7 +183,7 @@ class Dispatch:
     def released(self, attempt_id: AttemptId) -> None:
         """What :meth:`reserve` reserved was not stored."""
         self._placing.discard(attempt_id)
-        self._free(attempt_id)
+        self._memory.free(attempt_id)
         self._wake.set()
 
     def stored(self, placement: Placement, placed: PlacedAttempt | None) -> None:
@@ -217,7 +192,7 @@ class Dispatch:
             return  # Planned before everything was dropped.
         self._placing.discard(placement.attempt_id)
         if placed is None:
-            self._free(placement.attempt_id)
+            self._memory.free(placement.attempt_id)
         else:
             self._handover.later(placed)
         self._wake.set()
@@ -235,29 +210,7 @@ class Dispatch:
         if not self.is_active:
             await self.elsewhere.limits_changed()
             return
-        self._limits_wanted += 1
-        wanted = self._limits_wanted
-        async with self._limits_reading:
-            if self._limits_known < wanted:
-                # One look for all who have asked by now.
-                looked, drops = self._limits_wanted, self._drops
-                workspaces, groups = await self._groups.limits()
-                if drops == self._drops:
-                    self._limit(workspaces, groups)
-                    self._limits_known = looked
-
-    def _limit(
-        self, workspaces: Mapping[WorkspaceName, int], groups: Sequence[GroupRecord]
-    ) -> None:
-        now_limited = set()
-        for record in groups:
-            key = QueueKey(record.workspace, record.name)
-            now_limited.add(key)
-            self._queues.set_group(key, paused=record.paused, limit=record.concurrency_limit)
-        for key in self._limited - now_limited:
-            self._queues.set_group(key, paused=False, limit=None)
-        self._limited = now_limited
-        self._queues.set_workspaces(workspaces)
+        await self._memory.read_limits()
         self.wake()
 
     async def reconcile(self) -> None:
@@ -266,20 +219,8 @@ class Dispatch:
         A change that was committed while its caller was cancelled or told of a failure is known
         to the store alone.
         """
-        settled = self._cluster.held() - self._placing - {one.attempt_id for one in self._doubtful}
-        self._ended_since = set()
-        stored = {running.attempt.id: running for running in await self._store.running()}
-        ended, self._ended_since = self._ended_since, None
-        for attempt_id in settled - stored.keys():
-            self._free(attempt_id)
-        for attempt_id in stored.keys() - self._cluster.held() - ended:
-            self._hold(stored[attempt_id])
-        for record in await self._store.workers():
-            self._cluster.drain(record.id, draining=record.draining)
-        await self.limits_changed()
-        for backlog in await self._store.backlogs():
-            key = QueueKey(backlog.workspace, backlog.group)
-            self._queues.expect(key, backlog.queued)
+        unsettled = self._placing | {one.attempt_id for one in self._doubtful}
+        await self._memory.reconcile(unsettled)
         self.wake()
 
     def joined(self, record: WorkerRecord) -> None:
@@ -346,19 +287,19 @@ class Dispatch:
             return await self.elsewhere.explain(task)
         ready = ready_task(task, task.seq)
         now, steps = self._clock.now(), self._steps.now()
-        return self._queues.explain(ready, self._cluster.fleet, now, steps)
+        return self._memory.queues.explain(ready, self._cluster.fleet, now, steps)
 
     async def _refill(self) -> None:
-        for key, mark in self._queues.starved()[:AT_ONCE]:
+        for key, mark in self._memory.queues.starved()[:AT_ONCE]:
             tasks = await self._store.ready(key.workspace, key.group, None, WINDOW)
-            self._queues.refill(key, mark, tasks, complete=len(tasks) < WINDOW)
-        if self._queues.starved():
+            self._memory.queues.refill(key, mark, tasks, complete=len(tasks) < WINDOW)
+        if self._memory.queues.starved():
             self._wake.set()
 
     async def _round(self) -> None:
         now = self._clock.now()
-        plan = self._queues.plan(self._cluster.fleet, now, AT_ONCE, self._steps.now())
-        if self._queues.unfinished:
+        plan = self._memory.queues.plan(self._cluster.fleet, now, AT_ONCE, self._steps.now())
+        if self._memory.queues.unfinished:
             self._unfinished.set()
         if not plan:
             return
@@ -375,8 +316,8 @@ class Dispatch:
         for chosen, placement in zip(plan, placements, strict=True):
             if placement.attempt_id not in done:
                 # Its task or its worker is not what it was; the store knows better.
-                self._free(placement.attempt_id)
-                self._queues.reread(QueueKey(chosen.task.workspace, chosen.task.group))
+                self._memory.free(placement.attempt_id)
+                self._memory.queues.reread(QueueKey(chosen.task.workspace, chosen.task.group))
         self._bus.publish(changes)
         self._wake.set()
         await self._handover.send(placed)
@@ -410,55 +351,24 @@ class Dispatch:
             text = "the store failed while it was being placed"
             await self._handover.end(one.attempt_id, one.lease_token, Reason.RUNTIME_TROUBLE, text)
             self._doubtful.pop(0)
-            held = self._free(one.attempt_id)
+            held = self._memory.free(one.attempt_id)
             if held is not None:
-                self._queues.reread(held.key)
+                self._memory.queues.reread(held.key)
 
     def _tell_watchers(self) -> None:
         for watcher in self._watchers:
             watcher()
 
-    def _hold(self, running: Running) -> None:
-        attempt, key = running.attempt, QueueKey(running.attempt.workspace, running.group)
-        pool = self._pools.of(running.group, running.requirements.runtime, attempt.worker_id)
-        self._cluster.hold(attempt.id, Reservation(attempt.worker_id, key, attempt.resources, pool))
-        self._queues.began(key, pool)
-
-    def _free(self, attempt_id: AttemptId) -> Reservation | None:
-        """An attempt holds no room any more; None if it held none."""
-        held = self._cluster.free(attempt_id)
-        if held is not None:
-            self._queues.ended(held.key, held.pool)
-        return held
-
     def _on_own_changes(self, changes: Sequence[Change]) -> None:
         """What ended here gives back its room at once, not when the feed comes to tell of it."""
-        if not self.is_active:
-            return
-        for change in changes:
-            if change.was is TaskState.RUNNING:
-                self._ended(change)
-        self._wake.set()
-
-    def _ended(self, change: Change) -> None:
-        """An attempt has ended, unless its task still runs; it may be told more than once."""
-        if change.state is TaskState.RUNNING or change.attempt_id is None:
-            return
-        self._free(change.attempt_id)
-        if self._ended_since is not None:
-            self._ended_since.add(change.attempt_id)
+        if self.is_active:
+            self._memory.follow_ends(changes)
+            self._wake.set()
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
-        if not self.is_active:
-            return
-        for change in changes:
-            if change.was is TaskState.RUNNING and change.state is not TaskState.RUNNING:
-                self._ended(change)
-            elif change.was is TaskState.QUEUED and change.state is not TaskState.RUNNING:
-                self._queues.remove(change.workspace, change.group, change.seq)
-            if change.ready is not None:
-                self._queues.add(change.ready)
-        self._wake.set()
+        if self.is_active:
+            self._memory.follow(changes)
+            self._wake.set()
 
     def close(self) -> None:
         """Unsubscribe from changes. Can be called twice."""
