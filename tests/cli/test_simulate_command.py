@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from command_line import PROGRAM
 
-from fakes.stores import prepare
+from fakes.stores import postgres_url, prepare
 from taskyard.cli import exit_status
 from taskyard.cli.main import run
 from taskyard.store.sqlite.database import FILE_NAME
@@ -268,6 +268,21 @@ def test_a_history_is_replayed(call: Call, tmp_path: Path) -> None:
     assert more["waits"]["max_s"] < 1
     after = {path.name: path.read_bytes() for path in data.iterdir()}
     assert {name: after[name] for name in before} == before
+
+
+def test_a_history_in_postgresql_is_the_same(
+    call: Call, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Copied there, it is replayed with the same result."""
+    data = tmp_path / "data"
+    store(data)
+    _, here, _ = call("--replay", "--data", data)
+    url = postgres_url(tmp_path)
+    assert run(["store", "copy", "--from", f"sqlite:{data}", "--to", url]) == 0
+    capfdbinary.readouterr()
+    code, there, err = call("--replay", "--database", url)
+    assert code == 0, err
+    assert without_timing(there) == without_timing(here)
 
 
 def test_a_file_is_laid_over_a_history(call: Call, tmp_path: Path) -> None:

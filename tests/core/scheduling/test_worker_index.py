@@ -236,7 +236,7 @@ def test_the_roomiest_is_that_of_a_scan(
     able = [room for name, room in rooms.items() if will_do(name)]
     most = max(able, key=lambda room: (room.free.memory_bytes, room.free.slots), default=None)
     wanted = None if most is None else most.worker_id
-    assert free.roomiest(whole, asked, will_do) == wanted
+    assert next(filter(will_do, free.by_room(whole, asked)), None) == wanted
 
 
 def test_the_roomiest_is_found_without_a_scan() -> None:
@@ -247,14 +247,29 @@ def test_the_roomiest_is_found_without_a_scan() -> None:
         used = room.minus(Resources(None, 7 * GIB)) if room.total.memory_bytes > GIB else room
         free.put(used)
         whole.put(room)
-    asked, seen = Resources(4000, 2 * GIB), list[WorkerId]()
+    assert list(free.by_room(whole, Resources(4000, 2 * GIB)))[:2] == ["w4000", "w4001"]
 
-    def will_do(name: WorkerId) -> bool:
-        seen.append(name)
-        return True
 
-    assert free.roomiest(whole, asked, will_do) == "w4000"
-    assert seen == ["w4000"]
+def test_heads_that_wait_long_are_given_workers_in_one_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each the next one, and none of those before is looked at again."""
+    looked: list[WorkerId] = []
+    could_fit = Room.could_fit
+
+    def counted(room: Room, requirements: Requirements) -> bool:
+        looked.append(room.worker_id)
+        return could_fit(room, requirements)
+
+    monkeypatch.setattr(Room, "could_fit", counted)
+    rooms = [room.minus(Resources(None, GIB)) for room in rooms_of(*[(1, 1000, 1)] * 100)]
+    workers, queues = Fleet.of(rooms), ReadyQueues()
+    for seq in range(30):
+        key = QueueKey(WorkspaceName("a"), GroupName(f"g{seq}"))
+        queues.add(ready(seq, key, 0, Resources(500, GIB), START))
+    assert queues.plan(workers, START, 64) == []
+    assert queues.plan(workers, after(START, 60), 64) == []
+    assert looked == [f"w{number}" for number in range(30)]
 
 
 def test_heads_that_ask_for_the_same_are_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:

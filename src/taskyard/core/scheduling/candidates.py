@@ -1,5 +1,6 @@
 """The workers as one plan sees them: candidates by placement class, and which are reserved."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from taskyard.core.ids import IncarnationId, WorkerId, WorkspaceName
@@ -52,6 +53,7 @@ class Candidates:
         """Workers kept free for a task: worker to ``seq``."""
         self._pools = pools
         self._places: dict[PlacementClass, OpenWorkers] = {}
+        self._by_rooms: dict[tuple[PlacementClass, Resources], Iterator[WorkerId]] = {}
         self._without_room: set[tuple[PlacementClass, Resources]] = set()
         """What no worker had room for, of tasks without policies. A plan only takes room: there
         will be none later on either, and heads that ask for the same need no search."""
@@ -84,7 +86,8 @@ class Candidates:
         The one kept ``before``, if it will still do; otherwise the one with most free memory.
         """
         rooms, budget = self.fleet.rooms, self._budget(task.workspace)
-        _, _, worker_index, whole = self._place(self.placement_class_of(task), task.workspace)
+        place = self._place(self.placement_class_of(task), task.workspace)
+        worker_index, whole = place.free, place.whole
 
         def will_do(name: WorkerId) -> bool:
             return (
@@ -94,10 +97,25 @@ class Candidates:
             )
 
         if before is None or before not in worker_index or not will_do(before):
-            before = worker_index.roomiest(whole, task.requirements.resources, will_do)
+            before = next(filter(will_do, self._by_room(task, worker_index, whole)), None)
             if before is None:
                 return
         self.reserved[before] = task.seq
+
+    def _by_room(
+        self, task: ReadyTask, free: WorkerIndex, whole: WorkerIndex
+    ) -> Iterator[WorkerId]:
+        """The workers to keep one of, in order; for tasks that are alike from where the last one
+        stopped, since what will not do for one does for none.
+        """
+        placement_class, resources = self.placement_class_of(task), task.requirements.resources
+        if placement_class.apart:
+            return free.by_room(whole, resources)
+        found = self._by_rooms.get((placement_class, resources))
+        if found is None:
+            found = free.by_room(whole, resources)
+            self._by_rooms[placement_class, resources] = found
+        return found
 
     def choose(self, task: ReadyTask) -> Room | None:
         """The worker that a task would go to now; None if there is none."""

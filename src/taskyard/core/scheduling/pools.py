@@ -54,6 +54,8 @@ class Pools:
         self._patterns = [re.compile(pool.match) for pool in pools]
         self._running = [0] * len(pools)
         self._matching: dict[GroupName, tuple[PoolIndex, ...]] = {}
+        self._plain: dict[str, PlacementClass] = {}
+        """Those of tasks that neither pools nor policies concern, by runtime."""
 
     def __getitem__(self, index: PoolIndex) -> Pool:
         """One pool."""
@@ -67,6 +69,12 @@ class Pools:
         self, group: GroupName, runtime: str, policy: Policy | None = None
     ) -> PlacementClass:
         """Where tasks of this group, runtime and policy belong."""
+        if policy is None and (runtime != POOLED_RUNTIME or not self._pools):
+            # Asked several times for each head in each round.
+            plain = self._plain.get(runtime)
+            if plain is None:
+                plain = self._plain[runtime] = PlacementClass(runtime)
+            return plain
         where, apart = (None, False) if policy is None else (static_part(policy), True)
         if runtime != POOLED_RUNTIME or not self._pools:
             return PlacementClass(runtime, None, where, apart)

@@ -108,13 +108,12 @@ class WorkerIndex:
             heappush(waiting, (tree[left + 1].load, first + half, left + 1, half))
         return None
 
-    def roomiest(
-        self, whole: "WorkerIndex", asked: Resources, accept: Callable[[WorkerId], bool]
-    ) -> WorkerId | None:
-        """The accepted worker with most memory free, then most slots; the first of equals.
+    def by_room(self, whole: "WorkerIndex", asked: Resources) -> Iterator[WorkerId]:
+        """Workers that could ever have room: most memory free first, then most slots, then as put.
 
         ``whole`` has the same workers, put and removed in the same order, by what they offer in
-        all: those that could never have room for this are passed over unseen.
+        all: those that could never have room for this are passed over unseen. Nothing may change
+        from one to the next.
         """
         slots, millis = asked.slots, asked.millis
         memory, cores = asked.memory_bytes or 0, asked.cores or 0
@@ -132,14 +131,13 @@ class WorkerIndex:
                 continue
             if width == 1:
                 worker = self._workers[first]
-                if worker is not None and accept(worker):
-                    return worker
+                if worker is not None:
+                    yield worker
                 continue
             half, left = width // 2, 2 * number
             for place, below in ((first, left), (first + half, left + 1)):
                 free = tree[below]
                 heappush(waiting, (-free.memory_bytes, -free.slots, place, below, half))
-        return None
 
     def _set(self, place: int, headroom: Headroom) -> None:
         tree, number = self._tree, place + self._size
