@@ -154,6 +154,7 @@ async def test_a_lease_is_worthless_once_its_worker_was_revoked(node: Node) -> N
         assert attempt.worker_id == NAME
         await eventually_async(lambda: bool(worker.heard))
         await node.engine.worker_tokens.revoke(HERE, NAME)
+        assert NAME not in {record.id for record, _ in node.engine.workers.present()}
         await eventually_async(lambda: not worker.client.is_connected)
     assert (await node.engine.tasks.attempts(ME, task.id))[0].state is AttemptState.LOST
     async with raw_worker(await token(node)) as again:

@@ -225,6 +225,8 @@ async def test_beyond_loopback_there_is_tls_with_a_pinned_authority(tmp_path: Pa
         join = await token(node)
         assert join.urls[0].startswith("tls://")
         assert join.ca_pem is not None
+        async with raw_worker(join):
+            pass
         port = join.urls[0].rpartition(":")[2]
         here = replace(join, urls=(f"tls://127.0.0.1:{port}",))
         async with raw_worker(here) as worker:

@@ -69,7 +69,7 @@ async def own_nats_server(
     host, port = settings.listen_address()
     port = await anyio.to_thread.run_sync(_free_address, host, port, settings.listen)
     root = data / DIRECTORY
-    names = (host, *settings.advertised_hosts())
+    names = await anyio.to_thread.run_sync(settings.served_hosts)
     options = await anyio.to_thread.run_sync(_prepare, root, host, port, names, keys)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_keep_running, program, root / "server.conf")

@@ -65,7 +65,7 @@ class NatsSettings(RedactedStruct, frozen=True, forbid_unknown_fields=True):
         elif self.password is not None and not self.serve:
             raise InvalidInput(f"{table}.password", f"needs {table}.url")
         self.listen_address(table)
-        self.advertised_hosts()
+        self._advertised()
 
     def options(
         self, table: str = "nats", *, key: KeyPair | None = None, ca_pem: str | None = None
@@ -81,9 +81,11 @@ class NatsSettings(RedactedStruct, frozen=True, forbid_unknown_fields=True):
             key=key,
         )
 
-    def advertised_hosts(self) -> tuple[str, ...]:
-        """The hosts in ``advertise``."""
-        return tuple(host for host, _ in self._advertised())
+    def served_hosts(self) -> tuple[str, ...]:
+        """Names and addresses that our own server is reached at, for its certificate."""
+        host, _ = self.listen_address()
+        own = own_addresses(":" in host) if host in _ANY else ()
+        return (host, *own, *(host for host, _ in self._advertised()))
 
     def join_urls(self, servers: Sequence[Server]) -> tuple[str, ...]:
         """Where workers connect to: as the setting says, else to what this control plane does.

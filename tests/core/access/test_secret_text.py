@@ -186,3 +186,10 @@ def test_nothing_is_added_but_masks(text: str) -> None:
     for piece in shown.split("***"):
         position = text.index(piece, position) + len(piece)
     assert (shown == text) == ("***" not in shown)
+
+
+def test_join_strings_are_hidden() -> None:
+    """Whoever reads one can join as a worker."""
+    line = "taskyard worker --join tyj1.eyJ1cmxzIjpbXX0abcdefghijkl --data d"
+    assert redact_text(line) == "taskyard worker --join tyj1.*** --data d"
+    assert redact_text(redact_text(line)) == redact_text(line)

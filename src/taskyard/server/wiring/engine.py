@@ -66,7 +66,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
     )
     functions = wire_functions(settings, adapters, bus, access, rules, scheduling, tasks)
     job_timers = JobTimers(store.jobs, bus, clock, webhooks.wake, scheduling.term)
-    worker_tokens = WorkerTokens(store.worker_tokens, store.dispatch, audit, bus, clock)
+    worker_tokens = WorkerTokens(store.worker_tokens, store.dispatch, dispatch, audit, bus, clock)
     engine = Engine(
         tasks=tasks,
         lists=Lists(store.lists, tasks, dispatch, bus, clock),

@@ -28,6 +28,7 @@ from taskyard.services.access.audit import Audit
 from taskyard.services.access.authentication import token_digest
 from taskyard.services.access.permissions import require_installation
 from taskyard.services.notifications.bus import Bus
+from taskyard.services.scheduling.dispatch import Dispatch
 
 MOST_TAGS: Final = 64
 TAG_CHARACTERS: Final = 255
@@ -48,12 +49,14 @@ class WorkerTokens:
         self,
         store: WorkerTokenStore,
         dispatching: DispatchStore,
+        dispatch: Dispatch,
         audit: Audit,
         bus: Bus,
         clock: Clock,
     ) -> None:
         self._store = store
         self._dispatching = dispatching
+        self._dispatch = dispatch
         self._audit = audit
         self._bus = bus
         self._clock = clock
@@ -147,6 +150,7 @@ class WorkerTokens:
                 changes = await self._dispatching.lose(
                     record.id, record.incarnation, self._clock.now()
                 )
+                self._dispatch.left(record.id)
                 log.warning("worker_fenced", worker_id=name, incarnation=record.incarnation)
                 self._bus.publish(changes)
 
