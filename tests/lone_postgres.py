@@ -31,7 +31,7 @@ class LonePostgres:
         self._root = root
         self._durable = durable
         self._settings = settings
-        self._port = postgres.create(root, place)
+        self.port = postgres.create(root, place)
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: list[int] = []
         self.start()
@@ -39,7 +39,7 @@ class LonePostgres:
     def url(self, database: str = "taskyard") -> str:
         """Where it is: on loopback, as that of another machine would be reached."""
         password = postgres.PASSWORD.replace(" ", "%20")
-        return f"postgresql://{postgres.USER}:{password}@127.0.0.1:{self._port}/{database}"
+        return f"postgresql://{postgres.USER}:{password}@127.0.0.1:{self.port}/{database}"
 
     def run(self, sql: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run a statement as the superuser."""
@@ -52,7 +52,7 @@ class LonePostgres:
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
         self._process = postgres.start_programs(
-            self._root, self._place, self._port, durable=self._durable, more=self._settings
+            self._root, self._place, self.port, durable=self._durable, more=self._settings
         )
 
     def stop(self) -> None:
