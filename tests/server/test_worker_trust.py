@@ -263,6 +263,19 @@ async def test_an_operators_server_is_configured_by_what_we_print(tmp_path: Path
         assert join.secret not in nats.log()
 
 
+async def test_a_server_that_asks_nobody_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It works, and the log says what that means; nothing is said of one that asks."""
+    with nats_server(tmp_path) as nats:
+        async with opened(tmp_path / "data", url=nats.url) as node:
+            await token(node)
+        assert "nats_lets_everybody_in" in capsys.readouterr().out
+    async with opened(tmp_path / "own"):
+        pass
+    assert "nats_lets_everybody_in" not in capsys.readouterr().out
+
+
 async def test_a_user_of_the_operators_own_still_works(tmp_path: Path) -> None:
     """Without workers on other machines: nobody asks us about them."""
     config = tmp_path / "nats.conf"

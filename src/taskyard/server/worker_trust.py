@@ -56,6 +56,12 @@ async def worker_trust(
         yield
         return
     tokens.address = await _address(settings, options, keys, installation)
+    if cluster.messages.connection.lets_everybody_in:
+        log.warning(
+            "nats_lets_everybody_in",
+            reason="whoever reaches it can have workers run anything; put what `taskyard cluster"
+            " config` prints into its configuration",
+        )
     system = replace(options, key=keys.system)
 
     async def cut_off(name: str) -> None:

@@ -88,6 +88,12 @@ class NatsConnection:
         return self._client is not None and self._client.is_connected
 
     @property
+    def lets_everybody_in(self) -> bool:
+        """Whether the server asks nobody for a credential, as it said when we connected."""
+        info: dict[str, Any] = {} if self._client is None else self._client._server_info  # noqa: SLF001 - told nowhere else
+        return self.is_connected and not info.get("auth_required")
+
+    @property
     def last_error(self) -> BaseException | None:
         """Why there is no connection; None if there is one, or nothing went wrong yet."""
         return self._last_error
