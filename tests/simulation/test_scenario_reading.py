@@ -86,6 +86,7 @@ def test_the_same_in_json() -> None:
         ("sigma = 0.8", "sigma = 80", "loads.render.duration: sigma must be a number from 0", 18),
         ('every = "10m", ', "", "loads.render.arrivals: needs exactly one of every, rate", 17),
         ("lognormal", "normal", "loads.render.duration: needs a duration, {exponential", 18),
+        ("cpu = 8", "lifetime = 60\ndrain = 60", "workers.small.drain: must be shorter than", 7),
         ("[workers.small]", "[workers.small", "is not TOML: Expected ']'", 4),
         ('"workers.small.count" = 6', '"workers.small.cuont" = 6', "in the variant 'two more'", 4),
         ("[loads.render]", "[lods.render]", "lods: is unknown; there are duration, until,", 14),

@@ -32,7 +32,7 @@ WORKERS = st.fixed_dictionaries(
         "joins": SECONDS,
         "over": SECONDS,
         "lifetime": st.sampled_from([5, 30, {"exponential": 20}]),
-        "drain": SECONDS,
+        "drain": st.sampled_from([0, 1, 3]),
         "fails": st.sampled_from([2, 20, 60]),
         "back_after": st.sampled_from([1, 5, 15]),
     },

@@ -80,7 +80,7 @@ def test_workspaces_have_equal_shares() -> None:
     workers = {"w": {"cpu": 4, "slots": 4}}
     found = result(tables(loads, workers=workers, until="1h"))
     by_name = {str(one.workspace): one for one in found.workspaces}
-    assert by_name["modest"].mean_slots_contended == 2
+    assert by_name["modest"].mean_running_contended == 2
     assert by_name["modest"].waits.max_s == 90
 
 

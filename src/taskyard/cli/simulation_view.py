@@ -70,14 +70,16 @@ def _show_run(run: Result) -> None:
     if len(run.workspaces) > 1:
         say("")
         _print(
-            ("WORKSPACE", "SHARE>", "P50>", "P95>", "P99>", "WAITING FOR>", "SLOTS MEANWHILE>"),
+            ("WORKSPACE", "SHARE>", "P50>", "P95>", "P99>", "WAITING FOR>", "RUNNING MEANWHILE>"),
             [
                 (
                     one.workspace,
                     f"{one.share:.1%}",
                     *_percentiles(one.waits),
                     format_duration(one.contended_s),
-                    "" if one.mean_slots_contended is None else f"{one.mean_slots_contended:.1f}",
+                    ""
+                    if one.mean_running_contended is None
+                    else f"{one.mean_running_contended:.1f}",
                 )
                 for one in run.workspaces
             ],

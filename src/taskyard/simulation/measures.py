@@ -30,28 +30,28 @@ class QueueMeasures:
 class WorkspaceMeasures:
     """Of one workspace, over time."""
 
-    __slots__ = ("at", "contended_us", "running", "slot_us", "slot_us_contended", "waiting")
+    __slots__ = ("at", "contended_us", "run_us", "run_us_contended", "running", "waiting")
 
     def __init__(self) -> None:
         self.at = 0
         self.running = 0
-        """Slots in use."""
+        """Attempts that hold room."""
         self.waiting = 0
-        self.slot_us = 0
+        self.run_us = 0
         self.contended_us = 0
         """How long it had something waiting."""
-        self.slot_us_contended = 0
-        """Slots in use meanwhile, by time."""
+        self.run_us_contended = 0
+        """Attempts that held room meanwhile, by time."""
 
     def change(self, at: int, running: int, waiting: int) -> None:
-        """Slots in use and tasks waiting changed by so many."""
+        """Attempts that hold room and tasks that wait changed by so many."""
         passed = at - self.at
         if passed:
             used = self.running * passed
-            self.slot_us += used
+            self.run_us += used
             if self.waiting:
                 self.contended_us += passed
-                self.slot_us_contended += used
+                self.run_us_contended += used
             self.at = at
         self.running += running
         self.waiting += waiting

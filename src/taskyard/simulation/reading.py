@@ -215,6 +215,8 @@ def _check_workers(worker: parts.Workers, path: tuple[str, ...]) -> None:
             raise WrongScenario("must be at least 1s", (*path, member))
     if worker.lifetime is not None and worker.lifetime.at(0.5) < 1:
         raise WrongScenario("must be at least 1s", (*path, "lifetime"))
+    if worker.lifetime is not None and worker.drain >= worker.lifetime.at(0.5):
+        raise WrongScenario("must be shorter than the usual lifetime", (*path, "drain"))
 
 
 def _check_load(load: parts.Load, path: tuple[str, ...]) -> None:

@@ -68,11 +68,11 @@ class WorkspaceResult(Struct, frozen=True):
 
     workspace: WorkspaceName
     share: float
-    """Of all slots in use, over time."""
+    """Of all that ran, over time."""
     contended_s: float
     """How long it had something waiting."""
-    mean_slots_contended: float | None
-    """Slots it had in the mean meanwhile; None if nothing ever waited."""
+    mean_running_contended: float | None
+    """Attempts it had in the mean meanwhile; None if nothing ever waited."""
     waits: Waits
 
 
@@ -122,8 +122,8 @@ class Result(Struct, frozen=True):
     """To the end, when there is less and less to do."""
     waits: Waits
     fairness: float | None
-    """Jain's index over the slots that workspaces had while they had something waiting: 1 if all
-    had the same; None if fewer than two ever waited."""
+    """Jain's index over the attempts that workspaces had while they had something waiting: 1 if all
+    had as many; None if fewer than two ever waited."""
     workspaces: tuple[WorkspaceResult, ...]
     groups: tuple[GroupResult, ...]
     still_waiting: tuple[StillWaiting, ...]
@@ -143,7 +143,7 @@ def result_of(
     queues = sorted(measures.queues.items())
     workspaces = sorted(measures.workspaces.items())
     states = _states(simulator.tasks.states)
-    total = sum(one.slot_us for _, one in workspaces)
+    total = sum(one.run_us for _, one in workspaces)
     everyone = [one for _, one in queues]
     return Result(
         name=name,
@@ -166,9 +166,9 @@ def result_of(
         workspaces=tuple(
             WorkspaceResult(
                 workspace,
-                _ratio(one.slot_us, total) or 0.0,
+                _ratio(one.run_us, total) or 0.0,
                 _rounded(one.contended_us / SECOND),
-                _ratio(one.slot_us_contended, one.contended_us),
+                _ratio(one.run_us_contended, one.contended_us),
                 _waits([queue for key, queue in queues if key.workspace == workspace]),
             )
             for workspace, one in workspaces
@@ -233,7 +233,7 @@ def _rank(values: Sequence[int], share: float) -> int:
 
 
 def _jain(workspaces: Iterable[WorkspaceMeasures]) -> float | None:
-    had = [one.slot_us_contended / one.contended_us for one in workspaces if one.contended_us]
+    had = [one.run_us_contended / one.contended_us for one in workspaces if one.contended_us]
     squares = sum(one * one for one in had)
     if len(had) < 2 or not squares:
         return None

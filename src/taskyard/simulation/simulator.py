@@ -166,7 +166,7 @@ class Simulator:
         measures.waits.append(begins - tasks.ready_at[seq])
         if was_queued:
             self._count_waiting(kind, -1)
-        self.measures.workspace(kind.key.workspace).change(self.now, chosen.granted.slots, 0)
+        self.measures.workspace(kind.key.workspace).change(self.now, 1, 0)
         course = self._sources[source].course(tasks.index[seq], number)
         self.agenda.add(Instant(begins + course.micros), Event.END, seq, number)
 
@@ -191,7 +191,7 @@ class Simulator:
         held = self.scheduler.free(attempt_id)
         if held is not None:
             self._count_held(seq, held)
-            self.measures.workspace(kind.key.workspace).change(self.now, -held.resources.slots, 0)
+            self.measures.workspace(kind.key.workspace).change(self.now, -1, 0)
         judged = verdict(
             Ended(attempt_id, _NO_LEASE, self.now, state, reason=reason),
             kind.spec,
