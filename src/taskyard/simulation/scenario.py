@@ -58,7 +58,7 @@ class Workers(Struct, frozen=True, forbid_unknown_fields=True):
     over: Seconds = Seconds(0)
     """For how long they go on joining, one after the other."""
     lifetime: Distribution | None = None
-    """How long one stays; for ever when None."""
+    """How long one stays; without an end when None."""
     drain: Seconds = Seconds(0)
     """How long before its end it takes nothing new."""
     fails: Seconds | None = None
