@@ -9,7 +9,7 @@ import anyio
 import pytest
 from function_world import FunctionWorld
 
-from taskyard.core.errors import Conflict
+from taskyard.core.errors import Conflict, Overloaded, TaskyardError, Unavailable
 from taskyard.core.functions.functions import FunctionId, Language
 from taskyard.core.ids import WorkspaceName
 from taskyard.core.states import AttemptState, Reason
@@ -192,6 +192,23 @@ async def test_calls_of_what_cannot_be_built_again_fail(fast: FunctionWorld) -> 
     fast.runtime.rebuild = explain
     text = "version 1 is not built on this worker: there is no compiler here"
     assert (await fast.call()).message == text
+
+
+@pytest.mark.parametrize("error", [Unavailable("the store is away"), Overloaded("later", 1.0)])
+async def test_calls_of_what_cannot_be_built_just_now_are_tried_again(
+    fast: FunctionWorld, error: TaskyardError
+) -> None:
+    """A database that is away for a moment costs no call its life."""
+    await fast.build(SOURCE)
+    cut(build_directory(fast) / MANIFEST)
+
+    async def fail(*_: object) -> bool:
+        raise error
+
+    fast.runtime.rebuild = fail
+    ended = await fast.call()
+    assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.RUNTIME_TROUBLE)
+    assert str(error) in str(ended.message)
 
 
 def test_a_build_for_a_program_that_is_gone_is_damaged(tmp_path: Path) -> None:

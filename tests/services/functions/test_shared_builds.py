@@ -11,7 +11,7 @@ from function_services import ADA, Bundles, World
 
 from eventually import eventually_async
 from fakes.clock import VirtualClock
-from taskyard.core.errors import Conflict
+from taskyard.core.errors import Conflict, Unavailable
 from taskyard.core.functions.functions import BuildState, Language, Version
 from taskyard.core.ids import PlaneId
 from taskyard.services.functions.deployments import Deployment
@@ -169,6 +169,26 @@ async def test_a_version_that_cannot_be_built_here_is_ready_elsewhere(planes: Pl
     planes.clock.set(61)
     for _ in range(2):
         assert await there.functions.rebuild(ADA.workspace, version.function_id, 1)
+
+
+async def test_a_build_that_the_store_kept_from_its_end_is_not_taken_for_one(
+    planes: Planes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version is ready elsewhere, and still not here; the next call has it built."""
+    here, there = await planes.begin("a"), await planes.begin("b")
+    version = await here.deploy()
+    await planes.learn(there)
+    builder = there.functions._builds._version_builder
+
+    async def away(*_: object) -> object:
+        raise Unavailable("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builder, "make", away)
+        with pytest.raises(Unavailable, match="the store is away"):
+            await there.functions.rebuild(ADA.workspace, version.function_id, 1)
+    assert await there.functions.rebuild(ADA.workspace, version.function_id, 1)
+    assert there.builder.begun == [1]
 
 
 async def test_retired_builds_go_from_every_machine(planes: Planes) -> None:

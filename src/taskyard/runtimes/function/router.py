@@ -11,7 +11,7 @@ import anyio
 import msgspec
 import structlog
 
-from taskyard.core.errors import TaskyardError
+from taskyard.core.errors import Overloaded, TaskyardError, Unavailable
 from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import AttemptId, WorkspaceName
 from taskyard.core.states import AttemptState, Reason
@@ -301,7 +301,7 @@ class Router(Completion):
 
     async def _open_pool(self, key: PoolKey) -> None:
         text = f"version {key.version} is not built on this worker"
-        pool = None
+        pool, reason = None, Reason.START_FAILED
         try:
             pool = await self._sound_pool(key)
             if pool is None:
@@ -310,9 +310,13 @@ class Router(Completion):
                 pool = await self._sound_pool(key) if failure is None else None
         except RuntimeUnavailable as error:
             text = str(error)
+        except (Unavailable, Overloaded) as error:
+            # Such as of the store, which holds the source; nothing is wrong with the calls.
+            _log.warning("version_not_rebuilt", **msgspec.structs.asdict(key), error=str(error))
+            text, reason = f"{text}: {error}", Reason.RUNTIME_TROUBLE
         calls = self._opening.pop(key)
         if pool is None:
-            outcome = Outcome(AttemptState.FAILED, Reason.START_FAILED, text)
+            outcome = Outcome(AttemptState.FAILED, reason, text)
             for call in calls:
                 if call.ended is None:
                     self._report(call, outcome, {})
@@ -337,13 +341,16 @@ class Router(Completion):
     async def _rebuilt(self, key: PoolKey) -> str | None:
         """Have a version built again, as long as that takes; its calls wait meanwhile.
 
-        None if it was; otherwise why not, as far as that is known.
+        None if it was; otherwise why not, as far as that is known. Raises ``Unavailable``,
+        ``Overloaded`` if it may be another time.
         """
         if self.rebuild is None:
             return ""
         try:
             if await self.rebuild(key.workspace, key.function_id, key.version):
                 return None
+        except (Unavailable, Overloaded):
+            raise
         except TaskyardError as error:
             _log.warning("version_not_rebuilt", **msgspec.structs.asdict(key), error=str(error))
             return str(error)

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from msgspec import Struct
 from msgspec.structs import replace
 
-from taskyard.core.errors import Conflict, Overloaded, TaskyardError
+from taskyard.core.errors import Conflict, Overloaded, TaskyardError, Unavailable
 from taskyard.core.functions.functions import BuildState, Function, FunctionId, Version
 from taskyard.core.ids import PlaneId, WorkspaceName
 from taskyard.core.instants import Instant, after, seconds_between
@@ -187,6 +187,8 @@ class Builds:
         growing = self._logs.get(key)
         if growing is not None:
             await growing.finished.wait()
+            if growing.trouble is not None:
+                raise Unavailable(growing.trouble)
         self._check_built_here(key)
         version = await self._store.version(workspace, function_id, number)
         return version.state is BuildState.READY
@@ -275,6 +277,7 @@ class Builds:
         except TaskyardError as error:
             # The version stays unbuilt; the next process, or the next deploy, comes by again.
             log.warning("build_not_stored", function=function_id, reason=str(error))
+            self._logs[function_id, number].trouble = str(error)
         except Exception:
             # A defect must cost this version its build, and not all others.
             log.exception("build_defect", function=function_id, number=number)

@@ -26,6 +26,8 @@ class BuildLog:
     def __init__(self) -> None:
         self.text = ""
         self.finished = anyio.Event()
+        self.trouble: str | None = None
+        """What kept the build from coming to an end, such as a store that was away."""
         self._is_cut = False
         self._grown = anyio.Event()
 
