@@ -476,14 +476,14 @@ async def test_orders_after_the_lease_are_refused() -> None:
 async def test_of_two_rivals_the_first_gives_way() -> None:
     """Replaced once, it joins again; replaced a second time soon after, it stops trying."""
     async with _lone_link() as (up, messages, now_s):
-        gave_way: list[bool] = []
-        up.on_replaced = lambda: gave_way.append(True)
+        gave_way: list[TaskyardError] = []
+        up.on_refused = gave_way.append
         messages.answer = wire.BeatAnswer(holds=False, replaced=True)
         assert not await up.beat(_beat())
         now_s.now_s += 2
         with pytest.raises(clients.Replaced):
             await up.beat(_beat())
-        assert gave_way == [True]
+        assert [type(one) for one in gave_way] == [clients.Replaced]
 
 
 async def test_refused_workers_are_told_why() -> None:

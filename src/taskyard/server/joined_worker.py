@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from taskyard import __version__
 from taskyard.core.access.join_string import JoinString
-from taskyard.core.errors import Conflict, InvalidInput
+from taskyard.core.errors import Conflict, InvalidInput, TaskyardError
 from taskyard.core.functions.functions import FunctionId
 from taskyard.core.ids import WorkerId, WorkspaceName
 from taskyard.server.clock import SystemClock, SystemIds
@@ -68,18 +68,27 @@ class WorkerFile(Struct, frozen=True):
     installation: str
 
 
-class Replaced(Conflict):
-    """Another process has joined with the same join string, and goes on in this one's place."""
-
-
 @dataclass(frozen=True, slots=True)
 class JoinedNode:
     """A worker that has joined."""
 
     worker: Worker
     client: WorkerClient
-    replaced: anyio.Event
-    """Set when another process has its place."""
+    refusal: "Refusal"
+    """Why it may not go on, if it may not."""
+
+
+class Refusal:
+    """Control planes do not take a worker any more."""
+
+    def __init__(self) -> None:
+        self.came = anyio.Event()
+        self.error: TaskyardError | None = None
+
+    def note(self, error: TaskyardError) -> None:
+        """They said so."""
+        self.error = error
+        self.came.set()
 
 
 @asynccontextmanager
@@ -108,9 +117,9 @@ async def joined_worker(settings: Settings, join: JoinString) -> AsyncIterator[J
         messages = await stack.enter_async_context(
             nats_worker_messages(options_to_join(join), join.installation, worker_id)
         )
-        clock, replaced = SystemClock(), anyio.Event()
+        clock, refusal = SystemClock(), Refusal()
         client = WorkerClient(messages, clock, tasks)
-        client.on_replaced = replaced.set
+        client.on_refused = refusal.note
         transport = SpooledTransport(client, Spool(data / SPOOL_FILE))
         stack.push_async_callback(last, transport.close)
         directories = AttemptDirectories(data / "attempts")
@@ -141,14 +150,14 @@ async def joined_worker(settings: Settings, join: JoinString) -> AsyncIterator[J
         stack.push_async_callback(last, worker.stop)
         await worker.start()
         tasks.start_soon(partial(keeper.sweep, worker.holds))
-        yield JoinedNode(worker, client, replaced)
+        yield JoinedNode(worker, client, refusal)
 
 
 def work(settings: Settings, join: JoinString, *, as_json: bool = False) -> None:
     """Work until SIGTERM or SIGINT, then drain; a second one ends the process at once. Blocks.
 
     Raises:
-        Replaced: another process has joined with the same join string.
+        NotAllowed: another process has joined with the same join string.
         TaskyardError: as :func:`joined_worker`.
         OSError: the data directory cannot be used.
     """
@@ -167,12 +176,10 @@ async def _work(settings: Settings, join: JoinString, as_json: bool) -> None:
         async with joined_worker(settings, join) as node:
             _greet(settings, join, as_json=as_json)
             joined.set()
-            await _until(stopping, node.replaced)
-            if not stopping.is_set():
-                raise Replaced(
-                    f"another process has joined as worker {join.name} with the same join string,"
-                    " and goes on; give each machine a join string of its own"
-                )
+            await _until(stopping, node.refusal.came)
+            if node.refusal.error is not None:
+                await node.worker.give_up()
+                raise node.refusal.error
             await _drain(node, settings.worker_drain_s)
         tasks.cancel_scope.cancel()
 

@@ -11,7 +11,7 @@ import structlog
 from taskyard.core.attempts import Attempt, Ended, Report
 from taskyard.core.availability import RuntimeStatus, available
 from taskyard.core.circuit_breaker import CircuitRule
-from taskyard.core.errors import StaleLease, Unavailable
+from taskyard.core.errors import NotAllowed, NotAuthenticated, StaleLease, Unavailable
 from taskyard.core.ids import AttemptId, IncarnationId, LeaseToken, WorkerId
 from taskyard.core.resources import Capacity
 from taskyard.core.tasks import needed_runtime
@@ -134,6 +134,11 @@ class Worker:
     def drain(self, reason: str) -> None:
         """Have it get nothing new from its next heartbeat on, for a reason that is for people."""
         self._draining = reason
+
+    async def give_up(self) -> None:
+        """Kill everything: it runs elsewhere, and nobody takes this worker's reports."""
+        self._accepts = False
+        await self._held.kill_all()
 
     async def drained(self) -> None:
         """Return once it is idle."""
@@ -279,6 +284,10 @@ class Worker:
                 await self._join_again()
         except StaleLease:
             await self._abandon()
+        except (NotAuthenticated, NotAllowed):
+            # It was given up, and may not join again.
+            await self._held.kill_all()
+            raise
 
     async def _abandon(self) -> None:
         """Kill everything, as it may soon run elsewhere, and join again."""

@@ -111,7 +111,8 @@ class Rescue:
                 # A defect must not keep the others' attempts from being given to somebody else.
                 log.exception("worker_not_given_up", worker_id=record.id)
         await self._kill.repeat()
-        self._dispatch.retry_unreached()
+        if self._hearing.is_connected:
+            self._dispatch.retry_unreached()
         if self._monotonic() - self._reconciled > RECONCILE_S:
             await self._dispatch.reconcile()
             self._reconciled = self._monotonic()

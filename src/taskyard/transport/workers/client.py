@@ -82,8 +82,14 @@ def since_boot() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Replaced(Unavailable):
-    """Another process has joined as this worker, and stays."""
+class Replaced(NotAllowed):
+    """Another process has this worker's place, and goes on in it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another process has joined with the same join string, and goes on in this one's place;"
+            " give each machine a join string of its own"
+        )
 
 
 class WorkerClient:
@@ -119,8 +125,8 @@ class WorkerClient:
         self._told: dict[str, RuntimeStatus] | None = None
         """What the planes know of the runtimes."""
         self._replaced_at: float | None = None
-        self.on_replaced: Callable[[], None] = lambda: None
-        """Called when a living rival has this worker's place."""
+        self.on_refused: Callable[[TaskyardError], None] = lambda _error: None
+        """Called when the planes do not take this worker, and would not the next time."""
         messages.serve(ASSIGN, self._on_assign)
         messages.serve(KILL, self._on_kill)
 
@@ -162,7 +168,8 @@ class WorkerClient:
             try:
                 answer = await self._messages.ask_planes(JOINED, joining, ANSWER_S)
                 attempts = answered(Joined, answer).attempts
-            except (InvalidInput, NotAllowed, NotAuthenticated):
+            except (InvalidInput, NotAllowed, NotAuthenticated) as error:
+                self.on_refused(error)
                 raise
             except TaskyardError as error:
                 if self._now_s() >= told_at:
@@ -258,8 +265,9 @@ class WorkerClient:
         now_s, before_s = self._now_s(), self._replaced_at
         self._replaced_at = now_s
         if before_s is not None and now_s - before_s < REPLACED_WITHIN_S:
-            self.on_replaced()
-            raise Replaced
+            error = Replaced()
+            self.on_refused(error)
+            raise error
 
     async def _on_assign(self, payload: bytes) -> bytes:
         order = asked(Assign, payload)
