@@ -154,6 +154,9 @@ NAMED: Final[dict[str, Any]] = {
     "tasks.delete_inline_output": SEQ,
     "tasks.delete_attempts": SEQ,
     "tasks.update_state": [[value] for value in (7, "queued", "queued", 1, 1, "", 1, "", "", 0)],
+    "tasks.leave_attempt": [
+        [value] for value in (7, "running", "succeeded", 1, 1, None, 1, "", "", 0, "a")
+    ],
     "tasks.append_event": [[value] for value in (7, 7, 1, 1, "k", None, None, None)],
     "dispatch.end_attempt": [[value] for value in ("a", "l", "failed", 1, 1, 1, "", "", "", None)],
     "locks.tasks": (["task-7", "task-8"],),

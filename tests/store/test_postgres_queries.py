@@ -40,6 +40,7 @@ def test_every_query_is_understood() -> None:
     [
         "tasks.task_by_id",
         "tasks.update_state",
+        "tasks.leave_attempt",
         "tasks.append_event",
         "tasks.drop_zero_counts",
         "dispatch.ready",
@@ -83,6 +84,7 @@ def generic_plan(query: str) -> str:
         ("functions.set_progress", "attempts_pkey"),
         ("dispatch.place_task", "tasks_id_key"),
         ("tasks.update_state", "tasks_pkey"),
+        ("tasks.leave_attempt", "tasks_pkey"),
         ("webhooks.claim", "webhook_deliveries_id_key"),
         ("webhooks.pending_number", "webhook_deliveries_id_key"),
         ("parking.park_delivery", "webhook_deliveries_id_key"),

@@ -33,8 +33,6 @@ _SETTINGS: Final = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
-    # Planning takes longer than most of ours run, and would be done for every use of some.
-    "plan_cache_mode": "force_generic_plan",
     # Once it knows how many rows there are, the planner would rather test a whole table in order
     # of its key than fetch a tenth of the rows by the index that has them in that order. In truth a
     # page that an index leads to costs little more than the next one.
@@ -56,7 +54,7 @@ class PostgresDatabase:
 
     def connect(self) -> PostgresConnection:
         """See the protocol."""
-        return PostgresConnection(partial(self.raw, WRITER_IDLE_TIMEOUT_S))
+        return PostgresConnection(partial(self.raw, WRITER_IDLE_TIMEOUT_S, plans_once=True))
 
     def connect_reading(self) -> PostgresConnection:
         """See the protocol."""
@@ -67,13 +65,19 @@ class PostgresDatabase:
         del connection
         return None
 
-    def raw(self, idle_timeout_s: int = IDLE_TIMEOUT_S) -> "psycopg.Connection[Any]":
+    def raw(
+        self, idle_timeout_s: int = IDLE_TIMEOUT_S, *, plans_once: bool = False
+    ) -> "psycopg.Connection[Any]":
         """A connection that is set up, in autocommit. Raises ``psycopg.Error``.
 
         Args:
             idle_timeout_s: how long it may do nothing in a transaction.
+            plans_once: whether no query is planned for the values it is given. Where keys are
+                looked up planning takes longer than running; pages are read by their values.
         """
         settings = _SETTINGS | {"idle_in_transaction_session_timeout": f"{idle_timeout_s}s"}
+        if plans_once:
+            settings["plan_cache_mode"] = "force_generic_plan"
         try:
             connection = psycopg.connect(
                 self.address.conninfo, autocommit=True, application_name=self.name
