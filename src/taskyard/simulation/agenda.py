@@ -23,10 +23,10 @@ class Event(IntEnum):
     WAKE = 5
     """The scheduler looks again."""
     WORKER = 6
-    """Something happens to a worker: its number, its life; what, is in :class:`Entry`."""
+    """Something happens to a worker: its number, its life; what, is in :class:`AgendaEntry`."""
 
 
-class Entry(NamedTuple):
+class AgendaEntry(NamedTuple):
     """One event. Sorted by the first two members alone, of which there are no two alike."""
 
     at: Instant
@@ -41,7 +41,7 @@ class Agenda:
     """Entries by time."""
 
     def __init__(self) -> None:
-        self._heap: list[Entry] = []
+        self._heap: list[AgendaEntry] = []
         self._entered = 0
 
     def add(
@@ -49,12 +49,12 @@ class Agenda:
     ) -> None:
         """Something will happen."""
         self._entered += 1
-        heappush(self._heap, Entry(at, self._entered, event, first, second, third))
+        heappush(self._heap, AgendaEntry(at, self._entered, event, first, second, third))
 
     def next_at(self) -> Instant | None:
         """When the next thing happens; None if nothing does."""
         return self._heap[0].at if self._heap else None
 
-    def pop(self) -> Entry:
+    def pop(self) -> AgendaEntry:
         """The next thing. Raises ``IndexError`` if there is none."""
         return heappop(self._heap)

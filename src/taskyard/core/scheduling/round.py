@@ -79,7 +79,7 @@ class Round:
                     and self.candidates.is_open(placement_class, name)
                 ):
                     best = heap
-        if self._looked[name, True] <= self._look_past:
+        if workspace.apart and self._looked[name, True] <= self._look_past:
             for placement_class in self._considered(name, workspace):
                 heap = self._cleaned(workspace.apart, placement_class)
                 if (
