@@ -1,7 +1,7 @@
 """Reports on their way, kept in a file until they are committed: they outlive the worker's process.
 
 What waits is appended before it is sent, without waiting for the disk: the file has to survive the
-process, not the machine. Once nothing waits the file is cut; when it has grown, it is written anew
+process, not the machine. Once nothing waits the file is cut; when it has grown, it is written again
 with what still waits. After a restart its reports are sent first; what was applied before changes
 nothing, what came too late is refused.
 """
