@@ -36,8 +36,10 @@ PAUSE_S: Final = 0.002
 some, up to:"""
 AWAITED_S: Final = 0.005
 """Where somebody waits for news."""
+LEADING_S: Final = 0.01
+"""Where nobody does, and this control plane leads."""
 UNAWAITED_S: Final = 0.02
-"""Where nobody does. Who then begins to has it cut short."""
+"""Where it does not lead either. Whoever begins to wait has a pause cut short."""
 TOLD_S: Final = 0.001
 """Between two messages to the others; doubled as long as there is something to tell, up to:"""
 TOLD_MOST_S: Final = 0.01
@@ -164,12 +166,16 @@ class ChangeFeed:
         else:
             await self._clock.sleep(self._pause_s)
         if self._wake.is_set():
-            is_awaited = self._bus.is_awaited or self._leads()
-            self._pause_s = min(2 * self._pause_s, AWAITED_S if is_awaited else UNAWAITED_S)
+            self._pause_s = min(2 * self._pause_s, self._longest_pause_s())
             return
         self._pause_s = PAUSE_S
         with anyio.move_on_after(LOOK_EVERY_S):
             await self._wake.wait()
+
+    def _longest_pause_s(self) -> float:
+        if self._bus.is_awaited:
+            return AWAITED_S
+        return LEADING_S if self._leads() else UNAWAITED_S
 
     def _hurried(self) -> None:
         self._hurry.set()
