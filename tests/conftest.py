@@ -4,8 +4,10 @@ import gc
 import os
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -102,15 +104,41 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         gc.enable()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The order is ours: pytest-xdist would have groups of many tests before the longest one."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests that share something of their module are run by one worker: each would make its own.
+
+    Those that are long are not, as they are run side by side.
+    """
+    if item.get_closest_marker("xdist_group") or item.get_closest_marker("long"):
+        return
+    if isinstance(item, pytest.Function):
+        for name, found in item._fixtureinfo.name2fixturedefs.items():
+            if not name.startswith("_") and found[-1].scope == "module":
+                item.add_marker(pytest.mark.xdist_group(item.path.stem))
+                item.stash[_SHARES] = True
+                return
+
+
+_SHARES: Final = pytest.StashKey[bool]()
+"""Whether a test is grouped because of what it shares with others of its module."""
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Start the longest first: at the end no worker waits for another one that has just begun.
 
-    Workers take the groups with the most tests, and then single tests in this order. Tests on
-    container engines are in groups by engine, and by whether a server is served: so each engine is
-    started once, and other tests have the processor while these wait.
+    Groups by what they need come before single tests that are long, those before modules, and then
+    whatever is left. Tests on container engines are in groups by engine, and by whether a server is
+    served: so each engine is started once, and other tests have the processor while these wait.
     """
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    sizes = Counter(_group(item) for item in items)
+    items.sort(key=lambda item: (_turn(item), -sizes[_group(item)]))
     if config.getoption("loadgroup", default=False):
         grouped = [item for item in items if item.get_closest_marker("xdist_group")]
         if not all("@" in item.nodeid for item in grouped):
@@ -118,3 +146,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 "this pytest-xdist does not group tests with this pytest: have those of"
                 " requirements-dev.txt"
             )
+
+
+def _group(item: pytest.Item) -> str:
+    """What a test is run together with: as pytest-xdist names it, or itself."""
+    names = {str(mark.args[0]) for mark in item.iter_markers("xdist_group")}
+    return "_".join(sorted(names)) or item.nodeid
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.stash.get(_SHARES, False):
+        return 2
+    if item.get_closest_marker("xdist_group"):
+        return 0
+    return 1 if item.get_closest_marker("long") else 3
