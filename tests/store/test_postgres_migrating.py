@@ -86,7 +86,7 @@ def test_killed_at_any_statement_the_next_start_does_what_is_missing() -> None:
     """All of a migration is there, or nothing; no lock is in the way."""
     whole = postgres.new_database()
     migrate(database(whole))
-    names = [postgres.new_database() for _ in range(20 + 8 * len(migrations()))]
+    names = [postgres.new_database() for _ in range(26 + 8 * len(migrations()))]
     urls = "\n".join(postgres.server().url(name) for name in names)
     subprocess.run(
         [sys.executable, "-c", KILLED], input=urls.encode(), check=True, timeout=50, cwd="/"
