@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from joined_site import SOON_S, Site, joined_site
+from joined_site import OPERATOR, SOON_S, Site, joined_site
 
 from eventually import eventually_async
 from taskyard.core.states import AttemptState
@@ -30,6 +30,8 @@ async def test_runs_commands_and_reports_them(site: Site) -> None:
     await site.worker("far", "--tag", "big", "--drain", "2s")
     (record,) = [one for one, _ in site.node.engine.dispatch.workers() if one.id == "far"]
     assert (record.plane_id, record.tags) == (JOINED, ("big",))
+    # Functions stay where their versions are built.
+    assert record.runtimes == ("command", "simulation")
     good = await site.submit("sh", "-c", "echo hello; echo oops >&2")
     bad = await site.submit("sh", "-c", "exit 3")
     assert (await site.until(good, "succeeded")).state.value == "succeeded"
@@ -157,6 +159,20 @@ async def test_stopped_worker_finishes_what_it_runs(site: Site) -> None:
     assert worker.process.returncode == 0, worker.said()
     assert "far" not in [one.id for one, _ in site.node.engine.dispatch.workers()]
     assert (await site.task(queued)).state.value == "queued"
+
+
+async def test_revoked_worker_ends(site: Site) -> None:
+    """What it ran goes elsewhere at once, nothing new comes, and its process says why it ends."""
+    worker = await site.worker("far")
+    task = await site.submit("sh", "-c", UNTIL_FILE, str(site.root / "file"))
+    await _running(site, task)
+    await site.node.engine.worker_tokens.revoke(OPERATOR, "far")
+    assert "far" not in [one.id for one, _ in site.node.engine.dispatch.workers()]
+    assert (await site.task(task)).state.value == "queued"
+    await eventually_async(lambda: worker.process.poll() is not None, within_s=SOON_S)
+    assert worker.process.returncode != 0
+    assert "revoked" in worker.said()
+    assert (await site.task(task)).state.value == "queued"
 
 
 async def test_one_process_has_a_directory(site: Site) -> None:

@@ -24,14 +24,12 @@ from msgspec import Struct
 from taskyard import __version__
 from taskyard.core.access.join_string import JoinString
 from taskyard.core.errors import Conflict, InvalidInput, TaskyardError
-from taskyard.core.functions.functions import FunctionId
-from taskyard.core.ids import WorkerId, WorkspaceName
+from taskyard.core.ids import WorkerId
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.datadir import UMASK, protect_data
 from taskyard.server.logging import configure_logging
 from taskyard.server.machine_users import USERS_FILE, MachineUsers
 from taskyard.server.machine_worker import (
-    FunctionAccess,
     OtherUsers,
     WorkerParts,
     circuit_rule,
@@ -47,7 +45,6 @@ from taskyard.store.sqlite.lock import DirectoryLock
 from taskyard.transport.nats.joining import options_to_join
 from taskyard.transport.nats.worker_messages import nats_worker_messages
 from taskyard.transport.workers import WorkerClient
-from taskyard.worker.output import result_files
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.output.log_files import LogFiles
 from taskyard.worker.output.log_keeper import LogKeeper
@@ -141,8 +138,8 @@ async def joined_worker(settings: Settings, join: JoinString) -> AsyncIterator[J
                 circuit_rule(settings),
                 users.adapt,
             ),
-            # Large answers stay here, and no version is fetched, until objects come over the wire.
-            FunctionAccess(worker_id, result_files.ResultFiles(directories.root), _not_here),
+            # Versions of functions are not fetched over the wire yet.
+            None,
             OtherUsers(rules.changes_user, root),
         )
         await keeper.start()
@@ -277,8 +274,3 @@ async def _work_root(data: Path, stack: AsyncExitStack) -> Path | None:
         return None
     stack.push_async_callback(last, partial(anyio.to_thread.run_sync, root.close))
     return root.path
-
-
-async def _not_here(_workspace: WorkspaceName, _function: FunctionId, _number: int) -> bool:
-    """Versions are not fetched yet."""
-    return False

@@ -77,7 +77,7 @@ def machine_worker(
     settings: Settings,
     worker_id: WorkerId,
     parts: WorkerParts,
-    functions: FunctionAccess,
+    functions: FunctionAccess | None,
     users: OtherUsers,
 ) -> Worker:
     """A worker for all that this machine can run; nothing is opened yet.
@@ -86,7 +86,7 @@ def machine_worker(
         settings: what it offers, and how each kind of work is run.
         worker_id: its name.
         parts: what it is made of.
-        functions: what functions need.
+        functions: what functions need; None: it runs none.
         users: whether it changes users.
 
     Raises:
@@ -137,6 +137,21 @@ def function_limits(settings: Settings) -> PoolLimits:
 
 
 def _runtimes(
+    settings: Settings, data: Path, clock: Clock, access: FunctionAccess | None, users: OtherUsers
+) -> dict[str, Runtime]:
+    runtimes: dict[str, Runtime] = {
+        "command": CommandRuntime(data / DIRECTORY, work_root=users.root),
+        "simulation": SimulationRuntime(clock),
+    }
+    if settings.container_engine != OFF:
+        containers = container_settings(settings)
+        runtimes["container"] = ContainerRuntime(data / "containers", containers, clock)
+    if access is not None:
+        runtimes |= _of_functions(settings, data, clock, access, users)
+    return runtimes
+
+
+def _of_functions(
     settings: Settings, data: Path, clock: Clock, access: FunctionAccess, users: OtherUsers
 ) -> dict[str, Runtime]:
     node, limits = node_id(access.node), function_limits(settings)
@@ -144,14 +159,9 @@ def _runtimes(
         data / "functions", clock, access.results, limits, node=node, other_users=users.are_used
     )
     functions.rebuild = access.rebuild
-    runtimes: dict[str, Runtime] = {
-        "command": CommandRuntime(data / DIRECTORY, work_root=users.root),
-        "simulation": SimulationRuntime(clock),
-        "function": functions,
-    }
+    runtimes: dict[str, Runtime] = {"function": functions}
     if settings.container_engine != OFF:
         containers = container_settings(settings)
-        runtimes["container"] = ContainerRuntime(data / "containers", containers, clock)
         images = runtimes[IMAGE_FUNCTIONS] = ImageRuntime(
             data / "functions", containers, clock, access.results, limits, node=node
         )
