@@ -26,7 +26,7 @@ from taskyard.services.scheduling.worker_places import WorkerPlaces
 class JoinedWorld(World):
     """The services of a control plane with NATS that can be taken away."""
 
-    def __init__(self, store: Any = None) -> None:
+    def __init__(self, store: Any = None, *, is_only_plane: bool = True) -> None:
         super().__init__(store)
         self.is_connected = True
         self.connects = 1
@@ -51,7 +51,7 @@ class JoinedWorld(World):
             self.ids,
             NoArrivals(),
             self._admit,
-            self.rooms,
+            self.rooms if is_only_plane else None,
         )
         self.rescue = Rescue(
             dispatching,

@@ -33,6 +33,15 @@ async def world() -> AsyncIterator[JoinedWorld]:
         yield world
 
 
+@pytest.fixture
+async def plane() -> AsyncIterator[JoinedWorld]:
+    """One of several control planes: what is stored decides."""
+    world = JoinedWorld(is_only_plane=False)
+    async with world.running():
+        await world.advance(JUDGES_AFTER_S)
+        yield world
+
+
 def _hello(incarnation: str = "x1") -> Hello:
     return Hello(
         FAR, IncarnationId(incarnation), "host", "1", Capacity(1, 1000, 1 << 30), ("command",)
@@ -118,12 +127,12 @@ async def test_who_never_comes_back_is_judged_after_nats_is_there(world: JoinedW
     assert await world.state(running.id) == "queued"
 
 
-async def test_heartbeats_are_gathered(world: JoinedWorld) -> None:
+async def test_heartbeats_are_gathered(plane: JoinedWorld) -> None:
     """A statement for all that came within a quarter of a second."""
     for number in range(20):
-        await world.far(f"far-{number}")
-    counts = counting(world.store)
-    await world.advance(10)
+        await plane.far(f"far-{number}")
+    counts = counting(plane.store)
+    await plane.advance(10)
     assert sum(counts) >= 200
     assert len([one for one in counts if one]) <= 22
 
@@ -165,45 +174,59 @@ async def _beat(world: JoinedWorld, worker_id: WorkerId, incarnation: str) -> Le
     return found[0]
 
 
-async def test_replaced_life_is_told_apart_from_a_fenced_one(world: JoinedWorld) -> None:
+async def test_replaced_life_is_told_apart_from_a_fenced_one(plane: JoinedWorld) -> None:
     """The one has a rival; the other has only to join again."""
-    first = await world.far()
+    first = await plane.far()
     before = first.incarnation
     first.silent = True
-    await world.joined.joined(FAR, _hello("x2"), [])
-    assert await _beat(world, FAR, before) is LeaseState.REPLACED
-    assert await _beat(world, FAR, "x2") is LeaseState.HELD
-    await world.store.dispatch.lose(FAR, IncarnationId("x2"), world.clock.now())
-    assert await _beat(world, FAR, "x2") is LeaseState.FENCED
-    assert await _beat(world, WorkerId("nobody"), "x3") is LeaseState.FENCED
+    await plane.joined.joined(FAR, _hello("x2"), [])
+    assert await _beat(plane, FAR, before) is LeaseState.REPLACED
+    assert await _beat(plane, FAR, "x2") is LeaseState.HELD
+    await plane.store.dispatch.lose(FAR, IncarnationId("x2"), plane.clock.now())
+    assert await _beat(plane, FAR, "x2") is LeaseState.FENCED
+    assert await _beat(plane, WorkerId("nobody"), "x3") is LeaseState.FENCED
 
 
-async def test_two_lives_in_one_statement(world: JoinedWorld) -> None:
+async def test_two_lives_in_one_statement(plane: JoinedWorld) -> None:
     """Only the present one holds."""
-    world.tags[FAR] = ()
-    await world.joined.joined(FAR, _hello("x1"), [])
-    await world.joined.joined(FAR, _hello("x2"), [])
+    plane.tags[FAR] = ()
+    await plane.joined.joined(FAR, _hello("x1"), [])
+    await plane.joined.joined(FAR, _hello("x2"), [])
     found: dict[str, LeaseState] = {}
 
     async def beat(life: str) -> None:
-        said = Heartbeat(FAR, IncarnationId(life), world.clock.now())
-        found[life] = await world.joined.beat(FAR, said)
+        said = Heartbeat(FAR, IncarnationId(life), plane.clock.now())
+        found[life] = await plane.joined.beat(FAR, said)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(beat, "x1")
         tasks.start_soon(beat, "x2")
-        await world.advance(1)
+        await plane.advance(1)
     assert found == {"x1": LeaseState.REPLACED, "x2": LeaseState.HELD}
 
 
-async def test_beats_are_not_answered_before_they_are_stored(world: JoinedWorld) -> None:
+async def test_beats_are_not_answered_before_they_are_stored(plane: JoinedWorld) -> None:
     """A store that fails fails them; the worker counts on nothing then."""
+    worker = await plane.far()
+
+    async def away(*_: object) -> frozenset[WorkerId]:
+        raise Unavailable("the store is away")
+
+    plane.store.dispatch.renew = away
+    with pytest.raises(Unavailable):
+        await _unpacked(_beat(plane, FAR, worker.incarnation))
+
+
+async def test_the_only_plane_answers_without_its_store(world: JoinedWorld) -> None:
+    """It is the judge, and hears: a store that stands still stops nothing that runs."""
     worker = await world.far()
 
     async def away(*_: object) -> frozenset[WorkerId]:
         raise Unavailable("the store is away")
 
     world.store.dispatch.renew = away
+    assert await _beat(world, FAR, worker.incarnation) is LeaseState.HELD
+    await world.joined.joined(FAR, _hello("x2"), [])
     with pytest.raises(Unavailable):
         await _unpacked(_beat(world, FAR, worker.incarnation))
 

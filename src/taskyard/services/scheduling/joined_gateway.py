@@ -126,19 +126,24 @@ class JoinedGateway:
             raise
 
     async def beat(self, worker_id: WorkerId, heartbeat: Heartbeat) -> LeaseState:
-        """See the port."""
+        """See the port.
+
+        The only control plane there is judges by what it hears, and answers at once: a store that
+        stands still stops nothing that runs. Of several, another one may judge by what is stored.
+        """
         incarnation = heartbeat.incarnation
-        state = await self._beats.renew(worker_id, incarnation)
-        if state is not LeaseState.HELD:
-            return state
-        if self._cluster is not None and not self._cluster.beat(
+        if self._cluster is None or not self._cluster.beat(
             worker_id, incarnation, self._clock.now()
         ):
-            # This control plane was started since, and has to hear what the worker offers.
-            return LeaseState.FENCED
+            state = await self._beats.renew(worker_id, incarnation)
+            if state is not LeaseState.HELD:
+                return state
+            if self._cluster is not None:
+                # This control plane was started since, and has to hear what the worker offers.
+                return LeaseState.FENCED
         if heartbeat.statuses is not None:
             await self._tell(worker_id, heartbeat, heartbeat.statuses)
-        return state
+        return LeaseState.HELD
 
     async def _tell(
         self, worker_id: WorkerId, heartbeat: Heartbeat, statuses: dict[str, RuntimeStatus]
