@@ -88,6 +88,15 @@ async def shown(store: Any, key: ListKey = LIST) -> dict[int, ListStatus]:
     return {one.number: one.status for one in entries}
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\ufffdb"])
+async def test_names_are_listed_as_they_were_given(store: Any, name: str) -> None:
+    """Columns have a NUL replaced; what is told of a task and of its list is the same."""
+    await add(store, name=name)
+    (entry,) = await store.lists.entries(LIST)
+    assert entry.name == name
+    assert (await store.tasks.task(WS, entry.task_id)).spec.name == name
+
+
 async def test_opening_is_news_once(store: Any) -> None:
     """The group gets the limit, and a new one when that changes; a pause stays."""
     key = ListKey(WS, GroupName("news"))

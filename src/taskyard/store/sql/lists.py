@@ -16,6 +16,7 @@ from taskyard.ports.lists import Added, TooManyLists
 from taskyard.store.sql.connection import Connection
 from taskyard.store.sql.groups import record_of
 from taskyard.store.sql.locks import lock_name, lock_tasks
+from taskyard.store.sql.rows import column_text
 from taskyard.store.sql.submits import Submit
 from taskyard.store.sql.tasks import SqlTasks, find
 from taskyard.store.sql.transactions import Repository, Session, writes
@@ -163,11 +164,14 @@ class SqlLists(Repository):
 def _entries(connection: Connection, key: ListKey) -> list[ListEntry]:
     rows = connection.execute(
         "lists.entries_of_list", {"workspace": key.workspace, "group_name": key.group}
-    )
+    ).fetchall()
     found = []
     for number, seq, task_id, name, size, state, attempt_count in rows:
         status = status_of(TaskState(state), was_dispatched=attempt_count > 0)
         if status is not None:
+            if name and column_text("\0") in name:
+                # The column may have it in place of a NUL, which names of lists may contain.
+                name = find(connection, key.workspace, TaskId(task_id)).spec.name  # noqa: PLW2901
             found.append(ListEntry(number, seq, TaskId(task_id), name or "", size or "", status))
     return found
 
