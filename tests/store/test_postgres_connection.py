@@ -1,76 +1,22 @@
-"""The driver for PostgreSQL: values, savepoints, conflicts, lost connections."""
+"""The driver for PostgreSQL: values, savepoints, snapshots, conflicts, errors."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
 import psycopg
 import pytest
+from postgres_table import ids, put
 
 import postgres
-from eventually import eventually
 from taskyard.core.errors import StorageFull, StoreDamaged, TaskyardError, Unavailable
 from taskyard.store.postgres import statements as statements_module
-from taskyard.store.postgres.address import database_address
 from taskyard.store.postgres.connection import PostgresConnection
 from taskyard.store.postgres.database import PostgresDatabase
-from taskyard.store.postgres.errors import ConnectionLost, is_conflict, trouble
-
-QUERIES = {
-    "t.put": "INSERT INTO t (id, name, data, part) VALUES (:id, :name, :data, :part)",
-    "t.put_many": "INSERT INTO t (id, name, data, part) SELECT * FROM"
-    " unnest(?::bigint[], ?::text[], ?::bytea[], ?::double precision[])",
-    "t.put_new": "INSERT INTO t (id, name) SELECT * FROM unnest(?::bigint[], ?::text[])"
-    " ON CONFLICT DO NOTHING",
-    "t.one_by_one": "INSERT INTO t (id, name) VALUES (?, ?)",
-    "t.all": "SELECT id, name, data, part FROM t ORDER BY id",
-    "t.ids": "SELECT id FROM t ORDER BY id",
-    "t.named": "SELECT id FROM t WHERE CAST(:name AS text) IS NULL OR name = :name ORDER BY id",
-    "t.sum": "SELECT sum(id), count(*), bool_or(id > 1) FROM t",
-    "t.set": "UPDATE t SET name = :name WHERE id = :id",
-    "t.pid": "SELECT pg_backend_pid()",
-    "connection.positions": "SELECT nextval('task_seq') FROM generate_series(1, ?::bigint)",
-}
-TABLE = """
-CREATE SCHEMA taskyard;
-CREATE TABLE taskyard.t (id bigint PRIMARY KEY, name text, data bytea, part double precision);
-CREATE SEQUENCE taskyard.task_seq;
-"""
+from taskyard.store.postgres.errors import is_conflict, trouble
 
 Connect = Callable[..., PostgresConnection]
-
-
-@pytest.fixture
-def database(monkeypatch: pytest.MonkeyPatch) -> PostgresDatabase:
-    """A database with one table, and queries about it."""
-    monkeypatch.setattr(statements_module, "SQL", QUERIES)
-    name = postgres.new_database()
-    postgres.server().run(TABLE, name)
-    return PostgresDatabase(database_address(postgres.server().url(name)))
-
-
-@pytest.fixture
-def connection(database: PostgresDatabase) -> Iterator[PostgresConnection]:
-    """A connection that writes."""
-    with closing(database.connect()) as opened:
-        yield opened
-
-
-def put(connection: PostgresConnection, number: int, name: object = None) -> None:
-    """Insert a row."""
-    connection.execute("t.put", {"id": number, "name": name, "data": None, "part": None})
-
-
-def ids(connection: PostgresConnection) -> list[int]:
-    """What the table has."""
-    return [row[0] for row in connection.execute("t.ids")]
-
-
-def terminate(connection: PostgresConnection) -> None:
-    """Have the server end a connection, which does not know it yet."""
-    (pid,) = connection.execute("t.pid").fetchone()
-    postgres.server().run(f"SELECT pg_terminate_backend({pid}, 5000)")
 
 
 def test_values_return_as_they_were(connection: PostgresConnection) -> None:
@@ -244,90 +190,6 @@ def test_changes_are_counted(connection: PostgresConnection) -> None:
     assert connection.total_changes > before
 
 
-def test_a_connection_that_ended_meanwhile_is_replaced(connection: PostgresConnection) -> None:
-    """Its transaction failed for others' sake: run again, it succeeds."""
-    put(connection, 1)
-    terminate(connection)
-    connection.begin()
-    with pytest.raises(ConnectionLost) as error:
-        put(connection, 2)
-    assert connection.is_conflict(error.value)
-    with pytest.raises(ConnectionLost):
-        put(connection, 2)  # not outside the transaction it belongs to
-    connection.rollback()
-    connection.begin()
-    put(connection, 2)
-    connection.commit()
-    assert ids(connection) == [1, 2]
-
-
-def test_a_transaction_that_lost_its_connection_does_not_commit(
-    connection: PostgresConnection,
-) -> None:
-    """What was written before the loss is gone with it; whatever comes after is not alone."""
-    connection.begin()
-    put(connection, 1)
-    terminate(connection)
-    with pytest.raises(ConnectionLost) as error:
-        put(connection, 2)
-    assert connection.is_conflict(error.value)
-    with pytest.raises(ConnectionLost):
-        connection.commit()
-    connection.rollback()
-    assert ids(connection) == []
-
-
-def test_a_connection_lost_in_a_commit_is_not_tried_again(
-    connection: PostgresConnection, database: PostgresDatabase
-) -> None:
-    """Nobody knows whether it was stored, and that is what is told."""
-    name = database.address.shown.rpartition("/")[2]
-    postgres.server().run(
-        """
-        CREATE FUNCTION taskyard.slow() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN PERFORM pg_sleep(60); RETURN NULL; END $$;
-        CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON taskyard.t DEFERRABLE INITIALLY DEFERRED
-            FOR EACH ROW EXECUTE FUNCTION taskyard.slow();
-        """,
-        name,
-    )
-    connection.begin()
-    (pid,) = connection.execute("t.pid").fetchone()
-    put(connection, 1)
-    asleep = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-    asleep += " AND datname = current_database()"
-
-    def end() -> None:
-        eventually(lambda: postgres.server().run(asleep, name))
-        postgres.server().run(f"SELECT pg_terminate_backend({pid})")
-
-    ender = threading.Thread(target=end)
-    ender.start()
-    with pytest.raises(ConnectionLost) as error:
-        connection.commit()
-    ender.join()
-    assert not connection.is_conflict(error.value)
-    assert "not known" in str(connection.trouble(error.value))
-
-
-def test_a_server_that_is_away_is_not_waited_for_each_time() -> None:
-    """A pause lies between tries, and the failure is told meanwhile."""
-    tries, now = [], [100.0]
-
-    def connect() -> "psycopg.Connection[Any]":
-        tries.append(now[0])
-        raise psycopg.OperationalError("connection refused")
-
-    connection = PostgresConnection(connect, monotonic=lambda: now[0])
-    for moment in (100.0, 100.05, 100.2, 100.25, 101.0):
-        now[0] = moment
-        with pytest.raises(psycopg.Error, match="refused") as error:
-            connection.begin()
-        assert isinstance(connection.trouble(error.value), Unavailable)
-        assert not connection.is_conflict(error.value)
-    assert tries == [100.0, 100.2, 101.0]
-
-
 def test_a_deadlock_is_a_conflict(
     connection: PostgresConnection, database: PostgresDatabase
 ) -> None:
@@ -408,96 +270,3 @@ def test_errors_say_what_to_do(state: str, kind: type[TaskyardError], said: str)
     assert said in str(found)
     assert "it happened" in str(found)
     assert not is_conflict(error)
-
-
-def test_what_nobody_waits_for_is_written_with_the_next_statement(
-    connection: PostgresConnection, database: PostgresDatabase
-) -> None:
-    """Or with the commit, in order; what a savepoint takes back is not written at all."""
-    connection.begin()
-    connection.write_later("t.put_many", [(1, "a", None, None)])
-    connection.execute_later("t.set", {"id": 1, "name": "b"})
-    assert connection.execute("t.named", {"name": "b"}).fetchall() == [(1,)]
-    connection.savepoint("a")
-    connection.write_later("t.one_by_one", [(2, "a"), (3, "a")])
-    connection.undo("a")
-    connection.savepoint("a")
-    connection.write_later("t.one_by_one", [(4, "a")])
-    connection.release("a")
-    connection.savepoint("a")
-    put(connection, 5)
-    connection.write_later("t.one_by_one", [(6, "a")])
-    connection.undo("a")
-    connection.write_later("t.one_by_one", [(7, "a")])
-    connection.commit()
-    with closing(database.connect()) as other:
-        assert ids(other) == [1, 4, 7]
-        other.begin()
-        other.write_later("t.put_many", [(8, "a", None, None)])
-        other.rollback()
-        other.begin()
-        other.execute_later("t.set", {"id": 7, "name": "alone"})
-        other.commit()
-        assert other.execute("t.named", {"name": "alone"}).fetchall() == [(7,)]
-    assert ids(connection) == [1, 4, 7]
-
-
-def test_what_fails_later_fails_the_transaction(connection: PostgresConnection) -> None:
-    """Its commit too, of which nothing is left."""
-    connection.begin()
-    put(connection, 1)
-    connection.write_later("t.one_by_one", [(2, "a"), (1, "a")])
-    with pytest.raises(psycopg.errors.UniqueViolation):
-        connection.commit()
-    connection.rollback()
-    connection.begin()
-    connection.write_later("t.one_by_one", [(3, "a"), (3, "a")])
-    with pytest.raises(psycopg.errors.UniqueViolation):
-        put(connection, 4)
-    connection.rollback()
-    with pytest.raises(UnicodeEncodeError):
-        connection.write_later("t.one_by_one", [(5, "\0")])
-    assert ids(connection) == []
-
-
-def test_a_query_is_run_for_each_of_many(connection: PostgresConnection) -> None:
-    """Each answers with its own rows, in order."""
-    connection.write_many("t.one_by_one", [(1, "a"), (2, "b"), (3, "a")])
-    asked = [{"name": name} for name in ("b", "c", "a")]
-    assert connection.execute_each("t.named", asked) == [[(2,)], [], [(1,), (3,)]]
-    assert connection.execute_each("t.named", []) == []
-
-
-def test_what_is_written_surely_fails_the_commit_otherwise(connection: PostgresConnection) -> None:
-    """Unless as many rows are changed as are given; that is a conflict, and nothing is left."""
-    connection.begin()
-    connection.write_surely("t.put_many", [(1, "a", None, None), (2, "b", None, None)])
-    connection.commit()
-    assert ids(connection) == [1, 2]
-    connection.begin()
-    connection.write_surely("t.put_new", [(2, "c"), (3, "c")])
-    with pytest.raises(psycopg.errors.DivisionByZero) as failed:
-        connection.commit()
-    assert connection.is_conflict(failed.value)
-    connection.rollback()
-    assert ids(connection) == [1, 2]
-
-
-def test_what_is_asked_is_answered_with_the_next_statement(connection: PostgresConnection) -> None:
-    """Or when it is looked at, if there is none."""
-    put(connection, 1, "a")
-    connection.begin()
-    asked = connection.ask("t.named", {"name": "a"})
-    other = connection.ask("t.named", {"name": "nobody"})
-    put(connection, 2)
-    assert asked.fetchone() == (1,)
-    assert other.fetchone() is None
-    assert connection.ask("t.named", {"name": "nobody"}).fetchone() is None
-    connection.rollback()
-    connection.begin()
-    connection.savepoint("s")
-    undone = connection.ask("t.named", {"name": "a"})
-    connection.undo("s")
-    with pytest.raises(RuntimeError):
-        undone.fetchone()
-    connection.rollback()

@@ -169,3 +169,8 @@ async def planes() -> AsyncIterator[Planes]:
     async with local_message_hub() as hub, anyio.create_task_group() as tasks:
         yield Planes(hub, tasks)
         tasks.cancel_scope.cancel()
+
+
+def worker_id(world: Planes, name: str) -> WorkerId:
+    """Of a worker that was begun."""
+    return next(one for one in world.workers if one == name)

@@ -1,39 +1,19 @@
 """Several control planes: one places tasks on the workers of all, until another one leads."""
 
-from collections.abc import AsyncIterator
-
-import anyio
 import pytest
-from planes_world import Plane, Planes, planes
+from planes_world import Plane, Planes, worker_id
 
 from fakes.engine import CALLER
 from taskyard.core.availability import RuntimeStatus
-from taskyard.core.errors import NotLeading, Unavailable
-from taskyard.core.ids import PlaneId, WorkerId
+from taskyard.core.errors import Unavailable
+from taskyard.core.ids import PlaneId
 from taskyard.core.states import AttemptState, Reason, TaskState
 from taskyard.ports.dispatching import LEASE_S
 from taskyard.ports.scheduler import NO_LEADER
-from taskyard.services.scheduling.fleet_watch import GRACE_S, PROMPT_S, QUIET_S, RECONCILE_S, TICK_S
+from taskyard.services.scheduling.fleet_watch import GRACE_S, PROMPT_S, TICK_S
 from taskyard.services.scheduling.leases import LAPSE_S, SILENCE_S
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[Planes]:
-    """No planes yet."""
-    async with planes() as one:
-        yield one
-
-
-@pytest.fixture
-async def two(world: Planes) -> tuple[Plane, Plane]:
-    """The first leads; each has a worker beside it with room for two."""
-    first, second = world.plane("one"), world.plane("two")
-    await first.worker("w1", 2)
-    await second.worker("w2", 2)
-    await first.lead()
-    return first, second
 
 
 async def test_the_leader_places_on_workers_of_all_planes(
@@ -137,7 +117,7 @@ async def test_a_follower_tells_who_watches_that_workers_came_or_were_drained(
     await second.elsewhere.look()
     await second.elsewhere.look()
     assert told == 1
-    await world.store.dispatch.set_draining(_id(world, "w1"), draining=True)
+    await world.store.dispatch.set_draining(worker_id(world, "w1"), draining=True)
     await world.advance(1)
     await second.elsewhere.look()
     assert told == 2
@@ -157,189 +137,6 @@ async def test_limits_changed_elsewhere_are_read_at_once(
     assert (await second.why.explain(CALLER, held.id)).code == "group_paused"
 
 
-async def test_the_next_leader_goes_on_with_what_runs(
-    world: Planes, two: tuple[Plane, Plane]
-) -> None:
-    """It counts what runs, and gives nobody more than there is room for."""
-    first, second = two
-    for _ in range(6):
-        await first.submit()
-    await world.advance(1)
-    await first.stop_leading()
-    await second.lead()
-    await world.advance(5)
-    assert [len(one.held) for one in world.workers.values()] == [2, 2]
-    for worker in world.workers.values():
-        for attempt_id in list(worker.held):
-            await worker.end(attempt_id)
-    await world.advance(1)
-    given = [one.attempt_id for worker in world.workers.values() for one in worker.assigned]
-    assert len(set(given)) == 6
-
-
-async def test_what_comes_while_a_leader_learns_overtakes_nothing(world: Planes) -> None:
-    """It hears of that before it has read what waited already."""
-    plane = world.plane("one")
-    worker = await plane.worker("w1", 1)
-    first = await plane.submit()
-    dispatch = world.store.dispatch
-    real = dispatch.running
-
-    async def running() -> object:
-        dispatch.running = real
-        await plane.submit()
-        return await real()
-
-    dispatch.running = running
-    await plane.lead()
-    await world.advance(1)
-    assert [one.task_id for one in worker.assigned] == [first.id]
-
-
-async def test_a_former_leader_changes_nothing(world: Planes, two: tuple[Plane, Plane]) -> None:
-    """It was stopped while another took over, and does not know it yet."""
-    first, second = two
-    await second.lead()
-    task = await first.submit()
-    with pytest.raises(NotLeading):
-        await world.store.dispatch.due(world.clock.now(), 10, first.term)
-    await world.advance(1)
-    (attempt,) = await world.store.tasks.attempts(task.workspace, task.id)
-    assert attempt.state is AttemptState.ASSIGNED
-    assert sum(len(one.assigned) for one in world.workers.values()) == 1
-
-
-async def test_what_was_assigned_and_not_sent_is_sent_by_the_next_leader(
-    world: Planes, two: tuple[Plane, Plane]
-) -> None:
-    """The leader died between the commit and the message."""
-    first, second = two
-    for worker in world.workers.values():
-        worker.reachable = False
-    await first.submit()
-    await world.advance(1)
-    assert not any(one.assigned for one in world.workers.values())
-    await first.stop_leading()
-    for worker in world.workers.values():
-        worker.reachable = True
-    await second.lead()
-    await world.advance(1)
-    assert sum(len(one.assigned) for one in world.workers.values()) == 1
-
-
-async def test_an_assignment_that_was_lost_is_sent_again(
-    world: Planes, two: tuple[Plane, Plane]
-) -> None:
-    """By the leader itself, within a second or so."""
-    first, _ = two
-    for worker in world.workers.values():
-        worker.reachable = False
-    task = await first.submit()
-    await world.advance(1)
-    for worker in world.workers.values():
-        worker.reachable = True
-    await world.advance(1)
-    (given,) = [one for worker in world.workers.values() for one in worker.assigned]
-    assert given.task_id == task.id
-
-
-async def test_an_attempt_that_the_leader_never_heard_of_is_sent(
-    world: Planes, two: tuple[Plane, Plane]
-) -> None:
-    """It finds it in the store when it compares, and counts it."""
-    first, _ = two
-    for worker in world.workers.values():
-        worker.reachable = False
-    task = await first.submit()
-    await world.advance(1)
-    (attempt,) = await world.store.tasks.attempts(task.workspace, task.id)
-    assert first.rooms.free(attempt.id) is not None
-    for worker in world.workers.values():
-        worker.reachable = True
-    await world.advance(RECONCILE_S + 2)
-    (given,) = [one for worker in world.workers.values() for one in worker.assigned]
-    assert given.task_id == task.id
-    assert first.rooms.holds(attempt.id)
-
-
-async def test_kills_ordered_by_a_plane_that_died_are_carried_out(
-    world: Planes, two: tuple[Plane, Plane]
-) -> None:
-    """The leader finds in the store what was asked for."""
-    first, second = two
-    task = await second.submit()
-    await world.advance(1)
-    for worker in world.workers.values():
-        worker.reachable = False
-    await second.tasks.cancel(CALLER, [task.id])
-    second.kill._pending.clear()
-    for worker in world.workers.values():
-        worker.reachable = True
-    await world.advance(20)
-    assert (await world.task(task.id)).state is TaskState.CANCELLED
-    del first
-
-
-async def test_a_worker_whose_plane_died_is_lost_when_its_lease_has_ended(
-    world: Planes, two: tuple[Plane, Plane]
-) -> None:
-    """Not before: it may run something until then."""
-    first, _ = two
-    for _ in range(4):
-        await first.submit()
-    await world.advance(1)
-    world.workers[_id(world, "w2")].silent = True
-    await world.advance(LEASE_S - 1)
-    assert len(await world.store.dispatch.running()) == 4
-    world.workers[_id(world, "w1")].silent = False
-    await world.advance(3)
-    lost = [one.state for one in await world.store.dispatch.workers()]
-    assert lost == ["ready", "lost"]
-    assert len(await world.store.dispatch.running()) == 2
-    assert [record.id for record, _ in first.dispatch.workers()] == ["w1"]
-
-
-async def test_the_next_leader_places_nothing_on_a_worker_that_died_with_the_leader_before(
-    world: Planes, two: tuple[Plane, Plane]
-) -> None:
-    """Long before its lease has ended; when it is heard again, it gets its share."""
-    first, second = two
-    gone = world.workers[_id(world, "w1")]
-    gone.silent = True
-    await world.advance(SILENCE_S + QUIET_S)
-    await first.stop_leading()
-    await second.lead()
-    tasks = [await second.submit() for _ in range(4)]
-    await world.advance(1)
-    assert gone.assigned == []
-    waiting = sorted([(await world.task(one.id)).state for one in tasks])
-    assert waiting == [TaskState.QUEUED] * 2 + [TaskState.RUNNING] * 2
-    gone.silent = False
-    await world.advance(2)
-    assert len(gone.assigned) == 2
-
-
-async def test_the_next_leader_places_before_it_goes_through_what_runs(
-    world: Planes, two: tuple[Plane, Plane], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """That takes a question for each attempt, and a store under load may take its time."""
-    first, second = two
-    await first.submit()
-    await world.advance(1)
-    await first.stop_leading()
-    waits = await second.submit()
-    answered = anyio.Event()
-
-    async def resume() -> None:
-        await answered.wait()
-
-    monkeypatch.setattr(second.fleet, "resume", resume)
-    await second.lead()
-    await world.advance(TICK_S)
-    assert (await world.task(waits.id)).state is TaskState.RUNNING
-    answered.set()
-
-
 async def test_nobody_is_judged_soon_after_the_store_was_late(
     world: Planes, two: tuple[Plane, Plane]
 ) -> None:
@@ -353,7 +150,7 @@ async def test_nobody_is_judged_soon_after_the_store_was_late(
         world.clock.advance(PROMPT_S + 0.5)
         return await real()
 
-    gone = world.workers[_id(world, "w2")]
+    gone = world.workers[worker_id(world, "w2")]
     gone.silent = True
     await world.advance(SILENCE_S + 1)
     dispatch.leases = late
@@ -365,23 +162,6 @@ async def test_nobody_is_judged_soon_after_the_store_was_late(
     await world.advance(2)
     assert [one.state for one in await dispatch.workers()] == ["ready", "lost"]
     del first
-
-
-async def test_whoever_leads_again_has_forgotten_what_ended_meanwhile(
-    world: Planes, two: tuple[Plane, Plane]
-) -> None:
-    """All room is there again."""
-    first, _ = two
-    for _ in range(4):
-        await first.submit()
-    await world.advance(1)
-    await first.stop_leading()
-    for worker in world.workers.values():
-        for attempt_id in list(worker.held):
-            await worker.end(attempt_id)
-    await first.lead()
-    assert sorted(free.slots for _, free in first.dispatch.workers()) == [2, 2]
-    assert first.rooms.held_count == 0
 
 
 async def test_a_worker_that_cannot_renew_stops_what_it_runs(
@@ -421,7 +201,7 @@ async def test_what_workers_say_of_their_runtimes_reaches_the_leader(
 ) -> None:
     """Through the store, which is told again where that failed."""
     first, second = two
-    worker = world.workers[_id(world, "w2")]
+    worker = world.workers[worker_id(world, "w2")]
     real = world.store.dispatch.describe
     calls = 0
 
@@ -444,15 +224,15 @@ async def test_what_workers_say_of_their_runtimes_reaches_the_leader(
 async def test_a_drained_worker_gets_nothing_new(world: Planes, two: tuple[Plane, Plane]) -> None:
     """Whichever plane was told to drain it."""
     first, _ = two
-    await world.store.dispatch.set_draining(_id(world, "w1"), draining=True)
+    await world.store.dispatch.set_draining(worker_id(world, "w1"), draining=True)
     await world.advance(1)
     for _ in range(3):
         await first.submit()
     await world.advance(1)
-    assert world.workers[_id(world, "w1")].assigned == []
-    await world.store.dispatch.set_draining(_id(world, "w1"), draining=False)
+    assert world.workers[worker_id(world, "w1")].assigned == []
+    await world.store.dispatch.set_draining(worker_id(world, "w1"), draining=False)
     await world.advance(1)
-    assert len(world.workers[_id(world, "w1")].assigned) == 1
+    assert len(world.workers[worker_id(world, "w1")].assigned) == 1
 
 
 async def test_workers_name_their_plane(world: Planes, two: tuple[Plane, Plane]) -> None:
@@ -460,7 +240,3 @@ async def test_workers_name_their_plane(world: Planes, two: tuple[Plane, Plane])
     del two
     found = {one.id: one.plane_id for one in await world.store.dispatch.workers()}
     assert found == {"w1": PlaneId("one"), "w2": PlaneId("two")}
-
-
-def _id(world: Planes, name: str) -> WorkerId:
-    return next(one for one in world.workers if one == name)
