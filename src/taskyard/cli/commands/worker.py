@@ -12,12 +12,14 @@ from taskyard.cli.frame import Printed, client_command, facts, lines, table
 from taskyard.cli.output import coloured, note, print_json, say
 from taskyard.cli.quantities import format_moment, format_size, seconds, size_bytes
 from taskyard.cli.serving import join_and_work
+from taskyard.cli.worker_manifests import DEFAULTS, Scheduler, Wanted
+from taskyard.cli.worker_manifests import manifest as manifest_for
 from taskyard.sdk import Client
 from taskyard.sdk.models import Worker
 
 app = App(
     name="worker",
-    help="Workers: list, drain; join from another machine, and credentials for that.",
+    help="Workers: list, drain; join from another machine, with credentials and files for that.",
     version_flags=[],
 )
 
@@ -86,6 +88,47 @@ def _join_text(join: str | None, join_file: Path | None) -> str:
             " control plane with: taskyard worker token NAME"
         )
     return found
+
+
+@app.command
+def manifest(
+    *,
+    scheduler: Annotated[Scheduler, Parameter(name="--for")],
+    name: str = DEFAULTS.name,
+    image: str = DEFAULTS.image,
+    program: str = DEFAULTS.program,
+    workers: int = DEFAULTS.workers,
+    cpu: int = DEFAULTS.cpu,
+    memory: str = "4GiB",
+    walltime: str = "1h",
+    drain: str = "5m",
+) -> None:
+    """Print the file with which another scheduler starts workers.
+
+    Join strings are not in it: each worker finds its own in a file, or a secret of the scheduler.
+
+    Args:
+        scheduler: Which scheduler.
+        name: Name of the job; the workers' names begin with it, but for Nomad's.
+        image: Image with the program, for Kubernetes and Nomad.
+        program: Path of the program, for systemd and Slurm.
+        workers: How many, for Slurm and Kubernetes.
+        cpu: Cores of each worker.
+        memory: Memory of each worker, such as 4GiB.
+        walltime: For how long Slurm lets a worker run.
+        drain: How long what runs gets to end once a worker is stopped.
+    """
+    wanted = Wanted(
+        name,
+        image,
+        program,
+        workers,
+        cpu,
+        size_bytes(memory, "--memory"),
+        seconds(walltime, "--walltime"),
+        seconds(drain, "--drain"),
+    )
+    say(manifest_for(scheduler, wanted).rstrip("\n"))
 
 
 @app.command
