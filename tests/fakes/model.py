@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from fakes.model_state import ModelState, deliveries_of
+from fakes.model_state import ModelState
+from fakes.model_values import deliveries_of
 from taskyard.core.attempts import (
     Attempt,
     Ended,

@@ -7,18 +7,16 @@ from uuid import UUID, uuid5
 from msgspec.structs import replace
 
 from fakes.leadership import real_now
+from fakes.model_values import deliveries_of, matches, number_of, stored_demand
 from taskyard.core.access.principals import AuditEntry
-from taskyard.core.access.redaction import redact_text
 from taskyard.core.attempts import Attempt, Ended
 from taskyard.core.changes import Change, Event
 from taskyard.core.cron import firings_due
 from taskyard.core.errors import NotFound
 from taskyard.core.ids import AttemptId, GroupName, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
-from taskyard.core.notifications.webhooks import events_of_kind
 from taskyard.core.outcome import verdict
-from taskyard.core.resources import Resources
-from taskyard.core.scheduling.requirements import ReadyTask, Requirements, requirements_of
+from taskyard.core.scheduling.requirements import ReadyTask, requirements_of
 from taskyard.core.states import (
     ENDED_ATTEMPT,
     TERMINAL,
@@ -28,7 +26,7 @@ from taskyard.core.states import (
     TaskState,
     next_task_state,
 )
-from taskyard.core.tasks import Command, Container, FunctionCall, NewTask, Task, TaskSpec
+from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import Backlog, WorkerRecord
 from taskyard.ports.store import TaskQuery
 from taskyard.ports.workspaces import GroupRecord
@@ -71,11 +69,11 @@ class ModelState:
     def attempts(self, seq: int) -> list[Attempt]:
         """First to last."""
         task_id = self.tasks[seq].id
-        return sorted((a for a in self.held.values() if a.task_id == task_id), key=_number)
+        return sorted((a for a in self.held.values() if a.task_id == task_id), key=number_of)
 
     def matching(self, query: TaskQuery) -> list[Task]:
         """All tasks that a query describes, in its order, whatever its limit."""
-        found = [task for task in self.tasks.values() if _matches(task, query)]
+        found = [task for task in self.tasks.values() if matches(task, query)]
         found.sort(key=lambda task: task.seq, reverse=not query.oldest_first)
         return found
 
@@ -340,67 +338,3 @@ class ModelState:
                 )
             )
         return changes
-
-
-def _number(attempt: Attempt) -> int:
-    return attempt.number
-
-
-def _bare(text: str) -> str:
-    """Without quotes and backslashes, in one line."""
-    for mark in "'\"\\":
-        text = text.replace(mark, "")
-    return text.replace("\n", " ").replace("\t", " ")
-
-
-def _matches(task: Task, query: TaskQuery) -> bool:
-    spec = task.spec
-    command = ""
-    if isinstance(spec.work, Command):
-        command = spec.work.shell or " ".join(spec.work.argv)
-    elif isinstance(spec.work, Container):
-        command = f"[{spec.work.image}] {' '.join(spec.work.args)}"
-    elif isinstance(spec.work, FunctionCall):
-        command = spec.work.function
-    texts = (spec.name or "", spec.group, task.id)
-    wanted = (query.text or "").lower()
-    words = _bare(wanted)
-    behind = query.after_seq is None or (
-        task.seq > query.after_seq if query.oldest_first else task.seq < query.after_seq
-    )
-    return (
-        behind
-        and task.workspace == query.workspace
-        and (not query.states or task.state in query.states)
-        and (query.group is None or spec.group == query.group)
-        and all(spec.labels.get(key) == value for key, value in query.labels.items())
-        and (
-            any(wanted in text.lower() and wanted in redact_text(text).lower() for text in texts)
-            or (
-                words != ""
-                and words in _bare(command).lower()
-                and words in _bare(redact_text(command)).lower()
-            )
-            or not wanted
-        )
-        and (query.created_after is None or task.created_at >= query.created_after)
-        and (query.created_before is None or task.created_at < query.created_before)
-        and (query.schedule_id is None or task.schedule_id == query.schedule_id)
-    )
-
-
-def deliveries_of(task: Task, kind: str) -> int:
-    """Webhook messages that a change gives rise to."""
-    events = events_of_kind(kind)
-    return sum(event in webhook.events for webhook in task.spec.webhooks for event in events)
-
-
-def stored_demand(spec: TaskSpec) -> Requirements:
-    """What the store knows of a demand: all of an unusual one, cores and memory of any other."""
-    requirements = requirements_of(spec)
-    asked = spec.resources
-    return (
-        Requirements(Resources(asked.cpu_millis, asked.memory_bytes))
-        if requirements.is_plain
-        else requirements
-    )
