@@ -19,15 +19,9 @@ from fairness_inputs import (
     WINDOW,
     WORKSPACES,
 )
-from hypothesis import settings
+from hypothesis import settings, stateful
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec.structs import replace
 from naive_scheduler import START, Naive, ready, rooms_of
 
@@ -40,9 +34,7 @@ from taskyard.core.scheduling.candidates import Chosen
 from taskyard.core.scheduling.fairness import ReadyQueues
 from taskyard.core.scheduling.fleet import Fleet
 from taskyard.core.scheduling.placement import Room
-from taskyard.core.scheduling.policies import (
-    Policy,
-)
+from taskyard.core.scheduling.policies import Policy
 from taskyard.core.scheduling.pools import Pool, Pools
 from taskyard.core.scheduling.queues import QueueKey
 from taskyard.core.scheduling.requirements import Requirements
@@ -402,6 +394,6 @@ def test_decisions_equal_those_of_sorting_everything(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(window, "WINDOW", WINDOW)
     monkeypatch.setattr(fairness, "LOOK_PAST", LOOK_PAST)
     monkeypatch.setattr(fleet, "_PATIENCE", 1)
-    run_state_machine_as_test(
+    stateful.run_state_machine_as_test(
         FairnessMachine, settings=settings(max_examples=150, stateful_step_count=40)
     )
