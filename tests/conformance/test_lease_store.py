@@ -106,6 +106,22 @@ async def test_the_plane_of_an_attempt_is_known_while_it_runs(clients: Clients) 
     assert await store.dispatch.plane_of(AttemptId("c")) is None
 
 
+async def test_the_holder_of_an_attempt_is_known_until_it_is_lost(clients: Clients) -> None:
+    """Also when it has ended; what was taken from its worker has none."""
+    store = clients.first
+    await store.dispatch.join(W2)
+    for name in ("a", "b"):
+        new, where = new_task(), {"worker_id": W2.id, "incarnation": W2.incarnation}
+        await store.tasks.submit_placed(new, None, placement(new.id, 0, name, **where))
+    await end(store, name="a")
+    for attempt_id in (AttemptId("a"), AttemptId("b")):
+        assert await clients.second.dispatch.holder_of(attempt_id) == W2.id
+    await store.dispatch.lose(W2.id, W2.incarnation, NOW)
+    assert await clients.second.dispatch.holder_of(AttemptId("a")) == W2.id
+    assert await clients.second.dispatch.holder_of(AttemptId("b")) is None
+    assert await store.dispatch.holder_of(AttemptId("c")) is None
+
+
 async def test_a_worker_renews_its_own_lease_only(clients: Clients) -> None:
     """Also one that names the life of another worker."""
     store = clients.first

@@ -26,7 +26,7 @@ from taskyard.core.ids import (
 )
 from taskyard.core.instants import Instant
 from taskyard.core.scheduling.requirements import ReadyTask, requirements_of
-from taskyard.core.states import ENDED_ATTEMPT, TaskState
+from taskyard.core.states import ENDED_ATTEMPT, AttemptState, TaskState
 from taskyard.core.tasks import NewTask, Task
 from taskyard.ports.dispatching import (
     LEASE_S,
@@ -398,6 +398,14 @@ class MemoryDispatch:
         if attempt.state in ENDED_ATTEMPT and not has_output:
             return None
         return self._model.workers[attempt.worker_id].plane_id
+
+    async def holder_of(self, attempt_id: AttemptId) -> WorkerId | None:
+        """See the port."""
+        await checkpoint()
+        attempt = self._model.held.get(attempt_id)
+        if attempt is None or attempt.state is AttemptState.LOST:
+            return None
+        return attempt.worker_id
 
     async def prune(
         self, now: Instant, older_than: Instant | None, keep_count: int | None, limit: int

@@ -163,6 +163,9 @@ def test_output_sources_and_the_key_go_along(tmp_path: Path) -> None:
         (attempt / ".hidden", b"half"),
         (attempt / "work" / "file", b"of the work"),
         (bundle, b"source"),
+        (tmp_path / "a" / "objects" / "output" / "0190-2" / "=stdout", b"of another machine"),
+        (tmp_path / "a" / "objects" / "results" / "=0190-2", b"answer"),
+        (tmp_path / "a" / "objects" / ".unfinished" / "0190", b"half"),
         (tmp_path / "a" / "secret.key", b"key"),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +173,7 @@ def test_output_sources_and_the_key_go_along(tmp_path: Path) -> None:
     (attempt / "stderr").symlink_to("/etc/passwd")
     os.mkfifo(attempt / "order")
     result = copy_store(located(tmp_path / "a"), located(tmp_path / "b"), unwatched)
-    assert (result.file_count, result.file_bytes) == (3, 3_000_012)
+    assert (result.file_count, result.file_bytes) == (5, 3_000_036)
     assert result.key == str(tmp_path / "b" / "secret.key")
     found = {str(p.relative_to(tmp_path / "b")) for p in (tmp_path / "b").rglob("*") if p.is_file()}
     assert found == {
@@ -179,6 +182,8 @@ def test_output_sources_and_the_key_go_along(tmp_path: Path) -> None:
         "secret.key",
         "attempts/0190-1/stdout",
         "attempts/0190-1/stdout.gz",
+        "attempts/0190-2/stdout",
+        "attempts/0190-2/result",
         f"functions/bundles/ab/{bundle.name}",
     }
     assert (tmp_path / "b" / "attempts" / "0190-1" / "stdout").read_bytes() == b"out" * 1_000_000

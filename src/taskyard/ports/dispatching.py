@@ -251,6 +251,13 @@ class DispatchStore(Protocol):
         """
         ...
 
+    async def holder_of(self, attempt_id: AttemptId) -> WorkerId | None:
+        """The worker that an attempt was given to, also if it has ended.
+
+        None if that worker was given up with it, or the attempt is not known.
+        """
+        ...
+
     async def prune(
         self,
         now: Instant,

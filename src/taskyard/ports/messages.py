@@ -5,7 +5,7 @@ depend on one: the store holds what is true, whoever is woken by a message reads
 somebody looks again after a while anyhow. Handlers have to be idempotent.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
@@ -109,10 +109,16 @@ class WorkerMessages(Protocol):
         """Ask a worker. Raises as :meth:`Messages.request`."""
         ...
 
-    async def serve_workers(self, handler: WorkerHandler) -> None:
-        """Have a handler answer what workers ask; each request reaches one of all planes.
+    async def serve_workers(
+        self, handler: WorkerHandler, words: Sequence[str], own_words: Sequence[str] = ()
+    ) -> None:
+        """Have a handler answer what workers ask for; it is cancelled when they have given up.
 
-        It is cancelled when the worker has given up.
+        Args:
+            handler: answers.
+            words: what for; each of these requests reaches one of all planes.
+            own_words: the same of requests that reach this plane only: they are made as
+                ``WORD-PLANE``, with the plane's id.
         """
         ...
 

@@ -17,10 +17,12 @@ from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from taskyard.core.ids import WorkerId
+from taskyard.objects.joined import serving_objects
+from taskyard.objects.joined.wire import GET, KNOWN, PUT
 from taskyard.ports.clock import Clock
 from taskyard.ports.runtime import Runtime
 from taskyard.runtimes.container.runtime import ContainerRuntime
-from taskyard.server.byte_stores import byte_stores
+from taskyard.server.byte_stores import ByteStores, byte_stores
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.cluster_keys import cluster_keys
 from taskyard.server.cluster_metrics import ClusterMetrics
@@ -64,6 +66,9 @@ from taskyard.worker.worker import Worker
 
 WORKER: Final = WorkerId("local")
 """The worker inside the server; the same in every life, so that it finds its attempts again."""
+
+MARKER_BYTES: Final = 1 << 20
+"""What an object of a worker may have beyond the limits: streams are cut with a marker."""
 
 log = structlog.get_logger(__name__)
 
@@ -131,10 +136,8 @@ async def assemble(
         files = LogFiles(directories.root, recycle=directories.recycle)
         places = WorkerPlaces() if member is None else member.planes
         transport = _transport(member, store, clock, messages, places)
-        stores = byte_stores(
-            settings, files, None if member is None else member.output(files, store.dispatch)
-        )
-        stack.push_async_callback(last, stores.close)
+        stores = _stores(settings, files, member, store, stack)
+        await _serve_objects(settings, stores, store, messages, transport, stack)
         stack.push_async_callback(last, transport.close)
         sender = CountedSender(Outbound(allow_private=settings.webhooks_may_go_private), metrics)
         stack.push_async_callback(last, sender.close)
@@ -266,6 +269,46 @@ async def _messages(
     )
     metrics.watch_messages(cluster.messages)
     return cluster, cluster.messages
+
+
+def _stores(
+    settings: Settings,
+    files: LogFiles,
+    member: Membership | None,
+    store: Repositories,
+    stack: AsyncExitStack,
+) -> ByteStores:
+    """The stores of bytes, closed at the end."""
+    remote = None if member is None else member.output(files, store.dispatch)
+    stores = byte_stores(settings, files, remote)
+    stack.push_async_callback(last, stores.close)
+    return stores
+
+
+async def _serve_objects(
+    settings: Settings,
+    stores: ByteStores,
+    store: Repositories,
+    messages: NatsMessages | None,
+    transport: JoinedTransport,
+    stack: AsyncExitStack,
+) -> None:
+    """Have workers on other machines store output and answers here, and read sources."""
+    if stores.objects is None or messages is None:
+        return
+    most = settings.task_output_bytes
+    served = await stack.enter_async_context(
+        serving_objects(
+            stores.objects,
+            stores.bundles,
+            store.dispatch.holder_of,
+            messages.plane_id,
+            None if most is None else max(most, settings.function_result_bytes) + MARKER_BYTES,
+        )
+    )
+    transport.answer(PUT, served.on_put, may_be_own=True)
+    transport.answer(GET, served.on_get)
+    transport.answer(KNOWN, served.on_known)
 
 
 async def _let_workers_in(

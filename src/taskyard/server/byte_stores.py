@@ -10,7 +10,10 @@ from pathlib import Path
 
 import anyio.lowlevel
 
+from taskyard.core.errors import NotFound
+from taskyard.core.ids import AttemptId
 from taskyard.objects.bundles import ObjectBundles
+from taskyard.objects.files.store import FileObjectStore
 from taskyard.objects.output import ObjectOutput, ObjectResults
 from taskyard.ports.functions import BundleStore, ResultFiles
 from taskyard.ports.logs import LocalLogStore, LogStore, OutputSource
@@ -18,6 +21,7 @@ from taskyard.ports.objects import ObjectStore
 from taskyard.runtimes.function.bundles import BundleFiles
 from taskyard.server.settings import Settings
 from taskyard.services.tasks.output_sources import LayeredOutput
+from taskyard.store.transfer.files import OBJECTS
 from taskyard.worker.output import result_files
 from taskyard.worker.output.shipping import OutputShipper
 
@@ -33,7 +37,8 @@ class ByteStores:
     shipper: OutputShipper | None = None
     """Stores output where other control planes find it; None if there are none."""
     objects: ObjectStore | None = None
-    """What control planes share; None if there are none."""
+    """What control planes share, or workers on other machines have stored; None if there are
+    none."""
     close: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint
     """Let go of what is open."""
 
@@ -41,7 +46,7 @@ class ByteStores:
 def byte_stores(
     settings: Settings, files: LocalLogStore, remote: OutputSource | None = None
 ) -> ByteStores:
-    """Those that go with the store of the settings.
+    """Those that go with the store of the settings; objects are there for workers that join, too.
 
     Args:
         settings: where the store is.
@@ -49,7 +54,11 @@ def byte_stores(
         remote: reads output of what runs beside other control planes; None if there are none.
     """
     if settings.database is None:
-        return own_files(settings.data.absolute(), files)
+        data = settings.data.absolute()
+        may_be_joined = settings.nats.serve or settings.nats.url is not None
+        if may_be_joined or (data / OBJECTS).exists():
+            return files_and_objects(data, files)
+        return own_files(data, files)
     # With the store, which was opened before, its driver is there.
     from taskyard.objects.postgres.store import PostgresObjectStore  # noqa: PLC0415 - an extra
     from taskyard.store.postgres.address import database_address  # noqa: PLC0415 - an extra
@@ -71,6 +80,41 @@ def own_files(data: Path, files: LogStore) -> ByteStores:
         results=result_files.ResultFiles(data / "attempts"),
         bundles=BundleFiles(data / "functions" / "bundles"),
     )
+
+
+def files_and_objects(data: Path, files: LocalLogStore) -> ByteStores:
+    """The same, and objects below it: what workers on other machines have stored.
+
+    Args:
+        data: the data directory.
+        files: output of the worker here, which stays where it is.
+    """
+    own, objects = own_files(data, files), FileObjectStore(data / OBJECTS)
+    return replace(
+        own,
+        output=LayeredOutput(files, ObjectOutput(objects)),
+        results=_Results(own.results, ObjectResults(objects)),
+        objects=objects,
+    )
+
+
+class _Results:
+    """Implements ``ports.functions.ResultFiles``: those of the worker here, and of others."""
+
+    def __init__(self, own: ResultFiles, others: ResultFiles) -> None:
+        self._own = own
+        self._others = others
+
+    async def write(self, attempt_id: AttemptId, body: bytes) -> None:
+        """See the port."""
+        await self._own.write(attempt_id, body)
+
+    async def read(self, attempt_id: AttemptId) -> bytes:
+        """See the port."""
+        try:
+            return await self._own.read(attempt_id)
+        except NotFound:
+            return await self._others.read(attempt_id)
 
 
 def shared_objects(

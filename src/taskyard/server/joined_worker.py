@@ -24,7 +24,8 @@ from msgspec import Struct
 from taskyard import __version__
 from taskyard.core.access.join_string import JoinString
 from taskyard.core.errors import Conflict, InvalidInput, TaskyardError
-from taskyard.core.ids import WorkerId
+from taskyard.core.ids import AttemptId, WorkerId
+from taskyard.objects.joined import JoinedObjects
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.datadir import UMASK, protect_data
 from taskyard.server.logging import configure_logging
@@ -48,11 +49,13 @@ from taskyard.transport.workers import WorkerClient
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.output.log_files import LogFiles
 from taskyard.worker.output.log_keeper import LogKeeper
+from taskyard.worker.output.shipping import OutputShipper
 from taskyard.worker.spool import Spool, SpooledTransport
 from taskyard.worker.worker import Worker
 
 WORKER_FILE: Final = "worker.json"
 SPOOL_FILE: Final = "reports.spool"
+SWEEP_AGAIN_S: Final = 30.0
 STOPPING: Final = "its worker is being stopped"
 
 log = structlog.get_logger(__name__)
@@ -120,7 +123,9 @@ async def joined_worker(settings: Settings, join: JoinString) -> AsyncIterator[J
         transport = SpooledTransport(client, Spool(data / SPOOL_FILE))
         stack.push_async_callback(last, transport.close)
         directories = AttemptDirectories(data / "attempts")
-        keeper = LogKeeper(LogFiles(directories.root, recycle=directories.recycle))
+        objects = JoinedObjects(messages)
+        files = LogFiles(directories.root, recycle=directories.recycle)
+        keeper = LogKeeper(files, shipper=OutputShipper(objects))
         rules = await anyio.to_thread.run_sync(work_rules, settings)
         tell(rules)
         users = MachineUsers(data / USERS_FILE, *settings.user_ids(), rules)
@@ -146,7 +151,7 @@ async def joined_worker(settings: Settings, join: JoinString) -> AsyncIterator[J
         stack.push_async_callback(last, keeper.stop)
         stack.push_async_callback(last, worker.stop)
         await worker.start()
-        tasks.start_soon(partial(keeper.sweep, worker.holds))
+        tasks.start_soon(_keep_swept, keeper, worker, objects)
         yield JoinedNode(worker, client, refusal)
 
 
@@ -256,6 +261,23 @@ def _take(lock: DirectoryLock, data: Path, join: JoinString) -> None:
             f"{data} belongs to worker {found.worker} of installation {found.installation}; name"
             " another --data directory, one for each worker"
         )
+
+
+async def _keep_swept(keeper: LogKeeper, worker: Worker, objects: JoinedObjects) -> None:
+    """Store output that could not be when its attempt ended, again and again until cancelled.
+
+    Output of attempts that were taken from this worker meanwhile is removed.
+    """
+
+    async def kept_in_the_store(_attempt_id: AttemptId, _stream: str) -> None:
+        """Nobody knows that here; it is stored once more then, and goes with its task."""
+
+    while True:
+        try:
+            await keeper.keep_swept(worker.holds, kept_in_the_store, objects.known)
+        except TaskyardError as error:
+            log.warning("output_not_swept", reason=str(error))
+        await anyio.sleep(SWEEP_AGAIN_S)
 
 
 @asynccontextmanager

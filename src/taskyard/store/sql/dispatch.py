@@ -354,6 +354,12 @@ class SqlDispatch(Repository):
         row = await self._session.read(lambda c: c.execute(name, values).fetchone())
         return None if row is None else PlaneId(row[0])
 
+    async def holder_of(self, attempt_id: AttemptId) -> WorkerId | None:
+        """See the port."""
+        name, values = "dispatch.holder_of_attempt", {"attempt_id": attempt_id}
+        row = await self._session.read(lambda c: c.execute(name, values).fetchone())
+        return None if row is None else WorkerId(row[0])
+
     @writes
     async def prune(
         self,

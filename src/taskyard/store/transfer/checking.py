@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from taskyard.core.ids import AttemptId
+from taskyard.ports.objects import RESULTS, output_key
 from taskyard.store.sql.check import Finding, Snapshot, check_bytes, check_rows
 from taskyard.store.sqlite.database import SqliteConnection, SqliteDatabase
 from taskyard.store.transfer import sqlite, sqlite_database
@@ -20,11 +22,13 @@ class DirectoryBytes:
     def has_stream(self, attempt_id: str, stream: str) -> bool:
         """See the protocol."""
         name = f"attempts/{attempt_id}/{stream}"
-        return any(self._files.size(each) is not None for each in (name, f"{name}.gz"))
+        stored = output_key(AttemptId(attempt_id), stream)
+        return any(self._files.size(each) is not None for each in (name, f"{name}.gz", stored))
 
     def has_result(self, attempt_id: str) -> bool:
         """See the protocol."""
-        return self._files.size(f"attempts/{attempt_id}/result") is not None
+        names = f"attempts/{attempt_id}/result", RESULTS + attempt_id
+        return any(self._files.size(each) is not None for each in names)
 
     def has_bundle(self, bundle: str) -> bool:
         """See the protocol."""

@@ -41,6 +41,11 @@ def is_file_name(name: str) -> bool:
     return bool(_ATTEMPT.match(name) or _BUNDLE.match(name))
 
 
+def is_object_name(name: str) -> bool:
+    """Whether this is the key of an object that goes along."""
+    return bool(_OBJECT.match(name))
+
+
 def check_name(name: str) -> None:
     """Raise :class:`NotAStore` for a name that is none of ours: it may lead anywhere."""
     if name != KEY and not is_file_name(name) and not _OBJECT.match(name):

@@ -15,10 +15,15 @@ from pathlib import Path
 from typing import IO, Final
 
 from taskyard.core.errors import StorageFull, Unavailable
+from taskyard.ports.objects import OUTPUT, RESULTS
 from taskyard.store.transfer.errors import NotEmpty, WrongAddress
-from taskyard.store.transfer.file_names import KEY, check_name, is_file_name
+from taskyard.store.transfer.file_names import KEY, check_name, is_file_name, is_object_name
 
 BLOCK: Final = 1 << 20
+OBJECTS: Final = "objects"
+"""Where a data directory has objects."""
+MARK: Final = "="
+"""What the names of their files begin with."""
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -42,11 +47,32 @@ class DataFiles:
                 name = f"functions/bundles/{begin}/{bundle}"
                 if is_file_name(name):
                     yield name
+        yield from self._objects()
+
+    def _objects(self) -> Iterator[str]:
+        """Keys of objects: what workers on other machines have stored."""
+        root = self.directory / OBJECTS
+        for attempt in _listed(root / OUTPUT):
+            for file in _listed(root / OUTPUT / attempt):
+                name = f"{OUTPUT}{attempt}/{file.removeprefix(MARK)}"
+                if is_object_name(name) and self.size(name) is not None:
+                    yield name
+        for file in _listed(root / RESULTS):
+            name = f"{RESULTS}{file.removeprefix(MARK)}"
+            if is_object_name(name) and self.size(name) is not None:
+                yield name
+
+    def _path(self, name: str) -> Path:
+        """The file of this name; objects are where ``objects.files`` keeps them."""
+        if not is_object_name(name):
+            return self.directory / name
+        above, _, last = name.rpartition("/")
+        return self.directory / OBJECTS / above / f"{MARK}{last}"
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None if there is none."""
         try:
-            facts = (self.directory / name).lstat()
+            facts = self._path(name).lstat()
         except OSError:
             return None
         return facts.st_size if stat.S_ISREG(facts.st_mode) else None
@@ -63,7 +89,7 @@ class DataFiles:
         Raises ``FileNotFoundError``, also for what is not a regular file.
         """
         try:
-            descriptor = os.open(self.directory / name, _OPEN)
+            descriptor = os.open(self._path(name), _OPEN)
         except OSError as error:
             if error.errno in {errno.ELOOP, errno.ENXIO, errno.ENOTDIR}:
                 raise FileNotFoundError(errno.ENOENT, "not a regular file", name) from error
@@ -84,7 +110,7 @@ class DataFiles:
 
     def _write(self, name: str, blocks: Iterable[bytes], *, durable: bool) -> None:
         check_name(name)
-        path = self.directory / name
+        path = self._path(name)
         beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
             self._make(path.parent)

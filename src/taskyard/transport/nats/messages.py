@@ -1,7 +1,7 @@
 """The message port over core NATS: what control planes say to one another, and to workers."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -68,6 +68,8 @@ class NatsMessages:
         self._published = Handlers()
         self._leading = 0
         self._of_workers: WorkerHandler | None = None
+        self._words_of_workers: list[str] = []
+        """Subjects of what they are answered."""
         self._under_way: Counter[WorkerId] = Counter()
         self._fetching = anyio.Semaphore(FETCHED_AT_ONCE)
 
@@ -154,14 +156,26 @@ class NatsMessages:
         """Ask a worker. Raises as the port says."""
         return await self._asking.ask(worker_address(worker_id), what, payload, timeout_s)
 
-    async def serve_workers(self, handler: WorkerHandler) -> None:
+    async def serve_workers(
+        self, handler: WorkerHandler, words: Sequence[str], own_words: Sequence[str] = ()
+    ) -> None:
         """Have a handler answer the requests of workers that reach this plane."""
         self._of_workers = handler
-        await self.connection.subscribe(f"{self._root}.engine.*.*", self._on_worker, PLANES)
+        for word in words:
+            await self._take_of_workers(word, PLANES)
+        for word in own_words:
+            await self._take_of_workers(f"{word}-{self._plane_id}", "")
+
+    async def _take_of_workers(self, word: str, queue: str) -> None:
+        subject = f"{self._root}.engine.*.{check_token('what', word)}"
+        self._words_of_workers.append(subject)
+        await self.connection.subscribe(subject, self._on_worker, queue)
 
     async def leave_workers(self) -> None:
         """Answer no more requests of workers: other planes do."""
-        await self._unsubscribe(f"{self._root}.engine.*.*")
+        subjects, self._words_of_workers = self._words_of_workers, []
+        for subject in subjects:
+            await self._unsubscribe(subject)
 
     async def _unsubscribe(self, subject: str) -> None:
         try:
@@ -176,7 +190,8 @@ class NatsMessages:
         self, subject: str, payload: bytes | Bytes, timeout_s: float
     ) -> Answer | None:
         """The worker is who the subject says, which NATS sees to; payloads may say anything."""
-        worker_id, what = WorkerId(subject.split(".")[-2]), subject.rpartition(".")[2]
+        worker_id = WorkerId(subject.split(".")[-2])
+        what = subject.rpartition(".")[2].removesuffix(f"-{self._plane_id}")
         if self._under_way[worker_id] >= OF_WORKER_AT_ONCE:
             text = f"too many requests of worker {worker_id} are handled already"
             return Answer(None, failure_of(Overloaded(text, RETRY_AFTER_S)))

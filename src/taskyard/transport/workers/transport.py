@@ -14,7 +14,7 @@ from taskyard.ports.errors import (
     Unreachable,
     WorkerUnreachable,
 )
-from taskyard.ports.messages import WorkerMessages
+from taskyard.ports.messages import WorkerHandler, WorkerMessages
 from taskyard.ports.runtime import Assignment, KillOrder
 from taskyard.ports.transport import (
     EngineEnd,
@@ -80,6 +80,8 @@ class JoinedTransport:
         self._silent_until: dict[WorkerId, float] = {}
         self._engine: JoinedEngine | None = None
         self._closed = False
+        self._more: dict[str, WorkerHandler] = {}
+        self._own_words: list[str] = []
         self._answers = {
             JOINED: self._on_joined,
             BEAT: self._on_beat,
@@ -92,12 +94,23 @@ class JoinedTransport:
         """Begin to take calls of the workers beside control planes."""
         await self._beside.serve(engine)
 
+    def answer(self, what: str, handler: WorkerHandler, *, may_be_own: bool = False) -> None:
+        """Have a handler answer what else workers ask for; before :meth:`serve_joined`.
+
+        With ``may_be_own`` also if it is this plane that they ask.
+        """
+        self._more[what] = handler
+        if may_be_own:
+            self._own_words.append(what)
+
     async def serve_joined(self, engine: JoinedEngine) -> None:
         """Begin to take calls of the workers on other machines."""
         if self._closed or self._messages is None:
             raise TransportClosed
         self._engine = engine
-        await self._messages.serve_workers(self._on_request)
+        await self._messages.serve_workers(
+            self._on_request, (*self._answers, *self._more), self._own_words
+        )
 
     async def connect(self, worker_id: WorkerId, worker: WorkerEnd) -> EngineEnd:
         """Attach a worker beside this plane."""
@@ -155,7 +168,9 @@ class JoinedTransport:
         self._silent_until.pop(worker_id, None)
 
     async def _on_request(self, worker_id: WorkerId, what: str, payload: bytes) -> bytes:
-        answer = self._answers.get(what)
+        answer, more = self._answers.get(what), self._more.get(what)
+        if more is not None and self._engine is not None and not self._closed:
+            return await more(worker_id, what, payload)
         if answer is None or self._engine is None or self._closed:
             raise Unreachable(f"{what!r} is not served by this control plane; is it older?")
         return encode(await answer(self._engine, worker_id, payload))

@@ -15,7 +15,7 @@ import structlog
 from taskyard.core import output_index
 from taskyard.core.attempts import StreamSize
 from taskyard.core.backoff import Backoff
-from taskyard.core.errors import StoreDamaged, TaskyardError
+from taskyard.core.errors import NotAllowed, StoreDamaged, TaskyardError
 from taskyard.core.ids import AttemptId
 from taskyard.ports.logs import Stream
 from taskyard.ports.objects import RESULTS, ObjectStore, output_key
@@ -75,6 +75,10 @@ class OutputShipper:
             except (StoreDamaged, OSError) as error:
                 # Of this machine: it would not be better the next time.
                 log.exception("output_not_readable", attempt_id=attempt_id, reason=str(error))
+                return False
+            except NotAllowed as error:
+                # The attempt was taken from this worker, and nobody looks for its output.
+                log.warning("output_refused", attempt_id=attempt_id, reason=str(error))
                 return False
             except TaskyardError as error:
                 is_over = anyio.current_time() >= give_up_at

@@ -118,6 +118,10 @@ ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, hostname = ex
 SELECT workers.plane_id FROM attempts JOIN workers ON workers.id = attempts.worker_id
 WHERE attempts.id = :attempt_id AND (attempts.finished_at IS NULL OR attempts.output_bytes > 0);
 
+-- name: holder_of_attempt
+-- Also of one that has ended; not of one that was taken from its worker.
+SELECT worker_id FROM attempts WHERE id = :attempt_id AND state <> 'lost';
+
 -- name: set_draining
 -- A worker that is lost stays lost, but is drained as soon as it joins again.
 UPDATE workers
