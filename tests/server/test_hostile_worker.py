@@ -128,6 +128,10 @@ async def test_it_is_who_nats_says_it_is(node: Node) -> None:
         wire.encode(wire.Joining(replace(HELLO, tags=("x" * 10_000,)))),
         wire.encode(wire.Joining(HELLO, protocol=99)),
     ],
+    ids=[
+        *("empty", "no type", "cut off", "many members", "nested", "less than none", "long"),
+        "another protocol",
+    ],
 )
 async def test_damaged_messages_are_refused(node: Node, payload: bytes) -> None:
     """With an answer, where they can be read so far; the control plane goes on."""

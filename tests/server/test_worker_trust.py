@@ -2,7 +2,6 @@
 
 import json
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,8 +20,12 @@ from taskyard.core.access.join_string import JoinString
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.errors import Conflict
 from taskyard.server.assemble import Node, assemble
+from taskyard.server.cluster_keys import keys_of
 from taskyard.server.settings import Settings
 from taskyard.services.access.accounts import LOCAL
+from taskyard.transport.nats.connection import NatsUnavailable
+from taskyard.transport.nats.joining import options_to_join
+from taskyard.transport.nats.worker_messages import nats_worker_messages
 
 pytestmark = [
     pytest.mark.anyio,
@@ -231,12 +234,14 @@ async def test_beyond_loopback_there_is_tls_with_a_pinned_authority(tmp_path: Pa
         here = replace(join, urls=(f"tls://127.0.0.1:{port}",))
         async with raw_worker(here) as worker:
             await worker.listen(f"{worker.root}.worker.big-7.>")
-        with pytest.raises((NatsError, OSError)):
-            async with raw_worker(here, tls=ssl.create_default_context()):
-                pass
-        with pytest.raises((NatsError, OSError)):
-            async with raw_worker(replace(here, urls=(f"nats://127.0.0.1:{port}",), ca_pem=None)):
-                pass
+        plain = replace(here, urls=(f"nats://127.0.0.1:{port}",))
+        another = replace(here, ca_pem=keys_of([bytes([7]) * 32] * 4).authority.pem)
+        for wrong in (another, replace(here, ca_pem=None), plain):
+            with pytest.raises(NatsUnavailable, match="TLS failed"):
+                async with nats_worker_messages(
+                    options_to_join(wrong), wrong.installation, wrong.worker_id, within_s=10
+                ):
+                    pass
 
 
 async def test_an_operators_server_is_configured_by_what_we_print(tmp_path: Path) -> None:
