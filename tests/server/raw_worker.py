@@ -49,7 +49,10 @@ class RawWorker:
         await eventually_async(lambda: any(wanted in one for one in self.errors))
 
     async def ask(self, what: str, payload: bytes) -> bytes:
-        """Ask the control planes as a worker does; the answer as it came."""
+        """Ask the control planes as a worker does; the answer as it came.
+
+        Nothing if nobody takes such requests.
+        """
         inbox = f"{self.root}.worker.{self.name}.answers.{len(self.heard)}x{id(payload)}"
         found: list[Msg] = []
 

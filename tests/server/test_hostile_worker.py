@@ -24,7 +24,7 @@ from taskyard.core.tasks import Command
 from taskyard.ports.dispatching import JOINED
 from taskyard.ports.transport import Heartbeat, Hello
 from taskyard.server.assemble import Node
-from taskyard.transport.envelopes import ANSWERS, Answer, Bytes, Request, encode
+from taskyard.transport.envelopes import ANSWERS, Answer, Bytes, Failure, Request, encode
 from taskyard.transport.workers import wire
 
 pytestmark = [
@@ -36,6 +36,7 @@ NAME = WorkerId("big-7")
 LIFE, NEXT = IncarnationId("life-1"), IncarnationId("life-2")
 HELLO = Hello(NAME, LIFE, "host", "0", Capacity(8, 8000, 8 << 30), ("command",))
 WAIT_S = 10.0
+NOBODY = Answer(None, Failure("Unreachable", "nobody takes such requests", {}))
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 async def say(worker: RawWorker, what: str, record: msgspec.Struct | bytes) -> Answer:
     """Ask the control plane; its answer."""
     payload = record if isinstance(record, bytes) else wire.encode(record)
-    return ANSWERS.decode(await worker.ask(what, encode(Request(WAIT_S, payload))))
+    answer = await worker.ask(what, encode(Request(WAIT_S, payload)))
+    return ANSWERS.decode(answer) if answer else NOBODY
 
 
 async def join(worker: RawWorker, hello: Hello = HELLO) -> Answer:

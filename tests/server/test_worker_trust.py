@@ -23,7 +23,7 @@ from taskyard.server.assemble import Node, assemble
 from taskyard.server.cluster_keys import keys_of
 from taskyard.server.settings import Settings
 from taskyard.services.access.accounts import LOCAL
-from taskyard.transport.nats.connection import NatsUnavailable
+from taskyard.transport.nats.errors import NatsUnavailable
 from taskyard.transport.nats.joining import options_to_join
 from taskyard.transport.nats.worker_messages import nats_worker_messages
 
