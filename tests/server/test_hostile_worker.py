@@ -21,6 +21,7 @@ from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, TaskState
 from taskyard.core.tasks import Command
+from taskyard.objects.joined import wire as objects
 from taskyard.ports.dispatching import JOINED
 from taskyard.ports.transport import Heartbeat, Hello
 from taskyard.server.assemble import Node
@@ -99,6 +100,11 @@ async def test_what_it_says_of_attempts_of_others_does_not_count(node: Node) -> 
             assert isinstance(answer.payload, bytes)
             found = msgspec.msgpack.decode(answer.payload, type=wire.Resolved)
             assert found.assignment is None
+        for key in (f"output/{attempt.id}/stdout", f"results/{attempt.id}", "bundles/x", "../x"):
+            piece = objects.Put("0" * 32, key, 0, b"forged", is_last=True)
+            answer = await say(worker, objects.PUT, piece)
+            assert answer.failure is not None
+            assert answer.failure.kind in {"NotAllowed", "InvalidInput"}, answer.failure
     task = await node.engine.tasks.get(ME, task.id)
     assert task.state is TaskState.RUNNING
     assert task.current_attempt == attempt.id
