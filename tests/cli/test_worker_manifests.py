@@ -67,6 +67,7 @@ def test_slurm_stops_a_worker_in_time_for_its_drain() -> None:
     assert {"#SBATCH --array=0-6", "#SBATCH --time=90", "#SBATCH --signal=B:TERM@90"} <= set(
         text.splitlines()
     )
+    assert "--lifetime 5310s --drain 60s" in text
     subprocess.run(["bash", "-n"], input=text.encode(), check=True, timeout=60)
 
 

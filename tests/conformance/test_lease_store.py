@@ -90,6 +90,13 @@ async def test_what_a_worker_says_of_its_runtimes_is_known(clients: Clients) -> 
     assert not await store.dispatch.describe(replace(told, incarnation=IncarnationId("over")))
 
 
+async def test_when_a_worker_leaves_is_known(clients: Clients) -> None:
+    """To all who ask; of most that is not known."""
+    await clients.first.dispatch.join(replace(W2, leaves_at=NOW + 55))
+    found = {one.id: one.leaves_at for one in await clients.second.dispatch.workers()}
+    assert found == {W1.id: None, W2.id: NOW + 55}
+
+
 async def test_the_plane_of_an_attempt_is_known_while_it_runs(clients: Clients) -> None:
     """Where its output is, and is left if it has any. Of attempts that never were, nobody knows."""
     store = clients.first

@@ -28,6 +28,7 @@ from taskyard.ports.runtime import Assignment, KillOrder, Listener
 from taskyard.ports.transport import Heartbeat, Hello
 from taskyard.transport.local import LocalTransport
 from taskyard.worker.output.directories import AttemptDirectories
+from taskyard.worker.staying import Staying
 from taskyard.worker.worker import Worker
 
 DEADLINE_S = 10.0
@@ -250,6 +251,7 @@ class World:
         self,
         runtimes: Mapping[str, FakeRuntime],
         measure: Callable[[], Awaitable[Capacity | None]] | None = None,
+        staying: Staying | None = None,
     ) -> Worker:
         """A worker."""
         return Worker(
@@ -265,6 +267,7 @@ class World:
             keeper=self.keeper,
             circuit=CircuitRule(1_000_000),
             measure=measure,
+            staying=staying,
         )
 
 

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskyard.cli import exit_status
 from taskyard.cli.errors import CommandError
 from taskyard.cli.target import control_socket, read_server_file
+
+if TYPE_CHECKING:
+    from taskyard.core.stay import Stay
 
 
 def serve_until_stopped(config: Path | None, overrides: dict[str, Any]) -> int:
@@ -27,7 +30,7 @@ def serve_until_stopped(config: Path | None, overrides: dict[str, Any]) -> int:
 
 
 def join_and_work(
-    text: str, config: Path | None, overrides: dict[str, Any], *, as_json: bool
+    text: str, config: Path | None, overrides: dict[str, Any], stay: "Stay", *, as_json: bool
 ) -> int:
     """Work for whom a join string names, with these settings."""
     from taskyard.core.access.join_string import join_string  # noqa: PLC0415 - as above
@@ -36,7 +39,7 @@ def join_and_work(
 
     with _told():
         try:
-            work(Settings.load(config, overrides), join_string(text), as_json=as_json)
+            work(Settings.load(config, overrides), join_string(text), stay, as_json=as_json)
         except OSError as error:
             raise CommandError(
                 f"the worker cannot start: {error}",

@@ -67,6 +67,7 @@ def manifest(scheduler: Scheduler, wanted: Wanted) -> str:
         cpu=wanted.cpu,
         mib=max(1, wanted.memory_bytes // _MIB),
         minutes=minutes,
+        lifetime_s=max(1, minutes * 60 - stop_s),
         drain_s=math.ceil(wanted.drain_s),
         stop_s=stop_s,
     )
@@ -135,14 +136,15 @@ _SLURM: Final = """\
 
 # One join string for each worker of the array, of 'taskyard worker token ~{name}-N', in the file
 # ~{name}-N of this directory, mode 0600. Slurm sends SIGTERM ~{stop_s} s before the end of the
-# walltime: from then on the worker takes nothing new, and finishes what it runs.
+# walltime: from then on the worker takes nothing new, and finishes what it runs. It gets no task
+# whose timeout is longer than what is left until then.
 set -eu
 joins="${TASKYARD_JOINS:-$HOME/.taskyard/joins}"
 name="~{name}-$SLURM_ARRAY_TASK_ID"
 data="${TMPDIR:-/var/tmp}/taskyard-$(id -un)/$name"
 mkdir -p -m 0700 "$data"
 exec ~{program} worker --join-file "$joins/$name" --data "$data" \\
-    --cpu ~{cpu} --memory ~{mib}MiB --drain ~{drain_s}s
+    --cpu ~{cpu} --memory ~{mib}MiB --lifetime ~{lifetime_s}s --drain ~{drain_s}s
 """
 
 _KUBERNETES: Final = """\

@@ -104,6 +104,8 @@ class WorkerRecord(Struct, frozen=True):
     """Given by its operator."""
     plane_id: PlaneId = ONLY_PLANE
     """The control plane beside which it lives."""
+    leaves_at: Instant | None = None
+    """When it takes nothing any more, by the control plane's clock; None if that is not known."""
 
 
 class WorkerLease(Struct, frozen=True):

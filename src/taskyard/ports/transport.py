@@ -33,6 +33,8 @@ class Hello(Struct, frozen=True):
     """What placement policies can ask for."""
     metadata: dict[str, str] = {}
     """What rules of placement can look at."""
+    stays_s: float | None = None
+    """Seconds until it takes nothing any more; None if that is not known."""
 
 
 class Heartbeat(Struct, frozen=True):

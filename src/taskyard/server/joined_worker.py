@@ -25,6 +25,7 @@ from taskyard import __version__
 from taskyard.core.access.join_string import JoinString
 from taskyard.core.errors import Conflict, InvalidInput, TaskyardError
 from taskyard.core.ids import AttemptId, WorkerId
+from taskyard.core.stay import Stay
 from taskyard.objects.joined import JoinedObjects
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.datadir import UMASK, protect_data
@@ -51,6 +52,7 @@ from taskyard.worker.output.log_files import LogFiles
 from taskyard.worker.output.log_keeper import LogKeeper
 from taskyard.worker.output.shipping import OutputShipper
 from taskyard.worker.spool import Spool, SpooledTransport
+from taskyard.worker.staying import Staying
 from taskyard.worker.worker import Worker
 
 WORKER_FILE: Final = "worker.json"
@@ -92,12 +94,17 @@ class Refusal:
 
 
 @asynccontextmanager
-async def joined_worker(settings: Settings, join: JoinString) -> AsyncIterator[JoinedNode]:
+async def joined_worker(
+    settings: Settings,
+    join: JoinString,
+    stay: Stay = Stay(),  # noqa: B008 - frozen
+) -> AsyncIterator[JoinedNode]:
     """A worker that has joined; waits until a control plane has taken it.
 
     Args:
         settings: what the machine offers, and how work runs on it.
         join: where to connect to, and as whom.
+        stay: how long it stays, counted from now.
 
     Raises:
         StoreInUse: another process has the data directory.
@@ -107,6 +114,7 @@ async def joined_worker(settings: Settings, join: JoinString) -> AsyncIterator[J
         NotAuthenticated: the credential is not valid any more.
         RuntimeUnavailable: nothing can be run here.
     """
+    staying = Staying(stay)
     data, worker_id = settings.data.absolute(), join.worker_id
     await anyio.to_thread.run_sync(protect_data, data)
     async with AsyncExitStack() as stack:
@@ -146,6 +154,7 @@ async def joined_worker(settings: Settings, join: JoinString) -> AsyncIterator[J
             # Versions of functions are not fetched over the wire yet.
             None,
             OtherUsers(rules.changes_user, root),
+            staying,
         )
         await keeper.start()
         stack.push_async_callback(last, keeper.stop)
@@ -155,8 +164,9 @@ async def joined_worker(settings: Settings, join: JoinString) -> AsyncIterator[J
         yield JoinedNode(worker, client, refusal)
 
 
-def work(settings: Settings, join: JoinString, *, as_json: bool = False) -> None:
-    """Work until SIGTERM or SIGINT, then drain; a second one ends the process at once. Blocks.
+def work(settings: Settings, join: JoinString, stay: Stay, *, as_json: bool = False) -> None:
+    """Work until SIGTERM or SIGINT, or until its stay is over, then drain; a second signal ends the
+    process at once. Blocks.
 
     Raises:
         NotAllowed: another process has joined with the same join string.
@@ -166,23 +176,23 @@ def work(settings: Settings, join: JoinString, *, as_json: bool = False) -> None
     os.umask(UMASK)
     configure_logging(settings.log_format, settings.log_level)
     try:
-        anyio.run(_work, settings, join, as_json, backend_options={"use_uvloop": True})
+        anyio.run(_work, settings, join, stay, as_json, backend_options={"use_uvloop": True})
     except BaseExceptionGroup as group:
         raise only(group) from group
 
 
-async def _work(settings: Settings, join: JoinString, as_json: bool) -> None:
+async def _work(settings: Settings, join: JoinString, stay: Stay, as_json: bool) -> None:
     joined, stopping = anyio.Event(), anyio.Event()
 
     async def serve(tasks: TaskGroup) -> None:
-        async with joined_worker(settings, join) as node:
+        async with joined_worker(settings, join, stay) as node:
             _greet(settings, join, as_json=as_json)
             joined.set()
-            await _until(stopping, node.refusal.came)
+            reason = await _until_it_ends(node, stopping)
             if node.refusal.error is not None:
                 await node.worker.give_up()
                 raise node.refusal.error
-            await _drain(node, settings.worker_drain_s)
+            await _drain(node, reason, settings.worker_drain_s)
         tasks.cancel_scope.cancel()
 
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -196,21 +206,30 @@ async def _work(settings: Settings, join: JoinString, as_json: bool) -> None:
                 tasks.cancel_scope.cancel()
 
 
-async def _until(*events: anyio.Event) -> None:
-    """Wait for the first of them."""
+async def _until_it_ends(node: JoinedNode, stopping: anyio.Event) -> str:
+    """Wait until it is stopped or refused, or is to leave; answers why it gets nothing new."""
+    reason = STOPPING
     async with anyio.create_task_group() as tasks:
+
+        async def leave() -> None:
+            nonlocal reason
+            reason = await node.worker.until_leaving()
+            log.info("leaving", reason=reason)
+            tasks.cancel_scope.cancel()
 
         async def wait(event: anyio.Event) -> None:
             await event.wait()
             tasks.cancel_scope.cancel()
 
-        for one in events:
+        for one in (stopping, node.refusal.came):
             tasks.start_soon(wait, one)
+        tasks.start_soon(leave)
+    return reason
 
 
-async def _drain(node: JoinedNode, limit_s: float) -> None:
+async def _drain(node: JoinedNode, reason: str, limit_s: float) -> None:
     """Take nothing new, and finish what runs; what does not end in time is left running."""
-    node.worker.drain(STOPPING)
+    node.worker.drain(reason)
     log.info("draining", seconds=limit_s)
     with anyio.move_on_after(limit_s):
         await node.worker.drained()

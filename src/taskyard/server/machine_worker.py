@@ -32,6 +32,7 @@ from taskyard.worker.held_attempts import unchanged
 from taskyard.worker.machine import Machine, capacity
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.reporting import OutputKeeper
+from taskyard.worker.staying import Staying
 from taskyard.worker.topology import topology, within_holdings
 from taskyard.worker.worker import Worker
 
@@ -79,6 +80,7 @@ def machine_worker(
     parts: WorkerParts,
     functions: FunctionAccess | None,
     users: OtherUsers,
+    staying: Staying | None = None,
 ) -> Worker:
     """A worker for all that this machine can run; nothing is opened yet.
 
@@ -88,6 +90,7 @@ def machine_worker(
         parts: what it is made of.
         functions: what functions need; None: it runs none.
         users: whether it changes users.
+        staying: how long it stays; without limit if None.
 
     Raises:
         InvalidInput: cores were promised that the machine does not have.
@@ -116,6 +119,7 @@ def machine_worker(
             settings.worker_metadata,
         ),
         adapt=parts.adapt,
+        staying=staying,
     )
 
 

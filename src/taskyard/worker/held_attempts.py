@@ -76,11 +76,7 @@ class HeldAttempts:
 
     async def start(self, assignments: list[Assignment]) -> None:
         """Begin these, except for those that are held, or that were let go of lately."""
-        new = [
-            one
-            for one in assignments
-            if one.attempt_id not in self._held and one.attempt_id not in self._let_go_of
-        ]
+        new = [one for one in assignments if self.is_new(one)]
         holdings = [holding for one in new if (holding := self._hold(one)) is not None]
         if not await self._make_directories(holdings):
             return
@@ -91,6 +87,15 @@ class HeldAttempts:
             except Exception as error:  # noqa: BLE001 - whatever it is, the attempt must end
                 self._fail(holding.assignment, f"cannot be started: {error!r}")
             holding.begun.set()
+
+    def refuse(self, assignment: Assignment, message: str) -> None:
+        """Have a new attempt end without having begun."""
+        self._fail(assignment, message)
+
+    def is_new(self, assignment: Assignment) -> bool:
+        """Whether it is neither held nor was let go of lately."""
+        attempt_id = assignment.attempt_id
+        return attempt_id not in self._held and attempt_id not in self._let_go_of
 
     async def adopt(self, assignment: Assignment, handle: dict[str, Any]) -> None:
         """Take over an attempt that an earlier incarnation has begun, or was to begin.

@@ -23,6 +23,7 @@ from taskyard.worker.machine import Machine
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.reporting import OutputKeeper, Reporting
 from taskyard.worker.runtimes import Runtimes
+from taskyard.worker.staying import Staying
 
 _log = structlog.get_logger(__name__)
 
@@ -34,6 +35,9 @@ _HURRY_TIMEOUT_S: Final = 1.0
 _MEASURE_TIMEOUT_S: Final = 5.0
 _RESTART_S: Final = 1.0
 _LOOK_S: Final = 0.2
+_QUIET_LOOKS: Final = 5
+_UNHEARD_LOOKS: Final = 25
+"""How often it has to be found idle before it leaves, and at least if nobody hears its beats."""
 
 
 @runtime_checkable
@@ -65,6 +69,7 @@ class Worker:
             None from it leaves that as it is.
         place: What placement policies can ask for, and the cores it has to give.
         adapt: Makes an assignment fit this machine: as whom it runs here, and how isolated.
+        staying: How long it stays, which it tells the engine.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class Worker:
         measure: Callable[[], Awaitable[Capacity | None]] | None = None,
         place: Machine = Machine(),  # noqa: B008 - frozen
         adapt: Callable[[Assignment], Assignment] = unchanged,
+        staying: Staying | None = None,
     ) -> None:
         self.worker_id = worker_id
         self.capacity = capacity
@@ -91,6 +97,7 @@ class Worker:
         self._version = version
         self._measure = measure
         self._place = place
+        self._staying = staying or Staying()
         self._runtimes = Runtimes(runtimes, clock, circuit, self._opened)
         self._awaiting: list[Attempt] = []
         """Attempts to take over once their runtime can be opened."""
@@ -110,6 +117,7 @@ class Worker:
         self._running: asyncio.Task[None] | None = None
         self._accepts = False
         self._draining: str | None = None
+        self._drain_is_told = False
 
     @property
     def incarnation(self) -> IncarnationId:
@@ -140,10 +148,23 @@ class Worker:
         self._accepts = False
         await self._held.kill_all()
 
-    async def drained(self) -> None:
-        """Return once it is idle."""
-        while not self.is_idle:
+    async def until_leaving(self) -> str:
+        """Return once it is to leave of itself; answers why. It may run something then."""
+        while (reason := self._staying.why_leaving(is_idle=self.is_idle)) is None:
             await self._clock.sleep(_LOOK_S)
+        return reason
+
+    async def drained(self) -> None:
+        """Return once it is idle, and stayed so after it was heard that it gets nothing new.
+
+        What was on its way until then would be lost if it left. If nobody hears it, it waits 5 s.
+        """
+        looks = quiet = 0
+        while quiet < _QUIET_LOOKS:
+            await self._clock.sleep(_LOOK_S)
+            looks += 1
+            is_told = self._drain_is_told or looks >= _UNHEARD_LOOKS
+            quiet = quiet + 1 if is_told and self.is_idle else 0
 
     def _statuses(self) -> dict[str, RuntimeStatus]:
         """Its runtimes as the engine is to see them."""
@@ -201,7 +222,16 @@ class Worker:
         """Take these on, each of them once. Raises ``Unavailable`` when stopping."""
         if not self._accepts:
             raise Unavailable("the worker is stopping")
-        await self._held.start(assignments)
+        taken = []
+        for one in filter(self._held.is_new, assignments):
+            reason = self._staying.take(one.timeout_s)
+            if reason is None:
+                taken.append(one)
+            else:
+                self._held.refuse(one, reason)
+        if self._staying.is_last:
+            self.drain("it takes one attempt only")
+        await self._held.start(taken)
 
     async def kill(self, orders: list[KillOrder]) -> None:
         """Begin these kills."""
@@ -223,6 +253,7 @@ class Worker:
             topology=self._place.topology_of(self.capacity),
             tags=self._place.tags,
             metadata=self._place.metadata,
+            stays_s=self._staying.left_s,
         )
         return await self._present_engine.joined(hello)
 
@@ -268,10 +299,11 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             await self._clock.sleep(HEARTBEAT_S)
-            statuses = self._statuses()
+            statuses, drains = self._statuses(), self._draining is not None
             beat = Heartbeat(self.worker_id, self._incarnation, self._clock.now(), statuses)
             try:
                 await self._beat_once(beat)
+                self._drain_is_told |= drains
             except Exception as error:  # noqa: BLE001 - top of the loop: the next beat tries again
                 _log.warning("heartbeat failed", error=repr(error))
 
@@ -345,6 +377,7 @@ class Worker:
         assignment = await self._present_engine.resolve(attempt)
         if assignment is None:
             return
+        self._staying.resume()
         if self._runtimes.is_awaited(needed_runtime(assignment.work)):
             self._awaiting.append(attempt)
             return

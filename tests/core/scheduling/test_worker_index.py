@@ -123,7 +123,7 @@ def test_indexes_are_bounded_and_never_wrong() -> None:
     task = ready(1, KEY, 0, Resources(), START)
     fleet.take(WorkerId("w0"), KEY, Resources())
     assert fleet.worker_indexes(Selector("command"))[0] is not first
-    assert fleet.choose(task, Selector("command")) is None
+    assert fleet.choose(task, Selector("command"), START) is None
 
 
 def calls_with_large_ones_waiting(workers: int, need: int) -> int:
@@ -189,7 +189,10 @@ def test_indexes_of_counts_follow_what_happens(
             task = ready(seq, key, 0, Resources(), START, policy=policy)
             again = Fleet.of(fleet.rooms.values(), held)
             selector = Selector("command", None, static_part(policy))
-            chosen, expected = fleet.choose(task, selector), again.choose(task, selector)
+            chosen, expected = (
+                fleet.choose(task, selector, START),
+                again.choose(task, selector, START),
+            )
             assert (chosen is None) == (expected is None)
             if chosen is not None and expected is not None:
                 assert chosen.load == expected.load

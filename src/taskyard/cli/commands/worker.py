@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 
@@ -14,8 +14,11 @@ from taskyard.cli.quantities import format_moment, format_size, seconds, size_by
 from taskyard.cli.serving import join_and_work
 from taskyard.cli.worker_manifests import DEFAULTS, Scheduler, Wanted
 from taskyard.cli.worker_manifests import manifest as manifest_for
+from taskyard.core.stay import Stay
 from taskyard.sdk import Client
 from taskyard.sdk.models import Worker
+
+_LONGEST_S: Final = 3650 * 86_400.0
 
 app = App(
     name="worker",
@@ -35,6 +38,9 @@ def join_worker(
     cpu: float | None = None,
     memory: str | None = None,
     drain: str | None = None,
+    lifetime: str | None = None,
+    idle_exit: str | None = None,
+    once: bool = False,
     config: Path | None = None,
     log_format: Literal["json", "console"] | None = None,
     log_level: Literal["debug", "info", "warning", "error"] | None = None,
@@ -53,15 +59,22 @@ def join_worker(
         cpu: Cores it offers.
         memory: Memory it offers, such as 4GiB.
         drain: How long what runs gets to end when it is stopped, such as 5m; 30s by default.
+        lifetime: Leave after so long, such as 55m: it takes nothing that may run for longer than is
+            left of that, and drains at its end.
+        idle_exit: Leave after so long without anything to run, such as 5m.
+        once: Take one task, and leave when it has ended.
         config: Configuration file.
         log_format: Log format.
         log_level: Lowest level to log.
         as_json: Print a line of JSON once it has joined.
     """
+    if once and slots not in (None, 1):
+        raise UsageError("--once: takes one task in all, so --slots cannot be more")
+    stay = Stay(_longer(lifetime, "--lifetime"), _longer(idle_exit, "--idle-exit"), once)
     overrides = {
         "data": data,
         "worker_tags": tag or None,
-        "worker_slots": slots,
+        "worker_slots": 1 if once else slots,
         "worker_cpu": cpu,
         "worker_memory_bytes": None if memory is None else size_bytes(memory, "--memory"),
         "worker_drain_s": None if drain is None else seconds(drain, "--drain"),
@@ -69,7 +82,15 @@ def join_worker(
         "log_level": log_level,
     }
     given = {name: value for name, value in overrides.items() if value is not None}
-    return join_and_work(_join_text(join, join_file), config, given, as_json=as_json)
+    return join_and_work(_join_text(join, join_file), config, given, stay, as_json=as_json)
+
+
+def _longer(text: str | None, flag: str) -> float | None:
+    """Seconds, more than none. Raises ``UsageError``."""
+    found = None if text is None else seconds(text, flag)
+    if found is not None and not 0 < found <= _LONGEST_S:
+        raise UsageError(f"{flag}: has to be more than 0 and at most ten years")
+    return found
 
 
 def _join_text(join: str | None, join_file: Path | None) -> str:

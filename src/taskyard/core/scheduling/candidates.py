@@ -7,7 +7,13 @@ from taskyard.core.ids import IncarnationId, WorkerId, WorkspaceName
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
 from taskyard.core.scheduling.fleet import Fleet, Selector
-from taskyard.core.scheduling.placement import Room, why_no_room, why_nowhere, why_refused
+from taskyard.core.scheduling.placement import (
+    Room,
+    why_leaving,
+    why_no_room,
+    why_nowhere,
+    why_refused,
+)
 from taskyard.core.scheduling.pools import PlacementClass, PoolIndex, Pools
 from taskyard.core.scheduling.queues import QueueKey
 from taskyard.core.scheduling.reasons import Wait
@@ -39,22 +45,29 @@ class Chosen(NamedTuple):
     """What it holds, with the cores it got; to be given back to the fleet."""
 
 
+_Demand = tuple[PlacementClass, Resources, float | None]
+"""What tasks have in common that find room on the same workers."""
+
+
 class Candidates:
     """A fleet for as long as one plan takes, which does not await anything."""
 
-    def __init__(self, fleet: Fleet, pools: Pools, steps: RuleBudget | None = None) -> None:
+    def __init__(
+        self, fleet: Fleet, pools: Pools, now: Instant, steps: RuleBudget | None = None
+    ) -> None:
         """Questions about policies are paid from ``steps``; without, they cost nothing.
 
         Methods that may ask some raise :class:`OutOfSteps`.
         """
         self.fleet = fleet
+        self.now = now
         self._steps = steps
         self.reserved: dict[WorkerId, int] = {}
         """Workers kept free for a task: worker to ``seq``."""
         self._pools = pools
         self._places: dict[PlacementClass, OpenWorkers] = {}
-        self._by_rooms: dict[tuple[PlacementClass, Resources], Iterator[WorkerId]] = {}
-        self._without_room: set[tuple[PlacementClass, Resources]] = set()
+        self._by_rooms: dict[_Demand, Iterator[WorkerId]] = {}
+        self._without_room: set[_Demand] = set()
         """What no worker had room for, of tasks without policies. A plan only takes room: there
         will be none later on either, and heads that ask for the same need no search."""
 
@@ -93,6 +106,7 @@ class Candidates:
             return (
                 name not in self.reserved
                 and rooms[name].could_fit(task.requirements)
+                and rooms[name].stays_for(task.requirements, self.now)
                 and self.fleet.refusal(task, name, budget) is None
             )
 
@@ -111,10 +125,10 @@ class Candidates:
         placement_class, resources = self.placement_class_of(task), task.requirements.resources
         if placement_class.apart:
             return free.by_room(whole, resources)
-        found = self._by_rooms.get((placement_class, resources))
+        demand = self._demand(task)
+        found = self._by_rooms.get(demand)
         if found is None:
-            found = free.by_room(whole, resources)
-            self._by_rooms[placement_class, resources] = found
+            found = self._by_rooms[demand] = free.by_room(whole, resources)
         return found
 
     def choose(self, task: ReadyTask) -> Room | None:
@@ -128,16 +142,21 @@ class Candidates:
 
     def _choose(self, task: ReadyTask, kept: dict[WorkerId, int] | None) -> Room | None:
         placement_class = self.placement_class_of(task)
-        demand = placement_class, task.requirements.resources
+        demand = self._demand(task)
         if not placement_class.apart and demand in self._without_room:
             return None
         selector = self._place(placement_class, task.workspace)[1]
         if selector is None:
             return None
-        found = self.fleet.choose(task, selector, kept, self._budget(task.workspace))
+        found = self.fleet.choose(task, selector, self.now, kept, self._budget(task.workspace))
         if found is None and not kept and not placement_class.apart:
             self._without_room.add(demand)
         return found
+
+    def _demand(self, task: ReadyTask) -> _Demand:
+        asked = task.requirements
+        timeout_s = asked.timeout_s if self.fleet.has_leaving else None
+        return self.placement_class_of(task), asked.resources, timeout_s
 
     def take(self, task: ReadyTask, room: Room) -> tuple[PoolIndex | None, Resources]:
         """Give a task its room; answers with the pool it counts for and what it was granted."""
@@ -182,7 +201,11 @@ class Candidates:
         taken = [name for name in worker_index if self.fleet.refusal(task, name, budget) is None]
         if not taken:
             return self._why_refused(task, worker_index)
-        return why_no_room(task.requirements, [self.fleet.rooms[name] for name in taken])
+        rooms = [self.fleet.rooms[name] for name in taken]
+        staying = [room for room in rooms if room.stays_for(task.requirements, self.now)]
+        if not staying:
+            return why_leaving(task.requirements, rooms, self.now)
+        return why_no_room(task.requirements, staying)
 
     def _why_refused(self, task: ReadyTask, worker_index: WorkerIndex) -> Wait:
         budget = self._budget(task.workspace)

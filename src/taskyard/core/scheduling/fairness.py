@@ -48,7 +48,7 @@ class ReadyQueues(ReadyWindow):
         A choice that cannot be carried out has to be given back with :meth:`ended`, its room to
         the fleet, and its task with :meth:`add` if it is still ready.
         """
-        candidates = Candidates(fleet, self._pools, steps)
+        candidates = Candidates(fleet, self._pools, now, steps)
         self._reserve(candidates, now)
         self._kept = {seq: worker_id for worker_id, seq in candidates.reserved.items()}
         plan = self._give_kept(candidates, now, most)
@@ -104,7 +104,7 @@ class ReadyQueues(ReadyWindow):
             return None
         if self._starved or self._workspace(task.workspace).at_limit():
             return None
-        candidates = Candidates(fleet, self._pools, steps)
+        candidates = Candidates(fleet, self._pools, now, steps)
         turn = Round(self._queues, self._workspaces, candidates, LOOK_PAST)
         for name, other in self._workspaces.items():
             if not other.at_limit() and turn.known_top(name):
@@ -152,7 +152,7 @@ class ReadyQueues(ReadyWindow):
                 f"workspace {task.workspace!r} is at its limit of {workspace.limit}",
                 {"limit": workspace.limit, "running": workspace.running},
             )
-        candidates = Candidates(fleet, self._pools, steps)
+        candidates = Candidates(fleet, self._pools, now, steps)
         closed = candidates.why_closed(task, now)
         if closed is not None:
             return closed
@@ -191,6 +191,7 @@ class ReadyQueues(ReadyWindow):
             if (
                 len(given) < most
                 and kept.fits(task.requirements)
+                and kept.stays_for(task.requirements, now)
                 and self._may_go(task, candidates, now)
             ):
                 given.append(self._give(task, kept, candidates))

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from taskyard.core.ids import WorkerId, WorkspaceName
+from taskyard.core.instants import Instant
 from taskyard.core.resources import Resources
 from taskyard.core.scheduling.eligible_workers import EligibleWorkers, Selector
 from taskyard.core.scheduling.placement import Room
@@ -49,6 +50,7 @@ class Fleet:
     def __init__(self) -> None:
         self.rooms: dict[WorkerId, Room] = {}
         self._rule_results = RuleResults(MetadataOfAll(self.rooms))
+        self._leaving: set[WorkerId] = set()
         self._counts: dict[WorkerId, Counter[QueueKey]] = {}
         self._eligible: OrderedDict[Selector, EligibleWorkers] = OrderedDict()
 
@@ -69,6 +71,10 @@ class Fleet:
         before = self.rooms.get(room.worker_id)
         self.rooms[room.worker_id] = room
         self._counts.setdefault(room.worker_id, Counter())
+        if room.leaves_at is None:
+            self._leaving.discard(room.worker_id)
+        else:
+            self._leaving.add(room.worker_id)
         if before is None or before.description != room.description:
             self._rule_results.describe(room.worker_id)
         if before is None or before.metadata != room.metadata:
@@ -80,10 +86,16 @@ class Fleet:
         """A worker is gone; unknown ones are ignored."""
         if self.rooms.pop(worker_id, None) is not None:
             self._forget_wide()
+        self._leaving.discard(worker_id)
         self._rule_results.forget(worker_id)
         self._counts.pop(worker_id, None)
         for index in self._eligible.values():
             index.remove(worker_id)
+
+    @property
+    def has_leaving(self) -> bool:
+        """Whether it matters how long a task may run, as workers are to leave."""
+        return bool(self._leaving)
 
     def take(self, worker_id: WorkerId, key: QueueKey, granted: Resources) -> None:
         """A worker that is here has one more attempt."""
@@ -151,6 +163,7 @@ class Fleet:
         self,
         task: ReadyTask,
         selector: Selector,
+        now: Instant,
         kept: Mapping[WorkerId, int] | None = None,
         budget: Budget = ENDLESS,
     ) -> Room | None:
@@ -165,6 +178,7 @@ class Fleet:
             return (
                 (not kept or kept.get(worker_id, seq) == seq)
                 and self.rooms[worker_id].fits(requirements)
+                and self.rooms[worker_id].stays_for(requirements, now)
                 and self.refusal(task, worker_id, budget) is None
             )
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from taskyard.core.availability import RuntimeStatus, told
 from taskyard.core.ids import IncarnationId, WorkerId
-from taskyard.core.instants import Instant
+from taskyard.core.instants import Instant, seconds_between
 from taskyard.core.resources import Capacity, Resources
 from taskyard.core.scheduling.cpu_allocation import (
     FreeNode,
@@ -20,6 +20,7 @@ from taskyard.core.scheduling.cpu_allocation import (
 )
 from taskyard.core.scheduling.reasons import Wait
 from taskyard.core.scheduling.requirements import DEFAULT_RUNTIME, Requirements
+from taskyard.core.stay import why_too_short
 
 GIB = 1 << 30
 _NAMED = 3
@@ -45,6 +46,8 @@ class Room(Struct, frozen=True):
     topology: Topology = Topology()
     nodes: tuple[FreeNode, ...] = ()
     """What is free of its NUMA nodes."""
+    leaves_at: Instant | None = None
+    """When it takes nothing any more; None if that is not known."""
 
     @property
     def description(self) -> tuple[str, frozenset[str], dict[str, str]]:
@@ -103,6 +106,13 @@ class Room(Struct, frozen=True):
             and self.total.fits(asked)
             and (not asked.cores or fits(self.topology.free, asked.cores, asked.memory_bytes or 0))
         )
+
+    def stays_for(self, requirements: Requirements, now: Instant) -> bool:
+        """Whether it is here for as long as such an attempt may run."""
+        if self.leaves_at is None:
+            return True
+        left_s = seconds_between(now, self.leaves_at)
+        return why_too_short(left_s, requirements.timeout_s) is None
 
 
 def why_nowhere(requirements: Requirements, rooms: Sequence[Room], now: Instant) -> Wait | None:
@@ -188,6 +198,21 @@ def _why_no_cores(asked: Resources, rooms: Sequence[Room]) -> Wait | None:
 
 def _gib(size: int) -> str:
     return f"{max(0, size) / GIB:.1f} GiB" if size >= GIB // 10 else f"{max(0, size) >> 20} MiB"
+
+
+def why_leaving(requirements: Requirements, rooms: Sequence[Room], now: Instant) -> Wait:
+    """The reason why none of some workers, at least one, is here for long enough."""
+    longest = max(rooms, key=lambda room: room.leaves_at or 0)
+    left_s = max(0.0, seconds_between(now, longest.leaves_at or now))
+    asked_s = requirements.timeout_s
+    if asked_s is None:
+        summary = "all workers that are in question are about to leave"
+    else:
+        summary = (
+            f"may run for {asked_s:g} s, and no worker in question stays that long: "
+            f"{longest.worker_id} stays longest, {left_s:.0f} s"
+        )
+    return Wait("leaving", summary, {"timeout_s": asked_s, "longest_stay_s": left_s})
 
 
 def why_refused(refusals: Mapping[WorkerId, str]) -> Wait:

@@ -14,9 +14,9 @@ class Wait(Struct, frozen=True):
     code: str
     """``group_paused``, ``group_limit``, ``workspace_limit``, ``no_worker``, ``draining``,
     ``no_runtime``, ``no_pool``, ``no_host``, ``pool_limit``, ``placement`` (its policy refuses
-    all workers), ``evaluating`` (it takes more than its workspace's share), ``no_room``,
-    ``reserved_for_other``, ``behind`` (others go first), ``starting`` or ``no_leader`` (of several
-    control planes none leads)."""
+    all workers), ``evaluating`` (it takes more than its workspace's share), ``leaving`` (no
+    worker stays as long as it may run), ``no_room``, ``reserved_for_other``, ``behind`` (others go
+    first), ``starting`` or ``no_leader`` (of several control planes none leads)."""
     summary: str
     """One line for people."""
     detail: dict[str, Any] = {}

@@ -21,6 +21,8 @@ class Requirements(Struct, frozen=True, omit_defaults=True):
     """The worker has to have this runtime."""
     policy: Policy | None = None
     """What else has to be true of the worker; any will do when None."""
+    timeout_s: float | None = None
+    """Seconds it may run, which a worker that is to leave has to have left; no limit when None."""
 
     @property
     def is_free(self) -> bool:
@@ -37,12 +39,13 @@ class Requirements(Struct, frozen=True, omit_defaults=True):
             and asked.cores is None
             and self.runtime == DEFAULT_RUNTIME
             and self.policy is None
+            and self.timeout_s is None
         )
 
 
 def requirements_of(spec: TaskSpec) -> Requirements:
     """What a specification asks for."""
-    return Requirements(spec.resources, needed_runtime(spec.work), spec.placement)
+    return Requirements(spec.resources, needed_runtime(spec.work), spec.placement, spec.timeout_s)
 
 
 class ReadyTask(Struct, frozen=True, omit_defaults=True):

@@ -201,6 +201,7 @@ def room_of(record: WorkerRecord) -> Room:
         metadata=record.metadata,
         topology=record.topology,
         nodes=record.topology.free,
+        leaves_at=record.leaves_at,
     )
 
 

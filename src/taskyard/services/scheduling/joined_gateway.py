@@ -16,7 +16,7 @@ from taskyard.core.attempts import Attempt, Ended, Report, Started, confinement_
 from taskyard.core.availability import RuntimeStatus, available
 from taskyard.core.errors import InvalidInput, NotAuthenticated, NotFound, StaleLease
 from taskyard.core.ids import IncarnationId, LeaseToken, WorkerId
-from taskyard.core.instants import SECOND, Instant
+from taskyard.core.instants import SECOND, Instant, after
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.dispatching import JOINED, DispatchStore, WorkerRecord
 from taskyard.ports.runtime import Assignment
@@ -34,6 +34,7 @@ from taskyard.services.scheduling.worker_places import WorkerPlaces
 SAME_CLOCK_S: Final = 2.0
 """Clocks that differ by less count as the same: that much takes a report to arrive."""
 MOST_LAPSED: Final = 100
+MOST_STAY_S: Final = 10 * 366 * 86_400.0
 NAME_CHARACTERS: Final = 255
 MOST_TAGS: Final = 256
 
@@ -104,6 +105,7 @@ class JoinedGateway:
                 tags=tuple(dict.fromkeys((*tags, *hello.tags))),
                 metadata=hello.metadata,
                 plane_id=JOINED,
+                leaves_at=None if hello.stays_s is None else after(now, hello.stays_s),
             )
             attempts = await self._store.join(record)
             await self._check_again(record)
@@ -204,6 +206,8 @@ def _check(hello: Hello, lapsed: Sequence[str]) -> None:
         raise InvalidInput("hello", f"names must have {NAME_CHARACTERS} characters or fewer")
     if len(hello.tags) > MOST_TAGS or len(hello.metadata) > MOST_TAGS:
         raise InvalidInput("hello", f"at most {MOST_TAGS} tags and {MOST_TAGS} metadata can be had")
+    if hello.stays_s is not None and not 0 <= hello.stays_s <= MOST_STAY_S:
+        raise InvalidInput("stays_s", f"must be from 0 to {MOST_STAY_S:g}")
     if len(lapsed) > MOST_LAPSED:
         raise InvalidInput("lapsed", f"must be {MOST_LAPSED} or fewer")
 

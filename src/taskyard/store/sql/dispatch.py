@@ -381,13 +381,16 @@ class _Details(Struct, frozen=True, omit_defaults=True):
     topology: Topology = Topology()
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] = {}
+    leaves_at: Instant | None = None
 
 
 _stored_details: Final = msgspec.json.Decoder(_Details).decode
 
 
 def _details(worker: WorkerRecord) -> _Details:
-    return _Details(worker.statuses, worker.topology, worker.tags, worker.metadata)
+    return _Details(
+        worker.statuses, worker.topology, worker.tags, worker.metadata, worker.leaves_at
+    )
 
 
 def _lease_of(row: Row) -> WorkerLease:
@@ -412,4 +415,5 @@ def _worker_of(row: Row) -> WorkerRecord:
         tags=details.tags,
         metadata=details.metadata,
         plane_id=row[10],
+        leaves_at=details.leaves_at,
     )
