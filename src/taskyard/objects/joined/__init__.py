@@ -6,6 +6,6 @@ it. It ends as a whole or not at all; whoever hears nothing any more begins agai
 """
 
 from taskyard.objects.joined.serving import serving_objects
-from taskyard.objects.joined.store import JoinedObjects, JoinedResults
+from taskyard.objects.joined.store import JoinedObjects
 
-__all__ = ["JoinedObjects", "JoinedResults", "serving_objects"]
+__all__ = ["JoinedObjects", "serving_objects"]

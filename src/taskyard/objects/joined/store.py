@@ -25,7 +25,6 @@ from taskyard.objects.joined.wire import (
     encode,
 )
 from taskyard.objects.keys import check_key, check_range
-from taskyard.objects.output import ObjectResults
 from taskyard.ports.messages import PlaneMessages
 from taskyard.ports.objects import (
     ABANDONED_S,
@@ -131,11 +130,3 @@ class JoinedObjects:
         """Control planes do that."""
         del older_than_s
         return 0
-
-
-class JoinedResults(ObjectResults):
-    """Implements ``ports.functions.ResultFiles``: large answers of functions, kept elsewhere."""
-
-    async def _write(self, key: str, body: bytes) -> None:
-        # What is there already is this one, and word of that was lost.
-        await self._objects.put(key, body)
