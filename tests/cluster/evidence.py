@@ -57,12 +57,14 @@ def overtaken(rows: Query) -> list[tuple[Any, ...]]:
     seconds before the later one was decided on it was stored.
     """
     return rows(
-        "WITH begun AS (SELECT t.seq, pg_xact_commit_timestamp(submitted.xmin) AS stored,"  # noqa: S608 - ours
+        "WITH begun AS (SELECT t.seq, t.group_name,"  # noqa: S608 - ours
+        " pg_xact_commit_timestamp(submitted.xmin) AS stored,"
         f" {_MADE.format('a.id')} AS decided, pg_xact_commit_timestamp(placed.xmin) AS placed"
         " FROM taskyard.tasks AS t JOIN public.submitted AS submitted ON submitted.task_seq = t.seq"
         " JOIN taskyard.attempts AS a ON a.task_seq = t.seq AND a.number = 1"
         " JOIN public.placed AS placed ON placed.attempt = a.id)"
         " SELECT a.seq, b.seq, extract(epoch FROM b.decided - a.stored)::float FROM begun AS a"
-        " JOIN begun AS b ON b.stored > a.stored AND b.placed < a.placed AND b.decided > a.stored"
+        " JOIN begun AS b ON b.group_name = a.group_name AND b.stored > a.stored"
+        " AND b.placed < a.placed AND b.decided > a.stored"
         " AND b.seq > a.seq ORDER BY a.seq, b.seq"
     )

@@ -1,11 +1,14 @@
 """What befalls several planes, and what they live on; each fault is mended before the next."""
 
+import contextlib
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import httpx2
 from planes import Planes
 from stalls import Stalls
 
@@ -64,6 +67,7 @@ class Faults:
             "leader killed": self.kill_leader,
             "plane killed": self.kill,
             "leader frozen past its lease": self.freeze_leader,
+            "leader's store frozen": self.freeze_store_of_leader,
             "plane frozen": self.freeze,
             "NATS restarted": self.planes.restart_nats,
             "connections cut": self.postgres.cut,
@@ -112,6 +116,32 @@ class Faults:
         number = self.planes.number_of(self.planes.await_leader())
         assert number is not None
         self._freeze(number, LEASE_S + self.chance.uniform(1, 4))
+
+    def freeze_store_of_leader(self) -> None:
+        """SIGSTOP for the process that writes for the leader, until another one leads: what the
+        leader had decided is stored only then, if anybody lets it.
+        """
+        leader = self.planes.await_leader()
+        number = self.planes.number_of(leader)
+        assert number is not None
+        self.planes.freeze_store(number)
+        asking = [
+            threading.Thread(target=self._ask_for_room, args=(number,), daemon=True)
+            for _ in range(3)
+        ]
+        for one in asking:
+            one.start()
+        eventually(self.planes.leader, lambda found: found not in {None, leader}, within_s=20)
+        self.planes.thaw(number)
+        for one in asking:
+            one.join(30)
+
+    def _ask_for_room(self, number: int) -> None:
+        """Ask for a task in a workspace that has room; the answer may come late, or never."""
+        query = {"api_key": "dev", "workspace_id": "spare"}
+        body = {"name": "spare", "type": "gx.tiny", "command": "true"}
+        with contextlib.suppress(httpx2.TransportError), self.planes.client(number) as client:
+            client.post(f"{self.planes.all[number].url}/gx/tasks", params=query, json=body)
 
     def freeze(self) -> None:
         """SIGSTOP for a while: for less than a heartbeat, or longer than a leader holds."""

@@ -104,11 +104,17 @@ class Planes:
 
     def freeze(self, number: int) -> None:
         """SIGSTOP for the plane and its store process."""
-        pids = [self.all[number].pid, *self.all[number].store_pids()]
+        self._stop(number, [self.all[number].pid, *self.all[number].store_pids()])
+
+    def _stop(self, number: int, pids: list[int]) -> None:
         self._frozen[number] = pids
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
+
+    def freeze_store(self, number: int) -> None:
+        """SIGSTOP for the plane's store process alone."""
+        self._stop(number, self.all[number].store_pids())
 
     def thaw(self, number: int) -> None:
         """Let it go on, if it was frozen."""
