@@ -12,14 +12,18 @@ from anyio.abc import TaskGroup
 from eventually import eventually_async
 from taskyard.core.attempts import StreamSize
 from taskyard.core.errors import InvalidInput, NotFound, StoreDamaged
-from taskyard.core.ids import AttemptId, PlaneId
+from taskyard.core.ids import AttemptId, PlaneId, WorkerId
 from taskyard.core.output_index import STDOUT, encode
+from taskyard.ports.dispatching import JOINED
 from taskyard.ports.errors import PortError, TimedOut, Unreachable
 from taskyard.ports.logs import Stream
+from taskyard.ports.messages import Handler
+from taskyard.transport import remote_output as outputs
+from taskyard.transport.addresses import plane_address, worker_address
 from taskyard.transport.local import LocalMessageHub, local_message_hub
 from taskyard.transport.local.messages import Message
-from taskyard.transport.planes import output as outputs
-from taskyard.transport.planes.output import PlaneOutput
+from taskyard.transport.planes.output import DELETED, PlaneOutput
+from taskyard.transport.remote_output import ServedOutput
 from taskyard.worker.output.log_files import LogFiles
 
 pytestmark = pytest.mark.anyio
@@ -208,8 +212,46 @@ async def test_plane_that_was_silent_keeps_nobody_else_waiting(
         with pytest.raises(TimedOut, match="a moment ago"):
             await world.output.size(TWO, OUT)
     world.hub.deliveries = lambda _: (0.0,)
-    world.output._silent_until[THERE] = 0.0
+    world.output._silent_until[plane_address(THERE)] = 0.0
     assert await world.output.size(TWO, OUT) == StreamSize(3)
+
+
+async def test_workers_on_other_machines_are_asked_themselves(tmp_path: Path) -> None:
+    """By every plane; one that is away is named."""
+    handlers: dict[str, Handler] = {}
+    asked: list[str] = []
+    held = Files(tmp_path / "far")
+    ServedOutput(handlers.__setitem__, held)
+
+    async def ask(what: str, payload: bytes, timeout_s: float) -> bytes:
+        asked.append(what)
+        if len(asked) > 2:
+            raise TimedOut(f"nothing came within {timeout_s} s")
+        return await handlers[what](payload)
+
+    async def at_worker(attempt_id: AttemptId) -> outputs.OutputPlace | None:
+        return (
+            outputs.OutputPlace(worker_address(WorkerId("far")), ask) if attempt_id == ONE else None
+        )
+
+    async def plane_of(_attempt_id: AttemptId) -> PlaneId:
+        return JOINED
+
+    (tmp_path / "far" / ONE).mkdir(parents=True)
+    (tmp_path / "far" / ONE / OUT).write_bytes(b"abc")
+    async with local_message_hub() as hub, anyio.create_task_group() as tasks:
+        own = Files(tmp_path / "here")
+        output = PlaneOutput(hub.plane(HERE), plane_of, own, tasks, at_worker)
+        assert await output.read(ONE, OUT, 1, 5) == b"bc"
+        assert await output.size(ONE, OUT) == StreamSize(3)
+        with pytest.raises(NotFound):
+            await output.size(TWO, OUT)
+        with pytest.raises(TimedOut, match="beside worker far, which cannot be asked"):
+            await output.size(ONE, OUT)
+        with pytest.raises(TimedOut, match="a moment ago"):
+            await output.size(ONE, OUT)
+        assert asked == [outputs.READ, outputs.SIZE, outputs.SIZE]
+        tasks.cancel_scope.cancel()
 
 
 async def test_damage_is_told_as_such(world: World) -> None:
@@ -240,6 +282,6 @@ async def test_requests_that_cannot_be_read_are_refused(world: World) -> None:
         for payload in (b"", b"\xc1", b"\x90", b"\x94\xa1x\xa3etc\x00\x00"):
             with pytest.raises((InvalidInput, NotFound)):
                 await messages.request(THERE, what, payload, 10.0)
-    messages.publish(outputs.DELETED, b"\xc1")
+    messages.publish(DELETED, b"\xc1")
     greedy = msgspec.msgpack.encode([ONE, "stdout", 0, 1 << 62])
     assert len(await messages.request(THERE, outputs.READ, greedy, 10.0)) == outputs.RANGE_BYTES

@@ -20,6 +20,7 @@ from taskyard.core.ids import WorkerId
 from taskyard.objects.joined import serving_objects
 from taskyard.objects.joined.wire import GET, KNOWN, PUT
 from taskyard.ports.clock import Clock
+from taskyard.ports.logs import OutputSource
 from taskyard.ports.runtime import Runtime
 from taskyard.runtimes.container.runtime import ContainerRuntime
 from taskyard.server.byte_stores import ByteStores, byte_stores
@@ -59,6 +60,7 @@ from taskyard.store.sqlite.disk_space import Reserve
 from taskyard.transport.local.transport import LocalTransport
 from taskyard.transport.nats.messages import NatsMessages
 from taskyard.transport.workers import JoinedTransport
+from taskyard.transport.workers.output import joined_output
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.output.log_files import LogFiles
 from taskyard.worker.output.log_keeper import LogKeeper
@@ -136,7 +138,7 @@ async def assemble(
         files = LogFiles(directories.root, recycle=directories.recycle)
         places = WorkerPlaces() if member is None else member.planes
         transport = _transport(member, store, clock, messages, places)
-        stores = _stores(settings, files, member, store, stack)
+        stores = await _stores(settings, files, member, messages, store, stack)
         await _serve_objects(settings, stores, store, messages, transport, stack)
         stack.push_async_callback(last, transport.close)
         sender = CountedSender(Outbound(allow_private=settings.webhooks_may_go_private), metrics)
@@ -271,15 +273,20 @@ async def _messages(
     return cluster, cluster.messages
 
 
-def _stores(
+async def _stores(
     settings: Settings,
     files: LogFiles,
     member: Membership | None,
+    messages: NatsMessages | None,
     store: Repositories,
     stack: AsyncExitStack,
 ) -> ByteStores:
     """The stores of bytes, closed at the end."""
-    remote = None if member is None else member.output(files, store.dispatch)
+    remote: OutputSource | None = None
+    if member is not None:
+        remote = member.output(files, store.dispatch, messages)
+    elif messages is not None:
+        remote = await stack.enter_async_context(joined_output(messages, store.dispatch))
     stores = byte_stores(settings, files, remote)
     stack.push_async_callback(last, stores.close)
     return stores

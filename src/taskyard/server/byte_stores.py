@@ -51,13 +51,14 @@ def byte_stores(
     Args:
         settings: where the store is.
         files: output of the worker here.
-        remote: reads output of what runs beside other control planes; None if there are none.
+        remote: reads output of what runs beside other control planes or on other machines; None
+            if nothing does.
     """
     if settings.database is None:
         data = settings.data.absolute()
         may_be_joined = settings.nats.serve or settings.nats.url is not None
         if may_be_joined or (data / OBJECTS).exists():
-            return files_and_objects(data, files)
+            return files_and_objects(data, files, remote)
         return own_files(data, files)
     # With the store, which was opened before, its driver is there.
     from taskyard.objects.postgres.store import PostgresObjectStore  # noqa: PLC0415 - an extra
@@ -82,17 +83,20 @@ def own_files(data: Path, files: LogStore) -> ByteStores:
     )
 
 
-def files_and_objects(data: Path, files: LocalLogStore) -> ByteStores:
+def files_and_objects(
+    data: Path, files: LocalLogStore, remote: OutputSource | None = None
+) -> ByteStores:
     """The same, and objects below it: what workers on other machines have stored.
 
     Args:
         data: the data directory.
         files: output of the worker here, which stays where it is.
+        remote: reads output of what runs on other machines; None if nothing does.
     """
     own, objects = own_files(data, files), FileObjectStore(data / OBJECTS)
     return replace(
         own,
-        output=LayeredOutput(files, ObjectOutput(objects)),
+        output=LayeredOutput(files, ObjectOutput(objects), remote),
         results=_Results(own.results, ObjectResults(objects)),
         objects=objects,
     )

@@ -46,6 +46,7 @@ from taskyard.store.sqlite.database import FILE_NAME
 from taskyard.store.sqlite.lock import DirectoryLock
 from taskyard.transport.nats.joining import options_to_join
 from taskyard.transport.nats.worker_messages import nats_worker_messages
+from taskyard.transport.remote_output import ServedOutput
 from taskyard.transport.workers import WorkerClient
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.output.log_files import LogFiles
@@ -133,6 +134,7 @@ async def joined_worker(
         directories = AttemptDirectories(data / "attempts")
         objects = JoinedObjects(messages)
         files = LogFiles(directories.root, recycle=directories.recycle)
+        ServedOutput(messages.serve, files)
         keeper = LogKeeper(files, shipper=OutputShipper(objects))
         rules = await anyio.to_thread.run_sync(work_rules, settings)
         tell(rules)

@@ -16,7 +16,7 @@ from taskyard.ports.clock import Clock
 from taskyard.ports.dispatching import DispatchStore
 from taskyard.ports.leadership import Plane
 from taskyard.ports.logs import LocalLogStore
-from taskyard.ports.messages import Messages
+from taskyard.ports.messages import Messages, WorkerMessages
 from taskyard.ports.runtime import Assignment
 from taskyard.ports.store import TaskStore
 from taskyard.ports.transport import Transport
@@ -29,6 +29,7 @@ from taskyard.services.scheduling.worker_places import WorkerPlaces
 from taskyard.transport.local.messages import local_message_hub
 from taskyard.transport.planes import PlaneTransport
 from taskyard.transport.planes.output import PlaneOutput
+from taskyard.transport.workers.output import WorkersOfAttempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,15 @@ class Membership:
 
         return PlaneTransport(local, self.messages, plane_of, clock, self.tasks, is_current)
 
-    def output(self, held: LocalLogStore, store: DispatchStore) -> PlaneOutput:
-        """Reads output beside other planes; lets them read ``held``, which is here."""
-        return PlaneOutput(self.messages, store.plane_of, held, self.tasks)
+    def output(
+        self, held: LocalLogStore, store: DispatchStore, workers: WorkerMessages | None
+    ) -> PlaneOutput:
+        """Reads output beside other planes and of workers on other machines, if there are any.
+
+        Lets other planes read ``held``, which is here.
+        """
+        at_worker = None if workers is None else WorkersOfAttempts(workers, store).place
+        return PlaneOutput(self.messages, store.plane_of, held, self.tasks, at_worker)
 
 
 @asynccontextmanager

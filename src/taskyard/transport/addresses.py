@@ -56,10 +56,11 @@ def nobody(to: Address) -> Unreachable:
 
 def late(to: Address, what: str, timeout_s: float) -> TimedOut:
     """No answer came in time."""
-    return TimedOut(f"{_named(to)} did not answer {what!r} within {timeout_s:g} s")
+    return TimedOut(f"{named(to)} did not answer {what!r} within {timeout_s:g} s")
 
 
-def _named(to: Address) -> str:
+def named(to: Address) -> str:
+    """What people call it."""
     kind, _, name = to.partition(".")
     if kind == "leader":
         return "the leading control plane"
