@@ -18,8 +18,7 @@ from fakes.stores import migrated, threads_for_processes
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.changes import Change
 from taskyard.core.ids import TaskId, WorkspaceName
-from taskyard.server import assemble as assembling
-from taskyard.server import membership
+from taskyard.server import membership, stopping
 from taskyard.server.assemble import Node, assemble
 from taskyard.server.settings import Settings
 from taskyard.transport.local.messages import (
@@ -128,7 +127,7 @@ async def two_planes(
             yield hub
 
         monkeypatch.setattr(membership, "local_message_hub", the_hub)
-        monkeypatch.setattr(assembling, "STOP_S", 10.0)
+        monkeypatch.setattr(stopping, "STOP_S", 10.0)
         stack.enter_context(threads_for_processes())
         nodes = []
         for name in ("a", "b"):
