@@ -179,6 +179,7 @@ def test_lists_of_the_rest(inside: Inside) -> None:
     assert read(inside("worker", "ls"))[0]["id"] == "w1"
     assert read(inside("worker", "drain", "w1"))["state"] == "draining"
     assert read(inside("worker", "undrain", "w1"))["state"] == "ready"
+    assert read(inside("worker", "scaling", "g", "--slots", "4"))["wanted"] == 5
     assert read(inside("webhook", "ls")) == []
     assert read(inside("audit"))[0]["action"] == "task.submit"
     assert read(inside("version", "--server", "--json"))["server"] == "9.9.9"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from test_real_server import Node
 
+from eventually import eventually
 from leftovers import short_directory
 from natsserver import nats_program
 from taskyard.core.access.join_string import join_string
@@ -90,3 +91,24 @@ def test_a_configuration_for_nats_is_the_same_everywhere(node: Node, tmp_path: P
     assert fresh.returncode == 0
     assert (tmp_path / "fresh" / "secret.key").stat().st_mode & 0o077 == 0
     assert fresh.stdout != printed.stdout
+
+
+def test_a_drain_can_be_waited_for(node: Node) -> None:
+    """Until nothing runs there any more, or for as long as somebody has patience."""
+    task = json.loads(node.run("submit", "--json", "--", "sleep", "600").stdout)["id"]
+    eventually(
+        lambda: json.loads(node.run("show", task, "--json").stdout)["state"],
+        lambda state: state == "running",
+        within_s=30,
+    )
+    try:
+        waited = node.run("worker", "drain", "local", "--wait", "--timeout", "1s")
+        assert waited.returncode == 75
+        assert b"still runs tasks" in waited.stderr
+        assert node.run("kill", task).returncode == 0
+        waited = node.run("worker", "drain", "local", "--wait", "--timeout", "30s", "--json")
+        assert waited.returncode == 0, waited.stderr
+        worker = json.loads(waited.stdout)
+        assert (worker["state"], worker["used"]["slots"]) == ("draining", 0)
+    finally:
+        assert node.run("worker", "undrain", "local").returncode == 0

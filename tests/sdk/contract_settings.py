@@ -78,6 +78,13 @@ async def cluster() -> Json:
     return {"plane": "p1", "leader": "p1", "term": 3, "planes": planes, **heard}
 
 
+@get("/api/v1/scaling")
+async def scaling(group: str, slots: int, tag: str | None = None) -> Json:
+    """Twenty that wait for workers with so many slots."""
+    one = {"tag": tag, "waiting": 20, "running": 0, "wanted": 20 // slots}
+    return {"group": group, "waiting": 20, "running": 0, "wanted": 20 // slots, "tags": [one]}
+
+
 @get("/api/v1/parked")
 async def parked() -> Json:
     """One task."""
@@ -188,6 +195,7 @@ HANDLERS = (
     workers,
     cluster,
     parked,
+    scaling,
     drain,
     undrain,
     tokens,

@@ -174,6 +174,8 @@ def test_the_rest_of_the_surface(client: Client) -> None:
     cluster = client.cluster()
     assert (cluster.leader, cluster.term, cluster.planes[1].state) == ("p1", 3, "silent")
     assert (client.parked()[0].kind, client.parked()[0].id) == ("task", "t1")
+    scaling = client.scaling("a b", 4, "gpu")
+    assert (scaling.group, scaling.wanted, scaling.tags[0].tag) == ("a b", 5, "gpu")
     assert client.drain("e 1").state == "draining"
     assert client.undrain("w1").state == "ready"
     token = client.create_token("ci", "write", 60)

@@ -74,6 +74,12 @@ def cluster() -> Request[models.Cluster]:
     return Request("GET", f"{BASE}/cluster", reader(models.Cluster))
 
 
+def scaling(group: str, slots: int, tag: str | None) -> Request[models.Scaling]:
+    """How many workers a group wants."""
+    query: Query = {"group": group, "slots": slots, "tag": tag}
+    return Request("GET", f"{BASE}/scaling", reader(models.Scaling), query)
+
+
 def parked() -> Request[tuple[models.Parked, ...]]:
     """What is put aside, longest first."""
     return Request("GET", f"{BASE}/parked", items(models.Parked))

@@ -326,6 +326,28 @@ class Parked(Struct, frozen=True):
     retry_at: datetime
 
 
+class TagScaling(Struct, frozen=True):
+    """Tasks that ask for one tag, and the workers with it that they want."""
+
+    tag: str | None = None
+    """None for tasks that ask for none."""
+    waiting: int = 0
+    running: int = 0
+    wanted: int = 0
+
+
+class Scaling(Struct, frozen=True):
+    """What an autoscaler asks for."""
+
+    group: str
+    waiting: int = 0
+    """Ready tasks; those that wait for their time are not."""
+    running: int = 0
+    wanted: int = 0
+    """Workers, those included that are here; 0 if nothing waits or runs."""
+    tags: tuple[TagScaling, ...] = ()
+
+
 class Secret(Struct, frozen=True):
     """A stored secret; its value is never shown."""
 

@@ -18,6 +18,7 @@ from taskyard.services.notifications.webhooks import Webhooks
 from taskyard.services.scheduling.administration import Maintenance, ParkedEntries, Workers
 from taskyard.services.scheduling.dispatch import Dispatch
 from taskyard.services.scheduling.output_quota import OutputQuota
+from taskyard.services.scheduling.scaling import Scaling
 from taskyard.services.scheduling.why import Why
 from taskyard.services.scheduling.worker_tokens import WorkerTokens
 from taskyard.services.tasks.follow import Follow
@@ -35,6 +36,7 @@ class Engine:
     lists: Lists
     why: Why
     workers: Workers
+    scaling: Scaling
     worker_tokens: WorkerTokens
     control_planes: ControlPlanes
     maintenance: Maintenance

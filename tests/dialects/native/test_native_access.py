@@ -183,3 +183,35 @@ async def test_workers_are_drained_by_operators(world: NativeWorld) -> None:
     ready = await world.api.delete("/workers/w1/drain")
     assert (ready.status_code, ready.json()["state"]) == (200, "ready")
     await world.ended(task["id"])
+
+
+async def test_autoscalers_learn_how_many_workers_are_wanted(world: NativeWorld) -> None:
+    """None from nothing; by tag what waits, and what runs; nothing of other groups."""
+    nothing = {"group": "g", "waiting": 0, "running": 0, "wanted": 0, "tags": []}
+    assert (await world.guest.get("/scaling?group=g")).json() == nothing
+    runs = await world.submit(group="g", command=["hang"])
+    await world.running(runs["id"])
+    await world.api.post("/workers/w1/drain")
+    gpu = {"type": "match_tag", "tag": "gpu"}
+    for placement in (None, None, gpu):
+        await world.submit(group="g", **({} if placement is None else {"placement": placement}))
+    await world.submit(group="other")
+    found = (await world.guest.get("/scaling?group=g&slots=2")).json()
+    plain = {"tag": None, "waiting": 2, "running": 1, "wanted": 2}
+    tagged = {"tag": "gpu", "waiting": 1, "running": 0, "wanted": 1}
+    assert found == {"group": "g", "waiting": 3, "running": 1, "wanted": 3, "tags": [plain, tagged]}
+    found = (await world.guest.get("/scaling?group=g&slots=2&tag=gpu")).json()
+    assert (found["waiting"], found["wanted"], found["tags"]) == (1, 1, [tagged])
+    await world.api.patch("/groups/g", json={"concurrency_limit": 1})
+    assert (await world.guest.get("/scaling?group=g")).json()["wanted"] == 1
+    await world.api.patch("/groups/g", json={"concurrency_limit": 2})
+    assert (await world.guest.get("/scaling?group=g")).json()["wanted"] == 2
+    await world.api.patch("/workspace", json={"concurrency_limit": 1})
+    assert (await world.guest.get("/scaling?group=g")).json()["wanted"] == 1
+    await world.api.patch("/groups/g", json={"concurrency_limit": None})
+    await world.api.patch("/workspace", json={"concurrency_limit": None})
+    await world.api.post("/groups/g/pause")
+    assert (await world.guest.get("/scaling?group=g")).json()["wanted"] == 1
+    for wrong in ("", "?group=", "?group=g&slots=0", "?group=g&more=1"):
+        assert (await world.guest.get(f"/scaling{wrong}")).status_code == 400, wrong
+    assert (await world.nobody.get("/scaling?group=g")).status_code == 401

@@ -1,13 +1,15 @@
 """``taskyard worker``."""
 
 import os
+import time
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 
+from taskyard.cli import exit_status
 from taskyard.cli.connection import Connection
-from taskyard.cli.errors import UsageError
+from taskyard.cli.errors import CommandError, UsageError
 from taskyard.cli.frame import Printed, client_command, facts, lines, table
 from taskyard.cli.output import coloured, note, print_json, say
 from taskyard.cli.quantities import format_moment, format_size, seconds, size_bytes
@@ -18,6 +20,7 @@ from taskyard.core.stay import Stay
 from taskyard.sdk import Client
 from taskyard.sdk.models import Worker
 
+_POLL_S: Final = 0.5
 _LONGEST_S: Final = 3650 * 86_400.0
 
 app = App(
@@ -176,13 +179,64 @@ def ls(client: Client) -> Printed:
 
 @app.command
 @client_command
-def drain(client: Client, worker_id: str) -> Printed:
+def scaling(client: Client, group: str, *, slots: int = 1, tag: str | None = None) -> Printed:
+    """Show how many workers the tasks of a group want, as autoscalers ask for it.
+
+    Args:
+        group: Name of the group.
+        slots: Slots of one worker.
+        tag: Only tasks that ask for this tag.
+    """
+    found = client.scaling(group, slots, tag)
+    everything = [("all", found.waiting, found.running, found.wanted)]
+    rows = [(one.tag or "without", one.waiting, one.running, one.wanted) for one in found.tags]
+    shown = table(
+        everything + rows,
+        {
+            "TAG": lambda row: row[0],
+            "WAITING>": lambda row: row[1],
+            "RUNNING>": lambda row: row[2],
+            "WANTED>": lambda row: row[3],
+        },
+    )
+    return Printed(found, shown.show)
+
+
+@app.command
+@client_command
+def drain(
+    client: Client, worker_id: str, *, wait: bool = False, timeout: str | None = None
+) -> Printed:
     """Place no new tasks on a worker; running ones continue.
 
     Args:
         worker_id: Id of the worker.
+        wait: Return once nothing runs there any more, or the worker is gone.
+        timeout: Wait for no longer than this, such as 10m; then the exit status is 75.
     """
-    return _facts(client.drain(worker_id))
+    limit_s = None if timeout is None else seconds(timeout, "--timeout")
+    worker = client.drain(worker_id)
+    return _facts(_drained(client, worker, limit_s) if wait else worker)
+
+
+def _drained(client: Client, worker: Worker, limit_s: float | None) -> Worker:
+    """The worker once it is idle or gone. Raises ``CommandError`` if that takes too long."""
+    give_up_at = None if limit_s is None else time.monotonic() + limit_s
+    while True:
+        # A drain may come between a placement and its count: only a later look is to be trusted.
+        if give_up_at is not None and time.monotonic() >= give_up_at:
+            raise CommandError(
+                f"worker {worker.id} still runs tasks: {worker.used.slots} slots are in use",
+                exit_status.TRY_AGAIN,
+                what_to_do="It stays drained. Wait again, or cancel what runs there.",
+            )
+        time.sleep(_POLL_S)
+        here = [one for one in client.workers() if one.id == worker.id]
+        if not here:
+            return worker
+        worker = here[0]
+        if not (worker.used.slots or worker.used.cpu or worker.used.memory_bytes):
+            return worker
 
 
 @app.command

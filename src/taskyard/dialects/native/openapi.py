@@ -231,13 +231,14 @@ def _parameters(path: str, operation: Operation) -> list[dict[str, Any]]:
 
 def _query(kind: type[msgspec.Struct]) -> list[dict[str, Any]]:
     (_,), components = msgspec.json.schema_components([kind], ref_template=REF)
-    parameters = []
-    for name, schema in components[kind.__name__]["properties"].items():
+    parameters, described = [], components[kind.__name__]
+    for name, schema in described["properties"].items():
         shown = {key: value for key, value in schema.items() if key not in {"default", "title"}}
         if schema.get("default"):
             shown["default"] = schema["default"]
         description = shown.pop("description", None)
-        parameter = {"name": name, "in": "query", "required": False, "schema": shown}
+        is_required = name in described.get("required", ())
+        parameter = {"name": name, "in": "query", "required": is_required, "schema": shown}
         if description:
             parameter["description"] = description
         parameters.append(parameter)

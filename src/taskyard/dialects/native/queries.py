@@ -56,6 +56,16 @@ class WorkspacePageQuery(Struct, frozen=True, forbid_unknown_fields=True):
     workspace: WorkspaceChoice = ""
 
 
+class ScalingQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which tasks workers are wanted for, and which workers."""
+
+    group: Annotated[str, Meta(min_length=1, max_length=255)]
+    slots: Annotated[int, Meta(ge=1, le=1 << 20, description="Slots of one worker.")] = 1
+    tag: Annotated[
+        str, Meta(max_length=255, description="Only tasks that ask for this tag; empty for all.")
+    ] = ""
+
+
 class TasksQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Which tasks to list."""
 

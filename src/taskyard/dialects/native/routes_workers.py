@@ -6,13 +6,14 @@ from msgspec import UNSET
 
 from taskyard.core.access.principals import Role
 from taskyard.core.access.redaction import redact_text
-from taskyard.core.ids import WorkerId
+from taskyard.core.ids import GroupName, WorkerId
 from taskyard.core.instants import rfc3339
 from taskyard.core.resources import Capacity
 from taskyard.dialects.http.answers import Answer, json_answer
 from taskyard.dialects.http.routes import Routes
 from taskyard.dialects.native.decoding import NoQuery
 from taskyard.dialects.native.dialect import Call, Description, answers
+from taskyard.dialects.native.queries import ScalingQuery
 from taskyard.dialects.native.routes_access import role_word
 from taskyard.dialects.native.schemas_rest import (
     CapacityAnswer,
@@ -21,7 +22,9 @@ from taskyard.dialects.native.schemas_rest import (
     ParkedAnswer,
     ParkedListAnswer,
     PlaneAnswer,
+    ScalingAnswer,
     ServerVersionAnswer,
+    TagScalingAnswer,
     UnavailableRuntimeAnswer,
     WorkerAnswer,
     WorkersAnswer,
@@ -58,6 +61,27 @@ async def undrain_worker(call: Call[NoQuery, None]) -> Answer:
     worker_id = WorkerId(call.path("worker_id"))
     found = await call.engine.workers.undrain(call.caller, worker_id)
     return json_answer(worker_answer(*found))
+
+
+@routes.get("/scaling", answers({200: ScalingAnswer}))
+async def get_scaling(call: Call[ScalingQuery, None]) -> Answer:
+    """How many workers the tasks of a group want, for autoscalers."""
+    asked = call.query
+    found = await call.engine.scaling.demand(call.caller, GroupName(asked.group), asked.slots)
+    tags = [
+        TagScalingAnswer(one.tag, one.waiting, one.running, one.wanted)
+        for one in found
+        if not asked.tag or one.tag == asked.tag
+    ]
+    return json_answer(
+        ScalingAnswer(
+            asked.group,
+            sum(one.waiting for one in tags),
+            sum(one.running for one in tags),
+            sum(one.wanted for one in tags),
+            tags,
+        )
+    )
 
 
 @routes.get("/cluster", answers({200: ClusterAnswer}))

@@ -92,6 +92,28 @@ class WorkersAnswer(Struct):
     items: list[WorkerAnswer]
 
 
+class TagScalingAnswer(Struct):
+    """Tasks that ask for one tag, and the workers with it that they want."""
+
+    tag: str | None
+    """None for tasks that ask for none."""
+    waiting: int
+    running: int
+    wanted: int
+
+
+class ScalingAnswer(Struct):
+    """What an autoscaler asks for."""
+
+    group: str
+    waiting: int
+    """Ready tasks; those that wait for their time are not."""
+    running: int
+    wanted: int
+    """Workers, those included that are here; 0 if nothing waits or runs."""
+    tags: list[TagScalingAnswer]
+
+
 class PlaneAnswer(Struct):
     """A control plane of the installation."""
 

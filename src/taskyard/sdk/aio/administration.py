@@ -55,6 +55,10 @@ class AsyncAdministrationMethods(AsyncBaseClient):
         """The control planes of the installation, and which of them leads."""
         return await self._send(requests.cluster())
 
+    async def scaling(self, group: str, slots: int = 1, tag: str | None = None) -> models.Scaling:
+        """How many workers with so many slots a group's tasks want."""
+        return await self._send(requests.scaling(group, slots, tag))
+
     async def parked(self) -> tuple[models.Parked, ...]:
         """What the server could not deal with and put aside, longest first."""
         return await self._send(requests.parked())

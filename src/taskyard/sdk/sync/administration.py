@@ -56,6 +56,10 @@ class AdministrationMethods(BaseClient):
         """The control planes of the installation, and which of them leads."""
         return self._send(requests.cluster())
 
+    def scaling(self, group: str, slots: int = 1, tag: str | None = None) -> models.Scaling:
+        """How many workers with so many slots a group's tasks want."""
+        return self._send(requests.scaling(group, slots, tag))
+
     def parked(self) -> tuple[models.Parked, ...]:
         """What the server could not deal with and put aside, longest first."""
         return self._send(requests.parked())

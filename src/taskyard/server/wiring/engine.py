@@ -22,6 +22,7 @@ from taskyard.services.notifications.webhooks import Webhooks
 from taskyard.services.scheduling.administration import Maintenance, ParkedEntries, Workers
 from taskyard.services.scheduling.counters import TaskCounters
 from taskyard.services.scheduling.rule_budget import PolicyPace, RuleBudgetSource
+from taskyard.services.scheduling.scaling import Scaling
 from taskyard.services.scheduling.timers import ClockWatch
 from taskyard.services.scheduling.why import Why
 from taskyard.services.scheduling.worker_tokens import WorkerTokens
@@ -73,6 +74,7 @@ def wire(settings: Settings, adapters: Adapters, metrics: Metrics) -> Wired:
         groups=Groups(store.groups, dispatch, audit),
         why=Why(store.tasks, dispatch),
         workers=Workers(store.dispatch, dispatch, audit),
+        scaling=Scaling(store.dispatch, store.tasks, store.groups),
         worker_tokens=worker_tokens,
         control_planes=ControlPlanes(store.leadership, None if member is None else member.plane_id),
         parking=ParkedEntries(store.parking),
