@@ -89,6 +89,24 @@ def test_kubernetes_gives_each_worker_its_own_join_string() -> None:
     )
 
 
+def test_kubernetes_runs_as_many_as_are_wanted() -> None:
+    """KEDA asks the API about a group, and alone says how many there are."""
+    asked = replace(OTHERS, server="http://taskyard:8000/", group="a&b c")
+    yaml = pytest.importorskip("yaml")
+    workers, credential, scaled = yaml.safe_load_all(manifest("kubernetes", asked))
+    assert "replicas" not in workers["spec"]
+    assert "--slots=3" in workers["spec"]["template"]["spec"]["containers"][0]["args"]
+    target = scaled["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == (workers["kind"], workers["metadata"]["name"])
+    assert (scaled["spec"]["minReplicaCount"], scaled["spec"]["maxReplicaCount"]) == (0, 7)
+    (trigger,) = scaled["spec"]["triggers"]
+    wanted = "http://taskyard:8000/api/v1/scaling?group=a%26b%20c&slots=3"
+    assert (trigger["type"], trigger["metadata"]["url"]) == ("metrics-api", wanted)
+    assert trigger["metadata"]["valueLocation"] == "wanted"
+    assert trigger["authenticationRef"]["name"] == credential["metadata"]["name"]
+    assert credential["spec"]["secretTargetRef"][0]["name"] == "gpu-pool-api"
+
+
 @pytest.mark.parametrize(
     ("scheduler", "wanted", "named"),
     [
@@ -96,6 +114,8 @@ def test_kubernetes_gives_each_worker_its_own_join_string() -> None:
         ("kubernetes", replace(DEFAULTS, name="a\nb"), "--name"),
         ("slurm", replace(DEFAULTS, program="$(reboot)"), "--program"),
         ("slurm", replace(DEFAULTS, workers=0), "--workers"),
+        ("kubernetes", replace(DEFAULTS, server='http://a"'), "--server"),
+        ("kubernetes", replace(DEFAULTS, group=""), "--group"),
         ("slurm", replace(DEFAULTS, walltime_s=300), "--walltime"),
         ("slurm", replace(DEFAULTS, drain_s=float("inf")), "--drain"),
     ],

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
 from typing import Final, Literal
+from urllib.parse import quote
 
 from taskyard.cli.errors import UsageError
 
@@ -21,6 +22,7 @@ _SPARE_S: Final = 30
 _LONGEST_S: Final = 365 * 86_400.0
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,50}")
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
+_SERVER: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}/?")
 _PROGRAM: Final = re.compile(r"[A-Za-z0-9._/+-]{1,255}")
 
 
@@ -43,6 +45,10 @@ class Wanted:
     """Seconds for which a batch system lets a worker run."""
     drain_s: float = 300.0
     """Seconds that what runs gets to end in once the scheduler stops a worker."""
+    server: str | None = None
+    """Where the API is that says how many workers are wanted; None: always all of them."""
+    group: str = "default"
+    """Whose tasks those workers are for."""
 
 
 DEFAULTS: Final = Wanted()
@@ -58,7 +64,9 @@ def manifest(scheduler: Scheduler, wanted: Wanted) -> str:
             f"--walltime: has to be longer than --drain and the {_SPARE_S} s after it; otherwise a"
             " worker is stopped as soon as it starts"
         )
-    return _TEMPLATES[scheduler].substitute(
+    scaled = scheduler == "kubernetes" and wanted.server is not None
+    template = _Text(_TEMPLATES[scheduler].template + _KEDA) if scaled else _TEMPLATES[scheduler]
+    text = template.substitute(
         name=wanted.name,
         image=wanted.image,
         program=wanted.program,
@@ -70,7 +78,11 @@ def manifest(scheduler: Scheduler, wanted: Wanted) -> str:
         lifetime_s=max(1, minutes * 60 - stop_s),
         drain_s=math.ceil(wanted.drain_s),
         stop_s=stop_s,
+        server=(wanted.server or "").rstrip("/"),
+        group=quote(wanted.group, safe=""),
     )
+    # Two who say how many there are would undo each other's work.
+    return text.replace(f"  replicas: {wanted.workers}\n", "") if scaled else text
 
 
 def _check(wanted: Wanted) -> None:
@@ -81,6 +93,10 @@ def _check(wanted: Wanted) -> None:
     ):
         if pattern.fullmatch(value) is None:
             raise UsageError(f"{option}: {value!r} has characters that cannot be in one")
+    if wanted.server is not None and _SERVER.fullmatch(wanted.server) is None:
+        raise UsageError(f"--server: {wanted.server!r} is no address, such as http://taskyard:8000")
+    if not 1 <= len(wanted.group) <= 255:
+        raise UsageError("--group: needs 1 to 255 characters")
     for option, duration_s in (("--walltime", wanted.walltime_s), ("--drain", wanted.drain_s)):
         if not duration_s <= _LONGEST_S:
             raise UsageError(f"{option}: cannot be longer than a year")
@@ -179,6 +195,7 @@ spec:
           args:
             - "--join-file=/join/$(POD_NAME)"
             - "--data=/data/worker"
+            - "--slots=~{cpu}"
             - "--cpu=~{cpu}"
             - "--memory=~{mib}MiB"
             - "--drain=~{drain_s}s"
@@ -206,6 +223,44 @@ spec:
             defaultMode: 0400
         - name: data
           emptyDir: {}
+"""
+
+_KEDA: Final = """\
+---
+# How many there are follows from what waits and runs, down to none. The secret ~{name}-api has a
+# token with the role read: kubectl create secret generic ~{name}-api --from-literal=token=…
+apiVersion: keda.sh/v1alpha1
+kind: TriggerAuthentication
+metadata:
+  name: ~{name}
+spec:
+  secretTargetRef:
+    - parameter: token
+      name: ~{name}-api
+      key: token
+---
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata:
+  name: ~{name}
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: StatefulSet
+    name: ~{name}
+  pollingInterval: 15
+  minReplicaCount: 0
+  maxReplicaCount: ~{workers}
+  triggers:
+    - type: metrics-api
+      metricType: AverageValue
+      metadata:
+        url: "~{server}/api/v1/scaling?group=~{group}&slots=~{cpu}"
+        valueLocation: wanted
+        targetValue: "1"
+        authMode: bearer
+      authenticationRef:
+        name: ~{name}
 """
 
 _NOMAD: Final = """\

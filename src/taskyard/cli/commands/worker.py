@@ -126,6 +126,8 @@ def manifest(
     memory: str = "4GiB",
     walltime: str = "1h",
     drain: str = "5m",
+    server: str | None = None,
+    group: str = DEFAULTS.group,
 ) -> None:
     """Print the file with which another scheduler starts workers.
 
@@ -141,6 +143,8 @@ def manifest(
         memory: Memory of each worker, such as 4GiB.
         walltime: For how long Slurm lets a worker run.
         drain: How long what runs gets to end once a worker is stopped.
+        server: Address of the API. With it, KEDA has Kubernetes run as many workers as are wanted.
+        group: Group whose tasks those are.
     """
     wanted = Wanted(
         name,
@@ -151,6 +155,8 @@ def manifest(
         size_bytes(memory, "--memory"),
         seconds(walltime, "--walltime"),
         seconds(drain, "--drain"),
+        server,
+        group,
     )
     say(manifest_for(scheduler, wanted).rstrip("\n"))
 
