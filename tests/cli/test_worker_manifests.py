@@ -58,7 +58,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
 def test_a_restart_of_the_unit_leaves_running_work_alone() -> None:
     """The next process takes it over; until then its drain has the time it is told."""
     lines = manifest("systemd", DEFAULTS).splitlines()
-    assert {"KillMode=process", "Delegate=yes", "TimeoutStopSec=330"} <= set(lines)
+    assert {"Type=notify", "KillMode=process", "Delegate=yes", "TimeoutStopSec=330"} <= set(lines)
 
 
 def test_slurm_stops_a_worker_in_time_for_its_drain() -> None:

@@ -1,11 +1,13 @@
 """Workers in processes of their own that leave of themselves."""
 
+import socket
 from pathlib import Path
 
 import anyio
 import pytest
 from joined_site import SOON_S, Site, joined_site
 
+from leftovers import short_directory
 from natsserver import nats_program
 from taskyard.core.ids import GroupName
 from taskyard.ports.dispatching import WorkerRecord
@@ -36,6 +38,25 @@ async def test_one_task_and_no_other(tmp_path: Path) -> None:
         assert ran == ["once"]
         last = (await site.attempts(second))[-1]
         assert last.worker_id == "next"
+
+
+async def test_its_service_manager_hears_when_it_is_ready_and_when_it_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a unit of systemd is active from when it has joined."""
+    with (
+        short_directory() as directory,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening,
+    ):
+        address = str(directory / "notify")
+        listening.bind(address)
+        listening.settimeout(SOON_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        async with joined_site(tmp_path, "told") as site:
+            worker = await site.worker("told")
+            assert await anyio.to_thread.run_sync(listening.recv, 100) == b"READY=1"
+            assert await anyio.to_thread.run_sync(worker.stop) == 0
+            assert await anyio.to_thread.run_sync(listening.recv, 100) == b"STOPPING=1"
 
 
 async def test_what_may_run_longer_than_it_stays_waits(tmp_path: Path) -> None:

@@ -121,7 +121,9 @@ Wants=network-online.target
 After=network-online.target
 
 [Service]
-Type=exec
+Type=notify
+# It is ready once a control plane has taken it, and waits for that as long as it takes.
+TimeoutStartSec=infinity
 # Root gives each workspace a user of its own.
 User=root
 LoadCredential=join:/etc/taskyard/~{name}.join

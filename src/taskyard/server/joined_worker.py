@@ -37,6 +37,8 @@ from taskyard.server.machine_worker import (
     circuit_rule,
     machine_worker,
 )
+from taskyard.server.service_manager import READY, tell_service_manager
+from taskyard.server.service_manager import STOPPING as SERVICE_STOPPING
 from taskyard.server.settings import Settings
 from taskyard.server.stopping import exit_at_the_next, last, only
 from taskyard.server.storage import PLANE_FILE
@@ -190,6 +192,7 @@ async def _work(settings: Settings, join: JoinString, stay: Stay, as_json: bool)
         async with joined_worker(settings, join, stay) as node:
             _greet(settings, join, as_json=as_json)
             joined.set()
+            tell_service_manager(READY)
             reason = await _until_it_ends(node, stopping)
             if node.refusal.error is not None:
                 await node.worker.give_up()
@@ -231,6 +234,7 @@ async def _until_it_ends(node: JoinedNode, stopping: anyio.Event) -> str:
 
 async def _drain(node: JoinedNode, reason: str, limit_s: float) -> None:
     """Take nothing new, and finish what runs; what does not end in time is left running."""
+    tell_service_manager(SERVICE_STOPPING)
     node.worker.drain(reason)
     log.info("draining", seconds=limit_s)
     with anyio.move_on_after(limit_s):
