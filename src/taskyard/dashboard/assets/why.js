@@ -12,6 +12,7 @@ const ADVICE = {
   group_limit: { words: "It starts when another task of the group ends, or when the limit is raised.", link: ["#/groups", "Groups"] },
   workspace_limit: { words: "It starts when another task of the workspace ends, or when the limit is raised.", link: ["#/groups", "Limits"] },
   no_worker: { words: "Start a worker, or a worker that can run this kind of task.", link: ["#/", "Workers"] },
+  leaving: { words: "It starts when a worker joins that stays for as long as it may run.", link: ["#/", "Workers"] },
   no_room: { words: "It starts when a worker has that much room; a task that asks for more than any worker has waits forever.", link: ["#/", "Workers"] },
 };
 
