@@ -74,9 +74,9 @@ async def test_private_addresses_are_refused_where_webhooks_may_not_go(
 ) -> None:
     """At once, if the address is written out; a name is judged when it is sent to."""
     sender: Any = world.wired.engine.tasks._sender
-    while not hasattr(sender, "_allow_private"):
+    while not hasattr(sender, "_targets"):
         sender = sender._sender
-    monkeypatch.setattr(sender, "_allow_private", False)
+    monkeypatch.setattr(sender._targets, "_allow_private", False)
     for server in ("10.0.0.1:514", "tcp://127.0.0.1", "udp://[::1]:514"):
         (problem,) = await world.refused(logging={"type": "RSYSLOG", "server": server})
         assert problem.startswith("logging.server")
