@@ -50,6 +50,7 @@ PATTERNS: Final = {
     r"^[A-Za-z0-9._-]{1,64}$": "must be 1 to 64 letters, digits, dots, dashes and underscores",
     r"^[0-9]{1,4}(\.[0-9]{1,3})?(s|ms)?$": "must be a duration, such as 30s or 500ms",
     r"^[0-9]{1,10}-[0-9]{1,10}$": "must be two numbers of users, such as 200000-265535",
+    r"^[^\s@/,]{1,255}$": "must be HOST or HOST:PORT, such as 10.0.0.1:4222",
     r"^[^\s@/]+:[0-9]{1,5}$": "must be an address and a port, such as 127.0.0.1:4222",
     r"^[0-9]{1,10}:[0-9]{1,10}$": "must be the numbers of a user and a group, such as 1000:1000",
 }
