@@ -8,12 +8,19 @@ from image_world import ImageWorld
 
 from engines import KINDS, RealEngine, real_engine
 from registry import Registry, registry
+from taskyard.runtimes.function import completion
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     """The loop the service uses."""
     return "asyncio"
+
+
+@pytest.fixture
+def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call takes long enough to be followed: little output comes with the end of each."""
+    monkeypatch.setattr(completion, "_LINK_AFTER_S", 300.0)
 
 
 @pytest.fixture(scope="session", params=KINDS)

@@ -96,7 +96,7 @@ async def test_a_program_that_ends_at_once_tells_why(world: ImageWorld) -> None:
     ended = await world.call("echo")
     assert (ended.state, ended.reason) == (AttemptState.FAILED, Reason.FUNCTION_ERROR)
     assert ended.message == "the container ended before it was ready (exit code 7)"
-    assert b"no such table" in ended.inline_output["stderr"]
+    assert b"no such table" in world.output(ended, "stderr")
     await eventually_async(lambda: world.engine.containers() == [])
 
 

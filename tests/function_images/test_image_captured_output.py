@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.xdist_gro
 LINE = b"x" * 999 + b"\n"
 
 
+@pytest.mark.usefixtures("unseen")
 async def test_each_call_has_its_own_output(world: ImageWorld) -> None:
     """Little comes with the end of the call; a program that counts needs no waiting."""
     await world.build(world.push())
@@ -36,6 +37,7 @@ async def test_output_that_nobody_counts_is_not_lost(world: ImageWorld) -> None:
     assert b"".join(world.output(one) for one in ends) == LINE * 24
 
 
+@pytest.mark.usefixtures("unseen")
 async def test_much_output_is_complete(world: ImageWorld) -> None:
     """To the last byte, in files; and the call behind it has nothing of it."""
     await world.build(world.push())
@@ -78,6 +80,7 @@ async def test_last_words_are_kept(world: ImageWorld) -> None:
     assert world.output(ended, "stderr") == b"bye\n"
 
 
+@pytest.mark.usefixtures("unseen")
 async def test_a_program_may_hand_output_over_with_its_answer(world: ImageWorld) -> None:
     """It stands behind what the container printed."""
     await world.build(world.push())

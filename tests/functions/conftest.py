@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from function_world import FunctionWorld, opened
 
+from taskyard.runtimes.function import completion
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -17,6 +19,15 @@ def anyio_backend() -> str:
 def method(request: pytest.FixtureRequest) -> str:
     """How trees are held together; cgroups only where there are any."""
     return str(request.param)
+
+
+@pytest.fixture
+def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call takes long enough to be followed: little output comes with the end of each.
+
+    What takes longer than a moment has it in files, as any call may on a busy machine.
+    """
+    monkeypatch.setattr(completion, "_LINK_AFTER_S", 300.0)
 
 
 @pytest.fixture

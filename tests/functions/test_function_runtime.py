@@ -214,6 +214,7 @@ async def test_threads_at_import_are_no_obstacle(fast: FunctionWorld) -> None:
     assert body_of(await fast.call()) == b"2"
 
 
+@pytest.mark.usefixtures("unseen")
 async def test_little_output_needs_no_directory(functions: FunctionWorld) -> None:
     """It comes with the end; the next call's output is its own."""
     await functions.build(

@@ -219,6 +219,7 @@ async def test_the_order_of_both_outputs_is_noted(fast: FunctionWorld) -> None:
     assert [one.stream for one in records] == [1, 2] * 3
 
 
+@pytest.mark.usefixtures("unseen")
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("count", [40, 4000])
 async def test_the_order_is_the_one_of_the_writes(
