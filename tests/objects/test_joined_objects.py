@@ -6,18 +6,27 @@ from pathlib import Path
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
+from fakes.held_calls import VERSION, call
 from taskyard.core.errors import (
     InvalidInput,
     NotAllowed,
     NotFound,
     Overloaded,
+    StoreDamaged,
     TaskyardError,
     Unavailable,
 )
-from taskyard.core.ids import AttemptId, WorkerId
+from taskyard.core.functions.functions import Version
+from taskyard.core.ids import AttemptId, WorkerId, WorkspaceName
 from taskyard.objects.files.store import FileObjectStore
-from taskyard.objects.joined import JoinedObjects, serving_objects
+from taskyard.objects.joined import (
+    JoinedObjects,
+    JoinedResults,
+    JoinedSources,
+    serving_objects,
+)
 from taskyard.objects.joined.serving import OF_WORKER, ServedObjects
 from taskyard.objects.joined.wire import Put, Taken, answered, encode
 from taskyard.ports.errors import PayloadTooLarge, Unreachable
@@ -30,6 +39,8 @@ W1, W2 = WorkerId("w1"), WorkerId("w2")
 MINE = AttemptId("00000000-0000-0000-0000-000000000001")
 OTHERS = AttemptId("00000000-0000-0000-0000-000000000002")
 KEY = f"output/{MINE}/stdout"
+WS = WorkspaceName("default")
+DEPLOYED = replace(VERSION, credentials="their-registry")
 UPLOAD = "ab" * 16
 
 
@@ -46,6 +57,7 @@ class Link:
             "put": plane.on_put,
             "put-p": plane.on_put,
             "get": plane.on_get,
+            "version": plane.on_version,
             "known": plane.on_known,
         }
         self.asked: list[tuple[str, int]] = []
@@ -74,6 +86,16 @@ class Plane:
         self.bundles = BundleFiles(root / "bundles")
         self.served = served
         self.holders = holders
+        self.version = DEPLOYED
+
+    async def deploy(self, content: bytes) -> None:
+        """Have calls run this."""
+        bundle = await self.bundles.put(content)
+        self.version = replace(DEPLOYED, bundle=bundle, size_bytes=len(content))
+
+    def sources(self, worker_id: WorkerId = W1) -> JoinedSources:
+        """A worker's end, for functions."""
+        return JoinedSources(Link(self.served, worker_id))
 
     def worker(self, worker_id: WorkerId = W1) -> tuple[JoinedObjects, Link]:
         """A worker's end."""
@@ -89,8 +111,19 @@ async def _plane(root: Path, most_bytes: int | None = None) -> AsyncIterator[Pla
         return holders.get(attempt_id)
 
     objects, bundles = FileObjectStore(root / "objects"), BundleFiles(root / "bundles")
-    async with serving_objects(objects, bundles, holder_of, "p", most_bytes) as served:
-        yield Plane(root, served, holders)
+    made: Plane
+
+    async def version_of(
+        worker_id: WorkerId, workspace: WorkspaceName, attempt_id: AttemptId, number: int
+    ) -> Version:
+        assert workspace == WS
+        if holders.get(attempt_id) != worker_id:
+            raise NotAllowed
+        return replace(made.version, number=number)
+
+    async with serving_objects(objects, bundles, holder_of, version_of, "p", most_bytes) as served:
+        made = Plane(root, served, holders)
+        yield made
 
 
 @pytest.fixture
@@ -208,17 +241,54 @@ async def test_uploads_are_bounded(tmp_path: Path) -> None:
             await plane.objects.size(f"output/{OTHERS}/stdout")
 
 
-async def test_sources_are_read_by_their_digest(plane: Plane) -> None:
-    """Whole, and in ranges; others are not there."""
-    worker, _ = plane.worker()
-    content = bytes(range(256)) * 100
-    bundle = await plane.bundles.put(content)
-    assert await worker.size(f"bundles/{bundle}") == len(content)
-    assert await worker.read(f"bundles/{bundle}", 10, 20) == content[10:30]
-    assert await worker.read(f"bundles/{bundle}", len(content), 20) == b""
-    for key in ("bundles/" + "a" * 64, KEY):
-        with pytest.raises(NotFound):
-            await worker.read(key, 0, 10)
+@pytest.mark.parametrize("size", [1, 100_000, (4 << 20) + 17])
+async def test_sources_are_read_for_calls(plane: Plane, size: int) -> None:
+    """Whole, however many pieces that takes; nothing is told that is of no use for them."""
+    content = (bytes(range(251)) * (size // 251 + 1))[:size]
+    await plane.deploy(content)
+    worker = plane.sources()
+    found = await worker.version(call(MINE), 3)
+    assert (found.number, found.bundle) == (3, plane.version.bundle)
+    assert (found.credentials, found.created_by) == ("", "")
+    assert await worker.bundle(call(MINE), found) == content
+
+
+async def test_sources_of_calls_of_others_are_refused(plane: Plane) -> None:
+    """To whoever knows all about them; objects are not read at all."""
+    await plane.deploy(b"secret")
+    other = plane.sources(W2)
+    for attempt_id in (MINE, AttemptId("unknown")):
+        with pytest.raises(NotAllowed):
+            await other.version(call(attempt_id), 1)
+        with pytest.raises(NotAllowed):
+            await other.bundle(call(attempt_id), plane.version)
+    objects, _ = plane.worker(W2)
+    for key in (f"bundles/{plane.version.bundle}", KEY):
+        with pytest.raises(NotAllowed):
+            await objects.read(key, 0, 10)
+        with pytest.raises(NotAllowed):
+            await objects.size(key)
+
+
+async def test_a_source_that_is_not_what_was_deployed_is_refused(plane: Plane) -> None:
+    """By the worker too, whatever it was that changed it."""
+    await plane.deploy(b"good")
+    wanted = plane.version
+    await plane.deploy(b"evil")
+    with pytest.raises(StoreDamaged, match="deploy it again"):
+        await plane.sources().bundle(call(MINE), wanted)
+    await plane.deploy(b"")
+    with pytest.raises(StoreDamaged):
+        await plane.sources().bundle(call(MINE), wanted)
+
+
+async def test_an_answer_that_is_there_already_stays(plane: Plane) -> None:
+    """Its acknowledgement was lost; nothing is deleted, which a worker may not."""
+    objects, _ = plane.worker()
+    results = JoinedResults(objects)
+    await results.write(MINE, b"answer")
+    await results.write(MINE, b"answer")
+    assert await _whole(plane, f"results/{MINE}") == b"answer"
 
 
 async def test_a_worker_learns_which_attempts_are_its_own(plane: Plane) -> None:

@@ -16,7 +16,15 @@ from fakes.specs import spec
 from natsserver import nats_program
 from taskyard.core.access.principals import Caller, Role
 from taskyard.core.attempts import Attempt, Ended, Started
-from taskyard.core.ids import IncarnationId, LeaseToken, TaskId, WorkerId, WorkspaceName
+from taskyard.core.functions.functions import CallRequest, Language
+from taskyard.core.ids import (
+    AttemptId,
+    IncarnationId,
+    LeaseToken,
+    TaskId,
+    WorkerId,
+    WorkspaceName,
+)
 from taskyard.core.instants import Instant
 from taskyard.core.resources import Capacity
 from taskyard.core.states import AttemptState, TaskState
@@ -25,6 +33,7 @@ from taskyard.objects.joined import wire as objects
 from taskyard.ports.dispatching import JOINED
 from taskyard.ports.transport import Heartbeat, Hello
 from taskyard.server.assemble import Node
+from taskyard.services.functions.deployments import Deployment
 from taskyard.transport.envelopes import ANSWERS, Answer, Bytes, Failure, Request, encode
 from taskyard.transport.workers import wire
 
@@ -110,6 +119,46 @@ async def test_what_it_says_of_attempts_of_others_does_not_count(node: Node) -> 
     assert task.current_attempt == attempt.id
 
 
+async def test_it_gets_no_source_of_what_it_does_not_run(node: Node) -> None:
+    """Neither of a call that others hold, nor of another function in the name of its own task."""
+    functions, calls = node.engine.functions, node.engine.calls
+    source = b"import time\n\ndef handle(request):\n    time.sleep(600)\n"
+    given = Deployment(bundle=source, language=Language.PYTHON)
+    function, version = await functions.deploy(ME, "secret", given)
+    version = await functions.built(ME, function.id, version.number, 50)
+    call = await calls.prepare(ME, "secret", CallRequest())
+    task, _ = await node.engine.tasks.submit(ME, replace(call, timeout_s=600.0))
+    theirs = await current(node, task.id)
+    async with raw_worker(await token(node)) as worker:
+        await worker.listen(f"{worker.root}.worker.{NAME}.assign")
+        await join(worker, replace(HELLO, runtimes=("command", "function")))
+        await node.engine.workers.drain(HERE, node.worker.worker_id)
+        own_task, _ = await node.engine.tasks.submit(ME, spec(work=Command(argv=("true",))))
+        own = await current(node, own_task.id)
+        assert (theirs.worker_id == NAME, own.worker_id) == (False, NAME)
+        for attempt_id in (theirs.id, own.id, AttemptId("made up")):
+            wanted = objects.Wanted(ME.workspace, attempt_id, version.number)
+            assert await _kind(worker, objects.VERSION, wanted) == "NotAllowed"
+            asked = objects.Get(wanted, 0, 100)
+            assert await _kind(worker, objects.GET, asked) == "NotAllowed"
+        # The same of a call of its own: that is what it needs, for as long as it holds it.
+        again, _ = await node.engine.tasks.submit(ME, call)
+        held = await current(node, again.id)
+        wanted = objects.Wanted(ME.workspace, held.id, version.number)
+        assert held.worker_id == NAME
+        assert await _kind(worker, objects.GET, objects.Get(wanted, 0, 100)) is None
+        other = replace(wanted, number=version.number + 1)
+        assert await _kind(worker, objects.VERSION, other) == "NotAllowed"
+        await say(worker, wire.REPORT, wire.Reports([end(held)], held.assigned_at))
+        assert await _kind(worker, objects.GET, objects.Get(wanted, 0, 100)) == "NotAllowed"
+
+
+async def _kind(worker: RawWorker, what: str, record: msgspec.Struct) -> str | None:
+    """How a request is refused; None if it is not."""
+    failure = (await say(worker, what, record)).failure
+    return None if failure is None else failure.kind
+
+
 async def test_it_is_who_nats_says_it_is(node: Node) -> None:
     """Whatever name it says; other workers stay what they are."""
     local = node.worker.worker_id
@@ -144,7 +193,16 @@ async def test_it_is_who_nats_says_it_is(node: Node) -> None:
 async def test_damaged_messages_are_refused(node: Node, payload: bytes) -> None:
     """With an answer, where they can be read so far; the control plane goes on."""
     async with raw_worker(await token(node)) as worker:
-        for what in (wire.JOINED, wire.BEAT, wire.REPORT, wire.RESOLVE, "put", "unknown"):
+        for what in (
+            wire.JOINED,
+            wire.BEAT,
+            wire.REPORT,
+            wire.RESOLVE,
+            "put",
+            "get",
+            "version",
+            "unknown",
+        ):
             assert (await say(worker, what, payload)).failure is not None
             # Not even a request: nobody can be answered.
             await worker.say(f"{worker.root}.engine.{NAME}.{what}", payload)

@@ -11,7 +11,8 @@ import pytest
 
 from fakes.joined import Plane, link, plane
 from natsserver import NatsServer, nats_server
-from taskyard.core.errors import Unavailable
+from taskyard.core.errors import NotAllowed, Unavailable
+from taskyard.core.functions.functions import Version
 from taskyard.core.ids import AttemptId, WorkerId
 from taskyard.objects.files.store import FileObjectStore
 from taskyard.objects.joined import JoinedObjects, serving_objects
@@ -27,6 +28,11 @@ CONTENT = bytes(range(256)) * 8000
 
 class _Engine:
     """Is not asked for anything here."""
+
+
+async def no_version(*_of: object) -> Version:
+    """Nobody asks here."""
+    raise NotAllowed
 
 
 @pytest.fixture
@@ -46,7 +52,9 @@ async def _serving(url: str, root: Path, name: str) -> AsyncIterator[tuple[Plane
     objects = FileObjectStore(root / name)
     async with (
         plane(url, name) as made,
-        serving_objects(objects, BundleFiles(root / "bundles"), holder_of, name) as served,
+        serving_objects(
+            objects, BundleFiles(root / "bundles"), holder_of, no_version, name
+        ) as served,
     ):
         made.transport.answer(PUT, served.on_put, may_be_own=True)
         await made.serve(_Engine())  # type: ignore[arg-type]  # never called

@@ -30,8 +30,7 @@ async def test_runs_commands_and_reports_them(site: Site) -> None:
     await site.worker("far", "--tag", "big", "--drain", "2s")
     (record,) = [one for one, _ in site.node.engine.dispatch.workers() if one.id == "far"]
     assert (record.plane_id, record.tags) == (JOINED, ("big",))
-    # Functions stay where their versions are built.
-    assert record.runtimes == ("command", "simulation")
+    assert record.runtimes == ("command", "function", "simulation")
     good = await site.submit("sh", "-c", "echo hello; echo oops >&2")
     bad = await site.submit("sh", "-c", "exit 3")
     assert (await site.until(good, "succeeded")).state.value == "succeeded"

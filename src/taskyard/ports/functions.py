@@ -18,6 +18,7 @@ from taskyard.core.functions.functions import (
 )
 from taskyard.core.ids import AttemptId, TaskId, WorkspaceName
 from taskyard.core.instants import Instant
+from taskyard.ports.runtime import Assignment
 
 
 class FunctionChange(Struct, frozen=True):
@@ -198,6 +199,21 @@ class BundleStore(Protocol):
 
     async def keep_only(self, bundles: frozenset[str]) -> None:
         """Remove all others that were put more than a day ago."""
+        ...
+
+
+class VersionSource(Protocol):
+    """Versions as a worker gets to know them that has no store: by the calls that it holds.
+
+    Raises ``Unavailable``, and ``NotAllowed`` for a call that it does not hold any more.
+    """
+
+    async def version(self, call: Assignment, number: int) -> Version:
+        """That of the function that is called. Raises ``NotFound``."""
+        ...
+
+    async def bundle(self, call: Assignment, version: Version) -> bytes:
+        """Its source. Raises ``NotFound``, ``StoreDamaged`` if it is not what was deployed."""
         ...
 
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from taskyard.core.ids import WorkerId
 from taskyard.objects.joined import serving_objects
-from taskyard.objects.joined.wire import GET, KNOWN, PUT
+from taskyard.objects.joined.wire import GET, KNOWN, PUT, VERSION
 from taskyard.ports.clock import Clock
 from taskyard.ports.logs import OutputSource
 from taskyard.ports.runtime import Runtime
@@ -53,6 +53,7 @@ from taskyard.server.wiring.wired import Adapters, Wired
 from taskyard.server.worker_trust import worker_trust
 from taskyard.server.workroots import open_work_root, remove_abandoned
 from taskyard.services.engine import Engine
+from taskyard.services.functions.held_versions import HeldVersions
 from taskyard.services.loops import Loop, keep_running
 from taskyard.services.scheduling.worker_places import WorkerPlaces
 from taskyard.store.sql.repositories import Repositories
@@ -309,11 +310,13 @@ async def _serve_objects(
             stores.objects,
             stores.bundles,
             store.dispatch.holder_of,
+            HeldVersions(store.tasks, store.functions).version,
             messages.plane_id,
             None if most is None else max(most, settings.function_result_bytes) + MARKER_BYTES,
         )
     )
     transport.answer(PUT, served.on_put, may_be_own=True)
+    transport.answer(VERSION, served.on_version)
     transport.answer(GET, served.on_get)
     transport.answer(KNOWN, served.on_known)
 

@@ -2,7 +2,8 @@
 
 It has a data directory and a lock, runtimes, and one connection outwards: no store, no services.
 Commands and containers are left running when it ends, as those of a server are: the next process on
-the same directory takes them over, if its lease still holds.
+the same directory takes them over, if its lease still holds. Functions are fetched from control
+planes, and built here.
 """
 
 import os
@@ -26,12 +27,15 @@ from taskyard.core.access.join_string import JoinString
 from taskyard.core.errors import Conflict, InvalidInput, TaskyardError
 from taskyard.core.ids import AttemptId, WorkerId
 from taskyard.core.stay import Stay
-from taskyard.objects.joined import JoinedObjects
+from taskyard.objects.joined import JoinedObjects, JoinedResults, JoinedSources
+from taskyard.ports.clock import Clock
+from taskyard.ports.messages import PlaneMessages
 from taskyard.server.clock import SystemClock, SystemIds
 from taskyard.server.datadir import UMASK, protect_data
 from taskyard.server.logging import configure_logging
 from taskyard.server.machine_users import USERS_FILE, MachineUsers
 from taskyard.server.machine_worker import (
+    FunctionAccess,
     OtherUsers,
     WorkerParts,
     circuit_rule,
@@ -42,6 +46,7 @@ from taskyard.server.service_manager import STOPPING as SERVICE_STOPPING
 from taskyard.server.settings import Settings
 from taskyard.server.stopping import exit_at_the_next, last, only
 from taskyard.server.storage import PLANE_FILE
+from taskyard.server.wiring.functions import local_builder
 from taskyard.server.work import tell, work_rules
 from taskyard.server.workroots import open_work_root, remove_abandoned
 from taskyard.store.sqlite.database import FILE_NAME
@@ -50,6 +55,7 @@ from taskyard.transport.nats.joining import options_to_join
 from taskyard.transport.nats.worker_messages import nats_worker_messages
 from taskyard.transport.remote_output import ServedOutput
 from taskyard.transport.workers import WorkerClient
+from taskyard.worker.fetched_versions import FetchedVersions
 from taskyard.worker.output.directories import AttemptDirectories
 from taskyard.worker.output.log_files import LogFiles
 from taskyard.worker.output.log_keeper import LogKeeper
@@ -142,6 +148,7 @@ async def joined_worker(
         tell(rules)
         users = MachineUsers(data / USERS_FILE, *settings.user_ids(), rules)
         root = await _work_root(data, stack) if rules.changes_user else None
+        functions = await _functions(settings, worker_id, messages, objects, clock)
         worker = machine_worker(
             settings,
             worker_id,
@@ -155,8 +162,7 @@ async def joined_worker(
                 circuit_rule(settings),
                 users.adapt,
             ),
-            # Versions of functions are not fetched over the wire yet.
-            None,
+            functions,
             OtherUsers(rules.changes_user, root),
             staying,
         )
@@ -286,6 +292,26 @@ def _take(lock: DirectoryLock, data: Path, join: JoinString) -> None:
             f"{data} belongs to worker {found.worker} of installation {found.installation}; name"
             " another --data directory, one for each worker"
         )
+
+
+async def _functions(
+    settings: Settings,
+    worker_id: WorkerId,
+    messages: PlaneMessages,
+    objects: JoinedObjects,
+    clock: Clock,
+) -> FunctionAccess | None:
+    """What functions need; None if this machine's operator runs none."""
+    if not settings.process_functions:
+        return None
+    versions = FetchedVersions(
+        JoinedSources(messages), local_builder(settings), clock, settings.function_builds
+    )
+    await versions.open()
+    # Images would have to be pulled here, with credentials for it.
+    return FunctionAccess(
+        worker_id, JoinedResults(objects), versions.rebuild, versions.serve, images=False
+    )
 
 
 async def _keep_swept(keeper: LogKeeper, worker: Worker, objects: JoinedObjects) -> None:

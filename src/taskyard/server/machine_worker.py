@@ -63,6 +63,10 @@ class FunctionAccess:
     """Where answers go that are too large for a report."""
     rebuild: Rebuild
     """Has a version built that is not there."""
+    serves: Callable[[FunctionRuntime], None] | None = None
+    """Hears for whose calls they are; nobody needs to when None."""
+    images: bool = True
+    """Whether functions that are images are run, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +167,10 @@ def _of_functions(
         data / "functions", clock, access.results, limits, node=node, other_users=users.are_used
     )
     functions.rebuild = access.rebuild
+    if access.serves is not None:
+        access.serves(functions)
     runtimes: dict[str, Runtime] = {"function": functions}
-    if settings.container_engine != OFF:
+    if access.images and settings.container_engine != OFF:
         containers = container_settings(settings)
         images = runtimes[IMAGE_FUNCTIONS] = ImageRuntime(
             data / "functions", containers, clock, access.results, limits, node=node

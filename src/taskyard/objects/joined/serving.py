@@ -13,6 +13,7 @@ from typing import Final
 import anyio
 import structlog
 from anyio.abc import TaskGroup
+from msgspec.structs import replace
 
 from taskyard.core.errors import (
     Conflict,
@@ -22,22 +23,25 @@ from taskyard.core.errors import (
     TaskyardError,
     Unavailable,
 )
-from taskyard.core.ids import AttemptId, WorkerId
+from taskyard.core.functions.functions import Version
+from taskyard.core.ids import AttemptId, WorkerId, WorkspaceName
 from taskyard.core.output_index import FILE
 from taskyard.objects.joined.wire import (
     MOST_KNOWN,
+    Found,
     Get,
     Known,
     Put,
     Range,
     Taken,
+    Wanted,
     asked,
     encode,
 )
 from taskyard.ports.errors import PayloadTooLarge
 from taskyard.ports.functions import BundleStore
 from taskyard.ports.logs import Stream
-from taskyard.ports.objects import BUNDLES, LARGEST_READ_BYTES, OUTPUT, RESULTS, ObjectStore
+from taskyard.ports.objects import LARGEST_READ_BYTES, OUTPUT, RESULTS, ObjectStore
 
 OF_WORKER: Final = 8
 """Uploads of one worker that a plane takes at once; more are refused."""
@@ -53,6 +57,10 @@ _UPLOAD: Final = re.compile(r"[0-9a-f]{32}\Z")
 
 HolderOf = Callable[[AttemptId], Awaitable[WorkerId | None]]
 """The worker that an attempt was given to; None if it was given up with it, or is not known."""
+VersionOf = Callable[[WorkerId, WorkspaceName, AttemptId, int], Awaitable[Version]]
+"""The version with a number of the function that an attempt calls which a worker holds now.
+
+Raises ``NotAllowed`` if that worker has no such call, ``NotFound`` if there is no such version."""
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +73,7 @@ class ServedObjects:
         objects: ObjectStore,
         bundles: BundleStore,
         holder_of: HolderOf,
+        version_of: VersionOf,
         tasks: TaskGroup,
         plane: str,
         most_bytes: int | None,
@@ -72,6 +81,7 @@ class ServedObjects:
         self._objects = objects
         self._bundles = bundles
         self._holder_of = holder_of
+        self._version_of = version_of
         self._tasks = tasks
         self._plane = plane
         self._most_bytes = most_bytes
@@ -155,15 +165,40 @@ class ServedObjects:
             log.warning("upload_refused", worker_id=worker_id, key=key)
             raise NotAllowed(f"{key} belongs to an attempt that is not held by worker {worker_id}")
 
+    async def on_version(self, worker_id: WorkerId, what: str, payload: bytes) -> bytes:
+        """Tell what a call runs.
+
+        Raises:
+            NotAllowed: it is not a call that this worker holds.
+            NotFound: its function has no such version.
+        """
+        del what
+        version = await self._version(worker_id, asked(Wanted, payload))
+        # Who deployed it, and with what, is of no use there.
+        return encode(Found(replace(version, created_by="", credentials="", message=None)))
+
     async def on_get(self, worker_id: WorkerId, what: str, payload: bytes) -> bytes:
-        """Give a range of a source. Raises ``NotFound``, also for what workers do not read."""
-        del worker_id, what
-        wanted = asked(Get, payload)
-        if wanted.offset < 0 or wanted.length < 0:
+        """Give a range of the source of what a call runs.
+
+        Raises as :meth:`on_version`, ``NotFound`` also if it has no source, and ``StoreDamaged``.
+        """
+        del what
+        asking = asked(Get, payload)
+        if asking.offset < 0 or asking.length < 0:
             raise InvalidInput("offset", "and length must be 0 or more")
-        content = await self._bundles.get(wanted.key.removeprefix(BUNDLES))
-        end = wanted.offset + min(wanted.length, LARGEST_READ_BYTES)
-        return encode(Range(len(content), content[wanted.offset : end]))
+        version = await self._version(worker_id, asking.wanted)
+        content = await self._bundles.get(version.bundle)
+        end = asking.offset + min(asking.length, LARGEST_READ_BYTES)
+        return encode(Range(len(content), content[asking.offset : end]))
+
+    async def _version(self, worker_id: WorkerId, wanted: Wanted) -> Version:
+        try:
+            return await self._version_of(
+                worker_id, wanted.workspace, wanted.attempt, wanted.number
+            )
+        except NotAllowed:
+            log.warning("version_refused", worker_id=worker_id, attempt_id=wanted.attempt)
+            raise
 
     async def on_known(self, worker_id: WorkerId, what: str, payload: bytes) -> bytes:
         """Answer with those attempts of which this worker may put something."""
@@ -254,6 +289,7 @@ async def serving_objects(
     objects: ObjectStore,
     bundles: BundleStore,
     holder_of: HolderOf,
+    version_of: VersionOf,
     plane: str,
     most_bytes: int | None = None,
 ) -> AsyncIterator[ServedObjects]:
@@ -263,9 +299,10 @@ async def serving_objects(
         objects: where what they put is stored.
         bundles: the sources that they read.
         holder_of: whose an attempt is.
+        version_of: what a call runs that a worker holds.
         plane: this control plane's name, as it is asked by.
         most_bytes: largest object that is taken; any when None.
     """
     async with anyio.create_task_group() as tasks:
-        yield ServedObjects(objects, bundles, holder_of, tasks, plane, most_bytes)
+        yield ServedObjects(objects, bundles, holder_of, version_of, tasks, plane, most_bytes)
         tasks.cancel_scope.cancel()

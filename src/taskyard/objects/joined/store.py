@@ -12,26 +12,19 @@ from taskyard.core.errors import Conflict, NotAllowed, Overloaded, Unavailable
 from taskyard.core.ids import AttemptId
 from taskyard.objects.blocks import blocks
 from taskyard.objects.joined.wire import (
-    GET,
     KNOWN,
     MOST_KNOWN,
     PUT,
-    Get,
     Known,
     Put,
-    Range,
     Taken,
     answered,
     encode,
 )
-from taskyard.objects.keys import check_key, check_range
+from taskyard.objects.keys import check_key
+from taskyard.objects.output import ObjectResults
 from taskyard.ports.messages import PlaneMessages
-from taskyard.ports.objects import (
-    ABANDONED_S,
-    LARGEST_READ_BYTES,
-    Content,
-    StoredObject,
-)
+from taskyard.ports.objects import ABANDONED_S, Content, StoredObject
 
 PIECE_BYTES: Final = 512 << 10
 AROUND_BYTES: Final = 1024
@@ -45,7 +38,7 @@ _RETRY_S: Final = (0.1, 2.0)
 
 
 class JoinedObjects:
-    """Implements ``ports.objects.ObjectStore`` for what a worker may: it puts, and reads sources.
+    """Implements ``ports.objects.ObjectStore`` for what a worker may: it puts.
 
     All else raises ``NotAllowed``; so does a put for an attempt that is not the worker's.
     """
@@ -87,17 +80,14 @@ class JoinedObjects:
             await anyio.sleep(backoff.delay_s())
 
     async def size(self, key: str) -> int:
-        """See the port."""
-        return (await self._range(key, 0, 0)).size_bytes
+        """Raises ``NotAllowed``."""
+        del key
+        raise NotAllowed("workers read no objects")
 
     async def read(self, key: str, offset: int, length: int) -> bytes:
-        """See the port."""
-        check_range(offset, length)
-        return (await self._range(key, offset, min(length, LARGEST_READ_BYTES))).data
-
-    async def _range(self, key: str, offset: int, length: int) -> Range:
-        check_key(key)
-        return answered(Range, await self._ask(GET, encode(Get(key, offset, length))))
+        """Raises ``NotAllowed``."""
+        del key, offset, length
+        raise NotAllowed("workers read no objects")
 
     async def _ask(self, what: str, payload: bytes) -> bytes:
         try:
@@ -130,3 +120,14 @@ class JoinedObjects:
         """Control planes do that."""
         del older_than_s
         return 0
+
+
+class JoinedResults(ObjectResults):
+    """Answers of calls, kept by control planes.
+
+    One that is there already stays: its attempt is this worker's and ran once, so it is the same
+    one, whose acknowledgement was lost.
+    """
+
+    async def _write(self, key: str, body: bytes) -> None:
+        await self._objects.put(key, body)

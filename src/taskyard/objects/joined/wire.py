@@ -6,13 +6,16 @@ import msgspec
 from msgspec import Struct
 
 from taskyard.core.errors import InvalidInput
-from taskyard.core.ids import AttemptId
+from taskyard.core.functions.functions import Version
+from taskyard.core.ids import AttemptId, WorkspaceName
 from taskyard.ports.errors import Unreachable
 
 PUT: Final = "put"
 """A piece of an object; those after the first are for the plane that took it."""
 GET: Final = "get"
 """A range of a source."""
+VERSION: Final = "version"
+"""What a call runs, and the name of its source."""
 KNOWN: Final = "known"
 """Which attempts are this worker's."""
 MOST_KNOWN: Final = 100
@@ -40,10 +43,25 @@ class Taken(Struct, frozen=True):
     """Whether it was not there before."""
 
 
-class Get(Struct, frozen=True):
-    """Asks for a range of an object."""
+class Wanted(Struct, frozen=True):
+    """Asks for the version that a call needs which the worker holds."""
 
-    key: str
+    workspace: WorkspaceName
+    attempt: AttemptId
+    """At the call."""
+    number: int
+
+
+class Found(Struct, frozen=True):
+    """It is this."""
+
+    version: Version
+
+
+class Get(Struct, frozen=True):
+    """Asks for a range of the source of a version."""
+
+    wanted: Wanted
     offset: int
     length: int
 
@@ -52,7 +70,7 @@ class Range(Struct, frozen=True):
     """It is this."""
 
     size_bytes: int
-    """Of the whole object."""
+    """Of the whole source."""
     data: bytes
 
 

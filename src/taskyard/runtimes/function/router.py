@@ -173,6 +173,25 @@ class Router(Completion):
         for attempt_id in attempt_ids:
             self._calls.pop(attempt_id, None)
 
+    # What those ask for who build versions
+
+    def waiting_for(
+        self, workspace: WorkspaceName, function_id: FunctionId, number: int
+    ) -> list[Assignment]:
+        """Calls that wait until a version can be used."""
+        wanted = (workspace, function_id, number)
+        return [
+            call.assignment
+            for key, calls in self._opening.items()
+            if (key.workspace, key.function_id, key.version) == wanted
+            for call in calls
+            if call.ended is None
+        ]
+
+    def versions_in_use(self) -> frozenset[tuple[FunctionId, int]]:
+        """Versions that have calls, or processes that could take some."""
+        return frozenset((one.function_id, one.version) for one in (*self._pools, *self._opening))
+
     # What pools ask for
 
     def number(self) -> int:

@@ -50,7 +50,7 @@ def wire_functions(
     functions = Functions(
         store.functions,
         bundles,
-        _builder(settings),
+        local_builder(settings),
         tasks,
         store.tasks,
         store.groups,
@@ -96,8 +96,8 @@ def wire_functions(
     )
 
 
-def _builder(settings: Settings) -> LocalBuilder:
-    """Builds versions of functions beside this server."""
+def local_builder(settings: Settings) -> LocalBuilder:
+    """Builds versions of functions on this machine."""
     return LocalBuilder(
         settings.data / "functions",
         settings.function_build_timeout_s,
