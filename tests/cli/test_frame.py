@@ -24,7 +24,7 @@ def test_commands_take_the_connection_in_place_of_the_client() -> None:
 @pytest.mark.parametrize(
     ("printed", "shown"),
     [
-        (table([1, 2], {"N>": lambda one: one, "TWICE": lambda one: one * 2}), "N   TWICE"),
+        (table([1, 2], {"N>": lambda one: one, "TWICE": lambda one: one * 2}), "N  TWICE"),
         (table([], {"N": lambda one: one}), "none\n"),
         (facts({"a": 1}, [("a", 1), ("b", None)]), "a  1\n"),
         (lines(["x", "y"], ["x", "y"], 1), "x\ny\n"),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
+WHOLE_COLUMNS = ("ID", "STATE", "ADDRESS", "PLANE", "WORKER")
+"""What one has to read whole, or copies."""
 STATE_COLOURS = {
     "scheduled": "cyan",
     "queued": "blue",
@@ -134,19 +136,24 @@ def console() -> "Console":
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence["RenderableType"]]) -> "Table":
-    """A plain table; a column whose name ends in ``>`` is aligned to the right."""
+    """A plain table; a column whose name ends in ``>`` is aligned to the right.
+
+    Where the terminal is narrow, columns of :data:`WHOLE_COLUMNS` keep their width.
+    """
     from rich import box  # noqa: PLC0415 - as above
     from rich.table import Table  # noqa: PLC0415 - as above
 
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in columns:
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    rows = list(rows)
+    for number, name in enumerate(columns):
         right = name.endswith(">")
-        whole = name.rstrip(">") == "ID"
+        whole = name.rstrip(">") in WHOLE_COLUMNS
+        longest = max((len(str(row[number])) for row in rows), default=0) if whole else 0
         drawn.add_column(
             name.rstrip(">"),
             justify="right" if right else "left",
             no_wrap=whole,
-            min_width=36 if whole else None,
+            min_width=max(longest, len(name)) if whole else None,
             overflow="ellipsis",
         )
     for row in rows:
@@ -161,6 +168,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence["RenderableType"
         say("none")
     else:
         console().print(drawn)
+
+
+def one_line(text: object) -> "RenderableType":
+    """Plain text that is cut off where its column is too narrow, instead of being wrapped."""
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    return Text("" if text is None else clean(str(text)), no_wrap=True, overflow="ellipsis")
 
 
 def coloured(state: str) -> "RenderableType":

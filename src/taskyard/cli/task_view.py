@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from taskyard.cli.output import clean, coloured, plain, print_facts, print_table, say
+from taskyard.cli.output import clean, coloured, one_line, plain, print_facts, print_table, say
 from taskyard.cli.quantities import format_duration, format_moment, format_size
 from taskyard.sdk.models import Attempt, Confinement, KillReport, Task
 
@@ -32,12 +32,12 @@ def task_rows(tasks: Iterable[Task]) -> Iterator[Sequence["RenderableType"]]:
         yield (
             plain(task.id),
             coloured(task.state),
-            plain(task.group),
-            plain(task.name),
-            plain(task.attempt_count or ""),
-            plain(format_moment(task.created_at, now)),
-            plain("" if task.ran_s is None else format_duration(task.ran_s)),
-            plain(command_line(task, 60)),
+            one_line(task.group),
+            one_line(task.name),
+            one_line(task.attempt_count or ""),
+            one_line(format_moment(task.created_at, now)),
+            one_line("" if task.ran_s is None else format_duration(task.ran_s)),
+            one_line(command_line(task, 60)),
         )
 
 

@@ -105,7 +105,7 @@ class StoreInUse(TaskyardError):
         self.owner = owner
         by = f" by process {owner['pid']}" if owner and "pid" in owner else ""
         super().__init__(
-            f"data directory {path} is in use{by}; stop that server or choose another --data"
+            f"data directory {path} is in use{by}; stop that process or choose another --data"
         )
 
 

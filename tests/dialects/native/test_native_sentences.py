@@ -10,6 +10,7 @@ from msgspec import inspect
 
 from taskyard.dialects.native import (
     queries,
+    routes_worker_tokens,
     schemas_functions,
     schemas_rest,
     schemas_shared,
@@ -24,7 +25,14 @@ from taskyard.server.settings import Settings
 def schemas() -> Iterator[Any]:
     """All structs that are decoded from what people write."""
     yield Settings
-    for module in (queries, schemas_shared, schemas_submit, schemas_functions, schemas_rest):
+    for module in (
+        queries,
+        routes_worker_tokens,
+        schemas_shared,
+        schemas_submit,
+        schemas_functions,
+        schemas_rest,
+    ):
         for _, one in python.getmembers(module, python.isclass):
             if issubclass(one, msgspec.Struct) and one.__module__ == module.__name__:
                 yield one

@@ -164,7 +164,7 @@ def manifest(
 @app.command
 @client_command
 def ls(client: Client) -> Printed:
-    """List workers with their capacity and usage."""
+    """List workers with their capacity and usage; --json says why a runtime is unavailable."""
     return table(
         client.workers(),
         {
@@ -175,9 +175,7 @@ def ls(client: Client) -> Printed:
             "CPU>": lambda worker: f"{worker.used.cpu:g}/{worker.capacity.cpu:g}",
             "MEMORY>": _memory,
             "RUNTIMES": lambda worker: ", ".join(worker.runtimes),
-            "UNAVAILABLE": lambda worker: "; ".join(
-                f"{tag}: {one.reason}" for tag, one in worker.unavailable.items()
-            ),
+            "UNAVAILABLE": lambda worker: ", ".join(worker.unavailable),
             "SEEN": lambda worker: format_moment(worker.beat_at),
         },
     )
@@ -232,7 +230,7 @@ def _drained(client: Client, worker: Worker, limit_s: float | None) -> Worker:
         # A drain may come between a placement and its count: only a later look is to be trusted.
         if give_up_at is not None and time.monotonic() >= give_up_at:
             raise CommandError(
-                f"worker {worker.id} still runs tasks: {worker.used.slots} slots are in use",
+                f"worker {worker.id} still runs tasks; slots in use: {worker.used.slots}",
                 exit_status.TRY_AGAIN,
                 what_to_do="It stays drained. Wait again, or cancel what runs there.",
             )
@@ -266,6 +264,8 @@ def token(
 ) -> None:
     """Create the credential of a worker on another machine; prints its join string, this once.
 
+    The output is the bare string, for a file that ``--join-file`` reads; JSON only with ``--json``.
+
     Args:
         name: The worker's id: a-z, 0-9 and -.
         tag: A tag that the worker has; repeatable.
@@ -275,7 +275,7 @@ def token(
     expires_in_s = None if expires is None else seconds(expires, "--expires")
     with connection.open() as client:
         made = client.create_worker_token(name, tag or (), expires_in_s)
-    if connection.as_json:
+    if connection.json:
         print_json(made)
     else:
         say(made.join or "")

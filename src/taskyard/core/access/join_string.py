@@ -75,7 +75,7 @@ def join_string(text: str) -> JoinString:
     if not text.startswith(PREFIX):
         raise InvalidInput(
             "join",
-            f"is no join string, which begins with {PREFIX}; make one on a control plane"
+            f"is not a join string, which begins with {PREFIX}; make one on a control plane"
             " with: taskyard worker token NAME",
         )
     body = text.removeprefix(PREFIX)

@@ -44,6 +44,9 @@ PATTERNS: Final = {
     r"^[a-z0-9][a-z0-9_-]{0,62}$": (
         "must be the name of a workspace: lower-case letters, digits, - and _"
     ),
+    r"^[a-z0-9][a-z0-9-]{0,62}$": (
+        "must be the name of a worker: 1 to 63 lower-case letters, digits and -, not - first"
+    ),
     r"^[^:]+:": "must be KEY:VALUE",
     r"^(newest|oldest)$": "must be newest or oldest",
     r"^(pending|delivered|failed)$": "must be pending, delivered or failed",

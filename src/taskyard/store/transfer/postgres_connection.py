@@ -159,8 +159,8 @@ def _meaning(name: str, error: psycopg.Error) -> TaskyardError:
     said = text.lower()
     if "password" in said or "authentication" in said:
         return NotAllowedThere(
-            f"{name} refuses the user or password; give the password with PGPASSWORD or a "
-            "~/.pgpass file"
+            f"{name} refuses the user or password; give the password with "
+            "--password-file, TASKYARD_DATABASE_PASSWORD or a ~/.pgpass file"
         )
     if "does not exist" in said and isinstance(error, psycopg.OperationalError):
         return NotAStore(f"{name} cannot be opened: {text}")
