@@ -150,7 +150,7 @@ async def test_a_drained_worker_takes_nothing_new(world: World) -> None:
     assert [one.task_id for one in worker.assigned] == [first.id]
     assert await why(world, second) == (
         "draining",
-        "no worker takes tasks now: draining is w1",
+        "no worker takes tasks now; draining: w1",
     )
     await worker.end(worker.assigned[0].attempt_id)
     assert await world.state(first.id) == "succeeded"
@@ -199,7 +199,7 @@ async def test_draining_a_host_passes_its_pool_over(world: World) -> None:
     assert (len(first.assigned), len(other.assigned)) == (0, 1)
     await world.workers.drain(OPERATOR, other.id)
     task = await container(world, "web")
-    assert await why(world, task) == ("draining", "no worker takes tasks now: draining is e1, e3")
+    assert await why(world, task) == ("draining", "no worker takes tasks now; draining: e1, e3")
 
 
 async def test_draining_needs_a_role_and_a_worker(world: World) -> None:

@@ -176,7 +176,7 @@ async def test_workers_are_drained_by_operators(world: NativeWorld) -> None:
     why = (await world.api.get(f"/tasks/{task['id']}/why")).json()
     assert (why["code"], why["summary"]) == (
         "draining",
-        "no worker takes tasks now: draining is w1",
+        "no worker takes tasks now; draining: w1",
     )
     assert (await world.guest.delete("/workers/w1/drain")).status_code == 403
     assert (await world.api.post("/workers/w%2F9/drain")).status_code == 404

@@ -123,7 +123,7 @@ def why_nowhere(requirements: Requirements, rooms: Sequence[Room], now: Instant)
     if len(rooms) > _NAMED:
         names += f" and {len(rooms) - _NAMED} more"
     if not any(room.accepting for room in rooms):
-        return Wait("draining", f"no worker takes tasks now: draining is {names}")
+        return Wait("draining", f"no worker takes tasks now; draining: {names}")
     if any(requirements.runtime in room.runtimes for room in rooms if room.accepting):
         return None
     summary = f"no worker can run a {requirements.runtime} now"
