@@ -45,7 +45,7 @@ from taskyard.server.metrics import CountedSender, Metrics
 from taskyard.server.outbound import Outbound
 from taskyard.server.pools import worker_of_host
 from taskyard.server.settings import Settings
-from taskyard.server.stopping import last
+from taskyard.server.stopping import last, task_group
 from taskyard.server.storage import Storage
 from taskyard.server.wiring.access import wire_encryption
 from taskyard.server.wiring.engine import wire
@@ -193,7 +193,7 @@ async def assemble(
         wired.rescue.is_inside = lambda worker_id: any(
             one.worker_id == worker_id and one.is_running for one in workers
         )
-        loops = await stack.enter_async_context(anyio.create_task_group())
+        loops = await stack.enter_async_context(task_group())
         stack.callback(loops.cancel_scope.cancel)
         keep = partial(_keep, loops, clock, metrics)
         for name, loop in (fed | loops_of_all(wired, metrics)).items():

@@ -2,11 +2,13 @@
 
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 
 STOP_S: Final = 15.0
 """Seconds for one part to stop."""
@@ -21,6 +23,18 @@ async def last(end: Callable[[], Awaitable[None]]) -> None:
         await end()
     if scope.cancelled_caught:
         log.error("stop_timed_out", part=getattr(end, "__qualname__", repr(end)))
+
+
+@asynccontextmanager
+async def task_group() -> AsyncIterator[TaskGroup]:
+    """A task group that an ``AsyncExitStack`` may hold, as ``anyio.create_task_group()`` may not.
+
+    That raises the very exception which ended its block once more. If an earlier part of the stack
+    was cancelled while it ended, the stack then notes that exception as its own context, and anyio,
+    which follows contexts to their end, never returns.
+    """
+    async with anyio.create_task_group() as tasks:
+        yield tasks
 
 
 def exit_at_the_next() -> None:
