@@ -30,6 +30,7 @@ class Joined:
         self.lapsed: list[IncarnationId] = []
         self.callers: list[WorkerId] = []
         self.sent_at: list[Instant] = []
+        self.drained: set[WorkerId] = set()
 
     async def joined(
         self, worker_id: WorkerId, hello: Hello, lapsed: Sequence[IncarnationId]
@@ -39,6 +40,10 @@ class Joined:
         self.lives[worker_id] = hello.incarnation
         self.lapsed += lapsed
         return await self._engine.joined(hello)
+
+    async def is_drained(self, worker_id: WorkerId) -> bool:
+        """As the test has it."""
+        return worker_id in self.drained
 
     async def beat(self, worker_id: WorkerId, heartbeat: Heartbeat) -> LeaseState:
         """Held, unless another life has joined since."""

@@ -371,6 +371,12 @@ class MemoryDispatch:
         await checkpoint()
         return [self._model.workers[name] for name in sorted(self._model.workers)]
 
+    async def is_drained(self, worker_id: WorkerId) -> bool:
+        """See the port."""
+        await checkpoint()
+        found = self._model.workers.get(worker_id)
+        return found is not None and found.draining
+
     async def set_draining(
         self, worker_id: WorkerId, *, draining: bool, audit: AuditEntry | None = None
     ) -> WorkerRecord:

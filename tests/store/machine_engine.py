@@ -194,6 +194,7 @@ class EngineRules(MachineBase):
         if worker in self.model.workers:
             got = self.run(self.store.dispatch.set_draining(worker, draining=draining))
             assert got == self.model.set_draining(worker, draining=draining)
+            assert self.run(self.store.dispatch.is_drained(worker)) == draining
 
     def incarnation(self, worker: WorkerId, *, stale: bool) -> IncarnationId:
         record = self.model.workers.get(worker)

@@ -1,15 +1,17 @@
 """Workers in processes of their own that leave of themselves."""
 
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
 import pytest
-from joined_site import SOON_S, Site, joined_site
+from joined_site import OPERATOR, SOON_S, Site, WorkerProcess, joined_site
 
+from eventually import eventually_async
 from leftovers import short_directory
 from natsserver import nats_program
-from taskyard.core.ids import GroupName
+from taskyard.core.ids import GroupName, WorkerId
 from taskyard.ports.dispatching import WorkerRecord
 
 pytestmark = [
@@ -38,6 +40,33 @@ async def test_one_task_and_no_other(tmp_path: Path) -> None:
         assert ran == ["once"]
         last = (await site.attempts(second))[-1]
         assert last.worker_id == "next"
+
+
+async def test_a_drained_one_says_so(tmp_path: Path) -> None:
+    """Otherwise it waits without a hint for tasks that it is not given."""
+    async with joined_site(tmp_path, "resting") as site:
+        worker = await site.worker("resting", "--drain", "2s")
+        assert '"drained":false' in await eventually_async(
+            _said(worker), lambda said: '"worker":' in said, within_s=SOON_S
+        )
+        await anyio.to_thread.run_sync(worker.stop)
+        await site.node.engine.workers.drain(OPERATOR, WorkerId("resting"))
+        worker.start()
+        told = await eventually_async(
+            _said(worker), lambda said: said.count('"worker":') == 2, within_s=SOON_S
+        )
+        assert '"drained":true' in told
+        said = await eventually_async(
+            _said(worker), lambda said: "undrain resting" in said, within_s=SOON_S
+        )
+        assert "is drained: it gets no tasks" in said
+
+
+def _said(worker: WorkerProcess) -> Callable[[], Awaitable[str]]:
+    async def said() -> str:
+        return worker.said()
+
+    return said
 
 
 async def test_its_service_manager_hears_when_it_is_ready_and_when_it_stops(

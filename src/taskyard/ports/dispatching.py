@@ -260,6 +260,10 @@ class DispatchStore(Protocol):
         """
         ...
 
+    async def is_drained(self, worker_id: WorkerId) -> bool:
+        """Whether an operator has a worker drained; False for one never heard of."""
+        ...
+
     async def prune(
         self,
         now: Instant,

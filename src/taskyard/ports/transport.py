@@ -104,6 +104,10 @@ class JoinedEngine(Protocol):
         """
         ...
 
+    async def is_drained(self, worker_id: WorkerId) -> bool:
+        """Whether an operator has it drained; False also if that cannot be found out now."""
+        ...
+
     async def beat(self, worker_id: WorkerId, heartbeat: Heartbeat) -> LeaseState:
         """Renew the worker's lease; answers once that is stored."""
         ...

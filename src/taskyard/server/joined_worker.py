@@ -196,7 +196,9 @@ async def _work(settings: Settings, join: JoinString, stay: Stay, as_json: bool)
 
     async def serve(tasks: TaskGroup) -> None:
         async with joined_worker(settings, join, stay) as node:
-            _greet(settings, join, as_json=as_json)
+            _greet(settings, join, as_json=as_json, drained=node.client.is_drained)
+            if node.client.is_drained and as_json:
+                log.warning("drained", means=_drained_hint(join))
             joined.set()
             tell_service_manager(READY)
             reason = await _until_it_ends(node, stopping)
@@ -251,9 +253,14 @@ async def _drain(node: JoinedNode, reason: str, limit_s: float) -> None:
         log.warning("left_running", means="the next process on this directory takes it over")
 
 
-def _greet(settings: Settings, join: JoinString, *, as_json: bool) -> None:
+def _greet(settings: Settings, join: JoinString, *, as_json: bool, drained: bool) -> None:
     if as_json:
-        said = {"worker": join.name, "installation": join.installation, "data": str(settings.data)}
+        said = {
+            "worker": join.name,
+            "installation": join.installation,
+            "data": str(settings.data),
+            "drained": drained,
+        }
         text = msgspec.json.encode(said).decode()
     else:
         text = "\n".join(
@@ -261,12 +268,20 @@ def _greet(settings: Settings, join: JoinString, *, as_json: bool) -> None:
                 f"Worker {join.name} (Taskyard {__version__}) has joined.",
                 f"  data       {settings.data}",
                 f"  servers    {', '.join(join.urls)}",
+                *([_drained_hint(join)] if drained else ()),
                 "Stop it with Ctrl-C: it takes nothing new, and finishes what it runs for up to"
                 f" {settings.worker_drain_s:g} s.",
             ]
         )
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _drained_hint(join: JoinString) -> str:
+    return (
+        f"Worker {join.name} is drained: it gets no tasks; undrain it with"
+        f" 'taskyard worker undrain {join.name}'."
+    )
 
 
 def _take(lock: DirectoryLock, data: Path, join: JoinString) -> None:

@@ -14,7 +14,13 @@ from msgspec.structs import replace
 
 from taskyard.core.attempts import Attempt, Ended, Report, Started, confinement_in
 from taskyard.core.availability import RuntimeStatus, available
-from taskyard.core.errors import InvalidInput, NotAuthenticated, NotFound, StaleLease
+from taskyard.core.errors import (
+    InvalidInput,
+    NotAuthenticated,
+    NotFound,
+    StaleLease,
+    TaskyardError,
+)
 from taskyard.core.ids import IncarnationId, LeaseToken, WorkerId
 from taskyard.core.instants import SECOND, Instant, after
 from taskyard.ports.clock import Clock, Ids
@@ -117,6 +123,14 @@ class JoinedGateway:
             self._dispatch.joined(record)
         log.info("worker_joined", worker_id=worker_id, hostname=hello.hostname, held=len(attempts))
         return attempts
+
+    async def is_drained(self, worker_id: WorkerId) -> bool:
+        """See the port. It is a hint for people: a worker joins without it, too."""
+        try:
+            return await self._store.is_drained(worker_id)
+        except TaskyardError as error:
+            log.warning("drain_not_known", worker_id=worker_id, reason=str(error))
+            return False
 
     async def _check_again(self, record: WorkerRecord) -> None:
         """Fence a worker whose credential was revoked while it joined."""

@@ -360,6 +360,12 @@ class SqlDispatch(Repository):
         row = await self._session.read(lambda c: c.execute(name, values).fetchone())
         return None if row is None else WorkerId(row[0])
 
+    async def is_drained(self, worker_id: WorkerId) -> bool:
+        """See the port."""
+        name, values = "dispatch.draining", {"id": worker_id}
+        row = await self._session.read(lambda c: c.execute(name, values).fetchone())
+        return row is not None and bool(row[0])
+
     @writes
     async def prune(
         self,

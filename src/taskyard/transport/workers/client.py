@@ -125,6 +125,8 @@ class WorkerClient:
         self._told: dict[str, RuntimeStatus] | None = None
         """What the planes know of the runtimes."""
         self._replaced_at: float | None = None
+        self.is_drained = False
+        """Whether an operator had this worker drained when it last joined."""
         self.on_refused: Callable[[TaskyardError], None] = lambda _error: None
         """Called when the planes do not take this worker, and would not the next time."""
         messages.serve(ASSIGN, self._on_assign)
@@ -167,7 +169,7 @@ class WorkerClient:
             sent_at = self._now_s()
             try:
                 answer = await self._messages.ask_planes(JOINED, joining, ANSWER_S)
-                attempts = answered(Joined, answer).attempts
+                joined = answered(Joined, answer)
             except (InvalidInput, NotAllowed, NotAuthenticated) as error:
                 self.on_refused(error)
                 raise
@@ -178,7 +180,8 @@ class WorkerClient:
             else:
                 self._lives, self._lapsed = [hello.incarnation], ()
                 self._held_at, self._told = sent_at, dict(hello.statuses)
-                return attempts
+                self.is_drained = joined.drained
+                return joined.attempts
             if not self._lapsed and self._left_s() <= 0:
                 self._lapse()
             await anyio.sleep(backoff.delay_s())

@@ -183,7 +183,8 @@ class JoinedTransport:
                 f"this control plane speaks {PROTOCOL} with workers, and not {joining.protocol};"
                 " upgrade control planes before workers",
             )
-        return Joined(await engine.joined(worker_id, joining.hello, joining.lapsed))
+        attempts = await engine.joined(worker_id, joining.hello, joining.lapsed)
+        return Joined(attempts, await engine.is_drained(worker_id))
 
     async def _on_beat(
         self, engine: JoinedEngine, worker_id: WorkerId, payload: bytes

@@ -44,6 +44,8 @@ class Joined(Struct, frozen=True):
 
     attempts: list[Attempt]
     """What it should hold."""
+    drained: bool = False
+    """Whether an operator has it drained; earlier control planes do not say."""
 
 
 class Beat(Struct, frozen=True):

@@ -122,6 +122,9 @@ WHERE attempts.id = :attempt_id AND (attempts.finished_at IS NULL OR attempts.ou
 -- Also of one that has ended; not of one that was taken from its worker.
 SELECT worker_id FROM attempts WHERE id = :attempt_id AND state <> 'lost';
 
+-- name: draining
+SELECT draining FROM workers WHERE id = :id;
+
 -- name: set_draining
 -- A worker that is lost stays lost, but is drained as soon as it joins again.
 UPDATE workers
