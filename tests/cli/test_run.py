@@ -161,6 +161,31 @@ def test_second_ctrl_c_is_announced_and_detaches(
     assert program("kill", "--signal", "SIGKILL", "@last").returncode == 0
 
 
+def test_what_it_waits_for_is_told(environment: dict[str, str], tmp_path: Path) -> None:
+    """On a terminal, on standard error, and once while it is the same."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        command = [*PROGRAM, "run", "--in", "1h", "--", "true"]
+        os.execve(command[0], command, environment)  # noqa: S606 - behind a fork for the pty
+    screen, asked, answered = b"", False, False
+    try:
+        while data := read_terminal(terminal, screen):
+            screen += data
+            if b"taskyard: waiting: " in screen and not asked:
+                asked = True
+                os.write(terminal, b"\x03")
+            elif b"[c]ontinue?" in screen and not answered:
+                answered = True
+                os.write(terminal, b"k\n")
+        _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(terminal)
+    assert answered, screen
+    assert os.waitstatus_to_exitcode(status) != 0
+    assert screen.count(b"waiting: ") == 1
+
+
 def test_broken_pipe_cancels(environment: dict[str, str], tmp_path: Path) -> None:
     """When nobody reads the output any more, the task ends as it would in a pipeline."""
     line = f"{PROGRAM[0]} -c '{PROGRAM[2]}' run -- yes | head -c 4"

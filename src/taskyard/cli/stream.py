@@ -37,6 +37,13 @@ class Ended:
         self.error = error
 
 
+class Remark:
+    """Something to tell whoever follows, which another thread has found out."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
 class TaskStream:
     """Records of a task, mixed with signals, in one queue.
 
@@ -46,13 +53,20 @@ class TaskStream:
     def __init__(self, client: Client, task_id: str) -> None:
         self._client = client
         self._task_id = task_id
-        self._queue: SimpleQueue[Record | Interrupted | Ended] = SimpleQueue()
+        self._queue: SimpleQueue[Record | Interrupted | Remark | Ended] = SimpleQueue()
         self._room = threading.Semaphore(_AHEAD)
         # A daemon: after a detach it may hang in a read that nobody waits for any more.
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
-    def __iter__(self) -> Iterator[Record | Interrupted]:
-        """Records and interruptions until the task has ended. Raises what following raised."""
+    def remark(self, text: str) -> None:
+        """Put a remark between what follows; from any thread."""
+        self._queue.put(Remark(text))
+
+    def __iter__(self) -> Iterator[Record | Interrupted | Remark]:
+        """Records, remarks and interruptions until the task has ended.
+
+        Raises what following raised.
+        """
         self._thread.start()
         while True:
             try:
@@ -64,7 +78,7 @@ class TaskStream:
                     raise item.error
                 return
             yield item
-            if not isinstance(item, Interrupted):
+            if not isinstance(item, Interrupted | Remark):
                 self._room.release()
 
     @contextmanager

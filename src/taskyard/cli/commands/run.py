@@ -1,6 +1,7 @@
 """``taskyard run``."""
 
 import signal
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -11,11 +12,12 @@ from taskyard.cli.connection import Connection
 from taskyard.cli.error_messages import problems_as_flags
 from taskyard.cli.errors import UsageError
 from taskyard.cli.last_task import remember
-from taskyard.cli.output import OutputLost, note, print_json, say
+from taskyard.cli.output import OutputLost, clean, note, print_json, say
 from taskyard.cli.prompts import ask, can_ask
-from taskyard.cli.stream import Interrupted, TaskStream, emit, tell_missing
+from taskyard.cli.stream import Interrupted, Remark, TaskStream, emit, tell_missing
 from taskyard.cli.task_options import TaskOptions, command_of
 from taskyard.cli.task_view import describe_end
+from taskyard.cli.waiting import WaitingReasons
 from taskyard.sdk import Client
 from taskyard.sdk.models import Exit
 
@@ -38,7 +40,7 @@ def run(
         command: Program and arguments, after --.
         shell: A shell command line instead, such as 'make | tee log'.
         detach: Print the task id and return without waiting.
-        quiet: Print nothing about how the task ended.
+        quiet: Print nothing about what the task waits for, and how it ended.
         options: Options of the task.
         connection: Which server.
     """
@@ -82,6 +84,9 @@ def _attend(client: Client, task_id: str, remark: Callable[[str], None] | None) 
     stream = TaskStream(client, task_id)
     last: Exit | None = None
     killing = False
+    reasons = WaitingReasons(client, task_id, stream.remark)
+    if remark is not None and sys.stderr.isatty():
+        reasons.start()
     with stream.signals(signal.SIGINT, signal.SIGTERM):
         for item in stream:
             if isinstance(item, Interrupted):
@@ -94,16 +99,21 @@ def _attend(client: Client, task_id: str, remark: Callable[[str], None] | None) 
                     killing = True
                     client.cancel(task_id)
                     note("killing the task; interrupt again to detach without waiting for its end")
+            elif isinstance(item, Remark):
+                note(f"taskyard: waiting: {clean(item.text)}")
             elif isinstance(item, Exit):
+                reasons.stop()
                 last = item
                 tell_missing(item)
             else:
+                reasons.stop()
                 try:
                     emit(item)
                 except (BrokenPipeError, OutputLost):
                     # As the command itself would end if it wrote to that pipe or file.
                     client.cancel(task_id)
                     raise
+    reasons.stop()
     task = client.get(task_id)
     if remark is not None and task.state != "succeeded":
         remark(f"taskyard: {describe_end(task)}")
