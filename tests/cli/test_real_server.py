@@ -303,6 +303,24 @@ def test_administration_beside_a_running_server(node: Node) -> None:
             client.create_token("more", "admin")
 
 
+def test_a_refused_token_of_the_environment_is_named(node: Node) -> None:
+    """It goes before a data directory, which one may not think of."""
+    made = node.run("token", "create", "reader", "--role", "read", "--json")
+    token = json.loads(made.stdout)["token"]
+    data = ("--data", str(node.data))
+    for given in (token, "unknown"):
+        node.environment["TASKYARD_TOKEN"] = given
+        try:
+            refused = node.run("submit", *data, "--", "true")
+        finally:
+            del node.environment["TASKYARD_TOKEN"]
+        assert refused.returncode == 77, refused.stderr
+        assert b"The token came from TASKYARD_TOKEN; unset it to act as the" in refused.stderr
+    refused = node.run("submit", *data, "--token", token, "--", "true")
+    assert refused.returncode == 77
+    assert b"TASKYARD_TOKEN; unset" not in refused.stderr
+
+
 def test_second_server_is_refused(node: Node) -> None:
     """A second server on the same data directory says who is there."""
     done = node.run("up", "--data", str(node.data), "--port", "0")

@@ -13,6 +13,7 @@ from taskyard.cli.errors import CommandError, UsageError
 from taskyard.cli.output import on_terminal
 from taskyard.cli.target import Target, find_target
 from taskyard.sdk import Client
+from taskyard.sdk.errors import NotAllowed, NotAuthenticated
 
 
 @Parameter(name="*", group="Server")
@@ -51,7 +52,8 @@ class Connection:
 def open_client(target: Target, workspace: str | None, timeout_s: float = 30.0) -> Iterator[Client]:
     """A client of a target.
 
-    Raises :class:`CommandError` if the credential belongs to a workspace other than ``workspace``.
+    Raises :class:`CommandError` if the credential belongs to a workspace other than ``workspace``,
+    and for a refusal if it came from the environment although the server is on this machine.
     """
     try:
         client = Client(
@@ -65,9 +67,20 @@ def open_client(target: Target, workspace: str | None, timeout_s: float = 30.0) 
     except ValueError as error:
         raise UsageError(str(error)) from error
     with client:
-        if workspace is not None and not target.local:
-            check_workspace(client, workspace)
-        yield client
+        try:
+            if workspace is not None and not target.local:
+                check_workspace(client, workspace)
+            yield client
+        except (NotAllowed, NotAuthenticated) as error:
+            if not target.instead:
+                raise
+            kind = "token" if target.instead == "TASKYARD_TOKEN" else "user"
+            raise CommandError(
+                str(error),
+                exit_status.NOT_ALLOWED,
+                what_to_do=f"The {kind} came from {target.instead}; unset it to act as the server's"
+                " own user.",
+            ) from error
 
 
 def check_workspace(client: Client, workspace: str, *, for_installation: bool = False) -> None:

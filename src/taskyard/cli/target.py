@@ -35,6 +35,8 @@ class Target(msgspec.Struct, frozen=True):
     """At the control socket: admin of any workspace, without a credential."""
     found: str = ""
     """How it was found, for messages."""
+    instead: str = ""
+    """The variable whose credential goes before a data directory's own user; else empty."""
 
 
 def read_server_file(data: Path) -> ServerFile | None:
@@ -136,7 +138,11 @@ def _on_directory(
     found = f"the server on {data}"
     if token or environment.token or environment.user:
         url = (server.url if server else None) or DEFAULT_URL
-        return _with_credential(url, token, environment, found)
+        target = _with_credential(url, token, environment, found)
+        if token or server is None:
+            return target
+        variable = "TASKYARD_TOKEN" if environment.token else "TASKYARD_USER"
+        return msgspec.structs.replace(target, instead=variable)
     if server is None:
         listening = _at_default_address() if is_default else None
         if listening is not None:
