@@ -30,6 +30,22 @@ def test_later_sources_win(tmp_path: Path) -> None:
     assert (settings.port, settings.host, settings.log_level) == (3, "::1", "debug")
 
 
+@pytest.mark.parametrize("name", ["database_password", "database_password_file"])
+def test_a_password_that_is_shared_is_ignored_without_a_database(tmp_path: Path, name: str) -> None:
+    """From the environment; elsewhere it is a mistake."""
+    environ = {f"TASKYARD_{name.upper()}": "/x"}
+    assert getattr(Settings.load(None, {}, environ), name) is None
+    url = "postgresql://me@h/db"
+    assert str(getattr(Settings.load(None, {"database": url}, environ), name)) == "/x"
+    file = tmp_path / "s.toml"
+    file.write_text(f'{name} = "/y"\n')
+    for settings in ({}, environ):
+        with pytest.raises(InvalidInput, match="goes together with database"):
+            Settings.load(file, {}, settings)
+    with pytest.raises(InvalidInput, match="goes together with database"):
+        Settings.load(None, {name: "/z"}, environ)
+
+
 def test_file_in_the_working_directory_is_read(tmp_path: Path) -> None:
     """``taskyard.toml``, unless another one is named."""
     (tmp_path / "taskyard.toml").write_text('max_body_bytes = "1MiB"\nretention_count = 0\n')

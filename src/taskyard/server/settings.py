@@ -294,8 +294,13 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         values: dict[str, Any] = {}
         values.update(_from_file(config_file))
+        given = set(values) | set(overrides or {})
         _merge(values, _from_environment(os.environ if environ is None else environ))
         _merge(values, overrides or {})
+        if values.get("database") is None:
+            # The environment may be shared with control planes that have a database.
+            for name in {"database_password", "database_password_file"} - given:
+                values.pop(name, None)
         for name in _SIZES:
             if isinstance(values.get(name), str):
                 values[name] = size_bytes(name, values[name], 0, _MOST_BYTES)
