@@ -71,6 +71,20 @@ def test_mistakes_are_told(node: Node, arguments: list[str], code: int) -> None:
     assert told.stdout == b""
 
 
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o640, False), (0o600, False)])
+def test_a_join_file_that_others_can_read_is_told(
+    node: Node, tmp_path: Path, mode: int, warned: bool
+) -> None:
+    """With what to do; the group is left out: there are access lists in its place."""
+    file = tmp_path / "join"
+    file.write_text("not a join string")
+    file.chmod(mode)
+    told = node.run("worker", "--join-file", str(file), "--data", str(tmp_path / "w"))
+    assert told.returncode != 0
+    assert told.stdout == b""
+    assert (f"chmod 600 {file}".encode() in told.stderr) == warned
+
+
 def test_a_configuration_for_nats_is_the_same_everywhere(node: Node, tmp_path: Path) -> None:
     """It comes from the installation's key, and has none of it in it."""
     printed = node.run("cluster", "config", "--data", str(node.data))
@@ -92,6 +106,10 @@ def test_a_configuration_for_nats_is_the_same_everywhere(node: Node, tmp_path: P
     assert fresh.returncode == 0
     assert (tmp_path / "fresh" / "secret.key").stat().st_mode & 0o077 == 0
     assert fresh.stdout != printed.stdout
+    assert b"the key of a new installation" in fresh.stderr
+    assert str(tmp_path / "fresh" / "secret.key").encode() in fresh.stderr
+    again = node.run("cluster", "config", "--data", str(tmp_path / "fresh"))
+    assert (again.stdout, again.stderr) == (fresh.stdout, b"")
 
 
 def test_a_drain_can_be_waited_for(node: Node) -> None:

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from taskyard.cli import exit_status
 from taskyard.cli.errors import CommandError
 from taskyard.cli.frame import Printed, client_command, table
-from taskyard.cli.output import coloured, say, write_out
+from taskyard.cli.output import coloured, note, say, write_out
 from taskyard.sdk import Client
 from taskyard.sdk.models import Cluster
 
@@ -104,6 +104,10 @@ def printed_config(settings: "Settings", *, as_json: bool = False) -> str:
             )
         data.mkdir(parents=True, exist_ok=True, mode=0o711)
         key = source.create()
+        note(
+            f"taskyard: made {data / 'secret.key'}, the key of a new installation; for one that you"
+            " have already, name the data directory of one of its control planes with --data."
+        )
     keys = keys_of([derived(key, purpose) for purpose in PURPOSES])
     return json.dumps(server_accounts(keys)) if as_json else server_config(keys)
 

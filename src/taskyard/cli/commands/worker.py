@@ -1,6 +1,8 @@
 """``taskyard worker``."""
 
 import os
+import shlex
+import stat
 import time
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -102,9 +104,17 @@ def _join_text(join: str | None, join_file: Path | None) -> str:
         raise UsageError("give either --join or --join-file")
     if join_file is not None:
         try:
-            return join_file.read_text("utf-8")
+            text = join_file.read_text("utf-8")
+            mode = join_file.stat().st_mode
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"--join-file: {join_file} cannot be read: {error}") from error
+        # Not the group: access lists of systemd's credentials show there.
+        if mode & stat.S_IROTH:
+            note(
+                f"taskyard: other users can read {join_file}, and so run a worker in this one's"
+                f" place; keep it from them with: chmod 600 {shlex.quote(str(join_file))}"
+            )
+        return text
     found = join or os.environ.get("TASKYARD_JOIN")
     if not found:
         raise UsageError(
