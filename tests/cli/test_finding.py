@@ -1,6 +1,7 @@
 """How the command line finds its server, and administers one that does not run."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from taskyard.cli import target as target_module
 from taskyard.cli.environment import DEFAULT_DATA, Configuration, Environment
 from taskyard.cli.errors import CommandError
 from taskyard.cli.target import Target, find_target
+from taskyard.store.sqlite.lock import DirectoryLock
 
 NOTHING_NAMED = Environment(None, None, None, None, DEFAULT_DATA, Configuration())
 
@@ -122,6 +124,22 @@ def test_nothing_found_says_what_to_do(program: Program, tmp_path: Path) -> None
     done = program("ls", TASKYARD_DATA=str(tmp_path / "none"))
     assert done.returncode == 69
     assert b"taskyard up" in done.stderr
+
+
+def test_a_server_that_is_starting_is_not_to_be_stopped(program: Program, tmp_path: Path) -> None:
+    """It holds the directory before it answers: one tries again."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    lock = DirectoryLock(data)
+    lock.acquire()
+    try:
+        done = program("token", "create", "ci", "--role", "read", "--data", str(data))
+    finally:
+        lock.release()
+    assert done.returncode == 75, done.stderr
+    assert f"in use by process {os.getpid()}, a server that is starting".encode() in done.stderr
+    assert b"Try again in a few seconds" in done.stderr
+    assert b"stop" not in done.stderr
 
 
 def test_configuration_file(program: Program, tmp_path: Path, url: str) -> None:

@@ -177,8 +177,15 @@ def _without_server(
     except Conflict as error:
         raise CommandError(str(error)) from error
     except StoreInUse as error:
-        hint = "Name the server with --url and --token."
-        raise CommandError(str(error), exit_status.UNREACHABLE, what_to_do=hint) from error
+        process = (
+            f" by process {error.owner['pid']}" if error.owner and "pid" in error.owner else ""
+        )
+        raise CommandError(
+            f"data directory {data} is in use{process}, a server that is starting, or does not"
+            " answer at its control socket",
+            exit_status.TRY_AGAIN,
+            what_to_do="Try again in a few seconds; or name the server with --url and --token.",
+        ) from error
     except TaskyardError as error:
         raise CommandError(str(error), exit_status.TROUBLE) from error
 
