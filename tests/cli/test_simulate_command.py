@@ -114,6 +114,16 @@ def test_variants_and_changes_are_compared(call: Call, scenario: Path) -> None:
     assert {one["group"] for one in base["groups"]} == {"render", "default"}
 
 
+def test_workers_that_a_change_adds_are_told(call: Call, scenario: Path) -> None:
+    """Who meant others has misspelt their name."""
+    changes = ("--with", "workers.smal.count=3", "--with", "workers.smal.slots=1")
+    code, out, err = call(scenario, *changes)
+    assert (code, len(out["runs"])) == (0, 3)
+    assert err == 'taskyard: --with: adds workers "smal", as the file has none of that name\n'
+    code, out, err = call(scenario, "--with", "workers.small.count=3")
+    assert (code, err) == (0, "")
+
+
 def test_json_is_read_by_its_ending(call: Call, tmp_path: Path) -> None:
     """The same model."""
     path = tmp_path / "scenario.json"

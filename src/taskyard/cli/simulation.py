@@ -3,15 +3,16 @@
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
 from taskyard.cli import exit_status
 from taskyard.cli.errors import CommandError, UsageError
+from taskyard.cli.output import clean
 from taskyard.cli.quantities import format_duration
 from taskyard.simulation.changes import Change, Tables, parse_change
 from taskyard.simulation.errors import TooLarge, WrongScenario
@@ -63,8 +64,12 @@ def simulated(
     seed: int | None,
     most: Limits,
     watch: Watch,
+    remark: Callable[[str], None],
 ) -> Outcome:
-    """All runs. Raises :class:`CommandError`, and a store's errors."""
+    """All runs; ``remark`` is told of what may not be meant.
+
+    Raises :class:`CommandError`, and a store's errors.
+    """
     text = None if file is None else _read(file)
     tables: Tables = {} if text is None else dict(text.tables)
     if seed is not None:
@@ -75,6 +80,9 @@ def simulated(
         if location is not None:
             history, unreadable = _history(location, most, watch)
         runs = runs_of(tables, changes, history, most)
+        known = (tables, {} if history is None else history.tables)
+        for words in _added(changes, *known):
+            remark(f"taskyard: --with: {words}")
         results = []
         for number, run in enumerate(runs, 1):
             part = f"{number} of {len(runs)}"
@@ -140,6 +148,19 @@ def _changes(given: Sequence[str]) -> list[Change]:
         return [parse_change(text) for text in given]
     except WrongScenario as error:
         raise UsageError(f"--with: {error.problem}") from error
+
+
+def _added(changes: Sequence[Change], *known: Mapping[str, Any]) -> Iterator[str]:
+    """What changes add that was perhaps meant to be there, and is misspelt."""
+    told = set()
+    for path, value in changes:
+        kind, name = path[0], path[1] if len(path) > 1 else None
+        if kind not in {"workers", "loads"} or name is None or value is None or path[:2] in told:
+            continue
+        if not any(name in one.get(kind, {}) for one in known):
+            told.add(path[:2])
+            source = "file" if known[0] else "history"
+            yield f'adds {kind} "{clean(name)}", as the {source} has none of that name'
 
 
 def _history(location: "Location", most: Limits, watch: Watch) -> tuple[History, int]:

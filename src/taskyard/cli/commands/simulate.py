@@ -49,8 +49,12 @@ def simulate(
     location = location_of(data, database, password_file) if replay else None
     if location is None:
         simulation.refuse_without_replay(file, data, database, password_file)
+    remarks: list[str] = []
     with reported(), simulation.progress(quiet=as_json) as watch:
-        outcome = simulation.simulated(file, changes, location, seed, limits, watch)
+        outcome = simulation.simulated(file, changes, location, seed, limits, watch, remarks.append)
+    for words in remarks:
+        # After the bar, which would be drawn over.
+        note(words)
     if outcome.unreadable:
         note(f"{outcome.unreadable:,} tasks of the store could not be read, and are left out.")
     return Printed(outcome, lambda: show(outcome)).print(as_json=as_json)
