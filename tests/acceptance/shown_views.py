@@ -76,6 +76,7 @@ class Views:
                     continue
                 for filled in self._filled(path.removeprefix("/api/v1")):
                     query = {"timeout_s": "0"} if "wait" in filled else {}
+                    query |= {"group": "default"} if filled.endswith("/scaling") else {}
                     answer = api.get(filled, params=query)
                     if answer.status_code == HTTPStatus.FORBIDDEN:
                         answer = api.get(filled, params=query, headers=operator)
