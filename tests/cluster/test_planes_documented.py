@@ -46,19 +46,24 @@ class Instructions:
 
     def command(self, has: str) -> list[str]:
         """The one command with these words, adapted."""
-        (line,) = [
-            line
-            for name, text in self._blocks
-            if name == "console"
-            for line in re.findall(r"^ *\$ (.+)$", text, re.MULTILINE)
-            if has in line
-        ]
+        words = self._words(f".*{re.escape(has)}")
+        assert words[0] == "taskyard"
+        return words[1:]
+
+    def exported(self) -> dict[str, str]:
+        """What the shell is told to hand on to commands, until it is told not to."""
+        command, assigned = self._words("export ")
+        assert command == "export"
+        name, _, value = assigned.partition("=")
+        assert self._words("unset ") == ["unset", name]
+        return {name: value}
+
+    def _words(self, pattern: str) -> list[str]:
+        (line,) = [one for one in self.commands() if re.match(pattern, one)]
         self.ran.add(line)
         for theirs, ours in self._names.items():
             line = line.replace(theirs, ours)
-        words = shlex.split(line)
-        assert words[0] == "taskyard"
-        return words[1:]
+        return shlex.split(line)
 
     def commands(self) -> set[str]:
         """All that are printed."""
@@ -141,10 +146,7 @@ def test_the_way_to_three_machines_can_be_gone_as_it_is_printed(tmp_path: Path) 
         names["nats.example:4222"] = nats.url.removeprefix("nats://")
         config.write_text(page.block("toml", "database_password"))
         config.chmod(0o600)
-        secrets = {
-            "TASKYARD_DATABASE_PASSWORD": "a long one",
-            "TASKYARD_NATS_PASSWORD": "another long one",
-        }
+        secrets = page.exported() | {"TASKYARD_NATS_PASSWORD": "another long one"}
         run([*page.command("doctor"), "--data", str(tmp_path / "none")], **secrets)
         names["/var/lib/taskyard"] = str(old)
         run(page.command("store copy"), **secrets)
