@@ -9,31 +9,38 @@ from pathlib import Path
 import anyio
 import msgspec
 import pytest
+from joined_ends import (
+    HELLO,
+    I1,
+    I2,
+    ORDER,
+    SOON_S,
+    W1,
+    W2,
+    Engine,
+    Hand,
+    assignment_of,
+    attempt_of,
+    beat_of,
+    ended_of,
+)
 from msgspec.structs import replace
 from nats.aio.client import Client
 
 from eventually import eventually_async
-from fakes.clock import VirtualClock
 from fakes.joined import Joined, Plane, link, plane
 from natsserver import NatsServer, nats_server
-from taskyard.core.attempts import Attempt, Ended, Report, Started
+from taskyard.core.attempts import Report, Started
 from taskyard.core.availability import RuntimeStatus
-from taskyard.core.errors import InvalidInput, StaleLease, TaskyardError, Unavailable
+from taskyard.core.errors import InvalidInput, TaskyardError, Unavailable
 from taskyard.core.ids import (
     AttemptId,
     IncarnationId,
     LeaseToken,
-    TaskId,
-    WorkerId,
-    WorkspaceName,
 )
 from taskyard.core.instants import Instant
-from taskyard.core.resources import Capacity, Resources
-from taskyard.core.states import AttemptState
-from taskyard.core.tasks import Command
 from taskyard.ports.errors import PayloadTooLarge, TimedOut, Unreachable, WorkerUnreachable
-from taskyard.ports.runtime import Assignment, KillOrder
-from taskyard.ports.transport import Heartbeat, Hello
+from taskyard.ports.runtime import Assignment
 from taskyard.transport.addresses import Address, may_own
 from taskyard.transport.envelopes import Bytes, Failure, Request, encode, error_of
 from taskyard.transport.nats import messages as plane_messages
@@ -43,114 +50,6 @@ from taskyard.transport.workers import client as clients
 from taskyard.transport.workers import transport as orders
 
 pytestmark = pytest.mark.anyio
-
-W1, W2 = WorkerId("w1"), WorkerId("w2")
-I1, I2 = IncarnationId("i1"), IncarnationId("i2")
-HELLO = Hello(W1, I1, "host", "0", Capacity(1, 1000, 1000), ("command",))
-ORDER = KillOrder(AttemptId("a"), LeaseToken("l"), "SIGKILL", 0.0)
-SOON_S = 20.0
-
-
-class Engine:
-    """Notes what it is told, and does as it is told."""
-
-    def __init__(self) -> None:
-        self.hellos: list[Hello] = []
-        self.beats: list[Heartbeat] = []
-        self.reports: list[Report] = []
-        self.attempts: list[Attempt] = []
-        self.holds = True
-        self.fail_reports = 0
-
-    async def joined(self, hello: Hello) -> list[Attempt]:
-        """What it has for it."""
-        self.hellos.append(hello)
-        return self.attempts
-
-    async def beat(self, heartbeat: Heartbeat) -> bool:
-        """As set."""
-        self.beats.append(heartbeat)
-        return self.holds
-
-    async def report(self, reports: list[Report]) -> list[LeaseToken]:
-        """Fail as often as set, then take them in."""
-        if self.fail_reports:
-            self.fail_reports -= 1
-            raise Unavailable("the store is away")
-        self.reports += reports
-        return []
-
-    async def resolve(self, attempt: Attempt) -> Assignment | None:
-        """An assignment with this id."""
-        return _assignment(attempt.id)
-
-
-class Hand:
-    """A worker that notes what it is told."""
-
-    def __init__(self) -> None:
-        self.assigned: list[Assignment] = []
-        self.killed: list[KillOrder] = []
-        self.orders = 0
-
-    async def assign(self, assignments: list[Assignment]) -> None:
-        """Take them on."""
-        self.orders += 1
-        self.assigned += assignments
-
-    async def kill(self, kills: list[KillOrder]) -> None:
-        """Obey."""
-        self.killed += kills
-
-
-def _assignment(name: str, size: int = 1) -> Assignment:
-    return Assignment(
-        attempt_id=AttemptId(name),
-        task_id=TaskId("task"),
-        workspace=WorkspaceName("default"),
-        group="group",
-        number=1,
-        lease_token=LeaseToken(f"lease-{name}"),
-        assigned_at=Instant(0),
-        work=Command(argv=("true",), env={"BIG": "x" * size}),
-        resources=Resources(),
-        timeout_s=None,
-        kill_signal="SIGTERM",
-        kill_grace_s=5.0,
-        log_limit_bytes=1000,
-    )
-
-
-def _attempt(name: str, message: str = "") -> Attempt:
-    return Attempt(
-        id=AttemptId(name),
-        task_id=TaskId("task"),
-        workspace=WorkspaceName("default"),
-        number=1,
-        worker_id=W1,
-        incarnation=I1,
-        lease_token=LeaseToken(f"lease-{name}"),
-        lease_expires_at=Instant(0),
-        resources=Resources(),
-        state=AttemptState.RUNNING,
-        assigned_at=Instant(0),
-        message=message,
-    )
-
-
-def _ended(name: str, size: int = 1) -> Ended:
-    output = {"stdout": b"x" * size}
-    return Ended(
-        AttemptId(name),
-        LeaseToken(f"lease-{name}"),
-        Instant(2),
-        AttemptState.SUCCEEDED,
-        inline_output=output,
-    )
-
-
-def _beat(incarnation: IncarnationId = I1) -> Heartbeat:
-    return Heartbeat(W1, incarnation, Instant(1), {})
 
 
 class World:
@@ -192,13 +91,13 @@ async def _assign(world: World, *assignments: Assignment) -> bool:
 async def test_orders_are_for_one_life(server: NatsServer) -> None:
     """One that is late, for the life before, is refused; so is one for a worker nobody has."""
     async with _world(server) as world:
-        assert await _assign(world, _assignment("a"))
+        assert await _assign(world, assignment_of("a"))
         world.joined.lives[W1] = I2  # as a plane would have it after the worker joined elsewhere
         with pytest.raises(WorkerUnreachable, match="joined again"):
             await (await world.plane.transport.to_worker(W1)).kill([ORDER])
         world.joined.lives[W2] = I1
         with pytest.raises(WorkerUnreachable, match="cannot be reached"):
-            await (await world.plane.transport.to_worker(W2)).assign([_assignment("b")])
+            await (await world.plane.transport.to_worker(W2)).assign([assignment_of("b")])
         assert [one.attempt_id for one in world.hand.assigned] == ["a"]
 
 
@@ -210,18 +109,18 @@ async def test_batches_fit_into_messages_and_a_large_one_comes_in_pieces(
     config.write_text("max_payload: 65536\n")
     with nats_server(tmp_path, "-c", str(config)) as server:
         async with _world(server) as world:
-            wanted = [_assignment(f"a{number}", 10_000) for number in range(30)]
-            assert await _assign(world, *wanted, _assignment("big", 3 << 20))
+            wanted = [assignment_of(f"a{number}", 10_000) for number in range(30)]
+            assert await _assign(world, *wanted, assignment_of("big", 3 << 20))
             assert [one.attempt_id for one in world.hand.assigned][:-1] == [
                 one.attempt_id for one in wanted
             ]
-            assert world.hand.assigned[-1].work == _assignment("big", 3 << 20).work
+            assert world.hand.assigned[-1].work == assignment_of("big", 3 << 20).work
             assert 5 < world.hand.orders < 20
-            reports: list[Report] = [_ended(f"e{number}", 10_000) for number in range(30)]
-            reports.append(_ended("large", 3 << 20))
+            reports: list[Report] = [ended_of(f"e{number}", 10_000) for number in range(30)]
+            reports.append(ended_of("large", 3 << 20))
             assert await world.up.report(reports) == []
             assert world.engine.reports == reports
-            world.engine.attempts = [_attempt("x", "y" * (1 << 20))]
+            world.engine.attempts = [attempt_of("x", "y" * (1 << 20))]
             assert await world.up.joined(replace(HELLO, incarnation=I2)) == world.engine.attempts
 
 
@@ -232,15 +131,15 @@ async def test_a_worker_sends_nothing_larger_than_planes_take(
     monkeypatch.setattr(plane_messages, "FROM_WORKER_BYTES", 2 << 20)
     async with _world(server) as world:
         with pytest.raises(PayloadTooLarge, match="larger than"):
-            await world.up.report([_ended("large", 3 << 20)])
-        assert await world.up.report([_ended("small")]) == []
+            await world.up.report([ended_of("large", 3 << 20)])
+        assert await world.up.report([ended_of("small")]) == []
 
 
 async def test_who_asks_is_what_the_subject_says(server: NatsServer) -> None:
     """Whatever a worker says in its messages."""
     async with _world(server) as world, link(server.url, W2, Hand()) as (other, _):
         await other.joined(HELLO)
-        await other.beat(_beat())
+        await other.beat(beat_of())
         assert world.joined.callers == [W1, W2, W2]
 
 
@@ -264,12 +163,12 @@ async def test_subjects_of_a_worker_are_all_it_needs(tmp_path: Path) -> None:
         async with plane(of_planes) as end, link(own, W1, hand) as (up, messages):
             await end.serve(engine)
             await up.joined(HELLO)
-            assert await up.beat(_beat())
+            assert await up.beat(beat_of())
             worker = await end.transport.to_worker(W1)
-            await worker.assign([_assignment("a"), _assignment("b", 3 << 20)])
+            await worker.assign([assignment_of("a"), assignment_of("b", 3 << 20)])
             await worker.kill([ORDER])
             assert (len(hand.assigned), len(hand.killed)) == (2, 1)
-            assert await up.report([_ended("a", 3 << 20)]) == []
+            assert await up.report([ended_of("a", 3 << 20)]) == []
             # And not for others, nor at a plane.
             for foreign in ("engine.w2", "worker.w2", "leader", "plane.p"):
                 with pytest.raises((TimedOut, Unreachable)):
@@ -283,17 +182,17 @@ async def test_restarted_server_is_found_again(server: NatsServer) -> None:
             server.stop()
             with anyio.fail_after(SOON_S):
                 with pytest.raises(Unreachable):
-                    await world.up.report([_ended("lost")])
-            assert not await _assign(world, _assignment("lost"))
+                    await world.up.report([ended_of("lost")])
+            assert not await _assign(world, assignment_of("lost"))
             server.start()
-            await eventually_async(partial(_assign, world, _assignment(f"a{number}")))
+            await eventually_async(partial(_assign, world, assignment_of(f"a{number}")))
             await eventually_async(lambda: _beats(world.up))
         assert "lost" not in [one.attempt_id for one in world.hand.assigned]
 
 
 async def _beats(up: WorkerClient) -> bool:
     try:
-        return await up.beat(_beat())
+        return await up.beat(beat_of())
     except TaskyardError:
         return False
 
@@ -303,21 +202,21 @@ async def test_failed_report_is_told(server: NatsServer) -> None:
     async with _world(server) as world:
         world.engine.fail_reports = 1
         with pytest.raises(Unavailable, match="the store is away"):
-            await world.up.report([_ended("a")])
-        await world.up.report([_ended("a")])
+            await world.up.report([ended_of("a")])
+        await world.up.report([ended_of("a")])
         assert len(world.engine.reports) == 1
 
 
 async def test_statuses_are_told_when_they_change(server: NatsServer) -> None:
     """A heartbeat says nothing that the planes know already."""
     async with _world(server) as world:
-        await world.up.beat(_beat())
+        await world.up.beat(beat_of())
         now = {"command": RuntimeStatus(available=False, reason="broken")}
         for _ in range(2):
-            await world.up.beat(replace(_beat(), statuses=now))
+            await world.up.beat(replace(beat_of(), statuses=now))
         world.engine.holds = False
-        await world.up.beat(_beat())
-        await world.up.beat(_beat())
+        await world.up.beat(beat_of())
+        await world.up.beat(beat_of())
         assert [one.statuses for one in world.engine.beats] == [None, now, None, {}, {}]
 
 
@@ -333,7 +232,7 @@ async def test_only_one_of_several_planes_answers(server: NatsServer) -> None:
         await two.serve(second)
         await up.joined(HELLO)
         for number in range(40):
-            await up.report([_ended(f"e{number}")])
+            await up.report([ended_of(f"e{number}")])
         assert len(first.reports) + len(second.reports) == 40
         assert first.reports
         assert second.reports
@@ -341,7 +240,7 @@ async def test_only_one_of_several_planes_answers(server: NatsServer) -> None:
         await two.transport.close()
         seen = len(second.reports)
         for number in range(10):
-            await up.report([_ended(f"f{number}")])
+            await up.report([ended_of(f"f{number}")])
         assert len(second.reports) == seen
 
 
@@ -355,143 +254,17 @@ async def test_silent_worker_keeps_nobody_waiting(
         # Its process stands still: the message is taken, and nobody answers.
         monkeypatch.setattr(world.up, "_present", _never)
         began = anyio.current_time()
-        assert not await _assign(world, _assignment("a"))
+        assert not await _assign(world, assignment_of("a"))
         for _ in range(20):
-            assert not await _assign(world, _assignment("a"))
+            assert not await _assign(world, assignment_of("a"))
         assert anyio.current_time() - began < 0.5
         monkeypatch.delattr(world.up, "_present")
-        await eventually_async(lambda: _assign(world, _assignment("a")))
+        await eventually_async(lambda: _assign(world, assignment_of("a")))
 
 
 async def _never(_incarnation: IncarnationId) -> Hand:
     await anyio.sleep_forever()
     return Hand()
-
-
-class Time:
-    """A clock since boot that is set."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        """What it says."""
-        return self.now_s
-
-
-class Wire:
-    """``PlaneMessages`` that do as they are told, without NATS."""
-
-    def __init__(self) -> None:
-        self.is_connected = True
-        self.refused_at: float | None = None
-        self.room_bytes = 1000
-        self.answer: object = wire.Joined([])
-        self.asked: list[tuple[str, bytes]] = []
-
-    async def ask_planes(self, what: str, payload: bytes, timeout_s: float) -> bytes:
-        """The answer set, or the error."""
-        assert timeout_s > 0
-        self.asked.append((what, payload))
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return wire.encode(self.answer)
-
-    def serve(self, what: str, handler: object) -> None:
-        """Nothing arrives."""
-
-
-@asynccontextmanager
-async def _lone_link() -> AsyncIterator[tuple[WorkerClient, Wire, Time]]:
-    messages, now_s = Wire(), Time()
-    async with anyio.create_task_group() as tasks:
-        up = WorkerClient(messages, VirtualClock(), tasks, now_s)
-        await up.connect(W1, Hand())
-        await up.joined(HELLO)
-        yield up, messages, now_s
-
-
-async def test_lease_lapses_before_it_can_end() -> None:
-    """Eight seconds after the last heartbeat that was held was *sent*; then nothing is reported."""
-    async with _lone_link() as (up, messages, now_s):
-        messages.answer = wire.BeatAnswer(holds=True)
-        now_s.now_s += 5
-        assert await up.beat(_beat())
-        messages.answer = Unreachable("cut off")
-        now_s.now_s += 7.9
-        with pytest.raises(Unreachable):
-            await up.beat(_beat())
-        now_s.now_s += 0.2
-        with pytest.raises(StaleLease):
-            await up.beat(_beat())
-        with pytest.raises(Unavailable, match="lapsed"):
-            await up.report([_ended("a")])
-        # The planes are told when it joins, so that they need not wait for the end of the lease.
-        messages.answer = wire.Joined([])
-        await up.joined(replace(HELLO, incarnation=I2))
-        assert wire.asked(wire.Joining, messages.asked[-1][1]).lapsed == [I1]
-        messages.answer = wire.BeatAnswer(holds=True)
-        assert await up.beat(_beat(I2))
-        messages.answer = wire.Refused([])
-        assert await up.report([_ended("a")]) == []
-        messages.answer = wire.Joined([])
-        await up.joined(replace(HELLO, incarnation=IncarnationId("i3")))
-        assert wire.asked(wire.Joining, messages.asked[-1][1]).lapsed == []
-
-
-async def test_nothing_lapses_while_nats_is_away_for_everybody() -> None:
-    """Where all its servers refuse connections, for as long as that lasts; not when they hang."""
-    async with _lone_link() as (up, messages, now_s):
-        messages.answer = Unreachable("nobody there")
-        for _ in range(100):
-            now_s.now_s += 7
-            messages.refused_at = now_s.now_s - 1
-            with pytest.raises(Unreachable):
-                await up.beat(_beat())
-        now_s.now_s += 7.1
-        with pytest.raises(StaleLease):
-            await up.beat(_beat())
-
-
-async def test_lease_lapses_also_while_it_tries_to_join() -> None:
-    """What runs must not go on because the worker waits for an answer."""
-    async with _lone_link() as (up, messages, now_s):
-        messages.answer = Unreachable("cut off")
-        now_s.now_s += 8.1
-        with anyio.fail_after(SOON_S), pytest.raises(StaleLease):
-            await up.joined(replace(HELLO, incarnation=I2))
-        messages.answer = wire.Joined([])
-        await up.joined(replace(HELLO, incarnation=IncarnationId("i3")))
-        assert wire.asked(wire.Joining, messages.asked[-1][1]).lapsed == [I1, I2]
-
-
-async def test_orders_after_the_lease_are_refused() -> None:
-    """A process that was stopped finds them in its queue when it goes on."""
-    async with _lone_link() as (up, _, now_s):
-        now_s.now_s += 8.1
-        with pytest.raises(WorkerUnreachable, match="lapsed"):
-            await up._on_assign(wire.encode(wire.Assign(I1, [_assignment("a")])))
-
-
-async def test_of_two_rivals_the_first_gives_way() -> None:
-    """Replaced once, it joins again; replaced a second time soon after, it stops trying."""
-    async with _lone_link() as (up, messages, now_s):
-        gave_way: list[TaskyardError] = []
-        up.on_refused = gave_way.append
-        messages.answer = wire.BeatAnswer(holds=False, replaced=True)
-        assert not await up.beat(_beat())
-        now_s.now_s += 2
-        with pytest.raises(clients.Replaced):
-            await up.beat(_beat())
-        assert [type(one) for one in gave_way] == [clients.Replaced]
-
-
-async def test_refused_workers_are_told_why() -> None:
-    """Instead of trying forever."""
-    async with _lone_link() as (up, messages, _):
-        messages.answer = InvalidInput("protocol", "speak slowly")
-        with pytest.raises(InvalidInput, match="speak slowly"):
-            await up.joined(replace(HELLO, incarnation=I2))
 
 
 async def test_newer_protocols_are_refused(server: NatsServer) -> None:
@@ -530,9 +303,9 @@ async def test_forged_messages_disturb_nobody(server: NatsServer) -> None:
             await client.flush()
         finally:
             await client.close()
-        assert await world.up.beat(_beat())
+        assert await world.up.beat(beat_of())
         assert world.engine.reports == []
-        assert await _assign(world, _assignment("a"))
+        assert await _assign(world, assignment_of("a"))
 
 
 def test_a_worker_keeps_only_its_own() -> None:
@@ -583,6 +356,6 @@ async def test_refusal_of_all_servers_is_noted(server: NatsServer) -> None:
 
 def test_started_and_ended_are_told_apart() -> None:
     """Reports keep their kind on the wire."""
-    reports: list[Report] = [Started(AttemptId("a"), LeaseToken("l"), Instant(1)), _ended("a")]
+    reports: list[Report] = [Started(AttemptId("a"), LeaseToken("l"), Instant(1)), ended_of("a")]
     told = wire.encode(wire.Reports(reports, Instant(0)))
     assert wire.asked(wire.Reports, told).reports == reports

@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 
 from eventually import eventually_async
 from taskyard.core.attempts import StreamSize
-from taskyard.core.errors import InvalidInput, NotFound, StoreDamaged
+from taskyard.core.errors import InvalidInput, NotAllowed, NotFound, StoreDamaged
 from taskyard.core.ids import AttemptId, PlaneId, WorkerId
 from taskyard.core.output_index import STDOUT, encode
 from taskyard.ports.dispatching import JOINED
@@ -195,6 +195,17 @@ async def test_plane_that_is_away_is_named(
     ):
         with pytest.raises(kind, match="beside control plane b, which cannot be asked"):
             await read
+
+
+async def test_what_is_raised_there_is_trouble_there(world: World) -> None:
+    """Whoever answers does not choose what the reader is told of himself."""
+
+    async def refuse(_: bytes) -> bytes:
+        raise NotAllowed("you are nobody")
+
+    world.hub.planes[THERE].serve(outputs.READ, refuse)
+    with pytest.raises(Unreachable, match="you are nobody"):
+        await world.output.read(ONE, OUT, 0, 1)
 
 
 async def test_plane_that_was_silent_keeps_nobody_else_waiting(

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from msgspec import Struct
 
 from taskyard.core.attempts import StreamSize
-from taskyard.core.errors import InvalidInput, NotFound, Overloaded
+from taskyard.core.errors import InvalidInput, NotFound, StoreDamaged, TaskyardError
 from taskyard.core.ids import AttemptId
 from taskyard.ports.errors import PortError, TimedOut, Unreachable
 from taskyard.ports.logs import LocalLogStore, Stream
@@ -202,7 +202,11 @@ class RemoteOutput:
                 f"the output is beside {named(place.address)}, which cannot be asked for it at the"
                 f" moment: {error}"
             ) from error
-        except Overloaded as error:
+        except StoreDamaged:
+            raise
+        except TaskyardError as error:
+            # Whoever answers chooses what is raised here: whatever it is, it is trouble there, and
+            # says nothing of who asks.
             raise Unreachable(str(error)) from error
         self._silent_until.pop(place.address, None)
         return answer

@@ -22,7 +22,7 @@ from taskyard.core.errors import (
     TaskyardError,
 )
 from taskyard.core.ids import IncarnationId, LeaseToken, WorkerId
-from taskyard.core.instants import SECOND, Instant, after
+from taskyard.core.instants import SECOND, Instant
 from taskyard.ports.clock import Clock, Ids
 from taskyard.ports.dispatching import JOINED, DispatchStore, WorkerRecord
 from taskyard.ports.runtime import Assignment
@@ -33,6 +33,7 @@ from taskyard.services.scheduling.arrivals import Arrivals
 from taskyard.services.scheduling.assignments import Assignments
 from taskyard.services.scheduling.cluster_state import ClusterState
 from taskyard.services.scheduling.dispatch import Dispatch
+from taskyard.services.scheduling.joining import record_of, resume_kills
 from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.scheduling.lease_beats import LeaseBeats
 from taskyard.services.scheduling.worker_places import WorkerPlaces
@@ -97,29 +98,12 @@ class JoinedGateway:
         with anyio.CancelScope(shield=True):
             for life in lapsed:
                 self._bus.publish(await self._store.lose(worker_id, life, now))
-            record = WorkerRecord(
-                id=worker_id,
-                incarnation=hello.incarnation,
-                hostname=hello.hostname,
-                version=hello.version,
-                capacity=hello.capacity,
-                runtimes=hello.runtimes,
-                joined_at=now,
-                beat_at=now,
-                statuses=hello.statuses,
-                topology=hello.topology,
-                tags=tuple(dict.fromkeys((*tags, *hello.tags))),
-                metadata=hello.metadata,
-                plane_id=JOINED,
-                leaves_at=None if hello.stays_s is None else after(now, hello.stays_s),
-            )
+            # Its id is what the subject says, whatever it says itself.
+            record = record_of(replace(hello, worker_id=worker_id), JOINED, now, tags)
             attempts = await self._store.join(record)
             await self._check_again(record)
             self._places.note(record)
-            for attempt in attempts:
-                task = await self._tasks.task(attempt.workspace, attempt.task_id)
-                if task.kill_requested_at is not None:
-                    await self._kill.resume(attempt, task.spec.kill_signal, task.spec.kill_grace_s)
+            await resume_kills(attempts, self._tasks, self._kill)
             self._dispatch.joined(record)
         log.info("worker_joined", worker_id=worker_id, hostname=hello.hostname, held=len(attempts))
         return attempts

@@ -7,7 +7,7 @@ from taskyard.core.attempts import Attempt, Report
 from taskyard.core.errors import NotFound, StaleLease, Unavailable
 from taskyard.core.ids import LeaseToken, PlaneId, WorkerId
 from taskyard.ports.clock import Clock, Ids
-from taskyard.ports.dispatching import ONLY_PLANE, DispatchStore, WorkerRecord
+from taskyard.ports.dispatching import ONLY_PLANE, DispatchStore
 from taskyard.ports.runtime import Assignment
 from taskyard.ports.store import TaskStore
 from taskyard.ports.transport import Heartbeat, Hello
@@ -16,6 +16,7 @@ from taskyard.services.scheduling.arrivals import Arrivals, NoArrivals
 from taskyard.services.scheduling.assignments import Assignments
 from taskyard.services.scheduling.cluster_state import ClusterState
 from taskyard.services.scheduling.dispatch import Dispatch
+from taskyard.services.scheduling.joining import record_of, resume_kills
 from taskyard.services.scheduling.kill import KillOrders
 from taskyard.services.scheduling.leases import Leases
 from taskyard.services.scheduling.plane_workers import PlaneWorkers
@@ -61,26 +62,9 @@ class WorkerGateway:
         """See the port."""
         await self._lose_lapsed(hello.worker_id)
         now, asked_at = self._clock.now(), self._monotonic()
-        record = WorkerRecord(
-            id=hello.worker_id,
-            incarnation=hello.incarnation,
-            hostname=hello.hostname,
-            version=hello.version,
-            capacity=hello.capacity,
-            runtimes=hello.runtimes,
-            joined_at=now,
-            beat_at=now,
-            statuses=hello.statuses,
-            topology=hello.topology,
-            tags=hello.tags,
-            metadata=hello.metadata,
-            plane_id=self._plane_id,
-        )
+        record = record_of(hello, self._plane_id, now)
         attempts = await self._store.join(record)
-        for attempt in attempts:
-            task = await self._tasks.task(attempt.workspace, attempt.task_id)
-            if task.kill_requested_at is not None:
-                await self._kill.resume(attempt, task.spec.kill_signal, task.spec.kill_grace_s)
+        await resume_kills(attempts, self._tasks, self._kill)
         self._leases.joined(record.id, record.incarnation, asked_at)
         if self._beside is not None:
             self._beside.join(record)

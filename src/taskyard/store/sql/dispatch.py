@@ -2,14 +2,9 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
-
-import msgspec
-from msgspec import Struct
 
 from taskyard.core.access.principals import AuditEntry
 from taskyard.core.attempts import Attempt, Report
-from taskyard.core.availability import RuntimeStatus
 from taskyard.core.changes import Cached, Change
 from taskyard.core.errors import NotFound, NotLeading
 from taskyard.core.ids import (
@@ -23,8 +18,6 @@ from taskyard.core.ids import (
     WorkspaceName,
 )
 from taskyard.core.instants import SECOND, Instant
-from taskyard.core.resources import Capacity
-from taskyard.core.scheduling.cpu_allocation import Topology
 from taskyard.core.scheduling.requirements import ReadyTask
 from taskyard.core.states import TaskState
 from taskyard.ports.dispatching import (
@@ -57,9 +50,7 @@ from taskyard.store.sql.submits import assigned, destination
 from taskyard.store.sql.timers import run_due
 from taskyard.store.sql.transactions import Repository, writes
 from taskyard.store.sql.transitions import park_task, stored_task_of
-
-_capacity: Final = msgspec.json.Decoder(Capacity).decode
-_runtimes: Final = msgspec.json.Decoder(tuple[str, ...]).decode
+from taskyard.store.sql.worker_rows import details_of, lease_of, worker_of
 
 
 class SqlDispatch(Repository):
@@ -225,7 +216,7 @@ class SqlDispatch(Repository):
                     "beat_at": worker.beat_at,
                     "state": worker.state,
                     "plane_id": worker.plane_id,
-                    "details": text(_details(worker)),
+                    "details": text(details_of(worker)),
                     "lease": round(lease_s * SECOND),
                 },
             )
@@ -243,7 +234,7 @@ class SqlDispatch(Repository):
             "id": worker.id,
             "incarnation": worker.incarnation,
             "runtimes": text(worker.runtimes),
-            "details": text(_details(worker)),
+            "details": text(details_of(worker)),
         }
 
         def write(connection: Connection) -> bool:
@@ -273,7 +264,7 @@ class SqlDispatch(Repository):
     async def leases(self) -> list[WorkerLease]:
         """See the port."""
         rows = await self._session.read(lambda c: c.execute("dispatch.all_leases").fetchall())
-        return readable(_lease_of, rows)
+        return readable(lease_of, rows)
 
     @writes
     async def lose(
@@ -313,7 +304,7 @@ class SqlDispatch(Repository):
     async def workers(self) -> list[WorkerRecord]:
         """See the port."""
         rows = await self._session.read(lambda c: c.execute("dispatch.all_workers").fetchall())
-        return readable(_worker_of, rows)
+        return readable(worker_of, rows)
 
     @writes
     async def set_draining(
@@ -328,7 +319,7 @@ class SqlDispatch(Repository):
                 raise NotFound("worker", worker_id)
             self._session.counts.outdate(Cached.WORKERS)
             append_given(connection, audit)
-            return _worker_of(row)
+            return worker_of(row)
 
         return await self._session.write_urgently(write)
 
@@ -378,48 +369,3 @@ class SqlDispatch(Repository):
         return await self._session.write_urgently(
             lambda c: prune(c, self._session.counts, now, older_than, keep_count, limit)
         )
-
-
-class _Details(Struct, frozen=True, omit_defaults=True):
-    """What is stored of a worker in one column."""
-
-    statuses: dict[str, RuntimeStatus] = {}
-    topology: Topology = Topology()
-    tags: tuple[str, ...] = ()
-    metadata: dict[str, str] = {}
-    leaves_at: Instant | None = None
-
-
-_stored_details: Final = msgspec.json.Decoder(_Details).decode
-
-
-def _details(worker: WorkerRecord) -> _Details:
-    return _Details(
-        worker.statuses, worker.topology, worker.tags, worker.metadata, worker.leaves_at
-    )
-
-
-def _lease_of(row: Row) -> WorkerLease:
-    return WorkerLease(_worker_of(row), row[12] / SECOND)
-
-
-def _worker_of(row: Row) -> WorkerRecord:
-    details = _stored_details(row[11])
-    return WorkerRecord(
-        id=row[0],
-        incarnation=row[1],
-        hostname=row[2],
-        version=row[3],
-        capacity=_capacity(row[4]),
-        runtimes=_runtimes(row[5]),
-        joined_at=row[6],
-        beat_at=row[7],
-        state=row[8],
-        draining=bool(row[9]),
-        statuses=details.statuses,
-        topology=details.topology,
-        tags=details.tags,
-        metadata=details.metadata,
-        plane_id=row[10],
-        leaves_at=details.leaves_at,
-    )
