@@ -19,6 +19,7 @@ from natsserver import nats_program, nats_server
 from taskyard.core.access.join_string import JoinString
 from taskyard.core.access.principals import INSTALLATION, Caller, Role
 from taskyard.core.errors import Conflict
+from taskyard.ports.errors import TimedOut, Unreachable
 from taskyard.server.assemble import Node, assemble
 from taskyard.server.cluster_keys import keys_of
 from taskyard.server.settings import Settings
@@ -187,6 +188,24 @@ async def test_a_revoked_worker_is_cut_off_within_a_second(node: Node) -> None:
     with pytest.raises(NatsError):
         async with raw_worker(join):
             pass
+
+
+async def test_a_revoked_worker_is_told_why_it_reaches_nobody(node: Node) -> None:
+    """NATS answers, and does not let it in: that is no trouble of the network."""
+    join = await token(node)
+    async with nats_worker_messages(
+        options_to_join(join), join.installation, join.worker_id, within_s=10
+    ) as messages:
+        await node.engine.worker_tokens.revoke(HERE, "big-7")
+
+        async def told() -> bool:
+            try:
+                await messages.ask_planes("beat", b"", 1)
+            except (Unreachable, TimedOut) as error:
+                return "does not let us in: the credential was revoked" in str(error)
+            return False
+
+        await eventually_async(told)
 
 
 async def test_an_expired_worker_is_cut_off(node: Node) -> None:

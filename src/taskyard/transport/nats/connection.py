@@ -17,10 +17,12 @@ import structlog
 
 from taskyard.ports.errors import Unreachable
 from taskyard.transport.nats.errors import (
+    DENIED,
     LimitTooSmall,
     NatsUnavailable,
     SubscriptionDenied,
     explain,
+    is_denial,
     is_of_connecting,
     is_refusal,
     may_pass,
@@ -134,6 +136,8 @@ class NatsConnection:
     async def send(self, subject: str, payload: bytes, reply: str = "") -> None:
         """Send a message. Raises ``Unreachable`` if there is no connection."""
         if not self.is_connected:
+            if is_denial(self._trial_error):
+                raise Unreachable(DENIED)
             raise Unreachable("NATS cannot be reached at the moment")
         await self._sending(self._client.publish(subject, payload, reply))
 

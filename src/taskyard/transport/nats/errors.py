@@ -3,9 +3,15 @@
 import errno
 import re
 import ssl
+from typing import Final
 
 from taskyard.core.errors import Unavailable
 from taskyard.transport.nats.options import LEAST_BYTES, NatsOptions
+
+DENIED: Final = (
+    "NATS does not let us in: the credential was revoked or does not hold any more, or no control "
+    "plane is there to answer for it"
+)
 
 
 class NatsUnavailable(Unavailable):
@@ -25,7 +31,7 @@ def explain(error: BaseException | None, options: NatsOptions) -> str:
     where = ", ".join(one.url for one in options.servers)
     text = "" if error is None or isinstance(error, TimeoutError) else str(error).strip()
     said = text.lower()
-    if "authorization" in said or "authentication" in said:
+    if is_denial(error):
         return (
             f"NATS at {where} refuses the credentials; check the user and password, the token, or"
             " the file of credentials, or whether its configuration has what"
@@ -46,6 +52,12 @@ def explain(error: BaseException | None, options: NatsOptions) -> str:
     if "expecting info" in said or "json parse" in said:
         return f"what answers at {where} is not a NATS server"
     return f"NATS at {where} cannot be reached: {text or 'no answer'}; is nats-server running?"
+
+
+def is_denial(error: BaseException | None) -> bool:
+    """Whether NATS does not let us in as whom we say we are."""
+    said = str(error).lower()
+    return "authorization" in said or "authentication" in said
 
 
 def is_of_connecting(error: BaseException) -> bool:
