@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from test_moving_stores import unwatched
-from whole_stores import checksums, located
+from whole_stores import checksums, located, unwatched
 
 from taskyard.store.postgres.address import database_address
 from taskyard.store.postgres.database import PostgresDatabase

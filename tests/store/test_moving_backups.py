@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from copied_databases import at, read_back
-from test_moving_stores import Interrupted, unwatched
-from whole_stores import checksums, fill, located, many_rows
+from test_moving_stores import Interrupted
+from whole_stores import checksums, fill, located, many_rows, unwatched
 
 from taskyard.store.sqlite import migrate as sqlite_migrate
 from taskyard.store.sqlite.database import connect

@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from copied_databases import at, read_back, run
 from hypothesis import HealthCheck, given, settings
-from test_moving_stores import KILLED, Interrupted, unwatched, with_schema
+from test_moving_stores import KILLED, Interrupted, with_schema
 from test_schemas import POSTGRES_ONLY
-from whole_stores import Contents, checksums, fill, located, many_rows
+from whole_stores import Contents, checksums, fill, located, many_rows, unwatched
 
 from fakes.stores import FAST, postgres_url
 from taskyard.core.errors import StorageFull, StoreDamaged, StoreInUse
